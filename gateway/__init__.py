@@ -1,0 +1,1 @@
+"""The gateway: routing, jobs, money and the API in front of the sellers in `providers/`."""

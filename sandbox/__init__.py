@@ -1,0 +1,1 @@
+"""The vendors, simulated over real HTTP. Imports neither `gateway` nor `providers`, nor shares their mistakes."""

@@ -1,0 +1,69 @@
+"""Joins the vendors, the stored files and the control routes into one application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from sandbox import files, openai, runapi, runflow
+from sandbox.control import control
+from sandbox.interference import Interference
+from sandbox.mischief import Vendor
+from sandbox.world import World
+
+VENDORS = {Vendor.RUNFLOW: runflow, Vendor.RUNAPI: runapi, Vendor.OPENAI: openai}
+
+
+@get("/")
+async def index(state: State) -> dict[str, Any]:
+    world: World = state.world
+    return {
+        "what": "image vendors, simulated: nothing here costs money",
+        "vendors": {vendor: f"{world.base_url}/{vendor}" for vendor in VENDORS},
+        "keys": {"runflow": "rf_sandbox", "runapi": "sk-sandbox", "openai": "sk-sandbox"},
+        "control": f"{world.base_url}/_/",
+    }
+
+
+def not_there(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
+    """Errors of the framework itself, in the words of whichever vendor was addressed."""
+    vendor = request.url.path.split("/")[1]
+    if vendor in set(Vendor):
+        body = request.app.state.world.vendors[Vendor(vendor)].error(error.status_code)
+    else:
+        body = {"error": error.detail, "status": error.status_code}
+        if error.extra:
+            body["problems"] = error.extra
+    return Response(body, status_code=error.status_code, headers=error.headers)
+
+
+def create_app(world: World) -> Litestar:
+    for vendor, module in VENDORS.items():
+        world.openers[vendor] = module.open_shop
+    world.open()
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        yield
+        await world.callbacks.aclose()
+
+    return Litestar(
+        route_handlers=[
+            index,
+            control,
+            Router(path="/files", route_handlers=files.HANDLERS),
+            *(
+                Router(path=f"/{vendor}", route_handlers=module.HANDLERS, opt={"vendor": vendor})
+                for vendor, module in VENDORS.items()
+            ),
+        ],
+        middleware=[Interference()],
+        exception_handlers={HTTPException: not_there},
+        lifespan=[lifespan],
+        state=State({"world": world}, deep_copy=False),
+        openapi_config=None,
+        request_max_body_size=80 << 20,
+    )

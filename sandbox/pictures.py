@@ -1,0 +1,145 @@
+"""Draws real pictures at exact pixels, and reads the ones that callers send. Pillow only; no I/O."""
+
+import base64
+import binascii
+import hashlib
+import io
+import textwrap
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from PIL import Image, ImageDraw, ImageFont
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+MAX_PIXELS = 50_000_000
+THUMBNAIL_EDGE = 256
+DRAWN_CACHE_BYTES = 64 << 20
+
+
+class NotAPictureError(Exception):
+    """The bytes are no PNG, JPEG or WebP picture of a sane size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture that a caller sent: what it was, and a thumbnail to draw into edits."""
+
+    width: int
+    height: int
+    format: str
+    thumbnail: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A recipe: the same recipe always draws the same bytes, so that only recipes need keeping."""
+
+    width: int
+    height: int
+    format: str
+    caption: str = field(repr=False)
+    note: str = ""
+    sources: tuple[Source, ...] = ()
+
+
+def read(data: bytes) -> Source:
+    """Looks at a caller's picture the way a vendor would."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise NotAPictureError(f"{image.width}x{image.height} is too large")
+            size, kind = image.size, str(image.format).lower()
+            small = image.convert("RGB")
+            small.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
+    except NotAPictureError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise NotAPictureError("the bytes are not a readable PNG, JPEG or WebP picture") from error
+    thumbnail = io.BytesIO()
+    small.save(thumbnail, "PNG")
+    return Source(*size, kind, thumbnail.getvalue())
+
+
+def from_data_uri(uri: str) -> bytes:
+    head, separator, payload = uri.partition(",")
+    if not separator or not head.endswith(";base64"):
+        raise NotAPictureError("a data URI must look like data:image/png;base64,…")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise NotAPictureError("the data URI's base64 is broken") from error
+
+
+def to_data_uri(data: bytes, kind: str) -> str:
+    return f"data:{MEDIA_TYPES[kind]};base64,{base64.b64encode(data).decode()}"
+
+
+def draw(picture: Picture) -> bytes:
+    """CPU-bound (a 4k PNG takes some 100 ms): call it in a thread."""
+    drawn = _canvas(picture)
+    out = io.BytesIO()
+    if picture.format == "png":
+        drawn.save(out, "PNG", compress_level=1)
+    elif picture.format == "jpeg":
+        drawn.save(out, "JPEG", quality=88)
+    else:
+        drawn.save(out, "WEBP", quality=80, method=0)
+    return out.getvalue()
+
+
+def _canvas(picture: Picture) -> Image.Image:
+    hue = hashlib.sha256((picture.caption + picture.note).encode("utf-8", "replace")).digest()
+    top = tuple(60 + byte // 3 for byte in hue[:3])
+    bottom = tuple(110 + byte // 2 for byte in hue[3:6])
+    ramp = Image.linear_gradient("L").resize((picture.width, picture.height))
+    canvas = Image.composite(Image.new("RGB", ramp.size, bottom), Image.new("RGB", ramp.size, top), ramp)
+    pen = ImageDraw.Draw(canvas)
+    edge = max(2, min(canvas.size) // 128)
+    pen.rectangle((0, 0, canvas.width - 1, canvas.height - 1), outline="white", width=edge)
+    _paste_sources(canvas, picture.sources, edge * 6)
+    _write(pen, picture, edge * 8)
+    return canvas
+
+
+def _paste_sources(canvas: Image.Image, sources: tuple[Source, ...], margin: int) -> None:
+    """Edits show what they were made from, in a row along the bottom."""
+    edge = min(canvas.size) // 4
+    x = margin
+    for source in sources:
+        with Image.open(io.BytesIO(source.thumbnail), formats=["PNG"]) as thumbnail:
+            thumbnail.thumbnail((edge, edge))
+            canvas.paste(thumbnail, (x, canvas.height - thumbnail.height - margin))
+            x += thumbnail.width + margin
+        if x > canvas.width:
+            return
+
+
+def _write(pen: ImageDraw.ImageDraw, picture: Picture, margin: int) -> None:
+    size = max(14, min(picture.width, picture.height) // 18)
+    font = ImageFont.load_default(size)
+    columns = max(10, int((picture.width - 2 * margin) / (size * 0.56)))
+    caption = textwrap.wrap(picture.caption.replace("\0", " "), columns)[:7]
+    footer = f"{picture.width}x{picture.height} {picture.format} {picture.note}".strip()
+    for row, line in enumerate([*caption, "", *textwrap.wrap(footer, columns)]):
+        pen.text((margin, margin + row * size * 1.25), line, fill="white", font=font)
+
+
+class DrawnCache:
+    """Pictures drawn lately, so that fetching one twice does not draw it twice."""
+
+    def __init__(self, limit: int = DRAWN_CACHE_BYTES) -> None:
+        self._limit = limit
+        self._size = 0
+        self._drawn: OrderedDict[Picture, bytes] = OrderedDict()
+
+    def get(self, picture: Picture) -> bytes:
+        if (data := self._drawn.get(picture)) is not None:
+            self._drawn.move_to_end(picture)
+            return data
+        data = draw(picture)
+        self._drawn[picture] = data
+        self._size += len(data)
+        while self._size > self._limit:
+            _, old = self._drawn.popitem(last=False)
+            self._size -= len(old)
+        return data
