@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
-from litestar.datastructures import State
+from litestar.datastructures import Headers, MutableScopeHeaders, State
 from litestar.exceptions import HTTPException
+from litestar.types import Message, Scope
 
 from sandbox import files, openai, runapi, runflow
 from sandbox.control import control
@@ -40,6 +41,18 @@ def not_there(request: Request[Any, Any, State], error: HTTPException) -> Respon
     return Response(body, status_code=error.status_code, headers=error.headers)
 
 
+async def put_letterhead(message: Message, scope: Scope) -> None:
+    """What a vendor writes on all its answers, on those to unknown routes and on staged refusals too."""
+    if message["type"] != "http.response.start":
+        return
+    world: World = scope["litestar_app"].state.world
+    vendor = scope["path"].split("/")[1]
+    if vendor in set(Vendor) and (letterhead := world.letterheads.get(Vendor(vendor))):
+        headers = MutableScopeHeaders.from_message(message)
+        for name, value in letterhead(Headers.from_scope(scope)).items():
+            headers.setdefault(name, value)
+
+
 def create_app(world: World) -> Litestar:
     for vendor, module in VENDORS.items():
         world.openers[vendor] = module.open_shop
@@ -49,6 +62,7 @@ def create_app(world: World) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
         await world.callbacks.aclose()
+        await world.sources.aclose()
 
     return Litestar(
         route_handlers=[
@@ -61,6 +75,7 @@ def create_app(world: World) -> Litestar:
             ),
         ],
         middleware=[Interference()],
+        before_send=[put_letterhead],
         exception_handlers={HTTPException: not_there},
         lifespan=[lifespan],
         state=State({"world": world}, deep_copy=False),

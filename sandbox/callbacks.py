@@ -40,6 +40,7 @@ class Delivery:
     policy: RetryPolicy
     created: float = field(default_factory=time.time)
     attempts: list[Attempt] = field(default_factory=list)
+    tried: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     over: bool = False
 
     @property
@@ -82,10 +83,15 @@ class Callbacks:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as failure:
             error = type(failure).__name__
         delivery.attempts.append(Attempt(began, status, time.time() - began, error))
+        delivery.tried.set()
         return status
 
-    async def aclose(self) -> None:
+    def drop(self) -> None:
+        """Forgets what is under way, so that nothing of before a reset is heard after it."""
         for task in tuple(self._tasks):
             task.cancel()
+
+    async def aclose(self) -> None:
+        self.drop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()

@@ -20,6 +20,10 @@ class Replays(Generic[T]):
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[bytes, asyncio.Future[T]]] = OrderedDict()
 
+    def __contains__(self, key: str) -> bool:
+        """Whether the key has brought something about, or is about to."""
+        return key in self._kept
+
     async def once(self, key: str | None, body: bytes, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         """The result of `make`, and whether it is a replay."""
         if key is None:

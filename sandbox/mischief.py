@@ -85,6 +85,8 @@ ON_ANY_ROUTE = {
     Kind.HTML,
 }
 WIRE_KINDS = ON_ANY_ROUTE | {Kind.REFUSE}
+# A replay strikes or misses when its key comes back, not when the order is first placed.
+ORDER_KINDS = tuple(kind for kind in Kind if kind not in WIRE_KINDS and kind is not Kind.IGNORE_IDEMPOTENCY_KEY)
 
 
 class Rule(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -144,8 +146,8 @@ class Mischief:
 
     def take_for_order(self, vendor: Vendor) -> dict[Kind, Rule]:
         """All rules that strike one new order: each kind at most once."""
-        struck = {}
-        for kind in Kind:
-            if kind not in WIRE_KINDS and (rule := self.take(vendor, Route.SUBMIT, (kind,))):
+        struck: dict[Kind, Rule] = {}
+        for kind in ORDER_KINDS:
+            if rule := self.take(vendor, Route.SUBMIT, (kind,)):
                 struck[kind] = rule
         return struck

@@ -37,8 +37,11 @@ class RunapiSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
     create_status: Literal["pending", "processing"] = "processing"
     create_code: Literal[200, 201, 202] = 200
     edit_price: Literal["by_resolution", "flat"] = "by_resolution"
-    legacy_billing: bool = False
+    legacy_billing: Literal["absent", "also", "only"] = "absent"
     error_body: Literal["plain", "nested", "top_level_code"] = "plain"
+    content_refusal: Literal["failed_task", "refused"] = "failed_task"
+    replay_compares: Literal["input", "bytes"] = "input"
+    replay_answer: Literal["ticket", "task"] = "ticket"
     data_uri_sources: bool = True
     poll_retry_after: Annotated[float, Meta(ge=0)] | None = None
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 1_000

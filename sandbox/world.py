@@ -1,6 +1,6 @@
 """Everything the sandbox remembers, in one place. Nothing here survives a restart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from sandbox.files import Files
 from sandbox.mischief import Mischief, Vendor
 from sandbox.request_log import RequestLog
 from sandbox.shop import FAST, REALISTIC, Shop
+from sandbox.sources import Sources
 from sandbox.switches import Switches, defaults
 
 OPENING_BALANCE = 10_000 * MICROS
@@ -25,6 +26,8 @@ class VendorState(Protocol):
 
 @dataclass(slots=True)
 class World:
+    """`letterheads` make the headers that all answers of a vendor carry out of the request's; few vendors have any."""
+
     realistic: bool = False
     base_url: str = ""
     switches: Switches = field(default_factory=defaults)
@@ -33,9 +36,11 @@ class World:
     requests: RequestLog = field(default_factory=RequestLog)
     files: Files = field(default_factory=Files)
     callbacks: Callbacks = field(default_factory=Callbacks)
+    sources: Sources = field(default_factory=Sources)
     shops: dict[Vendor, Shop] = field(default_factory=dict)
     vendors: dict[Vendor, VendorState] = field(default_factory=dict)
     openers: dict[Vendor, Callable[["World"], VendorState]] = field(default_factory=dict)
+    letterheads: dict[Vendor, Callable[[Mapping[str, str]], Mapping[str, str]]] = field(default_factory=dict)
 
     def open(self) -> None:
         """Opens every shop afresh: new tills, empty books. Switches stay as they are."""
@@ -43,6 +48,7 @@ class World:
         self.files.clear()
         self.requests.entries.clear()
         self.mischief.clear()
+        self.callbacks.drop()
         for vendor, opener in self.openers.items():
             shop = Shop(vendor, self.invoice, OPENING_BALANCE, getattr(self.switches, vendor).concurrency)
             shop.latency = dict(REALISTIC[vendor] if self.realistic else FAST)
