@@ -1,0 +1,150 @@
+"""What both of Runflow's dialects share: the envelope of errors, the words of a run, where its pictures are."""
+
+from typing import Any
+
+from providers import reading
+from providers.faults import Fault, FaultKind, kind_of_status, speaks_of_refusal
+from providers.orders import Addressing, AutoSize, Link, Operation, Order, Pixels, Preset, Source, Ticket
+from providers.progress import Accepted, Failed, Progress, Working
+from providers.reading import Object, Unclear, asking, child
+from providers.spec import Answer, Call, Step
+
+# Two pages spell "cancelled" differently and "errored" stands in one client only; both were seen, so both are read.
+WORKING, SUCCEEDED, FAILED, CANCELLED = "working", "succeeded", "failed", "cancelled"
+STATUSES = {
+    "queued": WORKING,
+    "dispatching": WORKING,
+    "running": WORKING,
+    "succeeded": SUCCEEDED,
+    "partial_succeeded": SUCCEEDED,
+    "failed": FAILED,
+    "errored": FAILED,
+    "canceled": CANCELLED,
+    "cancelled": CANCELLED,
+}
+
+# The seller's own codes, where they say more than the HTTP status that comes with them.
+CODES = {
+    "INSUFFICIENT_CREDIT": FaultKind.NO_CREDIT,
+    "INSUFFICIENT_CREDITS": FaultKind.NO_CREDIT,
+    "RATE_LIMITED": FaultKind.RATE_LIMITED,
+    "MODEL_UNAVAILABLE": FaultKind.UNAVAILABLE,
+}
+FAILURES = {"INPUT_VALIDATION_FAILED": FaultKind.BAD_ORDER}
+
+
+def to_input(order: Order) -> dict[str, Any]:
+    """The model's own fields, the same in both dialects."""
+    fields = {
+        "prompt": order.prompt,
+        "num_images": order.images,
+        "image_size": _to_image_size(order.size),
+        "quality": order.quality,
+        "output_format": order.output_format,
+        "image_urls": [source.url for source in order.sources if isinstance(source, Link)] or None,
+        "mask_url": order.mask.url if isinstance(order.mask, Link) else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _to_image_size(size: Addressing) -> object:
+    match size:
+        case Pixels(width=width, height=height):
+            return {"width": width, "height": height}
+        case Preset(name=name):
+            return name
+        case AutoSize():
+            return "auto"
+    return None
+
+
+def to_model_path(order: Order) -> str:
+    """`openai/gpt-image-2`, with `/edit` behind it for the other operation."""
+    return order.model + ("/edit" if order.operation is Operation.EDIT else "")
+
+
+def error(answer: Answer) -> Fault:
+    """Flat `{code, message, errors}` as documented; nested and FastAPI's `detail` as seen in clients."""
+    try:
+        body = reading.document(answer.body)
+    except Unclear:
+        body = {}
+    envelope = body if "code" in body else child(body, "error") or body
+    code = reading.word(envelope.get("code"))
+    return Fault(
+        kind=CODES.get(code or "", kind_of_status(answer.status)),
+        status=answer.status,
+        code=code,
+        message=reading.shown(envelope.get("message") or envelope.get("detail") or body.get("error")),
+        retry_after=reading.retry_after(answer.headers),
+    )
+
+
+def from_run(run: Object, *, just_ordered: bool) -> Progress:
+    """A run object. Right after ordering, an id is what counts: whatever the status word, we have a ticket."""
+    run_id = reading.order_id(run.get("id"))
+    reference = reading.text(run.get("client_ref"))
+    status = reading.word(run.get("status_code")) or reading.word(run.get("status"))
+    state = STATUSES.get(status or "")
+    if state is SUCCEEDED:
+        found = pictures_of(run.get("output") or run)
+        return reading.delivered(found, run.get("cost"), id=run_id, reference=reference)
+    if state in (FAILED, CANCELLED):
+        return Failed(fault=_failure(run, state), id=run_id, reference=reference)
+    if just_ordered:
+        if run_id is None:
+            raise Unclear(FaultKind.UNREADABLE, message="no run id in the answer")
+        return Accepted(id=run_id, reference=reference)
+    if status is None:
+        raise Unclear(FaultKind.UNREADABLE, message="no status in the answer")
+    if state is None:
+        raise Unclear(FaultKind.UNKNOWN_WORD, code=status)
+    return Working(word=status, id=run_id, reference=reference)
+
+
+def _failure(run: Object, state: str) -> Fault:
+    nested = child(run, "error")
+    code = reading.word(run.get("failure_code") or nested.get("code"))
+    message = reading.shown(run.get("failure_message") or nested.get("message") or run.get("error"))
+    if state is CANCELLED:
+        kind = FaultKind.CANCELLED
+    elif speaks_of_refusal(f"{code} {message}"):
+        kind = FaultKind.CONTENT_REFUSED
+    else:
+        kind = FAILURES.get(code or "", FaultKind.FAILED)
+    amount, _ = reading.cost(run.get("cost"))
+    return Fault(kind=kind, code=code, message=message, cost=amount)
+
+
+def pictures_of(output: object) -> list[Source | None]:
+    """Where pictures were seen in answers, the documented place first. None stands for an entry that cannot be read."""
+    if isinstance(output, str):
+        return [reading.picture(output)]
+    if isinstance(output, list):
+        return [_entry(entry) for entry in output if _is_picture(entry)]
+    if not isinstance(output, dict):
+        return []
+    for name in ("outputs", "images", "image_urls", "image"):
+        if found := pictures_of(output.get(name)):
+            return found
+    lone = next((output[name] for name in ("url", "output_url") if output.get(name)), None)
+    return [reading.picture(lone)] if lone else []
+
+
+def _is_picture(entry: object) -> bool:
+    return not isinstance(entry, dict) or entry.get("type") in (None, "image")
+
+
+def _entry(entry: object) -> Source | None:
+    return reading.picture(entry.get("url") if isinstance(entry, dict) else entry)
+
+
+def _to_poll(ticket: Ticket) -> Call:
+    return Call(method="GET", location=f"/v1/runs/{ticket.id}")
+
+
+def _from_polled(answer: Answer) -> Progress:
+    return from_run(reading.document(answer.body), just_ordered=False)
+
+
+POLL: Step[Ticket, Progress] = Step(ask=_to_poll, read=asking(_from_polled, error))

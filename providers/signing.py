@@ -1,0 +1,52 @@
+"""Checks of callback signatures. Pure, constant time; several secrets may be valid while one replaces another."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+
+TOLERANCE_SECONDS = 300
+
+
+def runflow_signature_holds(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
+    """`Runflow-Signature`: the bare hex HMAC-SHA256 of the raw body; the secret, `whsec_` and all, is the key."""
+    given = headers.get("runflow-signature", "")
+    return _any_equal(given, [_hmac(secret.encode(), body).hex() for secret in secrets if secret])
+
+
+def runapi_signature_holds(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: float) -> bool:
+    """`X-Callback-Signature`: base64 of the HMAC of `id.timestamp.body` under the base64-decoded secret."""
+    callback_id, timestamp = headers.get("x-callback-id", ""), headers.get("x-callback-timestamp", "")
+    if not callback_id or not _recent(timestamp, now):
+        return False
+    signed = f"{callback_id}.{timestamp}.".encode("utf-8", "backslashreplace") + body
+    keys = [key for secret in secrets if (key := _decoded(secret))]
+    expected = [base64.b64encode(_hmac(key, signed)).decode() for key in keys]
+    return _any_equal(headers.get("x-callback-signature", ""), expected)
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def _any_equal(given: str, expected: Sequence[str]) -> bool:
+    """Compares with every expectation, so that the time taken does not tell which one came close."""
+    received = given.encode("utf-8", "backslashreplace")
+    return any([hmac.compare_digest(received, candidate.encode()) for candidate in expected])
+
+
+def _recent(timestamp: str, now: float) -> bool:
+    return (
+        timestamp.isascii()
+        and timestamp.isdigit()
+        and len(timestamp) <= 12
+        and abs(now - int(timestamp)) <= TOLERANCE_SECONDS
+    )
+
+
+def _decoded(secret: str) -> bytes | None:
+    try:
+        return base64.b64decode(secret, validate=True)
+    except (binascii.Error, ValueError):
+        return None
