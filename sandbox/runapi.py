@@ -1,14 +1,130 @@
-"""Placeholder until the vendor is written."""
+"""RunAPI, simulated: GPT Image 2 as asynchronous tasks. What the page leaves open is decided in `switches.py`."""
 
+from collections.abc import Collection
+from typing import Any
+
+from litestar import Response, Router, get, post, route
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+
+from sandbox import runapi_account, runapi_files
+from sandbox.mischief import Route, Vendor
+from sandbox.runapi_callbacks import CALLBACK_SECRET
+from sandbox.runapi_orders import Asked, buy
+from sandbox.runapi_tasks import RunapiState, Task, envelope, ticket
+from sandbox.runapi_terms import Action
+from sandbox.runapi_wire import HttpRequest, RefusalError, fields, letterhead, refused, short_header, signed_in
 from sandbox.world import World
 
-HANDLERS: list = []
+__all__ = ["CALLBACK_SECRET", "HANDLERS", "open_shop"]
+
+TASKS = "/api/v1/gpt_image_2"
+RESULTS = "/api/v1/tasks"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class _S:
-    def error(self, status, code=None, message=None):
-        return {"error": message or code or status}
+def open_shop(world: World) -> RunapiState:
+    world.letterheads[Vendor.RUNAPI] = letterhead
+    return RunapiState(world)
 
 
-def open_shop(world: World):
-    return _S()
+async def opened(state: State) -> RunapiState:
+    shop: RunapiState = state.world.vendors[Vendor.RUNAPI]
+    return shop
+
+
+async def addressed(request: HttpRequest) -> Action:
+    """The action in the path: a task is read where it was created and nowhere else."""
+    return Action(request.url.path.partition(f"{TASKS}/")[2].partition("/")[0])
+
+
+@post(
+    [f"{TASKS}/{action}" for action in Action],
+    opt={"route": Route.SUBMIT},
+    guards=[signed_in],
+    dependencies={"action": Provide(addressed)},
+)
+async def create(request: HttpRequest, shop: RunapiState, action: Action) -> Response[dict[str, Any]]:
+    asked = Asked(
+        action=action,
+        fields=fields(body := await request.body()),
+        body=body,
+        key=short_header(request, "Idempotency-Key"),
+        reference=short_header(request, "X-Client-Request-Id"),
+    )
+    return _created(shop, *await buy(shop, asked))
+
+
+def _created(shop: RunapiState, task: Task, replayed: bool) -> Response[dict[str, Any]]:
+    body = ticket(shop, task, task.first_status)
+    if replayed:
+        now_shown = envelope(shop, task)
+        body = now_shown if shop.switches.replay_answer == "task" else ticket(shop, task, now_shown["status"])
+        body["task_replayed"] = True
+    headers = {"x-runapi-task-id": task.order.id}
+    if shop.switches.create_code == 202:
+        headers["location"] = f"{shop.world.base_url}/{Vendor.RUNAPI}{RESULTS}/{task.order.id}"
+    return Response(body, status_code=shop.switches.create_code, headers=headers)
+
+
+@get(
+    [f"{TASKS}/{action}/{{task_id:str}}" for action in Action],
+    opt={"route": Route.POLL},
+    guards=[signed_in],
+    dependencies={"action": Provide(addressed)},
+)
+async def poll(shop: RunapiState, action: Action, task_id: str) -> Response[dict[str, Any]]:
+    task = shop.task(task_id)
+    if task is None or task.action is not action:
+        raise RefusalError(404)
+    return _shown(shop, task, envelope(shop, task))
+
+
+@get(f"{RESULTS}/{{task_id:str}}", opt={"route": Route.POLL}, guards=[signed_in])
+async def result(shop: RunapiState, task_id: str) -> Response[dict[str, Any]]:
+    """Where a 202's Location leads: the answer that a synchronous call would have given, kept for later."""
+    task = shop.task(task_id)
+    if task is None or shop.switches.create_code != 202:
+        raise RefusalError(404)
+    body = envelope(shop, task)
+    kept = {"id": body["id"], "status": body["status"]}
+    if body["status"] == "completed":
+        kept["response"] = {"status": 200, "content_type": "application/json", "headers": {}, "body": body}
+    elif body["status"] == "failed":
+        kept["error"] = body["error"]
+    return _shown(shop, task, kept)
+
+
+def _shown(shop: RunapiState, task: Task, body: dict[str, Any]) -> Response[dict[str, Any]]:
+    headers = {"x-runapi-task-id": task.order.id}
+    pause = shop.switches.poll_retry_after
+    if pause is not None and body["status"] not in ("completed", "failed"):
+        headers["retry-after"] = f"{pause:g}"
+    return Response(body, headers=headers)
+
+
+def _nowhere(path: str, taken: Collection[str] = ()) -> HTTPRouteHandler:
+    """The vendor knows no 405: another method on a known path is as unknown as any other path."""
+
+    @route(path, http_method=[HttpMethod(method) for method in METHODS if method not in taken])
+    async def nowhere() -> None:
+        raise RefusalError(404)
+
+    return nowhere
+
+
+ROUTES: list[HTTPRouteHandler] = [create, poll, result, *runapi_files.HANDLERS, *runapi_account.HANDLERS]
+HANDLERS = [
+    Router(
+        path="/",
+        route_handlers=[
+            *ROUTES,
+            *(_nowhere(path, handler.http_methods) for handler in ROUTES for path in handler.paths),
+            _nowhere("/{rest:path}"),
+        ],
+        dependencies={"shop": Provide(opened)},
+        exception_handlers={RefusalError: refused},
+    )
+]
