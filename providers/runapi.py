@@ -109,19 +109,18 @@ def from_polled(answer: Answer) -> Progress:
 
 
 def _from_task(task: Object, *, just_ordered: bool) -> Progress:
+    """A task object. Right after ordering, an id is what counts: whatever else is odd, we have a ticket."""
     task_id = reading.order_id(task.get("id")) or reading.order_id(task.get("task_id"))
     status = reading.word(task.get("status"))
     state = STATUSES.get((status or "").lower())
-    if state is COMPLETED:
+    if state is COMPLETED and "images" in task:
         return reading.delivered(_pictures(task), _cost(task), id=task_id)
     if state is FAILED:
         return Failed(fault=_failure(task), id=task_id)
-    if just_ordered:
-        if task_id is None:
-            raise Unclear(FaultKind.UNREADABLE, message="no task id in the answer")
+    if just_ordered and task_id:
         return Accepted(id=task_id)
-    if status is None:
-        raise Unclear(FaultKind.UNREADABLE, message="no status in the answer")
+    if just_ordered or status is None or state is COMPLETED:
+        raise Unclear(FaultKind.UNREADABLE, message="id, status or images are missing from the task")
     if state is None:
         raise Unclear(FaultKind.UNKNOWN_WORD, code=status)
     return Working(word=status, id=task_id)

@@ -81,22 +81,18 @@ def error(answer: Answer) -> Fault:
 
 
 def from_run(run: Object, *, just_ordered: bool) -> Progress:
-    """A run object. Right after ordering, an id is what counts: whatever the status word, we have a ticket."""
-    run_id = reading.order_id(run.get("id"))
-    reference = reading.text(run.get("client_ref"))
+    """A run object. Right after ordering, an id is what counts: whatever else is odd, we have a ticket."""
+    run_id, reference = reading.order_id(run.get("id")), reading.text(run.get("client_ref"))
     status = reading.word(run.get("status_code")) or reading.word(run.get("status"))
     state = STATUSES.get(status or "")
-    if state is SUCCEEDED:
-        found = pictures_of(run.get("output") or run)
-        return reading.delivered(found, run.get("cost"), id=run_id, reference=reference)
+    if state is SUCCEEDED and run.get("output") is not None:
+        return reading.delivered(pictures_of(run["output"]), run.get("cost"), id=run_id, reference=reference)
     if state in (FAILED, CANCELLED):
         return Failed(fault=_failure(run, state), id=run_id, reference=reference)
-    if just_ordered:
-        if run_id is None:
-            raise Unclear(FaultKind.UNREADABLE, message="no run id in the answer")
+    if just_ordered and run_id:
         return Accepted(id=run_id, reference=reference)
-    if status is None:
-        raise Unclear(FaultKind.UNREADABLE, message="no status in the answer")
+    if just_ordered or status is None or state is SUCCEEDED:
+        raise Unclear(FaultKind.UNREADABLE, message="id, status or output is missing from the run")
     if state is None:
         raise Unclear(FaultKind.UNKNOWN_WORD, code=status)
     return Working(word=status, id=run_id, reference=reference)

@@ -9,7 +9,7 @@ from datetime import date
 from providers import reading, runflow
 from providers.faults import FaultKind
 from providers.orders import Feature, InexpressibleError, Order, Reference, Speaks, require_words
-from providers.progress import Listed, Progress
+from providers.progress import Accepted, Listed, Progress
 from providers.reading import Unclear, asking, ordering
 from providers.runflow_assets import INPUTS
 from providers.signing import runflow_signature_holds
@@ -67,18 +67,21 @@ def _quoted(query: str) -> str:
 
 
 def from_search(answer: Answer) -> Progress:
-    """Runs that carry a reference. Which of them are ours is for whoever asked to see: a filter may be ignored."""
+    """Runs that carry a reference, to be asked for one by one: a list need not show what came of them.
+
+    Which of them are ours is for whoever searched to see, since a filter may be ignored.
+    """
     body = reading.document(answer.body)
     if not isinstance(body.get("items"), list):
         raise Unclear(FaultKind.UNREADABLE, message="no list of runs in the answer")
     return Listed(orders=tuple(found for run in body["items"] if (found := _sighting(run))))
 
 
-def _sighting(run: object) -> Progress | None:
-    try:
-        return runflow.from_run(run, just_ordered=True) if isinstance(run, dict) else None
-    except Unclear:
+def _sighting(run: object) -> Accepted | None:
+    run_id, reference = (run.get("id"), run.get("client_ref")) if isinstance(run, dict) else (None, None)
+    if (found := reading.order_id(run_id)) is None:
         return None
+    return Accepted(id=found, reference=reading.text(reference))
 
 
 def from_callback(body: bytes) -> str | None:
