@@ -1,7 +1,6 @@
 """Draws real pictures at exact pixels, and reads the ones that callers send. Pillow only; no I/O."""
 
 import base64
-import binascii
 import hashlib
 import io
 import textwrap
@@ -28,11 +27,15 @@ class Source:
     height: int
     format: str
     thumbnail: bytes = field(repr=False)
+    alpha: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A recipe: the same recipe always draws the same bytes, so that only recipes need keeping."""
+    """A recipe: the same recipe always draws the same bytes, so that only recipes need keeping.
+
+    `transparent` leaves the corners open, which JPEG cannot; `compression` is the JPEG or WebP quality, 0 to 100.
+    """
 
     width: int
     height: int
@@ -40,6 +43,8 @@ class Picture:
     caption: str = field(repr=False)
     note: str = ""
     sources: tuple[Source, ...] = ()
+    transparent: bool = False
+    compression: int | None = None
 
 
 def read(data: bytes) -> Source:
@@ -49,6 +54,7 @@ def read(data: bytes) -> Source:
             if image.width * image.height > MAX_PIXELS:
                 raise NotAPictureError(f"{image.width}x{image.height} is too large")
             size, kind = image.size, str(image.format).lower()
+            alpha = image.has_transparency_data
             small = image.convert("RGB")
             small.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
     except NotAPictureError:
@@ -57,7 +63,7 @@ def read(data: bytes) -> Source:
         raise NotAPictureError("the bytes are not a readable PNG, JPEG or WebP picture") from error
     thumbnail = io.BytesIO()
     small.save(thumbnail, "PNG")
-    return Source(*size, kind, thumbnail.getvalue())
+    return Source(*size, kind, thumbnail.getvalue(), alpha)
 
 
 def from_data_uri(uri: str) -> bytes:
@@ -66,7 +72,7 @@ def from_data_uri(uri: str) -> bytes:
         raise NotAPictureError("a data URI must look like data:image/png;base64,…")
     try:
         return base64.b64decode(payload, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise NotAPictureError("the data URI's base64 is broken") from error
 
 
@@ -77,14 +83,27 @@ def to_data_uri(data: bytes, kind: str) -> str:
 def draw(picture: Picture) -> bytes:
     """CPU-bound (a 4k PNG takes some 100 ms): call it in a thread."""
     drawn = _canvas(picture)
+    if picture.transparent:
+        drawn.putalpha(_rounded(drawn.size))
     out = io.BytesIO()
     if picture.format == "png":
         drawn.save(out, "PNG", compress_level=1)
     elif picture.format == "jpeg":
-        drawn.save(out, "JPEG", quality=88)
+        drawn.save(out, "JPEG", quality=_quality(picture, 88))
     else:
-        drawn.save(out, "WEBP", quality=80, method=0)
+        drawn.save(out, "WEBP", quality=_quality(picture, 80), method=0)
     return out.getvalue()
+
+
+def _quality(picture: Picture, default: int) -> int:
+    return default if picture.compression is None else picture.compression
+
+
+def _rounded(size: tuple[int, int]) -> Image.Image:
+    """An alpha channel that cuts the corners off."""
+    alpha = Image.new("L", size, 0)
+    ImageDraw.Draw(alpha).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius=min(size) // 8, fill=255)
+    return alpha
 
 
 def _canvas(picture: Picture) -> Image.Image:

@@ -1,6 +1,7 @@
 """What every vendor does alike: take an order, work on it for a while, charge for it when it succeeds."""
 
 import asyncio
+import dataclasses
 import heapq
 import itertools
 import math
@@ -10,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from litestar.types import Receive
 from msgspec import Struct
 
 from sandbox.charges import Balance, Charge, Invoice
@@ -21,6 +23,10 @@ KEPT_ORDERS = 50_000
 
 class OutOfCreditError(Exception):
     """The balance does not cover the order."""
+
+
+class ClientLeftError(Exception):
+    """Nobody is waiting for this order's answer any more."""
 
 
 class Outcome(StrEnum):
@@ -55,12 +61,16 @@ REALISTIC = {
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """One paid piece of work. `price` is what success costs; a failed order costs nothing."""
+    """One paid piece of work. `price` is what success costs; a failed order costs nothing.
+
+    `base` is the part of the price that does not shrink when some of the pictures are not made.
+    """
 
     id: str
     price: int
     pictures: tuple[Picture, ...]
     quality: str = "*"
+    base: int = 0
     idempotency_key: str | None = None
     client_ref: str | None = None
     outcome: Outcome = Outcome.SUCCEEDED
@@ -164,12 +174,24 @@ class Shop:
             order.outcome, order.ends = Outcome.CANCELLED, time.time()
             self._close(order)
 
-    async def wait(self, order: Order) -> None:
-        """Until the order has ended, for vendors that answer at once with pictures."""
+    async def wait(self, order: Order, receive: Receive | None = None) -> None:
+        """Until the order has ended, for vendors that answer at once with pictures.
+
+        With the request's `receive` an order that never ends is waited for only as long as the client does;
+        then ClientLeftError. Any other order is waited for: that the client left does not stop it.
+        """
         if math.isinf(order.ends):
-            await asyncio.Event().wait()
-        await asyncio.sleep(max(0.0, order.ends - time.time()))
+            await (client_left(receive) if receive else asyncio.Event().wait())
+            raise ClientLeftError
+        while (left := order.ends - time.time()) > 0:  # noqa: ASYNC110 - a sleep may end a hair too early by this clock
+            await asyncio.sleep(left)
         self.settle()
+
+
+async def client_left(receive: Receive) -> None:
+    """Until the connection is gone; what the client still sends is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _spoil(order: Order) -> None:
@@ -201,15 +223,8 @@ def _drop_pictures(order: Order, missing: int) -> None:
     else:
         order.outcome = Outcome.PARTIAL
         order.pictures = order.pictures[:made]
-        order.price = order.price * made // asked
+        order.price = order.base + (order.price - order.base) * made // asked
 
 
 def _halved(picture: Picture) -> Picture:
-    return Picture(
-        width=max(16, picture.width // 2),
-        height=max(16, picture.height // 2),
-        format=picture.format,
-        caption=picture.caption,
-        note=picture.note,
-        sources=picture.sources,
-    )
+    return dataclasses.replace(picture, width=max(16, picture.width // 2), height=max(16, picture.height // 2))
