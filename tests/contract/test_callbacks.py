@@ -1,0 +1,78 @@
+"""Genuine callbacks are known by their signature, everything else is not, and any body may come."""
+
+from typing import Any
+
+import pytest
+
+from providers import ADAPTERS
+from providers.spec import Adapter, Callback
+from tests.contract import cases
+
+WITH_CALLBACKS = [adapter for adapter in ADAPTERS.values() if adapter.callback]
+EACH = pytest.mark.parametrize("adapter", WITH_CALLBACKS, ids=[adapter.name for adapter in WITH_CALLBACKS])
+
+
+def fixture(adapter: Adapter) -> tuple[dict[str, Any], Callback]:
+    content = cases.load(adapter.name, "callback")
+    assert content is not None
+    assert adapter.callback is not None
+    return content, adapter.callback
+
+
+@EACH
+def test_a_genuine_callback_names_its_order(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    body = genuine["text"].encode()
+    assert callback.verify(genuine["headers"], body, content["secrets"], content["now"])
+    assert callback.read(body) == genuine["names"]
+
+
+@EACH
+def test_either_secret_is_good_while_one_replaces_the_other(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    body = genuine["text"].encode()
+    for secrets in (content["secrets"][::-1], content["secrets"][1:]):
+        assert callback.verify(genuine["headers"], body, secrets, content["now"])
+    assert not callback.verify(genuine["headers"], body, content["secrets"][:1], content["now"])
+
+
+@EACH
+def test_no_secret_admits_nobody(adapter: Adapter) -> None:
+    """An empty secret must not become an empty key that anybody can sign with."""
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    for secrets in ([], [""], ["", ""]):
+        assert not callback.verify(genuine["headers"], genuine["text"].encode(), secrets, content["now"])
+
+
+def _forgeries() -> list[Any]:
+    return [
+        pytest.param(adapter, forged, id=f"{adapter.name}-{forged['case']}")
+        for adapter in WITH_CALLBACKS
+        for forged in fixture(adapter)[0]["forged"]
+    ]
+
+
+@pytest.mark.parametrize(("adapter", "forged"), _forgeries())
+def test_a_forged_callback_is_refused(adapter: Adapter, forged: dict[str, Any]) -> None:
+    content, callback = fixture(adapter)
+    assert not callback.verify(forged["headers"], forged["text"].encode(), content["secrets"], content["now"])
+
+
+@EACH
+def test_changing_any_bit_breaks_the_signature(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    body = genuine["text"].encode()
+    for at in range(len(body)):
+        changed = bytearray(body)
+        changed[at] ^= 1 << (at % 8)
+        assert not callback.verify(genuine["headers"], bytes(changed), content["secrets"], content["now"])
+
+
+@EACH
+def test_a_body_that_names_no_order_is_no_news(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    assert [callback.read(text.encode()) for text in content["unreadable"]] == [None] * len(content["unreadable"])
