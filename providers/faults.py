@@ -144,6 +144,11 @@ class Fault(Struct, frozen=True, kw_only=True):
     def verdict(self) -> Verdict:
         return VERDICTS[self.kind]
 
+    @property
+    def bought(self) -> Bought:
+        """What the seller says it charged outranks what usually follows from a fault of this kind."""
+        return Bought.YES if self.cost else self.verdict.bought
+
 
 _BY_STATUS = {
     401: FaultKind.BAD_KEY,
@@ -173,6 +178,11 @@ _REFUSAL = re.compile(
 )
 
 
-def speaks_of_refusal(text: str) -> bool:
-    """Whether a seller without codes for it means that it refuses the content. The last resort: words change."""
-    return _REFUSAL.search(text) is not None
+def unless_refused(kind: FaultKind, *words: str | None) -> FaultKind:
+    """The kind, unless a seller that has no code for it says in so many words that it refuses the content.
+
+    The last resort, since words change; and only for what the seller says of the order itself.
+    """
+    about_the_order = kind in (FaultKind.BAD_ORDER, FaultKind.FAILED)
+    refused = about_the_order and any(_REFUSAL.search(said) for said in words if said)
+    return FaultKind.CONTENT_REFUSED if refused else kind

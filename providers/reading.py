@@ -49,7 +49,7 @@ def ordering(read: Callable[[Answer], Progress], error: Callable[[Answer], Fault
             fault = error(answer)
         except Unclear as unclear:
             fault = unclear.fault
-        return Failed(fault=fault) if fault.verdict.bought is Bought.NO else Unanswered(fault=fault)
+        return Failed(fault=fault) if fault.bought is Bought.NO else Unanswered(fault=fault)
 
     return read_submit
 

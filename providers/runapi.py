@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from providers import reading, runapi_errors
-from providers.faults import Fault, FaultKind
+from providers.faults import Fault, FaultKind, unless_refused
 from providers.orders import (
     Feature,
     InexpressibleError,
@@ -140,8 +140,7 @@ def _cost(task: Object) -> object:
 
 def _failure(task: Object) -> Fault:
     code, message = runapi_errors.words(task)
-    refused = runapi_errors.refused_content(code, message)
-    return Fault(kind=FaultKind.CONTENT_REFUSED if refused else FaultKind.FAILED, code=code, message=message)
+    return Fault(kind=unless_refused(FaultKind.FAILED, code, message), code=code, message=message)
 
 
 def from_callback(body: bytes) -> str | None:

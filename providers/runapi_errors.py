@@ -1,7 +1,7 @@
 """RunAPI's three shapes of an error: `{error: text}`, that with `errors` by field, and `{error: {code, message}}`."""
 
 from providers import reading
-from providers.faults import Fault, FaultKind, kind_of_status, speaks_of_refusal
+from providers.faults import Fault, FaultKind, kind_of_status, unless_refused
 from providers.reading import Object, Unclear, child
 from providers.spec import Answer
 
@@ -30,14 +30,8 @@ def words(body: Object) -> tuple[str | None, str]:
     return code, f"{message}: {fields}" if fields else message
 
 
-def refused_content(code: str | None, message: str) -> bool:
-    return speaks_of_refusal(f"{code} {message}")
-
-
 def _kind(status: int, code: str | None, message: str) -> FaultKind:
-    kind = CODES.get(code or "", kind_of_status(status))
-    if kind is FaultKind.BAD_ORDER and refused_content(code, message):
-        return FaultKind.CONTENT_REFUSED
+    kind = unless_refused(CODES.get(code or "", kind_of_status(status)), code, message)
     # 503 in the seller's own envelope: whenever a task exists its id stands in a header, so here there is none.
     return FaultKind.UNAVAILABLE if kind is FaultKind.OVERLOADED and message else kind
 

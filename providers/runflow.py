@@ -3,7 +3,7 @@
 from typing import Any
 
 from providers import reading
-from providers.faults import Fault, FaultKind, kind_of_status, speaks_of_refusal
+from providers.faults import Fault, FaultKind, kind_of_status, unless_refused
 from providers.orders import Addressing, AutoSize, Link, Operation, Order, Pixels, Preset, Source, Ticket
 from providers.progress import Accepted, Failed, Progress, Working
 from providers.reading import Object, Unclear, asking, child
@@ -71,11 +71,12 @@ def error(answer: Answer) -> Fault:
         body = {}
     envelope = body if "code" in body else child(body, "error") or body
     code = reading.word(envelope.get("code"))
+    message = reading.shown(envelope.get("message") or envelope.get("detail") or body.get("error"))
     return Fault(
-        kind=CODES.get(code or "", kind_of_status(answer.status)),
+        kind=unless_refused(CODES.get(code or "", kind_of_status(answer.status)), code, message),
         status=answer.status,
         code=code,
-        message=reading.shown(envelope.get("message") or envelope.get("detail") or body.get("error")),
+        message=message,
         retry_after=reading.retry_after(answer.headers),
     )
 
@@ -102,36 +103,30 @@ def _failure(run: Object, state: str) -> Fault:
     nested = child(run, "error")
     code = reading.word(run.get("failure_code") or nested.get("code"))
     message = reading.shown(run.get("failure_message") or nested.get("message") or run.get("error"))
-    if state is CANCELLED:
-        kind = FaultKind.CANCELLED
-    elif speaks_of_refusal(f"{code} {message}"):
-        kind = FaultKind.CONTENT_REFUSED
-    else:
-        kind = FAILURES.get(code or "", FaultKind.FAILED)
+    kind = FaultKind.CANCELLED if state is CANCELLED else FAILURES.get(code or "", FaultKind.FAILED)
+    kind = unless_refused(kind, code, message)
     amount, _ = reading.cost(run.get("cost"))
     return Fault(kind=kind, code=code, message=message, cost=amount)
 
 
+# Where pictures were seen in answers, the documented place first.
+_PLACES = ("outputs", "images", "image_urls", "image", "url", "output_url")
+
+
 def pictures_of(output: object) -> list[Source | None]:
-    """Where pictures were seen in answers, the documented place first. None stands for an entry that cannot be read."""
-    if isinstance(output, str):
-        return [reading.picture(output)]
-    if isinstance(output, list):
-        return [_entry(entry) for entry in output if _is_picture(entry)]
-    if not isinstance(output, dict):
-        return []
-    for name in ("outputs", "images", "image_urls", "image"):
-        if found := pictures_of(output.get(name)):
-            return found
-    lone = next((output[name] for name in ("url", "output_url") if output.get(name)), None)
-    return [reading.picture(lone)] if lone else []
+    """All pictures in an output, as far as they can be read. None stands for one that cannot."""
+    if isinstance(output, dict):
+        output = next((output[place] for place in _PLACES if output.get(place)), None)
+    entries = output if isinstance(output, list) else [output] if output else []
+    return [_picture(entry) for entry in entries if not _is_something_else(entry)]
 
 
-def _is_picture(entry: object) -> bool:
-    return not isinstance(entry, dict) or entry.get("type") in (None, "image")
+def _is_something_else(entry: object) -> bool:
+    """A video or a sound beside the pictures is no picture that failed to be read."""
+    return isinstance(entry, dict) and entry.get("type") not in (None, "image")
 
 
-def _entry(entry: object) -> Source | None:
+def _picture(entry: object) -> Source | None:
     return reading.picture(entry.get("url") if isinstance(entry, dict) else entry)
 
 

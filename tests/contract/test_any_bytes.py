@@ -173,9 +173,16 @@ def test_any_status_becomes_a_progress(adapter: Adapter, status: int) -> None:
 @pytest.mark.parametrize("depth", [100, 900, 1_000, 100_000])
 def test_deep_nesting_does_not_overflow(adapter: Adapter, depth: int) -> None:
     """Near the limit of recursion one step more, in a printer or a comparison, would raise."""
-    for opening, closing in ((b"[", b"]"), (b'{"output":', b"}"), (b'{"error":', b"}"), (b'{"usage":', b"}")):
+    for opening, closing in [
+        (b"[", b"]"),
+        *((b'{"%s":' % name, b"}") for name in (b"output", b"image", b"error", b"usage", b"data")),
+    ]:
         nested = opening * depth + b"1" + closing * depth
-        for body in (nested, b'{"id":"a","status":"completed","status_code":"succeeded","cost":' + nested + b"}"):
+        for body in (
+            nested,
+            b'{"id":"a","status":"completed","status_code":"succeeded","images":[],"output":%s,"cost":%s}'
+            % (nested, nested),
+        ):
             read_with_every_step(adapter, Answer(200, {}, body))
             read_with_every_step(adapter, Answer(500, {}, body))
 

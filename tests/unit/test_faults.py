@@ -7,11 +7,12 @@ from providers.faults import (
     VERDICTS,
     Blame,
     Bought,
+    Fault,
     FaultKind,
     Patience,
     Then,
     kind_of_status,
-    speaks_of_refusal,
+    unless_refused,
 )
 
 
@@ -29,6 +30,14 @@ def test_money_decides_what_happens_next(kind: FaultKind) -> None:
         Bought.YES: {Then.FAIL_OVER, Then.FAIL},
     }
     assert verdict.then in allowed[verdict.bought]
+
+
+def test_what_the_seller_charged_outranks_the_kind() -> None:
+    """Failed orders are not charged; one that was all the same is money spent for nothing."""
+    assert Fault(kind=FaultKind.FAILED).bought is Bought.NO
+    assert Fault(kind=FaultKind.FAILED, cost=0).bought is Bought.NO
+    assert Fault(kind=FaultKind.FAILED, cost=133_000).bought is Bought.YES
+    assert Fault(kind=FaultKind.CANCELLED, cost=133_000).bought is Bought.YES
 
 
 def test_a_refused_content_is_final_and_hurts_nobody() -> None:
@@ -97,11 +106,18 @@ def test_only_an_ended_order_is_believed_when_asking() -> None:
     ],
 )
 def test_words_of_refusal_are_known(text: str) -> None:
-    assert speaks_of_refusal(text)
+    for kind in (FaultKind.BAD_ORDER, FaultKind.FAILED):
+        assert unless_refused(kind, text, None) is unless_refused(kind, None, text) is FaultKind.CONTENT_REFUSED
 
 
 @pytest.mark.parametrize(
     "text", ["", "Validation failed", "image dimensions exceed 4096x4096", "provider error", "timeout"]
 )
 def test_other_words_are_not_taken_for_refusal(text: str) -> None:
-    assert not speaks_of_refusal(text)
+    assert unless_refused(FaultKind.FAILED, None, text) is FaultKind.FAILED
+
+
+@pytest.mark.parametrize("kind", [FaultKind.BROKEN, FaultKind.LOST, FaultKind.RATE_LIMITED, FaultKind.CANCELLED])
+def test_words_do_not_make_an_unclear_end_a_refusal(kind: FaultKind) -> None:
+    """A proxy's error page may mention anything."""
+    assert unless_refused(kind, "moderation_blocked") is kind
