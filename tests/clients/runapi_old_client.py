@@ -1,0 +1,42 @@
+"""Run with the environment of RunAPI's old SDK, whose contract table checks orders before they are sent.
+
+Usage: runapi_old_client.py BASE_URL SOURCE_URL. Reads cases (action and fields) as JSON from standard input, writes
+what became of each to standard output.
+"""
+
+import json
+import sys
+
+from runapi.core import errors
+from runapi.core.version import __version__
+from runapi.gpt_image_2 import GptImage2Client
+
+
+def main(base_url, source_url):
+    client = GptImage2Client("sk-sandbox", base_url=base_url, max_retries=0)
+    cases = json.load(sys.stdin)
+    try:
+        outcomes = [attempt(client, case, source_url) for case in cases]
+    finally:
+        client._http.close()
+    json.dump({"version": __version__, "outcomes": outcomes}, sys.stdout)
+
+
+def attempt(client, case, source_url):
+    """`method` is create, run, or both to see a task before and after; "SOURCE" stands for a readable picture."""
+    resource = getattr(client, case["action"])
+    fields = json.loads(json.dumps(case["fields"]).replace("SOURCE", source_url))
+    try:
+        if case.get("method") == "run":
+            return {"task": resource.run(**fields).to_dict()}
+        created = resource.create(**fields)
+        return {"task": created.to_dict(), "later": resource.get(created.id).to_dict()}
+    except errors.ValidationError as error:
+        if error.status is None:
+            return {"rejected": str(error)}
+        return {"refused": error.status, "errors": error.details["errors"]}
+    except errors.TaskFailedError as error:
+        return {"failed": str(error), "details": error.details}
+
+
+main(*sys.argv[1:])
