@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import resource
 from typing import Annotated, Any
 
 import msgspec
@@ -54,6 +55,7 @@ async def index() -> dict[str, Any]:
         "POST /_/switches": "{vendor: {switch: value}}: which reading of a disputed page is followed",
         "GET /_/switches": "every switch and its setting",
         "GET /_/requests": "the last requests the vendors were sent",
+        "GET /_/health": "that the sandbox is alive, and how much it holds",
         "GET /_/sample.png?w=&h=": "a picture to use as an edit's input",
         "POST /_/reset": "forget everything but the switches",
         "kinds": MEANING,
@@ -168,6 +170,18 @@ async def requests(state: State) -> dict[str, Any]:
     return {"requests": list(state.world.requests.entries)}
 
 
+@get("/health")
+async def health(state: State) -> dict[str, Any]:
+    """For whoever keeps a sandbox running for weeks: none of these should grow without end."""
+    world: World = state.world
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "orders": sum(len(shop.orders) for shop in world.shops.values()),
+        "charges": len(world.invoice.lines),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
 Edge = Annotated[int, Parameter(ge=16, le=4096)]
 
 
@@ -197,6 +211,7 @@ control = Router(
         list_switches,
         turn_switches,
         requests,
+        health,
         sample,
         reset,
     ],

@@ -1,6 +1,7 @@
 """Faults on demand: which rule strikes which exchange. What it does is up to `interference.py` and the vendors."""
 
 import random
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
@@ -57,7 +58,7 @@ MEANING = {
     Kind.RESET_BEFORE: "the connection is reset before the vendor looks at the request",
     Kind.RESET_AFTER: "the request is carried out, then the connection is reset: the answer is lost",
     Kind.HANG: "nothing comes back for `seconds` (an hour); with `accepted` the request is carried out first",
-    Kind.SLOW: "the answer comes `seconds` (2) late; with `drip` its body comes one byte at a time",
+    Kind.SLOW: "the answer comes `seconds` (2) late; with `drip` its body takes so long, drop by drop",
     Kind.TRUNCATE: "the request is carried out, half the answer's body arrives, then the connection is reset",
     Kind.REFUSE: "the vendor's own refusal with `status` (422): nothing is ordered",
     Kind.STATUS: "an answer with `status` (500), `headers`, `body`; with `accepted` the request is carried out first",
@@ -88,6 +89,10 @@ WIRE_KINDS = ON_ANY_ROUTE | {Kind.REFUSE}
 # A replay strikes or misses when its key comes back, not when the order is first placed.
 ORDER_KINDS = tuple(kind for kind in Kind if kind not in WIRE_KINDS and kind is not Kind.IGNORE_IDEMPOTENCY_KEY)
 
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+FRAMING = {"content-length", "transfer-encoding"}
+
 
 class Rule(Struct, forbid_unknown_fields=True, kw_only=True):
     """One line of mischief. Without `times` and `probability` it applies for ever."""
@@ -97,7 +102,7 @@ class Rule(Struct, forbid_unknown_fields=True, kw_only=True):
     route: Route | None = None
     times: Annotated[int, Meta(ge=1)] | None = None
     probability: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    status: Annotated[int, Meta(ge=100, le=599)] | UnsetType = UNSET
+    status: Annotated[int, Meta(ge=200, le=599)] | UnsetType = UNSET
     headers: dict[str, str] = {}
     body: str | None = None
     seconds: Annotated[float, Meta(ge=0, le=86_400)] | UnsetType = UNSET
@@ -113,6 +118,11 @@ class Rule(Struct, forbid_unknown_fields=True, kw_only=True):
         submit_only = self.kind not in ON_ANY_ROUTE
         if submit_only and self.route not in (None, Route.SUBMIT):
             return f"'{self.kind}' works on orders: leave `route` out or use 'submit'"
+        for name, value in self.headers.items():
+            if name.lower() in FRAMING:
+                return f"'{name}' would break the connection for good: use 'truncate' for an answer that is cut off"
+            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+                return f"'{name}: {value}' cannot be sent as a header"
         return None
 
     def applies(self, vendor: Vendor, route: Route) -> bool:
@@ -124,6 +134,7 @@ class Mischief:
     """The rules in force. Taking one counts it down; the dice are seeded so that a run can be repeated."""
 
     def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
         self._dice = random.Random(seed)
         self.rules: list[Rule] = []
 
@@ -131,7 +142,9 @@ class Mischief:
         self.rules.append(rule)
 
     def clear(self) -> None:
+        """No rules, and the dice as at the start."""
         self.rules.clear()
+        self._dice.seed(self._seed)
 
     def take(self, vendor: Vendor, route: Route, kinds: Iterable[Kind]) -> Rule | None:
         """The first rule that strikes this exchange now, if any."""

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import textwrap
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -11,8 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 MAX_PIXELS = 50_000_000
-THUMBNAIL_EDGE = 256
+THUMBNAIL_EDGE = 128
+DRAWN_CHARACTERS = 640
 DRAWN_CACHE_BYTES = 64 << 20
+
+# Whatever Pillow raises over hostile bytes; its bomb warning too, for processes that turn warnings into errors.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class NotAPictureError(Exception):
@@ -46,6 +51,13 @@ class Picture:
     transparent: bool = False
     compression: int | None = None
 
+    def __post_init__(self) -> None:
+        """Keeps of a long prompt what can be drawn, and a digest, so that different prompts stay different pictures."""
+        if len(self.caption) > DRAWN_CHARACTERS:
+            digest = hashlib.sha256(self.caption.encode("utf-8", "replace")).hexdigest()[:16]
+            kept = f"{self.caption[: DRAWN_CHARACTERS - 20]}… {digest}"
+            object.__setattr__(self, "caption", kept)
+
 
 def read(data: bytes) -> Source:
     """Looks at a caller's picture the way a vendor would."""
@@ -55,14 +67,16 @@ def read(data: bytes) -> Source:
                 raise NotAPictureError(f"{image.width}x{image.height} is too large")
             size, kind = image.size, str(image.format).lower()
             alpha = image.has_transparency_data
+            # Lets a JPEG decode at a fraction of its size.
+            image.draft("RGB", (THUMBNAIL_EDGE, THUMBNAIL_EDGE))
             small = image.convert("RGB")
             small.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
     except NotAPictureError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise NotAPictureError("the bytes are not a readable PNG, JPEG or WebP picture") from error
     thumbnail = io.BytesIO()
-    small.save(thumbnail, "PNG")
+    small.save(thumbnail, "JPEG", quality=70)
     return Source(*size, kind, thumbnail.getvalue(), alpha)
 
 
@@ -122,10 +136,10 @@ def _canvas(picture: Picture) -> Image.Image:
 
 def _paste_sources(canvas: Image.Image, sources: tuple[Source, ...], margin: int) -> None:
     """Edits show what they were made from, in a row along the bottom."""
-    edge = min(canvas.size) // 4
+    edge = max(1, min(canvas.size) // 4)
     x = margin
     for source in sources:
-        with Image.open(io.BytesIO(source.thumbnail), formats=["PNG"]) as thumbnail:
+        with Image.open(io.BytesIO(source.thumbnail), formats=["JPEG"]) as thumbnail:
             thumbnail.thumbnail((edge, edge))
             canvas.paste(thumbnail, (x, canvas.height - thumbnail.height - margin))
             x += thumbnail.width + margin
@@ -144,21 +158,28 @@ def _write(pen: ImageDraw.ImageDraw, picture: Picture, margin: int) -> None:
 
 
 class DrawnCache:
-    """Pictures drawn lately, so that fetching one twice does not draw it twice."""
+    """Pictures drawn lately, so that fetching one twice does not draw it twice. Asked from several threads."""
 
     def __init__(self, limit: int = DRAWN_CACHE_BYTES) -> None:
-        self._limit = limit
-        self._size = 0
-        self._drawn: OrderedDict[Picture, bytes] = OrderedDict()
+        self.limit = limit
+        self.size = 0
+        self.drawn: OrderedDict[Picture, bytes] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, picture: Picture) -> bytes:
-        if (data := self._drawn.get(picture)) is not None:
-            self._drawn.move_to_end(picture)
-            return data
+        with self._lock:
+            if (data := self.drawn.get(picture)) is not None:
+                self.drawn.move_to_end(picture)
+                return data
         data = draw(picture)
-        self._drawn[picture] = data
-        self._size += len(data)
-        while self._size > self._limit:
-            _, old = self._drawn.popitem(last=False)
-            self._size -= len(old)
+        with self._lock:
+            self._keep(picture, data)
         return data
+
+    def _keep(self, picture: Picture, data: bytes) -> None:
+        # Another thread may have drawn it meanwhile: the same bytes.
+        self.size += len(data) - len(self.drawn.pop(picture, b""))
+        self.drawn[picture] = data
+        while self.size > self.limit:
+            _, old = self.drawn.popitem(last=False)
+            self.size -= len(old)

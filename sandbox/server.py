@@ -41,6 +41,8 @@ class ResettableProtocol(HttpToolsProtocol):
 
     def _reset(self) -> None:
         transport = self.transport
+        if transport.is_closing():
+            return
         raw = transport.get_extra_info("socket")
         # No lingering: the peer sees a reset at once, not an orderly end.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
