@@ -15,7 +15,8 @@ from litestar.datastructures import State
 from sandbox.mischief import Route, Vendor
 from sandbox.pictures import MEDIA_TYPES, DrawnCache, Picture
 
-KEPT_LINKS = 200_000
+KEPT_LINKS = 50_000
+KEPT_UPLOADS = 50_000
 KEPT_UPLOAD_BYTES = 1 << 30
 
 
@@ -52,24 +53,34 @@ class Files:
 
     def link(self, vendor: Vendor, file_id: str, kind: str, seconds: float) -> str:
         """A signed URL that stops working after `seconds`; a negative number makes one that never worked."""
-        return self._signed(f"/files/{vendor}/{file_id}.{kind}", seconds)
+        return self._signed("GET", f"/files/{vendor}/{file_id}.{kind}", seconds)
 
     def open_upload(self, upload: Upload) -> str:
         self._uploads[upload.id] = upload
-        return self._signed(f"/files/{upload.vendor}/uploads/{upload.id}", upload.expires - time.time())
+        while len(self._uploads) > KEPT_UPLOADS:
+            self._drop_oldest_upload()
+        return self._signed("PUT", f"/files/{upload.vendor}/uploads/{upload.id}", upload.expires - time.time())
 
     def upload(self, upload_id: str) -> Upload | None:
         return self._uploads.get(upload_id)
 
     def download_link(self, upload: Upload, seconds: float) -> str:
-        return self._signed(f"/files/{upload.vendor}/uploads/{upload.id}", seconds)
+        return self._signed("GET", f"/files/{upload.vendor}/uploads/{upload.id}", seconds)
 
     def fill(self, upload: Upload, data: bytes) -> None:
+        # It may have been dropped while its bytes were still on their way.
+        if upload.id not in self._uploads:
+            return
         self._kept_bytes += len(data) - len(upload.data or b"")
         upload.data = data
         while self._kept_bytes > KEPT_UPLOAD_BYTES:
-            _, old = self._uploads.popitem(last=False)
-            self._kept_bytes -= len(old.data or b"")
+            self._drop_oldest_upload()
+
+    def _drop_oldest_upload(self) -> None:
+        _, old = self._uploads.popitem(last=False)
+        self._kept_bytes -= len(old.data or b"")
+        # A vendor may still know the upload, but must not keep its bytes alive.
+        old.data = b""
 
     async def draw(self, picture: Picture) -> bytes:
         return await asyncio.to_thread(self._drawn.get, picture)
@@ -82,17 +93,18 @@ class Files:
         self._uploads.clear()
         self._kept_bytes = 0
 
-    def _signed(self, path: str, seconds: float) -> str:
+    def _signed(self, method: str, path: str, seconds: float) -> str:
         expires = f"{time.time() + seconds:.3f}"
-        return f"{self.base_url}{path}?expires={expires}&signature={self._signature(path, expires)}"
+        return f"{self.base_url}{path}?expires={expires}&signature={self._signature(method, path, expires)}"
 
-    def _signature(self, path: str, expires: str) -> str:
-        return hmac.new(self._secret, f"{path}?{expires}".encode(), hashlib.sha256).hexdigest()
+    def _signature(self, method: str, path: str, expires: str) -> str:
+        return hmac.new(self._secret, f"{method} {path}?{expires}".encode(), hashlib.sha256).hexdigest()
 
-    def admits(self, path: str, expires: str, signature: str) -> bool:
-        """Whether a link is genuine and still good."""
-        genuine = hmac.compare_digest(signature.encode(), self._signature(path, expires).encode())
-        return genuine and float(expires) > time.time()
+    def admits(self, method: str, path: str, query: Mapping[str, str]) -> bool:
+        """Whether a link is genuine, meant for this and still good."""
+        expires = query.get("expires", "")
+        genuine = self._signature(method, path, expires).encode()
+        return hmac.compare_digest(query.get("signature", "").encode(), genuine) and float(expires) > time.time()
 
 
 def _denied() -> Response[bytes]:
@@ -107,8 +119,7 @@ def _missing() -> Response[bytes]:
 @get("/{vendor:str}/{name:str}", opt={"route": Route.DOWNLOAD})
 async def download(request: Request[object, object, State], state: State, name: str) -> Response[bytes]:
     files: Files = state.world.files
-    query = request.query_params
-    if not files.admits(request.url.path, query.get("expires", ""), query.get("signature", "")):
+    if not files.admits("GET", request.url.path, request.query_params):
         return _denied()
     if (picture := files.picture(name.rpartition(".")[0])) is None:
         return _missing()
@@ -118,8 +129,7 @@ async def download(request: Request[object, object, State], state: State, name: 
 @get("/{vendor:str}/uploads/{upload_id:str}", opt={"route": Route.DOWNLOAD})
 async def download_upload(request: Request[object, object, State], state: State, upload_id: str) -> Response[bytes]:
     files: Files = state.world.files
-    query = request.query_params
-    if not files.admits(request.url.path, query.get("expires", ""), query.get("signature", "")):
+    if not files.admits("GET", request.url.path, request.query_params):
         return _denied()
     upload = files.upload(upload_id)
     if upload is None or upload.data is None:
@@ -131,9 +141,8 @@ async def download_upload(request: Request[object, object, State], state: State,
 async def receive_upload(request: Request[object, object, State], state: State, upload_id: str) -> Response[bytes]:
     """Presigned storage: no credentials wanted, every promised header and byte checked."""
     files: Files = state.world.files
-    query = request.query_params
     upload = files.upload(upload_id)
-    if upload is None or not files.admits(request.url.path, query.get("expires", ""), query.get("signature", "")):
+    if upload is None or not files.admits("PUT", request.url.path, request.query_params):
         return _denied()
     if "authorization" in request.headers:
         return Response(b"<Error><Code>InvalidRequest</Code></Error>", status_code=400, media_type="application/xml")
