@@ -86,7 +86,7 @@ def switches_of(connection: ASGIConnection[Any, Any, Any, Any]) -> RunflowSwitch
 
 def signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: wants a good key, and one with the scope to write where the route writes."""
-    scheme, key = connection.headers.get("authorization", " ").split(" ", 1)
+    scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
     any_key = switches_of(connection).any_key and key.startswith(KEY_PREFIXES)
     if scheme.lower() != "bearer" or not (key in (KEY, READ_ONLY_KEY) or any_key):
         raise RefusalError(401)
