@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import Headers, MutableScopeHeaders, State
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope
+from litestar.types import HTTPScope, Message, Scope
 
 from sandbox import files, openai, runapi, runflow
 from sandbox.control import control
@@ -31,9 +31,13 @@ async def index(state: State) -> dict[str, Any]:
 
 def not_there(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
     """Errors of the framework itself, in the words of whichever vendor was addressed."""
+    world: World = request.app.state.world
     vendor = request.url.path.split("/")[1]
     if vendor in set(Vendor):
-        body = request.app.state.world.vendors[Vendor(vendor)].error(error.status_code)
+        if "route_handler" not in request.scope:
+            # A wrong address, which is what somebody who looks into the log is most likely to have used.
+            world.requests.note(cast(HTTPScope, request.scope), Vendor(vendor))
+        body = world.vendors[Vendor(vendor)].error(error.status_code)
     else:
         body = {"error": error.detail, "status": error.status_code}
         if error.extra:

@@ -68,7 +68,9 @@ async def index() -> dict[str, Any]:
 async def charges(state: State) -> dict[str, Any]:
     world: World = state.world
     world.settle()
-    return {"charges": [charge.line() for charge in world.invoice.lines]}
+    # Each vendor's charges are settled when somebody looks, and so come one vendor after the other.
+    lines = sorted(world.invoice.lines, key=lambda charge: charge.at)
+    return {"charges": [charge.line() for charge in lines]}
 
 
 @get("/faults")
@@ -167,7 +169,7 @@ async def turn_switches(request: HttpRequest, state: State) -> switches.Switches
 
 @get("/requests")
 async def requests(state: State) -> dict[str, Any]:
-    return {"requests": list(state.world.requests.entries)}
+    return {"requests": [entry.shown() for entry in state.world.requests.entries]}
 
 
 @get("/health")

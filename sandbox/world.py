@@ -44,7 +44,8 @@ class World:
 
     def open(self) -> None:
         """Opens every shop afresh: new tills, empty books. Switches stay as they are."""
-        self.invoice.lines.clear()
+        # A new one, because orders still under way hold on to the old one and end on it.
+        self.invoice = Invoice()
         self.files.clear()
         self.requests.entries.clear()
         self.mischief.clear()
