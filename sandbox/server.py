@@ -1,6 +1,9 @@
 """Runs the sandbox: one process, one port for the vendors' APIs and one for their stored files."""
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
 import socket
 import struct
@@ -16,10 +19,11 @@ from sandbox.world import World
 DEFAULT_PORT = 8090
 PORTS_TRIED = 20
 PARENT_CHECK_SECONDS = 0.5
+BACKLOG = 2_048
 
 
 class PortTakenError(Exception):
-    """The port that was asked for by number is in use."""
+    """The port that was asked for by number cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ def serve(options: Options, ready: Callable[[World], None]) -> None:
         timeout_graceful_shutdown=1,
     )
     server = _Server(config, ready=lambda: ready(world), parent=os.getppid() if options.with_parent else None)
-    server.run(sockets=[api, files])
+    # Ctrl-C is how one stops it, and no failure.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[api, files])
 
 
 class _Server(uvicorn.Server):
@@ -77,6 +83,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Clients still waiting are cut off on purpose, which the server would report with a traceback for each.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets=sockets)
 
     async def main_loop(self) -> None:
         if self._parent is None:
@@ -97,14 +108,22 @@ def _sockets(options: Options) -> tuple[socket.socket, socket.socket]:
     tries = PORTS_TRIED if options.port is None else 1
     for port in range(first, first + 2 * tries, 2):
         try:
-            api = _listen(options.host, port)
-        except OSError:
-            continue
-        try:
-            return api, _listen(options.host, port + 1)
-        except OSError:
-            api.close()
-    raise PortTakenError(f"port {first} or {first + 1} on {options.host} is in use; try another with --port")
+            return _pair(options.host, port)
+        except OSError as error:
+            reason = error.strerror
+            if error.errno != errno.EADDRINUSE:
+                break
+    ports = f"ports {first} and {first + 1}"
+    raise PortTakenError(f"cannot listen on {options.host}, {ports}: {reason}; try another with --port")
+
+
+def _pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    api = _listen(host, port)
+    try:
+        return api, _listen(host, port + 1)
+    except OSError:
+        api.close()
+        raise
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -112,6 +131,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # At once: two processes may both bind a port on which neither listens yet.
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
