@@ -74,14 +74,21 @@ find_node() {
     install .venv deploy/requirements/node.txt
 }
 
-make_venv .venv
-if [ "$want" = run ]; then
-    [ -f .venv/.installed-dev.txt ] || install .venv deploy/requirements/runtime.txt
+# The product, and the tests' tools with it once they have been wanted. What is there but does not run is made anew.
+prepare() {
+    make_venv .venv
+    lock=deploy/requirements/runtime.txt
+    if [ "$want" = dev ] || [ -f .venv/.installed-dev.txt ]; then lock=deploy/requirements/dev.txt; fi
+    install .venv "$lock"
     install_checkout
-    exit
+}
+prepare
+if ! .venv/bin/image-gateway --version >/dev/null 2>&1; then
+    say "what is in .venv does not run; making it anew"
+    rm -rf .venv
+    prepare
 fi
-install .venv deploy/requirements/dev.txt
-install_checkout
+if [ "$want" = run ]; then exit; fi
 make_venv .venv-runapi-old
 install .venv-runapi-old deploy/requirements/runapi-old.txt
 find_redis
