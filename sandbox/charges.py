@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 MICROS = 1_000_000
+KEPT_CHARGES = 1_000_000
 
 
 def micros(usd: str) -> int:
@@ -43,12 +44,18 @@ class Charge:
 
 @dataclass(slots=True)
 class Invoice:
-    """Every charge of every vendor, in the order it was made. Nothing is ever taken off it."""
+    """Every charge of every vendor, in the order it was settled. The oldest of a million go, and are counted."""
 
     lines: list[Charge] = field(default_factory=list)
+    forgotten: int = 0
 
     def add(self, charge: Charge) -> None:
         self.lines.append(charge)
+        if len(self.lines) > KEPT_CHARGES:
+            # Many at a time, because each time the whole list moves up.
+            excess = len(self.lines) - KEPT_CHARGES * 9 // 10
+            del self.lines[:excess]
+            self.forgotten += excess
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ def _decoded(body: bytes, type_: Any) -> Any:
 async def index() -> dict[str, Any]:
     """What can be asked here."""
     return {
-        "GET /_/charges": "the invoice: every charge, oldest first",
+        "GET /_/charges": "the invoice: every charge, oldest first; beyond a million the oldest are `forgotten`",
         "POST /_/faults": "adds a rule: {kind, vendor?, route?, times?, probability?, …}",
         "GET /_/faults": "the rules in force",
         "DELETE /_/faults": "back to good behaviour",
@@ -70,7 +70,7 @@ async def charges(state: State) -> dict[str, Any]:
     world.settle()
     # Each vendor's charges are settled when somebody looks, and so come one vendor after the other.
     lines = sorted(world.invoice.lines, key=lambda charge: charge.at)
-    return {"charges": [charge.line() for charge in lines]}
+    return {"charges": [charge.line() for charge in lines], "forgotten": world.invoice.forgotten}
 
 
 @get("/faults")

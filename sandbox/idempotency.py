@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-KEPT_KEYS = 50_000
+KEPT_KEYS = 20_000
 
 
 class KeyConflictError(Exception):
@@ -40,7 +40,7 @@ class Replays(Generic[T]):
             result = await make()
         except BaseException:
             # The key becomes free before those who wait for it look again.
-            del self._kept[key]
+            self._kept.pop(key, None)
             future.cancel()
             raise
         future.set_result(result)

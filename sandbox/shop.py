@@ -18,7 +18,7 @@ from sandbox.charges import Balance, Charge, Invoice
 from sandbox.mischief import Kind, Rule, Vendor
 from sandbox.pictures import Picture
 
-KEPT_ORDERS = 50_000
+KEPT_ORDERS = 20_000
 
 
 class OutOfCreditError(Exception):

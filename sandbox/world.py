@@ -13,7 +13,8 @@ from sandbox.shop import FAST, REALISTIC, Shop
 from sandbox.sources import Sources
 from sandbox.switches import Switches, defaults
 
-OPENING_BALANCE = 10_000 * MICROS
+# Enough for weeks of load tests: credit that runs out should be somebody's intention.
+OPENING_BALANCE = 1_000_000 * MICROS
 
 
 class VendorState(Protocol):

@@ -211,7 +211,7 @@ def test_a_reset_forgets_everything_but_the_switches(sandbox):
     sandbox.fault("refuse")
     sandbox.balance("openai", "0")
     sandbox.control("POST", "/reset")
-    assert sandbox.control("GET", "/charges") == {"charges": []}
+    assert sandbox.charges() == []
     assert sandbox.control("GET", "/faults") == {"faults": []}
     assert sandbox.control("GET", "/requests") == {"requests": []}
     assert sandbox.control("GET", "/balance")["openai"]["spent_usd"] == "0.0"

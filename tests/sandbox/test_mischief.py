@@ -239,7 +239,7 @@ def test_without_a_vendor_all_are_struck(sandbox):
 def test_the_control_routes_are_never_struck(sandbox):
     for route in Route:
         sandbox.fault("reset_before", route=route)
-    assert sandbox.control("GET", "/charges") == {"charges": []}
+    assert sandbox.charges() == []
 
 
 def test_good_behaviour_comes_back(sandbox):

@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import gc
 import io
 import struct
 import threading
+import weakref
 import zlib
 
 import pytest
@@ -109,6 +111,16 @@ def test_what_is_kept_of_a_photograph_is_small():
     noise = io.BytesIO()
     Image.effect_noise((2000, 1500), 200).convert("RGB").save(noise, "JPEG", quality=95)
     assert len(pictures.read(noise.getvalue()).thumbnail) < 16_000
+
+
+def test_the_same_picture_is_kept_once_and_not_for_ever():
+    data = plain(31, 17)
+    kept = pictures.read(data)
+    assert pictures.read(bytes(bytearray(data))) is kept
+    gone = weakref.ref(kept)
+    del kept
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(

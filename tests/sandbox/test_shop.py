@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox import charges
 from sandbox import shop as shop_module
 from sandbox.charges import Invoice
 from sandbox.mischief import Kind, Rule, Vendor
@@ -189,6 +190,17 @@ def test_old_orders_are_forgotten_and_still_charged(clock, monkeypatch):
     assert list(shop.orders) == ["2", "3", "4"]
     clock.now += 10
     assert len(invoiced(shop)) == 5
+
+
+def test_the_oldest_charges_are_forgotten_and_counted(clock, monkeypatch):
+    monkeypatch.setattr(charges, "KEPT_CHARGES", 10)
+    shop = open_shop(seconds=0)
+    for number in range(25):
+        shop.place(order(str(number), price=1))
+    lines = invoiced(shop)
+    assert lines[-1] == ("24", 1)
+    assert 9 <= len(lines) <= 10
+    assert len(lines) + shop.invoice.forgotten == 25
 
 
 def test_whoever_has_waited_has_been_charged():
