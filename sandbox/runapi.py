@@ -31,8 +31,8 @@ def open_shop(world: World) -> RunapiState:
 
 
 async def opened(state: State) -> RunapiState:
-    shop: RunapiState = state.world.vendors[Vendor.RUNAPI]
-    return shop
+    vendor: RunapiState = state.world.vendors[Vendor.RUNAPI]
+    return vendor
 
 
 async def addressed(request: HttpRequest) -> Action:
@@ -46,7 +46,7 @@ async def addressed(request: HttpRequest) -> Action:
     guards=[signed_in],
     dependencies={"action": Provide(addressed)},
 )
-async def create(request: HttpRequest, shop: RunapiState, action: Action) -> Response[dict[str, Any]]:
+async def create(request: HttpRequest, vendor: RunapiState, action: Action) -> Response[dict[str, Any]]:
     asked = Asked(
         action=action,
         fields=fields(body := await request.body()),
@@ -54,19 +54,19 @@ async def create(request: HttpRequest, shop: RunapiState, action: Action) -> Res
         key=short_header(request, "Idempotency-Key"),
         reference=short_header(request, "X-Client-Request-Id"),
     )
-    return _created(shop, *await buy(shop, asked))
+    return _created(vendor, *await buy(vendor, asked))
 
 
-def _created(shop: RunapiState, task: Task, replayed: bool) -> Response[dict[str, Any]]:
-    body = ticket(shop, task, task.first_status)
+def _created(vendor: RunapiState, task: Task, replayed: bool) -> Response[dict[str, Any]]:
+    body = ticket(vendor, task, task.first_status)
     if replayed:
-        now_shown = envelope(shop, task)
-        body = now_shown if shop.switches.replay_answer == "task" else ticket(shop, task, now_shown["status"])
+        now_shown = envelope(vendor, task)
+        body = now_shown if vendor.switches.replay_answer == "task" else ticket(vendor, task, now_shown["status"])
         body["task_replayed"] = True
     headers = {"x-runapi-task-id": task.order.id}
-    if shop.switches.create_code == 202:
-        headers["location"] = f"{shop.world.base_url}/{Vendor.RUNAPI}{RESULTS}/{task.order.id}"
-    return Response(body, status_code=shop.switches.create_code, headers=headers)
+    if vendor.switches.create_code == 202:
+        headers["location"] = f"{vendor.world.base_url}/{Vendor.RUNAPI}{RESULTS}/{task.order.id}"
+    return Response(body, status_code=vendor.switches.create_code, headers=headers)
 
 
 @get(
@@ -75,37 +75,37 @@ def _created(shop: RunapiState, task: Task, replayed: bool) -> Response[dict[str
     guards=[signed_in],
     dependencies={"action": Provide(addressed)},
 )
-async def poll(shop: RunapiState, action: Action, task_id: str) -> Response[dict[str, Any]]:
-    task = shop.task(task_id)
+async def poll(vendor: RunapiState, action: Action, task_id: str) -> Response[dict[str, Any]]:
+    task = vendor.task(task_id)
     if task is None or task.action is not action:
         raise RefusalError(404)
-    return _shown(shop, task, envelope(shop, task))
+    return _shown(vendor, task, envelope(vendor, task))
 
 
 @get(f"{RESULTS}/{{task_id:str}}", opt={"route": Route.POLL}, guards=[signed_in])
-async def result(shop: RunapiState, task_id: str) -> Response[dict[str, Any]]:
+async def result(vendor: RunapiState, task_id: str) -> Response[dict[str, Any]]:
     """Where a 202's Location leads: the answer that a synchronous call would have given, kept for later."""
-    task = shop.task(task_id)
-    if task is None or shop.switches.create_code != 202:
+    task = vendor.task(task_id)
+    if task is None or vendor.switches.create_code != 202:
         raise RefusalError(404)
-    body = envelope(shop, task)
+    body = envelope(vendor, task)
     kept = {"id": body["id"], "status": body["status"]}
     if body["status"] == "completed":
         kept["response"] = {"status": 200, "content_type": "application/json", "headers": {}, "body": body}
     elif body["status"] == "failed":
         kept["error"] = body["error"]
-    return _shown(shop, task, kept)
+    return _shown(vendor, task, kept)
 
 
-def _shown(shop: RunapiState, task: Task, body: dict[str, Any]) -> Response[dict[str, Any]]:
+def _shown(vendor: RunapiState, task: Task, body: dict[str, Any]) -> Response[dict[str, Any]]:
     headers = {"x-runapi-task-id": task.order.id}
-    pause = shop.switches.poll_retry_after
+    pause = vendor.switches.poll_retry_after
     if pause is not None and body["status"] not in ("completed", "failed"):
         headers["retry-after"] = f"{pause:g}"
     return Response(body, headers=headers)
 
 
-def _nowhere(path: str, taken: Collection[str] = ()) -> HTTPRouteHandler:
+def _nowhere(path: str, taken: Collection[str]) -> HTTPRouteHandler:
     """The vendor knows no 405: another method on a known path is as unknown as any other path."""
 
     @route(path, http_method=[HttpMethod(method) for method in METHODS if method not in taken])
@@ -122,9 +122,8 @@ HANDLERS = [
         route_handlers=[
             *ROUTES,
             *(_nowhere(path, handler.http_methods) for handler in ROUTES for path in handler.paths),
-            _nowhere("/{rest:path}"),
         ],
-        dependencies={"shop": Provide(opened)},
+        dependencies={"vendor": Provide(opened)},
         exception_handlers={RefusalError: refused},
     )
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from sandbox.runapi_wire import HttpRequest, fields, invalid, signed_in
 from sandbox.switches import RunapiSwitches
 
 SERVICE = "gpt_image_2"
+FILTERS = ("service", "action", "model")
 OPT = {"route": Route.ACCOUNT}
 
 
@@ -25,43 +27,43 @@ async def me() -> dict[str, Any]:
 
 
 @get("/api/v1/me/balance", opt=OPT, guards=[signed_in])
-async def balance(shop: RunapiState) -> dict[str, int]:
+async def balance(vendor: RunapiState) -> dict[str, int]:
     """What running tasks have reserved is not there to be spent."""
-    shop.shop.settle()
-    till = shop.shop.balance
+    vendor.shop.settle()
+    till = vendor.shop.balance
     left = (till.left - till.reserved) // MICROS_PER_CENT
     return {
         "balance_cents": left,
         "paid_balance_cents": left,
         "bonus_balance_cents": 0,
-        "spent_cents_today": _spent_today(shop) // MICROS_PER_CENT,
+        "spent_cents_today": _spent_today(vendor) // MICROS_PER_CENT,
         "spent_cents_total": till.spent // MICROS_PER_CENT,
     }
 
 
-def _spent_today(shop: RunapiState) -> int:
+def _spent_today(vendor: RunapiState) -> int:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    lines = shop.world.invoice.lines
+    lines = vendor.world.invoice.lines
     return sum(line.micros for line in lines if line.vendor == Vendor.RUNAPI and line.at >= midnight)
 
 
 @get("/api/v1/price_schedules", opt=OPT)
-async def price_schedules(request: HttpRequest, shop: RunapiState) -> Response[Any]:
-    asked = {name: value.replace("-", "_") for name, value in request.query_params.items() if value}
-    schedules = [_schedule(action, shop.switches) for action in Action]
-    matching = [schedule for schedule in schedules if _matches(schedule, asked)]
+async def price_schedules(request: HttpRequest, vendor: RunapiState) -> Response[Any]:
+    schedules = [_schedule(action, vendor.switches) for action in Action]
+    matching = [schedule for schedule in schedules if _matches(schedule, request.query_params)]
     etag = f'"{hashlib.sha256(msgspec.json.encode(matching)).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == etag:
         return Response(None, status_code=304, headers={"etag": etag})
     return Response({"as_of": moment(time.time()), "price_schedules": matching}, headers={"etag": etag})
 
 
-def _matches(schedule: dict[str, Any], asked: dict[str, str]) -> bool:
-    """Both spellings of a name are understood, as it is not known which one the vendor wants."""
-    return all(schedule[name].replace("-", "_") == asked.get(name, schedule[name].replace("-", "_")) for name in NAMES)
+def _matches(schedule: dict[str, Any], query: Mapping[str, str]) -> bool:
+    return all(_name(schedule[name]) == _name(query[name]) for name in FILTERS if query.get(name))
 
 
-NAMES = ("service", "action", "model")
+def _name(spelled: object) -> str:
+    """It is not known whether the vendor wants a name with dashes or underscores: either will do."""
+    return str(spelled).replace("-", "_")
 
 
 def _schedule(action: Action, switches: RunapiSwitches) -> dict[str, Any]:
@@ -83,20 +85,20 @@ def _schedule(action: Action, switches: RunapiSwitches) -> dict[str, Any]:
 
 
 @post("/api/v1/price_quotes", opt=OPT)
-async def price_quote(request: HttpRequest, shop: RunapiState) -> Response[dict[str, Any]]:
+async def price_quote(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     params = asked.get("params") or {}
     resolution = (params.get("output_resolution") or "1k") if isinstance(params, dict) else None
     if problems := _quote_problems(asked, resolution):
         raise invalid(problems)
-    action = Action(asked["action"].replace("-", "_"))
+    action = Action(_name(asked["action"]))
     quote = {
         "service": SERVICE,
         "action": action,
         "model": terms.MODEL,
         "pricing_status": "priced",
         "currency": "USD",
-        "reservation_amount_cents": terms.price(action, str(resolution), shop.switches) // MICROS_PER_CENT,
+        "reservation_amount_cents": terms.price(action, str(resolution), vendor.switches) // MICROS_PER_CENT,
         "estimate_basis": "params",
         "as_of": moment(time.time()),
     }
@@ -105,9 +107,9 @@ async def price_quote(request: HttpRequest, shop: RunapiState) -> Response[dict[
 
 def _quote_problems(asked: dict[str, Any], resolution: object) -> dict[str, list[str]]:
     found = {}
-    if str(asked.get("service")).replace("-", "_") != SERVICE:
+    if _name(asked.get("service")) != SERVICE:
         found["service"] = ["is unknown"]
-    if str(asked.get("action")).replace("-", "_") not in set(Action):
+    if _name(asked.get("action")) not in set(Action):
         found["action"] = ["is unknown"]
     if asked.get("model") not in (None, terms.MODEL):
         found["model"] = ["is unknown"]

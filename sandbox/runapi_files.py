@@ -28,42 +28,42 @@ OPT = {"route": Route.UPLOAD}
 
 
 @post("/api/v1/files/prepare", opt=OPT, guards=[signed_in])
-async def prepare(request: HttpRequest, shop: RunapiState) -> Response[dict[str, Any]]:
+async def prepare(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     if problems := _prepare_problems(asked):
         raise invalid(problems)
     declared = asked.get("content_type")
-    upload = _upload(shop, asked["filename"], asked["byte_size"], None if blank(declared) else str(declared))
+    upload = _upload(vendor, asked["filename"], asked["byte_size"], None if blank(declared) else str(declared))
     upload.md5 = base64.b64decode(asked["checksum"]).hex()
     upload.required = {"Content-Type": upload.media_type, "Content-MD5": asked["checksum"]}
-    url = shop.world.files.open_upload(upload)
+    url = vendor.world.files.open_upload(upload)
     return Response({"signed_id": upload.id, "upload_url": url, "headers": upload.required}, status_code=200)
 
 
 @post("/api/v1/files/confirm", opt=OPT, guards=[signed_in])
-async def confirm(request: HttpRequest, shop: RunapiState) -> Response[dict[str, Any]]:
-    upload = shop.world.files.upload(str(fields(await request.body()).get("signed_id")))
-    if upload is None or upload.vendor is not Vendor.RUNAPI:
+async def confirm(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
+    upload = vendor.world.files.upload(str(fields(await request.body()).get("signed_id")))
+    if upload is None:
         raise RefusalError(404)
     if upload.data is None:
         raise invalid({"signed_id": ["has not been uploaded"]})
-    return Response(_record(shop, upload, upload.data), status_code=200)
+    return Response(_record(vendor, upload, upload.data), status_code=200)
 
 
 @post("/api/v1/files", opt=OPT, guards=[signed_in])
-async def register(request: HttpRequest, shop: RunapiState) -> Response[dict[str, Any]]:
+async def register(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     given = asked.get("source")
     source: dict[str, Any] = given if isinstance(given, dict) else {}
-    data = await _bytes(shop, source)
+    data = await _bytes(vendor, source)
     name = asked.get("file_name") or PurePosixPath(urlsplit(source.get("url", "")).path).name or "upload"
-    upload = _upload(shop, str(name), len(data), await asyncio.to_thread(_picture_type, data))
-    shop.world.files.open_upload(upload)
-    shop.world.files.fill(upload, data)
-    return Response(_record(shop, upload, data), status_code=200)
+    upload = _upload(vendor, str(name), len(data), await asyncio.to_thread(_picture_type, data))
+    vendor.world.files.open_upload(upload)
+    vendor.world.files.fill(upload, data)
+    return Response(_record(vendor, upload, data), status_code=200)
 
 
-def _upload(shop: RunapiState, name: str, size: int, media_type: str | None) -> Upload:
+def _upload(vendor: RunapiState, name: str, size: int, media_type: str | None) -> Upload:
     """The hour starts here: for the bytes to come as for the link to what came."""
     return Upload(
         id=secrets.token_urlsafe(24),
@@ -72,17 +72,17 @@ def _upload(shop: RunapiState, name: str, size: int, media_type: str | None) -> 
         media_type=media_type or mimetypes.guess_type(name)[0] or "application/octet-stream",
         size=size,
         required={},
-        expires=time.time() + shop.switches.upload_seconds,
+        expires=time.time() + vendor.switches.upload_seconds,
     )
 
 
-def _record(shop: RunapiState, upload: Upload, data: bytes) -> dict[str, Any]:
+def _record(vendor: RunapiState, upload: Upload, data: bytes) -> dict[str, Any]:
     return {
         "file_name": upload.name,
-        "url": shop.world.files.download_link(upload, upload.expires - time.time()),
+        "url": vendor.world.files.download_link(upload, upload.expires - time.time()),
         "size_bytes": len(data),
         "mime_type": upload.media_type,
-        "created_at": moment(upload.expires - shop.switches.upload_seconds),
+        "created_at": moment(upload.expires - vendor.switches.upload_seconds),
         "expires_at": moment(upload.expires),
     }
 
@@ -106,10 +106,10 @@ def _is_md5(checksum: object) -> bool:
         return False
 
 
-async def _bytes(shop: RunapiState, source: Mapping[str, Any]) -> bytes:
+async def _bytes(vendor: RunapiState, source: Mapping[str, Any]) -> bytes:
     if source.get("type") == "url" and is_http_url(source.get("url")):
         try:
-            return await shop.world.sources.data(source["url"])
+            return await vendor.world.sources.data(source["url"])
         except UnreadableError as error:
             raise invalid({"source": [str(error)]}) from error
     if source.get("type") == "base64" and isinstance(source.get("data"), str) and not blank(source["data"]):

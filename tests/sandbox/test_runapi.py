@@ -25,7 +25,6 @@ def buyer(sandbox: Vendors) -> Buyer:
         ("POST", "/api/v1/gpt_image_2/upscale"),
         ("POST", "/api/v1/gpt-image-2/text_to_image"),
         ("GET", "/api/v1/gpt_image_2/00000000-0000-4000-8000-000000000000"),
-        ("GET", "/api/v1/tasks/00000000-0000-4000-8000-000000000000"),
         ("PUT", "/api/v1/files"),
         ("POST", "/api/v1/me"),
     ],
@@ -35,6 +34,12 @@ def test_there_are_no_other_routes(buyer: Buyer, method: str, path: str) -> None
     assert (answer.status_code, answer.json()) == (404, {"error": "Not found"})
     assert answer.headers["content-type"] == "application/json"
     assert uuid.UUID(answer.headers["x-request-id"])
+
+
+def test_a_task_has_no_other_address(buyer: Buyer) -> None:
+    task_id = buyer.generate()["id"]
+    for path in (f"gpt_image_2/{task_id}", f"gpt_image_2/edit_image/{task_id}", f"tasks/{task_id}"):
+        assert buyer.request("GET", f"/api/v1/{path}").status_code == 404, path
 
 
 @pytest.mark.parametrize(
@@ -201,6 +206,16 @@ def test_a_running_order_reserves_and_a_failed_one_gives_back(sandbox: Vendors, 
     assert buyer.request("GET", "/api/v1/me/balance").json()["balance_cents"] == 4
 
 
+def test_a_refused_order_spends_no_fault(sandbox: Vendors, buyer: Buyer) -> None:
+    """A fault that is to strike once strikes the next order that is really taken."""
+    sandbox.fault("fail", vendor="runapi", times=1)
+    sandbox.balance("runapi", "0")
+    assert buyer.create().status_code == 402
+    sandbox.balance("runapi", "1")
+    assert buyer.create(model="other").status_code == 422
+    assert buyer.generate()["status"] == "failed"
+
+
 @pytest.mark.parametrize("kind", ["fail", "refuse_content", "partial"])
 def test_an_order_that_fails_has_a_text_and_is_not_charged(sandbox: Vendors, buyer: Buyer, kind: str) -> None:
     sandbox.fault(kind, vendor="runapi", times=1)
@@ -239,6 +254,13 @@ def test_polling_costs_nothing_and_a_broken_poll_harms_no_task(sandbox: Vendors,
     assert buyer.poll(task["id"]).status_code == 502
     assert buyer.poll(task["id"]).json() == task
     assert len(sandbox.charges("runapi")) == 1
+
+
+def test_each_tier_may_have_a_latency_of_its_own(sandbox: Vendors, buyer: Buyer) -> None:
+    sandbox.latency(30, vendor="runapi", quality="4k")
+    slow = buyer.create(aspect_ratio="3:2", output_resolution="4k").json()
+    assert buyer.generate(aspect_ratio="3:2", output_resolution="2k")["status"] == "completed"
+    assert buyer.poll(slow["id"]).json()["status"] == "processing"
 
 
 def test_a_reset_forgets_every_task_and_key(sandbox: Vendors, buyer: Buyer) -> None:

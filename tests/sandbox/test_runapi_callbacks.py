@@ -136,8 +136,10 @@ def test_a_forged_callback_comes_first_and_lies(
     sandbox.fault("forged_callback", vendor="runapi", times=1)
     if outcome == "failed":
         sandbox.fault("fail", vendor="runapi", times=1)
+    receiver.delay = 0.1
     task = buyer.create(callback_url=receiver.url).json()
     forged, real = receiver.wait(2)
+    assert real.at - forged.at >= 0.1
     assert (genuine(forged), genuine(real)) == (False, True)
     assert (forged.json()["id"], forged.json()["status"]) == (task["id"], lie)
     assert (real.json()["id"], real.json()["status"]) == (task["id"], outcome)
