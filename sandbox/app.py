@@ -1,12 +1,13 @@
 """Joins the vendors, the stored files and the control routes into one application."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import Headers, MutableScopeHeaders, State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.types import HTTPScope, Message, Scope
 
 from sandbox import files, openai, runapi, runflow
@@ -15,6 +16,7 @@ from sandbox.interference import Interference
 from sandbox.mischief import Vendor
 from sandbox.world import World
 
+LOG = logging.getLogger("uvicorn.error")
 VENDORS = {Vendor.RUNFLOW: runflow, Vendor.RUNAPI: runapi, Vendor.OPENAI: openai}
 
 
@@ -43,6 +45,12 @@ def not_there(request: Request[Any, Any, State], error: HTTPException) -> Respon
         if error.extra:
             body["problems"] = error.extra
     return Response(body, status_code=error.status_code, headers=error.headers)
+
+
+def broken(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
+    """A mistake of the sandbox itself: its vendors answer 500 as ever, and the log says what it was."""
+    LOG.error("the sandbox itself failed at %s", request.url.path, exc_info=error)
+    return not_there(request, InternalServerException())
 
 
 async def put_letterhead(message: Message, scope: Scope) -> None:
@@ -80,9 +88,10 @@ def create_app(world: World) -> Litestar:
         ],
         middleware=[Interference()],
         before_send=[put_letterhead],
-        exception_handlers={HTTPException: not_there},
+        exception_handlers={HTTPException: not_there, Exception: broken},
         lifespan=[lifespan],
         state=State({"world": world}, deep_copy=False),
         openapi_config=None,
+        logging_config=None,
         request_max_body_size=80 << 20,
     )

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from sandbox import pictures, switches
@@ -37,7 +37,7 @@ def _decoded(body: bytes, type_: Any) -> Any:
     """Strict: a misspelt control request must not pass for obeyed."""
     try:
         return msgspec.json.decode(body or b"{}", type=type_)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise HTTPException(status_code=400, detail=str(error)) from error
 
 
@@ -83,7 +83,7 @@ async def add_fault(request: HttpRequest, state: State) -> dict[str, Any]:
     body = await request.body()
     try:
         rule: Rule = msgspec.json.decode(body, type=Rule)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise HTTPException(status_code=400, detail=f"{error}{_meant(body)}") from error
     if problem := rule.problem():
         raise HTTPException(status_code=400, detail=problem)
@@ -95,7 +95,7 @@ def _meant(body: bytes) -> str:
     """For a misspelt kind: the one that was probably meant, and all the others."""
     try:
         kind = str(msgspec.json.decode(body).get("kind", ""))
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, RecursionError, AttributeError):
         return ""
     if kind in set(Kind):
         return ""
@@ -184,7 +184,7 @@ async def health(state: State) -> dict[str, Any]:
     }
 
 
-Edge = Annotated[int, Parameter(ge=16, le=4096)]
+Edge = Annotated[int, QueryParameter(ge=16, le=4096)]
 
 
 @get("/sample.png")

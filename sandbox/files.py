@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from litestar import Request, Response, get, put
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from sandbox.mischief import Route, Vendor
 from sandbox.pictures import MEDIA_TYPES, DrawnCache, Picture
@@ -117,7 +118,7 @@ def _missing() -> Response[bytes]:
 
 
 @get("/{vendor:str}/{name:str}", opt={"route": Route.DOWNLOAD})
-async def download(request: Request[object, object, State], state: State, name: str) -> Response[bytes]:
+async def download(request: Request[object, object, State], state: State, name: FromPath[str]) -> Response[bytes]:
     files: Files = state.world.files
     if not files.admits("GET", request.url.path, request.query_params):
         return _denied()
@@ -127,7 +128,9 @@ async def download(request: Request[object, object, State], state: State, name: 
 
 
 @get("/{vendor:str}/uploads/{upload_id:str}", opt={"route": Route.DOWNLOAD})
-async def download_upload(request: Request[object, object, State], state: State, upload_id: str) -> Response[bytes]:
+async def download_upload(
+    request: Request[object, object, State], state: State, upload_id: FromPath[str]
+) -> Response[bytes]:
     files: Files = state.world.files
     if not files.admits("GET", request.url.path, request.query_params):
         return _denied()
@@ -138,7 +141,9 @@ async def download_upload(request: Request[object, object, State], state: State,
 
 
 @put("/{vendor:str}/uploads/{upload_id:str}", opt={"route": Route.UPLOAD}, request_max_body_size=64 << 20)
-async def receive_upload(request: Request[object, object, State], state: State, upload_id: str) -> Response[bytes]:
+async def receive_upload(
+    request: Request[object, object, State], state: State, upload_id: FromPath[str]
+) -> Response[bytes]:
     """Presigned storage: no credentials wanted, every promised header and byte checked."""
     files: Files = state.world.files
     upload = files.upload(upload_id)

@@ -10,6 +10,7 @@ from litestar.datastructures import MutableScopeHeaders, State
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
+from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -109,7 +110,7 @@ async def list_models() -> dict[str, Any]:
 
 # A path, not a name: the SDK sends an id with a slash in it as %2F, which arrives as a slash.
 @get(["/models/{model_id:path}", "/v1/models/{model_id:path}"], opt={"route": Route.ACCOUNT})
-async def show_model(model_id: str) -> dict[str, Any]:
+async def show_model(model_id: FromPath[str]) -> dict[str, Any]:
     name = model_id.removeprefix("/")
     if name not in MODELS:
         raise no_such_model(name)

@@ -44,7 +44,7 @@ async def json_fields(request: HttpRequest) -> dict[str, Any]:
         raise RefusedError(415, "unsupported_content_type", f"Expected application/json, but got '{kind}'.")
     try:
         body = msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, None, f"We could not parse the JSON body of your request: {error}") from error
     if not isinstance(body, dict):
         raise RefusedError(400, None, "The JSON body of your request must be an object.")

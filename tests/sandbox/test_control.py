@@ -50,7 +50,11 @@ def test_an_unknown_route_says_so(sandbox, path):
 
 
 @pytest.mark.parametrize("path", ["/faults", "/latency", "/balance", "/switches"])
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"nonsense": 1}', b"nil"])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"nonsense": 1}', b'{"kind":' + b"[" * 100_000],
+    ids=["cut off", "list", "text", "no text", "unknown", "nested too deeply"],
+)
 def test_a_body_that_is_not_understood_is_refused(sandbox, path, body):
     assert refusal(sandbox, path, body)
 
