@@ -43,7 +43,10 @@ Source = Inline | Link
 
 
 class ImageRequest(Struct, frozen=True, kw_only=True):
-    """What a team asks, checked and in our words: before it is known who will be paid for it."""
+    """What a team asks, checked and in our words: before it is known who will be paid for it.
+
+    `pixels_asked` and `quality_asked` tell a wish from a default: only a wish can be disappointed.
+    """
 
     operation: Operation
     model: str
@@ -52,6 +55,8 @@ class ImageRequest(Struct, frozen=True, kw_only=True):
     target: Target
     quality: Quality
     output_format: Format
+    pixels_asked: bool = False
+    quality_asked: bool = False
     sources: tuple[Source, ...] = ()
     mask: Source | None = None
     metadata: Mapping[str, str] = {}

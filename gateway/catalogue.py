@@ -1,0 +1,136 @@
+"""What the configuration means: models, accounts, sellers and offers, resolved and immutable, swapped as a whole."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gateway.config.blocks import Expected, PoliciesFile, ReloadConfig, Sizing, TeamConfig
+from gateway.config.values import Secret
+from providers.orders import Format, Operation, Quality
+from providers.sizes import Resolution
+from providers.spec import Adapter
+
+
+class Cell(Struct, frozen=True, order=True):
+    """The unit of price, health and latency."""
+
+    operation: Operation
+    resolution: Resolution
+    quality: Quality
+
+
+CELLS = tuple(
+    Cell(operation, resolution, quality) for operation in Operation for resolution in Resolution for quality in Quality
+)
+
+
+class Price(Struct, frozen=True):
+    """Micro-USD per image: what is expected, and the most that is conceivable."""
+
+    price: int
+    ceiling: int
+    source: str
+    date: str
+
+
+class Model(Struct, frozen=True):
+    name: str
+    width: int
+    height: int
+    quality: Quality
+    output_format: Format
+    most_images: int
+
+
+class Account(Struct, frozen=True):
+    """Ours, at a provider. Without a secret it is disabled, and nothing is bought there."""
+
+    name: str
+    base_url: str
+    secret: Secret | None
+    replay_trusted: bool
+    callback_secrets: tuple[Secret, ...]
+    private: bool
+
+
+class Seller(Struct, frozen=True):
+    """An account reached through one dialect; the name that policies list."""
+
+    name: str
+    account: Account
+    adapter: Adapter
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """One seller sells one model."""
+
+    seller: Seller
+    model: str
+    their_model: str
+    images_per_order: int
+    selectable: frozenset[Quality]
+    assumes: Quality | None
+    sizings: Mapping[Operation, Sizing]
+    formats: frozenset[Format]
+    unverified: str | None
+    mask: bool
+    inputs: int
+    prices: Mapping[Cell, Price]
+    seconds: Mapping[Quality, Expected]
+    position: int = 0
+    draining: bool = False
+
+
+class Catalogue(Struct, frozen=True, kw_only=True):
+    """Everything a plan needs, and the name of the files it came from. `memory` holds what plans have worked out."""
+
+    hash: str
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]
+    accounts: Mapping[str, Account]
+    sellers: Mapping[str, Seller]
+    offers: Mapping[str, tuple[Offer, ...]]
+    policies: PoliciesFile
+    teams: Mapping[str, TeamConfig]
+    reload: ReloadConfig
+    draining: tuple[Offer, ...] = ()
+    memory: dict[object, object] = field(default_factory=dict)
+
+    def model(self, name: str) -> Model | None:
+        """By its name or one of its aliases."""
+        return self.models.get(self.aliases.get(name, name))
+
+    def all_offers(self) -> Iterator[Offer]:
+        for offers in self.offers.values():
+            yield from offers
+
+    def offer(self, seller: str, model: str) -> Offer | None:
+        """Also one that is draining: jobs that name it must be able to finish."""
+        known = (*self.offers.get(model, ()), *self.draining)
+        return next((offer for offer in known if offer.seller.name == seller and offer.model == model), None)
+
+    def keeping(self, in_use: Callable[[str, str], bool]) -> "Catalogue":
+        """Without those draining offers that nothing uses any more, by seller and model."""
+        kept = tuple(offer for offer in self.draining if in_use(offer.seller.name, offer.model))
+        return self if len(kept) == len(self.draining) else replace(self, draining=kept)
+
+
+def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
+    """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders."""
+    gone = [
+        offer
+        for offer in (*old.all_offers(), *old.draining)
+        if not any(_is_same(offer, kept) for kept in new.offers.get(offer.model, ()))
+    ]
+    draining = tuple(_drained(offer) for offer in gone)
+    accounts = {offer.seller.account.name: offer.seller.account for offer in draining} | dict(new.accounts)
+    return replace(new, draining=draining, accounts=accounts)
+
+
+def _is_same(one: Offer, other: Offer) -> bool:
+    return (one.seller.name, one.model) == (other.seller.name, other.model)
+
+
+def _drained(offer: Offer) -> Offer:
+    return replace(offer, draining=True)

@@ -1,0 +1,1 @@
+"""The commands of `image-gateway`, one subject a file."""

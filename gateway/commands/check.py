@@ -1,0 +1,35 @@
+"""`image-gateway check`: is the configuration right, and what does it mean?"""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from gateway.commands.configured import config_option, resolved, tell
+from gateway.coverage import coverage, warnings
+from gateway.report import coverage_shown
+
+
+@click.command()
+@config_option
+@click.option("--without-secrets", is_flag=True, help="Check as though every secret were there, as in a pipeline.")
+@click.option("--quiet", "-q", is_flag=True, help="Only what is wrong or remarkable, not who wins where.")
+def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
+    """Check the whole configuration, and show who wins each cell, at what price, and who comes second.
+
+    Every problem is told in one run, with its file and line. The exit code is 1 if there is any; warnings leave it 0.
+    A seller marked ~ only comes near to what is asked: `explain` says in what.
+    """
+    console, errors = Console(), Console(stderr=True)
+    result = resolved(folder, with_secrets=not without_secrets)
+    tell(errors, "error", "red", result.problems)
+    tell(errors, "warning", "yellow", result.warnings)
+    if result.catalogue is None:
+        count = len(result.problems)
+        errors.print(f"{count} {'problem' if count == 1 else 'problems'} in {folder}: nothing of it would take effect")
+        raise SystemExit(1)
+    covered = coverage(result.catalogue)
+    if not quiet:
+        console.print(coverage_shown(covered))
+    tell(console, "warning", "yellow", warnings(result.catalogue, covered))
+    console.print(f"[green]{folder} is valid[/] (config {result.catalogue.hash})")

@@ -1,0 +1,219 @@
+"""What the YAML may say: one strict struct per block. What it means is worked out in `catalogue.py`."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from gateway.config.values import BaseUrl, Percent, Ratio, SecretRef, SizeText, Usd
+from providers.orders import Format, Operation, Quality
+from providers.sizes import Resolution
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+PositiveSeconds = Annotated[float, Meta(ge=0.05, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=100)]
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class Block(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every block refuses what it does not know."""
+
+
+# --- gateway.yaml
+
+
+class ReloadConfig(Block, frozen=True, kw_only=True):
+    watch: bool = True
+    every_seconds: PositiveSeconds = 1.0
+
+
+class GatewayFile(Block, frozen=True, kw_only=True):
+    reload: ReloadConfig = ReloadConfig()
+
+
+# --- models.yaml
+
+
+class ModelDefaults(Block, frozen=True, kw_only=True):
+    size: SizeText = SizeText("1024x1024")
+    quality: Quality = Quality.HIGH
+    output_format: Format = Format.PNG
+
+
+class ModelConfig(Block, frozen=True, kw_only=True):
+    defaults: ModelDefaults = ModelDefaults()
+    aliases: tuple[Text, ...] = ()
+    most_images: Annotated[int, Meta(ge=1, le=10)] = 10
+
+
+class ModelsFile(Block, frozen=True, kw_only=True):
+    models: dict[Text, ModelConfig]
+
+
+# --- accounts.yaml
+
+
+class AccountConfig(Block, frozen=True, kw_only=True):
+    base_url: BaseUrl
+    key: SecretRef
+    replay: Literal["trusted", "untrusted"] = "untrusted"
+    callback_secrets: tuple[SecretRef, ...] = ()
+    private: bool = False
+
+
+class AccountsFile(Block, frozen=True, kw_only=True):
+    accounts: dict[Text, AccountConfig]
+
+
+# --- offers/<seller>.yaml
+
+
+class QualityChoice(Block, frozen=True, kw_only=True):
+    """Either the qualities that can be ordered, or the one that we believe comes."""
+
+    selectable: tuple[Quality, ...] = ()
+    assumes: Quality | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.selectable) == (self.assumes is not None):
+            raise ValueError("must have either 'selectable' with at least one quality, or 'assumes'")
+
+
+class Sizing(Block, frozen=True, kw_only=True):
+    """How a size is addressed. Pixels and presets are exact; a ratio and a tier leave the pixels to the seller."""
+
+    pixels: Literal["exact", "unverified", "none"] = "none"
+    presets: dict[Text, SizeText] = {}
+    ratios: tuple[Ratio, ...] = ()
+    resolutions: tuple[Resolution, ...] = tuple(Resolution)
+    unsold: tuple[Text, ...] = ()
+
+
+AnyQuality = Literal["any", "low", "medium", "high"]
+
+
+class Expected(Block, frozen=True, kw_only=True):
+    p50: PositiveSeconds
+    p90: PositiveSeconds
+
+    def __post_init__(self) -> None:
+        if self.p90 < self.p50:
+            raise ValueError("p90 cannot be less than p50")
+
+
+class PriceRow(Block, frozen=True, kw_only=True):
+    """One price for every cell of these operations, resolutions and qualities; left out means all."""
+
+    price: Usd
+    ceiling: Usd | None = None
+    operations: tuple[Operation, ...] = tuple(Operation)
+    resolutions: tuple[Resolution, ...] = tuple(Resolution)
+    qualities: tuple[Quality, ...] = tuple(Quality)
+    source: Text
+    date: Text
+
+    def __post_init__(self) -> None:
+        if self.ceiling is not None and self.ceiling < self.price:
+            raise ValueError("the ceiling cannot be below the price")
+
+
+class OfferConfig(Block, frozen=True, kw_only=True):
+    model: Text
+    images_per_order: Count
+    quality: QualityChoice
+    generate: Sizing | None = None
+    edit: Sizing | None = None
+    formats: tuple[Format, ...] = ()
+    unverified: Text | None = None
+    mask: bool = False
+    inputs: Annotated[int, Meta(ge=0, le=16)] = 0
+    seconds: dict[AnyQuality, Expected]
+    prices: tuple[PriceRow, ...]
+
+
+class OfferFile(Block, frozen=True, kw_only=True):
+    account: Text
+    adapter: Text
+    offers: dict[Text, OfferConfig]
+
+
+# --- policies.yaml
+
+Rank = Literal["cost", "latency", "listed", "weighted"]
+
+
+class Failover(Block, frozen=True, kw_only=True):
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    on_unknown: Literal["fail", "reorder"] = "fail"
+
+
+class PolicyConfig(Block, frozen=True, kw_only=True):
+    rank: Rank
+    sellers: tuple[Text, ...] | None = None
+    weights: dict[Text, Annotated[float, Meta(ge=0, le=1_000_000)]] | None = None
+    within: Percent = Percent(0)
+    then: Rank = "latency"
+    fidelity: Literal["nearest", "exact"] = "nearest"
+    failover: Failover = Failover()
+    max_price: Usd | None = None
+    max_cost: Usd | None = None
+    max_seconds: PositiveSeconds | None = None
+    only: tuple[Text, ...] | None = None
+    ignore: tuple[Text, ...] = ()
+
+
+class When(Block, frozen=True, kw_only=True):
+    """All of these must hold; each is one value or a list of which one must be met."""
+
+    team: Text | tuple[Text, ...] | None = None
+    model: Text | tuple[Text, ...] | None = None
+    operation: Operation | tuple[Operation, ...] | None = None
+    resolution: Resolution | tuple[Resolution, ...] | None = None
+    quality: Quality | tuple[Quality, ...] | None = None
+    n: Count | tuple[Count, ...] | None = None
+    metadata: dict[Text, Text] = {}
+
+
+class RuleConfig(Block, frozen=True, kw_only=True):
+    when: When
+    use: Text
+
+
+class PoliciesFile(Block, frozen=True, kw_only=True):
+    policies: dict[Text, PolicyConfig]
+    rules: tuple[RuleConfig, ...] = ()
+    default: Text
+
+
+# --- teams.yaml
+
+
+class TeamConfig(Block, frozen=True, kw_only=True):
+    policies: tuple[Text, ...] = ()
+    max_price: Usd | None = None
+    max_cost: Usd | None = None
+
+
+class TeamsFile(Block, frozen=True, kw_only=True):
+    teams: dict[Text, TeamConfig] = {}
+
+
+FILES: dict[str, type[Block]] = {
+    "gateway.yaml": GatewayFile,
+    "models.yaml": ModelsFile,
+    "accounts.yaml": AccountsFile,
+    "policies.yaml": PoliciesFile,
+    "teams.yaml": TeamsFile,
+}
+OPTIONAL = {"gateway.yaml", "teams.yaml"}
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All files, read and each valid by itself."""
+
+    gateway: GatewayFile
+    models: ModelsFile
+    accounts: AccountsFile
+    offers: dict[str, OfferFile]
+    policies: PoliciesFile
+    teams: TeamsFile
+    hash: str

@@ -1,0 +1,184 @@
+"""Located data into strict structs: every problem of every file in one run, each with its place and what was meant."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from msgspec import inspect
+
+from gateway.config.located import Node, Place, Problem
+
+MISSING: Any = object()
+
+
+@runtime_checkable
+class Written(Protocol):
+    """A value with a form of its own, like an amount or a secret's address: written as text, read by `parse`."""
+
+    LOOKS_LIKE: ClassVar[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Any:
+        """The value; ValueError says why there is none."""
+        ...
+
+
+class Checker:
+    """Builds values of a type out of nodes, and collects what is wrong instead of stopping at it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrong(self, place: Place, message: str) -> Any:
+        self.problems.append(Problem(place, message))
+        return MISSING
+
+    def build(self, node: Node, type_: Any) -> Any:
+        """A value of this type, or MISSING if the node does not hold one."""
+        return self._built(node, inspect.type_info(type_))
+
+    def _built(self, node: Node, info: inspect.Type) -> Any:
+        match info:
+            case inspect.StructType():
+                return self._struct(node, info)
+            case inspect.DictType():
+                return self._dict(node, info)
+            case inspect.ListType() | inspect.VarTupleType():
+                return self._list(node, info)
+            case inspect.UnionType():
+                return self._union(node, info)
+            case inspect.Metadata(type=inner):
+                return self._built(node, inner)
+            case inspect.CustomType(cls=written):
+                return self._written(node, written)
+            case _:
+                return self._scalar(node, info)
+
+    def _struct(self, node: Node, info: inspect.StructType) -> Any:
+        names = [field.encode_name for field in info.fields]
+        block = node.value
+        if not isinstance(block, dict):
+            return self.wrong(node.place, f"must be a block with {', '.join(names)}")
+        for name, inner in block.items():
+            if name not in names:
+                self.wrong(inner.place, f"there is no such option{did_you_mean(name, names)}")
+        given = [field for field in info.fields if field.required or field.encode_name in block]
+        values = {field.name: self._field(node.place, block, field) for field in given}
+        if any(value is MISSING for value in values.values()):
+            return MISSING
+        try:
+            return info.cls(**values)
+        except ValueError as error:
+            return self.wrong(node.place, str(error))
+
+    def _field(self, place: Place, block: dict[str, Node], field: inspect.Field) -> Any:
+        if (inner := block.get(field.encode_name)) is None:
+            return self.wrong(place, f"'{field.encode_name}' is missing")
+        return self._built(inner, field.type)
+
+    def _dict(self, node: Node, info: inspect.DictType) -> Any:
+        if not isinstance(node.value, dict):
+            return self.wrong(node.place, "must be a block of names and their values")
+        built = {
+            self._built(Node(name, inner.place, name), info.key_type): self._built(inner, info.value_type)
+            for name, inner in node.value.items()
+        }
+        return MISSING if any(MISSING in pair for pair in built.items()) else built
+
+    def _list(self, node: Node, info: inspect.ListType | inspect.VarTupleType) -> Any:
+        if not isinstance(node.value, list):
+            return self.wrong(node.place, "must be a list, like [a, b]")
+        built = [self._built(item, info.item_type) for item in node.value]
+        if any(item is MISSING for item in built):
+            return MISSING
+        return tuple(built) if isinstance(info, inspect.VarTupleType) else built
+
+    def _union(self, node: Node, info: inspect.UnionType) -> Any:
+        """The alternative that the node's own form speaks for; its problems are those that are told."""
+        if node.value is None and any(isinstance(kind, inspect.NoneType) for kind in info.types):
+            return None
+        kinds = [kind for kind in info.types if not isinstance(kind, inspect.NoneType)]
+        return self._built(node, next((kind for kind in kinds if _speaks_for(node, kind)), kinds[0]))
+
+    def _written(self, node: Node, written: Any) -> Any:
+        if not isinstance(node.value, str):
+            # What was given instead is not repeated: it may be a secret.
+            return self.wrong(node.place, f"must be text like {written.LOOKS_LIKE}, in quotes")
+        try:
+            return written.parse(node.value)
+        except ValueError as error:
+            return self.wrong(node.place, str(error))
+
+    def _scalar(self, node: Node, info: inspect.Type) -> Any:
+        if (expected := _why_not(node, info)) is not None:
+            return self.wrong(node.place, expected)
+        if isinstance(info, inspect.EnumType):
+            return info.cls(node.value)
+        return float(node.value) if isinstance(info, inspect.FloatType) else node.value  # type: ignore[arg-type]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean …?', or what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there is {', '.join(known)}" if known else ""
+
+
+def _speaks_for(node: Node, kind: inspect.Type) -> bool:
+    match kind:
+        case inspect.StructType(fields=fields) if isinstance(node.value, dict):
+            return bool(node.value.keys() & {field.encode_name for field in fields})
+        case inspect.ListType() | inspect.VarTupleType():
+            return isinstance(node.value, list)
+        case inspect.DictType():
+            return isinstance(node.value, dict)
+        case inspect.CustomType():
+            return isinstance(node.value, str)
+        case inspect.StructType():
+            return False
+    return _why_not(node, kind) is None
+
+
+def _why_not(node: Node, info: inspect.Type) -> str | None:
+    """Why a scalar is not of this type, or None if it is."""
+    value = node.value
+    given = "" if isinstance(value, dict | list) else f", not {node.text or 'nothing'}"
+    match info:
+        case inspect.EnumType(cls=kind):
+            return _not_among(value, [str(member) for member in kind])
+        case inspect.LiteralType(values=values):
+            return _not_among(value, [str(one) for one in values])
+        case inspect.BoolType():
+            return None if isinstance(value, bool) else f"must be true or false{given}"
+        case inspect.IntType(ge=least, le=most):
+            fits = type(value) is int and _within(value, least, most)
+            return None if fits else f"must be a whole number{_range(least, most)}{given}"
+        case inspect.FloatType(ge=least, le=most):
+            fits = type(value) in (int, float) and _within(value, least, most)  # type: ignore[arg-type]
+            return None if fits else f"must be a number{_range(least, most)}{given}"
+        case inspect.StrType(min_length=shortest):
+            fits = isinstance(value, str) and len(value) >= (shortest or 0)
+            return None if fits else f"must be text{given}"
+    raise TypeError(f"no way to check {info}")
+
+
+def _not_among(value: object, words: list[str]) -> str | None:
+    if isinstance(value, str) and value in words:
+        return None
+    if not isinstance(value, str):
+        return f"must be one of {', '.join(words)}"
+    return f"'{value[:40]}' is not possible here{did_you_mean(value, words)}"
+
+
+def _within(value: float, least: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least:g} to {most:g}"
+    if least is not None:
+        return f" of at least {least:g}"
+    return f" of at most {most:g}" if most is not None else ""

@@ -1,0 +1,194 @@
+"""From what the files say to what they mean together: names looked up, prices laid out in cells, claims checked."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from gateway.catalogue import Account, Catalogue, Cell, Model, Offer, Price, Seller
+from gateway.config import judging
+from gateway.config.blocks import AccountConfig, Config, Expected, ModelConfig, OfferConfig, OfferFile, PriceRow
+from gateway.config.checking import did_you_mean
+from gateway.config.loading import Loaded
+from gateway.config.located import Problem
+from gateway.config.values import Secret, SecretRef
+from providers.orders import Operation, Quality
+from providers.sizes import SizeError, target_of_pixels
+from providers.spec import Adapter
+
+
+class Resolved(Struct, frozen=True):
+    """A catalogue, or why there is none. Warnings leave it usable."""
+
+    catalogue: Catalogue | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+Secrets = Callable[[SecretRef], Secret | None]
+NO_KEYS = "no account has its key, so nothing can be bought"
+
+
+def secrets_in(environ: Mapping[str, str]) -> Secrets:
+    """The secrets that are really there."""
+    return lambda reference: reference.resolve(environ)
+
+
+def assumed_secrets(_: SecretRef) -> Secret:
+    """For planning where no secret is at hand, and none is needed."""
+    return Secret("assumed")
+
+
+def resolve(loaded: Loaded, secrets: Secrets, adapters: Mapping[str, Adapter]) -> Resolved:
+    if loaded.config is None:
+        return Resolved(None, loaded.problems, ())
+    return _Resolver(loaded, loaded.config, secrets, adapters).run()
+
+
+class _Resolver:
+    def __init__(self, loaded: Loaded, config: Config, secrets: Secrets, adapters: Mapping[str, Adapter]) -> None:
+        self.loaded, self.config, self.secrets, self.adapters = loaded, config, secrets, adapters
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def run(self) -> Resolved:
+        models = {name: self._model(name, model) for name, model in self.config.models.models.items()}
+        accounts = {name: self._account(name, one) for name, one in self.config.accounts.accounts.items()}
+        if not any(account.secret for account in accounts.values()):
+            self._wrong(NO_KEYS, "accounts.yaml", "accounts")
+        offers = [offer for seller in self.config.offers for offer in self._seller(seller, accounts)]
+        self.problems += judging.problems_of_policies(self.loaded, self.config)
+        if self.problems:
+            return Resolved(None, tuple(self.problems), tuple(self.warnings))
+        catalogue = Catalogue(
+            hash=self.config.hash,
+            models={name: model for name, model in models.items() if model},
+            aliases=self._aliases(),
+            accounts=accounts,
+            sellers={offer.seller.name: offer.seller for offer in offers},
+            offers={name: tuple(offer for offer in offers if offer.model == name) for name in models},
+            policies=self.config.policies,
+            teams=self.config.teams.teams,
+            reload=self.config.gateway.reload,
+        )
+        return Resolved(catalogue, (), tuple(self.warnings))
+
+    def _wrong(self, message: str, file: str, *steps: str | int) -> None:
+        self.problems.append(Problem(self.loaded.place(file, *steps), message))
+
+    def _warn(self, message: str, file: str, *steps: str | int) -> None:
+        self.warnings.append(Problem(self.loaded.place(file, *steps), message))
+
+    # --- models
+
+    def _model(self, name: str, config: ModelConfig) -> Model | None:
+        width, height = config.defaults.size.pixels
+        try:
+            target_of_pixels(width, height)
+        except SizeError as error:
+            self._wrong(str(error), "models.yaml", "models", name, "defaults", "size")
+            return None
+        return Model(name, width, height, config.defaults.quality, config.defaults.output_format, config.most_images)
+
+    def _aliases(self) -> dict[str, str]:
+        return {alias: name for name, model in self.config.models.models.items() for alias in model.aliases}
+
+    # --- accounts
+
+    def _account(self, name: str, config: AccountConfig) -> Account:
+        secret = self.secrets(config.key)
+        if secret is None:
+            message = f"{config.key} is not there: the account is left out"
+            self._warn(message, "accounts.yaml", "accounts", name, "key")
+        callbacks = [self.secrets(reference) for reference in config.callback_secrets]
+        for number, found in enumerate(callbacks):
+            if found is None:
+                message = f"{config.callback_secrets[number]} is not there: callbacks signed with it are not believed"
+                self._warn(message, "accounts.yaml", "accounts", name, "callback_secrets", number)
+        return Account(
+            name=name,
+            base_url=config.base_url,
+            secret=secret,
+            replay_trusted=config.replay == "trusted",
+            callback_secrets=tuple(found for found in callbacks if found),
+            private=config.private,
+        )
+
+    # --- offers
+
+    def _seller(self, name: str, accounts: Mapping[str, Account]) -> list[Offer]:
+        file, config = f"offers/{name}.yaml", self.config.offers[name]
+        self._known(config.account, accounts, "account", file, "account")
+        self._known(config.adapter, self.adapters, "adapter", file, "adapter")
+        if config.account not in accounts or config.adapter not in self.adapters:
+            return []
+        seller = Seller(name, accounts[config.account], self.adapters[config.adapter])
+        return [self._offer(seller, file, model, config) for model in config.offers]
+
+    def _known(self, name: str, known: Mapping[str, object], kind: str, file: str, *steps: str | int) -> None:
+        if name not in known:
+            self._wrong(f"there is no {kind} '{name}'{did_you_mean(name, known)}", file, *steps)
+
+    def _offer(self, seller: Seller, file: str, model: str, seller_config: OfferFile) -> Offer:
+        config = seller_config.offers[model]
+        self._known(model, self.config.models.models, "model", file, "offers", model)
+        for message, *steps in judging.claims_beyond(config, seller.adapter):
+            self._wrong(message, file, "offers", model, *steps)
+        sizings = {op: sizing for op in Operation if (sizing := getattr(config, op)) is not None}
+        return Offer(
+            seller=seller,
+            model=model,
+            their_model=config.model,
+            images_per_order=config.images_per_order,
+            selectable=frozenset(config.quality.selectable),
+            assumes=config.quality.assumes,
+            sizings=sizings,
+            formats=frozenset(config.formats),
+            unverified=config.unverified,
+            mask=config.mask,
+            inputs=config.inputs,
+            prices=self._prices(file, model, config),
+            seconds=self._seconds(file, model, config),
+            position=list(self.config.offers).index(seller.name),
+        )
+
+    def _prices(self, file: str, model: str, config: OfferConfig) -> dict[Cell, Price]:
+        prices: dict[Cell, Price] = {}
+        rows: dict[Cell, int] = {}
+        for number, row in enumerate(config.prices):
+            for cell in _cells(row):
+                if cell in prices:
+                    message = f"{_words(cell)} has a price already, in row {rows[cell] + 1}"
+                    self._wrong(message, file, "offers", model, "prices", number)
+                    break
+                rows[cell] = number
+                prices[cell] = Price(row.price, row.price if row.ceiling is None else row.ceiling, row.source, row.date)
+        for operation in Operation:
+            priced = any(cell.operation is operation for cell in prices)
+            if priced and getattr(config, operation) is None:
+                message = f"{operation} has prices but no '{operation}' block that says how its sizes are ordered"
+                self._wrong(message, file, "offers", model, "prices")
+        if not prices:
+            self._wrong("an offer without prices sells nothing", file, "offers", model, "prices")
+        return prices
+
+    def _seconds(self, file: str, model: str, config: OfferConfig) -> dict[Quality, Expected]:
+        everything = config.seconds.get("any")
+        seconds = {quality: config.seconds.get(quality.value, everything) for quality in Quality}
+        missing = [quality for quality, expected in seconds.items() if expected is None]
+        if missing:
+            message = f"expected seconds are missing for {', '.join(missing)}: say them, or 'any' for all"
+            self._wrong(message, file, "offers", model, "seconds")
+        return {quality: expected for quality, expected in seconds.items() if expected is not None}
+
+
+def _cells(row: PriceRow) -> Sequence[Cell]:
+    return [
+        Cell(operation, resolution, quality)
+        for operation in row.operations
+        for resolution in row.resolutions
+        for quality in row.qualities
+    ]
+
+
+def _words(cell: Cell) -> str:
+    return f"{cell.operation} {cell.resolution} {cell.quality}"

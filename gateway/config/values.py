@@ -1,0 +1,142 @@
+"""Values that are written as text of a certain form: amounts, shares, sizes, ratios, the addresses of secrets."""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from gateway.money import format_usd, parse_usd
+from providers.sizes import SizeError, parse_ratio, parse_size
+
+Schema = dict[str, Any]
+
+
+class Usd(int):
+    """Micro-USD, written as a decimal string."""
+
+    LOOKS_LIKE: ClassVar[str] = '"0.133"'
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^\d{1,7}(\.\d{1,6})?$", "examples": ["0.133"]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(parse_usd(text))
+
+    def __str__(self) -> str:
+        return format_usd(self)
+
+
+class Percent(int):
+    """Hundredths of a percent, written like 5%."""
+
+    LOOKS_LIKE: ClassVar[str] = "5%"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^\d{1,3}(\.\d{1,2})?%$", "examples": ["5%"]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not (match := re.fullmatch(r"(\d{1,3})(?:\.(\d{1,2}))?%", text, re.ASCII)):
+            raise ValueError(f"{text[:40]!r} is no share: write it like 5%")
+        value = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+        if value > 10_000:
+            raise ValueError("a share cannot exceed 100%")
+        return cls(value)
+
+
+class SizeText(str):
+    """Pixels, written like 1024x1024."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "1024x1024"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", "examples": ["1024x1024"]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        parse_size(text)
+        return cls(text)
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return parse_size(self)
+
+
+class Ratio(str):
+    """An aspect ratio, written like 16:9."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "16:9"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", "examples": ["16:9"]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        parse_ratio(text)
+        return cls(text)
+
+    @property
+    def fraction(self) -> Fraction:
+        return parse_ratio(self)
+
+
+class BaseUrl(str):
+    """Where a seller's API lives."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "https://api.example.com"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^https?://", "examples": ["https://api.example.com"]}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", text, re.ASCII):
+            # Not repeated in the message: it may hold credentials.
+            raise ValueError("must be a base URL like https://api.example.com, without credentials or a query")
+        return cls(text.rstrip("/"))
+
+
+class SecretRef(str):
+    """Where a secret is to be found. The secret itself never stands in a configuration."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "env:NAME or file:/path"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Z_][A-Z0-9_]*|file:/.+)$"}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+", text, re.ASCII):
+            # Not repeated in the message: it may be the secret itself.
+            raise ValueError("must say where the secret is: env:NAME or file:/path; a secret itself never stands here")
+        return cls(text)
+
+    def resolve(self, environ: Mapping[str, str]) -> "Secret | None":
+        """The secret, or None if it is not there."""
+        kind, _, where = self.partition(":")
+        if kind == "env":
+            found = environ.get(where, "")
+        else:
+            try:
+                found = Path(where).read_text()
+            except (OSError, UnicodeDecodeError):
+                return None
+        return Secret(found.strip()) if found.strip() else None
+
+
+class Secret:
+    """A secret in memory: whoever prints it sees nothing."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+__all__ = ["BaseUrl", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd"]

@@ -1,0 +1,232 @@
+"""The plan: every offer of a model, in or out, with its quote, what it rests on, and why."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from msgspec import Struct
+
+from gateway.catalogue import Catalogue
+from gateway.config.blocks import Failover, PolicyConfig, RuleConfig, TeamConfig
+from gateway.config.checking import did_you_mean
+from gateway.config.judging import wanted_values
+from gateway.money import format_usd
+from gateway.routing.fit import Fit, Misfit, fits, wants_of
+from gateway.routing.policies import Candidate, order
+from gateway.routing.quote import Quote, quote
+from gateway.routing.signals import CellSignals, Signals, signals_of
+from providers.orders import ImageRequest
+
+LEAST_CONFORMANCE = 0.9
+Number = TypeVar("Number", int, float)
+
+
+class RoutingError(ValueError):
+    """The question itself is wrong, in words for the caller; `param` names the part that is."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How a caller, a team or a policy narrows the choice. The narrower wins."""
+
+    max_price: int | None = None
+    max_cost: int | None = None
+    max_seconds: float | None = None
+    only: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """A request, who asks it, and what they ask of the routing itself."""
+
+    request: ImageRequest
+    team: str | None = None
+    policy: str | None = None
+    limits: Limits = Limits()
+
+
+class Ranked(Struct, frozen=True, kw_only=True):
+    """One offer that may be bought, best first. `fit` and `quote` are what an order is made from."""
+
+    fit: Fit
+    quote: Quote
+    seconds: float
+    signals: CellSignals
+    reasons: tuple[str, ...]
+
+
+class Excluded(Struct, frozen=True):
+    seller: str
+    reasons: tuple[str, ...]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """`rule` is the number of the rule that chose the policy, 0 for the default, None if the caller named it."""
+
+    ranked: tuple[Ranked, ...]
+    excluded: tuple[Excluded, ...]
+    policy: str
+    rule: int | None
+    failover: Failover
+    config: str
+
+
+def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float = 0.0) -> Plan:
+    """Pure: the same question, catalogue, signals and draw make the same plan."""
+    request = question.request
+    name, rule = choose_policy(catalogue, question)
+    policy = catalogue.policies.policies[name]
+    limits = _limits(policy, catalogue.teams.get(question.team or ""), question.limits)
+    candidates: list[Candidate] = []
+    excluded: list[Excluded] = []
+    for found in fits(catalogue, request.model, wants_of(request)):
+        seller = found.offer.seller.name
+        if isinstance(found, Misfit):
+            excluded.append(Excluded(seller, found.reasons))
+            continue
+        candidate = _candidate(found, request.n, signals)
+        if reasons := _out(candidate, policy, limits):
+            excluded.append(Excluded(seller, reasons))
+        else:
+            candidates.append(candidate)
+    candidates = _without_ejected(candidates, excluded)
+    ordered = order(candidates, policy, draw)
+    return Plan(
+        ranked=tuple(_ranked(candidate, place, policy) for place, candidate in enumerate(ordered)),
+        excluded=tuple(excluded),
+        policy=name,
+        rule=rule,
+        failover=policy.failover,
+        config=catalogue.hash,
+    )
+
+
+def choose_policy(catalogue: Catalogue, question: Question) -> tuple[str, int | None]:
+    """The caller's, if his team allows it; else that of the first rule that holds; else the default."""
+    policies = catalogue.policies
+    if question.policy is not None:
+        team = catalogue.teams.get(question.team or "")
+        allowed = team.policies if team else ()
+        if question.policy not in policies.policies:
+            meant = did_you_mean(question.policy, policies.policies)
+            raise RoutingError("policy", f"there is no policy '{question.policy}'{meant}")
+        if question.policy not in allowed:
+            raise RoutingError("policy", f"team '{question.team}' may not choose policy '{question.policy}'")
+        return question.policy, None
+    for number, rule in enumerate(policies.rules, 1):
+        if holds(rule, question):
+            return rule.use, number
+    return policies.default, 0
+
+
+def holds(rule: RuleConfig, question: Question) -> bool:
+    request = question.request
+    facts = (
+        ("team", question.team),
+        ("model", request.model),
+        ("operation", request.operation),
+        ("resolution", request.target.resolution),
+        ("quality", request.quality),
+        ("n", request.n),
+    )
+    for name, fact in facts:
+        admitted = wanted_values(rule.when, name)
+        if admitted is not None and fact not in admitted:
+            return False
+    return rule.when.metadata.items() <= request.metadata.items()
+
+
+def _limits(policy: PolicyConfig, team: TeamConfig | None, asked: Limits) -> Limits:
+    """The narrower of what policy, team and caller say."""
+    team_price, team_cost = (team.max_price, team.max_cost) if team else (None, None)
+    only = [set(names) for names in (policy.only, asked.only) if names is not None]
+    return Limits(
+        max_price=_least(policy.max_price, team_price, asked.max_price),
+        max_cost=_least(policy.max_cost, team_cost, asked.max_cost),
+        max_seconds=_least(policy.max_seconds, asked.max_seconds),
+        only=tuple(set.intersection(*only)) if only else None,
+        ignore=(*policy.ignore, *asked.ignore),
+    )
+
+
+def _least(*values: Number | None) -> Number | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _candidate(fit: Fit, n: int, signals: Signals) -> Candidate:
+    known = signals_of(signals, fit.offer, fit.cell)
+    expected = fit.offer.seconds[fit.cell.quality]
+    return Candidate(
+        fit=fit,
+        quote=quote(fit, n),
+        seconds=expected.p50 if known.p50 is None else known.p50,
+        slow_seconds=expected.p90 if known.p90 is None else known.p90,
+        signals=known,
+    )
+
+
+def _out(candidate: Candidate, policy: PolicyConfig, limits: Limits) -> tuple[str, ...]:
+    """Why a fitting offer is out all the same."""
+    return (*_out_by_name(candidate.seller, policy, limits), *_out_by_number(candidate, policy, limits))
+
+
+def _out_by_name(seller: str, policy: PolicyConfig, limits: Limits) -> Iterator[str]:
+    if policy.sellers is not None and seller not in policy.sellers:
+        yield "not among the policy's sellers"
+    if policy.weights is not None and not policy.weights.get(seller):
+        yield "has no weight in the policy"
+    if limits.only is not None and seller not in limits.only:
+        yield "not among those that are asked for ('only')"
+    if seller in limits.ignore:
+        yield "is to be ignored ('ignore')"
+
+
+def _out_by_number(candidate: Candidate, policy: PolicyConfig, limits: Limits) -> Iterator[str]:
+    quoted = candidate.quote
+    if limits.max_price is not None and quoted.per_image > limits.max_price:
+        yield f"${format_usd(quoted.per_image)} per image is above ${format_usd(limits.max_price)}"
+    if limits.max_cost is not None and quoted.total > limits.max_cost:
+        yield f"${format_usd(quoted.total)} is above ${format_usd(limits.max_cost)}"
+    if limits.max_seconds is not None and candidate.slow_seconds > limits.max_seconds:
+        yield f"nine in ten take up to {candidate.slow_seconds:g} s, more than {limits.max_seconds:g} s"
+    if policy.fidelity == "exact":
+        yield from _unfaithful(candidate)
+
+
+def _unfaithful(candidate: Candidate) -> Iterator[str]:
+    for substitution in candidate.fit.substitutions:
+        yield f"not exact: {substitution.name}"
+    kept = candidate.signals.conformance
+    if kept is not None and kept < LEAST_CONFORMANCE:
+        yield f"not exact: delivers what was ordered {kept:.0%} of the time"
+
+
+def _without_ejected(candidates: list[Candidate], excluded: list[Excluded]) -> list[Candidate]:
+    """Sellers that are down are left out, but never the last ones: a bad chance is better than none."""
+    well = [candidate for candidate in candidates if candidate.signals.healthy]
+    if not well:
+        return candidates
+    excluded += [Excluded(one.seller, ("unhealthy at present",)) for one in candidates if not one.signals.healthy]
+    return well
+
+
+def _ranked(candidate: Candidate, place: int, policy: PolicyConfig) -> Ranked:
+    return Ranked(
+        fit=candidate.fit,
+        quote=candidate.quote,
+        seconds=candidate.seconds,
+        signals=candidate.signals,
+        reasons=tuple(_reasons(candidate, place, policy)),
+    )
+
+
+def _reasons(candidate: Candidate, place: int, policy: PolicyConfig) -> Iterator[str]:
+    yield f"{'first' if place == 0 else f'number {place + 1}'} by {policy.rank}"
+    if candidate.signals.load >= 1:
+        yield "at its limit, so after all that are not"
+    if not candidate.signals.healthy:
+        yield "unhealthy, but nobody else is left"
+    if candidate.fit.converts:
+        yield "its pictures are converted here"

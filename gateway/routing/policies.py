@@ -1,0 +1,101 @@
+"""The ranks: each a small pure function that puts candidates in order."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from gateway.config.blocks import PolicyConfig, Rank
+from gateway.routing.fit import Fit
+from gateway.routing.quote import Quote
+from gateway.routing.signals import CellSignals
+
+
+class Candidate(Struct, frozen=True):
+    """An offer that fits, with what it costs, how long it takes, and what is known of it."""
+
+    fit: Fit
+    quote: Quote
+    seconds: float
+    slow_seconds: float
+    signals: CellSignals
+
+    @property
+    def seller(self) -> str:
+        return self.fit.offer.seller.name
+
+
+Key = Callable[[Candidate], float]
+Ordered = list[Candidate]
+
+
+def order(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float) -> Ordered:
+    """By the policy's rank. `draw`, from 0 up to 1, is the chance that a weighted policy leaves to fate."""
+    if policy.rank == "weighted":
+        ordered = by_weight(candidates, policy.weights or {}, draw)
+    else:
+        key, then = KEYS[policy.rank](policy), KEYS[policy.then](policy)
+        ordered = with_ties(sorted(candidates, key=_full(key)), key, _full(then, key), policy.within)
+    # Whoever is at his limit would only make us wait: he comes after everybody who is not.
+    return sorted(ordered, key=lambda candidate: candidate.signals.load >= 1)
+
+
+def _cost(_: PolicyConfig) -> Key:
+    return lambda candidate: candidate.quote.total
+
+
+def _latency(_: PolicyConfig) -> Key:
+    return lambda candidate: candidate.seconds
+
+
+def _listed(policy: PolicyConfig) -> Key:
+    places = {seller: place for place, seller in enumerate(policy.sellers or ())}
+    return lambda candidate: places.get(candidate.seller, len(places))
+
+
+KEYS: Mapping[Rank, Callable[[PolicyConfig], Key]] = {"cost": _cost, "latency": _latency, "listed": _listed}
+
+
+def _full(*keys: Key) -> Callable[[Candidate], tuple[float, ...]]:
+    """Ends every tie the same way: by price, speed, how faithful the offer is, how often it keeps its word, place."""
+
+    def full(candidate: Candidate) -> tuple[float, ...]:
+        kept = 1.0 if candidate.signals.conformance is None else candidate.signals.conformance
+        offer, short_of = candidate.fit.offer, len(candidate.fit.substitutions)
+        last = (candidate.quote.total, candidate.seconds, short_of, -kept, offer.position)
+        return (*(key(candidate) for key in keys), *last)
+
+    return full
+
+
+def with_ties(ordered: Ordered, key: Key, then: Callable[[Candidate], tuple[float, ...]], within: int) -> Ordered:
+    """Whoever is within a share of the best counts as his equal; then the same for the rest."""
+    if not within:
+        return ordered
+    result: Ordered = []
+    start = 0
+    while start < len(ordered):
+        limit = key(ordered[start]) * (10_000 + within)
+        end = start
+        while end < len(ordered) and key(ordered[end]) * 10_000 <= limit:
+            end += 1
+        result += sorted(ordered[start:end], key=then)
+        start = end
+    return result
+
+
+def by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float], draw: float) -> Ordered:
+    """One draw decides the whole order: where it falls picks the first, its place within that picks the next."""
+    left = sorted(candidates, key=lambda candidate: candidate.fit.offer.position)
+    result: Ordered = []
+    while left:
+        point = draw * sum(weights[candidate.seller] for candidate in left)
+        chosen = left[-1]
+        for candidate in left:
+            weight = weights[candidate.seller]
+            if point < weight:
+                chosen, draw = candidate, point / weight
+                break
+            point -= weight
+        left.remove(chosen)
+        result.append(chosen)
+    return result

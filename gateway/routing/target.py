@@ -1,0 +1,67 @@
+"""From what a caller says about size to one target: pixels, ratio and tier. Also what nothing, or `auto`, means."""
+
+from msgspec import Struct
+
+from gateway.catalogue import Model
+from gateway.routing.plan import RoutingError
+from providers.orders import Operation
+from providers.sizes import (
+    Resolution,
+    SizeError,
+    Target,
+    nearest_ratio,
+    parse_size,
+    target_of_pixels,
+    target_of_shape,
+)
+
+AUTO = "auto"
+
+
+class SizeWish(Struct, frozen=True, kw_only=True):
+    """A caller's words. `first_input` is the size of an edit's first image, where there is one."""
+
+    size: str | None = None
+    resolution: str | None = None
+    aspect_ratio: str | None = None
+    first_input: tuple[int, int] | None = None
+
+
+def target_of(model: Model, operation: Operation, wish: SizeWish) -> tuple[Target, bool]:
+    """The target, and whether its very pixels were asked for."""
+    size = None if wish.size == AUTO else wish.size
+    ratio = None if wish.aspect_ratio == AUTO else wish.aspect_ratio
+    resolution = _resolution(wish.resolution)
+    if size is not None:
+        return _by_size(size, ratio, resolution), True
+    if ratio is None and resolution is None and not (operation is Operation.EDIT and wish.first_input):
+        return target_of_pixels(model.width, model.height), False
+    width, height = wish.first_input or (model.width, model.height)
+    try:
+        target = target_of_shape(ratio or nearest_ratio(width, height)[0], resolution or Resolution.ONE_K)
+    except SizeError as error:
+        raise RoutingError("aspect_ratio", str(error)) from error
+    return target, False
+
+
+def _resolution(text: str | None) -> Resolution | None:
+    if text is None or text.lower() == AUTO:
+        return None
+    try:
+        return Resolution(text.lower())
+    except ValueError:
+        tiers = ", ".join(Resolution)
+        raise RoutingError("resolution", f"resolution must be one of {tiers}, not {text[:40]!r}") from None
+
+
+def _by_size(size: str, ratio: str | None, resolution: Resolution | None) -> Target:
+    try:
+        target = target_of_pixels(*parse_size(size))
+        wanted = target_of_shape(ratio, resolution or target.resolution) if ratio else target
+    except SizeError as error:
+        raise RoutingError("size", str(error)) from error
+    if resolution not in (None, target.resolution):
+        raise RoutingError("resolution", f"size {size} is {target.resolution}, not {resolution}: give one of the two")
+    if wanted.ratio != target.ratio:
+        raise RoutingError("aspect_ratio", f"size {size} is {target.ratio}, not {ratio}: give one of the two")
+    return target
