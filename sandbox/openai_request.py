@@ -133,7 +133,7 @@ def _check_stream(fields: Mapping[str, Any]) -> None:
 def _size(text: str, model: Model, sources: Sequence[Source]) -> Size:
     if text == "auto":
         return _nearest_standard(sources[0]) if sources else STANDARD_SIZES[0]
-    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text, re.ASCII)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
     size = (int(found[1]), int(found[2])) if found else None
     if size in STANDARD_SIZES:
         return size

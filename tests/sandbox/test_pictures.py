@@ -160,6 +160,11 @@ def test_a_decompression_bomb_is_refused_unopened(edge):
         pictures.read(png_claiming(edge, edge, b""))
 
 
+def test_a_sound_picture_with_too_many_pixels_is_refused():
+    with pytest.raises(NotAPictureError, match="too large"):
+        pictures.read(plain(7_100, 7_100, mode="1"))
+
+
 def test_the_largest_picture_a_vendor_takes_is_read():
     assert pictures.read(plain(7_000, 7_000, mode="1")).width == 7_000
 
