@@ -110,6 +110,11 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         known = (*self.offers.get(model, ()), *self.draining)
         return next((offer for offer in known if offer.seller.name == seller and offer.model == model), None)
 
+    def account(self, name: str) -> Account | None:
+        """Also one that only draining offers still use."""
+        draining = {offer.seller.account.name: offer.seller.account for offer in self.draining}
+        return self.accounts.get(name) or draining.get(name)
+
     def keeping(self, in_use: Callable[[str, str], bool]) -> "Catalogue":
         """Without those draining offers that nothing uses any more, by seller and model."""
         kept = tuple(offer for offer in self.draining if in_use(offer.seller.name, offer.model))
@@ -123,13 +128,16 @@ def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
         for offer in (*old.all_offers(), *old.draining)
         if not any(_is_same(offer, kept) for kept in new.offers.get(offer.model, ()))
     ]
-    draining = tuple(_drained(offer) for offer in gone)
-    accounts = {offer.seller.account.name: offer.seller.account for offer in draining} | dict(new.accounts)
-    return replace(new, draining=draining, accounts=accounts)
+    return replace(new, draining=tuple(_drained(offer) for offer in gone))
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
-    return (one.seller.name, one.model) == (other.seller.name, other.model)
+    """A seller that moves to another account is another one to the orders that were placed at the first."""
+    return (one.seller.name, one.model, one.seller.account.name) == (
+        other.seller.name,
+        other.model,
+        other.seller.account.name,
+    )
 
 
 def _drained(offer: Offer) -> Offer:

@@ -46,7 +46,7 @@ class ModelConfig(Block, frozen=True, kw_only=True):
 
 
 class ModelsFile(Block, frozen=True, kw_only=True):
-    models: dict[Text, ModelConfig]
+    models: Annotated[dict[Text, ModelConfig], Meta(min_length=1)]
 
 
 # --- accounts.yaml
@@ -133,7 +133,7 @@ class OfferConfig(Block, frozen=True, kw_only=True):
 class OfferFile(Block, frozen=True, kw_only=True):
     account: Text
     adapter: Text
-    offers: dict[Text, OfferConfig]
+    offers: Annotated[dict[Text, OfferConfig], Meta(min_length=1)]
 
 
 # --- policies.yaml
@@ -208,7 +208,7 @@ OPTIONAL = {"gateway.yaml", "teams.yaml"}
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """All files, read and each valid by itself."""
+    """All files, as far as each is right by itself. What is wrong is left out of it."""
 
     gateway: GatewayFile
     models: ModelsFile

@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
-from msgspec import inspect
+from msgspec import Struct, inspect
 
 from gateway.config.located import Node, Place, Problem
 
@@ -54,36 +54,57 @@ class Checker:
             case _:
                 return self._scalar(node, info)
 
+    def build_file(self, node: Node, kind: type[Struct]) -> dict[str, Any]:
+        """As much of a file as is right: what is wrong with one name's block hides nothing about the others."""
+        built: dict[str, Any] = {}
+        for field, inner in self._given(node, cast(inspect.StructType, inspect.type_info(kind))):
+            if inner is not None and isinstance(field.type, inspect.DictType):
+                built[field.name] = self._entries(inner, field.type)
+            else:
+                built[field.name] = MISSING if inner is None else self._built(inner, field.type)
+        return {name: value for name, value in built.items() if value is not MISSING}
+
     def _struct(self, node: Node, info: inspect.StructType) -> Any:
-        names = [field.encode_name for field in info.fields]
-        block = node.value
-        if not isinstance(block, dict):
-            return self.wrong(node.place, f"must be a block with {', '.join(names)}")
-        for name, inner in block.items():
-            if name not in names:
-                self.wrong(inner.place, f"there is no such option{did_you_mean(name, names)}")
-        given = [field for field in info.fields if field.required or field.encode_name in block]
-        values = {field.name: self._field(node.place, block, field) for field in given}
-        if any(value is MISSING for value in values.values()):
+        told = len(self.problems)
+        given = self._given(node, info)
+        values = {field.name: MISSING if inner is None else self._built(inner, field.type) for field, inner in given}
+        if len(self.problems) > told:
             return MISSING
         try:
             return info.cls(**values)
         except ValueError as error:
             return self.wrong(node.place, str(error))
 
-    def _field(self, place: Place, block: dict[str, Node], field: inspect.Field) -> Any:
-        if (inner := block.get(field.encode_name)) is None:
-            return self.wrong(place, f"'{field.encode_name}' is missing")
-        return self._built(inner, field.type)
+    def _given(self, node: Node, info: inspect.StructType) -> list[tuple[inspect.Field, Node | None]]:
+        """The fields that stand here; with None those that should. Tells what is missing or unknown."""
+        names = [field.encode_name for field in info.fields]
+        if not isinstance(node.value, dict):
+            self.wrong(node.place, f"must be a block with {', '.join(names)}")
+            return []
+        for name, inner in node.value.items():
+            if name not in names:
+                self.wrong(inner.place, f"there is no such option{did_you_mean(name, names)}")
+        given = [(field, node.value.get(field.encode_name)) for field in info.fields]
+        for field, inner_or_none in given:
+            if inner_or_none is None and field.required:
+                self.wrong(node.place, f"'{field.encode_name}' is missing")
+        return [(field, inner) for field, inner in given if inner is not None or field.required]
 
     def _dict(self, node: Node, info: inspect.DictType) -> Any:
+        built = self._entries(node, info)
+        return built if built is not MISSING and len(built) == len(node.value) else MISSING  # type: ignore[arg-type]
+
+    def _entries(self, node: Node, info: inspect.DictType) -> Any:
+        """Those entries that are right."""
         if not isinstance(node.value, dict):
             return self.wrong(node.place, "must be a block of names and their values")
+        if len(node.value) < (info.min_length or 0):
+            return self.wrong(node.place, "must name at least one")
         built = {
             self._built(Node(name, inner.place, name), info.key_type): self._built(inner, info.value_type)
             for name, inner in node.value.items()
         }
-        return MISSING if any(MISSING in pair for pair in built.items()) else built
+        return {name: value for name, value in built.items() if name is not MISSING and value is not MISSING}
 
     def _list(self, node: Node, info: inspect.ListType | inspect.VarTupleType) -> Any:
         if not isinstance(node.value, list):
@@ -103,7 +124,7 @@ class Checker:
     def _written(self, node: Node, written: Any) -> Any:
         if not isinstance(node.value, str):
             # What was given instead is not repeated: it may be a secret.
-            return self.wrong(node.place, f"must be text like {written.LOOKS_LIKE}, in quotes")
+            return self.wrong(node.place, f"must be text like {written.LOOKS_LIKE}")
         try:
             return written.parse(node.value)
         except ValueError as error:
@@ -144,7 +165,7 @@ def _speaks_for(node: Node, kind: inspect.Type) -> bool:
 def _why_not(node: Node, info: inspect.Type) -> str | None:
     """Why a scalar is not of this type, or None if it is."""
     value = node.value
-    given = "" if isinstance(value, dict | list) else f", not {node.text or 'nothing'}"
+    given = _given(node)
     match info:
         case inspect.EnumType(cls=kind):
             return _not_among(value, [str(member) for member in kind])
@@ -164,6 +185,14 @@ def _why_not(node: Node, info: inspect.Type) -> str | None:
     raise TypeError(f"no way to check {info}")
 
 
+def _given(node: Node) -> str:
+    """', not …': text in quotes, so that a number in quotes is seen to be text."""
+    if isinstance(node.value, dict | list):
+        return ""
+    quote = '"' if isinstance(node.value, str) else ""
+    return f", not {quote}{node.text[:40]}{quote}" if node.text else ", not nothing"
+
+
 def _not_among(value: object, words: list[str]) -> str | None:
     if isinstance(value, str) and value in words:
         return None
@@ -178,7 +207,7 @@ def _within(value: float, least: float | None, most: float | None) -> bool:
 
 def _range(least: float | None, most: float | None) -> str:
     if least is not None and most is not None:
-        return f" from {least:g} to {most:g}"
+        return f" from {least:.9g} to {most:.9g}"
     if least is not None:
-        return f" of at least {least:g}"
-    return f" of at most {most:g}" if most is not None else ""
+        return f" of at least {least:.9g}"
+    return f" of at most {most:.9g}" if most is not None else ""

@@ -23,7 +23,11 @@ def claims_beyond(offer: OfferConfig, adapter: Adapter) -> Iterator[Claim]:
     """What an offer claims and its dialect has no words for: a message, and the steps to where it stands."""
     speaks, name = adapter.speaks, adapter.name
     beyond = [
-        (offer.images_per_order > speaks.most_images, f"can ask for {speaks.most_images} at most", "images_per_order"),
+        (
+            offer.images_per_order > speaks.most_images,
+            f"can ask for {speaks.most_images} per order at most",
+            "images_per_order",
+        ),
         (offer.inputs > speaks.most_sources, f"can send {speaks.most_sources} at most", "inputs"),
         (offer.mask and Feature.MASK not in speaks.edit, "has no words for a mask", "mask"),
         (
@@ -60,7 +64,7 @@ def _sizing_claims(sizing: Sizing, operation: Operation, adapter: Adapter) -> It
         yield "no size can be ordered this way: say 'pixels', 'presets' or 'ratios'", operation.value
     for number, ratio in enumerate(sizing.ratios):
         if ratio not in RATIOS:
-            message = f"'{ratio}' is no ratio that sellers have words for{did_you_mean(ratio, RATIOS)}"
+            message = f"'{ratio}' is no ratio that sellers have words for; there is {', '.join(RATIOS)}"
             yield message, operation.value, "ratios", number
     known = {f"{ratio}@{resolution}" for ratio in sizing.ratios for resolution in Resolution}
     for number, shape in enumerate(sizing.unsold):
@@ -73,44 +77,57 @@ def _sizing_claims(sizing: Sizing, operation: Operation, adapter: Adapter) -> It
 
 def problems_of_policies(loaded: Loaded, config: Config) -> list[Problem]:
     found = [
-        *_alias_problems(config),
-        *_policy_problems(config),
-        *_rule_problems(config),
-        *_team_problems(config),
+        *_alias_problems(loaded, config),
+        *_policy_problems(loaded, config),
+        *_rule_problems(loaded, config),
+        *_team_problems(loaded, config),
     ]
     return [Problem(loaded.place(file, *steps), message) for message, file, *steps in found]
 
 
-def _alias_problems(config: Config) -> Iterator[Claim]:
-    seen = dict.fromkeys(config.models.models, "a model")
+def unknown(kind: str, name: str, known: Collection[str] | None) -> Iterator[str]:
+    """A message, unless the name is known, or there is no telling since something is wrong that is told already."""
+    if name and known is not None and name not in known:
+        yield f"there is no {kind} '{name}'{did_you_mean(name, known)}"
+
+
+def _alias_problems(loaded: Loaded, config: Config) -> Iterator[Claim]:
+    seen = dict.fromkeys(loaded.names("models") or (), "a model")
     for name, model in config.models.models.items():
         for number, alias in enumerate(model.aliases):
             if alias in seen:
                 yield f"'{alias}' is {seen[alias]} already", "models.yaml", "models", name, "aliases", number
-            seen[alias] = f"an alias of {name}"
+            seen.setdefault(alias, f"an alias of {name}")
 
 
-def _policy_problems(config: Config) -> Iterator[Claim]:
-    known = config.policies.policies
-    for name, policy in known.items():
-        for message, *steps in _problems_of(policy, list(config.offers)):
+def _policy_problems(loaded: Loaded, config: Config) -> Iterator[Claim]:
+    for name, policy in config.policies.policies.items():
+        # Without any seller, that alone is worth telling.
+        for message, *steps in _problems_of(policy, list(config.offers)) if config.offers else ():
             yield message, POLICIES, "policies", name, *steps
-    if config.policies.default not in known:
-        name = config.policies.default
-        yield f"there is no policy '{name}'{did_you_mean(name, known)}", POLICIES, "default"
+    for message in unknown("policy", config.policies.default, loaded.names("policies")):
+        yield message, POLICIES, "default"
 
 
 def _problems_of(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Claim]:
     for field in ("sellers", "only", "ignore"):
         for number, seller in enumerate(getattr(policy, field) or ()):
-            if seller not in sellers:
-                yield f"there is no seller '{seller}'{did_you_mean(seller, sellers)}", field, number
+            for message in unknown("seller", seller, sellers):
+                yield message, field, number
     for seller in policy.weights or {}:
-        if seller not in sellers:
-            yield f"there is no seller '{seller}'{did_you_mean(seller, sellers)}", "weights", seller
+        for message in unknown("seller", seller, sellers):
+            yield message, "weights", seller
     yield from _rank_problems(policy)
-    if not sellers_of(policy, sellers):
+    yield from _repeated(policy.sellers or ())
+    has_weight = policy.weights is None or any(policy.weights.values())
+    if has_weight and not sellers_of(policy, sellers):
         yield ("no seller is left by 'sellers', 'weights', 'only' and 'ignore' together",)
+
+
+def _repeated(sellers: Sequence[str]) -> Iterator[Claim]:
+    for number, seller in enumerate(sellers):
+        if seller in sellers[:number]:
+            yield f"'{seller}' stands in this list already", "sellers", number
 
 
 def _rank_problems(policy: PolicyConfig) -> Iterator[Claim]:
@@ -138,13 +155,12 @@ def sellers_of(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
     return [seller for seller in listed if seller in sellers and seller not in policy.ignore]
 
 
-def _rule_problems(config: Config) -> Iterator[Claim]:
+def _rule_problems(loaded: Loaded, config: Config) -> Iterator[Claim]:
     earlier: list[RuleConfig] = []
     for number, rule in enumerate(config.policies.rules):
-        if rule.use not in config.policies.policies:
-            meant = did_you_mean(rule.use, config.policies.policies)
-            yield f"there is no policy '{rule.use}'{meant}", POLICIES, "rules", number, "use"
-        for message, *steps in _unmeetable(rule.when, config):
+        for message in unknown("policy", rule.use, loaded.names("policies")):
+            yield message, POLICIES, "rules", number, "use"
+        for message, *steps in _unmeetable(rule.when, loaded, config):
             yield message, POLICIES, "rules", number, "when", *steps
         for before, other in enumerate(earlier):
             if covers(other.when, rule.when):
@@ -153,21 +169,22 @@ def _rule_problems(config: Config) -> Iterator[Claim]:
         earlier.append(rule)
 
 
-def _unmeetable(when: When, config: Config) -> Iterator[Claim]:
+def _unmeetable(when: When, loaded: Loaded, config: Config) -> Iterator[Claim]:
     """Conditions that no request can ever meet."""
-    models = config.models.models
-    known: dict[str, Collection[str]] = {"team": config.teams.teams, "model": models}
+    known = {"team": loaded.names("teams"), "model": loaded.names("models")}
     for name in CONDITIONS:
         wanted = wanted_values(when, name)
         if wanted is not None and not wanted:
             yield "can never match: the list is empty", name
         for value in wanted or ():
-            if name in known and value not in known[name]:
-                yield f"can never match: there is no {name} '{value}'{did_you_mean(str(value), known[name])}", name
-    most = max((model.most_images for model in models.values()), default=0)
-    for count in wanted_values(when, "n") or ():
-        if count > most:
-            yield f"can never match: no request has more than {most} images", "n"
+            for message in unknown(name, str(value), known.get(name)):
+                yield f"can never match: {message}", name
+    models = config.models.models
+    if len(models) == len(known["model"] or ()):
+        most = max((model.most_images for model in models.values()), default=0)
+        for count in wanted_values(when, "n") or ():
+            if count > most:
+                yield f"can never match: no request has more than {most} images", "n"
 
 
 def wanted_values(when: When, name: str) -> tuple[Any, ...] | None:
@@ -185,9 +202,8 @@ def covers(one: When, other: When) -> bool:
     return one.metadata.items() <= other.metadata.items()
 
 
-def _team_problems(config: Config) -> Iterator[Claim]:
+def _team_problems(loaded: Loaded, config: Config) -> Iterator[Claim]:
     for name, team in config.teams.teams.items():
         for number, policy in enumerate(team.policies):
-            if policy not in config.policies.policies:
-                meant = did_you_mean(policy, config.policies.policies)
-                yield f"there is no policy '{policy}'{meant}", "teams.yaml", "teams", name, "policies", number
+            for message in unknown("policy", policy, loaded.names("policies")):
+                yield message, "teams.yaml", "teams", name, "policies", number

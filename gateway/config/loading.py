@@ -1,38 +1,54 @@
 """Reads a configuration folder: every file, every problem, in one run."""
 
-import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
-from gateway.config.blocks import FILES, OPTIONAL, Config, OfferFile
-from gateway.config.checking import MISSING, Checker, did_you_mean
+from gateway.config.blocks import FILES, OPTIONAL, Block, Config, OfferFile
+from gateway.config.checking import Checker, did_you_mean
+from gateway.config.files import OFFERS, Files, files_in
+from gateway.config.hiding import looks_secret
 from gateway.config.located import Node, Place, Problem, Unreadable, read
 
-OFFERS = "offers"
-HASH_LENGTH = 12
+# What stands in for a part that is wrong, which is told already. None of it could stand in a file.
+BLANKS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "default": "", "offers": {}}
+OFFER_BLANKS: dict[str, Any] = {"account": "", "adapter": "", "offers": {}}
+LITERAL = "looks like a secret: say where it is instead, with env:NAME or file:/path"
 
 
 class Loaded(Struct, frozen=True):
-    """What was read. `config` is None if any file was not valid by itself."""
+    """What was read. Where there are problems, `config` holds only what is right; without a folder it is None."""
 
     config: Config | None
     problems: tuple[Problem, ...]
     nodes: Mapping[str, Node]
-    folder: str
+    files: Files
 
     def place(self, file: str, *steps: str | int) -> Place:
         """Where the thing at the end of these steps stands, or the nearest thing above it that is there."""
         node = self.nodes.get(file)
-        place = Place(f"{self.folder}/{file}", 1) if node is None else node.place
+        place = Place(f"{self.files.folder}/{file}", 1) if node is None else node.place
         for step in steps:
             inner = _inner(node, step)
             if inner is None:
                 return place
             node, place = inner, inner.place
         return place
+
+    def names(self, kind: str) -> Collection[str] | None:
+        """Of all models, accounts, policies or teams, also those whose block is wrong. None if there is no telling."""
+        file = f"{kind}.yaml"
+        if file not in self.nodes:
+            is_there = file in self.files.contents or file in self.files.unreadable
+            return () if file in OPTIONAL and not is_there else None
+        block = self.nodes[file].value
+        if not isinstance(block, dict) or (kind not in block and file not in OPTIONAL):
+            return None
+        names = block[kind].value if kind in block else {}
+        return names.keys() if isinstance(names, dict) else None
 
 
 def _inner(node: Node | None, step: str | int) -> Node | None:
@@ -46,75 +62,85 @@ def _inner(node: Node | None, step: str | int) -> Node | None:
 
 
 def load(folder: Path) -> Loaded:
-    reader = _Reader(folder)
-    return reader.run()
+    return loaded(files_in(folder))
 
 
-def files_of(folder: Path) -> list[Path]:
-    """Every file that belongs to the configuration, in a fixed order."""
-    offers = sorted((folder / OFFERS).glob("*.yaml"))
-    return [path for name in FILES if (path := folder / name).exists()] + offers
-
-
-def hash_of(folder: Path) -> str:
-    """A short name for exactly these files: it stands on every plan."""
-    digest = hashlib.sha256()
-    for path in files_of(folder):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:HASH_LENGTH]
+def loaded(files: Files) -> Loaded:
+    return _Reader(files).run()
 
 
 class _Reader:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, files: Files) -> None:
+        self.files = files
         self.checker = Checker()
         self.nodes: dict[str, Node] = {}
 
     def run(self) -> Loaded:
-        config = None
-        if self._is_folder():
-            self._look_for_strangers()
-            blocks = {name: self._file(name, kind) for name, kind in FILES.items()}
-            offers = {path.stem: self._offers(path) for path in sorted((self.folder / OFFERS).glob("*.yaml"))}
-            if not offers:
-                self._wrong(OFFERS, "there is no offers/<seller>.yaml, so nobody sells anything")
-            if not self.checker.problems:
-                named = {name.removesuffix(".yaml"): block for name, block in blocks.items()}
-                config = Config(offers=offers, hash=hash_of(self.folder), **named)  # type: ignore[arg-type]
-        return Loaded(config, tuple(self.checker.problems), self.nodes, str(self.folder))
+        if self.files.absent is not None:
+            self.checker.wrong(Place(self.files.folder, 1), self.files.absent)
+            return Loaded(None, tuple(self.checker.problems), {}, self.files)
+        self._tell_strangers()
+        blocks = {name.removesuffix(".yaml"): self._file(name, kind) for name, kind in FILES.items()}
+        offers = {seller: self._offers(seller, name) for seller, name in self.files.sellers.items()}
+        if not offers:
+            self._wrong(OFFERS, "there is no offers/<seller>.yaml, so nobody sells anything")
+        config = Config(offers=offers, hash=self.files.hash, **blocks)
+        return Loaded(config, tuple(self.checker.problems), self.nodes, self.files)
 
-    def _is_folder(self) -> bool:
-        if not self.folder.is_dir():
-            self.checker.wrong(Place(str(self.folder), 1), "there is no such folder; name one with --config")
-            return False
-        return True
+    def _wrong(self, file: str, message: str) -> None:
+        self.checker.wrong(Place(f"{self.files.folder}/{file}", 1), message)
 
-    def _wrong(self, file: str, message: str) -> object:
-        return self.checker.wrong(Place(f"{self.folder}/{file}", 1), message)
-
-    def _look_for_strangers(self) -> None:
+    def _tell_strangers(self) -> None:
         """A misspelt file would otherwise be ignored in silence."""
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix in (".yaml", ".yml") and path.name not in FILES:
-                self._wrong(path.name, f"is no file of this configuration{did_you_mean(path.name, FILES)}")
-        for path in sorted((self.folder / OFFERS).glob("*.yml")):
-            self._wrong(f"{OFFERS}/{path.name}", "is not read: files of offers end in .yaml")
+        for name in self.files.strangers:
+            if name.startswith(f"{OFFERS}/"):
+                self._wrong(name, "is not read: files of offers end in .yaml")
+            else:
+                self._wrong(name, f"is no file of this configuration{did_you_mean(name, FILES)}")
 
-    def _file(self, name: str, kind: type) -> object:
-        if not (self.folder / name).exists():
-            return kind() if name in OPTIONAL else self._wrong(name, "is missing")
-        return self._read(name, kind)
+    def _file(self, name: str, kind: type[Block]) -> Any:
+        values = self._read(name, kind)
+        fields = kind.__struct_fields__
+        return kind(**{field: blank for field, blank in BLANKS.items() if field in fields} | values)
 
-    def _offers(self, path: Path) -> OfferFile:
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", path.stem):
-            self._wrong(f"{OFFERS}/{path.name}", "a file of offers is named after its seller, like runflow-runs.yaml")
-        return self._read(f"{OFFERS}/{path.name}", OfferFile)  # type: ignore[return-value]
+    def _offers(self, seller: str, name: str) -> OfferFile:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", seller):
+            self._wrong(name, "a file of offers is named after its seller, like runflow-runs.yaml")
+        return OfferFile(**OFFER_BLANKS | self._read(name, OfferFile))
 
-    def _read(self, name: str, kind: type) -> object:
+    def _read(self, name: str, kind: type[Block]) -> dict[str, Any]:
+        if (reason := self.files.unreadable.get(name)) is not None:
+            self._wrong(name, reason)
+            return {}
+        if (data := self.files.contents.get(name)) is None:
+            if name not in OPTIONAL:
+                self._wrong(name, "is missing")
+            return {}
         try:
-            node = self.nodes[name] = read(self.folder / name, f"{self.folder}/{name}")
+            parsed = read(data, f"{self.files.folder}/{name}")
         except Unreadable as error:
-            self.checker.problems.extend(error.problems)
-            return MISSING
-        return self.checker.build(node, kind)
+            self.checker.problems.append(error.problem)
+            return {}
+        self.nodes[name] = parsed.node
+        self.checker.problems.extend(parsed.problems)
+        values = self.checker.build_file(parsed.node, kind)
+        self._tell_secrets(parsed.node)
+        return values
+
+    def _tell_secrets(self, root: Node) -> None:
+        told = {problem.place for problem in self.checker.problems}
+        for place in _secrets(root):
+            if place not in told:
+                self.checker.wrong(place, LITERAL)
+
+
+def _secrets(node: Node, name: str = "") -> Iterator[Place]:
+    """Where a name or a text looks like a secret."""
+    if looks_secret(name) or looks_secret(node.text):
+        yield node.place
+    if isinstance(node.value, dict):
+        for inner_name, inner in node.value.items():
+            yield from _secrets(inner, inner_name)
+    elif isinstance(node.value, list):
+        for item in node.value:
+            yield from _secrets(item)

@@ -1,22 +1,28 @@
 """YAML as plain data that knows where each piece stood: strict, small, and without YAML's surprises.
 
-No aliases, no tags, no duplicate keys; `on`, `yes` and `16:9` are the strings they look like.
+No aliases, no tags, no merge keys, no duplicate keys. `on`, `yes`, `16:9`, `2026-07-23`, `0x10` and `1_000` are the
+strings they look like, and `010` is ten.
 """
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
-MOST_BYTES = 1 << 20
+from gateway.config.files import MOST_BYTES
+from gateway.config.hiding import shown
+
 MOST_DEPTH = 20
+LONGEST_STEP = 60
+STANDARD_TAG = "tag:yaml.org,2002:"
 Scalar = str | int | float | bool | None
 
 _INT = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?\d{1,18}\.\d{1,18}(?:[eE][-+]?\d{1,3})?", re.ASCII)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "~": None, "true": True, "false": False}
 
 
@@ -32,7 +38,8 @@ class Place(Struct, frozen=True):
         return f"{where}: {self.path}" if self.path else where
 
     def below(self, name: str | int, line: int) -> "Place":
-        step = f"[{name}]" if isinstance(name, int) else f".{name}" if self.path else str(name)
+        word = shown(str(name)[:LONGEST_STEP])
+        step = f"[{word}]" if isinstance(name, int) else f".{word}" if self.path else word
         return Place(self.file, line, f"{self.path}{step}")
 
 
@@ -41,6 +48,10 @@ class Problem(Struct, frozen=True):
 
     place: Place
     message: str
+
+    def __post_init__(self) -> None:
+        # Here, because every message passes here, whatever it repeats of what was written.
+        force_setattr(self, "message", shown(self.message))
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
@@ -53,60 +64,69 @@ class Node(Struct, frozen=True):
     place: Place
     text: str = ""
 
+    def __repr__(self) -> str:
+        # What is not checked yet may hold a secret.
+        return f"Node({self.place})"
+
+
+class Parsed(Struct, frozen=True):
+    """A file's data, and what is wrong with its form in single places. The rest can be judged all the same."""
+
+    node: Node
+    problems: tuple[Problem, ...]
+
 
 class Unreadable(Exception):
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__(*problems)
-        self.problems = problems
+    """Nothing can be made of the file, for this reason."""
+
+    def __init__(self, file: str, line: int, message: str) -> None:
+        self.problem = Problem(Place(file, line), message)
+        super().__init__(str(self.problem))
 
 
-def read(path: Path, shown: str) -> Node:
-    """The file as located data; Unreadable names what is wrong with its form."""
-    start = Place(shown, 1)
-    try:
-        data = path.read_bytes()
-        text = data[: MOST_BYTES + 1].decode()
-    except OSError as error:
-        raise Unreadable(Problem(start, f"cannot be read: {error.strerror}")) from error
-    except UnicodeDecodeError as error:
-        raise Unreadable(Problem(start, "is not UTF-8")) from error
+def read(data: bytes, file: str) -> Parsed:
     if len(data) > MOST_BYTES:
-        raise Unreadable(Problem(start, f"is larger than {MOST_BYTES:,} bytes"))
-    return parse(text, shown)
-
-
-def parse(text: str, shown: str) -> Node:
+        raise Unreadable(file, 1, f"is larger than {MOST_BYTES:,} bytes")
     try:
-        _refuse_tricks(text, shown)
+        return parse(data.decode(), file)
+    except UnicodeDecodeError as error:
+        raise Unreadable(file, data.count(b"\n", 0, error.start) + 1, "is not UTF-8") from error
+
+
+def parse(text: str, file: str) -> Parsed:
+    try:
+        _refuse_tricks(text, file)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise Unreadable(Problem(Place(shown, line), f"is not YAML: {error.problem}")) from error
-    except yaml.YAMLError as error:
-        raise Unreadable(Problem(Place(shown, 1), f"is not YAML: {str(error).splitlines()[0]}")) from error
-    if root is None:
-        return Node({}, Place(shown, 1))
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+        raise Unreadable(file, mark.line + 1 if mark else 1, f"is not YAML: {message}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise Unreadable(file, line, f"is not YAML: the character #x{error.character:04x} is not allowed") from error
+    except (ValueError, OverflowError) as error:
+        # How the parser meets "\UFFFFFFFF": its line is not to be had.
+        raise Unreadable(file, 1, "is not YAML: there is no such character as an escape names") from error
     problems: list[Problem] = []
-    node = _located(root, Place(shown, 1), problems)
-    if problems:
-        raise Unreadable(*problems)
-    return node
+    node = Node({}, Place(file, 1)) if root is None else _located(root, Place(file, 1), problems)
+    return Parsed(node, tuple(problems))
 
 
-def _refuse_tricks(text: str, shown: str) -> None:
+def _refuse_tricks(text: str, file: str) -> None:
     """Before anything is built: an alias bomb is refused at its first alias, however small the file."""
     depth = 0
     event: Any
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = Place(shown, event.start_mark.line + 1)
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Unreadable(Problem(place, "aliases (& and *) are not allowed: write the value out"))
+            raise Unreadable(file, line, "aliases (& and *) are not allowed: write the value out")
         if getattr(event, "tag", None) is not None:
-            raise Unreadable(Problem(place, f"tags are not allowed: {event.tag}"))
+            raise Unreadable(
+                file, line, f"tags are not allowed: {event.tag.replace(STANDARD_TAG, '!!')[:LONGEST_STEP]}"
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
-            raise Unreadable(Problem(place, f"nested deeper than {MOST_DEPTH} levels"))
+            raise Unreadable(file, line, f"nested deeper than {MOST_DEPTH} levels")
 
 
 def _located(node: Any, place: Place, problems: list[Problem]) -> Node:
@@ -118,6 +138,8 @@ def _located(node: Any, place: Place, problems: list[Problem]) -> Node:
             for number, item in enumerate(node.value)
         ]
         return Node(items, place)
+    if _SURROGATE.search(node.value):
+        problems.append(Problem(place, "holds an escape that names no character"))
     value: Scalar = node.value if node.style else _plain(node.value)
     return Node(value, place, node.value)
 
@@ -139,11 +161,14 @@ def _named(node: Any, place: Place, problems: list[Problem]) -> Iterator[tuple[s
         if not isinstance(key, yaml.ScalarNode):
             problems.append(Problem(place.below("?", line), "a name must be a single word"))
             continue
+        if key.value == "<<" and not key.style:
+            problems.append(Problem(place.below("<<", line), "merge keys (<<) are not allowed: write the values out"))
+            continue
         yield key.value, _located(value, place.below(key.value, line), problems)
 
 
 def _plain(text: str) -> Scalar:
-    """Unquoted text, by YAML 1.2's core rules."""
+    """Unquoted text: decimal numbers, true, false, null; everything else is the text it is."""
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):

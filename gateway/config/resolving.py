@@ -1,13 +1,12 @@
 """From what the files say to what they mean together: names looked up, prices laid out in cells, claims checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
 from gateway.catalogue import Account, Catalogue, Cell, Model, Offer, Price, Seller
 from gateway.config import judging
-from gateway.config.blocks import AccountConfig, Config, Expected, ModelConfig, OfferConfig, OfferFile, PriceRow
-from gateway.config.checking import did_you_mean
+from gateway.config.blocks import AccountConfig, Config, Expected, ModelConfig, OfferConfig, PriceRow
 from gateway.config.loading import Loaded
 from gateway.config.located import Problem
 from gateway.config.values import Secret, SecretRef
@@ -53,12 +52,12 @@ class _Resolver:
     def run(self) -> Resolved:
         models = {name: self._model(name, model) for name, model in self.config.models.models.items()}
         accounts = {name: self._account(name, one) for name, one in self.config.accounts.accounts.items()}
-        if not any(account.secret for account in accounts.values()):
-            self._wrong(NO_KEYS, "accounts.yaml", "accounts")
+        self._have_a_key(accounts)
         offers = [offer for seller in self.config.offers for offer in self._seller(seller, accounts)]
         self.problems += judging.problems_of_policies(self.loaded, self.config)
-        if self.problems:
-            return Resolved(None, tuple(self.problems), tuple(self.warnings))
+        if problems := [*self.loaded.problems, *self.problems]:
+            problems.sort(key=lambda problem: (problem.place.file, problem.place.line))
+            return Resolved(None, tuple(problems), tuple(self.warnings))
         catalogue = Catalogue(
             hash=self.config.hash,
             models={name: model for name, model in models.items() if model},
@@ -71,6 +70,9 @@ class _Resolver:
             reload=self.config.gateway.reload,
         )
         return Resolved(catalogue, (), tuple(self.warnings))
+
+    def _names(self, kind: str) -> Collection[str] | None:
+        return self.loaded.names(kind)
 
     def _wrong(self, message: str, file: str, *steps: str | int) -> None:
         self.problems.append(Problem(self.loaded.place(file, *steps), message))
@@ -113,27 +115,37 @@ class _Resolver:
             private=config.private,
         )
 
+    def _have_a_key(self, accounts: Mapping[str, Account]) -> None:
+        """Told only where every account could be read."""
+        names = self._names("accounts")
+        if names is not None and len(accounts) == len(names) and not any(one.secret for one in accounts.values()):
+            self._wrong(NO_KEYS, "accounts.yaml", "accounts")
+
     # --- offers
 
     def _seller(self, name: str, accounts: Mapping[str, Account]) -> list[Offer]:
         file, config = f"offers/{name}.yaml", self.config.offers[name]
-        self._known(config.account, accounts, "account", file, "account")
-        self._known(config.adapter, self.adapters, "adapter", file, "adapter")
-        if config.account not in accounts or config.adapter not in self.adapters:
-            return []
-        seller = Seller(name, accounts[config.account], self.adapters[config.adapter])
-        return [self._offer(seller, file, model, config) for model in config.offers]
+        self._known("account", config.account, self._names("accounts"), file, "account")
+        self._known("adapter", config.adapter, self.adapters, file, "adapter")
+        account, adapter = accounts.get(config.account), self.adapters.get(config.adapter)
+        seller = Seller(name, account, adapter) if account and adapter else None
+        offers = [self._offer(file, model, offer, adapter, seller) for model, offer in config.offers.items()]
+        return [offer for offer in offers if offer]
 
-    def _known(self, name: str, known: Mapping[str, object], kind: str, file: str, *steps: str | int) -> None:
-        if name not in known:
-            self._wrong(f"there is no {kind} '{name}'{did_you_mean(name, known)}", file, *steps)
+    def _known(self, kind: str, name: str, known: Collection[str] | None, file: str, *steps: str | int) -> None:
+        for message in judging.unknown(kind, name, known):
+            self._wrong(message, file, *steps)
 
-    def _offer(self, seller: Seller, file: str, model: str, seller_config: OfferFile) -> Offer:
-        config = seller_config.offers[model]
-        self._known(model, self.config.models.models, "model", file, "offers", model)
-        for message, *steps in judging.claims_beyond(config, seller.adapter):
+    def _offer(
+        self, file: str, model: str, config: OfferConfig, adapter: Adapter | None, seller: Seller | None
+    ) -> Offer | None:
+        """Judged even where its seller is unknown; an offer all the same only where he is not."""
+        self._known("model", model, self._names("models"), file, "offers", model)
+        for message, *steps in judging.claims_beyond(config, adapter) if adapter else ():
             self._wrong(message, file, "offers", model, *steps)
-        sizings = {op: sizing for op in Operation if (sizing := getattr(config, op)) is not None}
+        prices, seconds = self._prices(file, model, config), self._seconds(file, model, config)
+        if seller is None:
+            return None
         return Offer(
             seller=seller,
             model=model,
@@ -141,13 +153,13 @@ class _Resolver:
             images_per_order=config.images_per_order,
             selectable=frozenset(config.quality.selectable),
             assumes=config.quality.assumes,
-            sizings=sizings,
+            sizings={op: sizing for op in Operation if (sizing := getattr(config, op)) is not None},
             formats=frozenset(config.formats),
             unverified=config.unverified,
             mask=config.mask,
             inputs=config.inputs,
-            prices=self._prices(file, model, config),
-            seconds=self._seconds(file, model, config),
+            prices=prices,
+            seconds=seconds,
             position=list(self.config.offers).index(seller.name),
         )
 
