@@ -95,8 +95,7 @@ def read(data: bytes, file: str) -> Parsed:
 
 def parse(text: str, file: str) -> Parsed:
     try:
-        _refuse_tricks(text, file)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _Strict(text, file).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
@@ -112,21 +111,27 @@ def parse(text: str, file: str) -> Parsed:
     return Parsed(node, tuple(problems))
 
 
-def _refuse_tricks(text: str, file: str) -> None:
-    """Before anything is built: an alias bomb is refused at its first alias, however small the file."""
-    depth = 0
-    event: Any
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+class _Strict(yaml.SafeLoader):
+    """Refuses tricks where they stand: an alias bomb at its first anchor, however much would come of it."""
+
+    def __init__(self, text: str, file: str) -> None:
+        super().__init__(text)
+        self.file, self.depth = file, 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise Unreadable(file, line, "aliases (& and *) are not allowed: write the value out")
-        if getattr(event, "tag", None) is not None:
-            raise Unreadable(
-                file, line, f"tags are not allowed: {event.tag.replace(STANDARD_TAG, '!!')[:LONGEST_STEP]}"
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_DEPTH:
-            raise Unreadable(file, line, f"nested deeper than {MOST_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise Unreadable(self.file, line, "aliases (& and *) are not allowed: write the value out")
+        if event.tag is not None:
+            tag = event.tag.replace(STANDARD_TAG, "!!")[:LONGEST_STEP]
+            raise Unreadable(self.file, line, f"tags are not allowed: {tag}")
+        self.depth += isinstance(event, yaml.CollectionStartEvent)
+        if self.depth > MOST_DEPTH:
+            raise Unreadable(self.file, line, f"nested deeper than {MOST_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= isinstance(event, yaml.CollectionStartEvent)
+        return node
 
 
 def _located(node: Any, place: Place, problems: list[Problem]) -> Node:
