@@ -42,7 +42,8 @@ def test_partial_pictures_come_while_the_order_is_worked_on(sandbox, client):
     began = time.monotonic()
     with client.images.generate(model=MODEL, prompt="a", quality="low", stream=True, partial_images=1) as stream:
         at = [time.monotonic() - began for _ in stream]
-    assert 0.25 < at[0] < 0.55 < at[1]
+    assert at[0] > 0.29
+    assert at[1] - at[0] > 0.1
 
 
 def test_the_usages_of_a_streams_pictures_add_up_to_the_charge(sandbox, client):

@@ -167,14 +167,14 @@ def seconds_to_buy(sandbox: Vendors, **order: Any) -> float:
 
 def test_latency_really_delays(sandbox):
     sandbox.latency(0.3, vendor="openai")
-    assert 0.3 <= seconds_to_buy(sandbox) < 0.8
+    assert seconds_to_buy(sandbox) >= 0.3
 
 
 def test_latency_may_be_set_for_one_quality_and_another_vendor(sandbox):
-    sandbox.latency(0.3, vendor="openai", quality="high")
-    sandbox.latency(5, vendor="runapi")
-    assert seconds_to_buy(sandbox, quality="low") < 0.25
-    assert seconds_to_buy(sandbox, quality="high") >= 0.3
+    sandbox.latency(0.8, vendor="openai", quality="high")
+    sandbox.latency(9, vendor="runapi")
+    assert seconds_to_buy(sandbox, quality="low") < 0.7
+    assert seconds_to_buy(sandbox, quality="high") >= 0.8
 
 
 # Switches
@@ -219,7 +219,7 @@ def test_a_reset_forgets_everything_but_the_switches(sandbox):
     assert sandbox.control("GET", "/faults") == {"faults": []}
     assert sandbox.control("GET", "/requests") == {"requests": []}
     assert sandbox.control("GET", "/balance")["openai"]["spent_usd"] == "0.0"
-    assert seconds_to_buy(sandbox) < 1
+    assert buy(sandbox).status_code == 200
 
 
 def test_an_order_of_before_a_reset_is_not_charged_after_it(sandbox):
@@ -232,54 +232,6 @@ def test_an_order_of_before_a_reset_is_not_charged_after_it(sandbox):
     buyer.join()
     assert sandbox.charges() == []
     assert sandbox.control("GET", "/balance")["openai"]["spent_usd"] == "0.0"
-
-
-# The log of requests
-
-
-def test_requests_are_logged_with_keys_masked(sandbox):
-    secrets = {"authorization": "Bearer sk-secret", "X-Api-Key": "sk-secret", "Cookie": "sk-secret"}
-    sandbox.http.get("/openai/v1/models", params={"page": "2"}, headers={**secrets, "x-trace": "t"})
-    buy(sandbox)
-    asked, bought = sandbox.control("GET", "/requests")["requests"]
-    assert "sk-secret" not in str(asked)
-    assert (asked["method"], asked["path"], asked["query"], asked["route"]) == (
-        "GET",
-        "/openai/v1/models",
-        "page=2",
-        "account",
-    )
-    assert (asked["headers"]["x-trace"], asked["headers"]["authorization"]) == ("t", "…")
-    assert (bought["vendor"], bought["route"]) == ("openai", "submit")
-    assert '"a lighthouse"' in bought["body"]
-    assert asked["at"] < bought["at"]
-
-
-def test_long_and_binary_bodies_are_cut_and_shown_as_text(sandbox):
-    sandbox.http.post("/openai/v1/images/edits", files={"image": b"\x00\xff" * 100_000}, headers=KEY)
-    (entry,) = sandbox.requests("openai")
-    assert 60_000 < len(entry["body"]) <= 65_536
-    assert "Content-Disposition" in entry["body"]
-
-
-def test_control_requests_are_not_logged(sandbox):
-    sandbox.control("GET", "/faults")
-    assert sandbox.control("GET", "/requests") == {"requests": []}
-
-
-def test_the_log_keeps_the_last_thousand(sandbox):
-    for number in range(1_005):
-        sandbox.http.get(f"/openai/v1/models/{number}")
-    paths = [entry["path"] for entry in sandbox.requests("openai")]
-    assert (len(paths), paths[0]) == (1_000, "/openai/v1/models/5")
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", "/openai/images/generation"), ("GET", "/runapi/v2")])
-def test_wrong_addresses_are_logged_too(sandbox, method, path):
-    assert sandbox.http.request(method, path).status_code == 404
-    assert [(entry["method"], entry["path"]) for entry in sandbox.control("GET", "/requests")["requests"]] == [
-        (method, path)
-    ]
 
 
 # Samples

@@ -74,7 +74,7 @@ def test_a_link_that_was_tampered_with_is_dead(sandbox, tamper: Callable[[str], 
 
 
 def test_a_link_dies_when_its_time_is_over(sandbox):
-    link = bought_link(sandbox, link_seconds=0.4)
+    link = bought_link(sandbox, link_seconds=1.0)
     assert get(link).status_code == 200
     expires = float(parse_qs(urlsplit(link).query)["expires"][0])
     time.sleep(max(0.0, expires - time.time()) + 0.01)
