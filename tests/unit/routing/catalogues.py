@@ -1,0 +1,109 @@
+"""Catalogues made by hand or by chance, without any YAML."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gateway.catalogue import CELLS, Account, Catalogue, Cell, Model, Offer, Price, Seller
+from gateway.config.blocks import (
+    Expected,
+    PoliciesFile,
+    PolicyConfig,
+    ReloadConfig,
+    RuleConfig,
+    Sizing,
+    TeamConfig,
+)
+from gateway.config.values import Ratio, Secret, SizeText
+from providers import ADAPTERS
+from providers.orders import Format, Operation, Quality
+from providers.sizes import RATIOS, Resolution
+
+MODEL = "gpt-image-2"
+EXACT = Sizing(pixels="exact")
+UNVERIFIED = Sizing(pixels="unverified", presets={"square_hd": SizeText("1024x1024")})
+BY_RATIO = Sizing(ratios=tuple(Ratio(ratio) for ratio in RATIOS), unsold=("1:1@4k",))
+FEW_RATIOS = Sizing(ratios=(Ratio("1:1"), Ratio("16:9")), resolutions=(Resolution.ONE_K, Resolution.TWO_K))
+
+
+def account(secret: str | None = "s") -> Account:  # noqa: S107 - no secret of anybody
+    return Account("a", "https://a.example", Secret(secret) if secret else None, False, (), False)
+
+
+def offer(name: str, prices: Mapping[Cell, int], **more: Any) -> Offer:
+    """One that can do everything exactly, but for what is said otherwise."""
+    sizing = more.pop("sizing", EXACT)
+    seconds = more.pop("seconds", (10.0, 20.0))
+    plain: dict[str, Any] = {
+        "seller": Seller(name, more.pop("account", account()), ADAPTERS["runflow_runs"]),
+        "model": MODEL,
+        "their_model": "their/model",
+        "images_per_order": 4,
+        "selectable": frozenset(Quality),
+        "assumes": None,
+        "sizings": dict.fromkeys(Operation, sizing),
+        "formats": frozenset(Format),
+        "unverified": None,
+        "mask": True,
+        "inputs": 16,
+        "prices": {cell: Price(price, price, "a page", "2026-01-01") for cell, price in prices.items()},
+        "seconds": dict.fromkeys(Quality, Expected(p50=seconds[0], p90=seconds[1])),
+    }
+    return Offer(**(plain | more))
+
+
+def everywhere(price: int) -> dict[Cell, int]:
+    return dict.fromkeys(CELLS, price)
+
+
+def catalogue(
+    offers: Sequence[Offer],
+    policies: Mapping[str, PolicyConfig] | None = None,
+    rules: Sequence[RuleConfig] = (),
+    teams: Mapping[str, TeamConfig] | None = None,
+) -> Catalogue:
+    policies = dict(policies or {"cheapest": PolicyConfig(rank="cost")})
+    return Catalogue(
+        hash="0123456789ab",
+        models={MODEL: Model(MODEL, 1024, 1024, Quality.HIGH, Format.PNG, 10)},
+        aliases={"old-name": MODEL},
+        accounts={one.seller.account.name: one.seller.account for one in offers},
+        sellers={one.seller.name: one.seller for one in offers},
+        offers={MODEL: tuple(offers)},
+        policies=PoliciesFile(policies=policies, rules=tuple(rules), default=next(iter(policies))),
+        teams=dict(teams or {"everyone": TeamConfig(policies=tuple(policies))}),
+        reload=ReloadConfig(),
+    )
+
+
+# Few different values, so that ties and near-ties are the rule: 63,000 is exactly 5 % above 60,000.
+PRICES = st.sampled_from([60_000, 60_000, 62_999, 63_000, 63_001, 100_000])
+SECONDS = st.sampled_from([(10.0, 20.0), (10.0, 40.0), (15.0, 50.0)])
+MOSTLY = {"account": ["s"] * 9 + [None], "inputs": [16] * 8 + [1, 0], "mask": [True] * 4 + [False]}
+
+
+@st.composite
+def offers(draw: st.DrawFn, position: int) -> Offer:
+    """Mostly able, mostly alike: what makes ranking hard."""
+    holes = draw(st.sets(st.sampled_from(CELLS), max_size=3))
+    by_quality = {quality: draw(PRICES) for quality in Quality}
+    assumes = draw(st.sampled_from([None, None, *Quality]))
+    return offer(
+        f"seller-{position}",
+        {cell: by_quality[cell.quality] for cell in CELLS if cell not in holes},
+        position=position,
+        sizing=draw(st.sampled_from([EXACT, EXACT, UNVERIFIED, BY_RATIO, FEW_RATIOS])),
+        images_per_order=draw(st.integers(1, 10)),
+        selectable=frozenset() if assumes else frozenset(Quality) - draw(st.sets(st.sampled_from(Quality), max_size=1)),
+        assumes=assumes,
+        unverified=draw(st.sampled_from([None, None, "a belief"])),
+        seconds=draw(SECONDS),
+        **{name: draw(st.sampled_from(values)) for name, values in MOSTLY.items() if name != "account"},
+        account=account(draw(st.sampled_from(MOSTLY["account"]))),
+    )
+
+
+@st.composite
+def many_offers(draw: st.DrawFn) -> list[Offer]:
+    return [draw(offers(position)) for position in range(draw(st.integers(0, 5)))]

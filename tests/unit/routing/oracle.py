@@ -1,0 +1,140 @@
+"""The same question answered by brute force: slowly, with exact fractions, and sharing no code with the router.
+
+It reads only data: offers as they are in the catalogue, the policy's words, the request.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from gateway.catalogue import Cell, Offer
+from gateway.config.blocks import PolicyConfig
+from gateway.routing.signals import CellSignals
+from providers.orders import ImageRequest
+
+
+@dataclass(frozen=True)
+class Bid:
+    """What an offer would take, as far as an outsider can tell."""
+
+    offer: Offer
+    total: int
+    shortcomings: int
+    signals: CellSignals
+
+    @property
+    def seconds(self) -> float:
+        if self.signals.p50 is not None:
+            return self.signals.p50
+        return self.offer.seconds[next(iter(self.offer.seconds))].p50
+
+    @property
+    def slow(self) -> float:
+        if self.signals.p90 is not None:
+            return self.signals.p90
+        return self.offer.seconds[next(iter(self.offer.seconds))].p90
+
+
+def bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, CellSignals]) -> list[Bid]:
+    """Every offer that can do it, with its price to the micro-dollar."""
+    found = []
+    for offer in offers:
+        cell = Cell(request.operation, request.target.resolution, request.quality)
+        short = _shortcomings(offer, request)
+        if short is None or cell not in offer.prices:
+            continue
+        price = offer.prices[cell].price
+        known = signals.get((offer.seller.name, offer.model, cell), CellSignals())
+        found.append(Bid(offer, sum(price for _ in range(request.n)), short, known))
+    return found
+
+
+def _shortcomings(offer: Offer, request: ImageRequest) -> int | None:
+    """How many things would come out otherwise than asked; None if it cannot be done at all."""
+    sizing = offer.sizings.get(request.operation)
+    able = offer.seller.account.secret is not None and sizing is not None
+    able = able and len(request.sources) <= offer.inputs
+    able = able and (request.mask is None or offer.mask)
+    able = able and (offer.assumes is not None or request.quality in offer.selectable)
+    if not able or sizing is None:
+        return None
+    by_size = _size_shortcoming(sizing, request)
+    if by_size is None:
+        return None
+    short = by_size + (1 if offer.unverified else 0)
+    if offer.assumes is not None and (request.quality_asked or offer.assumes != request.quality):
+        short += 1
+    return short
+
+
+def _size_shortcoming(sizing: Any, request: ImageRequest) -> int | None:
+    width, height = request.target.width, request.target.height
+    if f"{width}x{height}" in sizing.presets.values() or sizing.pixels == "exact":
+        return 0
+    for ratio in sizing.ratios:
+        wide, high = ratio.split(":")
+        wanted, given = Fraction(int(wide), int(high)), Fraction(width, height)
+        near = max(wanted / given, given / wanted) <= 1 + Fraction(2, 100)
+        sold = request.target.resolution in sizing.resolutions
+        sold = sold and f"{ratio}@{request.target.resolution}" not in sizing.unsold
+        if near and sold:
+            return 1 if request.pixels_asked else 0
+    return 1 if sizing.pixels == "unverified" else None
+
+
+def admitted(bid: Bid, policy: PolicyConfig) -> bool:
+    name = bid.offer.seller.name
+    each = Fraction(bid.total)
+    ok = policy.sellers is None or name in policy.sellers
+    ok = ok and (policy.only is None or name in policy.only) and name not in policy.ignore
+    ok = ok and (policy.weights is None or policy.weights.get(name, 0) > 0)
+    ok = ok and (policy.max_cost is None or each <= policy.max_cost)
+    ok = ok and (policy.max_seconds is None or bid.slow <= policy.max_seconds)
+    if policy.fidelity == "exact":
+        ok = ok and bid.shortcomings == 0
+        ok = ok and (bid.signals.conformance is None or bid.signals.conformance >= 0.9)
+    return ok
+
+
+def winner(found: list[Bid], policy: PolicyConfig) -> Bid | None:
+    """Whom the policy's words name first. Not for `weighted`, where chance has a say."""
+    left = [bid for bid in found if admitted(bid, policy)]
+    if any(bid.signals.healthy for bid in left):
+        left = [bid for bid in left if bid.signals.healthy]
+    if not left:
+        return None
+    free = [bid for bid in left if bid.signals.load < 1]
+    # Those at their limit come after everybody else, but the ranking is made among all.
+    ranked = _ranked(left, policy)
+    return next(bid for bid in ranked if not free or bid in free)
+
+
+def _ranked(left: list[Bid], policy: PolicyConfig) -> list[Bid]:
+    rest, ranked = list(left), []
+    while rest:
+        best = min(_value(bid, policy.rank, policy) for bid in rest)
+        limit = best * (1 + Fraction(policy.within, 10_000))
+        equals = [bid for bid in rest if _value(bid, policy.rank, policy) <= limit]
+        if policy.within:
+            equals.sort(
+                key=lambda bid: (_value(bid, policy.then, policy), _value(bid, policy.rank, policy), *_last(bid))
+            )
+        else:
+            equals.sort(key=_last)
+        ranked += equals
+        rest = [bid for bid in rest if bid not in equals]
+    return ranked
+
+
+def _value(bid: Bid, rank: str, policy: PolicyConfig) -> Fraction:
+    if rank == "cost":
+        return Fraction(bid.total)
+    if rank == "latency":
+        return Fraction(bid.seconds)
+    listed = list(policy.sellers or ())
+    return Fraction(listed.index(bid.offer.seller.name))
+
+
+def _last(bid: Bid) -> tuple[Any, ...]:
+    kept = 1.0 if bid.signals.conformance is None else bid.signals.conformance
+    return (bid.total, bid.seconds, bid.shortcomings, -kept, bid.offer.position)
