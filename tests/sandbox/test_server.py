@@ -161,7 +161,8 @@ def test_with_parent_ends_when_its_parent_is_killed_and_otherwise_lives_on(with_
                 time.sleep(0.05)
             assert answers(url) is not with_parent
         finally:
-            if not with_parent:
+            # Where the test fails it may be alive against expectation.
+            if answers(url):
                 os.kill(pid, signal.SIGKILL)
 
 
