@@ -1,0 +1,358 @@
+"""A catalogue follows its files: whole or not at all, loudly where it cannot, and gently with what disappears."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.catalogue import Catalogue
+from gateway.config.files import files_in
+from gateway.config.resolving import secrets_in
+from gateway.config.watching import ConfigError, Keeper, Reloaded
+from gateway.routing.plan import Plan, Question, plan
+from providers import ADAPTERS
+from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.sizes import Resolution, target_of_shape
+from tests.unit.config.base import FILES, KEYS, write
+
+pytestmark = pytest.mark.anyio
+SHAPE = "offers/by-shape.yaml"
+ALONE = {
+    name: text.replace("[by-shape, by-pixel]", "[by-pixel]").replace(", by-shape: 1", "")
+    for name, text in FILES.items()
+    if name != SHAPE
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def keeper(folder: Path, told: list[Reloaded] | None = None) -> Keeper:
+    return Keeper(folder, secrets_in(KEYS), ADAPTERS, (told if told is not None else []).append)
+
+
+@asynccontextmanager
+async def watched(folder: Path, told: list[Reloaded] | None = None) -> AsyncIterator[Keeper]:
+    kept = keeper(folder, told)
+    task = asyncio.create_task(kept.watch())
+    try:
+        yield kept
+    finally:
+        assert not task.done(), "the watcher gave up"
+        task.cancel()
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  what is waited for knows of no event
+            await asyncio.sleep(0.01)
+
+
+def planned(catalogue: Catalogue, model: str = "picture-2") -> Plan:
+    request = ImageRequest(
+        operation=Operation.GENERATE,
+        model=model,
+        prompt="",
+        n=1,
+        target=target_of_shape("16:9", Resolution.ONE_K),
+        quality=Quality.HIGH,
+        output_format=Format.PNG,
+    )
+    return plan(catalogue, Question(request=request), {})
+
+
+def sellers(catalogue: Catalogue) -> set[str]:
+    made = planned(catalogue)
+    return {one.fit.offer.seller.name for one in made.ranked} | {one.seller for one in made.excluded}
+
+
+def without(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def cheaper(folder: Path, price: str) -> None:
+    path = folder / SHAPE
+    path.write_text(FILES[SHAPE].replace('"0.06"', f'"{price}"'))
+
+
+async def test_a_good_change_is_taken_whole_and_told(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    async with watched(write(tmp_path), told) as kept:
+        before = kept.current
+        cheaper(tmp_path, "0.05")
+        await until(lambda: told)
+        assert kept.current is not before
+        assert kept.current.hash != before.hash
+        assert planned(kept.current).ranked[0].quote.total == 50_000
+        assert planned(before).ranked[0].quote.total == 60_000, "whoever took the old one keeps it as it was"
+        assert (told[0].taken, told[0].before, kept.last) == (True, before.hash, told[0])
+
+
+async def test_a_bad_change_changes_nothing_and_every_problem_of_it_is_told_once(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    async with watched(write(tmp_path), told) as kept:
+        before = kept.current
+        (tmp_path / "models.yaml").write_text("models: {picture-2: {most_images: 0}}\n")
+        (tmp_path / "teams.yaml").write_text("teams: {design: {policies: [none]}}\n")
+        await until(lambda: told)
+        await asyncio.sleep(0.3)
+        assert kept.current is before
+        assert not told[0].taken
+        assert [str(problem).split(": ")[1] for problem in kept.last.result.problems] == [
+            "models.picture-2.most_images",
+            "teams.design.policies[0]",
+        ]
+        assert len(told) == 1
+        write(tmp_path)
+        await until(lambda: len(told) == 2)
+        assert told[1].taken
+
+
+async def test_a_change_that_keeps_size_and_time_is_seen_all_the_same(tmp_path: Path) -> None:
+    """As copies that preserve times make it, and clocks that are coarser than two quick writes."""
+    async with watched(write(tmp_path)) as kept:
+        path, before = tmp_path / SHAPE, kept.current.hash
+        stat = path.stat()
+        cheaper(tmp_path, "0.07")
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        await until(lambda: kept.current.hash != before)
+        assert planned(kept.current).ranked[0].quote.total == 70_000
+
+
+async def test_files_that_are_swapped_by_link_are_seen(tmp_path: Path) -> None:
+    """As Kubernetes swaps a mounted ConfigMap."""
+    write(tmp_path / "one")
+    write(tmp_path / "two")
+    cheaper(tmp_path / "two", "0.05")
+    link = tmp_path / "config"
+    link.symlink_to("one")
+    async with watched(link) as kept:
+        before = kept.current.hash
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").replace(link)
+        await until(lambda: kept.current.hash != before)
+        assert kept.current.hash == files_in(tmp_path / "two").hash
+
+
+def test_the_hash_changes_exactly_when_a_byte_does(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    first = kept.current.hash
+    assert len(first) == 12
+    assert kept.reload().taken
+    assert kept.current.hash == first
+    (tmp_path / "notes.txt").write_text("no part of it")
+    kept.reload()
+    assert kept.current.hash == first
+    seen = {first}
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text + "#")
+        kept.reload()
+        assert kept.current.hash not in seen
+        seen.add(kept.current.hash)
+        (tmp_path / name).write_text(text)
+        kept.reload()
+        assert kept.current.hash == first
+
+
+def test_the_same_bytes_in_another_folder_have_the_same_hash(tmp_path: Path) -> None:
+    assert files_in(write(tmp_path / "a")).hash == files_in(write(tmp_path / "b")).hash
+
+
+async def test_files_written_in_steps_never_make_a_mixed_catalogue(tmp_path: Path) -> None:
+    """Each file is right at every step, and so is every mixture: only both changes together are what was meant."""
+    async with watched(write(tmp_path)) as kept:
+        first, seen = kept.current.hash, set()
+        for name in (SHAPE, "offers/by-pixel.yaml"):
+            with (tmp_path / name).open("w") as file:
+                half = len(FILES[name]) // 2
+                file.write(FILES[name][:half])
+                file.flush()
+                for _ in range(6):
+                    await asyncio.sleep(0.01)
+                    seen.add(kept.current.hash)
+                file.write(FILES[name][half:] + "# changed\n")
+        whole = files_in(tmp_path).hash
+        await until(lambda: seen.add(kept.current.hash) or kept.current.hash == whole)
+        assert seen == {first, whole}
+
+
+async def test_without_its_folder_the_old_catalogue_stays(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    folder = write(tmp_path / "config")
+    async with watched(folder, told) as kept:
+        before = kept.current
+        shutil.rmtree(folder)
+        await until(lambda: told)
+        assert kept.current is before
+        assert told[-1].result.problems
+        write(folder)
+        await until(lambda: told[-1].taken)
+        assert kept.current.hash == before.hash
+
+
+async def test_watch_off_means_off_until_somebody_asks(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    files = FILES | {"gateway.yaml": "reload: {watch: false, every_seconds: 0.05}\n"}
+    async with watched(write(tmp_path, files), told) as kept:
+        before = kept.current
+        cheaper(tmp_path, "0.05")
+        await asyncio.sleep(0.4)
+        assert kept.current is before
+        assert told == []
+        assert kept.reload().taken
+        assert planned(kept.current).ranked[0].quote.total == 50_000
+
+
+async def test_watch_can_be_switched_off_by_a_change_and_then_stays_off(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    async with watched(write(tmp_path), told) as kept:
+        (tmp_path / "gateway.yaml").write_text("reload: {watch: false, every_seconds: 0.05}\n")
+        await until(lambda: told)
+        (tmp_path / "gateway.yaml").write_text("reload: {watch: true}\n")
+        await asyncio.sleep(0.4)
+        assert len(told) == 1
+        assert kept.current.reload.watch is False
+
+
+async def test_readers_always_see_one_whole_catalogue(tmp_path: Path) -> None:
+    """Every version names its price in both sellers' files and in a team's limit; a mixture would show."""
+
+    def version(cents: int) -> dict[str, str]:
+        price = f'"0.{cents:02}"'
+        return {
+            **FILES,
+            SHAPE: FILES[SHAPE].replace('"0.06"', price),
+            "offers/by-pixel.yaml": FILES["offers/by-pixel.yaml"].replace('"0.133"', price),
+            "teams.yaml": FILES["teams.yaml"].replace('"5.00"', price),
+        }
+
+    seen: set[int] = set()
+
+    async def read(kept: Keeper) -> None:
+        while True:
+            catalogue = kept.current
+            quotes = {ranked.quote.total for ranked in planned(catalogue).ranked}
+            await asyncio.sleep(0)
+            quotes |= {ranked.quote.total for ranked in planned(catalogue).ranked}
+            quotes.add(int(catalogue.teams["design"].max_cost or 0))
+            assert len(quotes) == 1
+            seen.update(quotes)
+            await asyncio.sleep(0.001)
+
+    async with watched(write(tmp_path, version(10))) as kept, asyncio.TaskGroup() as group:
+        readers = [group.create_task(read(kept)) for _ in range(5)]
+        for cents in (11, 12, 13):
+            write(tmp_path, version(cents))
+            await until(lambda cents=cents: cents * 10_000 in seen)
+        for reader in readers:
+            reader.cancel()
+    assert seen == {100_000, 110_000, 120_000, 130_000}
+
+
+async def test_watching_keeps_the_loop_free_for_requests(tmp_path: Path) -> None:
+    """The files are read and worked out beside the loop; a large configuration must not stall what is under way."""
+    files = dict(FILES)
+    for number in range(100):
+        files[f"offers/extra-{number}.yaml"] = FILES[SHAPE]
+    told: list[Reloaded] = []
+    longest = 0.0
+    async with watched(write(tmp_path, files), told):
+        loop = asyncio.get_running_loop()
+        cheaper(tmp_path, "0.05")
+        while not told:
+            before = loop.time()
+            await asyncio.sleep(0)
+            longest = max(longest, loop.time() - before)
+    assert longest < 0.5
+
+
+def test_a_seller_that_disappears_is_drained(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    (tmp_path / "accounts.yaml").write_text(FILES["accounts.yaml"].partition("  runapi:")[0])
+    assert kept.reload().taken, kept.last.result.problems
+    assert sellers(kept.current) == {"by-pixel"}
+    assert "by-shape" not in kept.current.sellers
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert offer.draining
+    assert "runapi" not in kept.current.accounts
+    account = kept.current.account("runapi")
+    assert account is not None
+    assert account.secret is not None
+
+
+def test_a_model_that_disappears_is_drained(tmp_path: Path) -> None:
+    two = {
+        name: text.replace("offers:\n", f"offers:\n{_copy(text)}") for name, text in FILES.items() if "offers:" in text
+    }
+    models = FILES["models.yaml"] + "  other:\n    most_images: 1\n"
+    kept = keeper(write(tmp_path, {**FILES, **two, "models.yaml": models}))
+    assert len(kept.current.offers["other"]) == 2
+    write(tmp_path)
+    assert kept.reload().taken
+    assert kept.current.model("other") is None
+    assert {offer.model for offer in kept.current.draining} == {"other"}
+    assert kept.current.offer("by-pixel", "other") is not None
+
+
+def _copy(text: str) -> str:
+    """The offer of a file, for another model."""
+    return text.partition("offers:\n")[2].replace("picture-2:", "other:", 1)
+
+
+def test_what_drains_stays_through_further_changes_and_goes_when_nothing_uses_it(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    kept.reload()
+    kept.reload()
+    assert [offer.seller.name for offer in kept.current.draining] == ["by-shape"]
+    kept.settled(lambda seller, model: (seller, model) == ("by-shape", "picture-2"))
+    assert kept.current.offer("by-shape", "picture-2") is not None
+    kept.settled(lambda seller, model: False)
+    assert kept.current.offer("by-shape", "picture-2") is None
+    assert kept.current.draining == ()
+    kept.reload()
+    assert kept.current.draining == ()
+
+
+def test_what_comes_back_drains_no_more(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    kept.reload()
+    write(tmp_path)
+    assert kept.reload().taken
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert not offer.draining
+    assert kept.current.draining == ()
+    assert sellers(kept.current) == {"by-pixel", "by-shape"}
+
+
+def test_a_seller_that_moves_to_another_account_leaves_the_old_one_to_its_orders(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    moved = FILES["accounts.yaml"].replace("  runapi:", "  runapi-new:")
+    write(tmp_path, {"accounts.yaml": moved, SHAPE: FILES[SHAPE].replace("account: runapi", "account: runapi-new")})
+    assert kept.reload().taken, kept.last.result.problems
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert (offer.seller.account.name, offer.draining) == ("runapi-new", False)
+    assert kept.current.account("runapi") is not None
+    kept.settled(lambda seller, model: False)
+    assert kept.current.account("runapi") is None
+
+
+def test_a_bad_start_is_refused_with_every_problem(tmp_path: Path) -> None:
+    write(tmp_path, FILES | {"models.yaml": "models: {}\n", "gateway.yaml": "reload: 1\n"})
+    with pytest.raises(ConfigError, match=r"(?s)gateway\.yaml:1: reload.*models\.yaml:1: models") as refused:
+        keeper(tmp_path)
+    assert len(refused.value.result.problems) == 4
