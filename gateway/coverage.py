@@ -1,6 +1,6 @@
 """Who wins which cell, who comes second, and what an operator should know about it before anything is bought."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -8,12 +8,13 @@ from gateway.catalogue import CELLS, Catalogue, Cell
 from gateway.config.judging import sellers_of
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, Question, Ranked, plan
-from providers.orders import Format, ImageRequest, Inline, Operation
-from providers.sizes import target_of_shape
+from providers.orders import Format, ImageRequest, Inline, Operation, Quality
+from providers.sizes import Resolution, target_of_shape
 
 # Every seller of this model sells this ratio in every tier, and most callers want it or its like.
 RATIO = "16:9"
 STEEP = 2
+ALL = "all"
 AN_INPUT = Inline(b"", "image/png", "")
 
 
@@ -62,7 +63,7 @@ def warnings(catalogue: Catalogue, covered: Sequence[Covered]) -> list[str]:
     for one in covered:
         for message in _about(one):
             lines.setdefault(f"{one.model}: {message}", []).append(one.cell)
-    return [*_unreachable(catalogue), *(f"{message} ({_shortly(cells)})" for message, cells in lines.items())]
+    return [*_unreachable(catalogue), *(f"{message} ({in_short(cells)})" for message, cells in lines.items())]
 
 
 def _about(one: Covered) -> Iterator[str]:
@@ -100,18 +101,40 @@ def _unreachable(catalogue: Catalogue) -> Iterator[str]:
     for name in catalogue.sellers:
         if name not in reached:
             yield f"{name}: no policy in use can reach its offers"
-    for name in policies.policies.keys() - used:
+    for name in (name for name in policies.policies if name not in used):
         yield f"policy {name}: neither the default, nor any rule, nor any team uses it"
 
 
-def _shortly(cells: Sequence[Cell]) -> str:
-    """'generate 1k low' for one; for several, what they have in common."""
-    if len(cells) == len(CELLS):
-        return "everywhere"
-    parts: Mapping[str, list[str]] = {
-        name: list(dict.fromkeys(str(getattr(cell, name)) for cell in cells))
-        for name in ("operation", "resolution", "quality")
-    }
-    if len(cells) == len(parts["operation"]) * len(parts["resolution"]) * len(parts["quality"]):
-        return " ".join("/".join(values) for values in parts.values())
-    return ", ".join(f"{cell.operation} {cell.resolution} {cell.quality}" for cell in cells)
+def in_short(cells: Sequence[Cell]) -> str:
+    """'generate: all but 1k high; edit: 4k': each operation's cells in the fewest words."""
+    told = {operation: _of_operation(operation, cells) for operation in Operation}
+    if len(set(told.values())) == 1:
+        words = told[Operation.GENERATE]
+        return "everywhere" if words == ALL else f"generate and edit: {words}"
+    return "; ".join(f"{operation}: {words}" for operation, words in told.items() if words)
+
+
+def _of_operation(operation: Operation, cells: Sequence[Cell]) -> str:
+    every = [(resolution, quality) for resolution in Resolution for quality in Quality]
+    held = [(cell.resolution, cell.quality) for cell in cells if cell.operation is operation]
+    if len(held) == len(every):
+        return ALL
+    left_out = [pair for pair in every if pair not in held]
+    inside, outside = _grouped(held), f"{ALL} but {_grouped(left_out)}"
+    return outside if len(outside) < len(inside) else inside
+
+
+def _grouped(pairs: Sequence[tuple[Resolution, Quality]]) -> str:
+    """'1k/2k high, 4k': resolutions that share their qualities together, and all qualities left unsaid."""
+    qualities = {tier: tuple(quality for quality in Quality if (tier, quality) in pairs) for tier in Resolution}
+    tiers: dict[tuple[Quality, ...], list[str]] = {}
+    for tier, held in qualities.items():
+        if held:
+            tiers.setdefault(held, []).append(tier.value)
+    return ", ".join(_group(names, held) for held, names in tiers.items())
+
+
+def _group(tiers: list[str], held: tuple[Quality, ...]) -> str:
+    if len(held) == len(Quality):
+        return "/".join(tiers)
+    return ("" if len(tiers) == len(Resolution) else f"{'/'.join(tiers)} ") + "/".join(held)

@@ -69,22 +69,18 @@ def _conditions(when: When) -> str:
 
 def print_plan(console: Console, catalogue: Catalogue, plan: Plan) -> None:
     chosen = rule_shown(catalogue, plan) or "asked for by name"
-    console.print(f"policy [bold]{plan.policy}[/] ({chosen}), config {plan.config}")
-    console.print(_plan_table(plan))
-    for excluded in plan.excluded:
-        console.print(Text(f"  out: {excluded.seller}: {'; '.join(excluded.reasons)}", style="yellow"))
-    if not plan.ranked:
-        console.print("[bold red]nobody can take this request[/]")
+    console.print(Text.assemble("policy ", (plan.policy, "bold"), f" ({chosen}), config {plan.config}"))
+    if plan.ranked:
+        console.print(_plan_table(plan))
+        console.print()
+    else:
+        console.print(Text("nobody can take this request", style="bold red"))
+    console.print(_notes(plan))
 
 
 def _plan_table(plan: Plan) -> Table:
-    table = Table(box=None, header_style="bold", padding=GAP)
-    for heading in ("", "seller", "quote", "per image", "orders", "expected", "fidelity", "why"):
-        table.add_column(
-            heading, justify="right" if heading in ("quote", "per image", "orders", "expected") else "left"
-        )
+    table = _table("bold", ("", "seller", "quote", "per image", "orders", "expected", "fidelity"))
     for place, ranked in enumerate(plan.ranked, 1):
-        notes = [*ranked.reasons[0 if place == 1 else 1 :], *(one.detail for one in ranked.fit.substitutions)]
         table.add_row(
             str(place),
             ranked.fit.offer.seller.name,
@@ -93,29 +89,49 @@ def _plan_table(plan: Plan) -> Table:
             str(ranked.quote.orders),
             f"{ranked.seconds:g} s",
             Text(fidelity(ranked), style="green" if ranked.fit.exact else "yellow"),
-            "; ".join(notes),
             style="bold" if place == 1 else None,
         )
     return table
 
 
+def _notes(plan: Plan) -> Table:
+    """Why everybody stands where he does, on lines of their own: they are too long for a column of numbers."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=GAP)
+    for place, ranked in enumerate(plan.ranked, 1):
+        # Whoever is not first is after the one before him by the same rank: only the first needs to be told.
+        reasons = ranked.reasons if place == 1 else ranked.reasons[1:]
+        told = (*reasons, *(one.detail for one in ranked.fit.substitutions))
+        _add_notes(table, str(place), ranked.fit.offer.seller.name, told)
+    for excluded in plan.excluded:
+        _add_notes(table, "out", excluded.seller, excluded.reasons, "yellow")
+    return table
+
+
+def _add_notes(table: Table, place: str, seller: str, notes: Sequence[str], style: str = "") -> None:
+    for number, note in enumerate(notes):
+        table.add_row(place if number == 0 else "", seller if number == 0 else "", Text(note), style=style)
+
+
+def _table(header_style: str, headings: Sequence[str], title: str | None = None) -> Table:
+    told = Text(title, style="bold") if title else None
+    table = Table(title=told, title_justify="left", box=None, header_style=header_style, pad_edge=False, padding=GAP)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
+    return table
+
+
 def coverage_shown(covered: Sequence[Covered]) -> RenderableType:
     """Who wins each cell and at what price, and who comes second."""
-    models = list(dict.fromkeys(one.model for one in covered))
     tables: list[RenderableType] = []
-    for model in models:
+    for model in dict.fromkeys(one.model for one in covered):
         for operation in Operation:
             cells = [one for one in covered if one.model == model and one.cell.operation is operation]
-            tables.append(_coverage_table(f"{model}, {operation}, one image at {RATIO}", cells))
-    return Group(*tables)
+            tables += [_coverage_table(f"{model}, {operation}, one image at {RATIO}", cells), ""]
+    return Group(*tables, Text("~ comes near: not exactly what is asked, or not known to be\n", style="dim"))
 
 
 def _coverage_table(title: str, cells: Sequence[Covered]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, header_style="dim", padding=(0, 2, 0, 0)
-    )
-    for heading in ("resolution", "quality", "winner", "price", "second", "price"):
-        table.add_column(heading, justify="right" if heading == "price" else "left")
+    table = _table("dim", ("resolution", "quality", "winner", "price", "second", "price"), title)
     for one in cells:
         table.add_row(one.cell.resolution, one.cell.quality, *_place(one.winner), *_place(one.second))
     return table

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from gateway.commands.configured import config_option, resolved, tell
 from gateway.coverage import coverage, warnings
@@ -26,10 +27,12 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     tell(errors, "warning", "yellow", result.warnings)
     if result.catalogue is None:
         count = len(result.problems)
-        errors.print(f"{count} {'problem' if count == 1 else 'problems'} in {folder}: nothing of it would take effect")
+        kind = "problem" if count == 1 else "problems"
+        errors.print(Text(f"{count} {kind} in {folder}: nothing of it would take effect"), soft_wrap=True)
         raise SystemExit(1)
     covered = coverage(result.catalogue)
     if not quiet:
         console.print(coverage_shown(covered))
     tell(console, "warning", "yellow", warnings(result.catalogue, covered))
-    console.print(f"[green]{folder} is valid[/] (config {result.catalogue.hash})")
+    valid = Text.assemble((f"{folder} is valid", "green"), f" (config {result.catalogue.hash})")
+    console.print(valid, soft_wrap=True)

@@ -1,6 +1,7 @@
 """`image-gateway explain`: who would be asked for this request, at what price, and why nobody else."""
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from gateway.catalogue import Catalogue, Model
 from gateway.commands.configured import catalogue_for_planning, config_option
+from gateway.config.checking import did_you_mean
 from gateway.config.values import Usd
 from gateway.report import as_json, print_plan
 from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
@@ -35,6 +37,17 @@ class UsdType(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class SecondsType(click.FloatRange):
+    """Not so many that there is no number for them: nan would admit everybody without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=86_400, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        return seconds if seconds == seconds else self.fail(f"{value!r} is no number of seconds", param, ctx)
+
+
 def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     if wrong := [value for value in values if "=" not in value]:
         raise click.BadParameter(f"{wrong[0]!r} is no name=value")
@@ -51,13 +64,13 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @click.option("--quality", type=click.Choice([*words(Quality), "auto"]), default="auto", show_default=True)
 @click.option("--format", "output_format", type=click.Choice(words(Format)), help="[default: the model's]")
 @click.option("-n", "images", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
-@click.option("--inputs", type=click.IntRange(1, 16), default=1, show_default=True, help="Input images of an edit.")
+@click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
 @click.option("--mask", is_flag=True, help="With a mask.")
 @click.option("--team", help="Who asks.")
 @click.option("--policy", help="Named by the caller, if the team may.")
 @click.option("--max-price", type=UsdType(), help="USD per image.")
 @click.option("--max-cost", type=UsdType(), help="USD per request.")
-@click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Against the expected p90.")
+@click.option("--max-seconds", type=SecondsType(), help="Against the expected p90.")
 @click.option("--only", multiple=True, help="Only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Not this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=pairs, help="name=value; may be repeated.")
@@ -96,9 +109,19 @@ def question_of(catalogue: Catalogue, asked: dict[str, Any]) -> Question:
         ignore=asked["ignore"],
     )
     team, policy = asked["team"], asked["policy"]
-    if team is not None and team not in catalogue.teams:
-        raise RoutingError("team", f"there is no team '{team}'; there is {', '.join(catalogue.teams)}")
+    known("team", [team] if team else [], catalogue.teams)
+    known("seller", [*asked["only"], *asked["ignore"]], catalogue.sellers)
+    if policy is not None and team is None:
+        raise RoutingError("policy", "only a team may name a policy: say which with --team")
     return Question(request=request_of(catalogue, asked), team=team, policy=policy, limits=limits)
+
+
+def known(kind: str, names: Iterable[str], there: Iterable[str]) -> None:
+    """Nobody is helped by an answer to a question about somebody who does not exist."""
+    there = list(there)
+    for name in names:
+        if name not in there:
+            raise RoutingError(kind, f"there is no {kind} '{name}'{did_you_mean(name, there)}")
 
 
 def request_of(catalogue: Catalogue, asked: dict[str, Any]) -> ImageRequest:
@@ -107,6 +130,8 @@ def request_of(catalogue: Catalogue, asked: dict[str, Any]) -> ImageRequest:
     wish = SizeWish(size=asked["size"], resolution=asked["resolution"], aspect_ratio=asked["aspect_ratio"])
     target, pixels_asked = target_of(model, operation, wish)
     is_edit = operation is Operation.EDIT
+    if not is_edit and (asked["mask"] or asked["inputs"]):
+        raise RoutingError("operation", "only edits take input images and a mask: add --operation edit")
     if asked["images"] > model.most_images:
         raise RoutingError("n", f"{model.name} makes {model.most_images} images at most")
     return ImageRequest(
@@ -119,14 +144,14 @@ def request_of(catalogue: Catalogue, asked: dict[str, Any]) -> ImageRequest:
         quality=model.quality if asked["quality"] == "auto" else Quality(asked["quality"]),
         quality_asked=asked["quality"] != "auto",
         output_format=Format(asked["output_format"]) if asked["output_format"] else model.output_format,
-        sources=(AN_INPUT,) * asked["inputs"] if is_edit else (),
-        mask=AN_INPUT if asked["mask"] and is_edit else None,
+        sources=(AN_INPUT,) * (asked["inputs"] or 1) if is_edit else (),
+        mask=AN_INPUT if asked["mask"] else None,
         metadata=asked["metadata"],
     )
 
 
 def _model(catalogue: Catalogue, name: str | None) -> Model:
-    found = catalogue.model(name) if name else next(iter(catalogue.models.values()))
-    if found is None:
-        raise RoutingError("model", f"there is no model '{name}'; there is {', '.join(catalogue.models)}")
-    return found
+    if name is None:
+        return next(iter(catalogue.models.values()))
+    known("model", [name], [*catalogue.models, *catalogue.aliases])
+    return catalogue.models[catalogue.aliases.get(name, name)]
