@@ -5,15 +5,16 @@ from typing import Any
 
 from litestar import Response, Router, get, post, route
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from sandbox import runapi_account, runapi_files
 from sandbox.mischief import Route, Vendor
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 from sandbox.runapi_orders import Asked, buy
-from sandbox.runapi_tasks import RunapiState, Task, envelope, ticket
+from sandbox.runapi_tasks import OwnState, RunapiState, Task, envelope, ticket
 from sandbox.runapi_terms import Action
 from sandbox.runapi_wire import HttpRequest, RefusalError, fields, letterhead, refused, short_header, signed_in
 from sandbox.world import World
@@ -46,7 +47,7 @@ async def addressed(request: HttpRequest) -> Action:
     guards=[signed_in],
     dependencies={"action": Provide(addressed)},
 )
-async def create(request: HttpRequest, vendor: RunapiState, action: Action) -> Response[dict[str, Any]]:
+async def create(request: HttpRequest, vendor: OwnState, action: NamedDependency[Action]) -> Response[dict[str, Any]]:
     asked = Asked(
         action=action,
         fields=fields(body := await request.body()),
@@ -75,7 +76,7 @@ def _created(vendor: RunapiState, task: Task, replayed: bool) -> Response[dict[s
     guards=[signed_in],
     dependencies={"action": Provide(addressed)},
 )
-async def poll(vendor: RunapiState, action: Action, task_id: str) -> Response[dict[str, Any]]:
+async def poll(vendor: OwnState, action: NamedDependency[Action], task_id: FromPath[str]) -> Response[dict[str, Any]]:
     task = vendor.task(task_id)
     if task is None or task.action is not action:
         raise RefusalError(404)
@@ -83,7 +84,7 @@ async def poll(vendor: RunapiState, action: Action, task_id: str) -> Response[di
 
 
 @get(f"{RESULTS}/{{task_id:str}}", opt={"route": Route.POLL}, guards=[signed_in])
-async def result(vendor: RunapiState, task_id: str) -> Response[dict[str, Any]]:
+async def result(vendor: OwnState, task_id: FromPath[str]) -> Response[dict[str, Any]]:
     """Where a 202's Location leads: the answer that a synchronous call would have given, kept for later."""
     task = vendor.task(task_id)
     if task is None or vendor.switches.create_code != 202:

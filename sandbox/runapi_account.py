@@ -11,7 +11,7 @@ from litestar import Response, get, post
 
 from sandbox import runapi_terms as terms
 from sandbox.mischief import Route, Vendor
-from sandbox.runapi_tasks import MICROS_PER_CENT, RunapiState, moment
+from sandbox.runapi_tasks import MICROS_PER_CENT, OwnState, RunapiState, moment
 from sandbox.runapi_terms import Action
 from sandbox.runapi_wire import HttpRequest, fields, invalid, signed_in
 from sandbox.switches import RunapiSwitches
@@ -27,7 +27,7 @@ async def me() -> dict[str, Any]:
 
 
 @get("/api/v1/me/balance", opt=OPT, guards=[signed_in])
-async def balance(vendor: RunapiState) -> dict[str, int]:
+async def balance(vendor: OwnState) -> dict[str, int]:
     """What running tasks have reserved is not there to be spent."""
     vendor.shop.settle()
     till = vendor.shop.balance
@@ -48,7 +48,7 @@ def _spent_today(vendor: RunapiState) -> int:
 
 
 @get("/api/v1/price_schedules", opt=OPT)
-async def price_schedules(request: HttpRequest, vendor: RunapiState) -> Response[Any]:
+async def price_schedules(request: HttpRequest, vendor: OwnState) -> Response[Any]:
     schedules = [_schedule(action, vendor.switches) for action in Action]
     matching = [schedule for schedule in schedules if _matches(schedule, request.query_params)]
     etag = f'"{hashlib.sha256(msgspec.json.encode(matching)).hexdigest()[:32]}"'
@@ -85,7 +85,7 @@ def _schedule(action: Action, switches: RunapiSwitches) -> dict[str, Any]:
 
 
 @post("/api/v1/price_quotes", opt=OPT)
-async def price_quote(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
+async def price_quote(request: HttpRequest, vendor: OwnState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     params = asked.get("params") or {}
     resolution = (params.get("output_resolution") or "1k") if isinstance(params, dict) else None

@@ -17,7 +17,7 @@ from litestar import Response, post
 from sandbox import pictures
 from sandbox.files import Upload
 from sandbox.mischief import Route, Vendor
-from sandbox.runapi_tasks import RunapiState, moment
+from sandbox.runapi_tasks import OwnState, RunapiState, moment
 from sandbox.runapi_terms import is_http_url
 from sandbox.runapi_wire import HttpRequest, RefusalError, blank, fields, invalid, signed_in
 from sandbox.sources import UnreadableError
@@ -28,7 +28,7 @@ OPT = {"route": Route.UPLOAD}
 
 
 @post("/api/v1/files/prepare", opt=OPT, guards=[signed_in])
-async def prepare(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
+async def prepare(request: HttpRequest, vendor: OwnState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     if problems := _prepare_problems(asked):
         raise invalid(problems)
@@ -41,7 +41,7 @@ async def prepare(request: HttpRequest, vendor: RunapiState) -> Response[dict[st
 
 
 @post("/api/v1/files/confirm", opt=OPT, guards=[signed_in])
-async def confirm(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
+async def confirm(request: HttpRequest, vendor: OwnState) -> Response[dict[str, Any]]:
     upload = vendor.world.files.upload(str(fields(await request.body()).get("signed_id")))
     if upload is None:
         raise RefusalError(404)
@@ -51,7 +51,7 @@ async def confirm(request: HttpRequest, vendor: RunapiState) -> Response[dict[st
 
 
 @post("/api/v1/files", opt=OPT, guards=[signed_in])
-async def register(request: HttpRequest, vendor: RunapiState) -> Response[dict[str, Any]]:
+async def register(request: HttpRequest, vendor: OwnState) -> Response[dict[str, Any]]:
     asked = fields(await request.body())
     given = asked.get("source")
     source: dict[str, Any] = given if isinstance(given, dict) else {}

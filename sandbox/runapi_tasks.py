@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from litestar.di import NamedDependency
+
 from sandbox.charges import MICROS
 from sandbox.idempotency import Replays
 from sandbox.mischief import Kind, Vendor
@@ -60,6 +62,10 @@ class RunapiState:
 
     def task(self, task_id: str) -> Task | None:
         return self._tasks.get(task_id)
+
+
+# How a handler is given what its vendor remembers.
+OwnState = NamedDependency[RunapiState]
 
 
 def ticket(state: RunapiState, task: Task, status: str) -> dict[str, Any]:

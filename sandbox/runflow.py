@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from sandbox import runflow_account, runflow_assets, runflow_runs
 from sandbox.idempotency import KeyConflictError
@@ -26,7 +27,7 @@ from sandbox.runflow_wire import (
     signed_in,
     switches_of,
 )
-from sandbox.shop import Outcome
+from sandbox.shop import ClientLeftError, Outcome
 from sandbox.world import World
 
 SUBMIT, POLL, FIND = {"route": Route.SUBMIT}, {"route": Route.POLL}, {"route": Route.FIND}
@@ -46,7 +47,7 @@ def runflow(state: State) -> Runflow:
 
 
 @post("/v1/models/{path:path}", status_code=201, opt=SUBMIT)
-async def create_run(request: HttpRequest, state: State, path: str) -> Response[bytes]:
+async def create_run(request: HttpRequest, state: State, path: FromPath[str]) -> Response[bytes]:
     """`/v1/models/{owner}/{model…}/runs`: a model's id has as many segments as it likes."""
     vendor = runflow(state)
     model, _, action = path.strip("/").rpartition("/")
@@ -95,7 +96,7 @@ async def _call_back(vendor: Runflow, run: Run) -> None:
 
 
 @post("/v1/run/{path:path}", status_code=200, opt=SUBMIT)
-async def run_at_once(request: HttpRequest, state: State, path: str) -> dict[str, Any]:
+async def run_at_once(request: HttpRequest, state: State, path: FromPath[str]) -> dict[str, Any]:
     """The flat, synchronous route of the generated pages. Nobody is known to use it: unverified."""
     vendor = runflow(state)
     model = path.strip("/")
@@ -105,11 +106,15 @@ async def run_at_once(request: HttpRequest, state: State, path: str) -> dict[str
 
     async def make() -> bytes:
         run = await vendor.place(model, fields(body), {}, request.headers.get("idempotency-key"))
-        await vendor.shop.wait(run.order)
         return run.order.id.encode()
 
+    # Whoever repeats a key while the first order is under way waits for that one.
     run_id, _ = await _once(vendor, _replay_key(request, vendor), body, make)
     run = vendor.run(run_id.decode())
+    try:
+        await vendor.shop.wait(run.order, request.receive)
+    except ClientLeftError:
+        raise RefusalError(499, "CLIENT_LEFT", "The client left; the run goes on.") from None
     if run.order.outcome is Outcome.FAILED:
         raise RefusalError(422, *run.order.reason)
     output = await runflow_runs.output(run) or {"outputs": []}
@@ -117,7 +122,7 @@ async def run_at_once(request: HttpRequest, state: State, path: str) -> dict[str
 
 
 @get("/v1/runs/{run_id:str}", opt=POLL)
-async def get_run(state: State, run_id: str) -> Response[bytes]:
+async def get_run(state: State, run_id: FromPath[str]) -> Response[bytes]:
     run = runflow(state).run(run_id)
     return Response(await runflow_runs.body(run), media_type="application/json")
 
@@ -136,12 +141,12 @@ async def list_statuses(request: HttpRequest) -> dict[str, Any]:
 
 
 @get("/v1/runs/{run_id:str}/callback", opt=POLL)
-async def list_deliveries(state: State, run_id: str) -> list[dict[str, Any]]:
+async def list_deliveries(state: State, run_id: FromPath[str]) -> list[dict[str, Any]]:
     return [delivery.record() for delivery in runflow(state).run(run_id).deliveries]
 
 
 @post("/v1/runs/{run_id:str}/callback-redeliveries", status_code=201, opt=POLL)
-async def redeliver(state: State, run_id: str) -> dict[str, Any]:
+async def redeliver(state: State, run_id: FromPath[str]) -> dict[str, Any]:
     vendor = runflow(state)
     run = vendor.run(run_id)
     if not run.request.get("callback_url") or not run.order.settled:
@@ -150,7 +155,7 @@ async def redeliver(state: State, run_id: str) -> dict[str, Any]:
 
 
 @post("/v1/admin/runs/{run_id:str}/cancellation", opt=POLL)
-async def cancel_run(request: HttpRequest, state: State, run_id: str) -> Response[bytes]:
+async def cancel_run(request: HttpRequest, state: State, run_id: FromPath[str]) -> Response[bytes]:
     """For administrators only; the work goes on at the provider and is billed, its pictures are dropped."""
     vendor = runflow(state)
     run = vendor.run(run_id)

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import delete, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from sandbox.charges import dollars
 from sandbox.mischief import Route, Vendor
@@ -76,7 +77,7 @@ async def list_secrets(state: State) -> dict[str, Any]:
 
 
 @delete("/v1/callback-secrets/{secret_id:str}", status_code=204, opt=ACCOUNT)
-async def delete_secret(state: State, secret_id: str) -> None:
+async def delete_secret(state: State, secret_id: FromPath[str]) -> None:
     kept = _secrets(state)
     if not any(secret.id == secret_id for secret in kept):
         raise RefusalError(404, "CALLBACK_SECRET_NOT_FOUND")

@@ -1,11 +1,13 @@
 """Runflow's three-step upload and the references to what was uploaded."""
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from sandbox import pictures
 from sandbox.files import Upload
@@ -15,6 +17,7 @@ from sandbox.sources import UnreadableError
 from sandbox.world import World
 
 MAX_BYTES = 50 << 20
+KEPT_ASSETS = 50_000
 UPLOAD_SECONDS = 3_600
 LINK_SECONDS = 7 * 86_400
 REFERENCE = "runflow://assets/"
@@ -33,7 +36,7 @@ class Assets:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._assets: dict[str, Asset] = {}
+        self._assets: OrderedDict[str, Asset] = OrderedDict()
 
     def open(self, name: str, media_type: str, size: int) -> tuple[str, str]:
         """A new place to put bytes into: its id and its signed address."""
@@ -48,6 +51,8 @@ class Assets:
             expires=time.time() + UPLOAD_SECONDS,
         )
         self._assets[asset_id] = Asset(upload, time.time())
+        while len(self._assets) > KEPT_ASSETS:
+            self._assets.popitem(last=False)
         return asset_id, self.world.files.open_upload(upload)
 
     def get(self, asset_id: str) -> Asset:
@@ -94,7 +99,7 @@ async def open_upload(request: HttpRequest, state: State) -> dict[str, Any]:
 
 
 @post("/v1/asset-uploads/{asset_id:str}/confirmations", status_code=201, opt=UPLOAD)
-async def confirm_upload(state: State, asset_id: str) -> dict[str, Any]:
+async def confirm_upload(state: State, asset_id: FromPath[str]) -> dict[str, Any]:
     asset = assets(state).get(asset_id)
     if asset.upload.data is None:
         raise RefusalError(409, "UPLOAD_INCOMPLETE", "Nothing has been uploaded yet.")
@@ -103,7 +108,7 @@ async def confirm_upload(state: State, asset_id: str) -> dict[str, Any]:
 
 
 @get("/v1/assets/{asset_id:str}", opt=UPLOAD)
-async def get_asset(state: State, asset_id: str) -> dict[str, Any]:
+async def get_asset(state: State, asset_id: FromPath[str]) -> dict[str, Any]:
     """Signs the address afresh."""
     asset = assets(state).get(asset_id)
     if not asset.confirmed:

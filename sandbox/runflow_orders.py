@@ -8,7 +8,7 @@ from sandbox.mischief import Vendor
 from sandbox.runflow_assets import Assets
 from sandbox.runflow_callbacks import Caller
 from sandbox.runflow_input import MODELS, problems, wanted
-from sandbox.runflow_runs import Run
+from sandbox.runflow_runs import Run, stored_input
 from sandbox.runflow_wire import RefusalError, error_body, field_error, invalid, is_uuid, uuid7
 from sandbox.shop import KEPT_ORDERS, Order, Outcome, OutOfCreditError
 from sandbox.sources import UnreadableError
@@ -53,7 +53,7 @@ class Runflow:
             self.shop.place(order)
         except OutOfCreditError:
             raise RefusalError(402, switches.no_credit_code) from None
-        run = Run(order=order, model=model, input=given, request=request, world=self.world)
+        run = Run(order=order, model=model, input=stored_input(given), request=request, world=self.world)
         self._keep(run)
         return run
 

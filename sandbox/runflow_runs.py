@@ -89,7 +89,7 @@ async def body(run: Run, *, newly_created: bool = False) -> bytes:
         "org_id": ORG_ID,
         "status_code": "queued" if newly_created else run.status(),
         "source_code": "api",
-        "input": _stored_input(run.input),
+        "input": run.input,
         "output": None if newly_created else await output(run),
         "context": None,
         "duration_ms": run.duration_ms() if over else None,
@@ -129,7 +129,7 @@ def _stage(order: Order) -> str:
     return "preprocess" if order.reason[0] == "INPUT_VALIDATION_FAILED" else "dispatch"
 
 
-def _stored_input(given: dict[str, Any]) -> dict[str, Any]:
+def stored_input(given: dict[str, Any]) -> dict[str, Any]:
     """Data URIs are stored as assets at once, so the run shows a reference instead."""
 
     def stored(value: Any) -> Any:

@@ -256,3 +256,15 @@ def test_a_stored_input_shows_no_inline_bytes(sandbox: Vendors, owner: Owner) ->
     inline = "data:image/png;base64," + base64.b64encode(sandbox.sample(64, 64)).decode()
     run = owner.run(order(image_urls=[inline]), edit=True)
     assert "base64" not in json.dumps(run["input"])
+
+
+def test_a_replay_of_the_flat_route_waits_for_the_order_under_way(sandbox: Vendors, owner: Owner) -> None:
+    """The first client gave up waiting; asking again with the same key gets what was bought then."""
+    sandbox.latency(0.4)
+    headers = owner.headers | {"idempotency-key": "k"}
+    body = {"prompt": "x", "quality": "low"}
+    with httpx.Client(base_url=sandbox.url, trust_env=False, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=headers)
+    again = sandbox.http.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=headers)
+    assert again.status_code == 200
+    assert len(again.json()["images"]) == len(sandbox.charges()) == 1
