@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leave a core for the sandbox that each test process talks to.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup run test check fmt docs lock clean
+.PHONY: help setup run test check bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: setup ## Check format, lint, types, layers and generated pages
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest -q tests/test_layers.py tests/test_repository.py
+
+bench: setup ## Measure what plans cost
+	$(BIN)/python bench/plan.py
 
 fmt: setup ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix --quiet . || true

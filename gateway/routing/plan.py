@@ -6,7 +6,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue
-from gateway.config.blocks import Failover, PolicyConfig, RuleConfig, TeamConfig
+from gateway.config.blocks import Failover, PolicyConfig, Rank, RuleConfig, TeamConfig
 from gateway.config.checking import did_you_mean
 from gateway.config.judging import wanted_values
 from gateway.money import format_usd
@@ -47,14 +47,33 @@ class Question(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class Ranked(Struct, frozen=True, kw_only=True):
-    """One offer that may be bought, best first. `fit` and `quote` are what an order is made from."""
+class Ranked(Struct, frozen=True):
+    """One offer that may be bought, and its place, best first: what an order is made from."""
 
-    fit: Fit
-    quote: Quote
-    seconds: float
-    signals: CellSignals
-    reasons: tuple[str, ...]
+    candidate: Candidate
+    place: int
+    rank: Rank
+
+    @property
+    def fit(self) -> Fit:
+        return self.candidate.fit
+
+    @property
+    def quote(self) -> Quote:
+        return self.candidate.quote
+
+    @property
+    def seconds(self) -> float:
+        return self.candidate.seconds
+
+    @property
+    def signals(self) -> CellSignals:
+        return self.candidate.signals
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Worked out when somebody asks, which is seldom."""
+        return tuple(_reasons(self.candidate, self.place, self.rank))
 
 
 class Excluded(Struct, frozen=True):
@@ -79,6 +98,7 @@ def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float
     name, rule = choose_policy(catalogue, question)
     policy = catalogue.policies.policies[name]
     limits = _limits(policy, catalogue.teams.get(question.team or ""), question.limits)
+    narrows = _narrows(policy, limits)
     candidates: list[Candidate] = []
     excluded: list[Excluded] = []
     for found in fits(catalogue, request.model, wants_of(request)):
@@ -87,14 +107,14 @@ def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float
             excluded.append(Excluded(seller, found.reasons))
             continue
         candidate = _candidate(found, request.n, signals)
-        if reasons := _out(candidate, policy, limits):
+        if narrows and (reasons := _out(candidate, policy, limits)):
             excluded.append(Excluded(seller, reasons))
         else:
             candidates.append(candidate)
     candidates = _without_ejected(candidates, excluded)
     ordered = order(candidates, policy, draw)
     return Plan(
-        ranked=tuple(_ranked(candidate, place, policy) for place, candidate in enumerate(ordered)),
+        ranked=tuple(Ranked(candidate, place, policy.rank) for place, candidate in enumerate(ordered)),
         excluded=tuple(excluded),
         policy=name,
         rule=rule,
@@ -169,7 +189,13 @@ def _candidate(fit: Fit, n: int, signals: Signals) -> Candidate:
 
 def _out(candidate: Candidate, policy: PolicyConfig, limits: Limits) -> tuple[str, ...]:
     """Why a fitting offer is out all the same."""
-    return (*_out_by_name(candidate.seller, policy, limits), *_out_by_number(candidate, policy, limits))
+    by_name = _out_by_name(candidate.fit.offer.seller.name, policy, limits)
+    return (*by_name, *_out_by_number(candidate, policy, limits))
+
+
+def _narrows(policy: PolicyConfig, limits: Limits) -> bool:
+    """Whether anything could put a fitting offer out; mostly nothing does."""
+    return limits != Limits() or policy.fidelity == "exact" or policy.sellers is not None or policy.weights is not None
 
 
 def _out_by_name(seller: str, policy: PolicyConfig, limits: Limits) -> Iterator[str]:
@@ -212,18 +238,8 @@ def _without_ejected(candidates: list[Candidate], excluded: list[Excluded]) -> l
     return well
 
 
-def _ranked(candidate: Candidate, place: int, policy: PolicyConfig) -> Ranked:
-    return Ranked(
-        fit=candidate.fit,
-        quote=candidate.quote,
-        seconds=candidate.seconds,
-        signals=candidate.signals,
-        reasons=tuple(_reasons(candidate, place, policy)),
-    )
-
-
-def _reasons(candidate: Candidate, place: int, policy: PolicyConfig) -> Iterator[str]:
-    yield f"{'first' if place == 0 else f'number {place + 1}'} by {policy.rank}"
+def _reasons(candidate: Candidate, place: int, rank: Rank) -> Iterator[str]:
+    yield f"{'first' if place == 0 else f'number {place + 1}'} by {rank}"
     if candidate.signals.load >= 1:
         yield "at its limit, so after all that are not"
     if not candidate.signals.healthy:

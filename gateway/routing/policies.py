@@ -88,14 +88,17 @@ def by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float], dra
     left = sorted(candidates, key=lambda candidate: candidate.fit.offer.position)
     result: Ordered = []
     while left:
-        point = draw * sum(weights[candidate.seller] for candidate in left)
-        chosen = left[-1]
-        for candidate in left:
-            weight = weights[candidate.seller]
-            if point < weight:
-                chosen, draw = candidate, point / weight
-                break
-            point -= weight
-        left.remove(chosen)
-        result.append(chosen)
+        shares = [weights[candidate.seller] for candidate in left]
+        place, draw = _picked(shares, draw * sum(shares))
+        result.append(left.pop(place))
     return result
+
+
+def _picked(weights: Sequence[float], point: float) -> tuple[int, float]:
+    """Whose stretch of the line a point falls into, and how far into it, from 0 up to 1."""
+    for place, weight in enumerate(weights):
+        if point < weight:
+            return place, point / weight
+        point -= weight
+    # Rounding may carry a point past the end.
+    return len(weights) - 1, 0.0
