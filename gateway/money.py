@@ -21,8 +21,3 @@ def format_usd(amount: int) -> str:
     sign, (whole, part) = "-" if amount < 0 else "", divmod(abs(amount), MICROS)
     decimals = f"{part:06}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{decimals}"
-
-
-def part_of(amount: int, percent_of_percent: int) -> int:
-    """A share in hundredths of a percent, rounded down: part_of(1000, 500) is 5 % of 1000."""
-    return amount * percent_of_percent // 10_000

@@ -1,0 +1,270 @@
+"""Policies at work: rules, narrowing, weights, health, and what a plan says about it all."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from gateway.catalogue import CELLS
+from gateway.config.blocks import PolicyConfig, RuleConfig, Sizing, TeamConfig, When
+from gateway.config.values import Percent, Ratio, Usd
+from gateway.routing.fit import MOST_REMEMBERED, fits, wants_of
+from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
+from gateway.routing.signals import CellSignals
+from providers.orders import Format, ImageRequest, Inline, Operation, Pixels, Preset, Quality, Shape
+from providers.sizes import Resolution, target_of_pixels, target_of_shape
+from tests.unit.routing.catalogues import BY_RATIO, MODEL, UNVERIFIED, account, catalogue, everywhere, offer
+
+CHEAP = offer("cheap", everywhere(10_000), seconds=(40.0, 80.0), position=0)
+MIDDLE = offer("middle", everywhere(20_000), seconds=(20.0, 30.0), position=1)
+FAST = offer("fast", everywhere(30_000), seconds=(5.0, 9.0), position=2)
+ALL = [CHEAP, MIDDLE, FAST]
+
+
+def request(**changes: Any) -> ImageRequest:
+    plain = ImageRequest(
+        operation=Operation.GENERATE,
+        model=MODEL,
+        prompt="",
+        n=1,
+        target=target_of_shape("1:1", Resolution.ONE_K),
+        quality=Quality.HIGH,
+        output_format=Format.PNG,
+    )
+    return structs.replace(plain, **changes)
+
+
+def order_of(made: Plan) -> list[str]:
+    return [one.fit.offer.seller.name for one in made.ranked]
+
+
+def out(made: Plan) -> dict[str, tuple[str, ...]]:
+    return {one.seller: one.reasons for one in made.excluded}
+
+
+def by(policy: PolicyConfig, signals: Any = None, draw: float = 0.0, limits: Limits = Limits()) -> Plan:  # noqa: B008 - immutable
+    return plan(catalogue(ALL, {"it": policy}), Question(request=request(), limits=limits), signals or {}, draw)
+
+
+def test_each_rank_has_its_order() -> None:
+    assert order_of(by(PolicyConfig(rank="cost"))) == ["cheap", "middle", "fast"]
+    assert order_of(by(PolicyConfig(rank="latency"))) == ["fast", "middle", "cheap"]
+    listed = PolicyConfig(rank="listed", sellers=("middle", "fast"))
+    assert order_of(by(listed)) == ["middle", "fast"]
+    assert out(by(listed)) == {"cheap": ("not among the policy's sellers",)}
+
+
+def test_near_prices_are_ties_that_speed_decides() -> None:
+    assert order_of(by(PolicyConfig(rank="cost", within=Percent(10_000)))) == ["middle", "cheap", "fast"]
+
+
+def test_weights_share_out_the_first_place() -> None:
+    policy = PolicyConfig(rank="weighted", weights={"cheap": 70, "fast": 30, "middle": 0})
+    firsts = Counter(order_of(by(policy, draw=(number + 0.5) / 1_000))[0] for number in range(1_000))
+    assert firsts == {"cheap": 700, "fast": 300}
+    assert out(by(policy)) == {"middle": ("has no weight in the policy",)}
+
+
+def test_one_draw_decides_the_places_after_the_first_as_fairly() -> None:
+    policy = PolicyConfig(rank="weighted", weights={"cheap": 2, "middle": 1, "fast": 1})
+    seconds = Counter(tuple(order_of(by(policy, draw=(number + 0.5) / 1_200))) for number in range(1_200))
+    # P(cheap, middle, fast) = 1/2 x 1/2, P(middle, cheap, fast) = 1/4 x 2/3, and so on.
+    assert seconds["cheap", "middle", "fast"] == seconds["cheap", "fast", "middle"] == 300
+    assert seconds["middle", "cheap", "fast"] == seconds["fast", "cheap", "middle"] == 200
+    assert seconds["middle", "fast", "cheap"] == seconds["fast", "middle", "cheap"] == 100
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        (Limits(max_price=20_000), ["cheap", "middle"]),
+        (Limits(max_price=19_999), ["cheap"]),
+        (Limits(max_cost=10_000), ["cheap"]),
+        (Limits(max_seconds=30.0), ["middle", "fast"]),
+        (Limits(max_seconds=29.9), ["fast"]),
+        (Limits(only=("fast", "middle")), ["middle", "fast"]),
+        (Limits(ignore=("cheap",)), ["middle", "fast"]),
+        (Limits(only=("fast",), ignore=("fast",)), []),
+    ],
+)
+def test_a_caller_narrows_the_choice(limits: Limits, left: list[str]) -> None:
+    made = by(PolicyConfig(rank="cost"), limits=limits)
+    assert order_of(made) == left
+    assert all(reasons for reasons in out(made).values())
+
+
+def test_the_narrower_of_policy_team_and_caller_wins() -> None:
+    policy = PolicyConfig(rank="cost", max_price=Usd(30_000), only=("cheap", "middle"))
+    made = catalogue(ALL, {"it": policy}, teams={"t": TeamConfig(max_cost=Usd(45_000))})
+
+    def left(limits: Limits, n: int = 1) -> list[str]:
+        return order_of(plan(made, Question(request=request(n=n), team="t", limits=limits), {}))
+
+    assert left(Limits()) == ["cheap", "middle"]
+    assert left(Limits(max_price=99_000)) == ["cheap", "middle"]
+    assert left(Limits(max_price=15_000)) == ["cheap"]
+    assert left(Limits(only=("middle", "fast"))) == ["middle"]
+    assert left(Limits(), n=3) == ["cheap"]
+    assert left(Limits(max_cost=99_000_000), n=3) == ["cheap"]
+
+
+def test_the_first_rule_that_holds_decides() -> None:
+    rules = [
+        RuleConfig(when=When(team="ads", resolution=(Resolution.TWO_K, Resolution.FOUR_K)), use="fast"),
+        RuleConfig(when=When(n=(2, 3)), use="steady"),
+        RuleConfig(when=When(metadata={"campaign": "x"}), use="fast"),
+    ]
+    policies = {
+        "cheapest": PolicyConfig(rank="cost"),
+        "fast": PolicyConfig(rank="latency"),
+        "steady": PolicyConfig(rank="listed", sellers=("middle",)),
+    }
+    teams = {"ads": TeamConfig(), "others": TeamConfig()}
+    made = catalogue(ALL, policies, rules, teams)
+
+    def chosen(team: str | None, **changes: Any) -> tuple[str, int | None]:
+        answer = plan(made, Question(request=request(**changes), team=team), {})
+        return answer.policy, answer.rule
+
+    two_k = target_of_shape("1:1", Resolution.TWO_K)
+    assert chosen("ads", target=two_k) == ("fast", 1)
+    assert chosen("ads", target=two_k, n=2) == ("fast", 1)
+    assert chosen("others", target=two_k) == ("cheapest", 0)
+    assert chosen(None, n=3) == ("steady", 2)
+    assert chosen(None, metadata={"campaign": "x", "more": "y"}) == ("fast", 3)
+    assert chosen(None, metadata={"campaign": "y"}) == ("cheapest", 0)
+
+
+def test_a_caller_names_a_policy_if_his_team_allows_it() -> None:
+    policies = {"cheapest": PolicyConfig(rank="cost"), "fast": PolicyConfig(rank="latency")}
+    made = catalogue(ALL, policies, teams={"t": TeamConfig(policies=("fast",))})
+
+    def ask(team: str | None, policy: str) -> Plan:
+        return plan(made, Question(request=request(), team=team, policy=policy), {})
+
+    answer = ask("t", "fast")
+    assert (answer.policy, answer.rule) == ("fast", None)
+    for team in ("t", None, "nobody"):
+        with pytest.raises(RoutingError, match="may not choose policy 'cheapest'"):
+            ask(team, "cheapest")
+    with pytest.raises(RoutingError, match="did you mean 'fast'"):
+        ask("t", "fats")
+
+
+def signals(**by_seller: CellSignals) -> Any:
+    return {(seller, MODEL, cell): known for seller, known in by_seller.items() for cell in CELLS}
+
+
+def test_an_unhealthy_seller_is_left_out_but_never_the_last_one() -> None:
+    ill = CellSignals(healthy=False)
+    made = by(PolicyConfig(rank="cost"), signals(cheap=ill))
+    assert order_of(made) == ["middle", "fast"]
+    assert out(made) == {"cheap": ("unhealthy at present",)}
+    alone = by(PolicyConfig(rank="cost"), signals(cheap=ill, middle=ill, fast=ill))
+    assert order_of(alone) == ["cheap", "middle", "fast"]
+    assert "unhealthy, but nobody else is left" in alone.ranked[0].reasons
+
+
+def test_a_cell_may_be_ill_while_its_neighbour_is_well() -> None:
+    ill = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in CELLS if cell.quality is Quality.LOW}
+    made = catalogue(ALL)
+    assert order_of(plan(made, Question(request=request(quality=Quality.LOW)), ill)) == ["middle", "fast"]
+    assert order_of(plan(made, Question(request=request()), ill)) == ["cheap", "middle", "fast"]
+
+
+def test_a_seller_at_his_limit_comes_after_all_that_are_not() -> None:
+    made = by(PolicyConfig(rank="cost"), signals(cheap=CellSignals(load=1.0)))
+    assert order_of(made) == ["middle", "fast", "cheap"]
+    assert "at its limit, so after all that are not" in made.ranked[2].reasons
+
+
+def test_what_was_measured_replaces_what_was_expected() -> None:
+    made = by(PolicyConfig(rank="latency"), signals(cheap=CellSignals(p50=1.0, p90=3.0)))
+    assert order_of(made)[0] == "cheap"
+    assert made.ranked[0].seconds == 1.0
+    narrowed = by(PolicyConfig(rank="cost", max_seconds=3.0), signals(cheap=CellSignals(p50=1.0, p90=3.0)))
+    assert order_of(narrowed) == ["cheap"]
+
+
+def fit_of(wanted: ImageRequest, **how: Any) -> Any:
+    prices = how.pop("prices", everywhere(1))
+    return fits(catalogue([offer("one", prices, **how)]), MODEL, wants_of(wanted))[0]
+
+
+def test_sizes_are_addressed_as_faithfully_as_can_be() -> None:
+    wide = request(target=target_of_pixels(1536, 864), pixels_asked=True)
+    assert fit_of(wide).size == Pixels(1536, 864)
+    assert fit_of(wide).exact
+    square = request(target=target_of_pixels(1024, 1024), pixels_asked=True)
+    assert fit_of(square, sizing=UNVERIFIED).size == Preset("square_hd")
+    assert fit_of(square, sizing=UNVERIFIED).exact
+    assert [one.name for one in fit_of(wide, sizing=UNVERIFIED).substitutions] == ["size_unverified"]
+    assert fit_of(wide, sizing=BY_RATIO).size == Shape("16:9", Resolution.ONE_K)
+    assert [one.name for one in fit_of(wide, sizing=BY_RATIO).substitutions] == ["size_by_ratio"]
+    assert fit_of(structs.replace(wide, pixels_asked=False), sizing=BY_RATIO).exact
+
+
+def test_a_ratio_that_is_not_offered_is_out_with_a_reason() -> None:
+    odd = request(target=target_of_pixels(1360, 800))
+    assert fit_of(odd, sizing=BY_RATIO).reasons == ("cannot express 1360x800 (17:10)",)
+    near = request(target=target_of_pixels(1536, 1040))
+    assert fit_of(near, sizing=BY_RATIO).size == Shape("3:2", Resolution.TWO_K)
+    few = Sizing(ratios=(Ratio("16:9"),))
+    assert fit_of(request(), sizing=few).reasons == ("cannot express 1024x1024 (1:1)",)
+    square_4k = request(target=target_of_shape("1:1", Resolution.FOUR_K))
+    assert fit_of(square_4k, sizing=BY_RATIO).reasons == ("cannot express 2880x2880 (1:1)",)
+
+
+def test_a_believed_quality_is_a_substitution_once_a_quality_is_asked_for() -> None:
+    believed = {"selectable": frozenset(), "assumes": Quality.HIGH}
+    assert fit_of(request(), **believed).exact
+    for quality in Quality:
+        asked = fit_of(request(quality=quality, quality_asked=True), **believed)
+        assert [one.name for one in asked.substitutions] == ["quality_not_selectable"]
+    assert not fit_of(request(quality=Quality.LOW), **believed).exact
+
+
+def test_everything_that_keeps_an_offer_out_is_told() -> None:
+    edit = request(
+        operation=Operation.EDIT, sources=(Inline(b"", "", ""),) * 3, mask=Inline(b"", "", ""), quality=Quality.LOW
+    )
+    misfit = fit_of(
+        edit,
+        account=account(None),
+        mask=False,
+        inputs=2,
+        selectable=frozenset({Quality.HIGH}),
+        prices={},
+    )
+    assert misfit.reasons == (
+        "account a has no key",
+        "no price for edit 1k low",
+        "quality low cannot be ordered",
+        "takes no mask",
+        "takes 2 input images at most",
+    )
+    assert fit_of(edit, sizings={}).reasons == ("does not sell edit",)
+
+
+def test_a_format_that_cannot_be_ordered_is_converted_and_no_substitution() -> None:
+    webp = request(output_format=Format.WEBP)
+    made = plan(catalogue([offer("one", everywhere(1), formats=frozenset())]), Question(request=webp), {})
+    assert made.ranked[0].fit.converts
+    assert made.ranked[0].fit.exact
+    assert "its pictures are converted here" in made.ranked[0].reasons
+    assert not fit_of(webp).converts
+
+
+def test_an_unknown_model_has_no_offers() -> None:
+    made = plan(catalogue(ALL), Question(request=request(model="nothing")), {})
+    assert (made.ranked, made.excluded) == ((), ())
+
+
+def test_fits_are_worked_out_once_and_not_hoarded() -> None:
+    made = catalogue(ALL)
+    first = fits(made, MODEL, wants_of(request()))
+    assert fits(made, MODEL, wants_of(request(prompt="another", n=7))) is first
+    for number in range(MOST_REMEMBERED + 10):
+        fits(made, MODEL, structs.replace(wants_of(request()), inputs=number))
+    assert len(made.memory) <= MOST_REMEMBERED

@@ -1,0 +1,63 @@
+"""From a caller's words about size to one target."""
+
+import pytest
+
+from gateway.catalogue import Model
+from gateway.routing.plan import RoutingError
+from gateway.routing.target import SizeWish, target_of
+from providers.orders import Format, Operation, Quality
+from providers.sizes import Target
+
+MODEL = Model("gpt-image-2", 1024, 1024, Quality.HIGH, Format.PNG, 10)
+
+
+def meant(operation: str = "generate", **wish: object) -> tuple[Target, bool]:
+    return target_of(MODEL, Operation(operation), SizeWish(**wish))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wish", "size", "pixels_asked"),
+    [
+        ({}, (1024, 1024), False),
+        ({"size": "auto"}, (1024, 1024), False),
+        ({"size": "1536x1024"}, (1536, 1024), True),
+        ({"size": "1536x1024", "resolution": "1k", "aspect_ratio": "3:2"}, (1536, 1024), True),
+        ({"resolution": "2k"}, (2048, 2048), False),
+        ({"resolution": "4K"}, (2880, 2880), False),
+        ({"aspect_ratio": "16:9"}, (1280, 720), False),
+        ({"aspect_ratio": "16:9", "resolution": "4k"}, (3840, 2160), False),
+        ({"aspect_ratio": "auto", "resolution": "auto", "size": "auto"}, (1024, 1024), False),
+    ],
+)
+def test_words_become_pixels(wish: dict[str, object], size: tuple[int, int], pixels_asked: bool) -> None:
+    target, asked = meant(**wish)
+    assert ((target.width, target.height), asked) == (size, pixels_asked)
+
+
+def test_an_edit_without_a_size_takes_the_first_inputs_ratio_at_1k() -> None:
+    target, asked = meant("edit", first_input=(3000, 2000))
+    assert ((target.width, target.height), asked) == ((1536, 1024), False)
+    assert meant("edit", first_input=(3000, 2000), resolution="2k")[0].ratio == "3:2"
+    assert meant("edit", first_input=(3000, 2000), aspect_ratio="1:1")[0].ratio == "1:1"
+    assert meant("edit")[0] == meant()[0]
+    assert meant("edit", first_input=(10_000, 100))[0].ratio == "3:1"
+
+
+@pytest.mark.parametrize(
+    ("wish", "param", "says"),
+    [
+        ({"size": "1024"}, "size", "must look like"),
+        ({"size": "1000x1000"}, "size", "multiples of 16"),
+        ({"size": "512x512"}, "size", "at least 655,360"),
+        ({"resolution": "8k"}, "resolution", "must be one of 1k, 2k, 4k"),
+        ({"resolution": "8k\n" * 100}, "resolution", "must be one of"),
+        ({"aspect_ratio": "4:1"}, "aspect_ratio", "outside 1:3 to 3:1"),
+        ({"aspect_ratio": "wide"}, "aspect_ratio", "must look like"),
+        ({"size": "1536x1024", "resolution": "4k"}, "resolution", "size 1536x1024 is 1k, not 4k"),
+        ({"size": "1536x1024", "aspect_ratio": "16:9"}, "aspect_ratio", "size 1536x1024 is 3:2, not 16:9"),
+    ],
+)
+def test_words_that_make_no_size_say_why(wish: dict[str, object], param: str, says: str) -> None:
+    with pytest.raises(RoutingError, match=says) as caught:
+        meant(**wish)
+    assert caught.value.param == param
