@@ -32,7 +32,7 @@ def test_amounts_are_written_with_as_many_decimals_as_it_takes(amount: int, text
     "text", ["", "abc", "1e3", "0,06", "$1", "1.", ".5", "0.0000001", "12345678", "٣", " 1", "1\n", "nan"]
 )
 def test_what_is_no_amount_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(ValueError, match='write it like "0.133"'):
+    with pytest.raises(ValueError, match=r'write it like "0\.133"'):
         parse_usd(text)
 
 
