@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
 from gateway.config.blocks import FILES, Block, OfferFile
+from gateway.config.describing import schema_of
 
 KINDS: dict[str, type[Block]] = {name.removesuffix(".yaml"): kind for name, kind in FILES.items()} | {
     "offers": OfferFile
@@ -43,14 +42,3 @@ def schema(kind: str | None, output: Path | None) -> None:
 
 def _text(kind: str) -> str:
     return json.dumps(schema_of(KINDS[kind]), indent=2, ensure_ascii=False)
-
-
-def schema_of(kind: type[Block]) -> dict[str, Any]:
-    made = msgspec.json.schema(kind, schema_hook=_written)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
-
-
-def _written(kind: Any) -> dict[str, Any]:
-    """Values with a form of their own say it themselves."""
-    form: dict[str, Any] = kind.SCHEMA
-    return form

@@ -22,11 +22,15 @@ class Block(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ReloadConfig(Block, frozen=True, kw_only=True):
+    """Whether changed files take effect without a restart, and how many seconds lie between two looks at them."""
+
     watch: bool = True
     every_seconds: PositiveSeconds = 1.0
 
 
 class GatewayFile(Block, frozen=True, kw_only=True):
+    """The gateway's own options."""
+
     reload: ReloadConfig = ReloadConfig()
 
 
@@ -34,18 +38,24 @@ class GatewayFile(Block, frozen=True, kw_only=True):
 
 
 class ModelDefaults(Block, frozen=True, kw_only=True):
+    """What `auto`, or nothing, means."""
+
     size: SizeText = SizeText("1024x1024")
     quality: Quality = Quality.HIGH
     output_format: Format = Format.PNG
 
 
 class ModelConfig(Block, frozen=True, kw_only=True):
+    """A name that callers ask for: its other names, its defaults, the most images of one request."""
+
     defaults: ModelDefaults = ModelDefaults()
     aliases: tuple[Text, ...] = ()
     most_images: Annotated[int, Meta(ge=1, le=10)] = 10
 
 
 class ModelsFile(Block, frozen=True, kw_only=True):
+    """The names that callers ask for."""
+
     models: Annotated[dict[Text, ModelConfig], Meta(min_length=1)]
 
 
@@ -53,6 +63,11 @@ class ModelsFile(Block, frozen=True, kw_only=True):
 
 
 class AccountConfig(Block, frozen=True, kw_only=True):
+    """Ours, at a seller. `replay`: whether the same idempotency key with the same body surely never buys twice.
+
+    `private`: whether it may live at an address within our own network.
+    """
+
     base_url: BaseUrl
     key: SecretRef
     replay: Literal["trusted", "untrusted"] = "untrusted"
@@ -61,6 +76,8 @@ class AccountConfig(Block, frozen=True, kw_only=True):
 
 
 class AccountsFile(Block, frozen=True, kw_only=True):
+    """Our accounts at the sellers."""
+
     accounts: dict[Text, AccountConfig]
 
 
@@ -92,6 +109,8 @@ AnyQuality = Literal["any", "low", "medium", "high"]
 
 
 class Expected(Block, frozen=True, kw_only=True):
+    """Seconds until the pictures are there: half of them by `p50`, nine in ten by `p90`."""
+
     p50: PositiveSeconds
     p90: PositiveSeconds
 
@@ -101,7 +120,10 @@ class Expected(Block, frozen=True, kw_only=True):
 
 
 class PriceRow(Block, frozen=True, kw_only=True):
-    """One price for every cell of these operations, resolutions and qualities; left out means all."""
+    """USD per image for every cell of these operations, resolutions and qualities; left out means all.
+
+    `ceiling` is the most that is conceivable: it is set aside until the bill is known.
+    """
 
     price: Usd
     ceiling: Usd | None = None
@@ -117,6 +139,8 @@ class PriceRow(Block, frozen=True, kw_only=True):
 
 
 class OfferConfig(Block, frozen=True, kw_only=True):
+    """What one seller sells under one of our models' names, as far as he can be told to."""
+
     model: Text
     images_per_order: Count
     quality: QualityChoice
@@ -131,6 +155,8 @@ class OfferConfig(Block, frozen=True, kw_only=True):
 
 
 class OfferFile(Block, frozen=True, kw_only=True):
+    """One seller: an account reached through one dialect, and what he offers. The file has his name."""
+
     account: Text
     adapter: Text
     offers: Annotated[dict[Text, OfferConfig], Meta(min_length=1)]
@@ -142,11 +168,15 @@ Rank = Literal["cost", "latency", "listed", "weighted"]
 
 
 class Failover(Block, frozen=True, kw_only=True):
+    """How many orders are tried per image, and whether to buy again where the first may have been taken."""
+
     attempts: Annotated[int, Meta(ge=1, le=10)] = 3
     on_unknown: Literal["fail", "reorder"] = "fail"
 
 
 class PolicyConfig(Block, frozen=True, kw_only=True):
+    """A way to rank sellers, and limits that narrow whom it ranks."""
+
     rank: Rank
     sellers: tuple[Text, ...] | None = None
     weights: dict[Text, Annotated[float, Meta(ge=0, le=1_000_000)]] | None = None
@@ -174,11 +204,15 @@ class When(Block, frozen=True, kw_only=True):
 
 
 class RuleConfig(Block, frozen=True, kw_only=True):
+    """Which policy to use when."""
+
     when: When
     use: Text
 
 
 class PoliciesFile(Block, frozen=True, kw_only=True):
+    """The policies, the rules that choose among them (the first that holds decides), and what else is used."""
+
     policies: dict[Text, PolicyConfig]
     rules: tuple[RuleConfig, ...] = ()
     default: Text
@@ -188,12 +222,16 @@ class PoliciesFile(Block, frozen=True, kw_only=True):
 
 
 class TeamConfig(Block, frozen=True, kw_only=True):
+    """Which policies a team may name, and its limits in USD, per image and per request."""
+
     policies: tuple[Text, ...] = ()
     max_price: Usd | None = None
     max_cost: Usd | None = None
 
 
 class TeamsFile(Block, frozen=True, kw_only=True):
+    """Who calls, and what they may choose."""
+
     teams: dict[Text, TeamConfig] = {}
 
 

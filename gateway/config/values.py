@@ -41,6 +41,10 @@ class Percent(int):
             raise ValueError("a share cannot exceed 100%")
         return cls(value)
 
+    def __str__(self) -> str:
+        whole, part = divmod(self, 100)
+        return f"{whole}.{part:02}".rstrip("0").rstrip(".") + "%"
+
 
 class SizeText(str):
     """Pixels, written like 1024x1024."""
@@ -81,7 +85,11 @@ class BaseUrl(str):
 
     __slots__ = ()
     LOOKS_LIKE: ClassVar[str] = "https://api.example.com"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^https?://", "examples": ["https://api.example.com"]}
+    SCHEMA: ClassVar[Schema] = {
+        "type": "string",
+        "pattern": r"^https?://[^@?#]+$",
+        "examples": ["https://api.example.com"],
+    }
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -96,7 +104,7 @@ class SecretRef(str):
 
     __slots__ = ()
     LOOKS_LIKE: ClassVar[str] = "env:NAME or file:/path"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Z_][A-Z0-9_]*|file:/.+)$"}
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"}
 
     @classmethod
     def parse(cls, text: str) -> Self:
