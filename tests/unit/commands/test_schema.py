@@ -113,7 +113,7 @@ def as_text(value: Any) -> Any:
 
 # What an editor sees of a single file: options, types, forms and ranges, but nothing that takes two files to know.
 SEEN = ("no such option", "is missing", "must be ", "is no amount", "is no share", "cannot be negative", "must name at")
-BEYOND = ("must have either", "a name must be a single word", "not 4.0")
+BEYOND = ("must have either", "must be multiples", "a name must be a single word", "not 4.0")
 
 
 @pytest.mark.parametrize("case", [one for one in cases() if one.file in FILES], ids=lambda case: case.name)
