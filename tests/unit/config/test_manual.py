@@ -37,9 +37,9 @@ def default_of(field: inspect.Field) -> str | None:
     if field.required or isinstance(field.type, inspect.StructType):
         return None
     value = plain(field.default_factory() if callable(field.default_factory) else field.default)
-    return (
-        {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool | str | int | float) else None
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 @pytest.mark.parametrize(("kind", "field"), OPTIONS, ids=NAMES)
