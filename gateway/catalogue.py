@@ -107,13 +107,15 @@ class Catalogue(Struct, frozen=True, kw_only=True):
 
     def offer(self, seller: str, model: str) -> Offer | None:
         """Also one that is draining: jobs that name it must be able to finish."""
-        known = (*self.offers.get(model, ()), *self.draining)
-        return next((offer for offer in known if offer.seller.name == seller and offer.model == model), None)
+        known = [one for one in (*self.offers.get(model, ()), *self.draining) if one.seller.name == seller]
+        named = [one for one in known if one.model == model]
+        return next((one for one in named if one.seller.account.secret), named[0] if named else None)
 
     def account(self, name: str) -> Account | None:
-        """Also one that only draining offers still use."""
+        """Also one that only draining offers still use, and with the key that it had, if it has lost it."""
         draining = {offer.seller.account.name: offer.seller.account for offer in self.draining}
-        return self.accounts.get(name) or draining.get(name)
+        configured = self.accounts.get(name)
+        return configured if configured and configured.secret else draining.get(name, configured)
 
     def keeping(self, in_use: Callable[[str, str], bool]) -> "Catalogue":
         """Without those draining offers that nothing uses any more, by seller and model."""
@@ -132,12 +134,10 @@ def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
-    """A seller that moves to another account is another one to the orders that were placed at the first."""
-    return (one.seller.name, one.model, one.seller.account.name) == (
-        other.seller.name,
-        other.model,
-        other.seller.account.name,
-    )
+    """A seller that moves to another account, or whose account has lost its key, is another one to orders before that."""
+    mine, his = one.seller.account, other.seller.account
+    lost_its_key = bool(mine.secret) and not his.secret
+    return (one.seller.name, one.model, mine.name) == (other.seller.name, other.model, his.name) and not lost_its_key
 
 
 def _drained(offer: Offer) -> Offer:

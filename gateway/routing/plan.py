@@ -133,7 +133,8 @@ def choose_policy(catalogue: Catalogue, question: Question) -> tuple[str, int | 
             meant = did_you_mean(question.policy, policies.policies)
             raise RoutingError("policy", f"there is no policy '{question.policy}'{meant}")
         if question.policy not in allowed:
-            raise RoutingError("policy", f"team '{question.team}' may not choose policy '{question.policy}'")
+            whose = f"team '{question.team}'" if question.team else "a caller without a team"
+            raise RoutingError("policy", f"{whose} may not choose policy '{question.policy}'")
         return question.policy, None
     for number, rule in enumerate(policies.rules, 1):
         if holds(rule, question):

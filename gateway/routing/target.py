@@ -29,8 +29,7 @@ class SizeWish(Struct, frozen=True, kw_only=True):
 
 def target_of(model: Model, operation: Operation, wish: SizeWish) -> tuple[Target, bool]:
     """The target, and whether its very pixels were asked for."""
-    size = None if wish.size == AUTO else wish.size
-    ratio = None if wish.aspect_ratio == AUTO else wish.aspect_ratio
+    size, ratio = _said(wish.size), _said(wish.aspect_ratio)
     resolution = _resolution(wish.resolution)
     if size is not None:
         return _by_size(size, ratio, resolution), True
@@ -44,14 +43,18 @@ def target_of(model: Model, operation: Operation, wish: SizeWish) -> tuple[Targe
     return target, False
 
 
+def _said(text: str | None) -> str | None:
+    return None if text is None or text.lower() == AUTO else text
+
+
 def _resolution(text: str | None) -> Resolution | None:
-    if text is None or text.lower() == AUTO:
+    if (said := _said(text)) is None:
         return None
     try:
-        return Resolution(text.lower())
+        return Resolution(said.lower())
     except ValueError:
         tiers = ", ".join(Resolution)
-        raise RoutingError("resolution", f"resolution must be one of {tiers}, not {text[:40]!r}") from None
+        raise RoutingError("resolution", f"resolution must be one of {tiers}, not {said[:40]!r}") from None
 
 
 def _by_size(size: str, ratio: str | None, resolution: Resolution | None) -> Target:

@@ -351,6 +351,25 @@ def test_a_seller_that_moves_to_another_account_leaves_the_old_one_to_its_orders
     assert kept.current.account("runapi") is None
 
 
+def test_an_account_that_loses_its_key_keeps_it_for_its_orders(tmp_path: Path) -> None:
+    """No new orders there, but those under way are asked about with the key that they were placed with."""
+    keys = dict(KEYS)
+    kept = Keeper(write(tmp_path), secrets_in(keys), ADAPTERS, [].append)
+    account = kept.current.sellers["by-shape"].account
+    del keys["RUNAPI_KEY"]
+    (tmp_path / "gateway.yaml").write_text("# touched\n")
+    assert kept.reload().taken
+    assert "by-shape" not in {one.fit.offer.seller.name for one in planned(kept.current).ranked}
+    found = kept.current.offer("by-shape", "picture-2")
+    assert found is not None
+    assert found.seller.account == account == kept.current.account(account.name)
+    kept.settled(lambda seller, model: False)
+    assert kept.current.draining == ()
+    disabled = kept.current.account(account.name)
+    assert disabled is not None
+    assert disabled.secret is None
+
+
 def test_a_bad_start_is_refused_with_every_problem(tmp_path: Path) -> None:
     write(tmp_path, FILES | {"models.yaml": "models: {}\n", "gateway.yaml": "reload: 1\n"})
     with pytest.raises(ConfigError, match=r"(?s)gateway\.yaml:1: reload.*models\.yaml:1: models") as refused:
