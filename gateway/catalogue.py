@@ -134,7 +134,7 @@ def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
-    """A seller that moves to another account, or whose account has lost its key, is another one to orders before that."""
+    """A seller whose account is another, or has lost its key, is another seller to the orders placed before."""
     mine, his = one.seller.account, other.seller.account
     lost_its_key = bool(mine.secret) and not his.secret
     return (one.seller.name, one.model, mine.name) == (other.seller.name, other.model, his.name) and not lost_its_key
