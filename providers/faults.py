@@ -173,7 +173,8 @@ def kind_of_status(status: int) -> FaultKind:
 
 
 _REFUSAL = re.compile(
-    r"content[\s_-]*polic|safety[\s_-]*(system|polic|filter)|moderation|usage polic|nsfw|inappropriate content",
+    r"content[\s_-]*polic|safety[\s_-]*(system|polic|filter)|usage polic|moderation[\s_-]*(block|system|filter)"
+    r"|(blocked|rejected|refused|flagged) (by|in) (the )?moderation|nsfw content|inappropriate content",
     re.IGNORECASE,
 )
 

@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/images. What is assumed beyond th
 from datetime import date
 
 from providers import reading
-from providers.faults import Fault, FaultKind, kind_of_status
+from providers.faults import Fault, FaultKind, kind_of_status, unless_refused
 from providers.orders import Addressing, Feature, Inline, Operation, Order, Pixels, Source, Speaks, require_words
 from providers.progress import Progress, TokenUsage
 from providers.reading import Object, Unclear, child, ordering
@@ -71,7 +71,7 @@ def from_order(answer: Answer) -> Progress:
     if not isinstance(body.get("data"), list):
         raise Unclear(FaultKind.UNREADABLE, message="no list of images in the answer")
     found = [_picture(entry) for entry in body["data"]]
-    return reading.delivered(found, child(body, "usage").get("cost"), usage=_usage(child(body, "usage")))
+    return reading.delivered(found, (child(body, "usage").get("cost"),), usage=_usage(child(body, "usage")))
 
 
 def _picture(entry: object) -> Source | None:
@@ -97,12 +97,12 @@ def error(answer: Answer) -> Fault:
         envelope = child(reading.document(answer.body), "error")
     except Unclear:
         envelope = {}
-    code = reading.word(envelope.get("code"))
+    code, message = reading.word(envelope.get("code")), reading.shown(envelope.get("message"))
     return Fault(
-        kind=CODES.get(code or "", kind_of_status(answer.status)),
+        kind=unless_refused(CODES.get(code or "", kind_of_status(answer.status)), message),
         status=answer.status,
         code=code,
-        message=reading.shown(envelope.get("message")),
+        message=message,
         retry_after=reading.retry_after(answer.headers),
     )
 

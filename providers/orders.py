@@ -1,5 +1,6 @@
 """What is asked: a team's request, and an order for one seller."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -178,8 +179,25 @@ def features_of(order: Order) -> frozenset[Feature]:
     return frozenset({_ADDRESSED_BY[type(order.size)], *(feature for feature, is_used in used.items() if is_used)})
 
 
+_REFERENCE = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
+
+
+def _require_plain(order: Order) -> None:
+    """What becomes part of a path, a header or a body must be fit for it, in every dialect alike."""
+    if not _REFERENCE.fullmatch(order.reference):
+        raise InexpressibleError("a reference may hold 1 to 255 letters, digits and ._- only")
+    if not _MODEL.fullmatch(order.model):
+        raise InexpressibleError("a seller's model is named by letters, digits and ._- between slashes")
+    try:
+        order.prompt.encode()
+    except UnicodeEncodeError:
+        raise InexpressibleError("the prompt holds half a character (a lone surrogate)") from None
+
+
 def require_words(order: Order, speaks: Speaks) -> None:
     """Raises InexpressibleError for whatever in this order the dialect would have to leave out."""
+    _require_plain(order)
     if missing := features_of(order) - speaks.features(order.operation):
         raise InexpressibleError(f"no words for: {', '.join(sorted(missing))}")
     if not 1 <= order.images <= speaks.most_images:

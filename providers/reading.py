@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,12 +21,20 @@ MICROS = 1_000_000
 # No order of at most ten pictures costs this much: such a figure is cents for dollars, or nonsense.
 ABSURD_USD = 100
 SHOWN_TEXT = 500
+LARGEST_COUNT = 10**9
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
-_WEB_URL = re.compile(r"https?://[!-.0-~][!-~]{0,8000}")
-_HEADER_NAME = re.compile(r"(?!authorization$|host$|cookie$)[a-z0-9-]{1,100}", re.IGNORECASE | re.ASCII)
+_WEB_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?=[/?#]|$)[!-~]{0,8000}", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^!-~]+")
+_FROM_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,100}", re.IGNORECASE | re.ASCII)
+# Credentials are ours to give, and framing belongs to whoever sends.
+_NOT_THEIRS = re.compile(
+    r"(proxy-)?authorization|cookie|host|connection|keep-alive|te|trailer|transfer-encoding|content-length|upgrade|expect",
+    re.IGNORECASE,
+)
 _HEADER_VALUE = re.compile(r"[ -~]{0,4000}")
-_DATA_URI = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,")
+_DATA_URI = re.compile(r"\s*data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
 
 Object = Mapping[str, Any]
 P = TypeVar("P")
@@ -93,13 +102,14 @@ def child(body: object, *names: str) -> Object:
 
 
 def headers(value: object) -> dict[str, str]:
-    """Headers that a seller wants back, as far as they can be sent: no control characters, nothing of ours."""
+    """Headers that a seller wants back, as far as they can be sent and are the seller's to ask for."""
     pairs = value.items() if isinstance(value, dict) else ()
-    return {
-        name.lower(): content
-        for name, content in pairs
-        if _HEADER_NAME.fullmatch(name) and isinstance(content, str) and _HEADER_VALUE.fullmatch(content)
-    }
+    return {name.lower(): content for name, content in pairs if _can_be_sent(name, content)}
+
+
+def _can_be_sent(name: str, content: object) -> bool:
+    theirs = _HEADER_NAME.fullmatch(name) and not _NOT_THEIRS.fullmatch(name)
+    return bool(theirs) and isinstance(content, str) and _HEADER_VALUE.fullmatch(content) is not None
 
 
 def items(body: Object, name: str) -> list[Any]:
@@ -133,22 +143,39 @@ def order_id(value: object) -> str | None:
 
 
 def count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 10**9 else None
+    return value if type(value) is int and 0 <= value < LARGEST_COUNT else None
 
 
-def cost(value: object) -> tuple[int | None, tuple[Note, ...]]:
-    """A seller's USD as micro-USD. What is no sane amount is not believed, and noted."""
+def cost(*told: object) -> tuple[int | None, tuple[Note, ...]]:
+    """A seller's USD as micro-USD, from the first place with a sane amount. Any other is not believed, and noted."""
+    noted: tuple[Note, ...] = ()
+    for value in told:
+        amount, note = _amount(value)
+        if amount is not None:
+            return amount, ()
+        noted = noted or ((note,) if note else ())
+    return None, noted
+
+
+def _amount(value: object) -> tuple[int | None, Note | None]:
     if value is None:
-        return None, ()
+        return None, None
     try:
         amount = Decimal(value.strip() if isinstance(value, str) else repr(value))
     except (InvalidOperation, ValueError, RecursionError):
-        return None, (Note.COST_UNREADABLE,)
+        return None, Note.COST_UNREADABLE
     if not amount.is_finite():
-        return None, (Note.COST_UNREADABLE,)
+        return None, Note.COST_UNREADABLE
     if not 0 <= amount <= ABSURD_USD:
-        return None, (Note.COST_ABSURD,)
-    return round(amount * MICROS), ()
+        return None, Note.COST_ABSURD
+    return round(amount * MICROS), None
+
+
+def usd(value: object, units: int) -> str | None:
+    """So many cents, or micro-cents, as a decimal text; None where there is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST_COUNT:
+        return None
+    return str(Decimal(repr(value)) / units)
 
 
 def picture(value: object) -> Source | None:
@@ -157,23 +184,39 @@ def picture(value: object) -> Source | None:
         return None
     if match := _DATA_URI.match(value):
         data = base64_bytes(value[match.end() :])
-        return Inline(data, match[1], "") if data else None
-    return Link(value) if _WEB_URL.fullmatch(value) else None
+        return Inline(data, match[1].lower(), "") if data else None
+    address = _UNSAFE.sub(lambda unsafe: quote(unsafe[0], errors="replace"), value.strip())
+    return Link(address) if _WEB_URL.fullmatch(address) else None
 
 
 def base64_bytes(value: object) -> bytes | None:
+    """However it is written: with line breaks, in the alphabet for URLs, without its padding, as a data URI."""
     if not isinstance(value, str):
         return None
+    payload = value[match.end() :] if (match := _DATA_URI.match(value)) else value
     try:
-        return binascii.a2b_base64(value.encode(), strict_mode=True) or None
+        return _decoded(payload.encode())
     except (binascii.Error, ValueError):
         return None
 
 
-def delivered(found: list[Source | None], charge: object, **more: Any) -> Progress:
-    """Success, as far as it goes: the pictures that can be read; an empty success is a fault of its own."""
-    amount, notes = cost(charge)
+def _decoded(payload: bytes) -> bytes | None:
+    try:
+        return binascii.a2b_base64(payload, strict_mode=True) or None
+    except binascii.Error:
+        plain = b"".join(payload.split()).translate(_FROM_URL_ALPHABET).rstrip(b"=")
+        return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True) or None
+
+
+def delivered(found: list[Source | None], costs: tuple[object, ...], **more: Any) -> Progress:
+    """Success, as far as it goes: the pictures that can be read. An empty success is a fault of its own.
+
+    Pictures that are there and cannot be read are another matter: they may be made out at the next look.
+    """
+    amount, notes = cost(*costs)
     pictures = [one for one in found if one]
+    if found and not pictures:
+        raise Unclear(FaultKind.UNREADABLE, message="none of the pictures can be read")
     if not pictures:
         fault = Fault(kind=FaultKind.EMPTY, message="success without a picture", cost=amount)
         return Failed(fault=fault, id=more.get("id"), reference=more.get("reference"))

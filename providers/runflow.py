@@ -70,15 +70,22 @@ def error(answer: Answer) -> Fault:
     except Unclear:
         body = {}
     envelope = body if "code" in body else child(body, "error") or body
-    code = reading.word(envelope.get("code"))
-    message = reading.shown(envelope.get("message") or envelope.get("detail") or body.get("error"))
+    code, said = reading.word(envelope.get("code")), _said(body, envelope)
     return Fault(
-        kind=unless_refused(CODES.get(code or "", kind_of_status(answer.status)), code, message),
+        kind=unless_refused(CODES.get(code or "", kind_of_status(answer.status)), code, *said),
         status=answer.status,
         code=code,
-        message=message,
+        message=reading.shown("; ".join(said)),
         retry_after=reading.retry_after(answer.headers),
     )
+
+
+def _said(body: Object, envelope: Object) -> list[str]:
+    """The message, and what is said of each field; never the fields' names, which may be anything."""
+    lists = [value for name in ("errors", "detail") if isinstance(value := envelope.get(name), list)]
+    of_fields = [entry.get("msg") for entries in lists for entry in entries[:8] if isinstance(entry, dict)]
+    told = [envelope.get("message"), envelope.get("detail"), body.get("error"), *of_fields]
+    return [words for value in told if (words := reading.shown(value))]
 
 
 def from_run(run: Object, *, just_ordered: bool) -> Progress:
@@ -87,7 +94,7 @@ def from_run(run: Object, *, just_ordered: bool) -> Progress:
     status = reading.word(run.get("status_code")) or reading.word(run.get("status"))
     state = STATUSES.get(status or "")
     if state is SUCCEEDED and run.get("output") is not None:
-        return reading.delivered(pictures_of(run["output"]), run.get("cost"), id=run_id, reference=reference)
+        return reading.delivered(pictures_of(run["output"]), (run.get("cost"),), id=run_id, reference=reference)
     if state in (FAILED, CANCELLED):
         return Failed(fault=_failure(run, state), id=run_id, reference=reference)
     if just_ordered and run_id:
@@ -114,16 +121,21 @@ _PLACES = ("outputs", "images", "image_urls", "image", "url", "output_url")
 
 
 def pictures_of(output: object) -> list[Source | None]:
-    """All pictures in an output, as far as they can be read. None stands for one that cannot."""
-    if isinstance(output, dict):
-        output = next((output[place] for place in _PLACES if output.get(place)), None)
-    entries = output if isinstance(output, list) else [output] if output else []
+    """All pictures of the first place that has any that can be read. None stands for one that cannot."""
+    places = [output.get(place) for place in _PLACES] if isinstance(output, dict) else [output]
+    found = [_entries(place) for place in places if place]
+    return next((entries for entries in found if any(entries)), found[0] if found else [])
+
+
+def _entries(place: object) -> list[Source | None]:
+    entries = place if isinstance(place, list) else [place]
     return [_picture(entry) for entry in entries if not _is_something_else(entry)]
 
 
 def _is_something_else(entry: object) -> bool:
     """A video or a sound beside the pictures is no picture that failed to be read."""
-    return isinstance(entry, dict) and entry.get("type") not in (None, "image")
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    return isinstance(kind, str) and kind.lower().startswith(("video", "audio"))
 
 
 def _picture(entry: object) -> Source | None:

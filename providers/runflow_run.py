@@ -33,14 +33,16 @@ def to_order(order: Order) -> Call:
 
 
 def from_order(answer: Answer) -> Progress:
-    """Pictures in `images` or `outputs`. Should the route answer with a run instead, the run is followed."""
+    """Pictures in `images` or `outputs`, whatever stands beside them. Should there be a run instead, it is followed."""
     body = reading.document(answer.body)
-    if "status_code" in body or "status" in body:
-        return runflow.from_run(body, just_ordered=True)
+    found = runflow.pictures_of(body)
+    if not any(found):
+        if "status_code" in body or "status" in body:
+            return runflow.from_run(body, just_ordered=True)
+        found = found or runflow.pictures_of(body.get("output"))
     if not any(name in body for name in ("images", "outputs", "output")):
         raise Unclear(FaultKind.UNREADABLE, message="neither images nor outputs nor a run in the answer")
-    found = runflow.pictures_of(body) or runflow.pictures_of(body.get("output"))
-    return reading.delivered(found, body.get("cost"), id=reading.order_id(body.get("id")))
+    return reading.delivered(found, (body.get("cost"),), id=reading.order_id(body.get("id")))
 
 
 ADAPTER = Adapter(

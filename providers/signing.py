@@ -12,7 +12,9 @@ TOLERANCE_SECONDS = 300
 def runflow_signature_holds(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
     """`Runflow-Signature`: the bare hex HMAC-SHA256 of the raw body; the secret, `whsec_` and all, is the key."""
     given = headers.get("runflow-signature", "")
-    return _any_equal(given, [_hmac(secret.encode(), body).hex() for secret in secrets if secret])
+    return _any_equal(
+        given, [_hmac(secret.encode("utf-8", "backslashreplace"), body).hex() for secret in secrets if secret]
+    )
 
 
 def runapi_signature_holds(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: float) -> bool:
@@ -46,7 +48,9 @@ def _recent(timestamp: str, now: float) -> bool:
 
 
 def _decoded(secret: str) -> bytes | None:
+    """However the seller's page showed it: with a line end, in the alphabet for URLs, without its padding."""
+    plain = secret.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        return base64.b64decode(secret, validate=True)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
