@@ -27,6 +27,11 @@ def model(adapter: Adapter) -> str:
     return str(_about(adapter)["model"])
 
 
+def simulated(adapter: Adapter) -> dict[str, str]:
+    """Where the sandbox plays this seller: its vendor, path and key. Empty if it does not."""
+    return dict(_about(adapter).get("sandbox", {}))
+
+
 def not_applicable(adapter: Adapter) -> dict[str, str]:
     """Required cases that this seller cannot have, each with the reason."""
     return dict(_about(adapter)["not_applicable"])

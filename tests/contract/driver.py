@@ -11,14 +11,9 @@ from providers.orders import Inline, Link, Operation, Order, Reference, Source, 
 from providers.progress import Accepted, Listed, Progress, Ready, Unanswered, Working
 from providers.spec import Adapter, Answer, Call, DataUri, Granted, Multipart, Step, Stored, Upload, UploadTo
 from providers.writing import data_uri
+from tests.contract import cases
 from tests.vendors import Vendors
 
-ACCOUNTS = {
-    "runflow_runs": ("/runflow", "rf_sandbox"),
-    "runflow_run": ("/runflow", "rf_sandbox"),
-    "runapi": ("/runapi", "sk-sandbox"),
-    "openai": ("/openai/v1", "sk-sandbox"),
-}
 DEADLINE_SECONDS = 10.0
 MOST_DOUBTS = 3
 
@@ -30,12 +25,14 @@ class Seller:
     adapter: Adapter
     vendors: Vendors
     timeout: float = 10.0
+    key: str | None = None
 
     def perform(self, call: Call) -> Answer | Unanswered:
         """The exchange itself: its failure says only that we do not know."""
-        path, key = ACCOUNTS[self.adapter.name]
-        url = call.location if call.presigned else f"{self.vendors.url}{path}{call.location}"
-        headers = dict(call.headers) | ({} if call.presigned else dict(self.adapter.authorize(key)))
+        account = cases.simulated(self.adapter)
+        url = call.location if call.presigned else f"{self.vendors.url}{account['path']}{call.location}"
+        secret = account["key"] if self.key is None else self.key
+        headers = dict(call.headers) | ({} if call.presigned else dict(self.adapter.authorize(secret)))
         try:
             with httpx.Client(trust_env=False, timeout=self.timeout) as client:
                 answer = client.request(call.method, url, headers=headers, **_body(call))
