@@ -39,12 +39,14 @@ find_python() {
 
 # make_venv DIR: a working virtual environment in DIR, rebuilt if what is there does not run.
 make_venv() {
-    if [ -x "$1/bin/python" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
+    # An environment knows where it was made: in a copied checkout it would run the original's code.
+    if [ "$(cat "$1/.made-in" 2>/dev/null)" = "$PWD" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
     python=$(find_python)
     "$python" -c 'import ensurepip' 2>/dev/null || install_package python3-venv
     say "creating $1 with $("$python" --version)"
     rm -rf "$1"
     "$python" -m venv "$1"
+    pwd >"$1/.made-in"
 }
 
 # install DIR LOCK: exactly what LOCK pins, checked by hash; skipped while LOCK has not changed.

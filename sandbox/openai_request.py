@@ -17,7 +17,7 @@ from sandbox.openai_prices import (
     image_tokens,
     text_tokens,
 )
-from sandbox.pictures import Picture, Source
+from sandbox.pictures import Picture, Source, shortened
 
 EDGE_STEP = 16
 LONGEST_EDGE = 3840
@@ -51,7 +51,7 @@ class Wanted:
         return Picture(
             *self.size,
             format=self.output_format,
-            caption=self.prompt,
+            caption=shortened(self.prompt),
             note=note,
             sources=self.sources,
             transparent=self.background == "transparent",

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from PIL import Image, ImageDraw, ImageFont
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+CAPTION_LETTERS = 400
 MAX_PIXELS = 50_000_000
 THUMBNAIL_EDGE = 128
 DRAWN_CHARACTERS = 640
@@ -62,6 +63,14 @@ class Picture:
 
 # A picture that is sent again and again, as in a test run, is looked at and kept once; as long as an order has it.
 _KNOWN: WeakValueDictionary[bytes, Source] = WeakValueDictionary()
+
+
+def shortened(prompt: str) -> str:
+    """As much of a prompt as a picture shows: recipes are kept by the thousand. The rest still changes the colours."""
+    if len(prompt) <= CAPTION_LETTERS:
+        return prompt
+    digest = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{prompt[:CAPTION_LETTERS]}… {digest}"
 
 
 def read(data: bytes) -> Source:

@@ -12,7 +12,7 @@ import msgspec
 from sandbox import runapi_terms as terms
 from sandbox.idempotency import KeyConflictError
 from sandbox.mischief import Kind, Route, Vendor
-from sandbox.pictures import Picture, Source
+from sandbox.pictures import Picture, Source, shortened
 from sandbox.runapi_callbacks import announce
 from sandbox.runapi_tasks import RunapiState, Task
 from sandbox.runapi_terms import Action, Wanted
@@ -101,7 +101,7 @@ def _order(asked: Asked, wanted: Wanted, sources: tuple[Source, ...], price: int
     picture = Picture(
         *terms.size(wanted.ratio or first, wanted.resolution),
         format="png",
-        caption=wanted.prompt,
+        caption=shortened(wanted.prompt),
         note=f"RunAPI {asked.action} {wanted.resolution}",
         sources=sources,
     )

@@ -66,7 +66,8 @@ async def create_run(request: HttpRequest, state: State, path: FromPath[str]) ->
         await _call_back(vendor, run)
         return answer
 
-    return Response((await _once(vendor, key, body, make))[0], status_code=201, media_type="application/json")
+    answer, _ = await _once(vendor, key, path.encode() + body, make)
+    return Response(answer, status_code=201, media_type="application/json")
 
 
 def _replay_key(request: HttpRequest, vendor: Runflow) -> str | None:
@@ -109,7 +110,7 @@ async def run_at_once(request: HttpRequest, state: State, path: FromPath[str]) -
         return run.order.id.encode()
 
     # Whoever repeats a key while the first order is under way waits for that one.
-    run_id, _ = await _once(vendor, _replay_key(request, vendor), body, make)
+    run_id, _ = await _once(vendor, _replay_key(request, vendor), path.encode() + body, make)
     run = vendor.run(run_id.decode())
     try:
         await vendor.shop.wait(run.order, request.receive)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.charges import micros
-from sandbox.pictures import Picture, Source
+from sandbox.pictures import Picture, Source, shortened
 from sandbox.runflow_wire import field_error
 from sandbox.switches import RunflowSwitches
 
@@ -59,7 +59,7 @@ class Wanted:
                 width=width,
                 height=height,
                 format=self.format,
-                caption=self.prompt,
+                caption=shortened(self.prompt),
                 note=f"{self.quality} {number} of {self.images}",
                 sources=sources,
             )

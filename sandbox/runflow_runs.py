@@ -54,12 +54,19 @@ async def output(run: Run) -> dict[str, Any] | None:
     if not run.order.succeeded(time.time()):
         return None
     inline = run.world.switches.runflow.sync_mode and run.input.get("sync_mode") is True
-    if inline and run.inline_output_taken:
-        return None
-    run.inline_output_taken = inline
     empty = Kind.EMPTY_OUTPUTS in run.order.mischief
     outputs = [] if empty else [await _entry(run, number, inline) for number in range(len(run.order.pictures))]
     return {"outputs": outputs, "seed": None, "timing": None, "nsfw_detected": None}
+
+
+async def _read_output(run: Run) -> dict[str, Any] | None:
+    """Inline output is not kept: the first read after the end takes it. Callbacks and the flat route do not."""
+    if run.inline_output_taken:
+        return None
+    shown = await output(run)
+    sync_mode = run.world.switches.runflow.sync_mode and run.input.get("sync_mode") is True
+    run.inline_output_taken = sync_mode and shown is not None
+    return shown
 
 
 async def _entry(run: Run, number: int, inline: bool) -> dict[str, Any]:
@@ -90,7 +97,7 @@ async def body(run: Run, *, newly_created: bool = False) -> bytes:
         "status_code": "queued" if newly_created else run.status(),
         "source_code": "api",
         "input": run.input,
-        "output": None if newly_created else await output(run),
+        "output": None if newly_created else await _read_output(run),
         "context": None,
         "duration_ms": run.duration_ms() if over else None,
         "cost": _cost(order) if over else None,

@@ -29,6 +29,7 @@ MEANINGS = {
     402: ("INSUFFICIENT_CREDIT", "The organization has insufficient credit."),
     403: ("PERMISSION_DENIED", "Your account is not authorized to access this resource."),
     404: ("NOT_FOUND", "The resource was not found."),
+    405: ("METHOD_NOT_ALLOWED", "This method is not allowed here."),
     409: ("CONFLICT", "The idempotency key was used with a different request body."),
     422: ("VALIDATION_ERROR", "The request did not pass validation."),
     429: ("RATE_LIMITED", "Rate limit exceeded: too many requests."),

@@ -76,3 +76,40 @@ def test_changing_any_bit_breaks_the_signature(adapter: Adapter) -> None:
 def test_a_body_that_names_no_order_is_no_news(adapter: Adapter) -> None:
     content, callback = fixture(adapter)
     assert [callback.read(text.encode()) for text in content["unreadable"]] == [None] * len(content["unreadable"])
+
+
+@EACH
+def test_signatures_are_compared_in_constant_time_and_with_every_secret(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where two signatures differ nor which secret is the right one may show in the time taken."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("providers.signing.hmac.compare_digest", compare)
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    for secrets in (content["secrets"], content["secrets"][::-1]):
+        compared.clear()
+        assert callback.verify(genuine["headers"], genuine["text"].encode(), secrets, content["now"])
+        assert len(compared) == len(secrets) == 2
+
+
+@EACH
+def test_a_secret_may_be_any_text(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    odd = ["\udcff", "ü", "x" * 10_000, "\0", *content["secrets"]]
+    assert callback.verify(genuine["headers"], genuine["text"].encode(), odd, content["now"])
+
+
+def test_a_runapi_secret_is_taken_as_pages_and_files_have_it() -> None:
+    """With a line end, without its padding, in the alphabet for URLs."""
+    content, callback = fixture(ADAPTERS["runapi"])
+    genuine = content["genuine"]
+    secret = content["secrets"][1]
+    for written in (f"{secret}\n", f" {secret} ", secret.rstrip("="), secret.replace("+", "-").replace("/", "_")):
+        assert callback.verify(genuine["headers"], genuine["text"].encode(), [written], content["now"])

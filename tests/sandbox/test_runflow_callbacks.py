@@ -181,3 +181,11 @@ def test_mischief_forged_callback_lies_under_a_wrong_signature(owner: Owner, rec
     assert (forged.json()["status"], genuine.json()["status"]) == ("failed", "succeeded")
     assert forged.headers["runflow-signature"] != signature(secret, forged.body)
     assert genuine.headers["runflow-signature"] == signature(secret, genuine.body)
+
+
+def test_inline_output_stands_in_the_callback_and_in_the_first_read(owner: Owner, receiver: Receiver) -> None:
+    run_id = owner.create(order(sync_mode=True, callback_url=receiver.url)).json()["id"]
+    told = receiver.wait()[0].json()["output"]["outputs"][0]["url"]
+    assert told.startswith("data:image/png;base64,")
+    assert owner.get(run_id)["output"]["outputs"][0]["url"] == told
+    assert owner.get(run_id)["output"] is None

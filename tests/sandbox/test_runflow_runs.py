@@ -182,7 +182,58 @@ def test_a_list_is_paged_newest_first(owner: Owner) -> None:
     assert oldest["id"] == ids[0]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "pq=x", "q=nonsense", "q=color:red"])
+def test_filters_may_be_joined_negated_and_compared(owner: Owner, sandbox: Vendors) -> None:
+    first = owner.run(order(client_ref="a"))["id"]
+    sandbox.fault("fail", vendor="runflow", times=1)
+    second = owner.run(order(client_ref="b"))["id"]
+
+    def found(query: str) -> list[str]:
+        answer = owner.ask("GET", f"/v1/runs?sort_by=created_at:asc&{query}")
+        assert answer.status_code == 200, answer.text
+        return [run["id"] for run in answer.json()["items"]]
+
+    assert found("q=client_ref:a OR client_ref:b") == [first, second]
+    assert found("q=NOT status_code:succeeded") == [second]
+    assert found("q=status_code:succeeded AND created_at>2026-04-01") == [first]
+    assert found("q=created_at<2026-04-01") == []
+    assert found("q=created_at>=2026-04-01T00:00:00Z AND NOT client_ref.EQ:'a'") == [second]
+    assert found("client_ref=b") == found("status_code=failed") == [second]
+
+
+def test_a_key_belongs_to_one_route(owner: Owner) -> None:
+    assert owner.create(**{"idempotency-key": "k"}).status_code == 201
+    other = owner.create(edit=True, **{"idempotency-key": "k"})
+    assert other.status_code == 409
+
+
+def test_a_method_that_is_not_there_is_no_error_of_the_vendors(owner: Owner) -> None:
+    answer = owner.ask("GET", "/v1/models/openai/gpt-image-2")
+    assert (answer.status_code, answer.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_a_replay_of_the_flat_route_has_its_inline_pictures_again(owner: Owner) -> None:
+    body = {"prompt": "x", "quality": "low", "sync_mode": True}
+    first, again = (owner.ask("POST", "/v1/run/openai/gpt-image-2", body, **{"idempotency-key": "k"}) for _ in range(2))
+    assert first.json() == again.json()
+    assert first.json()["outputs"][0]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "limit=%C2%B2",
+        "pq=x",
+        "pq=%C2%B2",
+        "pq=" + "9" * 5_000,
+        "q=nonsense",
+        "q=color:red",
+        "q=created_at>soon",
+        "q=NOT",
+    ],
+)
 def test_a_list_that_cannot_be_is_refused(owner: Owner, query: str) -> None:
     assert owner.ask("GET", f"/v1/runs?{query}").status_code == 422
 

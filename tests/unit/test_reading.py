@@ -143,3 +143,10 @@ def test_headers_that_cannot_be_sent_or_are_ours_are_left_out() -> None:
     }
     assert reading.headers(given) == {"content-type": "image/png"}
     assert reading.headers("nonsense") == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["Transfer-Encoding", "content-length", "Proxy-Authorization", "Connection", "TE", "expect"]
+)
+def test_headers_that_frame_or_authorize_are_ours_alone(name: str) -> None:
+    assert reading.headers({name: "x", "x-amz-acl": "private"}) == {"x-amz-acl": "private"}

@@ -3,82 +3,21 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from gateway.catalogue import Catalogue
 from gateway.config.files import files_in
-from gateway.config.resolving import secrets_in
 from gateway.config.watching import ConfigError, Keeper, Reloaded
-from gateway.routing.plan import Plan, Question, plan
-from providers import ADAPTERS
-from providers.orders import Format, ImageRequest, Operation, Quality
-from providers.sizes import Resolution, target_of_shape
-from tests.unit.config.base import FILES, KEYS, write
+from tests.unit.config.base import FILES, write
+from tests.unit.config.following import SHAPE, cheaper, keeper, planned, until, watched
 
 pytestmark = pytest.mark.anyio
-SHAPE = "offers/by-shape.yaml"
-ALONE = {
-    name: text.replace("[by-shape, by-pixel]", "[by-pixel]").replace(", by-shape: 1", "")
-    for name, text in FILES.items()
-    if name != SHAPE
-}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def keeper(folder: Path, told: list[Reloaded] | None = None) -> Keeper:
-    return Keeper(folder, secrets_in(KEYS), ADAPTERS, (told if told is not None else []).append)
-
-
-@asynccontextmanager
-async def watched(folder: Path, told: list[Reloaded] | None = None) -> AsyncIterator[Keeper]:
-    kept = keeper(folder, told)
-    task = asyncio.create_task(kept.watch())
-    try:
-        yield kept
-    finally:
-        assert not task.done(), "the watcher gave up"
-        task.cancel()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110  what is waited for knows of no event
-            await asyncio.sleep(0.01)
-
-
-def planned(catalogue: Catalogue, model: str = "picture-2") -> Plan:
-    request = ImageRequest(
-        operation=Operation.GENERATE,
-        model=model,
-        prompt="",
-        n=1,
-        target=target_of_shape("16:9", Resolution.ONE_K),
-        quality=Quality.HIGH,
-        output_format=Format.PNG,
-    )
-    return plan(catalogue, Question(request=request), {})
-
-
-def sellers(catalogue: Catalogue) -> set[str]:
-    made = planned(catalogue)
-    return {one.fit.offer.seller.name for one in made.ranked} | {one.seller for one in made.excluded}
-
-
-def without(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-
-
-def cheaper(folder: Path, price: str) -> None:
-    path = folder / SHAPE
-    path.write_text(FILES[SHAPE].replace('"0.06"', f'"{price}"'))
 
 
 async def test_a_good_change_is_taken_whole_and_told(tmp_path: Path) -> None:
@@ -270,104 +209,6 @@ async def test_watching_keeps_the_loop_free_for_requests(tmp_path: Path) -> None
             await asyncio.sleep(0)
             longest = max(longest, loop.time() - before)
     assert longest < 0.5
-
-
-def test_a_seller_that_disappears_is_drained(tmp_path: Path) -> None:
-    kept = keeper(write(tmp_path))
-    write(tmp_path, ALONE)
-    without(tmp_path, SHAPE)
-    (tmp_path / "accounts.yaml").write_text(FILES["accounts.yaml"].partition("  runapi:")[0])
-    assert kept.reload().taken, kept.last.result.problems
-    assert sellers(kept.current) == {"by-pixel"}
-    assert "by-shape" not in kept.current.sellers
-    offer = kept.current.offer("by-shape", "picture-2")
-    assert offer is not None
-    assert offer.draining
-    assert "runapi" not in kept.current.accounts
-    account = kept.current.account("runapi")
-    assert account is not None
-    assert account.secret is not None
-
-
-def test_a_model_that_disappears_is_drained(tmp_path: Path) -> None:
-    two = {
-        name: text.replace("offers:\n", f"offers:\n{_copy(text)}") for name, text in FILES.items() if "offers:" in text
-    }
-    models = FILES["models.yaml"] + "  other:\n    most_images: 1\n"
-    kept = keeper(write(tmp_path, {**FILES, **two, "models.yaml": models}))
-    assert len(kept.current.offers["other"]) == 2
-    write(tmp_path)
-    assert kept.reload().taken
-    assert kept.current.model("other") is None
-    assert {offer.model for offer in kept.current.draining} == {"other"}
-    assert kept.current.offer("by-pixel", "other") is not None
-
-
-def _copy(text: str) -> str:
-    """The offer of a file, for another model."""
-    return text.partition("offers:\n")[2].replace("picture-2:", "other:", 1)
-
-
-def test_what_drains_stays_through_further_changes_and_goes_when_nothing_uses_it(tmp_path: Path) -> None:
-    kept = keeper(write(tmp_path))
-    write(tmp_path, ALONE)
-    without(tmp_path, SHAPE)
-    kept.reload()
-    kept.reload()
-    assert [offer.seller.name for offer in kept.current.draining] == ["by-shape"]
-    kept.settled(lambda seller, model: (seller, model) == ("by-shape", "picture-2"))
-    assert kept.current.offer("by-shape", "picture-2") is not None
-    kept.settled(lambda seller, model: False)
-    assert kept.current.offer("by-shape", "picture-2") is None
-    assert kept.current.draining == ()
-    kept.reload()
-    assert kept.current.draining == ()
-
-
-def test_what_comes_back_drains_no_more(tmp_path: Path) -> None:
-    kept = keeper(write(tmp_path))
-    write(tmp_path, ALONE)
-    without(tmp_path, SHAPE)
-    kept.reload()
-    write(tmp_path)
-    assert kept.reload().taken
-    offer = kept.current.offer("by-shape", "picture-2")
-    assert offer is not None
-    assert not offer.draining
-    assert kept.current.draining == ()
-    assert sellers(kept.current) == {"by-pixel", "by-shape"}
-
-
-def test_a_seller_that_moves_to_another_account_leaves_the_old_one_to_its_orders(tmp_path: Path) -> None:
-    kept = keeper(write(tmp_path))
-    moved = FILES["accounts.yaml"].replace("  runapi:", "  runapi-new:")
-    write(tmp_path, {"accounts.yaml": moved, SHAPE: FILES[SHAPE].replace("account: runapi", "account: runapi-new")})
-    assert kept.reload().taken, kept.last.result.problems
-    offer = kept.current.offer("by-shape", "picture-2")
-    assert offer is not None
-    assert (offer.seller.account.name, offer.draining) == ("runapi-new", False)
-    assert kept.current.account("runapi") is not None
-    kept.settled(lambda seller, model: False)
-    assert kept.current.account("runapi") is None
-
-
-def test_an_account_that_loses_its_key_keeps_it_for_its_orders(tmp_path: Path) -> None:
-    """No new orders there, but those under way are asked about with the key that they were placed with."""
-    keys = dict(KEYS)
-    kept = Keeper(write(tmp_path), secrets_in(keys), ADAPTERS, [].append)
-    account = kept.current.sellers["by-shape"].account
-    del keys["RUNAPI_KEY"]
-    (tmp_path / "gateway.yaml").write_text("# touched\n")
-    assert kept.reload().taken
-    assert "by-shape" not in {one.fit.offer.seller.name for one in planned(kept.current).ranked}
-    found = kept.current.offer("by-shape", "picture-2")
-    assert found is not None
-    assert found.seller.account == account == kept.current.account(account.name)
-    kept.settled(lambda seller, model: False)
-    assert kept.current.draining == ()
-    disabled = kept.current.account(account.name)
-    assert disabled is not None
-    assert disabled.secret is None
 
 
 def test_a_bad_start_is_refused_with_every_problem(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""What disappears from a configuration takes no new orders, and stays for those that it has."""
+
+from pathlib import Path
+
+from gateway.config.resolving import secrets_in
+from gateway.config.watching import Keeper
+from providers import ADAPTERS
+from tests.unit.config.base import FILES, KEYS, write
+from tests.unit.config.following import ALONE, SHAPE, keeper, planned, sellers, without
+
+
+def test_a_seller_that_disappears_is_drained(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    (tmp_path / "accounts.yaml").write_text(FILES["accounts.yaml"].partition("  runapi:")[0])
+    assert kept.reload().taken, kept.last.result.problems
+    assert sellers(kept.current) == {"by-pixel"}
+    assert "by-shape" not in kept.current.sellers
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert offer.draining
+    assert "runapi" not in kept.current.accounts
+    account = kept.current.account("runapi")
+    assert account is not None
+    assert account.secret is not None
+
+
+def test_a_model_that_disappears_is_drained(tmp_path: Path) -> None:
+    two = {
+        name: text.replace("offers:\n", f"offers:\n{_copy(text)}") for name, text in FILES.items() if "offers:" in text
+    }
+    models = FILES["models.yaml"] + "  other:\n    most_images: 1\n"
+    kept = keeper(write(tmp_path, {**FILES, **two, "models.yaml": models}))
+    assert len(kept.current.offers["other"]) == 2
+    write(tmp_path)
+    assert kept.reload().taken
+    assert kept.current.model("other") is None
+    assert {offer.model for offer in kept.current.draining} == {"other"}
+    assert kept.current.offer("by-pixel", "other") is not None
+
+
+def _copy(text: str) -> str:
+    """The offer of a file, for another model."""
+    return text.partition("offers:\n")[2].replace("picture-2:", "other:", 1)
+
+
+def test_what_drains_stays_through_further_changes_and_goes_when_nothing_uses_it(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    kept.reload()
+    kept.reload()
+    assert [offer.seller.name for offer in kept.current.draining] == ["by-shape"]
+    kept.settled(lambda seller, model: (seller, model) == ("by-shape", "picture-2"))
+    assert kept.current.offer("by-shape", "picture-2") is not None
+    kept.settled(lambda seller, model: False)
+    assert kept.current.offer("by-shape", "picture-2") is None
+    assert kept.current.draining == ()
+    kept.reload()
+    assert kept.current.draining == ()
+
+
+def test_what_comes_back_drains_no_more(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    kept.reload()
+    write(tmp_path)
+    assert kept.reload().taken
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert not offer.draining
+    assert kept.current.draining == ()
+    assert sellers(kept.current) == {"by-pixel", "by-shape"}
+
+
+def test_a_seller_that_moves_to_another_account_leaves_the_old_one_to_its_orders(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    moved = FILES["accounts.yaml"].replace("  runapi:", "  runapi-new:")
+    write(tmp_path, {"accounts.yaml": moved, SHAPE: FILES[SHAPE].replace("account: runapi", "account: runapi-new")})
+    assert kept.reload().taken, kept.last.result.problems
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert (offer.seller.account.name, offer.draining) == ("runapi-new", False)
+    assert kept.current.account("runapi") is not None
+    kept.settled(lambda seller, model: False)
+    assert kept.current.account("runapi") is None
+
+
+def test_an_account_that_loses_its_key_keeps_it_for_its_orders(tmp_path: Path) -> None:
+    """No new orders there, but those under way are asked about with the key that they were placed with."""
+    keys = dict(KEYS)
+    kept = Keeper(write(tmp_path), secrets_in(keys), ADAPTERS, [].append)
+    account = kept.current.sellers["by-shape"].account
+    del keys["RUNAPI_KEY"]
+    (tmp_path / "gateway.yaml").write_text("# touched\n")
+    assert kept.reload().taken
+    assert "by-shape" not in {one.fit.offer.seller.name for one in planned(kept.current).ranked}
+    found = kept.current.offer("by-shape", "picture-2")
+    assert found is not None
+    assert found.seller.account == account == kept.current.account(account.name)
+    kept.settled(lambda seller, model: False)
+    assert kept.current.draining == ()
+    disabled = kept.current.account(account.name)
+    assert disabled is not None
+    assert disabled.secret is None
