@@ -1,13 +1,18 @@
 """Whether an offer can express a request: how it would be ordered, what it would only come near to, or why not."""
 
+from collections.abc import Iterator
+from fractions import Fraction
+
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Cell, Offer
 from gateway.config.blocks import Sizing
 from providers.orders import Addressing, Format, ImageRequest, Operation, Pixels, Preset, Quality, Shape
-from providers.sizes import RATIO_TOLERANCE, Target, nearest_ratio
+from providers.sizes import RATIO_TOLERANCE, Target, nearest_ratio, parse_ratio, ratio_error
 
 MOST_REMEMBERED = 4_096
+# Pixels come in steps of 16, so that a ratio may not be met to the last digit by the model's own sizes.
+EXACT_RATIO = 0.001
 
 
 class Wants(Struct, frozen=True, kw_only=True):
@@ -124,10 +129,17 @@ def _shape(sizing: Sizing, wants: Wants) -> tuple[Addressing, list[Substitution]
     sold = target.resolution in sizing.resolutions and f"{ratio}@{target.resolution}" not in sizing.unsold
     if not sold or error > RATIO_TOLERANCE:
         return None
-    if not wants.pixels_asked:
-        return Shape(ratio, target.resolution), []
-    detail = f"ordered as {ratio} at {target.resolution}: the pixels are the seller's choice"
-    return Shape(ratio, target.resolution), [Substitution("size_by_ratio", detail)]
+    return Shape(ratio, target.resolution), list(_about_shape(ratio, wants))
+
+
+def _about_shape(ratio: str, wants: Wants) -> Iterator[Substitution]:
+    target = wants.target
+    if ratio_error(parse_ratio(ratio), Fraction(target.width, target.height)) > EXACT_RATIO:
+        detail = f"ordered as {ratio}, the nearest there is to {target.width}x{target.height}"
+        yield Substitution("ratio_nearest", detail)
+    if wants.pixels_asked:
+        detail = f"ordered as {ratio} at {target.resolution}: the pixels are the seller's choice"
+        yield Substitution("size_by_ratio", detail)
 
 
 def _about_quality(offer: Offer, wants: Wants) -> list[Substitution]:

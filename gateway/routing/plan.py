@@ -77,8 +77,11 @@ class Ranked(Struct, frozen=True):
 
 
 class Excluded(Struct, frozen=True):
+    """One offer that may not be bought, why, and what it would have been, if it could have been at all."""
+
     seller: str
     reasons: tuple[str, ...]
+    candidate: Candidate | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -108,7 +111,7 @@ def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float
             continue
         candidate = _candidate(found, request.n, signals)
         if narrows and (reasons := _out(candidate, policy, limits)):
-            excluded.append(Excluded(seller, reasons))
+            excluded.append(Excluded(seller, reasons, candidate))
         else:
             candidates.append(candidate)
     candidates = _without_ejected(candidates, excluded)
@@ -235,7 +238,7 @@ def _without_ejected(candidates: list[Candidate], excluded: list[Excluded]) -> l
     well = [candidate for candidate in candidates if candidate.signals.healthy]
     if not well:
         return candidates
-    excluded += [Excluded(one.seller, ("unhealthy at present",)) for one in candidates if not one.signals.healthy]
+    excluded += [Excluded(one.seller, ("unhealthy at present",), one) for one in candidates if not one.signals.healthy]
     return well
 
 

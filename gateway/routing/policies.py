@@ -68,17 +68,15 @@ def _full(*keys: Key) -> Callable[[Candidate], tuple[float, ...]]:
 
 
 def with_ties(ordered: Ordered, key: Key, then: Callable[[Candidate], tuple[float, ...]], within: int) -> Ordered:
-    """Whoever is within a share of the best counts as his equal; then the same for the rest."""
-    if not within:
-        return ordered
+    """Whoever is within a share of the best, or level with him, counts as his equal; then the same for the rest."""
     result: Ordered = []
     start = 0
     while start < len(ordered):
         limit = key(ordered[start]) * (10_000 + within)
-        end = start
+        end = start + 1
         while end < len(ordered) and key(ordered[end]) * 10_000 <= limit:
             end += 1
-        result += sorted(ordered[start:end], key=then)
+        result += sorted(ordered[start:end], key=then) if end - start > 1 else ordered[start:end]
         start = end
     return result
 
@@ -86,19 +84,20 @@ def with_ties(ordered: Ordered, key: Key, then: Callable[[Candidate], tuple[floa
 def by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float], draw: float) -> Ordered:
     """One draw decides the whole order: where it falls picks the first, its place within that picks the next."""
     left = sorted(candidates, key=lambda candidate: candidate.fit.offer.position)
+    shares = [weights[candidate.seller] for candidate in left]
     result: Ordered = []
     while left:
-        shares = [weights[candidate.seller] for candidate in left]
         place, draw = _picked(shares, draw * sum(shares))
         result.append(left.pop(place))
+        del shares[place]
     return result
 
 
-def _picked(weights: Sequence[float], point: float) -> tuple[int, float]:
+def _picked(shares: Sequence[float], point: float) -> tuple[int, float]:
     """Whose stretch of the line a point falls into, and how far into it, from 0 up to 1."""
-    for place, weight in enumerate(weights):
-        if point < weight:
-            return place, point / weight
-        point -= weight
+    for place, share in enumerate(shares):
+        if point < share:
+            return place, point / share
+        point -= share
     # Rounding may carry a point past the end.
-    return len(weights) - 1, 0.0
+    return len(shares) - 1, 0.0

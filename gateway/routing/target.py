@@ -1,16 +1,21 @@
 """From what a caller says about size to one target: pixels, ratio and tier. Also what nothing, or `auto`, means."""
 
+from fractions import Fraction
+
 from msgspec import Struct
 
 from gateway.catalogue import Model
 from gateway.routing.plan import RoutingError
 from providers.orders import Operation
 from providers.sizes import (
+    RATIO_TOLERANCE,
     Resolution,
     SizeError,
     Target,
     nearest_ratio,
+    parse_ratio,
     parse_size,
+    ratio_error,
     target_of_pixels,
     target_of_shape,
 )
@@ -60,11 +65,18 @@ def _resolution(text: str | None) -> Resolution | None:
 def _by_size(size: str, ratio: str | None, resolution: Resolution | None) -> Target:
     try:
         target = target_of_pixels(*parse_size(size))
-        wanted = target_of_shape(ratio, resolution or target.resolution) if ratio else target
     except SizeError as error:
         raise RoutingError("size", str(error)) from error
     if resolution not in (None, target.resolution):
         raise RoutingError("resolution", f"size {size} is {target.resolution}, not {resolution}: give one of the two")
-    if wanted.ratio != target.ratio:
+    if ratio is not None and not _is_of_ratio(target, ratio):
         raise RoutingError("aspect_ratio", f"size {size} is {target.ratio}, not {ratio}: give one of the two")
     return target
+
+
+def _is_of_ratio(target: Target, ratio: str) -> bool:
+    try:
+        wanted = parse_ratio(ratio)
+    except SizeError as error:
+        raise RoutingError("aspect_ratio", str(error)) from error
+    return ratio_error(wanted, Fraction(target.width, target.height)) <= RATIO_TOLERANCE

@@ -21,6 +21,7 @@ from providers.orders import Format, Operation, Quality
 from providers.sizes import RATIOS, Resolution
 
 MODEL = "gpt-image-2"
+OTHER_MODEL = "another"
 EXACT = Sizing(pixels="exact")
 UNVERIFIED = Sizing(pixels="unverified", presets={"square_hd": SizeText("1024x1024")})
 BY_RATIO = Sizing(ratios=tuple(Ratio(ratio) for ratio in RATIOS), unsold=("1:1@4k",))
@@ -34,7 +35,7 @@ def account(secret: str | None = "s") -> Account:  # noqa: S107 - no secret of a
 def offer(name: str, prices: Mapping[Cell, int], **more: Any) -> Offer:
     """One that can do everything exactly, but for what is said otherwise."""
     sizing = more.pop("sizing", EXACT)
-    seconds = more.pop("seconds", (10.0, 20.0))
+    seconds = more.pop("by_quality", None) or dict.fromkeys(Quality, more.pop("seconds", (10.0, 20.0)))
     plain: dict[str, Any] = {
         "seller": Seller(name, more.pop("account", account()), ADAPTERS["runflow_runs"]),
         "model": MODEL,
@@ -48,7 +49,7 @@ def offer(name: str, prices: Mapping[Cell, int], **more: Any) -> Offer:
         "mask": True,
         "inputs": 16,
         "prices": {cell: Price(price, price, "a page", "2026-01-01") for cell, price in prices.items()},
-        "seconds": dict.fromkeys(Quality, Expected(p50=seconds[0], p90=seconds[1])),
+        "seconds": {quality: Expected(p50=p50, p90=p90) for quality, (p50, p90) in seconds.items()},
     }
     return Offer(**(plain | more))
 
@@ -66,11 +67,11 @@ def catalogue(
     policies = dict(policies or {"cheapest": PolicyConfig(rank="cost")})
     return Catalogue(
         hash="0123456789ab",
-        models={MODEL: Model(MODEL, 1024, 1024, Quality.HIGH, Format.PNG, 10)},
+        models={name: Model(name, 1024, 1024, Quality.HIGH, Format.PNG, 10) for name in (MODEL, OTHER_MODEL)},
         aliases={"old-name": MODEL},
         accounts={one.seller.account.name: one.seller.account for one in offers},
         sellers={one.seller.name: one.seller for one in offers},
-        offers={MODEL: tuple(offers)},
+        offers={model: tuple(one for one in offers if one.model == model) for model in (MODEL, OTHER_MODEL)},
         policies=PoliciesFile(policies=policies, rules=tuple(rules), default=next(iter(policies))),
         teams=dict(teams or {"everyone": TeamConfig(policies=tuple(policies))}),
         reload=ReloadConfig(),
@@ -87,18 +88,19 @@ MOSTLY = {"account": ["s"] * 9 + [None], "inputs": [16] * 8 + [1, 0], "mask": [T
 def offers(draw: st.DrawFn, position: int) -> Offer:
     """Mostly able, mostly alike: what makes ranking hard."""
     holes = draw(st.sets(st.sampled_from(CELLS), max_size=3))
-    by_quality = {quality: draw(PRICES) for quality in Quality}
+    prices = draw(st.lists(PRICES, min_size=len(CELLS), max_size=len(CELLS)))
+    times = draw(st.lists(SECONDS, min_size=3, max_size=3))
     assumes = draw(st.sampled_from([None, None, *Quality]))
     return offer(
         f"seller-{position}",
-        {cell: by_quality[cell.quality] for cell in CELLS if cell not in holes},
+        {cell: price for cell, price in zip(CELLS, prices, strict=True) if cell not in holes},
         position=position,
         sizing=draw(st.sampled_from([EXACT, EXACT, UNVERIFIED, BY_RATIO, FEW_RATIOS])),
         images_per_order=draw(st.integers(1, 10)),
         selectable=frozenset() if assumes else frozenset(Quality) - draw(st.sets(st.sampled_from(Quality), max_size=1)),
         assumes=assumes,
         unverified=draw(st.sampled_from([None, None, "a belief"])),
-        seconds=draw(SECONDS),
+        by_quality=dict(zip(Quality, times, strict=True)),
         **{name: draw(st.sampled_from(values)) for name, values in MOSTLY.items() if name != "account"},
         account=account(draw(st.sampled_from(MOSTLY["account"]))),
     )

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from gateway.catalogue import Cell, Offer
-from gateway.config.blocks import PolicyConfig
+from gateway.config.blocks import PolicyConfig, TeamConfig
 from gateway.routing.signals import CellSignals
 from providers.orders import ImageRequest
 
@@ -18,6 +18,7 @@ class Bid:
     """What an offer would take, as far as an outsider can tell."""
 
     offer: Offer
+    request: ImageRequest
     total: int
     shortcomings: int
     signals: CellSignals
@@ -26,26 +27,28 @@ class Bid:
     def seconds(self) -> float:
         if self.signals.p50 is not None:
             return self.signals.p50
-        return self.offer.seconds[next(iter(self.offer.seconds))].p50
+        return self.offer.seconds[self.request.quality].p50
 
     @property
     def slow(self) -> float:
         if self.signals.p90 is not None:
             return self.signals.p90
-        return self.offer.seconds[next(iter(self.offer.seconds))].p90
+        return self.offer.seconds[self.request.quality].p90
 
 
 def bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, CellSignals]) -> list[Bid]:
     """Every offer that can do it, with its price to the micro-dollar."""
     found = []
     for offer in offers:
+        if offer.model != request.model:
+            continue
         cell = Cell(request.operation, request.target.resolution, request.quality)
         short = _shortcomings(offer, request)
         if short is None or cell not in offer.prices:
             continue
         price = offer.prices[cell].price
         known = signals.get((offer.seller.name, offer.model, cell), CellSignals())
-        found.append(Bid(offer, sum(price for _ in range(request.n)), short, known))
+        found.append(Bid(offer, request, sum(price for _ in range(request.n)), short, known))
     return found
 
 
@@ -78,17 +81,21 @@ def _size_shortcoming(sizing: Any, request: ImageRequest) -> int | None:
         sold = request.target.resolution in sizing.resolutions
         sold = sold and f"{ratio}@{request.target.resolution}" not in sizing.unsold
         if near and sold:
-            return 1 if request.pixels_asked else 0
+            bent = abs(wanted / given - 1) > Fraction(1, 1_000)
+            return int(request.pixels_asked) + int(bent)
     return 1 if sizing.pixels == "unverified" else None
 
 
-def admitted(bid: Bid, policy: PolicyConfig) -> bool:
+def admitted(bid: Bid, policy: PolicyConfig, team: TeamConfig) -> bool:
     name = bid.offer.seller.name
     each = Fraction(bid.total)
     ok = policy.sellers is None or name in policy.sellers
     ok = ok and (policy.only is None or name in policy.only) and name not in policy.ignore
     ok = ok and (policy.weights is None or policy.weights.get(name, 0) > 0)
     ok = ok and (policy.max_cost is None or each <= policy.max_cost)
+    ok = ok and (policy.max_price is None or each / bid.request.n <= policy.max_price)
+    ok = ok and (team.max_cost is None or each <= team.max_cost)
+    ok = ok and (team.max_price is None or each / bid.request.n <= team.max_price)
     ok = ok and (policy.max_seconds is None or bid.slow <= policy.max_seconds)
     if policy.fidelity == "exact":
         ok = ok and bid.shortcomings == 0
@@ -96,9 +103,9 @@ def admitted(bid: Bid, policy: PolicyConfig) -> bool:
     return ok
 
 
-def winner(found: list[Bid], policy: PolicyConfig) -> Bid | None:
+def winner(found: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid | None:
     """Whom the policy's words name first. Not for `weighted`, where chance has a say."""
-    left = [bid for bid in found if admitted(bid, policy)]
+    left = [bid for bid in found if admitted(bid, policy, team)]
     if any(bid.signals.healthy for bid in left):
         left = [bid for bid in left if bid.signals.healthy]
     if not left:
@@ -115,12 +122,7 @@ def _ranked(left: list[Bid], policy: PolicyConfig) -> list[Bid]:
         best = min(_value(bid, policy.rank, policy) for bid in rest)
         limit = best * (1 + Fraction(policy.within, 10_000))
         equals = [bid for bid in rest if _value(bid, policy.rank, policy) <= limit]
-        if policy.within:
-            equals.sort(
-                key=lambda bid: (_value(bid, policy.then, policy), _value(bid, policy.rank, policy), *_last(bid))
-            )
-        else:
-            equals.sort(key=_last)
+        equals.sort(key=lambda bid: (_value(bid, policy.then, policy), _value(bid, policy.rank, policy), *_last(bid)))
         ranked += equals
         rest = [bid for bid in rest if bid not in equals]
     return ranked

@@ -1,23 +1,26 @@
 """Every cell, count and policy over catalogues made by chance: the router and brute force name the same winner."""
 
+import math
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.catalogue import CELLS, Cell, Offer
-from gateway.config.blocks import PolicyConfig
+from gateway.config.blocks import PolicyConfig, TeamConfig
 from gateway.config.values import Percent, Usd
 from gateway.routing.plan import Question, plan
 from gateway.routing.signals import CellSignals
-from providers.orders import Format, ImageRequest, Inline, Operation, Quality
+from providers.orders import Format, ImageRequest, Inline, Operation
 from providers.sizes import RATIOS, target_of_shape
 from tests.unit.routing import oracle
-from tests.unit.routing.catalogues import MODEL, catalogue, many_offers
+from tests.unit.routing.catalogues import MODEL, OTHER_MODEL, catalogue, many_offers
 
 AN_INPUT = Inline(b"", "image/png", "")
 NAMES = [f"seller-{position}" for position in range(5)]
-COUNTS = (1, 2, 3, 4, 7, 10)
+COUNTS = range(1, 11)
 
 
 def policies_over(sellers: list[str]) -> dict[str, PolicyConfig]:
@@ -31,6 +34,7 @@ def policies_over(sellers: list[str]) -> dict[str, PolicyConfig]:
         "fast-ish": PolicyConfig(rank="latency", within=Percent(5_000), then="cost"),
         "steady": PolicyConfig(rank="listed", sellers=listed),
         "exact": PolicyConfig(rank="cost", fidelity="exact"),
+        "cheap or nothing": PolicyConfig(rank="latency", max_price=Usd(62_999)),
         "thrifty": PolicyConfig(rank="latency", max_cost=Usd(100_000), ignore=("seller-1",)),
         "patient": PolicyConfig(rank="cost", max_seconds=40.0, only=("seller-0", "seller-2", "seller-3")),
     }
@@ -49,14 +53,16 @@ SIGNALS = st.builds(
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[Offer], dict[Any, CellSignals]]:
     offers = draw(many_offers())
-    # By seller and quality, so that whole rows of cells are under the same signals.
-    by_row = draw(st.dictionaries(st.tuples(st.sampled_from(NAMES), st.sampled_from(Quality)), SIGNALS, max_size=9))
-    return offers, {
-        (name, MODEL, cell): known
-        for (name, quality), known in by_row.items()
-        for cell in CELLS
-        if cell.quality is quality
-    }
+    keys = st.tuples(st.sampled_from(NAMES), st.just(MODEL), st.sampled_from(CELLS))
+    return offers, draw(st.dictionaries(keys, SIGNALS, max_size=30))
+
+
+TEAMS = st.builds(
+    TeamConfig,
+    policies=st.just(()),
+    max_price=st.sampled_from([None, None, Usd(62_999), Usd(63_000)]),
+    max_cost=st.sampled_from([None, None, Usd(200_000)]),
+)
 
 
 def requests(cell: Cell, wishes: Any) -> list[ImageRequest]:
@@ -80,21 +86,26 @@ def requests(cell: Cell, wishes: Any) -> list[ImageRequest]:
     ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     world=worlds(),
+    team=TEAMS,
     wishes=st.tuples(st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans()),
 )
-def test_the_router_and_brute_force_agree_on_who_wins_and_at_what_price(world: Any, wishes: Any) -> None:
+def test_the_router_and_brute_force_agree_on_who_wins_and_at_what_price(
+    world: Any, team: TeamConfig, wishes: Any
+) -> None:
     offers, signals = world
     policies = policies_over([one.seller.name for one in offers])
-    made = catalogue(offers, policies)
+    team = structs.replace(team, policies=tuple(policies))
+    stranger = structs.replace(offers[0], model=OTHER_MODEL) if offers else None
+    made = catalogue([*offers, *([stranger] if stranger else [])], policies, teams={"everyone": team})
     for cell in CELLS:
         for request in requests(cell, wishes):
             found = oracle.bids(offers, request, signals)
             for name, policy in policies.items():
                 answer = plan(made, Question(request=request, team="everyone", policy=name), signals)
-                expected = oracle.winner(found, policy)
+                expected = oracle.winner(found, policy, team)
                 assert len(answer.ranked) + len(answer.excluded) == len(offers)
                 if expected is None:
                     assert answer.ranked == ()
@@ -105,7 +116,7 @@ def test_the_router_and_brute_force_agree_on_who_wins_and_at_what_price(world: A
                     expected.total,
                 ), (name, request)
                 assert first.quote.hold >= first.quote.total
-                assert first.quote.orders * first.fit.offer.images_per_order >= request.n
+                assert first.quote.orders == math.ceil(Fraction(request.n, first.fit.offer.images_per_order))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -117,7 +128,7 @@ def test_every_plan_is_a_complete_account_and_repeatable(world: Any, n: int, dra
     policies = {"split": PolicyConfig(rank="weighted", weights=weights), "cheapest": PolicyConfig(rank="cost")}
     made = catalogue(offers, policies)
     for cell in CELLS:
-        request = requests(cell, ("1:1", False, False, 1, False))[COUNTS.index(n)]
+        request = requests(cell, ("1:1", False, False, 1, False))[n - 1]
         for name in policies:
             question = Question(request=request, team="everyone", policy=name)
             answer = plan(made, question, signals, draw)

@@ -19,6 +19,7 @@ from tests.unit.routing.catalogues import BY_RATIO, MODEL, UNVERIFIED, account, 
 CHEAP = offer("cheap", everywhere(10_000), seconds=(40.0, 80.0), position=0)
 MIDDLE = offer("middle", everywhere(20_000), seconds=(20.0, 30.0), position=1)
 FAST = offer("fast", everywhere(30_000), seconds=(5.0, 9.0), position=2)
+CHEAP_SECONDS = (40.0, 80.0)
 ALL = [CHEAP, MIDDLE, FAST]
 
 
@@ -57,6 +58,13 @@ def test_each_rank_has_its_order() -> None:
 
 def test_near_prices_are_ties_that_speed_decides() -> None:
     assert order_of(by(PolicyConfig(rank="cost", within=Percent(10_000)))) == ["middle", "cheap", "fast"]
+
+
+def test_equal_prices_are_ties_that_then_decides_without_any_share() -> None:
+    level = [offer(name, everywhere(10_000), seconds=CHEAP_SECONDS, position=place) for place, name in enumerate("abc")]
+    policy = PolicyConfig(rank="cost", then="listed", sellers=("c", "a", "b"))
+    made = plan(catalogue(level, {"it": policy}), Question(request=request()), {})
+    assert order_of(made) == ["c", "a", "b"]
 
 
 def test_weights_share_out_the_first_place() -> None:
@@ -161,6 +169,8 @@ def test_an_unhealthy_seller_is_left_out_but_never_the_last_one() -> None:
     made = by(PolicyConfig(rank="cost"), signals(cheap=ill))
     assert order_of(made) == ["middle", "fast"]
     assert out(made) == {"cheap": ("unhealthy at present",)}
+    assert made.excluded[0].candidate is not None
+    assert made.excluded[0].candidate.quote.total == 10_000
     alone = by(PolicyConfig(rank="cost"), signals(cheap=ill, middle=ill, fast=ill))
     assert order_of(alone) == ["cheap", "middle", "fast"]
     assert "unhealthy, but nobody else is left" in alone.ranked[0].reasons
@@ -208,8 +218,11 @@ def test_sizes_are_addressed_as_faithfully_as_can_be() -> None:
 def test_a_ratio_that_is_not_offered_is_out_with_a_reason() -> None:
     odd = request(target=target_of_pixels(1360, 800))
     assert fit_of(odd, sizing=BY_RATIO).reasons == ("cannot express 1360x800 (17:10)",)
-    near = request(target=target_of_pixels(1536, 1040))
-    assert fit_of(near, sizing=BY_RATIO).size == Shape("3:2", Resolution.TWO_K)
+    near = fit_of(request(target=target_of_pixels(1536, 1040)), sizing=BY_RATIO)
+    assert near.size == Shape("3:2", Resolution.TWO_K)
+    assert [one.name for one in near.substitutions] == ["ratio_nearest"]
+    seven_to_four = fit_of(request(target=target_of_shape("7:4", Resolution.ONE_K)), sizing=BY_RATIO)
+    assert (seven_to_four.size, seven_to_four.exact) == (Shape("16:9", Resolution.ONE_K), False)
     few = Sizing(ratios=(Ratio("16:9"),))
     assert fit_of(request(), sizing=few).reasons == ("cannot express 1024x1024 (1:1)",)
     square_4k = request(target=target_of_shape("1:1", Resolution.FOUR_K))
