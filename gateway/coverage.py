@@ -1,28 +1,30 @@
-"""Who wins which cell, who comes second, and what an operator should know about it before anything is bought."""
+"""Who wins which cell, who comes next, and what an operator should know about it before anything is bought."""
 
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from gateway.catalogue import CELLS, Catalogue, Cell
-from gateway.config.judging import sellers_of
-from gateway.money import format_usd
-from gateway.routing.plan import Plan, Question, Ranked, plan
+from gateway.config.blocks import RuleConfig
+from gateway.config.judging import wanted_values
+from gateway.routing.fit import Fit, fits, wants_of
+from gateway.routing.plan import Plan, Question, Ranked, plan_by
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
-from providers.sizes import Resolution, target_of_shape
+from providers.sizes import RATIOS, Resolution, target_of_shape
 
-# Every seller of this model sells this ratio in every tier, and most callers want it or its like.
-RATIO = "16:9"
+# Tried in this order: most sellers sell the first in every tier, and most callers want it or its like.
+LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
 STEEP = 2
 ALL = "all"
 AN_INPUT = Inline(b"", "image/png", "")
 
 
 class Covered(Struct, frozen=True):
-    """One cell: the plan for one image in it, of which the first two places are shown."""
+    """One cell by one policy: the plan for one image in it, of which the first two places are shown."""
 
     model: str
     cell: Cell
+    ratio: str
     plan: Plan
 
     @property
@@ -35,21 +37,59 @@ class Covered(Struct, frozen=True):
 
 
 def coverage(catalogue: Catalogue) -> list[Covered]:
-    """By the policy that decides where no team, and no wish of a caller, does."""
+    """Every cell by the default policy; and the cells of each rule by the policy that it uses."""
+    policies = catalogue.policies
+    found = _covered(catalogue, CELLS, list(catalogue.models), (policies.default, 0))
+    for number, rule in enumerate(policies.rules, 1):
+        if rule.use != policies.default:
+            models = [model for model in catalogue.models if _admits(rule, "model", model)]
+            found += _covered(catalogue, _cells_of(rule), models, (rule.use, number))
+    return found
+
+
+def _covered(
+    catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], chosen: tuple[str, int | None]
+) -> list[Covered]:
+    ratios = {model: _ratio_of(catalogue, model) for model in models}
     return [
-        Covered(model, cell, plan(catalogue, Question(request=_request(model, cell)), {}))
-        for model in catalogue.models
-        for cell in CELLS
+        Covered(model, cell, ratios[model], _planned(catalogue, model, cell, ratios[model], chosen))
+        for model in models
+        for cell in cells
     ]
 
 
-def _request(model: str, cell: Cell) -> ImageRequest:
+def _planned(catalogue: Catalogue, model: str, cell: Cell, ratio: str, chosen: tuple[str, int | None]) -> Plan:
+    return plan_by(catalogue, Question(request=_request(model, cell, ratio)), chosen, {})
+
+
+def _cells_of(rule: RuleConfig) -> list[Cell]:
+    names = ("operation", "resolution", "quality")
+    return [cell for cell in CELLS if all(_admits(rule, name, getattr(cell, name)) for name in names)]
+
+
+def _admits(rule: RuleConfig, name: str, value: object) -> bool:
+    admitted = wanted_values(rule.when, name)
+    return admitted is None or value in admitted
+
+
+def _ratio_of(catalogue: Catalogue, model: str) -> str:
+    """The likeliest ratio that anybody sells of this model."""
+    sold = (ratio for ratio in LIKELY_RATIOS if any(_is_sold(catalogue, model, cell, ratio) for cell in CELLS))
+    return next(sold, LIKELY_RATIOS[0])
+
+
+def _is_sold(catalogue: Catalogue, model: str, cell: Cell, ratio: str) -> bool:
+    wants = wants_of(_request(model, cell, ratio))
+    return any(isinstance(found, Fit) for found in fits(catalogue, model, wants))
+
+
+def _request(model: str, cell: Cell, ratio: str) -> ImageRequest:
     return ImageRequest(
         operation=cell.operation,
         model=model,
         prompt="",
         n=1,
-        target=target_of_shape(RATIO, cell.resolution),
+        target=target_of_shape(ratio, cell.resolution),
         quality=cell.quality,
         output_format=Format.PNG,
         quality_asked=True,
@@ -61,46 +101,57 @@ def warnings(catalogue: Catalogue, covered: Sequence[Covered]) -> list[str]:
     """One line for each thing worth knowing, with the cells that it concerns."""
     lines: dict[str, list[Cell]] = {}
     for one in covered:
-        for message in _about(one):
-            lines.setdefault(f"{one.model}: {message}", []).append(one.cell)
+        by = "" if one.plan.policy == catalogue.policies.default else f", by policy {one.plan.policy}"
+        for message in _about(catalogue, one):
+            lines.setdefault(f"{one.model}{by}: {message}", []).append(one.cell)
     return [*_unreachable(catalogue), *(f"{message} ({in_short(cells)})" for message, cells in lines.items())]
 
 
-def _about(one: Covered) -> Iterator[str]:
-    first, second = one.winner, one.second
+def _about(catalogue: Catalogue, one: Covered) -> Iterator[str]:
+    first = one.winner
     if first is None:
-        yield "nobody sells this"
+        sold = any(_is_sold(catalogue, one.model, one.cell, ratio) for ratio in LIKELY_RATIOS)
+        yield "the policy lets nobody sell this" if sold else "nobody sells this"
         return
     for substitution in first.fit.substitutions:
         yield f"{_name(first)} wins on an assumption: {substitution.name}"
-    if second is None:
-        yield f"{_name(first)} is the only seller: there is no failover"
-        return
-    for name in _added(first, second):
-        yield f"failing over from {_name(first)} to {_name(second)} changes what is delivered: {name}"
-    if second.quote.total > STEEP * first.quote.total:
-        prices = f"${format_usd(first.quote.total)} to ${format_usd(second.quote.total)}"
-        yield f"failing over from {_name(first)} to {_name(second)} raises the price from {prices}"
+    reachable = one.plan.ranked[1 : one.plan.failover.attempts]
+    if not reachable:
+        yield f"{_name(first)} is the only one to be tried: there is no failover"
+    for other in reachable:
+        yield from _about_failover(first, other)
+
+
+def _about_failover(first: Ranked, other: Ranked) -> Iterator[str]:
+    failing_over = f"failing over from {_name(first)} to {_name(other)}"
+    for change in _changes(first, other):
+        yield f"{failing_over} changes what is delivered: {change}"
+    if other.quote.total > STEEP * first.quote.total:
+        yield f"{failing_over} more than doubles the price"
 
 
 def _name(ranked: Ranked) -> str:
     return ranked.fit.offer.seller.name
 
 
-def _added(first: Ranked, second: Ranked) -> Iterator[str]:
-    before = {substitution.name for substitution in first.fit.substitutions}
-    yield from (one.name for one in second.fit.substitutions if one.name not in before)
+def _changes(first: Ranked, other: Ranked) -> list[str]:
+    """What comes only near at the second and not at the first, and a quality that both only believe in."""
+    before, after = ({one.name for one in ranked.fit.substitutions} for ranked in (first, other))
+    believed = [ranked.fit.offer.assumes for ranked in (first, other)]
+    differs = [f"quality {believed[0]} becomes {believed[1]}"] if all(believed) and len(set(believed)) > 1 else []
+    return [*sorted(after - before), *differs]
 
 
 def _unreachable(catalogue: Catalogue) -> Iterator[str]:
-    """Offers that no policy in use lets in."""
+    """Offers that no policy in use ever ranks, in any cell; and policies that nothing uses."""
     policies = catalogue.policies
     used = {policies.default, *(rule.use for rule in policies.rules)}
     used |= {name for team in catalogue.teams.values() for name in team.policies}
-    reached = {name for policy in used for name in sellers_of(policies.policies[policy], list(catalogue.sellers))}
-    for name in catalogue.sellers:
-        if name not in reached:
-            yield f"{name}: no policy in use can reach its offers"
+    plans = [one.plan for name in used for one in _covered(catalogue, CELLS, list(catalogue.models), (name, None))]
+    reached = {(_name(ranked), ranked.fit.offer.model) for made in plans for ranked in made.ranked}
+    for offer in catalogue.all_offers():
+        if (offer.seller.name, offer.model) not in reached:
+            yield f"{offer.seller.name}: no policy in use can reach its offer of {offer.model}"
     for name in (name for name in policies.policies if name not in used):
         yield f"policy {name}: neither the default, nor any rule, nor any team uses it"
 

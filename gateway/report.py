@@ -11,7 +11,7 @@ from rich.text import Text
 from gateway.catalogue import Catalogue
 from gateway.config.blocks import RuleConfig, When
 from gateway.config.judging import CONDITIONS, wanted_values
-from gateway.coverage import RATIO, Covered
+from gateway.coverage import Covered
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, Ranked
 from providers.orders import Operation
@@ -116,17 +116,20 @@ def _table(header_style: str, headings: Sequence[str], title: str | None = None)
     told = Text(title, style="bold") if title else None
     table = Table(title=told, title_justify="left", box=None, header_style=header_style, pad_edge=False, padding=GAP)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
+        # On a narrow terminal words may be broken, but never cut: two sellers must not look alike.
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left", overflow="fold")
     return table
 
 
-def coverage_shown(covered: Sequence[Covered]) -> RenderableType:
-    """Who wins each cell and at what price, and who comes second."""
+def coverage_shown(catalogue: Catalogue, covered: Sequence[Covered]) -> RenderableType:
+    """Who wins each cell and at what price, and who comes second; first by the default policy, then by each rule."""
     tables: list[RenderableType] = []
-    for model in dict.fromkeys(one.model for one in covered):
-        for operation in Operation:
-            cells = [one for one in covered if one.model == model and one.cell.operation is operation]
-            tables += [_coverage_table(f"{model}, {operation}, one image at {RATIO}", cells), ""]
+    groups: dict[tuple[str, int | None, Operation], list[Covered]] = {}
+    for one in covered:
+        groups.setdefault((one.model, one.plan.rule, one.cell.operation), []).append(one)
+    for (model, _, operation), cells in groups.items():
+        chosen = f"policy {cells[0].plan.policy} ({rule_shown(catalogue, cells[0].plan)})"
+        tables += [_coverage_table(f"{model}, {operation}, one image at {cells[0].ratio}, {chosen}", cells), ""]
     return Group(*tables, Text("~ comes near: not exactly what is asked, or not known to be\n", style="dim"))
 
 

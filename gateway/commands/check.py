@@ -32,7 +32,7 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
         raise SystemExit(1)
     covered = coverage(result.catalogue)
     if not quiet:
-        console.print(coverage_shown(covered))
+        console.print(coverage_shown(result.catalogue, covered))
     tell(console, "warning", "yellow", warnings(result.catalogue, covered))
     valid = Text.assemble((f"{folder} is valid", "green"), f" (config {result.catalogue.hash})")
     console.print(valid, soft_wrap=True)

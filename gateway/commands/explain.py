@@ -14,7 +14,7 @@ from gateway.commands.configured import catalogue_for_planning, config_option
 from gateway.config.checking import did_you_mean
 from gateway.config.values import Usd
 from gateway.report import as_json, print_plan
-from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
+from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan, plan_by
 from gateway.routing.target import SizeWish, target_of
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
 from providers.sizes import Resolution
@@ -67,7 +67,8 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
 @click.option("--mask", is_flag=True, help="With a mask.")
 @click.option("--team", help="Who asks.")
-@click.option("--policy", help="Named by the caller, if the team may.")
+@click.option("--policy", help="By this policy; with --team, only if the team may choose it.")
+@click.option("--draw", type=click.FloatRange(0, 1, max_open=True), default=0.5, help="The luck of a weighted policy.")
 @click.option("--max-price", type=UsdType(), help="USD per image.")
 @click.option("--max-cost", type=UsdType(), help="USD per request.")
 @click.option("--max-seconds", type=SecondsType(), help="Against the expected p90.")
@@ -86,11 +87,19 @@ def explain(folder: Path, wants_json: bool, **asked: Any) -> None:
     errors = Console(stderr=True)
     catalogue = catalogue_for_planning(folder, errors)
     try:
-        made = plan(catalogue, question_of(catalogue, asked), {})
+        made = planned(catalogue, question_of(catalogue, asked), asked["draw"])
     except RoutingError as error:
         raise click.UsageError(f"{error.param}: {error}") from error
     show(catalogue, made, wants_json)
     raise SystemExit(0 if made.ranked else 3)
+
+
+def planned(catalogue: Catalogue, question: Question, draw: float) -> Plan:
+    """An operator may ask about any policy; that a team may choose it is asked only where a team is named."""
+    if question.policy is None or question.team is not None:
+        return plan(catalogue, question, {}, draw)
+    known("policy", [question.policy], catalogue.policies.policies)
+    return plan_by(catalogue, question, (question.policy, None), {}, draw)
 
 
 def show(catalogue: Catalogue, made: Plan, wants_json: bool) -> None:
@@ -111,8 +120,6 @@ def question_of(catalogue: Catalogue, asked: dict[str, Any]) -> Question:
     team, policy = asked["team"], asked["policy"]
     known("team", [team] if team else [], catalogue.teams)
     known("seller", [*asked["only"], *asked["ignore"]], catalogue.sellers)
-    if policy is not None and team is None:
-        raise RoutingError("policy", "only a team may name a policy: say which with --team")
     return Question(request=request_of(catalogue, asked), team=team, policy=policy, limits=limits)
 
 

@@ -97,8 +97,14 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float = 0.0) -> Plan:
     """Pure: the same question, catalogue, signals and draw make the same plan."""
-    request = question.request
-    name, rule = choose_policy(catalogue, question)
+    return plan_by(catalogue, question, choose_policy(catalogue, question), signals, draw)
+
+
+def plan_by(
+    catalogue: Catalogue, question: Question, chosen: tuple[str, int | None], signals: Signals, draw: float = 0.0
+) -> Plan:
+    """The plan by a policy that has been chosen already, and the number of the rule that chose it."""
+    request, (name, rule) = question.request, chosen
     policy = catalogue.policies.policies[name]
     limits = _limits(policy, catalogue.teams.get(question.team or ""), question.limits)
     narrows = _narrows(policy, limits)

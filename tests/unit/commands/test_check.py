@@ -26,10 +26,12 @@ def test_a_right_configuration_ends_with_0_and_shows_every_cell(tmp_path: Path) 
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()]
     cells = [row for row in rows if row[:1] and row[0] in list(Resolution)]
-    assert len(cells) == len(CELLS)
+    # All by the default policy, then those at 4k and those of edits, which rules give to other policies.
+    assert len(cells) == len(CELLS) + len(CELLS) // 3 + len(CELLS) // 2
     assert cells[2] == ["1k", "high", "by-shape", "~", "$0.06", "by-pixel", "$0.133"]
     assert cells[3] == ["2k", "low", "by-pixel", "$0.009", "by-shape", "~", "$0.06"]
-    assert result.stdout.count("one image at 16:9") == 2
+    assert result.stdout.count("one image at 16:9") == 5
+    assert "policy steady (rule 1: " in " ".join(result.stdout.split())
     assert f"{tmp_path} is valid (config " in result.stdout
 
 
@@ -37,7 +39,9 @@ def test_it_is_readable_at_80_columns(tmp_path: Path) -> None:
     table, _, _ = check(write(tmp_path)).stdout.partition("warning")
     assert max(map(len, table.splitlines())) <= 80
     assert "…" not in table
-    assert not [line for line in table.splitlines() if line != line.rstrip() and "one image" not in line]
+    rows = [line for line in table.splitlines() if line[:2] in list(Resolution)]
+    assert rows
+    assert not [row for row in rows if row != row.rstrip()]
 
 
 def test_quiet_shows_only_what_is_remarkable(tmp_path: Path) -> None:
@@ -82,12 +86,12 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 
 
 WORTH_KNOWING = {
-    "nobody sells this": ("offers/by-pixel.yaml", "qualities: [low]", "qualities: [low]\n        resolutions: [1k]"),
-    "is the only seller: there is no failover": ("policies.yaml", "    within: 5%", "    ignore: [by-shape]"),
+    "the policy lets nobody sell this": ("policies.yaml", "    within: 5%", '    max_price: "0.01"'),
+    "is the only one to be tried: there is no failover": ("policies.yaml", "    within: 5%", "    ignore: [by-shape]"),
     "picture-2: by-shape wins on an assumption: quality_not_selectable": ("gateway.yaml", "true", "true"),
-    "failing over from by-shape to by-pixel raises the price from $0.06 to $0.133": ("gateway.yaml", "true", "true"),
+    "failing over from by-shape to by-pixel more than doubles the price": ("gateway.yaml", "true", "true"),
     "failing over from by-pixel to by-shape changes what is delivered": ("gateway.yaml", "true", "true"),
-    "by-shape: no policy in use can reach its offers": (
+    "by-shape: no policy in use can reach its offer of picture-2": (
         *("policies.yaml", FILES["policies.yaml"]),
         "policies: {cheapest: {rank: cost, ignore: [by-shape]}}\ndefault: cheapest\n",
     ),

@@ -107,7 +107,13 @@ def test_every_option_changes_the_answer(option: str) -> None:
 
 def test_every_option_is_tried() -> None:
     options = {option for param in main.commands["explain"].params for option in param.opts}
-    assert options - CHANGES.keys() == {"--config", "--json"}
+    assert options - CHANGES.keys() == {"--config", "--json", "--draw"}
+
+
+def test_luck_changes_the_order_of_a_weighted_policy() -> None:
+    plans = [answer("--policy", "split", "--draw", luck) for luck in ("0.0", "0.999")]
+    orders = [[one["seller"] for one in plan["ranked"]] for plan in plans]
+    assert orders[0] == orders[1][::-1]
 
 
 WRONG = {
@@ -125,7 +131,8 @@ WRONG = {
     ("--inputs", "2"): "only edits take input images and a mask",
     ("--mask",): "only edits take input images and a mask",
     ("--team", "desing"): "there is no team 'desing'; did you mean 'design'?",
-    ("--policy", "steady"): "only a team may name a policy",
+    ("--policy", "stedy"): "there is no policy 'stedy'; did you mean 'steady'?",
+    ("--draw", "1"): "1.0 is not in the range",
     ("--team", "design", "--policy", "stedy"): "there is no policy 'stedy'; did you mean 'steady'?",
     ("--team", "design", "--policy", "split"): "team 'design' may not choose policy 'split'",
     ("--max-price", "-1"): "an amount cannot be negative",

@@ -14,7 +14,16 @@ from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
 from gateway.routing.signals import CellSignals
 from providers.orders import Format, ImageRequest, Inline, Operation, Pixels, Preset, Quality, Shape
 from providers.sizes import Resolution, target_of_pixels, target_of_shape
-from tests.unit.routing.catalogues import BY_RATIO, MODEL, UNVERIFIED, account, catalogue, everywhere, offer
+from tests.unit.routing.catalogues import (
+    BY_RATIO,
+    MODEL,
+    OTHER_MODEL,
+    UNVERIFIED,
+    account,
+    catalogue,
+    everywhere,
+    offer,
+)
 
 CHEAP = offer("cheap", everywhere(10_000), seconds=(40.0, 80.0), position=0)
 MIDDLE = offer("middle", everywhere(20_000), seconds=(20.0, 30.0), position=1)
@@ -281,3 +290,13 @@ def test_fits_are_worked_out_once_and_not_hoarded() -> None:
     for number in range(MOST_REMEMBERED + 10):
         fits(made, MODEL, structs.replace(wants_of(request()), inputs=number))
     assert len(made.memory) <= MOST_REMEMBERED
+
+
+def test_each_model_has_its_own_fits() -> None:
+    mine, other = offer("mine", everywhere(1)), offer("other", everywhere(2), model=OTHER_MODEL)
+    made = catalogue([mine, other])
+    sellers = [
+        [one.fit.offer.seller.name for one in plan(made, Question(request=request(model=model)), {}).ranked]
+        for model in (MODEL, OTHER_MODEL, MODEL)
+    ]
+    assert sellers == [["mine"], ["other"], ["mine"]]
