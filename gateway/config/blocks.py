@@ -17,6 +17,10 @@ Text = Annotated[str, Meta(min_length=1)]
 class Block(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every block refuses what it does not know."""
 
+    def contradiction(self) -> str | None:
+        """What is wrong with options that are right each by itself. Only asked where all of them are."""
+        return None
+
 
 # --- gateway.yaml
 
@@ -90,9 +94,10 @@ class QualityChoice(Block, frozen=True, kw_only=True):
     selectable: tuple[Quality, ...] = ()
     assumes: Quality | None = None
 
-    def __post_init__(self) -> None:
+    def contradiction(self) -> str | None:
         if bool(self.selectable) == (self.assumes is not None):
-            raise ValueError("must have either 'selectable' with at least one quality, or 'assumes'")
+            return "must have either 'selectable' with at least one quality, or 'assumes'"
+        return None
 
 
 class Sizing(Block, frozen=True, kw_only=True):
@@ -114,9 +119,8 @@ class Expected(Block, frozen=True, kw_only=True):
     p50: PositiveSeconds
     p90: PositiveSeconds
 
-    def __post_init__(self) -> None:
-        if self.p90 < self.p50:
-            raise ValueError("p90 cannot be less than p50")
+    def contradiction(self) -> str | None:
+        return "p90 cannot be less than p50" if self.p90 < self.p50 else None
 
 
 class PriceRow(Block, frozen=True, kw_only=True):
@@ -133,9 +137,9 @@ class PriceRow(Block, frozen=True, kw_only=True):
     source: Text
     date: Text
 
-    def __post_init__(self) -> None:
-        if self.ceiling is not None and self.ceiling < self.price:
-            raise ValueError("the ceiling cannot be below the price")
+    def contradiction(self) -> str | None:
+        is_below = self.ceiling is not None and self.ceiling < self.price
+        return "the ceiling cannot be below the price" if is_below else None
 
 
 class OfferConfig(Block, frozen=True, kw_only=True):

@@ -24,10 +24,16 @@ class Written(Protocol):
 
 
 class Checker:
-    """Builds values of a type out of nodes, and collects what is wrong instead of stopping at it."""
+    """Builds values of a type out of nodes, and collects what is wrong instead of stopping at it.
+
+    A value that is wrong is stood in for, so that everything beside it can still be judged. What rests on a stand-in
+    must not be judged: its place is among the problems' places, or it is one of the `unsure` options of a block, which
+    are absent and should not be, or may only be misspelt.
+    """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.unsure: set[tuple[Place, str]] = set()
 
     def wrong(self, place: Place, message: str) -> Any:
         self.problems.append(Problem(place, message))
@@ -55,64 +61,65 @@ class Checker:
                 return self._scalar(node, info)
 
     def build_file(self, node: Node, kind: type[Struct]) -> dict[str, Any]:
-        """As much of a file as is right: what is wrong with one name's block hides nothing about the others."""
-        built: dict[str, Any] = {}
-        for field, inner in self._given(node, cast(inspect.StructType, inspect.type_info(kind))):
-            if inner is not None and isinstance(field.type, inspect.DictType):
-                built[field.name] = self._entries(inner, field.type)
-            else:
-                built[field.name] = MISSING if inner is None else self._built(inner, field.type)
+        """As much of a file as is right: what is wrong with one thing hides nothing about the others."""
+        return self._options(node, cast(inspect.StructType, inspect.type_info(kind)))
+
+    def _options(self, node: Node, info: inspect.StructType) -> dict[str, Any]:
+        built = {field.name: self._built(inner, field.type) for field, inner in self._given(node, info)}
         return {name: value for name, value in built.items() if value is not MISSING}
 
     def _struct(self, node: Node, info: inspect.StructType) -> Any:
         told = len(self.problems)
-        given = self._given(node, info)
-        values = {field.name: MISSING if inner is None else self._built(inner, field.type) for field, inner in given}
-        if len(self.problems) > told:
+        values = self._options(node, info)
+        if not isinstance(node.value, dict):
             return MISSING
-        try:
-            return info.cls(**values)
-        except ValueError as error:
-            return self.wrong(node.place, str(error))
+        absent = {field.name: stand_in(field.type) for field in info.fields if field.required}
+        made: Any = info.cls(**absent | values)
+        if len(self.problems) == told and (reason := made.contradiction()):
+            self.wrong(node.place, reason)
+        return made
 
-    def _given(self, node: Node, info: inspect.StructType) -> list[tuple[inspect.Field, Node | None]]:
-        """The fields that stand here; with None those that should. Tells what is missing or unknown."""
+    def _given(self, node: Node, info: inspect.StructType) -> list[tuple[inspect.Field, Node]]:
+        """The fields that stand here. Tells what is missing or unknown."""
         names = [field.encode_name for field in info.fields]
         if not isinstance(node.value, dict):
             self.wrong(node.place, f"must be a block with {', '.join(names)}")
             return []
-        for name, inner in node.value.items():
-            if name not in names:
-                self.wrong(inner.place, f"there is no such option{did_you_mean(name, names)}")
-        given = [(field, node.value.get(field.encode_name)) for field in info.fields]
-        for field, inner_or_none in given:
-            if inner_or_none is None and field.required:
+        unknown = [name for name in node.value if name not in names]
+        for name in unknown:
+            self.wrong(node.value[name].place, f"there is no such option{did_you_mean(name, names)}")
+        for field in info.fields:
+            if field.encode_name in node.value:
+                continue
+            if field.required:
                 self.wrong(node.place, f"'{field.encode_name}' is missing")
-        return [(field, inner) for field, inner in given if inner is not None or field.required]
+            if field.required or unknown:
+                self.unsure.add((node.place, field.encode_name))
+        return [(field, node.value[field.encode_name]) for field in info.fields if field.encode_name in node.value]
 
     def _dict(self, node: Node, info: inspect.DictType) -> Any:
-        built = self._entries(node, info)
-        return built if built is not MISSING and len(built) == len(node.value) else MISSING  # type: ignore[arg-type]
-
-    def _entries(self, node: Node, info: inspect.DictType) -> Any:
-        """Those entries that are right."""
+        """Without those entries that nothing can be said about."""
         if not isinstance(node.value, dict):
             return self.wrong(node.place, "must be a block of names and their values")
         if len(node.value) < (info.min_length or 0):
             return self.wrong(node.place, "must name at least one")
         built = {
-            self._built(Node(name, inner.place, name), info.key_type): self._built(inner, info.value_type)
+            self._built(Node(name, inner.place, name), info.key_type): self._entry(inner, info.value_type)
             for name, inner in node.value.items()
         }
         return {name: value for name, value in built.items() if name is not MISSING and value is not MISSING}
 
+    def _entry(self, node: Node, info: inspect.Type) -> Any:
+        built = self._built(node, info)
+        return stand_in(info) if built is MISSING and not isinstance(info, inspect.StructType) else built
+
     def _list(self, node: Node, info: inspect.ListType | inspect.VarTupleType) -> Any:
+        """As long as it was written, so that each item is found by its number."""
         if not isinstance(node.value, list):
             return self.wrong(node.place, "must be a list, like [a, b]")
         built = [self._built(item, info.item_type) for item in node.value]
-        if any(item is MISSING for item in built):
-            return MISSING
-        return tuple(built) if isinstance(info, inspect.VarTupleType) else built
+        whole = [stand_in(info.item_type) if item is MISSING else item for item in built]
+        return tuple(whole) if isinstance(info, inspect.VarTupleType) else whole
 
     def _union(self, node: Node, info: inspect.UnionType) -> Any:
         """The alternative that the node's own form speaks for; its problems are those that are told."""
@@ -136,6 +143,25 @@ class Checker:
         if isinstance(info, inspect.EnumType):
             return info.cls(node.value)
         return float(node.value) if isinstance(info, inspect.FloatType) else node.value  # type: ignore[arg-type]
+
+
+def stand_in(info: inspect.Type) -> Any:
+    """Something of this type in place of what is wrong. A text is empty then, as none in a file can be."""
+    match info:
+        case inspect.StructType(cls=kind, fields=fields):
+            return kind(**{field.name: stand_in(field.type) for field in fields if field.required})
+        case inspect.Metadata(type=inner):
+            return stand_in(inner)
+        case inspect.UnionType(types=types):
+            return None if any(isinstance(kind, inspect.NoneType) for kind in types) else stand_in(types[0])
+        case inspect.EnumType(cls=words):
+            return next(iter(words))
+        case inspect.LiteralType(values=values):
+            return values[0]
+        case inspect.CustomType(cls=written):
+            return written()
+    empty = {inspect.DictType: {}, inspect.VarTupleType: (), inspect.ListType: [], inspect.StrType: ""}
+    return empty.get(type(info), 0)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Reads a configuration folder: every file, every problem, in one run."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from gateway.config.blocks import FILES, OPTIONAL, Block, Config, OfferFile
 from gateway.config.checking import Checker, did_you_mean
 from gateway.config.files import OFFERS, Files, files_in
 from gateway.config.hiding import looks_secret
-from gateway.config.located import Node, Place, Problem, Unreadable, read
+from gateway.config.located import NAMELESS, Node, Place, Problem, Unreadable, read
 
 # What stands in for a part that is wrong, which is told already. None of it could stand in a file.
 BLANKS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "default": "", "offers": {}}
@@ -26,6 +26,7 @@ class Loaded(Struct, frozen=True):
     problems: tuple[Problem, ...]
     nodes: Mapping[str, Node]
     files: Files
+    unsure: Collection[tuple[Place, str]] = ()
 
     def place(self, file: str, *steps: str | int) -> Place:
         """Where the thing at the end of these steps stands, or the nearest thing above it that is there."""
@@ -37,6 +38,22 @@ class Loaded(Struct, frozen=True):
                 return place
             node, place = inner, inner.place
         return place
+
+    def is_sure(self, file: str, *steps: str | int) -> bool:
+        """Whether what was read there is what was written there, and nothing is told of it already."""
+        told = {problem.place for problem in self.problems}
+        node = self.nodes.get(file)
+        for step in steps if told else ():
+            inner = _inner(node, step)
+            if inner is None:
+                return node is not None and isinstance(node.value, dict) and not self._is_unsure(node, step, told)
+            node = inner
+        return not told or (node is not None and told.isdisjoint(_places(node)))
+
+    def _is_unsure(self, block: Node, option: str | int, told: Collection[Place]) -> bool:
+        """Whether an absent option may have been meant by something else that stands in its block."""
+        nameless = {block.place.below(name, 0).path for name in NAMELESS}
+        return (block.place, option) in self.unsure or any(place.path in nameless for place in told)
 
     def names(self, kind: str) -> Collection[str] | None:
         """Of all models, accounts, policies or teams, also those whose block is wrong. None if there is no telling."""
@@ -59,6 +76,13 @@ def _inner(node: Node | None, step: str | int) -> Node | None:
     if isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
         return node.value[step]
     return None
+
+
+def _places(node: Node) -> Iterator[Place]:
+    yield node.place
+    inner = node.value.values() if isinstance(node.value, dict) else node.value
+    for one in inner if isinstance(inner, Iterable) and not isinstance(inner, str) else ():
+        yield from _places(one)
 
 
 def load(folder: Path) -> Loaded:
@@ -85,7 +109,7 @@ class _Reader:
         if not offers:
             self._wrong(OFFERS, "there is no offers/<seller>.yaml, so nobody sells anything")
         config = Config(offers=offers, hash=self.files.hash, **blocks)
-        return Loaded(config, tuple(self.checker.problems), self.nodes, self.files)
+        return Loaded(config, tuple(self.checker.problems), self.nodes, self.files, self.checker.unsure)
 
     def _wrong(self, file: str, message: str) -> None:
         self.checker.wrong(Place(f"{self.files.folder}/{file}", 1), message)

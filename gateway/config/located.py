@@ -17,6 +17,8 @@ from gateway.config.hiding import shown
 
 MOST_DEPTH = 20
 LONGEST_STEP = 60
+# What stands in a path for an entry that has no name of its own: what it holds is read by nobody.
+MERGED, UNNAMED = NAMELESS = ("<<", "?")
 STANDARD_TAG = "tag:yaml.org,2002:"
 Scalar = str | int | float | bool | None
 
@@ -164,10 +166,10 @@ def _named(node: Any, place: Place, problems: list[Problem]) -> Iterator[tuple[s
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            problems.append(Problem(place.below("?", line), "a name must be a single word"))
+            problems.append(Problem(place.below(UNNAMED, line), "a name must be a single word"))
             continue
-        if key.value == "<<" and not key.style:
-            problems.append(Problem(place.below("<<", line), "merge keys (<<) are not allowed: write the values out"))
+        if key.value == MERGED and not key.style:
+            problems.append(Problem(place.below(MERGED, line), "merge keys (<<) are not allowed: write the values out"))
             continue
         yield key.value, _located(value, place.below(key.value, line), problems)
 

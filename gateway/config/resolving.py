@@ -7,6 +7,8 @@ from msgspec import Struct
 from gateway.catalogue import Account, Catalogue, Cell, Model, Offer, Price, Seller
 from gateway.config import judging
 from gateway.config.blocks import AccountConfig, Config, Expected, ModelConfig, OfferConfig, PriceRow
+from gateway.config.claims import claims_beyond
+from gateway.config.findings import Finding, problems_in
 from gateway.config.loading import Loaded
 from gateway.config.located import Problem
 from gateway.config.values import Secret, SecretRef
@@ -24,6 +26,7 @@ class Resolved(Struct, frozen=True):
 
 
 Secrets = Callable[[SecretRef], Secret | None]
+CELL_OPTIONS = ("operations", "resolutions", "qualities")
 NO_KEYS = "no account has its key, so nothing can be bought"
 
 
@@ -51,7 +54,11 @@ class _Resolver:
 
     def run(self) -> Resolved:
         models = {name: self._model(name, model) for name, model in self.config.models.models.items()}
-        accounts = {name: self._account(name, one) for name, one in self.config.accounts.accounts.items()}
+        accounts = {
+            name: self._account(name, one)
+            for name, one in self.config.accounts.accounts.items()
+            if self.loaded.is_sure("accounts.yaml", "accounts", name)
+        }
         self._have_a_key(accounts)
         offers = [offer for seller in self.config.offers for offer in self._seller(seller, accounts)]
         self.problems += judging.problems_of_policies(self.loaded, self.config)
@@ -75,7 +82,10 @@ class _Resolver:
         return self.loaded.names(kind)
 
     def _wrong(self, message: str, file: str, *steps: str | int) -> None:
-        self.problems.append(Problem(self.loaded.place(file, *steps), message))
+        self._found(Finding(message, steps), file)
+
+    def _found(self, finding: Finding, file: str, *above: str | int) -> None:
+        self.problems += problems_in(self.loaded, file, [finding], *above)
 
     def _warn(self, message: str, file: str, *steps: str | int) -> None:
         self.warnings.append(Problem(self.loaded.place(file, *steps), message))
@@ -83,6 +93,8 @@ class _Resolver:
     # --- models
 
     def _model(self, name: str, config: ModelConfig) -> Model | None:
+        if not self.loaded.is_sure("models.yaml", "models", name):
+            return None
         width, height = config.defaults.size.pixels
         try:
             target_of_pixels(width, height)
@@ -119,7 +131,7 @@ class _Resolver:
         """Told only where every account could be read."""
         names = self._names("accounts")
         if names is not None and len(accounts) == len(names) and not any(one.secret for one in accounts.values()):
-            self._wrong(NO_KEYS, "accounts.yaml", "accounts")
+            self._found(Finding(NO_KEYS, ("accounts",), ()), "accounts.yaml")
 
     # --- offers
 
@@ -140,9 +152,10 @@ class _Resolver:
         self, file: str, model: str, config: OfferConfig, adapter: Adapter | None, seller: Seller | None
     ) -> Offer | None:
         """Judged even where its seller is unknown; an offer all the same only where he is not."""
-        self._known("model", model, self._names("models"), file, "offers", model)
-        for message, *steps in judging.claims_beyond(config, adapter) if adapter else ():
-            self._wrong(message, file, "offers", model, *steps)
+        for message in judging.unknown("model", model, self._names("models")):
+            self._found(Finding(message, ("offers", model), ()), file)
+        for finding in claims_beyond(config, adapter) if adapter else ():
+            self._found(finding, file, "offers", model)
         prices, seconds = self._prices(file, model, config), self._seconds(file, model, config)
         if seller is None:
             return None
@@ -167,10 +180,11 @@ class _Resolver:
         prices: dict[Cell, Price] = {}
         rows: dict[Cell, int] = {}
         for number, row in enumerate(config.prices):
-            for cell in _cells(row):
+            at = ("offers", model, "prices", number)
+            for cell in _cells(row) if all(self.loaded.is_sure(file, *at, name) for name in CELL_OPTIONS) else ():
                 if cell in prices:
                     message = f"{_words(cell)} has a price already, in row {rows[cell] + 1}"
-                    self._wrong(message, file, "offers", model, "prices", number)
+                    self._found(Finding(message, at, ()), file)
                     break
                 rows[cell] = number
                 prices[cell] = Price(row.price, row.price if row.ceiling is None else row.ceiling, row.source, row.date)
@@ -178,7 +192,7 @@ class _Resolver:
             priced = any(cell.operation is operation for cell in prices)
             if priced and getattr(config, operation) is None:
                 message = f"{operation} has prices but no '{operation}' block that says how its sizes are ordered"
-                self._wrong(message, file, "offers", model, "prices")
+                self._found(Finding(message, ("prices",), ((operation.value,),)), file, "offers", model)
         if not prices:
             self._wrong("an offer without prices sells nothing", file, "offers", model, "prices")
         return prices
