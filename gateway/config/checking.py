@@ -32,6 +32,7 @@ class Checker:
     """
 
     def __init__(self) -> None:
+        self.is_quiet = False
         self.problems: list[Problem] = []
         self.unsure: set[tuple[Place, str]] = set()
 
@@ -60,8 +61,12 @@ class Checker:
             case _:
                 return self._scalar(node, info)
 
-    def build_file(self, node: Node, kind: type[Struct]) -> dict[str, Any]:
-        """As much of a file as is right: what is wrong with one thing hides nothing about the others."""
+    def build_file(self, node: Node, kind: type[Struct], is_quiet: bool = False) -> dict[str, Any]:
+        """As much of a file as is right: what is wrong with one thing hides nothing about the others.
+
+        Quiet: no value that is wrong is repeated, since it may be a secret in the wrong place.
+        """
+        self.is_quiet = is_quiet
         return self._options(node, cast(inspect.StructType, inspect.type_info(kind)))
 
     def _options(self, node: Node, info: inspect.StructType) -> dict[str, Any]:
@@ -138,7 +143,7 @@ class Checker:
             return self.wrong(node.place, str(error))
 
     def _scalar(self, node: Node, info: inspect.Type) -> Any:
-        if (expected := _why_not(node, info)) is not None:
+        if (expected := _why_not(node, info, self.is_quiet)) is not None:
             return self.wrong(node.place, expected)
         if isinstance(info, inspect.EnumType):
             return info.cls(node.value)
@@ -185,18 +190,18 @@ def _speaks_for(node: Node, kind: inspect.Type) -> bool:
             return isinstance(node.value, str)
         case inspect.StructType():
             return False
-    return _why_not(node, kind) is None
+    return _why_not(node, kind, is_quiet=True) is None
 
 
-def _why_not(node: Node, info: inspect.Type) -> str | None:
+def _why_not(node: Node, info: inspect.Type, is_quiet: bool) -> str | None:
     """Why a scalar is not of this type, or None if it is."""
     value = node.value
-    given = _given(node)
+    given = "" if is_quiet else _given(node)
     match info:
         case inspect.EnumType(cls=kind):
-            return _not_among(value, [str(member) for member in kind])
+            return _not_among(value, [str(member) for member in kind], is_quiet)
         case inspect.LiteralType(values=values):
-            return _not_among(value, [str(one) for one in values])
+            return _not_among(value, [str(one) for one in values], is_quiet)
         case inspect.BoolType():
             return None if isinstance(value, bool) else f"must be true or false{given}"
         case inspect.IntType(ge=least, le=most):
@@ -219,10 +224,10 @@ def _given(node: Node) -> str:
     return f", not {quote}{node.text[:40]}{quote}" if node.text else ", not nothing"
 
 
-def _not_among(value: object, words: list[str]) -> str | None:
+def _not_among(value: object, words: list[str], is_quiet: bool) -> str | None:
     if isinstance(value, str) and value in words:
         return None
-    if not isinstance(value, str):
+    if is_quiet or not isinstance(value, str):
         return f"must be one of {', '.join(words)}"
     return f"'{value[:40]}' is not possible here{did_you_mean(value, words)}"
 

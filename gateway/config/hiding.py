@@ -6,6 +6,14 @@ _WORD = re.compile(r"[^\s'\",;\[\]{}()]+")
 # Random letters and digits in one long run: a name, a date or a size has separators long before that.
 _RUN = re.compile(r"(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{20,}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# Base64 has slashes, which also separate the words of a model's name; those are not in both cases with digits.
+_BASE64 = re.compile(r"(?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9+/]{32,}", re.ASCII)
+# How keys begin, whatever they consist of.
+_PREFIX = re.compile(r"(?<![A-Za-z0-9])(?:sk[-_]|rfk?_)\S{4,}", re.ASCII)
+# What may hold long identifiers without being a secret: an address, and a path.
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[^\s@]*)?", re.ASCII)
+_PATH = re.compile(r"(?:file:)?(?:/[\w.@+-]+)+/?", re.ASCII)
+_VARIABLE = re.compile(r"env:[A-Z_][A-Z0-9_]*", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 HIDDEN = "(hidden)"
 
@@ -21,7 +29,8 @@ def shown(text: str) -> str:
 
 
 def _is_secret(word: str) -> bool:
-    # Addresses and paths hold long identifiers of their own, and env:NAME is what should stand here.
-    if "/" in word or word.startswith("env:"):
+    if _ADDRESS.fullmatch(word) or _PATH.fullmatch(word):
         return False
-    return bool(_RUN.search(word) or _UUID.search(word))
+    # A variable's name is long, but its words are not: in a pasted key, one is.
+    parts = word[4:].split("_") if _VARIABLE.fullmatch(word) else [word]
+    return any(kind.search(part) for part in parts for kind in (_PREFIX, _RUN, _UUID, _BASE64))

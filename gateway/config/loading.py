@@ -16,6 +16,8 @@ from gateway.config.located import NAMELESS, Node, Place, Problem, Unreadable, r
 # What stands in for a part that is wrong, which is told already. None of it could stand in a file.
 BLANKS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "default": "", "offers": {}}
 OFFER_BLANKS: dict[str, Any] = {"account": "", "adapter": "", "offers": {}}
+# Where secrets are most likely to be pasted in the wrong place.
+SECRETIVE = ("accounts.yaml",)
 LITERAL = "looks like a secret: say where it is instead, with env:NAME or file:/path"
 
 
@@ -147,7 +149,7 @@ class _Reader:
             return {}
         self.nodes[name] = parsed.node
         self.checker.problems.extend(parsed.problems)
-        values = self.checker.build_file(parsed.node, kind)
+        values = self.checker.build_file(parsed.node, kind, is_quiet=name in SECRETIVE)
         self._tell_secrets(parsed.node)
         return values
 

@@ -19,11 +19,11 @@ MOST_DEPTH = 20
 LONGEST_STEP = 60
 # What stands in a path for an entry that has no name of its own: what it holds is read by nobody.
 MERGED, UNNAMED = NAMELESS = ("<<", "?")
-STANDARD_TAG = "tag:yaml.org,2002:"
 Scalar = str | int | float | bool | None
 
 _INT = re.compile(r"[-+]?\d{1,18}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?\d{1,18}\.\d{1,18}(?:[eE][-+]?\d{1,3})?", re.ASCII)
+_HANDLE = re.compile(r"tag handle '.*'")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "~": None, "true": True, "false": False}
 
@@ -101,6 +101,7 @@ def parse(text: str, file: str) -> Parsed:
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
+        message = _HANDLE.sub("tag handle", message)
         raise Unreadable(file, mark.line + 1 if mark else 1, f"is not YAML: {message}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -126,8 +127,8 @@ class _Strict(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise Unreadable(self.file, line, "aliases (& and *) are not allowed: write the value out")
         if event.tag is not None:
-            tag = event.tag.replace(STANDARD_TAG, "!!")[:LONGEST_STEP]
-            raise Unreadable(self.file, line, f"tags are not allowed: {tag}")
+            # Not repeated in the message: a secret may begin with an exclamation mark.
+            raise Unreadable(self.file, line, "tags are not allowed: put what begins with ! in quotes")
         self.depth += isinstance(event, yaml.CollectionStartEvent)
         if self.depth > MOST_DEPTH:
             raise Unreadable(self.file, line, f"nested deeper than {MOST_DEPTH} levels")

@@ -103,14 +103,14 @@ class SecretRef(str):
     """Where a secret is to be found. The secret itself never stands in a configuration."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "env:NAME or file:/path"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"}
+    LOOKS_LIKE: ClassVar[str] = "env:NAME, in capitals, or file:/path"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Z_][A-Z0-9_]*|file:/.+)$"}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+", text, re.ASCII):
-            # Not repeated in the message: it may be the secret itself.
-            raise ValueError("must say where the secret is: env:NAME or file:/path; a secret itself never stands here")
+        if not re.fullmatch(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", text, re.ASCII):
+            # Not repeated in the message: it may be the secret itself. So may a name in small letters.
+            raise ValueError(f"must say where the secret is: {cls.LOOKS_LIKE}; a secret itself never stands here")
         return cls(text)
 
     def resolve(self, environ: Mapping[str, str]) -> "Secret | None":

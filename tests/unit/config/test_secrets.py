@@ -161,12 +161,13 @@ def test_commands_tell_no_secret_whether_it_is_in_its_place_or_not(command: list
     right = CliRunner().invoke(main, command, env=environ)
     assert right.exit_code == 0, right.output
     assert CANARY not in right.output
-    for place in ("env:RUNAPI_KEY", "https://runapi.example", "trusted"):
-        write(tmp_path, FILES | {"accounts.yaml": FILES["accounts.yaml"].replace(place, CANARY)})
-        wrong = CliRunner().invoke(main, command, env=environ)
-        assert wrong.exit_code == 1
-        assert CANARY not in wrong.output
-        assert "accounts.yaml:" in wrong.output
+    for place in ("env:RUNAPI_KEY", "RUNAPI_KEY", "https://runapi.example", "trusted"):
+        for secret in (CANARY, "hunter-two"):
+            write(tmp_path, FILES | {"accounts.yaml": FILES["accounts.yaml"].replace(place, secret)})
+            wrong = CliRunner().invoke(main, command, env=environ)
+            assert wrong.exit_code == 1
+            assert secret not in wrong.output
+            assert "accounts.yaml:" in wrong.output
 
 
 SECRETS = (
@@ -176,6 +177,14 @@ SECRETS = (
     "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
     "Bearer a8f5f167f44f4964e6c998dee827110c",
+    "env:sk_live_51HabcdefGHIJKL0123456789xyz",
+    "env:AKIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI7K/MDENG/bPxRfiCYzEXAMPLEKEY1",
+    "wJalrXUtnFE/I7K/MDENG/bPx+RfiCYzEXAM/LEKEY1=",
+    "sk_liveAbCdEfGhIjKlMnOpQrStUvWxYzAbCdEf",
+    "sk-proj-hunter-two",
+    "rfk_hunter",
+    "https://me:sk-proj-hunter-two@example.com/",
 )
 NO_SECRETS = (
     "gpt-image-2-2026-04-21",
@@ -185,6 +194,10 @@ NO_SECRETS = (
     'www.runflow.io/models/openai/gpt-image-2, "per image (low)"',
     "the synchronous route stands in generated pages only, and nobody is known to use it",
     "marketing-and-friends-team-1, offers_without_any_failover",
+    "vendor/desk-lamps/flux-pro/v1.1/edit2",
+    "blackforestlabs/flux1schnell",
+    "env:RF_KEY_2",
+    "env:SK_KEY_OF_THE_LABS",
 )
 
 
