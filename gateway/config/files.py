@@ -28,7 +28,7 @@ class Files(Struct, frozen=True):
         """A short name for exactly these files: it stands on every plan."""
         digest = hashlib.sha256()
         for name, content in self.contents.items():
-            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+            digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()[:HASH_LENGTH]
 
     @property

@@ -25,7 +25,11 @@ def looks_secret(text: str) -> bool:
 def shown(text: str) -> str:
     """The text as it may be told: without what looks like a secret, and in one line."""
     told = _WORD.sub(lambda word: HIDDEN if _is_secret(word[0]) else word[0], text)
-    return _UNPRINTABLE.sub("?", told)
+    return printable(told)
+
+
+def printable(text: str) -> str:
+    return _UNPRINTABLE.sub("?", text)
 
 
 def _is_secret(word: str) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from gateway.config.files import MOST_BYTES
-from gateway.config.hiding import shown
+from gateway.config.hiding import printable, shown
 
 MOST_DEPTH = 20
 LONGEST_STEP = 60
@@ -36,7 +36,8 @@ class Place(Struct, frozen=True):
     path: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}"
+        # A file's name need not be text.
+        where = f"{printable(self.file)}:{self.line}"
         return f"{where}: {self.path}" if self.path else where
 
     def below(self, name: str | int, line: int) -> "Place":

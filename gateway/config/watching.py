@@ -1,6 +1,7 @@
 """Keeps a catalogue that follows its files: a change is taken as a whole or not at all."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue, with_draining
 from gateway.config.files import Files, files_in
 from gateway.config.loading import loaded
+from gateway.config.located import Place, Problem
 from gateway.config.resolving import Resolved, Secrets, resolve
 from providers.spec import Adapter
 
 # How long files must have lain still: whoever writes several of them is surely done by then.
 REST_SECONDS = 0.1
+UNEXPECTED = "could not be read, for a reason that nobody thought of; what was in force stays in force"
 
 
 class Reloaded(Struct, frozen=True):
@@ -54,9 +57,34 @@ class Keeper:
         """Looks at the files until cancelled. What is being written is read when it has come to rest."""
         while True:
             await asyncio.sleep(self.current.reload.every_seconds)
-            if self.current.reload.watch and (files := await self._changed()) is not None:
+            if self.current.reload.watch:
+                await self._look()
+
+    async def _look(self) -> None:
+        """Whatever goes wrong in one look, there is another after it."""
+        files = None
+        try:
+            if (files := await self._changed()) is not None:
                 # Not in the event loop, which requests are waiting for; only the swap is.
                 self._take(files, await asyncio.to_thread(self._resolved, files))
+        except Exception as error:  # noqa: BLE001  nobody would notice that the files are followed no more
+            self._failed(files, error)
+
+    def _failed(self, files: Files | None, error: Exception) -> None:
+        """A fault of ours, told once for the same files and the same fault."""
+        message = f"{UNEXPECTED}: {type(error).__name__}"
+        told = [problem.message for problem in self.last.result.problems]
+        if files is None and told == [message]:
+            return
+        self._seen = files or self._seen
+        problem = Problem(Place(str(self.folder), 1), message)
+        self.last = Reloaded(Resolved(None, (problem,), ()), self.current.hash)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Whoever is told is not in charge of whether the files are followed."""
+        with contextlib.suppress(Exception):
+            self._told(self.last)
 
     async def _changed(self) -> Files | None:
         """The files, if they are not those that were last read, and the same at two looks."""
@@ -75,7 +103,7 @@ class Keeper:
         self.last = Reloaded(result, self.current.hash)
         if result.catalogue is not None:
             self.current = with_draining(result.catalogue, self.current)
-        self._told(self.last)
+        self._tell()
         return self.last
 
 

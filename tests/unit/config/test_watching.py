@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config.files import files_in
-from gateway.config.watching import ConfigError, Keeper, Reloaded
-from tests.unit.config.base import FILES, write
+from gateway.config.resolving import secrets_in
+from gateway.config.watching import UNEXPECTED, ConfigError, Keeper, Reloaded
+from providers import ADAPTERS
+from tests.unit.config.base import FILES, KEYS, write
 from tests.unit.config.following import SHAPE, cheaper, keeper, planned, until, watched
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +135,68 @@ async def test_without_its_folder_the_old_catalogue_stays(tmp_path: Path) -> Non
         write(folder)
         await until(lambda: told[-1].taken)
         assert kept.current.hash == before.hash
+
+
+async def test_a_name_that_is_no_text_is_told_and_watching_goes_on(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+    async with watched(write(tmp_path), told) as kept:
+        path = os.fsencode(tmp_path) + b"/offers/\xff.yaml"
+        os.close(os.open(path, os.O_CREAT))
+        await until(lambda: told)
+        assert not told[0].taken
+        assert str(told[0].result.problems[0]).endswith(
+            "a file of offers is named after its seller, like runflow-runs.yaml"
+        )
+        "".join(map(str, told[0].result.problems)).encode()
+        os.unlink(path)
+        cheaper(tmp_path, "0.05")
+        await until(lambda: told[-1].taken)
+        assert kept.current.hash == files_in(tmp_path).hash
+
+
+async def test_whatever_goes_wrong_is_told_once_and_watching_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Reloaded] = []
+    async with watched(write(tmp_path), told) as kept:
+        before = kept.current
+        for name, faulty in (("files_in", _faulty), ("loaded", _faulty)):
+            told.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(f"gateway.config.watching.{name}", faulty)
+                cheaper(tmp_path, "0.05" if name == "loaded" else "0.07")
+                await until(lambda: told)
+                await asyncio.sleep(0.3)
+            assert [str(problem) for one in told[:1] for problem in one.result.problems] == [
+                f"{tmp_path}:1: {UNEXPECTED}: RuntimeError"
+            ]
+            assert kept.current is before or name == "loaded"
+            assert len([one for one in told if not one.taken]) == 1
+            before = kept.current
+        cheaper(tmp_path, "0.08")
+        await until(lambda: told[-1].taken)
+        assert planned(kept.current).ranked[0].quote.total == 80_000
+
+
+def _faulty(_: object) -> None:
+    raise RuntimeError("hunter2")
+
+
+async def test_whoever_is_told_cannot_end_the_watching(tmp_path: Path) -> None:
+    told: list[Reloaded] = []
+
+    def refuse(one: Reloaded) -> None:
+        told.append(one)
+        raise RuntimeError
+
+    kept = Keeper(write(tmp_path), secrets_in(KEYS), ADAPTERS, refuse)
+    task = asyncio.create_task(kept.watch())
+    for price in ("0.05", "0.07"):
+        before = kept.current
+        cheaper(tmp_path, price)
+        await until(lambda before=before: kept.current is not before)
+    assert (len(told), task.done()) == (2, False)
+    task.cancel()
 
 
 async def test_watch_off_means_off_until_somebody_asks(tmp_path: Path) -> None:
