@@ -111,12 +111,13 @@ class _Resolver:
     def _account(self, name: str, config: AccountConfig) -> Account:
         secret = self.secrets(config.key)
         if secret is None:
-            message = f"{config.key} is not there: the account is left out"
+            message = f"{config.key} {config.key.absence()}: the account is left out"
             self._warn(message, "accounts.yaml", "accounts", name, "key")
         callbacks = [self.secrets(reference) for reference in config.callback_secrets]
         for number, found in enumerate(callbacks):
             if found is None:
-                message = f"{config.callback_secrets[number]} is not there: callbacks signed with it are not believed"
+                reference = config.callback_secrets[number]
+                message = f"{reference} {reference.absence()}: callbacks signed with it are not believed"
                 self._warn(message, "accounts.yaml", "accounts", name, "callback_secrets", number)
         return Account(
             name=name,

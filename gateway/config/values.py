@@ -10,6 +10,8 @@ from gateway.money import format_usd, parse_usd
 from providers.sizes import SizeError, parse_ratio, parse_size
 
 Schema = dict[str, Any]
+MOST_SECRET_BYTES = 64 << 10
+ABSENT = "is not there"
 
 
 class Usd(int):
@@ -116,14 +118,35 @@ class SecretRef(str):
     def resolve(self, environ: Mapping[str, str]) -> "Secret | None":
         """The secret, or None if it is not there."""
         kind, _, where = self.partition(":")
-        if kind == "env":
-            found = environ.get(where, "")
-        else:
-            try:
-                found = Path(where).read_text()
-            except (OSError, UnicodeDecodeError):
-                return None
+        try:
+            found = environ.get(where, "") if kind == "env" else _content(Path(where))
+        except (OSError, UnicodeDecodeError):
+            return None
         return Secret(found.strip()) if found.strip() else None
+
+    def absence(self) -> str:
+        """Why there is none."""
+        kind, _, where = self.partition(":")
+        try:
+            is_empty = kind == "file" and not _content(Path(where)).strip()
+        except UnicodeDecodeError:
+            return "is not UTF-8"
+        except OSError as error:
+            return (error.strerror or ABSENT) if error.errno == 0 else f"cannot be read ({error.strerror})"
+        return "is empty" if is_empty else ABSENT
+
+
+def _content(path: Path) -> str:
+    """Looked at before it is opened: a pipe would let us wait for ever for somebody to write into it."""
+    if not path.exists():
+        raise OSError(0, ABSENT)
+    if not path.is_file():
+        raise OSError(0, "is no regular file")
+    with path.open("rb") as file:
+        data = file.read(MOST_SECRET_BYTES + 1)
+    if len(data) > MOST_SECRET_BYTES:
+        raise OSError(0, f"is larger than {MOST_SECRET_BYTES:,} bytes")
+    return data.decode()
 
 
 class Secret:

@@ -1,6 +1,7 @@
 """Secrets stand in the environment or in files of their own, and are shown nowhere."""
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -70,24 +71,35 @@ def test_without_its_key_an_account_is_left_out_with_a_warning_and_a_reason(
     assert [(one.seller, one.reasons) for one in made.excluded] == [("by-shape", ("account runapi has no key",))]
 
 
-BAD_FILES = {"missing": None, "empty": b"", "not text": b"\xff\xfe"}
+BAD_FILES: dict[str, tuple[bytes | None, str]] = {
+    "missing": (None, "is not there"),
+    "empty": (b"", "is empty"),
+    "not text": (b"\xff\xfe", "is not UTF-8"),
+    "too large": (b"a" * 65_537, "is larger than 65,536 bytes"),
+}
 
 
-@pytest.mark.parametrize("data", BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_without_a_secret_counts_as_missing(data: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("data", "why"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_without_a_secret_counts_as_missing(data: bytes | None, why: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     if data is not None:
         file.write_bytes(data)
     folder = with_key(tmp_path / "config", f"file:{file}")
     assert revealed(folder, KEYS) is None
-    assert [warning.message for warning in resolved(folder).warnings] == [
-        f"file:{file} is not there: the account is left out"
-    ]
+    assert [warning.message for warning in resolved(folder).warnings] == [f"file:{file} {why}: the account is left out"]
 
 
-def test_a_folder_or_a_pipe_instead_of_a_file_counts_as_missing(tmp_path: Path) -> None:
-    assert SecretRef(f"file:{tmp_path}").resolve({}) is None
-    assert SecretRef("file:/dev/null").resolve({}) is None
+def test_the_largest_file_that_holds_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"a" * 65_536)
+    assert SecretRef(f"file:{file}").resolve({}) == Secret("a" * 65_536)
+
+
+def test_a_folder_a_pipe_or_a_device_instead_of_a_file_counts_as_missing_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/null", "/dev/zero"):
+        assert SecretRef(f"file:{path}").resolve({}) is None
+        assert SecretRef(f"file:{path}").absence() == "is no regular file"
 
 
 def test_without_any_key_nothing_starts(tmp_path: Path) -> None:
