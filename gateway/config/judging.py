@@ -1,9 +1,9 @@
-"""Checks that span files: policies, rules and teams against everything they name."""
+"""Checks that span files: policies and teams against everything they name."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from gateway.config.blocks import Config, PolicyConfig, RuleConfig, When
+from gateway.config.blocks import Config, PolicyConfig, When
 from gateway.config.checking import did_you_mean
 from gateway.config.findings import Finding, problems_in
 from gateway.config.loading import Loaded
@@ -18,7 +18,6 @@ def problems_of_policies(loaded: Loaded, config: Config) -> list[Problem]:
     return [
         *problems_in(loaded, "models.yaml", _alias_findings(loaded, config), "models"),
         *_policy_problems(loaded, config),
-        *problems_in(loaded, POLICIES, _rule_findings(loaded, config), "rules"),
         *problems_in(loaded, "teams.yaml", _team_findings(loaded, config), "teams"),
     ]
 
@@ -103,52 +102,10 @@ def sellers_of(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
     return [seller for seller in listed if seller in sellers and seller not in policy.ignore]
 
 
-def _rule_findings(loaded: Loaded, config: Config) -> Iterator[Finding]:
-    earlier: list[RuleConfig] = []
-    for number, rule in enumerate(config.policies.rules):
-        for message in unknown("policy", rule.use, loaded.names("policies")):
-            yield Finding(message, (number, "use"))
-        for message, *steps in _unmeetable(rule.when, loaded, config):
-            yield Finding(message, (number, "when", *steps))
-        for before, other in enumerate(earlier):
-            if covers(other.when, rule.when):
-                message = f"can never match: rule {before + 1} takes everything before it"
-                yield Finding(message, (number,), ((number, "when"), (before, "when")))
-                break
-        earlier.append(rule)
-
-
-def _unmeetable(when: When, loaded: Loaded, config: Config) -> Iterator[tuple[str, str]]:
-    """Conditions that no request can ever meet."""
-    known = {"team": loaded.names("teams"), "model": loaded.names("models")}
-    for name in CONDITIONS:
-        wanted = wanted_values(when, name)
-        if wanted is not None and not wanted:
-            yield "can never match: the list is empty", name
-        for value in wanted or ():
-            for message in unknown(name, str(value), known.get(name)):
-                yield f"can never match: {message}", name
-    models = config.models.models
-    if loaded.is_sure("models.yaml"):
-        most = max((model.most_images for model in models.values()), default=0)
-        for count in wanted_values(when, "n") or ():
-            if count > most:
-                yield f"can never match: no request has more than {most} images", "n"
-
-
 def wanted_values(when: When, name: str) -> tuple[Any, ...] | None:
     """The values that a condition admits; None where there is no condition."""
     value = getattr(when, name)
     return value if value is None or isinstance(value, tuple) else (value,)
-
-
-def covers(one: When, other: When) -> bool:
-    """Whether every request that meets `other` meets `one` as well."""
-    for name in CONDITIONS:
-        admitted, needed = wanted_values(one, name), wanted_values(other, name)
-        if admitted is not None and (needed is None or not set(needed) <= set(admitted)):
-            return False
-    return one.metadata.items() <= other.metadata.items()
 
 
 def _team_findings(loaded: Loaded, config: Config) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from msgspec import Struct
 
 from gateway.catalogue import Account, Catalogue, Cell, Model, Offer, Price, Seller
-from gateway.config import judging
+from gateway.config import judging, ruling
 from gateway.config.blocks import AccountConfig, Config, Expected, ModelConfig, OfferConfig, PriceRow
 from gateway.config.claims import claims_beyond
 from gateway.config.findings import Finding, problems_in
@@ -62,6 +62,7 @@ class _Resolver:
         self._have_a_key(accounts)
         offers = [offer for seller in self.config.offers for offer in self._seller(seller, accounts)]
         self.problems += judging.problems_of_policies(self.loaded, self.config)
+        self.problems += ruling.problems_of_rules(self.loaded, self.config)
         if problems := [*self.loaded.problems, *self.problems]:
             problems.sort(key=lambda problem: (problem.place.file, problem.place.line))
             return Resolved(None, tuple(problems), tuple(self.warnings))
