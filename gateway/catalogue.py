@@ -105,10 +105,15 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         for offers in self.offers.values():
             yield from offers
 
-    def offer(self, seller: str, model: str) -> Offer | None:
-        """Also one that is draining: jobs that name it must be able to finish."""
-        known = [one for one in (*self.offers.get(model, ()), *self.draining) if one.seller.name == seller]
-        named = [one for one in known if one.model == model]
+    def offer(self, seller: str, model: str, adapter: str | None = None) -> Offer | None:
+        """Also one that is draining: jobs that name it must be able to finish.
+
+        The current one, but for orders that were placed with another `adapter`, whose words only that one knows.
+        """
+        known = [*self.offers.get(model, ()), *self.draining]
+        named = [one for one in known if (one.seller.name, one.model) == (seller, model)]
+        if adapter is not None:
+            named = [one for one in named if one.seller.adapter.name == adapter]
         return next((one for one in named if one.seller.account.secret), named[0] if named else None)
 
     def account(self, name: str) -> Account | None:
@@ -134,10 +139,14 @@ def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
-    """A seller whose account is another, or has lost its key, is another seller to the orders placed before."""
-    mine, his = one.seller.account, other.seller.account
-    lost_its_key = bool(mine.secret) and not his.secret
-    return (one.seller.name, one.model, mine.name) == (other.seller.name, other.model, his.name) and not lost_its_key
+    """A seller who is spoken to elsewhere, or otherwise, or without a key, is another to the orders placed before."""
+    lost_its_key = bool(one.seller.account.secret) and not other.seller.account.secret
+    return _identity(one) == _identity(other) and not lost_its_key
+
+
+def _identity(offer: Offer) -> tuple[str, ...]:
+    seller = offer.seller
+    return seller.name, offer.model, seller.account.name, seller.account.base_url, seller.adapter.name
 
 
 def _drained(offer: Offer) -> Offer:

@@ -105,3 +105,33 @@ def test_an_account_that_loses_its_key_keeps_it_for_its_orders(tmp_path: Path) -
     disabled = kept.current.account(account.name)
     assert disabled is not None
     assert disabled.secret is None
+
+
+def test_a_seller_that_is_spoken_to_otherwise_leaves_the_old_words_to_its_orders(tmp_path: Path) -> None:
+    pixel = "offers/by-pixel.yaml"
+    kept = keeper(write(tmp_path))
+    simpler = FILES[pixel].replace("runflow_runs", "runflow_run").replace("images_per_order: 4", "images_per_order: 1")
+    write(tmp_path, {pixel: simpler})
+    assert kept.reload().taken, kept.last.result.problems
+    found = {
+        one: kept.current.offer("by-pixel", "picture-2", one) for one in (None, "runflow_runs", "runflow_run", "x")
+    }
+    told = {name: (one.seller.adapter.name, one.draining) if one else None for name, one in found.items()}
+    assert told == {
+        None: ("runflow_run", False),
+        "runflow_runs": ("runflow_runs", True),
+        "runflow_run": ("runflow_run", False),
+        "x": None,
+    }
+
+
+def test_an_account_that_moves_to_another_address_leaves_the_old_one_to_its_orders(tmp_path: Path) -> None:
+    kept = keeper(write(tmp_path))
+    write(tmp_path, {"accounts.yaml": FILES["accounts.yaml"].replace("runapi.example", "new.example")})
+    assert kept.reload().taken
+    assert [one.seller.account.base_url for one in kept.current.draining] == ["https://runapi.example"]
+    offer = kept.current.offer("by-shape", "picture-2")
+    assert offer is not None
+    assert offer.seller.account.base_url == "https://new.example"
+    kept.settled(lambda seller, model: False)
+    assert kept.current.draining == ()
