@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.config.values import BaseUrl, Percent, Ratio, SecretRef, SizeText, Usd
+from gateway.config.values import BaseUrl, Day, Percent, Ratio, SecretRef, SizeText, Usd
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
 
@@ -135,7 +135,7 @@ class PriceRow(Block, frozen=True, kw_only=True):
     resolutions: tuple[Resolution, ...] = tuple(Resolution)
     qualities: tuple[Quality, ...] = tuple(Quality)
     source: Text
-    date: Text
+    date: Day
 
     def contradiction(self) -> str | None:
         is_below = self.ceiling is not None and self.ceiling < self.price

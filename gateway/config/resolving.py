@@ -189,7 +189,9 @@ class _Resolver:
                     self._found(Finding(message, at, ()), file)
                     break
                 rows[cell] = number
-                prices[cell] = Price(row.price, row.price if row.ceiling is None else row.ceiling, row.source, row.date)
+                prices[cell] = Price(
+                    row.price, row.price if row.ceiling is None else row.ceiling, row.source, str(row.date)
+                )
         for operation in Operation:
             priced = any(cell.operation is operation for cell in prices)
             if priced and getattr(config, operation) is None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -80,6 +81,29 @@ class Ratio(str):
     @property
     def fraction(self) -> Fraction:
         return parse_ratio(self)
+
+
+class Day(str):
+    """A day of the calendar, written like 2026-07-23."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "2026-07-23"
+    SCHEMA: ClassVar[Schema] = {
+        "type": "string",
+        "pattern": r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$",
+        "examples": ["2026-07-23"],
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        try:
+            # Also without dashes and by weeks, for which there is no need: what comes back is the one form.
+            is_day = date.fromisoformat(text).isoformat() == text
+        except ValueError:
+            is_day = False
+        if not is_day:
+            raise ValueError(f"{text[:40]!r} is no day: write it like {cls.LOOKS_LIKE}")
+        return cls(text)
 
 
 class BaseUrl(str):
@@ -170,4 +194,4 @@ class Secret:
         return hash(self._value)
 
 
-__all__ = ["BaseUrl", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd"]
+__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd"]
