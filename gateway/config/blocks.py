@@ -11,6 +11,7 @@ from providers.sizes import Resolution
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[float, Meta(ge=0.05, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=100)]
+SOME = Meta(min_length=1)
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -198,12 +199,12 @@ class PolicyConfig(Block, frozen=True, kw_only=True):
 class When(Block, frozen=True, kw_only=True):
     """All of these must hold; each is one value or a list of which one must be met."""
 
-    team: Text | tuple[Text, ...] | None = None
-    model: Text | tuple[Text, ...] | None = None
-    operation: Operation | tuple[Operation, ...] | None = None
-    resolution: Resolution | tuple[Resolution, ...] | None = None
-    quality: Quality | tuple[Quality, ...] | None = None
-    n: Count | tuple[Count, ...] | None = None
+    team: Text | Annotated[tuple[Text, ...], SOME] | None = None
+    model: Text | Annotated[tuple[Text, ...], SOME] | None = None
+    operation: Operation | Annotated[tuple[Operation, ...], SOME] | None = None
+    resolution: Resolution | Annotated[tuple[Resolution, ...], SOME] | None = None
+    quality: Quality | Annotated[tuple[Quality, ...], SOME] | None = None
+    n: Count | Annotated[tuple[Count, ...], SOME] | None = None
     metadata: dict[Text, Text] = {}
 
 

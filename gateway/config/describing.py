@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import NODEFAULT, Struct, inspect
 
+from gateway.config.help import HELP, TOGETHER
+
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -13,6 +15,9 @@ def schema_of(kind: type[Struct]) -> Schema:
     """Every option of every block, with its form, its range, its default and what the block is for."""
     blocks: dict[str, Schema] = {}
     top = _described(inspect.type_info(kind), blocks)
+    if not blocks[kind.__name__]["required"]:
+        # An empty file is one that leaves out everything.
+        top = {"anyOf": [top, {"type": "null"}]}
     return {"$schema": DIALECT, **top, "$defs": blocks}
 
 
@@ -26,7 +31,7 @@ def _described(info: inspect.Type, blocks: dict[str, Schema]) -> Schema:
         case inspect.DictType():
             return _names(info, blocks)
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return {"type": "array", "items": _described(item, blocks)}
+            return {"type": "array", "items": _described(item, blocks), "minItems": info.min_length or 0}
         case inspect.UnionType(types=types):
             return {"anyOf": [_described(one, blocks) for one in types]}
         case inspect.Metadata(type=inner):
@@ -38,10 +43,15 @@ def _described(info: inspect.Type, blocks: dict[str, Schema]) -> Schema:
 
 
 def _block(info: inspect.StructType, blocks: dict[str, Schema]) -> Schema:
-    return {
+    name = info.cls.__name__
+    told = {option: {"description": text} for option, text in HELP.get(name, {}).items()}
+    together = {"allOf": [TOGETHER[name]]} if name in TOGETHER else {}
+    return together | {
         "description": " ".join((info.cls.__doc__ or "").split()),
         "type": "object",
-        "properties": {field.encode_name: _option(field, blocks) for field in info.fields},
+        "properties": {
+            field.encode_name: _option(field, blocks) | told.get(field.encode_name, {}) for field in info.fields
+        },
         "required": [field.encode_name for field in info.fields if field.required],
         "additionalProperties": False,
     }

@@ -33,7 +33,11 @@ class Percent(int):
     """Hundredths of a percent, written like 5%."""
 
     LOOKS_LIKE: ClassVar[str] = "5%"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^\d{1,3}(\.\d{1,2})?%$", "examples": ["5%"]}
+    SCHEMA: ClassVar[Schema] = {
+        "type": "string",
+        "pattern": r"^(100(\.0{1,2})?|0?\d{1,2}(\.\d{1,2})?)%$",
+        "examples": ["5%"],
+    }
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -16,6 +16,7 @@ from gateway.commands.schema import KINDS
 from gateway.config.blocks import Block
 from gateway.config.describing import plain as as_written
 from gateway.config.describing import schema_of
+from gateway.config.help import HELP
 from gateway.config.located import Node, parse
 from gateway.config.values import Percent
 from tests.unit.commands.test_explain import run
@@ -123,6 +124,35 @@ def test_an_editor_sees_what_a_single_file_shows(case: Any) -> None:
     wrong = [line for line in told if any(one in line for one in SEEN) and not any(one in line for one in BEYOND)]
     if text is not None and wrong and "is not YAML" not in wrong[0]:
         assert list(validator(kind_of(case.file)).iter_errors(data(text)))
+
+
+SAME = {
+    "an empty file": ("gateway", "", True),
+    "a file of comments": ("teams", "# none\n", True),
+    "an empty file that must not be": ("models", "", False),
+    "no quality": ("offers", FILES["offers/by-shape.yaml"].replace("{assumes: high}", "{}"), False),
+    "both qualities": (
+        "offers",
+        FILES["offers/by-shape.yaml"].replace("{assumes: high}", "{assumes: high, selectable: [low]}"),
+        False,
+    ),
+    "too large a share": ("policies", FILES["policies.yaml"].replace("5%", "150%"), False),
+    "the whole": ("policies", FILES["policies.yaml"].replace("5%", "100%"), True),
+    "then by weight": ("policies", FILES["policies.yaml"].replace("within: 5%", "then: weighted"), False),
+    "a condition without values": ("policies", FILES["policies.yaml"].replace("team: design", "team: []"), False),
+}
+
+
+@pytest.mark.parametrize(("kind", "text", "is_right"), SAME.values(), ids=SAME)
+def test_an_editor_judges_a_file_as_check_does(kind: str, text: str, is_right: bool) -> None:
+    value = yaml.safe_load(text) if not text.strip() or text.startswith("#") else data(text)
+    assert validator(kind).is_valid(value) is is_right
+
+
+@pytest.mark.parametrize("kind", ["gateway", "offers", "policies"])
+def test_every_option_has_help_of_its_own(kind: str) -> None:
+    for block in blocks(KINDS[kind]):
+        assert set(HELP[block.cls.__name__]) == {field.encode_name for field in block.fields}
 
 
 def test_the_program_prints_one_or_writes_all(tmp_path: Path) -> None:
