@@ -4,7 +4,19 @@ from typing import Any
 
 from providers import reading
 from providers.faults import Fault, FaultKind, kind_of_status, unless_refused
-from providers.orders import Addressing, AutoSize, Link, Operation, Order, Pixels, Preset, Source, Ticket
+from providers.orders import (
+    Addressing,
+    AutoSize,
+    Feature,
+    Link,
+    Operation,
+    Order,
+    Pixels,
+    Preset,
+    Source,
+    Speaks,
+    Ticket,
+)
 from providers.progress import Accepted, Failed, Progress, Working
 from providers.reading import Object, Unclear, asking, child
 from providers.spec import Answer, Call, Step
@@ -31,6 +43,23 @@ CODES = {
     "MODEL_UNAVAILABLE": FaultKind.UNAVAILABLE,
 }
 FAILURES = {"INPUT_VALIDATION_FAILED": FaultKind.BAD_ORDER}
+
+
+# The pages say 4 and 10 images; four is what the generated schema says. Sixteen inputs is what other sellers of this
+# model take. Only edits document `auto` as a size.
+MOST_IMAGES, MOST_SOURCES = 4, 16
+_BOTH = {Feature.SEVERAL_IMAGES, Feature.PIXELS, Feature.PRESET, Feature.QUALITY, Feature.OUTPUT_FORMAT}
+_EDITS = {Feature.AUTO_SIZE, Feature.LINKED_SOURCES, Feature.MASK}
+
+
+def speaks(*beside: Feature) -> Speaks:
+    """The model's own words, the same in both dialects, and what a dialect has words for beside them."""
+    return Speaks(
+        generate=frozenset({*_BOTH, *beside}),
+        edit=frozenset({*_BOTH, *_EDITS, *beside}),
+        most_images=MOST_IMAGES,
+        most_sources=MOST_SOURCES,
+    )
 
 
 def to_input(order: Order) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import date
 
 from providers import reading, runflow
 from providers.faults import FaultKind
-from providers.orders import Feature, Order, Speaks, require_words
+from providers.orders import Order, require_words
 from providers.progress import Progress
 from providers.reading import Unclear, ordering
 from providers.runflow_assets import INPUTS
@@ -16,13 +16,7 @@ from providers.spec import Adapter, Answer, Call, Step
 from providers.writing import bearer, json_call
 
 # A flat body has no room for a callback, metadata or our reference.
-_BOTH = frozenset({Feature.SEVERAL_IMAGES, Feature.PIXELS, Feature.PRESET, Feature.QUALITY, Feature.OUTPUT_FORMAT})
-SPEAKS = Speaks(
-    generate=_BOTH,
-    edit=_BOTH | {Feature.AUTO_SIZE, Feature.LINKED_SOURCES, Feature.MASK},
-    most_images=4,
-    most_sources=16,
-)
+SPEAKS = runflow.speaks()
 
 
 def to_order(order: Order) -> Call:

@@ -8,7 +8,7 @@ from datetime import date
 
 from providers import reading, runflow
 from providers.faults import FaultKind
-from providers.orders import Feature, InexpressibleError, Order, Reference, Speaks, require_words
+from providers.orders import Feature, InexpressibleError, Order, Reference, require_words
 from providers.progress import Accepted, Listed, Progress
 from providers.reading import Unclear, asking, ordering
 from providers.runflow_assets import INPUTS
@@ -16,24 +16,7 @@ from providers.signing import runflow_signature_holds
 from providers.spec import Adapter, Answer, Call, Callback, Step
 from providers.writing import bearer, json_call
 
-# The pages say 4 and 10 images; four is what the generated schema says. Only edits document `auto` as a size.
-_BOTH = frozenset(
-    {
-        Feature.SEVERAL_IMAGES,
-        Feature.PIXELS,
-        Feature.PRESET,
-        Feature.QUALITY,
-        Feature.OUTPUT_FORMAT,
-        Feature.CALLBACK,
-        Feature.METADATA,
-    }
-)
-SPEAKS = Speaks(
-    generate=_BOTH,
-    edit=_BOTH | {Feature.AUTO_SIZE, Feature.LINKED_SOURCES, Feature.MASK},
-    most_images=4,
-    most_sources=16,
-)
+SPEAKS = runflow.speaks(Feature.CALLBACK, Feature.METADATA)
 
 
 def to_run(order: Order) -> Call:

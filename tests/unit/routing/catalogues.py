@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.catalogue import CELLS, Account, Catalogue, Cell, Model, Offer, Price, Seller
 from gateway.config.blocks import (
@@ -17,8 +18,8 @@ from gateway.config.blocks import (
 )
 from gateway.config.values import Ratio, Secret, SizeText
 from providers import ADAPTERS
-from providers.orders import Format, Operation, Quality
-from providers.sizes import RATIOS, Resolution
+from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.sizes import RATIOS, Resolution, target_of_shape
 
 MODEL = "gpt-image-2"
 OTHER_MODEL = "another"
@@ -109,3 +110,16 @@ def offers(draw: st.DrawFn, position: int) -> Offer:
 @st.composite
 def many_offers(draw: st.DrawFn) -> list[Offer]:
     return [draw(offers(position)) for position in range(draw(st.integers(0, 5)))]
+
+
+def request(**changes: Any) -> ImageRequest:
+    plain = ImageRequest(
+        operation=Operation.GENERATE,
+        model=MODEL,
+        prompt="",
+        n=1,
+        target=target_of_shape("1:1", Resolution.ONE_K),
+        quality=Quality.HIGH,
+        output_format=Format.PNG,
+    )
+    return structs.replace(plain, **changes)
