@@ -1,7 +1,7 @@
 """Keeps a catalogue that follows its files: a change is taken as a whole or not at all."""
 
 import asyncio
-import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -82,9 +82,11 @@ class Keeper:
         self._tell()
 
     def _tell(self) -> None:
-        """Whoever is told is not in charge of whether the files are followed."""
-        with contextlib.suppress(Exception):
+        """Whoever is told is not in charge of whether the files are followed; his own fault is shown where all are."""
+        try:
             self._told(self.last)
+        except Exception as error:  # noqa: BLE001  the catalogue has been swapped, and the next look must come
+            sys.excepthook(type(error), error, error.__traceback__)
 
     async def _changed(self) -> Files | None:
         """The files, if they are not those that were last read, and the same at two looks."""

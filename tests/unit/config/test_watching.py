@@ -182,12 +182,14 @@ def _faulty(_: object) -> None:
     raise RuntimeError("hunter2")
 
 
-async def test_whoever_is_told_cannot_end_the_watching(tmp_path: Path) -> None:
+async def test_whoever_is_told_cannot_end_the_watching_nor_fail_unseen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told: list[Reloaded] = []
 
     def refuse(one: Reloaded) -> None:
         told.append(one)
-        raise RuntimeError
+        raise RuntimeError("told and confused")
 
     kept = Keeper(write(tmp_path), secrets_in(KEYS), ADAPTERS, refuse)
     task = asyncio.create_task(kept.watch())
@@ -196,6 +198,7 @@ async def test_whoever_is_told_cannot_end_the_watching(tmp_path: Path) -> None:
         cheaper(tmp_path, price)
         await until(lambda before=before: kept.current is not before)
     assert (len(told), task.done()) == (2, False)
+    assert capsys.readouterr().err.count("RuntimeError: told and confused") == 2
     task.cancel()
 
 
