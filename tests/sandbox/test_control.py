@@ -226,7 +226,8 @@ def test_an_order_of_before_a_reset_is_not_charged_after_it(sandbox):
     sandbox.latency(0.4, vendor="openai")
     buyer = threading.Thread(target=buy, args=[sandbox])
     buyer.start()
-    while not sandbox.requests("openai"):
+    # Noted as a request is not yet taken as an order: only money set aside says so.
+    while not float(sandbox.control("GET", "/balance")["openai"]["reserved_usd"]):
         time.sleep(0.01)
     sandbox.reset()
     buyer.join()
