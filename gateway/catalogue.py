@@ -12,7 +12,7 @@ from providers.sizes import Resolution
 from providers.spec import Adapter
 
 
-class Cell(Struct, frozen=True, order=True):
+class Cell(Struct, frozen=True, order=True, array_like=True):
     """The unit of price, health and latency."""
 
     operation: Operation

@@ -1,0 +1,72 @@
+"""A job's first commit: accepted, paid for in advance, and owned by whoever accepted it."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.jobs.applying import Ignored, after
+from gateway.jobs.commit import BudgetMove, Commit, IdempotencyRecord, Limits, difference, windows_of
+from gateway.jobs.facts import AttemptOpened
+from gateway.jobs.job import Job, Part, Place
+
+
+class Acceptance(Struct, frozen=True, kw_only=True):
+    """What a request becomes a job with. `at_once`: attempts opened in the same step, when a slot is held for them."""
+
+    id: str
+    team: str
+    model: str
+    n: int
+    route: tuple[Place, ...]
+    seconds: float = 900.0
+    tries: int = 3
+    reorder: bool = False
+    config: str = ""
+    webhook: bool = False
+    warnings: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    idempotency: IdempotencyRecord | None = None
+    documents: Mapping[str, bytes] = {}
+    at_once: tuple[AttemptOpened, ...] = ()
+
+
+def accept(asked: Acceptance, now: float) -> Commit:
+    """ValueError if there is nothing to buy, or an attempt cannot be opened: mistakes of ours, not the caller's."""
+    if asked.n < 1 or not asked.route:
+        raise ValueError("a job needs an image to buy and somebody to buy it from")
+    soft_key = asked.idempotency.key if asked.idempotency and asked.idempotency.soft else None
+    job = Job(
+        id=asked.id,
+        team=asked.team,
+        model=asked.model,
+        created=now,
+        deadline=now + asked.seconds,
+        n=asked.n,
+        route=asked.route,
+        unit=max(place.ceiling for place in asked.route),
+        tries=asked.tries,
+        reorder=asked.reorder,
+        config=asked.config,
+        webhook=asked.webhook,
+        soft_key=soft_key,
+        parts=(Part(images=tuple(range(asked.n))),),
+        warnings=asked.warnings,
+    )
+    for opening in asked.at_once:
+        opened = after(job, opening, now)
+        if isinstance(opened, Ignored):
+            raise ValueError(opened.why)
+        job = opened
+    commit = difference(None, replace(job, version=1), now)
+    return replace(
+        commit,
+        budget=tuple(_with_limit(move, asked.limits, now) for move in commit.budget),
+        idempotency=asked.idempotency,
+        documents=asked.documents,
+    )
+
+
+def _with_limit(move: BudgetMove, limits: Limits, now: float) -> BudgetMove:
+    day, _ = windows_of(now)
+    return replace(move, limit=limits.day if move.window == day else limits.month)

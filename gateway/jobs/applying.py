@@ -1,0 +1,283 @@
+"""What a happening makes of a job. Pure and total: any happening, in any state, makes a new job or is ignored.
+
+What it costs whom is in `booking.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.jobs import facts
+from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
+from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State
+from gateway.jobs.tables import Line, part_after
+from providers.faults import VERDICTS, Bought, FaultKind, Patience
+
+
+class Ignored(Struct, frozen=True):
+    """Nothing changes, and why not."""
+
+    why: str
+
+
+Result = Job | Ignored
+
+
+def after(job: Job, happening: facts.Happening, now: float) -> Result:
+    """The job as this leaves it, its version one higher."""
+    changed = _TRANSITIONS[type(happening)](job, happening, now)
+    if isinstance(changed, Ignored):
+        return changed
+    if changed == job:
+        return Ignored("nothing new")
+    return replace(_concluded(changed, now), version=job.version + 1)
+
+
+# --- facts
+
+
+def _ticket_learned(job: Job, fact: facts.TicketLearned, now: float) -> Result:
+    if not (attempt := job.attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if attempt.ticket is not None:
+        return Ignored("nothing new" if attempt.ticket == fact.ticket else "another ticket is bound to this attempt")
+    state = AttemptState.TICKETED if attempt.is_open else attempt.state
+    return _with_attempt(job, replace(attempt, ticket=fact.ticket, state=state, lost=None))
+
+
+def _answer_lost(job: Job, fact: facts.AnswerLost, now: float) -> Result:
+    attempt = job.attempt(fact.attempt)
+    if not attempt or attempt.state is not AttemptState.OPENED or attempt.ready:
+        return Ignored("nothing is lost: the attempt is not waiting for a ticket")
+    if attempt.lost is not None:
+        return Ignored("nothing new")
+    return _with_attempt(job, replace(attempt, lost=now, fault=fact.kind))
+
+
+def _callback_seen(job: Job, fact: facts.CallbackSeen, now: float) -> Result:
+    if not (attempt := job.attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if attempt.called is not None or not attempt.is_open:
+        return Ignored("nothing new")
+    return _with_attempt(job, replace(attempt, called=now))
+
+
+def _pictures_ready(job: Job, fact: facts.PicturesReady, now: float) -> Result:
+    if not (attempt := job.attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if not attempt.is_open:
+        return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, fact.cost)))
+    cost = attempt.cost if fact.cost is None else fact.cost
+    if not job.part_of(attempt.number):
+        return _with_attempt(job, ended(attempt, FaultKind.OVERDUE, cost, now, (Line.ORPHAN, paid(job, attempt, cost))))
+    return _with_attempt(job, replace(attempt, ready=True, lost=None, cost=cost, links=fact.links or attempt.links))
+
+
+def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> Result:
+    if not (attempt := job.attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    cost = attempt.cost if fact.cost is None else fact.cost
+    if not attempt.is_open:
+        return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, cost, fact.made)))
+    part = job.part_of(attempt.number)
+    delivered = tuple(image for image in attempt.images if image in fact.images) if part else ()
+    made = max(len(attempt.images) if fact.made is None else fact.made, len(delivered))
+    total = paid(job, attempt, cost, made)
+    captured = total * len(delivered) // made if made else 0
+    missing = None if len(delivered) == len(attempt.images) else fact.missing
+    closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
+    closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
+    job = replace(_with_attempt(job, closed), warnings=_joined(job.warnings, fact.warnings if delivered else ()))
+    return _part_ended(job, part, delivered, missing, now) if part else job
+
+
+def _order_failed(job: Job, fact: facts.OrderFailed, now: float) -> Result:
+    if not (attempt := job.attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if attempt.is_open:
+        return _closed(job, attempt, fact.kind, fact.cost, now)
+    believed = VERDICTS[fact.kind].when_asking is Patience.BELIEVE
+    if not believed or bought(fact.kind, fact.cost) is Bought.PERHAPS:
+        return Ignored("it says no more than was known")
+    return _corrected(job, attempt, booked(job, attempt, fact.kind, fact.cost))
+
+
+def _cancel_asked(job: Job, fact: facts.CancelAsked, now: float) -> Result:
+    if job.state.is_terminal:
+        return Ignored(f"the job is {job.state} already")
+    parts = tuple(
+        replace(part, state=PartState.DROPPED) if part.state is PartState.WAITING else part for part in job.parts
+    )
+    return replace(job, cancel_asked=True, parts=parts)
+
+
+# --- decisions
+
+
+def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Result:
+    wanted = tuple(sorted(set(decision.images)))
+    part = next((one for one in job.parts if wanted and set(wanted) <= set(one.images)), None)
+    if part is None or part.state is not PartState.WAITING:
+        return Ignored("these images are not waiting together")
+    if refused := _not_to_bebought(job, part, decision.place, wanted, now):
+        return Ignored(refused)
+    number = len(job.attempts) + 1
+    attempt = Attempt(number=number, place=decision.place, images=wanted, opened=now)
+    tried = (*part.tried, decision.place)
+    taken = replace(part, images=wanted, state=PartState.BUYING, tried=tried, attempt=number, fault=None)
+    left = replace(part, images=tuple(image for image in part.images if image not in wanted))
+    job = _with_parts(job, part, taken, left)
+    return replace(job, state=State.IN_PROGRESS, attempts=(*job.attempts, attempt))
+
+
+def _not_to_bebought(job: Job, part: Part, place: int, wanted: tuple[int, ...], now: float) -> str | None:
+    """Why these images may not be ordered there and now."""
+    if job.state.is_terminal or job.cancel_asked or job.overdue or now >= job.deadline:
+        return "nothing more is bought for this job"
+    if not 0 <= place < len(job.route) or len(wanted) > job.route[place].images:
+        return "there is no such place, or it does not take as many images at once"
+    return "all tries of these images are used up" if len(part.tried) >= job.tries else None
+
+
+def _attempt_given_up(job: Job, decision: facts.AttemptGivenUp, now: float) -> Result:
+    attempt = job.attempt(decision.attempt)
+    if not attempt or not attempt.is_open:
+        return Ignored("no such attempt is open")
+    if VERDICTS[decision.kind].bought is Bought.NO:
+        return Ignored("giving up does not prove that nothing was bought")
+    if attempt.ready and VERDICTS[decision.kind].bought is not Bought.YES:
+        return Ignored("the pictures exist: only their expiry ends this attempt")
+    return _closed(job, attempt, decision.kind, None, now)
+
+
+def _part_given_up(job: Job, decision: facts.PartGivenUp, now: float) -> Result:
+    part = next((one for one in job.parts if set(one.images) == set(decision.images)), None)
+    if part is None or part.state is not PartState.WAITING:
+        return Ignored("these images are not waiting together")
+    return _with_parts(job, part, replace(part, state=PartState.FAILED, fault=decision.kind or part.fault))
+
+
+def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
+    """What is being made goes on: its attempts stay open, so that the money is known in the end."""
+    if job.state.is_terminal or now < job.deadline:
+        return Ignored("the deadline is not over" if now < job.deadline else f"the job is {job.state} already")
+
+    def ended(part: Part) -> Part:
+        attempt = job.attempt(part.attempt or 0)
+        if not part.state.is_open or (attempt and attempt.ready):
+            return part
+        return replace(part, state=PartState.FAILED, attempt=None)
+
+    return replace(job, overdue=True, parts=tuple(ended(part) for part in job.parts))
+
+
+def _job_abandoned(job: Job, decision: facts.JobAbandoned, now: float) -> Result:
+    if job.is_settled:
+        return Ignored("nothing is open any more")
+    job = replace(job, reorder=False, tries=0)
+    for attempt in job.attempts:
+        if attempt.is_open:
+            job = _closed(job, attempt, FaultKind.EXPIRED if attempt.ready else FaultKind.OVERDUE, None, now)
+    parts = (replace(part, state=PartState.FAILED) if part.state.is_open else part for part in job.parts)
+    return replace(job, parts=tuple(parts))
+
+
+# --- what they share
+
+
+def _closed(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None, now: float) -> Job:
+    """The attempt ends without pictures for anybody."""
+    cost = attempt.cost if cost is None else cost
+    job = _with_attempt(job, ended(attempt, kind, cost, now, booked(job, attempt, kind, cost)))
+    part = job.part_of(attempt.number)
+    return _part_ended(job, part, (), kind, now) if part else job
+
+
+def _part_ended(job: Job, part: Part, delivered: tuple[int, ...], missing: FaultKind | None, now: float) -> Job:
+    """What an attempt's end makes of its images: those that are there, and those that are not."""
+    there = replace(part, images=delivered, state=PartState.DELIVERED, attempt=None, fault=None)
+    left = tuple(image for image in part.images if image not in delivered)
+    return _with_parts(job, part, there, _left_over(job, replace(part, images=left, attempt=None, fault=missing), now))
+
+
+def _left_over(job: Job, part: Part, now: float) -> Part:
+    if part.fault is None:
+        return part
+    state = part_after(VERDICTS[part.fault].then, job.reorder)
+    if state is PartState.WAITING and job.cancel_asked:
+        state = PartState.DROPPED
+    elif len(part.tried) >= job.tries or job.overdue:
+        state = PartState.FAILED
+    return replace(part, state=state)
+
+
+def _corrected(job: Job, attempt: Attempt, booking: Booking) -> Result:
+    """What became known after the attempt was closed: only the books change, and never what the team paid."""
+    if attempt.delivered or attempt.orphaned:
+        return Ignored("its money is booked already")
+    return _with_attempt(job, on(attempt, booking))
+
+
+def _concluded(job: Job, now: float) -> Job:
+    """Terminal as soon as no image is waited for any more."""
+    if job.state.is_terminal or any(part.state.is_open for part in job.parts):
+        return job
+    there, warnings = len(job.delivered), job.warnings
+    if 0 < there < job.n:
+        warnings = _joined(warnings, (f"partial_delivery: {there} of {job.n} images",))
+    fault = None if there == job.n else _worst(job)
+    return replace(job, state=_final_state(job, there), finished=now, warnings=warnings, fault=fault)
+
+
+def _final_state(job: Job, there: int) -> State:
+    if job.cancel_asked:
+        return State.CANCELLED
+    if there:
+        return State.COMPLETED
+    return State.EXPIRED if job.overdue else State.FAILED
+
+
+def _worst(job: Job) -> FaultKind | None:
+    """What a team is told of why images are missing: a refusal of its content before anything else."""
+    seen = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
+    return FaultKind.CONTENT_REFUSED if FaultKind.CONTENT_REFUSED in seen else next(iter(seen), None)
+
+
+def _joined(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return (*known, *(word for word in dict.fromkeys(more) if word not in known))
+
+
+def _with_attempt(job: Job, attempt: Attempt) -> Job:
+    attempts = (*job.attempts[: attempt.number - 1], attempt, *job.attempts[attempt.number :])
+    return replace(job, attempts=attempts)
+
+
+def _with_parts(job: Job, old: Part, *new: Part) -> Job:
+    """In the order of their images. A part without images is none, and parts that ended alike are one."""
+    parts: dict[object, Part] = {}
+    for part in (*(one for one in job.parts if one is not old), *new):
+        if not part.state.is_open:
+            part = Part(images=part.images, state=part.state, fault=part.fault)
+        alike = part.images if part.state.is_open else (part.state, part.fault)
+        known = parts.get(alike)
+        parts[alike] = replace(part, images=tuple(sorted((*known.images, *part.images)))) if known else part
+    kept = (part for part in parts.values() if part.images)
+    return replace(job, parts=tuple(sorted(kept, key=lambda part: part.images)))
+
+
+_TRANSITIONS: dict[type[facts.Happening], Callable[[Job, Any, float], Result]] = {
+    facts.TicketLearned: _ticket_learned,
+    facts.AnswerLost: _answer_lost,
+    facts.CallbackSeen: _callback_seen,
+    facts.PicturesReady: _pictures_ready,
+    facts.PicturesDelivered: _pictures_delivered,
+    facts.OrderFailed: _order_failed,
+    facts.CancelAsked: _cancel_asked,
+    facts.AttemptOpened: _attempt_opened,
+    facts.AttemptGivenUp: _attempt_given_up,
+    facts.PartGivenUp: _part_given_up,
+    facts.JobExpired: _job_expired,
+    facts.JobAbandoned: _job_abandoned,
+}

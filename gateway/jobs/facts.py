@@ -1,0 +1,103 @@
+"""What can happen to a job. Facts are taken from anyone with evidence, at any time; decisions need the lease's fence.
+
+A late fact changes money only, never a terminal state.
+"""
+
+from msgspec import Struct
+
+from providers.faults import FaultKind
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """Something that is so, whoever says it."""
+
+
+class OrderFact(Fact, frozen=True, kw_only=True):
+    """A fact about one attempt's order."""
+
+    attempt: int
+
+
+class TicketLearned(OrderFact, frozen=True, kw_only=True):
+    """The seller has taken the order, and this is what to come back with."""
+
+    ticket: str
+
+
+class AnswerLost(OrderFact, frozen=True, kw_only=True):
+    """The order left, and whether the seller has it is not known: it must be traced before anything is bought again."""
+
+    kind: FaultKind = FaultKind.LOST
+
+
+class CallbackSeen(OrderFact, frozen=True, kw_only=True):
+    """The seller called back on this attempt's own address, so it has the order. What became of it must be asked."""
+
+
+class PicturesReady(OrderFact, frozen=True, kw_only=True):
+    """The seller has made them: from here on only their expiry ends the attempt. `cost` is what it says it charged."""
+
+    cost: int | None = None
+    links: tuple[str, ...] = ()
+
+
+class PicturesDelivered(OrderFact, frozen=True, kw_only=True):
+    """These images (by index) lie in our store. `made`: how many pictures the seller made and charged for, if known.
+
+    `missing` says why the others of the attempt do not.
+    """
+
+    images: tuple[int, ...]
+    made: int | None = None
+    cost: int | None = None
+    missing: FaultKind = FaultKind.EMPTY
+    warnings: tuple[str, ...] = ()
+
+
+class OrderFailed(OrderFact, frozen=True, kw_only=True):
+    """The seller did not take the order, or says that it failed. `cost` is what it says it charged all the same."""
+
+    kind: FaultKind
+    cost: int | None = None
+
+
+class CancelAsked(Fact, frozen=True, kw_only=True):
+    """The team wants no more of it: what is not bought yet is dropped, what is running is awaited."""
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """Something we choose to do: only whoever holds the lease may, and its fence proves it."""
+
+    fence: int
+
+
+class AttemptOpened(Decision, frozen=True, kw_only=True):
+    """These images are about to be ordered at this place of the route. Nothing may be sent before this is saved."""
+
+    place: int
+    images: tuple[int, ...]
+
+
+class AttemptGivenUp(Decision, frozen=True, kw_only=True):
+    """We stop waiting for this order: not traced in time, overdue, or its pictures cannot be had."""
+
+    attempt: int
+    kind: FaultKind
+
+
+class PartGivenUp(Decision, frozen=True, kw_only=True):
+    """Nobody is left to buy these images from."""
+
+    images: tuple[int, ...]
+    kind: FaultKind | None = None
+
+
+class JobExpired(Decision, frozen=True, kw_only=True):
+    """The deadline is over."""
+
+
+class JobAbandoned(Decision, frozen=True, kw_only=True):
+    """Whoever works on this job dies of it: nothing more is bought, and what may have been bought is suspected."""
+
+
+Happening = Fact | Decision

@@ -1,0 +1,182 @@
+"""What a job remembers: the team's images, the parts they are bought in, and every attempt to buy them.
+
+Only what transitions need is here; what is written once (request, plan, order bytes, pictures) lies beside the job.
+Fields may be appended with a default and never change their meaning: replicas of two versions share one store.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from gateway.catalogue import Cell
+from providers.faults import FaultKind
+
+SCHEMA = 1
+
+
+class State(StrEnum):
+    """A job as its team sees it."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in (State.QUEUED, State.IN_PROGRESS)
+
+
+class PartState(StrEnum):
+    WAITING = "waiting"
+    BUYING = "buying"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+    @property
+    def is_open(self) -> bool:
+        return self in (PartState.WAITING, PartState.BUYING)
+
+
+class AttemptState(StrEnum):
+    OPENED = "opened"
+    TICKETED = "ticketed"
+    CLOSED = "closed"
+
+
+class Trace(StrEnum):
+    """How an order can be found again whose answer was lost before it showed a ticket."""
+
+    REPLAY = "replay"
+    SEARCH = "search"
+    CALLBACK = "callback"
+    NONE = "none"
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """One offer of the plan, best first, as far as a job must know it. `patience` is an attempt's deadline in seconds.
+
+    `asks`: whether an order's ticket can be asked about; where it cannot, the answer to its submit is final.
+    """
+
+    seller: str
+    adapter: str
+    model: str
+    cell: Cell
+    images: int
+    price: int
+    ceiling: int
+    patience: float
+    asks: bool
+    trace: Trace
+
+
+class Part(Struct, frozen=True, kw_only=True, array_like=True):
+    """Some of a job's images, by index. `tried`: the places that were tried for them; `attempt`: the open one."""
+
+    images: tuple[int, ...]
+    state: PartState = PartState.WAITING
+    tried: tuple[int, ...] = ()
+    attempt: int | None = None
+    fault: FaultKind | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
+    """One try of a part on one offer, and what it cost whom, in micro-USD.
+
+    `lost`: since when nobody knows whether the seller has the order. `ready`: the seller has made the pictures.
+    `links` are where they lie, kept only for sellers that cannot be asked again.
+    """
+
+    number: int
+    place: int
+    images: tuple[int, ...]
+    opened: float
+    state: AttemptState = AttemptState.OPENED
+    ticket: str | None = None
+    lost: float | None = None
+    called: float | None = None
+    ready: bool = False
+    links: tuple[str, ...] = ()
+    cost: int | None = None
+    fault: FaultKind | None = None
+    closed: float | None = None
+    delivered: int = 0
+    captured: int = 0
+    orphaned: int = 0
+    suspected: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is not AttemptState.CLOSED
+
+
+class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
+    may have been taken; `unit` is set aside per image until the bill is known, `hold` is what is set aside now."""
+
+    id: str
+    team: str
+    model: str
+    created: float
+    deadline: float
+    n: int
+    route: tuple[Place, ...]
+    unit: int
+    tries: int = 3
+    reorder: bool = False
+    config: str = ""
+    webhook: bool = False
+    soft_key: str | None = None
+    version: int = 0
+    state: State = State.QUEUED
+    parts: tuple[Part, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    cancel_asked: bool = False
+    overdue: bool = False
+    finished: float | None = None
+    fault: FaultKind | None = None
+    warnings: tuple[str, ...] = ()
+    milestones: int = 0
+    schema: int = SCHEMA
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing about its money is open any more."""
+        return self.state.is_terminal and not any(attempt.is_open for attempt in self.attempts)
+
+    @property
+    def hold(self) -> int:
+        if self.state.is_terminal:
+            return 0
+        return self.unit * sum(len(part.images) for part in self.parts if part.state.is_open)
+
+    @property
+    def delivered(self) -> tuple[int, ...]:
+        """The images that are there, by index."""
+        return self._images_in(PartState.DELIVERED)
+
+    @property
+    def captured(self) -> int:
+        return sum(attempt.captured for attempt in self.attempts)
+
+    def _images_in(self, state: PartState) -> tuple[int, ...]:
+        return tuple(sorted(image for part in self.parts if part.state is state for image in part.images))
+
+    def attempt(self, number: int) -> Attempt | None:
+        return self.attempts[number - 1] if 1 <= number <= len(self.attempts) else None
+
+    def part_of(self, attempt: int) -> Part | None:
+        """The part that this attempt is still buying."""
+        return next((part for part in self.parts if part.attempt == attempt), None)
+
+    def place_of(self, attempt: Attempt) -> Place:
+        return self.route[attempt.place]
+
+
+def reference_of(job: str, attempt: int) -> str:
+    """Our own name for an attempt's order, shown to the seller: unique for ever, and leads back to the job."""
+    return f"{job}-{attempt}"

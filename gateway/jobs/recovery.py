@@ -1,0 +1,163 @@
+"""What has to be done for a job, told from what is saved of it alone: for the owner's next step and for a rescuer."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gateway.jobs.job import Attempt, Job, PartState, Trace
+from providers.faults import FaultKind
+
+SEARCH_SECONDS = 5.0
+RECONCILE_SECONDS = 120.0
+POLL_SECONDS = 5.0
+# Sellers keep pictures for a day at least; after that nobody can say that they still exist.
+PICTURES_LAST_SECONDS = 86_400.0
+RESCUES_WITHOUT_PROGRESS = 3
+
+
+class Todo(Struct, frozen=True, kw_only=True):
+    """Something that the job's owner has to do."""
+
+
+class Buy(Todo, frozen=True, kw_only=True):
+    """Open an attempt for these images at one of the places, best first, or give them up if none will do."""
+
+    images: tuple[int, ...]
+    places: tuple[int, ...]
+
+
+class ForAttempt(Todo, frozen=True, kw_only=True):
+    attempt: int
+
+
+class Resend(ForAttempt, frozen=True, kw_only=True):
+    """Send the same bytes with the same key: the seller promises not to sell them twice."""
+
+    until: float
+
+
+class Search(ForAttempt, frozen=True, kw_only=True):
+    """Look for the order by our reference."""
+
+    until: float
+
+
+class AwaitCallback(ForAttempt, frozen=True, kw_only=True):
+    """Nothing but a callback can show this order."""
+
+    until: float
+
+
+class Poll(ForAttempt, frozen=True, kw_only=True):
+    """Ask what became of the order."""
+
+    ticket: str
+    until: float
+
+
+class Fetch(ForAttempt, frozen=True, kw_only=True):
+    """The pictures lie at these links."""
+
+    links: tuple[str, ...]
+
+
+class LoseTrack(ForAttempt, frozen=True, kw_only=True):
+    """Whoever sent this order is gone, and the answer with it: say so (`AnswerLost`)."""
+
+
+class GiveUp(ForAttempt, frozen=True, kw_only=True):
+    """Stop waiting for this order (`AttemptGivenUp`)."""
+
+    kind: FaultKind
+
+
+class Expire(Todo, frozen=True, kw_only=True):
+    """The deadline is over (`JobExpired`)."""
+
+
+class Abandon(Todo, frozen=True, kw_only=True):
+    """Each of the last owners died of this job (`JobAbandoned`)."""
+
+
+def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
+    """What whoever takes the job over, with no memory of it, has to do. Pure and total; () once it is settled.
+
+    An owner asks the same after each change, and leaves out what it is doing already.
+    """
+    if job.is_settled:
+        return ()
+    if rescues >= RESCUES_WITHOUT_PROGRESS:
+        return (Abandon(),)
+    return tuple(_todos(job, now))
+
+
+def _todos(job: Job, now: float) -> Iterator[Todo]:
+    if not job.state.is_terminal and not job.overdue and now >= job.deadline:
+        yield Expire()
+        return
+    yield from (_for_attempt(job, attempt, now) for attempt in job.attempts if attempt.is_open)
+    for part in job.parts:
+        if part.state is PartState.WAITING:
+            untried = tuple(place for place in range(len(job.route)) if place not in part.tried)
+            yield Buy(images=part.images, places=untried)
+
+
+def _for_attempt(job: Job, attempt: Attempt, now: float) -> Todo:
+    place, until = job.place_of(attempt), deadline_of(job, attempt)
+    can_be_asked = attempt.ticket is not None and place.asks
+    if now >= until and (attempt.ready or can_be_asked):
+        return GiveUp(attempt=attempt.number, kind=FaultKind.EXPIRED if attempt.ready else FaultKind.OVERDUE)
+    if attempt.ready and attempt.links:
+        return Fetch(attempt=attempt.number, links=attempt.links)
+    if attempt.ticket is not None and can_be_asked:
+        return Poll(attempt=attempt.number, ticket=attempt.ticket, until=until)
+    if attempt.ready:
+        return GiveUp(attempt=attempt.number, kind=FaultKind.EXPIRED)
+    if attempt.lost is None:
+        return LoseTrack(attempt=attempt.number)
+    if now >= until:
+        return GiveUp(attempt=attempt.number, kind=attempt.fault or FaultKind.LOST)
+    return _traced(attempt, place.trace, until)
+
+
+def _traced(attempt: Attempt, trace: Trace, until: float) -> Todo:
+    match trace:
+        case Trace.REPLAY:
+            return Resend(attempt=attempt.number, until=until)
+        case Trace.SEARCH:
+            return Search(attempt=attempt.number, until=until)
+        case Trace.CALLBACK:
+            return AwaitCallback(attempt=attempt.number, until=until)
+        case Trace.NONE:
+            return GiveUp(attempt=attempt.number, kind=attempt.fault or FaultKind.LOST)
+
+
+def deadline_of(job: Job, attempt: Attempt) -> float:
+    """Until when an attempt is waited for. A lost one is looked for a while; longer, if its seller called back, or
+    promised not to sell the same twice."""
+    place = job.place_of(attempt)
+    if attempt.ready:
+        return attempt.opened + max(place.patience, PICTURES_LAST_SECONDS)
+    overdue = attempt.opened + place.patience
+    if attempt.lost is None or attempt.called is not None or place.trace is Trace.REPLAY:
+        return overdue
+    return attempt.lost + RECONCILE_SECONDS
+
+
+def next_look(job: Job, now: float) -> float | None:
+    """When somebody with no memory of the job must look at it; None only when it is settled."""
+    if job.is_settled:
+        return None
+    return min((_next_step(job, todo, now) for todo in recover(job, now)), default=now)
+
+
+def _next_step(job: Job, todo: Todo, now: float) -> float:
+    match todo:
+        case Poll(until=until):
+            wait = POLL_SECONDS
+        case Search(until=until) | AwaitCallback(until=until) | Resend(until=until):
+            wait = SEARCH_SECONDS
+        case _:
+            return now
+    ends = until if job.state.is_terminal or job.overdue else min(until, job.deadline)
+    return max(now, min(now + wait, ends))
