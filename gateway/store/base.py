@@ -1,0 +1,185 @@
+"""What every store can do, and how it answers. One conformance suite holds all of them to the words of this page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
+
+from msgspec import Struct
+
+from gateway.jobs.commit import Commit, Delivery, LedgerEntry, Milestone
+from gateway.jobs.job import Job
+from gateway.store.auditing import Findings
+from gateway.store.books import Balance, Total
+from gateway.store.watching import Watch
+
+DAY = 86_400.0
+FIRST_FENCE = 1
+# How many of a job's last changes know themselves when they are sent again.
+REMEMBERED_OPS = 8
+
+
+class StoreError(Exception):
+    """The store did not do it, in words for an operator."""
+
+
+class StoreUnavailable(StoreError):
+    """Not to be reached, or not able to write just now: the same again later is safe."""
+
+
+class StoreFull(StoreUnavailable):
+    """There is no room for new jobs. What is known of old ones is still recorded."""
+
+
+class StoreUnfit(StoreError):
+    """It would lose jobs as it is configured: says what to change."""
+
+
+class Retention(Struct, frozen=True, kw_only=True):
+    """For how long what is kept, in seconds. Jobs count from their settling, money from the day it belongs to."""
+
+    jobs: float = 7 * DAY
+    ledger: float = 90 * DAY
+    totals: float = 396 * DAY
+
+
+# --- how a commit is answered
+
+
+class Applied(Struct, frozen=True):
+    """It is done, now or when it was sent before."""
+
+
+class Stale(Struct, frozen=True):
+    """Somebody else changed the job: load it and apply the happening to what it is now."""
+
+
+class Fenced(Struct, frozen=True):
+    """Somebody else owns the job now: decide nothing more about it."""
+
+
+class OverBudget(Struct, frozen=True, kw_only=True):
+    """The team's limit for this window would be passed. Nothing was accepted."""
+
+    window: str
+    limit: int
+    spent: int
+    held: int
+
+
+class Known(Struct, frozen=True):
+    """This request has made that job before. Nothing was accepted."""
+
+    job: str
+
+
+class KeyReused(Struct, frozen=True):
+    """The idempotency key belongs to another request, which made that job. Nothing was accepted."""
+
+    job: str
+
+
+Outcome = Applied | Stale | Fenced | OverBudget | Known | KeyReused
+
+
+# --- what is read
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A job that is now ours to decide about, while our fence is the last one given out.
+
+    `rescues`: how often it was claimed, this time included, since anybody last changed it.
+    """
+
+    job: Job
+    fence: int
+    rescues: int
+
+
+class Page(Struct, frozen=True):
+    """Jobs, newest first; `more` is the cursor of the next page, None on the last one."""
+
+    jobs: tuple[Job, ...]
+    more: str | None
+
+
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """A webhook that is ours to send until the lease ends; `tries` counts this one."""
+
+    delivery: Delivery
+    tries: int
+
+
+class Store(Protocol):
+    """All or nothing, and safe to repeat: a commit that was sent twice, or whose answer was lost, is done once.
+
+    Whoever awaits a call may be cancelled: what was sent is still done. Every call may raise StoreUnavailable.
+    """
+
+    owner: str
+    partitions: Sequence[int]
+
+    async def open(self) -> Self:
+        """Connects and checks; StoreUnfit if jobs would be lost as it is configured. `warnings` says what to know."""
+
+    async def close(self) -> None:
+        """Finishes what was sent, and lets go of everything."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    async def commit(self, commit: Commit) -> Outcome:
+        """Compare-and-set. A new job is owned by this process, its fence is FIRST_FENCE and its lease begins now.
+
+        An owned job is due when its lease ends, any other when the commit says. StoreFull only for new jobs.
+        """
+
+    async def load(self, job: str) -> Job | None: ...
+
+    async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
+        """Those of the named documents that lie beside the job."""
+
+    async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
+        """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease."""
+
+    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
+        """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more."""
+
+    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
+        """Gives the job away: due again in so many seconds, to whoever claims it. False if it was not ours."""
+
+    async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
+        """A team's jobs, newest first. ValueError for a cursor that is none."""
+
+    async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
+        """Those with a higher number than `after`, in order."""
+
+    async def budget(self, team: str, *windows: str) -> Mapping[str, Balance]: ...
+
+    async def ledger(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
+        """All entries of a day, in the order they were made (within each partition)."""
+
+    async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
+        """Day totals from one day to another, both included."""
+
+    async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
+        """Webhooks whose time has come. Unless acknowledged or postponed, each comes again when the lease is over."""
+
+    async def delivered(self, delivery: str, job: str) -> None:
+        """It need not be sent again: it has arrived, or never will."""
+
+    async def postpone(self, delivery: str, job: str, seconds: float) -> None:
+        """It did not arrive: try again in so many seconds."""
+
+    async def share(self, name: str, value: bytes) -> None:
+        """Tells the other replicas; each name's last value is kept for a minute."""
+
+    async def shared(self) -> Mapping[str, bytes]:
+        """What all replicas have told within the last minute, this one included."""
+
+    def watch(self, job: str) -> Watch:
+        """Hears of every change of this job, whoever makes it. Open it before loading, so that none is missed."""
+
+    async def audit(self, partition: int, repair: bool = True) -> Findings:
+        """Works out holds, spends and due times anew from jobs and ledger, and mends what differs."""
+
+    async def sweep(self) -> int:
+        """Forgets what retention says; how many jobs."""

@@ -1,0 +1,24 @@
+"""Which partition a team's keys belong to, and job ids that carry it."""
+
+import re
+import secrets
+from zlib import crc32
+
+PARTITIONS = 64
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID = re.compile(r"job_(\d\d)[0-9a-z]{26}", re.ASCII)
+
+
+def partition_of(team: str) -> int:
+    return crc32(team.encode()) % PARTITIONS
+
+
+def new_job_id(team: str) -> str:
+    """130 random bits, so that nobody guesses another team's; and the partition, so that the job is found by its id."""
+    return f"job_{partition_of(team):02}" + "".join(secrets.choice(_ALPHABET) for _ in range(26))
+
+
+def partition_of_job(job: str) -> int | None:
+    """None if this cannot be the id of any job."""
+    found = _ID.fullmatch(job)
+    return int(found[1]) if found and int(found[1]) < PARTITIONS else None
