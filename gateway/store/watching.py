@@ -17,9 +17,7 @@ class Watch:
         self._watches.add(self._job, self._happened)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._watches.remove(self._job, self._happened)
 
     async def changed(self, seconds: float) -> bool:
