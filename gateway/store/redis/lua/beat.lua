@@ -1,0 +1,13 @@
+-- Renews leases; answers with the jobs that are not the caller's any more.
+local settings = cmsgpack.unpack(ARGV[1])
+--include time
+local lost = {}
+for number = 2, #KEYS do
+  local id, fence = ARGV[number * 2 - 2], ARGV[number * 2 - 1]
+  if redis.call('HGET', KEYS[number], 'fence') == fence and redis.call('ZSCORE', KEYS[1], id) then
+    redis.call('ZADD', KEYS[1], 'XX', moment(now + settings.lease), id)
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

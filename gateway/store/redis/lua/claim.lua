@@ -1,0 +1,15 @@
+-- A job whose lease is over goes to whoever asks first. The token lets a repeated claim know itself.
+local settings = cmsgpack.unpack(ARGV[1])
+--include time
+local job, due, id, token = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
+local score = redis.call('ZSCORE', due, id)
+local seen = redis.call('HMGET', job, 'token', 'blob')
+if not seen[2] then return false end
+if seen[1] ~= token then
+  if not score or tonumber(score) > now then return false end
+  redis.call('HINCRBY', job, 'fence', 1)
+  redis.call('HINCRBY', job, 'rescues', 1)
+  redis.call('HSET', job, 'owner', settings.owner, 'token', token)
+  redis.call('ZADD', due, 'XX', moment(now + settings.lease), id)
+end
+return redis.call('HMGET', job, 'blob', 'fence', 'rescues')

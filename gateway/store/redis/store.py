@@ -1,0 +1,268 @@
+"""Jobs in Redis, for replicas that share them."""
+
+import asyncio
+import builtins
+import contextlib
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from time import time
+from typing import Self
+
+from redis.asyncio import RedisCluster
+
+from gateway.jobs.commit import Commit, LedgerEntry, Milestone, decode_job
+from gateway.jobs.job import Job
+from gateway.store.auditing import Findings
+from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreUnavailable
+from gateway.store.books import Balance, Total
+from gateway.store.partitions import PARTITIONS, partition_of
+from gateway.store.redis import boot, link, scripts, wire
+from gateway.store.redis.audit import Auditor
+from gateway.store.redis.hearing import Hearing
+from gateway.store.redis.keys import SHARED, AllKeys, Keys
+from gateway.store.watching import Watch, Watches
+
+GUARD_SECONDS = 5.0
+SHARED_SECONDS = 60.0
+_CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
+_ID_LENGTH = len("job_00") + 26
+
+
+class RedisStore:
+    """`durability`: 'checked' asks Redis how it is configured, 'declared' believes the operator of one that hides it.
+
+    `clock` is for tests that move time; without it the server's own is used.
+    """
+
+    partitions: Sequence[int] = range(PARTITIONS)
+
+    def __init__(  # noqa: PLR0913 - all but the address have a default
+        self,
+        url: str,
+        *,
+        owner: str | None = None,
+        lease: float = 15.0,
+        retention: Retention | None = None,
+        durability: boot.Durability = "checked",
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.owner = owner or secrets.token_hex(8)
+        self.warnings: tuple[str, ...] = ()
+        self._url = url
+        self._lease = lease
+        self._retention = retention or Retention()
+        self._durability = durability
+        self._clock = clock
+        self._keys = AllKeys(range(PARTITIONS))
+        self._watches = Watches()
+        self._fixed_settings = wire.settings(self.owner, lease, self._retention, None)
+
+    # --- opening and closing
+
+    async def open(self) -> Self:
+        self._link = link.Link(await link.connect(self._url))
+        try:
+            health = await boot.check(self._link, self._durability)
+            self.warnings = health.warnings
+            if health.restarted:
+                await self._audit_all()
+        except BaseException:
+            await self._link.close()
+            raise
+        self._hearing = Hearing(self._some_server, self._watches)
+        await self._hearing.start()
+        self._guard = asyncio.create_task(self._guard_forever())
+        return self
+
+    async def close(self) -> None:
+        self._guard.cancel()
+        await asyncio.wait([self._guard])
+        await self._hearing.close()
+        await self._link.close()
+
+    async def _guard_forever(self) -> None:
+        """A Redis that was started anew while we run is treated as at boot."""
+        while True:
+            await asyncio.sleep(GUARD_SECONDS)
+            with contextlib.suppress(StoreUnavailable):
+                if await boot.settle_restart(self._link):
+                    await self._audit_all()
+
+    async def _audit_all(self) -> None:
+        for partition in self.partitions:
+            await self.audit(partition)
+
+    def _some_server(self) -> str:
+        client = self._link.client
+        if not isinstance(client, RedisCluster):
+            return self._url
+        node = client.get_random_node()
+        scheme, rest = self._url.split("://", 1)
+        credentials = rest.rpartition("@")[0]
+        return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+
+    # --- jobs
+
+    async def commit(self, commit: Commit) -> Outcome:
+        keys = self._keys[partition_of(commit.job.team)]
+        script = scripts.ACCEPT if commit.expected == 0 else scripts.RECORD
+        payload = wire.payload_of(commit, self._retention)
+        documents = commit.documents.values()
+        answer = await self._link.script(script, wire.keys_of(commit, keys), payload, self._settings, *documents)
+        return wire.outcome_of(answer)
+
+    async def load(self, job: str) -> Job | None:
+        if not (keys := self._keys.of_job(job)):
+            return None
+        blob = await self._link.command("HGET", keys.job(job), "blob")
+        return decode_job(blob) if blob else None
+
+    async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
+        if not names or not (keys := self._keys.of_job(job)):
+            return {}
+        found = await self._link.command("HMGET", keys.job(job), *(f"document:{name}" for name in names))
+        return {name: document for name, document in zip(names, found, strict=True) if document is not None}
+
+    async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
+        claims = [self._claim(job) for job in await self._due("due", most)]
+        return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
+
+    async def _claim(self, job: str) -> Claimed | None:
+        keys, token = self._keys_of(job), secrets.token_hex(8)
+        found = await self._link.script(scripts.CLAIM, [keys.job(job), keys.due], self._settings, job, token)
+        if not found:
+            return None
+        blob, fence, rescues = found
+        return Claimed(job=decode_job(blob), fence=int(fence), rescues=int(rescues))
+
+    async def _due(self, index: str, most: int) -> list[str]:
+        """What has had its time in all partitions, soonest first."""
+        asked = [
+            self._link.script(scripts.DUE, [getattr(self._keys[partition], index)], self._settings, most)
+            for partition in self.partitions
+        ]
+        found = [pair for pairs in await asyncio.gather(*asked) for pair in _pairs(pairs)]
+        return [name for _, name in sorted(found)[:most]]
+
+    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
+        by_partition: defaultdict[str, list[str]] = defaultdict(list)
+        for job in leases:
+            by_partition[self._keys_of(job).due].append(job)
+        beats = [self._beat(due, {job: leases[job] for job in jobs}) for due, jobs in by_partition.items()]
+        return frozenset(job for lost in await asyncio.gather(*beats) for job in lost)
+
+    async def _beat(self, due: str, leases: Mapping[str, int]) -> list[str]:
+        keys = [due, *(self._keys_of(job).job(job) for job in leases)]
+        pairs = (word for job, fence in leases.items() for word in (job, fence))
+        return [job.decode() for job in await self._link.script(scripts.BEAT, keys, self._settings, *pairs)]
+
+    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
+        keys = self._keys_of(job)
+        asked = (self._settings, job, fence, seconds)
+        return bool(await self._link.script(scripts.SNOOZE, [keys.job(job), keys.due], *asked))
+
+    def watch(self, job: str) -> Watch:
+        return Watch(self._watches, job)
+
+    # --- webhooks
+
+    async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
+        claims = [self._claim_delivery(delivery, lease) for delivery in await self._due("outbox", most)]
+        return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
+
+    async def _claim_delivery(self, delivery: str, lease: float) -> Outgoing | None:
+        keys, token = self._keys_of(delivery), secrets.token_hex(8)
+        asked = (self._settings, delivery, token, lease)
+        found = await self._link.script(scripts.OUTGOING, [keys.outbox, keys.webhooks], *asked)
+        return Outgoing(delivery=wire.delivery_of(found[0]), tries=int(found[1])) if found and found[0] else None
+
+    async def delivered(self, delivery: str, job: str) -> None:
+        keys = self._keys_of(job)
+        await self._link.script(scripts.DELIVERED, [keys.outbox, keys.webhooks], self._settings, delivery)
+
+    async def postpone(self, delivery: str, job: str, seconds: float) -> None:
+        await self._link.script(scripts.POSTPONE, [self._keys_of(job).outbox], self._settings, delivery, seconds)
+
+    # --- reading
+
+    async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
+        if after is not None and not _CURSOR.fullmatch(after):
+            raise ValueError("this is no cursor: use the one that came with the page before")
+        jobs: builtins.list[Job] = []
+        limit, before = max(1, min(limit, 100)), f"({after}" if after else "+"
+        keys = self._keys[partition_of(team)]
+        while len(jobs) <= limit:
+            names = await self._link.command("ZREVRANGEBYLEX", keys.jobs(team), before, "-", "LIMIT", 0, limit + 1)
+            loads = [self.load(name.decode().partition(":")[2]) for name in names]
+            jobs += [job for job in await asyncio.gather(*loads) if job]
+            if len(names) <= limit:
+                break
+            before = f"({names[-1].decode()}"
+        more = wire.listed(jobs[limit - 1].created, jobs[limit - 1].id) if len(jobs) > limit else None
+        return Page(tuple(jobs[:limit]), more)
+
+    async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
+        if not (keys := self._keys.of_job(job)):
+            return ()
+        lines = await self._link.command("LRANGE", keys.milestones(job), max(after, 0), -1)
+        return wire.milestones_of(lines)
+
+    async def budget(self, team: str, *windows: str) -> Mapping[str, Balance]:
+        keys = self._keys[partition_of(team)]
+        asked = [self._link.command("HMGET", keys.budget(team, window), "held", "spent") for window in windows]
+        return {
+            window: Balance(held=int(held or 0), spent=int(spent or 0))
+            for window, (held, spent) in zip(windows, await asyncio.gather(*asked), strict=True)
+        }
+
+    async def ledger(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
+        asked = [self._link.command("LRANGE", self._keys[one].ledger(day), 0, -1) for one in self._partitions_of(team)]
+        entries = (entry for lines in await asyncio.gather(*asked) for entry in wire.entries_of(lines))
+        return tuple(entry for entry in entries if team in (None, entry.team))
+
+    async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
+        found: builtins.list[Total] = []
+        for day in wire.days_between(first, last):
+            asked = [self._link.command("HGETALL", self._keys[one].totals(day)) for one in self._partitions_of(team)]
+            found += [total for flat in await asyncio.gather(*asked) for total in wire.totals_of(day, flat)]
+        return tuple(total for total in found if team in (None, total.account.team))
+
+    # --- what replicas share, and upkeep
+
+    async def share(self, name: str, value: bytes) -> None:
+        await self._link.script(scripts.SHARE, [SHARED], self._settings, name, value)
+
+    async def shared(self) -> Mapping[str, bytes]:
+        told = await self._link.script(scripts.SHARED, [SHARED], self._settings, SHARED_SECONDS)
+        return {name.decode(): value for name, value in zip(told[::2], told[1::2], strict=True)}
+
+    async def audit(self, partition: int, repair: bool = True) -> Findings:
+        auditor = Auditor(self._link, self._keys[partition], self._retention)
+        return await auditor.audit(self._settings, self._clock() if self._clock else time(), repair)
+
+    async def sweep(self) -> int:
+        """Nothing is left to do: everything here carries its own end."""
+        return 0
+
+    # --- what they share
+
+    @property
+    def _settings(self) -> bytes:
+        if self._clock is None:
+            return self._fixed_settings
+        return wire.settings(self.owner, self._lease, self._retention, self._clock())
+
+    def _keys_of(self, job: str) -> Keys:
+        if not (keys := self._keys.of_job(job[:_ID_LENGTH])):
+            raise ValueError("this is not the id of a job")
+        return keys
+
+    def _partitions_of(self, team: str | None) -> Sequence[int]:
+        return self.partitions if team is None else (partition_of(team),)
+
+
+def _pairs(flat: Sequence[bytes]) -> "list[tuple[float, str]]":
+    """Scores and names, as a script's answer has them side by side."""
+    return [(float(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)]
