@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.jobs import facts
 from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
-from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State
+from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, stamp
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
 
@@ -23,6 +23,7 @@ class Ignored(Struct, frozen=True):
 
 
 Result = Job | Ignored
+_PICTURES_EXIST = Ignored("the pictures exist: only their expiry ends this attempt")
 
 
 def after(job: Job, happening: facts.Happening, now: float) -> Result:
@@ -49,11 +50,13 @@ def _ticket_learned(job: Job, fact: facts.TicketLearned, now: float) -> Result:
 
 def _answer_lost(job: Job, fact: facts.AnswerLost, now: float) -> Result:
     attempt = job.attempt(fact.attempt)
-    if not attempt or attempt.state is not AttemptState.OPENED or attempt.ready:
-        return Ignored("nothing is lost: the attempt is not waiting for a ticket")
+    if not attempt or not attempt.is_open or attempt.ready or job.can_ask_about(attempt):
+        return Ignored("nothing is lost: the attempt is not waiting for an answer")
     if attempt.lost is not None:
         return Ignored("nothing new")
-    return _with_attempt(job, replace(attempt, lost=now, fault=fact.kind))
+    if VERDICTS[fact.kind].bought is not Bought.PERHAPS:
+        return Ignored("such an answer is no lost one, and nobody could give the order up for it")
+    return _with_attempt(job, replace(attempt, lost=stamp(now), fault=fact.kind))
 
 
 def _callback_seen(job: Job, fact: facts.CallbackSeen, now: float) -> Result:
@@ -61,17 +64,17 @@ def _callback_seen(job: Job, fact: facts.CallbackSeen, now: float) -> Result:
         return Ignored("no such attempt")
     if attempt.called is not None or not attempt.is_open:
         return Ignored("nothing new")
-    return _with_attempt(job, replace(attempt, called=now))
+    return _with_attempt(job, replace(attempt, called=stamp(now)))
 
 
 def _pictures_ready(job: Job, fact: facts.PicturesReady, now: float) -> Result:
     if not (attempt := job.attempt(fact.attempt)):
         return Ignored("no such attempt")
-    if not attempt.is_open:
-        return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, fact.cost)))
     cost = attempt.cost if fact.cost is None else fact.cost
+    if not attempt.is_open:
+        return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, cost)))
     if not job.part_of(attempt.number):
-        return _with_attempt(job, ended(attempt, FaultKind.OVERDUE, cost, now, (Line.ORPHAN, paid(job, attempt, cost))))
+        return _too_late(job, attempt, cost, None, now)
     return _with_attempt(job, replace(attempt, ready=True, lost=None, cost=cost, links=fact.links or attempt.links))
 
 
@@ -81,8 +84,9 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     cost = attempt.cost if fact.cost is None else fact.cost
     if not attempt.is_open:
         return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, cost, fact.made)))
-    part = job.part_of(attempt.number)
-    delivered = tuple(image for image in attempt.images if image in fact.images) if part else ()
+    if not (part := job.part_of(attempt.number)):
+        return _too_late(job, attempt, cost, fact.made, now)
+    delivered = tuple(image for image in attempt.images if image in fact.images)
     made = max(len(attempt.images) if fact.made is None else fact.made, len(delivered))
     total = paid(job, attempt, cost, made)
     captured = total * len(delivered) // made if made else 0
@@ -90,16 +94,19 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
     closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
     job = replace(_with_attempt(job, closed), warnings=_joined(job.warnings, fact.warnings if delivered else ()))
-    return _part_ended(job, part, delivered, missing, now) if part else job
+    return _part_ended(job, part, delivered, missing, now)
 
 
 def _order_failed(job: Job, fact: facts.OrderFailed, now: float) -> Result:
     if not (attempt := job.attempt(fact.attempt)):
         return Ignored("no such attempt")
+    what = bought(fact.kind, fact.cost)
+    if attempt.is_open and attempt.ready and what is not Bought.YES:
+        return _PICTURES_EXIST
     if attempt.is_open:
         return _closed(job, attempt, fact.kind, fact.cost, now)
     believed = VERDICTS[fact.kind].when_asking is Patience.BELIEVE
-    if not believed or bought(fact.kind, fact.cost) is Bought.PERHAPS:
+    if not believed or (what is Bought.PERHAPS and fact.cost is None):
         return Ignored("it says no more than was known")
     return _corrected(job, attempt, booked(job, attempt, fact.kind, fact.cost))
 
@@ -124,7 +131,7 @@ def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Resu
     if refused := _not_to_bebought(job, part, decision.place, wanted, now):
         return Ignored(refused)
     number = len(job.attempts) + 1
-    attempt = Attempt(number=number, place=decision.place, images=wanted, opened=now)
+    attempt = Attempt(number=number, place=decision.place, images=wanted, opened=stamp(now))
     tried = (*part.tried, decision.place)
     taken = replace(part, images=wanted, state=PartState.BUYING, tried=tried, attempt=number, fault=None)
     left = replace(part, images=tuple(image for image in part.images if image not in wanted))
@@ -148,7 +155,7 @@ def _attempt_given_up(job: Job, decision: facts.AttemptGivenUp, now: float) -> R
     if VERDICTS[decision.kind].bought is Bought.NO:
         return Ignored("giving up does not prove that nothing was bought")
     if attempt.ready and VERDICTS[decision.kind].bought is not Bought.YES:
-        return Ignored("the pictures exist: only their expiry ends this attempt")
+        return _PICTURES_EXIST
     return _closed(job, attempt, decision.kind, None, now)
 
 
@@ -193,6 +200,12 @@ def _closed(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None, now: 
     job = _with_attempt(job, ended(attempt, kind, cost, now, booked(job, attempt, kind, cost)))
     part = job.part_of(attempt.number)
     return _part_ended(job, part, (), kind, now) if part else job
+
+
+def _too_late(job: Job, attempt: Attempt, cost: int | None, made: int | None, now: float) -> Job:
+    """Pictures that nobody waits for any more."""
+    orphan = (Line.ORPHAN, paid(job, attempt, cost, made))
+    return _with_attempt(job, ended(attempt, FaultKind.OVERDUE, cost, now, orphan))
 
 
 def _part_ended(job: Job, part: Part, delivered: tuple[int, ...], missing: FaultKind | None, now: float) -> Job:

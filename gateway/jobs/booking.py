@@ -6,7 +6,7 @@ bought.
 
 from msgspec.structs import replace
 
-from gateway.jobs.job import Attempt, AttemptState, Job
+from gateway.jobs.job import Attempt, AttemptState, Job, stamp
 from gateway.jobs.tables import BOOKED_AS, Line
 from providers.faults import VERDICTS, Bought, FaultKind
 
@@ -15,7 +15,7 @@ Booking = tuple[Line | None, int]
 
 def ended(attempt: Attempt, kind: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
     """The attempt, closed, with what is booked for pictures that nobody gets."""
-    closed = replace(attempt, state=AttemptState.CLOSED, closed=now, lost=None, links=(), cost=cost, fault=kind)
+    closed = replace(attempt, state=AttemptState.CLOSED, closed=stamp(now), lost=None, links=(), cost=cost, fault=kind)
     return on(closed, booking)
 
 

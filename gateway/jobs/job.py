@@ -176,6 +176,14 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def place_of(self, attempt: Attempt) -> Place:
         return self.route[attempt.place]
 
+    def can_ask_about(self, attempt: Attempt) -> bool:
+        return attempt.ticket is not None and self.place_of(attempt).asks
+
+
+def stamp(now: float) -> float:
+    """A moment as it is remembered: milliseconds are enough, and a blob has to stay small."""
+    return round(now, 3)
+
 
 def reference_of(job: str, attempt: int) -> str:
     """Our own name for an attempt's order, shown to the seller: unique for ever, and leads back to the job."""

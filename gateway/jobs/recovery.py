@@ -104,12 +104,11 @@ def _todos(job: Job, now: float) -> Iterator[Todo]:
 
 def _for_attempt(job: Job, attempt: Attempt, now: float) -> Todo:
     place, until = job.place_of(attempt), deadline_of(job, attempt)
-    can_be_asked = attempt.ticket is not None and place.asks
-    if now >= until and (attempt.ready or can_be_asked):
+    if now >= until and (attempt.ready or job.can_ask_about(attempt)):
         return GiveUp(attempt=attempt.number, kind=FaultKind.EXPIRED if attempt.ready else FaultKind.OVERDUE)
     if attempt.ready and attempt.links:
         return Fetch(attempt=attempt.number, links=attempt.links)
-    if attempt.ticket is not None and can_be_asked:
+    if attempt.ticket is not None and place.asks:
         return Poll(attempt=attempt.number, ticket=attempt.ticket, until=until)
     if attempt.ready:
         return GiveUp(attempt=attempt.number, kind=FaultKind.EXPIRED)
@@ -139,9 +138,10 @@ def deadline_of(job: Job, attempt: Attempt) -> float:
     if attempt.ready:
         return attempt.opened + max(place.patience, PICTURES_LAST_SECONDS)
     overdue = attempt.opened + place.patience
-    if attempt.lost is None or attempt.called is not None or place.trace is Trace.REPLAY:
+    if attempt.lost is None:
         return overdue
-    return attempt.lost + RECONCILE_SECONDS
+    searched = attempt.lost + RECONCILE_SECONDS
+    return max(overdue, searched) if attempt.called is not None or place.trace is Trace.REPLAY else searched
 
 
 def next_look(job: Job, now: float) -> float | None:
