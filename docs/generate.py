@@ -1,8 +1,10 @@
-"""Writes the pages that follow from the code, `docs/faults.md` and `docs/providers.md`; `--check` only compares."""
+"""Writes the pages that follow from the code, faults, providers and states; `--check` only compares."""
 
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from generate_states import BOOKING_HEAD, TODO_HEAD, booking_rows, states_body, todo_rows
 
 from providers import ADAPTERS
 from providers.faults import MEANINGS, VERDICTS, FaultKind
@@ -101,7 +103,11 @@ def _route(route: InputRoute) -> str:
             return "as public addresses"
 
 
-PAGES = {"faults.md": faults_page, "providers.md": providers_page}
+def states_page() -> str:
+    return HEAD + states_body(table(BOOKING_HEAD, booking_rows()), table(TODO_HEAD, todo_rows()))
+
+
+PAGES = {"faults.md": faults_page, "providers.md": providers_page, "states.md": states_page}
 
 
 def main() -> int:
