@@ -1,6 +1,8 @@
 """The auditor's hands: one moment of a partition in our words, and its corrections."""
 
+import asyncio
 import secrets
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -26,9 +28,10 @@ class Auditor:
         self._retention = retention
         self._token = secrets.token_hex(8)
 
-    async def audit(self, settings: bytes, now: float, repair: bool) -> Findings:
+    async def audit(self, settings: bytes, now: float, repair: bool = True, also: Collection[str] = ()) -> Findings:
+        """`also` names jobs to look at, whether or not anything lists them."""
         for _ in range(TRIES):
-            if seen := await self._snapshot(now):
+            if seen := await self._snapshot(now, also):
                 break
         else:
             raise StoreUnavailable("jobs come in faster than they can be audited: try again later")
@@ -37,17 +40,19 @@ class Auditor:
             await self._mend(found, seen, settings)
         return found
 
-    async def _snapshot(self, now: float) -> Snapshot | None:
+    async def _snapshot(self, now: float, also: Collection[str]) -> Snapshot | None:
         """None if jobs were accepted or settled while their names were read."""
         keys, link = self._keys, self._link
         listed = set(await link.command("SMEMBERS", keys.open))
         listed |= set(await link.command("ZRANGE", keys.due, 0, -1))
-        ids = sorted(name.decode() for name in listed)
-        blobs = [await link.command("HGET", keys.job(name), "blob") for name in ids]
-        days = days_to_audit(now, [decode_job(blob) for blob in blobs if blob])
+        ids = sorted({name.decode() for name in listed} | set(also))
+        found = await asyncio.gather(*(link.command("HGET", keys.job(name), "blob") for name in ids))
+        known = [decode_job(blob) for blob in found if blob]
+        days = days_to_audit(now, known)
         months = sorted({day[:7] for day in days})
         all_days = [day for month in months for day in days_of_month(month)]
-        teams = sorted(name.decode() for name in await link.command("SMEMBERS", keys.teams))
+        listed_teams = {name.decode() for name in await link.command("SMEMBERS", keys.teams)}
+        teams = sorted(listed_teams | {job.team for job in known})
         windows = [(team, window) for team in teams for window in (*days, *months)]
         answer = await link.script(
             scripts.SNAPSHOT,
@@ -59,7 +64,7 @@ class Auditor:
                 *(keys.budget(*window) for window in windows),
             ],
             *(self._token, msgspec.msgpack.encode(ids)),
-            *(len(ids), len(days), len(all_days), len(windows), len(teams)),
+            *(len(ids), len(days), len(all_days), len(windows), len(listed_teams)),
         )
         if answer == b"again":
             return None

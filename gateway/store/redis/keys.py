@@ -8,6 +8,8 @@ from gateway.store.partitions import partition_of_job
 CHANNEL = "igw:changed"
 SHARED = "igw:shared"
 RUNS = "igw:runs"
+# Every job of every partition, as a pattern.
+JOBS = "igw:{*}:job:*"
 
 
 class Keys:

@@ -162,6 +162,13 @@ class Link:
         except (RedisError, OSError, RedisClusterException) as error:
             raise _translated(error) from error
 
+    async def names(self, pattern: str) -> list[str]:
+        """Of all keys that match, wherever they are; slow, so only for the hour after a disaster."""
+        try:
+            return [name.decode() async for name in self.client.scan_iter(match=pattern, count=1000)]
+        except (RedisError, OSError, RedisClusterException) as error:
+            raise _translated(error) from error
+
     async def close(self) -> None:
         while self._sending or self._waiting:
             self._send_waiting()

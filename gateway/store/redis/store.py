@@ -21,7 +21,7 @@ from gateway.store.partitions import PARTITIONS, partition_of
 from gateway.store.redis import boot, link, scripts, wire
 from gateway.store.redis.audit import Auditor
 from gateway.store.redis.hearing import Hearing
-from gateway.store.redis.keys import SHARED, AllKeys, Keys
+from gateway.store.redis.keys import JOBS, SHARED, AllKeys, Keys
 from gateway.store.watching import Watch, Watches
 
 GUARD_SECONDS = 5.0
@@ -87,12 +87,16 @@ class RedisStore:
         while True:
             await asyncio.sleep(GUARD_SECONDS)
             with contextlib.suppress(StoreUnavailable):
-                if await boot.settle_restart(self._link):
+                if await boot.settle_restart(self._link, self._durability):
                     await self._audit_all()
 
     async def _audit_all(self) -> None:
+        """After a restart also jobs that nothing names any more: of a transition torn in two, the job comes first."""
+        jobs: defaultdict[int, set[str]] = defaultdict(set)
+        for job in await self._link.names(JOBS):
+            jobs[int(job[JOBS.index("*") :][:2])].add(job.rpartition(":")[2])
         for partition in self.partitions:
-            await self.audit(partition)
+            await self._auditor(partition).audit(self._settings, self._now(), also=jobs[partition])
 
     def _some_server(self) -> str:
         client = self._link.client
@@ -239,14 +243,19 @@ class RedisStore:
         return {name.decode(): value for name, value in zip(told[::2], told[1::2], strict=True)}
 
     async def audit(self, partition: int, repair: bool = True) -> Findings:
-        auditor = Auditor(self._link, self._keys[partition], self._retention)
-        return await auditor.audit(self._settings, self._clock() if self._clock else time(), repair)
+        return await self._auditor(partition).audit(self._settings, self._now(), repair)
 
     async def sweep(self) -> int:
         """Nothing is left to do: everything here carries its own end."""
         return 0
 
     # --- what they share
+
+    def _auditor(self, partition: int) -> Auditor:
+        return Auditor(self._link, self._keys[partition], self._retention)
+
+    def _now(self) -> float:
+        return self._clock() if self._clock else time()
 
     @property
     def _settings(self) -> bytes:
