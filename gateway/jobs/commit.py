@@ -4,6 +4,7 @@ a transition moves the job, and money, ledger, milestones and webhooks follow.""
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -143,7 +144,12 @@ def decode_job(blob: bytes) -> Job:
 
 def windows_of(created: float) -> tuple[str, str]:
     """The day and the month (UTC) that a job's money belongs to: those of its acceptance, whenever it is settled."""
-    day = datetime.fromtimestamp(created, UTC).date().isoformat()
+    return _windows(int(created // 86_400))
+
+
+@lru_cache(maxsize=1024)
+def _windows(day_number: int) -> tuple[str, str]:
+    day = datetime.fromtimestamp(day_number * 86_400, UTC).date().isoformat()
     return day, day[:7]
 
 

@@ -2,10 +2,10 @@
 
 import re
 import secrets
+from base64 import b32encode
 from zlib import crc32
 
 PARTITIONS = 64
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(r"job_(\d\d)[0-9a-z]{26}", re.ASCII)
 
 
@@ -15,7 +15,7 @@ def partition_of(team: str) -> int:
 
 def new_job_id(team: str) -> str:
     """130 random bits, so that nobody guesses another team's; and the partition, so that the job is found by its id."""
-    return f"job_{partition_of(team):02}" + "".join(secrets.choice(_ALPHABET) for _ in range(26))
+    return f"job_{partition_of(team):02}{b32encode(secrets.token_bytes(17))[:26].decode().lower()}"
 
 
 def partition_of_job(job: str) -> int | None:
