@@ -1,0 +1,82 @@
+"""Whose a job or a webhook is, and until when. Each function is one step of the writer's transaction."""
+
+from collections.abc import Mapping
+from sqlite3 import Connection
+
+import msgspec
+from msgspec import Struct
+
+from gateway.jobs.commit import Delivery
+from gateway.store.base import Claimed, Outgoing
+from gateway.store.sqlite.reading import Jobs
+
+_DELIVERY = msgspec.json.Decoder(Delivery)
+
+_DUE = """SELECT jobs.number, jobs.id, fence, rescues, blob FROM due JOIN jobs ON jobs.id = due.job
+WHERE due.at <= ? AND settled IS NULL ORDER BY due.at LIMIT ?"""
+_TAKE = "UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ? WHERE number = ?"
+_PUT_OFF = "UPDATE due SET at = ? WHERE job = ?"
+# One statement for all leases: nothing else of the process can come between and make them late.
+_RENEW = """INSERT INTO due (job, at)
+SELECT jobs.id, ? FROM json_each(?) AS lease JOIN jobs ON jobs.id = lease.key
+WHERE jobs.fence = lease.value AND jobs.owner = ? AND jobs.settled IS NULL
+ON CONFLICT (job) DO UPDATE SET at = excluded.at RETURNING job"""
+_GIVE_AWAY = "UPDATE jobs SET owner = NULL WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"
+_PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
+
+_WAITING = "SELECT job, id, tries, entry FROM outbox WHERE at <= ? ORDER BY at LIMIT ?"
+_SENDING = "UPDATE outbox SET at = ?, tries = tries + 1 WHERE job = ? AND id = ?"
+_SENT = "DELETE FROM outbox WHERE job = ? AND id = ?"
+_LATER = "UPDATE outbox SET at = ? WHERE job = ? AND id = ?"
+
+_TELL = """INSERT INTO signals (name, value, at) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"""
+
+
+class Owning(Struct, frozen=True):
+    """In whose name jobs are claimed, and for how long."""
+
+    owner: str
+    lease: float
+    jobs: Jobs
+
+    def claim(self, db: Connection, most: int, now: float) -> tuple[Claimed, ...]:
+        """A job that cannot be read is put off, so that it keeps nobody from the others."""
+        until, claimed = now + self.lease, []
+        rows = db.execute(_DUE, (now, most)).fetchall()
+        db.executemany(_PUT_OFF, [(until, row[1]) for row in rows])
+        for number, name, fence, rescues, blob in rows:
+            if job := self.jobs.try_to_read(name, blob):
+                db.execute(_TAKE, (self.owner, number))
+                claimed.append(Claimed(job=job, fence=fence + 1, rescues=rescues + 1))
+        return tuple(claimed)
+
+    def beat(self, db: Connection, leases: Mapping[str, int], now: float) -> frozenset[str]:
+        asked = msgspec.json.encode(dict(leases)).decode()
+        renewed = db.execute(_RENEW, (now + self.lease, asked, self.owner)).fetchall()
+        return frozenset(leases.keys() - {job for (job,) in renewed})
+
+    def snooze(self, db: Connection, job: str, fence: int, at: float) -> bool:
+        if db.execute(_GIVE_AWAY, (job, fence, self.owner)).rowcount != 1:
+            return False
+        db.execute(_PUT_DUE, (job, at))
+        return True
+
+
+def claim_deliveries(db: Connection, most: int, now: float, until: float) -> tuple[Outgoing, ...]:
+    rows = db.execute(_WAITING, (now, most)).fetchall()
+    db.executemany(_SENDING, [(until, job, name) for job, name, *_ in rows])
+    return tuple(Outgoing(delivery=_DELIVERY.decode(entry), tries=tries + 1) for *_, tries, entry in rows)
+
+
+def delivered(db: Connection, delivery: str, job: str) -> None:
+    db.execute(_SENT, (job, delivery))
+
+
+def postpone(db: Connection, delivery: str, job: str, at: float) -> None:
+    """Only changes what still waits: what has arrived does not come back."""
+    db.execute(_LATER, (at, job, delivery))
+
+
+def share(db: Connection, name: str, value: bytes, now: float) -> None:
+    db.execute(_TELL, (name, value, now))

@@ -1,0 +1,121 @@
+"""What is read, each with one statement, so that it is one moment's truth."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from sqlite3 import Connection
+
+import msgspec
+
+from gateway.jobs.commit import LedgerEntry, Milestone, decode_job
+from gateway.jobs.job import Job
+from gateway.store.base import Page, StoreError
+from gateway.store.books import Balance, Total
+from gateway.store.sqlite.books import ACCOUNT, ENTRY
+
+SIGNAL_SECONDS = 60.0
+MOST_LISTED = 100
+
+_CURSOR = msgspec.json.Decoder(tuple[float, str])
+_MILESTONE = msgspec.json.Decoder(Milestone)
+
+_LOAD = "SELECT blob FROM jobs WHERE id = ?"
+_DOCUMENTS = "SELECT name, content FROM documents WHERE job = ? AND name IN (SELECT value FROM json_each(?))"
+_NEWEST = "SELECT created, id, blob FROM jobs WHERE team = ? ORDER BY created DESC, id DESC LIMIT ?"
+_OLDER = """SELECT created, id, blob FROM jobs WHERE team = ? AND (created, id) < (?, ?)
+ORDER BY created DESC, id DESC LIMIT ?"""
+_MILESTONES = "SELECT entry FROM milestones WHERE job = ? AND number > ? ORDER BY number"
+_BUDGET = """SELECT window, held, spent FROM budgets
+WHERE team = ? AND window IN (SELECT value FROM json_each(?))"""
+_LEDGER = "SELECT entry FROM ledger WHERE day = ? AND (?2 IS NULL OR team = ?2) ORDER BY number"
+_TOTALS = """SELECT day, account, amount, images FROM totals
+WHERE day BETWEEN ? AND ? AND (?3 IS NULL OR team = ?3)"""
+_SHARED = "SELECT name, value FROM signals WHERE at > ?"
+
+
+class Jobs:
+    """Reads saved jobs, and remembers which it could not: a newer version may have written what this one cannot know.
+
+    They stay as they are until a version comes that can.
+    """
+
+    def __init__(self) -> None:
+        self.unreadable: set[str] = set()
+
+    def read(self, name: str, blob: bytes) -> Job:
+        """StoreError if this version cannot."""
+        if (job := self.try_to_read(name, blob)) is None:
+            raise StoreError(f"{name} cannot be read by this version")
+        return job
+
+    def try_to_read(self, name: str, blob: bytes) -> Job | None:
+        try:
+            return decode_job(blob)
+        except msgspec.MsgspecError:
+            self.unreadable.add(name)
+            return None
+
+    def load(self, db: Connection, name: str) -> Job | None:
+        row = db.execute(_LOAD, (name,)).fetchone()
+        return None if row is None else self.read(name, row[0])
+
+    def list(self, db: Connection, team: str, limit: int, after: tuple[float, str] | None) -> Page:
+        most = max(1, min(MOST_LISTED, limit))
+        if after is None:
+            rows = db.execute(_NEWEST, (team, most + 1)).fetchall()
+        else:
+            rows = db.execute(_OLDER, (team, *after, most + 1)).fetchall()
+        shown = rows[:most]
+        jobs = (self.try_to_read(name, blob) for _, name, blob in shown)
+        return Page(tuple(job for job in jobs if job), cursor(*shown[-1][:2]) if len(rows) > most else None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if not self.unreadable:
+            return ()
+        some = ", ".join(sorted(self.unreadable)[:3])
+        return (f"this version cannot read some jobs, and leaves them alone: {len(self.unreadable)} ({some})",)
+
+
+def cursor(created: float, job: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((created, job))).decode().rstrip("=")
+
+
+def place(cursor: str) -> tuple[float, str]:
+    """Where a page ended. ValueError if this is no cursor of ours."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+        return _CURSOR.decode(text)
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError) as error:
+        raise ValueError("this is no cursor") from error
+
+
+def documents(db: Connection, job: str, names: tuple[str, ...]) -> Mapping[str, bytes]:
+    return dict(db.execute(_DOCUMENTS, (job, msgspec.json.encode(names).decode())).fetchall())
+
+
+def milestones(db: Connection, job: str, after: int) -> tuple[Milestone, ...]:
+    return tuple(_MILESTONE.decode(entry) for (entry,) in db.execute(_MILESTONES, (job, after)))
+
+
+def budget(db: Connection, team: str, windows: tuple[str, ...]) -> Mapping[str, Balance]:
+    """A window in which nothing has happened is there with nothing in it."""
+    rows = db.execute(_BUDGET, (team, msgspec.json.encode(windows).decode()))
+    found = {window: Balance(held=held, spent=spent) for window, held, spent in rows}
+    return {window: found.get(window, Balance()) for window in windows}
+
+
+def ledger(db: Connection, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
+    return tuple(ENTRY.decode(entry) for (entry,) in db.execute(_LEDGER, (day, team)))
+
+
+def usage(db: Connection, first: str, last: str, team: str | None) -> tuple[Total, ...]:
+    totals = (
+        Total(day=day, account=ACCOUNT.decode(account), amount=amount, images=images)
+        for day, account, amount, images in db.execute(_TOTALS, (first, last, team))
+    )
+    return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
+
+
+def shared(db: Connection, now: float) -> Mapping[str, bytes]:
+    return dict(db.execute(_SHARED, (now - SIGNAL_SECONDS,)).fetchall())

@@ -1,0 +1,199 @@
+"""Two threads beside the event loop: one writes, everything that waits in one transaction; the other one reads."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+from gateway.store.base import StoreFull, StoreUnavailable
+
+T = TypeVar("T")
+
+# What keeps SQLite from doing its work just now. Any other of its errors is a mistake of ours.
+_TROUBLE = frozenset(
+    (
+        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM),
+    )
+)
+
+
+def in_our_words(error: Exception) -> Exception:
+    """What a caller is told of an error."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull("there is no room left on the disk of the database")
+    if code in _TROUBLE:
+        return StoreUnavailable(f"the database cannot be used just now: {error}")
+    if isinstance(error, StopIteration):
+        # No future takes one.
+        return RuntimeError(f"ended by {error!r}")
+    return error
+
+
+class _Work(Generic[T]):
+    """Something to be done by a thread, and who waits for it. `then` is done in the loop if it succeeded."""
+
+    __slots__ = ("error", "future", "result", "run", "then")
+
+    def __init__(
+        self, run: Callable[[sqlite3.Connection], T], future: "asyncio.Future[T]", then: Callable[[T], None] | None
+    ) -> None:
+        self.run, self.future, self.then = run, future, then
+        self.result: T
+        self.error: Exception | None = None
+
+    def resolve(self) -> None:
+        """Whoever waited may have been cancelled; it is done all the same, and the others are told."""
+        if self.error is None and self.then:
+            self.then(self.result)
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class _Worker:
+    """A thread with a connection of its own, and a queue."""
+
+    most: int
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._stopping = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._thread = Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    async def do(self, run: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
+        """Once this has been called it is done, whether or not anybody goes on waiting for it."""
+        if self._stopping:
+            raise StoreUnavailable("the store is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Work(run, future, then))
+        return await future
+
+    async def stop(self) -> None:
+        """Does what waits, and closes the connection."""
+        if not self._stopping:
+            self._stopping = True
+            self._queue.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            while group := self._waiting():
+                self._perform(group)
+                self._post(_resolve, group)
+        finally:
+            self._connection.close()
+            self._post(self._ended.set_result, None)
+
+    def _waiting(self) -> list[_Work[Any]]:
+        """Waits for something to do; everything that is there by then. Nothing once it is to stop."""
+        group: list[_Work[Any]] = []
+        with suppress(Empty):
+            while len(group) < self.most:
+                work = self._queue.get(block=not group)
+                if work is None:
+                    if group:
+                        # To be found again when these are done; nothing can have come after it.
+                        self._queue.put(None)
+                    break
+                group.append(work)
+        return group
+
+    def _perform(self, group: list[_Work[Any]]) -> None:
+        raise NotImplementedError
+
+    def _post(self, call: Callable[..., None], what: object) -> None:
+        # A loop that was closed in the meantime has nobody left who waits.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, what)
+
+
+def _resolve(group: list[_Work[Any]]) -> None:
+    for work in group:
+        work.resolve()
+
+
+class Reader(_Worker):
+    """Sees everything that was committed before it was asked."""
+
+    most = 16
+
+    def _perform(self, group: list[_Work[Any]]) -> None:
+        for work in group:
+            try:
+                work.result = work.run(self._connection)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's, and the thread lives on
+                work.error = in_our_words(error)
+                _undo(self._connection)
+
+
+class Writer(_Worker):
+    """Group commit: everything that waits shares one transaction, and one wait for the disk.
+
+    What is to be done may be tried twice, so it changes nothing but the database.
+    """
+
+    most = 256
+
+    def _perform(self, group: list[_Work[Any]]) -> None:
+        try:
+            if not self._all_at_once(group):
+                self._each_for_itself(group)
+        except Exception as error:  # noqa: BLE001  nothing of the group was kept; the thread lives on
+            _undo(self._connection)
+            told = in_our_words(error)
+            if not isinstance(told, StoreUnavailable):
+                told = StoreUnavailable(f"the database did not keep it: {error}")
+            for work in group:
+                work.error = work.error or told
+
+    def _all_at_once(self, group: list[_Work[Any]]) -> bool:
+        """Without savepoints, which nearly never have anything to save. False, and nothing is done, if one failed."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        for work in group:
+            try:
+                work.result = work.run(self._connection)
+            except Exception:  # noqa: BLE001  it is done once more, and fails again, for itself
+                _undo(self._connection)
+                return False
+        self._connection.execute("COMMIT")
+        return True
+
+    def _each_for_itself(self, group: list[_Work[Any]]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        for work in group:
+            self._guarded(work)
+        self._connection.execute("COMMIT")
+
+    def _guarded(self, work: _Work[Any]) -> None:
+        """An error undoes this one only, unless SQLite has undone everything: then it is everybody's."""
+        execute = self._connection.execute
+        execute("SAVEPOINT one")
+        try:
+            work.result = work.run(self._connection)
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise
+            work.error = in_our_words(error)
+            execute("ROLLBACK TO one")
+        execute("RELEASE one")
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    # What cannot be rolled back now is rolled back by the next group's failing to begin.
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
