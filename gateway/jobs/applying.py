@@ -183,7 +183,6 @@ def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
 def _job_abandoned(job: Job, decision: facts.JobAbandoned, now: float) -> Result:
     if job.is_settled:
         return Ignored("nothing is open any more")
-    job = replace(job, reorder=False, tries=0)
     for attempt in job.attempts:
         if attempt.is_open:
             job = _closed(job, attempt, FaultKind.EXPIRED if attempt.ready else FaultKind.OVERDUE, None, now)

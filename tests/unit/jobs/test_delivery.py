@@ -58,6 +58,14 @@ def test_an_order_goes_from_opened_by_its_ticket_to_delivered() -> None:
     assert (life.job.delivered, life.job.warnings, life.job.fault) == ((0, 1), (), None)
 
 
+def test_where_pictures_lie_is_not_forgotten_when_they_are_told_of_again() -> None:
+    life = Life()
+    life.opens()
+    life.readies(links=("https://a.example/1",))
+    life.readies(cost=90_000)
+    assert (life.attempt.links, life.attempt.cost) == (("https://a.example/1",), 90_000)
+
+
 def test_three_of_four_after_all_failovers_complete_the_job_and_say_so() -> None:
     life = Life(acceptance(n=4, warnings=("quality_not_selectable",)))
     life.opens(0, (0, 1, 2, 3))
@@ -161,6 +169,13 @@ def test_warnings_of_a_delivery_are_kept_once_each() -> None:
     life.opens(0, (1,))
     life.delivers((1,), warnings=("b", "c"))
     assert life.job.warnings == ("a", "b", "c")
+
+
+def test_a_job_without_an_image_is_no_partial_delivery_and_warns_of_none() -> None:
+    life = Life(acceptance(n=2, tries=1))
+    life.opens(0, (0, 1))
+    life.delivers((), warnings=("downgraded",))
+    assert (life.job.state, life.job.warnings, life.job.fault) == (State.FAILED, (), FaultKind.EMPTY)
 
 
 def test_a_ticket_is_bound_for_good() -> None:

@@ -70,6 +70,15 @@ def test_a_cancelled_job_does_not_fail_over() -> None:
     assert life.images(PartState.DROPPED) == [0]
 
 
+def test_images_that_could_not_have_been_bought_again_have_failed_cancel_or_not() -> None:
+    life = Life()
+    life.tickets()
+    life.after(CancelAsked())
+    life.fails(FaultKind.CONTENT_REFUSED)
+    assert (life.job.state, life.job.fault) == (State.CANCELLED, FaultKind.CONTENT_REFUSED)
+    assert life.images(PartState.FAILED) == [0]
+
+
 def test_to_ask_twice_is_to_ask_once() -> None:
     life = Life()
     life.tickets()
@@ -184,6 +193,18 @@ def test_a_poisonous_job_ends_with_what_it_may_have_cost() -> None:
     assert life.ended() == (State.COMPLETED, True)
     assert life.money() == {Line.CAPTURE: PRICE, Line.ORPHAN: 90_000, Line.SUSPECTED: PRICE}
     assert life.images(PartState.FAILED) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("reorder", [False, True])
+def test_an_abandoned_job_remembers_what_was_asked_of_it(reorder: bool) -> None:
+    life = Life(acceptance(n=2, reorder=reorder))
+    life.tickets(images=(0,))
+    life.readies()
+    life.opens(images=(1,))
+    life.after(ABANDONED, 5.0)
+    assert life.ended() == (State.FAILED, True)
+    assert life.money() == {Line.ORPHAN: PRICE, Line.SUSPECTED: PRICE}
+    assert (life.job.tries, life.job.reorder) == (3, reorder)
 
 
 def test_a_poisonous_job_without_a_picture_fails() -> None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.jobs.facts import AttemptGivenUp, OrderFailed, PicturesDelivered
 from gateway.jobs.job import AttemptState, PartState, State
@@ -136,6 +137,7 @@ def test_once_pictures_exist_only_their_loss_ends_the_order(kind: FaultKind) -> 
     else:
         given_up = AttemptGivenUp(fence=FENCE, attempt=number, kind=kind)
         assert life.ignores(failed)
+        assert life.ignores(replace(failed, cost=0))
         assert life.ignores(given_up)
 
 

@@ -127,10 +127,15 @@ def test_what_is_delivered_stays_as_it_is(again: Happening) -> None:
     assert life.money() == {Line.CAPTURE: PRICE}
 
 
-def test_late_pictures_told_twice_are_booked_once() -> None:
+def test_late_pictures_are_booked_once_whatever_is_told_of_them_next() -> None:
     life = suspected()
     life.after(PicturesReady(attempt=1), LATE)
-    for again in (PicturesReady(attempt=1), PicturesDelivered(attempt=1, images=(0, 1))):
+    for again in (
+        PicturesReady(attempt=1),
+        PicturesReady(attempt=1, cost=5),
+        PicturesDelivered(attempt=1, images=(0, 1)),
+        OrderFailed(attempt=1, kind=FaultKind.FAILED),
+    ):
         life.ignores(again, LATE + 1)
     assert life.money() == {Line.ORPHAN: 2 * PRICE}
 

@@ -59,7 +59,7 @@ def fairly(examples: int) -> settings:
     return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@fairly(250)
+@fairly(600)
 @given(asked=ACCEPTANCES, seller=CHANCES, speaks=st.booleans())
 def test_every_job_is_settled_in_time(asked: Acceptance, seller: Random, speaks: bool) -> None:
     life = Life(asked)

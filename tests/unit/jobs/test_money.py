@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.jobs.accepting import accept
@@ -176,6 +176,8 @@ def test_what_lies_in_our_store_was_made_whatever_is_said(made: int) -> None:
     made=st.none() | st.integers(-3, 40),
     cost=st.none() | st.integers(-5, 10**13),
 )
+@example(n=1, there=1, made=None, cost=-5)
+@example(n=3, there=2, made=None, cost=100_000)
 def test_no_split_of_a_cost_loses_a_millionth(n: int, there: int, made: int | None, cost: int | None) -> None:
     life = Life(acceptance(n=n, tries=1))
     life.tickets(images=tuple(range(n)))

@@ -164,12 +164,14 @@ def test_a_synchronous_order_is_unknown_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FaultKind if VERDICTS[kind].bought is Bought.PERHAPS])
-def test_what_lost_the_answer_is_why_the_order_is_given_up(kind: FaultKind) -> None:
-    life = bought_from(asks=False)
+@pytest.mark.parametrize(("trace", "until"), [(Trace.NONE, 2), (Trace.SEARCH, 121), (Trace.REPLAY, 420)])
+def test_what_lost_the_answer_is_why_the_order_is_given_up(trace: Trace, until: float, kind: FaultKind) -> None:
+    life = bought_from(trace=trace)
     life.opens()
     life.after(AnswerLost(attempt=1, kind=kind))
-    assert todos(life, 2) == (GiveUp(attempt=1, kind=kind),)
-    life.after(AttemptGivenUp(fence=FENCE, attempt=1, kind=kind))
+    assert todos(life, until) == (GiveUp(attempt=1, kind=kind),)
+    life.after(AttemptGivenUp(fence=FENCE, attempt=1, kind=kind), until)
+    assert life.attempt.fault is kind
 
 
 @pytest.mark.parametrize(
