@@ -15,6 +15,8 @@ APPLICATION = int.from_bytes(b"igwj", "big")
 CHECKED_BYTES = 256 * 1024 * 1024
 # Pages in the log before they are moved to where they belong: 16 MB, so that this happens seldom.
 CHECKPOINT_PAGES = 4_000
+# What of a log that has grown larger, while somebody was reading for long, is kept for the next time.
+KEPT_LOG_BYTES = 64 * 1024 * 1024
 
 # Jobs and documents are wide and keep their rowid, so that a change touches a page of recent ones; the rest is narrow.
 # `settled` is empty while a job is open: what it is indexed by is the list of the open jobs.
@@ -175,6 +177,7 @@ def _prepare(connection: sqlite3.Connection, database: Path) -> None:
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA cache_size=-32768")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
     if schema and database.stat().st_size <= CHECKED_BYTES:
         found = _asked(connection, "PRAGMA quick_check(1)")
         if found != "ok":

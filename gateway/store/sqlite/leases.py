@@ -12,14 +12,15 @@ from gateway.store.sqlite.reading import Jobs
 
 _DELIVERY = msgspec.json.Decoder(Delivery)
 
-_DUE = """SELECT jobs.number, jobs.id, fence, rescues, blob FROM due JOIN jobs ON jobs.id = due.job
-WHERE due.at <= ? AND settled IS NULL ORDER BY due.at LIMIT ?"""
+# Here and below, CROSS says what to begin with, and + what not to: all open jobs would be looked at otherwise.
+_DUE = """SELECT jobs.number, jobs.id, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
+WHERE due.at <= ? AND +settled IS NULL ORDER BY due.at LIMIT ?"""
 _TAKE = "UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ? WHERE number = ?"
 _PUT_OFF = "UPDATE due SET at = ? WHERE job = ?"
 # One statement for all leases: nothing else of the process can come between and make them late.
 _RENEW = """INSERT INTO due (job, at)
-SELECT jobs.id, ? FROM json_each(?) AS lease JOIN jobs ON jobs.id = lease.key
-WHERE jobs.fence = lease.value AND jobs.owner = ? AND jobs.settled IS NULL
+SELECT jobs.id, ? FROM json_each(?) AS lease CROSS JOIN jobs ON jobs.id = lease.key
+WHERE jobs.fence = lease.value AND jobs.owner = ? AND +jobs.settled IS NULL
 ON CONFLICT (job) DO UPDATE SET at = excluded.at RETURNING job"""
 _GIVE_AWAY = "UPDATE jobs SET owner = NULL WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
