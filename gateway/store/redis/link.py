@@ -32,7 +32,7 @@ from gateway.store.redis.scripts import Script
 PATIENCE_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 MOST_AT_ONCE = 256
-PIPELINES = 3
+PIPELINES = 2
 Command = tuple[Any, ...]
 _OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 1.0,
