@@ -32,7 +32,7 @@ def booked(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None) -> Boo
 
 def bought(kind: FaultKind, cost: int | None) -> Bought:
     """What the seller says it charged outranks what usually follows from a fault of this kind."""
-    return Bought.YES if cost else VERDICTS[kind].bought
+    return Bought.YES if cost and cost > 0 else VERDICTS[kind].bought
 
 
 def paid(job: Job, attempt: Attempt, cost: int | None, made: int | None = None) -> int:

@@ -82,7 +82,9 @@ class Abandon(Todo, frozen=True, kw_only=True):
 def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
     """What whoever takes the job over, with no memory of it, has to do. Pure and total; () once it is settled.
 
-    An owner asks the same after each change, and leaves out what it is doing already.
+    An owner asks the same after each change, and leaves out what it is doing already. Time may have passed with nobody
+    there: whoever takes a job over asks once about each order that can be asked about, before it obeys an Expire or
+    a GiveUp.
     """
     if job.is_settled:
         return ()
@@ -116,11 +118,15 @@ def _for_attempt(job: Job, attempt: Attempt, now: float) -> Todo:
         return LoseTrack(attempt=attempt.number)
     if now >= until:
         return GiveUp(attempt=attempt.number, kind=attempt.fault or FaultKind.LOST)
-    return _traced(attempt, place.trace, until)
+    is_wanted = job.part_of(attempt.number) is not None and not job.cancel_asked
+    return _traced(attempt, place.trace, until, is_wanted)
 
 
-def _traced(attempt: Attempt, trace: Trace, until: float) -> Todo:
+def _traced(attempt: Attempt, trace: Trace, until: float, is_wanted: bool) -> Todo:
+    """Sending again may buy what was never bought: only for images that are still wanted."""
     match trace:
+        case Trace.REPLAY if not is_wanted:
+            return GiveUp(attempt=attempt.number, kind=attempt.fault or FaultKind.LOST)
         case Trace.REPLAY:
             return Resend(attempt=attempt.number, until=until)
         case Trace.SEARCH:

@@ -250,3 +250,12 @@ def test_a_poll_never_sleeps_past_the_end_of_the_order_or_the_job() -> None:
     longer = bought_from(patience=2 * SECONDS)
     longer.tickets()
     assert look(longer, SECONDS - 3) == SECONDS
+
+
+def test_an_order_that_nobody_wants_any_more_is_not_sent_again() -> None:
+    """It might buy what was never bought."""
+    life = bought_from(trace=Trace.REPLAY)
+    life.loses()
+    assert isinstance(todos(life, 3)[0], Resend)
+    life.after(CancelAsked(), 3)
+    assert todos(life, 3) == (GiveUp(attempt=1, kind=FaultKind.LOST),)
