@@ -1,4 +1,7 @@
-"""What is read, each with one statement, so that it is one moment's truth."""
+"""What is read, each with one statement, so that it is one moment's truth.
+
+Rows are fetched before they are looked at: a question that is left half answered would keep the reader in that moment.
+"""
 
 import base64
 import binascii
@@ -95,24 +98,24 @@ def documents(db: Connection, job: str, names: tuple[str, ...]) -> Mapping[str, 
 
 
 def milestones(db: Connection, job: str, after: int) -> tuple[Milestone, ...]:
-    return tuple(_MILESTONE.decode(entry) for (entry,) in db.execute(_MILESTONES, (job, after)))
+    return tuple(_MILESTONE.decode(entry) for (entry,) in db.execute(_MILESTONES, (job, after)).fetchall())
 
 
 def budget(db: Connection, team: str, windows: tuple[str, ...]) -> Mapping[str, Balance]:
     """A window in which nothing has happened is there with nothing in it."""
-    rows = db.execute(_BUDGET, (team, msgspec.json.encode(windows).decode()))
+    rows = db.execute(_BUDGET, (team, msgspec.json.encode(windows).decode())).fetchall()
     found = {window: Balance(held=held, spent=spent) for window, held, spent in rows}
     return {window: found.get(window, Balance()) for window in windows}
 
 
 def ledger(db: Connection, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
-    return tuple(ENTRY.decode(entry) for (entry,) in db.execute(_LEDGER, (day, team)))
+    return tuple(ENTRY.decode(entry) for (entry,) in db.execute(_LEDGER, (day, team)).fetchall())
 
 
 def usage(db: Connection, first: str, last: str, team: str | None) -> tuple[Total, ...]:
     totals = (
         Total(day=day, account=ACCOUNT.decode(account), amount=amount, images=images)
-        for day, account, amount, images in db.execute(_TOTALS, (first, last, team))
+        for day, account, amount, images in db.execute(_TOTALS, (first, last, team)).fetchall()
     )
     return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
 

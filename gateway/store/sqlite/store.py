@@ -52,7 +52,8 @@ class SqliteStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.owner = owner or f"sqlite-{secrets.token_hex(4)}"
-        self._path, self._retention, self._clock = Path(path).absolute(), retention, clock
+        # Resolved, so that whichever way leads to the file, there is one lock.
+        self._path, self._retention, self._clock = Path(path).resolve(), retention, clock
         self._jobs = reading.Jobs()
         self._committing = Committing(owner=self.owner, lease=lease, clock=clock)
         self._owning = Owning(self.owner, lease, self._jobs)

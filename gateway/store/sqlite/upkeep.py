@@ -93,13 +93,13 @@ def _snapshot(db: Connection, reader: Jobs, now: float) -> Snapshot:
         due |= {name} if is_due else set()
     days = days_to_audit(now, jobs.values())
     months = sorted({day[:7] for day in days})
-    rows = db.execute(_BALANCES, (_listed((*days, *months)),))
+    rows = db.execute(_BALANCES, (_listed((*days, *months)),)).fetchall()
     return Snapshot(
         jobs=jobs,
         open=frozenset(open_),
         due=frozenset(due),
         days=days,
-        ledger=tuple(ENTRY.decode(entry) for (entry,) in db.execute(_LEDGER, (_listed(days),))),
+        ledger=tuple(ENTRY.decode(entry) for (entry,) in db.execute(_LEDGER, (_listed(days),)).fetchall()),
         totals=tuple(total for month in months for total in _totals(db, month)),
         balances={(team, window): Balance(held=held, spent=spent) for team, window, held, spent in rows},
     )
@@ -110,7 +110,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _totals(db: Connection, month: str) -> Iterator[Total]:
-    for day, account, amount, images in db.execute(_TOTALS, (f"{month}-01", f"{month}-31")):
+    for day, account, amount, images in db.execute(_TOTALS, (f"{month}-01", f"{month}-31")).fetchall():
         yield Total(day=day, account=ACCOUNT.decode(account), amount=amount, images=images)
 
 

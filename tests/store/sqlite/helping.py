@@ -62,7 +62,8 @@ def bought_until_killed(path: Path, side_by_side: int, lines: int) -> dict[str, 
 
 
 async def all_jobs(store: SqliteStore) -> list[Job]:
-    jobs, after = [], None
+    jobs: list[Job] = []
+    after = None
     while True:
         page = await store.list(TEAM, 100, after)
         jobs += page.jobs

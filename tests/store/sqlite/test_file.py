@@ -50,6 +50,17 @@ def test_a_refused_second_store_leaves_the_first_ones_lock_alone(path: Path) -> 
     asyncio.run(story())
 
 
+def test_another_name_for_the_same_file_is_no_way_around_the_lock(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "elsewhere.db").symlink_to(path)
+
+    async def story() -> None:
+        async with opened(tmp_path / "elsewhere.db"):
+            with pytest.raises(StoreUnfit, match="in use"):
+                await SqliteStore(path).open()
+
+    asyncio.run(story())
+
+
 def test_folder_and_files_are_made_for_us_alone(tmp_path: Path) -> None:
     path = tmp_path / "var" / "lib" / "jobs.db"
 

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.jobs.job import Job
@@ -25,7 +26,8 @@ def test_a_job_that_cannot_be_read_is_left_alone_and_told_of(tmp_path: Path) -> 
         async with opened(path, clock=clock) as store:
             assert store.warnings == ()
             clock.now += 60
-            assert [claimed.job for claimed in await store.claim(1) + await store.claim(1)] == [known.job]
+            assert await store.claim(1) == ()
+            assert [claimed.job for claimed in await store.claim(1)] == [known.job]
             with pytest.raises(StoreError, match="cannot be read by this version"):
                 await store.load(strange.job.id)
             assert (await store.list(TEAM)).jobs == (known.job,)
@@ -53,3 +55,22 @@ def content(path: Path, job: Job) -> list[object]:
     with closing(sqlite3.connect(path)) as connection:
         question = "SELECT jobs.*, due.job FROM jobs JOIN due ON due.job = jobs.id WHERE jobs.id = ?"
         return list(connection.execute(question, (job.id,)).fetchone())
+
+
+def test_a_question_that_failed_half_way_does_not_keep_the_reader_in_the_past(tmp_path: Path) -> None:
+    path, clock = tmp_path / "jobs.db", orders.Clock()
+
+    async def story() -> None:
+        async with opened(path, clock=clock) as store:
+            with closing(sqlite3.connect(path)) as connection:
+                row = (orders.DAY, TEAM, b"strange")
+                connection.executemany("INSERT INTO ledger (day, team, entry) VALUES (?, ?, ?)", [row, row])
+                connection.commit()
+            with pytest.raises(msgspec.MsgspecError) as kept:
+                await store.ledger(orders.DAY)
+            commit = orders.acceptance(clock.now)
+            assert await store.commit(commit) == Applied()
+            assert await store.load(commit.job.id) == commit.job
+            assert kept.value.__traceback__ is not None
+
+    asyncio.run(story())
