@@ -31,7 +31,7 @@ def test_a_job_that_cannot_be_read_is_left_alone_and_told_of(tmp_path: Path) -> 
             with pytest.raises(StoreError, match="cannot be read by this version"):
                 await store.load(strange.job.id)
             assert (await store.list(TEAM)).jobs == (known.job,)
-            assert strange.job.id in store.warnings[0]
+            assert strange.job.id in " ".join(store.warnings)
             with pytest.raises(StoreError, match="cannot be read by this version"):
                 await store.audit(0)
 
