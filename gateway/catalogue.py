@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.blocks import Expected, PoliciesFile, ReloadConfig, Sizing, TeamConfig
+from gateway.config.blocks import Expected, GatewayFile, PoliciesFile, ReloadConfig, Sizing, TeamConfig
 from gateway.config.values import Secret
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
@@ -83,7 +83,10 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
-    """Everything a plan needs, and the name of the files it came from. `memory` holds what plans have worked out."""
+    """Everything a plan needs, and the name of the files it came from. `memory` holds what plans have worked out.
+
+    `keys`: the team that a caller's key belongs to, by the key's SHA-256.
+    """
 
     hash: str
     models: Mapping[str, Model]
@@ -94,6 +97,8 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     policies: PoliciesFile
     teams: Mapping[str, TeamConfig]
     reload: ReloadConfig
+    gateway: GatewayFile = GatewayFile()
+    keys: Mapping[str, str] = {}
     draining: tuple[Offer, ...] = ()
     memory: dict[object, object] = field(default_factory=dict)
 

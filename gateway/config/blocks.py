@@ -33,10 +33,33 @@ class ReloadConfig(Block, frozen=True, kw_only=True):
     every_seconds: PositiveSeconds = 1.0
 
 
+class JobsConfig(Block, frozen=True, kw_only=True):
+    """How long a job may take before it expires, however much of it is there."""
+
+    deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+
+
+class StoreConfig(Block, frozen=True, kw_only=True):
+    """Whether Redis is asked how it is configured, or believed to be durable because its operator says so."""
+
+    durability: Literal["checked", "declared"] = "checked"
+
+
+class RetentionConfig(Block, frozen=True, kw_only=True):
+    """For how long what is kept."""
+
+    jobs_days: Annotated[float, Meta(ge=0.01, le=3_650)] = 7.0
+    ledger_days: Annotated[float, Meta(ge=32, le=3_650)] = 90.0
+    totals_months: Annotated[int, Meta(ge=2, le=120)] = 13
+
+
 class GatewayFile(Block, frozen=True, kw_only=True):
     """The gateway's own options."""
 
     reload: ReloadConfig = ReloadConfig()
+    jobs: JobsConfig = JobsConfig()
+    store: StoreConfig = StoreConfig()
+    retention: RetentionConfig = RetentionConfig()
 
 
 # --- models.yaml
@@ -226,9 +249,18 @@ class PoliciesFile(Block, frozen=True, kw_only=True):
 # --- teams.yaml
 
 
-class TeamConfig(Block, frozen=True, kw_only=True):
-    """Which policies a team may name, and its limits in USD, per image and per request."""
+class BudgetConfig(Block, frozen=True, kw_only=True):
+    """What a team may spend, in USD, in a day and in a month (UTC). What is set aside for running jobs counts."""
 
+    day: Usd | None = None
+    month: Usd | None = None
+
+
+class TeamConfig(Block, frozen=True, kw_only=True):
+    """A team's keys, its budget, which policies it may name, and its limits in USD, per image and per request."""
+
+    keys: tuple[SecretRef, ...] = ()
+    budget: BudgetConfig = BudgetConfig()
     policies: tuple[Text, ...] = ()
     max_price: Usd | None = None
     max_cost: Usd | None = None

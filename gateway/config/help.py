@@ -3,7 +3,21 @@
 from typing import Any
 
 HELP: dict[str, dict[str, str]] = {
-    "GatewayFile": {"reload": "How changes to these files take effect."},
+    "GatewayFile": {
+        "reload": "How changes to these files take effect.",
+        "jobs": "How long jobs may take.",
+        "store": "What is asked of Redis.",
+        "retention": "For how long what is kept.",
+    },
+    "JobsConfig": {"deadline_seconds": "Seconds after which a job expires. Default 900."},
+    "StoreConfig": {
+        "durability": "'checked' asks Redis how it keeps data; 'declared' believes its operator. Default checked.",
+    },
+    "RetentionConfig": {
+        "jobs_days": "Days for which settled jobs and their images are kept. Default 7.",
+        "ledger_days": "Days for which each ledger entry is kept. Default 90.",
+        "totals_months": "Months for which day totals and budgets are kept. Default 13.",
+    },
     "ReloadConfig": {
         "watch": "Whether changed files take effect without a restart. Default true.",
         "every_seconds": "Seconds between two looks at the files. Default 1.0; larger delays changes.",

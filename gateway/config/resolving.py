@@ -11,7 +11,7 @@ from gateway.config.claims import claims_beyond
 from gateway.config.findings import Finding, problems_in
 from gateway.config.loading import Loaded
 from gateway.config.located import Problem
-from gateway.config.values import Secret, SecretRef
+from gateway.config.values import Secret, SecretRef, digest_of
 from providers.orders import Operation, Quality
 from providers.sizes import SizeError, target_of_pixels
 from providers.spec import Adapter
@@ -35,9 +35,9 @@ def secrets_in(environ: Mapping[str, str]) -> Secrets:
     return lambda reference: reference.resolve(environ)
 
 
-def assumed_secrets(_: SecretRef) -> Secret:
+def assumed_secrets(reference: SecretRef) -> Secret:
     """For planning where no secret is at hand, and none is needed."""
-    return Secret("assumed")
+    return Secret(f"assumed {reference}")
 
 
 def resolve(loaded: Loaded, secrets: Secrets, adapters: Mapping[str, Adapter]) -> Resolved:
@@ -63,6 +63,7 @@ class _Resolver:
         offers = [offer for seller in self.config.offers for offer in self._seller(seller, accounts)]
         self.problems += judging.problems_of_policies(self.loaded, self.config)
         self.problems += ruling.problems_of_rules(self.loaded, self.config)
+        keys = self._keys()
         if problems := [*self.loaded.problems, *self.problems]:
             problems.sort(key=lambda problem: (problem.place.file, problem.place.line))
             return Resolved(None, tuple(problems), tuple(self.warnings))
@@ -76,6 +77,8 @@ class _Resolver:
             policies=self.config.policies,
             teams=self.config.teams.teams,
             reload=self.config.gateway.reload,
+            gateway=self.config.gateway,
+            keys=keys,
         )
         return Resolved(catalogue, (), tuple(self.warnings))
 
@@ -106,6 +109,21 @@ class _Resolver:
 
     def _aliases(self) -> dict[str, str]:
         return {alias: name for name, model in self.config.models.models.items() for alias in model.aliases}
+
+    # --- teams
+
+    def _keys(self) -> dict[str, str]:
+        """A key that is not there is left out: nobody can call with it."""
+        keys: dict[str, str] = {}
+        for name, team in self.config.teams.teams.items():
+            for number, reference in enumerate(team.keys):
+                if (found := self.secrets(reference)) is None:
+                    message = f"{reference} {reference.absence()}: nobody can call with this key"
+                    self._warn(message, "teams.yaml", "teams", name, "keys", number)
+                elif (other := keys.setdefault(digest_of(found.reveal()), name)) != name:
+                    message = f"{reference} is the same key as one of team '{other}'"
+                    self._wrong(message, "teams.yaml", "teams", name, "keys", number)
+        return keys
 
     # --- accounts
 

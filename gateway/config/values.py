@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -198,4 +199,9 @@ class Secret:
         return hash(self._value)
 
 
-__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd"]
+def digest_of(key: str) -> str:
+    """What is kept of a caller's key: enough to know it again, too little to call with."""
+    return sha256(key.encode()).hexdigest()
+
+
+__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd", "digest_of"]

@@ -32,7 +32,8 @@ def test_what_the_cases_start_from_is_right(tmp_path: Path) -> None:
 
 
 def test_the_shipped_configuration_is_right() -> None:
-    found = resolved(SHIPPED, {"RUNFLOW_API_KEY": "a", "RUNAPI_API_KEY": "b"})
+    names = ("RUNFLOW_API_KEY", "RUNAPI_API_KEY", "IGW_KEY_DESIGN", "IGW_KEY_MARKETING")
+    found = resolved(SHIPPED, {name: f"a secret of {name}" for name in names})
     assert found.catalogue is not None
     assert found.warnings == ()
 

@@ -12,7 +12,7 @@ local known = redis.call('HMGET', job, 'version', 'fence', 'owner', 'ops')
 local ops, owner = known[4] or '', known[3] or ''
 if string.find(ops, commit.op, 1, true) then return {'applied'} end
 if tonumber(known[1] or 0) ~= commit.expected then return {'stale'} end
-if commit.fence and tonumber(known[2] or 0) ~= commit.fence then return {'fenced'} end
+if commit.fence and (owner == '' or tonumber(known[2] or 0) ~= commit.fence) then return {'fenced'} end
 local is_new = commit.expected == 0
 
 local function refusal()
