@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from gateway.jobs.commit import decode_job
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings, Snapshot, days_of_month, days_to_audit, examine
 from gateway.store.base import Retention, StoreUnavailable
@@ -15,6 +14,7 @@ from gateway.store.books import Balance
 from gateway.store.redis import scripts, wire
 from gateway.store.redis.keys import Keys
 from gateway.store.redis.link import Link
+from gateway.store.saved_jobs import SavedJobs
 
 TRIES = 5
 
@@ -22,10 +22,11 @@ TRIES = 5
 class Auditor:
     """Of one partition, once."""
 
-    def __init__(self, link: Link, keys: Keys, retention: Retention) -> None:
+    def __init__(self, link: Link, keys: Keys, retention: Retention, saved: SavedJobs) -> None:
         self._link = link
         self._keys = keys
         self._retention = retention
+        self._saved = saved
         self._token = secrets.token_hex(8)
 
     async def audit(self, settings: bytes, now: float, repair: bool = True, also: Collection[str] = ()) -> Findings:
@@ -47,7 +48,7 @@ class Auditor:
         listed |= set(await link.command("ZRANGE", keys.due, 0, -1))
         ids = sorted({name.decode() for name in listed} | set(also))
         found = await asyncio.gather(*(link.command("HGET", keys.job(name), "blob") for name in ids))
-        known = [decode_job(blob) for blob in found if blob]
+        known = [self._saved.read(name, blob) for name, blob in zip(ids, found, strict=True) if blob]
         days = days_to_audit(now, known)
         months = sorted({day[:7] for day in days})
         all_days = [day for month in months for day in days_of_month(month)]
@@ -69,7 +70,7 @@ class Auditor:
         if answer == b"again":
             return None
         opened, due, blobs, ledgers, totals, balances = answer
-        jobs = {name: decode_job(blob) for name, blob in zip(ids, blobs, strict=True) if blob}
+        jobs = {name: self._saved.read(name, blob) for name, blob in zip(ids, blobs, strict=True) if blob}
         return Snapshot(
             jobs=jobs,
             open=frozenset(name.decode() for name in opened),

@@ -1,9 +1,8 @@
 """What a Redis must be like to be trusted with paid jobs, and what is done when one was started anew."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
-
-from msgspec import Struct
 
 from gateway.store.base import StoreUnavailable, StoreUnfit
 from gateway.store.redis.keys import RUNS
@@ -13,42 +12,35 @@ Durability = Literal["checked", "declared"]
 OLDEST = (7, 0)
 
 
-class Health(Struct, frozen=True, kw_only=True):
-    """`restarted`: some server is another process than the one that we, or a replica, saw last."""
-
-    warnings: tuple[str, ...]
-    restarted: bool
-
-
-async def check(link: Link, durability: Durability) -> Health:
-    """StoreUnfit if jobs would be lost. After a restart the append-only file is written anew at once: a tail that was
-    torn in the middle of a script would otherwise be carried out by half at the restart after it."""
+async def check(link: Link, durability: Durability) -> tuple[str, ...]:
+    """What to be warned of. StoreUnfit if jobs would be lost."""
     for server in await link.on_each("INFO", "server"):
         _require_version(_info(server))
     warnings: list[str] = []
     for option in ("maxmemory-policy", "appendonly", "appendfsync"):
         for answer in await link.on_each("CONFIG", "GET", option):
             warnings += _judged(option, answer, durability)
-    return Health(warnings=tuple(dict.fromkeys(warnings)), restarted=await settle_restart(link, durability))
+    return tuple(dict.fromkeys(warnings))
 
 
-async def settle_restart(link: Link, durability: Durability) -> bool:
-    """Whether a server was started anew since anybody looked; its append-only file is then written anew.
+async def settle_restart(link: Link, durability: Durability, mend: Callable[[], Awaitable[None]]) -> None:
+    """If a server is another process than anybody saw last, its append-only file is written anew at once: a tail that
+    was torn in the middle of a script would otherwise be carried out by half at the restart after it. Then `mend`.
 
     Managed servers do not allow that, and keep their data in ways of their own.
     """
-    runs = [_info(server)["run_id"] for server in await link.on_each("INFO", "server")]
+    runs = {_info(server)["run_id"] for server in await link.on_each("INFO", "server")}
     seen = {run.decode() for run in await link.command("SMEMBERS", RUNS)}
-    if set(runs) <= seen:
-        return False
+    if runs <= seen:
+        return
     for answer in await link.on_each("BGREWRITEAOF"):
         is_refused = isinstance(answer, Exception) and "in progress" not in str(answer)
         if is_refused and durability == "checked":
             raise StoreUnavailable(f"Redis was restarted and cannot write its append-only file anew: {answer}")
+    await mend()
     await link.command("SADD", RUNS, *runs)
-    for gone in seen - set(runs):
+    for gone in seen - runs:
         await link.command("SREM", RUNS, gone)
-    return True
 
 
 def _require_version(server: dict[str, str]) -> None:

@@ -12,16 +12,17 @@ from typing import Self
 
 from redis.asyncio import RedisCluster
 
-from gateway.jobs.commit import Commit, LedgerEntry, Milestone, decode_job
+from gateway.jobs.commit import Commit, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
-from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreUnavailable
+from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreError, StoreUnavailable
 from gateway.store.books import Balance, Total
 from gateway.store.partitions import PARTITIONS, partition_of
 from gateway.store.redis import boot, link, scripts, wire
 from gateway.store.redis.audit import Auditor
 from gateway.store.redis.hearing import Hearing
 from gateway.store.redis.keys import JOBS, SHARED, AllKeys, Keys
+from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
 
 GUARD_SECONDS = 5.0
@@ -49,7 +50,8 @@ class RedisStore:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.owner = owner or secrets.token_hex(8)
-        self.warnings: tuple[str, ...] = ()
+        self._boot_warnings: tuple[str, ...] = ()
+        self._saved = SavedJobs()
         self._url = url
         self._lease = lease
         self._retention = retention or Retention()
@@ -64,10 +66,8 @@ class RedisStore:
     async def open(self) -> Self:
         self._link = link.Link(await link.connect(self._url))
         try:
-            health = await boot.check(self._link, self._durability)
-            self.warnings = health.warnings
-            if health.restarted:
-                await self._audit_all()
+            self._boot_warnings = await boot.check(self._link, self._durability)
+            await boot.settle_restart(self._link, self._durability, self._audit_all)
         except BaseException:
             await self._link.close()
             raise
@@ -87,8 +87,7 @@ class RedisStore:
         while True:
             await asyncio.sleep(GUARD_SECONDS)
             with contextlib.suppress(StoreUnavailable):
-                if await boot.settle_restart(self._link, self._durability):
-                    await self._audit_all()
+                await boot.settle_restart(self._link, self._durability, self._audit_all)
 
     async def _audit_all(self) -> None:
         """After a restart also jobs that nothing names any more: of a transition torn in two, the job comes first."""
@@ -96,7 +95,13 @@ class RedisStore:
         for job in await self._link.names(JOBS):
             jobs[int(job[JOBS.index("*") :][:2])].add(job.rpartition(":")[2])
         for partition in self.partitions:
-            await self._auditor(partition).audit(self._settings, self._now(), also=jobs[partition])
+            try:
+                await self._auditor(partition).audit(self._settings, self._now(), also=jobs[partition])
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                # A job that only a newer version can read: one of those must audit this partition.
+                continue
 
     def _some_server(self) -> str:
         client = self._link.client
@@ -106,6 +111,10 @@ class RedisStore:
         scheme, rest = self._url.split("://", 1)
         credentials = rest.rpartition("@")[0]
         return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self._boot_warnings, *self._saved.warnings)
 
     # --- jobs
 
@@ -121,7 +130,7 @@ class RedisStore:
         if not (keys := self._keys.of_job(job)):
             return None
         blob = await self._link.command("HGET", keys.job(job), "blob")
-        return decode_job(blob) if blob else None
+        return self._saved.read(job, blob) if blob else None
 
     async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
         if not names or not (keys := self._keys.of_job(job)):
@@ -139,7 +148,8 @@ class RedisStore:
         if not found:
             return None
         blob, fence, rescues = found
-        return Claimed(job=decode_job(blob), fence=int(fence), rescues=int(rescues))
+        saved = self._saved.try_to_read(job, blob)
+        return Claimed(job=saved, fence=int(fence), rescues=int(rescues)) if saved else None
 
     async def _due(self, index: str, most: int) -> list[str]:
         """What has had its time in all partitions, soonest first."""
@@ -199,13 +209,17 @@ class RedisStore:
         keys = self._keys[partition_of(team)]
         while len(jobs) <= limit:
             names = await self._link.command("ZREVRANGEBYLEX", keys.jobs(team), before, "-", "LIMIT", 0, limit + 1)
-            loads = [self.load(name.decode().partition(":")[2]) for name in names]
+            loads = [self._listed(name.decode().partition(":")[2], keys) for name in names]
             jobs += [job for job in await asyncio.gather(*loads) if job]
             if len(names) <= limit:
                 break
             before = f"({names[-1].decode()}"
         more = wire.listed(jobs[limit - 1].created, jobs[limit - 1].id) if len(jobs) > limit else None
         return Page(tuple(jobs[:limit]), more)
+
+    async def _listed(self, job: str, keys: Keys) -> Job | None:
+        blob = await self._link.command("HGET", keys.job(job), "blob")
+        return self._saved.try_to_read(job, blob) if blob else None
 
     async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
         if not (keys := self._keys.of_job(job)):
@@ -252,7 +266,7 @@ class RedisStore:
     # --- what they share
 
     def _auditor(self, partition: int) -> Auditor:
-        return Auditor(self._link, self._keys[partition], self._retention)
+        return Auditor(self._link, self._keys[partition], self._retention, self._saved)
 
     def _now(self) -> float:
         return self._clock() if self._clock else time()

@@ -10,10 +10,11 @@ from sqlite3 import Connection
 
 import msgspec
 
-from gateway.jobs.commit import LedgerEntry, Milestone, decode_job
+from gateway.jobs.commit import LedgerEntry, Milestone
 from gateway.jobs.job import Job
-from gateway.store.base import Page, StoreError
+from gateway.store.base import Page
 from gateway.store.books import Balance, Total
+from gateway.store.saved_jobs import SavedJobs
 from gateway.store.sqlite.books import ACCOUNT, ENTRY
 
 SIGNAL_SECONDS = 60.0
@@ -36,27 +37,8 @@ WHERE day BETWEEN ? AND ? AND (?3 IS NULL OR team = ?3)"""
 _SHARED = "SELECT name, value FROM signals WHERE at > ?"
 
 
-class Jobs:
-    """Reads saved jobs, and remembers which it could not: a newer version may have written what this one cannot know.
-
-    They stay as they are until a version comes that can.
-    """
-
-    def __init__(self) -> None:
-        self.unreadable: set[str] = set()
-
-    def read(self, name: str, blob: bytes) -> Job:
-        """StoreError if this version cannot."""
-        if (job := self.try_to_read(name, blob)) is None:
-            raise StoreError(f"{name} cannot be read by this version")
-        return job
-
-    def try_to_read(self, name: str, blob: bytes) -> Job | None:
-        try:
-            return decode_job(blob)
-        except msgspec.MsgspecError:
-            self.unreadable.add(name)
-            return None
+class Jobs(SavedJobs):
+    """Saved jobs, from their table."""
 
     def load(self, db: Connection, name: str) -> Job | None:
         row = db.execute(_LOAD, (name,)).fetchone()
@@ -71,13 +53,6 @@ class Jobs:
         shown = rows[:most]
         jobs = (self.try_to_read(name, blob) for _, name, blob in shown)
         return Page(tuple(job for job in jobs if job), cursor(*shown[-1][:2]) if len(rows) > most else None)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        if not self.unreadable:
-            return ()
-        some = ", ".join(sorted(self.unreadable)[:3])
-        return (f"this version cannot read some jobs, and leaves them alone: {len(self.unreadable)} ({some})",)
 
 
 def cursor(created: float, job: str) -> str:
