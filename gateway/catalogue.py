@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.blocks import Expected, GatewayFile, PoliciesFile, ReloadConfig, Sizing, TeamConfig
+from gateway.config.blocks import AccountLimits, Expected, GatewayFile, PoliciesFile, ReloadConfig, Sizing, TeamConfig
 from gateway.config.values import Secret
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
@@ -52,6 +52,7 @@ class Account(Struct, frozen=True):
     replay_trusted: bool
     callback_secrets: tuple[Secret, ...]
     private: bool
+    limits: AccountLimits = AccountLimits()
 
 
 class Seller(Struct, frozen=True):

@@ -90,17 +90,22 @@ class ModelsFile(Block, frozen=True, kw_only=True):
 # --- accounts.yaml
 
 
-class AccountConfig(Block, frozen=True, kw_only=True):
-    """Ours, at a seller. `replay`: whether the same idempotency key with the same body surely never buys twice.
+class AccountLimits(Block, frozen=True, kw_only=True):
+    """How much an account takes from each replica of the gateway: orders at once, and orders in a minute."""
 
-    `private`: whether it may live at an address within our own network.
-    """
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    per_minute: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+
+
+class AccountConfig(Block, frozen=True, kw_only=True):
+    """Ours, at a seller: where it is, what it is paid with, how it treats repeats, and how much it takes."""
 
     base_url: BaseUrl
     key: SecretRef
     replay: Literal["trusted", "untrusted"] = "untrusted"
     callback_secrets: tuple[SecretRef, ...] = ()
     private: bool = False
+    limits: AccountLimits = AccountLimits()
 
 
 class AccountsFile(Block, frozen=True, kw_only=True):

@@ -22,6 +22,18 @@ HELP: dict[str, dict[str, str]] = {
         "watch": "Whether changed files take effect without a restart. Default true.",
         "every_seconds": "Seconds between two looks at the files. Default 1.0; larger delays changes.",
     },
+    "AccountConfig": {
+        "base_url": "Where the seller's API lives, without credentials or a query.",
+        "key": "Where its key is: env:NAME or file:/path. Without the key the account is left out.",
+        "replay": "Whether the same idempotency key with the same body surely never buys twice. Default untrusted.",
+        "callback_secrets": "Where the secrets are that callbacks are signed with. Default none: none are believed.",
+        "private": "Whether it may live at an address within our own network. Default false.",
+        "limits": "How much each replica of the gateway orders here. Default no limits.",
+    },
+    "AccountLimits": {
+        "concurrency": "Orders in progress at once, from 1. Default no limit; further orders wait, or go elsewhere.",
+        "per_minute": "Orders sent in any 60 seconds, from 1. Default no limit; further orders wait, or go elsewhere.",
+    },
     "OfferFile": {
         "account": "The account in accounts.yaml that pays.",
         "adapter": "The dialect that the seller is spoken to in.",

@@ -145,6 +145,7 @@ class _Resolver:
             replay_trusted=config.replay == "trusted",
             callback_secrets=tuple(found for found in callbacks if found),
             private=config.private,
+            limits=config.limits,
         )
 
     def _have_a_key(self, accounts: Mapping[str, Account]) -> None:
