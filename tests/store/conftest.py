@@ -6,6 +6,9 @@ import pytest
 
 from tests.store import servers
 
+# What these find wrong is shown as if a test had said it.
+pytest.register_assert_rewrite("tests.store.worlds", "tests.store.machine")
+
 
 @pytest.fixture(scope="session")
 def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:

@@ -43,11 +43,6 @@ class Server:
         assert self._process is not None, "it is not running"
         return self._process.pid
 
-    @property
-    def run_id(self) -> str:
-        """Another one after each start."""
-        return str(self.cli("INFO", "server")["run_id"])
-
     def start(self) -> None:
         """Returns when it answers, with everything that it had."""
         assert self._process is None, "it is running"

@@ -1,0 +1,204 @@
+"""What a store must hold and answer, kept in plain dictionaries."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gateway.jobs.applying import Ignored
+from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, apply, windows_of
+from gateway.jobs.facts import (
+    AnswerLost,
+    AttemptGivenUp,
+    AttemptOpened,
+    CallbackSeen,
+    CancelAsked,
+    Happening,
+    JobAbandoned,
+    JobExpired,
+    OrderFailed,
+    PartGivenUp,
+    PicturesDelivered,
+    PicturesReady,
+    TicketLearned,
+)
+from gateway.jobs.job import Job, PartState
+from gateway.jobs.tables import Line
+from gateway.store.base import (
+    FIRST_FENCE,
+    REMEMBERED_OPS,
+    Applied,
+    Fenced,
+    KeyReused,
+    Known,
+    Outcome,
+    OverBudget,
+    Stale,
+)
+from gateway.store.books import Balance
+from providers.faults import FaultKind
+
+
+@dataclass
+class Entry:
+    """A job, whose it is, when it is due, and its last commits."""
+
+    job: Job
+    due: float | None
+    fence: int = FIRST_FENCE
+    is_owned: bool = True
+    rescues: int = 0
+    commits: list[Commit] = field(default_factory=list)
+    before: Job | None = None
+
+
+@dataclass
+class Waiting:
+    """A webhook on its way out."""
+
+    delivery: Delivery
+    at: float
+    tries: int = 0
+
+
+@dataclass
+class Record:
+    fingerprint: str
+    job: str
+    ends: float
+
+
+class Model:
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self.jobs: dict[str, Entry] = {}
+        self.outbox: dict[str, Waiting] = {}
+        self.ledger: list[LedgerEntry] = []
+        self._records: dict[tuple[str, str, bool], Record] = {}
+
+    @property
+    def open(self) -> list[Entry]:
+        return [entry for entry in self.jobs.values() if not entry.job.is_settled]
+
+    @property
+    def due(self) -> dict[str, float]:
+        return {name: entry.due for name, entry in self.jobs.items() if entry.due is not None}
+
+    def balances(self) -> dict[tuple[str, str], Balance]:
+        """Worked out from the jobs and the ledger alone."""
+        held: Counter[tuple[str, str]] = Counter()
+        spent: Counter[tuple[str, str]] = Counter()
+        for entry in self.jobs.values():
+            for window in windows_of(entry.job.created):
+                held[entry.job.team, window] += entry.job.hold
+        for line in self.ledger:
+            if line.line is Line.CAPTURE:
+                for window in (line.day, line.day[:7]):
+                    spent[line.team, window] += line.amount
+        return {key: Balance(held=held[key], spent=spent[key]) for key in held.keys() | spent.keys()}
+
+    def commit(self, commit: Commit, now: float) -> Outcome:
+        """How it must be answered; what it changes is changed here, too."""
+        entry = self.jobs.get(commit.job.id)
+        refused = self._refusal(entry, commit, now)
+        if refused is None:
+            self._write(entry, commit, now)
+        return refused or Applied()
+
+    def _refusal(self, entry: Entry | None, commit: Commit, now: float) -> Outcome | None:
+        if entry and commit.op in [one.op for one in entry.commits]:
+            return Applied()
+        if commit.expected != (entry.job.version if entry else 0):
+            return Stale()
+        if entry and commit.fence is not None and not (entry.is_owned and commit.fence == entry.fence):
+            return Fenced()
+        return None if entry else self._not_accepted(commit, now)
+
+    def _not_accepted(self, commit: Commit, now: float) -> Outcome | None:
+        if (asked := commit.idempotency) and (asked.attach or not asked.soft):
+            record = self._records.get((commit.job.team, asked.key, asked.soft))
+            if record and record.ends > now:
+                return Known(record.job) if record.fingerprint == asked.fingerprint else KeyReused(record.job)
+        balances = self.balances()
+        for move in commit.budget:
+            balance = balances.get((commit.job.team, move.window), Balance())
+            if move.limit is not None and balance.held + balance.spent + move.hold > move.limit:
+                return OverBudget(window=move.window, limit=move.limit, spent=balance.spent, held=balance.held)
+        return None
+
+    def _write(self, entry: Entry | None, commit: Commit, now: float) -> None:
+        job = commit.job
+        if entry is None:
+            entry = self.jobs[job.id] = Entry(job=job, due=now + self.lease)
+            self._remember(job, commit.idempotency, now)
+        elif not entry.is_owned and commit.due is not None:
+            entry.due = now + max(0.0, commit.due - commit.at)
+        entry.before = entry.job if entry.job is not job else None
+        entry.job, entry.rescues = job, 0
+        entry.commits = [*entry.commits, commit][-REMEMBERED_OPS:]
+        if job.is_settled:
+            entry.due = None
+        if commit.linger is not None and job.soft_key:
+            record = self._records.get((job.team, job.soft_key, True))
+            if record and record.job == job.id:
+                record.ends = now + commit.linger
+        self.ledger += commit.ledger
+        self.outbox |= {one.id: Waiting(one, now) for one in commit.webhooks}
+
+    def _remember(self, job: Job, asked: IdempotencyRecord | None, now: float) -> None:
+        if asked:
+            record = Record(asked.fingerprint, job.id, now + asked.seconds)
+            self._records[job.team, asked.key, asked.soft] = record
+
+    def claimed(self, name: str, now: float) -> Entry:
+        entry = self.jobs[name]
+        entry.fence, entry.rescues = entry.fence + 1, entry.rescues + 1
+        entry.is_owned, entry.due = True, now + self.lease
+        return entry
+
+    def beat(self, leases: Mapping[str, int], now: float) -> frozenset[str]:
+        """Returns those that are not the caller's any more."""
+        ours = {name for name, fence in leases.items() if self._is_ours(name, fence)}
+        for name in ours:
+            self.jobs[name].due = now + self.lease
+        return frozenset(leases.keys() - ours)
+
+    def snooze(self, name: str, fence: int, until: float) -> bool:
+        if not self._is_ours(name, fence):
+            return False
+        self.jobs[name].due, self.jobs[name].is_owned = until, False
+        return True
+
+    def _is_ours(self, name: str, fence: int) -> bool:
+        entry = self.jobs[name]
+        return entry.is_owned and entry.fence == fence and not entry.job.is_settled
+
+
+def what_may_happen(job: Job, fence: int, now: float) -> list[Commit]:
+    """Every change of this job that would be one."""
+    commits = (apply(job, happening, now) for happening in _happenings(job, fence))
+    return [commit for commit in commits if not isinstance(commit, Ignored)]
+
+
+def _happenings(job: Job, fence: int) -> Iterator[Happening]:
+    yield CancelAsked()
+    yield JobExpired(fence=fence)
+    yield JobAbandoned(fence=fence)
+    for part in job.parts:
+        if part.state is PartState.WAITING:
+            for place in range(len(job.route)):
+                yield AttemptOpened(fence=fence, place=place, images=part.images[: job.route[place].images])
+            yield PartGivenUp(fence=fence, images=part.images)
+    for attempt in job.attempts:
+        yield from _about(attempt.number, attempt.images, fence)
+
+
+def _about(number: int, images: tuple[int, ...], fence: int) -> Iterator[Happening]:
+    yield TicketLearned(attempt=number, ticket=f"ticket-{number}")
+    yield AnswerLost(attempt=number)
+    yield CallbackSeen(attempt=number)
+    yield PicturesReady(attempt=number, cost=41_000)
+    yield PicturesDelivered(attempt=number, images=images)
+    yield PicturesDelivered(attempt=number, images=images[:1], made=len(images), cost=77_777)
+    for kind in (FaultKind.UNAVAILABLE, FaultKind.FAILED, FaultKind.LOST, FaultKind.EMPTY):
+        yield OrderFailed(attempt=number, kind=kind)
+    yield AttemptGivenUp(fence=fence, attempt=number, kind=FaultKind.OVERDUE)
