@@ -1,0 +1,1 @@
+"""Everything that leaves for sellers and picture stores: the gateway's only HTTP client, and what restrains it."""

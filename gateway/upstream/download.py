@@ -1,0 +1,89 @@
+"""Pictures, fetched from wherever a seller put them: any public address, and never with credentials of ours."""
+
+import asyncio
+
+import httpx
+from msgspec import Struct
+
+from gateway.upstream.bodies import AnswerTooLarge, AnswerUnreadable, read_whole
+from gateway.upstream.budget import ByteBudget
+from gateway.upstream.composing import USER_AGENT, Unsendable, whole_address
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_GONE = {403, 404, 410}
+
+
+class DownloadLimits(Struct, frozen=True):
+    """`seconds` of wall time for everything, redirects included."""
+
+    most_bytes: int = 64 << 20
+    seconds: float = 60.0
+    redirects: int = 3
+
+
+DEFAULT_LIMITS = DownloadLimits()
+
+
+class DownloadError(Exception):
+    """No picture. `gone`: another try of the same address is of no use. Never holds an address: it may be signed."""
+
+    def __init__(self, reason: str, *, gone: bool = False) -> None:
+        super().__init__(reason)
+        self.gone = gone
+
+
+async def download(
+    way: httpx.AsyncBaseTransport, url: str, private: bool, limits: DownloadLimits, budget: ByteBudget
+) -> bytes:
+    """`private`: whether the seller may live in our own network; else https to public addresses only."""
+    failure: DownloadError
+    share = budget.share()
+    try:
+        async with asyncio.timeout(limits.seconds):
+            response = await _followed(way, url, private, limits.redirects)
+            try:
+                _judge(response.status_code)
+                return await read_whole(response, limits.most_bytes, share)
+            finally:
+                await response.aclose()
+    except DownloadError as error:
+        failure = error
+    except (Unsendable, AnswerTooLarge) as error:
+        failure = DownloadError(type(error).__name__, gone=True)
+    except httpx.TransportError as error:
+        failure = DownloadError(str(error), gone=str(error) == "AddressRefused")
+    except (TimeoutError, AnswerUnreadable) as error:
+        failure = DownloadError(type(error).__name__)
+    finally:
+        share.give_back()
+    # Outside of `except`, so that it carries no other error's text along.
+    raise failure
+
+
+async def _followed(way: httpx.AsyncBaseTransport, url: str, private: bool, redirects: int) -> httpx.Response:
+    """The first answer that leads no further. Every address on the way is checked as the first was."""
+    address = whole_address(url, private)
+    for _ in range(redirects + 1):
+        response = await way.handle_async_request(_asking(address))
+        if response.status_code not in _REDIRECTS:
+            return response
+        await response.aclose()
+        address = whole_address(_target(address, response.headers.get("location", "")), private)
+    raise DownloadError("too many redirects")
+
+
+def _asking(address: httpx.URL) -> httpx.Request:
+    headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
+    return httpx.Request("GET", address, headers=headers)
+
+
+def _target(address: httpx.URL, location: str) -> str:
+    try:
+        return str(address.join(location))
+    except (httpx.InvalidURL, ValueError):
+        return ""
+
+
+def _judge(status: int) -> None:
+    if status != httpx.codes.OK:
+        raise DownloadError(f"status {status}", gone=status in _GONE)

@@ -1,0 +1,128 @@
+"""Which addresses may be connected to: decided on what is about to be connected, and not on how it was written.
+
+So neither an odd spelling, nor a redirect, nor a name server that changes its mind leads into our own network.
+"""
+
+import errno
+import ipaddress
+import socket
+from asyncio import get_running_loop
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType, SocketFactoryType
+
+Guard = Callable[[str], bool]
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+
+# `is_global` of the standard library differs between Python's versions and lets several of these pass.
+_REFUSED_V4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+        "100.64.0.0/10",  # carriers' NAT; Alibaba's metadata live here
+        "168.63.129.16/32",  # Azure's own services for a machine, at an otherwise public address
+        *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24"),  # protocols' own
+        "192.88.99.0/24",  # 6to4 relays
+        *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),  # documentation
+        "198.18.0.0/15",  # benchmarks
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+# Everything outside is local, mapped, translated (NAT64), multicast or unassigned.
+_UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
+_REFUSED_V6 = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocols' own: Teredo, ORCHID, benchmarks
+        *("2001:db8::/32", "3fff::/20"),  # documentation
+        "2002::/16",  # 6to4: any IPv4 address in disguise
+    )
+)
+_LOOKUP_THREADS = 8
+
+
+class AddressRefused(PermissionError):
+    """The guard does not let us connect there."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, "address refused")
+
+
+def is_public(address: str) -> bool:
+    """Whether this is an ordinary address of the public internet."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not any(ip in network for network in _REFUSED_V4)
+    is_ordinary = ip.scope_id is None and ip in _UNICAST_V6 and ip.is_global
+    return is_ordinary and not any(ip in network for network in _REFUSED_V6)
+
+
+def anywhere(_: str) -> bool:
+    """For accounts that the configuration calls private: they may live in our own network."""
+    return True
+
+
+def sockets(guard: Guard) -> SocketFactoryType:
+    """Makes sockets for addresses that the guard lets pass. Literal addresses come by here too, and only here."""
+
+    def make(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not guard(str(address[0])):
+            raise AddressRefused
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+class GuardedResolver(AbstractResolver):
+    """Refuses a name as soon as one of its addresses is bad: which of them is tried first is chance."""
+
+    def __init__(self, guard: Guard, lookup: Lookup) -> None:
+        self._guard = guard
+        self._lookup = lookup
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        addresses = await self._lookup(host)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no addresses")
+        if not all(self._guard(address) for address in addresses):
+            raise AddressRefused
+        return [_resolved(host, address, port) for address in addresses]
+
+    async def close(self) -> None:
+        """The lookup belongs to whoever gave it."""
+
+
+def _resolved(host: str, address: str, port: int) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
+
+
+class SystemLookup:
+    """The system's own lookup, in threads of its own: names that hang must not hold up anybody else's work."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        return await get_running_loop().run_in_executor(self._threads, _addresses, host)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _addresses(host: str) -> Sequence[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        # What cannot even be written in a question to a name server.
+        raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

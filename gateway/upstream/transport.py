@@ -1,0 +1,209 @@
+"""httpx's interface over aiohttp's engine, which neither slows down with many connections nor leaks cancelled ones.
+
+No cookies, no redirects, no proxies from the environment, no unpacking, no credentials found anywhere.
+A proxy of an account's own would be one more kind of way out in `Ways`, guarded at the proxy's address.
+"""
+
+import asyncio
+import ssl
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Self, cast
+
+import aiohttp
+import httpx
+import yarl
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+from gateway.upstream import guard
+from gateway.upstream.budget import SMALL_BYTES
+
+DEFAULT_CONNECT_SECONDS = 10.0
+_IDLE_SECONDS = 15.0
+_MOST_HEADER_BYTES = 32 << 10
+_READ_AHEAD_BYTES = 64 << 10
+
+
+class Journey:
+    """How far a request has come. As long as nothing has left, nothing can have been bought."""
+
+    __slots__ = ("_wire", "left")
+
+    def __init__(self) -> None:
+        self.left = False
+        self._wire: asyncio.Transport | None = None
+
+    def depart(self, wire: asyncio.Transport | None) -> None:
+        self.left = True
+        self._wire = wire
+
+    def break_off(self) -> None:
+        """Closing politely would wait for the other side to take what is still unsent, perhaps for ever."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def settle(self) -> None:
+        """What is being closed is closed now; what is kept alive stays."""
+        if self._wire is not None and self._wire.is_closing():
+            self._wire.abort()
+
+
+_journey: ContextVar[Journey] = ContextVar("journey")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Everything up to here, TLS included, was before the request's first byte."""
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the engine's own signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _journey.get().depart(connection.transport)
+        return connection
+
+
+class EngineTransport(httpx.AsyncBaseTransport):
+    """One session of aiohttp's. To be made where an event loop runs."""
+
+    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=_timeout(DEFAULT_CONNECT_SECONDS),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            read_bufsize=_READ_AHEAD_BYTES,
+            max_field_size=_MOST_HEADER_BYTES,
+            max_line_size=_MOST_HEADER_BYTES,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises httpx's errors: a ConnectError or ConnectTimeout if no byte has left, else others."""
+        journey = request.extensions.get("journey") or Journey()
+        journey.left = False
+        _journey.set(journey)
+        try:
+            response = await self._send(request)
+        except asyncio.CancelledError:
+            journey.break_off()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever breaks in the engine, the request may have left
+            journey.break_off()
+            failure = _failure(error, journey)
+        else:
+            return httpx.Response(
+                response.status, headers=list(response.raw_headers), stream=_Incoming(response, journey)
+            )
+        # Outside of `except`, since the engine's errors hold addresses and headers that no log may see.
+        raise failure
+
+    async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        connect_seconds = request.extensions.get("timeout", {}).get("connect") or DEFAULT_CONNECT_SECONDS
+        return await self._session.request(
+            request.method,
+            # As it is: a signed address that is quoted anew is another one.
+            yarl.URL(str(request.url), encoded=True),
+            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
+            data=await _payload(request),
+            allow_redirects=False,
+            timeout=_timeout(connect_seconds),
+        )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect_seconds: float) -> aiohttp.ClientTimeout:
+    """Only for connecting, TLS and a free slot included: the rest is the caller's deadline."""
+    return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=connect_seconds)
+
+
+async def _payload(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
+    """A small body whole, so that it leaves together with the headers."""
+    length = request.headers.get("content-length")
+    if length is None and "transfer-encoding" not in request.headers:
+        return None
+    stream = request.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the body is not asynchronous")
+    if length is None or int(length) > SMALL_BYTES:
+        return stream
+    return b"".join([piece async for piece in stream]) or None
+
+
+def _failure(error: Exception, journey: Journey) -> httpx.TransportError:
+    name = type(getattr(error, "os_error", error)).__name__
+    if not journey.left:
+        return httpx.ConnectTimeout(name) if isinstance(error, TimeoutError) else httpx.ConnectError(name)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):
+        return httpx.RemoteProtocolError(name)
+    return httpx.ReadError(name)
+
+
+class _Incoming(httpx.AsyncByteStream):
+    """An answer's body as it comes. Given up before its end, its connection is broken off."""
+
+    def __init__(self, response: aiohttp.ClientResponse, journey: Journey) -> None:
+        self._response = response
+        self._journey = journey
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._response.content.readany()
+        except Exception as error:  # noqa: BLE001 - as above
+            failure = _failure(error, self._journey)
+        else:
+            if chunk:
+                return chunk
+            raise StopAsyncIteration
+        raise failure
+
+    async def aclose(self) -> None:
+        # Does nothing to a connection that went back to the pool when the body ended.
+        self._response.close()
+        self._journey.settle()
+
+
+class Ways:
+    """The ways out: into the public internet only, or anywhere; over connections that are kept alive, or fresh ones."""
+
+    def __init__(
+        self,
+        lookup: guard.Lookup | None = None,
+        tls: ssl.SSLContext | None = None,
+        most_connections: int = 2_000,
+    ) -> None:
+        self._own_lookup = guard.SystemLookup() if lookup is None else None
+        looking_up = lookup or cast(guard.Lookup, self._own_lookup)
+        self._ways: dict[tuple[bool, bool], httpx.AsyncBaseTransport] = {
+            (private, fresh): EngineTransport(
+                _Connector(
+                    resolver=guard.GuardedResolver(allowed, looking_up),
+                    socket_factory=guard.sockets(allowed),
+                    ssl=tls or True,
+                    limit=most_connections,
+                    **({"force_close": True} if fresh else {"keepalive_timeout": _IDLE_SECONDS}),
+                )
+            )
+            for private, allowed in ((False, guard.is_public), (True, guard.anywhere))
+            for fresh in (False, True)
+        }
+
+    def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport:
+        return self._ways[private, fresh]
+
+    async def aclose(self) -> None:
+        for transport in self._ways.values():
+            await transport.aclose()
+        if self._own_lookup:
+            self._own_lookup.close()
