@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.blocks import AccountLimits, Expected, GatewayFile, PoliciesFile, ReloadConfig, Sizing, TeamConfig
+from gateway.config.blocks import (
+    AccountLimits,
+    Expected,
+    GatewayFile,
+    PoliciesFile,
+    ReloadConfig,
+    Sizing,
+    TeamConfig,
+    TokenPrices,
+)
 from gateway.config.values import Secret
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
@@ -79,6 +88,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     inputs: int
     prices: Mapping[Cell, Price]
     seconds: Mapping[Quality, Expected]
+    tokens: TokenPrices | None = None
     position: int = 0
     draining: bool = False
 

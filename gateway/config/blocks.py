@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from gateway.config.values import BaseUrl, Day, Percent, Ratio, SecretRef, SizeText, Usd
 from providers.orders import Format, Operation, Quality
+from providers.progress import TokenUsage
 from providers.sizes import Resolution
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -171,6 +172,23 @@ class PriceRow(Block, frozen=True, kw_only=True):
         return "the ceiling cannot be below the price" if is_below else None
 
 
+class TokenPrices(Block, frozen=True, kw_only=True):
+    """USD per million tokens, for sellers that bill by what they count: the prices of cells are then only estimates."""
+
+    input_text: Usd
+    input_image: Usd
+    output: Usd
+
+    def charge(self, usage: TokenUsage) -> int:
+        """In micro-USD, rounded up: a budget must not be passed by halves."""
+        parts = (
+            usage.input_text * self.input_text,
+            usage.input_image * self.input_image,
+            usage.output * self.output,
+        )
+        return -(-sum(parts) // 1_000_000)
+
+
 class OfferConfig(Block, frozen=True, kw_only=True):
     """What one seller sells under one of our models' names, as far as he can be told to."""
 
@@ -185,6 +203,7 @@ class OfferConfig(Block, frozen=True, kw_only=True):
     inputs: Annotated[int, Meta(ge=0, le=16)] = 0
     seconds: dict[AnyQuality, Expected]
     prices: tuple[PriceRow, ...]
+    tokens: TokenPrices | None = None
 
 
 class OfferFile(Block, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ HELP: dict[str, dict[str, str]] = {
         "inputs": "Images that can be sent with an edit, 0 to 16. Default 0; edits need 1.",
         "seconds": "Expected seconds, by quality or as 'any' for all.",
         "prices": "What is sold: a cell without a price is not.",
+        "tokens": "USD per million tokens, for sellers that bill by tokens. Default none: prices are per image.",
     },
     "QualityChoice": {
         "selectable": "Qualities that can be ordered. Instead of 'assumes'.",
@@ -64,6 +65,11 @@ HELP: dict[str, dict[str, str]] = {
         "unsold": "Shapes that are not sold all the same, like 1:1@4k. Default none.",
     },
     "Expected": {"p50": "Seconds within which half are there.", "p90": "Seconds within which nine in ten are there."},
+    "TokenPrices": {
+        "input_text": "USD per million tokens of the prompt.",
+        "input_image": "USD per million tokens of input images.",
+        "output": "USD per million tokens of the pictures.",
+    },
     "PriceRow": {
         "price": "USD per image.",
         "ceiling": "USD per image at the most, set aside until the bill is known. Default the price.",

@@ -194,6 +194,7 @@ class _Resolver:
             inputs=config.inputs,
             prices=prices,
             seconds=seconds,
+            tokens=config.tokens,
             position=list(self.config.offers).index(seller.name),
         )
 

@@ -85,13 +85,15 @@ def examine(seen: Snapshot, now: float) -> Findings:
 
 
 def _missing_entries(seen: Snapshot, now: float) -> Iterator[LedgerEntry]:
-    """What a job says it cost and the ledger does not, or the other way round."""
+    """What a job says it cost and the ledger does not, or the other way round; for the days whose ledger is kept."""
     booked: defaultdict[str, dict[tuple[int, Line], LedgerEntry]] = defaultdict(dict)
     for entry in seen.ledger:
         lines = booked[entry.job]
         known = lines.get((entry.attempt, entry.line))
         lines[entry.attempt, entry.line] = _sum(entry, known, 1) if known else entry
     for job in seen.jobs.values():
+        if windows_of(job.created)[0] not in seen.days:
+            continue
         said = {(one.attempt, one.line): one for one in difference(None, job, now).ledger}
         for key in sorted(said.keys() | booked[job.id].keys()):
             found = booked[job.id].get(key)

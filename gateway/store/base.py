@@ -84,7 +84,7 @@ Outcome = Applied | Stale | Fenced | OverBudget | Known | KeyReused
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A job that is now ours to decide about, while our fence is the last one given out.
+    """A job that is now ours to decide about, while our fence is the last one given out and we have not given it away.
 
     `rescues`: how often it was claimed, this time included, since anybody last changed it.
     """
@@ -129,7 +129,8 @@ class Store(Protocol):
     async def commit(self, commit: Commit) -> Outcome:
         """Compare-and-set. A new job is owned by this process, its fence is FIRST_FENCE and its lease begins now.
 
-        An owned job is due when its lease ends, any other when the commit says. StoreFull only for new jobs.
+        An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
+        (StoreFull); a full disk under SQLite refuses everything until there is room.
         """
 
     async def load(self, job: str) -> Job | None: ...

@@ -49,7 +49,7 @@ class Auditor:
         ids = sorted({name.decode() for name in listed} | set(also))
         found = await asyncio.gather(*(link.command("HGET", keys.job(name), "blob") for name in ids))
         known = [self._saved.read(name, blob) for name, blob in zip(ids, found, strict=True) if blob]
-        days = days_to_audit(now, known)
+        days = tuple(day for day in days_to_audit(now, known) if now < wire.ends(day, self._retention.ledger))
         months = sorted({day[:7] for day in days})
         all_days = [day for month in months for day in days_of_month(month)]
         listed_teams = {name.decode() for name in await link.command("SMEMBERS", keys.teams)}

@@ -44,7 +44,8 @@ class Keys:
         return f"{self.prefix}budget:{team}:{window}"
 
     def record(self, team: str, key: str, soft: bool) -> str:
-        return f"{self.prefix}{'soft' if soft else 'key'}:{team}:{key}"
+        """With the length of the team's name, so that no other team's key can read the same."""
+        return f"{self.prefix}{'soft' if soft else 'key'}:{len(team)}:{team}:{key}"
 
 
 class AllKeys:

@@ -4,7 +4,8 @@ local settings = cmsgpack.unpack(ARGV[1])
 local lost = {}
 for number = 2, #KEYS do
   local id, fence = ARGV[number * 2 - 2], ARGV[number * 2 - 1]
-  if redis.call('HGET', KEYS[number], 'fence') == fence and redis.call('ZSCORE', KEYS[1], id) then
+  local seen = redis.call('HMGET', KEYS[number], 'fence', 'owner')
+  if seen[1] == fence and seen[2] ~= '' and redis.call('ZSCORE', KEYS[1], id) then
     redis.call('ZADD', KEYS[1], 'XX', moment(now + settings.lease), id)
   else
     lost[#lost + 1] = id
