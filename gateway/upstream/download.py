@@ -11,6 +11,8 @@ from gateway.upstream.composing import USER_AGENT, Unsendable, whole_address
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _GONE = {403, 404, 410}
+# What connecting calls an address that we never connect to, however often we try.
+_HOPELESS = {"AddressRefused", "InvalidUrlClientError"}
 
 
 class DownloadLimits(Struct, frozen=True):
@@ -51,7 +53,7 @@ async def download(
     except (Unsendable, AnswerTooLarge) as error:
         failure = DownloadError(type(error).__name__, gone=True)
     except httpx.TransportError as error:
-        failure = DownloadError(str(error), gone=str(error) == "AddressRefused")
+        failure = DownloadError(str(error), gone=str(error) in _HOPELESS)
     except (TimeoutError, AnswerUnreadable) as error:
         failure = DownloadError(type(error).__name__)
     finally:

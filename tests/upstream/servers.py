@@ -1,12 +1,16 @@
 """Servers on loopback that do exactly one thing wrong, and what tests of the client share."""
 
 import asyncio
+import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
 from typing import Any, TypeVar
+
+import uvloop
 
 from gateway.catalogue import Account, Seller
 from gateway.config.values import Secret
@@ -22,6 +26,7 @@ KEY = "canary-key-5b1f"
 GET = Call(method="GET", location="/things/1")
 ORDER = Call(method="POST", location="/things", headers={"content-type": "application/json"}, body=b'{"n":1}')
 QUICK = Exchange(seconds=5.0)
+LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 class Server:
@@ -169,3 +174,14 @@ async def performed(behave: Behaviour, call: Call = ORDER, exchange: Exchange = 
 def kind(outcome: Answer | Unanswered) -> FaultKind:
     assert isinstance(outcome, Unanswered), outcome
     return outcome.fault.kind
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.upstream import guard
-from gateway.upstream.client import Upstream
+from gateway.upstream.client import Upstream, WaysOut
 from gateway.upstream.download import DownloadError
 from gateway.upstream.transport import Ways
 from providers.faults import FaultKind
@@ -141,30 +141,28 @@ def test_no_redirect_leads_inside(form: str) -> None:
 
             async def public(request: httpx.Request) -> httpx.Response:
                 if request.url.host == "first.example":
-                    return httpx.Response(302, headers={"location": request.url.params["to"]})
+                    return httpx.Response(302, headers=[(b"location", request.url.params["to"].encode())])
                 return await real.handle_async_request(request)
 
-            upstream._ways = _Only(httpx.MockTransport(public))
+            upstream._ways = _Only(httpx.MockTransport(public), ways)
             for target in (f"https://{form}/", f"https://{form}:{canary.port}/", f"http://{form}:{canary.port}/"):
                 first = httpx.URL("https://first.example/", params={"to": target})
-                with pytest.raises(DownloadError) as raised:
+                with pytest.raises(DownloadError):
                     await upstream.download(str(first), private=False)
-                assert raised.value.gone or "Connect" in str(raised.value) or "gaierror" in str(raised.value)
-            await ways.aclose()
             assert canary.connections == 0
 
     run(follows())
 
 
 class _Only:
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
+    def __init__(self, transport: httpx.AsyncBaseTransport, closing: WaysOut) -> None:
+        self._transport, self._closing = transport, closing
 
     def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport:
         return self._transport
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        await self._closing.aclose()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
