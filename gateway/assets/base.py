@@ -1,0 +1,57 @@
+"""What any place for pictures can do, and what it says when it cannot."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+# Large enough that a chunk costs more to send than to fetch, small enough that a thousand readers fit into memory.
+CHUNK_BYTES = 256 * 1024
+
+
+class ShelfError(Exception):
+    """The object store did not do it, in words for an operator."""
+
+
+class ShelfUnavailable(ShelfError):
+    """Not to be reached, forbidden or in trouble just now: the same again later is safe, and worth a try."""
+
+
+class ShelfFull(ShelfUnavailable):
+    """There is no room for another picture."""
+
+
+class ShelfUnfit(ShelfError):
+    """It cannot be used as it is configured: says what to change."""
+
+
+class Missing(ShelfError):
+    """No such picture lies here: never put, or deleted since."""
+
+
+class Stream(Protocol):
+    """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened."""
+
+    size: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Place(Protocol):
+    """Where pictures lie. Keys have been looked at before they come here.
+
+    `local`: other machines do not see them, unless somebody has seen to it that they do.
+    """
+
+    @property
+    def local(self) -> bool: ...
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None: ...
+
+    async def stream(self, key: str) -> Stream: ...
+
+    async def get(self, key: str) -> bytes: ...
+
+    async def exists(self, key: str) -> bool: ...
+
+    async def delete_prefix(self, prefix: str) -> int: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,214 @@
+"""A local folder of pictures: put is durable and all or nothing, and nothing outside of the folder is ever reached."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from gateway.assets.base import CHUNK_BYTES, Missing, ShelfError, ShelfFull, ShelfUnavailable, ShelfUnfit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# One disk gains little from more, and a disk that hangs holds up no other work of the process.
+THREADS = 4
+# Keys begin with a letter or digit, so that no key ever names a file that is still being written.
+_UNFINISHED = "."
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_STEP = _FOLDER | os.O_NOFOLLOW
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Opening must not wait either, should somebody have laid a pipe where a picture belongs.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NOT_OURS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMLINK})
+
+
+class Folder:
+    """The object store's own library follows links and leaves it to the system when a file reaches the disk."""
+
+    local = True
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root = path.resolve(strict=True)
+            os.close(os.open(self._root, _FOLDER))
+        except OSError as error:
+            raise ShelfUnfit(f"{path} cannot be a folder for pictures: {error.strerror}") from error
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pictures")
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        await self._run(self._put, key, data)
+
+    async def get(self, key: str) -> bytes:
+        return await self._run(self._get, key)
+
+    async def stream(self, key: str) -> "FolderStream":
+        file = await self._run(self._open, key)
+        return FolderStream(file, self._read)
+
+    async def exists(self, key: str) -> bool:
+        try:
+            await self._run(self._open, key)
+        except Missing:
+            return False
+        return True
+
+    async def delete_prefix(self, prefix: str) -> int:
+        return await self._run(self._delete_prefix, prefix)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def guarded() -> T:
+            try:
+                return function(*args, **kwargs)
+            except OSError as error:
+                raise self._explained(error) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+
+    def _explained(self, error: OSError) -> ShelfError:
+        if error.errno in _NO_ROOM:
+            return ShelfFull(f"there is no room in {self._root}: {error.strerror}")
+        if error.errno in _FORBIDDEN:
+            return ShelfUnavailable(f"{self._root} may not be used by this process: {error.strerror}")
+        if error.errno in _NOT_OURS:
+            return ShelfUnavailable(f"{self._root} holds a link or something else where only our own files belong")
+        return ShelfUnavailable(f"{self._root} is in trouble: {error.strerror}")
+
+    def _put(self, key: str, data: bytes) -> None:
+        *parents, name = key.split("/")
+        with self._folder(parents, create=True) as folder:
+            unfinished = f"{_UNFINISHED}{name}.{secrets.token_hex(8)}"
+            try:
+                _write(unfinished, data, folder)
+                os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(unfinished, dir_fd=folder)
+                raise
+            # The name must be as durable as what it stands for.
+            os.fsync(folder)
+
+    def _get(self, key: str) -> bytes:
+        file = self._open(key)
+        parts: list[bytes] = []
+        position = 0
+        while part := file.read(position, most=file.size - position):
+            parts.append(part)
+            position += len(part)
+        # Nearly always a single part, which is not copied again.
+        return b"".join(parts)
+
+    def _open(self, key: str) -> "_File":
+        *parents, name = key.split("/")
+        try:
+            with self._folder(parents) as folder:
+                file = _File(os.open(name, _READ, dir_fd=folder))
+        except FileNotFoundError:
+            raise Missing("no such picture in the object store") from None
+        if not stat.S_ISREG(file.mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return file
+
+    async def _read(self, file: "_File", position: int) -> bytes:
+        return await self._run(file.read, position)
+
+    def _delete_prefix(self, prefix: str) -> int:
+        partition, job = prefix.rstrip("/").split("/")
+        try:
+            with self._folder([partition, job]) as folder:
+                names = os.listdir(folder)
+                for name in names:
+                    # Somebody else may be deleting the same job.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+            with self._folder([partition]) as above:
+                _remove_folder(job, above)
+        except FileNotFoundError:
+            return 0
+        return sum(not name.startswith(_UNFINISHED) for name in names)
+
+    @contextlib.contextmanager
+    def _folder(self, parts: list[str], create: bool = False) -> Iterator[int]:
+        """Goes down step by step, so that a link cannot lead anywhere else, whenever it was laid."""
+        try:
+            here = os.open(self._root, _FOLDER)
+        except FileNotFoundError:
+            # Not to be taken for a picture that is not there.
+            raise ShelfUnavailable(f"{self._root} is gone: is its disk still mounted?") from None
+        try:
+            for part in parts:
+                if create:
+                    _make_folder(part, here)
+                above, here = here, os.open(part, _STEP, dir_fd=here)
+                os.close(above)
+            yield here
+        finally:
+            os.close(here)
+
+
+class FolderStream:
+    """Reads from a file that stays open, whatever becomes of its name."""
+
+    def __init__(self, file: "_File", read: Callable[["_File", int], Awaitable[bytes]]) -> None:
+        self.size = file.size
+        self._file = file
+        self._read = read
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position = 0
+        while chunk := await self._read(self._file, position):
+            yield chunk
+            position += len(chunk)
+
+
+class _File:
+    """An open file that closes with its last reader, even one that was called off before it read anything."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        found = os.fstat(number)
+        self.size, self.mode = found.st_size, found.st_mode
+
+    def read(self, position: int, most: int = CHUNK_BYTES) -> bytes:
+        return os.pread(self._number, most, position)
+
+    def __del__(self) -> None:
+        os.close(self._number)
+
+
+def _write(name: str, data: bytes, folder: int) -> None:
+    with open(os.open(name, _NEW, 0o600, dir_fd=folder), "wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+
+def _make_folder(name: str, above: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=above)
+    except FileExistsError:
+        return
+    os.fsync(above)
+
+
+def _remove_folder(name: str, above: int) -> None:
+    try:
+        os.rmdir(name, dir_fd=above)
+    except OSError as error:
+        # Something was put there meanwhile, or somebody else has removed it.
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise

@@ -1,0 +1,295 @@
+"""What a picture is, read from the head of its own bytes: never from a declared type, and without decoding it. Pure."""
+
+import re
+from collections.abc import Callable, Iterator
+from struct import Struct as Layout
+from zlib import crc32
+
+from msgspec import Struct
+
+from providers.orders import Format
+
+MOST_PIXELS = 40_000_000
+# The longest edge of a WebP file, so that whatever is let in can become any of the three formats.
+LONGEST_EDGE = 16_383
+# A file of ever more tiny parts would keep us reading; real ones have a handful before their pixels.
+MOST_PARTS = 4_096
+# https://exiftool.org/TagNames/EXIF.html: from 5 on, the picture is shown lying on its side.
+UPRIGHT, LAST_ORIENTATION, FIRST_LYING = 1, 8, 5
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Baseline, extended and progressive. What else the standard knows, no browser shows.
+_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 0xCC}
+_JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
+# Nothing, a start and an end: before the pixels these mean that what stands here is no marker.
+_JPEG_NEVER_HERE = frozenset({0x00, 0xD8, 0xD9})
+_JPEG_FILL = re.compile(rb"\xff+")
+_EXIF = b"Exif\0\0"
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+_WEBP_KINDS = (b"VP8 ", b"VP8L", b"VP8X")
+_WEBP_HAS_EXIF, _WEBP_MOVES = 0x08, 0x02
+_ORIENTATION = 0x0112
+# More than any camera writes, and few enough to be read at once.
+_MOST_EXIF_BYTES, _MOST_EXIF_ENTRIES = 65_536, 512
+
+_CHUNK = Layout(">I4s")
+_RIFF_CHUNK = Layout("<4sI")
+_FRAME = Layout(">BHH")
+_LENGTH = Layout(">H")
+# How many entries; an entry's tag and its value, with type and count between them.
+_EXIF_LITTLE, _EXIF_BIG = (Layout("<H"), Layout("<H6xH")), (Layout(">H"), Layout(">H6xH"))
+
+# What comes instead of pictures, and the word for it. Looked for in order, behind blanks and in lower case.
+_STRANGERS = (
+    (b"", b"gif8", "a GIF"),
+    (b"", b"bm", "a BMP"),
+    (b"", b"ii*\0", "a TIFF"),
+    (b"", b"mm\0*", "a TIFF"),
+    (b"", b"%pdf", "a PDF"),
+    (b"", b"\x1f\x8b", "gzip"),
+    (b"", b"pk\x03\x04", "a zip archive"),
+    (b"ftyp", b"", "an AVIF, HEIC or film"),
+    (b"<svg", b"<", "an SVG drawing"),
+    (b"<html", b"<", "an HTML page"),
+    (b"", b"<!doctype html", "an HTML page"),
+    (b"", b"<", "XML or HTML"),
+    (b"", b"{", "JSON"),
+    (b"", b"[", "JSON"),
+)
+_SNIFFED_BYTES = 512
+
+
+class NotAPicture(ValueError):
+    """These bytes are no PNG, JPEG or WebP of a sane size: says what they are instead, in words for an operator."""
+
+
+class Header(Struct, frozen=True):
+    """Width and height as the picture is shown; `orientation` is how its stored pixels must be turned for that."""
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        lying = self.orientation >= FIRST_LYING
+        return (self.height, self.width) if lying else (self.width, self.height)
+
+
+def read_header(data: bytes) -> Header:
+    """Format and size. NotAPicture for anything that we do not keep, convert or serve."""
+    kind, read = _reader_of(data)
+    width, height, orientation = read(data)
+    if not width or not height:
+        raise NotAPicture(f"a {kind} without any pixels: {width}x{height}")
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_EDGE:
+        raise NotAPicture(
+            f"{width}x{height} is too large: at most {MOST_PIXELS:,} pixels and {LONGEST_EDGE:,} on an edge are handled"
+        )
+    if orientation >= FIRST_LYING:
+        width, height = height, width
+    return Header(kind, width, height, orientation)
+
+
+def is_whole(data: bytes, header: Header) -> bool:
+    """Whether the file's end is there. What lies before it is only known when it is decoded."""
+    if header.format is Format.WEBP:
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    # Earlier parts may hold small pictures of their own, which end like this one.
+    end, pixels = (_PNG_END, _png_pixels) if header.format is Format.PNG else (_JPEG_END, _jpeg_pixels)
+    try:
+        return data.rfind(end, pixels(data)) >= 0
+    except NotAPicture:
+        return False
+
+
+_Reader = Callable[[bytes], tuple[int, int, int]]
+
+
+def _reader_of(data: bytes) -> tuple[Format, _Reader]:
+    if data.startswith(_PNG_SIGNATURE):
+        return Format.PNG, _read_png
+    if data.startswith(_JPEG_START):
+        return Format.JPEG, _read_jpeg
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP, _read_webp
+    raise NotAPicture(_what_else(data))
+
+
+def _what_else(data: bytes) -> str:
+    if not data:
+        return "nothing at all: 0 bytes"
+    head = bytes(data[:_SNIFFED_BYTES]).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for inside, start, word in _STRANGERS:
+        if head.startswith(start) and inside in head:
+            return f"{word}, not a PNG, JPEG or WebP"
+    return "not a PNG, JPEG or WebP, nor anything else that is known here"
+
+
+# --- PNG: https://www.w3.org/TR/png-3/
+
+
+def _read_png(data: bytes) -> tuple[int, int, int]:
+    if len(data) < 33:
+        raise NotAPicture("a PNG that is cut off within its header")
+    length, width, height = int.from_bytes(data[8:12]), int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if length != 13 or data[12:16] != b"IHDR" or crc32(data[12:29]) != int.from_bytes(data[29:33]):
+        raise NotAPicture("a PNG with a damaged header")
+    orientation = None
+    for kind, start, end in _png_chunks(data):
+        if kind == b"eXIf" and orientation is None:
+            orientation = _orientation(data, start, end)
+    return width, height, orientation or UPRIGHT
+
+
+def _png_pixels(data: bytes) -> int:
+    return max((end for _, _, end in _png_chunks(data)), default=33)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind and content of every chunk between the header and the first pixels, which must be there."""
+    position = 33
+    for _ in range(MOST_PARTS):
+        if position + 8 > len(data):
+            raise NotAPicture("a PNG that is cut off before its pixels")
+        length, kind = _CHUNK.unpack_from(data, position)
+        if kind == b"IDAT":
+            return
+        if kind == b"IEND":
+            raise NotAPicture("a PNG without pixels")
+        yield kind, position + 8, position + 8 + length
+        position += 12 + length
+    raise NotAPicture(f"a PNG with more than {MOST_PARTS:,} parts before its pixels")
+
+
+# --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
+
+
+def _read_jpeg(data: bytes) -> tuple[int, int, int]:
+    size: tuple[int, int] | None = None
+    orientation: int | None = None
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and size is None:
+            size = _jpeg_size(data, start, end)
+        elif marker == _JPEG_APP1 and orientation is None and data[start : start + 6] == _EXIF:
+            orientation = _orientation(data, start + 6, end)
+        elif marker in _JPEG_OTHER_FRAMES:
+            raise NotAPicture("a JPEG of a kind that no browser shows")
+    if size is None:
+        raise NotAPicture("a JPEG that does not tell its size")
+    return *size, orientation or UPRIGHT
+
+
+def _jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
+    if end - start < 6:
+        raise NotAPicture("a JPEG with a damaged header")
+    precision, height, width = _FRAME.unpack_from(data, start)
+    if precision != 8:
+        raise NotAPicture(f"a JPEG of {precision} bits, which no browser shows")
+    return width, height
+
+
+def _jpeg_pixels(data: bytes) -> int:
+    return max((end for _, _, end in _jpeg_segments(data)), default=2)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker and content of every segment before the first scan, which must be there."""
+    position, size = 2, len(data)
+    for _ in range(MOST_PARTS):
+        position, marker = _jpeg_marker(data, position)
+        if marker == _JPEG_SCAN:
+            return
+        if marker in _JPEG_BARE:
+            continue
+        if position + 2 > size:
+            break
+        length = _LENGTH.unpack_from(data, position)[0]
+        if length < 2:
+            raise NotAPicture("a JPEG with a damaged header")
+        if position + length > size:
+            break
+        yield marker, position + 2, position + length
+        position += length
+    else:
+        raise NotAPicture(f"a JPEG with more than {MOST_PARTS:,} parts before its pixels")
+    raise NotAPicture("a JPEG that is cut off before its pixels")
+
+
+def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
+    """The marker that must stand here, and where it ends; any number of 0xFF may fill up before it."""
+    fill = _JPEG_FILL.match(data, position)
+    position = fill.end() if fill else position
+    if position >= len(data):
+        raise NotAPicture("a JPEG that is cut off before its pixels")
+    if not fill or data[position] in _JPEG_NEVER_HERE:
+        raise NotAPicture("a JPEG with a damaged header")
+    return position + 1, data[position]
+
+
+# --- WebP: https://developers.google.com/speed/webp/docs/riff_container
+
+
+def _read_webp(data: bytes) -> tuple[int, int, int]:
+    kind = data[12:16]
+    if kind not in _WEBP_KINDS or len(data) < 30:
+        raise NotAPicture("a WebP that is cut off or damaged within its header")
+    if kind == b"VP8X":
+        return _read_extended_webp(data)
+    if kind == b"VP8L":
+        if data[20] != 0x2F:
+            raise NotAPicture("a WebP with a damaged header")
+        packed = int.from_bytes(data[21:25], "little")
+        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, UPRIGHT
+    if data[20] & 1 or data[23:26] != b"\x9d\x01\x2a":
+        raise NotAPicture("a WebP with a damaged header")
+    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF, UPRIGHT
+
+
+def _read_extended_webp(data: bytes) -> tuple[int, int, int]:
+    flags = data[20]
+    if flags & _WEBP_MOVES:
+        raise NotAPicture("a moving WebP, not a still picture")
+    width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return width, height, _webp_orientation(data) if flags & _WEBP_HAS_EXIF else UPRIGHT
+
+
+def _webp_orientation(data: bytes) -> int:
+    """From the first Exif chunk, which may lie behind the pixels; upright while that has not come."""
+    position = 12
+    for _ in range(MOST_PARTS):
+        if position + 8 > len(data):
+            break
+        kind, length = _RIFF_CHUNK.unpack_from(data, position)
+        position += 8
+        if kind == b"EXIF":
+            # Some writers put the prefix of JPEG here too.
+            start = position + len(_EXIF) if data.startswith(_EXIF, position) else position
+            return _orientation(data, start, position + length)
+        position += length + (length & 1)
+    return UPRIGHT
+
+
+# --- Exif, which is a TIFF without a picture
+
+
+def _orientation(data: bytes, start: int, end: int) -> int:
+    """Upright for anything that cannot be understood: cameras write much that is not quite Exif."""
+    exif = data[start : min(end, start + _MOST_EXIF_BYTES)]
+    little = exif.startswith(b"II*\0")
+    if (not little and not exif.startswith(b"MM\0*")) or len(exif) < 8:
+        return UPRIGHT
+    number, entry = _EXIF_LITTLE if little else _EXIF_BIG
+    first = int.from_bytes(exif[4:8], "little" if little else "big")
+    if first + 2 > len(exif):
+        return UPRIGHT
+    count = min(number.unpack_from(exif, first)[0], _MOST_EXIF_ENTRIES)
+    for position in range(first + 2, min(first + 2 + 12 * count, len(exif) - entry.size + 1), 12):
+        tag, value = entry.unpack_from(exif, position)
+        if tag == _ORIENTATION:
+            return value if UPRIGHT <= value <= LAST_ORIENTATION else UPRIGHT
+    return UPRIGHT

@@ -1,0 +1,75 @@
+"""The object store: where the pictures of jobs lie, by keys that only we make."""
+
+import secrets
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from gateway.assets.base import Missing, Place, ShelfError, ShelfFull, ShelfUnavailable, ShelfUnfit, Stream
+from gateway.assets.bucket import SCHEMES, Bucket
+from gateway.assets.folder import Folder
+from gateway.assets.keys import key_of, prefix_of, require_key, require_prefix
+
+__all__ = ["Missing", "Shelf", "ShelfError", "ShelfFull", "ShelfUnavailable", "ShelfUnfit", "Stream"]
+
+
+class Shelf:
+    """`file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`; `memory://` forgets with its process.
+
+    Every call may raise ShelfUnavailable, and NotAKey for a name that `key_of` did not make.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._place = _place(url)
+
+    @property
+    def local(self) -> bool:
+        """Whether other machines do not see what lies here, unless somebody has seen to it that they do."""
+        return self._place.local
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Whole and durable when this returns; until then readers find what was there before, or nothing."""
+        await self._place.put(require_key(key), data, media_type)
+
+    async def get(self, key: str) -> bytes:
+        return await self._place.get(require_key(key))
+
+    async def stream(self, key: str) -> Stream:
+        """Missing is raised here, not while reading: `async for chunk in await shelf.stream(key)`."""
+        return await self._place.stream(require_key(key))
+
+    async def exists(self, key: str) -> bool:
+        return await self._place.exists(require_key(key))
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forgets one job; how many pictures that were. Safe to repeat."""
+        return await self._place.delete_prefix(require_prefix(prefix))
+
+    async def check(self) -> None:
+        """Puts, reads and deletes a few bytes: says why nothing could be kept before anything is bought."""
+        nobodys = f"job_00{secrets.token_hex(13)}"
+        key = key_of(nobodys, "check")
+        await self._place.put(key, b"check", "text/plain")
+        if await self._place.get(key) != b"check":
+            raise ShelfUnavailable("the object store does not return what was put there")
+        await self._place.delete_prefix(prefix_of(nobodys))
+
+    async def close(self) -> None:
+        await self._place.close()
+
+
+def _place(url: str) -> Place:
+    parts = urlsplit(url)
+    if "://" not in url:
+        return Folder(Path(url))
+    if parts.scheme == "file":
+        return Folder(_path(url))
+    if parts.scheme not in SCHEMES:
+        raise ShelfUnfit(f"{parts.scheme[:20]}:// is no object store; known: file, {', '.join(sorted(SCHEMES))}")
+    return Bucket(url)
+
+
+def _path(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise ShelfUnfit("a file address has three slashes and a path from the root: file:///path/to/folder")
+    return Path(unquote(parts.path))
