@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from gateway.catalogue import CELLS, Account, Catalogue, Model, Offer, Price, Seller
-from gateway.config.blocks import Expected, PoliciesFile, PolicyConfig, ReloadConfig, Sizing, TeamConfig
+from gateway.config.blocks import Expected, PoliciesFile, PolicyConfig, Sizing, TeamConfig
+from gateway.config.gateway_blocks import ReloadConfig
 from gateway.config.values import Percent, Secret, Usd
 from gateway.routing.plan import Question, plan
 from gateway.routing.signals import CellSignals

@@ -5,16 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.blocks import (
-    AccountLimits,
-    Expected,
-    GatewayFile,
-    PoliciesFile,
-    ReloadConfig,
-    Sizing,
-    TeamConfig,
-    TokenPrices,
-)
+from gateway.config.blocks import AccountLimits, Expected, PoliciesFile, Sizing, TeamConfig, TokenPrices
+from gateway.config.gateway_blocks import GatewayFile, ReloadConfig
 from gateway.config.values import Secret
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from gateway.config.blocks import FILES, Block, OfferFile
+from gateway.config.block import Block
+from gateway.config.blocks import FILES, OfferFile
 from gateway.config.describing import schema_of
 
 KINDS: dict[str, type[Block]] = {name.removesuffix(".yaml"): kind for name, kind in FILES.items()} | {

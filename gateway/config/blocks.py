@@ -4,64 +4,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gateway.config.block import SOME, Block, Count, PositiveSeconds, Text
+from gateway.config.gateway_blocks import GatewayFile
 from gateway.config.values import BaseUrl, Day, Percent, Ratio, SecretRef, SizeText, Usd
 from providers.orders import Format, Operation, Quality
 from providers.progress import TokenUsage
 from providers.sizes import Resolution
-
-Seconds = Annotated[float, Meta(ge=0, le=86_400)]
-PositiveSeconds = Annotated[float, Meta(ge=0.05, le=86_400)]
-Count = Annotated[int, Meta(ge=1, le=100)]
-SOME = Meta(min_length=1)
-Text = Annotated[str, Meta(min_length=1)]
-
-
-class Block(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Every block refuses what it does not know."""
-
-    def contradiction(self) -> str | None:
-        """What is wrong with options that are right each by itself. Only asked where all of them are."""
-        return None
-
-
-# --- gateway.yaml
-
-
-class ReloadConfig(Block, frozen=True, kw_only=True):
-    """Whether changed files take effect without a restart, and how many seconds lie between two looks at them."""
-
-    watch: bool = True
-    every_seconds: PositiveSeconds = 1.0
-
-
-class JobsConfig(Block, frozen=True, kw_only=True):
-    """How long a job may take before it expires, however much of it is there."""
-
-    deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
-
-
-class StoreConfig(Block, frozen=True, kw_only=True):
-    """Whether Redis is asked how it is configured, or believed to be durable because its operator says so."""
-
-    durability: Literal["checked", "declared"] = "checked"
-
-
-class RetentionConfig(Block, frozen=True, kw_only=True):
-    """For how long what is kept."""
-
-    jobs_days: Annotated[float, Meta(ge=0.01, le=3_650)] = 7.0
-    ledger_days: Annotated[float, Meta(ge=32, le=3_650)] = 90.0
-    totals_months: Annotated[int, Meta(ge=2, le=120)] = 13
-
-
-class GatewayFile(Block, frozen=True, kw_only=True):
-    """The gateway's own options."""
-
-    reload: ReloadConfig = ReloadConfig()
-    jobs: JobsConfig = JobsConfig()
-    store: StoreConfig = StoreConfig()
-    retention: RetentionConfig = RetentionConfig()
-
 
 # --- models.yaml
 
@@ -134,7 +82,7 @@ class Sizing(Block, frozen=True, kw_only=True):
     """How a size is addressed. Pixels and presets are exact; a ratio and a tier leave the pixels to the seller."""
 
     pixels: Literal["exact", "unverified", "none"] = "none"
-    presets: dict[Text, SizeText] = {}
+    presets: dict[Text, SizeText] = {}  # noqa: RUF012  a struct copies it
     ratios: tuple[Ratio, ...] = ()
     resolutions: tuple[Resolution, ...] = tuple(Resolution)
     unsold: tuple[Text, ...] = ()
@@ -252,7 +200,7 @@ class When(Block, frozen=True, kw_only=True):
     resolution: Resolution | Annotated[tuple[Resolution, ...], SOME] | None = None
     quality: Quality | Annotated[tuple[Quality, ...], SOME] | None = None
     n: Count | Annotated[tuple[Count, ...], SOME] | None = None
-    metadata: dict[Text, Text] = {}
+    metadata: dict[Text, Text] = {}  # noqa: RUF012  a struct copies it
 
 
 class RuleConfig(Block, frozen=True, kw_only=True):
@@ -293,7 +241,7 @@ class TeamConfig(Block, frozen=True, kw_only=True):
 class TeamsFile(Block, frozen=True, kw_only=True):
     """Who calls, and what they may choose."""
 
-    teams: dict[Text, TeamConfig] = {}
+    teams: dict[Text, TeamConfig] = {}  # noqa: RUF012  a struct copies it
 
 
 FILES: dict[str, type[Block]] = {

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.config.blocks import FILES, OPTIONAL, Block, Config, OfferFile
+from gateway.config.block import Block
+from gateway.config.blocks import FILES, OPTIONAL, Config, OfferFile
 from gateway.config.checking import Checker, did_you_mean
 from gateway.config.files import OFFERS, Files, files_in
 from gateway.config.hiding import looks_secret

@@ -13,7 +13,7 @@ from msgspec import inspect
 
 from gateway.cli import main
 from gateway.commands.schema import KINDS
-from gateway.config.blocks import Block
+from gateway.config.block import Block
 from gateway.config.describing import plain as as_written
 from gateway.config.describing import schema_of
 from gateway.config.help import HELP

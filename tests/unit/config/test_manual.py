@@ -8,8 +8,8 @@ import pytest
 from msgspec import inspect
 
 from gateway.commands.schema import KINDS
-from gateway.config.blocks import GatewayFile
 from gateway.config.describing import plain
+from gateway.config.gateway_blocks import GatewayFile
 from tests.unit.commands.test_schema import blocks
 
 CONFIG = Path(__file__).parents[3] / "config"

@@ -7,15 +7,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.catalogue import CELLS, Account, Catalogue, Cell, Model, Offer, Price, Seller
-from gateway.config.blocks import (
-    Expected,
-    PoliciesFile,
-    PolicyConfig,
-    ReloadConfig,
-    RuleConfig,
-    Sizing,
-    TeamConfig,
-)
+from gateway.config.blocks import Expected, PoliciesFile, PolicyConfig, RuleConfig, Sizing, TeamConfig
+from gateway.config.gateway_blocks import ReloadConfig
 from gateway.config.values import Ratio, Secret, SizeText
 from providers import ADAPTERS
 from providers.orders import Format, ImageRequest, Operation, Quality

@@ -1,0 +1,228 @@
+"""Buys images that wait: picks a place of the route, opens an attempt, sends the order, and hears its answer."""
+
+import asyncio
+from collections.abc import Hashable
+
+from msgspec import Struct
+
+from gateway.catalogue import Offer
+from gateway.engine.desk import Desk
+from gateway.engine.following import Follower
+from gateway.engine.inputs import Brought, NotBrought, bring
+from gateway.engine.records import REQUEST, TERMS, SavedRequest, Terms, call_saved, order_name, request_from, terms_from
+from gateway.jobs.facts import AnswerLost, AttemptOpened, OrderFailed, PartGivenUp, TicketLearned
+from gateway.jobs.job import Part, Place, Trace, reference_of
+from gateway.jobs.recovery import deadline_of
+from gateway.upstream.client import Exchange
+from gateway.upstream.limits import NoSlot
+from providers.faults import Fault, FaultKind
+from providers.orders import Feature, InexpressibleError, Order
+from providers.progress import Accepted, Failed, Progress, Ready, Unanswered, Working
+from providers.spec import Answer, Call
+
+# An order's answer: soon for a seller that takes it and works later, and only with the pictures for one that waits.
+SUBMIT_SECONDS = 60.0
+SLOT_SECONDS = 30.0
+EXTRA_ORDER_SECONDS = 2.0
+EXTRA_ORDER_PAUSE = 0.1
+
+
+class Buyer:
+    """One job's. `ordering` names those tasks whose orders are on their way: their answers are known to nobody else."""
+
+    def __init__(self, desk: Desk, follower: Follower) -> None:
+        self._desk = desk
+        self._follower = follower
+        self._hands = desk.hands
+        self._taken: set[int] = set()
+        self._opening = asyncio.Lock()
+        self._request: SavedRequest | None = None
+        self._terms: tuple[Terms, ...] = ()
+        self.ordering: set[Hashable] = set()
+
+    def start(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+        """For those of them that nobody here is buying yet."""
+        free = tuple(image for image in images if image not in self._taken)
+        if free:
+            self._taken |= set(free)
+            key = ("buy", free)
+            self._desk.start(key, lambda: self._buy(key, free, places))
+
+    async def _buy(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+        try:
+            await self._buy_somewhere(key, images, places)
+        finally:
+            self._taken -= set(images)
+            self.ordering.discard(key)
+
+    async def _buy_somewhere(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+        """At the first place that will do. A place that takes fewer at once gets them in several orders."""
+        last: FaultKind | None = None
+        if not await self._may_order(images):
+            places = ()
+        for place in self._by_health(places):
+            size = self._desk.job.route[place].images
+            if len(images) > size:
+                return self._split(images, places, size)
+            try:
+                if await self._buy_at(key, images, place):
+                    return
+            except NotBrought as not_brought:
+                last = not_brought.fault.kind
+            except NoSlot:
+                last = FaultKind.RATE_LIMITED
+            except InexpressibleError:
+                last = FaultKind.BAD_ORDER
+        await self._desk.mailbox.post(PartGivenUp(fence=self._desk.fence, images=images, kind=last))
+
+    def _split(self, images: tuple[int, ...], places: tuple[int, ...], size: int) -> None:
+        self._taken -= set(images)
+        for first in range(0, len(images), size):
+            self.start(images[first : first + size], places)
+
+    def _by_health(self, places: tuple[int, ...]) -> list[int]:
+        """Whoever is closed at the moment comes last: a bad chance is better than none."""
+        return sorted(places, key=lambda place: not self._is_well(self._desk.job.route[place]))
+
+    def _is_well(self, place: Place) -> bool:
+        where = self._hands.where(place, self._desk.job.model)
+        return where is not None and self._hands.health.known(where, self._hands.clock()).healthy
+
+    # --- the budget of extra orders
+
+    async def _may_order(self, images: tuple[int, ...]) -> bool:
+        """Whether another order may be placed for images that one was placed for before. Waits a little.
+
+        Leaving a seller that is closed is no extra order.
+        """
+        part = self._part(images)
+        if part is None or not part.tried:
+            self._hands.orders.ordered(self._hands.clock())
+            return True
+        if not self._is_well(self._desk.job.route[part.tried[-1]]):
+            return True
+        ends = self._hands.clock() + EXTRA_ORDER_SECONDS
+        while not self._hands.orders.may_add(self._hands.clock()):
+            if self._hands.clock() >= ends:
+                return False
+            await asyncio.sleep(EXTRA_ORDER_PAUSE)
+        self._hands.orders.added(self._hands.clock())
+        return True
+
+    def _part(self, images: tuple[int, ...]) -> Part | None:
+        return next((part for part in self._desk.job.parts if set(images) <= set(part.images)), None)
+
+    # --- one order
+
+    async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int) -> bool:
+        """Whether an attempt was opened there: then this place has had its try."""
+        place = self._desk.job.route[number]
+        offer = self._hands.offer_at(place, self._desk.job.model)
+        if offer is None or offer.draining or offer.seller.account.secret is None:
+            raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
+        request, terms = await self._saved()
+        async with self._hands.limits.slot(offer.seller.account.name, SLOT_SECONDS):
+            brought = await bring(self._hands, offer.seller, request)
+            opened = await self._open(key, offer, number, images, _Wording(request, terms[number], brought))
+            if opened is not None:
+                await self._order(offer, *opened)
+            return True
+
+    async def _saved(self) -> tuple[SavedRequest, tuple[Terms, ...]]:
+        if self._request is None:
+            found = await self._hands.store.documents(self._desk.job.id, REQUEST, TERMS)
+            self._request, self._terms = request_from(found[REQUEST]), terms_from(found[TERMS])
+        return self._request, self._terms
+
+    async def _open(
+        self, key: Hashable, offer: Offer, number: int, images: tuple[int, ...], wording: "_Wording"
+    ) -> tuple[int, Call] | None:
+        """Saves that an order is about to be sent, and with which bytes. None if it may not be.
+
+        One after the other: an attempt's number is part of its order. From the saving on, this is the attempt's task,
+        whatever it was started as: nobody else must think that the order was lost.
+        """
+        async with self._opening:
+            attempt = len(self._desk.job.attempts) + 1
+            place = self._desk.job.route[number]
+            call = offer.seller.adapter.submit.ask(self._worded(offer, place, attempt, len(images), wording))
+            documents = {order_name(attempt): call_saved(call)} if place.trace is Trace.REPLAY else {}
+            opening = AttemptOpened(fence=self._desk.fence, place=number, images=images)
+            name = ("attempt", attempt)
+            self._desk.adopt(key, name)
+            self.ordering.add(name)
+            if await self._desk.mailbox.post(opening, documents=documents):
+                return attempt, call
+            self.ordering.discard(name)
+            self._desk.adopt(name, key)
+            return None
+
+    def _worded(self, offer: Offer, place: Place, attempt: int, images: int, wording: "_Wording") -> Order:
+        adapter, request = offer.seller.adapter, wording.request
+        calls_back = self._hands.callbacks and Feature.CALLBACK in adapter.speaks.features(request.operation)
+        return Order(
+            reference=reference_of(self._desk.job.id, attempt),
+            operation=request.operation,
+            model=place.model,
+            prompt=request.prompt,
+            size=wording.terms.size,
+            output_format=wording.terms.output_format,
+            quality=wording.terms.quality,
+            images=images,
+            sources=wording.brought.sources,
+            mask=wording.brought.mask,
+            callback_url=(
+                self._hands.callbacks.of(adapter.name, self._desk.job.id, attempt)
+                if self._hands.callbacks and calls_back
+                else None
+            ),
+        )
+
+    async def _order(self, offer: Offer, attempt: int, call: Call) -> None:
+        try:
+            await self.send(offer, attempt, call)
+        finally:
+            self.ordering.discard(("attempt", attempt))
+        await self._follower.go_on(attempt)
+
+    async def send(self, offer: Offer, attempt: int, call: Call) -> None:
+        """Sends the order and tells what the answer means."""
+        adapter = offer.seller.adapter
+        waits = adapter.holds_connection
+        exchange = Exchange(seconds=self._patience(attempt) if waits else SUBMIT_SECONDS, fresh=not adapter.replay_key)
+        answer = await self._hands.upstream.perform(call, offer.seller, exchange)
+        progress = adapter.submit.read(answer) if isinstance(answer, Answer) else answer
+        self._note_how_busy(offer, progress)
+        await self._heard(offer, attempt, progress)
+
+    def _patience(self, attempt: int) -> float:
+        opened = self._desk.attempt(attempt)
+        return max(1.0, deadline_of(self._desk.job, opened) - self._hands.now())
+
+    def _note_how_busy(self, offer: Offer, progress: Progress) -> None:
+        if isinstance(progress, Failed | Unanswered):
+            self._hands.limits.hold(offer.seller.account.name, progress.fault)
+
+    async def _heard(self, offer: Offer, attempt: int, progress: Progress) -> None:
+        post = self._desk.mailbox.post
+        match progress:
+            case Accepted(id=str(ticket)) | Working(id=str(ticket)):
+                await post(TicketLearned(attempt=attempt, ticket=ticket))
+            case Ready():
+                await self._follower.deliverer.deliver(attempt, progress, offer)
+            case Failed(fault=fault):
+                await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=fault.cost))
+            case Unanswered(fault=fault) if fault.kind is FaultKind.NOT_SENT:
+                await post(OrderFailed(attempt=attempt, kind=fault.kind))
+            case Unanswered(fault=fault):
+                await post(AnswerLost(attempt=attempt, kind=fault.kind))
+            case _:
+                await post(AnswerLost(attempt=attempt, kind=FaultKind.UNREADABLE))
+
+
+class _Wording(Struct, frozen=True):
+    """What an order says, but for where and how many."""
+
+    request: SavedRequest
+    terms: Terms
+    brought: Brought

@@ -1,0 +1,163 @@
+"""Every job that this process works on: accepted here, rescued from others, kept ours, and handed over at the end."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from gateway.engine.accepting import Accepting, Ask, accept_request
+from gateway.engine.hands import Hands
+from gateway.engine.owner import Owner
+from gateway.events import JobAccepted, JobRescued, Trouble
+from gateway.jobs.job import Job
+from gateway.store.base import FIRST_FENCE, Applied, StoreUnavailable
+
+RESCUE_SECONDS = 1.0
+BEAT_SECONDS = 5.0
+SHARE_SECONDS = 1.0
+AUDIT_SECONDS = 60.0
+SWEEP_SECONDS = 600.0
+# How long a change made elsewhere may go unheard before somebody looks.
+LOOK_SECONDS = 2.0
+
+
+class Engine:
+    """Started, it rescues and beats until it is stopped."""
+
+    def __init__(self, hands: Hands) -> None:
+        self.hands = hands
+        self.owners: dict[str, Owner] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._chores: list[asyncio.Task[None]] = []
+        self._is_draining = False
+
+    # --- life
+
+    def start(self) -> None:
+        chores = (
+            (self._rescue, RESCUE_SECONDS),
+            (self._beat, BEAT_SECONDS),
+            (self._share, SHARE_SECONDS),
+            (self._audit, AUDIT_SECONDS),
+            (self._sweep, SWEEP_SECONDS),
+        )
+        self._chores = [asyncio.create_task(self._again_and_again(chore, pause)) for chore, pause in chores]
+
+    async def drain(self, seconds: float) -> int:
+        """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
+        self._is_draining = True
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=seconds)
+        left = list(self.owners.values())
+        for task in (*self._running.values(), *self._chores):
+            task.cancel()
+        if ended := (*self._running.values(), *self._chores):
+            await asyncio.wait(ended)
+        for owner in left:
+            with contextlib.suppress(StoreUnavailable):
+                await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
+        return len(left)
+
+    # --- jobs
+
+    async def accept(self, ask: Ask) -> Accepting:
+        """A job that the store took is ours, and being worked on when this returns."""
+        accepting = await accept_request(self.hands, ask)
+        if isinstance(accepting.outcome, Applied):
+            job = accepting.commit.job
+            self._tell_accepted(job, accepting)
+            self._own(job, FIRST_FENCE)
+        return accepting
+
+    def _tell_accepted(self, job: Job, accepting: Accepting) -> None:
+        self.hands.emit(
+            JobAccepted(
+                job=job.id,
+                team=job.team,
+                model=job.model,
+                images=job.n,
+                cell=job.route[0].cell,
+                policy=accepting.policy,
+                config=job.config,
+            )
+        )
+
+    def _own(self, job: Job, fence: int, rescues: int = 0) -> None:
+        owner = Owner(self.hands, job, fence, rescues)
+        self.owners[job.id] = owner
+        task = asyncio.create_task(owner.run())
+        self._running[job.id] = task
+        task.add_done_callback(lambda task: self._ended(owner, task))
+
+    def _ended(self, owner: Owner, task: "asyncio.Task[None]") -> None:
+        if self.owners.get(owner.job.id) is owner:
+            del self.owners[owner.job.id]
+        if self._running.get(owner.job.id) is task:
+            del self._running[owner.job.id]
+        if not task.cancelled() and (error := task.exception()):
+            what = f"{type(error).__name__}: whoever claims the job next goes on with it"
+            self.hands.emit(Trouble(where="engine", what=what, job=owner.job.id))
+
+    async def job(self, name: str) -> Job | None:
+        """As it is now, wherever it is worked on."""
+        owner = self.owners.get(name)
+        return owner.job if owner else await self.hands.store.load(name)
+
+    async def wait(self, name: str, seconds: float) -> Job | None:
+        """Until its team need wait no longer, for so long at most."""
+        ends = self.hands.clock() + seconds
+        with self.hands.store.watch(name) as watch:
+            while True:
+                job = await self.job(name)
+                left = ends - self.hands.clock()
+                if job is None or job.state.is_terminal or left <= 0:
+                    return job
+                await watch.changed(min(left, LOOK_SECONDS))
+
+    def nudge(self, job: str, attempt: int) -> bool:
+        """A seller called back: its order is asked about at once. False if nobody here works on it."""
+        if owner := self.owners.get(job):
+            owner.follower.nudge(attempt)
+        return owner is not None
+
+    # --- chores
+
+    async def _again_and_again(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await chore()
+            except StoreUnavailable as error:
+                self.hands.emit(Trouble(where="store", what=str(error)))
+            except Exception as error:  # noqa: BLE001  a chore that ended would never be missed
+                self.hands.emit(Trouble(where="engine", what=f"{chore.__name__}: {type(error).__name__}"))
+
+    async def _rescue(self) -> None:
+        if self._is_draining:
+            return
+        for claimed in await self.hands.store.claim():
+            self.hands.emit(JobRescued(job=claimed.job.id, rescues=claimed.rescues))
+            if owner := self.owners.get(claimed.job.id):
+                owner.lose()
+            self._own(claimed.job, claimed.fence, claimed.rescues)
+
+    async def _beat(self) -> None:
+        leases = {name: owner.fence for name, owner in self.owners.items()}
+        for name in await self.hands.store.beat(leases):
+            if (owner := self.owners.get(name)) and owner.fence == leases[name] and not owner.job.is_settled:
+                owner.lose()
+
+    async def _share(self) -> None:
+        hands, store = self.hands, self.hands.store
+        await store.share(store.owner, hands.health.snapshot(hands.clock(), hands.now()))
+        for name, told in (await store.shared()).items():
+            hands.health.merge(name, told, hands.clock(), hands.now())
+
+    async def _audit(self) -> None:
+        for partition in self.hands.store.partitions:
+            found = await self.hands.store.audit(partition)
+            if found.violations:
+                what = f"{found.violations} numbers were wrong in partition {partition} and are mended"
+                self.hands.emit(Trouble(where="audit", what=what))
+
+    async def _sweep(self) -> None:
+        await self.hands.store.sweep()

@@ -1,0 +1,222 @@
+"""Follows orders that were sent: asks about those with a ticket, looks for those without, fetches what is ready."""
+
+import asyncio
+from collections import defaultdict
+from itertools import count
+from typing import Any
+
+from gateway.catalogue import Offer
+from gateway.engine.delivering import Deliverer
+from gateway.engine.desk import Desk
+from gateway.engine.pace import Pace
+from gateway.engine.records import call_from, order_name
+from gateway.jobs.facts import AnswerLost, AttemptGivenUp, Happening, OrderFailed, TicketLearned
+from gateway.jobs.job import Attempt, reference_of
+from gateway.jobs.recovery import (
+    SEARCH_SECONDS,
+    AwaitCallback,
+    Fetch,
+    ForAttempt,
+    LoseTrack,
+    Poll,
+    Resend,
+    Search,
+    recover,
+)
+from gateway.upstream.client import Exchange
+from providers.faults import Bought, Fault, FaultKind, Patience
+from providers.orders import Link, Reference, Ticket
+from providers.progress import Accepted, Failed, Listed, Progress, Ready, Unanswered, Working
+from providers.spec import Answer, Call, Step
+
+ASK = Exchange(seconds=30.0)
+GRACE_SECONDS = 60.0
+MOST_DOUBTS = 3
+RESEND_PAUSE, LONGEST_RESEND_PAUSE = 1.0, 60.0
+
+
+class Follower:
+    """One job's."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._hands = desk.hands
+        self._nudges: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.deliverer = Deliverer(desk)
+        self.unasked: set[int] = set()
+
+    def nudge(self, attempt: int) -> None:
+        """The seller called back: ask now."""
+        self._nudges[attempt].set()
+
+    async def follow(self, todo: ForAttempt) -> None:
+        attempt = self._desk.attempt(todo.attempt)
+        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        if isinstance(todo, LoseTrack):
+            await self._desk.mailbox.post(AnswerLost(attempt=todo.attempt))
+        elif offer is None or offer.seller.account.secret is None:
+            # A replica whose configuration has the seller can go on with it.
+            await asyncio.sleep(SEARCH_SECONDS)
+        elif isinstance(todo, Poll):
+            await self._poll(attempt, offer, todo)
+        elif isinstance(todo, Search):
+            await self._search(attempt, offer, todo)
+        elif isinstance(todo, Resend):
+            await self._resend(attempt, offer, todo)
+        elif isinstance(todo, AwaitCallback):
+            await self._pause(todo.attempt, max(0.05, todo.until - self._hands.now()))
+        elif isinstance(todo, Fetch):
+            ready = Ready(pictures=tuple(Link(link) for link in todo.links), cost=attempt.cost)
+            await self.deliverer.deliver(todo.attempt, ready, offer)
+
+    async def go_on(self, attempt: int) -> None:
+        """The same task goes on with what there is to do for its attempt, while it holds the account's slot."""
+        while todo := self._todo_for(attempt):
+            if not isinstance(todo, Poll | Search | Resend | AwaitCallback | Fetch):
+                return
+            await self.follow(todo)
+
+    def _todo_for(self, attempt: int) -> ForAttempt | None:
+        todos = recover(self._desk.job, self._hands.now())
+        return next((one for one in todos if isinstance(one, ForAttempt) and one.attempt == attempt), None)
+
+    # --- orders with a ticket
+
+    def take_over(self) -> None:
+        """Time may have passed with nobody there: what is done by now must not be given up for being late."""
+        job = self._desk.job
+        self.unasked = {one.number for one in job.attempts if one.is_open and job.can_ask_about(one)}
+
+    async def ask_once(self, number: int) -> None:
+        attempt = self._desk.attempt(number)
+        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        try:
+            if offer is not None and attempt.is_open:
+                await self._concludes(attempt, offer, await self._ask(attempt, offer))
+        finally:
+            self.unasked.discard(number)
+
+    async def _poll(self, attempt: Attempt, offer: Offer, todo: Poll) -> None:
+        """Until it has ended, or until it may be waited for no longer."""
+        cell = self._desk.place_of(attempt).cell
+        pace = Pace(offer.seconds[cell.quality].p50, self._hands.now() - attempt.opened)
+        doubts, wish = Doubts(), None
+        while True:
+            left = todo.until - self._hands.now()
+            await self._pause(attempt.number, max(0.0, min(pace.next_pause(wish), left)))
+            progress = await self._ask(attempt, offer)
+            if await self._concludes(attempt, offer, progress):
+                return
+            wish = _wish(progress)
+            if kind := doubts.end(progress, self._hands.now()):
+                given_up = AttemptGivenUp(fence=self._desk.fence, attempt=attempt.number, kind=kind)
+                return await self._tell(given_up)
+            if self._hands.now() >= todo.until:
+                return
+
+    async def _ask(self, attempt: Attempt, offer: Offer) -> Progress:
+        place, poll = self._desk.place_of(attempt), offer.seller.adapter.poll
+        ticket = Ticket(attempt.ticket or "", place.cell.operation, place.model)
+        return await self._exchange(poll, ticket, offer) if poll else _unheard()
+
+    async def _concludes(self, attempt: Attempt, offer: Offer, progress: Progress) -> bool:
+        """Whether this was the order's end."""
+        if isinstance(progress, Ready):
+            return await self.deliverer.deliver(attempt.number, progress, offer)
+        if isinstance(progress, Failed):
+            fault = progress.fault
+            await self._tell(OrderFailed(attempt=attempt.number, kind=fault.kind, cost=fault.cost))
+        return isinstance(progress, Failed)
+
+    # --- orders whose answer was lost
+
+    async def _search(self, attempt: Attempt, offer: Offer, todo: Search) -> None:
+        reference = reference_of(self._desk.job.id, attempt.number)
+        for asked in count():
+            progress = await self._exchange(offer.seller.adapter.find, Reference(reference, asked), offer)
+            found = progress.orders if isinstance(progress, Listed) else ()
+            mine = next((one.id for one in found if one.reference == reference and one.id), None)
+            if mine is not None:
+                return await self._tell(TicketLearned(attempt=attempt.number, ticket=mine))
+            await self._pause(attempt.number, min(SEARCH_SECONDS, max(0.0, todo.until - self._hands.now())))
+            if self._hands.now() >= todo.until:
+                return
+
+    async def _resend(self, attempt: Attempt, offer: Offer, todo: Resend) -> None:
+        """The same bytes with the same key. What refuses them says nothing of those that were sent before."""
+        name = order_name(attempt.number)
+        saved = (await self._hands.store.documents(self._desk.job.id, name)).get(name)
+        pause = RESEND_PAUSE
+        while saved is not None and self._hands.now() < todo.until:
+            progress = await self._exchange_call(call_from(saved), offer)
+            if isinstance(progress, Accepted | Working) and progress.id:
+                return await self._tell(TicketLearned(attempt=attempt.number, ticket=progress.id))
+            is_end = not isinstance(progress, Failed) or progress.fault.verdict.when_asking is Patience.BELIEVE
+            if is_end and await self._concludes(attempt, offer, progress):
+                return
+            await self._pause(attempt.number, min(pause, max(0.0, todo.until - self._hands.now())))
+            pause = min(pause * 2, LONGEST_RESEND_PAUSE)
+        if saved is None:
+            await self._tell(AttemptGivenUp(fence=self._desk.fence, attempt=attempt.number, kind=FaultKind.LOST))
+
+    # --- what they share
+
+    async def _exchange(self, step: "Step[Any, Progress] | None", subject: object, offer: Offer) -> Progress:
+        if step is None:
+            return _unheard()
+        answer = await self._hands.upstream.perform(step.ask(subject), offer.seller, ASK)
+        return step.read(answer) if isinstance(answer, Answer) else answer
+
+    async def _exchange_call(self, call: Call, offer: Offer) -> Progress:
+        answer = await self._hands.upstream.perform(call, offer.seller, ASK)
+        return offer.seller.adapter.submit.read(answer) if isinstance(answer, Answer) else answer
+
+    async def _tell(self, happening: Happening) -> None:
+        await self._desk.mailbox.post(happening)
+
+    async def _pause(self, attempt: int, seconds: float) -> None:
+        """Cut short by a callback."""
+        nudged = self._nudges[attempt]
+        try:
+            async with asyncio.timeout(seconds):
+                await nudged.wait()
+        except TimeoutError:
+            return
+        nudged.clear()
+
+
+class Doubts:
+    """How often in a row a question about an order was answered by nothing that can be believed."""
+
+    def __init__(self) -> None:
+        self._times = 0
+        self._missing_since: float | None = None
+
+    def end(self, progress: Progress, now: float) -> FaultKind | None:
+        """What to give the order up for, if this was once too often."""
+        if not isinstance(progress, Unanswered):
+            self._times, self._missing_since = 0, None
+            return None
+        kind = progress.fault.kind
+        match progress.fault.verdict.when_asking:
+            case Patience.THREE_TIMES:
+                self._times += 1
+                return kind if self._times >= MOST_DOUBTS else None
+            case Patience.GRACE:
+                self._missing_since = now if self._missing_since is None else self._missing_since
+                # It had a ticket, so it was there: that it is gone does not prove that it was not paid for.
+                return FaultKind.LOST if now - self._missing_since >= GRACE_SECONDS else None
+            case Patience.BELIEVE:
+                return kind if progress.fault.verdict.bought is not Bought.NO else FaultKind.LOST
+            case Patience.ASK_AGAIN:
+                return None
+
+
+def _wish(progress: Progress) -> float | None:
+    if isinstance(progress, Working):
+        return progress.retry_after
+    return progress.fault.retry_after if isinstance(progress, Unanswered) else None
+
+
+def _unheard() -> Unanswered:
+    return Unanswered(fault=Fault(kind=FaultKind.LOST))

@@ -1,0 +1,170 @@
+"""One job's owner: the only task that decides anything about it, until it is settled or belongs to somebody else.
+
+Its other tasks buy, ask and fetch; they tell it what happened, it commits that, and then sees what there is to do.
+"""
+
+import asyncio
+from functools import partial
+
+from msgspec.structs import replace
+
+from gateway.engine.buying import Buyer
+from gateway.engine.desk import Desk
+from gateway.engine.following import Follower
+from gateway.engine.hands import Hands
+from gateway.engine.mailbox import Letter
+from gateway.engine.telling import tell_of
+from gateway.events import Trouble
+from gateway.jobs.applying import Ignored, after
+from gateway.jobs.commit import Commit, difference
+from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired
+from gateway.jobs.job import Job
+from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, Todo, recover
+from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
+
+LONGEST_NAP = 30.0
+STORE_PAUSE = 0.5
+
+
+class Owner:
+    """`fence` proves that the job is ours. `rescues`: how many owners it has had since anything came of it."""
+
+    def __init__(self, hands: Hands, job: Job, fence: int, rescues: int = 0) -> None:
+        self.hands = hands
+        self.desk = Desk(hands, job, fence)
+        self._rescues = rescues
+        self._is_ours = True
+        self.follower = Follower(self.desk)
+        self.buyer = Buyer(self.desk, self.follower)
+
+    @property
+    def job(self) -> Job:
+        return self.desk.job
+
+    @property
+    def fence(self) -> int:
+        return self.desk.fence
+
+    # --- its life
+
+    async def run(self) -> None:
+        try:
+            if self._rescues:
+                self.follower.take_over()
+            while (self._is_ours and not self.job.is_settled) or self._must_hear_more():
+                if self._is_ours:
+                    self._start_what_is_to_do()
+                await self._commit(await self.desk.mailbox.letters(self._nap()))
+        finally:
+            self.desk.stop()
+            await self.desk.ended()
+            self.desk.mailbox.refuse_all()
+
+    def lose(self) -> None:
+        """Somebody else owns it now. What we ordered is still heard to the end: its answer is known to nobody else."""
+        self._is_ours = False
+        self.desk.stop(but=self.buyer.ordering)
+        self.desk.mailbox.wake()
+
+    def _must_hear_more(self) -> bool:
+        return self.desk.is_busy_with(self.buyer.ordering)
+
+    def _nap(self) -> float:
+        """Until the deadline has to be obeyed; everything else announces itself."""
+        left = self.job.deadline - self.hands.now()
+        return min(max(left, 0.05), LONGEST_NAP) if not self.job.state.is_terminal else LONGEST_NAP
+
+    # --- what there is to do
+
+    def _start_what_is_to_do(self) -> None:
+        for number in self.follower.unasked:
+            self.desk.start(("attempt", number), partial(self.follower.ask_once, number))
+        for todo in recover(self.job, self.hands.now(), self._rescues):
+            if self.follower.unasked and isinstance(todo, Expire | GiveUp):
+                continue
+            match todo:
+                case Buy(images=images, places=places):
+                    self.buyer.start(images, places)
+                case GiveUp(attempt=attempt):
+                    self.desk.start(("give up", attempt), partial(self._give_up, todo))
+                case ForAttempt(attempt=attempt):
+                    self.desk.start(("attempt", attempt), partial(self.follower.follow, todo))
+                case _:
+                    self.desk.start(type(todo), partial(self._obey, todo))
+
+    async def _give_up(self, todo: GiveUp) -> None:
+        """Also where somebody is still busy with it: that has taken long enough."""
+        given_up = AttemptGivenUp(fence=self.fence, attempt=todo.attempt, kind=todo.kind)
+        if await self.desk.mailbox.post(given_up):
+            self.desk.stop_one(("attempt", todo.attempt))
+
+    async def _obey(self, todo: Todo) -> None:
+        if isinstance(todo, Expire):
+            await self.desk.mailbox.post(JobExpired(fence=self.fence))
+        elif isinstance(todo, Abandon):
+            await self.desk.mailbox.post(JobAbandoned(fence=self.fence))
+
+    # --- committing
+
+    async def _commit(self, letters: list[Letter]) -> None:
+        """Until it is saved, or cannot be. What was learned is kept in mind while the store cannot write."""
+        while letters:
+            job, heard = self._after(letters)
+            if not any(heard):
+                break
+            commit = self._commit_of(job, [letter for letter, was in zip(letters, heard, strict=True) if was])
+            try:
+                outcome = await self.hands.store.commit(commit)
+                if isinstance(outcome, Applied):
+                    return self._applied(commit, letters, heard)
+                letters = await self._not_applied(outcome, letters)
+            except StoreUnavailable as error:
+                self.hands.emit(Trouble(where="store", what=str(error), job=self.job.id))
+                await asyncio.sleep(STORE_PAUSE)
+        _answer(letters, [False] * len(letters))
+
+    def _after(self, letters: list[Letter]) -> tuple[Job, list[bool]]:
+        """What all of it makes of the job, and whether each letter changed anything."""
+        job, now, heard = self.job, self.hands.now(), []
+        for letter in letters:
+            before = job
+            for happening in letter.happenings:
+                changed = after(job, happening, now)
+                job = job if isinstance(changed, Ignored) else changed
+            heard.append(job is not before)
+        return job, heard
+
+    def _commit_of(self, job: Job, letters: list[Letter]) -> Commit:
+        decided = any(isinstance(one, Decision) for letter in letters for one in letter.happenings)
+        job = replace(job, version=self.job.version + 1)
+        commit = difference(self.job, job, self.hands.now(), self.fence if decided else None)
+        documents = {name: document for letter in letters for name, document in letter.documents.items()}
+        dropped = tuple(name for letter in letters for name in letter.dropped)
+        return replace(commit, documents=documents, dropped=dropped)
+
+    def _applied(self, commit: Commit, letters: list[Letter], heard: list[bool]) -> None:
+        before, self.desk.job = self.job, commit.job
+        self._rescues = 0
+        tell_of(self.hands, before, commit)
+        _answer(letters, heard)
+
+    async def _not_applied(self, outcome: Outcome, letters: list[Letter]) -> list[Letter]:
+        """What is left to be said about the job as others have made it meanwhile. Facts outlast our owning it."""
+        if isinstance(outcome, Fenced):
+            self.lose()
+        elif isinstance(outcome, Stale) and (current := await self.hands.store.load(self.job.id)):
+            self.desk.job = current
+        else:
+            self.lose()
+            raise StoreError(f"{self.job.id} is gone")
+        if self._is_ours:
+            return letters
+        decided = [letter for letter in letters if any(isinstance(one, Decision) for one in letter.happenings)]
+        _answer(decided, [False] * len(decided))
+        return [letter for letter in letters if letter not in decided]
+
+
+def _answer(letters: list[Letter], heard: list[bool]) -> None:
+    for letter, was in zip(letters, heard, strict=True):
+        if not letter.saved.done():
+            letter.saved.set_result(was)

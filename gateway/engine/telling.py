@@ -1,0 +1,84 @@
+"""What a commit means to those who listen, and to health: told once, by whoever made the commit."""
+
+from gateway.engine.hands import Hands
+from gateway.events import AttemptEnded, AttemptOpened, FailedOver, JobEnded, MoneyBooked, PriceDrifted
+from gateway.jobs.commit import Commit
+from gateway.jobs.job import Attempt, Job
+from gateway.upstream.health import Outcome
+
+
+def tell_of(hands: Hands, before: Job, commit: Commit) -> None:
+    job = commit.job
+    for attempt in job.attempts:
+        was = before.attempt(attempt.number)
+        if was is None:
+            _tell_opened(hands, job, attempt)
+        if not attempt.is_open and (was is None or was.is_open):
+            _tell_ended(hands, job, attempt)
+    for entry in commit.ledger:
+        hands.emit(MoneyBooked(entry=entry))
+    if job.state.is_terminal and not before.state.is_terminal:
+        hands.emit(_ended(hands, job))
+
+
+def _tell_opened(hands: Hands, job: Job, attempt: Attempt) -> None:
+    place = job.place_of(attempt)
+    hands.emit(
+        AttemptOpened(
+            job=job.id,
+            attempt=attempt.number,
+            seller=place.seller,
+            cell=place.cell,
+            images=len(attempt.images),
+            config=job.config,
+        )
+    )
+    earlier = [one for one in job.attempts[: attempt.number - 1] if set(one.images) & set(attempt.images)]
+    if earlier:
+        last = earlier[-1]
+        sellers = job.place_of(last).seller, place.seller
+        hands.emit(FailedOver(job=job.id, before=sellers[0], after=sellers[1], reason=last.fault))
+
+
+def _tell_ended(hands: Hands, job: Job, attempt: Attempt) -> None:
+    place, seconds = job.place_of(attempt), (attempt.closed or attempt.opened) - attempt.opened
+    hands.emit(
+        AttemptEnded(
+            job=job.id,
+            attempt=attempt.number,
+            team=job.team,
+            seller=place.seller,
+            model=job.model,
+            cell=place.cell,
+            images=len(attempt.images),
+            delivered=attempt.delivered,
+            seconds=seconds,
+            fault=attempt.fault,
+            config=job.config,
+        )
+    )
+    if attempt.fault is not None:
+        record_health(hands, job, attempt, Outcome(fault=attempt.fault, seconds=seconds))
+    if attempt.delivered and attempt.cost is not None and attempt.cost != place.price * attempt.delivered:
+        paid = attempt.cost // attempt.delivered
+        hands.emit(PriceDrifted(job=job.id, seller=place.seller, cell=place.cell, price=place.price, paid=paid))
+
+
+def record_health(hands: Hands, job: Job, attempt: Attempt, outcome: Outcome) -> None:
+    if where := hands.where(job.place_of(attempt), job.model):
+        hands.health.record(where, outcome, hands.clock())
+
+
+def _ended(hands: Hands, job: Job) -> JobEnded:
+    return JobEnded(
+        job=job.id,
+        team=job.team,
+        model=job.model,
+        cell=job.route[0].cell,
+        state=job.state,
+        delivered=len(job.delivered),
+        images=job.n,
+        seconds=(job.finished or job.created) - job.created,
+        fault=job.fault,
+        config=job.config,
+    )

@@ -1,0 +1,124 @@
+"""What the core tells of itself: frozen facts for whoever listens (metrics, logs). It never asks who does."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.catalogue import Cell
+from gateway.jobs.commit import LedgerEntry
+from gateway.jobs.job import State
+from providers.faults import FaultKind
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something happened. No prompt, image, secret or address is ever part of one."""
+
+
+class JobAccepted(Event, frozen=True, kw_only=True):
+    job: str
+    team: str
+    model: str
+    images: int
+    cell: Cell
+    policy: str
+    config: str
+
+
+class JobEnded(Event, frozen=True, kw_only=True):
+    """For its team. `seconds` since it was accepted."""
+
+    job: str
+    team: str
+    model: str
+    cell: Cell
+    state: State
+    delivered: int
+    images: int
+    seconds: float
+    fault: FaultKind | None
+    config: str
+
+
+class AttemptOpened(Event, frozen=True, kw_only=True):
+    job: str
+    attempt: int
+    seller: str
+    cell: Cell
+    images: int
+    config: str
+
+
+class AttemptEnded(Event, frozen=True, kw_only=True):
+    """`fault` is None where all images were delivered."""
+
+    job: str
+    attempt: int
+    team: str
+    seller: str
+    model: str
+    cell: Cell
+    images: int
+    delivered: int
+    seconds: float
+    fault: FaultKind | None
+    config: str
+
+
+class FailedOver(Event, frozen=True, kw_only=True):
+    """The next attempt for images that another seller did not deliver."""
+
+    job: str
+    before: str
+    after: str
+    reason: FaultKind | None
+
+
+class MoneyBooked(Event, frozen=True, kw_only=True):
+    entry: LedgerEntry
+
+
+class PriceDrifted(Event, frozen=True, kw_only=True):
+    """A seller charged another amount than its price, per image in micro-USD."""
+
+    job: str
+    seller: str
+    cell: Cell
+    price: int
+    paid: int
+
+
+class JobRescued(Event, frozen=True, kw_only=True):
+    job: str
+    rescues: int
+
+
+class Trouble(Event, frozen=True, kw_only=True):
+    """Something of ours does not work as it should; what was in force goes on where it can."""
+
+    where: str
+    what: str
+    job: str | None = None
+
+
+class Reloaded(Event, frozen=True, kw_only=True):
+    """The configuration was read again: taken, or refused for these many problems."""
+
+    taken: bool
+    config: str
+    problems: int
+
+
+class RequestAnswered(Event, frozen=True, kw_only=True):
+    """`route` is the route's pattern, never a path. `waited`: seconds in it that were spent waiting for the job."""
+
+    id: str
+    method: str
+    route: str
+    status: int
+    seconds: float
+    waited: float = 0.0
+    team: str | None = None
+    job: str | None = None
+
+
+Emit = Callable[[Event], None]
