@@ -4,7 +4,7 @@ import io
 import re
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import httpx
 
@@ -78,16 +78,31 @@ def _part_head(part: FormPart, boundary: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-async def read_whole(response: httpx.Response, most_bytes: int, share: Share) -> bytes:
+def stream_of(response: httpx.Response) -> httpx.AsyncByteStream:
+    """To be closed by whoever asks for it."""
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not asynchronous")
+    return response.stream
+
+
+def headers_of(response: httpx.Response) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+async def read_whole(stream: httpx.AsyncByteStream, headers: Mapping[str, str], most_bytes: int, share: Share) -> bytes:
     """The body, as soon as there is room for it."""
-    declared = _declared(response)
+    declared = _declared(headers.get("content-length", ""))
     if declared > most_bytes:
         raise AnswerTooLarge
-    unpacked = _unpacker(response.headers.get("content-encoding", ""))
+    unpacked = _unpacker(headers.get("content-encoding", ""))
     # Unlike a bytearray, this hands its content over without copying it.
     whole = io.BytesIO()
     covered = SMALL_BYTES
-    async for chunk in _chunks(response):
+    async for chunk in stream:
         for piece in unpacked.pieces(chunk):
             size = whole.tell() + len(piece)
             if size > most_bytes:
@@ -100,15 +115,8 @@ async def read_whole(response: httpx.Response, most_bytes: int, share: Share) ->
     return whole.getvalue()
 
 
-def _chunks(response: httpx.Response) -> httpx.AsyncByteStream:
-    if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("the transport is not asynchronous")
-    return response.stream
-
-
-def _declared(response: httpx.Response) -> int:
-    """Checked by the transport, if it is one that has been sent by it; a nonsense length counts for nothing here."""
-    length = response.headers.get("content-length", "")
+def _declared(length: str) -> int:
+    """Whether it is true, the transport checks; a nonsense length counts for nothing here."""
     return int(length) if re.fullmatch(r"[0-9]{1,15}", length, re.ASCII) else 0
 
 

@@ -7,7 +7,7 @@ import httpx
 from msgspec import Struct
 
 from gateway.catalogue import Seller
-from gateway.upstream.bodies import AnswerUnreadable, read_whole
+from gateway.upstream.bodies import AnswerUnreadable, headers_of, read_whole, stream_of
 from gateway.upstream.budget import ByteBudget
 from gateway.upstream.composing import Unsendable, compose
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, download
@@ -73,13 +73,14 @@ class Upstream:
             # Until the transport knows better: one that is not ours may never tell.
             request.extensions["journey"].left = True
             response = await way.handle_async_request(request)
+            stream = stream_of(response)
             try:
                 # Whoever waits for memory must hold none: two that did would wait for each other.
                 share.give_back()
-                body = await read_whole(response, most_bytes, share)
+                headers = headers_of(response)
+                return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))
             finally:
-                await response.aclose()
-            return Answer(response.status_code, _headers(response), body)
+                await stream.aclose()
         finally:
             share.give_back()
 
@@ -102,11 +103,3 @@ def _unanswered(kind: FaultKind, error: Exception) -> Unanswered:
     happened = str(error) if isinstance(error, httpx.TransportError) else ""
     name = happened if happened.isidentifier() else type(error).__name__
     return Unanswered(fault=Fault(kind=kind, message=name))
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 from msgspec import Struct
 
-from gateway.upstream.bodies import AnswerTooLarge, AnswerUnreadable, read_whole
+from gateway.upstream.bodies import AnswerTooLarge, AnswerUnreadable, headers_of, read_whole, stream_of
 from gateway.upstream.budget import ByteBudget
 from gateway.upstream.composing import USER_AGENT, Unsendable, whole_address
 
@@ -43,11 +43,12 @@ async def download(
     try:
         async with asyncio.timeout(limits.seconds):
             response = await _followed(way, url, private, limits.redirects)
+            stream = stream_of(response)
             try:
                 _judge(response.status_code)
-                return await read_whole(response, limits.most_bytes, share)
+                return await read_whole(stream, headers_of(response), limits.most_bytes, share)
             finally:
-                await response.aclose()
+                await stream.aclose()
     except DownloadError as error:
         failure = error
     except (Unsendable, AnswerTooLarge) as error:
@@ -69,7 +70,7 @@ async def _followed(way: httpx.AsyncBaseTransport, url: str, private: bool, redi
         response = await way.handle_async_request(_asking(address))
         if response.status_code not in _REDIRECTS:
             return response
-        await response.aclose()
+        await stream_of(response).aclose()
         address = whole_address(_target(address, response.headers.get("location", "")), private)
     raise DownloadError("too many redirects")
 

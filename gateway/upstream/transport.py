@@ -6,6 +6,7 @@ A proxy of an account's own would be one more kind of way out in `Ways`, guarded
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Self, cast
@@ -105,12 +106,13 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
         connect_seconds = request.extensions.get("timeout", {}).get("connect") or DEFAULT_CONNECT_SECONDS
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
             # As it is: a signed address that is quoted anew is another one.
             yarl.URL(str(request.url), encoded=True),
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
-            data=await _payload(request),
+            headers=headers,
+            data=await _payload(request, {name.lower(): value for name, value in headers}),
             allow_redirects=False,
             timeout=_timeout(connect_seconds),
         )
@@ -125,10 +127,10 @@ def _timeout(connect_seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=connect_seconds)
 
 
-async def _payload(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
+async def _payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
     """A small body whole, so that it leaves together with the headers."""
-    length = request.headers.get("content-length")
-    if length is None and "transfer-encoding" not in request.headers:
+    length = headers.get("content-length")
+    if length is None and "transfer-encoding" not in headers:
         return None
     stream = request.stream
     if not isinstance(stream, httpx.AsyncByteStream):
