@@ -154,6 +154,6 @@ def test_leaving_during_the_handshake_leaves_nothing_behind(certificate: Path, l
                 assert all(isinstance(outcome, Answer) for outcome in outcomes)
             gc.collect()
             await until(lambda: running.open == 0)
-            assert open_files() == before
+            await until(lambda: open_files() == before)
 
     LOOPS[loop](leaves())
