@@ -6,6 +6,7 @@ from gateway.commands.check import check
 from gateway.commands.explain import explain
 from gateway.commands.sandbox import sandbox
 from gateway.commands.schema import schema
+from gateway.commands.serve import serve
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -16,7 +17,7 @@ def main() -> None:
     """One image API in front of many sellers."""
 
 
-for command in (check, explain, sandbox, schema):
+for command in (serve, check, explain, sandbox, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

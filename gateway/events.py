@@ -1,6 +1,8 @@
 """What the core tells of itself: frozen facts for whoever listens (metrics, logs). It never asks who does."""
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -122,3 +124,11 @@ class RequestAnswered(Event, frozen=True, kw_only=True):
 
 
 Emit = Callable[[Event], None]
+
+
+def fault_of(error: BaseException) -> str:
+    """A fault of ours in words that can be logged: its kind and its place, never its text, which may be anybody's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "gateway" in frame.filename or "providers" in frame.filename] or list(frames)
+    place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
+    return f"{type(error).__name__}{place}"

@@ -210,7 +210,7 @@ class _Resolver:
                     break
                 rows[cell] = number
                 prices[cell] = Price(
-                    row.price, row.price if row.ceiling is None else row.ceiling, row.source, str(row.date)
+                    int(row.price), int(row.price if row.ceiling is None else row.ceiling), row.source, str(row.date)
                 )
         for operation in Operation:
             priced = any(cell.operation is operation for cell in prices)

@@ -8,6 +8,8 @@ from msgspec import Struct
 from gateway.assets.headers import Header
 from gateway.assets.keys import key_of
 from gateway.catalogue import Offer
+from gateway.config.blocks import BudgetConfig
+from gateway.config.values import Usd
 from gateway.engine.hands import Hands
 from gateway.engine.records import PLAN, REQUEST, TERMS, Input, SavedRequest, Terms, encode
 from gateway.jobs.accepting import Acceptance, accept
@@ -87,7 +89,7 @@ async def accept_request(hands: Hands, ask: Ask) -> Accepting:
 def _acceptance(hands: Hands, ask: Ask, planned: Plan, ranked: Sequence[Ranked]) -> Acceptance:
     catalogue, request = hands.catalogue(), ask.question.request
     team = catalogue.teams.get(ask.team)
-    budget = BudgetLimits(day=team.budget.day, month=team.budget.month) if team else BudgetLimits()
+    budget = team.budget if team else BudgetConfig()
     return Acceptance(
         id="",
         team=ask.team,
@@ -99,9 +101,13 @@ def _acceptance(hands: Hands, ask: Ask, planned: Plan, ranked: Sequence[Ranked])
         reorder=planned.failover.on_unknown == "reorder",
         config=planned.config,
         webhook=ask.webhook is not None,
-        limits=budget,
+        limits=BudgetLimits(day=_plain(budget.day), month=_plain(budget.month)),
         idempotency=ask.idempotency,
     )
+
+
+def _plain(amount: Usd | None) -> int | None:
+    return None if amount is None else int(amount)
 
 
 def _place(hands: Hands, ranked: Ranked) -> Place:

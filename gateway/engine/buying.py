@@ -58,7 +58,7 @@ class Buyer:
     async def _buy_somewhere(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
         """At the first place that will do. A place that takes fewer at once gets them in several orders."""
         last: FaultKind | None = None
-        if not await self._may_order(images):
+        if not await self._may_order(images, places):
             places = ()
         for place in self._by_health(places):
             size = self._desk.job.route[place].images
@@ -90,16 +90,17 @@ class Buyer:
 
     # --- the budget of extra orders
 
-    async def _may_order(self, images: tuple[int, ...]) -> bool:
+    async def _may_order(self, images: tuple[int, ...], places: tuple[int, ...]) -> bool:
         """Whether another order may be placed for images that one was placed for before. Waits a little.
 
-        Leaving a seller that is closed is no extra order.
+        Leaving a seller that is closed, for one that is not, is no extra order.
         """
         part = self._part(images)
         if part is None or not part.tried:
             self._hands.orders.ordered(self._hands.clock())
             return True
-        if not self._is_well(self._desk.job.route[part.tried[-1]]):
+        route = self._desk.job.route
+        if not self._is_well(route[part.tried[-1]]) and any(self._is_well(route[place]) for place in places):
             return True
         ends = self._hands.clock() + EXTRA_ORDER_SECONDS
         while not self._hands.orders.may_add(self._hands.clock()):
@@ -123,7 +124,13 @@ class Buyer:
         request, terms = await self._saved()
         async with self._hands.limits.slot(offer.seller.account.name, SLOT_SECONDS):
             brought = await bring(self._hands, offer.seller, request)
+            where = self._hands.where(place, self._desk.job.model)
+            if where is not None:
+                # Also where it says no: nobody better is left. If a trial is due, this order is it.
+                self._hands.health.may_try(where, self._hands.clock())
             opened = await self._open(key, offer, number, images, _Wording(request, terms[number], brought))
+            if opened is None and where is not None:
+                self._hands.health.not_tried(where, self._hands.clock())
             if opened is not None:
                 await self._order(offer, *opened)
             return True
@@ -207,6 +214,8 @@ class Buyer:
         post = self._desk.mailbox.post
         match progress:
             case Accepted(id=str(ticket)) | Working(id=str(ticket)):
+                took = self._hands.now() - self._desk.attempt(attempt).opened
+                self._hands.health.accepted(offer.seller.account.name, took, self._hands.clock())
                 await post(TicketLearned(attempt=attempt, ticket=ticket))
             case Ready():
                 await self._follower.deliverer.deliver(attempt, progress, offer)

@@ -1,10 +1,8 @@
-"""Where sellers call back to, and what such a call is worth: only a hint. What counts is the answer to our question."""
+"""Where sellers call back to: an address for each attempt."""
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-
-from gateway.catalogue import Seller
 
 PATH = "/callbacks"
 DIGITS = 32
@@ -23,15 +21,6 @@ class CallbackAddresses:
     def is_ours(self, adapter: str, job: str, attempt: int, seal: str) -> bool:
         seals = [_seal(secret, adapter, job, attempt) for secret in self._secrets]
         return any([hmac.compare_digest(one.encode(), seal.encode()) for one in seals])
-
-
-def is_genuine(seller: Seller, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Whether the seller signed it. A seller that signs nothing is known by the address alone."""
-    callback = seller.adapter.callback
-    if callback is None:
-        return False
-    secrets = [secret.reveal() for secret in seller.account.callback_secrets]
-    return callback.verify(headers, body, secrets, now)
 
 
 def _seal(secret: bytes, adapter: str, job: str, attempt: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.engine.hands import Hands
 from gateway.engine.mailbox import Mailbox
-from gateway.events import Trouble
+from gateway.events import Trouble, fault_of
 from gateway.jobs.job import Attempt, Job, Place
 
 
@@ -19,6 +19,11 @@ class Desk:
         self.fence = fence
         self.mailbox = Mailbox()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+
+    def becomes(self, job: Job) -> None:
+        """As it has been saved; whoever waits for it hears of it."""
+        self.job = job
+        self.hands.waiting.tell(job.id)
 
     def attempt(self, number: int) -> Attempt:
         return self.job.attempts[number - 1]
@@ -42,7 +47,7 @@ class Desk:
         for name in [name for name, one in self._tasks.items() if one is task]:
             del self._tasks[name]
         if not task.cancelled() and (error := task.exception()):
-            self.hands.emit(Trouble(where="engine", what=f"{type(error).__name__}: a fault of ours", job=self.job.id))
+            self.hands.emit(Trouble(where="engine", what=fault_of(error), job=self.job.id))
         self.mailbox.wake()
 
     def stop(self, but: Collection[Hashable] = ()) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from gateway.engine.accepting import Accepting, Ask, accept_request
 from gateway.engine.hands import Hands
 from gateway.engine.owner import Owner
-from gateway.events import JobAccepted, JobRescued, Trouble
+from gateway.events import JobAccepted, JobRescued, Trouble, fault_of
 from gateway.jobs.job import Job
 from gateway.store.base import FIRST_FENCE, Applied, StoreUnavailable
+from gateway.store.watching import Watch
 
 RESCUE_SECONDS = 1.0
 BEAT_SECONDS = 5.0
@@ -94,8 +95,8 @@ class Engine:
         if self._running.get(owner.job.id) is task:
             del self._running[owner.job.id]
         if not task.cancelled() and (error := task.exception()):
-            what = f"{type(error).__name__}: whoever claims the job next goes on with it"
-            self.hands.emit(Trouble(where="engine", what=what, job=owner.job.id))
+            # Whoever claims the job next goes on with it.
+            self.hands.emit(Trouble(where="engine", what=fault_of(error), job=owner.job.id))
 
     async def job(self, name: str) -> Job | None:
         """As it is now, wherever it is worked on."""
@@ -105,18 +106,19 @@ class Engine:
     async def wait(self, name: str, seconds: float) -> Job | None:
         """Until its team need wait no longer, for so long at most."""
         ends = self.hands.clock() + seconds
-        with self.hands.store.watch(name) as watch:
+        with Watch(self.hands.waiting, name) as here, self.hands.store.watch(name) as elsewhere:
             while True:
                 job = await self.job(name)
                 left = ends - self.hands.clock()
                 if job is None or job.state.is_terminal or left <= 0:
                     return job
+                watch = here if name in self.owners else elsewhere
                 await watch.changed(min(left, LOOK_SECONDS))
 
-    def nudge(self, job: str, attempt: int) -> bool:
+    async def called(self, job: str, attempt: int, ticket: str | None) -> bool:
         """A seller called back: its order is asked about at once. False if nobody here works on it."""
         if owner := self.owners.get(job):
-            owner.follower.nudge(attempt)
+            await owner.follower.called(attempt, ticket)
         return owner is not None
 
     # --- chores
@@ -129,7 +131,7 @@ class Engine:
             except StoreUnavailable as error:
                 self.hands.emit(Trouble(where="store", what=str(error)))
             except Exception as error:  # noqa: BLE001  a chore that ended would never be missed
-                self.hands.emit(Trouble(where="engine", what=f"{chore.__name__}: {type(error).__name__}"))
+                self.hands.emit(Trouble(where="engine", what=fault_of(error)))
 
     async def _rescue(self) -> None:
         if self._is_draining:

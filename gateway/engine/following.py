@@ -5,6 +5,8 @@ from collections import defaultdict
 from itertools import count
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.catalogue import Offer
 from gateway.engine.delivering import Deliverer
 from gateway.engine.desk import Desk
@@ -45,9 +47,25 @@ class Follower:
         self.deliverer = Deliverer(desk)
         self.unasked: set[int] = set()
 
-    def nudge(self, attempt: int) -> None:
-        """The seller called back: ask now."""
-        self._nudges[attempt].set()
+    async def called(self, number: int, ticket: str | None) -> None:
+        """The seller called back: ask now. A ticket that we do not know yet is ours only if the seller says so."""
+        attempt = self._desk.job.attempt(number)
+        if attempt is None or not attempt.is_open:
+            return
+        if attempt.ticket is None and ticket is not None and attempt.lost is not None:
+            await self._bind(attempt, ticket)
+        self.nudge(number)
+
+    def nudge(self, number: int) -> None:
+        self._nudges[number].set()
+
+    async def _bind(self, attempt: Attempt, ticket: str) -> None:
+        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        if offer is None:
+            return
+        progress = await self._ask(replace(attempt, ticket=ticket), offer)
+        if progress.reference == reference_of(self._desk.job.id, attempt.number):
+            await self._tell(TicketLearned(attempt=attempt.number, ticket=ticket))
 
     async def follow(self, todo: ForAttempt) -> None:
         attempt = self._desk.attempt(todo.attempt)

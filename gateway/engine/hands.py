@@ -10,13 +10,15 @@ from gateway.engine.callbacks import CallbackAddresses
 from gateway.events import Emit
 from gateway.jobs.job import Place
 from gateway.store.base import Store
+from gateway.store.watching import Watches
 from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health, Where
 from gateway.upstream.limits import Limits, OrderBudget
 
 
 class Hands(Struct, frozen=True, kw_only=True):
-    """`now` is the wall clock, which jobs are written by; `clock` is monotonic, for health and limits."""
+    """`now` is the wall clock, which jobs are written by; `clock` is monotonic, for health and limits. `waiting` are
+    those in this process who wait for a job of its own."""
 
     store: Store
     upstream: Upstream
@@ -26,6 +28,7 @@ class Hands(Struct, frozen=True, kw_only=True):
     orders: OrderBudget
     catalogue: Callable[[], Catalogue]
     callbacks: CallbackAddresses | None
+    waiting: Watches
     emit: Emit
     now: Callable[[], float]
     clock: Callable[[], float]

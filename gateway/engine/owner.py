@@ -4,6 +4,7 @@ Its other tasks buy, ask and fetch; they tell it what happened, it commits that,
 """
 
 import asyncio
+import contextlib
 from functools import partial
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, Stor
 
 LONGEST_NAP = 30.0
 STORE_PAUSE = 0.5
+# How long our own commits may take to be known to ourselves, before a change is looked at as somebody else's.
+SETTLE_SECONDS = 0.05
 
 
 class Owner:
@@ -51,6 +54,8 @@ class Owner:
         try:
             if self._rescues:
                 self.follower.take_over()
+            if self.hands.callbacks is not None:
+                self.desk.start("others", self._hear_others)
             while (self._is_ours and not self.job.is_settled) or self._must_hear_more():
                 if self._is_ours:
                     self._start_what_is_to_do()
@@ -104,6 +109,24 @@ class Owner:
         elif isinstance(todo, Abandon):
             await self.desk.mailbox.post(JobAbandoned(fence=self.fence))
 
+    async def _hear_others(self) -> None:
+        """Callbacks land on any replica, which saves that it heard them: then it is our turn to ask."""
+        with self.hands.store.watch(self.job.id) as watch:
+            while True:
+                await watch.changed(LONGEST_NAP)
+                await asyncio.sleep(SETTLE_SECONDS)
+                with contextlib.suppress(StoreUnavailable):
+                    saved = await self.hands.store.load(self.job.id)
+                    if saved and saved.version > self.job.version:
+                        self._heard_of(saved)
+
+    def _heard_of(self, saved: Job) -> None:
+        for attempt in saved.attempts:
+            known = self.job.attempt(attempt.number)
+            if attempt.called is not None and known is not None and known.called is None:
+                self.follower.nudge(attempt.number)
+        self.desk.mailbox.wake()
+
     # --- committing
 
     async def _commit(self, letters: list[Letter]) -> None:
@@ -143,7 +166,8 @@ class Owner:
         return replace(commit, documents=documents, dropped=dropped)
 
     def _applied(self, commit: Commit, letters: list[Letter], heard: list[bool]) -> None:
-        before, self.desk.job = self.job, commit.job
+        before = self.job
+        self.desk.becomes(commit.job)
         self._rescues = 0
         tell_of(self.hands, before, commit)
         _answer(letters, heard)
@@ -153,7 +177,7 @@ class Owner:
         if isinstance(outcome, Fenced):
             self.lose()
         elif isinstance(outcome, Stale) and (current := await self.hands.store.load(self.job.id)):
-            self.desk.job = current
+            self.desk.becomes(current)
         else:
             self.lose()
             raise StoreError(f"{self.job.id} is gone")

@@ -1,0 +1,89 @@
+"""A request over HTTP, read into our words, and answers written into HTTP's."""
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request as Http
+from litestar import Response
+
+from gateway.api import counter
+from gateway.api.bodies import converted, json_of, read_body
+from gateway.api.callers import team_of
+from gateway.api.counter import Request, Tools
+from gateway.api.errors import ApiError
+from gateway.api.wishes import W, fingerprint
+from gateway.jobs.job import Job
+from providers.orders import Operation
+
+Asked = Http[Any, Any, Any]
+LONGEST_WAIT = 300.0
+_PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+
+def tools_of(http: Asked) -> Tools:
+    tools: Tools = http.app.state["tools"]
+    return tools
+
+
+def caller(http: Asked) -> str:
+    """Who asks; remembered for whoever counts requests."""
+    team = team_of(tools_of(http).catalogue(), http.headers.get("authorization"))
+    http.state["team"] = team
+    return team
+
+
+async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
+    """Only for those who may ask: nobody else's body is read."""
+    team = caller(http)
+    body = await read_body(http.stream(), http.headers.get("content-length"))
+    wishes = converted(json_of(body, http.headers.get("content-type", "")), wanted)
+    retries = http.headers.get("x-stainless-retry-count", "0")
+    request = Request(
+        team=team,
+        wishes=wishes,
+        operation=getattr(wishes, "operation", Operation.GENERATE),
+        fingerprint=fingerprint(http.scope["path"], body),
+        key=_key(http.headers.get("idempotency-key")),
+        is_retry=retries.isascii() and retries.isdigit() and int(retries[:3]) > 0,
+    )
+    return request, wishes
+
+
+def _key(given: str | None) -> str | None:
+    if given is not None and not _KEY.fullmatch(given):
+        raise ApiError(400, "invalid_idempotency_key", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
+    return given
+
+
+async def waited(http: Asked, name: str, seconds: float) -> Job:
+    """The caller's job, when its team need wait no longer, or after so many seconds."""
+    tools = tools_of(http)
+    began = tools.now()
+    http.state["job"] = name
+    job = await counter.job_of(tools, caller(http), name, seconds)
+    http.state["waited"] = tools.now() - began
+    return job
+
+
+def preferred_wait(prefer: str | None) -> float:
+    """`Prefer: wait=N`; what else may stand there is not ours."""
+    found = _PREFER.search(prefer or "")
+    return min(float(found[1]), LONGEST_WAIT) if found else 0.0
+
+
+def wait_of(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    if not text.isascii() or not text.isdigit():
+        raise ApiError(400, "invalid_value", "wait is a number of seconds.", param="wait")
+    return min(float(text[:9]), LONGEST_WAIT)
+
+
+def replayed(was: bool) -> dict[str, str]:
+    return {"idempotent-replayed": "true"} if was else {}
+
+
+def answer(content: Any, status: int, headers: dict[str, str]) -> Response[bytes]:
+    return Response(msgspec.json.encode(content), media_type="application/json", status_code=status, headers=headers)

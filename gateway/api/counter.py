@@ -1,0 +1,193 @@
+"""Where requests become jobs, and jobs answers: what both surfaces do alike."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from gateway.api import wishes as wishing
+from gateway.api.errors import ApiError
+from gateway.api.wishes import InputWish, Pictures, Wishes
+from gateway.assets.links import Links
+from gateway.assets.shelf import Missing, Shelf, ShelfUnavailable, Stream
+from gateway.catalogue import Catalogue
+from gateway.engine.accepting import Accepting, Ask, Given, NobodySells
+from gateway.engine.delivering import MEDIA_TYPES
+from gateway.engine.engine import Engine
+from gateway.engine.records import Picture, picture_from, picture_name
+from gateway.jobs.commit import IdempotencyRecord
+from gateway.jobs.job import Job
+from gateway.money import format_usd
+from gateway.routing.plan import RoutingError
+from gateway.store.base import Applied, KeyReused, Known, OverBudget, Store, StoreUnavailable
+from gateway.upstream.client import Upstream
+from gateway.upstream.download import DownloadError, DownloadLimits
+from providers.orders import Format, Operation
+
+INPUT_LIMITS = DownloadLimits(most_bytes=wishing.MOST_INPUT_BYTES, seconds=30.0)
+IDEMPOTENCY_SECONDS = 86_400.0
+
+
+class Tools(Struct, frozen=True, kw_only=True):
+    """What handlers work with. `draining`: this process takes no new jobs."""
+
+    engine: Engine
+    store: Store
+    shelf: Shelf
+    upstream: Upstream
+    links: Links
+    catalogue: Callable[[], Catalogue]
+    now: Callable[[], float]
+    draw: Callable[[], float]
+    draining: Callable[[], bool]
+    private_inputs: bool = False
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What is asked, by whom, and how it may be told from another: by the caller's key, or by its body."""
+
+    team: str
+    wishes: Wishes
+    operation: Operation
+    fingerprint: str
+    key: str | None = None
+    is_retry: bool = False
+    pictures: Pictures = Pictures()
+    webhook: str | None = None
+
+
+class Taken(Struct, frozen=True):
+    """The job that a request has become, or had become before."""
+
+    job: str
+    replayed: bool
+
+
+async def take(tools: Tools, request: Request) -> Taken:
+    """ApiError says why not. Nothing was bought then, and nothing is owed."""
+    if tools.draining():
+        raise ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
+    catalogue = tools.catalogue()
+    question = wishing.question_of(catalogue, request.wishes, request.team, request.operation, request.pictures)
+    ask = Ask(
+        question=question,
+        team=request.team,
+        inputs=request.pictures.inputs,
+        mask=request.pictures.mask,
+        idempotency=_record(request, catalogue.gateway.jobs.deadline_seconds),
+        webhook=request.webhook,
+        draw=tools.draw(),
+    )
+    try:
+        accepting = await tools.engine.accept(ask)
+    except RoutingError as error:
+        raise wishing.refused(error) from error
+    except NobodySells as nobody:
+        raise _nobody(nobody) from None
+    except (StoreUnavailable, ShelfUnavailable):
+        message = "The gateway cannot keep a new job at the moment. Nothing was ordered; ask again."
+        raise ApiError(503, "store_unavailable", message, retry_after=5) from None
+    return _taken(accepting)
+
+
+def _taken(accepting: Accepting) -> Taken:
+    match accepting.outcome:
+        case Applied():
+            return Taken(accepting.commit.job.id, replayed=False)
+        case Known(job=job):
+            return Taken(job, replayed=True)
+        case KeyReused():
+            message = "This Idempotency-Key belongs to a request with another body. Use a new key for a new request."
+            raise ApiError(422, "idempotency_key_reused", message)
+        case OverBudget() as over:
+            raise _over_budget(over)
+        case _:
+            raise ApiError(503, "store_unavailable", "The job could not be accepted; ask again.", retry_after=1)
+
+
+def _record(request: Request, deadline: float) -> IdempotencyRecord:
+    if request.key is not None:
+        key = wishing.fingerprint("key", request.key.encode())
+        return IdempotencyRecord(key=key, fingerprint=request.fingerprint, seconds=IDEMPOTENCY_SECONDS)
+    print_ = request.fingerprint
+    return IdempotencyRecord(key=print_, fingerprint=print_, seconds=2 * deadline, soft=True, attach=request.is_retry)
+
+
+def _nobody(nobody: NobodySells) -> ApiError:
+    reasons = "; ".join(f"{seller}: {', '.join(why)}" for seller, why in nobody.reasons.items())
+    return ApiError(400, "no_offer", f"Nobody sells this as it is asked for. {reasons[:600]}")
+
+
+def _over_budget(over: OverBudget) -> ApiError:
+    left = max(0, over.limit - over.spent - over.held)
+    message = (
+        f"Your team's budget for {over.window} is ${format_usd(over.limit)}; ${format_usd(left)} of it is left, "
+        f"${format_usd(over.held)} is set aside for running jobs."
+    )
+    return ApiError(429, "insufficient_quota", message, kind="insufficient_quota", final=True)
+
+
+# --- input images
+
+
+async def pictures_of(tools: Tools, wished: list[tuple[str, InputWish]], mask: InputWish | None) -> Pictures:
+    """Fetched or decoded, and looked at."""
+    inputs = await asyncio.gather(*(_picture(tools, name, one) for name, one in wished))
+    return Pictures(tuple(inputs), await _picture(tools, "mask", mask) if mask else None)
+
+
+async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
+    if wish.b64_json is not None:
+        return wishing.given_picture(wishing.data_of(wish.b64_json, param), param)
+    address = wish.image_url or ""
+    if address.startswith("data:"):
+        return wishing.given_picture(wishing.data_of(address, param), param)
+    try:
+        data = await tools.upstream.download(address, tools.private_inputs, INPUT_LIMITS)
+    except DownloadError:
+        message = f"The image in '{param}' could not be fetched from its address."
+        raise ApiError(400, "invalid_image_url", message, param=param) from None
+    return wishing.given_picture(data, param)
+
+
+# --- results
+
+
+async def job_of(tools: Tools, team: str, name: str, seconds: float = 0.0) -> Job:
+    """Another team's job looks like none at all."""
+    try:
+        job = await tools.engine.wait(name, seconds)
+    except StoreUnavailable:
+        raise ApiError(503, "store_unavailable", "The job cannot be read at the moment.", retry_after=2) from None
+    if job is None or job.team != team:
+        raise ApiError(404, "job_not_found", "There is no such job.")
+    return job
+
+
+async def pictures_there(tools: Tools, job: Job) -> list[Picture]:
+    """Of the images that are delivered, in order."""
+    names = {index: picture_name(index) for index in job.delivered}
+    found: Mapping[str, bytes] = await tools.store.documents(job.id, *names.values())
+    return [picture_from(found[name]) for name in names.values() if name in found]
+
+
+async def content_of(tools: Tools, picture: Picture) -> bytes:
+    try:
+        return await tools.shelf.get(picture.key)
+    except Missing:
+        raise ApiError(410, "image_expired", "The image was kept for its time and is gone.") from None
+    except ShelfUnavailable:
+        raise ApiError(503, "images_unavailable", "The image cannot be read at the moment.", retry_after=2) from None
+
+
+async def stream_of(tools: Tools, key: str) -> Stream:
+    try:
+        return await tools.shelf.stream(key)
+    except Missing:
+        raise ApiError(410, "image_expired", "The image was kept for its time and is gone.") from None
+    except ShelfUnavailable:
+        raise ApiError(503, "images_unavailable", "The image cannot be read at the moment.", retry_after=2) from None
+
+
+def media_type_of(key: str) -> str:
+    return MEDIA_TYPES.get(Format(key.rpartition(".")[2]), "application/octet-stream")

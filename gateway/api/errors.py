@@ -1,0 +1,86 @@
+"""What callers are told when something is wrong: OpenAI's envelope on its routes, RFC 9457 problems on ours.
+
+Every message says what to do. None repeats a seller's text, a key or a prompt.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from providers.faults import FaultKind
+
+
+class ApiError(Exception):
+    """`final`: the same request again would end the same, or cost again; an SDK must not retry it by itself."""
+
+    def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.param: str | None = more.get("param")
+        self.kind: str = more.get("kind") or _KINDS.get(
+            status, "server_error" if status >= 500 else "invalid_request_error"
+        )
+        self.retry_after: int | None = more.get("retry_after")
+        self.final: bool = more.get("final", self.retry_after is None)
+        self.headers: dict[str, str] = more.get("headers") or {}
+
+    def answer_headers(self) -> dict[str, str]:
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        if self.final:
+            headers["x-should-retry"] = "false"
+        return headers
+
+    def envelope(self) -> dict[str, Any]:
+        """As OpenAI's clients read it."""
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def problem(self) -> dict[str, Any]:
+        """RFC 9457, with the same error in it."""
+        title = self.code.replace("_", " ")
+        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, **self.envelope()}
+
+
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class Ending(Struct, frozen=True):
+    """How a job's ending without images is told."""
+
+    status: int
+    code: str
+    message: str
+    kind: str | None = None
+
+
+_ENDINGS: dict[FaultKind, Ending] = {
+    FaultKind.CONTENT_REFUSED: Ending(
+        400,
+        "moderation_blocked",
+        "The seller's safety system refused this request. Change the prompt or the images; it was not charged.",
+        "image_generation_user_error",
+    ),
+    FaultKind.BAD_ORDER: Ending(
+        502, "order_refused", "Every seller found something wrong with the order. Nothing was charged."
+    ),
+    FaultKind.OVERDUE: Ending(504, "seller_overdue", "The seller did not finish in time. You were not charged."),
+    FaultKind.LOST: Ending(
+        502,
+        "outcome_unknown",
+        "A seller's answer was lost, and buying again might have bought twice. You were not charged; asking again is "
+        "a new order.",
+    ),
+    FaultKind.NO_CREDIT: Ending(502, "sellers_unavailable", "No seller could take the order. Nothing was charged."),
+}
+_OTHER = Ending(502, "sellers_failed", "No seller could deliver the images. You were not charged.")
+_EXPIRED = Ending(504, "deadline_exceeded", "The images were not there by the job's deadline. You were not charged.")
+_CANCELLED = Ending(409, "cancelled", "The job was cancelled.")
+
+
+def ending_of(fault: FaultKind | None, state: str) -> Ending:
+    if state == "cancelled":
+        return _CANCELLED
+    if fault in _ENDINGS:
+        return _ENDINGS[fault]
+    return _EXPIRED if state == "expired" else _OTHER

@@ -1,0 +1,39 @@
+"""Our own surface: jobs that can be waited for, or asked about later."""
+
+from typing import Any
+
+from litestar import Response, get, post
+from msgspec.structs import replace
+
+from gateway.api import counter
+from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, tools_of, wait_of, waited
+from gateway.api.counter import Tools
+from gateway.api.shown import headers_of, job_shown
+from gateway.api.wishes import InputWish, JobWishes, input_wishes
+from gateway.jobs.job import Job
+
+JOBS = "/v1/jobs"
+
+
+@post(JOBS, status_code=202)
+async def new_job(request: Asked) -> Response[bytes]:
+    """Accept a job, and answer at once, or after waiting as `Prefer: wait=N` says."""
+    tools = tools_of(request)
+    wanted, wishes = await asked(request, JobWishes)
+    mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
+    pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
+    taken = await counter.take(tools, replace(wanted, pictures=pictures, webhook=wishes.webhook))
+    job = await waited(request, taken.job, preferred_wait(request.headers.get("prefer")))
+    headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}"}
+    return answer(await _shown(tools, job), 200 if job.state.is_terminal else 202, headers)
+
+
+@get(f"{JOBS}/{{job_id:str}}")
+async def one_job(request: Asked, job_id: str) -> Response[bytes]:
+    """A job as it is, or, with `?wait=N`, as it is when it has ended or after so many seconds."""
+    job = await waited(request, job_id, wait_of(request.query_params.get("wait")))
+    return answer(await _shown(tools_of(request), job), 200, headers_of(job))
+
+
+async def _shown(tools: Tools, job: Job) -> dict[str, Any]:
+    return job_shown(job, await counter.pictures_there(tools, job), tools.links, tools.now())

@@ -1,0 +1,23 @@
+"""For whoever watches over the gateway: is it alive, may it be sent requests, what has it counted."""
+
+from litestar import Response, get
+
+from gateway.api.asking import Asked, answer
+
+
+@get("/livez", media_type="text/plain")
+async def livez() -> str:
+    return "ok\n"
+
+
+@get("/readyz")
+async def readyz(request: Asked) -> Response[bytes]:
+    """Why not, if not."""
+    state = request.app.state["readiness"]()
+    return answer(state, 200 if state["ready"] else 503, {})
+
+
+@get("/metrics")
+async def metrics(request: Asked) -> Response[bytes]:
+    content: bytes = request.app.state["metrics"]()
+    return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")

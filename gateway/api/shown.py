@@ -1,0 +1,97 @@
+"""A job as callers see it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.api.errors import ending_of
+from gateway.assets.links import Links
+from gateway.engine.records import Picture
+from gateway.jobs.job import Attempt, Job
+from gateway.money import format_usd
+
+LINK_SECONDS = 3_600
+
+
+def job_shown(job: Job, pictures: Sequence[Picture], links: Links, now: float) -> dict[str, Any]:
+    """`GET /v1/jobs/{id}`."""
+    return {
+        "id": job.id,
+        "object": "job",
+        "status": job.state,
+        "model": job.model,
+        "created_at": int(job.created),
+        "finished_at": int(job.finished) if job.finished else None,
+        "expires_at": int(job.deadline),
+        "n": job.n,
+        "images": [_picture(one, links, now) for one in pictures],
+        "usage": {"cost": usd(job.captured)},
+        "warnings": list(job.warnings),
+        "error": _error(job),
+        "attempts": [_attempt(job, attempt) for attempt in job.attempts],
+    }
+
+
+def _picture(picture: Picture, links: Links, now: float) -> dict[str, Any]:
+    return {
+        "index": picture.index,
+        "url": links.sign(picture.key, int(now) + LINK_SECONDS),
+        "output_format": picture.format,
+        "size": f"{picture.width}x{picture.height}",
+        "bytes": picture.bytes,
+        "sha256": picture.sha256,
+        "seller": picture.seller,
+    }
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    if not job.state.is_terminal or job.delivered:
+        return None
+    ending = ending_of(job.fault, job.state)
+    return {"code": ending.code, "message": ending.message}
+
+
+def _attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
+    place = job.place_of(attempt)
+    return {
+        "seller": place.seller,
+        "images": list(attempt.images),
+        "state": attempt.state,
+        "fault": attempt.fault,
+        "delivered": attempt.delivered,
+        "cost": usd(attempt.captured),
+        "seconds": round(attempt.closed - attempt.opened, 3) if attempt.closed else None,
+    }
+
+
+def images_shown(job: Job, pictures: Sequence[Picture], contents: Mapping[int, bytes], links: Links, now: float) -> Any:
+    """OpenAI's answer to a generation: pictures as base64 where their bytes are given, else as links."""
+    first = pictures[0]
+    return {
+        "created": int(job.created),
+        "data": [
+            {"b64_json": base64.b64encode(contents[one.index]).decode()}
+            if one.index in contents
+            else {"url": links.sign(one.key, int(now) + LINK_SECONDS)}
+            for one in pictures
+        ],
+        "size": f"{first.width}x{first.height}",
+        "output_format": first.format,
+        "usage": {"cost": usd(job.captured)},
+        **({"warnings": list(job.warnings)} if job.warnings else {}),
+    }
+
+
+def headers_of(job: Job) -> dict[str, str]:
+    sellers = dict.fromkeys(job.place_of(one).seller for one in job.attempts if one.delivered)
+    headers = {"x-igw-job-id": job.id, "x-igw-attempts": str(len(job.attempts))}
+    if sellers:
+        headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": format_usd(job.captured)}
+    return headers
+
+
+def usd(amount: int) -> msgspec.Raw:
+    """A number in JSON that never was a float."""
+    return msgspec.Raw(format_usd(amount).encode())

@@ -1,0 +1,103 @@
+"""The routes joined into one application, with errors told as each route's callers expect."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from gateway.api.asking import answer
+from gateway.api.callbacks import callback
+from gateway.api.errors import ApiError
+from gateway.api.files import file
+from gateway.api.images import generations
+from gateway.api.jobs import new_job, one_job
+from gateway.api.probes import livez, metrics, readyz
+from gateway.events import Emit, RequestAnswered, Trouble, fault_of
+
+OPENAI_ROUTES = "/v1/images"
+ROUTES = [generations, new_job, one_job, file, callback, livez, readyz, metrics]
+
+
+def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Litestar:
+    return Litestar(
+        route_handlers=ROUTES,
+        state=State(state),
+        lifespan=lifespan,
+        middleware=[_counting(emit)],
+        exception_handlers={ApiError: _told, HTTPException: _told_by_framework, Exception: _told_of_fault(emit)},
+        # Bodies are read and capped by `bodies.py`.
+        request_max_body_size=None,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _told(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
+    is_openai = request.scope["path"].startswith(OPENAI_ROUTES)
+    content = error.envelope() if is_openai else error.problem()
+    response = answer(content, error.status, error.answer_headers())
+    if not is_openai:
+        response.media_type = "application/problem+json"
+    return response
+
+
+def _told_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    words = {404: "There is no such route.", 405: "This route does not answer to this method."}
+    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    message = words.get(error.status_code, "The request is not understood.")
+    return _told(request, ApiError(error.status_code, code, message))
+
+
+def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    def told(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        emit(Trouble(where="api", what=fault_of(error)))
+        message = "Something went wrong here. If a job was accepted, it goes on."
+        return _told(request, ApiError(500, "internal_error", message, final=True))
+
+    return told
+
+
+def _counting(emit: Emit) -> Callable[[ASGIApp], ASGIApp]:
+    """Gives each request an id, and tells of its answer."""
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] is ScopeType.WEBSOCKET:
+                return await app(scope, receive, send)
+            began, status, name = perf_counter(), [500], f"req_{uuid4().hex}"
+
+            async def sent(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    status[0] = message["status"]
+                    message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                await send(message)
+
+            try:
+                await app(scope, receive, sent)
+            finally:
+                emit(_answered(scope, name, status[0], perf_counter() - began))
+
+        return counted
+
+    return around
+
+
+def _answered(scope: HTTPScope, name: str, status: int, seconds: float) -> RequestAnswered:
+    known: dict[str, Any] = scope.get("state") or {}
+    return RequestAnswered(
+        id=name,
+        method=scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other",
+        route=scope.get("path_template") or "unknown",
+        status=status,
+        seconds=seconds,
+        waited=known.get("waited", 0.0),
+        team=known.get("team"),
+        job=known.get("job"),
+    )

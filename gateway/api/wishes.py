@@ -1,0 +1,201 @@
+"""What a body says, as our words: strict, since a wish that is silently dropped is a wish that is disappointed."""
+
+import binascii
+import hashlib
+from base64 import b64decode
+from typing import Annotated, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from gateway.api.errors import ApiError
+from gateway.assets.headers import NotAPicture, is_whole, read_header
+from gateway.catalogue import Catalogue, Model
+from gateway.engine.accepting import Given
+from gateway.money import parse_usd
+from gateway.routing.plan import Limits, Question, RoutingError
+from gateway.routing.target import SizeWish, target_of
+from providers.orders import Format, ImageRequest, Inline, Operation, Quality
+
+MOST_PROMPT = 32_000
+MOST_INPUTS = 16
+MOST_INPUT_BYTES = 50 << 20
+AUTO = "auto"
+Text = Annotated[str, Meta(max_length=200)]
+W = TypeVar("W", bound="Wishes")
+
+
+class ProviderWish(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which sellers may be asked."""
+
+    only: tuple[Text, ...] | None = None
+    ignore: tuple[Text, ...] = ()
+
+
+class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What both surfaces share: OpenAI's words, and ours at the same level."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=MOST_PROMPT)]
+    model: Text | None = None
+    n: Annotated[int, Meta(ge=1, le=10)] = 1
+    size: Text = AUTO
+    quality: Literal["auto", "low", "medium", "high"] = "auto"
+    output_format: Format | None = None
+    background: Literal["auto", "opaque"] = "auto"
+    moderation: Literal["auto", "low"] = "auto"
+    user: Text | None = None
+    safety_identifier: Text | None = None
+    resolution: Text | None = None
+    aspect_ratio: Text | None = None
+    policy: Text | None = None
+    max_price: Text | None = None
+    max_cost: Text | None = None
+    max_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    provider: ProviderWish = ProviderWish()
+    metadata: dict[Text, Text] = {}
+
+
+class Generation(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/images/generations`."""
+
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    stream: Literal[False] = False
+
+
+class InputWish(Struct, frozen=True, forbid_unknown_fields=True):
+    """An input image: an address (https or a data URI), or its bytes."""
+
+    image_url: str | None = None
+    b64_json: str | None = None
+
+
+class JobWishes(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/jobs`."""
+
+    operation: Operation = Operation.GENERATE
+    image: str | InputWish | tuple[str | InputWish, ...] = ()
+    images: tuple[str | InputWish, ...] = ()
+    mask: str | InputWish | None = None
+    webhook: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
+def model_of(catalogue: Catalogue, name: str | None) -> Model:
+    """By name or alias; the first one that is configured where nothing is said."""
+    if name is None:
+        return next(iter(catalogue.models.values()))
+    if (model := catalogue.model(name)) is None:
+        known = ", ".join(sorted([*catalogue.models, *catalogue.aliases]))
+        raise ApiError(404, "model_not_found", f"There is no model '{name[:60]}'. There are: {known}.", param="model")
+    return model
+
+
+class Pictures(Struct, frozen=True):
+    """What an edit starts from."""
+
+    inputs: tuple[Given, ...] = ()
+    mask: Given | None = None
+
+
+def question_of(catalogue: Catalogue, wishes: Wishes, team: str, operation: Operation, pictures: Pictures) -> Question:
+    """ApiError names what cannot be."""
+    inputs, mask = pictures.inputs, pictures.mask
+    if operation is Operation.EDIT and not inputs:
+        raise ApiError(400, "missing_required_parameter", "An edit needs an input image.", param="image")
+    if operation is Operation.GENERATE and (inputs or mask):
+        raise ApiError(400, "invalid_value", "Only an edit takes input images: say operation: edit.", param="image")
+    model = model_of(catalogue, wishes.model)
+    if wishes.n > model.most_images:
+        raise ApiError(400, "invalid_value", f"At most {model.most_images} images of '{model.name}'.", param="n")
+    first = (inputs[0].header.width, inputs[0].header.height) if inputs else None
+    size = SizeWish(size=wishes.size, resolution=wishes.resolution, aspect_ratio=wishes.aspect_ratio, first_input=first)
+    try:
+        target, pixels_asked = target_of(model, operation, size)
+    except RoutingError as error:
+        raise refused(error) from error
+    quality = model.quality if wishes.quality == AUTO else Quality(wishes.quality)
+    request = ImageRequest(
+        operation=operation,
+        model=model.name,
+        prompt=_prompt(wishes.prompt),
+        n=wishes.n,
+        target=target,
+        quality=quality,
+        output_format=wishes.output_format or model.output_format,
+        pixels_asked=pixels_asked,
+        quality_asked=wishes.quality != AUTO,
+        sources=tuple(given.image for given in inputs),
+        mask=mask.image if mask else None,
+        metadata=wishes.metadata,
+    )
+    return Question(request=request, team=team, policy=wishes.policy, limits=_limits(wishes))
+
+
+def refused(error: RoutingError) -> ApiError:
+    return ApiError(400, "invalid_value", f"{str(error)[:300]}.", param=error.param)
+
+
+def _prompt(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ApiError(400, "invalid_value", "The prompt holds half a character.", param="prompt") from None
+    return text
+
+
+def _limits(wishes: Wishes) -> Limits:
+    return Limits(
+        max_price=_usd("max_price", wishes.max_price),
+        max_cost=_usd("max_cost", wishes.max_cost),
+        max_seconds=wishes.max_seconds,
+        only=wishes.provider.only,
+        ignore=wishes.provider.ignore,
+    )
+
+
+def _usd(name: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_usd(text)
+    except ValueError as error:
+        raise ApiError(400, "invalid_value", f"Invalid value for '{name}': {error}.", param=name) from None
+
+
+# --- input images
+
+
+def given_picture(data: bytes, param: str) -> Given:
+    """What the bytes themselves say; what the caller says of them is not believed."""
+    if len(data) > MOST_INPUT_BYTES:
+        raise ApiError(413, "image_too_large", f"An input image may have {MOST_INPUT_BYTES >> 20} MiB.", param=param)
+    try:
+        header = read_header(data)
+        if not is_whole(data, header):
+            raise NotAPicture("the picture is cut off")
+    except NotAPicture as error:
+        raise ApiError(400, "invalid_image", f"Invalid image in '{param}': {error}.", param=param) from None
+    return Given(Inline(data, f"image/{header.format}", param), header)
+
+
+def data_of(text: str, param: str) -> bytes:
+    """From base64, with or without a data URI around it."""
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise ApiError(400, "invalid_image", f"'{param}' is no base64.", param=param) from None
+
+
+def input_wishes(wishes: JobWishes) -> list[tuple[str, InputWish]]:
+    """Every input image by the parameter that it stands in, the mask last."""
+    one_or_more = wishes.image if isinstance(wishes.image, tuple) else (wishes.image,)
+    found = [("image", one) for one in one_or_more] + [("images", one) for one in wishes.images]
+    if len(found) > MOST_INPUTS:
+        raise ApiError(400, "invalid_value", f"At most {MOST_INPUTS} input images.", param="image")
+    named = [(name, InputWish(image_url=one) if isinstance(one, str) else one) for name, one in found]
+    for name, one in named:
+        if (one.image_url is None) == (one.b64_json is None):
+            message = f"'{name}' must have either image_url or b64_json."
+            raise ApiError(400, "invalid_value", message, param=name)
+    return named
+
+
+def fingerprint(route: str, body: bytes) -> str:
+    return hashlib.sha256(route.encode() + b"\n" + body).hexdigest()

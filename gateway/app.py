@@ -1,0 +1,214 @@
+"""The composition root: the only file that constructs things and joins them."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar
+from prometheus_client.core import GaugeMetricFamily
+
+from gateway.api.counter import Tools
+from gateway.api.surface import application
+from gateway.assets.links import Links
+from gateway.assets.shelf import Shelf, ShelfError
+from gateway.catalogue import Catalogue
+from gateway.config.watching import Keeper
+from gateway.config.watching import Reloaded as ReloadedFiles
+from gateway.engine.callbacks import CallbackAddresses
+from gateway.engine.engine import Engine
+from gateway.engine.hands import Hands
+from gateway.engine.hearing import Callbacks
+from gateway.events import Event, Reloaded
+from gateway.settings import Settings, secret_of
+from gateway.store.base import DAY, Retention, Store, StoreError
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
+from gateway.store.watching import Watches
+from gateway.telemetry.logs import Logs
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.client import Upstream
+from gateway.upstream.health import Health, Where
+from gateway.upstream.limits import Limits, OrderBudget
+
+MONTH = 31 * DAY
+Change = Callable[[Catalogue], Catalogue]
+MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], Keeper]
+
+
+class Gateway:
+    """One process. `change` is how the sandbox's accounts take the place of the configured ones."""
+
+    def __init__(
+        self, settings: Settings, keeper: Callable[[Callable[[ReloadedFiles], None]], Keeper], change: Change
+    ) -> None:
+        self.settings = settings
+        self.logs = Logs(settings.log_format)
+        self.metrics = Metrics()
+        self.keeper = keeper(self._reloaded)
+        self._change = change
+        self._changed: tuple[Catalogue, Catalogue] | None = None
+        self.is_draining = False
+        self.failure: Exception | None = None
+        self._base = settings.public_url or ""
+        self._calls_back = settings.public_url is not None
+        self.engine: Engine | None = None
+        self.store: Store = self._make_store()
+        self.app: Litestar = application(self._state(), self.emit, [self._life])
+
+    def listens_at(self, url: str, for_sellers: bool) -> None:
+        """Where it is reached, unless the settings say otherwise. `for_sellers`: they can reach it there, too."""
+        self._base = self._base or url
+        self._calls_back = self._calls_back or for_sellers
+
+    # --- what is in force
+
+    def catalogue(self) -> Catalogue:
+        current = self.keeper.current
+        if self._changed is None or self._changed[0] is not current:
+            self._changed = current, self._change(current)
+        return self._changed[1]
+
+    def emit(self, event: Event) -> None:
+        self.metrics(event)
+        self.logs(event)
+
+    def _reloaded(self, told: ReloadedFiles) -> None:
+        problems = told.result.problems
+        hash_ = told.result.catalogue.hash if told.result.catalogue else told.before
+        self.emit(Reloaded(taken=told.taken, config=hash_, problems=len(problems)))
+        for problem in problems:
+            self.logs.say("error", "configuration refused", problem=str(problem))
+        if told.taken and self.engine is not None:
+            self._configure_limits()
+
+    def readiness(self) -> dict[str, Any]:
+        last = self.keeper.last
+        return {
+            "ready": not self.is_draining and self.engine is not None,
+            "draining": self.is_draining,
+            "jobs": len(self.engine.owners) if self.engine else 0,
+            "config": {
+                "in_force": self.keeper.current.hash,
+                "last_reload": "taken" if last.taken else "refused",
+                "problems": [str(problem) for problem in last.result.problems][:20],
+            },
+            "store": {"kind": "redis" if self.settings.redis_url else "sqlite", "warnings": list(self.store.warnings)},
+        }
+
+    # --- life
+
+    @asynccontextmanager
+    async def _life(self, app: Litestar) -> AsyncIterator[None]:
+        """In the server's own event loop; what was opened last is closed first."""
+        try:
+            async with AsyncExitStack() as opened:
+                await self._open(app, opened)
+                yield
+        except (StoreError, ShelfError) as error:
+            self.failure = error
+            raise
+        finally:
+            self.logs.close()
+
+    async def _open(self, app: Litestar, opened: AsyncExitStack) -> None:
+        secrets = secret_of(self.settings)
+        shelf = Shelf(self.settings.assets or str(self.settings.data / "images"))
+        opened.push_async_callback(shelf.close)
+        await shelf.check()
+        store = await self.store.open()
+        opened.push_async_callback(store.close)
+        upstream = Upstream()
+        opened.push_async_callback(upstream.aclose)
+        hands = self._hands(store, shelf, upstream, secrets)
+        self.engine = Engine(hands)
+        self._configure_limits()
+        app.state["tools"] = self._tools(self.engine, secrets)
+        app.state["callbacks"] = Callbacks(self.engine)
+        self.metrics.watch_gauges(self._gauges)
+        self.engine.start()
+        opened.push_async_callback(self.engine.drain, 0.0)
+        watching = asyncio.create_task(self.keeper.watch())
+        opened.callback(watching.cancel)
+        for warning in store.warnings:
+            self.logs.say("warning", "store", warning=warning)
+
+    async def drain(self) -> None:
+        """Not ready any more, claims nothing, lets running jobs finish or hands them over."""
+        self.is_draining = True
+        if self.engine is not None:
+            handed_over = await self.engine.drain(self.settings.drain_seconds)
+            self.logs.say("info", "drained", handed_over=handed_over)
+
+    # --- parts
+
+    def _state(self) -> dict[str, Any]:
+        return {"readiness": self.readiness, "metrics": self.metrics.exposition}
+
+    def _make_store(self) -> Store:
+        options = self.keeper.current.gateway
+        kept = options.retention
+        retention = Retention(
+            jobs=kept.jobs_days * DAY, ledger=kept.ledger_days * DAY, totals=kept.totals_months * MONTH
+        )
+        if self.settings.redis_url:
+            return RedisStore(self.settings.redis_url, retention=retention, durability=options.store.durability)
+        return SqliteStore(self.settings.data / "gateway.db", retention=retention)
+
+    def _hands(self, store: Store, shelf: Shelf, upstream: Upstream, secrets: tuple[bytes, ...]) -> Hands:
+        return Hands(
+            store=store,
+            upstream=upstream,
+            shelf=shelf,
+            health=Health(store.owner),
+            limits=Limits(time.monotonic),
+            orders=OrderBudget(),
+            catalogue=self.catalogue,
+            callbacks=CallbackAddresses(self._base, secrets) if self._calls_back else None,
+            waiting=Watches(),
+            emit=self.emit,
+            now=time.time,
+            clock=time.monotonic,
+        )
+
+    def _tools(self, engine: Engine, secrets: tuple[bytes, ...]) -> Tools:
+        hands = engine.hands
+        return Tools(
+            engine=engine,
+            store=hands.store,
+            shelf=hands.shelf,
+            upstream=hands.upstream,
+            links=Links(secrets, self._base),
+            catalogue=self.catalogue,
+            now=time.time,
+            draw=random.random,
+            draining=lambda: self.is_draining,
+        )
+
+    def _configure_limits(self) -> None:
+        if self.engine is not None:
+            accounts = self.catalogue().accounts
+            self.engine.hands.limits.configure({name: account.limits for name, account in accounts.items()})
+
+    # --- values that are looked up when somebody asks for metrics
+
+    def _gauges(self) -> Iterator[GaugeMetricFamily]:
+        engine, catalogue = self.engine, self.catalogue()
+        if engine is None:
+            return
+        yield GaugeMetricFamily("igw_jobs_in_flight", "Jobs that this process works on.", value=len(engine.owners))
+        load = GaugeMetricFamily("igw_account_orders", "Orders in progress.", labels=["account"])
+        for name in catalogue.accounts:
+            load.add_metric([name], engine.hands.limits.in_progress(name))
+        yield load
+        labels = ["seller", "model", "operation", "resolution", "quality"]
+        healthy = GaugeMetricFamily("igw_cell_healthy", "1 if orders may be placed there.", labels=labels)
+        for offer in catalogue.all_offers():
+            for cell in offer.prices:
+                where = Where(offer.seller.name, offer.seller.account.name, offer.model, cell)
+                known = engine.hands.health.known(where, time.monotonic())
+                names = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
+                healthy.add_metric(names, float(known.healthy))
+        yield healthy

@@ -1,0 +1,181 @@
+"""`image-gateway serve`: the gateway itself."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+from rich.console import Console
+
+from gateway.app import Gateway
+from gateway.catalogue import Catalogue
+from gateway.commands.configured import tell
+from gateway.commands.sandboxed import KEY, sandboxed
+from gateway.config.resolving import assumed_secrets, secrets_in
+from gateway.config.watching import ConfigError, Keeper, Reloaded
+from gateway.settings import OPTIONS, Settings, SettingsError, settings_from
+from gateway.store.base import StoreError
+from providers import ADAPTERS
+from sandbox.runapi_callbacks import CALLBACK_SECRET
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+SANDBOX_SECONDS = 30.0
+_NAMES = "\n".join(f"  {one.name:18} {one.help} [{one.default or 'none'}]" for one in OPTIONS.values())
+HELP = f"""Run the gateway.
+
+Everything can be said in the environment, too; the command line outranks it:
+
+\b
+{_NAMES}
+"""
+
+
+@click.command(help=HELP)
+@click.option("--config", "config", type=click.Path(path_type=Path), help="Folder of the configuration.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder for SQLite and images.")
+@click.option("--sandbox", "use_sandbox", is_flag=True, help="Buy from simulated sellers, for no money.")
+@click.option("--realistic", is_flag=True, help="With --sandbox: as slow as the sellers' own pages say.")
+@click.option("--allow-remote", is_flag=True, help="With --sandbox: listen on other addresses than this machine's own.")
+@click.option("--log", "log_format", type=click.Choice(["json", "console"]), help="Lines for machines, or for people.")
+def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: object) -> None:
+    errors = Console(stderr=True)
+    if use_sandbox and given["log_format"] is None and sys.stderr.isatty():
+        given["log_format"] = "console"
+    try:
+        settings = settings_from(os.environ, **given)
+    except SettingsError as error:
+        tell(errors, "error", "red", str(error).splitlines())
+        raise SystemExit(1) from None
+    if use_sandbox and settings.host not in LOOPBACK and not allow_remote:
+        tell(errors, "error", "red", ["--sandbox has a key that everybody knows: say --allow-remote to open it"])
+        raise SystemExit(1)
+    try:
+        if use_sandbox:
+            with _sandbox(realistic) as url:
+                _serve(settings, errors, url, realistic)
+        else:
+            _serve(settings, errors, None, realistic)
+    except ConfigError as error:
+        tell(errors, "error", "red", error.result.problems)
+        raise SystemExit(1) from None
+    except StoreError as error:
+        tell(errors, "error", "red", [str(error)])
+        raise SystemExit(1) from None
+
+
+def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: bool) -> None:
+    def keeper(told: Callable[[Reloaded], None]) -> Keeper:
+        secrets = assumed_secrets if sandbox else secrets_in(os.environ)
+        return Keeper(settings.config, secrets, ADAPTERS, told)
+
+    def change(catalogue: Catalogue) -> Catalogue:
+        return sandboxed(catalogue, sandbox, CALLBACK_SECRET, not realistic) if sandbox else catalogue
+
+    gateway = Gateway(settings, keeper, change)
+    for warning in gateway.keeper.last.result.warnings if not sandbox else ():
+        tell(errors, "warning", "yellow", [warning])
+    listening = _listen(settings)
+    url = f"http://{settings.host}:{listening.getsockname()[1]}"
+    gateway.listens_at(url, for_sellers=sandbox is not None)
+    _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
+    if gateway.failure is not None:
+        raise gateway.failure
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=2_048, reuse_port=False)
+    except OSError as error:
+        raise click.ClickException(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): take another with --port"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """Stops only after running jobs have finished or were handed over, and reads the configuration anew on SIGHUP."""
+
+    def __init__(self, gateway: Gateway, started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            gateway.app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )
+        super().__init__(config)
+        self._gateway = gateway
+        self._started = started
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._gateway.keeper.reload)
+        if not self.should_exit:
+            self._started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends at once."""
+        if self._draining is not None:
+            super().handle_exit(sig, frame)
+            return
+        loop = asyncio.get_running_loop()
+        self._draining = loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        await self._gateway.drain()
+        self.should_exit = True
+
+
+@contextmanager
+def _sandbox(realistic: bool) -> Iterator[str]:
+    command = [sys.executable, "-m", "gateway.cli", "sandbox", "--port", "0", "--with-parent"]
+    if realistic:
+        command.append("--realistic")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:  # noqa: S603
+        try:
+            yield _announced(process)
+        finally:
+            process.terminate()
+
+
+def _announced(process: "subprocess.Popen[str]") -> str:
+    for line in process.stdout or ():
+        if found := re.search(r"sandbox listening on (\S+)", line):
+            return found[1]
+    raise click.ClickException("the sandbox did not start")
+
+
+def _announce(url: str, sandbox: str | None) -> None:
+    click.echo(f"image-gateway listening on {url}")
+    if sandbox is None:
+        return
+    click.echo(
+        f"""
+  Draw a picture:
+
+    curl -s {url}/v1/images/generations \\
+      -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\
+      -d '{{"prompt": "a lighthouse at dawn"}}' \\
+      | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > picture.png
+
+  Sandbox  {sandbox}/_/   what was charged, faults, latency
+  Metrics  {url}/metrics
+
+  Stop with Ctrl-C."""
+    )

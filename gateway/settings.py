@@ -1,0 +1,139 @@
+"""What the environment says, in one table. `image-gateway serve --help` and the README show it."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+SECRET_BYTES = 32
+LEAST_SECRET = 16
+
+
+class SettingsError(ValueError):
+    """Everything that is wrong, in words for an operator."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    config: Path
+    host: str
+    port: int
+    data: Path
+    redis_url: str | None
+    secrets: tuple[bytes, ...]
+    public_url: str | None
+    assets: str | None
+    assets_shared: bool
+    drain_seconds: float
+    log_format: str
+
+
+class Option(Struct, frozen=True):
+    """One variable: what it is without it, how its text is read, and what it does."""
+
+    name: str
+    default: str | None
+    read: Callable[[str], Any]
+    help: str
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65_535:
+        raise ValueError("must be a port, 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86_400:
+        raise ValueError("must be seconds, 0 to 86400")
+    return value
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or "@" in text:
+        raise ValueError("must be an address like https://images.example.com")
+    return text.rstrip("/")
+
+
+def _redis(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return text
+
+
+def _secrets(text: str) -> tuple[bytes, ...]:
+    found = tuple(one.strip().encode() for one in text.split(",") if one.strip())
+    if not found or any(len(one) < LEAST_SECRET for one in found):
+        raise ValueError(f"must be a secret of at least {LEAST_SECRET} characters, or two with a comma while rotating")
+    return found
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "true", "false", "1", "0"):
+        raise ValueError("must be yes or no")
+    return text.lower() in ("yes", "true", "1")
+
+
+def _log_format(text: str) -> str:
+    if text not in ("json", "console"):
+        raise ValueError("must be json or console")
+    return text
+
+
+OPTIONS: dict[str, Option] = {
+    "config": Option("IGW_CONFIG", "config", Path, "folder of the configuration"),
+    "host": Option("IGW_HOST", "127.0.0.1", str, "address to listen on"),
+    "port": Option("IGW_PORT", "8080", _port, "port to listen on"),
+    "data": Option("IGW_DATA", "var", Path, "folder for SQLite, the generated secret and, unless IGW_ASSETS, images"),
+    "redis_url": Option("REDIS_URL", None, _redis, "Redis for several replicas; without it, SQLite for this one"),
+    "secrets": Option("IGW_SECRET", None, _secrets, "signs links and callbacks; needed with Redis, else generated"),
+    "public_url": Option("IGW_PUBLIC_URL", None, _url, "where callers and sellers reach this gateway from outside"),
+    "assets": Option("IGW_ASSETS", None, str, "where images lie: a folder, s3://, gs:// or az://"),
+    "assets_shared": Option("IGW_ASSETS_SHARED", "no", _flag, "whether all replicas see the folder of IGW_ASSETS"),
+    "drain_seconds": Option("IGW_DRAIN_SECONDS", "130", _seconds, "how long running jobs may finish on SIGTERM"),
+    "log_format": Option("IGW_LOG", "json", _log_format, "json, or console for people"),
+}
+
+
+def settings_from(environ: Mapping[str, str], **given: object) -> Settings:
+    """`given` is what the command line said; it outranks the environment. SettingsError says everything at once."""
+    values: dict[str, Any] = {}
+    problems = []
+    for field, option in OPTIONS.items():
+        text = environ.get(option.name) or option.default
+        if given.get(field) is not None:
+            values[field] = given[field]
+            continue
+        try:
+            values[field] = option.read(text) if text is not None else None
+        except ValueError as error:
+            problems.append(f"{option.name} {error}")
+    values["secrets"] = values.get("secrets") or ()
+    if values.get("redis_url") and not values["secrets"]:
+        problems.append("IGW_SECRET is needed with REDIS_URL: all replicas must sign alike")
+    if values.get("redis_url") and not values.get("assets"):
+        problems.append("IGW_ASSETS is needed with REDIS_URL: all replicas must see the same images")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(**values)
+
+
+def secret_of(settings: Settings) -> tuple[bytes, ...]:
+    """Those that were set, or one that is made once and kept beside the data."""
+    if settings.secrets:
+        return settings.secrets
+    path = settings.data / "secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "xb", opener=_private) as file:
+            file.write(secrets.token_hex(SECRET_BYTES).encode())
+    except FileExistsError:
+        pass
+    return (path.read_bytes(),)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

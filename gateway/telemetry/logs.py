@@ -1,0 +1,73 @@
+"""Events as lines of a log: JSON for machines, or words for people. No event holds a prompt, image, secret or address.
+
+Writing happens in a thread of its own: a log that is full or slow must never hold up a job. What does not fit is
+counted and said later.
+"""
+
+import queue
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+
+from gateway.events import Event, RequestAnswered, Trouble
+
+MOST_WAITING = 10_000
+# Asked for every few seconds by whoever watches over the gateway.
+QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
+
+
+class Logs:
+    """A sink. `close` writes what still waits."""
+
+    def __init__(self, style: str, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+        self._render: Any = (
+            structlog.dev.ConsoleRenderer(colors=self._out.isatty())
+            if style == "console"
+            else structlog.processors.JSONRenderer()
+        )
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write_all, name="logs", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RequestAnswered) and event.route in QUIET_ROUTES:
+            return
+        fields = msgspec.to_builtins(event)
+        level = "warning" if isinstance(event, Trouble) else "info"
+        self.say(level, _words(type(event).__name__), **fields)
+
+    def say(self, level: str, event: str, **fields: Any) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"at": at, "level": level, "event": event, **{k: v for k, v in fields.items() if v is not None}}
+        try:
+            self._waiting.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join(timeout=5)
+
+    def _write_all(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            self._write(line)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            print(self._render(None, line["level"], dict(line)), file=self._out, flush=True)
+        except (OSError, ValueError):
+            self._dropped += 1
+
+
+def _words(name: str) -> str:
+    """JobAccepted → job accepted."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
