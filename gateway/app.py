@@ -3,12 +3,12 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
-from prometheus_client.core import GaugeMetricFamily
 
 from gateway.api.counter import Tools
 from gateway.api.surface import application
@@ -27,10 +27,11 @@ from gateway.store.base import DAY, Retention, Store, StoreError
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.store.watching import Watches
+from gateway.telemetry.gauges import gauges
 from gateway.telemetry.logs import Logs
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import Upstream
-from gateway.upstream.health import Health, Where
+from gateway.upstream.health import Health
 from gateway.upstream.limits import Limits, OrderBudget
 
 MONTH = 31 * DAY
@@ -127,7 +128,7 @@ class Gateway:
         self._configure_limits()
         app.state["tools"] = self._tools(self.engine, secrets)
         app.state["callbacks"] = Callbacks(self.engine)
-        self.metrics.watch_gauges(self._gauges)
+        self.metrics.watch_gauges(partial(gauges, self.engine, self.catalogue))
         self.engine.start()
         opened.push_async_callback(self.engine.drain, 0.0)
         watching = asyncio.create_task(self.keeper.watch())
@@ -191,24 +192,3 @@ class Gateway:
         if self.engine is not None:
             accounts = self.catalogue().accounts
             self.engine.hands.limits.configure({name: account.limits for name, account in accounts.items()})
-
-    # --- values that are looked up when somebody asks for metrics
-
-    def _gauges(self) -> Iterator[GaugeMetricFamily]:
-        engine, catalogue = self.engine, self.catalogue()
-        if engine is None:
-            return
-        yield GaugeMetricFamily("igw_jobs_in_flight", "Jobs that this process works on.", value=len(engine.owners))
-        load = GaugeMetricFamily("igw_account_orders", "Orders in progress.", labels=["account"])
-        for name in catalogue.accounts:
-            load.add_metric([name], engine.hands.limits.in_progress(name))
-        yield load
-        labels = ["seller", "model", "operation", "resolution", "quality"]
-        healthy = GaugeMetricFamily("igw_cell_healthy", "1 if orders may be placed there.", labels=labels)
-        for offer in catalogue.all_offers():
-            for cell in offer.prices:
-                where = Where(offer.seller.name, offer.seller.account.name, offer.model, cell)
-                known = engine.hands.health.known(where, time.monotonic())
-                names = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
-                healthy.add_metric(names, float(known.healthy))
-        yield healthy
