@@ -75,7 +75,7 @@ class Upstream:
             response = await way.handle_async_request(request)
             stream = stream_of(response)
             try:
-                # Whoever waits for memory must hold none: two that did would wait for each other.
+                # Its order has been taken; while it waits for room for the answer, others may send theirs.
                 share.give_back()
                 headers = headers_of(response)
                 return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))

@@ -107,6 +107,8 @@ def test_a_large_order_that_nobody_reads_can_be_dropped_at_once(loop: str, fresh
 def test_an_early_answer_to_a_large_order_leaves_no_half_sent_connection(loop: str) -> None:
     async def answers_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        # Until nothing more fits on the way, so that some of the order is still unsent.
+        await asyncio.sleep(0.3)
         writer.write(answer(b"too large", "413 Too Large"))
         await writer.drain()
         await asyncio.sleep(3600)
