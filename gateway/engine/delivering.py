@@ -64,6 +64,7 @@ class Deliverer:
         self._desk = desk
         self._hands = desk.hands
         self._vain: dict[int, int] = {}
+        self._saved: tuple[SavedRequest, tuple[Terms, ...]] | None = None
 
     async def deliver(self, number: int, ready: Ready, offer: Offer) -> bool:
         """Whether this ended the attempt. If not, the seller is asked again: it may have fresh addresses."""
@@ -95,7 +96,9 @@ class Deliverer:
     async def _tell(self, attempt: Attempt, ready: Ready, offer: Offer, there: list[Kept], is_missing: bool) -> None:
         place = self._desk.place_of(attempt)
         as_ordered = all(one.conformance.as_ordered for one in there)
-        warnings = tuple(dict.fromkeys(word for one in there for word in one.conformance.warnings))
+        _, terms = await self._wanted(attempt)
+        found = (word for one in there for word in one.conformance.warnings)
+        warnings = tuple(dict.fromkeys((*terms.substitutions, *found)))
         delivered = PicturesDelivered(
             attempt=attempt.number,
             images=tuple(one.picture.index for one in there),
@@ -112,6 +115,13 @@ class Deliverer:
                 record_health(self._hands, self._desk.job, attempt, outcome)
         elif there:
             self._hands.emit(Trouble(where="engine", what=f"{place.seller} delivered too late", job=self._desk.job.id))
+
+    async def _wanted(self, attempt: Attempt) -> tuple[SavedRequest, Terms]:
+        if self._saved is None:
+            found = await self._hands.store.documents(self._desk.job.id, REQUEST, TERMS)
+            self._saved = request_from(found[REQUEST]), terms_from(found[TERMS])
+        request, terms = self._saved
+        return request, terms[attempt.place]
 
     # --- one picture
 
@@ -148,8 +158,7 @@ class Deliverer:
         return Fetched(data, header)
 
     async def _keep(self, attempt: Attempt, image: int, fetched: Fetched) -> Kept:
-        found = await self._hands.store.documents(self._desk.job.id, REQUEST, TERMS)
-        request, terms = request_from(found[REQUEST]), terms_from(found[TERMS])[attempt.place]
+        request, terms = await self._wanted(attempt)
         conformance = _judged(fetched.header, request, terms)
         data = await converted(fetched.data, fetched.header, request.output_format)
         header = read_header(data)
