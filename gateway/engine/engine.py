@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from gateway.assets.keys import prefix_of
 from gateway.engine.accepting import Accepting, Ask, accept_request
 from gateway.engine.hands import Hands
 from gateway.engine.owner import Owner
@@ -162,4 +163,9 @@ class Engine:
                 self.hands.emit(Trouble(where="audit", what=what))
 
     async def _sweep(self) -> None:
+        """A job's pictures go first: what is forgotten names them no more."""
+        while outdated := await self.hands.store.outdated():
+            for name in outdated:
+                await self.hands.shelf.delete_prefix(prefix_of(name))
+                await self.hands.store.forget(name)
         await self.hands.store.sweep()

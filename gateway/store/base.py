@@ -182,5 +182,11 @@ class Store(Protocol):
     async def audit(self, partition: int, repair: bool = True) -> Findings:
         """Works out holds, spends and due times anew from jobs and ledger, and mends what differs."""
 
-    async def sweep(self) -> int:
-        """Forgets what retention says; how many jobs."""
+    async def outdated(self, most: int = 100) -> tuple[str, ...]:
+        """Settled jobs that have been kept for their time. Whatever of them lies elsewhere must go before they do."""
+
+    async def forget(self, job: str) -> None:
+        """With all that lies beside it; its money stays. Safe to repeat."""
+
+    async def sweep(self) -> None:
+        """Forgets money, keys and signals that have been kept for their time."""

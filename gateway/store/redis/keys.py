@@ -22,6 +22,7 @@ class Keys:
         self.outbox = f"{self.prefix}outbox"
         self.webhooks = f"{self.prefix}webhooks"
         self.teams = f"{self.prefix}teams"
+        self.kept = f"{self.prefix}kept"
         self.audit = f"{self.prefix}audit"
         self.no_record = f"{self.prefix}record"
 

@@ -259,9 +259,18 @@ class RedisStore:
     async def audit(self, partition: int, repair: bool = True) -> Findings:
         return await self._auditor(partition).audit(self._settings, self._now(), repair)
 
-    async def sweep(self) -> int:
-        """Nothing is left to do: everything here carries its own end."""
-        return 0
+    async def outdated(self, most: int = 100) -> tuple[str, ...]:
+        return tuple(await self._due("kept", most))
+
+    async def forget(self, job: str) -> None:
+        keys = self._keys_of(job)
+        saved = await self.load(job)
+        jobs, listed = (keys.jobs(saved.team), wire.listed(saved.created, job)) if saved else (keys.no_record, "")
+        names = [keys.job(job), keys.milestones(job), keys.kept, jobs]
+        await self._link.script(scripts.FORGET, names, self._settings, job, listed)
+
+    async def sweep(self) -> None:
+        """Nothing is left to do: money, keys and signals carry their own ends."""
 
     # --- what they share
 

@@ -54,6 +54,7 @@ def keys_of(commit: Commit, keys: Keys) -> tuple[str, ...]:
         keys.webhooks,
         _record(commit, keys),
         keys.teams,
+        keys.kept,
     )
 
 
@@ -104,7 +105,7 @@ def payload_of(commit: Commit, retention: Retention) -> bytes:
 
 def _acceptance(commit: Commit, retention: Retention) -> dict[str, Any]:
     job = commit.job
-    oldest = max(0.0, job.created - retention.jobs - 86_400)
+    oldest = max(0.0, job.created - retention.jobs - 2 * 86_400)
     message: dict[str, Any] = {"team": job.team, "listed": listed(job.created, job.id), "oldest": listed(oldest, "")}
     if commit.idempotency:
         message["idempotency"] = _record_message(commit.idempotency)

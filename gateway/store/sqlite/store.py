@@ -188,11 +188,14 @@ class SqliteStore:
             return findings
         return await self._write(lambda db: upkeep.mended(db, self._jobs, self._clock()))
 
-    async def sweep(self) -> int:
-        forgotten = 0
+    async def outdated(self, most: int = 100) -> tuple[str, ...]:
+        before = self._clock() - self._retention.jobs
+        return await self._read(lambda db: upkeep.outdated(db, before, most))
+
+    async def forget(self, job: str) -> None:
+        await self._write(lambda db: upkeep.forget(db, job))
+
+    async def sweep(self) -> None:
         for step in upkeep.steps(self._retention, self._clock()):
-            more = True
-            while more:
-                bite = await self._write(step)
-                forgotten, more = forgotten + bite.jobs, bite.more
-        return forgotten
+            while await self._write(step):
+                continue

@@ -7,7 +7,6 @@ from functools import partial
 from sqlite3 import Connection
 
 import msgspec
-from msgspec import Struct
 
 from gateway.store.auditing import Findings, Snapshot, days_to_audit, examine
 from gateway.store.base import Retention
@@ -16,7 +15,6 @@ from gateway.store.sqlite.books import ACCOUNT, ENTRY, add_totals, append, move_
 from gateway.store.sqlite.reading import SIGNAL_SECONDS, Jobs
 
 # How much is forgotten at a time: a few milliseconds, in which nobody else writes.
-BITE_OF_JOBS = 50
 BITE_OF_ROWS = 1_000
 
 _LISTED = """SELECT jobs.id, jobs.blob, jobs.settled IS NULL, due.job IS NOT NULL
@@ -117,46 +115,40 @@ def _totals(db: Connection, month: str) -> Iterator[Total]:
 # --- forgetting
 
 
-class Bite(Struct, frozen=True):
-    """What one step of forgetting has found: how many jobs are gone, and whether there is more of the same."""
-
-    jobs: int
-    more: bool
-
-
-Step = Callable[[Connection], Bite]
+# Forgets one bite; whether there is more of the same.
+Step = Callable[[Connection], bool]
 
 
 def steps(retention: Retention, now: float) -> tuple[Step, ...]:
     """Each to be repeated while it finds more."""
     return (
-        partial(_forget_jobs, before=now - retention.jobs),
         partial(_forget_money, retention=retention, now=now),
         partial(_forget_rows, sql=_OLD_KEYS, before=now),
         partial(_forget_rows, sql=_OLD_SIGNALS, before=now - SIGNAL_SECONDS),
     )
 
 
-def _forget_jobs(db: Connection, before: float) -> Bite:
-    names = db.execute(_OLD_JOBS, (before, BITE_OF_JOBS)).fetchall()
+def outdated(db: Connection, before: float, most: int) -> tuple[str, ...]:
+    return tuple(name for (name,) in db.execute(_OLD_JOBS, (before, most)).fetchall())
+
+
+def forget(db: Connection, job: str) -> None:
     for sql in _OF_JOB:
-        db.executemany(sql, names)
-    return Bite(len(names), len(names) == BITE_OF_JOBS)
+        db.execute(sql, (job,))
 
 
-def _forget_rows(db: Connection, sql: str, before: float | str) -> Bite:
-    gone = db.execute(sql, (before, BITE_OF_ROWS)).rowcount
-    return Bite(0, gone == BITE_OF_ROWS)
+def _forget_rows(db: Connection, sql: str, before: float | str) -> bool:
+    return db.execute(sql, (before, BITE_OF_ROWS)).rowcount == BITE_OF_ROWS
 
 
-def _forget_money(db: Connection, retention: Retention, now: float) -> Bite:
+def _forget_money(db: Connection, retention: Retention, now: float) -> bool:
     """Never days that are still audited, nor months that they belong to: they would seem to have lost money."""
     (first,) = db.execute(_FIRST_OPEN).fetchone()
     audited = min(_day(now) - timedelta(days=1), _day(now if first is None else first))
     entries = min(audited, _day(now - retention.ledger)).isoformat()
     totals = min(audited.replace(day=1), _day(now - retention.totals)).isoformat()
     cuts = ((_OLD_ENTRIES, entries), (_OLD_TOTALS, totals), (_OLD_BUDGETS, totals))
-    return Bite(0, any([_forget_rows(db, sql, before).more for sql, before in cuts]))
+    return any([_forget_rows(db, sql, before) for sql, before in cuts])
 
 
 def _day(at: float) -> date:

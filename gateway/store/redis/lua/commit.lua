@@ -6,7 +6,7 @@ local settings = cmsgpack.unpack(ARGV[2])
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open, jobs, milestones, ledger, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local budgets = {day = KEYS[8], month = KEYS[9]}
-local outbox, webhooks, record, teams = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local outbox, webhooks, record, teams, kept = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 
 local known = redis.call('HMGET', job, 'version', 'fence', 'owner', 'ops')
 local ops, owner = known[4] or '', known[3] or ''
@@ -59,7 +59,7 @@ if is_new then
   redis.call('SADD', teams, commit.team)
   redis.call('ZADD', jobs, 0, commit.listed)
   redis.call('ZREMRANGEBYLEX', jobs, '-', '(' .. commit.oldest)
-  redis.call('EXPIRE', jobs, whole(settings.keep_jobs + 86400))
+  redis.call('EXPIRE', jobs, whole(settings.keep_jobs + 172800))
   local asked = commit.idempotency
   if asked then
     redis.call('HSET', record, 'fingerprint', asked.fingerprint, 'job', commit.id)
@@ -69,8 +69,10 @@ elseif commit.linger and redis.call('HGET', record, 'job') == commit.id then
   redis.call('PEXPIRE', record, whole(commit.linger * 1000))
 end
 if not commit.due then
-  redis.call('EXPIRE', job, whole(settings.keep_jobs))
-  redis.call('EXPIRE', milestones, whole(settings.keep_jobs))
+  -- It is forgotten when its pictures are; should nobody do that, it goes by itself a day later.
+  redis.call('ZADD', kept, moment(now + settings.keep_jobs), commit.id)
+  redis.call('EXPIRE', job, whole(settings.keep_jobs + 86400))
+  redis.call('EXPIRE', milestones, whole(settings.keep_jobs + 86400))
 end
 for _, webhook in ipairs(commit.webhooks) do
   redis.call('HSET', webhooks, webhook.id, webhook.data)
