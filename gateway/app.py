@@ -56,6 +56,7 @@ class Gateway:
         self._base = settings.public_url or ""
         self._calls_back = settings.public_url is not None
         self.engine: Engine | None = None
+        self._lease = self.keeper.current.gateway.jobs.lease_seconds
         self.store: Store = self._make_store()
         self.app: Litestar = application(self._state(), self.emit, [self._life])
 
@@ -124,7 +125,7 @@ class Gateway:
         upstream = Upstream()
         opened.push_async_callback(upstream.aclose)
         hands = self._hands(store, shelf, upstream, secrets)
-        self.engine = Engine(hands)
+        self.engine = Engine(hands, self._lease)
         self._configure_limits()
         app.state["tools"] = self._tools(self.engine, secrets)
         app.state["callbacks"] = Callbacks(self.engine)
@@ -155,8 +156,9 @@ class Gateway:
             jobs=kept.jobs_days * DAY, ledger=kept.ledger_days * DAY, totals=kept.totals_months * MONTH
         )
         if self.settings.redis_url:
-            return RedisStore(self.settings.redis_url, retention=retention, durability=options.store.durability)
-        return SqliteStore(self.settings.data / "gateway.db", retention=retention)
+            durability = options.store.durability
+            return RedisStore(self.settings.redis_url, lease=self._lease, retention=retention, durability=durability)
+        return SqliteStore(self.settings.data / "gateway.db", lease=self._lease, retention=retention)
 
     def _hands(self, store: Store, shelf: Shelf, upstream: Upstream, secrets: tuple[bytes, ...]) -> Hands:
         return Hands(

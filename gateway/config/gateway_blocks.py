@@ -15,9 +15,11 @@ class ReloadConfig(Block, frozen=True, kw_only=True):
 
 
 class JobsConfig(Block, frozen=True, kw_only=True):
-    """How long a job may take before it expires, however much of it is there."""
+    """How long a job may take before it expires, however much of it is there, and how long one belongs to a process
+    that gives no sign of life."""
 
     deadline_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+    lease_seconds: Annotated[float, Meta(ge=1, le=300)] = 15.0
 
 
 class StoreConfig(Block, frozen=True, kw_only=True):

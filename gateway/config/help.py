@@ -9,7 +9,10 @@ HELP: dict[str, dict[str, str]] = {
         "store": "What is asked of Redis.",
         "retention": "For how long what is kept.",
     },
-    "JobsConfig": {"deadline_seconds": "Seconds after which a job expires. Default 900."},
+    "JobsConfig": {
+        "deadline_seconds": "Seconds after which a job expires. Default 900.",
+        "lease_seconds": "Seconds after which others take over what a silent process works on. Default 15.",
+    },
     "StoreConfig": {
         "durability": "'checked' asks Redis how it keeps data; 'declared' believes its operator. Default checked.",
     },

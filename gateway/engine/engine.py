@@ -14,7 +14,8 @@ from gateway.store.base import FIRST_FENCE, Applied, StoreUnavailable
 from gateway.store.watching import Watch
 
 RESCUE_SECONDS = 1.0
-BEAT_SECONDS = 5.0
+# A lease is renewed so often before it ends that two beats may come late or never.
+BEATS_PER_LEASE = 3
 SHARE_SECONDS = 1.0
 AUDIT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
@@ -23,10 +24,11 @@ LOOK_SECONDS = 2.0
 
 
 class Engine:
-    """Started, it rescues and beats until it is stopped."""
+    """Started, it rescues and beats until it is stopped. `lease`: for how long the store takes a job to be ours."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, lease: float) -> None:
         self.hands = hands
+        self._lease = lease
         self.owners: dict[str, Owner] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []
@@ -37,7 +39,7 @@ class Engine:
     def start(self) -> None:
         chores = (
             (self._rescue, RESCUE_SECONDS),
-            (self._beat, BEAT_SECONDS),
+            (self._beat, self._lease / BEATS_PER_LEASE),
             (self._share, SHARE_SECONDS),
             (self._audit, AUDIT_SECONDS),
             (self._sweep, SWEEP_SECONDS),
