@@ -1,0 +1,104 @@
+"""A configuration whose sellers are all simulated, one policy for each, and a team that may name any of them."""
+
+from pathlib import Path
+
+SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
+RUNAPI_KEY = "env:RUNAPI_API_KEY"
+VENDOR_OF = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
+# What the simulated OpenAI charges for a small picture of low quality and a prompt of PROMPT_LENGTH.
+PROMPT_LENGTH, OPENAI_PRICE = 40, "0.0059"
+
+GATEWAY = """
+reload: {{watch: true, every_seconds: 0.2}}
+jobs: {{lease_seconds: {lease}}}
+"""
+MODELS = """
+models:
+  gpt-image-2:
+    defaults: {size: 1024x1024, quality: low, output_format: png}
+"""
+ACCOUNTS = """
+accounts:
+  runflow: {{base_url: "{url}/runflow", key: "env:RUNFLOW_API_KEY", private: true}}
+  runapi:
+    base_url: "{url}/runapi"
+    key: "{runapi_key}"
+    replay: trusted
+    callback_secrets: ["env:RUNAPI_CALLBACK_SECRET"]
+    private: true
+  openai: {{base_url: "{url}/openai/v1", key: "env:OPENAI_API_KEY", private: true}}
+"""
+OFFER = """
+account: {account}
+adapter: {adapter}
+offers:
+  gpt-image-2:
+    model: {model}
+    images_per_order: {images}
+    quality: {quality}
+    formats: {formats}
+    generate: {sizing}
+    seconds: {{any: {{p50: {expected}, p90: 60}}}}
+    prices:
+      - {{price: "{price}", operations: [generate], resolutions: [1k], source: the sandbox, date: 2026-07-23}}
+"""
+RUNFLOW = {
+    "account": "runflow",
+    "model": "openai/gpt-image-2",
+    "images": 4,
+    "quality": "{selectable: [low]}",
+    "formats": "[png, jpeg, webp]",
+    "sizing": "{pixels: exact}",
+    "price": "0.009",
+}
+OFFERS = {
+    "runflow-runs": {**RUNFLOW, "adapter": "runflow_runs"},
+    "runflow-run": {**RUNFLOW, "adapter": "runflow_run"},
+    "runapi": {
+        "account": "runapi",
+        "adapter": "runapi",
+        "model": "gpt-image-2",
+        "images": 1,
+        "quality": "{assumes: low}",
+        "formats": "[]",
+        "sizing": "{ratios: ['1:1']}",
+        "price": "0.06",
+    },
+    "openai": {
+        **RUNFLOW,
+        "account": "openai",
+        "adapter": "openai",
+        "model": "gpt-image-2",
+        "images": 10,
+        "price": OPENAI_PRICE,
+    },
+}
+POLICIES = """
+policies:
+  any: {rank: listed, sellers: [runflow-runs, runapi, openai, runflow-run]}
+  runflow-runs: {rank: listed, sellers: [runflow-runs]}
+  runflow-run: {rank: listed, sellers: [runflow-run]}
+  runapi: {rank: listed, sellers: [runapi]}
+  openai: {rank: listed, sellers: [openai]}
+default: any
+"""
+TEAMS = """
+teams:
+  chaos: {keys: ["env:IGW_KEY_CHAOS"], policies: [any, runflow-runs, runflow-run, runapi, openai]}
+"""
+
+
+def write(folder: Path, sandbox: str, lease: float = 15.0, expected: float = 0.3, runapi_key: str = RUNAPI_KEY) -> Path:
+    """`expected`: seconds after which half of the orders are thought to be done; nobody is asked much earlier."""
+    (folder / "offers").mkdir(parents=True, exist_ok=True)
+    pages = {
+        "gateway.yaml": GATEWAY.format(lease=lease),
+        "models.yaml": MODELS,
+        "accounts.yaml": ACCOUNTS.format(url=sandbox, runapi_key=runapi_key),
+        "policies.yaml": POLICIES,
+        "teams.yaml": TEAMS,
+        **{f"offers/{name}.yaml": OFFER.format(expected=expected, **offer) for name, offer in OFFERS.items()},
+    }
+    for name, text in pages.items():
+        (folder / name).write_text(text)
+    return folder
