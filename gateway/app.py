@@ -107,6 +107,7 @@ class Gateway:
         """In the server's own event loop; what was opened last is closed first."""
         try:
             async with AsyncExitStack() as opened:
+                opened.enter_context(self.logs.hearing_libraries())
                 await self._open(app, opened)
                 yield
         except (StoreError, ShelfError) as error:

@@ -37,6 +37,8 @@ def caller(http: Asked) -> str:
 async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     """Only for those who may ask: nobody else's body is read."""
     team = caller(http)
+    if http.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        raise ApiError(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
     body = await read_body(http.stream(), http.headers.get("content-length"))
     wishes = converted(json_of(body, http.headers.get("content-type", "")), wanted)
     retries = http.headers.get("x-stainless-retry-count", "0")

@@ -26,6 +26,8 @@ class ApiError(Exception):
 
     def answer_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
         if self.final:
@@ -36,10 +38,16 @@ class ApiError(Exception):
         """As OpenAI's clients read it."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
-    def problem(self) -> dict[str, Any]:
+    def problem(self, request_id: str | None = None) -> dict[str, Any]:
         """RFC 9457, with the same error in it."""
-        title = self.code.replace("_", " ")
-        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.message, **self.envelope()}
+        return {
+            "type": f"urn:image-gateway:problem:{self.code}",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "detail": self.message,
+            "request_id": request_id,
+            **self.envelope(),
+        }
 
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}

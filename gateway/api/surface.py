@@ -7,9 +7,8 @@ from uuid import uuid4
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import HTTPScope, Message
 
 from gateway.api.asking import answer
 from gateway.api.callbacks import callback
@@ -20,16 +19,42 @@ from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
 from gateway.events import Emit, RequestAnswered, Trouble, fault_of
 
-OPENAI_ROUTES = "/v1/images"
+OPENAI_ROUTES = ("/v1/images", "/v1/models")
 ROUTES = [generations, new_job, one_job, file, callback, livez, readyz, metrics]
 
 
+class Application(Litestar):
+    """Gives each request an id, and tells of its answer: also of those that no route is there for."""
+
+    def __init__(self, emit: Emit, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._emit = emit
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await super().__call__(scope, receive, send)
+        began, status, name = perf_counter(), [500], f"req_{uuid4().hex}"
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = name
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, sent)
+        finally:
+            self._emit(_answered(scope, name, status[0], perf_counter() - began))
+
+
 def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Litestar:
-    return Litestar(
+    return Application(
+        emit,
         route_handlers=ROUTES,
         state=State(state),
         lifespan=lifespan,
-        middleware=[_counting(emit)],
         exception_handlers={ApiError: _told, HTTPException: _told_by_framework, Exception: _told_of_fault(emit)},
         # Bodies are read and capped by `bodies.py`.
         request_max_body_size=None,
@@ -41,7 +66,7 @@ def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Lites
 
 def _told(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
     is_openai = request.scope["path"].startswith(OPENAI_ROUTES)
-    content = error.envelope() if is_openai else error.problem()
+    content = error.envelope() if is_openai else error.problem(request.scope["state"].get("request_id"))
     response = answer(content, error.status, error.answer_headers())
     if not is_openai:
         response.media_type = "application/problem+json"
@@ -52,7 +77,13 @@ def _told_by_framework(request: Request[Any, Any, Any], error: HTTPException) ->
     words = {404: "There is no such route.", 405: "This route does not answer to this method."}
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     message = words.get(error.status_code, "The request is not understood.")
-    return _told(request, ApiError(error.status_code, code, message))
+    return _told(request, ApiError(error.status_code, code, message, headers=_allowed(error)))
+
+
+def _allowed(error: HTTPException) -> dict[str, str]:
+    """Whoever uses the wrong method is told the right ones."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return {"allow": headers["allow"]} if "allow" in headers else {}
 
 
 def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
@@ -62,31 +93,6 @@ def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], 
         return _told(request, ApiError(500, "internal_error", message, final=True))
 
     return told
-
-
-def _counting(emit: Emit) -> Callable[[ASGIApp], ASGIApp]:
-    """Gives each request an id, and tells of its answer."""
-
-    def around(app: ASGIApp) -> ASGIApp:
-        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] is ScopeType.WEBSOCKET:
-                return await app(scope, receive, send)
-            began, status, name = perf_counter(), [500], f"req_{uuid4().hex}"
-
-            async def sent(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    status[0] = message["status"]
-                    message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
-                await send(message)
-
-            try:
-                await app(scope, receive, sent)
-            finally:
-                emit(_answered(scope, name, status[0], perf_counter() - began))
-
-        return counted
-
-    return around
 
 
 def _answered(scope: HTTPScope, name: str, status: int, seconds: float) -> RequestAnswered:

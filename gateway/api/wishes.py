@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gateway.api.errors import ApiError
 from gateway.assets.headers import NotAPicture, is_whole, read_header
 from gateway.catalogue import Catalogue, Model
+from gateway.config.checking import did_you_mean
 from gateway.engine.accepting import Given
 from gateway.money import parse_usd
 from gateway.routing.plan import Limits, Question, RoutingError
@@ -21,6 +22,8 @@ MOST_INPUTS = 16
 MOST_INPUT_BYTES = 50 << 20
 AUTO = "auto"
 Text = Annotated[str, Meta(max_length=200)]
+# USD as text or as a number; a number is what its shortest decimal form says.
+Amount = Text | int | float
 W = TypeVar("W", bound="Wishes")
 
 
@@ -28,7 +31,7 @@ class ProviderWish(Struct, frozen=True, forbid_unknown_fields=True):
     """Which sellers may be asked."""
 
     only: tuple[Text, ...] | None = None
-    ignore: tuple[Text, ...] = ()
+    ignore: tuple[Text, ...] | None = None
 
 
 class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,8 +50,8 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resolution: Text | None = None
     aspect_ratio: Text | None = None
     policy: Text | None = None
-    max_price: Text | None = None
-    max_cost: Text | None = None
+    max_price: Amount | None = None
+    max_cost: Amount | None = None
     max_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     provider: ProviderWish = ProviderWish()
     metadata: dict[Text, Text] = {}
@@ -126,7 +129,19 @@ def question_of(catalogue: Catalogue, wishes: Wishes, team: str, operation: Oper
         mask=mask.image if mask else None,
         metadata=wishes.metadata,
     )
+    _require_sellers(catalogue, wishes.provider)
     return Question(request=request, team=team, policy=wishes.policy, limits=_limits(wishes))
+
+
+def _require_sellers(catalogue: Catalogue, wish: ProviderWish) -> None:
+    """A misspelled seller would otherwise be ignored in silence, or be the only one that may be asked."""
+    if wish.only == ():
+        raise ApiError(400, "invalid_value", "'provider.only' names no seller: leave it out.", param="provider.only")
+    for param, names in (("provider.only", wish.only or ()), ("provider.ignore", wish.ignore or ())):
+        for name in names:
+            if name not in catalogue.sellers:
+                message = f"There is no seller '{name[:60]}'{did_you_mean(name, catalogue.sellers)}"
+                raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param=param)
 
 
 def refused(error: RoutingError) -> ApiError:
@@ -147,13 +162,13 @@ def _limits(wishes: Wishes) -> Limits:
         max_cost=_usd("max_cost", wishes.max_cost),
         max_seconds=wishes.max_seconds,
         only=wishes.provider.only,
-        ignore=wishes.provider.ignore,
+        ignore=wishes.provider.ignore or (),
     )
 
 
-def _usd(name: str, text: str | None) -> int | None:
+def _usd(name: str, amount: str | int | float | None) -> int | None:
     try:
-        return None if text is None else parse_usd(text)
+        return None if amount is None else parse_usd(str(amount))
     except ValueError as error:
         raise ApiError(400, "invalid_value", f"Invalid value for '{name}': {error}.", param=name) from None
 

@@ -4,16 +4,19 @@ Writing happens in a thread of its own: a log that is full or slow must never ho
 counted and said later.
 """
 
+import logging
 import queue
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
-from gateway.events import Event, RequestAnswered, Trouble
+from gateway.events import Event, RequestAnswered, Trouble, fault_of
 
 MOST_WAITING = 10_000
 # Asked for every few seconds by whoever watches over the gateway.
@@ -50,6 +53,16 @@ class Logs:
         except queue.Full:
             self._dropped += 1
 
+    @contextmanager
+    def hearing_libraries(self) -> Iterator[None]:
+        """What they have to say themselves becomes lines like all others, and nothing of theirs is written beside."""
+        handler = _Heard(self)
+        logging.getLogger().addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+
     def close(self) -> None:
         self._waiting.put(None)
         self._thread.join(timeout=5)
@@ -66,6 +79,26 @@ class Logs:
             print(self._render(None, line["level"], dict(line)), file=self._out, flush=True)
         except (OSError, ValueError):
             self._dropped += 1
+
+
+class _Heard(logging.Handler):
+    """The pattern of a message and the place of a fault are known beforehand; what is filled in may be anybody's."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__(logging.WARNING)
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        is_fixed = record.name.startswith("uvicorn")
+        self._logs.say(
+            record.levelname.lower(),
+            "library",
+            library=record.name,
+            what=str(record.msg)[:200] if is_fixed else None,
+            place=f"{record.module}.{record.funcName}",
+            fault=fault_of(error) if error else None,
+        )
 
 
 def _words(name: str) -> str:
