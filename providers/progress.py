@@ -53,9 +53,10 @@ class Ready(Progress, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(Progress, frozen=True, kw_only=True, tag=True):
-    """The seller says that the order failed or that it does not take it."""
+    """The seller says that the order failed or that it does not take it. `usage`: what it bills all the same."""
 
     fault: Fault
+    usage: TokenUsage | None = None
 
 
 class Unanswered(Progress, frozen=True, kw_only=True, tag=True):

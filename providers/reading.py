@@ -219,7 +219,7 @@ def delivered(found: list[Source | None], costs: tuple[object, ...], **more: Any
         raise Unclear(FaultKind.UNREADABLE, message="none of the pictures can be read")
     if not pictures:
         fault = Fault(kind=FaultKind.EMPTY, message="success without a picture", cost=amount)
-        return Failed(fault=fault, id=more.get("id"), reference=more.get("reference"))
+        return Failed(fault=fault, **more)
     if len(pictures) < len(found):
         notes += (Note.PICTURE_UNREADABLE,)
     if len(pictures) > MOST_PICTURES:

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from msgspec import Struct
 
 from gateway.catalogue import Offer
+from gateway.engine.delivering import cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.following import Follower
 from gateway.engine.inputs import Brought, NotBrought, bring
@@ -220,7 +221,7 @@ class Buyer:
             case Ready():
                 await self._follower.deliverer.deliver(attempt, progress, offer)
             case Failed(fault=fault):
-                await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=fault.cost))
+                await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=cost_of(progress, offer)))
             case Unanswered(fault=fault) if fault.kind is FaultKind.NOT_SENT:
                 await post(OrderFailed(attempt=attempt, kind=fault.kind))
             case Unanswered(fault=fault):

@@ -32,7 +32,7 @@ from gateway.upstream.download import DownloadError
 from gateway.upstream.health import Outcome
 from providers.faults import FaultKind
 from providers.orders import Format, Inline, Link, Source
-from providers.progress import Ready
+from providers.progress import Failed, Ready
 
 TRIES = 3
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -182,8 +182,9 @@ def _judged(header: Header, request: SavedRequest, terms: Terms) -> Conformance:
     return judge(header, Ordered(request.target, terms.size), request.output_format)
 
 
-def cost_of(ready: Ready, offer: Offer) -> int | None:
+def cost_of(ended: Ready | Failed, offer: Offer) -> int | None:
     """What the seller says it charged; else what its tokens come to, where it sells by tokens."""
-    if ready.cost is not None or ready.usage is None or offer.tokens is None:
-        return ready.cost
-    return offer.tokens.charge(ready.usage)
+    cost = ended.cost if isinstance(ended, Ready) else ended.fault.cost
+    if cost is not None or ended.usage is None or offer.tokens is None:
+        return cost
+    return offer.tokens.charge(ended.usage)

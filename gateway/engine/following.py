@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
-from gateway.engine.delivering import Deliverer
+from gateway.engine.delivering import Deliverer, cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.pace import Pace
 from gateway.engine.records import call_from, order_name
@@ -142,8 +142,8 @@ class Follower:
         if isinstance(progress, Ready):
             return await self.deliverer.deliver(attempt.number, progress, offer)
         if isinstance(progress, Failed):
-            fault = progress.fault
-            await self._tell(OrderFailed(attempt=attempt.number, kind=fault.kind, cost=fault.cost))
+            cost = cost_of(progress, offer)
+            await self._tell(OrderFailed(attempt=attempt.number, kind=progress.fault.kind, cost=cost))
         return isinstance(progress, Failed)
 
     # --- orders whose answer was lost
