@@ -1,0 +1,112 @@
+"""A configuration whose sellers are those of the sandbox: the offers that are sold, quick, and OpenAI beside them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sandbox.runapi_callbacks import CALLBACK_SECRET
+
+ROOT = Path(__file__).parent.parent.parent
+SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
+VENDOR = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
+# Whom a test's order falls to when its seller fails: another vendor, whose invoice is another one.
+BACKUP = {"runflow-runs": "runapi", "runflow-run": "runapi", "runapi": "runflow-runs", "openai": "runapi"}
+SECONDS = re.compile(r"seconds:.*\n( {6}\w+: \{p50.*\n)*")
+QUICK = {"any": {"p50": 0.05, "p90": 0.2}}
+KEY, POOR_KEY, STRANGER_KEY = "igw_flow", "igw_poor", "igw_stranger"
+# What one picture of 1024x1024 for `gateways.PROMPT` comes to by tokens, so that what is booked for an order that was
+# charged and never answered is what was charged. In all other cases these are the estimates that they look like.
+OPENAI_PRICES = {"low": "0.005875", "medium": "0.052705", "high": "0.210745"}
+SEALED = {
+    "IGW_FLOW_RUNFLOW": "rf_sandbox",
+    "IGW_FLOW_RUNAPI": "sk-sandbox",
+    "IGW_FLOW_RUNAPI_CALLBACKS": CALLBACK_SECRET,
+    "IGW_FLOW_OPENAI": "sk-sandbox",
+    "IGW_FLOW_KEY": KEY,
+    "IGW_FLOW_POOR_KEY": POOR_KEY,
+    "IGW_FLOW_STRANGER_KEY": STRANGER_KEY,
+}
+
+
+def write(folder: Path, sandbox: str, callback_secret: Path) -> None:
+    """`callback_secret`: the file in which Runflow's is found, once there is one."""
+    (folder / "offers").mkdir(parents=True)
+    for seller in SELLERS[:3]:
+        sold = (ROOT / "config" / "offers" / f"{seller}.yaml").read_text()
+        quick, found = SECONDS.subn(f"seconds: {json.dumps(QUICK)}\n", sold)
+        assert found == 1, f"{seller} does not say how long it takes, or not as this reads it"
+        (folder / "offers" / f"{seller}.yaml").write_text(quick)
+    _dump(folder / "offers" / "openai.yaml", OPENAI)
+    _dump(folder / "models.yaml", {"models": {"gpt-image-2": {}}})
+    _dump(folder / "accounts.yaml", {"accounts": _accounts(sandbox, callback_secret)})
+    _dump(folder / "policies.yaml", {"policies": _policies(), "default": "cheapest"})
+    _dump(folder / "teams.yaml", {"teams": _teams()})
+    _dump(folder / "gateway.yaml", {"reload": {"watch": False}})
+
+
+def _dump(path: Path, content: object) -> None:
+    """JSON is YAML."""
+    path.write_text(json.dumps(content, indent=2))
+
+
+def _accounts(sandbox: str, callback_secret: Path) -> dict[str, Any]:
+    return {
+        "runflow": {
+            "base_url": f"{sandbox}/runflow",
+            "key": "env:IGW_FLOW_RUNFLOW",
+            "callback_secrets": [f"file:{callback_secret}"],
+            "private": True,
+        },
+        "runapi": {
+            "base_url": f"{sandbox}/runapi",
+            "key": "env:IGW_FLOW_RUNAPI",
+            "callback_secrets": ["env:IGW_FLOW_RUNAPI_CALLBACKS"],
+            "replay": "trusted",
+            "private": True,
+        },
+        "openai": {"base_url": f"{sandbox}/openai/v1", "key": "env:IGW_FLOW_OPENAI", "private": True},
+    }
+
+
+def _policies() -> dict[str, Any]:
+    """For each seller: with another one behind it, and with one although its first order may have been taken."""
+    policies: dict[str, Any] = {"cheapest": {"rank": "cost"}}
+    for seller in SELLERS:
+        listed = {"rank": "listed", "sellers": [seller, BACKUP[seller]]}
+        policies[f"first-{seller}"] = listed
+        policies[f"again-{seller}"] = listed | {"failover": {"on_unknown": "reorder"}}
+    return policies
+
+
+def _teams() -> dict[str, Any]:
+    policies = list(_policies())
+    return {
+        "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies},
+        "poor": {"keys": ["env:IGW_FLOW_POOR_KEY"], "policies": policies, "budget": {"day": "0.01"}},
+        "stranger": {"keys": ["env:IGW_FLOW_STRANGER_KEY"]},
+    }
+
+
+OPENAI = {
+    "account": "openai",
+    "adapter": "openai",
+    "offers": {
+        "gpt-image-2": {
+            "model": "gpt-image-2",
+            "images_per_order": 10,
+            "quality": {"selectable": ["low", "medium", "high"]},
+            "formats": ["png", "jpeg", "webp"],
+            "mask": True,
+            "inputs": 16,
+            "generate": {"pixels": "exact"},
+            "edit": {"pixels": "exact"},
+            "seconds": QUICK,
+            "prices": [
+                {"price": price, "qualities": [quality], "source": "an estimate", "date": "2026-11-01"}
+                for quality, price in OPENAI_PRICES.items()
+            ],
+            "tokens": {"input_text": "5.00", "input_image": "8.00", "output": "30.00"},
+        }
+    },
+}
