@@ -145,6 +145,11 @@ class Gateway:
             handed_over = await self.engine.drain(self.settings.drain_seconds)
             self.logs.say("info", "drained", handed_over=handed_over)
 
+    def hurry(self) -> None:
+        """Whoever drains hands over what is left, at once."""
+        if self.engine is not None:
+            self.engine.hurry()
+
     # --- parts
 
     def _state(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ async def generations(request: Asked) -> Response[bytes]:
     job = await waited(request, taken.job, UNTIL_THE_END)
     headers = headers_of(job) | replayed(taken.replayed)
     if not job.delivered or not job.state.is_terminal:
-        raise _without_images(job, headers)
+        raise _without_images(job, headers, tools.draining())
     pictures = await counter.pictures_there(tools, job)
     shown = pictures if wishes.response_format == "b64_json" else []
     data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
@@ -32,7 +32,13 @@ async def generations(request: Asked) -> Response[bytes]:
     return answer(images_shown(job, pictures, contents, tools.links, tools.now()), 200, headers)
 
 
-def _without_images(job: Job, headers: dict[str, str]) -> ApiError:
+def _without_images(job: Job, headers: dict[str, str], draining: bool) -> ApiError:
+    if draining and not job.state.is_terminal:
+        # An SDK's own retry is tied to the running job, and finds it wherever it goes on.
+        message = (
+            "This gateway is shutting down. The job goes on: ask again, or GET /v1/jobs/{id}, id as in x-igw-job-id."
+        )
+        return ApiError(503, "draining", message, retry_after=1, headers=headers)
     if not job.state.is_terminal:
         message = "The images take longer than this request can wait: ask GET /v1/jobs/{id}, id as in x-igw-job-id."
         return ApiError(504, "still_running", message, headers=headers)

@@ -28,7 +28,8 @@ from providers import ADAPTERS
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-SANDBOX_SECONDS = 30.0
+# How long answers may take to reach those who still wait, when nobody works on jobs here any more.
+LAST_ANSWERS_SECONDS, HURRIED_SECONDS = 10, 1
 _NAMES = "\n".join(f"  {one.name:18} {one.help} [{one.default or 'none'}]" for one in OPTIONS.values())
 HELP = f"""Run the gateway.
 
@@ -115,12 +116,13 @@ class _Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         )
         super().__init__(config)
         self._gateway = gateway
         self._started = started
         self._draining: asyncio.Task[None] | None = None
+        self._is_hurried = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -130,16 +132,22 @@ class _Server(uvicorn.Server):
             self._started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one ends at once."""
-        if self._draining is not None:
+        """The first signal drains, a second one hands everything over now, a third does not wait for that, either."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        elif self._is_hurried:
             super().handle_exit(sig, frame)
-            return
-        loop = asyncio.get_running_loop()
-        self._draining = loop.create_task(self._drain())
+            self.force_exit = True
+        else:
+            self._is_hurried = True
+            self.config.timeout_graceful_shutdown = HURRIED_SECONDS
+            self._gateway.hurry()
 
     async def _drain(self) -> None:
-        await self._gateway.drain()
-        self.should_exit = True
+        try:
+            await self._gateway.drain()
+        finally:
+            self.should_exit = True
 
 
 @contextmanager

@@ -30,9 +30,11 @@ class Engine:
         self.hands = hands
         self._lease = lease
         self.owners: dict[str, Owner] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._chores: list[asyncio.Task[None]] = []
         self._is_draining = False
+        self._hurried = asyncio.Event()
+        self._is_over = False
 
     # --- life
 
@@ -49,17 +51,28 @@ class Engine:
     async def drain(self, seconds: float) -> int:
         """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
         self._is_draining = True
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=seconds)
+        ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         left = list(self.owners.values())
-        for task in (*self._running.values(), *self._chores):
+        for task in (ending := (*ends, *self._running, *self._chores)):
             task.cancel()
-        if ended := (*self._running.values(), *self._chores):
-            await asyncio.wait(ended)
-        for owner in left:
-            with contextlib.suppress(StoreUnavailable):
-                await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
+        await asyncio.wait(ending)
+        await asyncio.gather(*(self._hand_over(owner) for owner in left))
+        self._is_over = True
+        self.hands.waiting.tell_all()
         return len(left)
+
+    def hurry(self) -> None:
+        """Hands over now what is being drained."""
+        self._hurried.set()
+
+    async def _all_ended(self) -> None:
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _hand_over(self, owner: Owner) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
 
     # --- jobs
 
@@ -89,14 +102,13 @@ class Engine:
         owner = Owner(self.hands, job, fence, rescues)
         self.owners[job.id] = owner
         task = asyncio.create_task(owner.run())
-        self._running[job.id] = task
+        self._running.add(task)
         task.add_done_callback(lambda task: self._ended(owner, task))
 
     def _ended(self, owner: Owner, task: "asyncio.Task[None]") -> None:
         if self.owners.get(owner.job.id) is owner:
             del self.owners[owner.job.id]
-        if self._running.get(owner.job.id) is task:
-            del self._running[owner.job.id]
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
             # Whoever claims the job next goes on with it.
             self.hands.emit(Trouble(where="engine", what=fault_of(error), job=owner.job.id))
@@ -107,13 +119,13 @@ class Engine:
         return owner.job if owner else await self.hands.store.load(name)
 
     async def wait(self, name: str, seconds: float) -> Job | None:
-        """Until its team need wait no longer, for so long at most."""
+        """Until its team need wait no longer, for so long at most, and no longer than anybody here works on jobs."""
         ends = self.hands.clock() + seconds
         with Watch(self.hands.waiting, name) as here, self.hands.store.watch(name) as elsewhere:
             while True:
                 job = await self.job(name)
                 left = ends - self.hands.clock()
-                if job is None or job.state.is_terminal or left <= 0:
+                if job is None or job.state.is_terminal or left <= 0 or self._is_over:
                     return job
                 watch = here if name in self.owners else elsewhere
                 await watch.changed(min(left, LOOK_SECONDS))

@@ -96,7 +96,8 @@ class Gateway:
 
     def discard(self) -> None:
         if self._process is not None:
-            self.kill()
+            self._process.kill()
+            self.ended()
 
     # --- what is asked of it
 
