@@ -62,6 +62,12 @@ class Serving:
     def troubles(self) -> list[dict[str, Any]]:
         return [line for line in self.log_lines() if line["level"] != "info"]
 
+    def come_to_rest(self, seconds: float = 10.0) -> None:
+        """Until no job is being worked on."""
+        deadline = time.monotonic() + seconds
+        while self.http.get("/readyz").json()["jobs"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def resident_bytes(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)

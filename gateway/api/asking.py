@@ -69,10 +69,10 @@ async def waited(http: Asked, name: str, seconds: float) -> Job:
     return job
 
 
-def preferred_wait(prefer: str | None) -> float:
+def preferred_wait(prefer: str | None) -> float | None:
     """`Prefer: wait=N`; what else may stand there is not ours."""
     found = _PREFER.search(prefer or "")
-    return min(float(found[1]), LONGEST_WAIT) if found else 0.0
+    return min(float(found[1]), LONGEST_WAIT) if found else None
 
 
 def wait_of(text: str | None) -> float:

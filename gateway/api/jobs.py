@@ -13,6 +13,7 @@ from gateway.api.wishes import InputWish, JobWishes, input_wishes
 from gateway.jobs.job import Job
 
 JOBS = "/v1/jobs"
+MOST_PAUSE, PAUSE_SHARE = 10, 0.1
 
 
 @post(JOBS, status_code=202)
@@ -23,8 +24,12 @@ async def new_job(request: Asked) -> Response[bytes]:
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
     pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
     taken = await counter.take(tools, replace(wanted, pictures=pictures, webhook=wishes.webhook))
-    job = await waited(request, taken.job, preferred_wait(request.headers.get("prefer")))
-    headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}"}
+    preferred = preferred_wait(request.headers.get("prefer"))
+    job = await waited(request, taken.job, preferred or 0.0)
+    headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}", "vary": "Prefer"}
+    if preferred is not None:
+        headers["preference-applied"] = f"wait={preferred:.0f}"
+    headers |= _when_to_ask_again(job, tools.now())
     return answer(await _shown(tools, job), 200 if job.state.is_terminal else 202, headers)
 
 
@@ -32,7 +37,16 @@ async def new_job(request: Asked) -> Response[bytes]:
 async def one_job(request: Asked, job_id: str) -> Response[bytes]:
     """A job as it is, or, with `?wait=N`, as it is when it has ended or after so many seconds."""
     job = await waited(request, job_id, wait_of(request.query_params.get("wait")))
-    return answer(await _shown(tools_of(request), job), 200, headers_of(job))
+    tools = tools_of(request)
+    return answer(await _shown(tools, job), 200, headers_of(job) | _when_to_ask_again(job, tools.now()))
+
+
+def _when_to_ask_again(job: Job, now: float) -> dict[str, str]:
+    """Ever more seldom the longer it takes, unless there is nothing more to come."""
+    if job.state.is_terminal:
+        return {}
+    seconds = min(MOST_PAUSE, 1 + int((now - job.created) * PAUSE_SHARE))
+    return {"retry-after": str(seconds), "openai-poll-after-ms": str(seconds * 1000)}
 
 
 async def _shown(tools: Tools, job: Job) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class Application(Litestar):
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", name.encode())]
+                headers = {"x-request-id": name, **_overhead(state, perf_counter() - began)}
+                ours = [(header.encode(), value.encode()) for header, value in headers.items()]
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
 
         try:
@@ -93,6 +95,13 @@ def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], 
         return _told(request, ApiError(500, "internal_error", message, final=True))
 
     return told
+
+
+def _overhead(state: dict[str, Any], seconds: float) -> dict[str, str]:
+    """Of what waits for a job: the time that is ours."""
+    if "waited" not in state:
+        return {}
+    return {"x-igw-overhead-ms": str(max(0, round((seconds - state["waited"]) * 1000)))}
 
 
 def _answered(scope: HTTPScope, name: str, status: int, seconds: float) -> RequestAnswered:

@@ -18,7 +18,8 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servin
 
 @pytest.fixture
 def gateway(gateway_process: Serving) -> Serving:
-    """Its sellers are quick and do no mischief."""
+    """Its sellers are quick and do no mischief, and no job of another test is left to meet this one's faults."""
     gateway_process.vendors.control("DELETE", "/faults")
     gateway_process.vendors.latency(0.0)
+    gateway_process.come_to_rest()
     return gateway_process

@@ -33,12 +33,12 @@ FRAMING = {
 
 
 def ask(gateway: Serving, data: bytes) -> bytes:
-    """Until the connection is closed, or nothing has come for half a second."""
+    """Until the connection is closed, or nothing has come for a fifth of a second."""
     host, port = gateway.url.removeprefix("http://").split(":")
     with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
         connection.sendall(data)
         got = connection.recv(65_536)
-        connection.settimeout(0.5)
+        connection.settimeout(0.2)
         try:
             while more := connection.recv(65_536):
                 got += more
