@@ -23,6 +23,7 @@ class Ignored(Struct, frozen=True):
 
 
 Result = Job | Ignored
+MOST_WARNINGS, LONGEST_WARNING = 12, 200
 _PICTURES_EXIST = Ignored("the pictures exist: only their expiry ends this attempt")
 
 
@@ -258,7 +259,7 @@ def _worst(job: Job) -> FaultKind | None:
 
 
 def _joined(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return (*known, *(word for word in dict.fromkeys(more) if word not in known))
+    return (*known, *(word[:LONGEST_WARNING] for word in dict.fromkeys(more) if word not in known))[:MOST_WARNINGS]
 
 
 def _with_attempt(job: Job, attempt: Attempt) -> Job:

@@ -11,6 +11,8 @@ from gateway.jobs.tables import BOOKED_AS, Line
 from providers.faults import VERDICTS, Bought, FaultKind
 
 Booking = tuple[Line | None, int]
+# A million dollars: what a seller says beyond that is no price, and would not fit into any sum.
+MOST_COST = 10**12
 
 
 def ended(attempt: Attempt, kind: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
@@ -38,5 +40,5 @@ def bought(kind: FaultKind, cost: int | None) -> Bought:
 def paid(job: Job, attempt: Attempt, cost: int | None, made: int | None = None) -> int:
     """What the seller says, if it says anything; else the price of what it made, or was asked to make."""
     if cost is not None:
-        return max(cost, 0)
+        return min(max(cost, 0), MOST_COST)
     return job.place_of(attempt).price * (len(attempt.images) if made is None else max(made, 0))

@@ -12,6 +12,7 @@ RECONCILE_SECONDS = 120.0
 POLL_SECONDS = 5.0
 # Sellers keep pictures for a day at least; after that nobody can say that they still exist.
 PICTURES_LAST_SECONDS = 86_400.0
+# An owner that lives for a beat, or gives the job away, has not died of it.
 RESCUES_WITHOUT_PROGRESS = 3
 
 

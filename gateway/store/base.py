@@ -159,7 +159,7 @@ class Store(Protocol):
         """All entries of a day, in the order they were made (within each partition)."""
 
     async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
-        """Day totals from one day to another, both included."""
+        """Day totals from one day to another, both included. ValueError for no day, or more than ten years."""
 
     async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
         """Webhooks whose time has come. Unless acknowledged or postponed, each comes again when the lease is over."""

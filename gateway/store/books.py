@@ -1,12 +1,16 @@
 """What the ledger's entries add up to."""
 
 from collections.abc import Iterable
+from datetime import date, timedelta
 
 from msgspec import Struct
 
 from gateway.catalogue import Cell
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.tables import Line
+
+# Ten years of them.
+MOST_DAYS = 3_660
 
 
 class Balance(Struct, frozen=True, kw_only=True):
@@ -52,3 +56,11 @@ def added_up(entries: Iterable[LedgerEntry]) -> dict[tuple[str, Account], Total]
             images=entry.images + (known.images if known else 0),
         )
     return totals
+
+
+def days_between(first: str, last: str) -> list[str]:
+    """ValueError for what is no day, and for more days than anybody keeps."""
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    if (end - start).days > MOST_DAYS:
+        raise ValueError(f"at most {MOST_DAYS} days can be asked for at once")
+    return [(start + timedelta(days=number)).isoformat() for number in range((end - start).days + 1)]

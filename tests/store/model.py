@@ -159,13 +159,13 @@ class Model:
         """Returns those that are not the caller's any more."""
         ours = {name for name, fence in leases.items() if self._is_ours(name, fence)}
         for name in ours:
-            self.jobs[name].due = now + self.lease
+            self.jobs[name].due, self.jobs[name].rescues = now + self.lease, 0
         return frozenset(leases.keys() - ours)
 
     def snooze(self, name: str, fence: int, until: float) -> bool:
         if not self._is_ours(name, fence):
             return False
-        self.jobs[name].due, self.jobs[name].is_owned = until, False
+        self.jobs[name].due, self.jobs[name].is_owned, self.jobs[name].rescues = until, False, 0
         return True
 
     def _is_ours(self, name: str, fence: int) -> bool:

@@ -9,14 +9,12 @@ import msgspec
 
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings, Snapshot, days_of_month, days_to_audit, examine
-from gateway.store.base import Retention, StoreUnavailable
+from gateway.store.base import Retention
 from gateway.store.books import Balance
 from gateway.store.redis import scripts, wire
 from gateway.store.redis.keys import Keys
 from gateway.store.redis.link import Link
 from gateway.store.saved_jobs import SavedJobs
-
-TRIES = 5
 
 
 class Auditor:
@@ -31,48 +29,33 @@ class Auditor:
 
     async def audit(self, settings: bytes, now: float, repair: bool = True, also: Collection[str] = ()) -> Findings:
         """`also` names jobs to look at, whether or not anything lists them."""
-        for _ in range(TRIES):
-            if seen := await self._snapshot(now, also):
-                break
-        else:
-            raise StoreUnavailable("jobs come in faster than they can be audited: try again later")
+        seen = await self._snapshot(now, also)
         found = examine(seen, now)
-        if repair and found.violations:
-            await self._mend(found, seen, settings)
+        if repair and (found.violations or also):
+            await self._mend(found, seen, settings, also)
         return found
 
-    async def _snapshot(self, now: float, also: Collection[str]) -> Snapshot | None:
-        """None if jobs were accepted or settled while their names were read."""
+    async def _snapshot(self, now: float, also: Collection[str]) -> Snapshot:
+        """Which days are wanted is told from the jobs that are there now; those that come in meanwhile are today's."""
         keys, link = self._keys, self._link
-        listed = set(await link.command("SMEMBERS", keys.open))
-        listed |= set(await link.command("ZRANGE", keys.due, 0, -1))
-        ids = sorted({name.decode() for name in listed} | set(also))
-        found = await asyncio.gather(*(link.command("HGET", keys.job(name), "blob") for name in ids))
-        known = [self._saved.read(name, blob) for name, blob in zip(ids, found, strict=True) if blob]
+        known = await self._jobs_listed(also)
         days = tuple(day for day in days_to_audit(now, known) if now < wire.ends(day, self._retention.ledger))
         months = sorted({day[:7] for day in days})
         all_days = [day for month in months for day in days_of_month(month)]
-        listed_teams = {name.decode() for name in await link.command("SMEMBERS", keys.teams)}
-        teams = sorted(listed_teams | {job.team for job in known})
-        windows = [(team, window) for team in teams for window in (*days, *months)]
+        teams = sorted({job.team for job in known})
         answer = await link.script(
             scripts.SNAPSHOT,
-            [
-                *(keys.audit, keys.due, keys.open, keys.teams),
-                *(keys.job(name) for name in ids),
-                *(keys.ledger(day) for day in days),
-                *(keys.totals(day) for day in all_days),
-                *(keys.budget(*window) for window in windows),
-            ],
-            *(self._token, msgspec.msgpack.encode(ids)),
-            *(len(ids), len(days), len(all_days), len(windows), len(listed_teams)),
+            [keys.audit, keys.due, keys.open, keys.teams],
+            *(self._token, keys.prefix),
+            *(msgspec.msgpack.encode(one) for one in (days, all_days, (*days, *months), sorted(also), teams)),
         )
-        if answer == b"again":
-            return None
-        opened, due, blobs, ledgers, totals, balances = answer
-        jobs = {name: self._saved.read(name, blob) for name, blob in zip(ids, blobs, strict=True) if blob}
+        opened, due, blobs, ledgers, totals, budgets = answer
         return Snapshot(
-            jobs=jobs,
+            jobs={
+                name.decode(): self._saved.read(name.decode(), blob)
+                for name, blob in zip(blobs[::2], blobs[1::2], strict=True)
+                if blob
+            },
             open=frozenset(name.decode() for name in opened),
             due=frozenset(name.decode() for name in due),
             days=days,
@@ -81,16 +64,26 @@ class Auditor:
                 total for day, flat in zip(all_days, totals, strict=True) for total in wire.totals_of(day, flat)
             ),
             balances={
-                window: Balance(held=int(held or 0), spent=int(spent or 0))
-                for window, (held, spent) in zip(windows, balances, strict=True)
+                (team.decode(), window.decode()): Balance(held=int(held), spent=int(spent))
+                for team, window, held, spent in zip(*(budgets[place::4] for place in range(4)), strict=True)
             },
         )
 
-    async def _mend(self, found: Findings, seen: Snapshot, settings: bytes) -> None:
-        keys = _Numbered([self._keys.audit, self._keys.due, self._keys.open])
+    async def _jobs_listed(self, also: Collection[str]) -> list[Job]:
+        keys, link = self._keys, self._link
+        listed = set(await link.command("SMEMBERS", keys.open))
+        listed |= set(await link.command("ZRANGE", keys.due, 0, -1))
+        names = sorted({name.decode() for name in listed} | set(also))
+        blobs = await asyncio.gather(*(link.command("HGET", keys.job(name), "blob") for name in names))
+        return [self._saved.read(name, blob) for name, blob in zip(names, blobs, strict=True) if blob]
+
+    async def _mend(self, found: Findings, seen: Snapshot, settings: bytes, also: Collection[str]) -> None:
+        keys = _Numbered([self._keys.audit, self._keys.due, self._keys.open, self._keys.kept])
+        settled = [name for name in {*found.settled, *also} if name in seen.jobs and seen.jobs[name].is_settled]
         corrections = {
             "unlisted": [self._unlisted(seen.jobs[name], keys) for name in {*found.not_due, *found.not_open}],
             "gone": [*found.settled, *found.lost],
+            "kept": settled,
             "entries": [
                 {
                     **wire.entry_message(entry),
@@ -100,7 +93,11 @@ class Auditor:
                 for entry in found.entries
             ],
             "totals": [
-                {**wire.total_message(total), "key": keys.number(self._keys.totals(total.day))}
+                {
+                    **wire.total_message(total),
+                    "key": keys.number(self._keys.totals(total.day)),
+                    "ends": wire.ends(total.day, self._retention.totals),
+                }
                 for total in found.totals
             ],
             "balances": [
@@ -108,6 +105,7 @@ class Auditor:
                     "key": keys.number(self._keys.budget(drift.team, drift.window)),
                     "held": drift.held,
                     "spent": drift.spent,
+                    "ends": wire.ends(f"{drift.window[:7]}-01", self._retention.totals),
                 }
                 for drift in found.balances
             ],

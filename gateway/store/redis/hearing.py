@@ -10,6 +10,7 @@ from gateway.store.redis.link import single_client
 from gateway.store.watching import Watches
 
 PAUSE_SECONDS = 0.5
+QUIET_SECONDS = 5.0
 
 
 class Hearing:
@@ -35,13 +36,18 @@ class Hearing:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _listen(self) -> None:
+        """A connection that says nothing is asked whether it still lives: a hole in the network says nothing, too."""
         async with single_client(self._where(), connections=1) as client, client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
             self._listening.set()
             self._watches.tell_all()
             while True:
-                message = await channel.get_message(ignore_subscribe_messages=True, timeout=10.0)
-                if message is not None:
+                message = await channel.get_message(timeout=QUIET_SECONDS)
+                if message is None:
+                    await channel.ping()
+                    if await channel.get_message(timeout=QUIET_SECONDS) is None:
+                        raise ConnectionError("the subscription is dead")
+                elif message["type"] == "message":
                     self._watches.tell(message["data"].decode())
 
     async def close(self) -> None:

@@ -2,11 +2,11 @@
 
 import asyncio
 import builtins
-import contextlib
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import isfinite
 from time import time
 from typing import Self
 
@@ -15,17 +15,17 @@ from redis.asyncio import RedisCluster
 from gateway.jobs.commit import Commit, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
-from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreError, StoreUnavailable
-from gateway.store.books import Balance, Total
+from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreUnavailable
+from gateway.store.books import Balance, Total, days_between
 from gateway.store.partitions import PARTITIONS, partition_of
 from gateway.store.redis import boot, link, scripts, wire
 from gateway.store.redis.audit import Auditor
+from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
-from gateway.store.redis.keys import JOBS, SHARED, AllKeys, Keys
+from gateway.store.redis.keys import SHARED, AllKeys, Keys
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
 
-GUARD_SECONDS = 5.0
 SHARED_SECONDS = 60.0
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
@@ -50,8 +50,9 @@ class RedisStore:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.owner = owner or secrets.token_hex(8)
-        self._boot_warnings: tuple[str, ...] = ()
         self._saved = SavedJobs()
+        self._guard: Guard | None = None
+        self._guarding: asyncio.Task[None] | None = None
         self._url = url
         self._lease = lease
         self._retention = retention or Retention()
@@ -66,42 +67,22 @@ class RedisStore:
     async def open(self) -> Self:
         self._link = link.Link(await link.connect(self._url))
         try:
-            self._boot_warnings = await boot.check(self._link, self._durability)
-            await boot.settle_restart(self._link, self._durability, self._audit_all)
+            self._guard = Guard(self._link, self._durability, self._auditor)
+            await self._guard.look()
         except BaseException:
             await self._link.close()
             raise
         self._hearing = Hearing(self._some_server, self._watches)
         await self._hearing.start()
-        self._guard = asyncio.create_task(self._guard_forever())
+        self._guarding = asyncio.create_task(self._guard.look_forever())
         return self
 
     async def close(self) -> None:
-        self._guard.cancel()
-        await asyncio.wait([self._guard])
-        await self._hearing.close()
-        await self._link.close()
-
-    async def _guard_forever(self) -> None:
-        """A Redis that was started anew while we run is treated as at boot."""
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            with contextlib.suppress(StoreUnavailable):
-                await boot.settle_restart(self._link, self._durability, self._audit_all)
-
-    async def _audit_all(self) -> None:
-        """After a restart also jobs that nothing names any more: of a transition torn in two, the job comes first."""
-        jobs: defaultdict[int, set[str]] = defaultdict(set)
-        for job in await self._link.names(JOBS):
-            jobs[int(job[JOBS.index("*") :][:2])].add(job.rpartition(":")[2])
-        for partition in self.partitions:
-            try:
-                await self._auditor(partition).audit(self._settings, self._now(), also=jobs[partition])
-            except StoreUnavailable:
-                raise
-            except StoreError:
-                # A job that only a newer version can read: one of those must audit this partition.
-                continue
+        if self._guarding is not None:
+            self._guarding.cancel()
+            await asyncio.wait([self._guarding])
+            await self._hearing.close()
+            await self._link.close()
 
     def _some_server(self) -> str:
         client = self._link.client
@@ -114,13 +95,16 @@ class RedisStore:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self._boot_warnings, *self._saved.warnings)
+        return (*(self._guard.warnings if self._guard else ()), *self._saved.warnings)
 
     # --- jobs
 
     async def commit(self, commit: Commit) -> Outcome:
         keys = self._keys[partition_of(commit.job.team)]
-        script = scripts.ACCEPT if commit.expected == 0 else scripts.RECORD
+        is_new = commit.expected == 0
+        if is_new and self._guard is not None and self._guard.unfit is not None:
+            raise StoreUnavailable(str(self._guard.unfit))
+        script = scripts.ACCEPT if is_new else scripts.RECORD
         payload = wire.payload_of(commit, self._retention)
         documents = commit.documents.values()
         answer = await self._link.script(script, wire.keys_of(commit, keys), payload, self._settings, *documents)
@@ -143,7 +127,11 @@ class RedisStore:
         return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
 
     async def _claim(self, job: str) -> Claimed | None:
+        """Looked at before it is taken: what only a newer version can read is left to that."""
         keys, token = self._keys_of(job), secrets.token_hex(8)
+        blob = await self._link.command("HGET", keys.job(job), "blob")
+        if not blob or self._saved.try_to_read(job, blob) is None:
+            return None
         found = await self._link.script(scripts.CLAIM, [keys.job(job), keys.due], self._settings, job, token)
         if not found:
             return None
@@ -157,15 +145,24 @@ class RedisStore:
             self._link.script(scripts.DUE, [getattr(self._keys[partition], index)], self._settings, most)
             for partition in self.partitions
         ]
-        found = [pair for pairs in await asyncio.gather(*asked) for pair in _pairs(pairs)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        found = [pair for answer in answers if not isinstance(answer, BaseException) for pair in _pairs(answer)]
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        if failed and len(failed) == len(answers):
+            raise failed[0]
         return [name for _, name in sorted(found)[:most]]
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
         by_partition: defaultdict[str, list[str]] = defaultdict(list)
-        for job in leases:
+        strange = {job for job in leases if self._keys.of_job(job) is None}
+        for job in leases.keys() - strange:
             by_partition[self._keys_of(job).due].append(job)
         beats = [self._beat(due, {job: leases[job] for job in jobs}) for due, jobs in by_partition.items()]
-        return frozenset(job for lost in await asyncio.gather(*beats) for job in lost)
+        answers = await asyncio.gather(*beats, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
+                raise answer
+        return frozenset(strange | {job for lost in answers if not isinstance(lost, BaseException) for job in lost})
 
     async def _beat(self, due: str, leases: Mapping[str, int]) -> list[str]:
         keys = [due, *(self._keys_of(job).job(job) for job in leases)]
@@ -174,6 +171,8 @@ class RedisStore:
 
     async def snooze(self, job: str, fence: int, seconds: float) -> bool:
         keys = self._keys_of(job)
+        if not isfinite(seconds):
+            raise ValueError("a job cannot be put off for that long")
         asked = (self._settings, job, fence, seconds)
         return bool(await self._link.script(scripts.SNOOZE, [keys.job(job), keys.due], *asked))
 
@@ -242,7 +241,7 @@ class RedisStore:
 
     async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
         found: builtins.list[Total] = []
-        for day in wire.days_between(first, last):
+        for day in days_between(first, last):
             asked = [self._link.command("HGETALL", self._keys[one].totals(day)) for one in self._partitions_of(team)]
             found += [total for flat in await asyncio.gather(*asked) for total in wire.totals_of(day, flat)]
         return tuple(total for total in found if team in (None, total.account.team))
@@ -257,7 +256,7 @@ class RedisStore:
         return {name.decode(): value for name, value in zip(told[::2], told[1::2], strict=True)}
 
     async def audit(self, partition: int, repair: bool = True) -> Findings:
-        return await self._auditor(partition).audit(self._settings, self._now(), repair)
+        return await self._auditor(partition, repair)
 
     async def outdated(self, most: int = 100) -> tuple[str, ...]:
         return tuple(await self._due("kept", most))
@@ -274,8 +273,9 @@ class RedisStore:
 
     # --- what they share
 
-    def _auditor(self, partition: int) -> Auditor:
-        return Auditor(self._link, self._keys[partition], self._retention, self._saved)
+    async def _auditor(self, partition: int, repair: bool = True, also: Collection[str] = ()) -> Findings:
+        auditor = Auditor(self._link, self._keys[partition], self._retention, self._saved)
+        return await auditor.audit(self._settings, self._now(), repair, also)
 
     def _now(self) -> float:
         return self._clock() if self._clock else time()

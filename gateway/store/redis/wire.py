@@ -1,12 +1,23 @@
 """A commit as the Lua script wants it, and what lies in Redis as our words."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone, windows_of
-from gateway.store.base import REMEMBERED_OPS, Applied, Fenced, KeyReused, Known, Outcome, OverBudget, Retention, Stale
+from gateway.store.base import (
+    REMEMBERED_OPS,
+    Applied,
+    Fenced,
+    KeyReused,
+    Known,
+    Outcome,
+    OverBudget,
+    Retention,
+    Stale,
+    StoreError,
+)
 from gateway.store.books import Account, Total, account_of
 from gateway.store.redis.keys import CHANNEL, Keys
 
@@ -159,7 +170,11 @@ def milestones_of(lines: list[bytes]) -> tuple[Milestone, ...]:
 
 
 def entries_of(lines: list[bytes]) -> tuple[LedgerEntry, ...]:
-    return tuple(_entry.decode(line) for line in lines)
+    """StoreError if one was written by a newer version, in words that this one does not know."""
+    try:
+        return tuple(_entry.decode(line) for line in lines)
+    except msgspec.MsgspecError:
+        raise StoreError("a ledger entry cannot be read by this version") from None
 
 
 def delivery_of(data: bytes) -> Delivery:
@@ -183,8 +198,3 @@ def totals_of(day: str, flat: "list[bytes] | dict[bytes, bytes]") -> tuple[Total
 
 def total_message(total: Total) -> dict[str, Any]:
     return {"account": _json(total.account), "amount": total.amount, "images": total.images}
-
-
-def days_between(first: str, last: str) -> list[str]:
-    start, end = date.fromisoformat(first), date.fromisoformat(last)
-    return [(start + timedelta(days=number)).isoformat() for number in range((end - start).days + 1)]

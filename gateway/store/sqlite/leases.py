@@ -22,7 +22,9 @@ _RENEW = """INSERT INTO due (job, at)
 SELECT jobs.id, ? FROM json_each(?) AS lease CROSS JOIN jobs ON jobs.id = lease.key
 WHERE jobs.fence = lease.value AND jobs.owner = ? AND +jobs.settled IS NULL
 ON CONFLICT (job) DO UPDATE SET at = excluded.at RETURNING job"""
-_GIVE_AWAY = "UPDATE jobs SET owner = NULL WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"
+# Whoever lives this long with a job does not die of it.
+_ALIVE = "UPDATE jobs SET rescues = 0 WHERE id = ? AND rescues > 0"
+_GIVE_AWAY = "UPDATE jobs SET owner = NULL, rescues = 0 WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 
 _WAITING = "SELECT job, id, tries, entry FROM outbox WHERE at <= ? ORDER BY at LIMIT ?"
@@ -55,6 +57,7 @@ class Owning(Struct, frozen=True):
     def beat(self, db: Connection, leases: Mapping[str, int], now: float) -> frozenset[str]:
         asked = msgspec.json.encode(dict(leases)).decode()
         renewed = db.execute(_RENEW, (now + self.lease, asked, self.owner)).fetchall()
+        db.executemany(_ALIVE, renewed)
         return frozenset(leases.keys() - {job for (job,) in renewed})
 
     def snooze(self, db: Connection, job: str, fence: int, at: float) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.jobs.commit import LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.base import Page
-from gateway.store.books import Balance, Total
+from gateway.store.books import Balance, Total, days_between
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.sqlite.books import ACCOUNT, ENTRY
 
@@ -88,6 +88,7 @@ def ledger(db: Connection, day: str, team: str | None) -> tuple[LedgerEntry, ...
 
 
 def usage(db: Connection, first: str, last: str, team: str | None) -> tuple[Total, ...]:
+    days_between(first, last)
     totals = (
         Total(day=day, account=ACCOUNT.decode(account), amount=amount, images=images)
         for day, account, amount, images in db.execute(_TOTALS, (first, last, team)).fetchall()

@@ -238,3 +238,18 @@ async def test_many_claims_at_once_give_each_job_to_one_of_them(replicas: World,
         taken = [claimed for some in await orders.together(store.claim() for store in stores) for claimed in some]
         assert sorted(claimed.job.id for claimed in taken) == sorted(job.id for job in jobs)
         assert {claimed.fence for claimed in taken} == {2}
+
+
+async def test_a_job_that_is_given_away_again_and_again_has_killed_nobody(world: World) -> None:
+    job = await world.accepted()
+    for fence in range(1, 6):
+        assert await world.store.snooze(job.id, fence, 0.0)
+        assert await world.store.claim() == (Claimed(job=job, fence=fence + 1, rescues=1),)
+
+
+async def test_an_owner_that_lives_for_a_beat_has_not_died_of_its_job(world: World) -> None:
+    job = await world.accepted()
+    for fence in range(2, 6):
+        world.passes(LEASE)
+        assert await world.store.claim() == (Claimed(job=job, fence=fence, rescues=1),)
+        assert await world.store.beat({job.id: fence}) == frozenset()

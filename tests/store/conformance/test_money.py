@@ -178,3 +178,18 @@ async def test_very_large_sums_are_kept_to_the_micro_dollar(world: World) -> Non
     assert await balance(world, MONTH) == (0, 3_703_703_670_361)
     (total,) = await world.store.usage(DAY, DAY)
     assert total.amount == 3_703_703_670_361
+
+
+async def test_what_is_no_day_or_too_many_days_is_refused(world: World) -> None:
+    for first, last in (("x", "y"), ("2026-02-30", "2026-03-01"), ("0001-01-01", "9999-12-31")):
+        with pytest.raises(ValueError, match=r"day|Invalid|month"):
+            await world.store.usage(first, last)
+
+
+async def test_an_absurd_cost_stays_within_what_sums_can_hold(world: World) -> None:
+    job = await world.accepted()
+    job = await world.happens(job, orders.opened(job), orders.delivered(job, cost=10**19))
+    spent = (await world.store.budget("acme", DAY))[DAY].spent
+    assert spent == job.captured == 10**12
+    found = [await world.store.audit(partition, repair=False) for partition in world.store.partitions]
+    assert sum(one.violations for one in found) == 0

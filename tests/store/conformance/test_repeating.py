@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.facts import AnswerLost, CallbackSeen, PicturesReady
@@ -120,3 +121,10 @@ async def test_whoever_awaits_a_commit_may_be_cancelled_and_it_is_still_done(wor
         await waiting
     store = await world.reopened()
     assert await store.load(asked.job.id) == asked.job
+
+
+async def test_a_document_that_is_dropped_and_written_in_one_step_is_there(world: World) -> None:
+    job = await world.accepted(documents={"a": b"1"})
+    commit = orders.changed(job, orders.opened(job), world.now)
+    await world.done(replace(commit, documents={"a": b"2"}, dropped=("a",)))
+    assert await world.store.documents(job.id, "a") == {"a": b"2"}

@@ -22,8 +22,14 @@ class Meddler:
         self.lose_answers = 0
         self.lose_commands = 0
         self.instead: Rule | None = None
+        self.subscribed: list[_Carrying] = []
         self.flowing = asyncio.Event()
         self.flowing.set()
+
+    def swallow_subscriptions(self) -> None:
+        """Those that there are now hear and say nothing any more, and nothing breaks; new ones are well."""
+        for carrying in self.subscribed:
+            carrying.is_swallowed = True
 
     @property
     def url(self) -> str:
@@ -74,10 +80,15 @@ class _Carrying:
         self._client = client
         self._server = server
         self._awaits_script = False
+        self.is_swallowed = False
 
     async def there(self, reader: asyncio.StreamReader) -> None:
         while asked := await reader.read(1 << 20):
             await self._meddler.flowing.wait()
+            if self.is_swallowed:
+                continue
+            if b"SUBSCRIBE" in asked:
+                self._meddler.subscribed.append(self)
             commands = _COMMAND.findall(asked)
             is_script = any(command.upper() in SCRIPTS for command in commands)
             if is_script and self._meddler.lose_commands:
@@ -96,7 +107,8 @@ class _Carrying:
                 self._meddler.lose_answers -= 1
                 return
             self._awaits_script = False
-            self._client.write(answer)
+            if not self.is_swallowed:
+                self._client.write(answer)
 
 
 def refusing(word: str, times: int) -> Rule:

@@ -9,7 +9,7 @@ import redis
 
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, StoreFull, StoreUnavailable
-from gateway.store.redis import link
+from gateway.store.redis import lane
 from tests.store import orders, servers
 from tests.store.orders import NOON
 from tests.store.redis.meddler import Meddler, refusing
@@ -45,7 +45,7 @@ def test_what_passes_by_itself_is_waited_for(emptied: None, single_server: Serve
 def test_what_does_not_pass_is_said_and_nothing_is_done(
     emptied: None, single_server: Server, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    monkeypatch.setattr(link, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.3)
 
     async def story() -> None:
         async with Meddler(single_server.port) as meddler, opened(meddler.url) as store:
@@ -151,7 +151,7 @@ def test_a_server_that_is_gone_and_back_goes_on_where_it_was(tmp_path: Path) -> 
 def test_a_server_that_stays_away_is_said_to_and_the_same_commit_is_right_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.5)
 
     async def story(server: Server) -> None:
         async with opened(server.url) as store:

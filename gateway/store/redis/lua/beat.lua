@@ -7,6 +7,8 @@ for number = 2, #KEYS do
   local seen = redis.call('HMGET', KEYS[number], 'fence', 'owner')
   if seen[1] == fence and seen[2] ~= '' and redis.call('ZSCORE', KEYS[1], id) then
     redis.call('ZADD', KEYS[1], 'XX', moment(now + settings.lease), id)
+    -- Whoever lives this long with it does not die of it.
+    redis.call('HSET', KEYS[number], 'rescues', 0)
   else
     lost[#lost + 1] = id
   end

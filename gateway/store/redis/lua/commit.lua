@@ -39,8 +39,8 @@ if is_new then
 end
 redis.call('HSET', job, 'version', whole(commit.expected + 1), 'blob', commit.blob, 'rescues', 0,
   'ops', string.sub(commit.op .. ' ' .. ops, 1, settings.remembered * (#commit.op + 1)))
-for number, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[number + 2]) end
 for _, name in ipairs(commit.dropped) do redis.call('HDEL', job, 'document:' .. name) end
+for number, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[number + 2]) end
 
 if commit.due then
   redis.call('SADD', open, commit.id)
@@ -70,7 +70,6 @@ elseif commit.linger and redis.call('HGET', record, 'job') == commit.id then
 end
 if not commit.due then
   -- It is forgotten when its pictures are; should nobody do that, it goes by itself a day later.
-  redis.call('ZADD', kept, moment(now + settings.keep_jobs), commit.id)
   redis.call('EXPIRE', job, whole(settings.keep_jobs + 86400))
   redis.call('EXPIRE', milestones, whole(settings.keep_jobs + 86400))
 end
@@ -92,5 +91,7 @@ for _, move in ipairs(commit.budget) do
   redis.call('HINCRBY', budgets[move.kind], 'spent', whole(move.spend))
   redis.call('EXPIREAT', budgets[move.kind], whole(commit.totals_end))
 end
+-- Last of all: what is not listed here after a disaster may be half done, and is looked at.
+if not commit.due then redis.call('ZADD', kept, moment(now + settings.keep_jobs), commit.id) end
 redis.call('PUBLISH', settings.channel, commit.id)
 return {'applied'}

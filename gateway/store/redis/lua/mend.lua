@@ -1,5 +1,5 @@
 -- The auditor's corrections, all additions, made once: only while its lock stands, which goes with them.
--- KEYS: lock, due, open, then those that the corrections name by their number.
+-- KEYS: lock, due, open, kept, then those that the corrections name by their number.
 local settings = cmsgpack.unpack(ARGV[1])
 --include time
 local token, found = ARGV[2], cmsgpack.unpack(ARGV[3])
@@ -14,6 +14,7 @@ for _, id in ipairs(found.gone) do
   redis.call('ZREM', KEYS[2], id)
   redis.call('SREM', KEYS[3], id)
 end
+for _, id in ipairs(found.kept) do redis.call('ZADD', KEYS[4], 'NX', moment(now + settings.keep_jobs), id) end
 for _, entry in ipairs(found.entries) do
   redis.call('RPUSH', KEYS[entry.key], entry.data)
   redis.call('EXPIREAT', KEYS[entry.key], whole(entry.ends))
@@ -21,10 +22,12 @@ end
 for _, total in ipairs(found.totals) do
   redis.call('HINCRBY', KEYS[total.key], 'amount:' .. total.account, whole(total.amount))
   redis.call('HINCRBY', KEYS[total.key], 'images:' .. total.account, whole(total.images))
+  redis.call('EXPIREAT', KEYS[total.key], whole(total.ends))
 end
 for _, drift in ipairs(found.balances) do
   redis.call('HINCRBY', KEYS[drift.key], 'held', whole(drift.held))
   redis.call('HINCRBY', KEYS[drift.key], 'spent', whole(drift.spent))
+  redis.call('EXPIREAT', KEYS[drift.key], whole(drift.ends))
 end
 redis.call('DEL', KEYS[1])
 return 1

@@ -1,0 +1,145 @@
+"""Commands on their way to one server: what callers ask for in the same turn of the event loop travels as one pipeline.
+
+Everything sent here is safe to repeat, so a lost answer is asked for again until patience ends. Whoever waits may be
+cancelled: what was asked for is still sent. Nobody waits longer than patience, however long the line is.
+"""
+
+import asyncio
+import builtins
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from gateway.store.base import StoreUnavailable
+
+PATIENCE_SECONDS = 5.0
+# So that an answer which says why comes before the one that only says that none came.
+LAST_WORD_SECONDS = 0.5
+PAUSE_SECONDS = 0.05
+MOST_AT_ONCE = 256
+PIPELINES = 2
+Command = tuple[Any, ...]
+# The server is there and will be able again, mostly after a failover: the same command later is right.
+_PASSING = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, ConnectionError, TimeoutError)
+_PASSING_WORDS = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED")
+
+
+class Asked:
+    """One command, and who waits for its answer. `text`: the script's, for a server that does not know it."""
+
+    __slots__ = ("answer", "command", "ends", "text")
+
+    def __init__(self, command: Command, text: str | None) -> None:
+        self.command = command
+        self.text = text
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.ends = monotonic() + PATIENCE_SECONDS
+
+    def is_answered_by(self, answer: Any) -> bool:
+        """Otherwise it must be sent again."""
+        if isinstance(answer, NoScriptError) and self.text is not None:
+            # The server was restarted or is another one; sent once as text, it knows the script from then on.
+            self.command, self.text = ("EVAL", self.text.encode(), *self.command[2:]), None
+            return False
+        if is_passing(answer) and monotonic() < self.ends:
+            return False
+        self.end_with(answer)
+        return True
+
+    def end_with(self, answer: Any) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
+class Lane:
+    """To one server, or to all of a Cluster while nobody knows which."""
+
+    def __init__(self, client: Any, reconnect: Callable[[], Awaitable[None]]) -> None:
+        self._client = client
+        self._reconnect = reconnect
+        self._waiting: list[Asked] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self._is_planned = False
+
+    async def answer_to(self, asked: Asked) -> Any:
+        """The answer, or the error that the server answered with."""
+        self._waiting.append(asked)
+        if not self._is_planned:
+            self._is_planned = True
+            asyncio.get_running_loop().call_soon(self._send_waiting)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS + LAST_WORD_SECONDS):
+                return await asyncio.shield(asked.answer)
+        except builtins.TimeoutError:
+            return StoreUnavailable(f"Redis did not answer within {PATIENCE_SECONDS:g} s")
+
+    def _send_waiting(self) -> None:
+        self._is_planned = False
+        while self._waiting and len(self._sending) < PIPELINES:
+            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            sending = asyncio.create_task(self._send(_still_wanted(batch)))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sent)
+
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        self._sending.discard(sending)
+        self._send_waiting()
+
+    async def _send(self, batch: list[Asked]) -> None:
+        left, pause = batch, PAUSE_SECONDS
+        try:
+            while left:
+                answers = await self._answers([asked.command for asked in left])
+                pairs = zip(left, answers, strict=True)
+                again = [(asked, answer) for asked, answer in pairs if not asked.is_answered_by(answer)]
+                left = [asked for asked, _ in again]
+                if any(is_passing(answer) for _, answer in again):
+                    await self._reconnect()
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 1.0)
+        finally:
+            for asked in batch:
+                asked.end_with(StoreUnavailable("the command was given up before it was answered"))
+
+    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(await pipeline.execute(raise_on_error=False))
+        except (RedisError, OSError, RedisClusterException) as error:
+            return [error] * len(commands)
+
+    async def drained(self) -> None:
+        """When everything that was handed over has been answered."""
+        while self._sending or self._waiting:
+            self._send_waiting()
+            await asyncio.wait(self._sending)
+
+
+def is_passing(answer: Any) -> bool:
+    return isinstance(answer, _PASSING) or (
+        isinstance(answer, ResponseError) and str(answer).startswith(_PASSING_WORDS)
+    )
+
+
+def _still_wanted(batch: list[Asked]) -> list[Asked]:
+    """Those whose time is over before they were sent are not sent any more: nobody waits for them."""
+    now = monotonic()
+    for asked in batch:
+        if asked.ends < now:
+            asked.end_with(StoreUnavailable("the command was given up before it was sent"))
+    return [asked for asked in batch if not asked.answer.done()]
