@@ -1,6 +1,8 @@
 """A request over HTTP, read into our words, and answers written into HTTP's."""
 
+import asyncio
 import re
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -64,9 +66,29 @@ async def waited(http: Asked, name: str, seconds: float) -> Job:
     tools = tools_of(http)
     began = tools.now()
     http.state["job"] = name
-    job = await counter.job_of(tools, caller(http), name, seconds)
+    waiting = counter.job_of(tools, caller(http), name, seconds)
+    job = await (_unless_left(http, waiting) if seconds > 0 else waiting)
     http.state["waited"] = tools.now() - began
     return job
+
+
+async def _unless_left(http: Asked, waiting: Coroutine[Any, Any, Job]) -> Job:
+    """Nobody waits on behalf of somebody who has hung up; the job itself goes on."""
+    asking, leaving = asyncio.create_task(waiting), asyncio.create_task(_left(http))
+    try:
+        await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise ApiError(499, "client_left", "The caller hung up.")
+        return asking.result()
+    finally:
+        asking.cancel()
+        leaving.cancel()
+
+
+async def _left(http: Asked) -> None:
+    """The body has been read, so nothing else comes."""
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def preferred_wait(prefer: str | None) -> float | None:

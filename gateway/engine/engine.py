@@ -133,7 +133,7 @@ class Engine:
     async def called(self, job: str, attempt: int, ticket: str | None) -> bool:
         """A seller called back: its order is asked about at once. False if nobody here works on it."""
         if owner := self.owners.get(job):
-            await owner.follower.called(attempt, ticket)
+            owner.follower.called(attempt, ticket)
         return owner is not None
 
     # --- chores

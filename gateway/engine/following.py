@@ -12,7 +12,7 @@ from gateway.engine.delivering import Deliverer, cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.pace import Pace
 from gateway.engine.records import call_from, order_name
-from gateway.jobs.facts import AnswerLost, AttemptGivenUp, Happening, OrderFailed, TicketLearned
+from gateway.jobs.facts import AnswerLost, AttemptGivenUp, CallbackSeen, Happening, OrderFailed, TicketLearned
 from gateway.jobs.job import Attempt, reference_of
 from gateway.jobs.recovery import (
     SEARCH_SECONDS,
@@ -44,28 +44,21 @@ class Follower:
         self._desk = desk
         self._hands = desk.hands
         self._nudges: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self._told: dict[int, str] = {}
         self.deliverer = Deliverer(desk)
         self.unasked: set[int] = set()
 
-    async def called(self, number: int, ticket: str | None) -> None:
-        """The seller called back: ask now. A ticket that we do not know yet is ours only if the seller says so."""
+    def called(self, number: int, ticket: str | None) -> None:
+        """The seller called back: ask now. If it names a ticket before we know one, whoever may miss it hears of it."""
         attempt = self._desk.job.attempt(number)
         if attempt is None or not attempt.is_open:
             return
-        if attempt.ticket is None and ticket is not None and attempt.lost is not None:
-            await self._bind(attempt, ticket)
+        if attempt.ticket is None and ticket is not None:
+            self._told[number] = ticket
         self.nudge(number)
 
     def nudge(self, number: int) -> None:
         self._nudges[number].set()
-
-    async def _bind(self, attempt: Attempt, ticket: str) -> None:
-        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
-        if offer is None:
-            return
-        progress = await self._ask(replace(attempt, ticket=ticket), offer)
-        if progress.reference == reference_of(self._desk.job.id, attempt.number):
-            await self._tell(TicketLearned(attempt=attempt.number, ticket=ticket))
 
     async def follow(self, todo: ForAttempt) -> None:
         attempt = self._desk.attempt(todo.attempt)
@@ -82,7 +75,7 @@ class Follower:
         elif isinstance(todo, Resend):
             await self._resend(attempt, offer, todo)
         elif isinstance(todo, AwaitCallback):
-            await self._pause(todo.attempt, max(0.05, todo.until - self._hands.now()))
+            await self._await_callback(attempt, offer, todo)
         elif isinstance(todo, Fetch):
             ready = Ready(pictures=tuple(Link(link) for link in todo.links), cost=attempt.cost)
             await self.deliverer.deliver(todo.attempt, ready, offer)
@@ -151,6 +144,8 @@ class Follower:
     async def _search(self, attempt: Attempt, offer: Offer, todo: Search) -> None:
         reference = reference_of(self._desk.job.id, attempt.number)
         for asked in count():
+            if await self._is_traced(attempt, offer):
+                return
             progress = await self._exchange(offer.seller.adapter.find, Reference(reference, asked), offer)
             found = progress.orders if isinstance(progress, Listed) else ()
             mine = next((one.id for one in found if one.reference == reference and one.id), None)
@@ -159,6 +154,26 @@ class Follower:
             await self._pause(attempt.number, min(SEARCH_SECONDS, max(0.0, todo.until - self._hands.now())))
             if self._hands.now() >= todo.until:
                 return
+
+    async def _await_callback(self, attempt: Attempt, offer: Offer, todo: AwaitCallback) -> None:
+        while not await self._is_traced(attempt, offer) and self._hands.now() < todo.until:
+            await self._pause(attempt.number, min(SEARCH_SECONDS, max(0.05, todo.until - self._hands.now())))
+
+    async def _is_traced(self, attempt: Attempt, offer: Offer) -> bool:
+        """Whether its ticket is known by now. One that a callback names is ours only if the seller says so."""
+        number = attempt.number
+        if (ticket := self._told.get(number)) is not None:
+            await self._tell(CallbackSeen(attempt=number))
+            progress = await self._ask(replace(attempt, ticket=ticket), offer)
+            if not isinstance(progress, Unanswered):
+                del self._told[number]
+            if progress.reference == reference_of(self._desk.job.id, number):
+                await self._tell(TicketLearned(attempt=number, ticket=ticket))
+        if self._desk.attempt(number).ticket is None:
+            return False
+        # Whoever called has something to say.
+        self.nudge(number)
+        return True
 
     async def _resend(self, attempt: Attempt, offer: Offer, todo: Resend) -> None:
         """The same bytes with the same key. What refuses them says nothing of those that were sent before."""

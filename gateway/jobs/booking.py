@@ -11,8 +11,8 @@ from gateway.jobs.tables import BOOKED_AS, Line
 from providers.faults import VERDICTS, Bought, FaultKind
 
 Booking = tuple[Line | None, int]
-# A million dollars: what a seller says beyond that is no price, and would not fit into any sum.
-MOST_COST = 10**12
+# Ten million dollars: what a seller says beyond that is no price, and would not fit into any sum.
+MOST_COST = 10**13
 
 
 def ended(attempt: Attempt, kind: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:

@@ -85,6 +85,7 @@ default: any
 TEAMS = """
 teams:
   chaos: {keys: ["env:IGW_KEY_CHAOS"], policies: [any, runflow-runs, runflow-run, runapi, openai]}
+  strangers: {keys: ["env:IGW_KEY_STRANGERS"]}
 """
 
 

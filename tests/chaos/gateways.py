@@ -17,7 +17,7 @@ import httpx
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 from tests.chaos import hatching
 
-KEY = "igw_chaos_key"
+KEY, STRANGERS_KEY = "igw_chaos_key", "igw_strangers_key"
 READY_SECONDS = 30.0
 ENVIRON = {
     "RUNFLOW_API_KEY": "rf_sandbox",
@@ -25,6 +25,7 @@ ENVIRON = {
     "OPENAI_API_KEY": "sk-sandbox",
     "RUNAPI_CALLBACK_SECRET": CALLBACK_SECRET,
     "IGW_KEY_CHAOS": KEY,
+    "IGW_KEY_STRANGERS": STRANGERS_KEY,
 }
 _hatchery = multiprocessing.get_context("forkserver")
 _hatchery.set_forkserver_preload(["pytest", "tests.chaos.hatching"])
@@ -93,6 +94,13 @@ class Gateway:
     def stop(self) -> None:
         self.signal(signal.SIGTERM)
         assert self.ended() == 0, self.said()[-4_000:]
+
+    def stop_at_once(self) -> None:
+        """Without letting anything finish."""
+        self.signal(signal.SIGTERM)
+        until(lambda: self.get("/readyz").status_code == 503, "it drains")
+        self.signal(signal.SIGTERM)
+        self.ended()
 
     def discard(self) -> None:
         if self._process is not None:

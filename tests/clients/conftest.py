@@ -7,6 +7,7 @@ import openai
 import pytest
 from runapi.gpt_image_2 import GptImage2Client
 
+from tests.api.conftest import gateway, gateway_process  # noqa: F401  fixtures
 from tests.clients.openai_python import sdk
 from tests.clients.runapi_python import connect
 from tests.vendors import Vendors

@@ -153,6 +153,21 @@ class Flow:
         image.load()
         return image
 
+    # --- the sellers' side
+
+    def sign_callbacks(self) -> None:
+        """Runflow signs from now on, and the gateway knows by what."""
+        headers = {"authorization": "Bearer rf_sandbox"}
+        made = self.sandbox.http.post("/runflow/v1/callback-secrets", json={"label": "flow"}, headers=headers)
+        self.gateway.callback_secret.write_text(made.raise_for_status().json()["plain_secret"])
+        self.gateway.reload()
+
+    def callbacks(self, status: int) -> float:
+        """How many calls of sellers were answered so, ever."""
+        return self.gateway.metric(
+            "igw_http_request_seconds_count", route="/callbacks/{adapter}/{job_id}/{attempt}/{seal}", status=str(status)
+        )
+
     # --- the books
 
     def entries(self) -> list[LedgerEntry]:
