@@ -154,9 +154,11 @@ async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
 
 
 async def job_of(tools: Tools, team: str, name: str, seconds: float = 0.0) -> Job:
-    """Another team's job looks like none at all."""
+    """Another team's job looks like none at all: nor is it waited for."""
     try:
-        job = await tools.engine.wait(name, seconds)
+        job = await tools.engine.job(name)
+        if seconds > 0 and job is not None and job.team == team:
+            job = await tools.engine.wait(name, seconds)
     except StoreUnavailable:
         raise ApiError(503, "store_unavailable", "The job cannot be read at the moment.", retry_after=2) from None
     if job is None or job.team != team:
