@@ -166,7 +166,7 @@ class Follower:
             await self._tell(CallbackSeen(attempt=number))
             progress = await self._ask(replace(attempt, ticket=ticket), offer)
             if not isinstance(progress, Unanswered):
-                del self._told[number]
+                self._told.pop(number, None)
             if progress.reference == reference_of(self._desk.job.id, number):
                 await self._tell(TicketLearned(attempt=number, ticket=ticket))
         if self._desk.attempt(number).ticket is None:
