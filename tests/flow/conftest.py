@@ -13,6 +13,8 @@ from tests.store.raw import Raw
 from tests.store.raw_redis import RawRedis
 from tests.store.raw_sqlite import RawSqlite
 
+# How much faster than they say the vendors call back again.
+CALLBACK_PACE = 0.02
 Kept = tuple[Gateway, Raw]
 
 
@@ -47,6 +49,10 @@ def _on_redis(folder: Path, sandbox: vendors.Vendors) -> Iterator[Kept]:
 def flow(kept: Kept, sandbox: vendors.Vendors) -> Iterator[Flow]:
     """A gateway with nothing to do, a sandbox that has sold nothing; in the end the one's books are the other's."""
     gateway, raw = kept
-    flow = Flow(gateway, sandbox, raw)
-    yield flow
-    flow.check_books()
+    sandbox.control("POST", "/switches", {"callback_pace": CALLBACK_PACE})
+    try:
+        flow = Flow(gateway, sandbox, raw)
+        yield flow
+        flow.check_books()
+    finally:
+        sandbox.control("POST", "/switches", {"callback_pace": 1.0})

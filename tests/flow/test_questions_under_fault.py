@@ -1,0 +1,184 @@
+"""An order is on its way, and asking about it, looking for it or fetching its pictures fails: no order is repeated."""
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from tests.flow.configuration import BACKUP, SELLERS, VENDOR
+from tests.flow.gateways import Flow
+from tests.flow.test_orders_under_fault import PRICE, STOPPED, name_of, told
+
+RUNS, RUN, RUNAPI, OPENAI = SELLERS
+ASKED = pytest.mark.parametrize("seller", [RUNS, RUNAPI])
+BY_LINK = pytest.mark.parametrize("seller", [RUNS, RUN, RUNAPI, OPENAI])
+PASSING = [
+    {"kind": "status", "status": 401},
+    {"kind": "status", "status": 404},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "0.05"}},
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503},
+    {"kind": "html"},
+    {"kind": "html", "status": 200},
+    {"kind": "reset_before"},
+    {"kind": "reset_after"},
+    {"kind": "truncate"},
+    {"kind": "hang"},
+    {"kind": "slow", "seconds": 0.2},
+]
+
+
+def expect_one_capture(flow: Flow, seller: str) -> None:
+    assert flow.booked() == {(seller, "capture"): PRICE[seller]}
+    assert flow.orders(BACKUP[seller]) == 0
+
+
+@ASKED
+@pytest.mark.parametrize("fault", PASSING, ids=name_of)
+def test_a_question_that_fails_for_a_while_is_asked_again(flow: Flow, seller: str, fault: dict[str, Any]) -> None:
+    flow.sandbox.fault(vendor=VENDOR[seller], route="poll", times=2, **fault)
+    job = flow.buy_first(seller)
+    assert job["status"] == "completed"
+    assert flow.orders(seller) == 1
+    expect_one_capture(flow, seller)
+
+
+@ASKED
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "status", "status": 401}, {"kind": "status", "status": 404}, {"kind": "html", "status": 200}],
+    ids=name_of,
+)
+def test_an_order_that_cannot_be_asked_about_any_more_is_suspected(
+    flow: Flow, seller: str, fault: dict[str, Any]
+) -> None:
+    """By the attempt's deadline, by the time for which a new order may be unknown, by the third answer of nonsense."""
+    flow.sandbox.fault(vendor=VENDOR[seller], route="poll", **fault)
+    job = flow.buy_first(seller)
+    assert told(job) in STOPPED
+    assert flow.booked() == {(seller, "suspected"): PRICE[seller]}
+    assert flow.orders(BACKUP[seller]) == 0
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=name_of)
+def test_a_search_that_fails_for_a_while_is_repeated(flow: Flow, fault: dict[str, Any]) -> None:
+    flow.sandbox.fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.fault(vendor="runflow", route="find", times=2, **fault)
+    job = flow.buy_first(RUNS)
+    assert job["status"] == "completed"
+    expect_one_capture(flow, RUNS)
+
+
+def test_an_order_that_cannot_be_searched_for_is_suspected(flow: Flow) -> None:
+    flow.sandbox.fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.fault("status", vendor="runflow", route="find", status=500)
+    job = flow.buy_first(RUNS)
+    assert told(job) == "outcome_unknown"
+    assert flow.booked() == {(RUNS, "suspected"): PRICE[RUNS]}
+
+
+@pytest.mark.parametrize("first", ["reset_before", "reset_after"])
+@pytest.mark.parametrize(
+    "second",
+    [{"kind": "status", "status": 401}, {"kind": "status", "status": 500}, {"kind": "reset_after"}],
+    ids=name_of,
+)
+def test_an_order_sent_again_by_its_key_may_meet_faults_too(flow: Flow, first: str, second: dict[str, Any]) -> None:
+    flow.sandbox.fault(first, vendor="runapi", times=1)
+    flow.sandbox.fault(vendor="runapi", times=1, **second)
+    job = flow.buy_first(RUNAPI)
+    assert job["status"] == "completed"
+    assert flow.orders(RUNAPI) >= 3
+    expect_one_capture(flow, RUNAPI)
+    keys = {entry["headers"]["idempotency-key"] for entry in flow.sandbox.requests("runapi", "submit")}
+    assert len(keys) == 1
+
+
+# Pictures
+
+
+@BY_LINK
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "html"},
+        {"kind": "reset_before"},
+        {"kind": "truncate"},
+        {"kind": "slow", "seconds": 0.2, "drip": True},
+    ],
+    ids=name_of,
+)
+def test_a_download_that_fails_for_a_while_is_repeated(flow: Flow, seller: str, fault: dict[str, Any]) -> None:
+    with flow.sandbox.switched("openai", delivers="url"):
+        flow.sandbox.fault(vendor=VENDOR[seller], route="download", times=2, **fault)
+        job = flow.buy_first(seller)
+    assert [one.size for one in flow.pictures(job)] == [(1024, 1024)]
+    assert flow.orders(seller) == 1
+    expect_one_capture(flow, seller)
+
+
+@ASKED
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_link_that_is_dead_is_asked_for_anew(flow: Flow, seller: str, status: int) -> None:
+    flow.sandbox.fault("status", vendor=VENDOR[seller], route="download", status=status, times=1)
+    job = flow.buy_first(seller)
+    assert job["status"] == "completed"
+    expect_one_capture(flow, seller)
+
+
+@BY_LINK
+def test_a_page_instead_of_a_picture_is_no_picture(flow: Flow, seller: str) -> None:
+    with flow.sandbox.switched("openai", delivers="url"):
+        flow.sandbox.fault("html", vendor=VENDOR[seller], route="download", status=200)
+        job = flow.buy_first(seller)
+    assert job["status"] == "failed"
+    assert job["images"] == []
+    assert flow.booked() == {(seller, "orphan"): PRICE[seller]}
+    assert flow.orders(BACKUP[seller]) == 0
+
+
+@ASKED
+def test_a_link_that_stays_dead_is_asked_for_three_times(flow: Flow, seller: str) -> None:
+    flow.sandbox.fault("status", vendor=VENDOR[seller], route="download", status=404, times=3)
+    job = flow.buy_first(seller)
+    assert job["status"] == "failed"
+    assert len(flow.sandbox.requests(VENDOR[seller], "download")) == 3
+    assert flow.booked() == {(seller, "orphan"): PRICE[seller]}
+
+
+def test_some_of_an_orders_pictures_may_be_lost(flow: Flow) -> None:
+    """Fetched once, since this seller cannot be asked again: what is there is delivered, what is not is an orphan."""
+    flow.sandbox.fault("status", vendor="runflow", route="download", status=404, times=1)
+    job = flow.buy_first(RUN, n=3)
+    assert job["status"] == "completed"
+    assert len(job["images"]) == 2
+    assert flow.booked() == {(RUN, "capture"): 2 * PRICE[RUN], (RUN, "orphan"): PRICE[RUN]}
+    assert flow.orders(BACKUP[RUN]) == 0
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("seller", [RUNS, RUN, RUNAPI])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 401},
+        {"kind": "status", "status": 500},
+        {"kind": "html", "status": 200},
+        {"kind": "reset_after"},
+        {"kind": "truncate"},
+    ],
+    ids=name_of,
+)
+def test_a_seller_that_takes_no_uploads_is_passed_over_and_nothing_was_ordered_there(
+    flow: Flow, seller: str, fault: dict[str, Any]
+) -> None:
+    flow.sandbox.fault(vendor=VENDOR[seller], route="upload", times=1, **fault)
+    data = flow.sandbox.sample(512, 512)
+    image = {"b64_json": b64encode(data + b"\0" * (1 << 20)).decode()}
+    job = flow.buy_first(seller, operation="edit", image=image, size="1024x1024")
+    assert [one["seller"] for one in job["images"]] == [BACKUP[seller]]
+    assert flow.orders(seller) == 0
+    assert {key for key in flow.booked()} == {(BACKUP[seller], "capture")}
