@@ -140,7 +140,7 @@ def imported_modules(path: Path, names: set[str]) -> set[str]:
 @pytest.mark.parametrize("path", modules("gateway"), ids=name_of)
 def test_each_outside_library_has_its_place(path: Path) -> None:
     own, used = area(name_of(path)), tops(path)
-    if own not in ("gateway.upstream", "gateway.assets", "gateway.cli"):
+    if own not in ("gateway.upstream", "gateway.assets", "gateway.commands"):
         assert not used & HTTP_CLIENTS
     if own != "gateway.store":
         assert not used & {"redis", "sqlite3"}

@@ -17,10 +17,11 @@ from gateway.api.files import file
 from gateway.api.images import generations
 from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
+from gateway.api.signals import signals
 from gateway.events import Emit, RequestAnswered, Trouble, fault_of
 
 OPENAI_ROUTES = ("/v1/images", "/v1/models")
-ROUTES = [generations, new_job, one_job, file, callback, livez, readyz, metrics]
+ROUTES = [generations, new_job, one_job, signals, file, callback, livez, readyz, metrics]
 
 
 class Application(Litestar):

@@ -10,11 +10,13 @@ import click
 from rich.console import Console
 
 from gateway.catalogue import Catalogue, Model
-from gateway.commands.configured import catalogue_for_planning, config_option
+from gateway.commands.configured import catalogue_for_planning, config_option, tell
+from gateway.commands.live import told_by
 from gateway.config.checking import did_you_mean
 from gateway.config.values import Usd
 from gateway.report import as_json, print_plan
 from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan, plan_by
+from gateway.routing.signals import Signals
 from gateway.routing.target import SizeWish, target_of
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
 from providers.sizes import Resolution
@@ -75,6 +77,8 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @click.option("--only", multiple=True, help="Only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Not this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=pairs, help="name=value; may be repeated.")
+@click.option("--live", metavar="URL", help="With what the gateway running there has learned of its sellers.")
+@click.option("--key", envvar="IGW_KEY", help="With --live: a team's key.  [env: IGW_KEY]")
 @click.option("--json", "wants_json", is_flag=True, help="The plan as JSON.")
 def explain(folder: Path, wants_json: bool, **asked: Any) -> None:
     """Show who would be asked for a request, in which order, at what price, and why nobody else. Buys nothing.
@@ -83,23 +87,36 @@ def explain(folder: Path, wants_json: bool, **asked: Any) -> None:
     Examples:
       image-gateway explain --operation generate --resolution 4k --quality low -n 3 --team design
       image-gateway explain --operation edit --size 1536x1024 --mask --max-cost 0.50 --json
+      IGW_KEY=igw_sandbox image-gateway explain --policy fast --live http://127.0.0.1:8080
     """
     errors = Console(stderr=True)
     catalogue = catalogue_for_planning(folder, errors)
     try:
-        made = planned(catalogue, question_of(catalogue, asked), asked["draw"])
+        question = question_of(catalogue, asked)
+        made = planned(catalogue, question, live_signals(catalogue, asked, errors), asked["draw"])
     except RoutingError as error:
         raise click.UsageError(f"{error.param}: {error}") from error
     show(catalogue, made, wants_json)
     raise SystemExit(0 if made.ranked else 3)
 
 
-def planned(catalogue: Catalogue, question: Question, draw: float) -> Plan:
+def live_signals(catalogue: Catalogue, asked: dict[str, Any], errors: Console) -> Signals:
+    """What is known where `--live` says; nothing without it."""
+    if asked["live"] is None:
+        return {}
+    told = told_by(asked["live"], asked["key"])
+    if told.config != catalogue.hash:
+        warning = f"the gateway runs configuration {told.config}, and this plan is made from {catalogue.hash}"
+        tell(errors, "warning", "yellow", [warning])
+    return told.signals
+
+
+def planned(catalogue: Catalogue, question: Question, signals: Signals, draw: float) -> Plan:
     """An operator may ask about any policy; that a team may choose it is asked only where a team is named."""
     if question.policy is None or question.team is not None:
-        return plan(catalogue, question, {}, draw)
+        return plan(catalogue, question, signals, draw)
     known("policy", [question.policy], catalogue.policies.policies)
-    return plan_by(catalogue, question, (question.policy, None), {}, draw)
+    return plan_by(catalogue, question, (question.policy, None), signals, draw)
 
 
 def show(catalogue: Catalogue, made: Plan, wants_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Brings a seller's pictures home: fetched, looked at, converted where that is needed, kept, and then told of."""
 
 import asyncio
+from functools import partial
 from hashlib import sha256
 
 from msgspec import Struct
@@ -108,12 +109,12 @@ class Deliverer:
             warnings=warnings,
         )
         documents = {picture_name(one.picture.index): encode(one.picture) for one in there}
-        took = self._hands.now() - attempt.opened
-        if await self._desk.mailbox.post(delivered, documents=documents, dropped=(order_name(attempt.number),)):
-            if there and not is_missing:
-                outcome = Outcome(seconds=took, as_ordered=as_ordered)
-                record_health(self._hands, self._desk.job, attempt, outcome)
-        elif there:
+        outcome = Outcome(seconds=self._hands.now() - attempt.opened, as_ordered=as_ordered)
+        well = (
+            partial(record_health, self._hands, self._desk.job, attempt, outcome) if there and not is_missing else None
+        )
+        dropped = (order_name(attempt.number),)
+        if not await self._desk.mailbox.post(delivered, documents=documents, dropped=dropped, then=well) and there:
             self._hands.emit(Trouble(where="engine", what=f"{place.seller} delivered too late", job=self._desk.job.id))
 
     async def _wanted(self, attempt: Attempt) -> tuple[SavedRequest, Terms]:

@@ -1,7 +1,7 @@
 """What a job's tasks tell its owner. What lies there together is committed together."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -25,10 +25,19 @@ class Mailbox:
         self._arrived = asyncio.Event()
 
     async def post(
-        self, *happenings: Happening, documents: Mapping[str, bytes] | None = None, dropped: tuple[str, ...] = ()
+        self,
+        *happenings: Happening,
+        documents: Mapping[str, bytes] | None = None,
+        dropped: tuple[str, ...] = (),
+        then: Callable[[], None] | None = None,
     ) -> bool:
-        """Waits until it is saved. False if it changed nothing: it was not allowed, or nothing new."""
+        """Waits until it is saved. False if it changed nothing: it was not allowed, or nothing new.
+
+        `then` is called if it is saved, also where that ends the job, and with it whoever waits here.
+        """
         saved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if then is not None:
+            saved.add_done_callback(lambda told: then() if told.result() else None)
         self._letters.append(Letter(happenings=happenings, documents=documents or {}, dropped=dropped, saved=saved))
         self._arrived.set()
         return await asyncio.shield(saved)

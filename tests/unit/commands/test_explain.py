@@ -107,7 +107,7 @@ def test_every_option_changes_the_answer(option: str) -> None:
 
 def test_every_option_is_tried() -> None:
     options = {option for param in main.commands["explain"].params for option in param.opts}
-    assert options - CHANGES.keys() == {"--config", "--json", "--draw"}
+    assert options - CHANGES.keys() == {"--config", "--json", "--draw", "--live", "--key"}
 
 
 def test_luck_changes_the_order_of_a_weighted_policy() -> None:
