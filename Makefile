@@ -31,6 +31,7 @@ bench: setup ## Measure what plans, commits and requests cost
 	$(BIN)/python bench/plan.py
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.upstream
+	$(BIN)/python -m bench.held
 
 fmt: setup ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix --quiet . || true
