@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -86,12 +87,20 @@ def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: 
     gateway = Gateway(settings, keeper, change)
     for warning in gateway.keeper.last.result.warnings if not sandbox else ():
         tell(errors, "warning", "yellow", [warning])
+    _allow_many_files()
     listening = _listen(settings)
     url = f"http://{settings.host}:{listening.getsockname()[1]}"
     gateway.listens_at(url, for_sellers=sandbox is not None)
     _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
     if gateway.failure is not None:
         raise gateway.failure
+
+
+def _allow_many_files() -> None:
+    """A thousand waiting callers and their orders are two thousand connections; the usual limit is half of that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:
