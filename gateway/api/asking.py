@@ -63,12 +63,13 @@ def _key(given: str | None) -> str | None:
 
 async def waited(http: Asked, name: str, seconds: float) -> Job:
     """The caller's job, when its team need wait no longer, or after so many seconds."""
-    tools = tools_of(http)
+    tools, team = tools_of(http), caller(http)
     began = tools.now()
-    http.state["job"] = name
-    waiting = counter.job_of(tools, caller(http), name, seconds)
+    waiting = counter.job_of(tools, team, name, seconds)
     job = await (_unless_left(http, waiting) if seconds > 0 else waiting)
     http.state["waited"] = tools.now() - began
+    # Not before it is known to be one: whatever stands in an address would be told of otherwise.
+    http.state["job"] = job.id
     return job
 
 

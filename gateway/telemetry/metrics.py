@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -21,6 +21,8 @@ class Metrics:
     """A sink, and what it has counted."""
 
     def __init__(self) -> None:
+        # When each series was first counted is of no use, and would be every third of them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         make: dict[str, Any] = {"registry": self.registry}
         self._requests = Histogram(
