@@ -23,7 +23,7 @@ LONGEST_SECONDS = 120.0
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """Megabytes as the system counts them: before, with `at_once` jobs in progress, and at most. `answers` by status."""
+    """Megabytes as the system counts them: before, with `at_once` jobs in progress, at most. `answers` by status."""
 
     at_once: int
     before: float

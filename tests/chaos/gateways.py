@@ -114,7 +114,7 @@ class Gateway:
             base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=seconds, trust_env=False
         )
 
-    def get(self, path: str, seconds: float = 10.0) -> httpx.Response:
+    def get(self, path: str, seconds: float = 60.0) -> httpx.Response:
         with self.client(seconds) as client:
             return client.get(path)
 

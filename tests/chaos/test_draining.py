@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos import books
+from tests.chaos import books, configs
 from tests.chaos.clients import body, post
 from tests.chaos.gateways import Gateway, gateway, until
 from tests.chaos.places import Stored
@@ -56,6 +56,8 @@ def _draining(client: httpx.Client) -> Any:
 
 
 def test_what_takes_too_long_is_handed_over_and_not_ordered_again(stored: Stored, sandbox: Vendors) -> None:
+    """The leases outlast the test: whoever takes the jobs over was given them."""
+    configs.write(stored.config, sandbox.url, lease=120)
     sandbox.latency(2.5)
     environ = {**stored.environ, "IGW_DRAIN_SECONDS": "0.5"}
     with gateway(stored.folder, stored.config, environ) as one:
@@ -69,11 +71,9 @@ def test_what_takes_too_long_is_handed_over_and_not_ordered_again(stored: Stored
         assert time.monotonic() - began < 2.5
         assert books.read(stored.make).unsettled() != []
         one.start()
-        began = time.monotonic()
         with one.client() as client:
             found = [client.get(f"/v1/jobs/{name}?wait=30").json() for name in names]
         assert {job["status"] for job in found} == {"completed"}
-        # At once, and not when the leases end.
         until(one.is_idle, "all is settled")
         one.stop()
     saved = books.read(stored.make)
