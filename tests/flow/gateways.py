@@ -67,7 +67,7 @@ class Gateway:
 
     def until_idle(self) -> None:
         """Every job is settled: nothing about its money is open any more."""
-        self.until("no job is worked on", lambda: self.metric("igw_jobs_in_flight") == 0)
+        self.until("no job is worked on", lambda: self.http.get("/readyz").json()["jobs"] == 0)
 
     def reload(self) -> None:
         """Reads its configuration anew, and the secrets that it names."""

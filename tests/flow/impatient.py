@@ -14,14 +14,14 @@ from gateway.upstream.client import Exchange
 PR_SET_PDEATHSIG = 1
 # How long an order may take at least before it is given up, and how long one whose answer was lost is looked for.
 PATIENCE_SECONDS = 2.0
-RECONCILE_SECONDS = 1.2
+RECONCILE_SECONDS = 2.0
 OPEN_AGAIN_AT_ONCE = Pause(first=0.0, most=0.0)
 
 SHORTER: dict[str, object] = {
     "gateway.engine.accepting.LEAST_PATIENCE": PATIENCE_SECONDS,
-    "gateway.engine.buying.SUBMIT_SECONDS": 1.0,
+    "gateway.engine.buying.SUBMIT_SECONDS": 2.0,
     "gateway.engine.delivering.PAUSE": 0.05,
-    "gateway.engine.following.ASK": Exchange(seconds=0.5),
+    "gateway.engine.following.ASK": Exchange(seconds=0.4),
     "gateway.engine.following.GRACE_SECONDS": 0.5,
     "gateway.engine.following.RESEND_PAUSE": 0.1,
     "gateway.engine.following.SEARCH_SECONDS": 0.1,

@@ -110,7 +110,7 @@ def test_an_order_that_meets_a_fault_ends_as_the_table_says(
     with flow.sandbox.switched("openai", delivers="url" if is_by_link else "b64_json"):
         flow.sandbox.fault(vendor=VENDOR[seller], times=1, **fault)
         job = flow.buy_first(seller)
-    assert flow.booked() == expected(seller, end)
+    assert flow.booked() == expected(seller, end), job
     if end is E.WRONGLY_SUSPECTED:
         flow.never_charged[VENDOR[seller]] = PRICE[seller]
     winner = sold_by(seller, end)
