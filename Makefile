@@ -13,9 +13,9 @@ help: ## List the targets
 setup: ## Install everything that tests and checks need
 	@deploy/setup.sh dev
 
-run: ## Start the vendors' sandbox and say what to try
+run: ## Start the gateway, buying from simulated sellers for no money, and say what to try
 	@deploy/setup.sh run
-	@exec $(BIN)/image-gateway sandbox
+	@exec $(BIN)/image-gateway serve --sandbox
 
 test: setup ## Run all tests against real servers and real clients
 	$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)

@@ -1,9 +1,10 @@
-"""Writes the pages that follow from the code, faults, providers and states; `--check` only compares."""
+"""Writes the pages, and the parts of pages, that follow from the code; `--check` only compares."""
 
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from generate_operations import METRICS_HEAD, SETTINGS_HEAD, metrics_rows, settings_rows, with_sections
 from generate_states import BOOKING_HEAD, TODO_HEAD, booking_rows, states_body, todo_rows
 
 from providers import ADAPTERS
@@ -107,7 +108,17 @@ def states_page() -> str:
     return HEAD + states_body(table(BOOKING_HEAD, booking_rows()), table(TODO_HEAD, todo_rows()))
 
 
-PAGES = {"faults.md": faults_page, "providers.md": providers_page, "states.md": states_page}
+def operations_page() -> str:
+    sections = {"settings": table(SETTINGS_HEAD, settings_rows()), "metrics": table(METRICS_HEAD, metrics_rows())}
+    return with_sections(HERE / "operations.md", sections)
+
+
+PAGES = {
+    "faults.md": faults_page,
+    "providers.md": providers_page,
+    "states.md": states_page,
+    "operations.md": operations_page,
+}
 
 
 def main() -> int:

@@ -112,13 +112,24 @@ def settings_from(environ: Mapping[str, str], **given: object) -> Settings:
         except ValueError as error:
             problems.append(f"{option.name} {error}")
     values["secrets"] = values.get("secrets") or ()
-    if values.get("redis_url") and not values["secrets"]:
-        problems.append("IGW_SECRET is needed with REDIS_URL: all replicas must sign alike")
-    if values.get("redis_url") and not values.get("assets"):
-        problems.append("IGW_ASSETS is needed with REDIS_URL: all replicas must see the same images")
+    if values.get("redis_url"):
+        problems += _problems_of_replicas(values)
     if problems:
         raise SettingsError("\n".join(problems))
     return Settings(**values)
+
+
+def _problems_of_replicas(values: Mapping[str, Any]) -> list[str]:
+    """With Redis there may be several, even if there is one today."""
+    found = []
+    if not values["secrets"]:
+        found.append("IGW_SECRET is needed with REDIS_URL: all replicas must sign alike")
+    assets = values.get("assets")
+    if not assets:
+        found.append("IGW_ASSETS is needed with REDIS_URL: all replicas must see the same images")
+    elif "://" not in assets and not values.get("assets_shared"):
+        found.append(f"IGW_ASSETS is the folder {assets}: say IGW_ASSETS_SHARED=yes if all replicas see the same one")
+    return found
 
 
 def secret_of(settings: Settings) -> tuple[bytes, ...]:

@@ -20,7 +20,6 @@ from tests.vendors import Vendors
 
 ROOT = Path(__file__).parent.parent
 KEY = "igw_sandbox"
-OTHER_KEY = "igw_of_another_team"
 READY_SECONDS = 60
 PR_SET_PDEATHSIG = 1
 # Loaded before the fork: between fork and exec nothing may be looked up.
@@ -85,10 +84,15 @@ def client(url: str, key: str = KEY) -> httpx.Client:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, environ: Mapping[str, str] | None = None) -> Iterator[Serving]:
+def serving(
+    folder: Path,
+    *options: str,
+    ports: tuple[str, ...] = ("--port", "0"),
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Serving]:
     """Killed when the block ends, and with the test run however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(folder / "data")]
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--data", str(folder / "data"), *ports]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IGW_") and name != "REDIS_URL"}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """`image-gateway serve`: the gateway itself."""
 
 import asyncio
+import errno
 import os
 import re
 import resource
@@ -28,6 +29,7 @@ from gateway.store.base import StoreError
 from providers import ADAPTERS
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 
+PORTS_TRIED, MOST_PORT = 20, 65_535
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # How long answers may take to reach those who still wait, when nobody works on jobs here any more.
 LAST_ANSWERS_SECONDS, HURRIED_SECONDS = 10, 1
@@ -62,12 +64,14 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: objec
     if use_sandbox and settings.host not in LOOPBACK and not allow_remote:
         tell(errors, "error", "red", ["--sandbox has a key that everybody knows: say --allow-remote to open it"])
         raise SystemExit(1)
+    # Whoever only tries it out, and names no port, is served on the next one that is free.
+    tries = PORTS_TRIED if use_sandbox and given["port"] is None and not os.environ.get("IGW_PORT") else 1
     try:
         if use_sandbox:
             with _sandbox(realistic) as url:
-                _serve(settings, errors, url, realistic)
+                _serve(settings, errors, url, realistic, tries)
         else:
-            _serve(settings, errors, None, realistic)
+            _serve(settings, errors, None, realistic, tries)
     except ConfigError as error:
         tell(errors, "error", "red", error.result.problems)
         raise SystemExit(1) from None
@@ -76,7 +80,7 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: objec
         raise SystemExit(1) from None
 
 
-def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: bool) -> None:
+def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: bool, tries: int) -> None:
     def keeper(told: Callable[[Reloaded], None]) -> Keeper:
         secrets = assumed_secrets if sandbox else secrets_in(os.environ)
         return Keeper(settings.config, secrets, ADAPTERS, told)
@@ -88,7 +92,7 @@ def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: 
     for warning in gateway.keeper.last.result.warnings if not sandbox else ():
         tell(errors, "warning", "yellow", [warning])
     _allow_many_files()
-    listening = _listen(settings)
+    listening = _listen(settings, tries)
     url = f"http://{settings.host}:{listening.getsockname()[1]}"
     gateway.listens_at(url, for_sellers=sandbox is not None)
     _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
@@ -103,13 +107,17 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        return socket.create_server((settings.host, settings.port), backlog=2_048, reuse_port=False)
-    except OSError as error:
-        raise click.ClickException(
-            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): take another with --port"
-        ) from error
+def _listen(settings: Settings, tries: int) -> socket.socket:
+    for port in range(settings.port, min(settings.port + tries, MOST_PORT + 1)):
+        try:
+            return socket.create_server((settings.host, port), backlog=2_048, reuse_port=False)
+        except OSError as error:
+            reason = error.strerror
+            if error.errno != errno.EADDRINUSE:
+                break
+    raise click.ClickException(
+        f"{settings.host}:{settings.port} cannot be listened on ({reason}): take another with --port or IGW_PORT"
+    )
 
 
 class _Server(uvicorn.Server):

@@ -9,20 +9,33 @@ from gateway.engine.engine import Engine
 from gateway.upstream.health import Where
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
+# Name: what it says, and its labels.
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "igw_jobs_in_flight": ("Jobs that this process works on.", ()),
+    "igw_account_orders": ("Orders in progress at an account.", ("account",)),
+    "igw_cell_healthy": ("1 if orders may be placed there.", CELL_LABELS),
+}
 
 
 def gauges(engine: Engine, current: Callable[[], Catalogue]) -> Iterator[GaugeMetricFamily]:
     catalogue = current()
-    yield GaugeMetricFamily("igw_jobs_in_flight", "Jobs that this process works on.", value=len(engine.owners))
-    orders = GaugeMetricFamily("igw_account_orders", "Orders in progress at an account.", labels=["account"])
+    jobs = _gauge("igw_jobs_in_flight")
+    jobs.add_metric([], len(engine.owners))
+    yield jobs
+    orders = _gauge("igw_account_orders")
     for name in catalogue.accounts:
         orders.add_metric([name], engine.hands.limits.in_progress(name))
     yield orders
     yield _health(engine, catalogue)
 
 
+def _gauge(name: str) -> GaugeMetricFamily:
+    words, labels = GAUGES[name]
+    return GaugeMetricFamily(name, words, labels=labels)
+
+
 def _health(engine: Engine, catalogue: Catalogue) -> GaugeMetricFamily:
-    healthy = GaugeMetricFamily("igw_cell_healthy", "1 if orders may be placed there.", labels=list(CELL_LABELS))
+    healthy = _gauge("igw_cell_healthy")
     now = engine.hands.clock()
     for offer in catalogue.all_offers():
         for cell in offer.prices:

@@ -1,0 +1,72 @@
+"""What the environment may say, and what is said of it when it is wrong."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import OPTIONS, SettingsError, secret_of, settings_from
+
+REPLICAS = {"REDIS_URL": "redis://cache", "IGW_SECRET": "s" * 16, "IGW_ASSETS": "s3://pictures"}
+
+
+def problem(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as found:
+        settings_from(environ)
+    return str(found.value)
+
+
+def test_nothing_need_be_said() -> None:
+    found = settings_from({})
+    assert (found.host, found.port, found.data, found.redis_url) == ("127.0.0.1", 8080, Path("var"), None)
+    assert settings_from(dict.fromkeys((one.name for one in OPTIONS.values()), "")) == found
+
+
+def test_the_command_line_outranks_the_environment() -> None:
+    assert settings_from({"IGW_PORT": "1", "IGW_LOG": "console"}, port=2, log_format=None).port == 2
+    assert settings_from({"IGW_PORT": "nonsense"}, port=2).port == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("IGW_PORT", "65536", "must be a port"),
+        ("IGW_PORT", "-1", "must be a port"),
+        ("IGW_DRAIN_SECONDS", "nan", "must be seconds"),
+        ("IGW_PUBLIC_URL", "images.example.com", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://user:pass@example.com", "must be an address"),
+        ("REDIS_URL", "cache:6379", "must begin with redis://"),
+        ("IGW_SECRET", "short", "at least 16 characters"),
+        ("IGW_SECRET", f"{'s' * 16},short", "at least 16 characters"),
+        ("IGW_ASSETS_SHARED", "maybe", "must be yes or no"),
+        ("IGW_LOG", "xml", "must be json or console"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, text: str, words: str) -> None:
+    said = problem({name: text}).splitlines()[0]
+    assert said.startswith(name)
+    assert words in said
+    assert "short" not in said, "a secret is never repeated"
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    assert len(problem({"IGW_PORT": "x", "IGW_LOG": "x", "REDIS_URL": "redis://cache"}).splitlines()) == 4
+
+
+def test_replicas_must_sign_alike_and_see_the_same_images() -> None:
+    assert settings_from(REPLICAS).redis_url == "redis://cache"
+    assert "IGW_SECRET" in problem({**REPLICAS, "IGW_SECRET": ""})
+    assert "IGW_ASSETS is needed" in problem({**REPLICAS, "IGW_ASSETS": ""})
+    assert "IGW_ASSETS_SHARED=yes" in problem({**REPLICAS, "IGW_ASSETS": "/srv/images"})
+    assert settings_from({**REPLICAS, "IGW_ASSETS": "/srv/images", "IGW_ASSETS_SHARED": "yes"}).assets_shared
+
+
+def test_a_secret_is_made_once_and_only_we_can_read_it(tmp_path: Path) -> None:
+    settings = settings_from({}, data=tmp_path / "data")
+    (made,) = secret_of(settings)
+    assert len(made) == 64
+    assert secret_of(settings) == (made,)
+    assert stat.S_IMODE((tmp_path / "data" / "secret").stat().st_mode) == 0o600
+    given = settings_from({"IGW_SECRET": f"{'n' * 16}, {'o' * 16}"}, data=tmp_path / "other")
+    assert secret_of(given) == (b"n" * 16, b"o" * 16)
+    assert not (tmp_path / "other").exists()
