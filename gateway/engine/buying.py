@@ -196,8 +196,9 @@ class Buyer:
     async def send(self, offer: Offer, attempt: int, call: Call) -> None:
         """Sends the order and tells what the answer means."""
         adapter = offer.seller.adapter
-        waits = adapter.holds_connection
-        exchange = Exchange(seconds=self._patience(attempt) if waits else SUBMIT_SECONDS, fresh=not adapter.replay_key)
+        seconds = self._patience(attempt) if adapter.holds_connection else SUBMIT_SECONDS
+        may_repeat = adapter.replay_key and offer.seller.account.replay_trusted
+        exchange = Exchange(seconds=seconds, fresh=not may_repeat)
         answer = await self._hands.upstream.perform(call, offer.seller, exchange)
         progress = adapter.submit.read(answer) if isinstance(answer, Answer) else answer
         self._note_how_busy(offer, progress)

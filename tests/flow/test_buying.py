@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.clients.pictures import drawn
-from tests.flow.configuration import SELLERS
+from tests.flow.configuration import SELLERS, VENDOR
 from tests.flow.gateways import Flow
 
 EACH = pytest.mark.parametrize("seller", SELLERS)
@@ -187,3 +187,13 @@ def test_openais_own_route_gives_the_same_pictures(flow: Flow, seller: str, resp
     if response_format == "url":
         assert [flow.picture(one["url"]).size for one in data] == [(1024, 1024)] * 2
     assert round(float(answer.headers["x-igw-cost-usd"]) * 1_000_000) == captured(flow, seller)
+
+
+@EACH
+def test_an_order_that_may_not_be_sent_twice_has_a_connection_of_its_own(flow: Flow, seller: str) -> None:
+    """One that was kept open may be dead, and then nobody could tell whether the order arrived."""
+    flow.buy(seller)
+    flow.buy(seller)
+    orders = flow.sandbox.requests(VENDOR[seller], "submit")
+    is_repeatable = seller == "runapi"
+    assert [entry["headers"].get("connection") == "close" for entry in orders] == [not is_repeatable] * 2
