@@ -72,3 +72,18 @@ def test_no_file_names_a_package_registry() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_architecture_names_only_files_that_are_there() -> None:
+    """Its tables name files by their folder, which their heading says."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folder, missing = ROOT, []
+    for line in page.splitlines():
+        if heading := re.match(r"#+ `([\w/]+/)`", line):
+            folder = ROOT / heading[1]
+        if line.startswith("| `"):
+            names = re.findall(r"`([\w/<>*.]+(?:\.py|/))`", line.split("|")[1])
+            missing += [name for name in names if "<" not in name and not list(folder.glob(name.rstrip("/")))]
+    assert missing == []
+    named = re.findall(r"`((?:gateway|providers|tests)/[\w/]+(?:\.\w+)?)`", page)
+    assert [name for name in named if not (ROOT / name).exists()] == []
