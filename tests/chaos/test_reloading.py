@@ -98,10 +98,16 @@ def test_what_is_no_longer_to_be_read_leaves_everything_as_it_was(one: Gateway, 
     assert loaded(one)["in_force"] == before
 
 
-def ordered(at: Gateway, seller: str, number: int) -> list[str]:
+def ordered(at: Gateway, sandbox: Vendors) -> list[str]:
+    """Four jobs that are being asked about, and four whose orders are not answered yet."""
+    sandbox.latency(2.0)
     with at.client() as client:
-        jobs = [post(client, f"{seller}-{one}", seller).json()["id"] for one in range(number)]
+        jobs = [post(client, f"asked-{one}", "runapi").json()["id"] for one in range(4)]
         until(lambda: all(_has_ticket(client, job) for job in jobs), "all have a ticket")
+        sandbox.fault("slow", vendor="runapi", route="submit", seconds=2, times=4)
+        jobs += [post(client, f"slow-{one}", "runapi").json()["id"] for one in range(4)]
+        until(lambda: len(sandbox.requests("runapi", "submit")) == 8, "all are on their way")
+        assert not any(_has_ticket(client, job) for job in jobs[4:])
     return jobs
 
 
@@ -118,8 +124,7 @@ def finished(at: Gateway, jobs: list[str]) -> list[str]:
 def test_a_seller_that_is_dropped_finishes_what_it_has_and_gets_nothing_new(
     one: Gateway, config: Path, sandbox: Vendors
 ) -> None:
-    sandbox.latency(2.0)
-    jobs, before = ordered(one, "runapi", 8), loaded(one)["in_force"]
+    jobs, before = ordered(one, sandbox), loaded(one)["in_force"]
     (config / "offers" / "runapi.yaml").unlink()
     change(config / "policies.yaml", "  runapi: {rank: listed, sellers: [runapi]}\n", "")
     change(config / "policies.yaml", "sellers: [runflow-runs, runapi, openai, runflow-run]", "sellers: [runflow-runs]")
@@ -141,8 +146,7 @@ def test_an_account_whose_secret_is_gone_finishes_what_it_has(
     secret.write_text("sk-sandbox\n")
     configs.write(config, sandbox.url, runapi_key=f"file:{secret}")
     taken_anew(one, before)
-    sandbox.latency(2.0)
-    jobs = ordered(one, "runapi", 8)
+    jobs = ordered(one, sandbox)
     secret.unlink()
     one.signal(signal.SIGHUP)
     until(lambda: _is_refused(one), "nothing more is bought there", seconds=10)
