@@ -23,6 +23,7 @@ from gateway.jobs.recovery import (
     Poll,
     Resend,
     Search,
+    deadline_of,
     recover,
 )
 from gateway.upstream.client import Exchange
@@ -150,7 +151,7 @@ class Follower:
             found = progress.orders if isinstance(progress, Listed) else ()
             mine = next((one.id for one in found if one.reference == reference and one.id), None)
             if mine is not None:
-                return await self._tell(TicketLearned(attempt=attempt.number, ticket=mine))
+                return await self._found(attempt, mine)
             await self._pause(attempt.number, min(SEARCH_SECONDS, max(0.0, todo.until - self._hands.now())))
             if self._hands.now() >= todo.until:
                 return
@@ -168,7 +169,7 @@ class Follower:
             if not isinstance(progress, Unanswered):
                 self._told.pop(number, None)
             if progress.reference == reference_of(self._desk.job.id, number):
-                await self._tell(TicketLearned(attempt=number, ticket=ticket))
+                await self._found(attempt, ticket)
         if self._desk.attempt(number).ticket is None:
             return False
         # Whoever called has something to say.
@@ -183,7 +184,7 @@ class Follower:
         while saved is not None and self._hands.now() < todo.until:
             progress = await self._exchange_call(call_from(saved), offer)
             if isinstance(progress, Accepted | Working) and progress.id:
-                return await self._tell(TicketLearned(attempt=attempt.number, ticket=progress.id))
+                return await self._found(attempt, progress.id)
             is_end = not isinstance(progress, Failed) or progress.fault.verdict.when_asking is Patience.BELIEVE
             if is_end and await self._concludes(attempt, offer, progress):
                 return
@@ -191,6 +192,12 @@ class Follower:
             pause = min(pause * 2, LONGEST_RESEND_PAUSE)
         if saved is None:
             await self._tell(AttemptGivenUp(fence=self._desk.fence, attempt=attempt.number, kind=FaultKind.LOST))
+
+    async def _found(self, attempt: Attempt, ticket: str) -> None:
+        """Its time may be over by now: it is asked about once all the same before it is given up."""
+        if self._hands.now() >= deadline_of(self._desk.job, replace(attempt, ticket=ticket, lost=None)):
+            self.unasked.add(attempt.number)
+        await self._tell(TicketLearned(attempt=attempt.number, ticket=ticket))
 
     # --- what they share
 

@@ -19,7 +19,8 @@ OPEN_AGAIN_AT_ONCE = Pause(first=0.0, most=0.0)
 
 SHORTER: dict[str, object] = {
     "gateway.engine.accepting.LEAST_PATIENCE": PATIENCE_SECONDS,
-    "gateway.engine.buying.SUBMIT_SECONDS": 2.0,
+    # As long as the patience: an order whose answer does not come is found when its time is over.
+    "gateway.engine.buying.SUBMIT_SECONDS": PATIENCE_SECONDS,
     "gateway.engine.delivering.PAUSE": 0.05,
     "gateway.engine.following.ASK": Exchange(seconds=0.4),
     "gateway.engine.following.GRACE_SECONDS": 0.5,
