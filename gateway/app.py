@@ -13,7 +13,7 @@ from litestar import Litestar
 from gateway.api.counter import Tools
 from gateway.api.surface import application
 from gateway.assets.links import Links
-from gateway.assets.shelf import Shelf, ShelfError
+from gateway.assets.shelf import Shelf
 from gateway.catalogue import Catalogue
 from gateway.config.watching import Keeper
 from gateway.config.watching import Reloaded as ReloadedFiles
@@ -23,7 +23,7 @@ from gateway.engine.hands import Hands
 from gateway.engine.hearing import Callbacks
 from gateway.events import Event, Reloaded
 from gateway.settings import Settings, secret_of
-from gateway.store.base import DAY, Retention, Store, StoreError
+from gateway.store.base import DAY, Retention, Store
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.store.watching import Watches
@@ -107,10 +107,9 @@ class Gateway:
         """In the server's own event loop; what was opened last is closed first."""
         try:
             async with AsyncExitStack() as opened:
-                opened.enter_context(self.logs.hearing_libraries())
                 await self._open(app, opened)
                 yield
-        except (StoreError, ShelfError) as error:
+        except Exception as error:
             self.failure = error
             raise
         finally:

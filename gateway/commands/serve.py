@@ -19,6 +19,7 @@ import uvicorn
 from rich.console import Console
 
 from gateway.app import Gateway
+from gateway.assets.shelf import ShelfError
 from gateway.catalogue import Catalogue
 from gateway.commands.configured import tell
 from gateway.commands.sandboxed import KEY, sandboxed
@@ -75,7 +76,7 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: objec
     except ConfigError as error:
         tell(errors, "error", "red", error.result.problems)
         raise SystemExit(1) from None
-    except StoreError as error:
+    except (StoreError, ShelfError) as error:
         tell(errors, "error", "red", [str(error)])
         raise SystemExit(1) from None
 
@@ -95,7 +96,13 @@ def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: 
     listening = _listen(settings, tries)
     url = f"http://{settings.host}:{listening.getsockname()[1]}"
     gateway.listens_at(url, for_sellers=sandbox is not None)
-    _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
+    with gateway.logs.hearing_libraries():
+        try:
+            _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
+        except SystemExit:
+            # The server's own end where it could not start: what was in the way is told instead.
+            if gateway.failure is None:
+                raise
     if gateway.failure is not None:
         raise gateway.failure
 
