@@ -12,7 +12,7 @@ from tests.chaos.gateways import KEY
 
 AT_ONCE = 40
 # How many of a hundred leave when; who orders costs more than the others.
-STAGES = {"connected": 25, "half sent": 30, "waiting for a job": 30, "waiting for images": 15}
+STAGES = {"connected": 30, "half sent": 32, "waiting for a job": 30, "waiting for images": 8}
 
 
 class Leavers:
