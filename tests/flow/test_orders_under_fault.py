@@ -223,7 +223,7 @@ def test_one_of_several_orders_may_fail_over_alone(flow: Flow) -> None:
     flow.sandbox.fault("fail", vendor="runapi", times=1)
     job = flow.buy_first(RUNAPI, n=3)
     assert len(job["images"]) == 3
-    assert flow.booked() == {(RUNAPI, "capture"): 2 * PRICE[RUNAPI], (RUNS, "capture"): PRICE[RUNS]}
+    assert flow.booked() == {(RUNAPI, "capture"): 2 * PRICE[RUNAPI], (RUNS, "capture"): PRICE[RUNS]}, job
 
 
 @EACH
