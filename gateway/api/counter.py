@@ -53,7 +53,6 @@ class Request(Struct, frozen=True, kw_only=True):
     key: str | None = None
     is_retry: bool = False
     pictures: Pictures = Pictures()
-    webhook: str | None = None
 
 
 class Taken(Struct, frozen=True):
@@ -75,7 +74,6 @@ async def take(tools: Tools, request: Request) -> Taken:
         inputs=request.pictures.inputs,
         mask=request.pictures.mask,
         idempotency=_record(request, catalogue.gateway.jobs.deadline_seconds),
-        webhook=request.webhook,
         draw=tools.draw(),
     )
     try:

@@ -23,7 +23,7 @@ async def new_job(request: Asked) -> Response[bytes]:
     wanted, wishes = await asked(request, JobWishes)
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
     pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
-    taken = await counter.take(tools, replace(wanted, pictures=pictures, webhook=wishes.webhook))
+    taken = await counter.take(tools, replace(wanted, pictures=pictures))
     preferred = preferred_wait(request.headers.get("prefer"))
     job = await waited(request, taken.job, preferred or 0.0)
     headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}", "vary": "Prefer"}

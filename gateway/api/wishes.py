@@ -78,7 +78,6 @@ class JobWishes(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image: str | InputWish | tuple[str | InputWish, ...] = ()
     images: tuple[str | InputWish, ...] = ()
     mask: str | InputWish | None = None
-    webhook: Annotated[str, Meta(max_length=2_000)] | None = None
 
 
 def model_of(catalogue: Catalogue, name: str | None) -> Model:
