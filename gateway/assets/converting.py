@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from gateway.assets.headers import MOST_PIXELS, UPRIGHT, Header, NotAPicture
+from gateway.assets.headers import UPRIGHT, Header, NotAPicture
 from providers.orders import Format
 
 # A picture of 40 megapixels takes half a gigabyte while it is converted; more at once would only wait for a core.
@@ -45,7 +45,6 @@ _UNREADABLE = (
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 _threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="converting")
 
 
@@ -68,7 +67,10 @@ def _converted(data: bytes, header: Header, wanted: Format) -> bytes:
 
 
 def _require_size(image: Image.Image, header: Header) -> None:
-    """What is decoded must be what was looked at: a file may hold several sizes, and only one was judged."""
+    """What is decoded must be what was looked at: a file may hold several sizes, and only one was judged.
+
+    So nothing beyond `MOST_PIXELS` is ever decoded, and Pillow's own limit, which is one for the whole process, stays.
+    """
     if image.size != header.stored_size:
         width, height = header.stored_size
         raise NotAPicture(f"a {header.format} of two minds: {width}x{height} and {image.width}x{image.height}")
