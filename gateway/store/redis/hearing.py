@@ -6,6 +6,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from gateway.store.redis.keys import CHANNEL
+from gateway.store.redis.lane import ended
 from gateway.store.redis.link import single_client
 from gateway.store.watching import Watches
 
@@ -52,5 +53,4 @@ class Hearing:
 
     async def close(self) -> None:
         if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)

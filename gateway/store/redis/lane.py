@@ -143,3 +143,10 @@ def _still_wanted(batch: list[Asked]) -> list[Asked]:
         if asked.ends < now:
             asked.end_with(StoreUnavailable("the command was given up before it was sent"))
     return [asked for asked in batch if not asked.answer.done()]
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    """Cancelled until it has: a cancellation that meets a timeout in the same moment may be taken for that."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)

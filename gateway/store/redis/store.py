@@ -23,6 +23,7 @@ from gateway.store.redis.audit import Auditor
 from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
 from gateway.store.redis.keys import SHARED, AllKeys, Keys
+from gateway.store.redis.lane import ended
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
 
@@ -79,8 +80,7 @@ class RedisStore:
 
     async def close(self) -> None:
         if self._guarding is not None:
-            self._guarding.cancel()
-            await asyncio.wait([self._guarding])
+            await ended(self._guarding)
             await self._hearing.close()
             await self._link.close()
 
