@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -59,7 +60,7 @@ class _Work(Generic[T]):
             self.future.set_exception(self.error)
 
 
-class _Worker:
+class _Worker(ABC):
     """A thread with a connection of its own, and a queue."""
 
     most: int
@@ -112,8 +113,9 @@ class _Worker:
                 group.append(work)
         return group
 
+    @abstractmethod
     def _perform(self, group: list[_Work[Any]]) -> None:
-        raise NotImplementedError
+        """Does all of it, and sees to it that everybody who waits is answered."""
 
     def _post(self, call: Callable[..., None], what: object) -> None:
         # A loop that was closed in the meantime has nobody left who waits.
