@@ -61,12 +61,13 @@ class Buyer:
         last: FaultKind | None = None
         if not await self._may_order(images, places):
             places = ()
-        for place in self._by_health(places):
+        ordered = self._by_health(places)
+        for place in ordered:
             size = self._desk.job.route[place].images
             if len(images) > size:
                 return self._split(images, places, size)
             try:
-                if await self._buy_at(key, images, place):
+                if await self._buy_at(key, images, place, self._queue_seconds(place is ordered[-1])):
                     return
             except NotBrought as not_brought:
                 last = not_brought.fault.kind
@@ -75,6 +76,10 @@ class Buyer:
             except InexpressibleError:
                 last = FaultKind.BAD_ORDER
         await self._desk.mailbox.post(PartGivenUp(fence=self._desk.fence, images=images, kind=last))
+
+    def _queue_seconds(self, is_last: bool) -> float:
+        """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline."""
+        return max(0.0, self._desk.job.deadline - self._hands.now()) if is_last else SLOT_SECONDS
 
     def _split(self, images: tuple[int, ...], places: tuple[int, ...], size: int) -> None:
         self._taken -= set(images)
@@ -116,14 +121,14 @@ class Buyer:
 
     # --- one order
 
-    async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int) -> bool:
-        """Whether an attempt was opened there: then this place has had its try."""
+    async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int, seconds: float) -> bool:
+        """Whether an attempt was opened there: then this place has had its try. `seconds`: how long to queue for it."""
         place = self._desk.job.route[number]
         offer = self._hands.offer_at(place, self._desk.job.model)
         if offer is None or offer.draining or offer.seller.account.secret is None:
             raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
         request, terms = await self._saved()
-        async with self._hands.limits.slot(offer.seller.account.name, SLOT_SECONDS):
+        async with self._hands.limits.slot(offer.seller.account.name, seconds):
             brought = await bring(self._hands, offer.seller, request)
             where = self._hands.where(place, self._desk.job.model)
             if where is not None:

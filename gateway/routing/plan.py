@@ -120,7 +120,6 @@ def plan_by(
             excluded.append(Excluded(seller, reasons, candidate))
         else:
             candidates.append(candidate)
-    candidates = _without_ejected(candidates, excluded)
     ordered = order(candidates, policy, draw)
     return Plan(
         ranked=tuple(Ranked(candidate, place, policy.rank) for place, candidate in enumerate(ordered)),
@@ -239,20 +238,11 @@ def _unfaithful(candidate: Candidate) -> Iterator[str]:
         yield f"not exact: delivers what was ordered {kept:.0%} of the time"
 
 
-def _without_ejected(candidates: list[Candidate], excluded: list[Excluded]) -> list[Candidate]:
-    """Sellers that are down are left out, but never the last ones: a bad chance is better than none."""
-    well = [candidate for candidate in candidates if candidate.signals.healthy]
-    if not well:
-        return candidates
-    excluded += [Excluded(one.seller, ("unhealthy at present",), one) for one in candidates if not one.signals.healthy]
-    return well
-
-
 def _reasons(candidate: Candidate, place: int, rank: Rank) -> Iterator[str]:
     yield f"{'first' if place == 0 else f'number {place + 1}'} by {rank}"
     if candidate.signals.load >= 1:
         yield "at its limit, so after all that are not"
     if not candidate.signals.healthy:
-        yield "unhealthy, but nobody else is left"
+        yield "unhealthy at present, so after all that are not"
     if candidate.fit.converts:
         yield "its pictures are converted here"

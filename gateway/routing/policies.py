@@ -29,7 +29,18 @@ Ordered = list[Candidate]
 
 
 def order(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float) -> Ordered:
-    """By the policy's rank. `draw`, from 0 up to 1, is the chance that a weighted policy leaves to fate."""
+    """By the policy's rank. `draw`, from 0 up to 1, is the chance that a weighted policy leaves to fate.
+
+    Sellers that are down at the moment come last, and are no measure for the others: a bad chance is better than none.
+    """
+    well = [candidate for candidate in candidates if candidate.signals.healthy]
+    if len(well) == len(candidates):
+        return _ranked(well, policy, draw)
+    down = [candidate for candidate in candidates if not candidate.signals.healthy]
+    return [*_ranked(well, policy, draw), *_ranked(down, policy, draw)]
+
+
+def _ranked(candidates: Ordered, policy: PolicyConfig, draw: float) -> Ordered:
     if policy.rank == "weighted":
         ordered = by_weight(candidates, policy.weights or {}, draw)
     else:

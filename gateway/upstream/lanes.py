@@ -130,6 +130,8 @@ class Lane:
         if not self._waiting and self._has_room(now):
             self._take(now)
             return
+        if self._paused_until > now + seconds:
+            raise NoSlot
         waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._let_in()

@@ -59,6 +59,10 @@ class Gateway:
         lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.http.get("/metrics").text, re.MULTILINE)
         return sum(float(value) for said, value in lines if all(one in said for one in wanted))
 
+    def all_sellers_are_well(self) -> bool:
+        answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {KEY}"}).raise_for_status()
+        return all(one["healthy"] and one["load"] < 1 for one in answer.json()["data"])
+
     def until(self, what: str, holds: Callable[[], bool], seconds: float = IDLE_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
@@ -117,12 +121,16 @@ def _announced(process: "subprocess.Popen[str]", errors: Path) -> None:
 
 
 class Flow:
-    """One test: a gateway that has nothing to do, a sandbox that has sold nothing, and the books between them."""
+    """One test: a gateway that has nothing to do, a sandbox that has sold nothing, and the books between them.
+
+    No seller is still resting from what the last test did to it, or its orders would go elsewhere.
+    """
 
     def __init__(self, gateway: Gateway, sandbox: Vendors, raw: Raw) -> None:
         self.gateway = gateway
         self.sandbox = sandbox
         self._raw = raw
+        gateway.until("all sellers are well", gateway.all_sellers_are_well)
         self._earlier = {entry.job for entry in raw.ledger()}
         # Booked as suspected, and not charged: what no one but the vendor can know, said by the test.
         self.never_charged: Counter[str] = Counter()

@@ -152,6 +152,15 @@ def test_a_seller_that_cannot_be_reached_is_passed_over(flow: Flow) -> None:
     assert flow.booked() == {(RUNS, "capture"): PRICE[RUNS]}
 
 
+def test_a_seller_that_rests_for_a_moment_when_a_job_is_accepted_is_not_out_of_it_for_good(flow: Flow) -> None:
+    flow.sandbox.fault("status", vendor="runflow", times=1, status=429, headers={"Retry-After": "2"})
+    assert flow.buy_first(RUNS)["images"][0]["seller"] == RUNAPI
+    flow.sandbox.fault("refuse", vendor="runapi", times=1)
+    job = flow.buy_first(RUNAPI)
+    assert [attempt["seller"] for attempt in job["attempts"]] == [RUNAPI, RUNS]
+    assert [one["seller"] for one in job["images"]] == [RUNS], job
+
+
 def test_a_seller_that_breaks_its_promise_about_keys_sells_twice_and_is_booked_once(flow: Flow) -> None:
     """Nobody but the vendor can know; its invoice shows it, one line more than our books."""
     flow.sandbox.fault("reset_after", vendor="runapi", times=1)

@@ -155,22 +155,35 @@ def signals(**by_seller: CellSignals) -> Any:
     return {(seller, MODEL, cell): known for seller, known in by_seller.items() for cell in CELLS}
 
 
-def test_an_unhealthy_seller_is_left_out_but_never_the_last_one() -> None:
+def test_an_unhealthy_seller_comes_after_all_that_are_well_and_is_never_out() -> None:
     ill = CellSignals(healthy=False)
     made = by(PolicyConfig(rank="cost"), signals(cheap=ill))
-    assert order_of(made) == ["middle", "fast"]
-    assert out(made) == {"cheap": ("unhealthy at present",)}
-    assert made.excluded[0].candidate is not None
-    assert made.excluded[0].candidate.quote.total == 10_000
-    alone = by(PolicyConfig(rank="cost"), signals(cheap=ill, middle=ill, fast=ill))
-    assert order_of(alone) == ["cheap", "middle", "fast"]
-    assert "unhealthy, but nobody else is left" in alone.ranked[0].reasons
+    assert order_of(made) == ["middle", "fast", "cheap"]
+    assert made.excluded == ()
+    assert "unhealthy at present, so after all that are not" in made.ranked[-1].reasons
+    assert order_of(by(PolicyConfig(rank="cost"), signals(cheap=ill, middle=ill, fast=ill))) == [
+        "cheap",
+        "middle",
+        "fast",
+    ]
+
+
+def test_whoever_is_at_its_limit_is_still_asked_before_whoever_is_unhealthy() -> None:
+    known = signals(cheap=CellSignals(healthy=False), middle=CellSignals(load=1.0))
+    assert order_of(by(PolicyConfig(rank="cost"), known)) == ["fast", "middle", "cheap"]
+
+
+def test_an_unhealthy_seller_is_no_measure_for_what_counts_as_equal() -> None:
+    """The well ones are ranked as they would be without it, wherever its price lies."""
+    policy = PolicyConfig(rank="cost", within=10_000_000, then="latency")
+    alone = [seller for seller in order_of(by(policy, {})) if seller != "cheap"]
+    assert order_of(by(policy, signals(cheap=CellSignals(healthy=False)))) == [*alone, "cheap"]
 
 
 def test_a_cell_may_be_ill_while_its_neighbour_is_well() -> None:
     ill = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in CELLS if cell.quality is Quality.LOW}
     made = catalogue(ALL)
-    assert order_of(plan(made, Question(request=request(quality=Quality.LOW)), ill)) == ["middle", "fast"]
+    assert order_of(plan(made, Question(request=request(quality=Quality.LOW)), ill)) == ["middle", "fast", "cheap"]
     assert order_of(plan(made, Question(request=request()), ill)) == ["cheap", "middle", "fast"]
 
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.upstream import lanes
+from gateway.upstream.limits import NoSlot
 from providers.faults import FaultKind
 from tests.unit.upstream.limited import SOON, Clock, complaint, limited, places, running
 
@@ -73,6 +74,19 @@ def test_other_faults_hold_nobody_up(kind: FaultKind) -> None:
     assert limits.load("a") == 0
 
 
+def test_nobody_waits_for_a_pause_that_is_longer_than_he_can_wait() -> None:
+    async def scenario() -> None:
+        limits = limited()
+        limits.hold("a", complaint(60))
+        async with asyncio.timeout(SOON):
+            with pytest.raises(NoSlot):
+                async with limits.slot("a", 30):
+                    pass
+        assert limits.load("a") >= 1
+
+    asyncio.run(scenario())
+
+
 def test_who_waits_during_a_pause_is_let_in_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.upstream.limits.seconds_to_wait", lambda seconds: seconds)
 
@@ -93,7 +107,7 @@ def test_nobody_overtakes_those_who_have_waited_for_the_end_of_a_pause() -> None
         limits.hold("a", complaint(60))
 
         async def wait() -> None:
-            async with limits.slot("a", SOON):
+            async with limits.slot("a", 60 + SOON):
                 assert clock.now == 1_060
 
         with running(wait()) as (waiting,):
