@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,7 +33,16 @@ SEALED = {
 }
 
 
-def write(folder: Path, sandbox: str, callback_secret: Path) -> None:
+class Setup(Struct, frozen=True, kw_only=True):
+    """How a file of tests wants gateways of its own: constants by their full names, the limits of accounts, and what
+    `gateway.yaml` says of jobs."""
+
+    constants: dict[str, Any] = {}
+    limits: dict[str, dict[str, int]] = {}
+    jobs: dict[str, float] = {}
+
+
+def write(folder: Path, sandbox: str, callback_secret: Path, setup: Setup) -> None:
     """`callback_secret`: the file in which Runflow's is found, once there is one."""
     (folder / "offers").mkdir(parents=True)
     for seller in SELLERS[:3]:
@@ -42,10 +53,13 @@ def write(folder: Path, sandbox: str, callback_secret: Path) -> None:
         (folder / "offers" / f"{seller}.yaml").write_text(offers)
     _dump(folder / "offers" / "openai.yaml", OPENAI)
     _dump(folder / "models.yaml", {"models": {"gpt-image-2": {}, UNHURRIED: {}}})
-    _dump(folder / "accounts.yaml", {"accounts": _accounts(sandbox, callback_secret)})
+    accounts = _accounts(sandbox, callback_secret)
+    for name, limits in setup.limits.items():
+        accounts[name]["limits"] = limits
+    _dump(folder / "accounts.yaml", {"accounts": accounts})
     _dump(folder / "policies.yaml", {"policies": _policies(), "default": "cheapest"})
     _dump(folder / "teams.yaml", {"teams": _teams()})
-    _dump(folder / "gateway.yaml", {"reload": {"watch": False}})
+    _dump(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": setup.jobs})
 
 
 def _taking(seconds: object, offer: str) -> str:

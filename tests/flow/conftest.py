@@ -1,48 +1,24 @@
 """One gateway on each store for each test process, and the books compared after every test."""
 
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from tests import vendors
-from tests.flow.gateways import Flow, Gateway, running
-from tests.store import servers
-from tests.store.raw import Raw
-from tests.store.raw_redis import RawRedis
-from tests.store.raw_sqlite import RawSqlite
+from tests.flow.gateways import Flow
+from tests.flow.places import STORES, Kept, kept_on
 
 # How much faster than they say the vendors call back again.
 CALLBACK_PACE = 0.02
-Kept = tuple[Gateway, Raw]
 
 
-@pytest.fixture(scope="session", params=["sqlite", "redis"])
+@pytest.fixture(scope="session", params=STORES)
 def kept(
     request: pytest.FixtureRequest, sandbox_process: vendors.Vendors, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kept]:
     """A gateway, and the way behind its store's back."""
-    folder = tmp_path_factory.mktemp(request.param)
-    on_store = _on_redis if request.param == "redis" else _on_sqlite
-    yield from on_store(folder, sandbox_process)
-
-
-def _on_sqlite(folder: Path, sandbox: vendors.Vendors) -> Iterator[Kept]:
-    with running(folder, sandbox, {}) as gateway, closing(RawSqlite(folder / "data" / "gateway.db")) as raw:
-        yield gateway, raw
-
-
-def _on_redis(folder: Path, sandbox: vendors.Vendors) -> Iterator[Kept]:
-    with servers.single(folder / "redis") as server:
-        environ = {
-            "REDIS_URL": server.url,
-            "IGW_SECRET": "a secret of the flow tests",
-            "IGW_ASSETS": str(folder / "images"),
-            "IGW_ASSETS_SHARED": "yes",
-        }
-        with running(folder, sandbox, environ) as gateway, closing(RawRedis(server.client())) as raw:
-            yield gateway, raw
+    with kept_on(request.param, tmp_path_factory.mktemp(request.param), sandbox_process) as kept:
+        yield kept
 
 
 @pytest.fixture

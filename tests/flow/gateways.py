@@ -1,6 +1,7 @@
 """The gateway as a test sees it: the real command in a process of its own, buying from the sandbox."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -81,15 +82,18 @@ class Gateway:
 
 
 @contextmanager
-def running(folder: Path, sandbox: Vendors, environ: Mapping[str, str]) -> Iterator[Gateway]:
+def running(
+    folder: Path, sandbox: Vendors, environ: Mapping[str, str], setup: configuration.Setup
+) -> Iterator[Gateway]:
     """On a free port, with a configuration and data of its own; gone when the test run is, however that ends."""
-    configuration.write(folder / "config", sandbox.url, folder / "callback-secret")
+    configuration.write(folder / "config", sandbox.url, folder / "callback-secret", setup)
     (folder / "callback-secret").write_text("whsec_nobody_knows_this_one")
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "tests.flow.impatient", "serve", "--config", str(folder / "config")]
+    command = [sys.executable, "-m", "tests.flow.tuned", "serve", "--config", str(folder / "config")]
     command += ["--port", str(port), "--data", str(folder / "data")]
     env = {**_outside(), **SEALED, "IGW_PUBLIC_URL": url, "IGW_DRAIN_SECONDS": "0", **environ}
+    env["FLOW_CONSTANTS"] = json.dumps(setup.constants)
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, cwd=ROOT)
     with process:
@@ -123,14 +127,16 @@ def _announced(process: "subprocess.Popen[str]", errors: Path) -> None:
 class Flow:
     """One test: a gateway that has nothing to do, a sandbox that has sold nothing, and the books between them.
 
-    No seller is still resting from what the last test did to it, or its orders would go elsewhere.
+    No seller is still resting from what the last test did to it, or its orders would go elsewhere: unless the tests of
+    a gateway know better (`rested`).
     """
 
-    def __init__(self, gateway: Gateway, sandbox: Vendors, raw: Raw) -> None:
+    def __init__(self, gateway: Gateway, sandbox: Vendors, raw: Raw, rested: bool = True) -> None:
         self.gateway = gateway
         self.sandbox = sandbox
         self._raw = raw
-        gateway.until("all sellers are well", gateway.all_sellers_are_well)
+        if rested:
+            gateway.until("all sellers are well", gateway.all_sellers_are_well)
         self._earlier = {entry.job for entry in raw.ledger()}
         # Booked as suspected, and not charged: what no one but the vendor can know, said by the test.
         self.never_charged: Counter[str] = Counter()
