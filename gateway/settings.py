@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +135,45 @@ def _problems_of_replicas(values: Mapping[str, Any]) -> list[str]:
 
 
 def secret_of(settings: Settings) -> tuple[bytes, ...]:
-    """Those that were set, or one that is made once and kept beside the data."""
+    """Those that were set, or one that is made once and kept beside the data. SettingsError if it cannot be had."""
     if settings.secrets:
         return settings.secrets
     path = settings.data / "secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(path, "xb", opener=_private) as file:
+        if not path.exists():
+            _make_secret(path)
+        found = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: no secret can be kept there ({error.strerror}): set IGW_SECRET") from error
+    if len(found.strip()) < LEAST_SECRET:
+        raise SettingsError(
+            f"{path} holds no secret of at least {LEAST_SECRET} characters: put back the one that was there, or delete "
+            "it (a new one is made; links given out before end)"
+        )
+    return (found,)
+
+
+def _make_secret(path: Path) -> None:
+    """Whole or not at all, whatever ends this process; of several processes one is first, and all take its secret."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Only its owner may read such a file.
+    descriptor, name = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
             file.write(secrets.token_hex(SECRET_BYTES).encode())
-    except FileExistsError:
-        pass
-    return (path.read_bytes(),)
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike renaming, this does not take the place of what another process has put there.
+        with suppress(FileExistsError):
+            os.link(name, path)
+        _sync_folder(path.parent)
+    finally:
+        os.unlink(name)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

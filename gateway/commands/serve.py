@@ -76,7 +76,7 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: objec
     except ConfigError as error:
         tell(errors, "error", "red", error.result.problems)
         raise SystemExit(1) from None
-    except (StoreError, ShelfError) as error:
+    except (StoreError, ShelfError, SettingsError) as error:
         tell(errors, "error", "red", [str(error)])
         raise SystemExit(1) from None
 

@@ -56,3 +56,13 @@ def test_a_place_for_images_that_cannot_be_written_is_told(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ")
+
+
+def test_a_secret_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "holds no secret" in " ".join(done.stderr.split())

@@ -1,6 +1,8 @@
 """What the environment may say, and what is said of it when it is wrong."""
 
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,41 @@ def test_a_secret_is_made_once_and_only_we_can_read_it(tmp_path: Path) -> None:
     given = settings_from({"IGW_SECRET": f"{'n' * 16}, {'o' * 16}"}, data=tmp_path / "other")
     assert secret_of(given) == (b"n" * 16, b"o" * 16)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\n" * 64])
+def test_a_file_without_a_secret_in_it_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    """What a crash may have left must not sign anything: anybody could sign with it."""
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(SettingsError, match="holds no secret of at least 16 characters"):
+        secret_of(settings_from({}, data=tmp_path))
+    assert (tmp_path / "secret").read_bytes() == content
+
+
+def test_a_crash_while_the_secret_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_from({}, data=tmp_path)
+
+    def crash(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", crash)
+        with pytest.raises(KeyboardInterrupt):
+            secret_of(settings)
+    assert not (tmp_path / "secret").exists()
+    assert len(secret_of(settings)[0]) == 64
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_those_who_start_at_once_agree_on_one_secret(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            settings = settings_from({}, data=tmp_path / str(number))
+            found = {future.result() for future in [threads.submit(secret_of, settings) for _ in range(8)]}
+            assert len(found) == 1
+
+
+def test_a_folder_that_keeps_no_secret_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(SettingsError, match=r"data/secret: no secret can be kept there \(.+\): set IGW_SECRET"):
+        secret_of(settings_from({}, data=tmp_path / "data"))
