@@ -76,6 +76,11 @@ find_node() {
     install .venv deploy/requirements/node.txt
 }
 
+# Tests make certificates with it.
+find_openssl() {
+    command -v openssl >/dev/null || install_package openssl
+}
+
 # The product, and the tests' tools with it once they have been wanted. What is there but does not run is made anew.
 prepare() {
     make_venv .venv
@@ -95,3 +100,4 @@ make_venv .venv-runapi-old
 install .venv-runapi-old deploy/requirements/runapi-old.txt
 find_redis
 find_node
+find_openssl

@@ -19,7 +19,7 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def test_set_up_has_provided_a_real_redis_and_node(tmp_path: Path) -> None:
+def test_set_up_has_provided_a_real_redis_and_node_and_openssl(tmp_path: Path) -> None:
     """What later tests start must really start: a server of its own on a socket of its own."""
     path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     server, node = shutil.which("redis-server", path=path), shutil.which("node", path=path)
@@ -27,6 +27,7 @@ def test_set_up_has_provided_a_real_redis_and_node(tmp_path: Path) -> None:
     assert node is not None
     said = subprocess.run([node, "-p", "6*7"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "42"
+    assert shutil.which("openssl"), "certificates of tests are made with it"
     address = tmp_path / "redis.sock"
     command = [server, "--port", "0", "--unixsocket", str(address), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
