@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -50,6 +51,8 @@ def json_of(body: bytes, content_type: str) -> dict[str, Any]:
         body.decode()
     except UnicodeDecodeError:
         raise ApiError(400, "invalid_json", "The body is not UTF-8.") from None
+    if body.startswith(BOM_UTF8):
+        raise ApiError(400, "invalid_json", "The body begins with a byte order mark: send UTF-8 without one.")
     if _depth(body) > DEEPEST:
         raise ApiError(400, "invalid_json", f"The body is nested deeper than {DEEPEST} levels.")
     value = _decoded(body)
@@ -92,7 +95,8 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Without ever going back, and to the end where one does not end: else a body of quotes would take hours to look at.
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 

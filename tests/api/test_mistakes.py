@@ -1,10 +1,12 @@
 """Every mistake of a caller is a 4xx that says what to do, in the form of its route, and nothing is bought."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
+from gateway.api.bodies import DEEPEST
 from tests.api.answers import IMAGES, JOBS, JSON, refused
 from tests.serving import Serving
 
@@ -24,14 +26,16 @@ BYTES = {
     "Infinity": (b'{"prompt": "a", "max_seconds": Infinity}', "no JSON"),
     "1e999": (b'{"prompt": "a", "max_seconds": 1e999}', "out of range"),
     "5,000 digits": (b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "out of range"),
+    "5,000 digits where nothing is known": (b'{"seed": ' + b"9" * 5000 + b', "prompt": "a"}', "out of range"),
     "half a character": (b'{"prompt": "\\ud800"}', "half a character"),
     "half a name": (b'{"prompt": "a", "\\udc00": 1}', "half a character"),
     "two halves the wrong way round": (b'{"prompt": "\\udc00\\ud800"}', "half a character"),
     "no UTF-8": (b'{"prompt": "\xff"}', "not UTF-8"),
     "half of UTF-8": (b'{"prompt": "\xed\xa0\x80"}', "not UTF-8"),
     "UTF-16": ('{"prompt": "a"}'.encode("utf-16"), "not UTF-8"),
-    "a byte order mark": (b'\xef\xbb\xbf{"prompt": "a"}', "no JSON"),
+    "a byte order mark": (b'\xef\xbb\xbf{"prompt": "a"}', "byte order mark"),
     "5,000 lists": (b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}", "nested deeper"),
+    "100,000 lists": (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper"),
     "a million open lists": (b"[" * 1_000_000, "nested deeper"),
     "a million open objects": (b'{"a":' * 200_000, "nested deeper"),
     "a name twice": (b'{"prompt": "a", "n": 1, "n": 10}', "'n' is there twice"),
@@ -97,6 +101,15 @@ def test_bodies_that_are_no_object(gateway: Serving, path: str, case: str) -> No
     body, words = BYTES[case]
     error = refused(gateway.http.post(path, content=body, headers=JSON), 400)
     assert words in error["message"]
+
+
+@pytest.mark.parametrize("string", [b'\\"' * 1_000_000, b"a" * 40_000_000 + b'"'])
+def test_looking_at_a_body_takes_no_longer_than_reading_it(gateway: Serving, string: bytes) -> None:
+    """Quotes without end, and much text: nobody else would be answered meanwhile."""
+    body = b'{"prompt": ' + b"[" * DEEPEST + b'"' + string
+    began = time.monotonic()
+    refused(gateway.http.post(JOBS, content=body, headers=JSON), 400, "invalid_json")
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("path", [JOBS, IMAGES])
