@@ -1,12 +1,13 @@
 """What the configuration means: models, accounts, sellers and offers, resolved and immutable, swapped as a whole."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gateway.config.blocks import AccountLimits, Expected, PoliciesFile, Sizing, TeamConfig, TokenPrices
 from gateway.config.gateway_blocks import GatewayFile, ReloadConfig
+from gateway.config.proxies import Proxy
 from gateway.config.values import Secret
 from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
@@ -45,7 +46,10 @@ class Model(Struct, frozen=True):
 
 
 class Account(Struct, frozen=True):
-    """Ours, at a provider. Without a secret it is disabled, and nothing is bought there."""
+    """Ours, at a provider. Without a secret it is disabled, and nothing is bought there.
+
+    With a proxy, nothing of this account's leaves otherwise.
+    """
 
     name: str
     base_url: str
@@ -54,6 +58,7 @@ class Account(Struct, frozen=True):
     callback_secrets: tuple[Secret, ...]
     private: bool
     limits: AccountLimits = AccountLimits()
+    proxy: Proxy | None = None
 
 
 class Seller(Struct, frozen=True):
@@ -130,20 +135,18 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         configured = self.accounts.get(name)
         return configured if configured and configured.secret else draining.get(name, configured)
 
-    def keeping(self, in_use: Callable[[str, str], bool]) -> "Catalogue":
-        """Without those draining offers that nothing uses any more, by seller and model."""
-        kept = tuple(offer for offer in self.draining if in_use(offer.seller.name, offer.model))
-        return self if len(kept) == len(self.draining) else replace(self, draining=kept)
-
 
 def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
-    """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders."""
+    """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders.
+
+    Until the process ends: no replica can tell that none of the others' jobs names it any more.
+    """
     gone = [
         offer
         for offer in (*old.all_offers(), *old.draining)
         if not any(_is_same(offer, kept) for kept in new.offers.get(offer.model, ()))
     ]
-    return replace(new, draining=tuple(_drained(offer) for offer in gone))
+    return replace(new, draining=tuple(_drained(offer, new.accounts) for offer in gone))
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
@@ -157,5 +160,10 @@ def _identity(offer: Offer) -> tuple[str, ...]:
     return seller.name, offer.model, seller.account.name, seller.account.base_url, seller.adapter.name
 
 
-def _drained(offer: Offer) -> Offer:
-    return replace(offer, draining=True)
+def _drained(offer: Offer, accounts: Mapping[str, Account]) -> Offer:
+    """By the account's present proxy: the one that its orders were placed through may be gone."""
+    seller = offer.seller
+    account = accounts.get(seller.account.name)
+    if account and account.secret and account.base_url == seller.account.base_url:
+        seller = replace(seller, account=replace(seller.account, proxy=account.proxy))
+    return replace(offer, seller=seller, draining=True)

@@ -49,10 +49,6 @@ class Keeper:
         files = files_in(self.folder)
         return self._take(files, self._resolved(files))
 
-    def settled(self, in_use: Callable[[str, str], bool]) -> None:
-        """Lets go of draining offers that no job names any more."""
-        self.current = self.current.keeping(in_use)
-
     async def watch(self) -> None:
         """Looks at the files until cancelled. What is being written is read when it has come to rest."""
         while True:

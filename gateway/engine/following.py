@@ -3,11 +3,11 @@
 import asyncio
 from collections import defaultdict
 from itertools import count
-from typing import Any
 
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
+from gateway.engine.asking import ask, ask_about, is_its_ticket, order_again
 from gateway.engine.delivering import Deliverer, cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.pace import Pace
@@ -26,13 +26,10 @@ from gateway.jobs.recovery import (
     deadline_of,
     recover,
 )
-from gateway.upstream.client import Exchange
-from providers.faults import Bought, Fault, FaultKind, Patience
-from providers.orders import Link, Reference, Ticket
+from providers.faults import Bought, FaultKind, Patience
+from providers.orders import Link, Reference
 from providers.progress import Accepted, Failed, Listed, Progress, Ready, Unanswered, Working
-from providers.spec import Answer, Call, Step
 
-ASK = Exchange(seconds=30.0)
 GRACE_SECONDS = 60.0
 MOST_DOUBTS = 3
 RESEND_PAUSE, LONGEST_RESEND_PAUSE = 1.0, 60.0
@@ -104,9 +101,18 @@ class Follower:
         offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
         try:
             if offer is not None and attempt.is_open:
-                await self._concludes(attempt, offer, await self._ask(attempt, offer))
+                await self._concludes(attempt, offer, await self._heard_in_the_end(attempt, offer))
         finally:
             self.unasked.discard(number)
+
+    async def _heard_in_the_end(self, attempt: Attempt, offer: Offer) -> Progress:
+        """Nothing is asked again after this, so a question that was not answered is not yet an answer."""
+        for _ in range(MOST_DOUBTS - 1):
+            progress = await self._ask(attempt, offer)
+            if not isinstance(progress, Unanswered):
+                return progress
+            await self._pause(attempt.number, RESEND_PAUSE)
+        return await self._ask(attempt, offer)
 
     async def _poll(self, attempt: Attempt, offer: Offer, todo: Poll) -> None:
         """Until it has ended, or until it may be waited for no longer."""
@@ -127,9 +133,7 @@ class Follower:
                 return
 
     async def _ask(self, attempt: Attempt, offer: Offer) -> Progress:
-        place, poll = self._desk.place_of(attempt), offer.seller.adapter.poll
-        ticket = Ticket(attempt.ticket or "", place.cell.operation, place.model)
-        return await self._exchange(poll, ticket, offer) if poll else _unheard()
+        return await ask_about(self._hands, self._desk.job, attempt, offer)
 
     async def _concludes(self, attempt: Attempt, offer: Offer, progress: Progress) -> bool:
         """Whether this was the order's end."""
@@ -147,7 +151,7 @@ class Follower:
         for asked in count():
             if await self._is_traced(attempt, offer):
                 return
-            progress = await self._exchange(offer.seller.adapter.find, Reference(reference, asked), offer)
+            progress = await ask(self._hands, offer.seller.adapter.find, Reference(reference, asked), offer)
             found = progress.orders if isinstance(progress, Listed) else ()
             mine = next((one.id for one in found if one.reference == reference and one.id), None)
             if mine is not None:
@@ -165,10 +169,10 @@ class Follower:
         number = attempt.number
         if (ticket := self._told.get(number)) is not None:
             await self._tell(CallbackSeen(attempt=number))
-            progress = await self._ask(replace(attempt, ticket=ticket), offer)
-            if not isinstance(progress, Unanswered):
+            is_ours = await is_its_ticket(self._hands, self._desk.job, attempt, offer, ticket)
+            if is_ours is not None:
                 self._told.pop(number, None)
-            if progress.reference == reference_of(self._desk.job.id, number):
+            if is_ours:
                 await self._found(attempt, ticket)
         if self._desk.attempt(number).ticket is None:
             return False
@@ -182,7 +186,7 @@ class Follower:
         saved = (await self._hands.store.documents(self._desk.job.id, name)).get(name)
         pause = RESEND_PAUSE
         while saved is not None and self._hands.now() < todo.until:
-            progress = await self._exchange_call(call_from(saved), offer)
+            progress = await order_again(self._hands, call_from(saved), offer)
             if isinstance(progress, Accepted | Working) and progress.id:
                 return await self._found(attempt, progress.id)
             is_end = not isinstance(progress, Failed) or progress.fault.verdict.when_asking is Patience.BELIEVE
@@ -200,16 +204,6 @@ class Follower:
         await self._tell(TicketLearned(attempt=attempt.number, ticket=ticket))
 
     # --- what they share
-
-    async def _exchange(self, step: "Step[Any, Progress] | None", subject: object, offer: Offer) -> Progress:
-        if step is None:
-            return _unheard()
-        answer = await self._hands.upstream.perform(step.ask(subject), offer.seller, ASK)
-        return step.read(answer) if isinstance(answer, Answer) else answer
-
-    async def _exchange_call(self, call: Call, offer: Offer) -> Progress:
-        answer = await self._hands.upstream.perform(call, offer.seller, ASK)
-        return offer.seller.adapter.submit.read(answer) if isinstance(answer, Answer) else answer
 
     async def _tell(self, happening: Happening) -> None:
         await self._desk.mailbox.post(happening)
@@ -256,7 +250,3 @@ def _wish(progress: Progress) -> float | None:
     if isinstance(progress, Working):
         return progress.retry_after
     return progress.fault.retry_after if isinstance(progress, Unanswered) else None
-
-
-def _unheard() -> Unanswered:
-    return Unanswered(fault=Fault(kind=FaultKind.LOST))

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 
+from gateway.catalogue import Offer
+from gateway.engine.asking import is_its_ticket, shows_references
 from gateway.engine.engine import Engine
 from gateway.events import Trouble
 from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import apply
-from gateway.jobs.facts import CallbackSeen
-from gateway.jobs.job import Job
+from gateway.jobs.facts import CallbackSeen, Happening, TicketLearned
+from gateway.jobs.job import Attempt, Job
 from gateway.store.base import Stale
 
 TRIES = 5
+
+
+class NotNow(Exception):
+    """What was said could not be checked, or saved: whoever said it should say it again."""
 
 
 class Callbacks:
@@ -21,7 +27,10 @@ class Callbacks:
         self._hands = engine.hands
 
     async def hears(self, path: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
-        """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing."""
+        """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing.
+
+        NotNow if it cannot be heard at the moment.
+        """
         adapter, name, number, seal = path
         if self._hands.callbacks is None or not self._hands.callbacks.is_ours(adapter, name, number, seal):
             return False
@@ -40,14 +49,31 @@ class Callbacks:
         if not spoken.verify(headers, body, secrets, self._hands.now()):
             self._hands.emit(Trouble(where="callbacks", what=f"a forged callback of {adapter}", job=name))
             return False
-        if not await self._engine.called(name, number, spoken.read(body)):
-            await self._tell_owner(job, number)
+        ticket = spoken.read(body)
+        if not await self._engine.called(name, number, ticket):
+            await self._save(name, CallbackSeen(attempt=number))
+            if ticket is not None and attempt.is_open and attempt.ticket is None:
+                await self._bind(job, attempt, offer, ticket)
         return True
 
-    async def _tell_owner(self, job: Job | None, number: int) -> None:
-        """It works elsewhere: what is saved is heard there."""
+    async def _bind(self, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> None:
+        """The answer to the order may be lost: then nobody but this caller says which of the seller's orders it is.
+
+        Where only its word is to be had, the answer has the first say as long as it may come.
+        """
+        if attempt.lost is None and not shows_references(offer):
+            raise NotNow
+        is_its = await is_its_ticket(self._hands, job, attempt, offer, ticket)
+        if is_its is None:
+            raise NotNow
+        if is_its:
+            await self._save(job.id, TicketLearned(attempt=attempt.number, ticket=ticket))
+
+    async def _save(self, name: str, fact: Happening) -> None:
+        """Its owner works elsewhere, and hears of what is saved."""
         for _ in range(TRIES):
-            commit = apply(job, CallbackSeen(attempt=number), self._hands.now()) if job else Ignored("gone")
+            job = await self._hands.store.load(name)
+            commit = apply(job, fact, self._hands.now()) if job else Ignored("gone")
             if isinstance(commit, Ignored) or not isinstance(await self._hands.store.commit(commit), Stale):
                 return
-            job = await self._hands.store.load(commit.job.id)
+        raise NotNow

@@ -18,7 +18,7 @@ from gateway.engine.telling import tell_of
 from gateway.events import Trouble
 from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
-from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired
+from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, TicketLearned
 from gateway.jobs.job import Job
 from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, Todo, recover
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
@@ -118,12 +118,17 @@ class Owner:
                 with contextlib.suppress(StoreUnavailable):
                     saved = await self.hands.store.load(self.job.id)
                     if saved and saved.version > self.job.version:
-                        self._heard_of(saved)
+                        await self._heard_of(saved)
 
-    def _heard_of(self, saved: Job) -> None:
+    async def _heard_of(self, saved: Job) -> None:
+        """What was saved elsewhere comes to us as a letter: committing it finds that it is known, and the job anew."""
         for attempt in saved.attempts:
             known = self.job.attempt(attempt.number)
-            if attempt.called is not None and known is not None and known.called is None:
+            if known is None:
+                continue
+            if attempt.ticket is not None and known.ticket is None:
+                await self.desk.mailbox.post(TicketLearned(attempt=attempt.number, ticket=attempt.ticket))
+            if attempt.called is not None and known.called is None:
                 self.follower.nudge(attempt.number)
         self.desk.mailbox.wake()
 

@@ -1,5 +1,7 @@
 """What a commit means to those who listen, and to health: told once, by whoever made the commit."""
 
+from msgspec.structs import replace
+
 from gateway.engine.hands import Hands
 from gateway.events import AttemptEnded, AttemptOpened, FailedOver, JobEnded, MoneyBooked, PriceDrifted
 from gateway.jobs.commit import Commit
@@ -65,8 +67,10 @@ def _tell_ended(hands: Hands, job: Job, attempt: Attempt) -> None:
 
 
 def record_health(hands: Hands, job: Job, attempt: Attempt, outcome: Outcome) -> None:
+    """How long the seller asked us to wait is known to the limits, which have obeyed it since the answer came."""
     if where := hands.where(job.place_of(attempt), job.model):
-        hands.health.record(where, outcome, hands.clock())
+        rest = hands.limits.pause_left(where.account)
+        hands.health.record(where, replace(outcome, retry_after=rest), hands.clock())
 
 
 def _ended(hands: Hands, job: Job) -> JobEnded:

@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import BudgetMove, Commit, IdempotencyRecord, Limits, difference, windows_of
-from gateway.jobs.facts import AttemptOpened
 from gateway.jobs.job import Job, Part, Place
 
 
 class Acceptance(Struct, frozen=True, kw_only=True):
-    """What a request becomes a job with. `at_once`: attempts opened in the same step, when a slot is held for them."""
+    """What a request becomes a job with."""
 
     id: str
     team: str
@@ -28,11 +26,10 @@ class Acceptance(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     idempotency: IdempotencyRecord | None = None
     documents: Mapping[str, bytes] = {}
-    at_once: tuple[AttemptOpened, ...] = ()
 
 
 def accept(asked: Acceptance, now: float) -> Commit:
-    """ValueError if there is nothing to buy, or an attempt cannot be opened: mistakes of ours, not the caller's."""
+    """ValueError if there is nothing to buy, or nobody to buy it from: a mistake of ours, not the caller's."""
     if asked.n < 1 or not asked.route:
         raise ValueError("a job needs an image to buy and somebody to buy it from")
     soft_key = asked.idempotency.key if asked.idempotency and asked.idempotency.soft else None
@@ -53,11 +50,6 @@ def accept(asked: Acceptance, now: float) -> Commit:
         parts=(Part(images=tuple(range(asked.n))),),
         warnings=asked.warnings,
     )
-    for opening in asked.at_once:
-        opened = after(job, opening, now)
-        if isinstance(opened, Ignored):
-            raise ValueError(opened.why)
-        job = opened
     commit = difference(None, replace(job, version=1), now)
     return replace(
         commit,

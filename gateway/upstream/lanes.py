@@ -102,6 +102,10 @@ class Lane:
     def pause(self, seconds: float) -> None:
         self._paused_until = max(self._paused_until, self._clock() + seconds)
 
+    def pause_left(self) -> float | None:
+        left = self._paused_until - self._clock()
+        return left if left > 0 else None
+
     def load(self) -> float:
         now = self._clock()
         at_most = self._at_most(now)

@@ -66,6 +66,11 @@ class Limits:
         lane = self._lanes.get(account)
         return lane.load() if lane else 0.0
 
+    def pause_left(self, account: str) -> float | None:
+        """For how many more seconds the seller wants no order at all; None if it did not say, or they are over."""
+        lane = self._lanes.get(account)
+        return lane.pause_left() if lane else None
+
     def in_progress(self, account: str) -> int:
         lane = self._lanes.get(account)
         return lane.busy if lane else 0

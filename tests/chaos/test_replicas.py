@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -96,23 +97,46 @@ def _picture(client: httpx.Client, job: dict[str, Any]) -> bool:
     return answer.status_code == 200 and answer.content.startswith(b"\x89PNG")
 
 
-def test_a_callback_that_lands_on_the_other_replica_is_heard(shared: Stored, sandbox: Vendors) -> None:
-    """The seller is thought to take a minute, so nobody would ask about the order before that."""
-    config = configs.write(shared.config, sandbox.url, expected=60)
+@contextmanager
+def called_at_the_other(shared: Stored, config: Path) -> Iterator[tuple[Gateway, Gateway]]:
+    """Two replicas. Sellers call back at the second, whoever ordered."""
     two = Gateway(shared.folder / "2", config)
     environ = {**shared.environ, "IGW_PUBLIC_URL": f"http://127.0.0.1:{two.port}"}
     two.environ |= environ
-    sandbox.latency(1.0)
     with gateway(shared.folder / "1", config, environ) as one:
         try:
             two.start()
-            began = time.monotonic()
-            found = ended(one, posted(one, "runapi", 5))
-            assert {job["status"] for job in found} == {"completed"}
-            assert time.monotonic() - began < 15
-            assert _callbacks_answered(two) >= 5
+            yield one, two
         finally:
             two.discard()
+
+
+def test_a_callback_that_lands_on_the_other_replica_is_heard(shared: Stored, sandbox: Vendors) -> None:
+    """The seller is thought to take a minute, so nobody would ask about the order before that."""
+    sandbox.latency(1.0)
+    with called_at_the_other(shared, configs.write(shared.config, sandbox.url, expected=60)) as (one, two):
+        began = time.monotonic()
+        found = ended(one, posted(one, "runapi", 5))
+        assert {job["status"] for job in found} == {"completed"}
+        assert time.monotonic() - began < 15
+        assert _callbacks_answered(two) >= 5
+    assert len(sandbox.charges("runapi")) == 5
+
+
+def test_an_order_whose_answer_was_lost_is_found_by_a_callback_at_the_other_replica(
+    shared: Stored, sandbox: Vendors
+) -> None:
+    """Nothing but the callback says which of the seller's tasks it is, and no order may be repeated."""
+    sandbox.latency(1.0)
+    sandbox.fault("reset_after", vendor="runapi", times=3)
+    config = configs.write(shared.config, sandbox.url, expected=60)
+    accounts = config / "accounts.yaml"
+    accounts.write_text(accounts.read_text().replace("replay: trusted", "replay: untrusted"))
+    with called_at_the_other(shared, config) as (one, two):
+        found = ended(one, posted(one, "runapi", 5))
+        assert {job["status"] for job in found} == {"completed"}, [(job["error"], job["attempts"]) for job in found]
+        assert [len(job["attempts"]) for job in found] == [1] * 5
+        assert _callbacks_answered(two) >= 5
     assert len(sandbox.charges("runapi")) == 5
 
 

@@ -22,22 +22,13 @@ def test_the_hold_covers_the_dearest_seller_within_reach() -> None:
     assert life.job.hold == 600
 
 
-def test_an_acceptance_may_buy_in_the_same_step() -> None:
-    at_once = tuple(AttemptOpened(fence=FENCE, place=1, images=(image,)) for image in range(2))
-    life = Life(acceptance(n=2, at_once=at_once))
-    assert (life.job.state, life.job.version, len(life.job.attempts)) == (State.IN_PROGRESS, 1, 2)
-    assert life.books.milestones == [("queued", None), ("in_progress", None)]
-
-
 @pytest.mark.parametrize(
     "asked",
     [
         acceptance(n=0),
         acceptance(route=()),
-        acceptance(at_once=(AttemptOpened(fence=FENCE, place=9, images=(0,)),)),
-        acceptance(at_once=(AttemptOpened(fence=FENCE, place=0, images=(1,)),)),
     ],
-    ids=["no image", "no seller", "no such place", "no such image"],
+    ids=["no image", "no seller"],
 )
 def test_what_cannot_be_bought_is_not_accepted(asked: Acceptance) -> None:
     with pytest.raises(ValueError, match=r"\w"):
