@@ -164,6 +164,8 @@ def _part_given_up(job: Job, decision: facts.PartGivenUp, now: float) -> Result:
     part = next((one for one in job.parts if set(one.images) == set(decision.images)), None)
     if part is None or part.state is not PartState.WAITING:
         return Ignored("these images are not waiting together")
+    if now >= job.deadline:
+        return Ignored("the deadline is over: the job expires, and no seller failed")
     return _with_parts(job, part, replace(part, state=PartState.FAILED, fault=decision.kind or part.fault))
 
 

@@ -10,6 +10,7 @@ from gateway.jobs.facts import (
     Happening,
     JobAbandoned,
     JobExpired,
+    PartGivenUp,
     PicturesDelivered,
     PicturesReady,
 )
@@ -103,6 +104,15 @@ def test_what_nobody_bought_in_time_expires() -> None:
 
 def test_nothing_is_bought_at_the_deadline_even_if_nobody_has_said_that_it_is_over() -> None:
     assert "nothing more" in Life().ignores(AttemptOpened(fence=FENCE, place=0, images=(0,)), SECONDS)
+
+
+def test_what_was_not_bought_by_the_deadline_expires_whoever_notices_it_first() -> None:
+    """Who has queued for a seller until then gives up at the same moment: that is no failure of the sellers."""
+    life = Life()
+    assert "deadline" in life.ignores(PartGivenUp(fence=FENCE, images=(0,), kind=FaultKind.RATE_LIMITED), SECONDS)
+    life.after(EXPIRED, SECONDS)
+    assert life.ended() == (State.EXPIRED, True)
+    assert life.job.fault is None
 
 
 def test_an_order_that_runs_on_leaves_the_job_terminal_but_not_settled() -> None:
