@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from gateway.config.block import SOME, Block, Count, PositiveSeconds, Text
 from gateway.config.gateway_blocks import GatewayFile
+from gateway.config.proxies import ProxyRef
 from gateway.config.values import BaseUrl, Day, Percent, Ratio, SecretRef, SizeText, Usd
 from providers.orders import Format, Operation, Quality
 from providers.progress import TokenUsage
@@ -47,13 +48,14 @@ class AccountLimits(Block, frozen=True, kw_only=True):
 
 
 class AccountConfig(Block, frozen=True, kw_only=True):
-    """Ours, at a seller: where it is, what it is paid with, how it treats repeats, and how much it takes."""
+    """Ours, at a seller: where it is and the way there, what it is paid with, how it treats repeats, what it takes."""
 
     base_url: BaseUrl
     key: SecretRef
     replay: Literal["trusted", "untrusted"] = "untrusted"
     callback_secrets: tuple[SecretRef, ...] = ()
     private: bool = False
+    proxy: ProxyRef | None = None
     limits: AccountLimits = AccountLimits()
 
 

@@ -31,6 +31,7 @@ HELP: dict[str, dict[str, str]] = {
         "replay": "Whether the same idempotency key with the same body surely never buys twice. Default untrusted.",
         "callback_secrets": "Where the secrets are that callbacks are signed with. Default none: none are believed.",
         "private": "Whether it may live at an address within our own network. Default false.",
+        "proxy": "What its requests leave through: http://host:port, or where that is with credentials. Default none.",
         "limits": "How much each replica of the gateway orders here. Default no limits.",
     },
     "AccountLimits": {

@@ -11,6 +11,7 @@ from gateway.config.claims import claims_beyond
 from gateway.config.findings import Finding, problems_in
 from gateway.config.loading import Loaded
 from gateway.config.located import Problem
+from gateway.config.proxies import Proxy, ProxyRef
 from gateway.config.values import Secret, SecretRef, digest_of
 from providers.orders import Operation, Quality
 from providers.sizes import SizeError, target_of_pixels
@@ -37,7 +38,7 @@ def secrets_in(environ: Mapping[str, str]) -> Secrets:
 
 def assumed_secrets(reference: SecretRef) -> Secret:
     """For planning where no secret is at hand, and none is needed."""
-    return Secret(f"assumed {reference}")
+    return reference.assumed()
 
 
 def resolve(loaded: Loaded, secrets: Secrets, adapters: Mapping[str, Adapter]) -> Resolved:
@@ -132,6 +133,10 @@ class _Resolver:
         if secret is None:
             message = f"{config.key} {config.key.absence()}: the account is left out"
             self._warn(message, "accounts.yaml", "accounts", name, "key")
+        proxy = self._proxy(name, config.proxy) if config.proxy else None
+        if config.proxy and proxy is None:
+            # Not without it: that would be another way out than the one that was asked for.
+            secret = None
         callbacks = [self.secrets(reference) for reference in config.callback_secrets]
         for number, found in enumerate(callbacks):
             if found is None:
@@ -146,7 +151,16 @@ class _Resolver:
             callback_secrets=tuple(found for found in callbacks if found),
             private=config.private,
             limits=config.limits,
+            proxy=proxy,
         )
+
+    def _proxy(self, name: str, reference: ProxyRef) -> Proxy | None:
+        address = self.secrets(reference)
+        proxy = Proxy.parse(address) if address else None
+        if proxy is None:
+            why = f"holds no address like {reference.WHOLE}" if address else reference.absence()
+            self._warn(f"{reference} {why}: the account is left out", "accounts.yaml", "accounts", name, "proxy")
+        return proxy
 
     def _have_a_key(self, accounts: Mapping[str, Account]) -> None:
         """Told only where every account could be read."""

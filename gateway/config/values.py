@@ -153,6 +153,10 @@ class SecretRef(str):
             return None
         return Secret(found.strip()) if found.strip() else None
 
+    def assumed(self) -> "Secret":
+        """Something in its place, where no secret is at hand and none is needed."""
+        return Secret(f"assumed {self}")
+
     def absence(self) -> str:
         """Why there is none."""
         kind, _, where = self.partition(":")

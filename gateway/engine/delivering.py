@@ -11,7 +11,7 @@ from gateway.assets.converting import converted
 from gateway.assets.headers import Header, NotAPicture, is_whole, read_header
 from gateway.assets.keys import key_of
 from gateway.assets.shelf import ShelfError
-from gateway.catalogue import Offer
+from gateway.catalogue import Account, Offer
 from gateway.engine.desk import Desk
 from gateway.engine.records import (
     REQUEST,
@@ -131,7 +131,7 @@ class Deliverer:
         pause = PAUSE
         while True:
             try:
-                fetched = await self._fetched(source, offer.seller.account.private)
+                fetched = await self._fetched(source, offer.seller.account)
                 return await self._keep(attempt, image, fetched)
             except (Gone, NotAPicture):
                 return None
@@ -142,13 +142,13 @@ class Deliverer:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _fetched(self, source: Source, private: bool) -> Fetched:
+    async def _fetched(self, source: Source, account: Account) -> Fetched:
         """NotAPicture, Gone, or a DownloadError that may pass."""
         if isinstance(source, Inline):
             data = source.data
         else:
             try:
-                data = await self._hands.upstream.download(source.url, private)
+                data = await self._hands.upstream.download(source.url, account.private, proxy=account.proxy)
             except DownloadError as error:
                 if error.gone:
                     raise Gone from error

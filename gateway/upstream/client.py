@@ -7,6 +7,7 @@ import httpx
 from msgspec import Struct
 
 from gateway.catalogue import Seller
+from gateway.config.proxies import Proxy
 from gateway.upstream.bodies import AnswerUnreadable, headers_of, read_whole, stream_of
 from gateway.upstream.budget import ByteBudget
 from gateway.upstream.composing import Unsendable, compose
@@ -32,7 +33,7 @@ class Exchange(Struct, frozen=True):
 class WaysOut(Protocol):
     """What `Ways` is; tests may bring another."""
 
-    def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport: ...
+    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport: ...
 
     async def aclose(self) -> None: ...
 
@@ -46,12 +47,12 @@ class Upstream:
 
     async def perform(self, call: Call, seller: Seller, exchange: Exchange) -> Answer | Unanswered:
         """Raises nothing but the caller's own cancellation."""
-        journey = Journey()
+        journey, account = Journey(), seller.account
         try:
             request, size = compose(call, seller, journey, exchange.connect_seconds)
         except Unsendable as error:
             return _unanswered(FaultKind.NOT_SENT, error)
-        way = self._ways.way(private=seller.account.private, fresh=exchange.fresh)
+        way = self._ways.way(private=account.private, fresh=exchange.fresh, proxy=account.proxy)
         try:
             async with asyncio.timeout(exchange.seconds):
                 return await self._exchanged(way, request, size, exchange.most_bytes)
@@ -84,9 +85,12 @@ class Upstream:
         finally:
             share.give_back()
 
-    async def download(self, url: str, private: bool, limits: DownloadLimits = DEFAULT_LIMITS) -> bytes:
-        """A picture from wherever a seller put it; raises DownloadError."""
-        return await download(self._ways.way(private=private, fresh=False), url, private, limits, self.budget)
+    async def download(
+        self, url: str, private: bool, limits: DownloadLimits = DEFAULT_LIMITS, proxy: Proxy | None = None
+    ) -> bytes:
+        """A picture from wherever a seller put it, through his account's proxy; raises DownloadError."""
+        way = self._ways.way(private=private, fresh=False, proxy=proxy)
+        return await download(way, url, private, limits, self.budget)
 
     async def aclose(self) -> None:
         await self._ways.aclose()

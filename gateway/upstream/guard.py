@@ -5,6 +5,7 @@ So neither an odd spelling, nor a redirect, nor a name server that changes its m
 
 import errno
 import ipaddress
+import re
 import socket
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +42,10 @@ _REFUSED_V6 = tuple(
         "2002::/16",  # 6to4: any IPv4 address in disguise
     )
 )
+# Of at least two words. What ends in a number is an address to somebody, however it is written: 127.1, 0x7f.1.
+_NAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?", re.ASCII | re.IGNORECASE)
+# Names that lead into some network of one's own wherever they are looked up.
+_LOCAL = {"localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa"}
 _LOOKUP_THREADS = 8
 
 
@@ -61,6 +66,14 @@ def is_public(address: str) -> bool:
         return ip.is_global and not any(ip in network for network in _REFUSED_V4)
     is_ordinary = ip.scope_id is None and ip in _UNICAST_V6 and ip.is_global
     return is_ordinary and not any(ip in network for network in _REFUSED_V6)
+
+
+def sounds_public(host: str) -> bool:
+    """The same of a host that somebody else will look up: an ordinary address, or a name that is none in disguise.
+
+    Where such a name leads is known only to whoever looks it up.
+    """
+    return is_public(host) or (bool(_NAME.fullmatch(host)) and host.lower().rstrip(".").split(".")[-1] not in _LOCAL)
 
 
 def anywhere(_: str) -> bool:

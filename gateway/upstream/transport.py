@@ -1,7 +1,6 @@
 """httpx's interface over aiohttp's engine, which neither slows down with many connections nor leaks cancelled ones.
 
 No cookies, no redirects, no proxies from the environment, no unpacking, no credentials found anywhere.
-A proxy of an account's own would be one more kind of way out in `Ways`, guarded at the proxy's address.
 """
 
 import asyncio
@@ -9,17 +8,20 @@ import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from gateway.config.proxies import Proxy
 from gateway.upstream import guard
 from gateway.upstream.budget import SMALL_BYTES
+from gateway.upstream.proxied import ThroughProxy
 
 DEFAULT_CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 15.0
@@ -35,6 +37,10 @@ class Journey:
     def __init__(self) -> None:
         self.left = False
         self._wire: asyncio.Transport | None = None
+
+    def approach(self, wire: asyncio.Transport) -> None:
+        """Connected, but nothing of the request has left: TLS, or a proxy's tunnel, may be still to come."""
+        self._wire = wire
 
     def depart(self, wire: asyncio.Transport | None) -> None:
         self.left = True
@@ -66,6 +72,12 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         _journey.get().depart(connection.transport)
         return connection
+
+    async def _create_direct_connection(self, *args: Any, **named: Any) -> tuple[asyncio.Transport, ResponseHandler]:
+        """Also to a proxy that is still to be asked for a tunnel: the engine forgets it if it is closed meanwhile."""
+        wire, protocol = await super()._create_direct_connection(*args, **named)
+        _journey.get().approach(wire)
+        return wire, protocol
 
 
 class EngineTransport(httpx.AsyncBaseTransport):
@@ -115,6 +127,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
             data=await _payload(request, {name.lower(): value for name, value in headers}),
             allow_redirects=False,
             timeout=_timeout(connect_seconds),
+            **request.extensions.get("engine", {}),
         )
 
     async def aclose(self) -> None:
@@ -141,12 +154,19 @@ async def _payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes 
 
 
 def _failure(error: Exception, journey: Journey) -> httpx.TransportError:
-    name = type(getattr(error, "os_error", error)).__name__
+    name = _name(error)
     if not journey.left:
         return httpx.ConnectTimeout(name) if isinstance(error, TimeoutError) else httpx.ConnectError(name)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):
         return httpx.RemoteProtocolError(name)
     return httpx.ReadError(name)
+
+
+def _name(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"ProxyAnswered{error.status}"
+    whose = "Proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    return whose + type(getattr(error, "os_error", error)).__name__
 
 
 class _Incoming(httpx.AsyncByteStream):
@@ -177,7 +197,8 @@ class _Incoming(httpx.AsyncByteStream):
 
 
 class Ways:
-    """The ways out: into the public internet only, or anywhere; over connections that are kept alive, or fresh ones."""
+    """The ways out: into the public internet only, or anywhere; over connections that are kept alive, or fresh ones;
+    by ourselves, or through a proxy. That one is the operator's choice, so it may be anywhere."""
 
     def __init__(
         self,
@@ -187,25 +208,31 @@ class Ways:
     ) -> None:
         self._own_lookup = guard.SystemLookup() if lookup is None else None
         looking_up = lookup or cast(guard.Lookup, self._own_lookup)
-        self._ways: dict[tuple[bool, bool], httpx.AsyncBaseTransport] = {
-            (private, fresh): EngineTransport(
-                _Connector(
-                    resolver=guard.GuardedResolver(allowed, looking_up),
-                    socket_factory=guard.sockets(allowed),
-                    ssl=tls or True,
-                    limit=most_connections,
-                    **({"force_close": True} if fresh else {"keepalive_timeout": _IDLE_SECONDS}),
-                )
+
+        def engine(allowed: guard.Guard, fresh: bool) -> httpx.AsyncBaseTransport:
+            connector = _Connector(
+                resolver=guard.GuardedResolver(allowed, looking_up),
+                socket_factory=guard.sockets(allowed),
+                ssl=tls or True,
+                limit=most_connections,
+                **({"force_close": True} if fresh else {"keepalive_timeout": _IDLE_SECONDS}),
             )
-            for private, allowed in ((False, guard.is_public), (True, guard.anywhere))
+            return EngineTransport(connector)
+
+        self._direct = {
+            (private, fresh): engine(guard.anywhere if private else guard.is_public, fresh)
+            for private in (False, True)
             for fresh in (False, True)
         }
+        self._to_proxies = {fresh: engine(guard.anywhere, fresh) for fresh in (False, True)}
 
-    def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport:
-        return self._ways[private, fresh]
+    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
+        if proxy is None:
+            return self._direct[private, fresh]
+        return ThroughProxy(self._to_proxies[fresh], proxy, guard.anywhere if private else guard.sounds_public)
 
     async def aclose(self) -> None:
-        for transport in self._ways.values():
+        for transport in (*self._direct.values(), *self._to_proxies.values()):
             await transport.aclose()
         if self._own_lookup:
             self._own_lookup.close()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from gateway.catalogue import Account, Seller
+from gateway.config.proxies import Proxy
 from gateway.config.values import Secret
 from gateway.upstream.client import Exchange, Upstream
 from providers import ADAPTERS
@@ -151,7 +152,7 @@ async def hang(_: asyncio.StreamWriter) -> None:
     await asyncio.sleep(3600)
 
 
-def seller(url: str, *, private: bool = True, secret: str | None = KEY) -> Seller:
+def seller(url: str, *, private: bool = True, secret: str | None = KEY, proxy: Proxy | None = None) -> Seller:
     account = Account(
         name="tested",
         base_url=url,
@@ -159,6 +160,7 @@ def seller(url: str, *, private: bool = True, secret: str | None = KEY) -> Selle
         replay_trusted=False,
         callback_secrets=(),
         private=private,
+        proxy=proxy,
     )
     return Seller(name="tested", account=account, adapter=ADAPTERS["openai"])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
+from gateway.config.proxies import Proxy
 from gateway.upstream import guard
 from gateway.upstream.client import Upstream, WaysOut
 from gateway.upstream.download import DownloadError
@@ -158,7 +159,7 @@ class _Only:
     def __init__(self, transport: httpx.AsyncBaseTransport, closing: WaysOut) -> None:
         self._transport, self._closing = transport, closing
 
-    def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport:
+    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
         return self._transport
 
     async def aclose(self) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from gateway.config.proxies import Proxy
 from gateway.upstream.client import Exchange, Upstream
 from gateway.upstream.transport import Ways
 from providers.faults import FaultKind
@@ -90,7 +91,7 @@ class _Refusing(Ways):
     def __init__(self, behave: httpx.AsyncBaseTransport) -> None:
         self._behave = behave
 
-    def way(self, *, private: bool, fresh: bool) -> httpx.AsyncBaseTransport:
+    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
         return self._behave
 
     async def aclose(self) -> None:

@@ -4,8 +4,6 @@ import asyncio
 import gc
 import random
 import ssl
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from gateway.upstream.transport import Ways
 from providers.faults import FaultKind
 from providers.progress import Unanswered
 from providers.spec import Answer
+from tests.upstream.certified import NAME, at_loopback, speaking, trusting
 from tests.upstream.servers import (
     LOOPS,
     ORDER,
@@ -30,35 +29,6 @@ from tests.upstream.servers import (
     serves,
     until,
 )
-
-NAME = "seller.example"
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For NAME only, signed by itself; key and certificate in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
-    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "certificate.pem").read_text())
-    return both
-
-
-def speaking(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate))
-
-
-async def at_loopback(_: str) -> Sequence[str]:
-    return ["127.0.0.1"]
 
 
 async def _ask(certificate: Path, name: str, tls: ssl.SSLContext | None) -> tuple[Answer | Unanswered, list[bytes]]:

@@ -1,0 +1,71 @@
+"""The proxy that an account's requests leave through: how it is written, and what it is."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import ClassVar, Self
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from gateway.config.values import Schema, Secret, SecretRef
+
+_WHERE = re.compile(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", re.ASCII)
+_WHOLE = re.compile(
+    r"http://(?:(?P<user>[^\x00-\x20:@/?#]+):(?P<word>[^\x00-\x20:@/?#]*)@)?"
+    r"(?P<place>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):(?P<port>\d{1,5}))/?",
+    re.ASCII | re.IGNORECASE,
+)
+_LAST_PORT = 65_535
+
+
+class Proxy(Struct, frozen=True):
+    """Its address, and the credentials that it is shown, as a header's value."""
+
+    address: str
+    credentials: Secret | None = None
+
+    @classmethod
+    def parse(cls, address: Secret) -> "Proxy | None":
+        """None if that is no proxy's address. Special letters of credentials are written as in any address: %40."""
+        found = _WHOLE.fullmatch(address.reveal())
+        if found is None or not 0 < int(found["port"]) <= _LAST_PORT:
+            return None
+        place = f"http://{found['place']}"
+        if found["user"] is None:
+            return cls(place)
+        user, word = unquote(found["user"]), unquote(found["word"])
+        # The first colon is where the password begins.
+        return None if ":" in user else cls(place, Secret(f"Basic {b64encode(f'{user}:{word}'.encode()).decode()}"))
+
+
+class ProxyRef(SecretRef):
+    """A proxy's address; or, where that holds credentials, where the whole of it is to be found."""
+
+    __slots__ = ()
+    LOOKS_LIKE: ClassVar[str] = "http://proxy.example:3128"
+    WHOLE: ClassVar[str] = "http://user:password@proxy.example:3128"
+    SCHEMA: ClassVar[Schema] = {
+        "type": "string",
+        "pattern": r"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:\d{1,5}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
+        "examples": [LOOKS_LIKE, "env:PROXY_URL"],
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """No message repeats the text: it may hold credentials."""
+        if _WHERE.fullmatch(text):
+            return cls(text)
+        if "@" in text:
+            raise ValueError("must not hold credentials: keep the whole address where env:NAME or file:/path says")
+        if re.match(r"(?!http:)[a-z0-9+.-]+://", text, re.ASCII | re.IGNORECASE):
+            raise ValueError(f"must be an HTTP proxy, like {cls.LOOKS_LIKE}: others are not supported")
+        if Proxy.parse(Secret(text)) is None:
+            raise ValueError(f"must be {cls.LOOKS_LIKE}, with its port, or say where that is: env:NAME or file:/path")
+        return cls(text)
+
+    def resolve(self, environ: Mapping[str, str]) -> Secret | None:
+        return super().resolve(environ) if _WHERE.fullmatch(self) else Secret(self)
+
+    def assumed(self) -> Secret:
+        return Secret(self.LOOKS_LIKE)
