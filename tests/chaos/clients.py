@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import httpx
 
@@ -14,19 +15,29 @@ from tests.chaos.gateways import KEY
 PAUSE = 0.05
 
 
-def body(key: str, seller: str) -> dict[str, object]:
-    return {"prompt": f"{key} of a lighthouse at dawn ".ljust(PROMPT_LENGTH, "."), "quality": "low", "policy": seller}
+class Order(NamedTuple):
+    """With an `image`, as a data URI, it is an edit."""
+
+    key: str
+    seller: str
+    image: str | None = None
 
 
-def post(client: httpx.Client, key: str, seller: str, wait: int = 0) -> httpx.Response:
+def body(key: str, seller: str, image: str | None = None) -> dict[str, object]:
+    prompt = f"{key} of a lighthouse at dawn ".ljust(PROMPT_LENGTH, ".")
+    wishes: dict[str, object] = {"prompt": prompt, "quality": "low", "policy": seller}
+    return wishes | ({"operation": "edit", "image": image} if image else {})
+
+
+def post(client: httpx.Client, key: str, seller: str, wait: int = 0, image: str | None = None) -> httpx.Response:
     headers = {"idempotency-key": key, "prefer": f"wait={wait}"}
-    return client.post("/v1/jobs", json=body(key, seller), headers=headers)
+    return client.post("/v1/jobs", json=body(key, seller, image), headers=headers)
 
 
 class Persistent:
     """Some clients at once, whose gateway may be gone at any moment. `acknowledged`: by key, the job they were told."""
 
-    def __init__(self, urls: Iterable[str], orders: Iterable[tuple[str, str]], seconds: float, seed: int) -> None:
+    def __init__(self, urls: Iterable[str], orders: Iterable[Order], seconds: float, seed: int) -> None:
         self.acknowledged: dict[str, str] = {}
         self.replays = 0
         self._urls = list(urls)
@@ -35,11 +46,10 @@ class Persistent:
         self._pool = ThreadPoolExecutor(12)
         begins = time.monotonic()
         self._posts: list[Future[None]] = [
-            self._pool.submit(self._order, key, seller, begins + self._dice.uniform(0, seconds))
-            for key, seller in orders
+            self._pool.submit(self._order, order, begins + self._dice.uniform(0, seconds)) for order in orders
         ]
 
-    def _order(self, key: str, seller: str, at: float) -> None:
+    def _order(self, order: Order, at: float) -> None:
         self._over.wait(max(0.0, at - time.monotonic()))
         limits = httpx.Timeout(5.0)
         url = self._dice.choice(self._urls)
@@ -48,12 +58,12 @@ class Persistent:
         ) as client:
             while not self._over.is_set():
                 try:
-                    answer = post(client, key, seller)
+                    answer = post(client, order.key, order.seller, image=order.image)
                 except httpx.TransportError:
                     self._over.wait(PAUSE)
                     continue
                 if answer.status_code in (200, 202):
-                    self.acknowledged[key] = answer.json()["id"]
+                    self.acknowledged[order.key] = answer.json()["id"]
                     self.replays += "idempotent-replayed" in answer.headers
                     return
                 assert answer.status_code == 503, answer.text

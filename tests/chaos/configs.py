@@ -38,9 +38,10 @@ offers:
     quality: {quality}
     formats: {formats}
     generate: {sizing}
+    {edit}
     seconds: {{any: {{p50: {expected}, p90: 60}}}}
     prices:
-      - {{price: "{price}", operations: [generate], resolutions: [1k], source: the sandbox, date: 2026-07-23}}
+      - {{price: "{price}", operations: {operations}, resolutions: [1k], source: the sandbox, date: 2026-07-23}}
 """
 RUNFLOW = {
     "account": "runflow",
@@ -49,6 +50,8 @@ RUNFLOW = {
     "quality": "{selectable: [low]}",
     "formats": "[png, jpeg, webp]",
     "sizing": "{pixels: exact}",
+    "edit": "inputs: 1\n    edit: {pixels: exact}",
+    "operations": "[generate, edit]",
     "price": "0.009",
 }
 OFFERS = {
@@ -62,6 +65,8 @@ OFFERS = {
         "quality": "{assumes: low}",
         "formats": "[]",
         "sizing": "{ratios: ['1:1']}",
+        "edit": "inputs: 1\n    edit: {ratios: ['1:1']}",
+        "operations": "[generate, edit]",
         "price": "0.06",
     },
     "openai": {
@@ -70,6 +75,9 @@ OFFERS = {
         "adapter": "openai",
         "model": "gpt-image-2",
         "images": 10,
+        # An edit there costs more, by the tokens of its input: these books count with one price.
+        "edit": "",
+        "operations": "[generate]",
         "price": OPENAI_PRICE,
     },
 }

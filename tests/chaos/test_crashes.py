@@ -1,10 +1,14 @@
 """kill -9 at random moments, again and again: nothing is lost, nothing is bought twice, and the books say so."""
 
+import io
 import random
 import time
+from base64 import b64encode
+
+from PIL import Image
 
 from tests.chaos import books
-from tests.chaos.clients import Persistent
+from tests.chaos.clients import Order, Persistent
 from tests.chaos.configs import SELLERS
 from tests.chaos.gateways import Gateway, until
 from tests.chaos.places import LEASE, Stored
@@ -16,12 +20,22 @@ ORDERS_SECONDS = 30.0
 SETTLING_SECONDS = 60.0
 
 
+def _drawn() -> str:
+    """A picture to edit, as a data URI."""
+    drawn = io.BytesIO()
+    Image.new("RGB", (512, 512), "teal").save(drawn, "png")
+    return f"data:image/png;base64,{b64encode(drawn.getvalue()).decode()}"
+
+
+INPUT = _drawn()
+
+
 def test_a_hundred_jobs_survive_thirty_kills(stored: Stored, sandbox: Vendors) -> None:
     seed = SEEDS[stored.kind]
     dice = random.Random(seed)  # noqa: S311 - it must be repeatable
     sandbox.latency(0.6, 0.2)
     gateway = Gateway(stored.folder, stored.config, stored.environ)
-    orders = [(f"key-{number:03}", SELLERS[number % len(SELLERS)]) for number in range(JOBS)]
+    orders = [_order(number) for number in range(JOBS)]
     gateway.start()
     clients = Persistent([gateway.url], orders, ORDERS_SECONDS, seed)
     try:
@@ -34,11 +48,19 @@ def test_a_hundred_jobs_survive_thirty_kills(stored: Stored, sandbox: Vendors) -
     finally:
         clients.close()
         gateway.discard()
-    print(f"seed {seed}, {found.endings()}, {clients.replays} replays")
+    edits = sum(order.image is not None for order in orders)
+    print(f"seed {seed}, {edits} edits, {found.endings()}, {clients.replays} replays")
     assert len(clients.acknowledged) == JOBS
     books.assert_in_order(found, clients.acknowledged.values())
     assert len(found.jobs) == JOBS
     books.assert_invoice_is_explained(found, sandbox)
+
+
+def _order(number: int) -> Order:
+    """Every third is an edit, whose input is kept, and sent or uploaded; but where edits are not sold."""
+    seller = SELLERS[number % len(SELLERS)]
+    image = INPUT if number % 3 == 0 and seller != "openai" else None
+    return Order(f"key-{number:03}", seller, image)
 
 
 def _a_life(dice: random.Random) -> float:
