@@ -11,12 +11,12 @@ from msgspec import Struct
 from gateway.config.values import Schema, Secret, SecretRef
 
 _WHERE = re.compile(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", re.ASCII)
+_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 _WHOLE = re.compile(
     r"http://(?:(?P<user>[^\x00-\x20:@/?#]+):(?P<word>[^\x00-\x20:@/?#]*)@)?"
-    r"(?P<place>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):(?P<port>\d{1,5}))/?",
+    r"(?P<place>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):" + _PORT + r")/?",
     re.ASCII | re.IGNORECASE,
 )
-_LAST_PORT = 65_535
 
 
 class Proxy(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Proxy(Struct, frozen=True):
     def parse(cls, address: Secret) -> "Proxy | None":
         """None if that is no proxy's address. Special letters of credentials are written as in any address: %40."""
         found = _WHOLE.fullmatch(address.reveal())
-        if found is None or not 0 < int(found["port"]) <= _LAST_PORT:
+        if found is None:
             return None
         place = f"http://{found['place']}"
         if found["user"] is None:
@@ -47,7 +47,7 @@ class ProxyRef(SecretRef):
     WHOLE: ClassVar[str] = "http://user:password@proxy.example:3128"
     SCHEMA: ClassVar[Schema] = {
         "type": "string",
-        "pattern": r"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:\d{1,5}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
+        "pattern": rf"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:{_PORT}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
         "examples": [LOOKS_LIKE, "env:PROXY_URL"],
     }
 

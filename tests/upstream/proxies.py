@@ -33,8 +33,8 @@ def proxy_at(url: str, *, known: bool = False) -> Proxy:
     return found
 
 
-def forwards(dies: asyncio.Event | None = None) -> Behaviour:
-    """`dies`: when both sides lose their connections."""
+def forwards(dies: asyncio.Event | None = None, heard: bytearray | None = None) -> Behaviour:
+    """`dies`: when both sides lose their connections. `heard`: all that it could read on its way to sellers."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -46,7 +46,9 @@ def forwards(dies: asyncio.Event | None = None) -> Behaviour:
                 writer.write(ESTABLISHED)
             else:
                 seller.write(_passed_on(head))
-            await _until_one_ends(_pipe(reader, seller), _pipe(theirs, writer), dies)
+            there = bytearray() if heard is None else heard
+            there += head
+            await _until_one_ends(_pipe(reader, seller, there), _pipe(theirs, writer, bytearray()), dies)
         finally:
             for side in (seller, writer):
                 side.transport.abort()
@@ -73,9 +75,10 @@ async def _until_one_ends(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter, heard: bytearray) -> None:
     with suppress(OSError, RuntimeError):
         while data := await source.read(65536):
+            heard += data
             sink.write(data)
             await sink.drain()
 

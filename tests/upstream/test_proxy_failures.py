@@ -248,12 +248,13 @@ def test_a_client_that_closes_while_it_asks_for_a_tunnel_leaves_nothing_behind(l
 @pytest.mark.parametrize("name", BEFORE)
 def test_nobody_repeats_credentials(name: str, town: Town, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    limits = DownloadLimits(seconds=1.0)
 
     async def asks() -> str:
         async with town.street(proxy=BEFORE[name][0]) as street:
-            said = repr(await street.ask()) + repr(street.account(known=True))
+            said = repr(await street.ask(exchange=Exchange(seconds=1.0))) + repr(street.account(known=True))
             with pytest.raises(DownloadError) as raised:
-                await street.upstream.download(street.origin, True, proxy=proxy_at(street.proxy.url, known=True))
+                await street.upstream.download(street.origin, True, limits, proxy_at(street.proxy.url, known=True))
             assert (raised.value.__cause__, raised.value.__context__) == (None, None)
             return said + repr(raised.value)
 
