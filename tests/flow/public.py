@@ -51,8 +51,11 @@ class Web:
         return f"https://{name}{path}"
 
     def put(self, path: str, *pieces: bytes | None, status: int = 200, **headers: str) -> str:
-        """None among the pieces: nothing more comes for a while. Answers with its address."""
+        """None among the pieces: nothing more comes for a while, and nobody says how much it is. Answers with its
+        address."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        whole = None if None in pieces else sum(len(piece) for piece in pieces if piece)
+        named = {**({"connection": "close"} if whole is None else {"content-length": str(whole)}), **named}
         self.pages[path] = status, named, list(pieces)
         return self.url(path)
 
@@ -71,11 +74,12 @@ class _Server(ThreadingHTTPServer):
 
 class _Answering(BaseHTTPRequestHandler):
     server: _Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         web = self.server.web
         web.asked[self.path] += 1
-        status, headers, pieces = web.pages.get(self.path, (404, {}, [b"nothing is here"]))
+        status, headers, pieces = web.pages.get(self.path, (404, {"content-length": "0"}, []))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
