@@ -1,13 +1,12 @@
 """A Cluster whose slots move while jobs run: MOVED, from two real nodes."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from gateway.store.base import Applied
 from gateway.store.redis.keys import Keys
 from tests.store import orders, servers
 from tests.store.orders import NOON
+from tests.store.redis.clusters import joined
 from tests.store.redis.stories import opened, run, violations
 from tests.store.servers import Server
 
@@ -32,23 +31,8 @@ def test_a_partition_that_moved_to_another_node_is_followed(tmp_path: Path) -> N
             assert await store.load(first.job.id) == opening.job
 
     with servers.clustered(tmp_path / "old") as old, servers.clustered(tmp_path / "new") as new:
-        _join(old, new)
+        joined(old, new)
         run(story(old, new))
-
-
-def _join(old: Server, new: Server) -> None:
-    """Both know each other, and the first has all slots."""
-    new.cli("CLUSTER", "DELSLOTSRANGE", 0, servers.SLOTS - 1)
-    new.cli("CLUSTER", "BUMPEPOCH")
-    old.cli("CLUSTER", "BUMPEPOCH")
-    old.cli("CLUSTER", "MEET", "127.0.0.1", new.port, new.bus)
-    _until(lambda: all(_is_whole(server) for server in (old, new)))
-
-
-def _is_whole(server: Server) -> bool:
-    said = server.cli("CLUSTER", "INFO")
-    facts = said if isinstance(said, dict) else dict(line.split(":") for line in said.decode().split())
-    return facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == "2" and facts["cluster_size"] == "1"
 
 
 def _move(old: Server, new: Server, job: str) -> None:
@@ -60,10 +44,3 @@ def _move(old: Server, new: Server, job: str) -> None:
     old.cli("MIGRATE", "127.0.0.1", new.port, "", 0, 5000, "KEYS", *keys)
     for server in (new, old):
         server.cli("CLUSTER", "SETSLOT", slot, "NODE", new_id)
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
