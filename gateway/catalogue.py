@@ -13,6 +13,9 @@ from providers.orders import Format, Operation, Quality
 from providers.sizes import Resolution
 from providers.spec import Adapter
 
+# Longer than a job is ever open: its deadline, its seller's patience, and a day in which its pictures are fetched.
+DRAINED_SECONDS = 3 * 86_400.0
+
 
 class Cell(Struct, frozen=True, order=True, array_like=True):
     """The unit of price, health and latency."""
@@ -87,7 +90,12 @@ class Offer(Struct, frozen=True, kw_only=True):
     seconds: Mapping[Quality, Expected]
     tokens: TokenPrices | None = None
     position: int = 0
-    draining: bool = False
+    # By the process's monotonic clock: when it disappeared from the configuration. It takes no new orders.
+    drains_since: float | None = None
+
+    @property
+    def draining(self) -> bool:
+        return self.drains_since is not None
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
@@ -136,17 +144,18 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         return configured if configured and configured.secret else draining.get(name, configured)
 
 
-def with_draining(new: Catalogue, old: Catalogue) -> Catalogue:
+def with_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue:
     """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders.
 
-    Until the process ends: no replica can tell that none of the others' jobs names it any more.
+    For longer than any job is open: other replicas' jobs may name it, and this one goes on with theirs if they die.
     """
     gone = [
         offer
         for offer in (*old.all_offers(), *old.draining)
         if not any(_is_same(offer, kept) for kept in new.offers.get(offer.model, ()))
     ]
-    return replace(new, draining=tuple(_drained(offer, new.accounts) for offer in gone))
+    drained = (_drained(offer, new.accounts, now) for offer in gone)
+    return replace(new, draining=tuple(one for one in drained if now - (one.drains_since or now) < DRAINED_SECONDS))
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
@@ -160,10 +169,10 @@ def _identity(offer: Offer) -> tuple[str, ...]:
     return seller.name, offer.model, seller.account.name, seller.account.base_url, seller.adapter.name
 
 
-def _drained(offer: Offer, accounts: Mapping[str, Account]) -> Offer:
+def _drained(offer: Offer, accounts: Mapping[str, Account], now: float) -> Offer:
     """By the account's present proxy: the one that its orders were placed through may be gone."""
     seller = offer.seller
     account = accounts.get(seller.account.name)
     if account and account.secret and account.base_url == seller.account.base_url:
         seller = replace(seller, account=replace(seller.account, proxy=account.proxy))
-    return replace(offer, seller=seller, draining=True)
+    return replace(offer, seller=seller, drains_since=now if offer.drains_since is None else offer.drains_since)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class Keeper:
         self._seen = files
         self.last = Reloaded(result, self.current.hash)
         if result.catalogue is not None:
-            self.current = with_draining(result.catalogue, self.current)
+            self.current = with_draining(result.catalogue, self.current, time.monotonic())
         self._tell()
         return self.last
 
