@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ SECONDS = re.compile(r"seconds:.*\n( {6}\w+: \{p50.*\n)*")
 QUICK = {"any": {"p50": 0.05, "p90": 0.2}}
 # A model of this name is expected to take long: its orders are not asked about for a while, unless their seller calls.
 UNHURRIED, SLOW = "unhurried", {"any": {"p50": 60, "p90": 120}}
+# A model that is sold at an address where nobody listens, and a little dearer by OpenAI.
+SECLUDED, CLOSED, CLOSED_URL = "secluded", "closed", "http://127.0.0.1:1"
 KEY, POOR_KEY, STRANGER_KEY = "igw_flow", "igw_poor", "igw_stranger"
 # What one picture of 1024x1024 for `gateways.PROMPT` comes to by tokens, so that what is booked for an order that was
 # charged and never answered is what was charged. In all other cases these are the estimates that they look like.
@@ -51,8 +54,10 @@ def write(folder: Path, sandbox: str, callback_secret: Path, setup: Setup) -> No
         quick, slow = (_taking(seconds, offer) for seconds in (QUICK, SLOW))
         offers = f"{head}  gpt-image-2:{quick}\n  {UNHURRIED}:{slow}"
         (folder / "offers" / f"{seller}.yaml").write_text(offers)
-    _dump(folder / "offers" / "openai.yaml", OPENAI)
-    _dump(folder / "models.yaml", {"models": {"gpt-image-2": {}, UNHURRIED: {}}})
+    _dump(folder / "offers" / "openai.yaml", OPENAI | {"offers": {**OPENAI["offers"], **_secluded(OPENAI_PRICES)}})
+    cheaper = dict.fromkeys(OPENAI_PRICES, "0.001")
+    _dump(folder / "offers" / f"{CLOSED}.yaml", OPENAI | {"account": CLOSED, "offers": _secluded(cheaper)})
+    _dump(folder / "models.yaml", {"models": {"gpt-image-2": {}, UNHURRIED: {}, SECLUDED: {}}})
     accounts = _accounts(sandbox, callback_secret)
     for name, limits in setup.limits.items():
         accounts[name]["limits"] = limits
@@ -89,6 +94,7 @@ def _accounts(sandbox: str, callback_secret: Path) -> dict[str, Any]:
             "private": True,
         },
         "openai": {"base_url": f"{sandbox}/openai/v1", "key": "env:IGW_FLOW_OPENAI", "private": True},
+        CLOSED: {"base_url": CLOSED_URL, "key": "env:IGW_FLOW_OPENAI", "private": True},
     }
 
 
@@ -111,7 +117,18 @@ def _teams() -> dict[str, Any]:
     }
 
 
-OPENAI = {
+def _by_quality(prices: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"price": price, "qualities": [quality], "source": "an estimate", "date": "2026-11-01"}
+        for quality, price in prices.items()
+    ]
+
+
+def _secluded(prices: Mapping[str, str]) -> dict[str, Any]:
+    return {SECLUDED: OPENAI["offers"]["gpt-image-2"] | {"prices": _by_quality(prices)}}
+
+
+OPENAI: dict[str, Any] = {
     "account": "openai",
     "adapter": "openai",
     "offers": {
@@ -125,10 +142,7 @@ OPENAI = {
             "generate": {"pixels": "exact"},
             "edit": {"pixels": "exact"},
             "seconds": QUICK,
-            "prices": [
-                {"price": price, "qualities": [quality], "source": "an estimate", "date": "2026-11-01"}
-                for quality, price in OPENAI_PRICES.items()
-            ],
+            "prices": _by_quality(OPENAI_PRICES),
             "tokens": {"input_text": "5.00", "input_image": "8.00", "output": "30.00"},
         }
     },

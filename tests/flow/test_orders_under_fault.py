@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.flow.configuration import BACKUP, SELLERS, VENDOR
+from tests.flow.configuration import BACKUP, CLOSED, SECLUDED, SELLERS, VENDOR
 from tests.flow.gateways import Flow, Job
 
 PRICE = {"runflow-runs": 9_000, "runflow-run": 9_000, "runapi": 60_000, "openai": 5_875}
@@ -145,7 +145,12 @@ def test_where_a_policy_says_so_an_unknown_order_is_ordered_again_elsewhere(
 
 
 def test_a_seller_that_cannot_be_reached_is_passed_over(flow: Flow) -> None:
-    """By its account's limits alone: nothing is sent, and nothing is lost."""
+    job = flow.ask(model=SECLUDED)
+    assert [(one["seller"], one["fault"]) for one in job["attempts"]] == [(CLOSED, "not_sent"), (OPENAI, None)]
+    assert flow.booked() == {(OPENAI, "capture"): PRICE[OPENAI]}
+
+
+def test_a_seller_where_our_credit_is_used_up_is_passed_over(flow: Flow) -> None:
     flow.sandbox.balance("runapi", "0.01")
     job = flow.buy_first(RUNAPI)
     assert [one["seller"] for one in job["images"]] == [RUNS]
