@@ -22,6 +22,7 @@ from gateway.config.proxies import Proxy
 from gateway.upstream import guard
 from gateway.upstream.budget import SMALL_BYTES
 from gateway.upstream.proxied import ThroughProxy
+from gateway.upstream.tls import TlsConnector
 
 DEFAULT_CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 15.0
@@ -60,7 +61,7 @@ class Journey:
 _journey: ContextVar[Journey] = ContextVar("journey")
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(TlsConnector):
     """Everything up to here, TLS included, was before the request's first byte."""
 
     async def connect(
