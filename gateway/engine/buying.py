@@ -35,7 +35,10 @@ class Buyer:
         self._desk = desk
         self._follower = follower
         self._hands = desk.hands
-        self._taken: set[int] = set()
+        # Which of our tasks each image is being bought by.
+        self._taken: dict[int, Hashable] = {}
+        # After how many tries orders of this job have been counted, as first ones or extra ones.
+        self._counted: set[int] = set()
         self._opening = asyncio.Lock()
         self._request: SavedRequest | None = None
         self._terms: tuple[Terms, ...] = ()
@@ -43,17 +46,19 @@ class Buyer:
 
     def start(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
         """For those of them that nobody here is buying yet."""
-        free = tuple(image for image in images if image not in self._taken)
-        if free:
-            self._taken |= set(free)
-            key = ("buy", free)
-            self._desk.start(key, lambda: self._buy(key, free, places))
+        if free := tuple(image for image in images if image not in self._taken):
+            self._take(free, places)
+
+    def _take(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+        key = ("buy", images)
+        self._taken |= dict.fromkeys(images, key)
+        self._desk.start(key, lambda: self._buy(key, images, places))
 
     async def _buy(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
         try:
             await self._buy_somewhere(key, images, places)
         finally:
-            self._taken -= set(images)
+            self._taken = {image: by for image, by in self._taken.items() if by != key}
             self.ordering.discard(key)
 
     async def _buy_somewhere(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
@@ -82,9 +87,9 @@ class Buyer:
         return max(0.0, self._desk.job.deadline - self._hands.now()) if is_last else SLOT_SECONDS
 
     def _split(self, images: tuple[int, ...], places: tuple[int, ...], size: int) -> None:
-        self._taken -= set(images)
+        """Those who buy some of them take them over."""
         for first in range(0, len(images), size):
-            self.start(images[first : first + size], places)
+            self._take(images[first : first + size], places)
 
     def _by_health(self, places: tuple[int, ...]) -> list[int]:
         """Whoever is closed at the moment comes last: a bad chance is better than none."""
@@ -99,22 +104,31 @@ class Buyer:
     async def _may_order(self, images: tuple[int, ...], places: tuple[int, ...]) -> bool:
         """Whether another order may be placed for images that one was placed for before. Waits a little.
 
-        Leaving a seller that is closed, for one that is not, is no extra order.
+        All orders of a job that take the place of its first ones count as one, or a job for ten images would lose most
+        of them. Leaving a seller that is closed, for one that is not, is no extra order.
         """
         part = self._part(images)
-        if part is None or not part.tried:
-            self._hands.orders.ordered(self._hands.clock())
-            return True
-        route = self._desk.job.route
-        if not self._is_well(route[part.tried[-1]]) and any(self._is_well(route[place]) for place in places):
-            return True
+        tries = len(part.tried) if part else 0
         ends = self._hands.clock() + EXTRA_ORDER_SECONDS
-        while not self._hands.orders.may_add(self._hands.clock()):
-            if self._hands.clock() >= ends:
+        while tries not in self._counted and not self._leaves_a_closed_seller(part, places):
+            now = self._hands.clock()
+            if not tries:
+                self._hands.orders.ordered(now)
+                self._counted.add(tries)
+            elif self._hands.orders.may_add(now):
+                self._hands.orders.added(now)
+                self._counted.add(tries)
+            elif now >= ends:
                 return False
-            await asyncio.sleep(EXTRA_ORDER_PAUSE)
-        self._hands.orders.added(self._hands.clock())
+            else:
+                await asyncio.sleep(EXTRA_ORDER_PAUSE)
         return True
+
+    def _leaves_a_closed_seller(self, part: Part | None, places: tuple[int, ...]) -> bool:
+        if part is None or not part.tried:
+            return False
+        route = self._desk.job.route
+        return not self._is_well(route[part.tried[-1]]) and any(self._is_well(route[place]) for place in places)
 
     def _part(self, images: tuple[int, ...]) -> Part | None:
         return next((part for part in self._desk.job.parts if set(images) <= set(part.images)), None)

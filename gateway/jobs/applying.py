@@ -129,7 +129,7 @@ def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Resu
     part = next((one for one in job.parts if wanted and set(wanted) <= set(one.images)), None)
     if part is None or part.state is not PartState.WAITING:
         return Ignored("these images are not waiting together")
-    if refused := _not_to_bebought(job, part, decision.place, wanted, now):
+    if refused := _not_to_be_bought(job, part, decision.place, wanted, now):
         return Ignored(refused)
     number = len(job.attempts) + 1
     attempt = Attempt(number=number, place=decision.place, images=wanted, opened=stamp(now))
@@ -140,12 +140,14 @@ def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Resu
     return replace(job, state=State.IN_PROGRESS, attempts=(*job.attempts, attempt))
 
 
-def _not_to_bebought(job: Job, part: Part, place: int, wanted: tuple[int, ...], now: float) -> str | None:
+def _not_to_be_bought(job: Job, part: Part, place: int, wanted: tuple[int, ...], now: float) -> str | None:
     """Why these images may not be ordered there and now."""
     if job.state.is_terminal or job.cancel_asked or job.overdue or now >= job.deadline:
         return "nothing more is bought for this job"
     if not 0 <= place < len(job.route) or len(wanted) > job.route[place].images:
         return "there is no such place, or it does not take as many images at once"
+    if place in part.tried:
+        return "that place has been tried for these images"
     return "all tries of these images are used up" if len(part.tried) >= job.tries else None
 
 

@@ -17,6 +17,7 @@ from tests.vendors import Vendors
 
 RUNS, RUN, RUNAPI, OPENAI = SELLERS
 ALLOWED = 3
+MANY = 10
 HELD_BACK_SECONDS = 2.0
 # More than the time that a machine with other work may take, less than anybody would wait for a part of a job.
 GENEROUS_SECONDS = 15.0
@@ -42,7 +43,7 @@ def spent(kept: Kept, sandbox_process: Vendors) -> list[Bought]:
     sandbox_process.reset()
     sandbox_process.fault("refuse", vendor="runflow")
     flow = Flow(kept[0], sandbox_process, kept[1])
-    jobs = [timed(flow) for _ in range(ALLOWED + 1)]
+    jobs = [timed(flow, n=MANY if number == 0 else 1) for number in range(ALLOWED + 1)]
     flow.check_books()
     return jobs
 
@@ -61,9 +62,16 @@ def flow(spent: list[Bought], kept: Kept, sandbox: Vendors) -> Iterator[Flow]:
 
 
 def test_some_extra_orders_are_made_however_few_orders_there_were(spent: list[Bought]) -> None:
-    for job, _ in spent[:ALLOWED]:
+    for job, _ in spent[1:ALLOWED]:
         assert sellers(job) == [RUNS, RUNAPI]
         assert job["status"] == "completed"
+
+
+def test_all_that_a_job_orders_elsewhere_counts_as_one(kept: Kept, spent: list[Bought]) -> None:
+    """The first of the jobs: three orders are refused, and ten take their place at a seller that makes one at once."""
+    job, _ = spent[0]
+    assert sellers(job) == [RUNS] * 3 + [RUNAPI] * MANY, job["attempts"]
+    assert len(job["images"]) == MANY
 
 
 def test_beyond_them_a_part_waits_a_little_and_then_fails_with_what_its_seller_said(spent: list[Bought]) -> None:

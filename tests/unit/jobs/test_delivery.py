@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.jobs.accepting import Acceptance, accept
-from gateway.jobs.facts import AttemptOpened, PartGivenUp, PicturesDelivered, PicturesReady, TicketLearned
+from gateway.jobs.facts import AttemptOpened, OrderFailed, PartGivenUp, PicturesDelivered, PicturesReady, TicketLearned
 from gateway.jobs.job import AttemptState, Part, PartState, State
 from gateway.jobs.tables import Line
 from providers.faults import FaultKind
@@ -123,6 +123,16 @@ def test_no_image_has_more_tries_than_allowed() -> None:
     assert "used up" in life.ignores(AttemptOpened(fence=FENCE, place=0, images=(0,)))
     life.after(PartGivenUp(fence=FENCE, images=(0,)))
     assert life.ended() == (State.FAILED, True)
+
+
+def test_nothing_is_ordered_again_where_it_was_tried() -> None:
+    life = Life(acceptance(n=2))
+    life.opens(images=(0, 1), place=0)
+    life.after(OrderFailed(attempt=1, kind=FaultKind.FAILED))
+    for images in ((0, 1), (0,), (1,)):
+        assert "has been tried" in life.ignores(AttemptOpened(fence=FENCE, place=0, images=images))
+    life.opens(images=(0, 1), place=1)
+    assert life.attempt.place == 1
 
 
 def test_with_nobody_left_the_images_are_given_up_for_the_last_reason() -> None:
