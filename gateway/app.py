@@ -6,15 +6,18 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar
+from msgspec.structs import replace
 
 from gateway.api.counter import Tools
 from gateway.api.surface import application
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf
 from gateway.catalogue import Catalogue
+from gateway.config.located import Problem
 from gateway.config.watching import Keeper
 from gateway.config.watching import Reloaded as ReloadedFiles
 from gateway.engine.callbacks import CallbackAddresses
@@ -95,7 +98,7 @@ class Gateway:
             "config": {
                 "in_force": self.keeper.current.hash,
                 "last_reload": "taken" if last.taken else "refused",
-                "problems": [str(problem) for problem in last.result.problems][:20],
+                "problems": [_shown(problem, self.keeper.folder) for problem in last.result.problems[:20]],
             },
             "store": {"kind": "redis" if self.settings.redis_url else "sqlite", "warnings": list(self.store.warnings)},
         }
@@ -199,3 +202,9 @@ class Gateway:
         if self.engine is not None:
             accounts = self.catalogue().accounts
             self.engine.hands.limits.configure({name: account.limits for name, account in accounts.items()})
+
+
+def _shown(problem: Problem, folder: Path) -> str:
+    """To whoever asks: where on this machine the folder is, is nobody's business."""
+    file = problem.place.file.removeprefix(str(folder)).lstrip("/") or folder.name
+    return str(replace(problem, place=replace(problem.place, file=file)))
