@@ -100,6 +100,7 @@ class Trouble(Event, frozen=True, kw_only=True):
     where: str
     what: str
     job: str | None = None
+    request: str | None = None
 
 
 class Reloaded(Event, frozen=True, kw_only=True):

@@ -89,10 +89,11 @@ def serving(
     *options: str,
     ports: tuple[str, ...] = ("--port", "0"),
     environ: Mapping[str, str] | None = None,
+    program: str = "gateway.cli",
 ) -> Iterator[Serving]:
     """Killed when the block ends, and with the test run however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--data", str(folder / "data"), *ports]
+    command = [sys.executable, "-m", program, "serve", "--sandbox", "--data", str(folder / "data"), *ports]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IGW_") and name != "REDIS_URL"}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(

@@ -64,6 +64,8 @@ def _key(given: str | None) -> str | None:
 async def waited(http: Asked, name: str, seconds: float) -> Job:
     """The caller's job, when its team need wait no longer, or after so many seconds."""
     tools, team = tools_of(http), caller(http)
+    # Many may wait, and for long: none of them has kept what he sent.
+    http.state["receiving"].let_go()
     began = tools.now()
     waiting = counter.job_of(tools, team, name, seconds)
     job = await (_unless_left(http, waiting) if seconds > 0 else waiting)

@@ -5,9 +5,12 @@ Every message says what to do. None repeats a seller's text, a key or a prompt.
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from providers.faults import FaultKind
+
+OPENAI_ROUTES = ("/v1/images", "/v1/models")
 
 
 class ApiError(Exception):
@@ -33,6 +36,12 @@ class ApiError(Exception):
         if self.final:
             headers["x-should-retry"] = "false"
         return headers
+
+    def told(self, path: str, request_id: str | None) -> tuple[bytes, str]:
+        """The answer's content in the form of its route, and the type of that."""
+        if path.startswith(OPENAI_ROUTES):
+            return msgspec.json.encode(self.envelope()), "application/json"
+        return msgspec.json.encode(self.problem(request_id)), "application/problem+json"
 
     def envelope(self) -> dict[str, Any]:
         """As OpenAI's clients read it."""

@@ -1,6 +1,6 @@
 """Delivered pictures, for whoever holds a link that we signed."""
 
-from litestar import get
+from litestar import HttpMethod, route
 from litestar.response import Stream
 
 from gateway.api import counter
@@ -8,7 +8,7 @@ from gateway.api.asking import Asked, tools_of
 from gateway.api.errors import ApiError
 
 
-@get("/files/{key:path}")
+@route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
 async def file(request: Asked, key: str) -> Stream:
     tools, name = tools_of(request), key.lstrip("/")
     if not tools.links.check(name, request.scope["query_string"].decode("latin-1"), tools.now()):

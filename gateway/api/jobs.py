@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.api import counter
 from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, tools_of, wait_of, waited
-from gateway.api.counter import Tools
+from gateway.api.counter import Taken, Tools
 from gateway.api.shown import headers_of, job_shown
 from gateway.api.wishes import InputWish, JobWishes, input_wishes
 from gateway.jobs.job import Job
@@ -20,10 +20,7 @@ MOST_PAUSE, PAUSE_SHARE = 10, 0.1
 async def new_job(request: Asked) -> Response[bytes]:
     """Accept a job, and answer at once, or after waiting as `Prefer: wait=N` says."""
     tools = tools_of(request)
-    wanted, wishes = await asked(request, JobWishes)
-    mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
-    pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
-    taken = await counter.take(tools, replace(wanted, pictures=pictures))
+    taken = await _taken(request)
     preferred = preferred_wait(request.headers.get("prefer"))
     job = await waited(request, taken.job, preferred or 0.0)
     headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}", "vary": "Prefer"}
@@ -31,6 +28,15 @@ async def new_job(request: Asked) -> Response[bytes]:
         headers["preference-applied"] = f"wait={preferred:.0f}"
     headers |= _when_to_ask_again(job, tools.now())
     return answer(await _shown(tools, job), 200 if job.state.is_terminal else 202, headers)
+
+
+async def _taken(request: Asked) -> Taken:
+    """What was sent ends with this, before anybody waits: it may be large."""
+    tools = tools_of(request)
+    wanted, wishes = await asked(request, JobWishes)
+    mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
+    pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
+    return await counter.take(tools, replace(wanted, pictures=pictures))
 
 
 @get(f"{JOBS}/{{job_id:str}}")

@@ -1,16 +1,18 @@
 """For whoever watches over the gateway: is it alive, may it be sent requests, what has it counted."""
 
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 
 from gateway.api.asking import Asked, answer
 
+READING = [HttpMethod.GET, HttpMethod.HEAD]
 
-@get("/livez", media_type="text/plain")
+
+@route("/livez", http_method=READING, status_code=200, media_type="text/plain")
 async def livez() -> str:
     return "ok\n"
 
 
-@get("/readyz")
+@route("/readyz", http_method=READING, status_code=200)
 async def readyz(request: Asked) -> Response[bytes]:
     """Why not, if not."""
     state = request.app.state["readiness"]()

@@ -1,26 +1,27 @@
 """The routes joined into one application, with errors told as each route's callers expect."""
 
+import asyncio
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.types import HTTPScope, Message
 
-from gateway.api.asking import answer
 from gateway.api.callbacks import callback
 from gateway.api.errors import ApiError
+from gateway.api.exchange import Exchange
 from gateway.api.files import file
 from gateway.api.images import generations
 from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
+from gateway.api.receiving import Receiving
 from gateway.api.signals import signals
-from gateway.events import Emit, RequestAnswered, Trouble, fault_of
+from gateway.events import Emit, Trouble, fault_of
+from gateway.upstream.budget import ByteBudget
 
-OPENAI_ROUTES = ("/v1/images", "/v1/models")
+# Of all bodies together that have not become jobs yet; reading one takes several times its size for a moment.
+BODIES_BYTES = 256 << 20
 ROUTES = [generations, new_job, one_job, signals, file, callback, livez, readyz, metrics]
 
 
@@ -30,26 +31,20 @@ class Application(Litestar):
     def __init__(self, emit: Emit, **parts: Any) -> None:
         super().__init__(**parts)
         self._emit = emit
+        self._bodies = ByteBudget(BODIES_BYTES)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await super().__call__(scope, receive, send)
-        began, status, name = perf_counter(), [500], f"req_{uuid4().hex}"
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = name
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                status[0] = message["status"]
-                headers = {"x-request-id": name, **_overhead(state, perf_counter() - began)}
-                ours = [(header.encode(), value.encode()) for header, value in headers.items()]
-                message["headers"] = [*message["headers"], *ours]
-            await send(message)
-
+        exchange = Exchange(scope, send, Receiving(receive, self._bodies))
         try:
-            await super().__call__(scope, receive, sent)
+            await super().__call__(scope, exchange.receiving, exchange.send)
+        except asyncio.CancelledError:
+            await exchange.break_off()
+            raise
         finally:
-            self._emit(_answered(scope, name, status[0], perf_counter() - began))
+            exchange.receiving.let_go()
+            self._emit(exchange.answered())
 
 
 def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Litestar:
@@ -68,12 +63,8 @@ def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Lites
 
 
 def _told(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
-    is_openai = request.scope["path"].startswith(OPENAI_ROUTES)
-    content = error.envelope() if is_openai else error.problem(request.scope["state"].get("request_id"))
-    response = answer(content, error.status, error.answer_headers())
-    if not is_openai:
-        response.media_type = "application/problem+json"
-    return response
+    content, media_type = error.told(request.scope["path"], request.scope["state"].get("request_id"))
+    return Response(content, media_type=media_type, status_code=error.status, headers=error.answer_headers())
 
 
 def _told_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -86,34 +77,15 @@ def _told_by_framework(request: Request[Any, Any, Any], error: HTTPException) ->
 def _allowed(error: HTTPException) -> dict[str, str]:
     """Whoever uses the wrong method is told the right ones."""
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    return {"allow": headers["allow"]} if "allow" in headers else {}
+    # The framework would answer to OPTIONS itself; nobody is told of it, since nobody is answered.
+    methods = [name for name in headers.get("allow", "").split(", ") if name not in ("", "OPTIONS")]
+    return {"allow": ", ".join(sorted(methods))} if methods else {}
 
 
 def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
     def told(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        emit(Trouble(where="api", what=fault_of(error)))
+        emit(Trouble(where="api", what=fault_of(error), request=request.scope["state"].get("request_id")))
         message = "Something went wrong here. If a job was accepted, it goes on."
         return _told(request, ApiError(500, "internal_error", message, final=True))
 
     return told
-
-
-def _overhead(state: dict[str, Any], seconds: float) -> dict[str, str]:
-    """Of what waits for a job: the time that is ours."""
-    if "waited" not in state:
-        return {}
-    return {"x-igw-overhead-ms": str(max(0, round((seconds - state["waited"]) * 1000)))}
-
-
-def _answered(scope: HTTPScope, name: str, status: int, seconds: float) -> RequestAnswered:
-    known: dict[str, Any] = scope.get("state") or {}
-    return RequestAnswered(
-        id=name,
-        method=scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other",
-        route=scope.get("path_template") or "unknown",
-        status=status,
-        seconds=seconds,
-        waited=known.get("waited", 0.0),
-        team=known.get("team"),
-        job=known.get("job"),
-    )

@@ -18,6 +18,7 @@ import click
 import uvicorn
 from rich.console import Console
 
+from gateway.api.connections import connections
 from gateway.app import Gateway
 from gateway.assets.shelf import ShelfError
 from gateway.catalogue import Catalogue
@@ -134,7 +135,8 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             gateway.app,
             loop="uvloop",
-            http="httptools",
+            http=connections(gateway.emit),
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
