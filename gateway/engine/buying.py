@@ -9,7 +9,7 @@ from gateway.catalogue import Offer
 from gateway.engine.delivering import cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.following import Follower
-from gateway.engine.inputs import Brought, NotBrought, bring
+from gateway.engine.inputs import Brought, Inputs, NotBrought
 from gateway.engine.records import REQUEST, TERMS, SavedRequest, Terms, call_saved, order_name, request_from, terms_from
 from gateway.jobs.facts import AnswerLost, AttemptOpened, OrderFailed, PartGivenUp, TicketLearned
 from gateway.jobs.job import Part, Place, Trace, reference_of
@@ -35,6 +35,7 @@ class Buyer:
         self._desk = desk
         self._follower = follower
         self._hands = desk.hands
+        self._inputs = Inputs(desk.hands)
         # Which of our tasks each image is being bought by.
         self._taken: dict[int, Hashable] = {}
         # After how many tries orders of this job have been counted, as first ones or extra ones.
@@ -143,7 +144,7 @@ class Buyer:
             raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
         request, terms = await self._saved()
         async with self._hands.limits.slot(offer.seller.account.name, seconds):
-            brought = await bring(self._hands, offer.seller, request)
+            brought = await self._inputs.bring(offer.seller, request)
             where = self._hands.where(place, self._desk.job.model)
             if where is not None:
                 # Also where it says no: nobody better is left. If a trial is due, this order is it.

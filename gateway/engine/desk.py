@@ -9,6 +9,8 @@ from gateway.engine.mailbox import Mailbox
 from gateway.events import Trouble, fault_of
 from gateway.jobs.job import Attempt, Job, Place
 
+TROUBLE_PAUSE = 1.0
+
 
 class Desk:
     """`fence` proves that the job is ours. Only the owner changes `job`."""
@@ -48,7 +50,10 @@ class Desk:
             del self._tasks[name]
         if not task.cancelled() and (error := task.exception()):
             self.hands.emit(Trouble(where="engine", what=fault_of(error), job=self.job.id))
-        self.mailbox.wake()
+            # What failed for a reason that nobody thought of is begun again, but not as fast as it fails.
+            asyncio.get_running_loop().call_later(TROUBLE_PAUSE, self.mailbox.wake)
+        else:
+            self.mailbox.wake()
 
     def stop(self, but: Collection[Hashable] = ()) -> None:
         for key, task in self._tasks.items():

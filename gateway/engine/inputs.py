@@ -1,5 +1,7 @@
 """Input images on their way to a seller: free and repeatable, so they travel before anything is ordered."""
 
+import asyncio
+
 from msgspec import Struct
 
 from gateway.catalogue import Seller
@@ -29,19 +31,32 @@ class Brought(Struct, frozen=True):
     mask: Source | None
 
 
-async def bring(hands: Hands, seller: Seller, request: SavedRequest) -> Brought:
-    """In the order of the request; NotBrought if one does not get there."""
-    sources = [await _bring_one(hands, seller, one) for one in request.sources]
-    mask = await _bring_one(hands, seller, request.mask) if request.mask else None
-    return Brought(tuple(sources), mask)
+class Inputs:
+    """One job's. A seller who makes one picture of an order takes ten orders, and each input once."""
 
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._links: dict[tuple[str, str], Link] = {}
+        self._uploading = asyncio.Lock()
 
-async def _bring_one(hands: Hands, seller: Seller, wanted: Input) -> Source:
-    image = Inline(await hands.shelf.get(wanted.key), wanted.media_type, wanted.name)
-    for route in seller.adapter.inputs:
-        if _takes(route, len(image.data)):
-            return await _by(hands, seller, route, image)
-    raise NotBrought(Fault(kind=FaultKind.BAD_ORDER, message="an input is larger than any way there allows"))
+    async def bring(self, seller: Seller, request: SavedRequest) -> Brought:
+        """In the order of the request; NotBrought if one does not get there."""
+        sources = [await self._bring(seller, one) for one in request.sources]
+        mask = await self._bring(seller, request.mask) if request.mask else None
+        return Brought(tuple(sources), mask)
+
+    async def _bring(self, seller: Seller, wanted: Input) -> Source:
+        async with self._uploading:
+            if link := self._links.get((seller.name, wanted.key)):
+                return link
+            image = Inline(await self._hands.shelf.get(wanted.key), wanted.media_type, wanted.name)
+            route = next((one for one in seller.adapter.inputs if _takes(one, len(image.data))), None)
+            if isinstance(route, Upload):
+                link = self._links[seller.name, wanted.key] = await _upload(self._hands, seller, route, image)
+                return link
+        if route is None:
+            raise NotBrought(Fault(kind=FaultKind.BAD_ORDER, message="an input is larger than any way there allows"))
+        return Link(data_uri(image)) if isinstance(route, DataUri) else image
 
 
 def _takes(route: InputRoute, size: int) -> bool:
@@ -52,16 +67,6 @@ def _takes(route: InputRoute, size: int) -> bool:
             return size <= most
         case _:
             return False
-
-
-async def _by(hands: Hands, seller: Seller, route: InputRoute, image: Inline) -> Source:
-    match route:
-        case DataUri():
-            return Link(data_uri(image))
-        case Upload():
-            return await _upload(hands, seller, route, image)
-        case _:
-            return image
 
 
 async def _upload(hands: Hands, seller: Seller, route: Upload, image: Inline) -> Link:

@@ -122,6 +122,15 @@ def test_several_images_are_edited_from_several_inputs(flow: Flow, seller: str, 
     assert captured(flow, seller) > 0
 
 
+def test_an_input_is_uploaded_once_however_many_orders_a_job_takes(flow: Flow) -> None:
+    """RunAPI makes one picture of an order."""
+    flow.buy("runapi", operation="edit", image=in_bytes(drawn(512, 512)))
+    once = len(flow.sandbox.requests("runapi", "upload"))
+    flow.buy("runapi", operation="edit", image=in_bytes(drawn(512, 512)), n=4)
+    assert flow.orders("runapi") == 1 + 4
+    assert len(flow.sandbox.requests("runapi", "upload")) == 2 * once > 0
+
+
 @EACH
 def test_an_input_too_large_for_a_data_uri_is_uploaded(flow: Flow, seller: str) -> None:
     data = flow.sandbox.sample(1536, 1024)
