@@ -13,6 +13,7 @@ from gateway.api.wishes import InputWish, JobWishes, input_wishes
 from gateway.jobs.job import Job
 
 JOBS = "/v1/jobs"
+LINKED_BYTES = 4 << 20
 MOST_PAUSE, PAUSE_SHARE = 10, 0.1
 
 
@@ -35,7 +36,11 @@ async def _taken(request: Asked) -> Taken:
     tools = tools_of(request)
     wanted, wishes = await asked(request, JobWishes)
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
-    pictures = await counter.pictures_of(tools, input_wishes(wishes), mask)
+    inputs, receiving = input_wishes(wishes), request.state["receiving"]
+    # A small body may name large pictures: room for what is usual before they are fetched, for what they are after it.
+    await receiving.hold(LINKED_BYTES * sum(one.is_link for _, one in inputs))
+    pictures = await counter.pictures_of(tools, inputs, mask)
+    await receiving.hold(sum(len(one.image.data) for one in pictures.inputs))
     return await counter.take(tools, replace(wanted, pictures=pictures))
 
 

@@ -40,6 +40,12 @@ class Receiving:
             await self._grow()
         return message
 
+    async def hold(self, size: int) -> None:
+        """As many bytes as have come of the body, beside it."""
+        if self._size + size > self._covered:
+            self._covered = self._size + size
+            await self._grow()
+
     def let_go(self) -> None:
         """Nothing of the body is held any more."""
         self._share.give_back()
@@ -61,5 +67,5 @@ class Receiving:
             async with asyncio.timeout(ROOM_SECONDS):
                 await self._share.grow(self._covered)
         except TimeoutError:
-            message = "Too many large bodies are being sent at once: nothing was ordered. Ask again."
+            message = "Too much is being sent at once: nothing was ordered. Ask again."
             raise ApiError(503, "too_many_bodies", message, retry_after=RETRY_SECONDS) from None

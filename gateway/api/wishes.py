@@ -70,6 +70,11 @@ class InputWish(Struct, frozen=True, forbid_unknown_fields=True):
     image_url: str | None = None
     b64_json: str | None = None
 
+    @property
+    def is_link(self) -> bool:
+        """Whether it has to be fetched."""
+        return self.image_url is not None and not self.image_url.startswith("data:")
+
 
 class JobWishes(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`."""
