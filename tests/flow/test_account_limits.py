@@ -59,7 +59,7 @@ def test_the_orders_of_one_job_queue_as_well(flow: Flow) -> None:
 
 
 def test_an_order_that_has_queued_for_long_goes_to_the_next_seller(flow: Flow) -> None:
-    flow.sandbox.latency(3.0, vendor="runapi")
+    flow.sandbox.latency(2.0, vendor="runapi")
     job = flow.buy_first(RUNAPI, n=3)
     assert Counter(one["seller"] for one in job["images"]) == {RUNAPI: AT_ONCE, RUNS: 1}
     [queued] = times(flow, RUNS)
@@ -68,7 +68,7 @@ def test_an_order_that_has_queued_for_long_goes_to_the_next_seller(flow: Flow) -
 
 
 def test_a_job_that_comes_when_a_seller_is_full_does_not_queue_there_at_all(flow: Flow) -> None:
-    flow.sandbox.latency(3.0, vendor="runapi")
+    flow.sandbox.latency(2.0, vendor="runapi")
     wishes = {"prompt": "x", "quality": "low", "n": AT_ONCE, "policy": f"first-{RUNAPI}"}
     filling = flow.gateway.ask(wishes, prefer="wait=0").json()
     flow.gateway.until("it is full", lambda: flow.orders(RUNAPI) == AT_ONCE)
