@@ -22,6 +22,7 @@ _TYPES = {
     "array": "a list",
     "object": "an object",
 }
+_COUNTED = {"str": "characters"}
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
 
@@ -72,14 +73,15 @@ def _expected(what: str) -> str:
         got = "one with a fraction" if (found[1], found[2]) == ("int", "float") else _type(found[2])
         return f"must be {types}, not {got}"
     if bound := _BOUND.search(found[3] or ""):
-        return _bounded(bound[2], bound[3], bound[1] is not None)
+        return _bounded(bound[2], bound[3], _COUNTED.get(found[1], "entries") if bound[1] else None)
     return f"must be {types}"
 
 
-def _bounded(sign: str, number: str, is_length: bool) -> str:
-    if is_length and (sign, number) == (">=", "1"):
-        return "must not be empty"
-    return f"must {'have' if is_length else 'be'} {_BOUNDS[sign]} {number}{' characters' if is_length else ''}"
+def _bounded(sign: str, number: str, counted: str | None) -> str:
+    """`counted`: what a length is a number of."""
+    if counted is None:
+        return f"must be {_BOUNDS[sign]} {number}"
+    return "must not be empty" if (sign, number) == (">=", "1") else f"must have {_BOUNDS[sign]} {number} {counted}"
 
 
 def _type(name: str) -> str:

@@ -54,7 +54,7 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_cost: Amount | None = None
     max_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     provider: ProviderWish = ProviderWish()
-    metadata: dict[Text, Text] = {}
+    metadata: Annotated[dict[Text, Text], Meta(max_length=16)] = {}
 
 
 class Generation(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -82,6 +82,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "seconds below nothing": ({"max_seconds": 0}, "max_seconds", "must be more than 0"),
     "seconds without end": ({"max_seconds": 1e300}, "max_seconds", "must be at most 86400"),
     "numbers as metadata": ({"metadata": {"a": 1}}, "metadata", "must be text"),
+    "too much metadata": ({"metadata": {str(number): "a" for number in range(17)}}, "metadata", "at most 16 entries"),
     "a list as metadata": ({"metadata": ["a"]}, "metadata", "must be an object, not a list"),
     "a long name": ({"user": "u" * 201}, "user", "at most 200 characters"),
 }
