@@ -73,7 +73,7 @@ class Buyer:
             if len(images) > size:
                 return self._split(images, places, size)
             try:
-                if await self._buy_at(key, images, place, self._queue_seconds(place is ordered[-1])):
+                if await self._buy_at(key, images, place, place is ordered[-1]):
                     return
             except NotBrought as not_brought:
                 last = not_brought.fault.kind
@@ -136,19 +136,19 @@ class Buyer:
 
     # --- one order
 
-    async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int, seconds: float) -> bool:
-        """Whether an attempt was opened there: then this place has had its try. `seconds`: how long to queue for it."""
+    async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int, is_last: bool) -> bool:
+        """Whether this place has had its try. The last one gets it also when it is closed: nobody better is left."""
         place = self._desk.job.route[number]
         offer = self._hands.offer_at(place, self._desk.job.model)
         if offer is None or offer.draining or offer.seller.account.secret is None:
             raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
         request, terms = await self._saved()
-        async with self._hands.limits.slot(offer.seller.account.name, seconds):
+        async with self._hands.limits.slot(offer.seller.account.name, self._queue_seconds(is_last)):
             brought = await self._inputs.bring(offer.seller, request)
             where = self._hands.where(place, self._desk.job.model)
-            if where is not None:
-                # Also where it says no: nobody better is left. If a trial is due, this order is it.
-                self._hands.health.may_try(where, self._hands.clock())
+            # If a trial is due, this order is it, and whoever comes after it goes elsewhere.
+            if where is not None and not self._hands.health.may_try(where, self._hands.clock()) and not is_last:
+                return False
             opened = await self._open(key, offer, number, images, _Wording(request, terms[number], brought))
             if opened is None and where is not None:
                 self._hands.health.not_tried(where, self._hands.clock())

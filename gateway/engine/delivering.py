@@ -29,6 +29,7 @@ from gateway.engine.telling import record_health
 from gateway.events import Trouble
 from gateway.jobs.facts import PicturesDelivered, PicturesReady
 from gateway.jobs.job import Attempt
+from gateway.jobs.recovery import deadline_of
 from gateway.upstream.download import DownloadError
 from gateway.upstream.health import Outcome
 from providers.faults import FaultKind
@@ -37,6 +38,8 @@ from providers.progress import Failed, Ready
 
 TRIES = 3
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# As long as pictures may take to be here.
+FETCHING_SECONDS = 300.0
 MEDIA_TYPES = {Format.PNG: "image/png", Format.JPEG: "image/jpeg", Format.WEBP: "image/webp"}
 
 
@@ -87,12 +90,20 @@ class Deliverer:
     async def _protect(self, attempt: Attempt, ready: Ready, offer: Offer) -> None:
         """Whoever cannot be asked again must not be forgotten: where the pictures lie is saved before they are fetched.
 
-        For others it is enough that they can be asked; what is known of their cost comes with the delivery.
+        For others it is enough that they can be asked; but near a deadline it is saved that there are pictures, which
+        are paid for and worth waiting for.
         """
-        links = tuple(one.url for one in ready.pictures if isinstance(one, Link))
-        if links and not attempt.ready and not self._desk.job.can_ask_about(attempt):
+        can_ask = self._desk.job.can_ask_about(attempt)
+        if attempt.ready or (can_ask and not self._is_nearly_over(attempt)):
+            return
+        links = () if can_ask else tuple(one.url for one in ready.pictures if isinstance(one, Link))
+        if links or can_ask:
             cost = cost_of(ready, offer)
             await self._desk.mailbox.post(PicturesReady(attempt=attempt.number, cost=cost, links=links))
+
+    def _is_nearly_over(self, attempt: Attempt) -> bool:
+        ends = min(self._desk.job.deadline, deadline_of(self._desk.job, attempt))
+        return ends - self._hands.now() < FETCHING_SECONDS
 
     async def _tell(self, attempt: Attempt, ready: Ready, offer: Offer, there: list[Kept], is_missing: bool) -> None:
         place = self._desk.place_of(attempt)

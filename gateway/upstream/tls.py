@@ -17,7 +17,7 @@ Connected = tuple[asyncio.Transport, ResponseHandler]
 
 
 class TlsConnector(aiohttp.TCPConnector):
-    """Connects without TLS, and then speaks it over that connection."""
+    """Connects without TLS, and then speaks it over that connection; or over a proxy's tunnel."""
 
     async def _wrap_create_connection(self, *args: Any, **named: Any) -> Connected:
         """`args`: what makes a protocol for a connection."""
@@ -33,6 +33,23 @@ class TlsConnector(aiohttp.TCPConnector):
             speaking.break_off()
             raise
 
+    async def _start_tls_connection(
+        self,
+        underlying_transport: asyncio.Transport,
+        req: ClientRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  as the method that this stands for has it
+        *_: Any,
+    ) -> Connected:
+        context, host = self._get_ssl_context(req), req.server_hostname or req.host
+        speaking = _Speaking(self._loop, self._factory(), cast(ssl.SSLContext, context), host)
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                speaking.start_over(underlying_transport)
+                return await speaking.hands_shaken(req)
+        except BaseException:
+            speaking.break_off()
+            raise
+
 
 class _Speaking:
     """One connection, on its way."""
@@ -42,21 +59,29 @@ class _Speaking:
     ) -> None:
         self._loop, self._protocol, self._context, self._host = loop, protocol, context, host
         self._shaken = loop.create_future()
-        self._wire: asyncio.Transport | None = None
+        self._below: sslproto.SSLProtocol | None = None
 
     def start(self) -> sslproto.SSLProtocol:
         """When the connection is there."""
-        started = sslproto.SSLProtocol(self._loop, self._protocol, self._context, self._shaken, False, self._host)
-        self._wire = started._app_transport
-        return started
+        self._below = sslproto.SSLProtocol(self._loop, self._protocol, self._context, self._shaken, False, self._host)
+        return self._below
+
+    def start_over(self, connection: asyncio.Transport) -> None:
+        """A connection that has been used for something else until now."""
+        below = self.start()
+        connection.set_protocol(below)
+        below.connection_made(connection)
 
     async def hands_shaken(self, request: ClientRequest) -> Connected:
         try:
             await self._shaken
         except OSError as error:
             raise aiohttp.ClientConnectorError(request.connection_key, error) from error
-        return cast(asyncio.Transport, self._wire), self._protocol
+        return cast(asyncio.Transport, self._protocol.transport), self._protocol
 
     def break_off(self) -> None:
-        if self._wire is not None:
-            self._wire.abort()
+        if self._below is None:
+            return
+        for wire in (self._below._app_transport, self._below._transport):
+            if wire is not None:
+                return cast(asyncio.Transport, wire).abort()

@@ -78,12 +78,7 @@ def test_an_order_that_fails_after_the_deadline_costs_nothing_and_is_not_made_el
 
 @pytest.mark.parametrize(
     "seller",
-    [
-        RUN,
-        pytest.param(
-            RUNS, marks=pytest.mark.xfail(reason="where the seller can be asked again, nobody saves that they exist")
-        ),
-    ],
+    [RUN, RUNS],
 )
 def test_pictures_that_are_being_fetched_at_the_deadline_are_delivered(flow: Flow, seller: str) -> None:
     """They are paid for: only their own expiry ends the waiting for them."""

@@ -84,9 +84,6 @@ def test_while_one_order_tries_whether_an_account_is_well_the_others_go_elsewher
     assert sellers(flow.buy_first(OPENAI)) == [OPENAI]
 
 
-@pytest.mark.xfail(
-    reason="which seller is well is looked at before others of the same moment took the trial", strict=False
-)
 def test_of_many_orders_at_once_only_one_tries_whether_an_account_is_well(flow: Flow) -> None:
     due_for_a_trial(flow)
     jobs = at_once(6, lambda: flow.buy_first(OPENAI))
