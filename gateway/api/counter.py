@@ -142,8 +142,9 @@ async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
         return wishing.given_picture(wishing.data_of(address, param), param)
     try:
         data = await tools.upstream.download(address, tools.private_inputs, INPUT_LIMITS)
-    except DownloadError:
-        message = f"The image in '{param}' could not be fetched from its address."
+    except DownloadError as error:
+        why = f": {error.told}" if error.told else ""
+        message = f"The image in '{param}' could not be fetched from its address{why}."
         raise ApiError(400, "invalid_image_url", message, param=param) from None
     return wishing.given_picture(data, param)
 

@@ -79,7 +79,7 @@ _ENDINGS: dict[FaultKind, Ending] = {
         "image_generation_user_error",
     ),
     FaultKind.BAD_ORDER: Ending(
-        502, "order_refused", "Every seller found something wrong with the order. Nothing was charged."
+        502, "order_refused", "Whoever was asked found something wrong with the order. Nothing was charged."
     ),
     FaultKind.OVERDUE: Ending(504, "seller_overdue", "The seller did not finish in time. You were not charged."),
     FaultKind.LOST: Ending(

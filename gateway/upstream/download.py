@@ -27,11 +27,15 @@ DEFAULT_LIMITS = DownloadLimits()
 
 
 class DownloadError(Exception):
-    """No picture. `gone`: another try of the same address is of no use. Never holds an address: it may be signed."""
+    """No picture. `gone`: another try of the same address is of no use. Never holds an address: it may be signed.
 
-    def __init__(self, reason: str, *, gone: bool = False) -> None:
+    `told`: what whoever named the address may hear of it, which is nothing where it was not asked.
+    """
+
+    def __init__(self, reason: str, *, gone: bool = False, told: str | None = None) -> None:
         super().__init__(reason)
         self.gone = gone
+        self.told = told
 
 
 async def download(
@@ -51,11 +55,16 @@ async def download(
                 await stream.aclose()
     except DownloadError as error:
         failure = error
-    except (Unsendable, AnswerTooLarge) as error:
+    except Unsendable as error:
         failure = DownloadError(type(error).__name__, gone=True)
+    except AnswerTooLarge as error:
+        told = f"it is larger than {limits.most_bytes >> 20} MiB"
+        failure = DownloadError(type(error).__name__, gone=True, told=told)
     except httpx.TransportError as error:
         failure = DownloadError(str(error), gone=str(error) in _HOPELESS)
-    except (TimeoutError, AnswerUnreadable) as error:
+    except TimeoutError as error:
+        failure = DownloadError(type(error).__name__, told="it did not come in time")
+    except AnswerUnreadable as error:
         failure = DownloadError(type(error).__name__)
     finally:
         share.give_back()
@@ -89,4 +98,5 @@ def _target(address: httpx.URL, location: str) -> str:
 
 def _judge(status: int) -> None:
     if status != httpx.codes.OK:
-        raise DownloadError(f"status {status}", gone=status in _GONE)
+        told = f"its server answered with status {status}"
+        raise DownloadError(f"status {status}", gone=status in _GONE, told=told)

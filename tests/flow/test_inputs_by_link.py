@@ -186,6 +186,16 @@ CODES = {
     "empty": "invalid_image",
     "cut-off": "invalid_image",
 }
+# Of an address that was not asked nothing is said.
+SAID = {
+    "missing": ": its server answered with status 404.",
+    "forbidden": ": its server answered with status 403.",
+    "broken": ": its server answered with status 500.",
+    "too-large": ": it is larger than",
+    "endless": ": it is larger than",
+    "slow": ": it did not come in time.",
+    **dict.fromkeys(("home", "home-by-tls", "plain", "password", "file"), "could not be fetched from its address."),
+}
 NOT_TAKEN = [
     *("missing", "forbidden", "broken", "page", "empty", "cut-off", "too-large", "endless", "slow", "round"),
     *("nowhere", "home", "home-by-tls", "plain", "stranger", "password", "other-port", "file"),
@@ -202,6 +212,7 @@ def test_an_address_with_no_picture_is_refused_and_nothing_is_bought(flow: Flow,
     assert error["code"] == CODES.get(what, "invalid_image_url")
     assert error["param"] == "image"
     assert "'image'" in error["message"]
+    assert SAID.get(what, "") in error["message"]
     assert "/picture.png" not in web.asked
     assert sum(flow.orders(seller) for seller in SELLERS) == 0
     assert flow.entries() == []
