@@ -62,7 +62,7 @@ def test_what_drains_stays_through_further_changes_for_longer_than_any_job_is_op
         kept.reload()
         assert [offer.seller.name for offer in kept.current.draining] == ["by-shape"]
         assert kept.current.offer("by-shape", "picture-2") is not None
-    monkeypatch.setattr("time.monotonic", lambda: began + DRAINED_SECONDS)
+    monkeypatch.setattr("time.monotonic", lambda: began + DRAINED_SECONDS + 1)
     kept.reload()
     assert kept.current.draining == ()
     assert kept.current.offer("by-shape", "picture-2") is None
