@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from gateway.assets.headers import UPRIGHT, Header, NotAPicture
 from providers.orders import Format
@@ -44,6 +45,10 @@ _UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+# What a PNG says about itself, which nobody sees.
+_PNG_NOTES = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
+_PNG_CHUNK = struct.Struct(">I4s")
 
 _threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="converting")
 
@@ -57,13 +62,41 @@ async def converted(data: bytes, header: Header, wanted: Format) -> bytes:
 
 def _converted(data: bytes, header: Header, wanted: Format) -> bytes:
     try:
-        with Image.open(io.BytesIO(data), formats=[header.format.upper()]) as image:
+        readable = _without_notes(data) if header.format is Format.PNG else data
+        with Image.open(io.BytesIO(readable), formats=[header.format.upper()]) as image:
             _require_size(image, header)
             profile = image.info.get("icc_profile")
             return _written(_upright(_in_mode_for(wanted, image), header.orientation), wanted, profile)
     except _UNREADABLE as error:
         # Not its words: they may quote what lies in the picture.
         raise NotAPicture(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
+
+
+def _without_notes(data: bytes) -> bytes:
+    """The same pixels without what Pillow would unpack beside them, and refuse the picture for if there is much of it.
+
+    Sellers write prompts, workflows and signatures into their pictures. None of it goes along anyway.
+    """
+    kept, begin, position = [], 0, _PNG_SIGNATURE_BYTES
+    while position + _PNG_CHUNK.size <= len(data):
+        length, kind = _PNG_CHUNK.unpack_from(data, position)
+        start = position + _PNG_CHUNK.size
+        end = start + length + _PNG_CHECKSUM_BYTES
+        if kind in _PNG_NOTES or (kind == b"iCCP" and _is_swollen(data[start : start + length])):
+            kept.append(data[begin:position])
+            begin = end
+        position = end
+    return b"".join((*kept, data[begin:])) if kept else data
+
+
+def _is_swollen(profile: bytes) -> bool:
+    """Whether a colour profile is larger than Pillow reads; its name, a zero and a method stand before it."""
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(profile[profile.find(b"\0") + 2 :], MAX_TEXT_CHUNK)
+    except zlib.error:
+        return False
+    return bool(unpacking.unconsumed_tail)
 
 
 def _require_size(image: Image.Image, header: Header) -> None:
