@@ -17,6 +17,7 @@ from gateway.api.surface import application
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf
 from gateway.catalogue import Catalogue
+from gateway.clock import SteadyClock
 from gateway.config.located import Problem
 from gateway.config.watching import Keeper
 from gateway.config.watching import Reloaded as ReloadedFiles
@@ -38,6 +39,8 @@ from gateway.upstream.health import Health
 from gateway.upstream.limits import Limits, OrderBudget
 
 MONTH = 31 * DAY
+# The engine writes to the store every second. After so long without having managed to, no new job can be kept, either.
+UNWRITTEN_SECONDS = 5.0
 Change = Callable[[Catalogue], Catalogue]
 MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], Keeper]
 
@@ -59,6 +62,7 @@ class Gateway:
         self._base = settings.public_url or ""
         self._calls_back = settings.public_url is not None
         self.engine: Engine | None = None
+        self._clock = SteadyClock()
         self._lease = self.keeper.current.gateway.jobs.lease_seconds
         self.store: Store = self._make_store()
         self.app: Litestar = application(self._state(), self.emit, [self._life])
@@ -90,9 +94,9 @@ class Gateway:
             self._configure_limits()
 
     def readiness(self) -> dict[str, Any]:
-        last = self.keeper.last
+        last, store = self.keeper.last, self._store_state()
         return {
-            "ready": not self.is_draining and self.engine is not None,
+            "ready": not self.is_draining and store["takes_writes"],
             "draining": self.is_draining,
             "jobs": len(self.engine.owners) if self.engine else 0,
             "config": {
@@ -100,7 +104,17 @@ class Gateway:
                 "last_reload": "taken" if last.taken else "refused",
                 "problems": [_shown(problem, self.keeper.folder) for problem in last.result.problems[:20]],
             },
-            "store": {"kind": "redis" if self.settings.redis_url else "sqlite", "warnings": list(self.store.warnings)},
+            "store": store,
+        }
+
+    def _store_state(self) -> dict[str, Any]:
+        engine = self.engine
+        silent = engine.hands.clock() - engine.last_write if engine else None
+        return {
+            "kind": "redis" if self.settings.redis_url else "sqlite",
+            "takes_writes": silent is not None and silent < UNWRITTEN_SECONDS,
+            "seconds_since_write": None if silent is None else round(silent, 1),
+            "warnings": list(self.store.warnings),
         }
 
     # --- life
@@ -166,7 +180,8 @@ class Gateway:
         if self.settings.redis_url:
             durability = options.store.durability
             return RedisStore(self.settings.redis_url, lease=self._lease, retention=retention, durability=durability)
-        return SqliteStore(self.settings.data / "gateway.db", lease=self._lease, retention=retention)
+        path = self.settings.data / "gateway.db"
+        return SqliteStore(path, lease=self._lease, retention=retention, clock=self._clock)
 
     def _hands(self, store: Store, shelf: Shelf, upstream: Upstream, secrets: tuple[bytes, ...]) -> Hands:
         return Hands(
@@ -180,7 +195,7 @@ class Gateway:
             callbacks=CallbackAddresses(self._base, secrets) if self._calls_back else None,
             waiting=Watches(),
             emit=self.emit,
-            now=time.time,
+            now=self._clock,
             clock=time.monotonic,
         )
 

@@ -35,6 +35,8 @@ class Engine:
         self._is_draining = False
         self._hurried = asyncio.Event()
         self._is_over = False
+        # When the store last took a write, by the clock of the hands: whoever shares writes every second.
+        self.last_write = hands.clock()
 
     # --- life
 
@@ -166,6 +168,7 @@ class Engine:
     async def _share(self) -> None:
         hands, store = self.hands, self.hands.store
         await store.share(store.owner, hands.health.snapshot(hands.clock(), hands.now()))
+        self.last_write = hands.clock()
         for name, told in (await store.shared()).items():
             hands.health.merge(name, told, hands.clock(), hands.now())
 
