@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.jobs import facts
 from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
+from gateway.jobs.ending import concluded, joined
 from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, stamp
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
@@ -23,7 +24,7 @@ class Ignored(Struct, frozen=True):
 
 
 Result = Job | Ignored
-MOST_WARNINGS, LONGEST_WARNING = 12, 200
+_NOT_WAITING = Ignored("these images are not waiting together")
 _PICTURES_EXIST = Ignored("the pictures exist: only their expiry ends this attempt")
 
 
@@ -34,7 +35,7 @@ def after(job: Job, happening: facts.Happening, now: float) -> Result:
         return changed
     if changed == job:
         return Ignored("nothing new")
-    return replace(_concluded(changed, now), version=job.version + 1)
+    return replace(concluded(changed, now), version=job.version + 1)
 
 
 # --- facts
@@ -94,7 +95,7 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     missing = None if len(delivered) == len(attempt.images) else fact.missing
     closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
     closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
-    job = replace(_with_attempt(job, closed), warnings=_joined(job.warnings, fact.warnings if delivered else ()))
+    job = replace(_with_attempt(job, closed), warnings=joined(job.warnings, fact.warnings if delivered else ()))
     return _part_ended(job, part, delivered, missing, now)
 
 
@@ -126,17 +127,15 @@ def _cancel_asked(job: Job, fact: facts.CancelAsked, now: float) -> Result:
 
 def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Result:
     wanted = tuple(sorted(set(decision.images)))
-    part = next((one for one in job.parts if wanted and set(wanted) <= set(one.images)), None)
-    if part is None or part.state is not PartState.WAITING:
-        return Ignored("these images are not waiting together")
+    if not (part := _waiting(job, wanted)):
+        return _NOT_WAITING
     if refused := _not_to_be_bought(job, part, decision.place, wanted, now):
         return Ignored(refused)
     number = len(job.attempts) + 1
     attempt = Attempt(number=number, place=decision.place, images=wanted, opened=stamp(now))
     tried = (*part.tried, decision.place)
     taken = replace(part, images=wanted, state=PartState.BUYING, tried=tried, attempt=number, fault=None)
-    left = replace(part, images=tuple(image for image in part.images if image not in wanted))
-    job = _with_parts(job, part, taken, left)
+    job = _with_parts(job, part, taken, _without(part, wanted))
     return replace(job, state=State.IN_PROGRESS, attempts=(*job.attempts, attempt))
 
 
@@ -163,12 +162,14 @@ def _attempt_given_up(job: Job, decision: facts.AttemptGivenUp, now: float) -> R
 
 
 def _part_given_up(job: Job, decision: facts.PartGivenUp, now: float) -> Result:
-    part = next((one for one in job.parts if set(one.images) == set(decision.images)), None)
-    if part is None or part.state is not PartState.WAITING:
-        return Ignored("these images are not waiting together")
+    """Also some of a part's images: a seller that takes few at once is asked for them by several tasks of ours."""
+    unwanted = tuple(sorted(set(decision.images)))
+    if not (part := _waiting(job, unwanted)):
+        return _NOT_WAITING
     if now >= job.deadline:
         return Ignored("the deadline is over: the job expires, and no seller failed")
-    return _with_parts(job, part, replace(part, state=PartState.FAILED, fault=decision.kind or part.fault))
+    failed = replace(part, images=unwanted, state=PartState.FAILED, fault=decision.kind or part.fault)
+    return _with_parts(job, part, failed, _without(part, unwanted))
 
 
 def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
@@ -198,6 +199,16 @@ def _job_abandoned(job: Job, decision: facts.JobAbandoned, now: float) -> Result
 # --- what they share
 
 
+def _waiting(job: Job, images: tuple[int, ...]) -> Part | None:
+    """The waiting part that all of these images belong to."""
+    part = next((one for one in job.parts if images and set(images) <= set(one.images)), None)
+    return part if part and part.state is PartState.WAITING else None
+
+
+def _without(part: Part, images: tuple[int, ...]) -> Part:
+    return replace(part, images=tuple(image for image in part.images if image not in images))
+
+
 def _closed(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None, now: float) -> Job:
     """The attempt ends without pictures for anybody."""
     cost = attempt.cost if cost is None else cost
@@ -215,8 +226,8 @@ def _too_late(job: Job, attempt: Attempt, cost: int | None, made: int | None, no
 def _part_ended(job: Job, part: Part, delivered: tuple[int, ...], missing: FaultKind | None, now: float) -> Job:
     """What an attempt's end makes of its images: those that are there, and those that are not."""
     there = replace(part, images=delivered, state=PartState.DELIVERED, attempt=None, fault=None)
-    left = tuple(image for image in part.images if image not in delivered)
-    return _with_parts(job, part, there, _left_over(job, replace(part, images=left, attempt=None, fault=missing), now))
+    left = replace(_without(part, delivered), attempt=None, fault=missing)
+    return _with_parts(job, part, there, _left_over(job, left, now))
 
 
 def _left_over(job: Job, part: Part, now: float) -> Part:
@@ -235,35 +246,6 @@ def _corrected(job: Job, attempt: Attempt, booking: Booking) -> Result:
     if attempt.delivered or attempt.orphaned:
         return Ignored("its money is booked already")
     return _with_attempt(job, on(attempt, booking))
-
-
-def _concluded(job: Job, now: float) -> Job:
-    """Terminal as soon as no image is waited for any more."""
-    if job.state.is_terminal or any(part.state.is_open for part in job.parts):
-        return job
-    there, warnings = len(job.delivered), job.warnings
-    if 0 < there < job.n:
-        warnings = _joined(warnings, (f"partial_delivery: {there} of {job.n} images",))
-    fault = None if there == job.n else _worst(job)
-    return replace(job, state=_final_state(job, there), finished=now, warnings=warnings, fault=fault)
-
-
-def _final_state(job: Job, there: int) -> State:
-    if job.cancel_asked:
-        return State.CANCELLED
-    if there:
-        return State.COMPLETED
-    return State.EXPIRED if job.overdue else State.FAILED
-
-
-def _worst(job: Job) -> FaultKind | None:
-    """What a team is told of why images are missing: a refusal of its content before anything else."""
-    seen = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
-    return FaultKind.CONTENT_REFUSED if FaultKind.CONTENT_REFUSED in seen else next(iter(seen), None)
-
-
-def _joined(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return (*known, *(word[:LONGEST_WARNING] for word in dict.fromkeys(more) if word not in known))[:MOST_WARNINGS]
 
 
 def _with_attempt(job: Job, attempt: Attempt) -> Job:

@@ -182,3 +182,14 @@ def test_a_seller_that_takes_no_uploads_is_passed_over_and_nothing_was_ordered_t
     assert [one["seller"] for one in job["images"]] == [BACKUP[seller]]
     assert flow.orders(seller) == 0
     assert {key for key in flow.booked()} == {(BACKUP[seller], "capture")}
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_images_whose_input_reaches_no_seller_fail_at_once_and_nothing_was_ordered(flow: Flow, n: int) -> None:
+    """RunAPI makes one picture of an order: each image is bought by a task of its own, and given up by it."""
+    flow.sandbox.fault("status", vendor="runapi", route="upload", status=500)
+    image = {"b64_json": b64encode(flow.sandbox.sample(512, 512)).decode()}
+    job = flow.buy(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
+    assert (job["status"], job["attempts"]) == ("failed", [])
+    assert len(flow.sandbox.requests("runapi", "upload")) == n
+    assert (flow.orders(RUNAPI), flow.booked()) == (0, {})

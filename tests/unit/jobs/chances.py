@@ -105,7 +105,8 @@ def obeyed(job: Job, todo: Todo, seller: Random, speaks: bool = True) -> Happeni
 
 def _bought(job: Job, buy: Buy, seller: Random) -> Happening:
     if not buy.places or job.tries < 1:
-        return facts.PartGivenUp(fence=FENCE, images=buy.images)
+        some = seller.randrange(len(buy.images)) + 1
+        return facts.PartGivenUp(fence=FENCE, images=buy.images[:some])
     where = seller.choice(buy.places)
     return facts.AttemptOpened(fence=FENCE, place=where, images=buy.images[: job.route[where].images])
 

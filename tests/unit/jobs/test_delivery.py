@@ -5,6 +5,7 @@ import pytest
 from gateway.jobs.accepting import Acceptance, accept
 from gateway.jobs.facts import AttemptOpened, OrderFailed, PartGivenUp, PicturesDelivered, PicturesReady, TicketLearned
 from gateway.jobs.job import AttemptState, Part, PartState, State
+from gateway.jobs.recovery import Buy, recover
 from gateway.jobs.tables import Line
 from providers.faults import FaultKind
 from tests.unit.jobs.living import CEILING, FENCE, PRICE, START, Life, acceptance, place
@@ -147,12 +148,33 @@ def test_with_nobody_left_the_images_are_given_up_for_the_last_reason() -> None:
 def test_only_images_that_wait_together_are_given_up() -> None:
     life = Life(acceptance(n=3))
     life.opens(0, (0,))
-    for images in ((0,), (1,), (0, 1, 2), (), (7,)):
+    for images in ((0,), (0, 1), (0, 1, 2), (), (7,)):
         assert "not waiting" in life.ignores(PartGivenUp(fence=FENCE, images=images, kind=FaultKind.NO_CREDIT))
     life.after(PartGivenUp(fence=FENCE, images=(1, 2), kind=FaultKind.NO_CREDIT))
     assert life.job.state is State.IN_PROGRESS
     life.delivers((0,))
     assert (life.job.state, life.job.fault) == (State.COMPLETED, FaultKind.NO_CREDIT)
+
+
+def test_some_images_of_a_part_are_given_up_and_the_others_still_wait() -> None:
+    life = Life(acceptance(n=3))
+    life.after(PartGivenUp(fence=FENCE, images=(2, 0), kind=FaultKind.BROKEN))
+    assert (life.images(PartState.FAILED), life.images(PartState.WAITING)) == ([0, 2], [1])
+    [buy] = recover(life.job, life.start + 2.0)
+    assert buy == Buy(images=(1,), places=(0, 1, 2))
+    life.opens(0, (1,))
+    life.delivers((1,))
+    assert (life.job.state, life.job.fault) == (State.COMPLETED, FaultKind.BROKEN)
+
+
+def test_a_part_that_is_given_up_one_image_after_the_other_ends_the_job() -> None:
+    life = Life(acceptance(n=3))
+    for image in (1, 0, 2):
+        assert not life.job.state.is_terminal
+        life.after(PartGivenUp(fence=FENCE, images=(image,), kind=FaultKind.BROKEN))
+    assert life.ended() == (State.FAILED, True)
+    assert life.job.fault is FaultKind.BROKEN
+    assert life.money() == {}
 
 
 def test_images_of_other_orders_are_not_delivered_by_this_one() -> None:
