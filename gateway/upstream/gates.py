@@ -9,7 +9,7 @@ the gate shut says nothing about what shut it, however late its outcome comes.
 """
 
 from math import inf, isnan
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -50,13 +50,20 @@ class Told(Struct, frozen=True, array_like=True):
 NOTHING_TOLD = Told()
 
 
+class _Trial(NamedTuple):
+    """`whose` is told from others by its identity."""
+
+    began: float
+    whose: object
+
+
 class Gate:
     def __init__(self) -> None:
         self._shut_at: float | None = None
         self._until = -inf
         self._pause = 0.0
         self._most = 0.0
-        self._trial: float | None = None
+        self._trial: _Trial | None = None
         self._proven = -inf
         self._proven_elsewhere = -inf
         self._told_by: str | None = None
@@ -77,14 +84,19 @@ class Gate:
         """Whether one more order may go: any if it is open, one at a time if it is due for a trial."""
         if not self.is_shut(now):
             return True
-        return now >= self._until and (self._trial is None or now >= self._trial + TRIAL_SECONDS)
+        return now >= self._until and (self._trial is None or now >= self._trial.began + TRIAL_SECONDS)
 
     # --- what happens
 
-    def try_one(self, now: float) -> None:
+    def try_one(self, whose: object, now: float) -> None:
         """An order goes that `lets_through` has let through."""
         if self.is_shut(now):
-            self._trial = now
+            self._trial = _Trial(now, whose)
+
+    def withdrawn(self, whose: object) -> None:
+        """That order did not go after all. If it was the trial, another may go."""
+        if self._trial is not None and self._trial.whose is whose:
+            self._trial = None
 
     def succeeded(self, began: float) -> None:
         self._proven = max(self._proven, began)
@@ -112,7 +124,7 @@ class Gate:
 
     def said_nothing(self, began: float) -> None:
         """An order ended in a way that says nothing about this gate. If it was the trial, another may go."""
-        if self._trial is not None and began + EXCHANGE >= self._trial:
+        if self._trial is not None and began + EXCHANGE >= self._trial.began:
             self._trial = None
 
     def renewed(self, now: float) -> None:

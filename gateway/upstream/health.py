@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue, Cell
 from gateway.routing.signals import UNKNOWN, CellSignals, Signals
 from gateway.upstream.ailing import AccountHealth, CellHealth
-from gateway.upstream.gates import NOTHING_TOLD
+from gateway.upstream.gates import NOTHING_TOLD, Gate
 from gateway.upstream.measures import ENOUGH, Kept, Latency, joint_kept, joint_latency
 from gateway.upstream.telling import AccountTold, CellTold, Heard, Key, Snapshot, read, write
 from providers.faults import VERDICTS, Blame, FaultKind
@@ -43,6 +43,12 @@ class Where(Struct, frozen=True):
     @property
     def key(self) -> Key:
         return self.seller, self.model, self.cell
+
+
+class Trial(Struct, frozen=True, eq=False):
+    """One order's leave to be sent. No two are the same: only who has it may give it back (`Health.withdraw`)."""
+
+    where: Where
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -99,20 +105,26 @@ class Health:
         """The seller took an order that was sent so many seconds ago: whatever becomes of it, the account is well."""
         self._account(account).succeeded(now - max(0.0, seconds))
 
-    def may_try(self, where: Where, now: float) -> bool:
-        """Whether an order may be sent now. Where the account or the cell is due for a trial, this order is it."""
-        gates = [found.gate for found in (self._accounts.get(where.account), self._cells.get(where.key)) if found]
+    def may_try(self, where: Where, now: float) -> Trial | None:
+        """Leave to send an order now. Where the account or the cell is due for a trial, this order is it, and no other
+        gets leave until its outcome is known, or it is withdrawn."""
+        gates = self._gates(where)
         if not all(gate.lets_through(now) for gate in gates):
-            return False
+            return None
+        trial = Trial(where)
         for gate in gates:
-            gate.try_one(now)
-        return True
+            gate.try_one(trial, now)
+        return trial
 
-    def not_tried(self, where: Where, now: float) -> None:
-        """The order that `may_try` has let through was not sent, or ended without saying anything of the seller."""
-        for found in (self._accounts.get(where.account), self._cells.get(where.key)):
-            if found:
-                found.gate.said_nothing(now)
+    def withdraw(self, trial: Trial) -> None:
+        """The order that got this leave was not sent. Whatever another one tries meanwhile goes on."""
+        for gate in self._gates(trial.where):
+            gate.withdrawn(trial)
+
+    def not_tried(self, where: Where, began: float) -> None:
+        """An order that was sent then has ended without saying anything of the seller."""
+        for gate in self._gates(where):
+            gate.said_nothing(began)
 
     def renewed(self, account: str, now: float) -> None:
         """It has another key or address: what it was shut for is over."""
@@ -202,6 +214,10 @@ class Health:
             account.gate.forget(name, now)
         for cell in self._cells.values():
             cell.gate.forget(name, now)
+
+    def _gates(self, where: Where) -> list[Gate]:
+        """Of what is known: whatever is not has never been shut."""
+        return [found.gate for found in (self._accounts.get(where.account), self._cells.get(where.key)) if found]
 
     def _account(self, name: str) -> AccountHealth:
         return _kept(self._accounts, name, AccountHealth, MOST_ACCOUNTS)

@@ -250,9 +250,38 @@ def test_a_trial_of_the_cell_that_fails_for_the_account_leaves_the_cell_to_the_n
 
 def test_a_trial_that_was_never_sent_makes_way_for_the_next() -> None:
     health = after(FaultKind.FAILED, 5)
+    trial = health.may_try(RUNS, START + 30)
+    assert trial
+    health.withdraw(trial)
     assert health.may_try(RUNS, START + 30)
-    health.not_tried(RUNS, START + 32)
-    assert health.may_try(RUNS, START + 32)
+    assert not health.may_try(RUNS, START + 30)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.FAILED, FaultKind.NOT_SENT], ids=["cell", "account"])
+def test_only_the_order_that_is_on_trial_makes_way_for_the_next(kind: FaultKind) -> None:
+    """One that got leave while the seller was still well, and is withdrawn later, is another."""
+    health = Health()
+    before = health.may_try(RUNS, START)
+    for _ in range(5):
+        health.record(RUNS, fault(kind), START)
+    trial = health.may_try(RUNS, START + 30)
+    assert before
+    assert trial
+    health.withdraw(before)
+    assert not health.may_try(RUNS, START + 31)
+    health.withdraw(trial)
+    assert health.may_try(RUNS, START + 31)
+
+
+def test_a_leave_that_is_given_back_late_ends_no_later_trial() -> None:
+    health = after(FaultKind.FAILED, 5)
+    first = health.may_try(RUNS, START + 30)
+    second = health.may_try(RUNS, START + 30 + TRIAL_SECONDS)
+    assert first
+    assert second
+    health.withdraw(first)
+    health.withdraw(first)
+    assert not health.may_try(RUNS, START + 31 + TRIAL_SECONDS)
 
 
 def test_a_trial_whose_outcome_never_comes_does_not_shut_for_ever() -> None:

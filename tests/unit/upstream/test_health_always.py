@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec import msgpack
 
 from gateway.upstream import health as health_module
-from gateway.upstream.health import Health, Outcome, Where
+from gateway.upstream.health import Health, Outcome, Trial, Where
 from gateway.upstream.telling import Snapshot
 from providers.faults import FaultKind
 from tests.unit.upstream.patients import CATALOGUE, EVERYWHERE, HIGH, RUNS, START, WALL, success
@@ -23,7 +23,7 @@ OUTCOMES = st.builds(
 PLACES = st.one_of(st.sampled_from(EVERYWHERE), st.builds(Where, st.text(), st.text(), st.text(), st.just(HIGH)))
 # Mostly forwards; a clock that jumps back is a broken promise, and must break nothing else.
 STEPS = st.one_of(st.floats(0, 5), st.floats(0, 400), st.floats(-100, 2_000))
-DEEDS = st.sampled_from(["record", "record", "record", "try", "not tried", "accepted", "tell", "renewed", "look"])
+DEEDS = st.sampled_from(["record", "record", "record", "try", "withdraw", "accepted", "tell", "renewed", "look"])
 EVENTS = st.lists(st.tuples(DEEDS, STEPS, PLACES, OUTCOMES), max_size=50)
 
 often = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -35,6 +35,7 @@ class Pair:
     def __init__(self) -> None:
         self.one, self.other = Health("one"), Health("other")
         self.now = START
+        self.trials: list[tuple[Health, Trial | None]] = []
 
     def live(self, events: list[tuple[str, float, Where, Outcome]]) -> None:
         for number, (deed, step, where, outcome) in enumerate(events):
@@ -46,9 +47,9 @@ class Pair:
             case "record":
                 health.record(where, outcome, self.now)
             case "try":
-                health.may_try(where, self.now)
-            case "not tried":
-                health.not_tried(where, self.now)
+                self.trials.append((health, health.may_try(where, self.now)))
+            case "withdraw":
+                self._withdraw()
             case "accepted":
                 health.accepted(where.account, 1.0, self.now)
             case "renewed":
@@ -57,6 +58,12 @@ class Pair:
                 assert len(dict(health.signals(CATALOGUE, self.now, idle))) <= 3 * 18
             case "tell":
                 self.tell()
+
+    def _withdraw(self) -> None:
+        for health, trial in self.trials[:1]:
+            if trial:
+                health.withdraw(trial)
+        self.trials = self.trials[1:]
 
     def tell(self) -> None:
         wall = WALL + self.now
@@ -91,8 +98,9 @@ def test_whatever_is_shut_is_due_for_a_trial_in_time(events: list[tuple[str, flo
     latest = START + sum(max(0.0, step) for _, step, _, _ in events)
     for health in (pair.one, pair.other):
         for where in EVERYWHERE:
-            assert health.may_try(where, latest + 2_000)
-            health.not_tried(where, latest + 2_000)
+            trial = health.may_try(where, latest + 2_000)
+            assert trial
+            health.withdraw(trial)
 
 
 @often
@@ -101,9 +109,9 @@ def test_one_trial_goes_at_a_time(events: list[tuple[str, float, Where, Outcome]
     pair = Pair()
     pair.live(events)
     was_healthy = pair.one.known(RUNS, pair.now).healthy
-    assert pair.one.may_try(RUNS, pair.now) is was_healthy
+    assert bool(pair.one.may_try(RUNS, pair.now)) is was_healthy
     is_healthy = pair.one.known(RUNS, pair.now).healthy
-    assert pair.one.may_try(RUNS, pair.now) is is_healthy
+    assert bool(pair.one.may_try(RUNS, pair.now)) is is_healthy
 
 
 def size_of(value: object) -> int:
