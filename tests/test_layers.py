@@ -16,7 +16,8 @@ RANKS = [
     {"gateway.api", "gateway.telemetry"},
     {"gateway.engine"},
     {"gateway.store", "gateway.upstream", "gateway.assets", "gateway.routing", "gateway.coverage", "gateway.report"},
-    {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings", "gateway.money", "gateway.events"},
+    {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
+    | {"gateway.money", "gateway.clock", "gateway.events"},
     {"providers"},
 ]
 CONTRACT = {"spec", "orders", "progress", "faults", "sizes", "signing", "reading", "writing"}

@@ -6,19 +6,21 @@ import msgspec
 from msgspec import Struct
 
 from gateway.assets.headers import Header
-from gateway.assets.keys import key_of
+from gateway.assets.keys import key_of, prefix_of
+from gateway.assets.shelf import ShelfError
 from gateway.catalogue import Offer
 from gateway.config.blocks import BudgetConfig
 from gateway.config.values import Usd
 from gateway.engine.hands import Hands
 from gateway.engine.records import PLAN, REQUEST, TERMS, Input, SavedRequest, Terms, encode
+from gateway.events import Trouble
 from gateway.jobs.accepting import Acceptance, accept
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.commit import Limits as BudgetLimits
 from gateway.jobs.job import Place, Trace
 from gateway.report import as_json
 from gateway.routing.plan import Plan, Question, Ranked, plan
-from gateway.store.base import Outcome
+from gateway.store.base import Applied, Outcome, StoreFull, StoreUnavailable
 from gateway.store.partitions import new_job_id
 from providers.orders import Format, Inline
 
@@ -36,6 +38,15 @@ class NobodySells(Exception):
         self.reasons = reasons
 
 
+class Unsure(StoreUnavailable):
+    """The store was asked to keep a job and did not answer: it may have, and it may do so yet."""
+
+    def __init__(self, commit: Commit, policy: str) -> None:
+        super().__init__(f"nobody knows whether {commit.job.id} was accepted")
+        self.commit = commit
+        self.policy = policy
+
+
 class Given(Struct, frozen=True):
     """An input image as it came, and what its bytes say of it."""
 
@@ -44,7 +55,7 @@ class Given(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job."""
+    """Everything that becomes part of a job. `is_findable`: whoever asks again gets the same job."""
 
     question: Question
     team: str
@@ -53,6 +64,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     idempotency: IdempotencyRecord | None = None
     webhook: str | None = None
     draw: float = 0.0
+    is_findable: bool = False
 
 
 class Accepting(Struct, frozen=True):
@@ -64,7 +76,7 @@ class Accepting(Struct, frozen=True):
 
 
 async def accept_request(hands: Hands, ask: Ask) -> Accepting:
-    """NobodySells or RoutingError if it cannot be; else what the store says of it."""
+    """NobodySells or RoutingError if it cannot be, Unsure if the store does not say; else what it says."""
     catalogue = hands.catalogue()
     signals = hands.health.signals(catalogue, hands.clock(), hands.limits.load)
     planned = plan(catalogue, ask.question, signals, ask.draw)
@@ -82,8 +94,24 @@ async def accept_request(hands: Hands, ask: Ask) -> Accepting:
         documents["webhook"] = ask.webhook.encode()
     acceptance = _acceptance(hands, ask, planned, ranked)
     commit = accept(msgspec.structs.replace(acceptance, id=job, documents=documents), hands.now())
-    outcome = await hands.store.commit(commit)
+    try:
+        outcome = await hands.store.commit(commit)
+    except StoreFull:
+        await discard_inputs(hands, job)
+        raise
+    except StoreUnavailable as error:
+        raise Unsure(commit, planned.policy) from error
+    if not isinstance(outcome, Applied):
+        await discard_inputs(hands, job)
     return Accepting(commit, outcome, planned.policy)
+
+
+async def discard_inputs(hands: Hands, job: str) -> None:
+    """Of what became no job: nobody would ever look for them."""
+    try:
+        await hands.shelf.delete_prefix(prefix_of(job))
+    except ShelfError as error:
+        hands.emit(Trouble(where="inputs", what=type(error).__name__, job=job))
 
 
 def _acceptance(hands: Hands, ask: Ask, planned: Plan, ranked: Sequence[Ranked]) -> Acceptance:
@@ -125,6 +153,7 @@ def _place(hands: Hands, ranked: Ranked) -> Place:
         patience=max(LEAST_PATIENCE, PATIENCE_SHARE * expected.p90),
         asks=offer.seller.adapter.poll is not None,
         trace=_trace(hands, offer),
+        account=offer.seller.account.identity,
     )
 
 

@@ -5,18 +5,23 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gateway.assets.keys import prefix_of
-from gateway.engine.accepting import Accepting, Ask, accept_request
+from gateway.engine.accepting import Accepting, Ask, Unsure, accept_request, discard_inputs
 from gateway.engine.hands import Hands
 from gateway.engine.owner import Owner
 from gateway.events import JobAccepted, JobRescued, Trouble, fault_of
+from gateway.jobs.applying import Ignored
+from gateway.jobs.commit import Commit, apply
+from gateway.jobs.facts import CancelAsked
 from gateway.jobs.job import Job
-from gateway.store.base import FIRST_FENCE, Applied, StoreUnavailable
+from gateway.store.base import FIRST_FENCE, Applied, Outcome, Stale, StoreUnavailable
 from gateway.store.watching import Watch
 
 RESCUE_SECONDS = 1.0
 # A lease is renewed so often before it ends that two beats may come late or never.
 BEATS_PER_LEASE = 3
 SHARE_SECONDS = 1.0
+# How often the store is asked again whether it has kept a job, and for how many at once.
+UNSURE_SECONDS, MOST_UNSURE = 0.5, 1_000
 AUDIT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
 # How long a change made elsewhere may go unheard before somebody looks.
@@ -31,6 +36,7 @@ class Engine:
         self._lease = lease
         self.owners: dict[str, Owner] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._finding: set[asyncio.Task[None]] = set()
         self._chores: list[asyncio.Task[None]] = []
         self._is_draining = False
         self._hurried = asyncio.Event()
@@ -56,7 +62,7 @@ class Engine:
         ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         left = list(self.owners.values())
-        for task in (ending := (*ends, *self._running, *self._chores)):
+        for task in (ending := (*ends, *self._running, *self._finding, *self._chores)):
             task.cancel()
         await asyncio.wait(ending)
         await asyncio.gather(*(self._hand_over(owner) for owner in left))
@@ -80,14 +86,51 @@ class Engine:
 
     async def accept(self, ask: Ask) -> Accepting:
         """A job that the store took is ours, and being worked on when this returns."""
-        accepting = await accept_request(self.hands, ask)
+        try:
+            accepting = await accept_request(self.hands, ask)
+        except Unsure as unsure:
+            if len(self._finding) < MOST_UNSURE:
+                finding = asyncio.create_task(self._find_out(unsure, ask.is_findable))
+                self._finding.add(finding)
+                finding.add_done_callback(self._finding.discard)
+            raise
         if isinstance(accepting.outcome, Applied):
-            job = accepting.commit.job
-            self._tell_accepted(job, accepting)
-            self._own(job, FIRST_FENCE)
+            self._begin(accepting.commit.job, accepting.policy)
         return accepting
 
-    def _tell_accepted(self, job: Job, accepting: Accepting) -> None:
+    async def _find_out(self, unsure: Unsure, is_findable: bool) -> None:
+        """Its caller was told that nobody knows. If he cannot find it by asking again, it must not be bought."""
+        outcome = await self._until_answered(unsure.commit)
+        job = unsure.commit.job
+        if not isinstance(outcome, Applied):
+            await discard_inputs(self.hands, job.id)
+        elif is_findable:
+            self._begin(job, unsure.policy)
+        else:
+            await self._withdraw(job.id)
+
+    async def _withdraw(self, name: str) -> None:
+        while True:
+            try:
+                job = await self.hands.store.load(name)
+                commit = apply(job, CancelAsked(), self.hands.now()) if job else Ignored("it is gone")
+                if isinstance(commit, Ignored) or not isinstance(await self.hands.store.commit(commit), Stale):
+                    return
+            except StoreUnavailable:
+                await asyncio.sleep(UNSURE_SECONDS)
+
+    async def _until_answered(self, commit: Commit) -> Outcome:
+        while True:
+            try:
+                return await self.hands.store.commit(commit)
+            except StoreUnavailable:
+                await asyncio.sleep(UNSURE_SECONDS)
+
+    def _begin(self, job: Job, policy: str) -> None:
+        self._tell_accepted(job, policy)
+        self._own(job, FIRST_FENCE)
+
+    def _tell_accepted(self, job: Job, policy: str) -> None:
         self.hands.emit(
             JobAccepted(
                 job=job.id,
@@ -95,7 +138,7 @@ class Engine:
                 model=job.model,
                 images=job.n,
                 cell=job.route[0].cell,
-                policy=accepting.policy,
+                policy=policy,
                 config=job.config,
             )
         )
@@ -154,9 +197,11 @@ class Engine:
         if self._is_draining:
             return
         for claimed in await self.hands.store.claim():
-            self.hands.emit(JobRescued(job=claimed.job.id, rescues=claimed.rescues))
             if owner := self.owners.get(claimed.job.id):
-                owner.lose()
+                # Nobody could renew our lease for a while. What is on its way is known to this owner alone.
+                owner.keep(claimed.fence)
+                continue
+            self.hands.emit(JobRescued(job=claimed.job.id, rescues=claimed.rescues))
             self._own(claimed.job, claimed.fence, claimed.rescues)
 
     async def _beat(self) -> None:

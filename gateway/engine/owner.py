@@ -5,7 +5,9 @@ Its other tasks buy, ask and fetch; they tell it what happened, it commits that,
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -23,6 +25,7 @@ from gateway.jobs.job import Job
 from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, Todo, recover
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
 
+Answered = TypeVar("Answered")
 LONGEST_NAP = 30.0
 STORE_PAUSE = 0.5
 # How long our own commits may take to be known to ourselves, before a change is looked at as somebody else's.
@@ -54,8 +57,6 @@ class Owner:
         try:
             if self._rescues:
                 self.follower.take_over()
-            if self.hands.callbacks is not None:
-                self.desk.start("others", self._hear_others)
             while (self._is_ours and not self.job.is_settled) or self._must_hear_more():
                 if self._is_ours:
                     self._start_what_is_to_do()
@@ -71,17 +72,31 @@ class Owner:
         self.desk.stop(but=self.buyer.ordering)
         self.desk.mailbox.wake()
 
+    def keep(self, fence: int) -> None:
+        """It has been ours all along, and is so again by another fence: our lease had ended, and nobody else was there.
+
+        Whatever we are doing goes on; but time may have passed without us.
+        """
+        self.desk.fence = fence
+        self._is_ours = True
+        self.follower.take_over()
+        self.desk.mailbox.wake()
+
     def _must_hear_more(self) -> bool:
         return self.desk.is_busy_with(self.buyer.ordering)
 
     def _nap(self) -> float:
         """Until the deadline has to be obeyed; everything else announces itself."""
+        if self.job.state.is_terminal or self.job.overdue:
+            return LONGEST_NAP
         left = self.job.deadline - self.hands.now()
-        return min(max(left, 0.05), LONGEST_NAP) if not self.job.state.is_terminal else LONGEST_NAP
+        return min(max(left, 0.05), LONGEST_NAP)
 
     # --- what there is to do
 
     def _start_what_is_to_do(self) -> None:
+        if self.hands.callbacks is not None:
+            self.desk.start("others", self._hear_others)
         for number in self.follower.unasked:
             self.desk.start(("attempt", number), partial(self.follower.ask_once, number))
         for todo in recover(self.job, self.hands.now(), self._rescues):
@@ -141,15 +156,21 @@ class Owner:
             if not any(heard):
                 break
             commit = self._commit_of(job, [letter for letter, was in zip(letters, heard, strict=True) if was])
+            outcome = await self._in_the_end(partial(self.hands.store.commit, commit))
+            if isinstance(outcome, Applied):
+                return self._applied(commit, letters, heard)
+            letters = await self._not_applied(commit, outcome, letters)
+        _answer(letters, [False] * len(letters))
+
+    async def _in_the_end(self, ask: Callable[[], Awaitable[Answered]]) -> Answered:
+        """Until the store answers. A commit whose answer is lost is repeated as it was: it recognises itself, and any
+        other would take what it did for somebody else's doing."""
+        while True:
             try:
-                outcome = await self.hands.store.commit(commit)
-                if isinstance(outcome, Applied):
-                    return self._applied(commit, letters, heard)
-                letters = await self._not_applied(outcome, letters)
+                return await ask()
             except StoreUnavailable as error:
                 self.hands.emit(Trouble(where="store", what=str(error), job=self.job.id))
                 await asyncio.sleep(STORE_PAUSE)
-        _answer(letters, [False] * len(letters))
 
     def _after(self, letters: list[Letter]) -> tuple[Job, list[bool]]:
         """What all of it makes of the job, and whether each letter changed anything."""
@@ -177,11 +198,13 @@ class Owner:
         tell_of(self.hands, before, commit)
         _answer(letters, heard)
 
-    async def _not_applied(self, outcome: Outcome, letters: list[Letter]) -> list[Letter]:
+    async def _not_applied(self, commit: Commit, outcome: Outcome, letters: list[Letter]) -> list[Letter]:
         """What is left to be said about the job as others have made it meanwhile. Facts outlast our owning it."""
-        if isinstance(outcome, Fenced):
+        if isinstance(outcome, Fenced) and commit.fence == self.fence:
             self.lose()
-        elif isinstance(outcome, Stale) and (current := await self.hands.store.load(self.job.id)):
+        elif isinstance(outcome, Stale | Fenced) and (
+            current := await self._in_the_end(partial(self.hands.store.load, self.job.id))
+        ):
             self.desk.becomes(current)
         else:
             self.lose()

@@ -11,6 +11,8 @@ class Pace:
     """`expected`: seconds after which half of such orders are done; `age`: seconds since this one was placed."""
 
     def __init__(self, expected: float, age: float = 0.0) -> None:
+        # Another replica's clock may be ahead of ours.
+        age = max(age, 0.0)
         self._pause = min(max(expected * SHARE, SHORTEST), LONGEST)
         self._first = max(expected * FIRST_SHARE - age, 0.0) if age < expected else 0.0
         self._is_first = True
