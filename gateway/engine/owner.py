@@ -22,7 +22,7 @@ from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
 from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, TicketLearned
 from gateway.jobs.job import Job
-from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, Todo, recover
+from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, LosePictures, Todo, recover
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
 
 Answered = TypeVar("Answered")
@@ -100,7 +100,7 @@ class Owner:
         for number in self.follower.unasked:
             self.desk.start(("attempt", number), partial(self.follower.ask_once, number))
         for todo in recover(self.job, self.hands.now(), self._rescues):
-            if self.follower.unasked and isinstance(todo, Expire | GiveUp):
+            if self._is_too_early_for(todo):
                 continue
             match todo:
                 case Buy(images=images, places=places):
@@ -111,6 +111,12 @@ class Owner:
                     self.desk.start(("attempt", attempt), partial(self.follower.follow, todo))
                 case _:
                     self.desk.start(type(todo), partial(self._obey, todo))
+
+    def _is_too_early_for(self, todo: Todo) -> bool:
+        """Nothing is over before it was asked about, and no picture is lost while one of our tasks has it in hand."""
+        if isinstance(todo, LosePictures) and self.desk.is_busy_with({("attempt", todo.attempt)}):
+            return True
+        return bool(self.follower.unasked) and isinstance(todo, Expire | GiveUp)
 
     async def _give_up(self, todo: GiveUp) -> None:
         """Also where somebody is still busy with it: that has taken long enough."""

@@ -72,6 +72,10 @@ class GiveUp(ForAttempt, frozen=True, kw_only=True):
     kind: FaultKind
 
 
+class LosePictures(GiveUp, frozen=True, kw_only=True):
+    """They came with the answer, so only whoever heard it had them: obeyed unless somebody is busy with the attempt."""
+
+
 class Expire(Todo, frozen=True, kw_only=True):
     """The deadline is over (`JobExpired`)."""
 
@@ -114,7 +118,7 @@ def _for_attempt(job: Job, attempt: Attempt, now: float) -> Todo:
     if attempt.ticket is not None and place.asks:
         return Poll(attempt=attempt.number, ticket=attempt.ticket, until=until)
     if attempt.ready:
-        return GiveUp(attempt=attempt.number, kind=FaultKind.EXPIRED)
+        return LosePictures(attempt=attempt.number, kind=FaultKind.EXPIRED)
     if attempt.lost is None:
         return LoseTrack(attempt=attempt.number)
     if now >= until:

@@ -11,6 +11,7 @@ from gateway.jobs.recovery import (
     Expire,
     Fetch,
     GiveUp,
+    LosePictures,
     LoseTrack,
     Poll,
     Resend,
@@ -100,7 +101,7 @@ def test_pictures_that_nobody_can_ask_for_again_are_lost_with_their_owner() -> N
     life = bought_from(asks=False)
     life.opens()
     life.readies()
-    assert todos(life, 3) == (GiveUp(attempt=1, kind=FaultKind.EXPIRED),)
+    assert todos(life, 3) == (LosePictures(attempt=1, kind=FaultKind.EXPIRED),)
 
 
 # --- orders whose answer is lost
