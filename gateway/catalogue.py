@@ -1,6 +1,7 @@
 """What the configuration means: models, accounts, sellers and offers, resolved and immutable, swapped as a whole."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from providers.spec import Adapter
 
 # Longer than a job is ever open: its deadline, its seller's patience, and a day in which its pictures are fetched.
 DRAINED_SECONDS = 3 * 86_400.0
+IDENTITY_LENGTH = 12
 
 
 class Cell(Struct, frozen=True, order=True, array_like=True):
@@ -62,6 +64,14 @@ class Account(Struct, frozen=True):
     private: bool
     limits: AccountLimits = AccountLimits()
     proxy: Proxy | None = None
+
+    @property
+    def identity(self) -> str:
+        """Who knows an order that was placed here: only this account, at this address. With a new key it is the same.
+
+        Short, since every job remembers it.
+        """
+        return sha256(f"{self.name} {self.base_url}".encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 class Seller(Struct, frozen=True):
@@ -126,15 +136,18 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         for offers in self.offers.values():
             yield from offers
 
-    def offer(self, seller: str, model: str, adapter: str | None = None) -> Offer | None:
+    def offer(self, seller: str, model: str, adapter: str | None = None, account: str = "") -> Offer | None:
         """Also one that is draining: jobs that name it must be able to finish.
 
-        The current one, but for orders that were placed with another `adapter`, whose words only that one knows.
+        The current one, but for orders that were placed otherwise: with another `adapter`, whose words only that one
+        knows, or with an `account` of another identity, which alone has them.
         """
         known = [*self.offers.get(model, ()), *self.draining]
         named = [one for one in known if (one.seller.name, one.model) == (seller, model)]
         if adapter is not None:
             named = [one for one in named if one.seller.adapter.name == adapter]
+        if account:
+            named = [one for one in named if one.seller.account.identity == account]
         return next((one for one in named if one.seller.account.secret), named[0] if named else None)
 
     def account(self, name: str) -> Account | None:
@@ -166,13 +179,13 @@ def _is_same(one: Offer, other: Offer) -> bool:
 
 def _identity(offer: Offer) -> tuple[str, ...]:
     seller = offer.seller
-    return seller.name, offer.model, seller.account.name, seller.account.base_url, seller.adapter.name
+    return seller.name, offer.model, seller.account.identity, seller.adapter.name
 
 
 def _drained(offer: Offer, accounts: Mapping[str, Account], now: float) -> Offer:
-    """By the account's present proxy: the one that its orders were placed through may be gone."""
+    """By the account's present key and proxy: those that its orders were placed with may be gone."""
     seller = offer.seller
     account = accounts.get(seller.account.name)
-    if account and account.secret and account.base_url == seller.account.base_url:
-        seller = replace(seller, account=replace(seller.account, proxy=account.proxy))
+    if account and account.secret and account.identity == seller.account.identity:
+        seller = replace(seller, account=account)
     return replace(offer, seller=seller, drains_since=now if offer.drains_since is None else offer.drains_since)

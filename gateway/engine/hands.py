@@ -34,8 +34,11 @@ class Hands(Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
 
     def offer_at(self, place: Place, model: str) -> Offer | None:
-        """The offer that a place of a route stands for; also one that is draining, since orders of it may be open."""
-        return self.catalogue().offer(place.seller, model, place.adapter)
+        """The offer that a place of a route stands for; also one that is draining, since orders of it may be open.
+
+        A seller that has moved to another account or address since then is another one: it knows nothing of them.
+        """
+        return self.catalogue().offer(place.seller, model, place.adapter, place.account)
 
     def where(self, place: Place, model: str) -> Where | None:
         """What health knows a place by."""

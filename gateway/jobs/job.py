@@ -60,6 +60,7 @@ class Place(Struct, frozen=True, array_like=True):
     """One offer of the plan, best first, as far as a job must know it. `patience` is an attempt's deadline in seconds.
 
     `asks`: whether an order's ticket can be asked about; where it cannot, the answer to its submit is final.
+    `account`: the identity of the account that orders are placed with; jobs of older versions do not know it.
     """
 
     seller: str
@@ -72,6 +73,7 @@ class Place(Struct, frozen=True, array_like=True):
     patience: float
     asks: bool
     trace: Trace
+    account: str = ""
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):

@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.catalogue import DRAINED_SECONDS
+from gateway.catalogue import DRAINED_SECONDS, IDENTITY_LENGTH, Account
 from gateway.config.resolving import secrets_in
+from gateway.config.values import Secret
 from gateway.config.watching import Keeper
 from providers import ADAPTERS
 from tests.unit.config.base import FILES, KEYS, write
@@ -127,9 +129,53 @@ def test_a_seller_that_is_spoken_to_otherwise_leaves_the_old_words_to_its_orders
 
 def test_an_account_that_moves_to_another_address_leaves_the_old_one_to_its_orders(tmp_path: Path) -> None:
     kept = keeper(write(tmp_path))
+    before = kept.current.accounts["runapi"]
     write(tmp_path, {"accounts.yaml": FILES["accounts.yaml"].replace("runapi.example", "new.example")})
     assert kept.reload().taken
     assert [one.seller.account.base_url for one in kept.current.draining] == ["https://runapi.example"]
+    after = kept.current.accounts["runapi"]
+    found = {one: kept.current.offer("by-shape", "picture-2", account=one) for one in ("", _of(before), _of(after))}
+    assert {identity: (one.seller.account.base_url, one.draining) for identity, one in found.items() if one} == {
+        "": ("https://new.example", False),
+        _of(before): ("https://runapi.example", True),
+        _of(after): ("https://new.example", False),
+    }
+    assert kept.current.offer("by-shape", "picture-2", account="nobody's") is None
+
+
+def _of(account: Account) -> str:
+    assert account.identity
+    return account.identity
+
+
+def test_an_account_with_a_new_key_is_the_same_to_its_orders(tmp_path: Path) -> None:
+    keys = dict(KEYS)
+    kept = Keeper(write(tmp_path), secrets_in(keys), ADAPTERS, lambda _: None)
+    before = kept.current.accounts["runapi"]
+    keys["RUNAPI_KEY"] = "sk-new"
+    assert kept.reload().taken
+    assert kept.current.draining == ()
+    offer = kept.current.offer("by-shape", "picture-2", account=before.identity)
+    assert offer is not None
+    assert offer.seller.account.secret == Secret("sk-new")
+
+
+def test_what_drains_is_asked_with_its_accounts_new_key(tmp_path: Path) -> None:
+    keys = dict(KEYS)
+    kept = Keeper(write(tmp_path), secrets_in(keys), ADAPTERS, lambda _: None)
+    keys["RUNAPI_KEY"] = "sk-new"
+    write(tmp_path, ALONE)
+    without(tmp_path, SHAPE)
+    assert kept.reload().taken
     offer = kept.current.offer("by-shape", "picture-2")
     assert offer is not None
-    assert offer.seller.account.base_url == "https://new.example"
+    assert offer.draining
+    assert offer.seller.account.secret == Secret("sk-new")
+
+
+def test_each_account_and_each_address_of_it_is_told_apart_by_a_few_letters(tmp_path: Path) -> None:
+    """Every job remembers several of them."""
+    runapi = keeper(write(tmp_path)).current.accounts["runapi"]
+    others = [replace(runapi, name="runapi-2"), replace(runapi, base_url="https://runapi.example/v2")]
+    assert len({one.identity for one in (runapi, *others)}) == 3
+    assert len(runapi.identity) == IDENTITY_LENGTH
