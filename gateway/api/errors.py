@@ -8,13 +8,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.jobs.booking import NOT_TAKEN
 from providers.faults import FaultKind
 
 OPENAI_ROUTES = ("/v1/images", "/v1/models")
 
 
 class ApiError(Exception):
-    """`final`: the same request again would end the same, or cost again; an SDK must not retry it by itself."""
+    """`final`: the same request again would end the same, or cost again; an SDK must not retry it by itself.
+
+    Never so where `headers` say when to ask again.
+    """
 
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -24,8 +28,8 @@ class ApiError(Exception):
             status, "server_error" if status >= 500 else "invalid_request_error"
         )
         self.retry_after: int | None = more.get("retry_after")
-        self.final: bool = more.get("final", self.retry_after is None)
         self.headers: dict[str, str] = more.get("headers") or {}
+        self.final: bool = more.get("final", self.retry_after is None) and "retry-after" not in self.headers
 
     def answer_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
@@ -88,7 +92,15 @@ _ENDINGS: dict[FaultKind, Ending] = {
         "A seller's answer was lost, and buying again might have bought twice. You were not charged; asking again is "
         "a new order.",
     ),
-    FaultKind.NO_CREDIT: Ending(502, "sellers_unavailable", "No seller could take the order. Nothing was charged."),
+    **dict.fromkeys(
+        NOT_TAKEN,
+        Ending(
+            503,
+            "sellers_unavailable",
+            "No seller could take the order. Nothing was charged. Ask again in a minute, with another Idempotency-Key "
+            "if you sent one.",
+        ),
+    ),
 }
 _OTHER = Ending(502, "sellers_failed", "No seller could deliver the images. You were not charged.")
 _EXPIRED = Ending(504, "deadline_exceeded", "The images were not there by the job's deadline. You were not charged.")

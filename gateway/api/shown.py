@@ -9,10 +9,14 @@ import msgspec
 from gateway.api.errors import ending_of
 from gateway.assets.links import Links
 from gateway.engine.records import Picture
+from gateway.jobs.booking import may_be_asked_again
 from gateway.jobs.job import Attempt, Job
 from gateway.money import format_usd
 
 LINK_SECONDS = 3_600
+# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while. OpenAI's clients take no
+# longer pause than this from a Retry-After.
+UNAVAILABLE_SECONDS = 60
 
 
 def job_shown(job: Job, pictures: Sequence[Picture], links: Links, now: float) -> dict[str, Any]:
@@ -89,6 +93,8 @@ def headers_of(job: Job) -> dict[str, str]:
     headers = {"x-igw-job-id": job.id, "x-igw-attempts": str(len(job.attempts))}
     if sellers:
         headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": format_usd(job.captured)}
+    if may_be_asked_again(job):
+        headers["retry-after"] = str(UNAVAILABLE_SECONDS)
     return headers
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.catalogue import Cell
 from gateway.jobs.applying import Ignored, after
+from gateway.jobs.booking import may_be_asked_again
 from gateway.jobs.facts import Decision, Happening
 from gateway.jobs.job import Attempt, Job, State
 from gateway.jobs.recovery import next_look
@@ -131,11 +132,18 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
         fence=fence,
         due=next_look(new, now),
         budget=tuple(_moves(old, new)),
-        linger=SOFT_KEY_SECONDS if ends and new.soft_key else None,
+        linger=_linger(new) if ends else None,
         webhooks=tuple(_webhooks(new, now)) if ends else (),
         milestones=milestones,
         ledger=tuple(_entries(old, new, now)),
     )
+
+
+def _linger(ended: Job) -> float | None:
+    """For how long who sends the same body again is told of this job instead of getting a new one."""
+    if ended.soft_key is None:
+        return None
+    return 0.0 if may_be_asked_again(ended) else SOFT_KEY_SECONDS
 
 
 def decode_job(blob: bytes) -> Job:
