@@ -4,7 +4,15 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from generate_operations import METRICS_HEAD, SETTINGS_HEAD, metrics_rows, settings_rows, with_sections
+from generate_operations import (
+    LINES_HEAD,
+    METRICS_HEAD,
+    SETTINGS_HEAD,
+    lines_rows,
+    metrics_rows,
+    settings_rows,
+    with_sections,
+)
 from generate_states import BOOKING_HEAD, TODO_HEAD, booking_rows, states_body, todo_rows
 
 from providers import ADAPTERS
@@ -109,7 +117,11 @@ def states_page() -> str:
 
 
 def operations_page() -> str:
-    sections = {"settings": table(SETTINGS_HEAD, settings_rows()), "metrics": table(METRICS_HEAD, metrics_rows())}
+    sections = {
+        "settings": table(SETTINGS_HEAD, settings_rows()),
+        "metrics": table(METRICS_HEAD, metrics_rows()),
+        "lines": table(LINES_HEAD, lines_rows()),
+    }
     return with_sections(HERE / "operations.md", sections)
 
 

@@ -1,17 +1,20 @@
-"""The parts of the page for operators that follow from the code: settings and metrics."""
+"""The parts of the page for operators that follow from the code: settings, metrics and the lines of the log."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gateway.events import Event
 from gateway.settings import OPTIONS
 from gateway.telemetry.gauges import GAUGES
+from gateway.telemetry.logs import words_of
 from gateway.telemetry.metrics import Metrics
 
 Row = tuple[str, ...]
 SETTINGS_HEAD: Row = ("Variable", "Without it", "What it does")
 METRICS_HEAD: Row = ("Metric", "Labels", "What it counts")
+LINES_HEAD: Row = ("`event`", "Fields", "What happened")
 
 
 def settings_rows() -> list[Row]:
@@ -31,6 +34,14 @@ def metrics_rows() -> list[Row]:
     looked_up = [(name, labels, words) for name, (words, labels) in GAUGES.items()]
     found: Iterable[tuple[str, tuple[str, ...], str]] = [*counted, *looked_up]
     return [(f"`{name}`", ", ".join(labels) or "–", words) for name, labels, words in found]
+
+
+def lines_rows() -> list[Row]:
+    """A field that is nothing is left out of its line."""
+    return [
+        (f"`{words_of(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
+        for kind in Event.__subclasses__()
+    ]
 
 
 def with_sections(path: Path, sections: dict[str, str]) -> str:

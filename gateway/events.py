@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.catalogue import Cell
-from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.job import State
+from gateway.jobs.tables import Line
 from providers.faults import FaultKind
 
 
@@ -17,6 +17,8 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class JobAccepted(Event, frozen=True, kw_only=True):
+    """It is kept, and will be worked on whatever happens."""
+
     job: str
     team: str
     model: str
@@ -27,7 +29,7 @@ class JobAccepted(Event, frozen=True, kw_only=True):
 
 
 class JobEnded(Event, frozen=True, kw_only=True):
-    """For its team. `seconds` since it was accepted."""
+    """For its team: nothing changes for it any more. `seconds` since it was accepted."""
 
     job: str
     team: str
@@ -42,6 +44,8 @@ class JobEnded(Event, frozen=True, kw_only=True):
 
 
 class AttemptOpened(Event, frozen=True, kw_only=True):
+    """It is kept that an order is about to be sent."""
+
     job: str
     attempt: int
     seller: str
@@ -51,7 +55,7 @@ class AttemptOpened(Event, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
-    """`fault` is None where all images were delivered."""
+    """What became of the order. `fault` is None where all images were delivered."""
 
     job: str
     attempt: int
@@ -70,26 +74,44 @@ class FailedOver(Event, frozen=True, kw_only=True):
     """The next attempt for images that another seller did not deliver."""
 
     job: str
+    attempt: int
     before: str
     after: str
     reason: FaultKind | None
+    config: str
 
 
 class MoneyBooked(Event, frozen=True, kw_only=True):
-    entry: LedgerEntry
+    """An entry of the ledger, on its job's `day`. `amount` in micro-USD, negative where it corrects another one."""
+
+    job: str
+    attempt: int
+    team: str
+    seller: str
+    model: str
+    cell: Cell
+    line: Line
+    amount: int
+    images: int
+    day: str
+    config: str
 
 
 class PriceDrifted(Event, frozen=True, kw_only=True):
     """A seller charged another amount than its price, per image in micro-USD."""
 
     job: str
+    attempt: int
     seller: str
     cell: Cell
     price: int
     paid: int
+    config: str
 
 
 class JobRescued(Event, frozen=True, kw_only=True):
+    """It was taken over from an owner that is gone; `rescues` times since anybody last got on with it."""
+
     job: str
     rescues: int
 
@@ -112,7 +134,7 @@ class Reloaded(Event, frozen=True, kw_only=True):
 
 
 class RequestAnswered(Event, frozen=True, kw_only=True):
-    """`route` is the route's pattern, never a path. `waited`: seconds in it that were spent waiting for the job."""
+    """`route` is its pattern, never a path. `waited`: those of its `seconds` that were spent waiting for the job."""
 
     id: str
     method: str

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from gateway.engine.hands import Hands
 from gateway.events import AttemptEnded, AttemptOpened, FailedOver, JobEnded, MoneyBooked, PriceDrifted
-from gateway.jobs.commit import Commit
+from gateway.jobs.commit import Commit, LedgerEntry
 from gateway.jobs.job import Attempt, Job
 from gateway.upstream.health import Outcome
 
@@ -18,7 +18,7 @@ def tell_of(hands: Hands, before: Job, commit: Commit) -> None:
         if not attempt.is_open and (was is None or was.is_open):
             _tell_ended(hands, job, attempt)
     for entry in commit.ledger:
-        hands.emit(MoneyBooked(entry=entry))
+        hands.emit(_booked(job, entry))
     if job.state.is_terminal and not before.state.is_terminal:
         hands.emit(_ended(hands, job))
 
@@ -37,9 +37,18 @@ def _tell_opened(hands: Hands, job: Job, attempt: Attempt) -> None:
     )
     earlier = [one for one in job.attempts[: attempt.number - 1] if set(one.images) & set(attempt.images)]
     if earlier:
-        last = earlier[-1]
-        sellers = job.place_of(last).seller, place.seller
-        hands.emit(FailedOver(job=job.id, before=sellers[0], after=sellers[1], reason=last.fault))
+        hands.emit(_failed_over(job, earlier[-1], attempt))
+
+
+def _failed_over(job: Job, before: Attempt, after: Attempt) -> FailedOver:
+    return FailedOver(
+        job=job.id,
+        attempt=after.number,
+        before=job.place_of(before).seller,
+        after=job.place_of(after).seller,
+        reason=before.fault,
+        config=job.config,
+    )
 
 
 def _tell_ended(hands: Hands, job: Job, attempt: Attempt) -> None:
@@ -62,8 +71,33 @@ def _tell_ended(hands: Hands, job: Job, attempt: Attempt) -> None:
     if attempt.fault is not None:
         record_health(hands, job, attempt, Outcome(fault=attempt.fault, seconds=seconds))
     if attempt.delivered and attempt.cost is not None and attempt.cost != place.price * attempt.delivered:
-        paid = attempt.cost // attempt.delivered
-        hands.emit(PriceDrifted(job=job.id, seller=place.seller, cell=place.cell, price=place.price, paid=paid))
+        hands.emit(
+            PriceDrifted(
+                job=job.id,
+                attempt=attempt.number,
+                seller=place.seller,
+                cell=place.cell,
+                price=place.price,
+                paid=attempt.cost // attempt.delivered,
+                config=job.config,
+            )
+        )
+
+
+def _booked(job: Job, entry: LedgerEntry) -> MoneyBooked:
+    return MoneyBooked(
+        job=entry.job,
+        attempt=entry.attempt,
+        team=entry.team,
+        seller=entry.seller,
+        model=entry.model,
+        cell=entry.cell,
+        line=entry.line,
+        amount=entry.amount,
+        images=entry.images,
+        day=entry.day,
+        config=job.config,
+    )
 
 
 def record_health(hands: Hands, job: Job, attempt: Attempt, outcome: Outcome) -> None:

@@ -43,7 +43,7 @@ class Logs:
             return
         fields = msgspec.to_builtins(event)
         level = "warning" if isinstance(event, Trouble) else "info"
-        self.say(level, _words(type(event).__name__), **fields)
+        self.say(level, words_of(type(event)), **fields)
 
     def say(self, level: str, event: str, **fields: Any) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -101,6 +101,6 @@ class _Heard(logging.Handler):
         )
 
 
-def _words(name: str) -> str:
+def words_of(kind: type[Event]) -> str:
     """JobAccepted → job accepted."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).strip()

@@ -101,12 +101,11 @@ class Metrics:
         self._attempts.labels(event.seller, event.model, outcome).observe(event.seconds)
 
     def _booked(self, event: events.MoneyBooked) -> None:
-        entry = event.entry
-        labels = (entry.team, entry.seller, entry.model, *_cell(entry.cell))
-        counter = self._spend if entry.amount >= 0 else self._corrected
-        counter.labels(*labels, entry.line).inc(abs(entry.amount) / MICROS)
-        if entry.line is Line.CAPTURE and entry.images > 0:
-            self._images.labels(*labels).inc(entry.images)
+        labels = (event.team, event.seller, event.model, *_cell(event.cell))
+        counter = self._spend if event.amount >= 0 else self._corrected
+        counter.labels(*labels, event.line).inc(abs(event.amount) / MICROS)
+        if event.line is Line.CAPTURE and event.images > 0:
+            self._images.labels(*labels).inc(event.images)
 
     def _failed_over(self, event: events.FailedOver) -> None:
         self._failovers.labels(event.before, event.after, str(event.reason or "missing")).inc()
