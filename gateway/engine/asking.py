@@ -8,12 +8,15 @@ from gateway.catalogue import Offer
 from gateway.engine.hands import Hands
 from gateway.jobs.job import Attempt, Job, reference_of
 from gateway.upstream.client import Exchange
+from gateway.upstream.download import DEFAULT_LIMITS
 from providers.faults import Fault, FaultKind
 from providers.orders import Ticket
 from providers.progress import Progress, Unanswered
-from providers.spec import Answer, Call, Step
+from providers.spec import Adapter, Answer, Call, Step
 
 ASK = Exchange(seconds=30.0)
+# As large as a picture may be that is fetched by its link.
+MOST_PICTURE_BYTES = DEFAULT_LIMITS.most_bytes
 
 
 async def ask(hands: Hands, step: "Step[Any, Progress] | None", subject: object, offer: Offer) -> Progress:
@@ -48,7 +51,16 @@ def shows_references(offer: Offer) -> bool:
     return offer.seller.adapter.find is not None
 
 
-async def order_again(hands: Hands, call: Call, offer: Offer) -> Progress:
+async def order_again(hands: Hands, call: Call, offer: Offer, images: int) -> Progress:
     """The very order that was sent before, with its key."""
-    answer = await hands.upstream.perform(call, offer.seller, ASK)
+    exchange = replace(ASK, most_bytes=most_bytes_of(offer.seller.adapter, images))
+    answer = await hands.upstream.perform(call, offer.seller, exchange)
     return offer.seller.adapter.submit.read(answer) if isinstance(answer, Answer) else answer
+
+
+def most_bytes_of(adapter: Adapter, images: int) -> int:
+    """How large the answer to an order may be: it may hold all its pictures, as text, where it comes with the last.
+
+    They are paid for, so no picture that would be fetched by its link is too large for this.
+    """
+    return max(ASK.most_bytes, images * MOST_PICTURE_BYTES * 4 // 3) if adapter.holds_connection else ASK.most_bytes

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from msgspec import Struct
 
 from gateway.catalogue import Offer
+from gateway.engine.asking import most_bytes_of
 from gateway.engine.delivering import cost_of
 from gateway.engine.desk import Desk
 from gateway.engine.following import Follower
@@ -139,11 +140,11 @@ class Buyer:
     async def _buy_at(self, key: Hashable, images: tuple[int, ...], number: int, is_last: bool) -> bool:
         """Whether this place has had its try. The last one gets it also when it is closed: nobody better is left."""
         place = self._desk.job.route[number]
-        offer = self._hands.offer_at(place, self._desk.job.model)
-        if offer is None or offer.draining or offer.seller.account.secret is None:
-            raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
+        account = self._offer_for_orders(place).seller.account.name
         request, terms = await self._saved()
-        async with self._hands.limits.slot(offer.seller.account.name, self._queue_seconds(is_last)):
+        async with self._hands.limits.slot(account, self._queue_seconds(is_last)):
+            # Whoever queued for long may find another configuration, and another key.
+            offer = self._offer_for_orders(place)
             brought = await self._inputs.bring(offer.seller, request)
             where = self._hands.where(place, self._desk.job.model)
             # If a trial is due, this order is it, and whoever comes after it goes elsewhere.
@@ -156,6 +157,13 @@ class Buyer:
                 await self._order(offer, *opened)
             return True
 
+    def _offer_for_orders(self, place: Place) -> Offer:
+        """As it is configured by now; NotBrought if nothing new is to be ordered there."""
+        offer = self._hands.offer_at(place, self._desk.job.model)
+        if offer is None or offer.draining or offer.seller.account.secret is None:
+            raise NotBrought(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
+        return offer
+
     async def _saved(self) -> tuple[SavedRequest, tuple[Terms, ...]]:
         if self._request is None:
             found = await self._hands.store.documents(self._desk.job.id, REQUEST, TERMS)
@@ -165,7 +173,7 @@ class Buyer:
     async def _open(
         self, key: Hashable, offer: Offer, number: int, images: tuple[int, ...], wording: "_Wording"
     ) -> tuple[int, Call] | None:
-        """Saves that an order is about to be sent, and with which bytes. None if it may not be.
+        """Saves that an order is about to be sent, and with which bytes. None if it may not be, or not so any more.
 
         One after the other: an attempt's number is part of its order. From the saving on, this is the attempt's task,
         whatever it was started as: nobody else must think that the order was lost.
@@ -173,6 +181,9 @@ class Buyer:
         async with self._opening:
             attempt = len(self._desk.job.attempts) + 1
             place = self._desk.job.route[number]
+            if self._hands.offer_at(place, self._desk.job.model) is not offer:
+                # The configuration changed while inputs were on their way: the owner begins anew with what it says.
+                return None
             call = offer.seller.adapter.submit.ask(self._worded(offer, place, attempt, len(images), wording))
             documents = {order_name(attempt): call_saved(call)} if place.trace is Trace.REPLAY else {}
             opening = AttemptOpened(fence=self._desk.fence, place=number, images=images)
@@ -218,7 +229,8 @@ class Buyer:
         adapter = offer.seller.adapter
         seconds = self._patience(attempt) if adapter.holds_connection else SUBMIT_SECONDS
         may_repeat = adapter.replay_key and offer.seller.account.replay_trusted
-        exchange = Exchange(seconds=seconds, fresh=not may_repeat)
+        most_bytes = most_bytes_of(adapter, len(self._desk.attempt(attempt).images))
+        exchange = Exchange(seconds=seconds, most_bytes=most_bytes, fresh=not may_repeat)
         answer = await self._hands.upstream.perform(call, offer.seller, exchange)
         progress = adapter.submit.read(answer) if isinstance(answer, Answer) else answer
         self._note_how_busy(offer, progress)

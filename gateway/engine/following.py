@@ -60,10 +60,10 @@ class Follower:
 
     async def follow(self, todo: ForAttempt) -> None:
         attempt = self._desk.attempt(todo.attempt)
-        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        offer = self._offer_of(attempt)
         if isinstance(todo, LoseTrack):
             await self._desk.mailbox.post(AnswerLost(attempt=todo.attempt))
-        elif offer is None or offer.seller.account.secret is None:
+        elif offer is None:
             # A replica whose configuration has the seller can go on with it.
             await asyncio.sleep(SEARCH_SECONDS)
         elif isinstance(todo, Poll):
@@ -85,6 +85,11 @@ class Follower:
                 return
             await self.follow(todo)
 
+    def _offer_of(self, attempt: Attempt) -> Offer | None:
+        """Whom to ask about its order, as he is configured by now: his key may be another. None if nobody here can."""
+        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        return offer if offer and offer.seller.account.secret else None
+
     def _todo_for(self, attempt: int) -> ForAttempt | None:
         todos = recover(self._desk.job, self._hands.now())
         return next((one for one in todos if isinstance(one, ForAttempt) and one.attempt == attempt), None)
@@ -98,7 +103,7 @@ class Follower:
 
     async def ask_once(self, number: int) -> None:
         attempt = self._desk.attempt(number)
-        offer = self._hands.offer_at(self._desk.place_of(attempt), self._desk.job.model)
+        offer = self._offer_of(attempt)
         try:
             if offer is not None and attempt.is_open:
                 await self._concludes(attempt, offer, await self._heard_in_the_end(attempt, offer))
@@ -122,6 +127,7 @@ class Follower:
         while True:
             left = todo.until - self._hands.now()
             await self._pause(attempt.number, max(0.0, min(pace.next_pause(wish), left)))
+            offer = self._offer_of(attempt) or offer
             progress = await self._ask(attempt, offer)
             if await self._concludes(attempt, offer, progress):
                 return
@@ -149,6 +155,7 @@ class Follower:
     async def _search(self, attempt: Attempt, offer: Offer, todo: Search) -> None:
         reference = reference_of(self._desk.job.id, attempt.number)
         for asked in count():
+            offer = self._offer_of(attempt) or offer
             if await self._is_traced(attempt, offer):
                 return
             progress = await ask(self._hands, offer.seller.adapter.find, Reference(reference, asked), offer)
@@ -163,6 +170,7 @@ class Follower:
     async def _await_callback(self, attempt: Attempt, offer: Offer, todo: AwaitCallback) -> None:
         while not await self._is_traced(attempt, offer) and self._hands.now() < todo.until:
             await self._pause(attempt.number, min(SEARCH_SECONDS, max(0.05, todo.until - self._hands.now())))
+            offer = self._offer_of(attempt) or offer
 
     async def _is_traced(self, attempt: Attempt, offer: Offer) -> bool:
         """Whether its ticket is known by now. One that a callback names is ours only if the seller says so."""
@@ -186,7 +194,8 @@ class Follower:
         saved = (await self._hands.store.documents(self._desk.job.id, name)).get(name)
         pause = RESEND_PAUSE
         while saved is not None and self._hands.now() < todo.until:
-            progress = await order_again(self._hands, call_from(saved), offer)
+            offer = self._offer_of(attempt) or offer
+            progress = await order_again(self._hands, call_from(saved), offer, len(attempt.images))
             if isinstance(progress, Accepted | Working) and progress.id:
                 return await self._found(attempt, progress.id)
             is_end = not isinstance(progress, Failed) or progress.fault.verdict.when_asking is Patience.BELIEVE

@@ -11,6 +11,7 @@ from tests.flow.asked import sellers
 from tests.flow.configuration import SELLERS, VENDOR, Setup
 from tests.flow.gateways import PROMPT, Flow, Job
 from tests.flow.places import Kept, kept_on
+from tests.flow.test_proxied import REQUEST, leaving_through, proxy
 from tests.vendors import Vendors
 
 RUNS, RUN, RUNAPI, OPENAI = SELLERS
@@ -108,6 +109,33 @@ def test_an_order_that_is_being_made_is_asked_about_where_it_was_placed(
     with moved(flow, VENDOR[seller], elsewhere):
         assert ended(flow, name)["status"] == "completed"
     assert elsewhere.requests(VENDOR[seller]) == []
+
+
+def one_made_and_one_queueing(flow: Flow) -> str:
+    """A job of two orders at a seller that takes one at once."""
+    flow.sandbox.latency(1.5, vendor="runapi")
+    name = begun(flow, policy=f"first-{RUNAPI}", n=2)
+    flow.gateway.until("the first is taken", lambda: has_ticket(flow, name))
+    return name
+
+
+def test_an_order_that_queued_while_its_seller_moved_is_placed_elsewhere(flow: Flow, elsewhere: Vendors) -> None:
+    """What it was planned for is there no more; nothing new goes to the old address, and nothing old to the new one."""
+    name = one_made_and_one_queueing(flow)
+    with moved(flow, "runapi", elsewhere):
+        assert sellers(ended(flow, name)) == [RUNAPI, RUNS]
+    assert flow.orders(RUNAPI) == 1
+    assert elsewhere.requests("runapi") == []
+
+
+def test_orders_that_queue_and_that_are_being_made_follow_their_account_as_it_is_configured_now(flow: Flow) -> None:
+    name = one_made_and_one_queueing(flow)
+    with proxy() as (url, heard), leaving_through(flow, "runapi", url):
+        assert sellers(ended(flow, name)) == [RUNAPI, RUNAPI]
+    methods = [method.decode() for method in REQUEST.findall(bytes(heard))]
+    # The second order, and questions about the first before it.
+    assert methods.count("POST") == 1
+    assert methods.index("POST") > 0
 
 
 def test_new_jobs_are_bought_at_the_new_address(flow: Flow, elsewhere: Vendors) -> None:
