@@ -12,6 +12,7 @@ from msgspec import Struct
 class FaultKind(StrEnum):
     # Nothing can have been bought.
     NOT_SENT = "not_sent"
+    NO_ROOM = "no_room"
     BAD_ORDER = "bad_order"
     NOT_FOUND = "not_found"
     BAD_KEY = "bad_key"
@@ -84,6 +85,7 @@ _AGAIN, _THRICE, _GRACE, _BELIEVE = Patience.ASK_AGAIN, Patience.THREE_TIMES, Pa
 # fmt: off
 VERDICTS: dict[FaultKind, Verdict] = {
     FaultKind.NOT_SENT:         Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
+    FaultKind.NO_ROOM:          Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN),
     FaultKind.BAD_ORDER:        Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN),
     FaultKind.NOT_FOUND:        Verdict(_NO,      _OVER,  _CELL,    _GRACE),
     FaultKind.BAD_KEY:          Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
@@ -108,6 +110,7 @@ VERDICTS: dict[FaultKind, Verdict] = {
 
 MEANINGS: dict[FaultKind, str] = {
     FaultKind.NOT_SENT: "no byte of the request left: name not found, refused, no TLS, no free slot",
+    FaultKind.NO_ROOM: "it stayed here: too many large bodies were being sent at once, to whomever",
     FaultKind.BAD_ORDER: "the seller finds the order itself wrong (most 4xx, or a run that failed its input checks)",
     FaultKind.NOT_FOUND: "404 or 410: no such model when ordering, no such order when asking",
     FaultKind.BAD_KEY: "401: our key is wrong or revoked",

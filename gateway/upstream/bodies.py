@@ -4,7 +4,7 @@ import io
 import re
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import httpx
 
@@ -12,7 +12,8 @@ from gateway.upstream.budget import SMALL_BYTES, Share
 from providers.spec import FormPart
 
 _PIECE_BYTES = 256 << 10
-_GROWTH = 4
+# Room is taken in ever larger steps: few of them, and the last not much more than is needed.
+_GROWTH, _LARGEST_STEP = 3, 16 << 20
 # What browsers do with names in forms, and servers undo.
 _FORM_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]*", re.ASCII)
@@ -27,25 +28,36 @@ class AnswerTooLarge(AnswerUnreadable):
 
 
 class Outgoing(httpx.AsyncByteStream):
-    """Pieces one after the other. Large ones leave as views of themselves, so that nothing is held twice."""
+    """Pieces one after the other. Large ones leave as views of themselves, so that nothing is held twice.
+
+    `when_written` is called when the socket has taken all of them, but for the last few views. How long the seller
+    then thinks about it is another matter.
+    """
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
         self.size = sum(map(len, pieces))
+        self.when_written: Callable[[], None] = _nothing
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Views(self._pieces)
+        return _Views(self._pieces, self.when_written)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class _Views(AsyncIterator[bytes]):
     """No generator: one that is cut short would leave a task behind that closes it."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
+    def __init__(self, pieces: Sequence[bytes], when_written: Callable[[], None]) -> None:
         self._views = _views(pieces)
+        self._when_written = when_written
 
     async def __anext__(self) -> bytes:
         for view in self._views:
             return view
+        self._when_written()
         raise StopAsyncIteration
 
 
@@ -108,7 +120,8 @@ async def read_whole(stream: httpx.AsyncByteStream, headers: Mapping[str, str], 
             if size > most_bytes:
                 raise AnswerTooLarge
             if size > covered:
-                covered = min(max(declared, size, covered * _GROWTH), most_bytes)
+                step = min(covered * _GROWTH, _LARGEST_STEP)
+                covered = min(max(declared, size, covered + step), most_bytes)
                 await share.grow(covered)
             whole.write(piece)
     unpacked.finish()

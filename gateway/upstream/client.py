@@ -9,7 +9,7 @@ from msgspec import Struct
 from gateway.catalogue import Seller
 from gateway.config.proxies import Proxy
 from gateway.upstream.bodies import AnswerUnreadable, headers_of, read_whole, stream_of
-from gateway.upstream.budget import ByteBudget
+from gateway.upstream.budget import ByteBudget, Share
 from gateway.upstream.composing import Unsendable, compose
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, download
 from gateway.upstream.transport import DEFAULT_CONNECT_SECONDS, Journey, Ways
@@ -21,13 +21,16 @@ _NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ht
 
 
 class Exchange(Struct, frozen=True):
-    """What one exchange may take. `fresh`: over a connection of its own, for orders that must not be sent twice;
-    one that was kept alive may be dead, and then nobody can tell whether the order arrived."""
+    """What one exchange may take. `seconds` from its first step outside to the answer's last byte, but for the time in
+    which we have no room for the answer; `room_seconds` before that, for room among the large bodies that are being
+    sent. `fresh`: over a connection of its own, for orders that must not be sent twice; one that was kept alive may be
+    dead, and then nobody can tell whether the order arrived."""
 
     seconds: float
     connect_seconds: float = DEFAULT_CONNECT_SECONDS
     most_bytes: int = 32 << 20
     fresh: bool = False
+    room_seconds: float = 60.0
 
 
 class WaysOut(Protocol):
@@ -49,13 +52,31 @@ class Upstream:
         """Raises nothing but the caller's own cancellation."""
         journey, account = Journey(), seller.account
         try:
-            request, size = compose(call, seller, journey, exchange.connect_seconds)
+            request, body = compose(call, seller, journey, exchange.connect_seconds)
         except Unsendable as error:
             return _unanswered(FaultKind.NOT_SENT, error)
         way = self._ways.way(private=account.private, fresh=exchange.fresh, proxy=account.proxy)
+        share = self.budget.share_to_send()
+        body.when_written = share.give_back
         try:
-            async with asyncio.timeout(exchange.seconds):
-                return await self._exchanged(way, request, size, exchange.most_bytes)
+            if not await _has_room(share, body.size, exchange.room_seconds):
+                return Unanswered(fault=Fault(kind=FaultKind.NO_ROOM))
+            return await self._exchanged(way, request, share, exchange)
+        finally:
+            share.give_back()
+
+    async def _exchanged(
+        self, way: httpx.AsyncBaseTransport, request: httpx.Request, sent: Share, exchange: Exchange
+    ) -> Answer | Unanswered:
+        journey = request.extensions["journey"]
+        try:
+            async with asyncio.timeout(exchange.seconds) as limit:
+                # Until the transport knows better: one that is not ours may never tell.
+                journey.left = True
+                response = await way.handle_async_request(request)
+                # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
+                sent.give_back()
+                return await self._read(response, exchange.most_bytes, limit)
         except TimeoutError as error:
             return _unanswered(FaultKind.LOST if journey.left else FaultKind.NOT_SENT, error)
         except _NOTHING_LEFT as error:
@@ -65,25 +86,14 @@ class Upstream:
         except AnswerUnreadable as error:
             return _unanswered(FaultKind.UNREADABLE, error)
 
-    async def _exchanged(
-        self, way: httpx.AsyncBaseTransport, request: httpx.Request, size: int, most_bytes: int
-    ) -> Answer:
-        share = self.budget.share()
+    async def _read(self, response: httpx.Response, most_bytes: int, limit: asyncio.Timeout) -> Answer:
+        stream, share = stream_of(response), self.budget.share(limit)
         try:
-            await share.grow(size)
-            # Until the transport knows better: one that is not ours may never tell.
-            request.extensions["journey"].left = True
-            response = await way.handle_async_request(request)
-            stream = stream_of(response)
-            try:
-                # Its order has been taken; while it waits for room for the answer, others may send theirs.
-                share.give_back()
-                headers = headers_of(response)
-                return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))
-            finally:
-                await stream.aclose()
+            headers = headers_of(response)
+            return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))
         finally:
             share.give_back()
+            await stream.aclose()
 
     async def download(
         self, url: str, private: bool, limits: DownloadLimits = DEFAULT_LIMITS, proxy: Proxy | None = None
@@ -100,6 +110,15 @@ class Upstream:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _has_room(share: Share, size: int, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await share.grow(size)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _unanswered(kind: FaultKind, error: Exception) -> Unanswered:

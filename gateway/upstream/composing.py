@@ -48,8 +48,8 @@ class NoSecret(Unsendable):
     """The account has no key, so it is disabled."""
 
 
-def compose(call: Call, seller: Seller, journey: Journey, connect_seconds: float) -> tuple[httpx.Request, int]:
-    """The request, and the size of its body."""
+def compose(call: Call, seller: Seller, journey: Journey, connect_seconds: float) -> tuple[httpx.Request, Outgoing]:
+    """The request, and its body."""
     url = address_of(call, seller.account)
     content_type, body = _body(call)
     credentials = {} if call.presigned else _credentials(seller)
@@ -66,7 +66,7 @@ def compose(call: Call, seller: Seller, journey: Journey, connect_seconds: float
         stream=body,
         extensions={"journey": journey, "timeout": {"connect": connect_seconds}},
     )
-    return request, body.size
+    return request, body
 
 
 def address_of(call: Call, account: Account) -> httpx.URL:

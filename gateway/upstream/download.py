@@ -16,7 +16,7 @@ _HOPELESS = {"AddressRefused", "InvalidUrlClientError"}
 
 
 class DownloadLimits(Struct, frozen=True):
-    """`seconds` of wall time for everything, redirects included."""
+    """`seconds` for everything, redirects included, but for the time in which we have no room for it."""
 
     most_bytes: int = 64 << 20
     seconds: float = 60.0
@@ -43,15 +43,15 @@ async def download(
 ) -> bytes:
     """`private`: whether the seller may live in our own network; else https to public addresses only."""
     failure: DownloadError
-    share = budget.share()
     try:
-        async with asyncio.timeout(limits.seconds):
+        async with asyncio.timeout(limits.seconds) as limit:
             response = await _followed(way, url, private, limits.redirects)
-            stream = stream_of(response)
+            stream, share = stream_of(response), budget.share(limit)
             try:
                 _judge(response.status_code)
                 return await read_whole(stream, headers_of(response), limits.most_bytes, share)
             finally:
+                share.give_back()
                 await stream.aclose()
     except DownloadError as error:
         failure = error
@@ -66,8 +66,6 @@ async def download(
         failure = DownloadError(type(error).__name__, told="it did not come in time")
     except AnswerUnreadable as error:
         failure = DownloadError(type(error).__name__)
-    finally:
-        share.give_back()
     # Outside of `except`, so that it carries no other error's text along.
     raise failure
 

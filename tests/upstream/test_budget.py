@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 
 import pytest
 
-from gateway.upstream.budget import SMALL_BYTES, ByteBudget
+from gateway.upstream.budget import SMALL_BYTES, ByteBudget, Share
 from gateway.upstream.client import Exchange, Upstream
-from providers.spec import Answer, Call
-from tests.upstream.servers import GET, answer, asked, run, says, seller, server
+from providers.spec import Answer
+from tests.upstream.servers import GET, answer, run, says, seller, server
 
 MIB = 1 << 20
 
@@ -92,9 +92,10 @@ def test_whatever_is_cancelled_everything_comes_back(seed: int) -> None:
         budget = ByteBudget(4 * MIB)
 
         async def one() -> None:
-            share = budget.share()
+            goes_out = chance.random() < 0.3
+            share = budget.share_to_send() if goes_out else budget.share()
             try:
-                for _ in range(3):
+                for _ in range(1 if goes_out else 3):
                     await share.grow(share.held + chance.randrange(2 * MIB))
                     await asyncio.sleep(chance.random() * 0.002)
             finally:
@@ -106,37 +107,46 @@ def test_whatever_is_cancelled_everything_comes_back(seed: int) -> None:
                 await asyncio.sleep(chance.random() * 0.001)
                 task.cancel()
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
-        assert (budget.taken, budget.waiting) == (0, 0)
+        assert (budget.taken, budget.taken_to_send, budget.waiting) == (0, 0, 0)
 
     run(churn())
 
 
-def test_large_orders_wait_for_each_other_and_small_questions_do_not() -> None:
-    most_at_once = now = 0
+def test_what_comes_in_goes_before_what_is_to_go_out() -> None:
+    async def in_line() -> list[str]:
+        budget = ByteBudget(8 * MIB)
+        first = budget.share_to_send()
+        await first.grow(6 * MIB)
+        served: list[str] = []
 
-    async def counts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal most_at_once, now
-        body = await asked(reader)
-        now += bool(body)
-        most_at_once = max(most_at_once, now)
-        await asyncio.sleep(0.05)
-        now -= bool(body)
-        writer.write(answer())
-        await writer.drain()
+        async def take(name: str, share: Share) -> None:
+            await share.grow(4 * MIB)
+            served.append(name)
+            await asyncio.sleep(0.01)
+            share.give_back()
 
-    async def orders() -> None:
-        large = Call(method="POST", location="/", body=b"x" * MIB)
-        async with server(counts) as running, Upstream(budget=ByteBudget(2 * MIB)) as upstream:
-            asking = seller(running.url)
-            ordering = [asyncio.create_task(upstream.perform(large, asking, Exchange(seconds=5.0))) for _ in range(8)]
-            await asyncio.sleep(0.02)
-            assert upstream.budget.waiting == 6
-            assert isinstance(await upstream.perform(GET, asking, Exchange(seconds=0.3)), Answer)
-            assert all(isinstance(outcome, Answer) for outcome in await asyncio.gather(*ordering))
-            assert upstream.budget.taken == 0
+        line = [asyncio.create_task(take("out", budget.share_to_send())) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        line += [asyncio.create_task(take("in", budget.share())) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        assert (served, budget.waiting) == ([], 4)
+        first.give_back()
+        await asyncio.gather(*line)
+        assert (budget.taken, budget.taken_to_send) == (0, 0)
+        return served
 
-    run(orders())
-    assert most_at_once == 2
+    assert run(in_line()) == ["in", "in", "out", "out"]
+
+
+def test_some_room_is_for_what_comes_in_alone() -> None:
+    async def grows() -> None:
+        budget = ByteBudget(8 * MIB)
+        await budget.share_to_send().grow(100 * MIB)
+        assert budget.taken == 6 * MIB
+        assert not await _soon(budget.share_to_send().grow(MIB))
+        assert await _soon(budget.share().grow(2 * MIB))
+
+    run(grows())
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -24,6 +24,7 @@ FAIL_OVER = Row(None, PartState.WAITING, PartState.WAITING)
 PERHAPS = Row(Line.SUSPECTED, PartState.FAILED, PartState.WAITING)
 ROWS = {
     FaultKind.NOT_SENT: FAIL_OVER,
+    FaultKind.NO_ROOM: FAIL_OVER,
     FaultKind.BAD_ORDER: FAIL_OVER,
     FaultKind.NOT_FOUND: FAIL_OVER,
     FaultKind.BAD_KEY: FAIL_OVER,
