@@ -1,10 +1,14 @@
 """Brings a seller's pictures home: fetched, looked at, converted where that is needed, kept, and then told of."""
 
 import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from hashlib import sha256
+from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.assets.conformance import Conformance, Ordered, judge
 from gateway.assets.converting import converted
@@ -26,21 +30,25 @@ from gateway.engine.records import (
     terms_from,
 )
 from gateway.engine.telling import record_health
-from gateway.events import Trouble
+from gateway.events import Trouble, fault_of
 from gateway.jobs.facts import PicturesDelivered, PicturesReady
 from gateway.jobs.job import Attempt
 from gateway.jobs.recovery import deadline_of
+from gateway.store.base import StoreUnavailable
 from gateway.upstream.download import DownloadError
 from gateway.upstream.health import Outcome
 from providers.faults import FaultKind
 from providers.orders import Format, Inline, Link, Source
 from providers.progress import Failed, Ready
 
-TRIES = 3
-PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# After how many tries it is believed that a picture is gone, or none: a host that stumbles says so too. With these
+# pauses that takes half a minute; whatever else is wrong is tried for as long as the picture may exist.
+TRIES = 5
+PAUSE, GROWTH, LONGEST_PAUSE = 0.75, 3.0, 30.0
 # As long as pictures may take to be here.
 FETCHING_SECONDS = 300.0
 MEDIA_TYPES = {Format.PNG: "image/png", Format.JPEG: "image/jpeg", Format.WEBP: "image/webp"}
+Done = TypeVar("Done")
 
 
 class Fetched(Struct, frozen=True):
@@ -61,61 +69,97 @@ class Gone(Exception):
     """The picture will not come back by itself; the seller may know another address of it."""
 
 
+class Ended(Struct, frozen=True):
+    """An order whose pictures are made: what its seller says of them."""
+
+    number: int
+    ready: Ready
+    offer: Offer
+
+
 class Deliverer:
-    """One job's."""
+    """One job's. What is in our hands stays there until it is kept: it has been paid for."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._hands = desk.hands
-        self._vain: dict[int, int] = {}
+        # By attempt and image.
+        self._kept: dict[tuple[int, int], Kept] = {}
+        self._vain: Counter[tuple[int, int]] = Counter()
+        self._pauses: defaultdict[int, Iterator[float]] = defaultdict(_pauses)
         self._saved: tuple[SavedRequest, tuple[Terms, ...]] | None = None
 
     async def deliver(self, number: int, ready: Ready, offer: Offer) -> bool:
         """Whether this ended the attempt. If not, the seller is asked again: it may have fresh addresses."""
-        attempt = self._desk.attempt(number)
-        await self._protect(attempt, ready, offer)
-        pairs = list(zip(attempt.images, ready.pictures, strict=False))
-        kept = await asyncio.gather(*(self._bring(attempt, image, one, offer) for image, one in pairs))
-        there = [one for one in kept if one is not None]
-        if len(there) < len(pairs) and self._is_worth_asking_again(number):
-            return False
-        await self._tell(attempt, ready, offer, there, len(there) < len(pairs))
-        return True
+        order = Ended(number, ready, offer)
+        if self._must_be_told_early(order):
+            await self._say_ready(order)
+        while True:
+            attempt = self._desk.attempt(number)
+            pairs = list(zip(attempt.images, ready.pictures, strict=False))
+            missing = [pair for pair in pairs if (number, pair[0]) not in self._kept]
+            await asyncio.gather(*(self._bring(order, image, source) for image, source in missing))
+            if not self._may_still_come(order):
+                there = [kept for image, _ in pairs if (kept := self._kept.get((number, image)))]
+                await self._tell(order, there, len(there) < len(pairs))
+                return True
+            await self._say_ready(order)
+            if not self._desk.attempt(number).is_open:
+                return True
+            await asyncio.sleep(next(self._pauses[number]))
+            if self._desk.job.can_ask_about(attempt):
+                return False
 
-    def _is_worth_asking_again(self, number: int) -> bool:
-        attempt = self._desk.attempt(number)
-        self._vain[number] = self._vain.get(number, 0) + 1
-        return self._desk.job.can_ask_about(attempt) and self._vain[number] < TRIES
+    def _may_still_come(self, order: Ended) -> bool:
+        """Whether any of its pictures is neither here nor lost, and there is time to try again."""
+        attempt = self._desk.attempt(order.number)
+        images = ((order.number, image) for image, _ in zip(attempt.images, order.ready.pictures, strict=False))
+        awaited = any(one not in self._kept and self._vain[one] < TRIES for one in images)
+        left = self._exist_until(attempt) - self._hands.now()
+        return awaited and left > LONGEST_PAUSE
 
-    async def _protect(self, attempt: Attempt, ready: Ready, offer: Offer) -> None:
-        """Whoever cannot be asked again must not be forgotten: where the pictures lie is saved before they are fetched.
+    def _exist_until(self, attempt: Attempt) -> float:
+        return deadline_of(self._desk.job, replace(attempt, ready=True))
 
-        For others it is enough that they can be asked; but near a deadline it is saved that there are pictures, which
-        are paid for and worth waiting for.
-        """
-        can_ask = self._desk.job.can_ask_about(attempt)
-        if attempt.ready or (can_ask and not self._is_nearly_over(attempt)):
+    # --- that there are pictures
+
+    def _must_be_told_early(self, order: Ended) -> bool:
+        """Whoever cannot be asked again must not be forgotten, so it is saved where the pictures lie. And near a
+        deadline, that there are pictures, which are paid for and worth waiting for."""
+        attempt = self._desk.attempt(order.number)
+        return bool(self._links(order)) or self._is_nearly_over(attempt)
+
+    async def _say_ready(self, order: Ended) -> None:
+        """From here on only the pictures' own expiry ends the attempt."""
+        if self._desk.attempt(order.number).ready:
             return
-        links = () if can_ask else tuple(one.url for one in ready.pictures if isinstance(one, Link))
-        if links or can_ask:
-            cost = cost_of(ready, offer)
-            await self._desk.mailbox.post(PicturesReady(attempt=attempt.number, cost=cost, links=links))
+        cost = cost_of(order.ready, order.offer)
+        await self._desk.mailbox.post(PicturesReady(attempt=order.number, cost=cost, links=self._links(order)))
+
+    def _links(self, order: Ended) -> tuple[str, ...]:
+        """For others it is enough that they can be asked."""
+        if self._desk.job.can_ask_about(self._desk.attempt(order.number)):
+            return ()
+        return tuple(one.url for one in order.ready.pictures if isinstance(one, Link))
 
     def _is_nearly_over(self, attempt: Attempt) -> bool:
         ends = min(self._desk.job.deadline, deadline_of(self._desk.job, attempt))
         return ends - self._hands.now() < FETCHING_SECONDS
 
-    async def _tell(self, attempt: Attempt, ready: Ready, offer: Offer, there: list[Kept], is_missing: bool) -> None:
+    # --- that they are here
+
+    async def _tell(self, order: Ended, there: list[Kept], is_missing: bool) -> None:
+        attempt = self._desk.attempt(order.number)
         place = self._desk.place_of(attempt)
         as_ordered = all(one.conformance.as_ordered for one in there)
-        _, terms = await self._wanted(attempt)
+        _, terms = await self._in_the_end(order, lambda: self._wanted(attempt))
         found = (word for one in there for word in one.conformance.warnings)
         warnings = tuple(dict.fromkeys((*terms.substitutions, *found)))
         delivered = PicturesDelivered(
             attempt=attempt.number,
             images=tuple(one.picture.index for one in there),
-            made=min(len(ready.pictures), len(attempt.images)),
-            cost=cost_of(ready, offer),
+            made=min(len(order.ready.pictures), len(attempt.images)),
+            cost=cost_of(order.ready, order.offer),
             missing=FaultKind.EXPIRED if is_missing else FaultKind.EMPTY,
             warnings=warnings,
         )
@@ -137,21 +181,34 @@ class Deliverer:
 
     # --- one picture
 
-    async def _bring(self, attempt: Attempt, image: int, source: Source, offer: Offer) -> Kept | None:
-        """None if it cannot be had. Whatever passes by itself is waited for: the picture has been paid for."""
-        pause = PAUSE
+    async def _bring(self, order: Ended, image: int, source: Source) -> None:
+        """Fetches it once, and keeps what came."""
+        name = order.number, image
+        try:
+            fetched = await self._fetched(source, order.offer.seller.account)
+            self._kept[name] = await self._keep(order, image, fetched)
+        except DownloadError as error:
+            self._trouble(type(error).__name__)
+        except (Gone, NotAPicture):
+            # The same bytes will never be another thing; what is fetched anew may be.
+            self._vain[name] += TRIES if isinstance(source, Inline) else 1
+        except Exception as error:  # noqa: BLE001  over one picture its siblings must not be lost
+            self._trouble(fault_of(error))
+            self._vain[name] += 1
+
+    def _trouble(self, what: str) -> None:
+        self._hands.emit(Trouble(where="delivery", what=what, job=self._desk.job.id))
+
+    async def _in_the_end(self, order: Ended, step: Callable[[], Awaitable[Done]]) -> Done:
+        """What our store or our shelf refuses it takes later, and the picture is in nobody's hands but ours."""
+        pauses = _pauses()
         while True:
             try:
-                fetched = await self._fetched(source, offer.seller.account)
-                return await self._keep(attempt, image, fetched)
-            except (Gone, NotAPicture):
-                return None
-            except (DownloadError, ShelfError) as error:
-                self._hands.emit(Trouble(where="delivery", what=type(error).__name__, job=self._desk.job.id))
-                if isinstance(error, DownloadError) and self._desk.job.can_ask_about(attempt):
-                    return None
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+                return await step()
+            except (ShelfError, StoreUnavailable) as error:
+                self._trouble(type(error).__name__)
+            await self._say_ready(order)
+            await asyncio.sleep(next(pauses))
 
     async def _fetched(self, source: Source, account: Account) -> Fetched:
         """NotAPicture, Gone, or a DownloadError that may pass."""
@@ -169,13 +226,13 @@ class Deliverer:
             raise NotAPicture("the picture is cut off")
         return Fetched(data, header)
 
-    async def _keep(self, attempt: Attempt, image: int, fetched: Fetched) -> Kept:
-        request, terms = await self._wanted(attempt)
-        conformance = _judged(fetched.header, request, terms)
+    async def _keep(self, order: Ended, image: int, fetched: Fetched) -> Kept:
+        attempt = self._desk.attempt(order.number)
+        request, terms = await self._in_the_end(order, lambda: self._wanted(attempt))
         data = await converted(fetched.data, fetched.header, request.output_format)
         header = read_header(data)
         key = key_of(self._desk.job.id, f"image-{image}.{header.format}")
-        await self._hands.shelf.put(key, data, MEDIA_TYPES[header.format])
+        await self._in_the_end(order, lambda: self._hands.shelf.put(key, data, MEDIA_TYPES[header.format]))
         picture = Picture(
             index=image,
             key=key,
@@ -187,7 +244,14 @@ class Deliverer:
             seller=self._desk.place_of(attempt).seller,
             attempt=attempt.number,
         )
-        return Kept(picture, conformance)
+        return Kept(picture, _judged(fetched.header, request, terms))
+
+
+def _pauses() -> Iterator[float]:
+    pause = PAUSE
+    while True:
+        yield pause
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
 
 
 def _judged(header: Header, request: SavedRequest, terms: Terms) -> Conformance:

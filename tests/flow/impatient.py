@@ -21,7 +21,8 @@ SHORTER: dict[str, object] = {
     "gateway.engine.accepting.LEAST_PATIENCE": PATIENCE_SECONDS,
     # As long as the patience: an order whose answer does not come is found when its time is over.
     "gateway.engine.buying.SUBMIT_SECONDS": PATIENCE_SECONDS,
-    "gateway.engine.delivering.PAUSE": 0.05,
+    "gateway.engine.delivering.PAUSE": 0.02,
+    "gateway.engine.delivering.LONGEST_PAUSE": 0.5,
     "gateway.engine.asking.ASK": Exchange(seconds=0.4),
     "gateway.engine.following.GRACE_SECONDS": 0.5,
     "gateway.engine.following.RESEND_PAUSE": 0.1,
