@@ -77,7 +77,7 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @click.option("--only", multiple=True, help="Only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Not this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=pairs, help="name=value; may be repeated.")
-@click.option("--live", metavar="URL", help="With what the gateway running there has learned of its sellers.")
+@click.option("--live", metavar="URL", help="As the gateway running there plans: by what it has measured and expects.")
 @click.option("--key", envvar="IGW_KEY", help="With --live: a team's key.  [env: IGW_KEY]")
 @click.option("--json", "wants_json", is_flag=True, help="The plan as JSON.")
 def explain(folder: Path, wants_json: bool, **asked: Any) -> None:
@@ -90,25 +90,25 @@ def explain(folder: Path, wants_json: bool, **asked: Any) -> None:
       IGW_KEY=igw_sandbox image-gateway explain --policy fast --live http://127.0.0.1:8080
     """
     errors = Console(stderr=True)
-    catalogue = catalogue_for_planning(folder, errors)
+    catalogue, signals = as_live(catalogue_for_planning(folder, errors), asked, errors)
     try:
         question = question_of(catalogue, asked)
-        made = planned(catalogue, question, live_signals(catalogue, asked, errors), asked["draw"])
+        made = planned(catalogue, question, signals, asked["draw"])
     except RoutingError as error:
         raise click.UsageError(f"{error.param}: {error}") from error
     show(catalogue, made, wants_json)
     raise SystemExit(0 if made.ranked else 3)
 
 
-def live_signals(catalogue: Catalogue, asked: dict[str, Any], errors: Console) -> Signals:
-    """What is known where `--live` says; nothing without it."""
+def as_live(catalogue: Catalogue, asked: dict[str, Any], errors: Console) -> tuple[Catalogue, Signals]:
+    """What is expected and known where `--live` says; without it, what the files say, and nothing."""
     if asked["live"] is None:
-        return {}
+        return catalogue, {}
     told = told_by(asked["live"], asked["key"])
     if told.config != catalogue.hash:
         warning = f"the gateway runs configuration {told.config}, and this plan is made from {catalogue.hash}"
         tell(errors, "warning", "yellow", [warning])
-    return told.signals
+    return told.as_there(catalogue), told.signals
 
 
 def planned(catalogue: Catalogue, question: Question, signals: Signals, draw: float) -> Plan:

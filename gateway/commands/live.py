@@ -1,4 +1,4 @@
-"""What a running gateway has learned of its sellers, asked for over HTTP."""
+"""What a running gateway plans by, asked for over HTTP."""
 
 from typing import Annotated
 
@@ -6,8 +6,11 @@ import click
 import httpx
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from gateway.catalogue import Cell
+from gateway.catalogue import Catalogue, Cell, Offer
+from gateway.config.blocks import Expected
+from gateway.config.values import Secret
 from gateway.routing.signals import CellSignals, Signals
 from providers.orders import Operation, Quality
 from providers.sizes import Resolution
@@ -16,8 +19,15 @@ SECONDS = 10.0
 Seconds = Annotated[float, Meta(ge=0)]
 
 
+# Nothing is asked of a seller here: that there is a key is all that a plan looks at.
+SOME_KEY = Secret("known to the gateway that was asked")
+
+
 class KnownCell(Struct, frozen=True, kw_only=True):
-    """One line of `GET /v1/signals`."""
+    """One line of `GET /v1/signals`. The seconds were `measured`, or are expected there.
+
+    `has_key`: whether the gateway can buy from its seller at all.
+    """
 
     seller: str
     model: str
@@ -29,12 +39,19 @@ class KnownCell(Struct, frozen=True, kw_only=True):
     p90: Seconds | None = None
     load: Seconds = 0.0
     conformance: Seconds | None = None
+    measured: bool = True
+    has_key: bool = True
 
     @property
     def signals(self) -> CellSignals:
-        return CellSignals(
-            healthy=self.healthy, p50=self.p50, p90=self.p90, load=self.load, conformance=self.conformance
-        )
+        p50, p90 = (self.p50, self.p90) if self.measured else (None, None)
+        return CellSignals(healthy=self.healthy, p50=p50, p90=p90, load=self.load, conformance=self.conformance)
+
+    @property
+    def expected(self) -> Expected | None:
+        if self.measured or self.p50 is None or self.p90 is None:
+            return None
+        return Expected(p50=self.p50, p90=self.p90)
 
 
 class Told(Struct, frozen=True):
@@ -47,6 +64,21 @@ class Told(Struct, frozen=True):
     def signals(self) -> Signals:
         cells = ((one.seller, one.model, Cell(one.operation, one.resolution, one.quality), one) for one in self.data)
         return {(seller, model, cell): one.signals for seller, model, cell, one in cells}
+
+    def as_there(self, catalogue: Catalogue) -> Catalogue:
+        """The files' catalogue with the keys and expectations of the running one: its sellers may be other ones, as in
+        the sandbox."""
+        offers = {name: tuple(self._offer(offer) for offer in offers) for name, offers in catalogue.offers.items()}
+        return replace(catalogue, offers=offers, memory={})
+
+    def _offer(self, offer: Offer) -> Offer:
+        cells = [one for one in self.data if (one.seller, one.model) == (offer.seller.name, offer.model)]
+        if not cells:
+            return offer
+        secret = SOME_KEY if any(one.has_key for one in cells) else None
+        seller = replace(offer.seller, account=replace(offer.seller.account, secret=secret))
+        seconds = {one.quality: one.expected for one in cells if one.expected is not None}
+        return replace(offer, seller=seller, seconds={**offer.seconds, **seconds})
 
 
 def told_by(url: str, key: str | None) -> Told:

@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
-from tests.api.answers import refused
+from tests.api.answers import JOBS, refused
 from tests.api.test_jobs import made
-from tests.serving import KEY, ROOT, Serving
+from tests.serving import KEY, ROOT, Serving, serving
 
 CELL = ("gpt-image-2", "generate", "1k", "high")
-MEMBERS = {"seller", "model", "operation", "resolution", "quality", "healthy", "p50", "p90", "load", "conformance"}
+MEMBERS = {
+    *("seller", "model", "operation", "resolution", "quality"),
+    *("healthy", "p50", "p90", "measured", "load", "conformance", "has_key"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def test_known_cells_are_told_with_all_that_is_known(experienced: Serving) -> No
     assert (said["object"], len(said["config"])) == ("list", 12)
     assert all(set(one) == MEMBERS for one in said["data"])
     cell = known(experienced, "runapi")
-    assert (cell["healthy"], cell["conformance"]) == (True, 1.0)
+    assert (cell["healthy"], cell["conformance"], cell["measured"], cell["has_key"]) == (True, 1.0, True, True)
     assert 0 < cell["p50"] <= cell["p90"] < 10
 
 
@@ -63,6 +66,17 @@ def test_explain_plans_with_what_the_running_gateway_knows(experienced: Serving)
     assert ranked["runapi"]["seconds"] < 10
     assert ranked["runflow-run"]["signals"]["p90"] is None
     assert "expected" in explain(experienced).stdout
+
+
+def test_whoever_has_only_just_started_plans_as_explain_says(tmp_path: Path) -> None:
+    """Nothing is measured yet, and the sandbox's sellers are expected to be quicker than the files say."""
+    with serving(tmp_path) as fresh:
+        told = fresh.http.get("/v1/signals").json()["data"]
+        assert {(one["p50"], one["p90"], one["measured"]) for one in told} == {(0.3, 1.0, False)}
+        plan = json.loads(explain(fresh, "--policy", "fast", "--json").stdout)
+        answer = fresh.http.post(JOBS, json={"prompt": "a", "policy": "fast"}, headers={"prefer": "wait=30"})
+    assert {(one["seconds"], one["signals"]["p50"]) for one in plan["ranked"]} == {(0.3, None)}
+    assert plan["ranked"][0]["seller"] == answer.headers["x-igw-seller"]
 
 
 def test_another_configuration_is_warned_of(experienced: Serving, tmp_path: Path) -> None:
