@@ -46,6 +46,13 @@ def after(kind: FaultKind, times: int = 1, retry_after: float | None = None) -> 
     return health
 
 
+def failing(every: int, times: int, apart: float) -> Health:
+    health = Health()
+    for number in range(times):
+        health.record(RUNS, fault(FaultKind.FAILED) if number % every == 0 else success(0.1), START + number * apart)
+    return health
+
+
 def is_healthy(health: Health, where: Where, now: float) -> bool:
     return health.known(where, now).healthy
 
