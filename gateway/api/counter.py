@@ -11,7 +11,7 @@ from gateway.api.wishes import InputWish, Pictures, Wishes
 from gateway.assets.links import Links
 from gateway.assets.shelf import Missing, Shelf, ShelfUnavailable, Stream
 from gateway.catalogue import Catalogue
-from gateway.engine.accepting import Accepting, Ask, Given, NobodySells
+from gateway.engine.accepting import Accepting, Ask, Given, NobodySells, Unsure
 from gateway.engine.delivering import MEDIA_TYPES
 from gateway.engine.engine import Engine
 from gateway.engine.records import Picture, picture_from, picture_name
@@ -19,7 +19,7 @@ from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
-from gateway.store.base import Applied, KeyReused, Known, OverBudget, Store, StoreUnavailable
+from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store, StoreUnavailable
 from gateway.upstream.client import Upstream
 from gateway.upstream.download import DownloadError, DownloadLimits
 from providers.orders import Format, Operation
@@ -44,13 +44,17 @@ class Tools(Struct, frozen=True, kw_only=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What is asked, by whom, and how it may be told from another: by the caller's key, or by its body."""
+    """What is asked, by whom, and how it may be told from another: by the caller's key, or by its body.
+
+    `is_sdk`: whoever asks says so when he asks again.
+    """
 
     team: str
     wishes: Wishes
     operation: Operation
     fingerprint: str
     key: str | None = None
+    is_sdk: bool = False
     is_retry: bool = False
     pictures: Pictures = Pictures()
 
@@ -62,8 +66,23 @@ class Taken(Struct, frozen=True):
     replayed: bool
 
 
+async def taken_before(tools: Tools, request: Request) -> Taken | None:
+    """Comes before all else that is done for a request: a job that was accepted is its job, whatever has become since
+    of prices, sellers, and the pictures that it links to. It is no new one, so that draining does not matter, either.
+    """
+    try:
+        found = await tools.store.recall(request.team, _record(tools, request))
+    except StoreUnavailable:
+        message = "The gateway cannot look up at the moment whether this was asked before. Ask again as you did."
+        raise ApiError(503, "store_unavailable", message, retry_after=5) from None
+    return None if found is None else _taken_again(found)
+
+
 async def take(tools: Tools, request: Request) -> Taken:
-    """ApiError says why not. Nothing was bought then, and nothing is owed."""
+    """What was not taken before; if it is at this very moment, the store says so.
+
+    ApiError says why not. Nothing was bought then, and nothing is owed.
+    """
     if tools.draining():
         raise ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
     catalogue = tools.catalogue()
@@ -73,8 +92,9 @@ async def take(tools: Tools, request: Request) -> Taken:
         team=request.team,
         inputs=request.pictures.inputs,
         mask=request.pictures.mask,
-        idempotency=_record(request, catalogue.gateway.jobs.deadline_seconds),
+        idempotency=_record(tools, request),
         draw=tools.draw(),
+        is_findable=request.key is not None or request.is_sdk,
     )
     try:
         accepting = await tools.engine.accept(ask)
@@ -82,6 +102,8 @@ async def take(tools: Tools, request: Request) -> Taken:
         raise wishing.refused(error) from error
     except NobodySells as nobody:
         raise _nobody(nobody) from None
+    except Unsure:
+        raise _unsure(ask.is_findable) from None
     except (StoreUnavailable, ShelfUnavailable):
         message = "The gateway cannot keep a new job at the moment. Nothing was ordered; ask again."
         raise ApiError(503, "store_unavailable", message, retry_after=5) from None
@@ -92,23 +114,38 @@ def _taken(accepting: Accepting) -> Taken:
     match accepting.outcome:
         case Applied():
             return Taken(accepting.commit.job.id, replayed=False)
-        case Known(job=job):
-            return Taken(job, replayed=True)
-        case KeyReused():
-            message = "This Idempotency-Key belongs to a request with another body. Use a new key for a new request."
-            raise ApiError(422, "idempotency_key_reused", message)
+        case Known() | KeyReused() as found:
+            return _taken_again(found)
         case OverBudget() as over:
             raise _over_budget(over)
         case _:
             raise ApiError(503, "store_unavailable", "The job could not be accepted; ask again.", retry_after=1)
 
 
-def _record(request: Request, deadline: float) -> IdempotencyRecord:
+def _taken_again(found: Repeated) -> Taken:
+    if isinstance(found, KeyReused):
+        message = "This Idempotency-Key belongs to a request with another body. Use a new key for a new request."
+        raise ApiError(422, "idempotency_key_reused", message)
+    return Taken(found.job, replayed=True)
+
+
+def _unsure(is_findable: bool) -> ApiError:
+    again = (
+        "ask again as you did, and it is ordered once"
+        if is_findable
+        else "if it was, it is withdrawn. Ask again, with an Idempotency-Key to be sure to order once"
+    )
+    message = f"The store did not say whether it has accepted this: {again}."
+    return ApiError(503, "store_unavailable", message, retry_after=5)
+
+
+def _record(tools: Tools, request: Request) -> IdempotencyRecord:
+    """By what was sent alone, and not by what it leads to."""
     if request.key is not None:
         key = wishing.fingerprint("key", request.key.encode())
         return IdempotencyRecord(key=key, fingerprint=request.fingerprint, seconds=IDEMPOTENCY_SECONDS)
-    print_ = request.fingerprint
-    return IdempotencyRecord(key=print_, fingerprint=print_, seconds=2 * deadline, soft=True, attach=request.is_retry)
+    print_, seconds = request.fingerprint, 2 * tools.catalogue().gateway.jobs.deadline_seconds
+    return IdempotencyRecord(key=print_, fingerprint=print_, seconds=seconds, soft=True, attach=request.is_retry)
 
 
 def _nobody(nobody: NobodySells) -> ApiError:

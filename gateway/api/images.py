@@ -20,7 +20,7 @@ async def generations(request: Asked) -> Response[bytes]:
     """Draw images from a prompt."""
     tools = tools_of(request)
     wanted, wishes = await asked(request, Generation)
-    taken = await counter.take(tools, wanted)
+    taken = await counter.taken_before(tools, wanted) or await counter.take(tools, wanted)
     job = await waited(request, taken.job, UNTIL_THE_END)
     headers = headers_of(job) | replayed(taken.replayed)
     if not job.delivered or not job.state.is_terminal:

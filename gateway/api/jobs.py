@@ -35,6 +35,8 @@ async def _taken(request: Asked) -> Taken:
     """What was sent ends with this, before anybody waits: it may be large."""
     tools = tools_of(request)
     wanted, wishes = await asked(request, JobWishes)
+    if earlier := await counter.taken_before(tools, wanted):
+        return earlier
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
     inputs, receiving = input_wishes(wishes), request.state["receiving"]
     # A small body may name large pictures: room for what is usual before they are fetched, for what they are after it.

@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
-from gateway.jobs.commit import Commit, Delivery, LedgerEntry, Milestone
+from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
 from gateway.store.books import Balance, Total
@@ -77,7 +77,18 @@ class KeyReused(Struct, frozen=True):
     job: str
 
 
-Outcome = Applied | Stale | Fenced | OverBudget | Known | KeyReused
+Repeated = Known | KeyReused
+Outcome = Applied | Stale | Fenced | OverBudget | Repeated
+
+
+def looks_back(record: IdempotencyRecord) -> bool:
+    """Whether it may find a job that was made before: a body alone is no reason to, unless it says that it repeats."""
+    return record.attach or not record.soft
+
+
+def recalled(record: IdempotencyRecord, fingerprint: str, job: str) -> Repeated:
+    """What it has found, by the fingerprint of the request that made the job."""
+    return Known(job) if record.soft or fingerprint == record.fingerprint else KeyReused(job)
 
 
 # --- what is read
@@ -132,6 +143,10 @@ class Store(Protocol):
         An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
         (StoreFull); a full disk under SQLite refuses everything until there is room.
         """
+
+    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
+        """What a commit of a new job would be told of this record, without one. None: it would be accepted, as far as
+        this goes; of two at once, only a commit can tell. A record that may find nothing is not asked about."""
 
     async def load(self, job: str) -> Job | None: ...
 

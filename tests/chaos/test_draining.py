@@ -46,6 +46,22 @@ def test_running_jobs_finish_and_new_ones_are_refused(one: Gateway, stored: Stor
     books.assert_invoice_is_explained(found, sandbox)
 
 
+def test_what_was_asked_before_is_answered_with_its_job_although_new_ones_are_refused(
+    one: Gateway, sandbox: Vendors
+) -> None:
+    sandbox.latency(4.0)
+    with one.client() as client:
+        job = post(client, "waits", "runapi").json()["id"]
+        one.signal(signal.SIGTERM)
+        until(lambda: _draining(client), "it says so", seconds=1)
+        assert post(client, "late", "runapi").status_code == 503
+        again = post(client, "waits", "runapi", 30)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (again.json()["id"], again.json()["status"]) == (job, "completed")
+    assert one.ended(10) == 0, one.said()[-4_000:]
+    assert len(sandbox.charges()) == 1
+
+
 def _generate(client: httpx.Client, seller: str, name: str) -> httpx.Response:
     return client.post("/v1/images/generations", json=body(f"{name}-{seller}", seller))
 

@@ -57,6 +57,11 @@ class StoreMachine(RuleBasedStateMachine):
     def a_job_is_accepted(self, team: str, n: int, limits: dict[str, int], key: IdempotencyRecord | None) -> None:
         self.commits(self.world.acceptance(team, n=n, idempotency=key, webhook=n == 1, **limits))
 
+    @rule(team=st.sampled_from(TEAMS))
+    def it_is_asked_what_requests_have_become(self, team: str) -> None:
+        for record in filter(None, RECORDS):
+            assert self.run(self.world.store.recall(team, record)) == self.model.recalled(team, record, self.now)
+
     @precondition(lambda self: self.model.jobs)
     @rule(which=CHANCE, what=CHANCE)
     def something_happens(self, which: int, what: int) -> None:

@@ -113,11 +113,15 @@ class Model:
             return Fenced()
         return None if entry else self._not_accepted(commit, now)
 
+    def recalled(self, team: str, asked: IdempotencyRecord, now: float) -> Known | KeyReused | None:
+        record = self._records.get((team, asked.key, asked.soft))
+        if record is None or record.ends <= now or (asked.soft and not asked.attach):
+            return None
+        return Known(record.job) if record.fingerprint == asked.fingerprint else KeyReused(record.job)
+
     def _not_accepted(self, commit: Commit, now: float) -> Outcome | None:
-        if (asked := commit.idempotency) and (asked.attach or not asked.soft):
-            record = self._records.get((commit.job.team, asked.key, asked.soft))
-            if record and record.ends > now:
-                return Known(record.job) if record.fingerprint == asked.fingerprint else KeyReused(record.job)
+        if (asked := commit.idempotency) and (known := self.recalled(commit.job.team, asked, now)):
+            return known
         balances = self.balances()
         for move in commit.budget:
             balance = balances.get((commit.job.team, move.window), Balance())

@@ -12,10 +12,10 @@ from typing import Self
 
 from redis.asyncio import RedisCluster
 
-from gateway.jobs.commit import Commit, LedgerEntry, Milestone
+from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
-from gateway.store.base import Claimed, Outcome, Outgoing, Page, Retention, StoreUnavailable
+from gateway.store.base import Claimed, Outcome, Outgoing, Page, Repeated, Retention, StoreUnavailable, looks_back
 from gateway.store.books import Balance, Total, days_between
 from gateway.store.partitions import PARTITIONS, partition_of
 from gateway.store.redis import boot, link, scripts, wire
@@ -105,10 +105,15 @@ class RedisStore:
         if is_new and self._guard is not None and self._guard.unfit is not None:
             raise StoreUnavailable(str(self._guard.unfit))
         script = scripts.ACCEPT if is_new else scripts.RECORD
-        payload = wire.payload_of(commit, self._retention)
-        documents = commit.documents.values()
+        payload, documents = wire.payload_of(commit, self._retention), commit.documents.values()
         answer = await self._link.script(script, wire.keys_of(commit, keys), payload, self._settings, *documents)
         return wire.outcome_of(answer)
+
+    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
+        if not looks_back(record):
+            return None
+        key = self._keys[partition_of(team)].record(team, record.key, record.soft)
+        return wire.recalled_of(record, await self._link.command("HMGET", key, "fingerprint", "job"))
 
     async def load(self, job: str) -> Job | None:
         if not (keys := self._keys.of_job(job)):
@@ -146,7 +151,7 @@ class RedisStore:
             for partition in self.partitions
         ]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        found = [pair for answer in answers if not isinstance(answer, BaseException) for pair in _pairs(answer)]
+        found = [pair for answer in answers if not isinstance(answer, BaseException) for pair in wire.due_of(answer)]
         failed = [answer for answer in answers if isinstance(answer, BaseException)]
         if failed and len(failed) == len(answers):
             raise failed[0]
@@ -293,8 +298,3 @@ class RedisStore:
 
     def _partitions_of(self, team: str | None) -> Sequence[int]:
         return self.partitions if team is None else (partition_of(team),)
-
-
-def _pairs(flat: Sequence[bytes]) -> "list[tuple[float, str]]":
-    """Scores and names, as a script's answer has them side by side."""
-    return [(float(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)]

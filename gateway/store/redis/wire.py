@@ -14,9 +14,11 @@ from gateway.store.base import (
     Known,
     Outcome,
     OverBudget,
+    Repeated,
     Retention,
     Stale,
     StoreError,
+    recalled,
 )
 from gateway.store.books import Account, Total, account_of
 from gateway.store.redis.keys import CHANNEL, Keys
@@ -163,6 +165,17 @@ def outcome_of(answer: list[bytes]) -> Outcome:
         case [_, window, limit, spent, held]:
             return OverBudget(window=window.decode(), limit=int(limit), spent=int(spent), held=int(held))
     raise ValueError(f"an answer that no script gives: {answer!r}")
+
+
+def recalled_of(record: IdempotencyRecord, found: "list[bytes | None]") -> Repeated | None:
+    """From what lies under the record's key; Redis itself forgets it in time."""
+    fingerprint, job = found
+    return recalled(record, fingerprint.decode(), job.decode()) if fingerprint and job else None
+
+
+def due_of(flat: "list[bytes]") -> list[tuple[float, str]]:
+    """Scores and names, as a script's answer has them side by side."""
+    return [(float(score), name.decode()) for name, score in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def milestones_of(lines: list[bytes]) -> tuple[Milestone, ...]:

@@ -13,13 +13,13 @@ from gateway.store.base import (
     REMEMBERED_OPS,
     Applied,
     Fenced,
-    KeyReused,
-    Known,
     Outcome,
     OverBudget,
     Stale,
+    looks_back,
 )
 from gateway.store.books import added_up
+from gateway.store.sqlite import reading
 from gateway.store.sqlite.books import JSON, add_totals, append, move_budgets
 
 _OPS = msgspec.json.Decoder(list[str])
@@ -31,7 +31,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE = "UPDATE jobs SET version = ?, rescues = 0, ops = ?, settled = ?, blob = ? WHERE number = ?"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 _NOT_DUE = "DELETE FROM due WHERE job = ?"
-_KEY = "SELECT fingerprint, job FROM keys WHERE team = ? AND soft = ? AND key = ? AND expires > ?"
 _PUT_KEY = """INSERT INTO keys (team, soft, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (team, soft, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, job = excluded.job, expires = excluded.expires"""
@@ -117,13 +116,9 @@ def _refused(db: Connection, commit: Commit, now: float) -> Outcome | None:
 
 def _known(db: Connection, commit: Commit, now: float) -> Outcome | None:
     record = commit.idempotency
-    if record is None or (record.soft and not record.attach):
+    if record is None or not looks_back(record):
         return None
-    found = db.execute(_KEY, (commit.job.team, record.soft, record.key, now)).fetchone()
-    if found is None:
-        return None
-    fingerprint, job = found
-    return Known(job) if record.soft or fingerprint == record.fingerprint else KeyReused(job)
+    return reading.recall(db, commit.job.team, record, now)
 
 
 def _over_budget(db: Connection, commit: Commit) -> Outcome | None:

@@ -10,9 +10,9 @@ from sqlite3 import Connection
 
 import msgspec
 
-from gateway.jobs.commit import LedgerEntry, Milestone
+from gateway.jobs.commit import IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
-from gateway.store.base import Page
+from gateway.store.base import Page, Repeated, recalled
 from gateway.store.books import Balance, Total, days_between
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.sqlite.books import ACCOUNT, ENTRY
@@ -23,6 +23,7 @@ MOST_LISTED = 100
 _CURSOR = msgspec.json.Decoder(tuple[float, str])
 _MILESTONE = msgspec.json.Decoder(Milestone)
 
+_KEY = "SELECT fingerprint, job FROM keys WHERE team = ? AND soft = ? AND key = ? AND expires > ?"
 _LOAD = "SELECT blob FROM jobs WHERE id = ?"
 _DOCUMENTS = "SELECT name, content FROM documents WHERE job = ? AND name IN (SELECT value FROM json_each(?))"
 _NEWEST = "SELECT created, id, blob FROM jobs WHERE team = ? ORDER BY created DESC, id DESC LIMIT ?"
@@ -66,6 +67,12 @@ def place(cursor: str) -> tuple[float, str]:
         return _CURSOR.decode(text)
     except (binascii.Error, msgspec.MsgspecError, UnicodeError) as error:
         raise ValueError("this is no cursor") from error
+
+
+def recall(db: Connection, team: str, record: IdempotencyRecord, now: float) -> Repeated | None:
+    """Of a record that looks back."""
+    found = db.execute(_KEY, (team, record.soft, record.key, now)).fetchone()
+    return None if found is None else recalled(record, *found)
 
 
 def documents(db: Connection, job: str, names: tuple[str, ...]) -> Mapping[str, bytes]:

@@ -14,10 +14,21 @@ from typing import Self, TypeVar
 
 from msgspec import Struct
 
-from gateway.jobs.commit import Commit, LedgerEntry, Milestone
+from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
-from gateway.store.base import Applied, Claimed, Outcome, Outgoing, Page, Retention, StoreError, StoreUnavailable
+from gateway.store.base import (
+    Applied,
+    Claimed,
+    Outcome,
+    Outgoing,
+    Page,
+    Repeated,
+    Retention,
+    StoreError,
+    StoreUnavailable,
+    looks_back,
+)
 from gateway.store.books import Balance, Total
 from gateway.store.sqlite import leases, reading, upkeep
 from gateway.store.sqlite.commit import Committing
@@ -115,6 +126,11 @@ class SqliteStore:
     def _tell(self, job: str, outcome: Outcome) -> None:
         if isinstance(outcome, Applied):
             self._watches.tell(job)
+
+    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
+        if not looks_back(record):
+            return None
+        return await self._read(lambda db: reading.recall(db, team, record, self._clock()))
 
     async def load(self, job: str) -> Job | None:
         return await self._read(lambda db: self._jobs.load(db, job))

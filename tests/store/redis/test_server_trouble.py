@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from gateway.jobs.commit import Commit
-from gateway.store.base import Applied, StoreFull, StoreUnavailable
+from gateway.store.base import Applied, Known, StoreFull, StoreUnavailable
 from gateway.store.redis import lane
 from tests.store import orders, servers
 from tests.store.orders import NOON
@@ -83,7 +83,7 @@ def _made_read_only(server: Server) -> Commit:
 def test_a_full_memory_refuses_new_jobs_and_still_records_facts(emptied: None, single_server: Server) -> None:
     async def story() -> None:
         async with opened(single_server.url) as store:
-            first = orders.acceptance(NOON)
+            first = orders.acceptance(NOON, idempotency=orders.key())
             assert await store.commit(first) == Applied()
             held = await balance(store)
             single_server.cli("CONFIG", "SET", "maxmemory", "1mb")
@@ -92,6 +92,7 @@ def test_a_full_memory_refuses_new_jobs_and_still_records_facts(emptied: None, s
                 with pytest.raises(StoreFull, match="maxmemory"):
                     await store.commit(refused)
                 assert await balance(store) == held
+                assert await store.recall(first.job.team, orders.key()) == Known(first.job.id)
                 job = first.job
                 for happening in (orders.opened(job), orders.ticket(), orders.delivered(job)):
                     commit = orders.changed(job, happening, NOON)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.base import Applied, StoreUnavailable, StoreUnfit
+from gateway.store.base import Applied, Known, StoreUnavailable, StoreUnfit
 from gateway.store.redis import RedisStore, guard, hearing
 from tests.store import orders, servers
 from tests.store.orders import NOON
@@ -113,7 +113,7 @@ def test_a_server_that_becomes_unfit_while_we_run_gets_no_new_jobs(
 
     async def story() -> None:
         async with opened(single_server.url) as store:
-            first = orders.acceptance(NOON)
+            first = orders.acceptance(NOON, idempotency=orders.key())
             assert await store.commit(first) == Applied()
             single_server.cli("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
             try:
@@ -121,6 +121,7 @@ def test_a_server_that_becomes_unfit_while_we_run_gets_no_new_jobs(
                 assert "noeviction" in store.warnings[0]
                 with pytest.raises(StoreUnavailable, match="noeviction"):
                     await store.commit(orders.acceptance(NOON))
+                assert await store.recall(first.job.team, orders.key()) == Known(first.job.id)
                 assert await store.commit(orders.changed(first.job, orders.opened(first.job), NOON)) == Applied()
             finally:
                 single_server.cli("CONFIG", "SET", "maxmemory-policy", "noeviction")

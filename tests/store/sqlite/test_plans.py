@@ -35,6 +35,7 @@ async def a_working_day(store: SqliteStore) -> None:
     limited = orders.acceptance(orders.NOON, webhook=True, day=10**9, month=10**9, documents={"request": b"{}"})
     for key in (orders.key(), orders.soft(attach=True)):
         await store.commit(orders.acceptance(orders.NOON, idempotency=key))
+        assert await store.recall(TEAM, key)
     commit = limited
     await store.commit(commit)
     await store.beat({commit.job.id: 1})
