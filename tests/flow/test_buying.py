@@ -47,7 +47,7 @@ def captured(flow: Flow, seller: str) -> int:
 
 
 @EACH
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("n", range(1, 11))
 def test_every_number_of_images_comes_from_every_seller(flow: Flow, seller: str, n: int) -> None:
     job = flow.buy(seller, n=n, quality="low")
     assert job["status"] == "completed"
@@ -114,11 +114,11 @@ def test_an_edit_takes_its_input_however_it_is_given(flow: Flow, seller: str, ki
 
 
 @EACH
-@pytest.mark.parametrize("n", [2, 5])
-def test_several_images_are_edited_from_several_inputs(flow: Flow, seller: str, n: int) -> None:
+def test_several_images_are_edited_from_several_inputs(flow: Flow, seller: str) -> None:
+    """More than all but one of the sellers take at once."""
     inputs = [in_data_uri(drawn(512, 512)), in_bytes(drawn(300, 300, "JPEG")), in_bytes(drawn(256, 256, "WEBP"))]
-    job = flow.buy(seller, operation="edit", images=inputs, n=n, size="1024x1024")
-    assert len(flow.pictures(job)) == n
+    job = flow.buy(seller, operation="edit", images=inputs, n=5, size="1024x1024")
+    assert len(flow.pictures(job)) == 5
     assert captured(flow, seller) > 0
 
 
