@@ -183,7 +183,9 @@ def test_bytes_that_are_no_picture_and_came_with_the_answer_are_looked_at_once()
     assert odd.readies() == []
 
 
-@pytest.mark.parametrize("answer", [DownloadError("status 404", gone=True), b"<html>", PICTURE[:-20]], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [DownloadError("status 404", gone=True), b"<html>", PICTURE[:-20]], ids=["gone", "a page", "cut off"]
+)
 def test_a_host_that_has_no_picture_is_believed_after_a_few_tries(answer: Answer) -> None:
     gone = world(n=2)
     gone.hosts = lambda url: answer if url == link(1).url else PICTURE
