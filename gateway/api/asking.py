@@ -50,6 +50,7 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
         operation=getattr(wishes, "operation", Operation.GENERATE),
         fingerprint=fingerprint(http.scope["path"], body),
         key=_key(http.headers.get("idempotency-key")),
+        is_sdk="x-stainless-retry-count" in http.headers,
         is_retry=retries.isascii() and retries.isdigit() and int(retries[:3]) > 0,
     )
     return request, wishes

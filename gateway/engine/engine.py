@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from gateway.assets.keys import prefix_of
 from gateway.engine.accepting import Accepting, Ask, Unsure, accept_request, discard_inputs
 from gateway.engine.hands import Hands
@@ -13,7 +15,7 @@ from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import Commit, apply
 from gateway.jobs.facts import CancelAsked
 from gateway.jobs.job import Job
-from gateway.store.base import FIRST_FENCE, Applied, Outcome, Stale, StoreUnavailable
+from gateway.store.base import FIRST_FENCE, Applied, Known, Outcome, Stale, StoreUnavailable
 from gateway.store.watching import Watch
 
 RESCUE_SECONDS = 1.0
@@ -100,9 +102,9 @@ class Engine:
 
     async def _find_out(self, unsure: Unsure, is_findable: bool) -> None:
         """Its caller was told that nobody knows. If he cannot find it by asking again, it must not be bought."""
-        outcome = await self._until_answered(unsure.commit)
         job = unsure.commit.job
-        if not isinstance(outcome, Applied):
+        outcome = await self._until_answered(_asked_again(unsure.commit))
+        if not isinstance(outcome, Applied) and outcome != Known(job.id):
             await discard_inputs(self.hands, job.id)
         elif is_findable:
             self._begin(job, unsure.policy)
@@ -231,3 +233,9 @@ class Engine:
                 await self.hands.shelf.delete_prefix(prefix_of(name))
                 await self.hands.store.forget(name)
         await self.hands.store.sweep()
+
+
+def _asked_again(commit: Commit) -> Commit:
+    """By now its caller may have asked again himself, and have been given another job: then that is the one."""
+    record = commit.idempotency
+    return replace(commit, idempotency=replace(record, attach=True)) if record else commit
