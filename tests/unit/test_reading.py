@@ -1,5 +1,6 @@
 """Small readings that every dialect relies on: money, waits, ids, pictures, words."""
 
+from base64 import b64encode
 from decimal import Decimal
 
 import pytest
@@ -123,6 +124,20 @@ def test_what_is_no_address_of_a_picture_is_not_read(value: object) -> None:
 
 def test_a_data_uri_is_its_bytes() -> None:
     assert reading.picture("data:image/webp;base64,AAEC") == Inline(b"\0\1\2", "image/webp", "")
+
+
+@given(st.one_of(st.binary().map(lambda data: b64encode(data).decode()), st.text("QUJD=-_ \n", max_size=40)))
+def test_base64_is_read_alike_in_one_piece_and_in_slices(written: str) -> None:
+    whole = reading.base64_bytes(written)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "_SLICE_CHARACTERS", 8)
+        assert reading.base64_bytes(written) == whole
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 3, 4])
+def test_base64_of_more_than_a_slice_is_read_whole(beyond: int) -> None:
+    data = bytes((3 << 18) + beyond)
+    assert reading.base64_bytes(b64encode(data).decode()) == data
 
 
 def test_words_for_operators_are_short_and_printable() -> None:
