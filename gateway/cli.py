@@ -1,5 +1,12 @@
 """The `image-gateway` command."""
 
+import signal
+import sys
+
+if sys.argv[1:2] == ["serve"]:
+    # Importing what follows takes a second, which must not be ended by a signal that only says: read your files anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
 import click
 
 from gateway.commands.check import check

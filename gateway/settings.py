@@ -1,12 +1,14 @@
 """What the environment says, in one table. `image-gateway serve --help` and the README show it."""
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -42,22 +44,36 @@ class Option(Struct, frozen=True):
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
+    # Other scripts' digits are digits, too, and no numbers to `int`.
+    if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > 65_535:
         raise ValueError("must be a port, 0 to 65535")
     return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 86_400:
         raise ValueError("must be seconds, 0 to 86400")
     return value
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or "@" in text:
+    if not _is_address(text):
         raise ValueError("must be an address like https://images.example.com")
     return text.rstrip("/")
+
+
+def _is_address(text: str) -> bool:
+    """Paths of ours are written behind it, so that nothing but a path may stand at its end."""
+    try:
+        parts = urlsplit(text)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_place and text.startswith(("http://", "https://")) and not re.search(r"[@?#\s]", text)
 
 
 def _redis(text: str) -> str:

@@ -1,5 +1,6 @@
 """One request and its answer as they pass: named, measured, and told of."""
 
+from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
@@ -13,7 +14,17 @@ from gateway.events import RequestAnswered
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # To OPTIONS the framework has an answer of its own, which says less than the one to a method that is not there.
 NO_METHOD = "NONE"
+Header = tuple[bytes, bytes]
 LEAVING = ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
+
+
+def in_one_line(headers: Iterable[Header], name: bytes) -> list[Header]:
+    """A list may come in several lines (RFC 9110, 5.3), of which a handler would see only the first."""
+    headers = list(headers)
+    values = [value for one, value in headers if one == name]
+    if len(values) < 2:
+        return headers
+    return [*(header for header in headers if header[0] != name), (name, b", ".join(values))]
 
 
 class Exchange:
@@ -23,6 +34,7 @@ class Exchange:
         self._scope, self._send, self.receiving = scope, send, receiving
         self._began, self._status, self._has_begun = perf_counter(), 500, False
         self.id = request_id(scope["headers"])
+        scope["headers"] = in_one_line(scope["headers"], b"prefer")
         self._method: str = scope["method"]
         if self._method == "OPTIONS":
             scope["method"] = NO_METHOD  # type: ignore[typeddict-item]  # which is the point of it

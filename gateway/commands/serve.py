@@ -90,22 +90,30 @@ def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: 
     def change(catalogue: Catalogue) -> Catalogue:
         return sandboxed(catalogue, sandbox, CALLBACK_SECRET, not realistic) if sandbox else catalogue
 
+    early = _early_reloads()
     gateway = Gateway(settings, keeper, change)
     for warning in gateway.keeper.last.result.warnings if not sandbox else ():
         tell(errors, "warning", "yellow", [warning])
     _allow_many_files()
     listening = _listen(settings, tries)
-    url = f"http://{settings.host}:{listening.getsockname()[1]}"
+    url = f"http://{_host_shown(settings)}:{listening.getsockname()[1]}"
     gateway.listens_at(url, for_sellers=sandbox is not None)
     with gateway.logs.hearing_libraries():
         try:
-            _Server(gateway, lambda: _announce(url, sandbox)).run(sockets=[listening])
+            _Server(gateway, early, lambda: _announce(url, sandbox)).run(sockets=[listening])
         except SystemExit:
             # The server's own end where it could not start: what was in the way is told instead.
             if gateway.failure is None:
                 raise
     if gateway.failure is not None:
         raise gateway.failure
+
+
+def _early_reloads() -> list[int]:
+    """The SIGHUPs from now until somebody listens to them: what they ask for may have been read before it changed."""
+    early: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
+    return early
 
 
 def _allow_many_files() -> None:
@@ -118,20 +126,31 @@ def _allow_many_files() -> None:
 def _listen(settings: Settings, tries: int) -> socket.socket:
     for port in range(settings.port, min(settings.port + tries, MOST_PORT + 1)):
         try:
-            return socket.create_server((settings.host, port), backlog=2_048, reuse_port=False)
+            return _listening_on(settings.host, port)
         except OSError as error:
             reason = error.strerror
             if error.errno != errno.EADDRINUSE:
                 break
-    raise click.ClickException(
-        f"{settings.host}:{settings.port} cannot be listened on ({reason}): take another with --port or IGW_PORT"
-    )
+    place = f"{_host_shown(settings)}:{settings.port}"
+    raise click.ClickException(f"{place} cannot be listened on ({reason}): take another with --port or IGW_PORT")
+
+
+def _listening_on(host: str, port: int) -> socket.socket:
+    """On all addresses of a machine that has both kinds, those who come by IPv4 are heard, too."""
+    is_six = ":" in host
+    both = host == "::" and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if is_six else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2_048, dualstack_ipv6=both)
+
+
+def _host_shown(settings: Settings) -> str:
+    return f"[{settings.host}]" if ":" in settings.host else settings.host
 
 
 class _Server(uvicorn.Server):
     """Stops only after running jobs have finished or were handed over, and reads the configuration anew on SIGHUP."""
 
-    def __init__(self, gateway: Gateway, started: Callable[[], None]) -> None:
+    def __init__(self, gateway: Gateway, early_reloads: list[int], started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             gateway.app,
             loop="uvloop",
@@ -146,6 +165,7 @@ class _Server(uvicorn.Server):
         )
         super().__init__(config)
         self._gateway = gateway
+        self._early_reloads = early_reloads
         self._started = started
         self._draining: asyncio.Task[None] | None = None
         self._is_hurried = False
@@ -154,6 +174,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._gateway.keeper.reload)
+        if self._early_reloads:
+            self._gateway.keeper.reload()
         if not self.should_exit:
             self._started()
 

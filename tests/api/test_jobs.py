@@ -77,6 +77,13 @@ def test_other_preferences_are_not_ours_and_do_not_hurt(gateway: Serving, prefer
     assert "preference-applied" not in answer.headers
 
 
+def test_preferences_in_several_lines_are_one_list(gateway: Serving) -> None:
+    gateway.vendors.latency(0.3)
+    lines = [("prefer", "respond-async"), ("prefer", "wait=30"), ("prefer", "wait=0")]
+    answer = gateway.http.post(JOBS, json=PROMPT, headers=lines)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=30")
+
+
 def test_every_optional_field_may_be_null(gateway: Serving) -> None:
     names = (
         "model n size quality output_format background moderation user safety_identifier resolution aspect_ratio "

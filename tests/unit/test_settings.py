@@ -34,9 +34,20 @@ def test_the_command_line_outranks_the_environment() -> None:
     [
         ("IGW_PORT", "65536", "must be a port"),
         ("IGW_PORT", "-1", "must be a port"),
+        ("IGW_PORT", "²", "must be a port"),
+        ("IGW_PORT", "٨٠", "must be a port"),
+        ("IGW_PORT", "9" * 5_000, "must be a port"),
         ("IGW_DRAIN_SECONDS", "nan", "must be seconds"),
+        ("IGW_DRAIN_SECONDS", "soon", "must be seconds"),
         ("IGW_PUBLIC_URL", "images.example.com", "must be an address"),
         ("IGW_PUBLIC_URL", "https://user:pass@example.com", "must be an address"),
+        ("IGW_PUBLIC_URL", "http://", "must be an address"),
+        ("IGW_PUBLIC_URL", "https:///images", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://:8080", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://example.com:99999", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://[::1", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://example.com/?team=a", "must be an address"),
+        ("IGW_PUBLIC_URL", "https://example.com /", "must be an address"),
         ("REDIS_URL", "cache:6379", "must begin with redis://"),
         ("IGW_SECRET", "short", "at least 16 characters"),
         ("IGW_SECRET", f"{'s' * 16},short", "at least 16 characters"),
@@ -49,6 +60,11 @@ def test_what_is_wrong_is_named(name: str, text: str, words: str) -> None:
     assert said.startswith(name)
     assert words in said
     assert "short" not in said, "a secret is never repeated"
+
+
+@pytest.mark.parametrize("text", ["http://[::1]:8080", "https://images.example.com/gateway/", "http://10.0.0.1"])
+def test_an_address_may_have_a_port_and_a_path(text: str) -> None:
+    assert settings_from({"IGW_PUBLIC_URL": text}).public_url == text.rstrip("/")
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
