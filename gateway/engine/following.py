@@ -100,6 +100,8 @@ class Follower:
         """Time may have passed with nobody there: what is done by now must not be given up for being late."""
         job = self._desk.job
         self.unasked = {one.number for one in job.attempts if one.is_open and job.can_ask_about(one)}
+        for number in self.unasked:
+            self.nudge(number)
 
     async def ask_once(self, number: int) -> None:
         attempt = self._desk.attempt(number)
@@ -129,12 +131,15 @@ class Follower:
             await self._pause(attempt.number, max(0.0, min(pace.next_pause(wish), left)))
             offer = self._offer_of(attempt) or offer
             progress = await self._ask(attempt, offer)
-            if await self._concludes(attempt, offer, progress):
+            has_ended = await self._concludes(attempt, offer, progress)
+            self.unasked.discard(attempt.number)
+            if has_ended:
                 return
             wish = _wish(progress)
             if kind := doubts.end(progress, self._hands.now()):
                 given_up = AttemptGivenUp(fence=self._desk.fence, attempt=attempt.number, kind=kind)
-                return await self._tell(given_up)
+                if await self._tell(given_up):
+                    return
             if self._hands.now() >= todo.until:
                 return
 
@@ -145,10 +150,11 @@ class Follower:
         """Whether this was the order's end."""
         if isinstance(progress, Ready):
             return await self.deliverer.deliver(attempt.number, progress, offer)
-        if isinstance(progress, Failed):
-            cost = cost_of(progress, offer)
-            await self._tell(OrderFailed(attempt=attempt.number, kind=progress.fault.kind, cost=cost))
-        return isinstance(progress, Failed)
+        if not isinstance(progress, Failed):
+            return False
+        failed = OrderFailed(attempt=attempt.number, kind=progress.fault.kind, cost=cost_of(progress, offer))
+        # Not if its pictures exist: then it is asked on, at its pace.
+        return await self._tell(failed) or not self._desk.attempt(attempt.number).is_open
 
     # --- orders whose answer was lost
 
@@ -214,8 +220,9 @@ class Follower:
 
     # --- what they share
 
-    async def _tell(self, happening: Happening) -> None:
-        await self._desk.mailbox.post(happening)
+    async def _tell(self, happening: Happening) -> bool:
+        """Whether it changed anything."""
+        return await self._desk.mailbox.post(happening)
 
     async def _pause(self, attempt: int, seconds: float) -> None:
         """Cut short by a callback."""

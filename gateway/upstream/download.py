@@ -10,7 +10,7 @@ from gateway.upstream.budget import ByteBudget
 from gateway.upstream.composing import USER_AGENT, Unsendable, whole_address
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_GONE = {403, 404, 410}
+_GONE = {400, 401, 403, 404, 410, 451}
 # What connecting calls an address that we never connect to, however often we try.
 _HOPELESS = {"AddressRefused", "InvalidUrlClientError"}
 

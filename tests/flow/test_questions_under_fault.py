@@ -1,5 +1,7 @@
 """An order is on its way, and asking about it, looking for it or fetching its pictures fails: no order is repeated."""
 
+import json
+import time
 from base64 import b64encode
 from typing import Any
 
@@ -204,3 +206,20 @@ def test_images_whose_input_reaches_no_seller_fail_at_once_and_nothing_was_order
     assert (job["status"], job["attempts"]) == ("failed", [])
     assert len(flow.sandbox.requests("runapi", "upload")) == n
     assert (flow.orders(RUNAPI), flow.booked()) == (0, {})
+
+
+def test_a_seller_that_takes_back_what_it_has_made_is_asked_on_at_its_pace(flow: Flow) -> None:
+    """Its pictures exist, so that they may still come; that is no reason to ask for them all the time."""
+    flow.sandbox.fault("status", vendor="runflow", route="download", status=503)
+    job = flow.gateway.ask({"prompt": PROMPT, "quality": "low", "policy": f"first-{RUNS}"}, prefer="wait=0").json()
+    flow.gateway.until("its pictures are asked for", lambda: len(flow.sandbox.requests("runflow", "download")) > 1)
+    failed = json.dumps({"status": "failed", "status_code": "failed", "error": {"message": "x"}})
+    flow.sandbox.fault("status", vendor="runflow", route="poll", status=200, body=failed)
+    began, before = time.monotonic(), len(flow.sandbox.requests("runflow", "poll"))
+    time.sleep(1.0)
+    asked = len(flow.sandbox.requests("runflow", "poll")) - before
+    # The shortest pause of these tests is a twentieth of a second.
+    assert asked <= 2 * (time.monotonic() - began) / 0.05
+    flow.sandbox.control("DELETE", "/faults")
+    assert flow.gateway.job(job["id"])["status"] == "completed"
+    assert flow.booked() == {(RUNS, "capture"): PRICE[RUNS]}
