@@ -14,7 +14,9 @@ from gateway.jobs.recovery import (
     Buy,
     Expire,
     Fetch,
+    ForAttempt,
     GiveUp,
+    LosePictures,
     LoseTrack,
     Poll,
     Resend,
@@ -38,6 +40,7 @@ WHEN: dict[type[Todo], str] = {
     Search: f"{_LOST}; its seller lists orders by our reference",
     AwaitCallback: f"{_LOST}; its seller only calls back",
     GiveUp: "an order's time is over, or there is no way to trace it",
+    LosePictures: "pictures came with an answer, and are neither kept nor to be asked for",
     Expire: "the job's deadline is over; before anything else",
     Abandon: f"{RESCUES_WITHOUT_PROGRESS} owners in a row died without getting on",
 }
@@ -142,12 +145,11 @@ def todo_rows() -> Iterator[Row]:
 
 
 def _kinds_of(base: type[Todo]) -> Iterator[type[Todo]]:
-    """Those that are really given out: kinds that others are made from are none."""
+    """Those that are really given out."""
     for kind in base.__subclasses__():
-        if kind.__subclasses__():
-            yield from _kinds_of(kind)
-        else:
+        if kind is not ForAttempt:
             yield kind
+        yield from _kinds_of(kind)
 
 
 def _either(words: list[str]) -> str:

@@ -9,10 +9,11 @@ from gateway.engine.hands import Hands
 from gateway.jobs.job import Attempt, Job, reference_of
 from gateway.upstream.client import Exchange
 from gateway.upstream.download import DEFAULT_LIMITS
+from gateway.upstream.reading import understood
 from providers.faults import Fault, FaultKind
 from providers.orders import Ticket
 from providers.progress import Progress, Unanswered
-from providers.spec import Adapter, Answer, Call, Step
+from providers.spec import Adapter, Call, Step
 
 ASK = Exchange(seconds=30.0)
 # As large as a picture may be that is fetched by its link.
@@ -24,7 +25,7 @@ async def ask(hands: Hands, step: "Step[Any, Progress] | None", subject: object,
     if step is None:
         return Unanswered(fault=Fault(kind=FaultKind.LOST))
     answer = await hands.upstream.perform(step.ask(subject), offer.seller, ASK)
-    return step.read(answer) if isinstance(answer, Answer) else answer
+    return await understood(step.read, answer)
 
 
 async def ask_about(hands: Hands, job: Job, attempt: Attempt, offer: Offer) -> Progress:
@@ -55,7 +56,7 @@ async def order_again(hands: Hands, call: Call, offer: Offer, images: int) -> Pr
     """The very order that was sent before, with its key."""
     exchange = replace(ASK, most_bytes=most_bytes_of(offer.seller.adapter, images))
     answer = await hands.upstream.perform(call, offer.seller, exchange)
-    return offer.seller.adapter.submit.read(answer) if isinstance(answer, Answer) else answer
+    return await understood(offer.seller.adapter.submit.read, answer)
 
 
 def most_bytes_of(adapter: Adapter, images: int) -> int:

@@ -17,10 +17,11 @@ from gateway.jobs.job import Part, Place, Trace, reference_of
 from gateway.jobs.recovery import deadline_of
 from gateway.upstream.client import Exchange
 from gateway.upstream.limits import NoSlot
-from providers.faults import Fault, FaultKind
+from gateway.upstream.reading import understood
+from providers.faults import Bought, Fault, FaultKind
 from providers.orders import Feature, InexpressibleError, Order
 from providers.progress import Accepted, Failed, Progress, Ready, Unanswered, Working
-from providers.spec import Answer, Call
+from providers.spec import Call
 
 # An order's answer: soon for a seller that takes it and works later, and only with the pictures for one that waits.
 SUBMIT_SECONDS = 60.0
@@ -148,11 +149,15 @@ class Buyer:
             brought = await self._inputs.bring(offer.seller, request)
             where = self._hands.where(place, self._desk.job.model)
             # If a trial is due, this order is it, and whoever comes after it goes elsewhere.
-            if where is not None and not self._hands.health.may_try(where, self._hands.clock()) and not is_last:
+            trial = self._hands.health.may_try(where, self._hands.clock()) if where else None
+            if where and trial is None and not is_last:
                 return False
-            opened = await self._open(key, offer, number, images, _Wording(request, terms[number], brought))
-            if opened is None and where is not None:
-                self._hands.health.not_tried(where, self._hands.clock())
+            opened = None
+            try:
+                opened = await self._open(key, offer, number, images, _Wording(request, terms[number], brought))
+            finally:
+                if opened is None and trial is not None:
+                    self._hands.health.withdraw(trial)
             if opened is not None:
                 await self._order(offer, *opened)
             return True
@@ -232,7 +237,7 @@ class Buyer:
         most_bytes = most_bytes_of(adapter, len(self._desk.attempt(attempt).images))
         exchange = Exchange(seconds=seconds, most_bytes=most_bytes, fresh=not may_repeat)
         answer = await self._hands.upstream.perform(call, offer.seller, exchange)
-        progress = adapter.submit.read(answer) if isinstance(answer, Answer) else answer
+        progress = await understood(adapter.submit.read, answer)
         self._note_how_busy(offer, progress)
         await self._heard(offer, attempt, progress)
 
@@ -255,7 +260,7 @@ class Buyer:
                 await self._follower.deliverer.deliver(attempt, progress, offer)
             case Failed(fault=fault):
                 await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=cost_of(progress, offer)))
-            case Unanswered(fault=fault) if fault.kind is FaultKind.NOT_SENT:
+            case Unanswered(fault=fault) if fault.verdict.bought is Bought.NO:
                 await post(OrderFailed(attempt=attempt, kind=fault.kind))
             case Unanswered(fault=fault):
                 await post(AnswerLost(attempt=attempt, kind=fault.kind))

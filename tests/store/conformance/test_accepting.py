@@ -8,7 +8,6 @@ from gateway.jobs.facts import CancelAsked
 from gateway.jobs.job import State
 from gateway.store.base import FIRST_FENCE, Applied, Claimed, Page
 from gateway.store.books import Balance
-from gateway.store.partitions import new_job_id
 from tests.store import orders
 from tests.store.orders import CEILING, DAY, MONTH
 from tests.store.worlds import LEASE, World
@@ -77,16 +76,6 @@ async def test_its_first_owner_decides_with_the_first_fence(world: World) -> Non
 async def test_it_is_told_as_queued(world: World) -> None:
     job = await world.accepted()
     assert await world.store.milestones(job.id) == (Milestone(number=1, at=world.now, name=State.QUEUED),)
-
-
-async def test_an_attempt_opened_at_once_is_part_of_the_same_commit(world: World) -> None:
-    asked = world.acceptance(n=2)
-    at_once = world.acceptance(n=2, at_once=(orders.opened(asked.job),), id=new_job_id("acme"))
-    job = await world.done(at_once)
-    loaded = await world.store.load(job.id)
-    assert loaded is not None
-    assert (loaded.version, loaded.state, len(loaded.attempts)) == (1, State.IN_PROGRESS, 1)
-    assert [one.name for one in await world.store.milestones(job.id)] == ["queued", "in_progress"]
 
 
 async def test_money_is_set_aside_in_the_day_and_the_month(world: World) -> None:
