@@ -38,7 +38,7 @@ class Callbacks:
         attempt = job.attempt(number) if job else None
         if job is None or attempt is None:
             return True
-        offer = self._hands.offer_at(job.place_of(attempt), job.model)
+        offer = self._offer_of(job, attempt)
         spoken = offer.seller.adapter.callback if offer else None
         if offer is None or spoken is None:
             return True
@@ -55,6 +55,13 @@ class Callbacks:
             if ticket is not None and attempt.is_open and attempt.ticket is None:
                 await self._bind(job, attempt, offer, ticket)
         return True
+
+    def _offer_of(self, job: Job, attempt: Attempt) -> Offer | None:
+        """NotNow where another replica may know the seller, and hear what cannot be checked here."""
+        offer = self._hands.offer_at(job.place_of(attempt), job.model)
+        if offer is None and attempt.is_open:
+            raise NotNow
+        return offer
 
     async def _bind(self, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> None:
         """The answer to the order may be lost: then nobody but this caller says which of the seller's orders it is.

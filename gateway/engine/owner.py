@@ -15,6 +15,7 @@ from gateway.engine.buying import Buyer
 from gateway.engine.desk import Desk
 from gateway.engine.following import Follower
 from gateway.engine.hands import Hands
+from gateway.engine.leaving import Leaver
 from gateway.engine.mailbox import Letter
 from gateway.engine.telling import tell_of
 from gateway.events import Trouble
@@ -42,6 +43,7 @@ class Owner:
         self._is_ours = True
         self.follower = Follower(self.desk)
         self.buyer = Buyer(self.desk, self.follower)
+        self._leaver = Leaver(self.desk, self.lose)
 
     @property
     def job(self) -> Job:
@@ -95,22 +97,27 @@ class Owner:
     # --- what there is to do
 
     def _start_what_is_to_do(self) -> None:
+        todos = recover(self.job, self.hands.now(), self._rescues)
+        if self._leaver.leaves(todos):
+            return
         if self.hands.callbacks is not None:
             self.desk.start("others", self._hear_others)
         for number in self.follower.unasked:
             self.desk.start(("attempt", number), partial(self.follower.ask_once, number))
-        for todo in recover(self.job, self.hands.now(), self._rescues):
-            if self._is_too_early_for(todo):
-                continue
-            match todo:
-                case Buy(images=images, places=places):
-                    self.buyer.start(images, places)
-                case GiveUp(attempt=attempt):
-                    self.desk.start(("give up", attempt), partial(self._give_up, todo))
-                case ForAttempt(attempt=attempt):
-                    self.desk.start(("attempt", attempt), partial(self.follower.follow, todo))
-                case _:
-                    self.desk.start(type(todo), partial(self._obey, todo))
+        for todo in todos:
+            if not self._is_too_early_for(todo):
+                self._start(todo)
+
+    def _start(self, todo: Todo) -> None:
+        match todo:
+            case Buy(images=images, places=places):
+                self.buyer.start(images, places)
+            case GiveUp(attempt=attempt):
+                self.desk.start(("give up", attempt), partial(self._give_up, todo))
+            case ForAttempt(attempt=attempt):
+                self.desk.start(("attempt", attempt), partial(self.follower.follow, todo))
+            case _:
+                self.desk.start(type(todo), partial(self._obey, todo))
 
     def _is_too_early_for(self, todo: Todo) -> bool:
         """Nothing is over before it was asked about, and no picture is lost while one of our tasks has it in hand."""
