@@ -26,6 +26,7 @@ from providers.spec import Call
 # An order's answer: soon for a seller that takes it and works later, and only with the pictures for one that waits.
 SUBMIT_SECONDS = 60.0
 SLOT_SECONDS = 30.0
+EARLY_SECONDS = 1.0
 EXTRA_ORDER_SECONDS = 2.0
 EXTRA_ORDER_PAUSE = 0.1
 
@@ -86,8 +87,12 @@ class Buyer:
         await self._desk.mailbox.post(PartGivenUp(fence=self._desk.fence, images=images, kind=last))
 
     def _queue_seconds(self, is_last: bool) -> float:
-        """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline."""
-        return max(0.0, self._desk.job.deadline - self._hands.now()) if is_last else SLOT_SECONDS
+        """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline.
+
+        And a moment longer: the deadline itself ends this, and a timer may ring before it, as if the seller had failed.
+        """
+        left = max(0.0, self._desk.job.deadline - self._hands.now())
+        return left + EARLY_SECONDS if is_last else SLOT_SECONDS
 
     def _split(self, images: tuple[int, ...], places: tuple[int, ...], size: int) -> None:
         """Those who buy some of them take them over."""
