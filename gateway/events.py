@@ -114,6 +114,7 @@ class JobRescued(Event, frozen=True, kw_only=True):
 
     job: str
     rescues: int
+    config: str
 
 
 class Trouble(Event, frozen=True, kw_only=True):

@@ -203,8 +203,9 @@ class Engine:
                 # Nobody could renew our lease for a while. What is on its way is known to this owner alone.
                 owner.keep(claimed.fence)
                 continue
-            self.hands.emit(JobRescued(job=claimed.job.id, rescues=claimed.rescues))
-            self._own(claimed.job, claimed.fence, claimed.rescues)
+            job = claimed.job
+            self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))
+            self._own(job, claimed.fence, claimed.rescues)
 
     async def _beat(self) -> None:
         leases = {name: owner.fence for name, owner in self.owners.items()}
