@@ -34,7 +34,7 @@ def did_enough(make: Callable[[], World]) -> None:
     finally:
         Machine.world.close()
     assert Machine.steps >= STEPS
-    assert Machine.refused >= STEPS // 20
+    assert Machine.refused >= STEPS // 40
 
 
 def test_any_life_on_sqlite(tmp_path: Path) -> None:
