@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-# Tests mostly wait: for servers, for pauses, for each other.
-TEST_PROCESSES ?= 3
+# Leave a core for the sandbox that each test process talks to.
+TEST_PROCESSES ?= 2
 
 .PHONY: help setup run test check bench fmt docs lock clean
 
