@@ -1,10 +1,6 @@
-"""A caller's connection, below requests: heads must come, what is no HTTP is told so in our words, and whoever has said
-everything may still listen.
-"""
+"""A caller's connection, below requests: heads must come, and what is no HTTP is told so in our words."""
 
 import asyncio
-import socket
-import sys
 from asyncio import TimerHandle
 from typing import Any, ClassVar
 
@@ -21,10 +17,6 @@ HEAD_SECONDS = 30.0
 MOST_HEAD_BYTES = 64 << 10
 # Without a byte of an answer being taken.
 TAKE_SECONDS = 60.0
-# How soon it is asked again whether whoever hung up half is still there.
-PROBE_SECONDS = 15
-# Of Linux: the other side has ended its half and is there.
-CLOSE_WAIT = 8
 
 CLOSE = {"connection": "close"}
 MALFORMED = ApiError(400, "malformed_request", "What was sent is no request of HTTP/1.1.", headers=CLOSE)
@@ -44,7 +36,6 @@ class Connection(HttpToolsProtocol):
         self.url, self.headers = b"", []
         self._head: TimerHandle | None = None
         self._taking: TimerHandle | None = None
-        self._probing: TimerHandle | None = None
         # Read, and neither a whole head nor part of a body yet.
         self._unread = 0
         self._is_within_head = self._is_deaf = False
@@ -54,7 +45,7 @@ class Connection(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head, self._taking, self._probing):
+        for timer in (self._head, self._taking):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -163,31 +154,6 @@ class Connection(HttpToolsProtocol):
         lines = b"".join(f"{key}: {value}\r\n".encode() for key, value in headers.items())
         type(self).emit(RequestAnswered(id=name, method="other", route="unknown", status=error.status, seconds=0.0))
         return b"".join((STATUS_LINE[error.status], HEADER, b": ", name.encode(), b"\r\n", lines, b"\r\n", content))
-
-    # --- the other side's end
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # the server closes at once, which is what is wrong with it
-        """Whoever ends his half of the connection after a whole request may wait for the answer."""
-        if not self._is_answering() or self.cycle.more_body:
-            return False
-        self.cycle.keep_alive = False
-        if sys.platform == "linux":
-            self._ask_for_life()
-        return True
-
-    def _ask_for_life(self) -> None:
-        connection = self.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_SECONDS)
-        self._probe(connection)
-
-    def _probe(self, connection: socket.socket) -> None:
-        """He may also have gone altogether, which looks the same until his side is asked."""
-        if connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != CLOSE_WAIT:
-            self.transport.abort()
-        else:
-            self._probing = self.loop.call_later(PROBE_SECONDS, self._probe, connection)
 
     # --- answers that nobody takes
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,6 @@ CONSTANTS = {
     "gateway.api.surface.BODIES_BYTES": 8 * MIB,
     "gateway.api.connections.HEAD_SECONDS": 2.0,
     "gateway.api.connections.TAKE_SECONDS": 1.0,
-    "gateway.api.connections.PROBE_SECONDS": 1,
 }
 
 
@@ -181,28 +179,6 @@ def test_a_job_that_is_waited_for_holds_no_room(impatient: Serving) -> None:
     finally:
         impatient.vendors.latency(0.0)
         impatient.come_to_rest()
-
-
-def test_whoever_hangs_up_halfway_and_is_gone_is_not_waited_for(impatient: Serving) -> None:
-    def left() -> int:
-        return impatient.http.get("/metrics").text.count('route="/v1/images/generations",status="499"')
-
-    impatient.vendors.latency(6.0)
-    before = left()
-    try:
-        with connected(impatient) as connection:
-            body = b'{"prompt": "a lighthouse"}'
-            connection.sendall(POST_IMAGE + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            connection.shutdown(socket.SHUT_WR)
-            time.sleep(0.3)
-            # Gone at once, without another word than a reset.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        for _ in within(6):
-            if left() > before:
-                break
-    finally:
-        impatient.vendors.latency(0.0)
-        impatient.come_to_rest(15)
 
 
 def test_an_answer_that_nobody_takes_is_not_kept(impatient: Serving) -> None:
