@@ -17,6 +17,8 @@ LINK_SECONDS = 3_600
 # What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while. OpenAI's clients take no
 # longer pause than this from a Retry-After.
 UNAVAILABLE_SECONDS = 60
+# Clients written in Rust or C# read tokens as numbers of 32 bits.
+MOST_TOKENS = 2**31 - 1
 
 
 def job_shown(job: Job, pictures: Sequence[Picture], links: Links, now: float) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def job_shown(job: Job, pictures: Sequence[Picture], links: Links, now: float) -
         "expires_at": int(job.deadline),
         "n": job.n,
         "images": [_picture(one, links, now) for one in pictures],
-        "usage": {"cost": usd(job.captured)},
+        "usage": usage_shown(job),
         "warnings": list(job.warnings),
         "error": _error(job),
         "attempts": [_attempt(job, attempt) for attempt in job.attempts],
@@ -83,7 +85,7 @@ def images_shown(job: Job, pictures: Sequence[Picture], contents: Mapping[int, b
         ],
         "size": f"{first.width}x{first.height}",
         "output_format": first.format,
-        "usage": {"cost": usd(job.captured)},
+        "usage": usage_shown(job),
         **({"warnings": list(job.warnings)} if job.warnings else {}),
     }
 
@@ -92,10 +94,25 @@ def headers_of(job: Job) -> dict[str, str]:
     sellers = dict.fromkeys(job.place_of(one).seller for one in job.attempts if one.delivered)
     headers = {"x-igw-job-id": job.id, "x-igw-attempts": str(len(job.attempts))}
     if sellers:
-        headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": format_usd(job.captured)}
+        cost = format_usd(job.captured)
+        # The last is where LiteLLM looks before it reckons a price by itself.
+        headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": cost, "x-litellm-response-cost": cost}
     if may_be_asked_again(job):
         headers["retry-after"] = str(UNAVAILABLE_SECONDS)
     return headers
+
+
+def usage_shown(job: Job) -> dict[str, Any]:
+    """All that OpenAI's type requires, which strict clients refuse an answer without; 0 is what no seller has told."""
+    told = job.usage
+    text, image, output = (min(one, MOST_TOKENS) for one in (told.input_text, told.input_image, told.output))
+    return {
+        "input_tokens": min(text + image, MOST_TOKENS),
+        "input_tokens_details": {"text_tokens": text, "image_tokens": image},
+        "output_tokens": output,
+        "total_tokens": min(text + image + output, MOST_TOKENS),
+        "cost": usd(job.captured),
+    }
 
 
 def usd(amount: int) -> msgspec.Raw:

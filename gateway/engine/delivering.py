@@ -133,8 +133,9 @@ class Deliverer:
         """From here on only the pictures' own expiry ends the attempt."""
         if self._desk.attempt(order.number).ready:
             return
-        cost = cost_of(order.ready, order.offer)
-        await self._desk.mailbox.post(PicturesReady(attempt=order.number, cost=cost, links=self._links(order)))
+        ready = order.ready
+        cost, links = cost_of(ready, order.offer), self._links(order)
+        await self._desk.mailbox.post(PicturesReady(attempt=order.number, cost=cost, links=links, usage=ready.usage))
 
     def _links(self, order: Ended) -> tuple[str, ...]:
         """For others it is enough that they can be asked."""
@@ -162,6 +163,7 @@ class Deliverer:
             cost=cost_of(order.ready, order.offer),
             missing=FaultKind.EXPIRED if is_missing else FaultKind.EMPTY,
             warnings=warnings,
+            usage=order.ready.usage,
         )
         documents = {picture_name(one.picture.index): encode(one.picture) for one in there}
         outcome = Outcome(seconds=self._hands.now() - attempt.opened, as_ordered=as_ordered)

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from gateway.jobs import facts
 from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
 from gateway.jobs.ending import concluded, joined
-from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, stamp
+from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, Tokens, stamp
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
+from providers.progress import TokenUsage
 
 
 class Ignored(Struct, frozen=True):
@@ -77,6 +78,7 @@ def _pictures_ready(job: Job, fact: facts.PicturesReady, now: float) -> Result:
         return _corrected(job, attempt, (Line.ORPHAN, paid(job, attempt, cost)))
     if not job.part_of(attempt.number):
         return _too_late(job, attempt, cost, None, now)
+    job = _with_tokens(job, attempt, fact.usage)
     return _with_attempt(job, replace(attempt, ready=True, lost=None, cost=cost, links=fact.links or attempt.links))
 
 
@@ -95,6 +97,7 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     missing = None if len(delivered) == len(attempt.images) else fact.missing
     closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
     closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
+    job = _with_tokens(job, attempt, fact.usage)
     job = replace(_with_attempt(job, closed), warnings=joined(job.warnings, fact.warnings if delivered else ()))
     return _part_ended(job, part, delivered, missing, now)
 
@@ -246,6 +249,14 @@ def _corrected(job: Job, attempt: Attempt, booking: Booking) -> Result:
     if attempt.delivered or attempt.orphaned:
         return Ignored("its money is booked already")
     return _with_attempt(job, on(attempt, booking))
+
+
+def _with_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
+    """The first count of an attempt stands: its seller has no reason to count again."""
+    if usage is None or any(tokens.attempt == attempt.number for tokens in job.tokens):
+        return job
+    counted = Tokens(attempt.number, usage.input_text, usage.input_image, usage.output)
+    return replace(job, tokens=(*job.tokens, counted))
 
 
 def _with_attempt(job: Job, attempt: Attempt) -> Job:

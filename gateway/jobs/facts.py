@@ -6,6 +6,7 @@ A late fact changes money only, never a terminal state.
 from msgspec import Struct
 
 from providers.faults import FaultKind
+from providers.progress import TokenUsage
 
 
 class Fact(Struct, frozen=True, kw_only=True):
@@ -35,10 +36,14 @@ class CallbackSeen(OrderFact, frozen=True, kw_only=True):
 
 
 class PicturesReady(OrderFact, frozen=True, kw_only=True):
-    """The seller has made them: from here on only their expiry ends the attempt. `cost` is what it says it charged."""
+    """The seller has made them: from here on only their expiry ends the attempt. `cost` is what it says it charged.
+
+    `usage`: the tokens that it says it counted.
+    """
 
     cost: int | None = None
     links: tuple[str, ...] = ()
+    usage: TokenUsage | None = None
 
 
 class PicturesDelivered(OrderFact, frozen=True, kw_only=True):
@@ -52,6 +57,7 @@ class PicturesDelivered(OrderFact, frozen=True, kw_only=True):
     cost: int | None = None
     missing: FaultKind = FaultKind.EMPTY
     warnings: tuple[str, ...] = ()
+    usage: TokenUsage | None = None
 
 
 class OrderFailed(OrderFact, frozen=True, kw_only=True):

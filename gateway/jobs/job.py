@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.catalogue import Cell
 from providers.faults import FaultKind
+from providers.progress import TokenUsage
 
 SCHEMA = 1
 
@@ -116,9 +117,19 @@ class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
         return self.state is not AttemptState.CLOSED
 
 
+class Tokens(Struct, frozen=True, array_like=True):
+    """What the seller of an attempt counted: tokens of the prompt, of the input images, and of its pictures."""
+
+    attempt: int
+    text: int
+    image: int
+    output: int
+
+
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
-    may have been taken; `unit` is set aside per image until the bill is known, `hold` is what is set aside now."""
+    may have been taken; `unit` is set aside per image until the bill is known, `hold` is what is set aside now.
+    `tokens`: of the attempts whose sellers tell them, which few do, so that they are no fields of every attempt."""
 
     id: str
     team: str
@@ -144,6 +155,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
     milestones: int = 0
     schema: int = SCHEMA
+    tokens: tuple[Tokens, ...] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -164,6 +176,17 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def captured(self) -> int:
         return sum(attempt.captured for attempt in self.attempts)
+
+    @property
+    def usage(self) -> TokenUsage:
+        """The tokens that the sellers of the delivered images counted; zeros where none tells them."""
+        delivering = {attempt.number for attempt in self.attempts if attempt.delivered}
+        counted = [tokens for tokens in self.tokens if tokens.attempt in delivering]
+        return TokenUsage(
+            input_text=sum(tokens.text for tokens in counted),
+            input_image=sum(tokens.image for tokens in counted),
+            output=sum(tokens.output for tokens in counted),
+        )
 
     def _images_in(self, state: PartState) -> tuple[int, ...]:
         return tuple(sorted(image for part in self.parts if part.state is state for image in part.images))
