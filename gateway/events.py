@@ -109,6 +109,15 @@ class PriceDrifted(Event, frozen=True, kw_only=True):
     config: str
 
 
+class LateDelivery(Event, frozen=True, kw_only=True):
+    """Images arrived after their attempt had been closed. They are booked as an orphan; the job does not list them."""
+
+    job: str
+    attempt: int
+    seller: str
+    images: int
+
+
 class JobRescued(Event, frozen=True, kw_only=True):
     """It was taken over from an owner that is gone; `rescues` times since anybody last got on with it."""
 

@@ -204,7 +204,7 @@ async def job_of(tools: Tools, team: str, name: str, seconds: float = 0.0) -> Jo
 
 async def pictures_there(tools: Tools, job: Job) -> list[Picture]:
     """Of the images that are delivered, in order."""
-    names = {index: picture_name(index) for index in job.delivered}
+    names = {index: picture_name(attempt, index) for index, attempt in job.delivering_attempts.items()}
     found: Mapping[str, bytes] = await tools.store.documents(job.id, *names.values())
     return [picture_from(found[name]) for name in names.values() if name in found]
 

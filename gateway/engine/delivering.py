@@ -30,7 +30,7 @@ from gateway.engine.records import (
     terms_from,
 )
 from gateway.engine.telling import record_health
-from gateway.events import Trouble, fault_of
+from gateway.events import LateDelivery, Trouble, fault_of
 from gateway.jobs.facts import PicturesDelivered, PicturesReady
 from gateway.jobs.job import Attempt
 from gateway.jobs.recovery import deadline_of
@@ -165,14 +165,17 @@ class Deliverer:
             warnings=warnings,
             usage=order.ready.usage,
         )
-        documents = {picture_name(one.picture.index): encode(one.picture) for one in there}
+        documents = {picture_name(attempt.number, one.picture.index): encode(one.picture) for one in there}
         outcome = Outcome(seconds=self._hands.now() - attempt.opened, as_ordered=as_ordered)
         well = (
             partial(record_health, self._hands, self._desk.job, attempt, outcome) if there and not is_missing else None
         )
         dropped = (order_name(attempt.number),)
-        if not await self._desk.mailbox.post(delivered, documents=documents, dropped=dropped, then=well) and there:
-            self._hands.emit(Trouble(where="engine", what=f"{place.seller} delivered too late", job=self._desk.job.id))
+        await self._desk.mailbox.post(delivered, documents=documents, dropped=dropped, then=well)
+        if there and not self._desk.attempt(order.number).delivered:
+            self._hands.emit(
+                LateDelivery(job=self._desk.job.id, attempt=order.number, seller=place.seller, images=len(there))
+            )
 
     async def _wanted(self, attempt: Attempt) -> tuple[SavedRequest, Terms]:
         if self._saved is None:
@@ -233,7 +236,9 @@ class Deliverer:
         request, terms = await self._in_the_end(order, lambda: self._wanted(attempt))
         data = await converted(fetched.data, fetched.header, request.output_format)
         header = read_header(data)
-        key = key_of(self._desk.job.id, f"image-{image}.{header.format}")
+        digest = sha256(data).hexdigest()
+        # By its bytes: another replica that fetches the same order's pictures may get others, or in another order.
+        key = key_of(self._desk.job.id, f"image-{order.number}-{image}-{digest[:16]}.{header.format}")
         await self._in_the_end(order, lambda: self._hands.shelf.put(key, data, MEDIA_TYPES[header.format]))
         picture = Picture(
             index=image,
@@ -242,7 +247,7 @@ class Deliverer:
             width=header.width,
             height=header.height,
             bytes=len(data),
-            sha256=sha256(data).hexdigest(),
+            sha256=digest,
             seller=self._desk.place_of(attempt).seller,
             attempt=attempt.number,
         )

@@ -21,7 +21,7 @@ from gateway.engine.telling import tell_of
 from gateway.events import Trouble
 from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
-from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, TicketLearned
+from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, PicturesDelivered, TicketLearned
 from gateway.jobs.job import Job
 from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, LosePictures, Todo, recover
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
@@ -200,7 +200,8 @@ class Owner:
         decided = any(isinstance(one, Decision) for letter in letters for one in letter.happenings)
         job = replace(job, version=self.job.version + 1)
         commit = difference(self.job, job, self.hands.now(), self.fence if decided else None)
-        documents = {name: document for letter in letters for name, document in letter.documents.items()}
+        kept = [letter for letter in letters if not _is_too_late(letter, job)]
+        documents = {name: document for letter in kept for name, document in letter.documents.items()}
         dropped = tuple(name for letter in letters for name in letter.dropped)
         return replace(commit, documents=documents, dropped=dropped)
 
@@ -227,6 +228,12 @@ class Owner:
         decided = [letter for letter in letters if any(isinstance(one, Decision) for one in letter.happenings)]
         _answer(decided, [False] * len(decided))
         return [letter for letter in letters if letter not in decided]
+
+
+def _is_too_late(letter: Letter, job: Job) -> bool:
+    """Whether its pictures are only booked: the job does not list them, so nothing is kept beside it."""
+    late = (one for one in letter.happenings if isinstance(one, PicturesDelivered))
+    return any((attempt := job.attempt(one.attempt)) is None or not attempt.delivered for one in late)
 
 
 def _answer(letters: list[Letter], heard: list[bool]) -> None:

@@ -98,8 +98,9 @@ def call_from(data: bytes) -> Call:
     return _call.decode(data).call
 
 
-def picture_name(index: int) -> str:
-    return f"picture.{index}"
+def picture_name(attempt: int, index: int) -> str:
+    """By attempt: two of them may bring a picture for one image, and only one of these is delivered."""
+    return f"picture.{attempt}.{index}"
 
 
 def order_name(attempt: int) -> str:

@@ -174,6 +174,13 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self._images_in(PartState.DELIVERED)
 
     @property
+    def delivering_attempts(self) -> dict[int, int]:
+        """The number of the attempt that delivered each image. It is the latest for that image: while an order may
+        still deliver an image, no other is opened for it, and once it is delivered none is."""
+        latest = {image: attempt.number for attempt in self.attempts for image in attempt.images}
+        return {image: latest[image] for image in self.delivered}
+
+    @property
     def captured(self) -> int:
         return sum(attempt.captured for attempt in self.attempts)
 

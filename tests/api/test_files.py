@@ -44,7 +44,7 @@ def test_a_link_needs_no_key_and_the_answer_cannot_run_in_a_browser(
 TAMPERED = {
     "another signature": lambda path, query: (path, query[:-1] + ("A" if query[-1] != "A" else "B")),
     "a later end": lambda path, query: (path, query.replace("exp=1", "exp=2")),
-    "another picture": lambda path, query: (path.replace("image-0", "image-1"), query),
+    "another picture": lambda path, query: (path.replace("image-1-0-", "image-1-1-"), query),
     "another partition": lambda path, query: ("/files/00/" + path.split("/", 3)[3], query),
     "no signature": lambda path, query: (path, query.partition("&")[0]),
     "no query": lambda path, query: (path, ""),

@@ -142,7 +142,7 @@ def test_a_store_that_is_away_loses_no_picture_that_came_with_its_answer() -> No
     away.store = [StoreUnavailable("away") for _ in range(20)]
     assert away.deliver(inline(), inline(), inline())
     assert away.delivered == PicturesDelivered(attempt=1, images=(0, 1, 2), made=3, cost=7)
-    assert sorted(away.documents) == ["picture.0", "picture.1", "picture.2"]
+    assert sorted(away.documents) == ["picture.1.0", "picture.1.1", "picture.1.2"]
     assert away.readies()[0] == PicturesReady(attempt=1, cost=7)
 
 
@@ -167,7 +167,7 @@ def test_a_fault_of_ours_over_one_picture_costs_none_of_the_others(monkeypatch: 
     broken = world(n=3)
 
     async def put(key: str, data: bytes, media_type: str) -> None:
-        if "image-1" in key:
+        if "image-1-1" in key:
             raise ZeroDivisionError
 
     monkeypatch.setattr(broken.desk.hands.shelf, "put", put)
@@ -243,7 +243,7 @@ def test_a_picture_says_what_its_own_bytes_are() -> None:
     well = world(n=1)
     assert well.deliver(inline())
     [key] = well.kept
-    saved = well.documents["picture.0"]
+    saved = well.documents["picture.1.0"]
     assert (
         encode(
             Picture(

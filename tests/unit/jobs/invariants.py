@@ -23,6 +23,7 @@ class Books:
         self.milestones: list[tuple[str, int | None]] = []
         self.webhooks: list[str] = []
         self.seen: set[tuple[object, object]] = set()
+        self.delivering: dict[int, int] = {}
         self.add(accepted)
 
     def on_line(self, line: Line) -> int:
@@ -51,6 +52,7 @@ class Books:
         self._budget(commit)
         self._ledger(commit)
         self._told(job)
+        self._delivered(job)
         for moved in moves(self.job, job):
             assert any(moved in listed for listed in MOVES), f"{moved} is no move that is listed"
             self.seen.add(moved)
@@ -82,6 +84,15 @@ class Books:
             assert (entry.job, entry.team, entry.model) == (job.id, job.team, job.model)
             assert (entry.seller, entry.cell) == (place.seller, place.cell)
 
+    def _delivered(self, job: Job) -> None:
+        """Each image is known to come from the attempt that was delivered when it came, and from no other ever."""
+        before = self.job
+        came = [one.number for one in job.attempts if not before or one.delivered > _delivered_by(before, one.number)]
+        for image in job.delivered:
+            if not before or image not in before.delivered:
+                (self.delivering[image],) = came
+        assert job.delivering_attempts == self.delivering
+
     def _told(self, job: Job) -> None:
         names = [name for name, _ in self.milestones]
         ends = [job.state.value] if job.state.is_terminal else []
@@ -91,6 +102,11 @@ class Books:
         assert sorted(image for name, image in self.milestones if name == "image") == list(job.delivered)
         assert job.milestones == len(self.milestones)
         assert self.webhooks == [f"job.{state}" for state in ends if job.webhook]
+
+
+def _delivered_by(job: Job, number: int) -> int:
+    attempt = job.attempt(number)
+    return attempt.delivered if attempt else 0
 
 
 def moves(old: Job | None, new: Job) -> set[tuple[object, object]]:
