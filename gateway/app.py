@@ -1,6 +1,5 @@
 """The composition root: the only file that constructs things and joins them."""
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +30,7 @@ from gateway.store.base import DAY, Retention, Store
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.store.watching import Watches
+from gateway.supervision import SupervisedTask, Supervisor
 from gateway.telemetry.gauges import gauges
 from gateway.telemetry.logs import Logs
 from gateway.telemetry.metrics import Metrics
@@ -41,6 +41,7 @@ from gateway.upstream.limits import Limits, OrderBudget
 MONTH = 31 * DAY
 # The engine writes to the store every second. After so long without having managed to, no new job can be kept, either.
 UNWRITTEN_SECONDS = 5.0
+LOOK_AT_LOGS_SECONDS = 1.0
 Change = Callable[[Catalogue], Catalogue]
 MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], Keeper]
 
@@ -62,6 +63,7 @@ class Gateway:
         self._base = settings.public_url or ""
         self._calls_back = settings.public_url is not None
         self.engine: Engine | None = None
+        self.supervisor = Supervisor(self.emit)
         self._clock = SteadyClock()
         self._lease = self.keeper.current.gateway.jobs.lease_seconds
         self.store: Store = self._make_store()
@@ -105,6 +107,18 @@ class Gateway:
                 "problems": [_shown(problem, self.keeper.folder) for problem in last.result.problems[:20]],
             },
             "store": store,
+            "tasks": self._tasks_state(),
+        }
+
+    def _tasks_state(self) -> dict[str, Any]:
+        """The long-lived ones, and why which of them are down at the moment: each is started again by itself."""
+        now = self.supervisor.clock()
+        return {
+            "running": len(self.supervisor.names),
+            "down": {
+                name: {"error": one.error, "failures": one.count, "seconds": round(now - one.since, 1)}
+                for name, one in self.supervisor.failing().items()
+            },
         }
 
     def _store_state(self) -> dict[str, Any]:
@@ -134,6 +148,7 @@ class Gateway:
 
     async def _open(self, app: Litestar, opened: AsyncExitStack) -> None:
         secrets = secret_of(self.settings)
+        opened.push_async_callback(self.supervisor.run_every("logs", LOOK_AT_LOGS_SECONDS, self.logs.revive).stop)
         shelf = Shelf(self.settings.assets or str(self.settings.data / "images"))
         opened.push_async_callback(shelf.close)
         await shelf.check()
@@ -146,13 +161,15 @@ class Gateway:
         self._configure_limits()
         app.state["tools"] = self._tools(self.engine, secrets)
         app.state["callbacks"] = Callbacks(self.engine)
-        self.metrics.watch_gauges(partial(gauges, self.engine, self.catalogue))
-        self.engine.start()
+        self.metrics.watch_gauges(partial(gauges, self.engine, self.catalogue, self.supervisor))
+        self.engine.start(self.supervisor)
         opened.push_async_callback(self.engine.drain, 0.0)
-        watching = asyncio.create_task(self.keeper.watch())
-        opened.callback(watching.cancel)
+        opened.push_async_callback(self.supervisor.run("config.watch", self._watch_files).stop)
         for warning in store.warnings:
             self.logs.say("warning", "store", warning=warning)
+
+    async def _watch_files(self, task: SupervisedTask) -> None:
+        await self.keeper.watch(task.succeeded)
 
     async def drain(self) -> None:
         """Not ready any more, claims nothing, lets running jobs finish or hands them over."""
@@ -179,9 +196,20 @@ class Gateway:
         )
         if self.settings.redis_url:
             durability = options.store.durability
-            return RedisStore(self.settings.redis_url, lease=self._lease, retention=retention, durability=durability)
-        path = self.settings.data / "gateway.db"
-        return SqliteStore(path, lease=self._lease, retention=retention, clock=self._clock)
+            return RedisStore(
+                self.settings.redis_url,
+                lease=self._lease,
+                retention=retention,
+                durability=durability,
+                supervisor=self.supervisor,
+            )
+        return SqliteStore(
+            self.settings.data / "gateway.db",
+            lease=self._lease,
+            retention=retention,
+            clock=self._clock,
+            supervisor=self.supervisor,
+        )
 
     def _hands(self, store: Store, shelf: Shelf, upstream: Upstream, secrets: tuple[bytes, ...]) -> Hands:
         return Hands(

@@ -127,12 +127,14 @@ class JobRescued(Event, frozen=True, kw_only=True):
 
 
 class Trouble(Event, frozen=True, kw_only=True):
-    """Something of ours does not work as it should; what was in force goes on where it can."""
+    """Something of ours does not work as it should; what was in force goes on where it can. `task`: the long-lived task
+    that failed, and is started again."""
 
     where: str
     what: str
     job: str | None = None
     request: str | None = None
+    task: str | None = None
 
 
 class Reloaded(Event, frozen=True, kw_only=True):
@@ -157,6 +159,20 @@ class RequestAnswered(Event, frozen=True, kw_only=True):
 
 
 Emit = Callable[[Event], None]
+
+
+class ComponentError(Exception):
+    """A part of the gateway cannot do its work. The text is written for operators: it names the part's own trouble, and
+    nothing that a caller or a seller said. `where` is the part, as in `Trouble`."""
+
+    where = "engine"
+
+
+def trouble_of(error: BaseException, task: str | None = None, job: str | None = None) -> Trouble:
+    """The event that reports an error: in its own words if they are meant for operators."""
+    if isinstance(error, ComponentError):
+        return Trouble(where=error.where, what=str(error), task=task, job=job)
+    return Trouble(where="task" if task else "engine", what=fault_of(error), task=task, job=job)
 
 
 def fault_of(error: BaseException) -> str:

@@ -3,12 +3,16 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from gateway.events import ComponentError
+
 # Large enough that a chunk costs more to send than to fetch, small enough that a thousand readers fit into memory.
 CHUNK_BYTES = 256 * 1024
 
 
-class ShelfError(Exception):
+class ShelfError(ComponentError):
     """The object store did not do it, in words for an operator."""
+
+    where = "storage"
 
 
 class ShelfUnavailable(ShelfError):

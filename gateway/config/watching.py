@@ -50,12 +50,13 @@ class Keeper:
         files = files_in(self.folder)
         return self._take(files, self._resolved(files))
 
-    async def watch(self) -> None:
+    async def watch(self, looked: Callable[[], None] = lambda: None) -> None:
         """Looks at the files until cancelled. What is being written is read when it has come to rest."""
         while True:
             await asyncio.sleep(self.current.reload.every_seconds)
             if self.current.reload.watch:
                 await self._look()
+            looked()
 
     async def _look(self) -> None:
         """Whatever goes wrong in one look, there is another after it."""

@@ -17,6 +17,7 @@ from gateway.jobs.facts import CancelAsked
 from gateway.jobs.job import Job
 from gateway.store.base import FIRST_FENCE, Applied, Known, Outcome, Stale, StoreUnavailable
 from gateway.store.watching import Watch
+from gateway.supervision import SupervisedTask, Supervisor
 
 RESCUE_SECONDS = 1.0
 # A lease is renewed so often before it ends that two beats may come late or never.
@@ -39,7 +40,7 @@ class Engine:
         self.owners: dict[str, Owner] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._finding: set[asyncio.Task[None]] = set()
-        self._chores: list[asyncio.Task[None]] = []
+        self._chores: list[SupervisedTask] = []
         self._is_draining = False
         self._hurried = asyncio.Event()
         self._is_over = False
@@ -48,15 +49,16 @@ class Engine:
 
     # --- life
 
-    def start(self) -> None:
-        chores = (
-            (self._rescue, RESCUE_SECONDS),
-            (self._beat, self._lease / BEATS_PER_LEASE),
-            (self._share, SHARE_SECONDS),
-            (self._audit, AUDIT_SECONDS),
-            (self._sweep, SWEEP_SECONDS),
-        )
-        self._chores = [asyncio.create_task(self._again_and_again(chore, pause)) for chore, pause in chores]
+    def start(self, supervisor: Supervisor) -> None:
+        chores: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
+            "engine.claim": (self._rescue, RESCUE_SECONDS),
+            "engine.renew": (self._beat, self._lease / BEATS_PER_LEASE),
+            "engine.share": (self._share, SHARE_SECONDS),
+            "engine.audit": (self._audit, AUDIT_SECONDS),
+            "engine.sweep": (self._sweep, SWEEP_SECONDS),
+        }
+        for name, (chore, seconds) in chores.items():
+            self._chores.append(supervisor.run_every(name, seconds, chore))
 
     async def drain(self, seconds: float) -> int:
         """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
@@ -64,9 +66,10 @@ class Engine:
         ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         left = list(self.owners.values())
-        for task in (ending := (*ends, *self._running, *self._finding, *self._chores)):
+        for task in (ending := (*ends, *self._running, *self._finding)):
             task.cancel()
         await asyncio.wait(ending)
+        await asyncio.gather(*(chore.stop() for chore in self._chores))
         await asyncio.gather(*(self._hand_over(owner) for owner in left))
         self._is_over = True
         self.hands.waiting.tell_all()
@@ -184,16 +187,6 @@ class Engine:
         return owner is not None
 
     # --- chores
-
-    async def _again_and_again(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await chore()
-            except StoreUnavailable as error:
-                self.hands.emit(Trouble(where="store", what=str(error)))
-            except Exception as error:  # noqa: BLE001  a chore that ended would never be missed
-                self.hands.emit(Trouble(where="engine", what=fault_of(error)))
 
     async def _rescue(self) -> None:
         if self._is_draining:

@@ -5,6 +5,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
+from gateway.events import ComponentError
 from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
@@ -17,8 +18,10 @@ FIRST_FENCE = 1
 REMEMBERED_OPS = 8
 
 
-class StoreError(Exception):
+class StoreError(ComponentError):
     """The store did not do it, in words for an operator."""
+
+    where = "store"
 
 
 class StoreUnavailable(StoreError):

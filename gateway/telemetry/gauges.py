@@ -6,6 +6,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
+from gateway.supervision import Supervisor
 from gateway.upstream.health import Where
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
@@ -14,10 +15,11 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "igw_jobs_in_flight": ("Jobs that this process works on.", ()),
     "igw_account_orders": ("Orders in progress at an account.", ("account",)),
     "igw_cell_healthy": ("1 if orders may be placed there.", CELL_LABELS),
+    "igw_task_up": ("1 if a long-lived task works, 0 while it is down and being started again.", ("task",)),
 }
 
 
-def gauges(engine: Engine, current: Callable[[], Catalogue]) -> Iterator[GaugeMetricFamily]:
+def gauges(engine: Engine, current: Callable[[], Catalogue], supervisor: Supervisor) -> Iterator[GaugeMetricFamily]:
     catalogue = current()
     jobs = _gauge("igw_jobs_in_flight")
     jobs.add_metric([], len(engine.owners))
@@ -27,6 +29,7 @@ def gauges(engine: Engine, current: Callable[[], Catalogue]) -> Iterator[GaugeMe
         orders.add_metric([name], engine.hands.limits.in_progress(name))
     yield orders
     yield _health(engine, catalogue)
+    yield _tasks(supervisor)
 
 
 def _gauge(name: str) -> GaugeMetricFamily:
@@ -43,3 +46,10 @@ def _health(engine: Engine, catalogue: Catalogue) -> GaugeMetricFamily:
             names = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
             healthy.add_metric(names, float(engine.hands.health.known(where, now).healthy))
     return healthy
+
+
+def _tasks(supervisor: Supervisor) -> GaugeMetricFamily:
+    up, failing = _gauge("igw_task_up"), supervisor.failing()
+    for name in supervisor.names:
+        up.add_metric([name], float(name not in failing))
+    return up

@@ -35,8 +35,19 @@ class Logs:
         )
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
         self._dropped = 0
-        self._thread = threading.Thread(target=self._write_all, name="logs", daemon=True)
-        self._thread.start()
+        self._died_of: BaseException | None = None
+        self._thread = self._started()
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._write_all, name="logs", daemon=True)
+        thread.start()
+        return thread
+
+    async def revive(self) -> None:
+        """Raises what the writing thread has died of, if it has, after starting another one: what waits is written."""
+        if not self._thread.is_alive():
+            self._thread = self._started()
+            raise self._died_of or RuntimeError("the thread that writes the log has ended")
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RequestAnswered) and event.route in QUIET_ROUTES:
@@ -68,11 +79,15 @@ class Logs:
         self._thread.join(timeout=5)
 
     def _write_all(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            self._write(line)
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
+        try:
+            while (line := self._waiting.get()) is not None:
+                self._write(line)
+                if self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
+        except BaseException as error:  # noqa: BLE001  told in the event loop, where another thread is started
+            self._died_of = error
+            self._dropped += 1
 
     def _write(self, line: dict[str, Any]) -> None:
         try:

@@ -70,6 +70,7 @@ class Metrics:
         self._drifts = Counter("igw_price_drifts", "Orders charged at another price.", ("seller", *CELL), **make)
         self._rescues = Counter("igw_rescues", "Jobs taken over from an owner that is gone.", **make)
         self._troubles = Counter("igw_troubles", "Things of ours that do not work.", ("where",), **make)
+        self._failures = Counter("igw_task_failures", "Failures of long-lived tasks.", ("task",), **make)
         self._reloads = Counter("igw_config_reloads", "Configurations read again.", ("outcome",), **make)
         self._accepted = Counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), **make)
 
@@ -118,6 +119,8 @@ class Metrics:
 
     def _trouble(self, event: events.Trouble) -> None:
         self._troubles.labels(event.where).inc()
+        if event.task is not None:
+            self._failures.labels(event.task).inc()
 
     def _reloaded(self, event: events.Reloaded) -> None:
         self._reloads.labels("taken" if event.taken else "refused").inc()

@@ -1,6 +1,5 @@
 """Sees to it that Redis is, and stays, what jobs can be trusted to: at boot, and for as long as we run."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Protocol
@@ -11,6 +10,7 @@ from gateway.store.partitions import PARTITIONS, partition_of_job
 from gateway.store.redis import boot
 from gateway.store.redis.keys import JOBS, AllKeys
 from gateway.store.redis.link import Link
+from gateway.supervision import SupervisedTask, Supervisor
 
 GUARD_SECONDS = 5.0
 
@@ -39,19 +39,16 @@ class Guard:
         self._found = await boot.check(self._link, self._durability)
         await boot.settle_restart(self._link, self._durability, self._audit_all)
 
-    async def look_forever(self) -> None:
+    def start(self, supervisor: Supervisor) -> SupervisedTask:
+        return supervisor.run_every("store.guard", GUARD_SECONDS, self._look_again)
+
+    async def _look_again(self) -> None:
         """A Redis that is started anew while we run, or configured otherwise, is treated as at boot."""
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            try:
-                await self.look()
-                self.unfit = None
-            except StoreUnfit as unfit:
-                self.unfit = unfit
-            except StoreUnavailable:
-                continue
-            except Exception as error:  # noqa: BLE001  nobody would notice that nothing is guarded any more
-                self._found = (f"Redis cannot be guarded: {type(error).__name__}",)
+        try:
+            await self.look()
+            self.unfit = None
+        except StoreUnfit as unfit:
+            self.unfit = unfit
 
     async def _audit_all(self) -> None:
         """Also jobs that nothing names: of a transition that was torn in two, the job comes first."""

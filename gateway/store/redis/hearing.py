@@ -3,44 +3,44 @@
 import asyncio
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from gateway.store.redis.keys import CHANNEL
-from gateway.store.redis.lane import ended
 from gateway.store.redis.link import single_client
 from gateway.store.watching import Watches
+from gateway.supervision import SupervisedTask, Supervisor
 
-PAUSE_SECONDS = 0.5
 QUIET_SECONDS = 5.0
+# Watchers look again by themselves every 2 s; to hear nothing for longer than that would make the whole of it slow.
+MAX_BACKOFF_SECONDS = 1.0
 
 
 class Hearing:
     """`where` names a server that is up; every one of a Cluster passes on what any of them publishes."""
 
-    def __init__(self, where: Callable[[], str], watches: Watches) -> None:
+    def __init__(self, where: Callable[[], str], watches: Watches, supervisor: Supervisor) -> None:
         self._where = where
         self._watches = watches
-        self._listening = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._supervisor = supervisor
+        self._task: SupervisedTask | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._listen_forever())
-        await self._listening.wait()
+        """Returns when it listens, or has failed to once: nobody waits for messages alone."""
+        tried = asyncio.Event()
 
-    async def _listen_forever(self) -> None:
-        while True:
+        async def listen(task: SupervisedTask) -> None:
             try:
-                await self._listen()
-            except (RedisError, OSError):
-                # Nobody waits for messages alone; watchers look again by themselves from time to time.
-                self._listening.set()
-            await asyncio.sleep(PAUSE_SECONDS)
+                await self._listen(task, tried)
+            finally:
+                tried.set()
 
-    async def _listen(self) -> None:
+        self._task = self._supervisor.run("store.changes", listen, MAX_BACKOFF_SECONDS)
+        await tried.wait()
+
+    async def _listen(self, task: SupervisedTask, tried: asyncio.Event) -> None:
         """A connection that says nothing is asked whether it still lives: a hole in the network says nothing, too."""
         async with single_client(self._where(), connections=1) as client, client.pubsub() as channel:
             await channel.subscribe(CHANNEL)
-            self._listening.set()
+            task.succeeded()
+            tried.set()
             self._watches.tell_all()
             while True:
                 message = await channel.get_message(timeout=QUIET_SECONDS)
@@ -53,4 +53,4 @@ class Hearing:
 
     async def close(self) -> None:
         if self._task:
-            await ended(self._task)
+            await self._task.stop()

@@ -99,29 +99,33 @@ class Lane:
         self._send_waiting()
 
     async def _send(self, batch: list[Asked]) -> None:
-        left, pause = batch, PAUSE_SECONDS
+        left, pause, is_broken = batch, PAUSE_SECONDS, False
         try:
             while left:
-                answers = await self._answers([asked.command for asked in left])
+                answers = await self._answers([asked.command for asked in left], is_broken)
                 pairs = zip(left, answers, strict=True)
                 again = [(asked, answer) for asked, answer in pairs if not asked.is_answered_by(answer)]
                 left = [asked for asked, _ in again]
-                if any(is_passing(answer) for _, answer in again):
-                    await self._reconnect()
+                if is_broken := any(is_passing(answer) for _, answer in again):
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 1.0)
         finally:
             for asked in batch:
                 asked.end_with(StoreUnavailable("the command was given up before it was answered"))
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
+    async def _answers(self, commands: Sequence[Command], is_broken: bool) -> list[Any]:
+        """One for each command, whatever happens: where none came, the error that kept it from coming."""
         try:
+            if is_broken:
+                await self._reconnect()
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
             return list(await pipeline.execute(raise_on_error=False))
         except (RedisError, OSError, RedisClusterException) as error:
             return [error] * len(commands)
+        except Exception as error:  # noqa: BLE001  uvloop, for one, has a RuntimeError for a connection that was reset
+            return [ConnectionError(f"{type(error).__name__}: {error}")] * len(commands)
 
     async def drained(self) -> None:
         """When everything that was handed over has been answered."""
@@ -143,10 +147,3 @@ def _still_wanted(batch: list[Asked]) -> list[Asked]:
         if asked.ends < now:
             asked.end_with(StoreUnavailable("the command was given up before it was sent"))
     return [asked for asked in batch if not asked.answer.done()]
-
-
-async def ended(task: "asyncio.Task[None]") -> None:
-    """Cancelled until it has: a cancellation that meets a timeout in the same moment may be taken for that."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.5)

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from gateway.store.base import StoreError, StoreFull, StoreUnavailable
 from gateway.store.redis.lane import PIPELINES, Asked, Lane
@@ -31,7 +31,7 @@ async def connect(url: str) -> "Redis | RedisCluster":
     single = single_client(url, connections=PIPELINES + 3)
     try:
         server = await single.info("server")
-    except (RedisError, OSError) as error:
+    except Exception as error:
         await single.aclose()
         raise StoreUnavailable(f"Redis does not answer: {error}") from error
     if server.get("redis_mode") != "cluster":
@@ -96,14 +96,14 @@ class Link:
                 ask: Callable[..., Any] = self.client.execute_command
                 return [await _outcome(ask(*command, target_nodes=node)) for node in nodes]
             return [await _outcome(self.client.execute_command(*command))]  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, RedisClusterException) as error:
+        except Exception as error:
             raise _translated(error) from error
 
     async def names(self, pattern: str) -> list[str]:
         """Of all keys that match, wherever they are; slow, so only for the hour after a disaster."""
         try:
             return [name.decode() async for name in self.client.scan_iter(match=pattern, count=1000)]
-        except (RedisError, OSError, RedisClusterException) as error:
+        except Exception as error:
             raise _translated(error) from error
 
     async def close(self) -> None:

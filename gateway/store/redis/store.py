@@ -23,9 +23,9 @@ from gateway.store.redis.audit import Auditor
 from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
 from gateway.store.redis.keys import SHARED, AllKeys, Keys
-from gateway.store.redis.lane import ended
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
+from gateway.supervision import SupervisedTask, Supervisor
 
 SHARED_SECONDS = 60.0
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
@@ -49,11 +49,13 @@ class RedisStore:
         retention: Retention | None = None,
         durability: boot.Durability = "checked",
         clock: Callable[[], float] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.owner = owner or secrets.token_hex(8)
         self._saved = SavedJobs()
         self._guard: Guard | None = None
-        self._guarding: asyncio.Task[None] | None = None
+        self._guarding: SupervisedTask | None = None
+        self._supervisor = supervisor or Supervisor()
         self._url = url
         self._lease = lease
         self._retention = retention or Retention()
@@ -73,14 +75,14 @@ class RedisStore:
         except BaseException:
             await self._link.close()
             raise
-        self._hearing = Hearing(self._some_server, self._watches)
+        self._hearing = Hearing(self._some_server, self._watches, self._supervisor)
         await self._hearing.start()
-        self._guarding = asyncio.create_task(self._guard.look_forever())
+        self._guarding = self._guard.start(self._supervisor)
         return self
 
     async def close(self) -> None:
         if self._guarding is not None:
-            await ended(self._guarding)
+            await self._guarding.stop()
             await self._hearing.close()
             await self._link.close()
 

@@ -36,6 +36,7 @@ from gateway.store.sqlite.file import Lock, for_reading, for_writing, locked
 from gateway.store.sqlite.leases import Owning
 from gateway.store.sqlite.threads import Reader, Writer
 from gateway.store.watching import Watch, Watches
+from gateway.supervision import Supervisor
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class SqliteStore:
 
     partitions: Sequence[int] = (0,)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the path have a default
         self,
         path: str | Path,
         *,
@@ -61,6 +62,7 @@ class SqliteStore:
         lease: float = 15.0,
         retention: Retention = Retention(),  # noqa: B008  it is immutable
         clock: Callable[[], float] = time.time,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.owner = owner or f"sqlite-{secrets.token_hex(4)}"
         # Resolved, so that whichever way leads to the file, there is one lock.
@@ -69,6 +71,7 @@ class SqliteStore:
         self._committing = Committing(owner=self.owner, lease=lease, clock=clock)
         self._owning = Owning(self.owner, lease, self._jobs)
         self._watches = Watches()
+        self._supervisor = supervisor or Supervisor()
         self._open: _Open | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -76,16 +79,16 @@ class SqliteStore:
         """In the loop itself: nothing else goes on yet that it could hold up."""
         lock = locked(self._path)
         try:
-            writing = for_writing(self._path)
+            writer = Writer(partial(for_writing, self._path), "writer", self._supervisor)
             try:
-                reading = for_reading(self._path)
+                reader = Reader(partial(for_reading, self._path), "reader", self._supervisor)
             except StoreError:
-                writing.close()
+                await writer.stop()
                 raise
         except StoreError:
             lock.release()
             raise
-        self._open = _Open(lock, Writer(writing, "sqlite-writer"), Reader(reading, "sqlite-reader"))
+        self._open = _Open(lock, writer, reader)
         self._closing = None
         return self
 

@@ -10,9 +10,12 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from gateway.store.base import StoreFull, StoreUnavailable
+from gateway.supervision import SupervisedTask, Supervisor
 
 T = TypeVar("T")
 
+# A thread that has lived for so long is not about to die of what the one before it died of.
+WELL_SECONDS = 1.0
 # What keeps SQLite from doing its work just now. Any other of its errors is a mistake of ours.
 _TROUBLE = frozenset(
     (
@@ -48,10 +51,12 @@ class _Work(Generic[T]):
         self.result: T
         self.error: Exception | None = None
 
-    def resolve(self) -> None:
+    def tell(self) -> None:
         """Whoever waited may have been cancelled; it is done all the same, and the others are told."""
         if self.error is None and self.then:
             self.then(self.result)
+
+    def resolve(self) -> None:
         if self.future.done():
             return
         if self.error is None:
@@ -61,23 +66,46 @@ class _Work(Generic[T]):
 
 
 class _Worker(ABC):
-    """A thread with a connection of its own, and a queue."""
+    """A thread with a connection of its own, and a queue. If it dies, those who wait are told so, and another starts.
+
+    `connect` is called here, so that an error is the caller's, and by each thread that takes the place of a dead one.
+    """
 
     most: int
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
-        self._connection = connection
+    def __init__(self, connect: Callable[[], sqlite3.Connection], name: str, supervisor: Supervisor) -> None:
+        self._connect = connect
+        self._name = name
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._busy_with: list[_Work[Any]] = []
         self._stopping = False
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._thread = Thread(target=self._serve, name=name, daemon=True)
-        self._thread.start()
+        self._ended: asyncio.Future[None]
+        self._thread = self._started(connect())
+        self._supervised = supervisor.run(f"store.{name}", self._watch)
+
+    def _started(self, connection: sqlite3.Connection | None) -> Thread:
+        self._ended = self._loop.create_future()
+        thread = Thread(target=self._serve, args=(connection,), name=f"sqlite-{self._name}", daemon=True)
+        thread.start()
+        return thread
+
+    async def _watch(self, task: SupervisedTask) -> None:
+        """Raises what the thread dies of; called again, it starts another one."""
+        if self._ended.done():
+            self._thread = self._started(None)
+        task_is_well = self._loop.call_later(WELL_SECONDS, task.succeeded)
+        try:
+            await asyncio.shield(self._ended)
+        finally:
+            task_is_well.cancel()
 
     async def do(self, run: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None) -> T:
         """Once this has been called it is done, whether or not anybody goes on waiting for it."""
         if self._stopping:
             raise StoreUnavailable("the store is closed")
+        if self._ended.done():
+            raise _dead()
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Work(run, future, then))
         return await future
@@ -87,17 +115,38 @@ class _Worker(ABC):
         if not self._stopping:
             self._stopping = True
             self._queue.put(None)
-        await asyncio.shield(self._ended)
+        await asyncio.wait([self._ended])
+        await self._supervised.stop()
         self._thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, connection: sqlite3.Connection | None) -> None:
         try:
+            connection = self._connection = connection or self._connect()
             while group := self._waiting():
+                self._busy_with = group
                 self._perform(group)
                 self._post(_resolve, group)
-        finally:
-            self._connection.close()
+        except BaseException as error:  # noqa: BLE001  whatever a thread dies of, nobody may wait for it for ever
+            self._post(self._died, error)
+        else:
             self._post(self._ended.set_result, None)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _died(self, error: BaseException) -> None:
+        """In the loop, like all that is put into the queue: nothing can be put there between this and the answer."""
+        waiting = [work for work in self._busy_with if not work.future.done()]
+        with suppress(Empty):
+            while True:
+                if work := self._queue.get_nowait():
+                    waiting.append(work)
+        for work in waiting:
+            work.error = _dead()
+        _resolve(waiting)
+        self._ended.set_exception(error if isinstance(error, Exception) else RuntimeError(f"ended by {error!r}"))
+        # Looked at here, so that it is not reported a second time where a closed store has no supervisor any more.
+        self._ended.exception()
 
     def _waiting(self) -> list[_Work[Any]]:
         """Waits for something to do; everything that is there by then. Nothing once it is to stop."""
@@ -123,9 +172,16 @@ class _Worker(ABC):
             self._loop.call_soon_threadsafe(call, what)
 
 
+def _dead() -> StoreUnavailable:
+    return StoreUnavailable("the thread of the database has died, and is being started again")
+
+
 def _resolve(group: list[_Work[Any]]) -> None:
+    """Who waits comes first: no mistake in telling the others may keep him waiting."""
     for work in group:
         work.resolve()
+    for work in group:
+        work.tell()
 
 
 class Reader(_Worker):

@@ -13,6 +13,7 @@ from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, StoreFull, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.threads import Reader, Writer
+from gateway.supervision import Supervisor
 from tests.store import orders
 from tests.store.sqlite.helping import told
 
@@ -34,7 +35,7 @@ def written(path: Path, story: Callable[[Writer, Statements], Coroutine[Any, Any
     connection.set_trace_callback(statements.append)
 
     async def whole() -> None:
-        writer = Writer(connection, "writer")
+        writer = Writer(lambda: connection, "writer", Supervisor())
         try:
             await story(writer, statements)
         finally:
@@ -171,7 +172,7 @@ def test_a_reader_outlives_what_goes_wrong_in_it(path: Path) -> None:
         raise KeyError("slip")
 
     async def story() -> None:
-        reader = Reader(connection, "reader")
+        reader = Reader(lambda: connection, "reader", Supervisor())
         with pytest.raises(KeyError):
             await reader.do(failing)
         assert await reader.do(lambda db: db.in_transaction) is False
@@ -187,7 +188,7 @@ def test_a_loop_that_is_gone_does_not_keep_the_writer_from_ending(path: Path) ->
     go = threading.Event()
 
     async def story() -> Writer:
-        writer = Writer(connection, "writer")
+        writer = Writer(lambda: connection, "writer", Supervisor())
         waiting = asyncio.create_task(writer.do(lambda db: go.wait(10)))
         await asyncio.sleep(0)
         stopping = asyncio.create_task(writer.stop())

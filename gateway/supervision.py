@@ -1,0 +1,109 @@
+"""Keeps the long-lived tasks of a process running: one that fails is reported, counted, and started again.
+
+Nothing awaits such a task, so without this its end would go unnoticed. There is no supervising task that could end,
+too: the event loop itself calls back when a task is done.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.events import Emit, fault_of, trouble_of
+
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 5.0
+Work = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
+
+
+class Failure(Struct, frozen=True):
+    """Why a task is down: its last error, how many times in a row it has failed, and since when."""
+
+    error: str
+    count: int
+    since: float
+
+
+class Supervisor:
+    """One per process. `emit` is told of each failure; `failing` names the tasks that are down at the moment."""
+
+    def __init__(self, emit: Emit = lambda event: None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.emit = emit
+        self.clock = clock
+        self._tasks: set[SupervisedTask] = set()
+
+    def run(self, name: str, work: Work, max_backoff: float = MAX_BACKOFF_SECONDS) -> "SupervisedTask":
+        """Runs `work` until it returns or is stopped. It calls `succeeded` of the task it is given when all is well."""
+        task = SupervisedTask(self, name, work, max_backoff)
+        self._tasks.add(task)
+        task.start()
+        return task
+
+    def run_every(self, name: str, seconds: float, chore: Callable[[], Awaitable[None]]) -> "SupervisedTask":
+        """Runs `chore` again and again, with so many seconds in between, and after a failure no later than that."""
+
+        async def repeat(task: SupervisedTask) -> None:
+            while True:
+                if task.failure is None:
+                    await asyncio.sleep(seconds)
+                await chore()
+                task.succeeded()
+
+        return self.run(name, repeat, max_backoff=seconds)
+
+    def forget(self, task: "SupervisedTask") -> None:
+        self._tasks.discard(task)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(task.name for task in self._tasks)
+
+    def failing(self) -> dict[str, Failure]:
+        return {task.name: task.failure for task in self._tasks if task.failure}
+
+
+class SupervisedTask:
+    """One task and all its restarts. Any end but a return counts as a failure, a cancellation by others included."""
+
+    def __init__(self, supervisor: Supervisor, name: str, work: Work, max_backoff: float) -> None:
+        self.name = name
+        self.failure: Failure | None = None
+        self._supervisor = supervisor
+        self._work = work
+        self._max_backoff = max_backoff
+        self._task: asyncio.Task[None] | None = None
+        self._restart: asyncio.TimerHandle | None = None
+        self._is_stopped = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._work(self), name=self.name)
+        self._task.add_done_callback(self._on_done)
+
+    def succeeded(self) -> None:
+        """All is well: the task is not down any more, and its next failure is its first."""
+        self.failure = None
+
+    async def stop(self) -> None:
+        """Returns when the task has ended; safe to repeat."""
+        self._is_stopped = True
+        self._supervisor.forget(self)
+        if self._restart:
+            self._restart.cancel()
+        # Once is not enough: a cancellation that meets a timeout in the same moment may be taken for that.
+        while self._task and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.5)
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._is_stopped or error is None:
+            self._supervisor.forget(self)
+            return
+        before = self.failure or Failure("", 0, self._supervisor.clock())
+        self.failure = Failure(fault_of(error), before.count + 1, before.since)
+        # Doubled only so often: the number itself must not grow without end.
+        backoff = min(FIRST_BACKOFF_SECONDS * 2 ** min(before.count, 10), self._max_backoff)
+        self._restart = asyncio.get_running_loop().call_later(backoff, self.start)
+        self._supervisor.emit(trouble_of(error, task=self.name))
