@@ -27,11 +27,12 @@ check: setup ## Check format, lint, types, layers and generated pages
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest -q tests/test_layers.py tests/test_repository.py
 
-bench: setup ## Measure what plans, commits and requests cost
+bench: setup ## Measure what plans, commits and requests cost, and what hostile bodies can do
 	$(BIN)/python bench/plan.py
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.upstream
 	$(BIN)/python -m bench.held
+	$(BIN)/python -m bench.hostile_bodies
 
 fmt: setup ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix --quiet . || true

@@ -11,6 +11,7 @@ from litestar import Response
 
 from gateway.api import counter
 from gateway.api.bodies import converted, json_of, read_body
+from gateway.api.body_thread import run_off_loop
 from gateway.api.callers import team_of
 from gateway.api.counter import Request, Tools
 from gateway.api.errors import ApiError
@@ -41,19 +42,25 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     team = caller(http)
     if http.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
         raise ApiError(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
-    body = await read_body(http.stream(), http.headers.get("content-length"))
-    wishes = converted(json_of(body, http.headers.get("content-type", "")), wanted)
+    body = await read_body(http.stream(), http.headers.get("content-length"), wanted.most_bytes)
+    wishes, print_ = await run_off_loop(len(body), _read, http, body, wanted)
     retries = http.headers.get("x-stainless-retry-count", "0")
     request = Request(
         team=team,
         wishes=wishes,
         operation=getattr(wishes, "operation", Operation.GENERATE),
-        fingerprint=fingerprint(http.scope["path"], body),
+        fingerprint=print_,
         key=_key(http.headers.get("idempotency-key")),
         is_sdk="x-stainless-retry-count" in http.headers,
         is_retry=retries.isascii() and retries.isdigit() and int(retries[:3]) > 0,
     )
     return request, wishes
+
+
+def _read(http: Asked, body: bytes, wanted: type[W]) -> tuple[W, str]:
+    """And by what the same request is known again."""
+    wishes = converted(json_of(body, http.headers.get("content-type", "")), wanted)
+    return wishes, fingerprint(http.scope["path"], body)
 
 
 def _key(given: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""A request's body, read with suspicion: its size, type, encoding and depth before anything is made of it."""
+"""A request's body, read with suspicion: its size, type, encoding and form before anything is made of it."""
 
 import io
 import json
@@ -11,20 +11,27 @@ import msgspec
 from litestar.exceptions import InternalServerException
 
 from gateway.api.errors import ApiError
+from gateway.api.json_scanner import ScannedBody, restore_texts, scan_json
 from gateway.api.refusing import LONGEST_NAME, refusal
 
+# Where images may be sent, and where none can be.
 MOST_BYTES = 64 << 20
-DEEPEST = 32
+MOST_BYTES_WITHOUT_IMAGES = 1 << 20
 T = TypeVar("T")
 # Half of a character that is written as two: its other half is not beside it.
 _HALF = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
 )
 
 
 async def read_body(chunks: AsyncIterator[bytes], length: str | None, most: int = MOST_BYTES) -> bytes:
-    """ApiError is made where it is raised: kept in a name, it would keep the body until garbage is looked for."""
-    if length is not None and (not length.isascii() or not length.isdigit() or int(length[:20]) > most):
+    """ApiError is made where it is raised: kept in a name, it would keep the body until garbage is looked for.
+
+    `length`: what the header says, perhaps with blanks around it (RFC 9110, 5.5). The server has seen to it that it is
+    a number, and that so many bytes come.
+    """
+    declared = (length or "").strip(" \t")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > most:
         raise _too_large(most)
     # Unlike a bytearray, this hands its content over without copying it.
     body = io.BytesIO()
@@ -40,41 +47,48 @@ async def read_body(chunks: AsyncIterator[bytes], length: str | None, most: int 
 
 
 def _too_large(most: int) -> ApiError:
-    return ApiError(413, "body_too_large", f"The body is larger than {most >> 20} MiB.")
+    where = "" if most > MOST_BYTES_WITHOUT_IMAGES else ", and no image can be sent here"
+    return ApiError(413, "body_too_large", f"The body is larger than {most >> 20} MiB{where}.")
 
 
 def json_of(body: bytes, content_type: str) -> dict[str, Any]:
     """An object; ApiError for everything else that bytes can be."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
-    if not body.strip():
+    scanned = scan_json(body)
+    rest = scanned.rest
+    if not rest.strip():
         raise ApiError(400, "invalid_json", "The body is empty: send a JSON object.")
     try:
-        body.decode()
+        rest.decode()
     except UnicodeDecodeError:
         raise ApiError(400, "invalid_json", "The body is not UTF-8.") from None
-    if body.startswith(BOM_UTF8):
+    if rest.startswith(BOM_UTF8):
         raise ApiError(400, "invalid_json", "The body begins with a byte order mark: send UTF-8 without one.")
-    if _depth(body) > DEEPEST:
-        raise ApiError(400, "invalid_json", f"The body is nested deeper than {DEEPEST} levels.")
-    value = _decoded(body)
+    value = _decoded(scanned, body)
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "The body must be a JSON object.")
     return value
 
 
-def _decoded(body: bytes) -> Any:
+def _decoded(scanned: ScannedBody, body: bytes) -> Any:
     try:
-        value = msgspec.json.decode(body)
+        value = msgspec.json.decode(scanned.rest)
         # Asked for the names only: the one reader is strict about numbers and text, the other says what came twice.
-        json.loads(body, object_pairs_hook=_once, parse_int=len, parse_float=len)
+        json.loads(scanned.rest, object_pairs_hook=_once, parse_int=len, parse_float=len)
+        return restore_texts(value, scanned, body)
     except ApiError:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        half = " a \\u escape stands for half a character" if _HALF.search(body) else ""
-        reason = half or f" {str(error).partition(' - at ')[0][:200]}"
+        half = " a \\u escape stands for half a character" if _HALF.search(scanned.rest) else ""
+        reason = half or f" {_describe_error(error, scanned)[:200]}"
         raise ApiError(400, "invalid_json", f"The body is no JSON:{reason}.") from None
-    return value
+
+
+def _describe_error(error: Exception, scanned: ScannedBody) -> str:
+    """Where it happened is left out if the rest has other places than the body."""
+    what = str(error).partition(" - at ")[0]
+    return what.partition(" (byte ")[0] if scanned.texts else what
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:
@@ -84,22 +98,6 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
             shown = name[:LONGEST_NAME]
             raise ApiError(400, "duplicate_parameter", f"'{shown}' is there twice: say it once.", param=shown)
         names.add(name)
-
-
-def _depth(body: bytes) -> int:
-    """The deepest nesting there could be: brackets within strings count too, unless there are many of them."""
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
-        return 0
-    deepest = depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-# Without ever going back, and to the end where one does not end: else a body of quotes would take hours to look at.
-_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_BRACKETS = re.compile(rb"[\[\]{}]")
 
 
 def converted(value: dict[str, Any], wanted: type[T]) -> T:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gateway.api import wishes as wishing
+from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
 from gateway.api.wishes import InputWish, Pictures, Wishes
 from gateway.assets.links import Links
@@ -172,18 +173,22 @@ async def pictures_of(tools: Tools, wished: list[tuple[str, InputWish]], mask: I
 
 
 async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
-    if wish.b64_json is not None:
-        return wishing.given_picture(wishing.data_of(wish.b64_json, param), param)
+    if (text := wish.inline) is not None:
+        return await run_off_loop(len(text), wishing.inline_picture, text, param)
     address = wish.image_url or ""
-    if address.startswith("data:"):
-        return wishing.given_picture(wishing.data_of(address, param), param)
+    if not wish.is_address:
+        message = (
+            f"'{param}' holds neither an address nor an image that is known here: send an https:// address, a data URI "
+            f'(data:image/png;base64,…), or base64 as {{"b64_json": …}}.'
+        )
+        raise ApiError(400, "invalid_image", message, param=param)
     try:
         data = await tools.upstream.download(address, tools.private_inputs, INPUT_LIMITS)
     except DownloadError as error:
         why = f": {error.told}" if error.told else ""
         message = f"The image in '{param}' could not be fetched from its address{why}."
         raise ApiError(400, "invalid_image_url", message, param=param) from None
-    return wishing.given_picture(data, param)
+    return await run_off_loop(len(data), wishing.given_picture, data, param)
 
 
 # --- results

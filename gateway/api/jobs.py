@@ -40,7 +40,7 @@ async def _taken(request: Asked) -> Taken:
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
     inputs, receiving = input_wishes(wishes), request.state["receiving"]
     # A small body may name large pictures: room for what is usual before they are fetched, for what they are after it.
-    await receiving.hold(LINKED_BYTES * sum(one.is_link for _, one in inputs))
+    await receiving.hold(LINKED_BYTES * sum(one.is_address for _, one in inputs))
     pictures = await counter.pictures_of(tools, inputs, mask)
     await receiving.hold(sum(len(one.image.data) for one in pictures.inputs))
     return await counter.take(tools, replace(wanted, pictures=pictures))

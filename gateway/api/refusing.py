@@ -29,7 +29,8 @@ _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"
 def refusal(error: msgspec.ValidationError, wanted: type) -> ApiError:
     """`wanted`: the struct that the body was to become."""
     what, _, where = str(error).partition(" - at ")
-    path = where.strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
+    # What is wrong may be a name within an object: then it is that object's fault.
+    path = where.removeprefix("`key` in ").strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
     if unknown := _UNKNOWN.search(what):
         return _unknown(path, unknown[1][:LONGEST_NAME], wanted)
     if missing := _MISSING.search(what):

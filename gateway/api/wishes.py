@@ -1,13 +1,17 @@
 """What a body says, as our words: strict, since a wish that is silently dropped is a wish that is disappointed."""
 
-import binascii
 import hashlib
-from base64 import b64decode
-from typing import Annotated, Literal, TypeVar
+import io
+import re
+from binascii import a2b_base64
+from collections.abc import Iterable, Iterator
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from gateway.api.bodies import MOST_BYTES, MOST_BYTES_WITHOUT_IMAGES
 from gateway.api.errors import ApiError
+from gateway.api.json_scanner import LongText
 from gateway.assets.headers import NotAPicture, is_whole, read_header
 from gateway.catalogue import Catalogue, Model
 from gateway.config.checking import did_you_mean
@@ -25,6 +29,10 @@ Text = Annotated[str, Meta(max_length=200)]
 # USD as text or as a number; a number is what its shortest decimal form says.
 Amount = Text | int | float
 W = TypeVar("W", bound="Wishes")
+# A PNG, a JPEG and a WebP begin like this in base64.
+IMAGE_STARTS = ("iVBORw0KGgo", "/9j/", "UklGR")
+INLINE_STARTS = ("data:", *IMAGE_STARTS)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 
 
 class ProviderWish(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +44,8 @@ class ProviderWish(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What both surfaces share: OpenAI's words, and ours at the same level."""
+
+    most_bytes: ClassVar[int] = MOST_BYTES_WITHOUT_IMAGES
 
     prompt: Annotated[str, Meta(min_length=1, max_length=MOST_PROMPT)]
     model: Text | None = None
@@ -71,13 +81,23 @@ class InputWish(Struct, frozen=True, forbid_unknown_fields=True):
     b64_json: str | None = None
 
     @property
-    def is_link(self) -> bool:
-        """Whether it has to be fetched."""
-        return self.image_url is not None and not self.image_url.startswith("data:")
+    def inline(self) -> str | None:
+        """Base64, perhaps in a data URI. Also where an address is wanted: no address begins like an image."""
+        if self.b64_json is not None:
+            return self.b64_json
+        return self.image_url if (self.image_url or "").startswith(INLINE_STARTS) else None
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it has to be fetched, and looks like something that could be."""
+        is_short = not isinstance(self.image_url, LongText)
+        return self.inline is None and is_short and bool(_ADDRESS.match(self.image_url or ""))
 
 
 class JobWishes(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/jobs`."""
+
+    most_bytes: ClassVar[int] = MOST_BYTES
 
     operation: Operation = Operation.GENERATE
     image: str | InputWish | tuple[str | InputWish, ...] = ()
@@ -193,13 +213,36 @@ def given_picture(data: bytes, param: str) -> Given:
     return Given(Inline(data, f"image/{header.format}", param), header)
 
 
-def data_of(text: str, param: str) -> bytes:
+def inline_picture(text: str, param: str) -> Given:
     """From base64, with or without a data URI around it."""
-    payload = text.partition(",")[2] if text.startswith("data:") else text
+    pieces = text.pieces() if isinstance(text, LongText) else iter((text,))
     try:
-        return b64decode(payload, validate=True)
-    except (binascii.Error, ValueError):
+        data = decode_base64(_without_head(pieces))
+    except ValueError:
         raise ApiError(400, "invalid_image", f"'{param}' is no base64.", param=param) from None
+    return given_picture(data, param)
+
+
+def _without_head(pieces: Iterator[str]) -> Iterator[str]:
+    first = next(pieces, "")
+    yield first.partition(",")[2] if first.startswith("data:") else first
+    yield from pieces
+
+
+def decode_base64(pieces: Iterable[str]) -> bytes:
+    """ValueError unless all of them together are base64. Whole groups of four letters at a time."""
+    decoded, rest, is_over = io.BytesIO(), "", False
+    for piece in pieces:
+        text = rest + piece
+        whole = len(text) - len(text) % 4
+        rest = text[whole:]
+        if is_over and text:
+            raise ValueError("something follows the end")
+        decoded.write(a2b_base64(text[:whole], strict_mode=True) if whole else b"")
+        is_over = text.endswith("=", 0, whole)
+    if rest:
+        raise ValueError("cut off")
+    return decoded.getvalue()
 
 
 def input_wishes(wishes: JobWishes) -> list[tuple[str, InputWish]]:
@@ -217,4 +260,7 @@ def input_wishes(wishes: JobWishes) -> list[tuple[str, InputWish]]:
 
 
 def fingerprint(route: str, body: bytes) -> str:
-    return hashlib.sha256(route.encode() + b"\n" + body).hexdigest()
+    # In two steps: put together first, a large body would be copied.
+    digest = hashlib.sha256(route.encode() + b"\n")
+    digest.update(body)
+    return digest.hexdigest()

@@ -26,7 +26,8 @@ _JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 
 _JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
 # Nothing, a start and an end: before the pixels these mean that what stands here is no marker.
 _JPEG_NEVER_HERE = frozenset({0x00, 0xD8, 0xD9})
-_JPEG_FILL = re.compile(rb"\xff+")
+# Encoders that fill up at all fill up to a few bytes.
+_JPEG_FILL = re.compile(rb"\xff{1,65536}")
 _EXIF = b"Exif\0\0"
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _WEBP_KINDS = (b"VP8 ", b"VP8L", b"VP8X")
@@ -60,6 +61,7 @@ _STRANGERS = (
     (b"", b"[", "JSON"),
 )
 _SNIFFED_BYTES = 512
+_PIECE_BYTES = 1 << 20
 
 
 class NotAPicture(ValueError):
@@ -102,7 +104,9 @@ def is_whole(data: bytes, header: Header) -> bool:
     # Earlier parts may hold small pictures of their own, which end like this one.
     end, pixels = (_PNG_END, _png_pixels) if header.format is Format.PNG else (_JPEG_END, _jpeg_pixels)
     try:
-        return data.rfind(end, pixels(data)) >= 0
+        # From behind, and a piece at a time: other threads go on meanwhile.
+        starts = reversed(range(pixels(data), len(data), _PIECE_BYTES))
+        return any(data.rfind(end, at, at + _PIECE_BYTES + len(end) - 1) >= 0 for at in starts)
     except NotAPicture:
         return False
 
@@ -221,7 +225,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
-    """The marker that must stand here, and where it ends; any number of 0xFF may fill up before it."""
+    """The marker that must stand here, and where it ends; many a 0xFF may fill up before it."""
     fill = _JPEG_FILL.match(data, position)
     position = fill.end() if fill else position
     if position >= len(data):

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from gateway.assets import headers
 from gateway.assets.headers import Header, NotAPicture, is_whole, read_header
 from providers.orders import Format
 from tests.assets import pictures
@@ -113,3 +114,16 @@ def test_a_picture_says_its_media_type_in_no_words_but_its_bytes() -> None:
     assert read_header(KINDS["jpeg"][1]).format is Format.JPEG
     with pytest.raises(NotAPicture, match="an HTML page"):
         read_header(b"<html><body>502 Bad Gateway</body></html>")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", range(1, 30))
+def test_an_end_is_found_wherever_the_pieces_that_it_is_looked_for_in_are_cut(
+    kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "_PIECE_BYTES", size)
+    data = written(quartered(), kind)
+    header = read_header(data)
+    assert is_whole(data, header)
+    assert is_whole(data + b"trailing", header)
+    assert not is_whole(data[:-1], header)

@@ -1,0 +1,183 @@
+"""What a JSON body is made of, found in one pass before anything is made of it.
+
+The pass stops at the first limit that the body breaks, so that no body costs more than a few thousand steps in Python.
+Long texts are set aside on the way: images in base64 are nearly all that large bodies are, and neither the JSON reader
+nor the heap has to see them whole. What is left is small, whatever was sent.
+
+No step holds the interpreter for more than some milliseconds: other threads, the event loop's above all, go on beside
+it.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.errors import ApiError
+
+MAX_DEPTH = 32
+# Names, values, brackets and commas together. A request with everything in it has some two hundred.
+MAX_PARTS = 4_000
+# Everything but long texts.
+MAX_REST_BYTES = 1 << 20
+LONG_BYTES = 16 << 10
+# A text's first so many bytes are at hand as text: more than any parameter but an image may hold.
+START_BYTES = PIECE_BYTES = 256 << 10
+# Base64 has two letters of 64 that some writers escape. Where more is escaped, it is no image.
+MAX_ESCAPED_SHARE = 1 / 8
+LONGEST_ESCAPE = len(rb"\u002b")
+
+_MARK = re.compile(rb'["\[\]{},]')
+# Without ever going back: else a body of quotes would take hours to look at.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_BACKSLASH = ord("\\")
+
+
+class LongText(str):
+    """A text of which only the start is held as such: it ends where no parameter but an image goes on."""
+
+    __slots__ = ("_end", "_start", "_whole")
+    _whole: bytes
+    _start: int
+    _end: int
+
+    @classmethod
+    def from_json(cls, whole: bytes, start: int, end: int) -> str:
+        """The text between two quotes of a body, as it is if it is not that long. ValueError if its start is none."""
+        text = next(_unescaped(whole, start, end))
+        if end - start <= START_BYTES:
+            return text
+        made = cls(text)
+        made._whole, made._start, made._end = whole, start, end
+        return made
+
+    def pieces(self) -> Iterator[str]:
+        """All of it, a piece at a time. ValueError where it is no text."""
+        return _unescaped(self._whole, self._start, self._end)
+
+
+class ScannedBody(Struct, frozen=True):
+    """`rest`: the body with a name of ours in place of each long text."""
+
+    rest: bytes
+    texts: dict[str, tuple[int, int]] = {}
+
+
+def scan_json(body: bytes) -> ScannedBody:
+    """ApiError for a body that is too deep, has too many parts, or holds too much beside its long texts."""
+    if len(body) <= MAX_PARTS and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        # Brackets within texts count too, unless there are many of them.
+        return ScannedBody(body)
+    return _Scan(body).run()
+
+
+class _Scan:
+    """`_copied`: up to where the body is already part of the rest. `_limit`: where the rest would be too large."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._kept: list[bytes] = []
+        self._texts: dict[str, tuple[int, int]] = {}
+        self._copied, self._limit = 0, MAX_REST_BYTES
+        self._depth = self._parts = 0
+
+    def run(self) -> ScannedBody:
+        position = 0
+        while mark := _MARK.search(self._body, position, self._limit):
+            position = self._next(mark[0], mark.start())
+        if len(self._body) > self._limit:
+            raise _too_much()
+        self._kept.append(self._body[self._copied :])
+        return ScannedBody(b"".join(self._kept), self._texts)
+
+    def _next(self, mark: bytes, at: int) -> int:
+        """Counts a part; where it ends."""
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            message = f"The body has more than {MAX_PARTS:,} parts (names, values, brackets and commas): send fewer."
+            raise ApiError(400, "invalid_json", message)
+        if mark == b'"':
+            return self._text(at)
+        if mark in b"[{":
+            self._depth += 1
+        elif mark in b"]}":
+            self._depth -= 1
+        if self._depth > MAX_DEPTH:
+            raise ApiError(400, "invalid_json", f"The body is nested deeper than {MAX_DEPTH} levels.")
+        return at + 1
+
+    def _text(self, start: int) -> int:
+        end = self._body.find(b'"', start + 1)
+        if end < 0:
+            raise ApiError(400, "invalid_json", "The body is no JSON: a text in it does not end.")
+        if self._body[end - 1] != _BACKSLASH:
+            if end - start > LONG_BYTES and _is_plain(self._body, start + 1, end):
+                self._set_aside(start + 1, end)
+            return end + 1
+        if found := _TEXT.match(self._body, start, self._limit):
+            return found.end()
+        if len(self._body) > self._limit:
+            raise _too_much()
+        raise ApiError(400, "invalid_json", "The body is no JSON: a text in it does not end.")
+
+    def _set_aside(self, start: int, end: int) -> None:
+        name = secrets.token_hex(16)
+        self._texts[name] = (start, end)
+        self._kept += (self._body[self._copied : start], name.encode())
+        self._copied = end
+        self._limit += end - start
+
+
+def _is_plain(body: bytes, start: int, end: int) -> bool:
+    """Whether it can be set aside: ASCII, and not much of it escaped."""
+    escapes = 0
+    for at in range(start, end, PIECE_BYTES):
+        piece = body[at : min(at + PIECE_BYTES, end)]
+        escapes += piece.count(b"\\")
+        if not piece.isascii():
+            return False
+    return escapes <= MAX_ESCAPED_SHARE * (end - start)
+
+
+def restore_texts(value: Any, scanned: ScannedBody, body: bytes) -> Any:
+    """The value that the rest became, with its long texts back in it. ValueError if one of them is no text."""
+    if not scanned.texts:
+        return value
+    match value:
+        case dict():
+            # No name is that long: its start is enough to say so.
+            return {
+                str(restore_texts(name, scanned, body)): restore_texts(content, scanned, body)
+                for name, content in value.items()
+            }
+        case list():
+            return [restore_texts(item, scanned, body) for item in value]
+        case str() if value in scanned.texts:
+            return LongText.from_json(body, *scanned.texts[value])
+        case _:
+            return value
+
+
+def _unescaped(body: bytes, start: int, end: int) -> Iterator[str]:
+    """Never more than a piece at a time. An escape is not cut in two."""
+    while start < end:
+        stop = min(start + PIECE_BYTES, end)
+        if stop < end and (escape := body.rfind(b"\\", stop - LONGEST_ESCAPE + 1, stop)) >= 0:
+            stop = escape
+        piece = body[start:stop]
+        start = stop
+        yield _decoded(piece)
+
+
+def _decoded(piece: bytes) -> str:
+    try:
+        return msgspec.json.decode(b'"' + piece + b'"', type=str)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _too_much() -> ApiError:
+    return ApiError(413, "body_too_large", f"The body holds more than {MAX_REST_BYTES >> 20} MiB beside its images.")
