@@ -39,6 +39,7 @@ def faults_page() -> str:
             VERDICTS[kind].then,
             VERDICTS[kind].blame,
             VERDICTS[kind].when_asking,
+            _yes(VERDICTS[kind].passes),
         )
         for kind in FaultKind
     ]
@@ -54,8 +55,11 @@ What can go wrong with an order, and what is done about it. Every decision about
 - *Counts against*: whose health suffers. Mistakes of callers never count.
 - *When asking*: what it means as the answer to a question about an order that was placed before. A question that fails
   says nothing about the order: a 503 while polling must not buy a second image.
+- *Passes?*: whether the same order may be taken a while later. A job for which nothing was bought, and which failed for
+  such a reason, is answered with 503 and `Retry-After`; any other with a status that no client repeats by itself
+  ([424](decisions/2026-11-26-424-for-what-may-have-been-bought.md)).
 
-{table(("Fault", "Meaning", "Bought?", "Then", "Counts against", "When asking"), rows)}"""
+{table(("Fault", "Meaning", "Bought?", "Then", "Counts against", "When asking", "Passes?"), rows)}"""
 
 
 def providers_page() -> str:

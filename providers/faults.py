@@ -71,40 +71,44 @@ class Patience(StrEnum):
 
 
 class Verdict(Struct, frozen=True):
+    """`passes`: the same order may be taken a while later, or somewhere else; it is no fault of the order itself."""
+
     bought: Bought
     then: Then
     blame: Blame
     when_asking: Patience
+    passes: bool
 
 
 _NO, _PERHAPS, _YES = Bought.NO, Bought.PERHAPS, Bought.YES
 _OVER, _STOP, _FAIL, _FINAL = Then.FAIL_OVER, Then.STOP, Then.FAIL, Then.FINAL
 _ACCOUNT, _CELL, _NOBODY = Blame.ACCOUNT, Blame.CELL, Blame.NOBODY
 _AGAIN, _THRICE, _GRACE, _BELIEVE = Patience.ASK_AGAIN, Patience.THREE_TIMES, Patience.GRACE, Patience.BELIEVE
+_PASSES, _STAYS = True, False
 
 # fmt: off
 VERDICTS: dict[FaultKind, Verdict] = {
-    FaultKind.NOT_SENT:         Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.NO_ROOM:          Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN),
-    FaultKind.BAD_ORDER:        Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN),
-    FaultKind.NOT_FOUND:        Verdict(_NO,      _OVER,  _CELL,    _GRACE),
-    FaultKind.BAD_KEY:          Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.NO_CREDIT:        Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.FORBIDDEN:        Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.RATE_LIMITED:     Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.UNAVAILABLE:      Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN),
-    FaultKind.CONTENT_REFUSED:  Verdict(_NO,      _FINAL, _NOBODY,  _BELIEVE),
-    FaultKind.FAILED:           Verdict(_NO,      _OVER,  _CELL,    _BELIEVE),
-    FaultKind.LOST:             Verdict(_PERHAPS, _STOP,  _CELL,    _AGAIN),
-    FaultKind.BROKEN:           Verdict(_PERHAPS, _STOP,  _CELL,    _AGAIN),
-    FaultKind.OVERLOADED:       Verdict(_PERHAPS, _STOP,  _ACCOUNT, _AGAIN),
-    FaultKind.CONFLICT:         Verdict(_PERHAPS, _STOP,  _NOBODY,  _AGAIN),
-    FaultKind.UNREADABLE:       Verdict(_PERHAPS, _STOP,  _CELL,    _THRICE),
-    FaultKind.UNKNOWN_WORD:     Verdict(_PERHAPS, _STOP,  _CELL,    _THRICE),
-    FaultKind.CANCELLED:        Verdict(_PERHAPS, _STOP,  _NOBODY,  _BELIEVE),
-    FaultKind.OVERDUE:          Verdict(_PERHAPS, _STOP,  _CELL,    _BELIEVE),
-    FaultKind.EMPTY:            Verdict(_YES,     _OVER,  _CELL,    _BELIEVE),
-    FaultKind.EXPIRED:          Verdict(_YES,     _FAIL,  _CELL,    _BELIEVE),
+    FaultKind.NOT_SENT:         Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.NO_ROOM:          Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN,   _PASSES),
+    FaultKind.BAD_ORDER:        Verdict(_NO,      _OVER,  _NOBODY,  _AGAIN,   _STAYS),
+    FaultKind.NOT_FOUND:        Verdict(_NO,      _OVER,  _CELL,    _GRACE,   _STAYS),
+    FaultKind.BAD_KEY:          Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.NO_CREDIT:        Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.FORBIDDEN:        Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.RATE_LIMITED:     Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.UNAVAILABLE:      Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.CONTENT_REFUSED:  Verdict(_NO,      _FINAL, _NOBODY,  _BELIEVE, _STAYS),
+    FaultKind.FAILED:           Verdict(_NO,      _OVER,  _CELL,    _BELIEVE, _STAYS),
+    FaultKind.LOST:             Verdict(_PERHAPS, _STOP,  _CELL,    _AGAIN,   _PASSES),
+    FaultKind.BROKEN:           Verdict(_PERHAPS, _STOP,  _CELL,    _AGAIN,   _PASSES),
+    FaultKind.OVERLOADED:       Verdict(_PERHAPS, _STOP,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.CONFLICT:         Verdict(_PERHAPS, _STOP,  _NOBODY,  _AGAIN,   _STAYS),
+    FaultKind.UNREADABLE:       Verdict(_PERHAPS, _STOP,  _CELL,    _THRICE,  _STAYS),
+    FaultKind.UNKNOWN_WORD:     Verdict(_PERHAPS, _STOP,  _CELL,    _THRICE,  _STAYS),
+    FaultKind.CANCELLED:        Verdict(_PERHAPS, _STOP,  _NOBODY,  _BELIEVE, _STAYS),
+    FaultKind.OVERDUE:          Verdict(_PERHAPS, _STOP,  _CELL,    _BELIEVE, _STAYS),
+    FaultKind.EMPTY:            Verdict(_YES,     _OVER,  _CELL,    _BELIEVE, _STAYS),
+    FaultKind.EXPIRED:          Verdict(_YES,     _FAIL,  _CELL,    _BELIEVE, _STAYS),
 }
 # fmt: on
 

@@ -6,10 +6,6 @@ Every message says what to do. None repeats a seller's text, a key or a prompt.
 from typing import Any
 
 import msgspec
-from msgspec import Struct
-
-from gateway.jobs.booking import NOT_TAKEN
-from providers.faults import FaultKind
 
 OPENAI_ROUTES = ("/v1/images", "/v1/models")
 
@@ -63,53 +59,10 @@ class ApiError(Exception):
         }
 
 
-_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-
-
-class Ending(Struct, frozen=True):
-    """How a job's ending without images is told."""
-
-    status: int
-    code: str
-    message: str
-    kind: str | None = None
-
-
-_ENDINGS: dict[FaultKind, Ending] = {
-    FaultKind.CONTENT_REFUSED: Ending(
-        400,
-        "moderation_blocked",
-        "The seller's safety system refused this request. Change the prompt or the images; it was not charged.",
-        "image_generation_user_error",
-    ),
-    FaultKind.BAD_ORDER: Ending(
-        502, "order_refused", "Whoever was asked found something wrong with the order. Nothing was charged."
-    ),
-    FaultKind.OVERDUE: Ending(504, "seller_overdue", "The seller did not finish in time. You were not charged."),
-    FaultKind.LOST: Ending(
-        502,
-        "outcome_unknown",
-        "A seller's answer was lost, and buying again might have bought twice. You were not charged; asking again is "
-        "a new order.",
-    ),
-    **dict.fromkeys(
-        NOT_TAKEN,
-        Ending(
-            503,
-            "sellers_unavailable",
-            "No seller could take the order. Nothing was charged. Ask again in a minute, with another Idempotency-Key "
-            "if you sent one.",
-        ),
-    ),
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    424: "server_error",
+    429: "rate_limit_error",
 }
-_OTHER = Ending(502, "sellers_failed", "No seller could deliver the images. You were not charged.")
-_EXPIRED = Ending(504, "deadline_exceeded", "The images were not there by the job's deadline. You were not charged.")
-_CANCELLED = Ending(409, "cancelled", "The job was cancelled.")
-
-
-def ending_of(fault: FaultKind | None, state: str) -> Ending:
-    if state == "cancelled":
-        return _CANCELLED
-    if fault in _ENDINGS:
-        return _ENDINGS[fault]
-    return _EXPIRED if state == "expired" else _OTHER

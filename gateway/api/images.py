@@ -6,7 +6,8 @@ from litestar import Response, post
 
 from gateway.api import counter
 from gateway.api.asking import Asked, answer, asked, replayed, tools_of, waited
-from gateway.api.errors import ApiError, ending_of
+from gateway.api.errors import ApiError
+from gateway.api.failures import failure_error
 from gateway.api.shown import headers_of, images_shown
 from gateway.api.wishes import Generation
 from gateway.jobs.job import Job
@@ -40,7 +41,9 @@ def _without_images(job: Job, headers: dict[str, str], draining: bool) -> ApiErr
         )
         return ApiError(503, "draining", message, retry_after=1, headers=headers)
     if not job.state.is_terminal:
-        message = "The images take longer than this request can wait: ask GET /v1/jobs/{id}, id as in x-igw-job-id."
-        return ApiError(504, "still_running", message, headers=headers)
-    ending = ending_of(job.fault, job.state)
-    return ApiError(ending.status, ending.code, ending.message, kind=ending.kind, headers=headers, final=True)
+        message = (
+            "The images take longer than this request can wait. The job goes on: GET /v1/jobs/{id}, id as in "
+            "x-igw-job-id."
+        )
+        return ApiError(424, "still_running", message, headers=headers)
+    return failure_error(job, headers)

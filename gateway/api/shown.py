@@ -6,17 +6,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.errors import ending_of
+from gateway.api.failures import UNAVAILABLE_SECONDS, failure_response
 from gateway.assets.links import Links
 from gateway.engine.records import Picture
-from gateway.jobs.booking import may_be_asked_again
+from gateway.jobs.failure import may_be_asked_again
 from gateway.jobs.job import Attempt, Job
 from gateway.money import format_usd
 
 LINK_SECONDS = 3_600
-# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while. OpenAI's clients take no
-# longer pause than this from a Retry-After.
-UNAVAILABLE_SECONDS = 60
 # Clients written in Rust or C# read tokens as numbers of 32 bits.
 MOST_TOKENS = 2**31 - 1
 
@@ -55,8 +52,8 @@ def _picture(picture: Picture, links: Links, now: float) -> dict[str, Any]:
 def _error(job: Job) -> dict[str, Any] | None:
     if not job.state.is_terminal or job.delivered:
         return None
-    ending = ending_of(job.fault, job.state)
-    return {"code": ending.code, "message": ending.message}
+    failure = failure_response(job)
+    return {"code": failure.code, "message": failure.message}
 
 
 def _attempt(job: Job, attempt: Attempt) -> dict[str, Any]:

@@ -6,15 +6,13 @@ bought.
 
 from msgspec.structs import replace
 
-from gateway.jobs.job import Attempt, AttemptState, Job, State, stamp
+from gateway.jobs.job import Attempt, AttemptState, Job, stamp
 from gateway.jobs.tables import BOOKED_AS, Line
-from providers.faults import VERDICTS, Blame, Bought, FaultKind
+from providers.faults import VERDICTS, Bought, FaultKind
 
 Booking = tuple[Line | None, int]
 # Ten million dollars: what a seller says beyond that is no price, and would not fit into any sum.
 MOST_COST = 10**13
-# The seller did not take the order, for a reason that lies with our account there, and passes.
-NOT_TAKEN = frozenset(kind for kind, it in VERDICTS.items() if it.bought is Bought.NO and it.blame is Blame.ACCOUNT)
 
 
 def ended(attempt: Attempt, kind: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
@@ -44,16 +42,3 @@ def paid(job: Job, attempt: Attempt, cost: int | None, made: int | None = None) 
     if cost is not None:
         return min(max(cost, 0), MOST_COST)
     return job.place_of(attempt).price * (len(attempt.images) if made is None else max(made, 0))
-
-
-def may_be_asked_again(job: Job) -> bool:
-    """Whether the same request is likely to end better in a while, and it is sure that nothing was bought for this one.
-
-    Whoever asks again by itself, as SDKs do, would buy twice otherwise.
-    """
-    has_failed = job.state in (State.FAILED, State.EXPIRED) and job.fault in NOT_TAKEN and not job.delivered
-    return has_failed and all(_cost_nothing(attempt) for attempt in job.attempts)
-
-
-def _cost_nothing(attempt: Attempt) -> bool:
-    return attempt.fault is not None and not attempt.is_open and bought(attempt.fault, attempt.cost) is Bought.NO

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from gateway.catalogue import Cell
 from gateway.jobs.applying import Ignored, after
-from gateway.jobs.booking import may_be_asked_again
 from gateway.jobs.facts import Decision, Happening
+from gateway.jobs.failure import may_be_asked_again
 from gateway.jobs.job import Attempt, Job, State
 from gateway.jobs.recovery import next_look
 from gateway.jobs.tables import Line

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from gateway.jobs.job import Job, PartState, State
-from providers.faults import FaultKind
+from providers.faults import VERDICTS, FaultKind
 
 MOST_WARNINGS, LONGEST_WARNING = 12, 200
 
@@ -28,9 +28,14 @@ def _final_state(job: Job, there: int) -> State:
 
 
 def _worst(job: Job) -> FaultKind | None:
-    """What a team is told of why images are missing: a refusal of its content before anything else."""
+    """What a team is told of why images are missing: a refusal of its content before anything else, and what passes
+    only if there is nothing else."""
     seen = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
-    return FaultKind.CONTENT_REFUSED if FaultKind.CONTENT_REFUSED in seen else next(iter(seen), None)
+    return min(seen, key=_rank, default=None)
+
+
+def _rank(fault: FaultKind) -> tuple[bool, bool]:
+    return fault is not FaultKind.CONTENT_REFUSED, VERDICTS[fault].passes
 
 
 def joined(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

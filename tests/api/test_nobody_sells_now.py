@@ -30,7 +30,7 @@ def told_to_ask_again(answer: httpx.Response) -> None:
     assert "x-should-retry" not in answer.headers
     error = told(answer)
     assert (error["code"], error["type"]) == ("sellers_unavailable", "server_error")
-    assert "Nothing was charged" in error["message"]
+    assert "Nothing was bought" in error["message"]
 
 
 def test_nobody_has_credit_and_whoever_asks_again_when_they_have_is_served(gateway: Serving) -> None:

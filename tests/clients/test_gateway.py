@@ -125,13 +125,11 @@ def test_a_refusal_for_content(gateway: Serving, buyer: openai.OpenAI, asked: An
     assert asked() == 1
 
 
-def test_a_failure_of_all_sellers_is_final_although_it_is_a_502(
-    gateway: Serving, buyer: openai.OpenAI, asked: Any
-) -> None:
+def test_a_failure_of_all_sellers_is_a_final_424(gateway: Serving, buyer: openai.OpenAI, asked: Any) -> None:
     gateway.vendors.fault("fail")
-    with pytest.raises(openai.InternalServerError) as raised:
+    with pytest.raises(openai.APIStatusError) as raised:
         buyer.images.generate(prompt="a lighthouse", extra_body={"provider": {"only": ["runapi"]}})
-    assert (raised.value.status_code, raised.value.code) == (502, "sellers_failed")
+    assert (raised.value.status_code, raised.value.code) == (424, "sellers_failed")
     assert asked() == 1
 
 

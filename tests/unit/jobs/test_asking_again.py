@@ -2,16 +2,16 @@
 
 import pytest
 
-from gateway.jobs.booking import may_be_asked_again
 from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
 from gateway.jobs.facts import CancelAsked, JobExpired, PartGivenUp
+from gateway.jobs.failure import may_be_asked_again
 from gateway.jobs.job import State
 from providers.faults import FaultKind
 from tests.unit.jobs.living import FENCE, SECONDS, Life, acceptance, place
 
 NOBODY_TOOK_IT = {
     *(FaultKind.NOT_SENT, FaultKind.BAD_KEY, FaultKind.NO_CREDIT),
-    *(FaultKind.FORBIDDEN, FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE),
+    *(FaultKind.FORBIDDEN, FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.NO_ROOM),
 }
 BY_BODY = IdempotencyRecord(key="body", fingerprint="body", soft=True)
 TWO = (place("runapi"), place("openai"))

@@ -1,0 +1,20 @@
+// Vercel's AI SDK as it comes: one order for each line of standard input, one status for each on standard output.
+import { createInterface } from "node:readline";
+import { createOpenAI } from "@ai-sdk/openai";
+import * as ai from "ai";
+
+const generateImage = ai.generateImage ?? ai.experimental_generateImage;
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { url, key, prompt, more } = JSON.parse(line);
+  // Fields that it does not know it leaves out; here they stand for what else may lead to an answer.
+  const widened = (address, init) => fetch(address, { ...init, body: JSON.stringify({ ...JSON.parse(init.body), ...more }) });
+  const model = createOpenAI({ baseURL: `${url}/v1`, apiKey: key, fetch: widened }).image("gpt-image-2");
+  let status = 200;
+  try {
+    await generateImage({ model, prompt });
+  } catch (error) {
+    status = (error.lastError ?? error).statusCode ?? 0;
+  }
+  console.log(JSON.stringify({ status }));
+}

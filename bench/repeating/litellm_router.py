@@ -1,0 +1,24 @@
+"""LiteLLM's Router with one deployment, and as many retries as its own default says."""
+
+import asyncio
+import json
+import os
+import sys
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+from litellm import Router
+
+
+async def ask(order: dict) -> int:
+    params = {"model": "openai/gpt-image-2", "api_base": f"{order['url']}/v1", "api_key": order["key"]}
+    router = Router(model_list=[{"model_name": "picture", "litellm_params": params}])
+    try:
+        await router.aimage_generation(model="picture", prompt=order["prompt"], extra_body=order["more"])
+    except Exception as error:  # noqa: BLE001  whatever it raises is its own, with the status in it
+        return int(getattr(error, "status_code", 0) or 0)
+    return 200
+
+
+for line in sys.stdin:
+    print(json.dumps({"status": asyncio.run(ask(json.loads(line)))}), flush=True)

@@ -1,0 +1,90 @@
+"""What callers are told of a job that ended without images. The status says whether to repeat: by itself, no client
+repeats a 400 or a 424.
+"""
+
+from msgspec import Struct
+
+from gateway.api.errors import ApiError
+from gateway.jobs.failure import Failure, classify_failure
+from gateway.jobs.job import Job, State
+from providers.faults import Bought, FaultKind
+
+# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while. OpenAI's clients take no
+# longer pause than this from a Retry-After.
+UNAVAILABLE_SECONDS = 60
+
+
+class FailureResponse(Struct, frozen=True, kw_only=True):
+    """`retry_after`: only where nothing was bought, and the same request is right."""
+
+    status: int
+    code: str
+    message: str
+    kind: str | None = None
+    retry_after: int | None = None
+
+
+def failure_response(job: Job) -> FailureResponse:
+    """For a job that has ended without an image."""
+    failure = classify_failure(job)
+    status, code = _identity(failure)
+    again = f" {_REPEAT}" if failure.may_be_repeated else ""
+    return FailureResponse(
+        status=status,
+        code=code,
+        message=f"{_cause(failure)} {_MONEY[failure.bought]}{again}",
+        kind="image_generation_user_error" if status == 400 else None,
+        retry_after=UNAVAILABLE_SECONDS if failure.may_be_repeated else None,
+    )
+
+
+def failure_error(job: Job, headers: dict[str, str]) -> ApiError:
+    """The same as an answer. `headers`: the job's."""
+    told = failure_response(job)
+    return ApiError(told.status, told.code, told.message, kind=told.kind, headers=headers, retry_after=told.retry_after)
+
+
+def _identity(failure: Failure) -> tuple[int, str]:
+    """The status and the code."""
+    if failure.state is State.CANCELLED:
+        return 424, "cancelled"
+    if failure.fault is FaultKind.CONTENT_REFUSED:
+        return 400, "moderation_blocked"
+    if failure.bought is not Bought.NO:
+        return 424, "outcome_unknown" if failure.bought is Bought.PERHAPS else "paid_not_delivered"
+    code = "order_refused" if failure.fault is FaultKind.BAD_ORDER else "sellers_failed"
+    if failure.may_be_repeated:
+        code = "sellers_unavailable"
+    return 503 if failure.may_be_repeated else 424, "deadline_exceeded" if failure.state is State.EXPIRED else code
+
+
+def _cause(failure: Failure) -> str:
+    if failure.state is State.CANCELLED:
+        return "The job was cancelled."
+    if failure.state is State.EXPIRED and failure.fault is not FaultKind.CONTENT_REFUSED:
+        return "The images were not there by the job's deadline."
+    if failure.may_be_repeated:
+        return "No seller could take the order."
+    return _CAUSES.get(failure.fault, _OTHERS[failure.bought])
+
+
+# For faults of which a caller may know more than what was bought.
+_CAUSES: dict[FaultKind | None, str] = {
+    FaultKind.CONTENT_REFUSED: "The seller's safety system refused this request: change the prompt or the images.",
+    FaultKind.BAD_ORDER: "The seller rejected the order as invalid.",
+    FaultKind.CANCELLED: "The order was cancelled at the seller.",
+    FaultKind.OVERDUE: "The seller took the order and did not finish it in time.",
+    FaultKind.EMPTY: "The seller reported success and delivered no image.",
+    FaultKind.EXPIRED: "The seller made the images, and they could not be fetched.",
+}
+_OTHERS = {
+    Bought.NO: "No seller could make the images.",
+    Bought.PERHAPS: "The seller's answer to the order was lost, or said nothing that can be relied on.",
+    Bought.YES: "The seller charged for an order that it did not deliver.",
+}
+_MONEY = {
+    Bought.NO: "Nothing was bought, and you were not charged.",
+    Bought.PERHAPS: "An order may have been bought; you were not charged. The same request again is a new purchase.",
+    Bought.YES: "The seller was paid; you were not charged. The same request again is a new purchase.",
+}
+_REPEAT = "Retry in a minute, with a new Idempotency-Key if you sent one."

@@ -1,0 +1,62 @@
+"""How a job failed that delivered no image: what was bought for it, and whether the same request again is right.
+
+Everything that answers for such a job asks here: the API, and the store's memory of who asked for what.
+"""
+
+from msgspec import Struct
+
+from gateway.jobs.booking import bought
+from gateway.jobs.job import Attempt, Job, State
+from providers.faults import VERDICTS, Bought, FaultKind
+
+_BY_CERTAINTY = (Bought.NO, Bought.PERHAPS, Bought.YES)
+
+
+class Failure(Struct, frozen=True):
+    """`bought`: over all attempts of the job, whatever the last one ended with. `fault`: that of the attempt which says
+    so, or of the images that no seller took; None where no order was at fault.
+
+    `may_be_repeated`: nothing was bought, and the same request may end better in a while. Clients that repeat by
+    themselves would buy twice, or fail again, in every other case.
+    """
+
+    state: State
+    bought: Bought
+    fault: FaultKind | None
+    may_be_repeated: bool
+
+
+def classify_failure(job: Job) -> Failure:
+    """For a job that has ended without an image."""
+    most = max((_bought_by(attempt) for attempt in job.attempts), key=_BY_CERTAINTY.index, default=Bought.NO)
+    return Failure(job.state, most, _fault_to_tell(job, most), most is Bought.NO and _passes(job))
+
+
+def may_be_asked_again(job: Job) -> bool:
+    """Whether whoever asks for the same again must get a new job: nothing came of this one, and nothing was bought."""
+    return job.state.is_terminal and not job.delivered and classify_failure(job).may_be_repeated
+
+
+def _bought_by(attempt: Attempt) -> Bought:
+    """An order that is still open, or was corrected after its end, is judged by what is known of it now."""
+    if attempt.orphaned or attempt.captured or (attempt.is_open and attempt.ready):
+        return Bought.YES
+    if attempt.is_open or attempt.fault is None:
+        return Bought.PERHAPS
+    return bought(attempt.fault, attempt.cost)
+
+
+def _fault_to_tell(job: Job, most: Bought) -> FaultKind | None:
+    """A refusal of the content comes first: the team has to change its request, whatever else happened."""
+    if most is Bought.NO or job.fault is FaultKind.CONTENT_REFUSED:
+        return job.fault
+    return next(attempt.fault for attempt in reversed(job.attempts) if _bought_by(attempt) is most)
+
+
+def _passes(job: Job) -> bool:
+    """A job that the deadline ended before any order was at fault has only waited too long."""
+    if job.state is State.CANCELLED:
+        return False
+    if job.fault is None:
+        return job.state is State.EXPIRED
+    return VERDICTS[job.fault].passes
