@@ -13,8 +13,9 @@ from gateway.api import counter
 from gateway.api.bodies import converted, json_of, read_body
 from gateway.api.body_thread import run_off_loop
 from gateway.api.callers import team_of
-from gateway.api.counter import Request, Tools
+from gateway.api.counter import Request, Taken, Tools
 from gateway.api.errors import ApiError
+from gateway.api.interruption import placing_order, record_job
 from gateway.api.wishes import W, fingerprint
 from gateway.jobs.job import Job
 from providers.orders import Operation
@@ -67,6 +68,15 @@ def _key(given: str | None) -> str | None:
     if given is not None and not _KEY.fullmatch(given):
         raise ApiError(400, "invalid_idempotency_key", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
     return given
+
+
+async def take_once(http: Asked, wanted: Request, earlier: Taken | None = None) -> Taken:
+    """The job that a request becomes, unless it was one before; every answer to the request knows it from then on."""
+    state = http.scope["state"]
+    with placing_order(state, wanted.is_findable):
+        taken = earlier or await counter.take(tools_of(http), wanted)
+    record_job(state, taken.job)
+    return taken
 
 
 async def waited(http: Asked, name: str, seconds: float) -> Job:

@@ -10,7 +10,7 @@ from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
 from gateway.api.wishes import InputWish, Pictures, Wishes
 from gateway.assets.links import Links
-from gateway.assets.shelf import Missing, Shelf, ShelfUnavailable, Stream
+from gateway.assets.shelf import Shelf, Stream
 from gateway.catalogue import Catalogue
 from gateway.engine.accepting import Accepting, Ask, Given, NobodySells, Unsure
 from gateway.engine.delivering import MEDIA_TYPES
@@ -20,7 +20,7 @@ from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
-from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store, StoreUnavailable
+from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store
 from gateway.upstream.client import Upstream
 from gateway.upstream.download import DownloadError, DownloadLimits
 from providers.orders import Format, Operation
@@ -59,6 +59,11 @@ class Request(Struct, frozen=True, kw_only=True):
     is_retry: bool = False
     pictures: Pictures = Pictures()
 
+    @property
+    def is_findable(self) -> bool:
+        """Whether it leads to its job again when it is repeated."""
+        return self.key is not None or self.is_sdk
+
 
 class Taken(Struct, frozen=True):
     """The job that a request has become, or had become before."""
@@ -71,11 +76,7 @@ async def taken_before(tools: Tools, request: Request) -> Taken | None:
     """Comes before all else that is done for a request: a job that was accepted is its job, whatever has become since
     of prices, sellers, and the pictures that it links to. It is no new one, so that draining does not matter, either.
     """
-    try:
-        found = await tools.store.recall(request.team, _record(tools, request))
-    except StoreUnavailable:
-        message = "The gateway cannot look up at the moment whether this was asked before. Ask again as you did."
-        raise ApiError(503, "store_unavailable", message, retry_after=5) from None
+    found = await tools.store.recall(request.team, _record(tools, request))
     return None if found is None else _taken_again(found)
 
 
@@ -95,7 +96,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         mask=request.pictures.mask,
         idempotency=_record(tools, request),
         draw=tools.draw(),
-        is_findable=request.key is not None or request.is_sdk,
+        is_findable=request.is_findable,
     )
     try:
         accepting = await tools.engine.accept(ask)
@@ -105,9 +106,6 @@ async def take(tools: Tools, request: Request) -> Taken:
         raise _nobody(nobody) from None
     except Unsure:
         raise _unsure(ask.is_findable) from None
-    except (StoreUnavailable, ShelfUnavailable):
-        message = "The gateway cannot keep a new job at the moment. Nothing was ordered; ask again."
-        raise ApiError(503, "store_unavailable", message, retry_after=5) from None
     return _taken(accepting)
 
 
@@ -196,12 +194,9 @@ async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
 
 async def job_of(tools: Tools, team: str, name: str, seconds: float = 0.0) -> Job:
     """Another team's job looks like none at all: nor is it waited for."""
-    try:
-        job = await tools.engine.job(name)
-        if seconds > 0 and job is not None and job.team == team:
-            job = await tools.engine.wait(name, seconds)
-    except StoreUnavailable:
-        raise ApiError(503, "store_unavailable", "The job cannot be read at the moment.", retry_after=2) from None
+    job = await tools.engine.job(name)
+    if seconds > 0 and job is not None and job.team == team:
+        job = await tools.engine.wait(name, seconds)
     if job is None or job.team != team:
         raise ApiError(404, "job_not_found", "There is no such job.")
     return job
@@ -215,21 +210,11 @@ async def pictures_there(tools: Tools, job: Job) -> list[Picture]:
 
 
 async def content_of(tools: Tools, picture: Picture) -> bytes:
-    try:
-        return await tools.shelf.get(picture.key)
-    except Missing:
-        raise ApiError(410, "image_expired", "The image was kept for its time and is gone.") from None
-    except ShelfUnavailable:
-        raise ApiError(503, "images_unavailable", "The image cannot be read at the moment.", retry_after=2) from None
+    return await tools.shelf.get(picture.key)
 
 
 async def stream_of(tools: Tools, key: str) -> Stream:
-    try:
-        return await tools.shelf.stream(key)
-    except Missing:
-        raise ApiError(410, "image_expired", "The image was kept for its time and is gone.") from None
-    except ShelfUnavailable:
-        raise ApiError(503, "images_unavailable", "The image cannot be read at the moment.", retry_after=2) from None
+    return await tools.shelf.stream(key)
 
 
 def media_type_of(key: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
-from gateway.api.errors import ApiError
+from gateway.api.interruption import LEAVING_SECONDS, interrupted
 from gateway.api.receiving import Receiving
 from gateway.api.request_ids import HEADER, request_id
 from gateway.events import RequestAnswered
@@ -15,7 +15,6 @@ METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # To OPTIONS the framework has an answer of its own, which says less than the one to a method that is not there.
 NO_METHOD = "NONE"
 Header = tuple[bytes, bytes]
-LEAVING = ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
 
 
 def in_one_line(headers: Iterable[Header], name: bytes) -> list[Header]:
@@ -52,10 +51,11 @@ class Exchange:
         """The process ends before the handler did."""
         if self._has_begun:
             return
-        content, media_type = LEAVING.told(self._scope["path"], self.id)
-        headers = {"content-type": media_type, "content-length": str(len(content)), **LEAVING.answer_headers()}
+        error = interrupted(self._scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
+        content, media_type = error.told(self._scope["path"], self.id)
+        headers = {"content-type": media_type, "content-length": str(len(content)), **error.answer_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": LEAVING.status, "headers": raw})
+        await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": content, "more_body": False})
 
     def answered(self) -> RequestAnswered:

@@ -6,7 +6,7 @@ from litestar import Response, get, post
 from msgspec.structs import replace
 
 from gateway.api import counter
-from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, tools_of, wait_of, waited
+from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, take_once, tools_of, wait_of, waited
 from gateway.api.counter import Taken, Tools
 from gateway.api.shown import headers_of, job_shown
 from gateway.api.wishes import InputWish, JobWishes, input_wishes
@@ -36,14 +36,14 @@ async def _taken(request: Asked) -> Taken:
     tools = tools_of(request)
     wanted, wishes = await asked(request, JobWishes)
     if earlier := await counter.taken_before(tools, wanted):
-        return earlier
+        return await take_once(request, wanted, earlier)
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
     inputs, receiving = input_wishes(wishes), request.state["receiving"]
     # A small body may name large pictures: room for what is usual before they are fetched, for what they are after it.
     await receiving.hold(LINKED_BYTES * sum(one.is_address for _, one in inputs))
     pictures = await counter.pictures_of(tools, inputs, mask)
     await receiving.hold(sum(len(one.image.data) for one in pictures.inputs))
-    return await counter.take(tools, replace(wanted, pictures=pictures))
+    return await take_once(request, replace(wanted, pictures=pictures))
 
 
 @get(f"{JOBS}/{{job_id:str}}")

@@ -13,15 +13,19 @@ from gateway.api.errors import ApiError
 from gateway.api.exchange import Exchange
 from gateway.api.files import file
 from gateway.api.images import generations
+from gateway.api.interruption import STORE_SECONDS, internal_error, interrupted
 from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
 from gateway.api.receiving import Receiving
 from gateway.api.signals import signals
+from gateway.assets.shelf import Missing, ShelfError, ShelfUnavailable
 from gateway.events import Emit, Trouble, fault_of
+from gateway.store.base import StoreError, StoreUnavailable
 from gateway.upstream.budget import ByteBudget
 
 # Of all bodies together that have not become jobs yet; reading one takes several times its size for a moment.
 BODIES_BYTES = 256 << 20
+Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTES = [generations, new_job, one_job, signals, file, callback, livez, readyz, metrics]
 
 
@@ -53,7 +57,14 @@ def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Lites
         route_handlers=ROUTES,
         state=State(state),
         lifespan=lifespan,
-        exception_handlers={ApiError: _told, HTTPException: _told_by_framework, Exception: _told_of_fault(emit)},
+        exception_handlers={
+            ApiError: _told,
+            HTTPException: _told_by_framework,
+            StoreError: _told_of_store(emit),
+            ShelfError: _told_of_shelf(emit),
+            Missing: _told_of_missing,
+            Exception: _told_of_fault(emit),
+        },
         # Bodies are read and capped by `bodies.py`.
         request_max_body_size=None,
         openapi_config=None,
@@ -82,10 +93,35 @@ def _allowed(error: HTTPException) -> dict[str, str]:
     return {"allow": ", ".join(sorted(methods))} if methods else {}
 
 
-def _told_of_fault(emit: Emit) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+def _told_of_store(emit: Emit) -> Handler:
+    """No error of the store is an error of the request: it is repeated when the store is back."""
+
+    def told(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
+        if not isinstance(error, StoreUnavailable):
+            emit(Trouble(where="store", what=str(error), request=request.scope["state"].get("request_id")))
+        cause = "The gateway's job store does not answer at the moment."
+        return _told(request, interrupted(request.scope, "store_unavailable", cause, STORE_SECONDS))
+
+    return told
+
+
+def _told_of_shelf(emit: Emit) -> Handler:
+    def told(request: Request[Any, Any, Any], error: ShelfError) -> Response[bytes]:
+        if not isinstance(error, ShelfUnavailable):
+            emit(Trouble(where="images", what=str(error), request=request.scope["state"].get("request_id")))
+        cause = "The gateway's images cannot be read or kept at the moment."
+        return _told(request, interrupted(request.scope, "images_unavailable", cause, STORE_SECONDS))
+
+    return told
+
+
+def _told_of_missing(request: Request[Any, Any, Any], error: Missing) -> Response[bytes]:
+    return _told(request, ApiError(410, "image_expired", "The image has expired and was deleted."))
+
+
+def _told_of_fault(emit: Emit) -> Handler:
     def told(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         emit(Trouble(where="api", what=fault_of(error), request=request.scope["state"].get("request_id")))
-        message = "Something went wrong here. If a job was accepted, it goes on."
-        return _told(request, ApiError(500, "internal_error", message, final=True))
+        return _told(request, internal_error(request.scope))
 
     return told

@@ -62,8 +62,9 @@ def test_what_was_asked_before_is_answered_with_its_job_although_new_ones_are_re
     assert len(sandbox.charges()) == 1
 
 
-def _generate(client: httpx.Client, seller: str, name: str) -> httpx.Response:
-    return client.post("/v1/images/generations", json=body(f"{name}-{seller}", seller))
+def _generate(client: httpx.Client, seller: str, name: str, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/v1/images/generations", json=body(f"{name}-{seller}", seller), headers=named)
 
 
 def _draining(client: httpx.Client) -> Any:
@@ -108,10 +109,11 @@ def _are_ticketed(at: Gateway, names: list[str]) -> bool:
 def test_whoever_still_waits_when_the_time_is_over_is_told_where_the_job_is(stored: Stored, sandbox: Vendors) -> None:
     sandbox.latency(6.0)
     environ = {**stored.environ, "IGW_DRAIN_SECONDS": "0.5"}
-    with gateway(stored.folder, stored.config, environ) as one, ThreadPoolExecutor(2) as pool, one.client() as client:
+    with gateway(stored.folder, stored.config, environ) as one, ThreadPoolExecutor(3) as pool, one.client() as client:
         job = pool.submit(post, client, "waits", "runapi", 60)
-        images = pool.submit(_generate, client, "runapi", "image")
-        until(lambda: one.metric("igw_account_orders") == 2, "both are ordered")
+        images = pool.submit(_generate, client, "runapi", "image", x_stainless_retry_count="0")
+        stranger = pool.submit(_generate, client, "runapi", "stranger")
+        until(lambda: one.metric("igw_account_orders") == 3, "all are ordered")
         one.signal(signal.SIGTERM)
         began = time.monotonic()
         assert job.result().status_code == 202
@@ -119,7 +121,10 @@ def test_whoever_still_waits_when_the_time_is_over_is_told_where_the_job_is(stor
         assert images.result().status_code == 503
         assert images.result().json()["error"]["code"] == "draining"
         assert images.result().headers["x-igw-job-id"].startswith("job_")
-        assert "retry-after" in images.result().headers
+        assert "retry-after" in images.result().headers, "its client is led back to the job"
+        assert stranger.result().status_code == 424, "the same again would be another order"
+        assert stranger.result().json()["error"]["code"] == "draining"
+        assert stranger.result().headers["x-igw-job-id"] in stranger.result().json()["error"]["message"]
         assert one.ended(10) == 0
         assert time.monotonic() - began < 4
 

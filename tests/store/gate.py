@@ -1,0 +1,62 @@
+"""A way to a store that lets through what it is told to: the rest finds its connection cut, as by a network."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+CHUNK_BYTES = 1 << 16
+
+
+class Gate:
+    """`refused`: words of commands that do not come through, all of them in one piece; None lets everything through.
+
+    `cuts` counts the pieces that did not.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.refused: tuple[bytes, ...] | None = None
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+
+    def _serve(self, here: socket.socket) -> None:
+        with here, socket.create_connection(("127.0.0.1", self._port)) as there:
+            threading.Thread(target=self._carry, args=(there, here), daemon=True).start()
+            self._carry(here, there, watched=True)
+
+    def _carry(self, source: socket.socket, target: socket.socket, watched: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK_BYTES):
+                if watched and self.refused is not None and all(word in data for word in self.refused):
+                    self.cuts += 1
+                    break
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def gate_to(url: str) -> Iterator[Gate]:
+    port = urlsplit(url).port
+    assert port is not None
+    gate = Gate(port)
+    with contextlib.closing(gate):
+        yield gate
