@@ -65,6 +65,15 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(gateway: Serving, pa
     assert words in got
 
 
+@pytest.mark.parametrize("length", [b"14 ", b"14\t", b" \t14 \t ", b"14" + b" " * 1_000])
+@pytest.mark.parametrize("path", [JOBS, IMAGES])
+def test_a_length_may_have_blanks_around_it(gateway: Serving, path: str, length: bytes) -> None:
+    """RFC 9110, 5.5."""
+    got = ask(gateway, HEAD.replace(b"/v1/jobs", path.encode()) + b"Content-Length:" + length + b"\r\n\r\n" + BODY)
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert b"prompt" in got, "the body was read"
+
+
 def test_70_mib_in_chunks_are_refused_and_not_kept(gateway: Serving) -> None:
     before = gateway.resident_bytes()
     chunk = b"\x20" * MIB
