@@ -18,6 +18,7 @@ from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
 from gateway.api.receiving import Receiving
 from gateway.api.signals import signals
+from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.shelf import Missing, ShelfError, ShelfUnavailable
 from gateway.events import Emit, Trouble, fault_of
 from gateway.store.base import StoreError, StoreUnavailable
@@ -79,10 +80,15 @@ def _told(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
 
 
 def _told_by_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    words = {404: "There is no such route.", 405: "This route does not answer to this method."}
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    message = words.get(error.status_code, "The request is not understood.")
+    message = _words(request, error.status_code)
     return _told(request, ApiError(error.status_code, code, message, headers=_allowed(error)))
+
+
+def _words(request: Request[Any, Any, Any], status: int) -> str:
+    if status == 404:
+        return describe_unknown_route(request.scope["path"], [route.path_format for route in request.app.routes])
+    return "This route does not answer to this method." if status == 405 else "The request is not understood."
 
 
 def _allowed(error: HTTPException) -> dict[str, str]:

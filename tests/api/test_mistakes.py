@@ -203,6 +203,36 @@ def test_routes_that_are_not_there(gateway: Serving, path: str) -> None:
     refused(gateway.http.post(path, json=PROMPT), 404, "route_not_found")
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/image/generations", IMAGES),
+        ("/images/generations", IMAGES),
+        ("/v1/v1/images/generations", IMAGES),
+        ("/v1/images/generation", IMAGES),
+        ("/V1/IMAGES/GENERATION", IMAGES),
+        ("/v1/job", JOBS),
+        ("/jobs", JOBS),
+        ("/jobs/job_48nka7p8pc7avmya1bpy29g0nk5p", f"{JOBS}/job_48nka7p8pc7avmya1bpy29g0nk5p"),
+        ("/v1/job/job_48nka7p8pc7avmya1bpy29g0nk5p", f"{JOBS}/job_48nka7p8pc7avmya1bpy29g0nk5p"),
+        ("/v1/chat/completions", None),
+        ("/metric", "/metrics"),
+        ("/ready", "/readyz"),
+        ("/file/00/job_1/image-0.png", None),
+        ("/" + "v1/jobs/" * 1_000, None),
+    ],
+)
+def test_whoever_misses_a_route_is_told_the_nearest(gateway: Serving, path: str, meant: str | None) -> None:
+    for method in ("GET", "POST"):
+        message = refused(gateway.http.request(method, path), 404, "route_not_found")["message"]
+        if meant is not None:
+            assert message == f"There is no such route; did you mean '{meant}'?"
+        else:
+            assert all(route in message for route in (IMAGES, JOBS, "/livez")), message
+        assert "/callbacks" not in message
+        assert "/files" not in message
+
+
 @pytest.mark.parametrize("name", ["job_x", "job_" + "9" * 28, "x" * 5_000, "job_39%00", "%2e%2e", "é", "'"])
 def test_jobs_that_are_not_there(gateway: Serving, name: str) -> None:
     refused(gateway.http.get(f"{JOBS}/{name}"), 404, "job_not_found")
