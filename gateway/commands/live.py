@@ -39,13 +39,23 @@ class KnownCell(Struct, frozen=True, kw_only=True):
     p90: Seconds | None = None
     load: Seconds = 0.0
     conformance: Seconds | None = None
+    faithful: bool = True
+    deliveries: Annotated[int, Meta(ge=0)] = 0
     measured: bool = True
     has_key: bool = True
 
     @property
     def signals(self) -> CellSignals:
         p50, p90 = (self.p50, self.p90) if self.measured else (None, None)
-        return CellSignals(healthy=self.healthy, p50=p50, p90=p90, load=self.load, conformance=self.conformance)
+        return CellSignals(
+            healthy=self.healthy,
+            p50=p50,
+            p90=p90,
+            load=self.load,
+            conformance=self.conformance,
+            faithful=self.faithful,
+            deliveries=self.deliveries,
+        )
 
     @property
     def expected(self) -> Expected | None:

@@ -15,6 +15,7 @@ from gateway.engine.records import REQUEST, TERMS, SavedRequest, Terms, call_sav
 from gateway.jobs.facts import AnswerLost, AttemptOpened, OrderFailed, PartGivenUp, TicketLearned
 from gateway.jobs.job import Part, Place, Trace, reference_of
 from gateway.jobs.recovery import deadline_of
+from gateway.routing.signals import CellSignals
 from gateway.upstream.client import Exchange
 from gateway.upstream.limits import NoSlot
 from gateway.upstream.reading import understood
@@ -100,12 +101,16 @@ class Buyer:
             self._take(images[first : first + size], places)
 
     def _by_health(self, places: tuple[int, ...]) -> list[int]:
-        """Whoever is closed at the moment comes last: a bad chance is better than none."""
-        return sorted(places, key=lambda place: not self._is_well(self._desk.job.route[place]))
+        """As a plan ranks them: places that deliver something other than ordered come after all that are well, places
+        that are closed at the moment last."""
+        return sorted(places, key=lambda place: self._signals(self._desk.job.route[place]).standing)
 
     def _is_well(self, place: Place) -> bool:
+        return self._signals(place).healthy
+
+    def _signals(self, place: Place) -> CellSignals:
         where = self._hands.where(place, self._desk.job.model)
-        return where is not None and self._hands.health.known(where, self._hands.clock()).healthy
+        return self._hands.health.known(where, self._hands.clock()) if where else CellSignals(healthy=False)
 
     # --- the budget of extra orders
 

@@ -13,10 +13,9 @@ from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fits, wants_of
 from gateway.routing.policies import Candidate, order
 from gateway.routing.quote import Quote, quote
-from gateway.routing.signals import CellSignals, Signals, signals_of
+from gateway.routing.signals import CellSignals, Signals, falls_short, signals_of
 from providers.orders import ImageRequest
 
-LEAST_CONFORMANCE = 0.9
 Number = TypeVar("Number", int, float)
 
 
@@ -233,16 +232,23 @@ def _out_by_number(candidate: Candidate, policy: PolicyConfig, limits: Limits) -
 def _unfaithful(candidate: Candidate) -> Iterator[str]:
     for substitution in candidate.fit.substitutions:
         yield f"not exact: {substitution.name}"
-    kept = candidate.signals.conformance
-    if kept is not None and kept < LEAST_CONFORMANCE:
-        yield f"not exact: delivers what was ordered {kept:.0%} of the time"
+    if not candidate.signals.faithful:
+        yield f"not exact: {candidate.signals.delivered_as_ordered}"
 
 
 def _reasons(candidate: Candidate, place: int, rank: Rank) -> Iterator[str]:
     yield f"{'first' if place == 0 else f'number {place + 1}'} by {rank}"
     if candidate.signals.load >= 1:
         yield "at its limit, so after all that are not"
+    yield from _about_deliveries(candidate.signals)
     if not candidate.signals.healthy:
         yield "unhealthy at present, so after all that are not"
     if candidate.fit.converts:
         yield "its pictures are converted here"
+
+
+def _about_deliveries(signals: CellSignals) -> Iterator[str]:
+    if not signals.faithful:
+        yield f"{signals.delivered_as_ordered}, so after those that deliver what is ordered"
+    elif falls_short(signals.deliveries, signals.conformance or 0.0):
+        yield f"{signals.delivered_as_ordered}; a trial order is due"

@@ -15,6 +15,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "igw_jobs_in_flight": ("Jobs that this process works on.", ()),
     "igw_account_orders": ("Orders in progress at an account.", ("account",)),
     "igw_cell_healthy": ("1 if orders may be placed there.", CELL_LABELS),
+    "igw_cell_conformance": ("Share of the last deliveries that were as ordered, where enough are known.", CELL_LABELS),
     "igw_task_up": ("1 if a long-lived task works, 0 while it is down and being started again.", ("task",)),
 }
 
@@ -28,7 +29,7 @@ def gauges(engine: Engine, current: Callable[[], Catalogue], supervisor: Supervi
     for name in catalogue.accounts:
         orders.add_metric([name], engine.hands.limits.in_progress(name))
     yield orders
-    yield _health(engine, catalogue)
+    yield from _cells(engine, catalogue)
     yield _tasks(supervisor)
 
 
@@ -37,15 +38,18 @@ def _gauge(name: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, words, labels=labels)
 
 
-def _health(engine: Engine, catalogue: Catalogue) -> GaugeMetricFamily:
-    healthy = _gauge("igw_cell_healthy")
+def _cells(engine: Engine, catalogue: Catalogue) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    healthy, conformance = _gauge("igw_cell_healthy"), _gauge("igw_cell_conformance")
     now = engine.hands.clock()
     for offer in catalogue.all_offers():
         for cell in offer.prices:
             where = Where(offer.seller.name, offer.seller.account.name, offer.model, cell)
             names = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
-            healthy.add_metric(names, float(engine.hands.health.known(where, now).healthy))
-    return healthy
+            known = engine.hands.health.known(where, now)
+            healthy.add_metric(names, float(known.healthy))
+            if known.conformance is not None:
+                conformance.add_metric(names, known.conformance)
+    return healthy, conformance
 
 
 def _tasks(supervisor: Supervisor) -> GaugeMetricFamily:

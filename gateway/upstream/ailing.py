@@ -1,12 +1,16 @@
 """What one account, or one cell, has gone through lately, and what that makes of its gate."""
 
+from gateway.routing.signals import falls_short
 from gateway.upstream.gates import Gate, Pause, seconds_to_wait
-from gateway.upstream.measures import Conformance, Counts, Latencies
+from gateway.upstream.measures import Conformance, Counts, Kept, Latencies, joint_kept
 from providers.faults import FaultKind
 
 # A key or a credit does not mend itself within a minute; a seller that is down, or a cell, may.
 REFUSED = Pause(first=60.0, most=900.0)
 DOWN = Pause(first=30.0, most=300.0)
+# Every trial of a cell whose pictures are not what is ordered is paid for. Where little is ordered, a short pause would
+# make a trial of every order.
+UNFAITHFUL = Pause(first=300.0, most=21_600.0)
 REFUSALS = frozenset({FaultKind.BAD_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
 FAILURES_IN_A_ROW = 5
 # Longer than an order takes, or every outcome would stand alone in its window.
@@ -40,8 +44,12 @@ class AccountHealth:
 
 
 class CellHealth:
+    """`fidelity` is shut while the pictures are not what is ordered. It forbids no order: such a cell comes after those
+    that deliver what is ordered, and is better than none."""
+
     def __init__(self) -> None:
         self.gate = Gate()
+        self.fidelity = Gate()
         self.latencies = Latencies()
         self.conformance = Conformance()
         self._in_a_row = 0
@@ -54,12 +62,20 @@ class CellHealth:
             self._outcomes.add(now)
         self.gate.succeeded(began)
 
-    def delivered(self, seconds: float | None, as_ordered: bool | None, now: float) -> None:
-        """Slowness and downgrades are for the routing to weigh: they shut nothing."""
-        if seconds is not None:
-            self.latencies.add(seconds, now)
-        if as_ordered is not None:
-            self.conformance.add(as_ordered)
+    def delivered_as_ordered(self, began: float) -> None:
+        self.conformance.add(True, began)
+        self.fidelity.succeeded(began)
+
+    def delivered_otherwise(self, elsewhere: Kept, began: float, now: float) -> None:
+        """`elsewhere` is what the other replicas know. One odd picture shuts nothing; a trial that brings one fails."""
+        self.conformance.add(False, began)
+        known = joint_kept((self.kept(now), elsewhere))
+        if self.fidelity.is_shut(now) or falls_short(known.count, known.share):
+            self.fidelity.failed(UNFAITHFUL, began, now)
+
+    def kept(self, now: float) -> Kept:
+        """What was ordered before a trial succeeded says nothing about what is delivered now."""
+        return self.conformance.kept(now, since=self.fidelity.opened_by)
 
     def failed(self, began: float, now: float) -> None:
         if not self.gate.is_shut(now):

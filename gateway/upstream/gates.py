@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 TRIAL_SECONDS = 420.0
 # By how much two replicas may differ about when the same thing happened: one exchange, and some delay.
 EXCHANGE = 2.0
-LONGEST = 900.0
+LONGEST = 21_600.0
 Ago = Annotated[float, Meta(ge=0, le=1e12)]
 Wait = Annotated[float, Meta(ge=0, le=LONGEST)]
 SHORTEST_WAIT, USUAL_WAIT, LONGEST_WAIT = 1.0, 10.0, 300.0
@@ -66,6 +66,8 @@ class Gate:
         self._trial: _Trial | None = None
         self._proven = -inf
         self._proven_elsewhere = -inf
+        # When the order was sent whose success opened the gate last.
+        self.opened_by = -inf
         self._told_by: str | None = None
 
     # --- asking
@@ -86,6 +88,10 @@ class Gate:
             return True
         return now >= self._until and (self._trial is None or now >= self._trial.began + TRIAL_SECONDS)
 
+    def is_on_trial(self, now: float) -> bool:
+        """Due for a trial, and the order that decides is on its way."""
+        return self.is_shut(now) and now >= self._until and not self.lets_through(now)
+
     # --- what happens
 
     def try_one(self, whose: object, now: float) -> None:
@@ -101,7 +107,7 @@ class Gate:
     def succeeded(self, began: float) -> None:
         self._proven = max(self._proven, began)
         if self._shut_at is not None and began >= self._shut_at:
-            self._open()
+            self._open_by(began)
 
     def failed(self, pause: Pause, began: float, now: float) -> None:
         """Something happened for which a gate shuts."""
@@ -132,6 +138,10 @@ class Gate:
         self._proven = now
         self._open()
 
+    def _open_by(self, began: float) -> None:
+        self.opened_by = began
+        self._open()
+
     def _open(self) -> None:
         self._shut_at, self._trial, self._told_by = None, None, None
         self._until, self._pause, self._most = -inf, 0.0, 0.0
@@ -160,7 +170,7 @@ class Gate:
     def _hear_of_success(self, began: float) -> None:
         self._proven_elsewhere = max(self._proven_elsewhere, began)
         if self._shut_at is not None and began > self._shut_at:
-            self._open()
+            self._open_by(began)
 
     def _hear_of_shutting(self, told: Told, shut_at: float, by: str, then: float) -> None:
         # One that is due for a trial there is due here: that it still is must not look like a longer pause.

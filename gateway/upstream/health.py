@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Cell
-from gateway.routing.signals import UNKNOWN, CellSignals, Signals
+from gateway.routing.signals import ENOUGH_DELIVERIES, UNKNOWN, CellSignals, Signals
 from gateway.upstream.ailing import AccountHealth, CellHealth
 from gateway.upstream.gates import NOTHING_TOLD, Gate
 from gateway.upstream.measures import ENOUGH, Kept, Latency, joint_kept, joint_latency
@@ -88,12 +88,16 @@ class Health:
         if outcome.fault is None:
             account.succeeded(began)
             cell.succeeded(began, now)
-            cell.delivered(outcome.seconds, outcome.as_ordered, now)
+            if outcome.seconds is not None:
+                cell.latencies.add(outcome.seconds, now)
+            self._judge(where.key, outcome.as_ordered, began, now)
         elif blame is Blame.ACCOUNT:
             account.failed(outcome.fault, outcome.retry_after, began, now)
             cell.gate.said_nothing(began)
+            cell.fidelity.said_nothing(began)
         elif blame is Blame.CELL:
             cell.failed(began, now)
+            cell.fidelity.said_nothing(began)
             # Without knowing when it was sent, it may be from before the account was shut.
             if outcome.fault in TAKEN and outcome.seconds is not None:
                 account.succeeded(began)
@@ -101,19 +105,30 @@ class Health:
         else:
             self.not_tried(where, began)
 
+    def _judge(self, key: Key, as_ordered: bool | None, began: float, now: float) -> None:
+        cell = self._cell(key)
+        if as_ordered is None:
+            cell.fidelity.said_nothing(began)
+        elif as_ordered:
+            cell.delivered_as_ordered(began)
+        else:
+            cell.delivered_otherwise(self._elsewhere_of(key)[1], began, now)
+
     def accepted(self, account: str, seconds: float, now: float) -> None:
         """The seller took an order that was sent so many seconds ago: whatever becomes of it, the account is well."""
         self._account(account).succeeded(now - max(0.0, seconds))
 
     def may_try(self, where: Where, now: float) -> Trial | None:
         """Leave to send an order now. Where the account or the cell is due for a trial, this order is it, and no other
-        gets leave until its outcome is known, or it is withdrawn."""
-        gates = self._gates(where)
-        if not all(gate.lets_through(now) for gate in gates):
+        gets leave until its outcome is known, or it is withdrawn. Where pictures are not what is ordered, orders are
+        placed as a last resort; only while a trial is out, the others go elsewhere."""
+        cell = self._cells.get(where.key)
+        if not self._is_open(where, now) or (cell and cell.fidelity.is_on_trial(now)):
             return None
         trial = Trial(where)
-        for gate in gates:
-            gate.try_one(trial, now)
+        for gate in self._gates(where):
+            if gate.lets_through(now):
+                gate.try_one(trial, now)
         return trial
 
     def withdraw(self, trial: Trial) -> None:
@@ -139,24 +154,30 @@ class Health:
 
     def known(self, where: Where, now: float, load: float = 0.0) -> CellSignals:
         """Of one cell; UNKNOWN if nothing is."""
-        account, cell = self._accounts.get(where.account), self._cells.get(where.key)
+        cell = self._cells.get(where.key)
         latency, kept = self._measured(where.key, cell, now)
+        is_known = kept.count >= ENOUGH_DELIVERIES
         return CellSignals(
-            healthy=all(found.gate.lets_through(now) for found in (account, cell) if found),
+            healthy=self._is_open(where, now),
             p50=latency.p50 if latency.count >= ENOUGH else None,
             p90=latency.p90 if latency.count >= ENOUGH else None,
             load=load,
-            conformance=kept.share if kept.count >= ENOUGH else None,
+            conformance=kept.share if is_known else None,
+            faithful=cell is None or cell.fidelity.lets_through(now),
+            deliveries=kept.count if is_known else 0,
         )
 
     def _measured(self, key: Key, cell: CellHealth | None, now: float) -> tuple[Latency, Kept]:
-        latency, kept = (cell.latencies.latency(now), cell.conformance.kept()) if cell else (Latency(), Kept())
+        latency, kept = (cell.latencies.latency(now), cell.kept(now)) if cell else (Latency(), Kept())
         if not self._heard:
             return latency, kept
+        latency_there, kept_there = self._elsewhere_of(key)
+        return joint_latency((latency, latency_there)), joint_kept((kept, kept_there))
+
+    def _elsewhere_of(self, key: Key) -> tuple[Latency, Kept]:
         if key not in self._elsewhere:
             self._elsewhere[key] = self._measured_elsewhere(key)
-        latency_there, kept_there = self._elsewhere[key]
-        return joint_latency((latency, latency_there)), joint_kept((kept, kept_there))
+        return self._elsewhere[key]
 
     def _measured_elsewhere(self, key: Key) -> tuple[Latency, Kept]:
         told = [found for one in self._heard.values() if (found := one.cells.get(key))]
@@ -168,7 +189,7 @@ class Health:
         """What this process has seen itself, for the others."""
         accounts = (AccountTold(name, one.gate.told(now)) for name, one in self._accounts.items())
         cells = (
-            CellTold(*key, cell.gate.told(now), cell.latencies.latency(now), cell.conformance.kept())
+            CellTold(*key, cell.gate.told(now), cell.latencies.latency(now), cell.kept(now), cell.fidelity.told(now))
             for key, cell in self._cells.items()
         )
         return write(
@@ -195,7 +216,9 @@ class Health:
         for account in told.accounts:
             self._account(account.account).gate.hear(account.gate, name, then)
         for cell in told.cells:
-            self._cell(cell.key).gate.hear(cell.gate, name, then)
+            known = self._cell(cell.key)
+            known.gate.hear(cell.gate, name, then)
+            known.fidelity.hear(cell.fidelity, name, then)
         self._elsewhere.clear()
         self._heard[name] = Heard(told.at, now, {cell.key: cell for cell in told.cells})
         self._heard.move_to_end(name)
@@ -214,10 +237,16 @@ class Health:
             account.gate.forget(name, now)
         for cell in self._cells.values():
             cell.gate.forget(name, now)
+            cell.fidelity.forget(name, now)
+
+    def _is_open(self, where: Where, now: float) -> bool:
+        """Whether account and cell let orders through: what is not known has never been shut."""
+        account, cell = self._accounts.get(where.account), self._cells.get(where.key)
+        return all(found.gate.lets_through(now) for found in (account, cell) if found)
 
     def _gates(self, where: Where) -> list[Gate]:
-        """Of what is known: whatever is not has never been shut."""
-        return [found.gate for found in (self._accounts.get(where.account), self._cells.get(where.key)) if found]
+        account, cell = self._accounts.get(where.account), self._cells.get(where.key)
+        return [*([account.gate] if account else []), *([cell.gate, cell.fidelity] if cell else [])]
 
     def _account(self, name: str) -> AccountHealth:
         return _kept(self._accounts, name, AccountHealth, MOST_ACCOUNTS)

@@ -1,7 +1,8 @@
 """What is counted, in little and bounded memory however much happens: counts, latency quantiles, conformance."""
 
+from collections import deque
 from collections.abc import Sequence
-from math import ceil, floor, isfinite, log
+from math import ceil, floor, inf, isfinite, log
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -11,7 +12,8 @@ LATENCY_WINDOWS = 5
 # Neighbouring buckets are a tenth apart; a quantile is the mean of its bucket, so it is off by a few percent at most.
 STEP = log(1.1)
 LEAST_SECONDS, MOST_SECONDS = 0.1, 7_200.0
-DELIVERIES = 50
+# Deliveries of up to a day ago, the last fifty of them; the day is cut off to the minute.
+DELIVERIES, DELIVERIES_SECONDS, MINUTE = 50, 86_400.0, 60.0
 ENOUGH = 5
 Number = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -105,18 +107,29 @@ def _quantile(buckets: dict[int, tuple[int, float]], count: int, share: float) -
 
 
 class Conformance:
-    """The last deliveries, one bit each: whether they were as ordered."""
+    """The last deliveries of a day: when each was ordered, and whether what came is what was ordered."""
 
     def __init__(self) -> None:
-        self._bits = 0
-        self._count = 0
+        self._deliveries: deque[tuple[float, bool]] = deque(maxlen=DELIVERIES)
+        self._worked_out: tuple[float, Kept] | None = None
 
-    def add(self, as_ordered: bool) -> None:
-        self._bits = (self._bits << 1 | as_ordered) & ((1 << DELIVERIES) - 1)
-        self._count = min(self._count + 1, DELIVERIES)
+    def add(self, as_ordered: bool, began: float) -> None:
+        self._deliveries.append((began, as_ordered))
+        self._worked_out = None
 
-    def kept(self) -> Kept:
-        return Kept(self._count, self._bits.bit_count() / self._count) if self._count else Kept()
+    def kept(self, now: float, since: float = -inf) -> Kept:
+        """Of what was ordered `since` then, and not longer than a day ago."""
+        oldest = max(floor(now / MINUTE) * MINUTE - DELIVERIES_SECONDS, since)
+        if self._worked_out is None or self._worked_out[0] != oldest:
+            self._worked_out = (
+                oldest,
+                _kept([as_ordered for began, as_ordered in self._deliveries if began >= oldest]),
+            )
+        return self._worked_out[1]
+
+
+def _kept(deliveries: Sequence[bool]) -> Kept:
+    return Kept(len(deliveries), sum(deliveries) / len(deliveries)) if deliveries else Kept()
 
 
 def joint_latency(replicas: Sequence[Latency]) -> Latency:

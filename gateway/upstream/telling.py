@@ -25,6 +25,7 @@ class CellTold(Struct, frozen=True, array_like=True):
     gate: Told
     latency: Latency
     kept: Kept
+    fidelity: Told = NOTHING_TOLD
 
     @property
     def key(self) -> Key:
@@ -32,7 +33,8 @@ class CellTold(Struct, frozen=True, array_like=True):
 
     @property
     def says_something(self) -> bool:
-        return self.gate != NOTHING_TOLD or bool(self.latency.count) or bool(self.kept.count)
+        gates = self.gate != NOTHING_TOLD or self.fidelity != NOTHING_TOLD
+        return gates or bool(self.latency.count) or bool(self.kept.count)
 
 
 class Snapshot(Struct, frozen=True, array_like=True):

@@ -16,7 +16,7 @@ from tests.serving import KEY, ROOT, Serving, serving
 CELL = ("gpt-image-2", "generate", "1k", "high")
 MEMBERS = {
     *("seller", "model", "operation", "resolution", "quality"),
-    *("healthy", "p50", "p90", "measured", "load", "conformance", "has_key"),
+    *("healthy", "p50", "p90", "measured", "load", "conformance", "faithful", "deliveries", "has_key"),
 }
 
 
@@ -49,6 +49,7 @@ def test_known_cells_are_told_with_all_that_is_known(experienced: Serving) -> No
     assert all(set(one) == MEMBERS for one in said["data"])
     cell = known(experienced, "runapi")
     assert (cell["healthy"], cell["conformance"], cell["measured"], cell["has_key"]) == (True, 1.0, True, True)
+    assert (cell["faithful"], cell["deliveries"]) == (True, 12)
     assert 0 < cell["p50"] <= cell["p90"] < 10
 
 

@@ -24,6 +24,7 @@ RECORDED = {"at", "level", "event"}
 METRICS = {
     *("igw_http_request_seconds", "igw_http_overhead_seconds", "igw_job_seconds", "igw_attempt_seconds"),
     *("igw_images", "igw_spend_usd", "igw_failovers", "igw_cell_healthy", "igw_jobs_in_flight", "igw_account_orders"),
+    "igw_cell_conformance",
     *("igw_jobs_accepted", "igw_troubles", "igw_rescues", "igw_price_drifts", "igw_config_reloads"),
 }
 

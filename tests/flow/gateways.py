@@ -62,7 +62,7 @@ class Gateway:
 
     def all_sellers_are_well(self) -> bool:
         answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {KEY}"}).raise_for_status()
-        return all(one["healthy"] and one["load"] < 1 for one in answer.json()["data"])
+        return all(one["healthy"] and one["faithful"] and one["load"] < 1 for one in answer.json()["data"])
 
     def until(self, what: str, holds: Callable[[], bool], seconds: float = IDLE_SECONDS) -> None:
         deadline = time.monotonic() + seconds

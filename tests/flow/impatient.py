@@ -32,6 +32,7 @@ SHORTER: dict[str, object] = {
     # One test's trouble is no reason to leave a seller out, or to order less, in the next one.
     "gateway.upstream.ailing.DOWN": OPEN_AGAIN_AT_ONCE,
     "gateway.upstream.ailing.REFUSED": OPEN_AGAIN_AT_ONCE,
+    "gateway.upstream.ailing.UNFAITHFUL": OPEN_AGAIN_AT_ONCE,
     "gateway.upstream.gates.SHORTEST_WAIT": 0.05,
     "gateway.upstream.gates.USUAL_WAIT": 0.05,
     "gateway.upstream.lanes.RECOVERY_SECONDS": 0.05,

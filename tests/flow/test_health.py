@@ -19,6 +19,7 @@ SETUP = Setup(
     constants={
         "gateway.upstream.ailing.REFUSED": PAUSES,
         "gateway.upstream.ailing.DOWN": PAUSES,
+        "gateway.upstream.ailing.UNFAITHFUL": PAUSES,
         # Longer than any test waits: who rests for less does so because the seller has said for how long.
         "gateway.upstream.gates.USUAL_WAIT": 60.0,
         "gateway.engine.accepting.LEAST_PATIENCE": 60.0,
@@ -117,3 +118,31 @@ def test_a_seller_that_asks_us_to_wait_is_left_alone_for_as_long_as_it_says(flow
     buy_until_it_sells(flow, OPENAI)
     [gap] = gaps(times(flow, OPENAI))
     assert gap >= ASKED_TO_WAIT
+
+
+def test_a_seller_of_smaller_pictures_loses_its_orders_and_gets_them_back_when_it_delivers_what_is_ordered(
+    flow: Flow,
+) -> None:
+    """It is the cheapest, and every trial order of it is paid for, so there are few of them."""
+    flow.sandbox.fault("downgrade", vendor="openai")
+    jobs = [flow.ask() for _ in range(20)]
+    firsts = [sellers(job) for job in jobs]
+    enough = firsts.index([RUNS])
+    assert 3 <= enough <= 6, "what it delivered in the tests before counts as well"
+    assert flow.orders(OPENAI) <= enough + 3, "the trials of the first seconds"
+    assert all(job["warnings"] == ["delivered 512x512, asked for 1024x1024"] for job in jobs[:enough])
+    flow.sandbox.control("DELETE", "/faults")
+
+    def is_back() -> bool:
+        return sellers(flow.ask()) == [OPENAI]
+
+    flow.gateway.until("it delivers what is ordered", is_back)
+    assert [sellers(flow.ask()) for _ in range(3)] == [[OPENAI]] * 3
+
+
+def test_the_only_seller_keeps_its_orders_whatever_it_delivers(flow: Flow) -> None:
+    flow.sandbox.fault("downgrade", vendor="openai")
+    jobs = [flow.buy(OPENAI, quality="medium") for _ in range(7)]
+    assert [sellers(job) for job in jobs] == [[OPENAI]] * 7
+    flow.sandbox.control("DELETE", "/faults")
+    assert sellers(flow.buy(OPENAI, quality="medium")) == [OPENAI]

@@ -54,7 +54,9 @@ def test_json_has_exactly_the_promised_members() -> None:
     asked = answer("--quality", "high")["ranked"][0]
     assert (asked["fidelity"], asked["substitutions"]) == ("near", ["quality_not_selectable"])
     assert "high cannot be ordered here" in asked["reasons"][-1]
-    assert set(first["signals"]) == {"healthy", "p50", "p90", "load", "conformance"}
+    assert set(first["signals"]) == {
+        *("healthy", "p50", "p90", "load", "conformance", "faithful", "deliveries"),
+    }
     assert (found["policy"], found["rule"], len(found["config"])) == ("cheapest", "default", 12)
 
 

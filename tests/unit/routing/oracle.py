@@ -3,6 +3,7 @@
 It reads only data: offers as they are in the catalogue, the policy's words, the request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -99,15 +100,16 @@ def admitted(bid: Bid, policy: PolicyConfig, team: TeamConfig) -> bool:
     ok = ok and (policy.max_seconds is None or bid.slow <= policy.max_seconds)
     if policy.fidelity == "exact":
         ok = ok and bid.shortcomings == 0
-        ok = ok and (bid.signals.conformance is None or bid.signals.conformance >= 0.9)
+        ok = ok and bid.signals.faithful
     return ok
 
 
 def winner(found: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid | None:
     """Whom the policy's words name first. Not for `weighted`, where chance has a say."""
     left = [bid for bid in found if admitted(bid, policy, team)]
-    if any(bid.signals.healthy for bid in left):
-        left = [bid for bid in left if bid.signals.healthy]
+    healthy = [bid for bid in left if bid.signals.healthy]
+    faithful = [bid for bid in healthy if bid.signals.faithful]
+    left = faithful or healthy or left
     if not left:
         return None
     free = [bid for bid in left if bid.signals.load < 1]
@@ -117,15 +119,41 @@ def winner(found: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid | No
 
 
 def _ranked(left: list[Bid], policy: PolicyConfig) -> list[Bid]:
-    rest, ranked = list(left), []
+    """Word by word: whoever comes near enough to the best by one word is told apart by the words that follow."""
+    slack = Fraction(policy.within, 10_000)
+    words: list[tuple[Callable[[Bid], Any], Fraction, Fraction]] = [
+        (lambda bid: _value(bid, policy.rank, policy), slack, Fraction(0)),
+        (lambda bid: _value(bid, policy.then, policy), *_slack_of(policy.then)),
+        (lambda bid: _value(bid, policy.rank, policy), Fraction(0), Fraction(0)),
+        (lambda bid: Fraction(bid.total), Fraction(0), Fraction(0)),
+        (lambda bid: Fraction(bid.seconds), *_slack_of("latency")),
+        (lambda bid: Fraction(bid.shortcomings), Fraction(0), Fraction(0)),
+        (
+            lambda bid: -Fraction(1 if bid.signals.conformance is None else bid.signals.conformance),
+            Fraction(0),
+            Fraction(0),
+        ),
+        (lambda bid: Fraction(bid.offer.position), Fraction(0), Fraction(0)),
+    ]
+    groups = [left]
+    for value, share, more in words:
+        groups = [part for group in groups for part in _parted(group, value, share, more)]
+    return [bid for group in groups for bid in group]
+
+
+def _slack_of(rank: str) -> tuple[Fraction, Fraction]:
+    """How much of the best, and how much besides, counts for nothing: a tenth of the seconds, or one of them."""
+    return (Fraction(1, 10), Fraction(1)) if rank == "latency" else (Fraction(0), Fraction(0))
+
+
+def _parted(group: list[Bid], value: Callable[[Bid], Any], share: Fraction, more: Fraction) -> list[list[Bid]]:
+    rest, parts = list(group), []
     while rest:
-        best = min(_value(bid, policy.rank, policy) for bid in rest)
-        limit = best * (1 + Fraction(policy.within, 10_000))
-        equals = [bid for bid in rest if _value(bid, policy.rank, policy) <= limit]
-        equals.sort(key=lambda bid: (_value(bid, policy.then, policy), _value(bid, policy.rank, policy), *_last(bid)))
-        ranked += equals
-        rest = [bid for bid in rest if bid not in equals]
-    return ranked
+        best = min(value(bid) for bid in rest)
+        limit = max(best + abs(best) * share, best + more)
+        parts.append([bid for bid in rest if value(bid) <= limit])
+        rest = [bid for bid in rest if value(bid) > limit]
+    return parts
 
 
 def _value(bid: Bid, rank: str, policy: PolicyConfig) -> Fraction:
@@ -135,8 +163,3 @@ def _value(bid: Bid, rank: str, policy: PolicyConfig) -> Fraction:
         return Fraction(bid.seconds)
     listed = list(policy.sellers or ())
     return Fraction(listed.index(bid.offer.seller.name))
-
-
-def _last(bid: Bid) -> tuple[Any, ...]:
-    kept = 1.0 if bid.signals.conformance is None else bid.signals.conformance
-    return (bid.total, bid.seconds, bid.shortcomings, -kept, bid.offer.position)

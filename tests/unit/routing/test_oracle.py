@@ -43,10 +43,11 @@ def policies_over(sellers: list[str]) -> dict[str, PolicyConfig]:
 SIGNALS = st.builds(
     CellSignals,
     healthy=st.sampled_from([True, True, False]),
-    p50=st.sampled_from([None, 10.0, 15.0]),
+    p50=st.sampled_from([None, 10.0, 10.75, 11.25, 12.0, 15.0]),
     p90=st.sampled_from([None, 15.0, 40.0, 50.0]),
     load=st.sampled_from([0.0, 0.5, 1.0]),
     conformance=st.sampled_from([None, 0.5, 0.9, 1.0]),
+    faithful=st.sampled_from([True, True, False]),
 )
 
 

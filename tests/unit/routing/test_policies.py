@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.catalogue import CELLS
-from gateway.config.blocks import PolicyConfig, RuleConfig, TeamConfig, When
+from gateway.config.blocks import PolicyConfig, Rank, RuleConfig, TeamConfig, When
 from gateway.config.values import Percent, Usd
 from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
 from gateway.routing.signals import CellSignals
@@ -56,6 +56,40 @@ def test_equal_prices_are_ties_that_then_decides_without_any_share() -> None:
     policy = PolicyConfig(rank="cost", then="listed", sellers=("c", "a", "b"))
     made = plan(catalogue(level, {"it": policy}), Question(request=request()), {})
     assert order_of(made) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((40.0, 1.0), (40.002, 1.0), "ab"),
+        ((40.002, 1.0), (40.0, 1.0), "ab"),
+        ((43.9, 1.0), (40.0, 1.0), "ab"),
+        ((44.1, 1.0), (40.0, 1.0), "ba"),
+        ((2.9, 1.0), (2.0, 1.0), "ab"),
+        ((3.1, 1.0), (2.0, 1.0), "ba"),
+        ((40.0, 0.92), (40.5, 0.98), "ba"),
+        ((40.0, 0.92), (50.0, 0.98), "ab"),
+    ],
+)
+@pytest.mark.parametrize("then", ["latency", "cost"])
+def test_seconds_that_are_nearly_the_same_leave_the_decision_to_what_follows(
+    first: tuple[float, float], second: tuple[float, float], expected: str, then: Rank
+) -> None:
+    """Equal prices, no list: then comes the share of deliveries that were as ordered, then the file's name."""
+    level = [offer(name, everywhere(10_000), position=place) for place, name in enumerate("ab")]
+    known = {
+        (name, MODEL, cell): CellSignals(p50=p50, p90=90.0, conformance=share, deliveries=50)
+        for name, (p50, share) in zip("ab", (first, second), strict=True)
+        for cell in CELLS
+    }
+    made = plan(catalogue(level, {"it": PolicyConfig(rank="cost", then=then)}), Question(request=request()), known)
+    assert order_of(made) == list(expected)
+
+
+def test_a_policy_for_speed_compares_by_its_own_share_alone() -> None:
+    known = signals(cheap=CellSignals(p50=5.1, p90=9.0))
+    assert order_of(by(PolicyConfig(rank="latency"), known)) == ["fast", "cheap", "middle"]
+    assert order_of(by(PolicyConfig(rank="latency", within=Percent(500), then="cost"), known))[0] == "cheap"
 
 
 def test_weights_share_out_the_first_place() -> None:

@@ -137,11 +137,14 @@ def test_what_nobody_is_to_blame_for_never_counts(kind: FaultKind) -> None:
     assert all(is_healthy(health, where, START) for where in EVERYWHERE)
 
 
-def test_slowness_and_downgrades_shut_nothing() -> None:
+def test_slowness_and_downgrades_forbid_no_order() -> None:
     health = Health()
     for _ in range(100):
         health.record(RUNS, success(900.0, as_ordered=False), START)
-    assert health.known(RUNS, START) == CellSignals(p50=900.0, p90=900.0, conformance=0.0)
+    assert health.known(RUNS, START) == CellSignals(
+        p50=900.0, p90=900.0, conformance=0.0, faithful=False, deliveries=50
+    )
+    assert all(health.may_try(RUNS, START) for _ in range(3))
 
 
 def test_health_never_keeps_the_last_one_open() -> None:

@@ -93,7 +93,7 @@ def test_signals_name_every_cell_of_a_shut_account_and_what_was_measured_elsewhe
         health.record(ELSEWHERE, success(20, as_ordered=True), START)
     signals = health.signals(CATALOGUE, START, idle)
     shut = {(seller, MODEL, cell): CellSignals(healthy=False) for seller in ("runs", "run") for cell in CELLS}
-    assert dict(signals) == shut | {ELSEWHERE.key: CellSignals(p50=20, p90=20, conformance=1.0)}
+    assert dict(signals) == shut | {ELSEWHERE.key: CellSignals(p50=20, p90=20, conformance=1.0, deliveries=5)}
     assert len(signals) == 2 * len(CELLS) + 1
 
 
