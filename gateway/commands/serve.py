@@ -10,24 +10,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
 import click
 import uvicorn
-from rich.console import Console
 
 from gateway.api.connections import connections
 from gateway.app import Gateway
 from gateway.assets.shelf import ShelfError
 from gateway.catalogue import Catalogue
-from gateway.commands.configured import tell
 from gateway.commands.sandboxed import KEY, sandboxed
 from gateway.config.resolving import assumed_secrets, secrets_in
 from gateway.config.watching import ConfigError, Keeper, Reloaded
+from gateway.events import fault_of
 from gateway.settings import OPTIONS, Settings, SettingsError, settings_from
 from gateway.store.base import StoreError
+from gateway.telemetry.logs import Logs
 from providers import ADAPTERS
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 
@@ -45,6 +45,10 @@ Everything can be said in the environment, too; the command line outranks it:
 """
 
 
+class StartError(Exception):
+    """The gateway cannot be started here, in words for an operator."""
+
+
 @click.command(help=HELP)
 @click.option("--config", "config", type=click.Path(path_type=Path), help="Folder of the configuration.")
 @click.option("--host", help="Address to listen on.")
@@ -55,34 +59,42 @@ Everything can be said in the environment, too; the command line outranks it:
 @click.option("--allow-remote", is_flag=True, help="With --sandbox: listen on other addresses than this machine's own.")
 @click.option("--log", "log_format", type=click.Choice(["json", "console"]), help="Lines for machines, or for people.")
 def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: object) -> None:
-    errors = Console(stderr=True)
     if use_sandbox and given["log_format"] is None and sys.stderr.isatty():
         given["log_format"] = "console"
-    try:
+    with _failures_logged(str(given["log_format"] or os.environ.get("IGW_LOG"))):
         settings = settings_from(os.environ, **given)
-    except SettingsError as error:
-        tell(errors, "error", "red", str(error).splitlines())
-        raise SystemExit(1) from None
-    if use_sandbox and settings.host not in LOOPBACK and not allow_remote:
-        tell(errors, "error", "red", ["--sandbox has a key that everybody knows: say --allow-remote to open it"])
-        raise SystemExit(1)
-    # Whoever only tries it out, and names no port, is served on the next one that is free.
-    tries = PORTS_TRIED if use_sandbox and given["port"] is None and not os.environ.get("IGW_PORT") else 1
-    try:
+        if use_sandbox and settings.host not in LOOPBACK and not allow_remote:
+            raise StartError("--sandbox has a key that everybody knows: say --allow-remote to open it")
+        # Whoever only tries it out, and names no port, is served on the next one that is free.
+        tries = PORTS_TRIED if use_sandbox and given["port"] is None and not os.environ.get("IGW_PORT") else 1
         if use_sandbox:
             with _sandbox(realistic) as url:
-                _serve(settings, errors, url, realistic, tries)
+                _serve(settings, url, realistic, tries)
         else:
-            _serve(settings, errors, None, realistic, tries)
-    except ConfigError as error:
-        tell(errors, "error", "red", error.result.problems)
-        raise SystemExit(1) from None
-    except (StoreError, ShelfError, SettingsError) as error:
-        tell(errors, "error", "red", [str(error)])
+            _serve(settings, None, realistic, tries)
+
+
+@contextmanager
+def _failures_logged(log_format: str) -> Iterator[None]:
+    """What keeps the gateway from running is a line of its log, for machines too, and exit code 1."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  a crash is a line, too: its place, since its words may be anybody's
+        logs = Logs("console" if log_format == "console" else "json")
+        for problem in _problems_in(error):
+            logs.say("error", "start failed", problem=problem)
+        logs.close()
         raise SystemExit(1) from None
 
 
-def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: bool, tries: int) -> None:
+def _problems_in(error: Exception) -> list[str]:
+    if isinstance(error, ConfigError):
+        return [str(problem) for problem in error.result.problems]
+    is_for_operators = isinstance(error, StartError | StoreError | ShelfError | SettingsError)
+    return str(error).splitlines() if is_for_operators else [f"internal error: {fault_of(error)}"]
+
+
+def _serve(settings: Settings, sandbox: str | None, realistic: bool, tries: int) -> None:
     def keeper(told: Callable[[Reloaded], None]) -> Keeper:
         secrets = assumed_secrets if sandbox else secrets_in(os.environ)
         return Keeper(settings.config, secrets, ADAPTERS, told)
@@ -92,8 +104,13 @@ def _serve(settings: Settings, errors: Console, sandbox: str | None, realistic: 
 
     early = _early_reloads()
     gateway = Gateway(settings, keeper, change)
-    for warning in gateway.keeper.last.result.warnings if not sandbox else ():
-        tell(errors, "warning", "yellow", [warning])
+    with closing(gateway.logs):
+        for warning in gateway.keeper.last.result.warnings if not sandbox else ():
+            gateway.logs.say("warning", "configuration", warning=str(warning))
+        _run(gateway, settings, sandbox, early, tries)
+
+
+def _run(gateway: Gateway, settings: Settings, sandbox: str | None, early: list[int], tries: int) -> None:
     _allow_many_files()
     listening = _listen(settings, tries)
     url = f"http://{_host_shown(settings)}:{listening.getsockname()[1]}"
@@ -132,7 +149,7 @@ def _listen(settings: Settings, tries: int) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 break
     place = f"{_host_shown(settings)}:{settings.port}"
-    raise click.ClickException(f"{place} cannot be listened on ({reason}): take another with --port or IGW_PORT")
+    raise StartError(f"{place} cannot be listened on ({reason}): take another with --port or IGW_PORT")
 
 
 def _listening_on(host: str, port: int) -> socket.socket:
@@ -214,7 +231,7 @@ def _announced(process: "subprocess.Popen[str]") -> str:
     for line in process.stdout or ():
         if found := re.search(r"sandbox listening on (\S+)", line):
             return found[1]
-    raise click.ClickException("the sandbox did not start")
+    raise StartError("the sandbox did not start")
 
 
 def _announce(url: str, sandbox: str | None) -> None:
