@@ -23,6 +23,7 @@ from tests.flow.places import kept_on
 from tests.vendors import Vendors
 
 PROGRAMS = Path(__file__).parent / "repeating"
+OPENAI_NODE = Path(__file__).parent.parent / "tests" / "clients" / "openai_node" / "repeating.mjs"
 Pipes = tuple[IO[str], IO[str]]
 ROUTE = "/v1/images/generations"
 SETUP = Setup(
@@ -94,10 +95,10 @@ def clients(node: Path | None, python: str | None) -> Iterator[list[Client]]:
             commands[name] = [python, str(PROGRAMS / f"{name}.py")]
     with ExitStack() as started:
         if node:
-            for name in ("openai_node", "ai_sdk"):
+            for name, program in (("openai_node", OPENAI_NODE), ("ai_sdk", PROGRAMS / "ai_sdk.mjs")):
                 # A program finds its packages beside itself only.
                 copy = node / f"{name}.mjs"
-                copy.write_text((PROGRAMS / f"{name}.mjs").read_text())
+                copy.write_text(program.read_text())
                 started.callback(copy.unlink)
                 commands[name] = ["node", str(copy)]
         yield [Client(name, started.enter_context(_program(command))) for name, command in commands.items()]
