@@ -11,6 +11,7 @@ from gateway.api.failures import failure_error
 from gateway.api.interruption import LEAVING_SECONDS, interrupted
 from gateway.api.shown import headers_of, images_shown
 from gateway.api.wishes import Generation
+from gateway.assets.shelf import Missing
 
 # Longer than any job: what outlives its deadline is pictures that exist and are on their way.
 UNTIL_THE_END = 3_600.0
@@ -29,6 +30,8 @@ async def generations(request: Asked) -> Response[bytes]:
     if not job.delivered:
         raise failure_error(job, headers)
     pictures = await counter.pictures_there(tools, job)
+    if not pictures:
+        raise Missing(f"what is known of the images of {job.id} is gone")
     shown = pictures if wishes.response_format == "b64_json" else []
     data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
     contents = {one.index: content for one, content in zip(shown, data, strict=True)}

@@ -50,7 +50,7 @@ def interrupted(scope: Mapping[str, Any], code: str, cause: str, seconds: int) -
     """What passes in so many seconds. `cause` is a sentence that says what does not work."""
     order, headers = _order(scope), _headers(scope)
     if order is None:
-        ordered = "" if scope["method"] == "GET" else "Nothing was ordered. "
+        ordered = "" if scope["method"] in ("GET", "HEAD") else "Nothing was ordered. "
         return ApiError(503, code, f"{cause} {ordered}Retry the request.", retry_after=seconds, headers=headers)
     if order.is_findable:
         message = f"{cause} {_goes_on(order)}. Retry the same request: it leads to that job."
