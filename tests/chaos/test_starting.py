@@ -22,18 +22,35 @@ except ImportError:
 """
 
 
-@pytest.mark.parametrize(("command", "handling"), [("serve", "SIG_IGN"), ("check", "SIG_DFL")])
-def test_a_gateway_ignores_sighup_before_it_imports_anything(command: str, handling: str) -> None:
+# As a shell starts a program, and as `nohup` does.
+INHERITED = pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+
+
+@INHERITED
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_a_gateway_ignores_sighup_before_it_imports_anything(command: str, inherited: signal.Handlers) -> None:
+    """Other commands handle it as they were told to."""
     said = subprocess.run(
-        [sys.executable, "-c", BEFORE_ANYTHING, command], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", BEFORE_ANYTHING, command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, inherited),
     )
-    assert said.stdout.strip() == handling
+    assert said.stdout.strip() == (signal.SIG_IGN if command == "serve" else inherited).name
 
 
-def test_whoever_is_told_to_reload_while_starting_starts_and_reloads(tmp_path: Path) -> None:
+@INHERITED
+def test_whoever_is_told_to_reload_while_starting_starts_and_reloads(
+    tmp_path: Path, inherited: signal.Handlers
+) -> None:
+    """And again when it runs: also under `nohup`, SIGHUP says to read the configuration, and never to end."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGHUP, inherited)
+        )
 
     def said() -> str:
         assert process.poll() is None, (tmp_path / "log").read_text()
@@ -43,6 +60,8 @@ def test_whoever_is_told_to_reload_while_starting_starts_and_reloads(tmp_path: P
         until(lambda: said() or minds_hangups(process.pid), "it minds them")
         until(lambda: "listening on" in said(), "it listens", lambda: process.send_signal(signal.SIGHUP))
         until(lambda: "reloaded" in said(), "it reads its configuration again")
+        before = said().count("reloaded")
+        until(lambda: said().count("reloaded") > before, "and again", lambda: process.send_signal(signal.SIGHUP))
     finally:
         process.kill()
         process.wait()

@@ -24,9 +24,15 @@ READY = re.compile(r"sandbox listening on (http://\S+)")
 
 @contextlib.contextmanager
 def started(*options: str) -> Iterator["subprocess.Popen[str]"]:
-    """A sandbox that a test may end by itself."""
+    """A sandbox that a test may end by itself. SIGINT ends it however the tests were started: a shell has programs
+    behind `&` ignore it."""
     with subprocess.Popen(
-        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*COMMAND, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             yield process
