@@ -9,6 +9,7 @@ from litestar.types import HTTPScope, Message, Send
 from gateway.api.interruption import LEAVING_SECONDS, interrupted
 from gateway.api.receiving import Receiving
 from gateway.api.request_ids import HEADER, request_id
+from gateway.assets.shelf import Stream
 from gateway.events import RequestAnswered
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
@@ -27,7 +28,7 @@ def in_one_line(headers: Iterable[Header], name: bytes) -> list[Header]:
 
 
 class Exchange:
-    """`receiving`: what its handlers receive by."""
+    """`receiving`: what its handlers receive by. What they answer from, they put among `streams` of the state."""
 
     def __init__(self, scope: HTTPScope, send: Send, receiving: Receiving) -> None:
         self._scope, self._send, self.receiving = scope, send, receiving
@@ -38,7 +39,8 @@ class Exchange:
         if self._method == "OPTIONS":
             scope["method"] = NO_METHOD  # type: ignore[typeddict-item]  # which is the point of it
         self._state: dict[str, Any] = scope.setdefault("state", {})
-        self._state |= {"request_id": self.id, "receiving": receiving}
+        self._streams: list[Stream] = []
+        self._state |= {"request_id": self.id, "receiving": receiving, "streams": self._streams}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -57,6 +59,12 @@ class Exchange:
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": content, "more_body": False})
+
+    def let_go(self) -> None:
+        """Nothing is held any more for a request that has ended, however it has."""
+        self.receiving.let_go()
+        for stream in self._streams:
+            stream.close()
 
     def answered(self) -> RequestAnswered:
         return RequestAnswered(

@@ -16,6 +16,7 @@ async def file(request: Asked, key: str) -> Stream:
     if not tools.links.check(name, request.scope["query_string"].decode("latin-1"), tools.now()):
         raise ApiError(403, "link_invalid", "This link is wrong or has expired: ask for the job again.")
     stream = await counter.stream_of(tools, name)
+    request.state["streams"].append(stream)
     headers = {
         "content-length": str(stream.size),
         "x-content-type-options": "nosniff",

@@ -48,7 +48,7 @@ class Application(Litestar):
             await exchange.break_off()
             raise
         finally:
-            exchange.receiving.let_go()
+            exchange.let_go()
             self._emit(exchange.answered())
 
 

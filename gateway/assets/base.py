@@ -32,11 +32,18 @@ class Missing(ShelfError):
 
 
 class Stream(Protocol):
-    """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened."""
+    """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened.
+
+    To be closed by whoever asked for it, read or not: `with closing(await shelf.stream(key)) as stream`.
+    """
 
     size: int
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def close(self) -> None:
+        """Safe to repeat, and to do while it is being read, which then ends."""
+        ...
 
 
 class Place(Protocol):

@@ -74,10 +74,16 @@ class Bucket:
 class BucketStream:
     def __init__(self, found: "GetResult", name: str) -> None:
         self.size = found.meta["size"]
-        self._found = found
+        self._found: GetResult | None = found
         self._name = name
 
+    def close(self) -> None:
+        """The library has no other word for it: the connection ends with what it gave us."""
+        self._found = None
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._found is None:
+            raise ShelfUnavailable(f"{self._name}: this stream is closed")
         chunks = aiter(self._found.stream(CHUNK_BYTES))
         while True:
             with _explained(self._name):

@@ -6,8 +6,9 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -53,12 +54,18 @@ class Folder:
         return await self._run(self._get, key)
 
     async def stream(self, key: str) -> "FolderStream":
-        file = await self._run(self._open, key)
+        opening = self._submit(self._open, key)
+        try:
+            file = await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            # It may have been opened in the same moment, or be just now.
+            opening.add_done_callback(_close_opened)
+            raise
         return FolderStream(file, self._read)
 
     async def exists(self, key: str) -> bool:
         try:
-            await self._run(self._open, key)
+            await self._run(self._look_for, key)
         except Missing:
             return False
         return True
@@ -70,13 +77,16 @@ class Folder:
         await asyncio.to_thread(self._threads.shutdown)
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
+
+    def _submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         def guarded() -> T:
             try:
                 return function(*args, **kwargs)
             except OSError as error:
                 raise self._explained(error) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+        return self._threads.submit(guarded)
 
     def _explained(self, error: OSError) -> ShelfError:
         if error.errno in _NO_ROOM:
@@ -102,14 +112,17 @@ class Folder:
             os.fsync(folder)
 
     def _get(self, key: str) -> bytes:
-        file = self._open(key)
-        parts: list[bytes] = []
-        position = 0
-        while part := file.read(position, most=file.size - position):
-            parts.append(part)
-            position += len(part)
+        with contextlib.closing(self._open(key)) as file:
+            parts: list[bytes] = []
+            position = 0
+            while part := file.read(position, most=file.size - position):
+                parts.append(part)
+                position += len(part)
         # Nearly always a single part, which is not copied again.
         return b"".join(parts)
+
+    def _look_for(self, key: str) -> None:
+        self._open(key).close()
 
     def _open(self, key: str) -> "_File":
         *parents, name = key.split("/")
@@ -119,6 +132,7 @@ class Folder:
         except FileNotFoundError:
             raise Missing("no such picture in the object store") from None
         if not stat.S_ISREG(file.mode):
+            file.close()
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         return file
 
@@ -167,6 +181,9 @@ class FolderStream:
         self._file = file
         self._read = read
 
+    def close(self) -> None:
+        self._file.close()
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position = 0
         while chunk := await self._read(self._file, position):
@@ -175,18 +192,42 @@ class FolderStream:
 
 
 class _File:
-    """An open file that closes with its last reader, even one that was called off before it read anything."""
+    """An open file. Closing waits for nothing: if it is being read, the last reader closes it, so that none reads
+    another file that has been given its number meanwhile."""
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._is_closed = False
         found = os.fstat(number)
         self.size, self.mode = found.st_size, found.st_mode
 
     def read(self, position: int, most: int = CHUNK_BYTES) -> bytes:
-        return os.pread(self._number, most, position)
+        with self._lock:
+            if self._is_closed:
+                raise ShelfUnavailable("this picture is not open any more")
+            self._readers += 1
+        try:
+            return os.pread(self._number, most, position)
+        finally:
+            with self._lock:
+                self._readers -= 1
+                is_last = self._is_closed and not self._readers
+            if is_last:
+                os.close(self._number)
 
-    def __del__(self) -> None:
-        os.close(self._number)
+    def close(self) -> None:
+        with self._lock:
+            is_last = not self._is_closed and not self._readers
+            self._is_closed = True
+        if is_last:
+            os.close(self._number)
+
+
+def _close_opened(opening: "Future[_File]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _write(name: str, data: bytes, folder: int) -> None:

@@ -34,7 +34,7 @@ class Shelf:
         return await self._place.get(require_key(key))
 
     async def stream(self, key: str) -> Stream:
-        """Missing is raised here, not while reading: `async for chunk in await shelf.stream(key)`."""
+        """Missing is raised here, not while reading. To be closed by whoever asks for it."""
         return await self._place.stream(require_key(key))
 
     async def exists(self, key: str) -> bool:

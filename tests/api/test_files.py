@@ -1,5 +1,9 @@
 """Pictures by signed link: whoever holds one may fetch that picture until it expires, and nothing else."""
 
+import contextlib
+import os
+import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,7 +12,7 @@ import pytest
 from gateway.assets.links import Links
 from gateway.settings import Settings, secret_of, settings_from
 from tests.api.answers import refused
-from tests.api.sockets import Answer, connected, to_the_end
+from tests.api.sockets import Answer, connected, to_the_end, within
 from tests.api.test_jobs import made
 from tests.serving import Serving
 
@@ -97,3 +101,40 @@ def test_a_picture_that_is_gone_is_410(gateway: Serving, stranger: httpx.Client)
     key = picture["url"].removeprefix(f"{gateway.url}/files/").partition("?")[0]
     (gateway.folder / "data" / "images" / key).unlink()
     refused(stranger.get(picture["url"]), 410, "image_expired")
+
+
+def test_no_file_stays_open_however_its_reader_leaves(gateway: Serving) -> None:
+    """After a head, after a part, in the middle of it, and before any of it."""
+    picture = made(gateway)["images"][0]
+    target = picture["url"].removeprefix(gateway.url)
+    stored = gateway.folder / "data" / "images" / target.removeprefix("/files/").partition("?")[0]
+    # More than what sockets take by themselves.
+    stored.write_bytes(bytes(30 << 20))
+    opened = [socket_to(gateway) for _ in range(15)]
+    for number, connection in enumerate(opened):
+        method = ("GET", "HEAD")[number % 2]
+        connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    for number, connection in enumerate(opened):
+        if number % 3:
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
+    assert gateway.http.get(picture["url"]).content == bytes(30 << 20)
+    for connection in opened:
+        connection.close()
+    for _ in within(10):
+        if not open_pictures(gateway):
+            break
+    assert [line for line in gateway.troubles() if line["event"] != "library"] == []
+
+
+def socket_to(gateway: Serving) -> socket.socket:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def open_pictures(gateway: Serving) -> list[str]:
+    folder, found = str(gateway.folder / "data" / "images"), []
+    for number in Path(f"/proc/{gateway.process.pid}/fd").iterdir():
+        # It may be closed in the same moment.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(number))
+    return [path for path in found if path.startswith(folder)]

@@ -72,18 +72,102 @@ def test_a_reader_keeps_what_it_has_opened(tmp_path: Path) -> None:
     run(scenario, tmp_path)
 
 
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 def test_no_file_stays_open_behind_a_reader_who_left(tmp_path: Path) -> None:
+    """Closed when it is said, and not when somebody comes to collect what is not used any more."""
+
     async def scenario(shelf: Shelf) -> None:
         await put(shelf, bytes(600_000))
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_files()
+        kept = []
         for _ in range(20):
-            await shelf.stream(KEY)
-            stream = await shelf.stream(KEY)
-            await anext(aiter(stream))
-            await shelf.exists(KEY)
-        del stream
-        assert len(os.listdir("/proc/self/fd")) <= before + 1
+            unread, begun, read = [await shelf.stream(KEY) for _ in range(3)]
+            chunks = aiter(begun)
+            await anext(chunks)
+            assert sum([len(chunk) async for chunk in read]) == 600_000
+            assert open_files() == before + 3
+            for stream in (unread, begun, read):
+                stream.close()
+                stream.close()
+            assert await shelf.exists(KEY)
+            assert len(await shelf.get(KEY)) == 600_000
+            assert open_files() == before
+            kept += [unread, begun, read, chunks]
+        with pytest.raises(ShelfUnavailable):
+            await anext(chunks)
 
+    run(scenario, tmp_path)
+
+
+def test_a_picture_that_is_no_file_stays_not_open(tmp_path: Path) -> None:
+    async def scenario(shelf: Shelf) -> None:
+        await put(shelf)
+        (tmp_path / KEY).unlink()
+        os.mkfifo(tmp_path / KEY)
+        before = open_files()
+        for work in (shelf.get, shelf.stream, shelf.exists):
+            with pytest.raises(ShelfUnavailable):
+                await work(KEY)
+        assert open_files() == before
+
+    run(scenario, tmp_path)
+
+
+def test_no_file_stays_open_behind_one_who_was_called_off_while_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_open = threading.Event()
+
+    async def scenario(shelf: Shelf) -> None:
+        await put(shelf)
+        before = open_files()
+        monkeypatch.setattr(folder._File, "__init__", waiting)
+        tasks = [asyncio.create_task(shelf.stream(KEY)) for _ in range(2 * folder.THREADS)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        assert all(
+            isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        may_open.set()
+        # Its threads do nothing else afterwards.
+        await shelf.close()
+        assert open_files() == before
+
+    def waiting(file: folder._File, number: int) -> None:
+        may_open.wait(20)
+        begin(file, number)
+
+    begin = folder._File.__init__
+    run(scenario, tmp_path)
+
+
+def test_a_file_that_is_being_read_is_closed_by_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file may get its number as soon as it is closed."""
+    reading, may_read = threading.Event(), threading.Event()
+
+    def slowly(number: int, most: int, position: int) -> bytes:
+        reading.set()
+        may_read.wait(20)
+        return pread(number, most, position)
+
+    async def scenario(shelf: Shelf) -> None:
+        await put(shelf, b"the picture")
+        before = open_files()
+        stream = await shelf.stream(KEY)
+        monkeypatch.setattr(os, "pread", slowly)
+        chunk = asyncio.create_task(anext(aiter(stream)))
+        await asyncio.to_thread(reading.wait, 20)
+        stream.close()
+        assert open_files() == before + 1
+        may_read.set()
+        assert await chunk == b"the picture"
+        assert open_files() == before
+
+    pread = os.pread
     run(scenario, tmp_path)
 
 
