@@ -111,7 +111,8 @@ class Offer(Struct, frozen=True, kw_only=True):
 class Catalogue(Struct, frozen=True, kw_only=True):
     """Everything a plan needs, and the name of the files it came from. `memory` holds what plans have worked out.
 
-    `keys`: the team that a caller's key belongs to, by the key's SHA-256.
+    `keys`: the team that a caller's key belongs to, by the key's SHA-256. `dalle_aliases`: those of the aliases whose
+    clients use the words of DALL-E, and expect its form of an answer.
     """
 
     hash: str
@@ -125,6 +126,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     reload: ReloadConfig
     gateway: GatewayFile = GatewayFile()
     keys: Mapping[str, str] = {}
+    dalle_aliases: frozenset[str] = frozenset()
     draining: tuple[Offer, ...] = ()
     memory: dict[object, object] = field(default_factory=dict)
 

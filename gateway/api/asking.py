@@ -3,11 +3,12 @@
 import asyncio
 import re
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 from litestar import Request as Http
 from litestar import Response
+from msgspec import Struct
 
 from gateway.api import counter
 from gateway.api.bodies import converted, json_of, read_body
@@ -16,7 +17,9 @@ from gateway.api.callers import team_of
 from gateway.api.counter import Request, Taken, Tools
 from gateway.api.errors import ApiError
 from gateway.api.interruption import placing_order, record_job
+from gateway.api.normalization import NormalizedFields, normalize_fields
 from gateway.api.wishes import W, fingerprint
+from gateway.catalogue import Catalogue
 from gateway.jobs.job import Job
 from providers.orders import Operation
 
@@ -33,7 +36,7 @@ def tools_of(http: Asked) -> Tools:
 
 def caller(http: Asked) -> str:
     """Who asks; remembered for whoever counts requests."""
-    team = team_of(tools_of(http).catalogue(), http.headers.get("authorization"))
+    team = team_of(tools_of(http).catalogue(), http.headers)
     http.state["team"] = team
     return team
 
@@ -44,13 +47,17 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     if http.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
         raise ApiError(415, "unsupported_encoding", "Send the body as it is, without a Content-Encoding.")
     body = await read_body(http.stream(), http.headers.get("content-length"), wanted.most_bytes)
-    wishes, print_ = await run_off_loop(len(body), _read, http, body, wanted)
+    catalogue = tools_of(http).catalogue()
+    read = await run_off_loop(len(body), _read, http, body, catalogue, wanted)
+    wishes = read.wishes
     retries = http.headers.get("x-stainless-retry-count", "0")
     request = Request(
         team=team,
         wishes=wishes,
+        warnings=read.fields.warnings,
+        is_dalle=read.fields.is_dalle,
         operation=getattr(wishes, "operation", Operation.GENERATE),
-        fingerprint=print_,
+        fingerprint=read.fingerprint,
         key=_key(http.headers.get("idempotency-key")),
         is_sdk="x-stainless-retry-count" in http.headers,
         is_retry=retries.isascii() and retries.isdigit() and int(retries[:3]) > 0,
@@ -58,10 +65,21 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     return request, wishes
 
 
-def _read(http: Asked, body: bytes, wanted: type[W]) -> tuple[W, str]:
-    """And by what the same request is known again."""
-    wishes = converted(json_of(body, http.headers.get("content-type", "")), wanted)
-    return wishes, fingerprint(http.scope["path"], body)
+class _ReadBody(Struct, Generic[W], frozen=True):
+    """`fingerprint`: by what the same request is known again."""
+
+    wishes: W
+    fields: NormalizedFields
+    fingerprint: str
+
+
+def _read(http: Asked, body: bytes, catalogue: Catalogue, wanted: type[W]) -> _ReadBody[W]:
+    fields = json_of(body, http.headers.get("content-type", ""))
+    if deployment := http.path_params.get("deployment"):
+        # Azure's path names the model; what its clients send as `model` beside it may be empty.
+        fields["model"] = deployment
+    normalized = normalize_fields(fields, catalogue)
+    return _ReadBody(converted(normalized.values, wanted), normalized, fingerprint(http.scope["path"], body))
 
 
 def _key(given: str | None) -> str | None:

@@ -4,7 +4,7 @@ import io
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -100,11 +100,9 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
         names.add(name)
 
 
-def converted(value: dict[str, Any], wanted: type[T]) -> T:
+def converted(value: Mapping[str, Any], wanted: type[T]) -> T:
     """As the struct has it; ApiError names the field that is wrong."""
-    # A client that says null means that it says nothing.
-    said = {name: content for name, content in value.items() if content is not None}
     try:
-        return msgspec.convert(said, wanted)
+        return msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         raise refusal(error, wanted) from None

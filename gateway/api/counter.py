@@ -47,7 +47,8 @@ class Tools(Struct, frozen=True, kw_only=True):
 class Request(Struct, frozen=True, kw_only=True):
     """What is asked, by whom, and how it may be told from another: by the caller's key, or by its body.
 
-    `is_sdk`: whoever asks says so when he asks again.
+    `is_sdk`: whoever asks says so when he asks again. `is_dalle`: it expects an answer in DALL-E's form. `warnings`:
+    about words of the request that were mapped or have no effect.
     """
 
     team: str
@@ -57,6 +58,8 @@ class Request(Struct, frozen=True, kw_only=True):
     key: str | None = None
     is_sdk: bool = False
     is_retry: bool = False
+    is_dalle: bool = False
+    warnings: tuple[str, ...] = ()
     pictures: Pictures = Pictures()
 
     @property
@@ -97,6 +100,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         idempotency=_record(tools, request),
         draw=tools.draw(),
         is_findable=request.is_findable,
+        warnings=request.warnings,
     )
     try:
         accepting = await tools.engine.accept(ask)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-OPENAI_ROUTES = ("/v1/images", "/v1/models")
+OPENAI_ROUTES = ("/v1/images", "/v1/models", "/openai/", "/images/")
 
 
 class ApiError(Exception):

@@ -17,7 +17,16 @@ from gateway.assets.shelf import Missing
 UNTIL_THE_END = 3_600.0
 
 
-@post("/v1/images/generations", status_code=200)
+# OpenAI's own path, those of Azure (classic and v1), and the one without a version that some base URLs lead to.
+PATHS = [
+    "/v1/images/generations",
+    "/openai/deployments/{deployment:str}/images/generations",
+    "/openai/v1/images/generations",
+    "/images/generations",
+]
+
+
+@post(PATHS, status_code=200)
 async def generations(request: Asked) -> Response[bytes]:
     """Draw images from a prompt."""
     tools = tools_of(request)
@@ -32,10 +41,13 @@ async def generations(request: Asked) -> Response[bytes]:
     pictures = await counter.pictures_there(tools, job)
     if not pictures:
         raise Missing(f"what is known of the images of {job.id} is gone")
-    shown = pictures if wishes.response_format == "b64_json" else []
+    # Clients of DALL-E that name no format read links by its default, and some of them base64.
+    form = wishes.response_format or ("both" if wanted.is_dalle else "b64_json")
+    shown = pictures if form != "url" else []
     data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
     contents = {one.index: content for one, content in zip(shown, data, strict=True)}
-    return answer(images_shown(job, pictures, contents, tools.links, tools.now()), 200, headers)
+    links = None if form == "b64_json" else tools.links
+    return answer(images_shown(job, pictures, contents, links, tools.now()), 200, headers)
 
 
 def _still_running(request: Asked, headers: dict[str, str]) -> ApiError:

@@ -16,6 +16,8 @@ from gateway.money import format_usd
 LINK_SECONDS = 3_600
 # Clients written in Rust or C# read tokens as numbers of 32 bits.
 MOST_TOKENS = 2**31 - 1
+# Of the warnings: proxies take no more than a few thousand bytes of headers in all.
+MAX_HEADER_LENGTH = 1_000
 
 
 def job_shown(job: Job, pictures: Sequence[Picture], links: Links, now: float) -> dict[str, Any]:
@@ -69,22 +71,24 @@ def _attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def images_shown(job: Job, pictures: Sequence[Picture], contents: Mapping[int, bytes], links: Links, now: float) -> Any:
-    """OpenAI's answer to a generation: pictures as base64 where their bytes are given, else as links."""
+def images_shown(
+    job: Job, pictures: Sequence[Picture], contents: Mapping[int, bytes], links: Links | None, now: float
+) -> Any:
+    """OpenAI's answer to a generation: images as base64 where their bytes are given, as links where those are."""
     first = pictures[0]
     return {
         "created": int(job.created),
-        "data": [
-            {"b64_json": base64.b64encode(contents[one.index]).decode()}
-            if one.index in contents
-            else {"url": links.sign(one.key, int(now) + LINK_SECONDS)}
-            for one in pictures
-        ],
+        "data": [_image(picture, contents.get(picture.index), links, now) for picture in pictures],
         "size": f"{first.width}x{first.height}",
         "output_format": first.format,
         "usage": usage_shown(job),
         **({"warnings": list(job.warnings)} if job.warnings else {}),
     }
+
+
+def _image(picture: Picture, content: bytes | None, links: Links | None, now: float) -> dict[str, str]:
+    image = {} if content is None else {"b64_json": base64.b64encode(content).decode()}
+    return image if links is None else image | {"url": links.sign(picture.key, int(now) + LINK_SECONDS)}
 
 
 def headers_of(job: Job) -> dict[str, str]:
@@ -94,9 +98,17 @@ def headers_of(job: Job) -> dict[str, str]:
         cost = format_usd(job.captured)
         # The last is where LiteLLM looks before it reckons a price by itself.
         headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": cost, "x-litellm-response-cost": cost}
+    if job.warnings:
+        headers["x-igw-warnings"] = to_header_value("; ".join(job.warnings))
     if may_be_asked_again(job):
         headers["retry-after"] = str(UNAVAILABLE_SECONDS)
     return headers
+
+
+def to_header_value(text: str) -> str:
+    """One line of ASCII of a bounded length: an operator's words, which warnings quote, may hold anything."""
+    line = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."
 
 
 def usage_shown(job: Job) -> dict[str, Any]:

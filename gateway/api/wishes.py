@@ -55,6 +55,12 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     output_format: Format | None = None
     background: Literal["auto", "opaque"] = "auto"
     moderation: Literal["auto", "low"] = "auto"
+    # What the model has no words for: only what means nothing is taken, or what is warned about.
+    output_compression: Literal[100] = 100
+    partial_images: Annotated[int, Meta(ge=0, le=0)] = 0
+    stream: Literal[False] = False
+    style: Literal["vivid", "natural"] | None = None
+    input_fidelity: Literal["low", "high"] | None = None
     user: Text | None = None
     safety_identifier: Text | None = None
     resolution: Text | None = None
@@ -70,8 +76,7 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Generation(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/images/generations`."""
 
-    response_format: Literal["b64_json", "url"] = "b64_json"
-    stream: Literal[False] = False
+    response_format: Literal["b64_json", "url"] | None = None
 
 
 class InputWish(Struct, frozen=True, forbid_unknown_fields=True):

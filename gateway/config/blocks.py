@@ -28,6 +28,7 @@ class ModelConfig(Block, frozen=True, kw_only=True):
 
     defaults: ModelDefaults = ModelDefaults()
     aliases: tuple[Text, ...] = ()
+    dalle_aliases: tuple[Text, ...] = ()
     most_images: Annotated[int, Meta(ge=1, le=10)] = 10
 
 

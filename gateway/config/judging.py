@@ -31,10 +31,11 @@ def unknown(kind: str, name: str, known: Collection[str] | None) -> Iterator[str
 def _alias_findings(loaded: Loaded, config: Config) -> Iterator[Finding]:
     seen = dict.fromkeys(loaded.names("models") or (), "a model")
     for name, model in config.models.models.items():
-        for number, alias in enumerate(model.aliases):
-            if alias in seen:
-                yield Finding(f"'{alias}' is {seen[alias]} already", (name, "aliases", number))
-            seen.setdefault(alias, f"an alias of {name}")
+        for option in ("aliases", "dalle_aliases"):
+            for number, alias in enumerate(getattr(model, option)):
+                if alias in seen:
+                    yield Finding(f"'{alias}' is {seen[alias]} already", (name, option, number))
+                seen.setdefault(alias, f"an alias of {name}")
 
 
 def _policy_problems(loaded: Loaded, config: Config) -> Iterator[Problem]:

@@ -72,6 +72,9 @@ class _Resolver:
             hash=self.config.hash,
             models={name: model for name, model in models.items() if model},
             aliases=self._aliases(),
+            dalle_aliases=frozenset(
+                alias for model in self.config.models.models.values() for alias in model.dalle_aliases
+            ),
             accounts=accounts,
             sellers={offer.seller.name: offer.seller for offer in offers},
             offers={name: tuple(offer for offer in offers if offer.model == name) for name in models},
@@ -109,7 +112,11 @@ class _Resolver:
         return Model(name, width, height, config.defaults.quality, config.defaults.output_format, config.most_images)
 
     def _aliases(self) -> dict[str, str]:
-        return {alias: name for name, model in self.config.models.models.items() for alias in model.aliases}
+        return {
+            alias: name
+            for name, model in self.config.models.models.items()
+            for alias in (*model.aliases, *model.dalle_aliases)
+        }
 
     # --- teams
 

@@ -17,6 +17,7 @@ from gateway.events import Trouble
 from gateway.jobs.accepting import Acceptance, accept
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.commit import Limits as BudgetLimits
+from gateway.jobs.ending import joined
 from gateway.jobs.job import Place, Trace
 from gateway.report import as_json
 from gateway.routing.plan import Plan, Question, Ranked, plan
@@ -55,7 +56,8 @@ class Given(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job. `is_findable`: whoever asks again gets the same job."""
+    """Everything that becomes part of a job. `is_findable`: whoever asks again gets the same job. `warnings`: what the
+    job's team is to be told about its words, before anything is bought."""
 
     question: Question
     team: str
@@ -65,6 +67,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     webhook: str | None = None
     draw: float = 0.0
     is_findable: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Accepting(Struct, frozen=True):
@@ -129,6 +132,7 @@ def _acceptance(hands: Hands, ask: Ask, planned: Plan, ranked: Sequence[Ranked])
         reorder=planned.failover.on_unknown == "reorder",
         config=planned.config,
         webhook=ask.webhook is not None,
+        warnings=joined((), ask.warnings),
         limits=BudgetLimits(day=_plain(budget.day), month=_plain(budget.month)),
         idempotency=ask.idempotency,
     )
