@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gateway.api.counter import Tools
 from gateway.api.surface import application
 from gateway.assets.links import Links
-from gateway.assets.shelf import Shelf
+from gateway.assets.shelf import Shelf, ShelfRefused, ShelfUnavailable, public_words
 from gateway.catalogue import Catalogue
 from gateway.clock import SteadyClock
 from gateway.config.located import Problem
@@ -24,7 +24,7 @@ from gateway.engine.callbacks import CallbackAddresses
 from gateway.engine.engine import Engine
 from gateway.engine.hands import Hands
 from gateway.engine.hearing import Callbacks
-from gateway.events import Event, Reloaded
+from gateway.events import Event, Reloaded, trouble_of
 from gateway.settings import Settings, secret_of
 from gateway.store.base import DAY, Retention, Store
 from gateway.store.redis import RedisStore
@@ -42,6 +42,7 @@ MONTH = 31 * DAY
 # The engine writes to the store every second. After so long without having managed to, no new job can be kept, either.
 UNWRITTEN_SECONDS = 5.0
 LOOK_AT_LOGS_SECONDS = 1.0
+STORAGE_SECONDS = 3.0
 Change = Callable[[Catalogue], Catalogue]
 MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], Keeper]
 
@@ -96,9 +97,9 @@ class Gateway:
             self._configure_limits()
 
     def readiness(self) -> dict[str, Any]:
-        last, store = self.keeper.last, self._store_state()
+        last, store, storage = self.keeper.last, self._store_state(), self._storage_state()
         return {
-            "ready": not self.is_draining and store["takes_writes"],
+            "ready": not self.is_draining and store["takes_writes"] and storage["takes_images"],
             "draining": self.is_draining,
             "jobs": len(self.engine.owners) if self.engine else 0,
             "config": {
@@ -107,6 +108,7 @@ class Gateway:
                 "problems": [_shown(problem, self.keeper.folder) for problem in last.result.problems[:20]],
             },
             "store": store,
+            "storage": storage,
             "tasks": self._tasks_state(),
         }
 
@@ -131,6 +133,10 @@ class Gateway:
             "warnings": list(self.store.warnings),
         }
 
+    def _storage_state(self) -> dict[str, Any]:
+        problem = self.engine.hands.shelf.problem if self.engine else None
+        return {"takes_images": problem is None, "problem": problem and public_words(problem)}
+
     # --- life
 
     @asynccontextmanager
@@ -151,7 +157,7 @@ class Gateway:
         opened.push_async_callback(self.supervisor.run_every("logs", LOOK_AT_LOGS_SECONDS, self.logs.revive).stop)
         shelf = Shelf(self.settings.assets or str(self.settings.data / "images"))
         opened.push_async_callback(shelf.close)
-        await shelf.check()
+        await self._try_out(shelf)
         store = await self.store.open()
         opened.push_async_callback(store.close)
         upstream = Upstream()
@@ -164,12 +170,23 @@ class Gateway:
         self.metrics.watch_gauges(partial(gauges, self.engine, self.catalogue, self.supervisor))
         self.engine.start(self.supervisor)
         opened.push_async_callback(self.engine.drain, 0.0)
+        opened.push_async_callback(self.supervisor.run_every("storage", STORAGE_SECONDS, shelf.check_again).stop)
         opened.push_async_callback(self.supervisor.run("config.watch", self._watch_files).stop)
         for warning in store.warnings:
             self.logs.say("warning", "store", warning=warning)
 
     async def _watch_files(self, task: SupervisedTask) -> None:
         await self.keeper.watch(task.succeeded)
+
+    async def _try_out(self, shelf: Shelf) -> None:
+        """What may pass keeps nobody from starting: what is there is served, and only new jobs have to wait. What only
+        another configuration can change does."""
+        try:
+            await shelf.check()
+        except ShelfRefused:
+            raise
+        except ShelfUnavailable as error:
+            self.emit(trouble_of(error))
 
     async def drain(self) -> None:
         """Not ready any more, claims nothing, lets running jobs finish or hands them over."""

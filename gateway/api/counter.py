@@ -10,7 +10,7 @@ from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
 from gateway.api.wishes import InputWish, Pictures, Wishes
 from gateway.assets.links import Links
-from gateway.assets.shelf import Shelf, Stream
+from gateway.assets.shelf import Shelf, Stream, public_words
 from gateway.catalogue import Catalogue
 from gateway.engine.accepting import Accepting, Ask, Given, NobodySells, Unsure
 from gateway.engine.delivering import MEDIA_TYPES
@@ -27,6 +27,8 @@ from providers.orders import Format, Operation
 
 INPUT_LIMITS = DownloadLimits(most_bytes=wishing.MOST_INPUT_BYTES, seconds=30.0)
 IDEMPOTENCY_SECONDS = 86_400.0
+# When it is worth asking again where images cannot be stored: that is looked at every few seconds.
+STORAGE_SECONDS = 10
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -90,6 +92,10 @@ async def take(tools: Tools, request: Request) -> Taken:
     """
     if tools.draining():
         raise ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
+    if tools.shelf.problem is not None:
+        why = public_words(tools.shelf.problem)
+        message = f"No new job is accepted: {why}. Nothing was ordered or charged. Retry in {STORAGE_SECONDS} seconds."
+        raise ApiError(503, "storage_unavailable", message, retry_after=STORAGE_SECONDS)
     catalogue = tools.catalogue()
     question = wishing.question_of(catalogue, request.wishes, request.team, request.operation, request.pictures)
     ask = Ask(

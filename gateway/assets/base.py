@@ -23,6 +23,13 @@ class ShelfFull(ShelfUnavailable):
     """There is no room for another picture."""
 
 
+class ShelfRefused(ShelfUnavailable):
+    """It is there and refuses this process: wrong credentials, no such bucket, a folder that may not be written.
+
+    At the start that is a mistake in the configuration; later it may pass.
+    """
+
+
 class ShelfUnfit(ShelfError):
     """It cannot be used as it is configured: says what to change."""
 
@@ -62,6 +69,9 @@ class Place(Protocol):
     async def get(self, key: str) -> bytes: ...
 
     async def exists(self, key: str) -> bool: ...
+
+    async def check_room(self) -> None:
+        """ShelfFull if a large picture would not fit."""
 
     async def delete_prefix(self, prefix: str) -> int: ...
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import MemoryStore, ObjectStore, from_url
 
-from gateway.assets.base import CHUNK_BYTES, Missing, ShelfUnavailable, ShelfUnfit
+from gateway.assets.base import CHUNK_BYTES, Missing, ShelfRefused, ShelfUnavailable, ShelfUnfit
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -67,6 +67,9 @@ class Bucket:
                 deleted += len(found)
         return deleted
 
+    async def check_room(self) -> None:
+        """There is always room."""
+
     async def close(self) -> None:
         """Connections end with the object."""
 
@@ -102,18 +105,19 @@ def _explained(name: str, absent: str | None = None) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise (ShelfUnavailable(absent) if absent else Missing("no such picture in the object store")) from None
+        raise (ShelfRefused(absent) if absent else Missing("no such picture in the object store")) from None
     except (BaseError, OSError) as error:
-        raise ShelfUnavailable(f"{name} {_said(error)}") from None
+        raise _translated(name, error) from None
 
 
-def _said(error: Exception) -> str:
+def _translated(name: str, error: Exception) -> ShelfUnavailable:
     """Not every kind of call tells a refusal from other trouble by its class."""
     found = _STATUS.search(str(error))
     status = int(found[1]) if found else None
     if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return "may not be used with the credentials of this process"
-    return f"answers with {status}" if status else "does not answer as it should, or not at all"
+        return ShelfRefused(f"{name} may not be used with the credentials of this process")
+    said = f"answers with {status}" if status else "does not answer as it should, or not at all"
+    return ShelfUnavailable(f"{name} {said}")
 
 
 def _store(name: str, scheme: str, query: str) -> ObjectStore:

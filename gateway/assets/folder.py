@@ -12,13 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from gateway.assets.base import CHUNK_BYTES, Missing, ShelfError, ShelfFull, ShelfUnavailable, ShelfUnfit
+from gateway.assets.base import CHUNK_BYTES, Missing, ShelfError, ShelfFull, ShelfRefused, ShelfUnavailable, ShelfUnfit
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # One disk gains little from more, and a disk that hangs holds up no other work of the process.
 THREADS = 4
+# A large picture: with less room than that, what is bought might not be kept.
+ROOM_BYTES = 8 * 1024 * 1024
 # Keys begin with a letter or digit, so that no key ever names a file that is still being written.
 _UNFINISHED = "."
 
@@ -44,7 +46,8 @@ class Folder:
             self._root = path.resolve(strict=True)
             os.close(os.open(self._root, _FOLDER))
         except OSError as error:
-            raise ShelfUnfit(f"{path} cannot be a folder for pictures: {error.strerror}") from error
+            kind = ShelfFull if error.errno in _NO_ROOM else ShelfUnfit
+            raise kind(f"{path} cannot be a folder for pictures: {error.strerror}") from error
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pictures")
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
@@ -70,6 +73,9 @@ class Folder:
             return False
         return True
 
+    async def check_room(self) -> None:
+        await self._run(self._check_room)
+
     async def delete_prefix(self, prefix: str) -> int:
         return await self._run(self._delete_prefix, prefix)
 
@@ -92,9 +98,9 @@ class Folder:
         if error.errno in _NO_ROOM:
             return ShelfFull(f"there is no room in {self._root}: {error.strerror}")
         if error.errno in _FORBIDDEN:
-            return ShelfUnavailable(f"{self._root} may not be used by this process: {error.strerror}")
+            return ShelfRefused(f"{self._root} may not be used by this process: {error.strerror}")
         if error.errno in _NOT_OURS:
-            return ShelfUnavailable(f"{self._root} holds a link or something else where only our own files belong")
+            return ShelfRefused(f"{self._root} holds a link or something else where only our own files belong")
         return ShelfUnavailable(f"{self._root} is in trouble: {error.strerror}")
 
     def _put(self, key: str, data: bytes) -> None:
@@ -110,6 +116,17 @@ class Folder:
                 raise
             # The name must be as durable as what it stands for.
             os.fsync(folder)
+
+    def _check_room(self) -> None:
+        """Takes the room without writing to it, and gives it back. Quotas and limits on files are seen, too."""
+        with self._folder([]) as folder:
+            name = f"{_UNFINISHED}room.{secrets.token_hex(8)}"
+            file = os.open(name, _NEW, 0o600, dir_fd=folder)
+            try:
+                os.unlink(name, dir_fd=folder)
+                os.posix_fallocate(file, 0, ROOM_BYTES)
+            finally:
+                os.close(file)
 
     def _get(self, key: str) -> bytes:
         with contextlib.closing(self._open(key)) as file:

@@ -1,25 +1,42 @@
 """The object store: where the pictures of jobs lie, by keys that only we make."""
 
 import secrets
+from math import inf
 from pathlib import Path
+from time import monotonic
 from urllib.parse import unquote, urlsplit
 
-from gateway.assets.base import Missing, Place, ShelfError, ShelfFull, ShelfUnavailable, ShelfUnfit, Stream
+from gateway.assets.base import (
+    Missing,
+    Place,
+    ShelfError,
+    ShelfFull,
+    ShelfRefused,
+    ShelfUnavailable,
+    ShelfUnfit,
+    Stream,
+)
 from gateway.assets.bucket import SCHEMES, Bucket
 from gateway.assets.folder import Folder
 from gateway.assets.keys import key_of, prefix_of, require_key, require_prefix
 
-__all__ = ["Missing", "Shelf", "ShelfError", "ShelfFull", "ShelfUnavailable", "ShelfUnfit", "Stream"]
+__all__ = ["Missing", "Shelf", "ShelfError", "ShelfFull", "ShelfRefused", "ShelfUnavailable", "ShelfUnfit", "Stream"]
+
+# Each check of a bucket is three requests that are paid for.
+CHECK_SECONDS = 30.0
 
 
 class Shelf:
     """`file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`; `memory://` forgets with its process.
 
     Every call may raise ShelfUnavailable, and NotAKey for a name that `key_of` did not make.
+    `problem`: why no other picture could be kept when that was last tried; None if all is well.
     """
 
     def __init__(self, url: str) -> None:
         self._place = _place(url)
+        self.problem: ShelfUnavailable | None = None
+        self._checked_at = -inf
 
     @property
     def local(self) -> bool:
@@ -28,7 +45,11 @@ class Shelf:
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
         """Whole and durable when this returns; until then readers find what was there before, or nothing."""
-        await self._place.put(require_key(key), data, media_type)
+        try:
+            await self._place.put(require_key(key), data, media_type)
+        except ShelfFull as full:
+            self.problem = full
+            raise
 
     async def get(self, key: str) -> bytes:
         return await self._place.get(require_key(key))
@@ -45,16 +66,42 @@ class Shelf:
         return await self._place.delete_prefix(require_prefix(prefix))
 
     async def check(self) -> None:
-        """Puts, reads and deletes a few bytes: says why nothing could be kept before anything is bought."""
+        """Puts, reads and deletes a few bytes, and sees that there is room: says why nothing could be kept before
+        anything is bought."""
+        self._checked_at = monotonic()
+        try:
+            await self._try_out()
+        except ShelfUnavailable as error:
+            self.problem = error
+            raise
+        self.problem = None
+
+    async def check_again(self) -> None:
+        """At once while there is a problem, else from time to time."""
+        if self.problem is not None or monotonic() - self._checked_at > CHECK_SECONDS:
+            await self.check()
+
+    async def _try_out(self) -> None:
         nobodys = f"job_00{secrets.token_hex(13)}"
         key = key_of(nobodys, "check")
         await self._place.put(key, b"check", "text/plain")
         if await self._place.get(key) != b"check":
             raise ShelfUnavailable("the object store does not return what was put there")
         await self._place.delete_prefix(prefix_of(nobodys))
+        await self._place.check_room()
 
     async def close(self) -> None:
         await self._place.close()
+
+
+def public_words(problem: ShelfUnavailable) -> str:
+    """What is wrong, without saying where images lie: that is nobody's business outside."""
+    match problem:
+        case ShelfFull():
+            return "there is no room for another image"
+        case ShelfRefused():
+            return "this process may not store images there"
+    return "images cannot be stored or read at the moment"
 
 
 def _place(url: str) -> Place:

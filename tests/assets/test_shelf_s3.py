@@ -67,7 +67,7 @@ async def every_call(shelf: Shelf) -> list[BaseException]:
 
 def unavailable(said: list[BaseException], words: str) -> None:
     for error in said:
-        assert type(error) is ShelfUnavailable
+        assert isinstance(error, ShelfUnavailable)
         assert words in str(error)
         assert "s3://pictures" in str(error)
         assert s3.KEY_ID not in str(error)

@@ -31,7 +31,7 @@ from tests.store.orders import NOON
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 TASKS = {
     *("engine.claim", "engine.renew", "engine.share", "engine.audit", "engine.sweep"),
-    *("config.watch", "logs"),
+    *("config.watch", "logs", "storage"),
 }
 OF_STORE = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.changes", "store.guard"}}
 

@@ -1,5 +1,6 @@
 """The database's file: whose it is, whether it is fit to hold jobs, and its tables."""
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -59,6 +60,8 @@ CREATE TABLE budgets (
 ) WITHOUT ROWID;
 CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
+# What connections share lies in a file of 32 kB, which is made anew when the first of them opens.
+_NO_ROOM_TO_SHARE = frozenset((sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN))
 # What makes each schema from the one before. Only ever append.
 UPGRADES = (_FIRST,)
 
@@ -84,8 +87,10 @@ class Lock:
                 f"{database} is in use by process {holder}: stop that one first, or name another database here; "
                 "processes that are to share their jobs need Redis"
             ) from held
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        # Who holds it only makes a better message: a full disk must not keep anybody from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         os.close(self._file)
@@ -123,12 +128,30 @@ def _create(database: Path) -> None:
 
 
 def for_writing(database: Path) -> sqlite3.Connection:
-    """Checked and brought to the newest schema. StoreUnfit says what is wrong with it."""
+    """Checked and brought to the newest schema. StoreUnfit says what is wrong with it.
+
+    Where the disk has no room for the file that connections share, the database is opened for this one alone
+    (`is_alone`), which needs none: what is there can be read, and written as soon as there is room.
+    """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(str(number) for number in OLDEST_SQLITE)
         raise StoreUnfit(f"SQLite {sqlite3.sqlite_version} is too old: {wanted} or newer is needed")
+    try:
+        return _prepared(database, alone=False)
+    except StoreFull:
+        return _prepared(database, alone=True)
+
+
+def is_alone(connection: sqlite3.Connection) -> bool:
+    """Whether no other connection can be made while this one is open."""
+    return bool(_asked(connection, "PRAGMA locking_mode") == "exclusive")
+
+
+def _prepared(database: Path, alone: bool) -> sqlite3.Connection:
     connection = _connected(database, "rw")
     try:
+        if alone:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _prepare(connection, database)
     except sqlite3.Error as error:
         connection.close()
@@ -157,7 +180,10 @@ def _connected(database: Path, mode: str) -> sqlite3.Connection:
 
 
 def _unfit(database: Path, error: sqlite3.Error) -> StoreUnfit | StoreFull:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _NO_ROOM_TO_SHARE:
+        return StoreFull(f"there is no room beside {database}: its disk is full")
+    match code & 0xFF:
         case sqlite3.SQLITE_NOTADB:
             return StoreUnfit(f"{database} is no SQLite database: name another file")
         case sqlite3.SQLITE_CORRUPT:

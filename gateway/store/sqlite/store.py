@@ -32,7 +32,7 @@ from gateway.store.base import (
 from gateway.store.books import Balance, Total
 from gateway.store.sqlite import leases, reading, upkeep
 from gateway.store.sqlite.commit import Committing
-from gateway.store.sqlite.file import Lock, for_reading, for_writing, locked
+from gateway.store.sqlite.file import Lock, for_reading, for_writing, is_alone, locked
 from gateway.store.sqlite.leases import Owning
 from gateway.store.sqlite.threads import Reader, Writer
 from gateway.store.watching import Watch, Watches
@@ -42,11 +42,11 @@ T = TypeVar("T")
 
 
 class _Open(Struct, frozen=True):
-    """What is held from opening to closing."""
+    """What is held from opening to closing. Without a reader, the writer reads, too."""
 
     lock: Lock
     writer: Writer
-    reader: Reader
+    reader: Reader | None
 
 
 class SqliteStore:
@@ -81,7 +81,8 @@ class SqliteStore:
         try:
             writer = Writer(partial(for_writing, self._path), "writer", self._supervisor)
             try:
-                reader = Reader(partial(for_reading, self._path), "reader", self._supervisor)
+                alone = await writer.do(is_alone)
+                reader = None if alone else Reader(partial(for_reading, self._path), "reader", self._supervisor)
             except StoreError:
                 await writer.stop()
                 raise
@@ -101,7 +102,8 @@ class SqliteStore:
 
     async def _close(self, held: _Open) -> None:
         """The reader first: the last connection moves the log into the database, and only the writer can."""
-        await held.reader.stop()
+        if held.reader is not None:
+            await held.reader.stop()
         await held.writer.stop()
         held.lock.release()
         self._open = None
@@ -114,7 +116,8 @@ class SqliteStore:
         return await self._held().writer.do(run, then)
 
     async def _read(self, run: Callable[[Connection], T]) -> T:
-        return await self._held().reader.do(run)
+        held = self._held()
+        return await (held.reader or held.writer).do(run)
 
     def _held(self) -> _Open:
         if self._open is None:
