@@ -54,7 +54,7 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     request = Request(
         team=team,
         wishes=wishes,
-        warnings=read.fields.warnings,
+        warnings=read.fields.warnings + wishes.warnings,
         is_dalle=read.fields.is_dalle,
         operation=getattr(wishes, "operation", Operation.GENERATE),
         fingerprint=read.fingerprint,

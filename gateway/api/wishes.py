@@ -72,6 +72,11 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: ProviderWish = ProviderWish()
     metadata: Annotated[dict[Text, Text], Meta(max_length=16)] = {}
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """About what has no effect on this route."""
+        return ()
+
 
 class Generation(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/images/generations`."""
@@ -108,6 +113,13 @@ class JobWishes(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image: str | InputWish | tuple[str | InputWish, ...] = ()
     images: tuple[str | InputWish, ...] = ()
     mask: str | InputWish | None = None
+    response_format: Literal["b64_json", "url"] = "url"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if self.response_format == "url":
+            return ()
+        return (f"response_format_ignored: '{self.response_format}' has no effect: the images of a job are links",)
 
 
 def model_of(catalogue: Catalogue, name: str | None) -> Model:

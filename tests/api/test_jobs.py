@@ -93,6 +93,18 @@ def test_every_optional_field_may_be_null(gateway: Serving) -> None:
     assert made(gateway, provider={"only": None, "ignore": None})["status"] == "completed"
 
 
+@pytest.mark.parametrize(("given", "is_warned"), [("url", False), (None, False), ("b64_json", True)])
+def test_the_images_of_a_job_are_links_whatever_form_is_asked_for(
+    gateway: Serving, given: str | None, is_warned: bool
+) -> None:
+    """As clients of OpenAI's API ask, most of them without thinking of it."""
+    job = made(gateway, response_format=given)
+    assert [list(image) for image in job["images"]] == [list(image) for image in made(gateway)["images"]]
+    assert job["images"][0]["url"].startswith(f"{gateway.url}/files/")
+    warning = "response_format_ignored: 'b64_json' has no effect: the images of a job are links"
+    assert (warning in job["warnings"]) == is_warned
+
+
 def test_all_that_may_be_asked_for_at_once(gateway: Serving) -> None:
     job = made(
         gateway,
