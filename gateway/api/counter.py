@@ -9,6 +9,8 @@ from gateway.api import wishes as wishing
 from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
 from gateway.api.wishes import InputWish, Pictures, Wishes
+from gateway.assets.converting import converted
+from gateway.assets.headers import NotAPicture
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf, Stream, public_words
 from gateway.catalogue import Catalogue
@@ -175,9 +177,22 @@ def _over_budget(over: OverBudget) -> ApiError:
 
 
 async def pictures_of(tools: Tools, wished: list[tuple[str, InputWish]], mask: InputWish | None) -> Pictures:
-    """Fetched or decoded, and looked at."""
+    """Fetched or decoded, and looked at; ApiError also for a mask that does not fit."""
     inputs = await asyncio.gather(*(_picture(tools, name, one) for name, one in wished))
-    return Pictures(tuple(inputs), await _picture(tools, "mask", mask) if mask else None)
+    pictures = Pictures(tuple(inputs), await _to_png(await _picture(tools, "mask", mask)) if mask else None)
+    wishing.require_fitting_mask(pictures)
+    return pictures
+
+
+async def _to_png(mask: Given) -> Given:
+    """Sellers document masks as PNG. What cannot be transparent is no mask in any format."""
+    if mask.header.format is Format.PNG or not mask.header.has_alpha:
+        return mask
+    try:
+        data = await converted(mask.image.data, mask.header, Format.PNG)
+    except NotAPicture as error:
+        raise ApiError(400, "invalid_image", f"Invalid image in 'mask': {error}.", param="mask") from None
+    return wishing.given_picture(data, "mask")
 
 
 async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:

@@ -225,9 +225,30 @@ def given_picture(data: bytes, param: str) -> Given:
         header = read_header(data)
         if not is_whole(data, header):
             raise NotAPicture("the picture is cut off")
+        if header.frames > 1:
+            raise NotAPicture(f"a moving {header.format} of {header.frames:,} pictures, not a still one")
     except NotAPicture as error:
         raise ApiError(400, "invalid_image", f"Invalid image in '{param}': {error}.", param=param) from None
     return Given(Inline(data, f"image/{header.format}", param), header)
+
+
+def require_fitting_mask(pictures: Pictures) -> None:
+    """What sellers refuse, or take and make something else of. Nothing is bought for it."""
+    if pictures.mask is None or not pictures.inputs:
+        return
+    mask, first = pictures.mask.header, pictures.inputs[0].header
+    if not mask.has_alpha:
+        message = (
+            "The mask has no alpha channel: send a PNG that is transparent where the image is to be edited. "
+            "Nothing was ordered."
+        )
+        raise ApiError(400, "invalid_image_mode", message, param="mask")
+    if (mask.width, mask.height) != (first.width, first.height):
+        message = (
+            f"The mask is {mask.width}x{mask.height}, the first input image {first.width}x{first.height}: send a mask "
+            "of the same size. Nothing was ordered."
+        )
+        raise ApiError(400, "invalid_image", message, param="mask")
 
 
 def inline_picture(text: str, param: str) -> Given:

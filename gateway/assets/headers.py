@@ -18,6 +18,8 @@ MOST_PARTS = 4_096
 UPRIGHT, LAST_ORIENTATION, FIRST_LYING = 1, 8, 5
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Grey and colour, each with a channel of transparency. Other types may name transparent colours in a part of their own.
+_PNG_ALPHA_TYPES = (4, 6)
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 # Baseline, extended and progressive. What else the standard knows, no browser shows.
@@ -31,7 +33,8 @@ _JPEG_FILL = re.compile(rb"\xff{1,65536}")
 _EXIF = b"Exif\0\0"
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _WEBP_KINDS = (b"VP8 ", b"VP8L", b"VP8X")
-_WEBP_HAS_EXIF, _WEBP_MOVES = 0x08, 0x02
+_WEBP_PIXELS = (b"VP8 ", b"VP8L")
+_WEBP_HAS_ALPHA, _WEBP_HAS_EXIF, _WEBP_MOVES = 0x10, 0x08, 0x02
 _ORIENTATION = 0x0112
 # More than any camera writes, and few enough to be read at once.
 _MOST_EXIF_BYTES, _MOST_EXIF_ENTRIES = 65_536, 512
@@ -69,12 +72,17 @@ class NotAPicture(ValueError):
 
 
 class Header(Struct, frozen=True):
-    """Width and height as the picture is shown; `orientation` is how its stored pixels must be turned for that."""
+    """Width and height as the picture is shown; `orientation` is how its stored pixels must be turned for that.
+
+    `has_alpha`: it can be transparent somewhere; whether it is, only its pixels tell. `frames`: more than one move.
+    """
 
     format: Format
     width: int
     height: int
     orientation: int = UPRIGHT
+    has_alpha: bool = False
+    frames: int = 1
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -85,16 +93,17 @@ class Header(Struct, frozen=True):
 def read_header(data: bytes) -> Header:
     """Format and size. NotAPicture for anything that we do not keep, convert or serve."""
     kind, read = _reader_of(data)
-    width, height, orientation = read(data)
+    fields = read(data)
+    width, height = fields.width, fields.height
     if not width or not height:
         raise NotAPicture(f"a {kind} without any pixels: {width}x{height}")
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_EDGE:
         raise NotAPicture(
             f"{width}x{height} is too large: at most {MOST_PIXELS:,} pixels and {LONGEST_EDGE:,} on an edge are handled"
         )
-    if orientation >= FIRST_LYING:
+    if fields.orientation >= FIRST_LYING:
         width, height = height, width
-    return Header(kind, width, height, orientation)
+    return Header(kind, width, height, fields.orientation, fields.has_alpha, fields.frames)
 
 
 def is_whole(data: bytes, header: Header) -> bool:
@@ -111,7 +120,17 @@ def is_whole(data: bytes, header: Header) -> bool:
         return False
 
 
-_Reader = Callable[[bytes], tuple[int, int, int]]
+class _Fields(Struct, frozen=True):
+    """What a header says, with the size of the pixels as they are stored."""
+
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+    has_alpha: bool = False
+    frames: int = 1
+
+
+_Reader = Callable[[bytes], _Fields]
 
 
 def _reader_of(data: bytes) -> tuple[Format, _Reader]:
@@ -137,17 +156,21 @@ def _what_else(data: bytes) -> str:
 # --- PNG: https://www.w3.org/TR/png-3/
 
 
-def _read_png(data: bytes) -> tuple[int, int, int]:
+def _read_png(data: bytes) -> _Fields:
     if len(data) < 33:
         raise NotAPicture("a PNG that is cut off within its header")
     length, width, height = int.from_bytes(data[8:12]), int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if length != 13 or data[12:16] != b"IHDR" or crc32(data[12:29]) != int.from_bytes(data[29:33]):
         raise NotAPicture("a PNG with a damaged header")
-    orientation = None
+    orientation, frames, has_alpha = None, 1, data[25] in _PNG_ALPHA_TYPES
     for kind, start, end in _png_chunks(data):
         if kind == b"eXIf" and orientation is None:
             orientation = _orientation(data, start, end)
-    return width, height, orientation or UPRIGHT
+        elif kind == b"tRNS":
+            has_alpha = has_alpha or end > start
+        elif kind == b"acTL":
+            frames = max(frames, int.from_bytes(data[start : min(end, start + 4)]))
+    return _Fields(width, height, orientation or UPRIGHT, has_alpha, frames)
 
 
 def _png_pixels(data: bytes) -> int:
@@ -173,7 +196,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 # --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 
 
-def _read_jpeg(data: bytes) -> tuple[int, int, int]:
+def _read_jpeg(data: bytes) -> _Fields:
+    """Phones put a smaller picture, or a map of brightness, behind the first one: only that one is ever shown."""
     size: tuple[int, int] | None = None
     orientation: int | None = None
     for marker, start, end in _jpeg_segments(data):
@@ -185,7 +209,7 @@ def _read_jpeg(data: bytes) -> tuple[int, int, int]:
             raise NotAPicture("a JPEG of a kind that no browser shows")
     if size is None:
         raise NotAPicture("a JPEG that does not tell its size")
-    return *size, orientation or UPRIGHT
+    return _Fields(*size, orientation or UPRIGHT)
 
 
 def _jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
@@ -238,44 +262,56 @@ def _jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
 # --- WebP: https://developers.google.com/speed/webp/docs/riff_container
 
 
-def _read_webp(data: bytes) -> tuple[int, int, int]:
+def _read_webp(data: bytes) -> _Fields:
     kind = data[12:16]
     if kind not in _WEBP_KINDS or len(data) < 30:
         raise NotAPicture("a WebP that is cut off or damaged within its header")
-    if kind == b"VP8X":
-        return _read_extended_webp(data)
+    return _read_extended_webp(data) if kind == b"VP8X" else _read_webp_pixels(data, kind, 20)
+
+
+def _read_webp_pixels(data: bytes, kind: bytes, start: int) -> _Fields:
+    """From the head of the pixels themselves: with losses, which know no transparency, or without."""
     if kind == b"VP8L":
-        if data[20] != 0x2F:
+        if data[start : start + 1] != b"\x2f":
             raise NotAPicture("a WebP with a damaged header")
-        packed = int.from_bytes(data[21:25], "little")
-        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, UPRIGHT
-    if data[20] & 1 or data[23:26] != b"\x9d\x01\x2a":
+        packed = int.from_bytes(data[start + 1 : start + 5], "little")
+        return _Fields((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, has_alpha=bool(packed >> 28 & 1))
+    if data[start] & 1 or data[start + 3 : start + 6] != b"\x9d\x01\x2a":
         raise NotAPicture("a WebP with a damaged header")
-    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF, UPRIGHT
+    width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (start + 6, start + 8))
+    return _Fields(width, height)
 
 
-def _read_extended_webp(data: bytes) -> tuple[int, int, int]:
+def _read_extended_webp(data: bytes) -> _Fields:
     flags = data[20]
     if flags & _WEBP_MOVES:
         raise NotAPicture("a moving WebP, not a still picture")
     width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    return width, height, _webp_orientation(data) if flags & _WEBP_HAS_EXIF else UPRIGHT
+    orientation = None if flags & _WEBP_HAS_EXIF else UPRIGHT
+    for kind, start, end in _webp_chunks(data):
+        if kind == b"EXIF" and orientation is None:
+            # Some writers put the prefix of JPEG here too.
+            orientation = _orientation(data, start + len(_EXIF) * data.startswith(_EXIF, start), end)
+        elif kind in _WEBP_PIXELS and len(data) >= start + 10:
+            _require_canvas(_read_webp_pixels(data, kind, start), width, height)
+    return _Fields(width, height, orientation or UPRIGHT, bool(flags & _WEBP_HAS_ALPHA))
 
 
-def _webp_orientation(data: bytes) -> int:
-    """From the first Exif chunk, which may lie behind the pixels; upright while that has not come."""
+def _require_canvas(pixels: _Fields, width: int, height: int) -> None:
+    """A file may announce a small picture and hold a huge one; those that can be shown are of one size."""
+    if (pixels.width, pixels.height) != (width, height):
+        raise NotAPicture(f"a WebP of two minds: {width}x{height} and {pixels.width}x{pixels.height}")
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind and content of every part that has come; what a picture is may stand behind its pixels."""
     position = 12
     for _ in range(MOST_PARTS):
         if position + 8 > len(data):
-            break
+            return
         kind, length = _RIFF_CHUNK.unpack_from(data, position)
-        position += 8
-        if kind == b"EXIF":
-            # Some writers put the prefix of JPEG here too.
-            start = position + len(_EXIF) if data.startswith(_EXIF, position) else position
-            return _orientation(data, start, position + length)
-        position += length + (length & 1)
-    return UPRIGHT
+        yield kind, position + 8, position + 8 + length
+        position += 8 + length + (length & 1)
 
 
 # --- Exif, which is a TIFF without a picture
