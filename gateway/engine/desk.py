@@ -20,6 +20,8 @@ class Desk:
         self.job = job
         self.fence = fence
         self.mailbox = Mailbox()
+        # Once something has come of owning the job: a change was saved, or what was ordered has been asked about.
+        self.has_got_on = asyncio.Event()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
 
     def becomes(self, job: Job) -> None:

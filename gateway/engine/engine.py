@@ -15,11 +15,14 @@ from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import Commit, apply
 from gateway.jobs.facts import CancelAsked
 from gateway.jobs.job import Job
-from gateway.store.base import FIRST_FENCE, Applied, Known, Outcome, Stale, StoreUnavailable
+from gateway.store.base import FIRST_FENCE, Applied, Claimed, Known, Outcome, Stale, StoreUnavailable
 from gateway.store.watching import Watch
 from gateway.supervision import SupervisedTask, Supervisor
 
 RESCUE_SECONDS = 1.0
+# How long a job that may be deadly is alone, if nothing comes of it earlier, and how many sweeps such trials may take
+# until others are looked for.
+TRIAL_SECONDS, TRIALS_SHARE = 1.0, 5.0
 # A lease is renewed so often before it ends that two beats may come late or never.
 BEATS_PER_LEASE = 3
 SHARE_SECONDS = 1.0
@@ -148,12 +151,13 @@ class Engine:
             )
         )
 
-    def _own(self, job: Job, fence: int, rescues: int = 0) -> None:
+    def _own(self, job: Job, fence: int, rescues: int = 0) -> Owner:
         owner = Owner(self.hands, job, fence, rescues)
         self.owners[job.id] = owner
         task = asyncio.create_task(owner.run())
         self._running.add(task)
         task.add_done_callback(lambda task: self._ended(owner, task))
+        return owner
 
     def _ended(self, owner: Owner, task: "asyncio.Task[None]") -> None:
         if self.owners.get(owner.job.id) is owner:
@@ -189,19 +193,42 @@ class Engine:
     # --- chores
 
     async def _rescue(self) -> None:
-        if self._is_draining:
-            return
-        for claimed in await self.hands.store.claim():
-            if owner := self.owners.get(claimed.job.id):
-                # Nobody could renew our lease for a while. What is on its way is known to this owner alone.
-                owner.keep(claimed.fence)
-                continue
-            job = claimed.job
-            self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))
-            self._own(job, claimed.fence, claimed.rescues)
+        """Again as long as there are suspects to be tried out: in the time that one sweep takes, many of them pass."""
+        ends = self.hands.clock() + RESCUE_SECONDS * TRIALS_SHARE
+        is_over = False
+        while not (is_over or self._is_draining):
+            claimed = await self.hands.store.claim()
+            together = [one for one in claimed if not one.is_suspect]
+            for one in together:
+                self._take_over(one)
+            for one in claimed[len(together) :]:
+                await self._try_out(one, TRIAL_SECONDS if together else 0.0)
+            is_over = len(together) == len(claimed) or self.hands.clock() >= ends
+
+    async def _try_out(self, claimed: Claimed, wait: float) -> None:
+        """Owns a job alone whose last owners died early, so that a death is this job's doing. While this process lives
+        on, the job is beaten at once, and its count begins anew. `wait`: for those that were taken over just now."""
+        await asyncio.sleep(wait)
+        owner = self._take_over(claimed)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TRIAL_SECONDS):
+                await owner.desk.has_got_on.wait()
+        if self.owners.get(owner.job.id) is owner:
+            await self._renew({owner.job.id: owner.fence})
+
+    def _take_over(self, claimed: Claimed) -> Owner:
+        job = claimed.job
+        if owner := self.owners.get(job.id):
+            # Nobody could renew our lease for a while. What is on its way is known to this owner alone.
+            owner.keep(claimed.fence)
+            return owner
+        self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))
+        return self._own(job, claimed.fence, claimed.rescues)
 
     async def _beat(self) -> None:
-        leases = {name: owner.fence for name, owner in self.owners.items()}
+        await self._renew({name: owner.fence for name, owner in self.owners.items()})
+
+    async def _renew(self, leases: dict[str, int]) -> None:
         for name in await self.hands.store.beat(leases):
             if (owner := self.owners.get(name)) and owner.fence == leases[name] and not owner.job.is_settled:
                 owner.lose()

@@ -110,7 +110,12 @@ class Follower:
             if offer is not None and attempt.is_open:
                 await self._concludes(attempt, offer, await self._heard_in_the_end(attempt, offer))
         finally:
-            self.unasked.discard(number)
+            self._was_asked(number)
+
+    def _was_asked(self, number: int) -> None:
+        self.unasked.discard(number)
+        if not self.unasked:
+            self._desk.has_got_on.set()
 
     async def _heard_in_the_end(self, attempt: Attempt, offer: Offer) -> Progress:
         """Nothing is asked again after this, so a question that was not answered is not yet an answer."""
@@ -132,7 +137,7 @@ class Follower:
             offer = self._offer_of(attempt) or offer
             progress = await self._ask(attempt, offer)
             has_ended = await self._concludes(attempt, offer, progress)
-            self.unasked.discard(attempt.number)
+            self._was_asked(attempt.number)
             if has_ended:
                 return
             wish = _wish(progress)

@@ -23,7 +23,17 @@ from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
 from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, PicturesDelivered, TicketLearned
 from gateway.jobs.job import Job
-from gateway.jobs.recovery import Abandon, Buy, Expire, ForAttempt, GiveUp, LosePictures, Todo, recover
+from gateway.jobs.recovery import (
+    RESCUES_WITHOUT_PROGRESS,
+    Abandon,
+    Buy,
+    Expire,
+    ForAttempt,
+    GiveUp,
+    LosePictures,
+    Todo,
+    recover,
+)
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
 
 Answered = TypeVar("Answered")
@@ -57,7 +67,7 @@ class Owner:
 
     async def run(self) -> None:
         try:
-            if self._rescues:
+            if 0 < self._rescues < RESCUES_WITHOUT_PROGRESS:
                 self.follower.take_over()
             while (self._is_ours and not self.job.is_settled) or self._must_hear_more():
                 if self._is_ours:
@@ -67,6 +77,7 @@ class Owner:
             self.desk.stop()
             await self.desk.ended()
             self.desk.mailbox.refuse_all()
+            self.desk.has_got_on.set()
 
     def lose(self) -> None:
         """Somebody else owns it now. What we ordered is still heard to the end: its answer is known to nobody else."""
@@ -135,6 +146,8 @@ class Owner:
         if isinstance(todo, Expire):
             await self.desk.mailbox.post(JobExpired(fence=self.fence))
         elif isinstance(todo, Abandon):
+            what = f"{self._rescues} owners in a row got nowhere with it: nothing more is bought for this job"
+            self.hands.emit(Trouble(where="engine", what=what, job=self.job.id))
             await self.desk.mailbox.post(JobAbandoned(fence=self.fence))
 
     async def _hear_others(self) -> None:
@@ -209,6 +222,7 @@ class Owner:
         before = self.job
         self.desk.becomes(commit.job)
         self._rescues = 0
+        self.desk.has_got_on.set()
         tell_of(self.hands, before, commit)
         _answer(letters, heard)
 

@@ -144,7 +144,7 @@ def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Resu
 
 def _not_to_be_bought(job: Job, part: Part, place: int, wanted: tuple[int, ...], now: float) -> str | None:
     """Why these images may not be ordered there and now."""
-    if job.state.is_terminal or job.cancel_asked or job.overdue or now >= job.deadline:
+    if job.state.is_terminal or job.cancel_asked or job.overdue or job.abandoned or now >= job.deadline:
         return "nothing more is bought for this job"
     if not 0 <= place < len(job.route) or len(wanted) > job.route[place].images:
         return "there is no such place, or it does not take as many images at once"
@@ -190,13 +190,13 @@ def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
 
 
 def _job_abandoned(job: Job, decision: facts.JobAbandoned, now: float) -> Result:
-    if job.is_settled:
-        return Ignored("nothing is open any more")
-    for attempt in job.attempts:
-        if attempt.is_open:
-            job = _closed(job, attempt, FaultKind.EXPIRED if attempt.ready else FaultKind.OVERDUE, None, now)
-    parts = (replace(part, state=PartState.FAILED) if part.state.is_open else part for part in job.parts)
-    return replace(job, parts=tuple(parts))
+    """What is running goes on: it is paid for, and only asking or waiting for it is left to do."""
+    if job.state.is_terminal or job.abandoned:
+        return Ignored("nothing more is bought for this job")
+    for part in job.parts:
+        if part.state is PartState.WAITING:
+            job = _with_parts(job, part, replace(part, state=PartState.FAILED))
+    return replace(job, abandoned=True)
 
 
 # --- what they share
@@ -239,7 +239,7 @@ def _left_over(job: Job, part: Part, now: float) -> Part:
     state = part_after(VERDICTS[part.fault].then, job.reorder)
     if state is PartState.WAITING and job.cancel_asked:
         state = PartState.DROPPED
-    elif len(part.tried) >= job.tries or job.overdue:
+    elif len(part.tried) >= job.tries or job.overdue or job.abandoned:
         state = PartState.FAILED
     return replace(part, state=state)
 

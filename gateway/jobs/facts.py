@@ -103,7 +103,7 @@ class JobExpired(Decision, frozen=True, kw_only=True):
 
 
 class JobAbandoned(Decision, frozen=True, kw_only=True):
-    """Whoever works on this job dies of it: nothing more is bought, and what may have been bought is suspected."""
+    """Its workers died early, again and again: nothing more is bought. What was ordered is followed to its end."""
 
 
 Happening = Fact | Decision

@@ -129,7 +129,8 @@ class Tokens(Struct, frozen=True, array_like=True):
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
     may have been taken; `unit` is set aside per image until the bill is known, `hold` is what is set aside now.
-    `tokens`: of the attempts whose sellers tell them, which few do, so that they are no fields of every attempt."""
+    `tokens`: of the attempts whose sellers tell them, which few do, so that they are no fields of every attempt.
+    `abandoned`: its workers died early, again and again, so nothing more is bought for it."""
 
     id: str
     team: str
@@ -156,6 +157,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     milestones: int = 0
     schema: int = SCHEMA
     tokens: tuple[Tokens, ...] = ()
+    abandoned: bool = False
 
     @property
     def is_settled(self) -> bool:

@@ -12,8 +12,10 @@ RECONCILE_SECONDS = 120.0
 POLL_SECONDS = 5.0
 # Sellers keep pictures for a day at least; after that nobody can say that they still exist.
 PICTURES_LAST_SECONDS = 86_400.0
+# How often a job is taken over in a row, without anything coming of it, until nothing more is bought for it. Its first
+# owners had other jobs as well, any of which may have killed them; the last ones tried it out alone, so it is the one.
 # An owner that lives for a beat, or gives the job away, has not died of it.
-RESCUES_WITHOUT_PROGRESS = 3
+RESCUES_WITHOUT_PROGRESS = 6
 
 
 class Todo(Struct, frozen=True, kw_only=True):
@@ -81,7 +83,7 @@ class Expire(Todo, frozen=True, kw_only=True):
 
 
 class Abandon(Todo, frozen=True, kw_only=True):
-    """Each of the last owners died of this job (`JobAbandoned`)."""
+    """Each of the last owners died of this job: buy nothing more for it (`JobAbandoned`)."""
 
 
 def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
@@ -93,7 +95,7 @@ def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
     """
     if job.is_settled:
         return ()
-    if rescues >= RESCUES_WITHOUT_PROGRESS:
+    if rescues >= RESCUES_WITHOUT_PROGRESS and not (job.abandoned or job.state.is_terminal):
         return (Abandon(),)
     return tuple(_todos(job, now))
 

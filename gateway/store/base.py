@@ -16,6 +16,16 @@ DAY = 86_400.0
 FIRST_FENCE = 1
 # How many of a job's last changes know themselves when they are sent again.
 REMEMBERED_OPS = 8
+# After so many owners in a row have died early, a job is tried out alone: any other of theirs may have killed them.
+EARLY_DEATHS = 2
+LONGEST_LEASE = 3_600.0
+
+
+def lease_for(rescues: int, lease: float) -> float:
+    """The lease that such a claim begins with: the longer the more died of the job when it was tried out alone, so
+    that one which goes on killing does so ever more seldom. The first beat makes it an ordinary one."""
+    deaths = max(0, rescues - EARLY_DEATHS - 1)
+    return max(lease, min(lease * 2.0 ** min(deaths, 64), LONGEST_LEASE))
 
 
 class StoreError(ComponentError):
@@ -107,6 +117,11 @@ class Claimed(Struct, frozen=True, kw_only=True):
     fence: int
     rescues: int
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what its last owners died of, so that it must be tried out alone."""
+        return self.rescues > EARLY_DEATHS
+
 
 class Page(Struct, frozen=True):
     """Jobs, newest first; `more` is the cursor of the next page, None on the last one."""
@@ -157,7 +172,10 @@ class Store(Protocol):
         """Those of the named documents that lie beside the job."""
 
     async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
-        """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease."""
+        """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease.
+
+        At most one of them, the last, is a suspect; its lease is as long as `lease_for` says.
+        """
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
         """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more."""

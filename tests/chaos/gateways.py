@@ -87,6 +87,9 @@ class Gateway:
         self._process = None
         return code
 
+    def has_died(self) -> bool:
+        return self._process is not None and not self._process.is_alive()
+
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.ended()

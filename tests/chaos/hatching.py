@@ -9,13 +9,18 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gateway.cli import main
+from gateway.engine.buying import Buyer
+from gateway.engine.following import Follower
 from gateway.jobs import recovery
 
 # An order that never reached its seller is looked for so long; in production two minutes.
 RECONCILE_SECONDS = 4.0
 PR_SET_PDEATHSIG = 1
+# Whose jobs kill their workers where a test wants them to.
+POISONED_TEAM = "strangers"
 
 
 def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> None:
@@ -28,7 +33,21 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> Non
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     signal.signal(signal.SIGUSR1, _tell_tasks)
     recovery.RECONCILE_SECONDS = RECONCILE_SECONDS
+    if poison := environ.get("CHAOS_POISON"):
+        _make_deadly(Buyer if poison == "buying" else Follower, "_buy_at" if poison == "buying" else "_ask")
     main(["serve", *arguments])
+
+
+def _make_deadly(kind: type, method: str) -> None:
+    """This process is killed as soon as it does that for the job of a team that may name no policy."""
+    harmless = getattr(kind, method)
+
+    async def deadly(self: Any, *arguments: Any) -> Any:
+        if self._desk.job.team == POISONED_TEAM:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await harmless(self, *arguments)
+
+    setattr(kind, method, deadly)
 
 
 def _tell_tasks(*_: object) -> None:

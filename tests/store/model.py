@@ -24,6 +24,7 @@ from gateway.jobs.facts import (
 from gateway.jobs.job import Job, PartState
 from gateway.jobs.tables import Line
 from gateway.store.base import (
+    EARLY_DEATHS,
     FIRST_FENCE,
     REMEMBERED_OPS,
     Applied,
@@ -33,6 +34,7 @@ from gateway.store.base import (
     Outcome,
     OverBudget,
     Stale,
+    lease_for,
 )
 from gateway.store.books import Balance
 from providers.faults import FaultKind
@@ -156,8 +158,15 @@ class Model:
     def claimed(self, name: str, now: float) -> Entry:
         entry = self.jobs[name]
         entry.fence, entry.rescues = entry.fence + 1, entry.rescues + 1
-        entry.is_owned, entry.due = True, now + self.lease
+        entry.is_owned, entry.due = True, now + lease_for(entry.rescues, self.lease)
         return entry
+
+    def claimable(self, most: int, now: float) -> list[float]:
+        """When those are due that a claim must give: many whose owners lived, or died once, and one of the others."""
+        entries = [entry for entry in self.jobs.values() if entry.due is not None and entry.due <= now]
+        together = sorted(entry.due or 0.0 for entry in entries if entry.rescues < EARLY_DEATHS)
+        alone = sorted(entry.due or 0.0 for entry in entries if entry.rescues >= EARLY_DEATHS)
+        return together[:most] + alone[:1]
 
     def beat(self, leases: Mapping[str, int], now: float) -> frozenset[str]:
         """Returns those that are not the caller's any more."""

@@ -24,6 +24,7 @@ def _script(name: str, flags: str = "") -> Script:
 ACCEPT = _script("commit")
 RECORD = _script("commit", "flags=allow-oom")
 CLAIM = _script("claim", "flags=allow-oom")
+CLAIMABLE = _script("claimable", "flags=allow-oom")
 DUE = _script("due", "flags=allow-oom")
 BEAT = _script("beat", "flags=allow-oom")
 SNOOZE = _script("snooze", "flags=allow-oom")

@@ -4,9 +4,7 @@ import asyncio
 import builtins
 import re
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import isfinite
 from time import time
 from typing import Self
 
@@ -23,6 +21,7 @@ from gateway.store.redis.audit import Auditor
 from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
 from gateway.store.redis.keys import SHARED, AllKeys, Keys
+from gateway.store.redis.leases import Leases, answered
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
 from gateway.supervision import SupervisedTask, Supervisor
@@ -69,6 +68,7 @@ class RedisStore:
 
     async def open(self) -> Self:
         self._link = link.Link(await link.connect(self._url))
+        self._leases = Leases(self._link, self._keys, self._saved, self.partitions, lambda: self._settings)
         try:
             self._guard = Guard(self._link, self._durability, self._auditor)
             await self._guard.look()
@@ -130,58 +130,21 @@ class RedisStore:
         return {name: document for name, document in zip(names, found, strict=True) if document is not None}
 
     async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
-        claims = [self._claim(job) for job in await self._due("due", most)]
-        return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
+        return await self._leases.claim(most)
 
-    async def _claim(self, job: str) -> Claimed | None:
-        """Looked at before it is taken: what only a newer version can read is left to that."""
-        keys, token = self._keys_of(job), secrets.token_hex(8)
-        blob = await self._link.command("HGET", keys.job(job), "blob")
-        if not blob or self._saved.try_to_read(job, blob) is None:
-            return None
-        found = await self._link.script(scripts.CLAIM, [keys.job(job), keys.due], self._settings, job, token)
-        if not found:
-            return None
-        blob, fence, rescues = found
-        saved = self._saved.try_to_read(job, blob)
-        return Claimed(job=saved, fence=int(fence), rescues=int(rescues)) if saved else None
+    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
+        return await self._leases.beat(leases)
+
+    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
+        return await self._leases.snooze(self._keys_of(job), job, fence, seconds)
 
     async def _due(self, index: str, most: int) -> list[str]:
         """What has had its time in all partitions, soonest first."""
-        asked = [
+        answers = await answered(
             self._link.script(scripts.DUE, [getattr(self._keys[partition], index)], self._settings, most)
             for partition in self.partitions
-        ]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        found = [pair for answer in answers if not isinstance(answer, BaseException) for pair in wire.due_of(answer)]
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        if failed and len(failed) == len(answers):
-            raise failed[0]
-        return [name for _, name in sorted(found)[:most]]
-
-    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
-        by_partition: defaultdict[str, list[str]] = defaultdict(list)
-        strange = {job for job in leases if self._keys.of_job(job) is None}
-        for job in leases.keys() - strange:
-            by_partition[self._keys_of(job).due].append(job)
-        beats = [self._beat(due, {job: leases[job] for job in jobs}) for due, jobs in by_partition.items()]
-        answers = await asyncio.gather(*beats, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
-                raise answer
-        return frozenset(strange | {job for lost in answers if not isinstance(lost, BaseException) for job in lost})
-
-    async def _beat(self, due: str, leases: Mapping[str, int]) -> list[str]:
-        keys = [due, *(self._keys_of(job).job(job) for job in leases)]
-        pairs = (word for job, fence in leases.items() for word in (job, fence))
-        return [job.decode() for job in await self._link.script(scripts.BEAT, keys, self._settings, *pairs)]
-
-    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
-        keys = self._keys_of(job)
-        if not isfinite(seconds):
-            raise ValueError("a job cannot be put off for that long")
-        asked = (self._settings, job, fence, seconds)
-        return bool(await self._link.script(scripts.SNOOZE, [keys.job(job), keys.due], *asked))
+        )
+        return [name for _, name in sorted(pair for answer in answers for pair in wire.due_of(answer))[:most]]
 
     def watch(self, job: str) -> Watch:
         return Watch(self._watches, job)

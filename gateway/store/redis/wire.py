@@ -7,6 +7,8 @@ import msgspec
 
 from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone, windows_of
 from gateway.store.base import (
+    EARLY_DEATHS,
+    LONGEST_LEASE,
     REMEMBERED_OPS,
     Applied,
     Fenced,
@@ -44,6 +46,8 @@ def settings(owner: str, lease: float, retention: Retention, now: float | None) 
             "lease": lease,
             "keep_jobs": retention.jobs,
             "remembered": REMEMBERED_OPS,
+            "early_deaths": EARLY_DEATHS,
+            "longest_lease": LONGEST_LEASE,
             "channel": CHANNEL,
             **({} if now is None else {"now": now}),
         }

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.jobs.facts import AnswerLost, CallbackSeen, CancelAsked, JobExpired
-from gateway.store.base import Applied, Claimed, Fenced
+from gateway.store.base import EARLY_DEATHS, LONGEST_LEASE, Applied, Claimed, Fenced
 from tests.store import orders
 from tests.store.worlds import LEASE, World
 
@@ -253,3 +253,74 @@ async def test_an_owner_that_lives_for_a_beat_has_not_died_of_its_job(world: Wor
         world.passes(LEASE)
         assert await world.store.claim() == (Claimed(job=job, fence=fence, rescues=1),)
         assert await world.store.beat({job.id: fence}) == frozenset()
+
+
+async def died_early(world: World, times: int) -> None:
+    """Owner after owner, as soon as each has claimed what it could."""
+    for _ in range(times):
+        await world.store.claim()
+        world.passes(LEASE)
+
+
+async def test_what_two_owners_died_of_is_claimed_one_at_a_time_and_the_rest_together(world: World) -> None:
+    world.passes(LEASE)
+    deadly = [await world.accepted(team) for team in orders.teams_of_different_partitions(3)]
+    world.passes(LEASE)
+    await died_early(world, EARLY_DEATHS)
+    others = [await world.accepted() for _ in range(2)]
+    world.passes(LEASE)
+    claimed = await world.store.claim()
+    assert [one.is_suspect for one in claimed] == [False, False, True]
+    assert {one.job.id for one in claimed[:2]} == {job.id for job in others}
+    (second,), (third,) = await world.store.claim(), await world.store.claim()
+    assert {one.job.id for one in (claimed[2], second, third)} == {job.id for job in deadly}
+    assert await world.store.claim() == ()
+
+
+async def test_a_suspect_that_was_beaten_is_one_like_the_others_again(world: World) -> None:
+    jobs = [await world.accepted() for _ in range(3)]
+    world.passes(LEASE)
+    await died_early(world, EARLY_DEATHS)
+    for _ in jobs:
+        (claimed,) = await world.store.claim()
+        assert await world.store.beat({claimed.job.id: claimed.fence}) == frozenset()
+    world.passes(LEASE)
+    assert [one.rescues for one in await world.store.claim()] == [1, 1, 1]
+
+
+async def test_the_more_died_of_a_job_alone_the_longer_until_it_is_tried_again(world: World) -> None:
+    await world.accepted()
+    world.passes(LEASE)
+    await died_early(world, EARLY_DEATHS)
+    for deaths in range(1, 15):
+        (claimed,) = await world.store.claim()
+        lease = min(LEASE * 2 ** (deaths - 1), LONGEST_LEASE)
+        assert claimed.rescues == EARLY_DEATHS + deaths
+        world.passes(lease - 0.01)
+        assert await world.store.claim() == ()
+        world.passes(0.02)
+
+
+async def test_a_beat_makes_the_lease_of_a_suspect_an_ordinary_one(world: World) -> None:
+    job = await world.accepted()
+    world.passes(LEASE)
+    await died_early(world, EARLY_DEATHS + 1)
+    (claimed,) = await world.store.claim()
+    await world.store.beat({job.id: claimed.fence})
+    world.passes(LEASE)
+    assert await world.claimable() == {job.id}
+
+
+async def test_many_suspects_keep_nobody_from_the_others(world: World) -> None:
+    """All in one partition, and all of them due earlier."""
+    for _ in range(130):
+        await world.accepted()
+    world.passes(LEASE)
+    for _ in range(EARLY_DEATHS):
+        while await world.store.claim():
+            continue
+        world.passes(LEASE)
+    job = await world.accepted()
+    world.passes(LEASE)
+    claimed = await world.store.claim()
+    assert (len(claimed), claimed[0].job) == (2, job)

@@ -142,7 +142,9 @@ def _due(commit: Commit) -> None:
     assert commit.due is None or commit.due >= commit.at
     for now in (commit.at, job.deadline, job.deadline + 10_000_000):
         assert bool(recover(job, now)) == (not job.is_settled)
-    assert recover(job, commit.at, RESCUES_WITHOUT_PROGRESS) == (() if job.is_settled else (Abandon(),))
+    may_buy = not (job.state.is_terminal or job.abandoned)
+    deadly = recover(job, commit.at, RESCUES_WITHOUT_PROGRESS)
+    assert deadly == ((Abandon(),) if may_buy else recover(job, commit.at))
 
 
 def _images_and_attempts(job: Job, tries: int) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.jobs.facts import (
+    AnswerLost,
     AttemptGivenUp,
     AttemptOpened,
     CallbackSeen,
@@ -10,6 +11,7 @@ from gateway.jobs.facts import (
     Happening,
     JobAbandoned,
     JobExpired,
+    OrderFailed,
     PartGivenUp,
     PicturesDelivered,
     PicturesReady,
@@ -191,45 +193,58 @@ def test_a_cancelled_job_that_runs_into_its_deadline_stays_cancelled() -> None:
 # --- abandonment
 
 
-def test_a_poisonous_job_ends_with_what_it_may_have_cost() -> None:
-    """Even where the policy would buy again: whoever does that dies of it."""
-    life = Life(acceptance(n=4, reorder=True))
+def test_a_poisonous_job_is_delivered_what_was_ordered_and_buys_nothing_more() -> None:
+    """Even where the policy would buy again: the worker that does that dies of it."""
+    life = Life(acceptance(n=5, reorder=True))
     life.tickets(images=(0,))
     life.delivers((0,))
     life.tickets(images=(1,))
-    life.readies(cost=90_000)
     life.opens(images=(2,))
+    life.tickets(images=(3,))
     life.after(ABANDONED, 5.0)
+    assert (life.ended(), life.job.abandoned) == ((State.IN_PROGRESS, False), True)
+    assert (life.images(PartState.BUYING), life.images(PartState.FAILED)) == ([1, 2, 3], [4])
+    life.after(PicturesDelivered(attempt=2, images=(1,)), 6.0)
+    life.after(AnswerLost(attempt=3), 6.0)
+    life.after(AttemptGivenUp(fence=FENCE, attempt=3, kind=FaultKind.LOST), 126.0)
+    assert life.images(PartState.FAILED) == [2, 4], "nothing is tried elsewhere, though the policy would"
+    life.after(OrderFailed(attempt=4, kind=FaultKind.FAILED), 127.0)
     assert life.ended() == (State.COMPLETED, True)
-    assert life.money() == {Line.CAPTURE: PRICE, Line.ORPHAN: 90_000, Line.SUSPECTED: PRICE}
-    assert life.images(PartState.FAILED) == [1, 2, 3]
+    assert life.money() == {Line.CAPTURE: 2 * PRICE, Line.SUSPECTED: PRICE}
+    assert life.images(PartState.FAILED) == [2, 3, 4]
 
 
 @pytest.mark.parametrize("reorder", [False, True])
 def test_an_abandoned_job_remembers_what_was_asked_of_it(reorder: bool) -> None:
     life = Life(acceptance(n=2, reorder=reorder))
     life.tickets(images=(0,))
-    life.readies()
-    life.opens(images=(1,))
     life.after(ABANDONED, 5.0)
-    assert life.ended() == (State.FAILED, True)
-    assert life.money() == {Line.ORPHAN: PRICE, Line.SUSPECTED: PRICE}
     assert (life.job.tries, life.job.reorder) == (3, reorder)
+    assert "nothing more is bought" in life.ignores(ABANDONED, 6.0)
+    assert "not waiting" in life.ignores(AttemptOpened(fence=FENCE, place=1, images=(1,)), 6.0)
+
+
+def test_an_image_that_came_loose_after_the_abandonment_is_not_bought_either() -> None:
+    life = Life()
+    life.tickets()
+    life.after(ABANDONED, 5.0)
+    life.fails(FaultKind.UNAVAILABLE, 6.0)
+    assert (life.ended(), life.money()) == ((State.FAILED, True), {})
 
 
 def test_a_poisonous_job_without_a_picture_fails() -> None:
     life = Life()
     life.after(ABANDONED)
     assert (life.ended(), life.money()) == ((State.FAILED, True), {})
-    assert "nothing is open" in life.ignores(ABANDONED)
+    assert "nothing more is bought" in life.ignores(ABANDONED)
 
 
-def test_a_job_can_be_abandoned_after_its_end_until_it_is_settled() -> None:
+def test_a_job_that_has_ended_for_its_team_need_not_be_abandoned() -> None:
     life = Life()
     life.tickets()
     life.after(EXPIRED, SECONDS)
-    life.after(ABANDONED, SECONDS + 5)
-    assert (life.ended(), life.money()) == ((State.EXPIRED, True), {Line.SUSPECTED: PRICE})
+    assert "nothing more is bought" in life.ignores(ABANDONED, SECONDS + 5)
+    assert (life.ended(), life.money()) == ((State.EXPIRED, False), {})
 
 
 # --- callbacks

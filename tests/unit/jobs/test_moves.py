@@ -9,6 +9,7 @@ from gateway.jobs.facts import (
     CancelAsked,
     JobAbandoned,
     JobExpired,
+    OrderFailed,
     PartGivenUp,
     PicturesDelivered,
     TicketLearned,
@@ -91,6 +92,7 @@ def abandoned() -> Life:
     life.tickets(images=(1,))
     life.after(PicturesDelivered(attempt=2, images=(1,)), 3.0)
     life.after(JobAbandoned(fence=FENCE), 4.0)
+    life.after(OrderFailed(attempt=1, kind=FaultKind.FAILED), 5.0)
     return life
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.jobs.facts import AnswerLost, AttemptGivenUp, CallbackSeen, CancelAsked, JobExpired
+from gateway.jobs.facts import AnswerLost, AttemptGivenUp, CallbackSeen, CancelAsked, JobAbandoned, JobExpired
 from gateway.jobs.job import Trace
 from gateway.jobs.recovery import (
     Abandon,
@@ -202,12 +202,14 @@ def test_a_job_past_its_deadline_is_expired_before_anything_else() -> None:
     assert todos(life, SECONDS) == (GiveUp(attempt=1, kind=FaultKind.OVERDUE),)
 
 
-@pytest.mark.parametrize("rescues", [3, 4, 1_000])
+@pytest.mark.parametrize("rescues", [6, 7, 1_000])
 def test_a_job_that_kills_its_owners_is_abandoned(rescues: int) -> None:
     life = Life(acceptance(n=2))
     life.tickets(images=(0,))
-    assert todos(life, 3, 2) == todos(life, 3)
+    assert todos(life, 3, 5) == todos(life, 3)
     assert todos(life, 3, rescues) == (Abandon(),)
+    life.after(JobAbandoned(fence=FENCE), 3)
+    assert todos(life, 3, rescues) == (Poll(attempt=1, ticket="run-1", until=START + 420),), "it was ordered"
 
 
 def test_nothing_is_left_to_do_once_a_job_is_settled() -> None:

@@ -8,8 +8,11 @@ if not seen[2] then return false end
 if seen[1] ~= token then
   if not score or tonumber(score) > now then return false end
   redis.call('HINCRBY', job, 'fence', 1)
-  redis.call('HINCRBY', job, 'rescues', 1)
+  -- The more died of it alone, the longer until somebody tries it out again.
+  local alone = redis.call('HINCRBY', job, 'rescues', 1) - settings.early_deaths - 1
+  local longest = math.max(settings.lease, settings.longest_lease)
+  local lease = math.min(settings.lease * 2 ^ math.min(math.max(alone, 0), 64), longest)
   redis.call('HSET', job, 'owner', settings.owner, 'token', token)
-  redis.call('ZADD', due, 'XX', moment(now + settings.lease), id)
+  redis.call('ZADD', due, 'XX', moment(now + lease), id)
 end
 return redis.call('HMGET', job, 'blob', 'fence', 'rescues')
