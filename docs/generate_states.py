@@ -11,6 +11,7 @@ from gateway.jobs.recovery import (
     SEARCH_SECONDS,
     Abandon,
     AwaitCallback,
+    AwaitFormer,
     Buy,
     Expire,
     Fetch,
@@ -24,6 +25,7 @@ from gateway.jobs.recovery import (
     Todo,
 )
 from gateway.jobs.tables import ATTEMPT_MOVES, BOOKED_AS, JOB_MOVES, PART_MOVES, Moves, part_after
+from gateway.store.base import EARLY_DEATHS, LONGEST_LEASE
 from providers.faults import VERDICTS, FaultKind, Verdict
 
 Row = tuple[str, ...]
@@ -40,9 +42,10 @@ WHEN: dict[type[Todo], str] = {
     Search: f"{_LOST}; its seller lists orders by our reference",
     AwaitCallback: f"{_LOST}; its seller only calls back",
     GiveUp: "an order's time is over, or there is no way to trace it",
+    AwaitFormer: "instead of giving up for want of any trace, for one lease after the job was taken over",
     LosePictures: "pictures came with an answer, and are neither kept nor to be asked for",
     Expire: "the job's deadline is over; before anything else",
-    Abandon: f"{RESCUES_WITHOUT_PROGRESS} owners in a row died without getting on",
+    Abandon: f"{RESCUES_WITHOUT_PROGRESS - 1} owners in a row died without getting on",
 }
 
 
@@ -105,7 +108,16 @@ How long an order is waited for:
 - with its pictures made, as long as sellers keep them: {PICTURES_LAST_SECONDS / 3600:.0f} h.
 
 A ticket is asked about every {POLL_SECONDS:.0f} s, a lost order looked for every {SEARCH_SECONDS:.0f} s. A synchronous
-order that a rescuer finds opened has no answer any more and no trace: it is given up at once, as `lost`.
+order that a rescuer finds opened has no trace, and its answer is known at most to the owner before. That one may live
+and only have stood still, so what it says within one lease still counts; then the order is given up, as `lost`.
+
+## What becomes of a job that kills its workers
+
+An owner that dies within a beat may have died of any job that it had just claimed. So a death counts against all of
+them, and after {EARLY_DEATHS} in a row each is tried out alone, and beaten at once if its owner lives. One that is
+still deadly is tried again ever later (its lease doubles with each death, to {LONGEST_LEASE / 3600:.0f} h), and in the
+end it is abandoned: nothing more is bought for it. What was ordered is asked about until its time is over, and is
+delivered.
 """
 
 

@@ -151,8 +151,8 @@ class Engine:
             )
         )
 
-    def _own(self, job: Job, fence: int, rescues: int = 0) -> Owner:
-        owner = Owner(self.hands, job, fence, rescues)
+    def _own(self, job: Job, fence: int, rescues: int = 0, former_until: float = 0.0) -> Owner:
+        owner = Owner(self.hands, job, fence, rescues, former_until)
         self.owners[job.id] = owner
         task = asyncio.create_task(owner.run())
         self._running.add(task)
@@ -223,7 +223,7 @@ class Engine:
             owner.keep(claimed.fence)
             return owner
         self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))
-        return self._own(job, claimed.fence, claimed.rescues)
+        return self._own(job, claimed.fence, claimed.rescues, self.hands.now() + self._lease)
 
     async def _beat(self) -> None:
         await self._renew({name: owner.fence for name, owner in self.owners.items()})

@@ -17,6 +17,7 @@ from gateway.jobs.job import Attempt, reference_of
 from gateway.jobs.recovery import (
     SEARCH_SECONDS,
     AwaitCallback,
+    AwaitFormer,
     Fetch,
     ForAttempt,
     LoseTrack,
@@ -59,11 +60,17 @@ class Follower:
         self._nudges[number].set()
 
     async def follow(self, todo: ForAttempt) -> None:
-        attempt = self._desk.attempt(todo.attempt)
-        offer = self._offer_of(attempt)
         if isinstance(todo, LoseTrack):
             await self._desk.mailbox.post(AnswerLost(attempt=todo.attempt))
-        elif offer is None:
+        elif isinstance(todo, AwaitFormer):
+            await self._pause(todo.attempt, todo.until - self._hands.now())
+        else:
+            await self._follow_at_seller(todo)
+
+    async def _follow_at_seller(self, todo: ForAttempt) -> None:
+        attempt = self._desk.attempt(todo.attempt)
+        offer = self._offer_of(attempt)
+        if offer is None:
             # A replica whose configuration has the seller can go on with it.
             await asyncio.sleep(SEARCH_SECONDS)
         elif isinstance(todo, Poll):

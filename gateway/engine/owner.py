@@ -21,7 +21,7 @@ from gateway.engine.telling import tell_of
 from gateway.events import Trouble
 from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
-from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, PicturesDelivered, TicketLearned
+from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, PicturesDelivered
 from gateway.jobs.job import Job
 from gateway.jobs.recovery import (
     RESCUES_WITHOUT_PROGRESS,
@@ -29,6 +29,7 @@ from gateway.jobs.recovery import (
     Buy,
     Expire,
     ForAttempt,
+    Former,
     GiveUp,
     LosePictures,
     Todo,
@@ -44,12 +45,16 @@ SETTLE_SECONDS = 0.05
 
 
 class Owner:
-    """`fence` proves that the job is ours. `rescues`: how many owners it has had since anything came of it."""
+    """`fence` proves that the job is ours. `rescues`: how many owners it has had since anything came of it.
+    `former_until`: until when it awaits what the owner before it may have to say, of orders that nothing else shows.
+    """
 
-    def __init__(self, hands: Hands, job: Job, fence: int, rescues: int = 0) -> None:
+    def __init__(self, hands: Hands, job: Job, fence: int, rescues: int = 0, former_until: float = 0.0) -> None:
         self.hands = hands
         self.desk = Desk(hands, job, fence)
         self._rescues = rescues
+        self._former = Former(until=former_until, attempts=len(job.attempts))
+        self._saved_elsewhere: Job | None = None
         self._is_ours = True
         self.follower = Follower(self.desk)
         self.buyer = Buyer(self.desk, self.follower)
@@ -72,7 +77,9 @@ class Owner:
             while (self._is_ours and not self.job.is_settled) or self._must_hear_more():
                 if self._is_ours:
                     self._start_what_is_to_do()
-                await self._commit(await self.desk.mailbox.letters(self._nap()))
+                letters = await self.desk.mailbox.letters(self._nap())
+                self._take_in_news()
+                await self._commit(letters)
         finally:
             self.desk.stop()
             await self.desk.ended()
@@ -108,10 +115,10 @@ class Owner:
     # --- what there is to do
 
     def _start_what_is_to_do(self) -> None:
-        todos = recover(self.job, self.hands.now(), self._rescues)
+        todos = recover(self.job, self.hands.now(), self._rescues, self._former)
         if self._leaver.leaves(todos):
             return
-        if self.hands.callbacks is not None:
+        if self.hands.callbacks is not None or self._former.until:
             self.desk.start("others", self._hear_others)
         for number in self.follower.unasked:
             self.desk.start(("attempt", number), partial(self.follower.ask_once, number))
@@ -151,7 +158,8 @@ class Owner:
             await self.desk.mailbox.post(JobAbandoned(fence=self.fence))
 
     async def _hear_others(self) -> None:
-        """Callbacks land on any replica, which saves that it heard them: then it is our turn to ask."""
+        """Callbacks land on any replica, which saves that it heard them; and the owner before may live, and save what
+        came of its orders."""
         with self.hands.store.watch(self.job.id) as watch:
             while True:
                 await watch.changed(LONGEST_NAP)
@@ -159,19 +167,20 @@ class Owner:
                 with contextlib.suppress(StoreUnavailable):
                     saved = await self.hands.store.load(self.job.id)
                     if saved and saved.version > self.job.version:
-                        await self._heard_of(saved)
+                        self._saved_elsewhere = saved
+                        self.desk.mailbox.wake()
 
-    async def _heard_of(self, saved: Job) -> None:
-        """What was saved elsewhere comes to us as a letter: committing it finds that it is known, and the job anew."""
+    def _take_in_news(self) -> None:
+        """What was saved elsewhere, at a moment when nothing of ours is on its way to the store. Whoever asks about an
+        attempt that changed asks now."""
+        saved, self._saved_elsewhere = self._saved_elsewhere, None
+        if saved is None or saved.version <= self.job.version:
+            return
+        before = self.job
+        self.desk.becomes(saved)
         for attempt in saved.attempts:
-            known = self.job.attempt(attempt.number)
-            if known is None:
-                continue
-            if attempt.ticket is not None and known.ticket is None:
-                await self.desk.mailbox.post(TicketLearned(attempt=attempt.number, ticket=attempt.ticket))
-            if attempt.called is not None and known.called is None:
+            if attempt != before.attempt(attempt.number):
                 self.follower.nudge(attempt.number)
-        self.desk.mailbox.wake()
 
     # --- committing
 

@@ -51,6 +51,12 @@ class AwaitCallback(ForAttempt, frozen=True, kw_only=True):
     until: float
 
 
+class AwaitFormer(ForAttempt, frozen=True, kw_only=True):
+    """Only the owner before this one can know more of this order, and it may live: wait for what it says."""
+
+    until: float
+
+
 class Poll(ForAttempt, frozen=True, kw_only=True):
     """Ask what became of the order."""
 
@@ -86,7 +92,17 @@ class Abandon(Todo, frozen=True, kw_only=True):
     """Each of the last owners died of this job: buy nothing more for it (`JobAbandoned`)."""
 
 
-def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
+class Former(Struct, frozen=True, kw_only=True):
+    """The owner before: until when its news is awaited, and of how many attempts it can have any."""
+
+    until: float = 0.0
+    attempts: int = 0
+
+
+NO_FORMER = Former()
+
+
+def recover(job: Job, now: float, rescues: int = 0, former: Former = NO_FORMER) -> tuple[Todo, ...]:
     """What whoever takes the job over, with no memory of it, has to do. Pure and total; () once it is settled.
 
     An owner asks the same after each change, and leaves out what it is doing already. Time may have passed with nobody
@@ -97,18 +113,29 @@ def recover(job: Job, now: float, rescues: int = 0) -> tuple[Todo, ...]:
         return ()
     if rescues >= RESCUES_WITHOUT_PROGRESS and not (job.abandoned or job.state.is_terminal):
         return (Abandon(),)
-    return tuple(_todos(job, now))
+    return tuple(_todos(job, now, former))
 
 
-def _todos(job: Job, now: float) -> Iterator[Todo]:
+def _todos(job: Job, now: float, former: Former) -> Iterator[Todo]:
     if not job.state.is_terminal and not job.overdue and now >= job.deadline:
         yield Expire()
         return
-    yield from (_for_attempt(job, attempt, now) for attempt in job.attempts if attempt.is_open)
+    for attempt in job.attempts:
+        if attempt.is_open:
+            todo = _for_attempt(job, attempt, now)
+            yield AwaitFormer(attempt=attempt.number, until=former.until) if _is_early(job, todo, now, former) else todo
     for part in job.parts:
         if part.state is PartState.WAITING:
             untried = tuple(place for place in range(len(job.route)) if place not in part.tried)
             yield Buy(images=part.images, places=untried)
+
+
+def _is_early(job: Job, todo: Todo, now: float, former: Former) -> bool:
+    """Whether an order would be given up before its time, for want of any trace, while the owner before may have one:
+    its lease may have ended only because it stood still, or could not reach the store."""
+    if not isinstance(todo, GiveUp) or todo.attempt > former.attempts or now >= former.until:
+        return False
+    return now < deadline_of(job, job.attempts[todo.attempt - 1])
 
 
 def _for_attempt(job: Job, attempt: Attempt, now: float) -> Todo:

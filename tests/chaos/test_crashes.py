@@ -53,6 +53,7 @@ def test_a_hundred_jobs_survive_thirty_kills(stored: Stored, sandbox: Vendors) -
     assert len(clients.acknowledged) == JOBS
     books.assert_in_order(found, clients.acknowledged.values())
     assert len(found.jobs) == JOBS
+    assert [name for name, job in found.jobs.items() if job.abandoned] == [], "no job killed its worker"
     books.assert_invoice_is_explained(found, sandbox)
 
 

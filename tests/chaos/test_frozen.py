@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import books
 from tests.chaos.clients import post
 from tests.chaos.gateways import Gateway, gateway, until
-from tests.chaos.places import Stored
+from tests.chaos.places import LEASE, Stored
 from tests.chaos.test_replicas import ended
 from tests.vendors import Vendors
 
@@ -90,6 +90,24 @@ async def _documents(shared: Stored, name: str) -> set[str]:
         return set(await store.documents(name, *(f"picture.{attempt}.0" for attempt in (1, 2))))
     finally:
         await store.close()
+
+
+def test_what_the_owner_before_brings_within_a_lease_is_delivered_and_not_bought_again(
+    replicas: tuple[Gateway, Gateway], shared: Stored, sandbox: Vendors
+) -> None:
+    """It only stood still, and nobody but it can know what came of the order."""
+    one, two = replicas
+    sandbox.latency(1.0, 0.0, vendor="openai")
+    job = ordered(one, sandbox)
+    with frozen(one):
+        until(lambda: two.metric("igw_rescues_total"), "it is taken over")
+    (found,) = ended(two, [job], seconds=LEASE)
+    assert (found["status"], len(found["attempts"])) == ("completed", 1), found
+    until(lambda: has_settled(one, two), "all is settled")
+    saved = books.read(shared.make)
+    books.assert_in_order(saved, [job])
+    books.assert_invoice_is_explained(saved, sandbox)
+    assert len(sandbox.charges()) == 1
 
 
 def test_a_late_picture_does_not_take_the_place_of_the_one_that_was_delivered(

@@ -5,11 +5,14 @@ import pytest
 from gateway.jobs.facts import AnswerLost, AttemptGivenUp, CallbackSeen, CancelAsked, JobAbandoned, JobExpired
 from gateway.jobs.job import Trace
 from gateway.jobs.recovery import (
+    NO_FORMER,
     Abandon,
     AwaitCallback,
+    AwaitFormer,
     Buy,
     Expire,
     Fetch,
+    Former,
     GiveUp,
     LosePictures,
     LoseTrack,
@@ -24,10 +27,12 @@ from providers.faults import VERDICTS, Bought, FaultKind
 from tests.unit.jobs.living import FENCE, SECONDS, START, Life, acceptance, place
 
 DAY = 86_400.0
+# Took the first order over after three seconds, with a lease of fifteen.
+BEFORE = Former(until=START + 18, attempts=1)
 
 
-def todos(life: Life, seconds: float, rescues: int = 0) -> tuple[Todo, ...]:
-    return recover(life.job, START + seconds, rescues)
+def todos(life: Life, seconds: float, rescues: int = 0, former: Former = NO_FORMER) -> tuple[Todo, ...]:
+    return recover(life.job, START + seconds, rescues, former)
 
 
 def look(life: Life, seconds: float) -> float | None:
@@ -189,6 +194,48 @@ def test_a_ticket_that_cannot_be_asked_about_is_as_good_as_none(trace: Trace, th
     assert todos(life, 3) == (LoseTrack(attempt=1),)
     life.after(AnswerLost(attempt=1), 3)
     assert todos(life, 3) == (then,)
+
+
+# --- what only the owner before can know
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("trace", [Trace.NONE, Trace.REPLAY])
+def test_what_cannot_be_traced_is_not_given_up_while_the_owner_before_may_still_tell(
+    trace: Trace, cancelled: bool
+) -> None:
+    life = bought_from(trace=trace)
+    life.opens()
+    assert todos(life, 3, former=BEFORE) == (LoseTrack(attempt=1),)
+    life.after(AnswerLost(attempt=1), 3)
+    if trace is Trace.REPLAY and not cancelled:
+        assert todos(life, 3, former=BEFORE) == (Resend(attempt=1, until=START + 420),)
+        return
+    life.after(CancelAsked(), 3)
+    assert todos(life, 17.9, former=BEFORE) == (AwaitFormer(attempt=1, until=START + 18),)
+    assert todos(life, 18, former=BEFORE) == (GiveUp(attempt=1, kind=FaultKind.LOST),)
+
+
+def test_pictures_that_came_with_an_answer_may_be_in_the_hands_of_the_owner_before() -> None:
+    life = bought_from(asks=False)
+    life.opens()
+    life.readies()
+    assert todos(life, 17.9, former=BEFORE) == (AwaitFormer(attempt=1, until=START + 18),)
+    assert todos(life, 18, former=BEFORE) == (LosePictures(attempt=1, kind=FaultKind.EXPIRED),)
+
+
+def test_of_an_order_of_our_own_the_owner_before_knows_nothing() -> None:
+    life = Life(acceptance(n=2, route=(place(asks=False),)))
+    life.loses(images=(0,))
+    life.loses(images=(1,))
+    found = todos(life, 3, former=BEFORE)
+    assert found == (AwaitFormer(attempt=1, until=START + 18), GiveUp(attempt=2, kind=FaultKind.LOST))
+
+
+def test_an_order_whose_time_is_over_is_not_waited_for_any_longer() -> None:
+    life = bought_from(trace=Trace.SEARCH, patience=10.0)
+    life.tickets()
+    assert todos(life, 11, former=BEFORE) == (GiveUp(attempt=1, kind=FaultKind.OVERDUE),)
 
 
 # --- the job's own end
