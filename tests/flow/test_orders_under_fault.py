@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.flow.configuration import BACKUP, CLOSED, SECLUDED, SELLERS, VENDOR
-from tests.flow.gateways import Flow, Job
+from tests.flow.gateways import PROMPT, Flow, Job
 
 PRICE = {"runflow-runs": 9_000, "runflow-run": 9_000, "runapi": 60_000, "openai": 5_875}
 
@@ -146,6 +146,29 @@ def test_where_a_policy_says_so_an_unknown_order_is_ordered_again_elsewhere(
     assert [one["seller"] for one in job["images"]] == [backup]
     assert flow.booked() == {(seller, "suspected"): PRICE[seller], (backup, "capture"): PRICE[backup]}
     flow.never_charged[VENDOR[seller]] = PRICE[seller]
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "line"),
+    [
+        ({"kind": "status", "status": 500, "accepted": True}, "outcome_unknown", "suspected"),
+        ({"kind": "empty_outputs"}, "paid_not_delivered", "orphan"),
+    ],
+    ids=["lost", "empty"],
+)
+def test_what_the_first_seller_may_have_sold_is_told_although_the_last_one_took_nothing(
+    flow: Flow, first: dict[str, Any], code: str, line: str
+) -> None:
+    flow.sandbox.fault(vendor="openai", times=1, **first)
+    flow.sandbox.fault("status", vendor="runapi", route="submit", status=401)
+    answer = flow.gateway.generate({"prompt": PROMPT, "quality": "low", "policy": "again-openai"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (424, code)
+    assert "retry-after" not in answer.headers
+    assert "new purchase" in answer.json()["error"]["message"]
+    job = flow.gateway.job(answer.headers["x-igw-job-id"])
+    assert [one["fault"] for one in job["attempts"]][1:] == ["bad_key"]
+    assert told(job) == code
+    assert flow.booked() == {(OPENAI, line): PRICE[OPENAI]}
 
 
 def test_a_seller_that_cannot_be_reached_is_passed_over(flow: Flow) -> None:
