@@ -18,8 +18,10 @@ from msgspec import Struct
 
 from tests import vendors
 from tests.flow.configuration import KEY, POOR_KEY, Setup
-from tests.flow.gateways import Gateway
+from tests.flow.gateways import Gateway, running
 from tests.flow.places import kept_on
+from tests.store import servers
+from tests.store.gate import Gate, gate_to
 from tests.vendors import Vendors
 
 PROGRAMS = Path(__file__).parent / "repeating"
@@ -31,6 +33,9 @@ SETUP = Setup(
     constants={"gateway.api.failures.UNAVAILABLE_SECONDS": 1},
 )
 HASTY = Setup(jobs={"deadline_seconds": 2.0}, constants={"gateway.engine.accepting.LEAST_PATIENCE": 6.0})
+STORE_AWAY = Setup(
+    constants={"gateway.store.redis.lane.PATIENCE_SECONDS": 0.5, "gateway.api.interruption.STORE_SECONDS": 1}
+)
 SHORT_WAIT = Setup(constants={"gateway.api.images.UNTIL_THE_END": 1.0})
 
 
@@ -70,6 +75,9 @@ CASES = (
 )
 LATE = Case(name="deadline, order running", more=OPENAI, latency=3.0)
 SLOW = Case(name="still running", more=OPENAI, latency=2.0)
+# The store does not say which pictures a finished job has; a moment later it does.
+AWAY = Case(name="store away, job finished", more=RUNAPI)
+AWAY_SECONDS, PICTURES = 1.5, (b"HMGET", b"document:picture")
 
 
 class Client:
@@ -129,6 +137,24 @@ def measure(gateway: Gateway, sandbox: Vendors, case: Case, client: Client) -> s
     return f"{ended}: {_requests(gateway) - requests:.0f} / {len(sandbox.charges()) - charges}"
 
 
+def measure_away(gateway: Gateway, sandbox: Vendors, gate: Gate, client: Client) -> str:
+    with gate.shut_for_a_moment(AWAY_SECONDS, *PICTURES):
+        return measure(gateway, sandbox, AWAY, client)
+
+
+@contextmanager
+def behind_a_gate(folder: Path, sandbox: Vendors) -> Iterator[tuple[Gateway, Gate]]:
+    with servers.single(folder / "redis") as server, gate_to(server.url) as gate:
+        environ = {
+            "REDIS_URL": gate.url,
+            "IGW_SECRET": "a secret of the flow tests",
+            "IGW_ASSETS": str(folder / "images"),
+            "IGW_ASSETS_SHARED": "yes",
+        }
+        with running(folder, sandbox, environ, STORE_AWAY) as gateway:
+            yield gateway, gate
+
+
 def _requests(gateway: Gateway) -> float:
     return gateway.metric("igw_http_request_seconds_count", route=ROUTE)
 
@@ -144,8 +170,13 @@ def main() -> None:
         for setup, cases in ((SETUP, CASES), (HASTY, (LATE,)), (SHORT_WAIT, (SLOW,))):
             with tempfile.TemporaryDirectory() as folder, kept_on("sqlite", Path(folder), sandbox, setup) as (one, _):
                 for case in cases:
-                    cells = [measure(one, sandbox, case, client) for client in all_clients]
-                    print(f"{case.name:26}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+                    show(case, [measure(one, sandbox, case, client) for client in all_clients])
+        with tempfile.TemporaryDirectory() as folder, behind_a_gate(Path(folder), sandbox) as (one, gate):
+            show(AWAY, [measure_away(one, sandbox, gate, client) for client in all_clients])
+
+
+def show(case: Case, cells: list[str]) -> None:
+    print(f"{case.name:26}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def interrupted(scope: Mapping[str, Any], code: str, cause: str, seconds: int) -
     if order.is_findable:
         message = f"{cause} {_goes_on(order)}. Retry the same request: it leads to that job."
         return ApiError(503, code, message, retry_after=seconds, headers=headers)
-    message = f"{cause} {_goes_on(order)}. The same request again is a new purchase."
+    message = f"{cause} {_goes_on(order)}. The same request again may be a new purchase."
     return ApiError(424, code, message, headers=headers)
 
 

@@ -1,8 +1,7 @@
 """The store is away while somebody asks for what is paid and there: he is told to ask again, and finds it then."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from uuid import uuid4
 
 import httpx
@@ -19,7 +18,6 @@ from tests.store.gate import Gate, gate_to
 from tests.store.raw_redis import RawRedis
 from tests.vendors import Vendors
 
-EVERYTHING: tuple[bytes, ...] = ()
 PICTURES = (b"HMGET", b"document:picture")
 SETUP = Setup(
     constants={
@@ -51,34 +49,6 @@ def kept(
         yield gateway, raw
 
 
-@contextmanager
-def away(gate: tuple[Gate, servers.Server], words: tuple[bytes, ...]) -> Iterator[None]:
-    gate[0].refused = words
-    try:
-        yield
-    finally:
-        gate[0].refused = None
-
-
-@contextmanager
-def back_again(gate: tuple[Gate, servers.Server]) -> Iterator[None]:
-    """Away for what is asked in here, and back a moment after the first of it has been refused."""
-    before = gate[0].cuts
-
-    def come_back() -> None:
-        while gate[0].cuts < before + 2:
-            threading.Event().wait(0.01)
-        threading.Event().wait(1.0)
-        gate[0].refused = None
-
-    gate[0].refused = PICTURES
-    thread = threading.Thread(target=come_back)
-    thread.start()
-    yield
-    thread.join(timeout=10)
-    assert gate[0].refused is None
-
-
 def told(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
@@ -96,7 +66,7 @@ def test_whoever_has_a_key_is_told_to_ask_again_and_finds_his_picture(
     flow: Flow, gate: tuple[Gate, servers.Server]
 ) -> None:
     order = {"prompt": "a lighthouse", **RUNAPI}
-    with away(gate, PICTURES):
+    with gate[0].shut(*PICTURES):
         answer = flow.gateway.generate(order, idempotency_key="mine")
     assert "leads to that job" in told(answer, 503)
     again = flow.gateway.generate(order, idempotency_key="mine")
@@ -107,7 +77,10 @@ def test_whoever_has_a_key_is_told_to_ask_again_and_finds_his_picture(
 
 def test_openais_sdk_asks_again_by_itself_and_gets_its_picture(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
     http = openai.DefaultHttpxClient(trust_env=False)
-    with openai.OpenAI(base_url=f"{flow.gateway.url}/v1", api_key=KEY, http_client=http) as client, back_again(gate):
+    with (
+        openai.OpenAI(base_url=f"{flow.gateway.url}/v1", api_key=KEY, http_client=http) as client,
+        gate[0].shut_for_a_moment(1.5, *PICTURES),
+    ):
         raw = client.images.with_raw_response.generate(prompt=f"a lighthouse {uuid4()}", extra_body=RUNAPI)
     assert raw.headers["idempotent-replayed"] == "true"
     assert raw.parse().data[0].b64_json
@@ -115,7 +88,7 @@ def test_openais_sdk_asks_again_by_itself_and_gets_its_picture(flow: Flow, gate:
 
 
 def test_whoever_would_buy_again_is_told_where_his_picture_is(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
-    with away(gate, PICTURES):
+    with gate[0].shut(*PICTURES):
         answer = flow.gateway.generate({"prompt": "a lighthouse", **RUNAPI})
         job = answer.headers["x-igw-job-id"]
         assert f"GET /v1/jobs/{job}" in told(answer, 424)
@@ -133,7 +106,7 @@ def test_a_job_whose_first_picture_is_there_is_read_when_the_store_is_back(
     flow.sandbox.fault("slow", vendor="runapi", route="submit", seconds=1.5, times=1)
     job = flow.gateway.ask({"prompt": "a lighthouse", "n": 2, **RUNAPI}, prefer="wait=0").json()["id"]
     flow.gateway.until("one is there", lambda: len(shown(flow.gateway, job).json()["images"]) == 1)
-    with away(gate, PICTURES):
+    with gate[0].shut(*PICTURES):
         told(shown(flow.gateway, job), 503)
     assert len(flow.gateway.job(job)["images"]) == 2
 
@@ -141,7 +114,7 @@ def test_a_job_whose_first_picture_is_there_is_read_when_the_store_is_back(
 def test_nothing_is_ordered_while_nothing_can_be_looked_up_or_kept(
     flow: Flow, gate: tuple[Gate, servers.Server]
 ) -> None:
-    with away(gate, EVERYTHING):
+    with gate[0].shut():
         answer = flow.gateway.generate({"prompt": "a lighthouse", **RUNAPI}, idempotency_key="other")
         assert "Nothing was ordered" in told(answer, 503)
         assert "x-igw-job-id" not in answer.headers
@@ -152,6 +125,6 @@ def test_nothing_is_ordered_while_nothing_can_be_looked_up_or_kept(
 def test_a_callback_that_cannot_be_looked_up_is_to_come_again(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
     flow.buy("runapi")
     flow.gateway.until_idle()
-    with away(gate, EVERYTHING):
+    with gate[0].shut():
         answer = httpx.post(address_in(flow, "runapi"), json={}, trust_env=False)
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True), answer.text

@@ -27,6 +27,33 @@ class Gate:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self._listening.getsockname()[1]}"
 
+    @contextmanager
+    def shut(self, *words: bytes) -> Iterator[None]:
+        """Refuses commands with these words as long as the block runs; any command, if there are none."""
+        self.refused = words
+        try:
+            yield
+        finally:
+            self.refused = None
+
+    @contextmanager
+    def shut_for_a_moment(self, seconds: float, *words: bytes) -> Iterator[None]:
+        """Until so long after the first of them was refused, though the block runs on."""
+        before, ended = self.cuts, threading.Event()
+
+        def open_again() -> None:
+            while self.cuts == before and not ended.wait(0.01):
+                pass
+            ended.wait(seconds)
+            self.refused = None
+
+        thread = threading.Thread(target=open_again)
+        with self.shut(*words):
+            thread.start()
+            yield
+            ended.set()
+            thread.join(timeout=10)
+
     def close(self) -> None:
         self._listening.close()
 
