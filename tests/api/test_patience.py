@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_bodies_share_a_room_and_whoever_finds_none_is_told_when_to_ask_again(im
         before = impatient.resident_bytes()
         for connection in (one, two):
             connection.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
-        three.sendall(POST_IMAGE + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
+        three.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
         answers = [one_answer(connection) for connection in (one, two, three)]
         assert impatient.resident_bytes() - before < 100 * MIB
     refused = [answer for answer in answers if answer.status == 503]
@@ -167,10 +168,12 @@ def test_pictures_are_not_fetched_where_there_is_no_room_for_them(impatient: Ser
 
 def test_a_job_that_is_waited_for_holds_no_room(impatient: Serving) -> None:
     impatient.vendors.latency(3.0)
-    padded = json.dumps({"prompt": "a lighthouse"}).encode() + b" " * 6 * MIB
+    image = b64encode(impatient.vendors.sample(512, 512) + b"\0" * (9 * MIB // 2)).decode()
+    edit = {"prompt": "a lighthouse", "operation": "edit", "image": {"b64_json": image}, "size": "1024x1024"}
+    padded = json.dumps(edit).encode()
     try:
         with connected(impatient) as waiting:
-            waiting.sendall(POST_IMAGE + b"Content-Length: %d\r\n\r\n" % len(padded) + padded)
+            waiting.sendall(POST_JOB + b"Prefer: wait=20\r\nContent-Length: %d\r\n\r\n" % len(padded) + padded)
             for _ in within(10):
                 if impatient.http.get("/readyz").json()["jobs"]:
                     break
