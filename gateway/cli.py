@@ -11,6 +11,7 @@ import click
 
 from gateway.commands.check import check
 from gateway.commands.explain import explain
+from gateway.commands.init import init
 from gateway.commands.sandbox import sandbox
 from gateway.commands.schema import schema
 from gateway.commands.serve import serve
@@ -24,7 +25,7 @@ def main() -> None:
     """One image API in front of many sellers."""
 
 
-for command in (serve, check, explain, sandbox, schema):
+for command in (serve, init, check, explain, sandbox, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

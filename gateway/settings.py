@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from gateway.config.shipped import find_folder
+
 SECRET_BYTES = 32
 LEAST_SECRET = 16
 
@@ -102,7 +104,7 @@ def _log_format(text: str) -> str:
 
 
 OPTIONS: dict[str, Option] = {
-    "config": Option("IGW_CONFIG", "config", Path, "folder of the configuration"),
+    "config": Option("IGW_CONFIG", None, Path, "folder of the configuration; else config, else the shipped one"),
     "host": Option("IGW_HOST", "127.0.0.1", str, "address to listen on"),
     "port": Option("IGW_PORT", "8080", _port, "port to listen on"),
     "data": Option("IGW_DATA", "var", Path, "folder for SQLite, the generated secret and, unless IGW_ASSETS, images"),
@@ -130,6 +132,7 @@ def settings_from(environ: Mapping[str, str], **given: object) -> Settings:
         except ValueError as error:
             problems.append(f"{option.name} {error}")
     values["secrets"] = values.get("secrets") or ()
+    values["config"] = find_folder(values.get("config"))
     if values.get("redis_url"):
         problems += _problems_of_replicas(values)
     if problems:

@@ -12,16 +12,23 @@ from gateway.catalogue import Catalogue
 from gateway.config.loading import load
 from gateway.config.located import Problem
 from gateway.config.resolving import NO_KEYS, Resolved, assumed_secrets, resolve, secrets_in
+from gateway.config.shipped import find_folder
 from providers import ADAPTERS
+
+CONFIG_HELP = "Folder of the configuration.  [default: config; where there is none, the shipped one]"
+
+
+def _found(_: click.Context, __: click.Parameter, named: Path | None) -> Path:
+    return find_folder(named)
+
 
 config_option = click.option(
     "--config",
     "folder",
     type=click.Path(path_type=Path),
-    default=Path("config"),
-    show_default=True,
+    callback=_found,
     envvar="IGW_CONFIG",
-    help="Folder of the configuration.",
+    help=CONFIG_HELP,
 )
 
 

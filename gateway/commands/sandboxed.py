@@ -1,6 +1,6 @@
 """A catalogue whose sellers are the simulated ones: nothing of it can reach a real one, or cost anything."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -23,12 +23,19 @@ SELLERS: Mapping[str, tuple[str, str]] = MappingProxyType(
 QUICK = Expected(p50=0.3, p90=1.0)
 
 
+def unsimulated(catalogue: Catalogue) -> list[str]:
+    """Sellers whose adapter the sandbox does not play: it cannot stand in for them."""
+    return [name for name, seller in catalogue.sellers.items() if seller.adapter.name not in SELLERS]
+
+
 def sandboxed(catalogue: Catalogue, url: str, callback_secret: str, is_quick: bool) -> Catalogue:
-    """The same offers and prices, at the sandbox. Its team may name every policy."""
-    offers = {
-        model: tuple(_offer(offer, url, callback_secret, is_quick) for offer in offers)
-        for model, offers in catalogue.offers.items()
-    }
+    """The same offers and prices, at the sandbox, but for those that it cannot play. Its team may name every policy."""
+
+    def played(offers: Iterable[Offer]) -> tuple[Offer, ...]:
+        simulated = (offer for offer in offers if offer.seller.adapter.name in SELLERS)
+        return tuple(_offer(offer, url, callback_secret, is_quick) for offer in simulated)
+
+    offers = {model: played(offers) for model, offers in catalogue.offers.items()}
     every = [offer for found in offers.values() for offer in found]
     return replace(
         catalogue,
@@ -37,7 +44,7 @@ def sandboxed(catalogue: Catalogue, url: str, callback_secret: str, is_quick: bo
         offers=offers,
         teams={**catalogue.teams, TEAM: TeamConfig(policies=tuple(catalogue.policies.policies))},
         keys={digest_of(KEY): TEAM},
-        draining=tuple(_offer(offer, url, callback_secret, is_quick) for offer in catalogue.draining),
+        draining=played(catalogue.draining),
         memory={},
     )
 

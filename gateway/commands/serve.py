@@ -21,8 +21,10 @@ from gateway.api.connections import connections
 from gateway.app import Gateway
 from gateway.assets.shelf import ShelfError
 from gateway.catalogue import Catalogue
-from gateway.commands.sandboxed import KEY, sandboxed
+from gateway.commands.configured import CONFIG_HELP
+from gateway.commands.sandboxed import KEY, SELLERS, sandboxed, unsimulated
 from gateway.config.resolving import assumed_secrets, secrets_in
+from gateway.config.shipped import DEFAULT_FOLDER, shipped_folder
 from gateway.config.watching import ConfigError, Keeper, Reloaded
 from gateway.events import fault_of
 from gateway.settings import OPTIONS, Settings, SettingsError, settings_from
@@ -31,6 +33,10 @@ from gateway.telemetry.logs import Logs
 from providers import ADAPTERS
 from sandbox.runapi_callbacks import CALLBACK_SECRET
 
+SHIPPED = (
+    "there is no folder config here, and none was named: the configuration that image-gateway comes with is used; "
+    "`image-gateway init` writes it out to be edited"
+)
 PORTS_TRIED, MOST_PORT = 20, 65_535
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # How long answers may take to reach those who still wait, when nobody works on jobs here any more.
@@ -50,7 +56,7 @@ class StartError(Exception):
 
 
 @click.command(help=HELP)
-@click.option("--config", "config", type=click.Path(path_type=Path), help="Folder of the configuration.")
+@click.option("--config", "config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for SQLite and images.")
@@ -100,13 +106,21 @@ def _serve(settings: Settings, sandbox: str | None, realistic: bool, tries: int)
         return Keeper(settings.config, secrets, ADAPTERS, told)
 
     def change(catalogue: Catalogue) -> Catalogue:
-        return sandboxed(catalogue, sandbox, CALLBACK_SECRET, not realistic) if sandbox else catalogue
+        if sandbox is None:
+            return catalogue
+        for seller in unsimulated(catalogue):
+            gateway.logs.say("warning", "seller left out", seller=seller, why="the sandbox does not play its adapter")
+        return sandboxed(catalogue, sandbox, CALLBACK_SECRET, not realistic)
 
     early = _early_reloads()
     gateway = Gateway(settings, keeper, change)
     with closing(gateway.logs):
+        if settings.config == shipped_folder() and not DEFAULT_FOLDER.is_dir():
+            gateway.logs.say("warning", "shipped configuration", warning=SHIPPED)
         for warning in gateway.keeper.last.result.warnings if not sandbox else ():
             gateway.logs.say("warning", "configuration", warning=str(warning))
+        if sandbox is not None and not gateway.catalogue().sellers:
+            raise StartError(f"the sandbox plays the adapters {', '.join(SELLERS)}, and no configured seller uses one")
         _run(gateway, settings, sandbox, early, tries)
 
 
