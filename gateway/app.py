@@ -36,6 +36,7 @@ from gateway.telemetry.logs import Logs
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health
+from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.limits import Limits, OrderBudget
 
 MONTH = 31 * DAY
@@ -250,7 +251,7 @@ class Gateway:
             engine=engine,
             store=hands.store,
             shelf=hands.shelf,
-            upstream=hands.upstream,
+            inputs=InputFetcher(hands.upstream.ways),
             links=Links(secrets, self._base),
             catalogue=self.catalogue,
             now=time.time,

@@ -1,20 +1,16 @@
 """Where requests become jobs, and jobs answers: what both surfaces do alike."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from gateway.api import wishes as wishing
-from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
-from gateway.api.wishes import InputWish, Pictures, Wishes
-from gateway.assets.converting import converted
-from gateway.assets.headers import NotAPicture
+from gateway.api.wishes import Pictures, Wishes
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf, Stream, public_words
 from gateway.catalogue import Catalogue
-from gateway.engine.accepting import Accepting, Ask, Given, NobodySells, Unsure
+from gateway.engine.accepting import Accepting, Ask, NobodySells, Unsure
 from gateway.engine.delivering import MEDIA_TYPES
 from gateway.engine.engine import Engine
 from gateway.engine.records import Picture, picture_from, picture_name
@@ -23,11 +19,9 @@ from gateway.jobs.job import Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
 from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store
-from gateway.upstream.client import Upstream
-from gateway.upstream.download import DownloadError, DownloadLimits
+from gateway.upstream.input_fetcher import InputFetcher
 from providers.orders import Format, Operation
 
-INPUT_LIMITS = DownloadLimits(most_bytes=wishing.MOST_INPUT_BYTES, seconds=30.0)
 IDEMPOTENCY_SECONDS = 86_400.0
 # When it is worth asking again where images cannot be stored: that is looked at every few seconds.
 STORAGE_SECONDS = 10
@@ -39,13 +33,12 @@ class Tools(Struct, frozen=True, kw_only=True):
     engine: Engine
     store: Store
     shelf: Shelf
-    upstream: Upstream
+    inputs: InputFetcher
     links: Links
     catalogue: Callable[[], Catalogue]
     now: Callable[[], float]
     draw: Callable[[], float]
     draining: Callable[[], bool]
-    private_inputs: bool = False
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -171,47 +164,6 @@ def _over_budget(over: OverBudget) -> ApiError:
         f"${format_usd(over.held)} is set aside for running jobs."
     )
     return ApiError(429, "insufficient_quota", message, kind="insufficient_quota", final=True)
-
-
-# --- input images
-
-
-async def pictures_of(tools: Tools, wished: list[tuple[str, InputWish]], mask: InputWish | None) -> Pictures:
-    """Fetched or decoded, and looked at; ApiError also for a mask that does not fit."""
-    inputs = await asyncio.gather(*(_picture(tools, name, one) for name, one in wished))
-    pictures = Pictures(tuple(inputs), await _to_png(await _picture(tools, "mask", mask)) if mask else None)
-    wishing.require_fitting_mask(pictures)
-    return pictures
-
-
-async def _to_png(mask: Given) -> Given:
-    """Sellers document masks as PNG. What cannot be transparent is no mask in any format."""
-    if mask.header.format is Format.PNG or not mask.header.has_alpha:
-        return mask
-    try:
-        data = await converted(mask.image.data, mask.header, Format.PNG)
-    except NotAPicture as error:
-        raise ApiError(400, "invalid_image", f"Invalid image in 'mask': {error}.", param="mask") from None
-    return wishing.given_picture(data, "mask")
-
-
-async def _picture(tools: Tools, param: str, wish: InputWish) -> Given:
-    if (text := wish.inline) is not None:
-        return await run_off_loop(len(text), wishing.inline_picture, text, param)
-    address = wish.image_url or ""
-    if not wish.is_address:
-        message = (
-            f"'{param}' holds neither an address nor an image that is known here: send an https:// address, a data URI "
-            f'(data:image/png;base64,…), or base64 as {{"b64_json": …}}.'
-        )
-        raise ApiError(400, "invalid_image", message, param=param)
-    try:
-        data = await tools.upstream.download(address, tools.private_inputs, INPUT_LIMITS)
-    except DownloadError as error:
-        why = f": {error.told}" if error.told else ""
-        message = f"The image in '{param}' could not be fetched from its address{why}."
-        raise ApiError(400, "invalid_image_url", message, param=param) from None
-    return await run_off_loop(len(data), wishing.given_picture, data, param)
 
 
 # --- results

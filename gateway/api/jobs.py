@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from gateway.api import counter
 from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, take_once, tools_of, wait_of, waited
 from gateway.api.counter import Taken, Tools
+from gateway.api.input_images import load_input_images
 from gateway.api.shown import headers_of, job_shown
 from gateway.api.wishes import InputWish, JobWishes, input_wishes
 from gateway.jobs.job import Job
 
 JOBS = "/v1/jobs"
-LINKED_BYTES = 4 << 20
 MOST_PAUSE, PAUSE_SHARE = 10, 0.1
 
 
@@ -38,12 +38,12 @@ async def _taken(request: Asked) -> Taken:
     if earlier := await counter.taken_before(tools, wanted):
         return await take_once(request, wanted, earlier)
     mask = InputWish(image_url=wishes.mask) if isinstance(wishes.mask, str) else wishes.mask
-    inputs, receiving = input_wishes(wishes), request.state["receiving"]
-    # A small body may name large pictures: room for what is usual before they are fetched, for what they are after it.
-    await receiving.hold(LINKED_BYTES * sum(one.is_address for _, one in inputs))
-    pictures = await counter.pictures_of(tools, inputs, mask)
-    await receiving.hold(sum(len(one.image.data) for one in pictures.inputs))
-    return await take_once(request, replace(wanted, pictures=pictures))
+    named = input_wishes(wishes)
+    with tools.inputs.request(wanted.team) as inputs:
+        pictures = await load_input_images(inputs, named, mask)
+        sent = [given for (_, wish), given in zip(named, pictures.inputs, strict=True) if not wish.is_address]
+        await request.state["receiving"].hold(sum(len(given.image.data) for given in sent))
+        return await take_once(request, replace(wanted, pictures=pictures))
 
 
 @get(f"{JOBS}/{{job_id:str}}")

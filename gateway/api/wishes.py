@@ -19,11 +19,11 @@ from gateway.engine.accepting import Given
 from gateway.money import parse_usd
 from gateway.routing.plan import Limits, Question, RoutingError
 from gateway.routing.target import SizeWish, target_of
+from gateway.upstream.input_fetcher import INPUT_LIMITS
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
 
 MOST_PROMPT = 32_000
 MOST_INPUTS = 16
-MOST_INPUT_BYTES = 50 << 20
 AUTO = "auto"
 Text = Annotated[str, Meta(max_length=200)]
 # USD as text or as a number; a number is what its shortest decimal form says.
@@ -219,8 +219,10 @@ def _usd(name: str, amount: str | int | float | None) -> int | None:
 
 def given_picture(data: bytes, param: str) -> Given:
     """What the bytes themselves say; what the caller says of them is not believed."""
-    if len(data) > MOST_INPUT_BYTES:
-        raise ApiError(413, "image_too_large", f"An input image may have {MOST_INPUT_BYTES >> 20} MiB.", param=param)
+    if len(data) > INPUT_LIMITS.most_bytes:
+        raise ApiError(
+            413, "image_too_large", f"An input image may have {INPUT_LIMITS.most_bytes >> 20} MiB.", param=param
+        )
     try:
         header = read_header(data)
         if not is_whole(data, header):

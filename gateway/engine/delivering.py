@@ -221,7 +221,9 @@ class Deliverer:
             data = source.data
         else:
             try:
-                data = await self._hands.upstream.download(source.url, account.private, proxy=account.proxy)
+                data = await self._hands.upstream.download(
+                    source.url, account.private, proxy=account.proxy, account=account.name
+                )
             except DownloadError as error:
                 if error.gone:
                     raise Gone from error

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import httpx
 
-from gateway.upstream.budget import SMALL_BYTES, Share
+from gateway.upstream.budget import SMALL_BYTES, Room
 from providers.spec import FormPart
 
 _PIECE_BYTES = 256 << 10
 # Room is taken in ever larger steps: few of them, and the last not much more than is needed.
-_GROWTH, _LARGEST_STEP = 3, 16 << 20
+_GROWTH = 3
 # What browsers do with names in forms, and servers undo.
 _FORM_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]*", re.ASCII)
@@ -105,7 +105,7 @@ def headers_of(response: httpx.Response) -> dict[str, str]:
     return headers
 
 
-async def read_whole(stream: httpx.AsyncByteStream, headers: Mapping[str, str], most_bytes: int, share: Share) -> bytes:
+async def read_whole(stream: httpx.AsyncByteStream, headers: Mapping[str, str], most_bytes: int, room: Room) -> bytes:
     """The body, as soon as there is room for it."""
     declared = _declared(headers.get("content-length", ""))
     if declared > most_bytes:
@@ -120,9 +120,9 @@ async def read_whole(stream: httpx.AsyncByteStream, headers: Mapping[str, str], 
             if size > most_bytes:
                 raise AnswerTooLarge
             if size > covered:
-                step = min(covered * _GROWTH, _LARGEST_STEP)
+                step = min(covered * _GROWTH, room.max_step)
                 covered = min(max(declared, size, covered + step), most_bytes)
-                await share.grow(covered)
+                await room.grow(covered)
             whole.write(piece)
     unpacked.finish()
     return whole.getvalue()

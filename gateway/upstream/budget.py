@@ -8,12 +8,21 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 SMALL_BYTES = 64 << 10
 DEFAULT_BYTES = 256 << 20
 # Of four parts of the budget, so many may be taken by what is to go out.
 _QUARTERS_TO_SEND = 3
+
+
+class Room(Protocol):
+    """What a body that comes in needs of memory, which it takes in steps."""
+
+    max_step: int
+
+    async def grow(self, size: int) -> None:
+        """Waits until `size` bytes in all are there for it."""
 
 
 class _Waiting(NamedTuple):
@@ -27,7 +36,7 @@ class ByteBudget:
     ever."""
 
     def __init__(self, most_bytes: int = DEFAULT_BYTES) -> None:
-        self._most = most_bytes
+        self.total = most_bytes
         self._most_to_send = most_bytes * _QUARTERS_TO_SEND // 4
         self._coming: deque[_Waiting] = deque()
         self._going: deque[_Waiting] = deque()
@@ -49,7 +58,7 @@ class ByteBudget:
 
     async def _grow(self, share: "Share", size: int) -> None:
         """A body larger than all that it may take takes all of it."""
-        more = min(size, self._most_to_send if share.to_send else self._most) - share.held
+        more = min(size, self._most_to_send if share.to_send else self.total) - share.held
         if more <= 0:
             return
         line = self._going if share.to_send else self._coming
@@ -90,7 +99,7 @@ class ByteBudget:
     def _fits(self, waiting: _Waiting) -> bool:
         if waiting.share.to_send and self.taken_to_send + waiting.more > self._most_to_send:
             return False
-        return self.taken + waiting.more <= self._most
+        return self.taken + waiting.more <= self.total
 
     def _grant(self, waiting: _Waiting) -> None:
         share = waiting.share
@@ -105,10 +114,11 @@ class ByteBudget:
 class Share:
     """What one body takes of the budget."""
 
-    __slots__ = ("_budget", "_limit", "held", "to_send")
+    max_step = 16 << 20
+    __slots__ = ("_limit", "budget", "held", "to_send")
 
     def __init__(self, budget: ByteBudget, *, to_send: bool = False, limit: asyncio.Timeout | None = None) -> None:
-        self._budget = budget
+        self.budget = budget
         self._limit = limit
         self.to_send = to_send
         self.held = 0
@@ -117,11 +127,17 @@ class Share:
         """Waits until `size` bytes in all are covered. Small bodies are not worth counting."""
         if size > SMALL_BYTES:
             with _off_the_clock(self._limit):
-                await self._budget._grow(self, size)
+                await self.budget._grow(self, size)
 
     def give_back(self) -> None:
         if self.held:
-            self._budget._take_back(self)
+            self.budget._take_back(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
 
 
 @contextmanager

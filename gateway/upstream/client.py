@@ -11,8 +11,8 @@ from gateway.config.proxies import Proxy
 from gateway.upstream.bodies import AnswerUnreadable, headers_of, read_whole, stream_of
 from gateway.upstream.budget import ByteBudget, Share
 from gateway.upstream.composing import Unsendable, compose
-from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, download
-from gateway.upstream.transport import DEFAULT_CONNECT_SECONDS, Journey, Ways
+from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, Wanted, download
+from gateway.upstream.transport import DEFAULT_CONNECT_SECONDS, HostSource, Journey, Ways
 from providers.faults import Fault, FaultKind
 from providers.progress import Unanswered
 from providers.spec import Answer, Call
@@ -36,17 +36,24 @@ class Exchange(Struct, frozen=True):
 class WaysOut(Protocol):
     """What `Ways` is; tests may bring another."""
 
-    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport: ...
+    def way(
+        self, *, private: bool, fresh: bool, proxy: Proxy | None = None, source: HostSource = HostSource.OPERATOR
+    ) -> httpx.AsyncBaseTransport: ...
 
     async def aclose(self) -> None: ...
 
 
 class Upstream:
-    """To be made where an event loop runs, once per process, and closed."""
+    """To be made where an event loop runs, once per process, and closed.
+
+    What is sent to a host that a seller has named, or fetched from one, takes nothing that orders need: neither
+    connections and lookups, nor memory.
+    """
 
     def __init__(self, ways: WaysOut | None = None, budget: ByteBudget | None = None) -> None:
-        self._ways: WaysOut = ways or Ways()
+        self.ways: WaysOut = ways or Ways()
         self.budget = budget or ByteBudget()
+        self.link_budget = ByteBudget(self.budget.total)
 
     async def perform(self, call: Call, seller: Seller, exchange: Exchange) -> Answer | Unanswered:
         """Raises nothing but the caller's own cancellation."""
@@ -55,61 +62,67 @@ class Upstream:
             request, body = compose(call, seller, journey, exchange.connect_seconds)
         except Unsendable as error:
             return _unanswered(FaultKind.NOT_SENT, error)
-        way = self._ways.way(private=account.private, fresh=exchange.fresh, proxy=account.proxy)
-        share = self.budget.share_to_send()
-        body.when_written = share.give_back
-        try:
+        source = HostSource.SELLER if call.presigned else HostSource.OPERATOR
+        way = self.ways.way(private=account.private, fresh=exchange.fresh, proxy=account.proxy, source=source)
+        budget = self.link_budget if call.presigned else self.budget
+        with budget.share_to_send() as share:
+            body.when_written = share.give_back
             if not await _has_room(share, body.size, exchange.room_seconds):
                 return Unanswered(fault=Fault(kind=FaultKind.NO_ROOM))
-            return await self._exchanged(way, request, share, exchange)
-        finally:
-            share.give_back()
-
-    async def _exchanged(
-        self, way: httpx.AsyncBaseTransport, request: httpx.Request, sent: Share, exchange: Exchange
-    ) -> Answer | Unanswered:
-        journey = request.extensions["journey"]
-        try:
-            async with asyncio.timeout(exchange.seconds) as limit:
-                # Until the transport knows better: one that is not ours may never tell.
-                journey.left = True
-                response = await way.handle_async_request(request)
-                # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
-                sent.give_back()
-                return await self._read(response, exchange.most_bytes, limit)
-        except TimeoutError as error:
-            return _unanswered(FaultKind.LOST if journey.left else FaultKind.NOT_SENT, error)
-        except _NOTHING_LEFT as error:
-            return _unanswered(FaultKind.NOT_SENT, error)
-        except httpx.TransportError as error:
-            return _unanswered(FaultKind.LOST, error)
-        except AnswerUnreadable as error:
-            return _unanswered(FaultKind.UNREADABLE, error)
-
-    async def _read(self, response: httpx.Response, most_bytes: int, limit: asyncio.Timeout) -> Answer:
-        stream, share = stream_of(response), self.budget.share(limit)
-        try:
-            headers = headers_of(response)
-            return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))
-        finally:
-            share.give_back()
-            await stream.aclose()
+            return await _exchanged(way, request, share, exchange)
 
     async def download(
-        self, url: str, private: bool, limits: DownloadLimits = DEFAULT_LIMITS, proxy: Proxy | None = None
+        self,
+        url: str,
+        private: bool,
+        limits: DownloadLimits = DEFAULT_LIMITS,
+        proxy: Proxy | None = None,
+        account: str = "",
     ) -> bytes:
         """A picture from wherever a seller put it, through his account's proxy; raises DownloadError."""
-        way = self._ways.way(private=private, fresh=False, proxy=proxy)
-        return await download(way, url, private, limits, self.budget)
+        way = self.ways.way(private=private, fresh=False, proxy=proxy, source=HostSource.SELLER)
+        return await download(way, Wanted(url, private, account, limits), self.link_budget.share)
 
     async def aclose(self) -> None:
-        await self._ways.aclose()
+        await self.ways.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _exchanged(
+    way: httpx.AsyncBaseTransport, request: httpx.Request, sent: Share, exchange: Exchange
+) -> Answer | Unanswered:
+    journey = request.extensions["journey"]
+    try:
+        async with asyncio.timeout(exchange.seconds) as limit:
+            # Until the transport knows better: one that is not ours may never tell.
+            journey.left = True
+            response = await way.handle_async_request(request)
+            # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
+            sent.give_back()
+            return await _read(response, exchange.most_bytes, sent.budget.share(limit))
+    except TimeoutError as error:
+        return _unanswered(FaultKind.LOST if journey.left else FaultKind.NOT_SENT, error)
+    except _NOTHING_LEFT as error:
+        return _unanswered(FaultKind.NOT_SENT, error)
+    except httpx.TransportError as error:
+        return _unanswered(FaultKind.LOST, error)
+    except AnswerUnreadable as error:
+        return _unanswered(FaultKind.UNREADABLE, error)
+
+
+async def _read(response: httpx.Response, most_bytes: int, share: Share) -> Answer:
+    stream = stream_of(response)
+    try:
+        with share:
+            headers = headers_of(response)
+            return Answer(response.status_code, headers, await read_whole(stream, headers, most_bytes, share))
+    finally:
+        await stream.aclose()
 
 
 async def _has_room(share: Share, size: int, seconds: float) -> bool:

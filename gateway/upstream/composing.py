@@ -64,7 +64,7 @@ def compose(call: Call, seller: Seller, journey: Journey, connect_seconds: float
         url,
         headers=_raw(headers),
         stream=body,
-        extensions={"journey": journey, "timeout": {"connect": connect_seconds}},
+        extensions={"journey": journey, "timeout": {"connect": connect_seconds}, "tenant": seller.account.name},
     )
     return request, body
 

@@ -1,12 +1,14 @@
-"""Pictures, fetched from wherever a seller put them: any public address, and never with credentials of ours."""
+"""Pictures, fetched from wherever they were put: any public address, and never with credentials of ours."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import httpx
 from msgspec import Struct
 
 from gateway.upstream.bodies import AnswerTooLarge, AnswerUnreadable, headers_of, read_whole, stream_of
-from gateway.upstream.budget import ByteBudget
+from gateway.upstream.budget import Room
 from gateway.upstream.composing import USER_AGENT, Unsendable, whole_address
 
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -24,6 +26,20 @@ class DownloadLimits(Struct, frozen=True):
 
 
 DEFAULT_LIMITS = DownloadLimits()
+# What connecting says of names that are not looked up in time: whoever has named one hears of it.
+_SILENT = {"LookupTimeout": "its host name could not be resolved in time"}
+# Room for a picture, whose clock stands still while it waits for it.
+Rooms = Callable[[asyncio.Timeout], AbstractContextManager[Room]]
+
+
+class Wanted(Struct, frozen=True):
+    """`private`: whether it may be in our own network; else https to public addresses only. `tenant`: on whose behalf,
+    among whom lookups are shared."""
+
+    url: str
+    private: bool
+    tenant: str
+    limits: DownloadLimits = DEFAULT_LIMITS
 
 
 class DownloadError(Exception):
@@ -38,20 +54,19 @@ class DownloadError(Exception):
         self.told = told
 
 
-async def download(
-    way: httpx.AsyncBaseTransport, url: str, private: bool, limits: DownloadLimits, budget: ByteBudget
-) -> bytes:
-    """`private`: whether the seller may live in our own network; else https to public addresses only."""
+async def download(way: httpx.AsyncBaseTransport, wanted: Wanted, rooms: Rooms) -> bytes:
+    """DownloadError says why not."""
     failure: DownloadError
+    limits = wanted.limits
     try:
         async with asyncio.timeout(limits.seconds) as limit:
-            response = await _followed(way, url, private, limits.redirects)
-            stream, share = stream_of(response), budget.share(limit)
+            response = await _followed(way, wanted)
+            stream = stream_of(response)
             try:
-                _judge(response.status_code)
-                return await read_whole(stream, headers_of(response), limits.most_bytes, share)
+                with rooms(limit) as room:
+                    _judge(response.status_code)
+                    return await read_whole(stream, headers_of(response), limits.most_bytes, room)
             finally:
-                share.give_back()
                 await stream.aclose()
     except DownloadError as error:
         failure = error
@@ -61,7 +76,7 @@ async def download(
         told = f"it is larger than {limits.most_bytes >> 20} MiB"
         failure = DownloadError(type(error).__name__, gone=True, told=told)
     except httpx.TransportError as error:
-        failure = DownloadError(str(error), gone=str(error) in _HOPELESS)
+        failure = DownloadError(str(error), gone=str(error) in _HOPELESS, told=_SILENT.get(str(error)))
     except TimeoutError as error:
         failure = DownloadError(type(error).__name__, told="it did not come in time")
     except AnswerUnreadable as error:
@@ -70,21 +85,21 @@ async def download(
     raise failure
 
 
-async def _followed(way: httpx.AsyncBaseTransport, url: str, private: bool, redirects: int) -> httpx.Response:
+async def _followed(way: httpx.AsyncBaseTransport, wanted: Wanted) -> httpx.Response:
     """The first answer that leads no further. Every address on the way is checked as the first was."""
-    address = whole_address(url, private)
-    for _ in range(redirects + 1):
-        response = await way.handle_async_request(_asking(address))
+    address = whole_address(wanted.url, wanted.private)
+    for _ in range(wanted.limits.redirects + 1):
+        response = await way.handle_async_request(_asking(address, wanted.tenant))
         if response.status_code not in _REDIRECTS:
             return response
         await stream_of(response).aclose()
-        address = whole_address(_target(address, response.headers.get("location", "")), private)
+        address = whole_address(_target(address, response.headers.get("location", "")), wanted.private)
     raise DownloadError("too many redirects")
 
 
-def _asking(address: httpx.URL) -> httpx.Request:
+def _asking(address: httpx.URL, tenant: str) -> httpx.Request:
     headers = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
-    return httpx.Request("GET", address, headers=headers)
+    return httpx.Request("GET", address, headers=headers, extensions={"tenant": tenant})
 
 
 def _target(address: httpx.URL, location: str) -> str:

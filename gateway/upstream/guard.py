@@ -7,15 +7,14 @@ import errno
 import ipaddress
 import re
 import socket
-from asyncio import get_running_loop
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType, SocketFactoryType
 
+from gateway.upstream.host_lookup import Lookup
+
 Guard = Callable[[str], bool]
-Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 # `is_global` of the standard library differs between Python's versions and lets several of these pass.
 _REFUSED_V4 = tuple(
@@ -46,7 +45,6 @@ _REFUSED_V6 = tuple(
 _NAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?", re.ASCII | re.IGNORECASE)
 # Names that lead into some network of one's own wherever they are looked up.
 _LOCAL = {"localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa"}
-_LOOKUP_THREADS = 8
 
 
 class AddressRefused(PermissionError):
@@ -117,25 +115,3 @@ class GuardedResolver(AbstractResolver):
 def _resolved(host: str, address: str, port: int) -> ResolveResult:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
-
-
-class SystemLookup:
-    """The system's own lookup, in threads of its own: names that hang must not hold up anybody else's work."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        return await get_running_loop().run_in_executor(self._threads, _addresses, host)
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _addresses(host: str) -> Sequence[str]:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        # What cannot even be written in a question to a name server.
-        raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -7,8 +7,9 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
+from enum import Enum
 from functools import lru_cache
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import aiohttp
 import httpx
@@ -19,8 +20,9 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from gateway.config.proxies import Proxy
-from gateway.upstream import guard
+from gateway.upstream import guard, host_lookup
 from gateway.upstream.budget import SMALL_BYTES
+from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup
 from gateway.upstream.proxied import ThroughProxy
 from gateway.upstream.tls import TlsConnector
 
@@ -102,6 +104,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
         journey = request.extensions.get("journey") or Journey()
         journey.left = False
         _journey.set(journey)
+        host_lookup.tenant.set(request.extensions.get("tenant", ""))
         try:
             response = await self._send(request)
         except asyncio.CancelledError:
@@ -197,43 +200,77 @@ class _Incoming(httpx.AsyncByteStream):
         self._journey.settle()
 
 
-class Ways:
-    """The ways out: into the public internet only, or anywhere; over connections that are kept alive, or fresh ones;
-    by ourselves, or through a proxy. That one is the operator's choice, so it may be anywhere."""
+class HostSource(Enum):
+    """Who has chosen the name of a host."""
 
-    def __init__(
-        self,
-        lookup: guard.Lookup | None = None,
-        tls: ssl.SSLContext | None = None,
-        most_connections: int = 2_000,
-    ) -> None:
-        self._own_lookup = guard.SystemLookup() if lookup is None else None
-        looking_up = lookup or cast(guard.Lookup, self._own_lookup)
+    OPERATOR = "operator"
+    SELLER = "seller"
+    CLIENT = "client"
 
-        def engine(allowed: guard.Guard, fresh: bool) -> httpx.AsyncBaseTransport:
+
+MAX_CONNECTIONS = 2_000
+# A seller's own name is one of the operator's few: each is looked up once at a time, and never waits for another.
+LOOKUPS = {
+    HostSource.OPERATOR: LookupLimits(at_once=64, per_tenant=4, stale_seconds=3_600.0),
+    HostSource.SELLER: LookupLimits(at_once=32, per_tenant=8),
+    # The system asks a name server again after 5 s: one lost packet is survived.
+    HostSource.CLIENT: LookupLimits(at_once=32, per_tenant=8, seconds=6.0),
+}
+
+
+class _Exits:
+    """The transports to hosts whose names come from one source: into the public internet only, or anywhere; over
+    connections that are kept alive, or fresh ones; by ourselves, or through a proxy."""
+
+    def __init__(self, lookup: Lookup, lookup_of_proxies: Lookup, tls: ssl.SSLContext | None, limit: int) -> None:
+        def engine(allowed: guard.Guard, lookup: Lookup, fresh: bool) -> httpx.AsyncBaseTransport:
             connector = _Connector(
-                resolver=guard.GuardedResolver(allowed, looking_up),
+                resolver=guard.GuardedResolver(allowed, lookup),
+                # Ours remembers names, too, and for all connectors.
+                use_dns_cache=False,
                 socket_factory=guard.sockets(allowed),
                 ssl=tls or True,
-                limit=most_connections,
+                limit=limit,
                 **({"force_close": True} if fresh else {"keepalive_timeout": _IDLE_SECONDS}),
             )
             return EngineTransport(connector)
 
-        self._direct = {
-            (private, fresh): engine(guard.anywhere if private else guard.is_public, fresh)
+        self.direct = {
+            (private, fresh): engine(guard.anywhere if private else guard.is_public, lookup, fresh)
             for private in (False, True)
             for fresh in (False, True)
         }
-        self._to_proxies = {fresh: engine(guard.anywhere, fresh) for fresh in (False, True)}
-
-    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
-        if proxy is None:
-            return self._direct[private, fresh]
-        return ThroughProxy(self._to_proxies[fresh], proxy, guard.anywhere if private else guard.sounds_public)
+        self.to_proxies = {fresh: engine(guard.anywhere, lookup_of_proxies, fresh) for fresh in (False, True)}
 
     async def aclose(self) -> None:
-        for transport in (*self._direct.values(), *self._to_proxies.values()):
+        for transport in (*self.direct.values(), *self.to_proxies.values()):
             await transport.aclose()
-        if self._own_lookup:
-            self._own_lookup.close()
+
+
+class Ways:
+    """The ways out, apart by who names the host: lookups and connections that one source uses up are not missing to
+    another. A proxy is always the operator's choice, so it may be anywhere."""
+
+    def __init__(
+        self,
+        lookup: Lookup | None = None,
+        tls: ssl.SSLContext | None = None,
+        most_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._lookups = {source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUPS.items()}
+        to_proxies = self._lookups[HostSource.OPERATOR]
+        self._exits = {source: _Exits(own, to_proxies, tls, most_connections) for source, own in self._lookups.items()}
+
+    def way(
+        self, *, private: bool, fresh: bool, proxy: Proxy | None = None, source: HostSource = HostSource.OPERATOR
+    ) -> httpx.AsyncBaseTransport:
+        exits = self._exits[source]
+        if proxy is None:
+            return exits.direct[private, fresh]
+        return ThroughProxy(exits.to_proxies[fresh], proxy, guard.anywhere if private else guard.sounds_public)
+
+    async def aclose(self) -> None:
+        for exits in self._exits.values():
+            await exits.aclose()
+        for lookup in self._lookups.values():
+            lookup.close()

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gateway.upstream import guard
+from gateway.upstream import guard, host_lookup
 
 # Of this machine, and of nobody else on it.
 ADDRESS = "127.77.7.7"
@@ -24,9 +24,9 @@ MOST_WAIT = 30.0
 
 def pretend(port: str) -> None:
     """In the process of a gateway, before it connects anywhere."""
-    is_public, resolved, lookup = guard.is_public, guard._resolved, guard.SystemLookup.__call__
+    is_public, resolved, lookup = guard.is_public, guard._resolved, host_lookup.SystemLookup.__call__
 
-    async def led(self: guard.SystemLookup, host: str) -> Sequence[str]:
+    async def led(self: host_lookup.SystemLookup, host: str) -> Sequence[str]:
         return [ADDRESS] if host in (NAME, OTHER_NAME) else await lookup(self, host)
 
     def with_its_port(host: str, address: str, asked: int) -> Any:
@@ -34,7 +34,7 @@ def pretend(port: str) -> None:
 
     guard.is_public = lambda address: address == ADDRESS or is_public(address)
     guard._resolved = with_its_port
-    guard.SystemLookup.__call__ = led  # type: ignore[method-assign]
+    host_lookup.SystemLookup.__call__ = led  # type: ignore[method-assign]
 
 
 class Web:

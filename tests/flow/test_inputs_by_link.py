@@ -21,7 +21,9 @@ RUNS, RUN, RUNAPI, OPENAI = SELLERS
 EACH = pytest.mark.parametrize("seller", SELLERS)
 MOST_BYTES, SECONDS = 2_000_000, 2.0
 SETUP = Setup(
-    constants={"gateway.api.counter.INPUT_LIMITS": {"most_bytes": MOST_BYTES, "seconds": SECONDS, "redirects": 3}}
+    constants={
+        "gateway.upstream.input_fetcher.INPUT_LIMITS": {"most_bytes": MOST_BYTES, "seconds": SECONDS, "redirects": 3}
+    }
 )
 PICTURE = drawn(640, 640)
 

@@ -2,7 +2,7 @@
 
 FLOW_CONSTANTS='{"gateway.upstream.limits.EXTRA_AT_LEAST": null}' python -m tests.flow.tuned serve --port 0 ...
 
-null: as it is in the product. FLOW_PUBLIC: see `public.py`.
+null: as it is in the product. FLOW_PUBLIC: see `public.py`. FLOW_RESOLVER_FILE: see `names.py`.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from importlib import import_module
 import msgspec
 
 from gateway.cli import main
-from tests.flow import impatient, public
+from tests.flow import impatient, names, public
 
 
 def tune(constants: Mapping[str, object]) -> None:
@@ -35,6 +35,8 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(impatient.PR_SET_PDEATHSIG, signal.SIGKILL)
     tune(json.loads(os.environ["FLOW_CONSTANTS"]))
     impatient.shorten()
+    if path := os.environ.get("FLOW_RESOLVER_FILE"):
+        names.use_resolver_file(path)
     if where := os.environ.get("FLOW_PUBLIC"):
         public.pretend(where)
     main()

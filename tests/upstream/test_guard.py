@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from gateway.config.proxies import Proxy
-from gateway.upstream import guard
+from gateway.upstream import guard, host_lookup
 from gateway.upstream.client import Upstream, WaysOut
 from gateway.upstream.download import DownloadError
-from gateway.upstream.transport import Ways
+from gateway.upstream.transport import HostSource, Ways
 from providers.faults import FaultKind
 from providers.spec import Call
 from tests.upstream.servers import QUICK, Server, kind, run, seller, server, serves
@@ -137,7 +137,7 @@ def test_no_redirect_leads_inside(form: str) -> None:
 
     async def follows() -> None:
         async with server(serves) as canary, Upstream() as upstream:
-            ways = upstream._ways
+            ways = upstream.ways
             real = ways.way(private=False, fresh=False)
 
             async def public(request: httpx.Request) -> httpx.Response:
@@ -145,7 +145,7 @@ def test_no_redirect_leads_inside(form: str) -> None:
                     return httpx.Response(302, headers=[(b"location", request.url.params["to"].encode())])
                 return await real.handle_async_request(request)
 
-            upstream._ways = _Only(httpx.MockTransport(public), ways)
+            upstream.ways = _Only(httpx.MockTransport(public), ways)
             for target in (f"https://{form}/", f"https://{form}:{canary.port}/", f"http://{form}:{canary.port}/"):
                 first = httpx.URL("https://first.example/", params={"to": target})
                 with pytest.raises(DownloadError):
@@ -159,7 +159,9 @@ class _Only:
     def __init__(self, transport: httpx.AsyncBaseTransport, closing: WaysOut) -> None:
         self._transport, self._closing = transport, closing
 
-    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
+    def way(
+        self, *, private: bool, fresh: bool, proxy: Proxy | None = None, source: HostSource = HostSource.OPERATOR
+    ) -> httpx.AsyncBaseTransport:
         return self._transport
 
     async def aclose(self) -> None:
@@ -167,8 +169,9 @@ class _Only:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
-def test_a_name_server_that_changes_its_mind_gains_nothing(address: str) -> None:
+def test_a_name_server_that_changes_its_mind_gains_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was checked is what is connected: whatever comes next is checked as well."""
+    monkeypatch.setattr(host_lookup, "FRESH_SECONDS", 0.0)
     answers = [["1.1.1.1"], [address], ["1.1.1.1", address]]
 
     async def lookup(_: str) -> Sequence[str]:
@@ -188,7 +191,6 @@ def test_a_name_server_that_changes_its_mind_gains_nothing(address: str) -> None
             for _ in range(4):
                 outcome = await upstream.perform(put, seller("https://1.1.1.1", private=False), QUICK)
                 assert kind(outcome) is FaultKind.NOT_SENT
-                upstream._ways.way(private=False, fresh=False)._session.connector.clear_dns_cache()  # type: ignore[attr-defined]
         assert connecting == [("1.1.1.1", 443)]
 
     run(connects())

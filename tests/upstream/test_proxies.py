@@ -97,7 +97,7 @@ def test_accounts_without_a_proxy_stay_as_they_are(certificate: Path) -> None:
             direct = seller(street.seller.url)
             assert isinstance(await street.upstream.perform(ORDER, direct, QUICK), Answer)
             assert await street.upstream.download(street.seller.url, True) == b"{}"
-            assert (street.proxy.connections, street.seller.connections) == (0, 1)
+            assert (street.proxy.connections, street.seller.connections) == (0, 2)
 
     run(asks())
 

@@ -6,7 +6,7 @@ import pytest
 from gateway.upstream import guard
 from gateway.upstream.budget import ByteBudget
 from gateway.upstream.client import Upstream
-from gateway.upstream.download import DEFAULT_LIMITS, DownloadError, download
+from gateway.upstream.download import DownloadError, Wanted, download
 from gateway.upstream.proxied import ThroughProxy
 from providers.faults import FaultKind
 from providers.progress import Unanswered
@@ -96,6 +96,6 @@ def test_no_redirect_leads_a_proxy_inside(target: str) -> None:
 
     way = ThroughProxy(httpx.MockTransport(redirects), proxy_at("http://127.0.0.1:1"), guard.sounds_public)
     with pytest.raises(DownloadError) as raised:
-        run(download(way, "https://seller.example/", False, DEFAULT_LIMITS, ByteBudget()))
+        run(download(way, Wanted("https://seller.example/", False, ""), ByteBudget().share))
     assert raised.value.gone
     assert hosts == ["seller.example"]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config.proxies import Proxy
 from gateway.upstream.client import Exchange, Upstream
-from gateway.upstream.transport import Ways
+from gateway.upstream.transport import HostSource, Ways
 from providers.faults import FaultKind
 from providers.progress import Unanswered
 from providers.spec import Answer, Call, FormPart
@@ -91,7 +91,9 @@ class _Refusing(Ways):
     def __init__(self, behave: httpx.AsyncBaseTransport) -> None:
         self._behave = behave
 
-    def way(self, *, private: bool, fresh: bool, proxy: Proxy | None = None) -> httpx.AsyncBaseTransport:
+    def way(
+        self, *, private: bool, fresh: bool, proxy: Proxy | None = None, source: HostSource = HostSource.OPERATOR
+    ) -> httpx.AsyncBaseTransport:
         return self._behave
 
     async def aclose(self) -> None:

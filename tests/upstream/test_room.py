@@ -104,18 +104,20 @@ def test_the_wait_for_our_own_room_is_not_counted_against_a_seller() -> None:
     seconds = 2.0
 
     async def waits() -> None:
-        budget = ByteBudget(8 * MIB)
-        first = budget.share()
-        await first.grow(8 * MIB)
-        async with server(says(answer(PICTURE))) as running, Upstream(budget=budget) as upstream:
+        async with server(says(answer(PICTURE))) as running, Upstream(budget=ByteBudget(8 * MIB)) as upstream:
+            budgets = upstream.budget, upstream.link_budget
+            taken = [budget.share() for budget in budgets]
+            for share in taken:
+                await share.grow(8 * MIB)
             limits = DownloadLimits(seconds=seconds)
             picture = asyncio.create_task(upstream.download(f"{running.url}/picture", private=True, limits=limits))
             question = asyncio.create_task(upstream.perform(GET, seller(running.url), Exchange(seconds=seconds)))
-            await until(lambda: budget.waiting == 2)
+            await until(lambda: all(budget.waiting == 1 for budget in budgets))
             await asyncio.sleep(1.5 * seconds)
             assert not picture.done()
             assert not question.done()
-            first.give_back()
+            for share in taken:
+                share.give_back()
             assert await picture == PICTURE
             assert isinstance(await question, Answer)
 

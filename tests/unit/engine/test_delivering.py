@@ -36,7 +36,9 @@ REQUEST = SavedRequest(
 )
 TERMS = (Terms(size=Pixels(WIDTH, HEIGHT), quality=None, output_format=None),)
 OFFER: Any = SimpleNamespace(
-    seller=SimpleNamespace(account=SimpleNamespace(private=False, proxy=None)), tokens=None, name="a seller"
+    seller=SimpleNamespace(account=SimpleNamespace(name="an account", private=False, proxy=None)),
+    tokens=None,
+    name="a seller",
 )
 Answer = bytes | Exception
 
@@ -90,7 +92,7 @@ class World:
             raise self.shelf.pop(0)
         self.kept.append(key)
 
-    async def _download(self, url: str, private: bool, proxy: object) -> bytes:
+    async def _download(self, url: str, private: bool, proxy: object, account: str) -> bytes:
         self.fetched.append(url)
         answer = self.hosts(url)
         if isinstance(answer, Exception):
