@@ -31,6 +31,7 @@ bench: setup ## Measure what plans, commits and requests cost, and what hostile 
 	$(BIN)/python bench/plan.py
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.upstream
+	$(BIN)/python -m bench.dead_links
 	$(BIN)/python -m bench.held
 	$(BIN)/python -m bench.hostile_bodies
 

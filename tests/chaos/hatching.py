@@ -15,6 +15,7 @@ from gateway.cli import main
 from gateway.engine.buying import Buyer
 from gateway.engine.following import Follower
 from gateway.jobs import recovery
+from tests.flow.names import RESOLVER_FILE, use_resolver_file
 
 # An order that never reached its seller is looked for so long; in production two minutes.
 RECONCILE_SECONDS = 4.0
@@ -26,6 +27,8 @@ POISONED_TEAM = "strangers"
 def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.update(environ)
+    if path := environ.get(RESOLVER_FILE):
+        use_resolver_file(path)
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (1, 2):
         os.dup2(written, stream)

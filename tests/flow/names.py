@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 PORT = 53
-RESOLVER_FILE = "/etc/resolv.conf"
+SYSTEMS_RESOLVER_FILE = "/etc/resolv.conf"
+# In the environment of a gateway.
+RESOLVER_FILE = "FLOW_RESOLVER_FILE"
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 TYPE_A, FLAGS_ANSWER = 1, b"\x81\x80"
 
@@ -28,7 +30,7 @@ def use_resolver_file(path: str) -> None:
     for result in (
         libc.unshare(CLONE_NEWNS),
         libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(path.encode(), RESOLVER_FILE.encode(), None, MS_BIND, None),
+        libc.mount(path.encode(), SYSTEMS_RESOLVER_FILE.encode(), None, MS_BIND, None),
     ):
         if result:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -48,7 +50,7 @@ class NameServer:
 
     def environ(self) -> dict[str, str]:
         """What leads a gateway here."""
-        return {"FLOW_RESOLVER_FILE": str(self._resolver_file)}
+        return {RESOLVER_FILE: str(self._resolver_file)}
 
     def close(self) -> None:
         self.socket.sendto(b"", (self.address, PORT))
@@ -103,7 +105,7 @@ def _answer(question: bytes, end: int, address: str) -> bytes:
 def serving_names(folder: Path, known: Mapping[str, str]) -> Iterator[NameServer]:
     server = NameServer(folder, known)
     try:
-        _require_mounts(server.environ()["FLOW_RESOLVER_FILE"])
+        _require_mounts(server.environ()[RESOLVER_FILE])
         yield server
     finally:
         server.close()
@@ -113,4 +115,4 @@ def _require_mounts(path: str) -> None:
     command = [sys.executable, "-c", f"from tests.flow.names import use_resolver_file as use; use({path!r})"]
     tried = subprocess.run(command, capture_output=True, text=True)
     if tried.returncode:
-        pytest.skip(f"this machine does not let a process have its own {RESOLVER_FILE}: {tried.stderr[-200:]}")
+        pytest.skip(f"this machine does not let a process have its own {SYSTEMS_RESOLVER_FILE}: {tried.stderr[-200:]}")

@@ -35,7 +35,7 @@ if __name__ == "__main__":
     ctypes.CDLL(None).prctl(impatient.PR_SET_PDEATHSIG, signal.SIGKILL)
     tune(json.loads(os.environ["FLOW_CONSTANTS"]))
     impatient.shorten()
-    if path := os.environ.get("FLOW_RESOLVER_FILE"):
+    if path := os.environ.get(names.RESOLVER_FILE):
         names.use_resolver_file(path)
     if where := os.environ.get("FLOW_PUBLIC"):
         public.pretend(where)
