@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct
@@ -135,6 +136,27 @@ class Trouble(Event, frozen=True, kw_only=True):
     job: str | None = None
     request: str | None = None
     task: str | None = None
+
+
+class Worth(StrEnum):
+    """What a callback turned out to be."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    UNCHECKED = "unchecked"
+    DEFERRED = "deferred"
+    FORGED = "forged"
+    UNKNOWN = "unknown"
+
+
+class CallbackReceived(Event, frozen=True, kw_only=True):
+    """Somebody called as a seller does. A line only if it was `forged` (a wrong signature at an address of ours) or
+    `unknown` (no address of ours): one a minute, the last of so many `times`."""
+
+    adapter: str
+    worth: Worth
+    job: str | None = None
 
 
 class Reloaded(Event, frozen=True, kw_only=True):

@@ -112,7 +112,7 @@ ADAPTER = Adapter(
     error=error,
     submit=Step(ask=to_task, read=from_submit),
     poll=Step(ask=to_poll, read=asking(from_polled, error)),
-    callback=Callback(verify=runapi_signature_holds, read=from_callback),
+    callback=Callback(verify=runapi_signature_holds, read=from_callback, id_header="x-callback-id"),
     inputs=INPUTS,
     replay_key=True,
 )

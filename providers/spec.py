@@ -101,10 +101,14 @@ InputRoute = Multipart | DataUri | Upload | ByUrl
 
 
 class Callback(Struct, frozen=True):
-    """How to tell a genuine callback, and which order it speaks of. It is only a hint: what counts is asking."""
+    """How to tell a genuine callback, and which order it speaks of. It is only a hint: what counts is asking.
+
+    `id_header`: the signed header, in lower case, by which the seller tells one callback from another.
+    """
 
     verify: Callable[[Mapping[str, str], bytes, Sequence[str], float], bool]
     read: Callable[[bytes], str | None]
+    id_header: str | None = None
 
 
 class Adapter(Struct, frozen=True, kw_only=True):

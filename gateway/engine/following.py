@@ -1,8 +1,10 @@
 """Follows orders that were sent: asks about those with a ticket, looks for those without, fetches what is ready."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from itertools import count
+from math import inf
 
 from msgspec.structs import replace
 
@@ -34,6 +36,7 @@ from providers.progress import Accepted, Failed, Listed, Progress, Ready, Unansw
 GRACE_SECONDS = 60.0
 MOST_DOUBTS = 3
 RESEND_PAUSE, LONGEST_RESEND_PAUSE = 1.0, 60.0
+NUDGE_SECONDS = 1.0
 
 
 class Follower:
@@ -43,6 +46,8 @@ class Follower:
         self._desk = desk
         self._hands = desk.hands
         self._nudges: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        # When a callback last cut a pause short.
+        self._nudged: defaultdict[int, float] = defaultdict(lambda: -inf)
         self._told: dict[int, str] = {}
         self.deliverer = Deliverer(desk)
         self.unasked: set[int] = set()
@@ -237,13 +242,14 @@ class Follower:
         return await self._desk.mailbox.post(happening)
 
     async def _pause(self, attempt: int, seconds: float) -> None:
-        """Cut short by a callback."""
-        nudged = self._nudges[attempt]
-        try:
+        """Cut short by a callback, but not more often than once a second: what is asked then answers all of them."""
+        nudged, clock = self._nudges[attempt], self._hands.clock
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await nudged.wait()
-        except TimeoutError:
-            return
+                await asyncio.sleep(self._nudged[attempt] + NUDGE_SECONDS - clock())
+                self._nudged[attempt] = clock()
+        # Whoever pauses asks next.
         nudged.clear()
 
 

@@ -1,11 +1,13 @@
 """What a seller's callback is worth: a hint that there is something to ask about. What counts is the answer to that."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from gateway.catalogue import Offer
 from gateway.engine.asking import is_its_ticket, shows_references
 from gateway.engine.engine import Engine
-from gateway.events import Trouble
+from gateway.engine.seen_callbacks import SeenCallbacks, digest_of
+from gateway.events import CallbackReceived, Worth
 from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import apply
 from gateway.jobs.facts import CallbackSeen, Happening, TicketLearned
@@ -25,6 +27,7 @@ class Callbacks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._hands = engine.hands
+        self._seen = SeenCallbacks()
 
     async def hears(self, path: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
         """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing.
@@ -32,29 +35,40 @@ class Callbacks:
         NotNow if it cannot be heard at the moment.
         """
         adapter, name, number, seal = path
-        if self._hands.callbacks is None or not self._hands.callbacks.is_ours(adapter, name, number, seal):
-            return False
+        is_ours = self._hands.callbacks is not None and self._hands.callbacks.is_ours(adapter, name, number, seal)
+        worth = Worth.DEFERRED
+        try:
+            worth = await self._heard(name, number, headers, body) if is_ours else Worth.UNKNOWN
+        finally:
+            job = name if is_ours else None
+            self._hands.emit(CallbackReceived(adapter=adapter if is_ours else "unknown", worth=worth, job=job))
+        return worth not in (Worth.UNKNOWN, Worth.FORGED)
+
+    async def _heard(self, name: str, number: int, headers: Mapping[str, str], body: bytes) -> Worth:
         job = await self._engine.job(name)
         attempt = job.attempt(number) if job else None
         if job is None or attempt is None:
-            return True
+            return Worth.LATE
         offer = self._offer_of(job, attempt)
         spoken = offer.seller.adapter.callback if offer else None
         if offer is None or spoken is None:
-            return True
+            return Worth.LATE
         secrets = [secret.reveal() for secret in offer.seller.account.callback_secrets]
         if not secrets:
             # Without a secret nobody can tell who speaks: the order is asked about in its own time.
-            return True
+            return Worth.UNCHECKED
         if not spoken.verify(headers, body, secrets, self._hands.now()):
-            self._hands.emit(Trouble(where="callbacks", what=f"a forged callback of {adapter}", job=name))
-            return False
-        ticket = spoken.read(body)
-        if not await self._engine.called(name, number, ticket):
-            await self._save(name, CallbackSeen(attempt=number))
-            if ticket is not None and attempt.is_open and attempt.ticket is None:
-                await self._bind(job, attempt, offer, ticket)
-        return True
+            return Worth.FORGED
+        heed = partial(self._heed, job, attempt, offer, spoken.read(body))
+        is_new = await self._seen.hear((name, number), digest_of(spoken, headers, body), heed)
+        return Worth.ACCEPTED if is_new else Worth.DUPLICATE
+
+    async def _heed(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> None:
+        if await self._engine.called(job.id, attempt.number, ticket):
+            return
+        await self._save(job.id, CallbackSeen(attempt=attempt.number))
+        if ticket is not None and attempt.is_open and attempt.ticket is None:
+            await self._bind(job, attempt, offer, ticket)
 
     def _offer_of(self, job: Job, attempt: Attempt) -> Offer | None:
         """NotNow where another replica may know the seller, and hear what cannot be checked here."""

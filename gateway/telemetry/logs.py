@@ -1,14 +1,15 @@
 """Events as lines of a log: JSON for machines, or words for people. No event holds a prompt, image, secret or address.
 
 Writing happens in a thread of its own: a log that is full or slow must never hold up a job. What does not fit is
-counted and said later.
+counted and said later. What anybody outside can provoke is written once a minute, with how often it was.
 """
 
 import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -16,9 +17,14 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from gateway.events import Event, RequestAnswered, Trouble, fault_of
+from gateway.events import CallbackReceived, Event, RequestAnswered, Trouble, Worth, fault_of
+from gateway.telemetry.line_limiter import LineLimiter
 
 MOST_WAITING = 10_000
+# How often the thread that writes looks whether a minute is over.
+LOOK_SECONDS = 1.0
+# A fault in answering requests: the first ones say whose, so that they can be looked into.
+MANY, ONE = 10, 1
 # Asked for every few seconds by whoever watches over the gateway.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 
@@ -34,6 +40,7 @@ class Logs:
             else structlog.processors.JSONRenderer()
         )
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self._limiter = LineLimiter()
         self._dropped = 0
         self._died_of: BaseException | None = None
         self._thread = self._started()
@@ -50,15 +57,27 @@ class Logs:
             raise self._died_of or RuntimeError("the thread that writes the log has ended")
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, RequestAnswered) and event.route in QUIET_ROUTES:
+        if _is_quiet(event):
             return
         fields = msgspec.to_builtins(event)
-        level = "warning" if isinstance(event, Trouble) else "info"
-        self.say(level, words_of(type(event)), **fields)
+        name = words_of(type(event))
+        if isinstance(event, CallbackReceived):
+            self.say_seldom((name, event.adapter, event.worth), ONE, "warning", name, **fields)
+        elif isinstance(event, Trouble) and event.where == "api":
+            self.say_seldom((name, event.where, event.what), MANY, "warning", name, **fields)
+        else:
+            self.say("warning" if isinstance(event, Trouble) else "info", name, **fields)
 
     def say(self, level: str, event: str, **fields: Any) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": level, "event": event, **{k: v for k, v in fields.items() if v is not None}}
+        self._put(_line(level, event, fields))
+
+    def say_seldom(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
+        """What anybody outside can provoke: so many lines of a kind a minute, and then one for all others."""
+        line = _line(level, event, fields)
+        if self._limiter.admits(kind, line, burst):
+            self._put(line)
+
+    def _put(self, line: dict[str, Any]) -> None:
         try:
             self._waiting.put_nowait(line)
         except queue.Full:
@@ -79,15 +98,31 @@ class Logs:
         self._thread.join(timeout=5)
 
     def _write_all(self) -> None:
+        looked = time.monotonic()
         try:
-            while (line := self._waiting.get()) is not None:
-                self._write(line)
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, 0
-                    self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
+            while (line := self._next()) is not None:
+                self._write_these([line] if line else [])
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._write_these(self._limiter.due())
+            self._write_these(self._limiter.rest())
         except BaseException as error:  # noqa: BLE001  told in the event loop, where another thread is started
             self._died_of = error
             self._dropped += 1
+
+    def _next(self) -> dict[str, Any] | None:
+        """Nothing at all (an empty line) if nothing comes for a while, and None at the end."""
+        try:
+            return self._waiting.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            return {}
+
+    def _write_these(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            self._write(line)
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
 
     def _write(self, line: dict[str, Any]) -> None:
         try:
@@ -106,14 +141,27 @@ class _Heard(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         is_fixed = record.name.startswith("uvicorn")
-        self._logs.say(
+        level, fields = (
             record.levelname.lower(),
-            "library",
-            library=record.name,
-            what=str(record.msg)[:200] if is_fixed else None,
-            place=f"{record.module}.{record.funcName}",
-            fault=fault_of(error) if error else None,
+            {
+                "library": record.name,
+                "what": str(record.msg)[:200] if is_fixed else None,
+                "place": f"{record.module}.{record.funcName}",
+                "fault": fault_of(error) if error else None,
+            },
         )
+        self._logs.say_seldom((level, *fields.values()), ONE, level, "library", **fields)
+
+
+def _is_quiet(event: Event) -> bool:
+    if isinstance(event, CallbackReceived):
+        return event.worth not in (Worth.FORGED, Worth.UNKNOWN)
+    return isinstance(event, RequestAnswered) and event.route in QUIET_ROUTES
+
+
+def _line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"at": at, "level": level, "event": event, **{k: v for k, v in fields.items() if v is not None}}
 
 
 def words_of(kind: type[Event]) -> str:

@@ -71,6 +71,9 @@ class Metrics:
         self._rescues = Counter("igw_rescues", "Jobs taken over from an owner that is gone.", **make)
         self._troubles = Counter("igw_troubles", "Things of ours that do not work.", ("where",), **make)
         self._failures = Counter("igw_task_failures", "Failures of long-lived tasks.", ("task",), **make)
+        self._callbacks = Counter(
+            "igw_callbacks", "Callbacks received, by what they turned out to be.", ("adapter", "worth"), **make
+        )
         self._reloads = Counter("igw_config_reloads", "Configurations read again.", ("outcome",), **make)
         self._accepted = Counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), **make)
 
@@ -122,6 +125,9 @@ class Metrics:
         if event.task is not None:
             self._failures.labels(event.task).inc()
 
+    def _callback_received(self, event: events.CallbackReceived) -> None:
+        self._callbacks.labels(event.adapter, event.worth).inc()
+
     def _reloaded(self, event: events.Reloaded) -> None:
         self._reloads.labels("taken" if event.taken else "refused").inc()
 
@@ -136,6 +142,7 @@ _SINKS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.PriceDrifted: Metrics._drifted,
     events.JobRescued: Metrics._rescued,
     events.Trouble: Metrics._trouble,
+    events.CallbackReceived: Metrics._callback_received,
     events.Reloaded: Metrics._reloaded,
 }
 

@@ -72,6 +72,18 @@ def test_changing_any_bit_breaks_the_signature(adapter: Adapter) -> None:
         assert not callback.verify(genuine["headers"], bytes(changed), content["secrets"], content["now"])
 
 
+NAMED = [adapter for adapter in WITH_CALLBACKS if adapter.callback and adapter.callback.id_header]
+
+
+@pytest.mark.parametrize("adapter", NAMED, ids=[adapter.name for adapter in NAMED])
+def test_the_name_that_a_callback_is_known_by_is_signed(adapter: Adapter) -> None:
+    content, callback = fixture(adapter)
+    genuine = content["genuine"]
+    renamed = {**genuine["headers"], str(callback.id_header): "another"}
+    assert renamed != genuine["headers"]
+    assert not callback.verify(renamed, genuine["text"].encode(), content["secrets"], content["now"])
+
+
 @EACH
 def test_a_body_that_names_no_order_is_no_news(adapter: Adapter) -> None:
     content, callback = fixture(adapter)

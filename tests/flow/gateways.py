@@ -74,6 +74,10 @@ class Gateway:
         """Every job is settled: nothing about its money is open any more."""
         self.until("no job is worked on", lambda: self.http.get("/readyz").json()["jobs"] == 0)
 
+    def errors(self) -> str:
+        """What it has written to standard error: its log, without the line that is being written."""
+        return (self._folder / "errors").read_text().rpartition("\n")[0]
+
     def reload(self) -> None:
         """Reads its configuration anew, and the secrets that it names."""
         before = self.metric("igw_config_reloads_total", outcome="taken")
