@@ -214,7 +214,6 @@ def test_routes_that_are_not_there(gateway: Serving, path: str) -> None:
     ("path", "meant"),
     [
         ("/v1/image/generations", IMAGES),
-        ("/images/generations", IMAGES),
         ("/v1/v1/images/generations", IMAGES),
         ("/v1/images/generation", IMAGES),
         ("/V1/IMAGES/GENERATION", IMAGES),
