@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gateway.jobs.job import State
+from gateway.jobs.job import CONFIRM_SECONDS, State
 from gateway.jobs.recovery import (
     PICTURES_LAST_SECONDS,
     POLL_SECONDS,
@@ -11,6 +11,7 @@ from gateway.jobs.recovery import (
     SEARCH_SECONDS,
     Abandon,
     AwaitCallback,
+    AwaitCaller,
     AwaitFormer,
     Buy,
     Expire,
@@ -23,6 +24,7 @@ from gateway.jobs.recovery import (
     Resend,
     Search,
     Todo,
+    Withdraw,
 )
 from gateway.jobs.tables import ATTEMPT_MOVES, BOOKED_AS, JOB_MOVES, PART_MOVES, Moves, part_after
 from gateway.store.base import EARLY_DEATHS, LONGEST_LEASE
@@ -44,6 +46,8 @@ WHEN: dict[type[Todo], str] = {
     GiveUp: "an order's time is over, or there is no way to trace it",
     AwaitFormer: "instead of giving up for want of any trace, for one lease after the job was taken over",
     LosePictures: "pictures came with an answer, and are neither kept nor to be asked for",
+    AwaitCaller: "nothing was ordered, and nobody knows whether the job's caller was told that it is accepted",
+    Withdraw: "the same, and the caller has not asked again in time",
     Expire: "the job's deadline is over; before anything else",
     Abandon: f"{RESCUES_WITHOUT_PROGRESS - 1} owners in a row died without getting on",
 }
@@ -110,6 +114,10 @@ How long an order is waited for:
 A ticket is asked about every {POLL_SECONDS:.0f} s, a lost order looked for every {SEARCH_SECONDS:.0f} s. A synchronous
 order that a rescuer finds opened has no trace, and its answer is known at most to the owner before. That one may live
 and only have stood still, so what it says within one lease still counts; then the order is given up, as `lost`.
+
+A job is *confirmed* once an attempt is opened, its caller was answered 202, or a caller asks for it again. One that is
+not belongs to a request that may have been answered 503: it is withdrawn {CONFIRM_SECONDS:.0f} s after its creation,
+and its Idempotency-Key may order again.
 
 ## What becomes of a job that kills its workers
 

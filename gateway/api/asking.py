@@ -18,6 +18,7 @@ from gateway.api.counter import Request, Taken, Tools
 from gateway.api.errors import ApiError
 from gateway.api.interruption import placing_order, record_job
 from gateway.api.normalization import NormalizedFields, normalize_fields
+from gateway.api.presence import Presence
 from gateway.api.wishes import W, fingerprint
 from gateway.catalogue import Catalogue
 from gateway.jobs.job import Job
@@ -50,6 +51,8 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
     catalogue = tools_of(http).catalogue()
     read = await run_off_loop(len(body), _read, http, body, catalogue, wanted)
     wishes = read.wishes
+    presence = Presence(tools_of(http).store.owner, http.scope["state"].get("line"))
+    http.state["presence"] = presence
     retries = http.headers.get("x-stainless-retry-count", "0")
     request = Request(
         team=team,
@@ -60,7 +63,8 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
         fingerprint=read.fingerprint,
         key=_key(http.headers.get("idempotency-key")),
         is_sdk="x-stainless-retry-count" in http.headers,
-        is_retry=retries.isascii() and retries.isdigit() and int(retries[:3]) > 0,
+        retry=int(retries[:3]) if retries.isascii() and retries.isdigit() else 0,
+        presence=presence,
     )
     return request, wishes
 
@@ -111,6 +115,13 @@ async def waited(http: Asked, name: str, seconds: float) -> Job:
     return job
 
 
+async def confirmed(http: Asked, job: Job) -> Job:
+    """A job that may be promised: from now on it is bought, whatever becomes of this process."""
+    if job.state.is_terminal or job.is_confirmed:
+        return job
+    return await _unless_left(http, counter.confirmed_job(tools_of(http), job.id))
+
+
 async def _unless_left(http: Asked, waiting: Coroutine[Any, Any, Job]) -> Job:
     """Nobody waits on behalf of somebody who has hung up; the job itself goes on."""
     asking, leaving = asyncio.create_task(waiting), asyncio.create_task(_left(http))
@@ -146,6 +157,11 @@ def wait_of(text: str | None) -> float:
 
 def replayed(was: bool) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if was else {}
+
+
+def mark_told(http: Asked) -> None:
+    """What is answered now is all that its caller asked for."""
+    http.state["presence"].is_told = True
 
 
 def answer(content: Any, status: int, headers: dict[str, str]) -> Response[bytes]:

@@ -5,7 +5,7 @@ from asyncio import TimerHandle
 from typing import Any, ClassVar
 
 from httptools import HttpParserError, HttpParserUpgrade
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.errors import ApiError
 from gateway.api.request_ids import HEADER, request_id
@@ -17,6 +17,10 @@ HEAD_SECONDS = 30.0
 MOST_HEAD_BYTES = 64 << 10
 # Without a byte of an answer being taken.
 TAKE_SECONDS = 60.0
+# A client that ended its half of the connection may still listen, or be gone. A system whose client is gone answers
+# these words, which every client passes over, with a reset, and the next ones cannot be written any more.
+PROBE = STATUS_LINE[100] + b"\r\n"
+PROBE_SECONDS = (0.5, 1.0)
 
 CLOSE = {"connection": "close"}
 MALFORMED = ApiError(400, "malformed_request", "What was sent is no request of HTTP/1.1.", headers=CLOSE)
@@ -26,8 +30,29 @@ TOO_LONG = ApiError(
 )
 
 
+class Line:
+    """The connection of one request, as far as its handler needs it."""
+
+    def __init__(self, connection: "Connection", cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+
+    @property
+    def is_lost(self) -> bool:
+        """No answer arrives any more."""
+        return self._connection.is_lost
+
+    def promise_answer(self) -> bool:
+        """False if the client has ended the connection, or its half of it. Otherwise it gets an answer from now on,
+        also if it ends its half."""
+        if not self._connection.has_ended:
+            self._connection.promised = self._cycle
+        return self._connection.promised is self._cycle
+
+
 class Connection(HttpToolsProtocol):
-    """`emit`: who is told of what no handler has seen."""
+    """`emit`: who is told of what no handler has seen. `promised`: the request that is answered whatever its client
+    ends. `has_ended`: the client has ended at least its half."""
 
     emit: ClassVar[Emit]
 
@@ -36,6 +61,9 @@ class Connection(HttpToolsProtocol):
         self.url, self.headers = b"", []
         self._head: TimerHandle | None = None
         self._taking: TimerHandle | None = None
+        self._probing: TimerHandle | None = None
+        self.promised: RequestResponseCycle | None = None
+        self.has_ended = self.is_lost = False
         # Read, and neither a whole head nor part of a body yet.
         self._unread = 0
         self._is_within_head = self._is_deaf = False
@@ -45,9 +73,14 @@ class Connection(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head, self._taking):
+        self.has_ended = self.is_lost = True
+        for timer in (self._head, self._taking, self._probing):
             if timer is not None:
                 timer.cancel()
+        if self.promised is not None and not self.promised.response_complete:
+            # The server tells only the last of several requests that wait for their turn.
+            self.promised.disconnected = True
+            self.promised.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +131,7 @@ class Connection(HttpToolsProtocol):
                 raise ValueError("no proxy")
             return
         super().on_headers_complete()
+        self.scope["state"]["line"] = Line(self, self.cycle)
         self._is_within_head, self._unread = False, 0
         self._forget_head()
 
@@ -154,6 +188,25 @@ class Connection(HttpToolsProtocol):
         lines = b"".join(f"{key}: {value}\r\n".encode() for key, value in headers.items())
         type(self).emit(RequestAnswered(id=name, method="other", route="unknown", status=error.status, seconds=0.0))
         return b"".join((STATUS_LINE[error.status], HEADER, b": ", name.encode(), b"\r\n", lines, b"\r\n", content))
+
+    # --- the client's end
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # the server closes at once
+        """A client that has ended its half still gets what it was promised; nothing else is begun for it."""
+        self.has_ended = True
+        if self.promised is None or self.promised.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        if self.promised.scope["http_version"] != "1.0":
+            self._probe(PROBE_SECONDS)
+        return True
+
+    def _probe(self, pauses: tuple[float, ...]) -> None:
+        if self.promised is None or self.promised.response_started or self.transport.is_closing():
+            return
+        self.transport.write(PROBE)
+        if pauses:
+            self._probing = self.loop.call_later(pauses[0], self._probe, pauses[1:])
 
     # --- answers that nobody takes
 

@@ -1,30 +1,35 @@
 """Where requests become jobs, and jobs answers: what both surfaces do alike."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from gateway.api import wishes as wishing
 from gateway.api.errors import ApiError
+from gateway.api.presence import Presence
 from gateway.api.wishes import Pictures, Wishes
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf, Stream, public_words
 from gateway.catalogue import Catalogue
-from gateway.engine.accepting import Accepting, Ask, NobodySells, Unsure
+from gateway.engine.accepting import Accepting, Ask, CallerGone, NobodySells
 from gateway.engine.delivering import MEDIA_TYPES
 from gateway.engine.engine import Engine
 from gateway.engine.records import Picture, picture_from, picture_name
 from gateway.jobs.commit import IdempotencyRecord
-from gateway.jobs.job import Job
+from gateway.jobs.job import CONFIRM_SECONDS, Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
-from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store
+from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store, StoreUnavailable, StoreUnsure
 from gateway.upstream.input_fetcher import InputFetcher
 from providers.orders import Format, Operation
 
 IDEMPOTENCY_SECONDS = 86_400.0
 # When it is worth asking again where images cannot be stored: that is looked at every few seconds.
 STORAGE_SECONDS = 10
+# For a job that is asked for again to be confirmed, and between two tries of one that was just accepted.
+CONFIRM_TIMEOUT, CONFIRM_PAUSE = 6.0, 0.5
 
 
 class Tools(Struct, frozen=True, kw_only=True):
@@ -44,7 +49,7 @@ class Tools(Struct, frozen=True, kw_only=True):
 class Request(Struct, frozen=True, kw_only=True):
     """What is asked, by whom, and how it may be told from another: by the caller's key, or by its body.
 
-    `is_sdk`: whoever asks says so when he asks again. `is_dalle`: it expects an answer in DALL-E's form. `warnings`:
+    `is_sdk`: a client that says so when it asks again. `is_dalle`: it expects an answer in DALL-E's form. `warnings`:
     about words of the request that were mapped or have no effect.
     """
 
@@ -52,9 +57,10 @@ class Request(Struct, frozen=True, kw_only=True):
     wishes: Wishes
     operation: Operation
     fingerprint: str
+    presence: Presence
     key: str | None = None
     is_sdk: bool = False
-    is_retry: bool = False
+    retry: int = 0
     is_dalle: bool = False
     warnings: tuple[str, ...] = ()
     pictures: Pictures = Pictures()
@@ -76,8 +82,19 @@ async def taken_before(tools: Tools, request: Request) -> Taken | None:
     """Comes before all else that is done for a request: a job that was accepted is its job, whatever has become since
     of prices, sellers, and the pictures that it links to. It is no new one, so that draining does not matter, either.
     """
-    found = await tools.store.recall(request.team, _record(tools, request))
-    return None if found is None else _taken_again(found)
+    record = _record(tools, request)
+    try:
+        found = await tools.store.recall(request.team, record)
+    except StoreUnavailable:
+        request.presence.record = record
+        raise
+    if found is None:
+        return None
+    request.presence.record = record
+    # A client that repeats a request and ends its half of the connection is answered like the first.
+    await request.presence.is_there()
+    taken = _taken_again(found)
+    return taken if await _is_confirmed(tools, taken.job) else None
 
 
 async def take(tools: Tools, request: Request) -> Taken:
@@ -98,20 +115,52 @@ async def take(tools: Tools, request: Request) -> Taken:
         team=request.team,
         inputs=request.pictures.inputs,
         mask=request.pictures.mask,
-        idempotency=_record(tools, request),
+        idempotency=(record := _record(tools, request)),
         draw=tools.draw(),
-        is_findable=request.is_findable,
         warnings=request.warnings,
+        is_wanted=request.presence.is_there if request.key is None else None,
     )
+    accepting = await _accepting(tools, request, ask)
+    if isinstance(accepting.outcome, Applied | Known):
+        request.presence.record = record
+    if isinstance(accepting.outcome, Known) and not await _is_confirmed(tools, accepting.outcome.job):
+        message = "The earlier job of this request was withdrawn just now. Nothing was ordered. Retry the request."
+        raise ApiError(503, "withdrawn", message, retry_after=1)
+    return _taken(accepting)
+
+
+async def _accepting(tools: Tools, request: Request, ask: Ask) -> Accepting:
     try:
-        accepting = await tools.engine.accept(ask)
+        return await tools.engine.accept(ask)
+    except CallerGone:
+        raise ApiError(499, "client_left", "The connection ended before the order: nothing was ordered.") from None
     except RoutingError as error:
         raise wishing.refused(error) from error
     except NobodySells as nobody:
         raise _nobody(nobody) from None
-    except Unsure:
-        raise _unsure(ask.is_findable) from None
-    return _taken(accepting)
+    except StoreUnsure:
+        request.presence.record = ask.idempotency
+        raise _unsure() from None
+
+
+async def _is_confirmed(tools: Tools, job: str) -> bool:
+    """Its caller asks for it again: so it is bought, unless it has been withdrawn already."""
+    try:
+        async with asyncio.timeout(CONFIRM_TIMEOUT):
+            found = await tools.engine.confirm(job)
+    except TimeoutError:
+        raise StoreUnavailable(f"the confirmation of {job} was not saved in time") from None
+    return found is None or not found.withdrawn
+
+
+async def confirmed_job(tools: Tools, name: str) -> Job:
+    """As it is when it is saved that it will be bought, however long the store takes to do so."""
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            if (job := await tools.engine.confirm(name)) is None:
+                raise ApiError(404, "job_not_found", "There is no such job.")
+            return job
+        await asyncio.sleep(CONFIRM_PAUSE)
 
 
 def _taken(accepting: Accepting) -> Taken:
@@ -133,13 +182,11 @@ def _taken_again(found: Repeated) -> Taken:
     return Taken(found.job, replayed=True)
 
 
-def _unsure(is_findable: bool) -> ApiError:
-    again = (
-        "ask again as you did, and it is ordered once"
-        if is_findable
-        else "if it was, it is withdrawn. Ask again, with an Idempotency-Key to be sure to order once"
+def _unsure() -> ApiError:
+    message = (
+        "The gateway's job store did not say whether it has accepted this request. Retry it within "
+        f"{CONFIRM_SECONDS:.0f} s, and it is ordered once; otherwise it is withdrawn, and nothing is bought."
     )
-    message = f"The store did not say whether it has accepted this: {again}."
     return ApiError(503, "store_unavailable", message, retry_after=5)
 
 
@@ -149,7 +196,14 @@ def _record(tools: Tools, request: Request) -> IdempotencyRecord:
         key = wishing.fingerprint("key", request.key.encode())
         return IdempotencyRecord(key=key, fingerprint=request.fingerprint, seconds=IDEMPOTENCY_SECONDS)
     print_, seconds = request.fingerprint, 2 * tools.catalogue().gateway.jobs.deadline_seconds
-    return IdempotencyRecord(key=print_, fingerprint=print_, seconds=seconds, soft=True, attach=request.is_retry)
+    return IdempotencyRecord(
+        key=print_,
+        fingerprint=print_,
+        seconds=seconds,
+        soft=True,
+        retry=request.retry,
+        caller=request.presence.name,
+    )
 
 
 def _nobody(nobody: NobodySells) -> ApiError:

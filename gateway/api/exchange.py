@@ -7,10 +7,12 @@ from typing import Any
 from litestar.types import HTTPScope, Message, Send
 
 from gateway.api.interruption import LEAVING_SECONDS, interrupted
+from gateway.api.presence import presence_of
 from gateway.api.receiving import Receiving
 from gateway.api.request_ids import HEADER, request_id
 from gateway.assets.shelf import Stream
 from gateway.events import RequestAnswered
+from gateway.jobs.commit import IdempotencyRecord
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # To OPTIONS the framework has an answer of its own, which says less than the one to a method that is not there.
@@ -66,6 +68,16 @@ class Exchange:
         for stream in self._streams:
             stream.close()
 
+    @property
+    def team(self) -> str | None:
+        team: str | None = self._state.get("team")
+        return team
+
+    def left_behind(self) -> IdempotencyRecord | None:
+        """Under what the caller of a job has left without being told of it."""
+        presence = presence_of(self._state)
+        return presence.record if presence is not None and presence.has_left() else None
+
     def answered(self) -> RequestAnswered:
         return RequestAnswered(
             id=self.id,
@@ -74,7 +86,7 @@ class Exchange:
             status=self._status,
             seconds=perf_counter() - self._began,
             waited=self._state.get("waited", 0.0),
-            team=self._state.get("team"),
+            team=self.team,
             job=self._state.get("job"),
         )
 

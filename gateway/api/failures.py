@@ -47,7 +47,7 @@ def failure_error(job: Job, headers: dict[str, str]) -> ApiError:
 def _identity(failure: Failure) -> tuple[int, str]:
     """The status and the code."""
     if failure.state is State.CANCELLED:
-        return 424, "cancelled"
+        return (503, "withdrawn") if failure.may_be_repeated else (424, "cancelled")
     if failure.fault is FaultKind.CONTENT_REFUSED:
         return 400, "moderation_blocked"
     if failure.bought is not Bought.NO:
@@ -59,6 +59,8 @@ def _identity(failure: Failure) -> tuple[int, str]:
 
 
 def _cause(failure: Failure) -> str:
+    if failure.state is State.CANCELLED and failure.may_be_repeated:
+        return "The job was withdrawn: the process that had accepted it is gone."
     if failure.state is State.CANCELLED:
         return "The job was cancelled."
     if failure.state is State.EXPIRED and failure.fault is not FaultKind.CONTENT_REFUSED:
@@ -84,7 +86,8 @@ _OTHERS = {
 }
 _MONEY = {
     Bought.NO: "Nothing was bought, and you were not charged.",
-    Bought.PERHAPS: "An order may have been bought; you were not charged. The same request again is a new purchase.",
+    Bought.PERHAPS: "An order may have been bought; you were not charged. "
+    "The same request with a new Idempotency-Key is a new purchase.",
     Bought.YES: "The seller was paid; you were not charged. The same request again is a new purchase.",
 }
 _REPEAT = "Retry in a minute, with a new Idempotency-Key if you sent one."

@@ -5,7 +5,7 @@ import asyncio
 from litestar import Response, post
 
 from gateway.api import counter
-from gateway.api.asking import Asked, answer, asked, replayed, take_once, tools_of, waited
+from gateway.api.asking import Asked, answer, asked, mark_told, replayed, take_once, tools_of, waited
 from gateway.api.errors import ApiError
 from gateway.api.failures import failure_error
 from gateway.api.interruption import LEAVING_SECONDS, interrupted
@@ -37,6 +37,7 @@ async def generations(request: Asked) -> Response[bytes]:
     if not job.state.is_terminal:
         raise _still_running(request, headers)
     if not job.delivered:
+        mark_told(request)
         raise failure_error(job, headers)
     pictures = await counter.pictures_there(tools, job)
     if not pictures:
@@ -47,6 +48,7 @@ async def generations(request: Asked) -> Response[bytes]:
     data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
     contents = {one.index: content for one, content in zip(shown, data, strict=True)}
     links = None if form == "b64_json" else tools.links
+    mark_told(request)
     return answer(images_shown(job, pictures, contents, links, tools.now()), 200, headers)
 
 

@@ -6,7 +6,19 @@ from litestar import Response, get, post
 from msgspec.structs import replace
 
 from gateway.api import counter
-from gateway.api.asking import Asked, answer, asked, preferred_wait, replayed, take_once, tools_of, wait_of, waited
+from gateway.api.asking import (
+    Asked,
+    answer,
+    asked,
+    confirmed,
+    mark_told,
+    preferred_wait,
+    replayed,
+    take_once,
+    tools_of,
+    wait_of,
+    waited,
+)
 from gateway.api.counter import Taken, Tools
 from gateway.api.input_images import load_input_images
 from gateway.api.shown import headers_of, job_shown
@@ -23,12 +35,14 @@ async def new_job(request: Asked) -> Response[bytes]:
     tools = tools_of(request)
     taken = await _taken(request)
     preferred = preferred_wait(request.headers.get("prefer"))
-    job = await waited(request, taken.job, preferred or 0.0)
+    job = await confirmed(request, await waited(request, taken.job, preferred or 0.0))
     headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}", "vary": "Prefer"}
     if preferred is not None:
         headers["preference-applied"] = f"wait={preferred:.0f}"
     headers |= _when_to_ask_again(job, tools.now())
-    return answer(await _shown(tools, job), 200 if job.state.is_terminal else 202, headers)
+    shown = await _shown(tools, job)
+    mark_told(request)
+    return answer(shown, 200 if job.state.is_terminal else 202, headers)
 
 
 async def _taken(request: Asked) -> Taken:

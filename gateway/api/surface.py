@@ -49,7 +49,13 @@ class Application(Litestar):
             raise
         finally:
             exchange.let_go()
+            self._see_off(exchange)
             self._emit(exchange.answered())
+
+    def _see_off(self, exchange: Exchange) -> None:
+        """A caller that left without its answer is none of its job's callers any more."""
+        if (record := exchange.left_behind()) is not None:
+            self.state["tools"].engine.departures.add(exchange.team, record)
 
 
 def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Litestar:

@@ -1,6 +1,6 @@
 """From a request to a job: planned, its inputs kept, its money set aside, saved in one step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -21,7 +21,7 @@ from gateway.jobs.ending import joined
 from gateway.jobs.job import Place, Trace
 from gateway.report import as_json
 from gateway.routing.plan import Plan, Question, Ranked, plan
-from gateway.store.base import Applied, Outcome, StoreFull, StoreUnavailable
+from gateway.store.base import Applied, Outcome, StoreUnavailable, StoreUnsure
 from gateway.store.partitions import new_job_id
 from providers.orders import Format, Inline
 
@@ -39,13 +39,8 @@ class NobodySells(Exception):
         self.reasons = reasons
 
 
-class Unsure(StoreUnavailable):
-    """The store was asked to keep a job and did not answer: it may have, and it may do so yet."""
-
-    def __init__(self, commit: Commit, policy: str) -> None:
-        super().__init__(f"nobody knows whether {commit.job.id} was accepted")
-        self.commit = commit
-        self.policy = policy
+class CallerGone(Exception):
+    """The caller left before anything was ordered."""
 
 
 class Given(Struct, frozen=True):
@@ -56,8 +51,9 @@ class Given(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job. `is_findable`: whoever asks again gets the same job. `warnings`: what the
-    job's team is to be told about its words, before anything is bought."""
+    """Everything that becomes part of a job. `warnings`: what the job's team is to be told about its words, before
+    anything is bought. `is_wanted`: asked right before the job is saved; without it the job is wanted however its
+    request ends."""
 
     question: Question
     team: str
@@ -66,8 +62,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     idempotency: IdempotencyRecord | None = None
     webhook: str | None = None
     draw: float = 0.0
-    is_findable: bool = False
     warnings: tuple[str, ...] = ()
+    is_wanted: Callable[[], Awaitable[bool]] | None = None
 
 
 class Accepting(Struct, frozen=True):
@@ -79,7 +75,8 @@ class Accepting(Struct, frozen=True):
 
 
 async def accept_request(hands: Hands, ask: Ask) -> Accepting:
-    """NobodySells or RoutingError if it cannot be, Unsure if the store does not say; else what it says."""
+    """NobodySells or RoutingError if it cannot be, CallerGone if it need not, StoreUnsure if the store does not say;
+    else what it says."""
     catalogue = hands.catalogue()
     signals = hands.health.signals(catalogue, hands.clock(), hands.limits.load)
     planned = plan(catalogue, ask.question, signals, ask.draw)
@@ -97,13 +94,17 @@ async def accept_request(hands: Hands, ask: Ask) -> Accepting:
         documents["webhook"] = ask.webhook.encode()
     acceptance = _acceptance(hands, ask, planned, ranked)
     commit = accept(msgspec.structs.replace(acceptance, id=job, documents=documents), hands.now())
+    if ask.is_wanted is not None and not await ask.is_wanted():
+        await discard_inputs(hands, job)
+        raise CallerGone
     try:
         outcome = await hands.store.commit(commit)
-    except StoreFull:
+    except StoreUnsure:
+        # The job may be there, or come yet: its inputs are kept for its caller, who may ask again.
+        raise
+    except StoreUnavailable:
         await discard_inputs(hands, job)
         raise
-    except StoreUnavailable as error:
-        raise Unsure(commit, planned.policy) from error
     if not isinstance(outcome, Applied):
         await discard_inputs(hands, job)
     return Accepting(commit, outcome, planned.policy)

@@ -4,18 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from msgspec.structs import replace
-
 from gateway.assets.keys import prefix_of
-from gateway.engine.accepting import Accepting, Ask, Unsure, accept_request, discard_inputs
+from gateway.engine.accepting import Accepting, Ask, accept_request
+from gateway.engine.departures import Departures
 from gateway.engine.hands import Hands
 from gateway.engine.owner import Owner
 from gateway.events import JobAccepted, JobRescued, Trouble, fault_of
 from gateway.jobs.applying import Ignored
-from gateway.jobs.commit import Commit, apply
-from gateway.jobs.facts import CancelAsked
+from gateway.jobs.commit import apply
+from gateway.jobs.facts import JobConfirmed
 from gateway.jobs.job import Job
-from gateway.store.base import FIRST_FENCE, Applied, Claimed, Known, Outcome, Stale, StoreUnavailable
+from gateway.store.base import FIRST_FENCE, Applied, Claimed, StoreUnavailable
 from gateway.store.watching import Watch
 from gateway.supervision import SupervisedTask, Supervisor
 
@@ -26,10 +25,10 @@ TRIAL_SECONDS, TRIALS_SHARE = 1.0, 5.0
 # A lease is renewed so often before it ends that two beats may come late or never.
 BEATS_PER_LEASE = 3
 SHARE_SECONDS = 1.0
-# How often the store is asked again whether it has kept a job, and for how many at once.
-UNSURE_SECONDS, MOST_UNSURE = 0.5, 1_000
 AUDIT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
+# For writing down which callers have left, at the end.
+DEPARTURES_SECONDS = 2.0
 # How long a change made elsewhere may go unheard before somebody looks.
 LOOK_SECONDS = 2.0
 
@@ -42,7 +41,7 @@ class Engine:
         self._lease = lease
         self.owners: dict[str, Owner] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._finding: set[asyncio.Task[None]] = set()
+        self.departures = Departures(hands.store)
         self._chores: list[SupervisedTask] = []
         self._is_draining = False
         self._hurried = asyncio.Event()
@@ -69,13 +68,14 @@ class Engine:
         ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         left = list(self.owners.values())
-        for task in (ending := (*ends, *self._running, *self._finding)):
+        for task in (ending := (*ends, *self._running)):
             task.cancel()
         await asyncio.wait(ending)
         await asyncio.gather(*(chore.stop() for chore in self._chores))
         await asyncio.gather(*(self._hand_over(owner) for owner in left))
         self._is_over = True
         self.hands.waiting.tell_all()
+        await self.departures.close(DEPARTURES_SECONDS)
         return len(left)
 
     def hurry(self) -> None:
@@ -88,51 +88,36 @@ class Engine:
 
     async def _hand_over(self, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):
+            if owner.is_accepted_here and not owner.job.is_confirmed:
+                # Its callers are told that it goes on elsewhere.
+                await self._save_confirmation(owner.job.id)
             await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
 
     # --- jobs
 
     async def accept(self, ask: Ask) -> Accepting:
         """A job that the store took is ours, and being worked on when this returns."""
-        try:
-            accepting = await accept_request(self.hands, ask)
-        except Unsure as unsure:
-            if len(self._finding) < MOST_UNSURE:
-                finding = asyncio.create_task(self._find_out(unsure, ask.is_findable))
-                self._finding.add(finding)
-                finding.add_done_callback(self._finding.discard)
-            raise
+        accepting = await accept_request(self.hands, ask)
         if isinstance(accepting.outcome, Applied):
             self._begin(accepting.commit.job, accepting.policy)
         return accepting
 
-    async def _find_out(self, unsure: Unsure, is_findable: bool) -> None:
-        """Its caller was told that nobody knows. If he cannot find it by asking again, it must not be bought."""
-        job = unsure.commit.job
-        outcome = await self._until_answered(_asked_again(unsure.commit))
-        if not isinstance(outcome, Applied) and outcome != Known(job.id):
-            await discard_inputs(self.hands, job.id)
-        elif is_findable:
-            self._begin(job, unsure.policy)
-        else:
-            await self._withdraw(job.id)
+    async def confirm(self, name: str) -> Job | None:
+        """Makes sure that a job is bought, whatever becomes of this process. As it is then: one that was withdrawn
+        before stays so."""
+        if owner := self.owners.get(name):
+            await owner.confirmation.save()
+            return owner.job
+        return await self._save_confirmation(name)
 
-    async def _withdraw(self, name: str) -> None:
-        while True:
-            try:
-                job = await self.hands.store.load(name)
-                commit = apply(job, CancelAsked(), self.hands.now()) if job else Ignored("it is gone")
-                if isinstance(commit, Ignored) or not isinstance(await self.hands.store.commit(commit), Stale):
-                    return
-            except StoreUnavailable:
-                await asyncio.sleep(UNSURE_SECONDS)
-
-    async def _until_answered(self, commit: Commit) -> Outcome:
-        while True:
-            try:
-                return await self.hands.store.commit(commit)
-            except StoreUnavailable:
-                await asyncio.sleep(UNSURE_SECONDS)
+    async def _save_confirmation(self, name: str) -> Job | None:
+        while job := await self.hands.store.load(name):
+            commit = apply(job, JobConfirmed(), self.hands.now())
+            if isinstance(commit, Ignored):
+                return job
+            if isinstance(await self.hands.store.commit(commit), Applied):
+                return commit.job
+        return None
 
     def _begin(self, job: Job, policy: str) -> None:
         self._tell_accepted(job, policy)
@@ -254,9 +239,3 @@ class Engine:
                 await self.hands.shelf.delete_prefix(prefix_of(name))
                 await self.hands.store.forget(name)
         await self.hands.store.sweep()
-
-
-def _asked_again(commit: Commit) -> Commit:
-    """By now its caller may have asked again himself, and have been given another job: then that is the one."""
-    record = commit.idempotency
-    return replace(commit, idempotency=replace(record, attach=True)) if record else commit

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.engine.desk import Desk
 from gateway.events import Trouble
+from gateway.jobs.facts import JobConfirmed
 from gateway.jobs.job import Place
 from gateway.jobs.recovery import AwaitCallback, Buy, Fetch, ForAttempt, Poll, Resend, Search, Todo
 
@@ -55,6 +56,9 @@ class Leaver:
         if not times:
             what = "not in this configuration, so the job is left to a replica that can go on with it"
             self._hands.emit(Trouble(where="engine", what=f"{', '.join(sorted(sellers))}: {what}", job=job.id))
+        if not job.is_confirmed:
+            # We know that it was accepted; whoever takes it does not.
+            await self._desk.mailbox.post(JobConfirmed())
         await self._hands.store.snooze(job.id, self._desk.fence, self._pause(times))
         self._lose()
 

@@ -23,6 +23,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._letters: list[Letter] = []
         self._arrived = asyncio.Event()
+        self._is_closed = False
 
     async def post(
         self,
@@ -35,6 +36,8 @@ class Mailbox:
 
         `then` is called if it is saved, also where that ends the job, and with it whoever waits here.
         """
+        if self._is_closed:
+            return False
         saved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if then is not None:
             saved.add_done_callback(lambda told: then() if told.result() else None)
@@ -58,7 +61,8 @@ class Mailbox:
         return found
 
     def refuse_all(self) -> None:
-        """Nobody reads any more."""
+        """Nobody reads any more, also what may still be posted."""
+        self._is_closed = True
         for letter in self._letters:
             if not letter.saved.done():
                 letter.saved.set_result(False)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from gateway.engine.buying import Buyer
+from gateway.engine.confirmation import Confirmation
 from gateway.engine.desk import Desk
 from gateway.engine.following import Follower
 from gateway.engine.hands import Hands
@@ -21,11 +22,19 @@ from gateway.engine.telling import tell_of
 from gateway.events import Trouble
 from gateway.jobs.applying import Ignored, after
 from gateway.jobs.commit import Commit, difference
-from gateway.jobs.facts import AttemptGivenUp, Decision, JobAbandoned, JobExpired, PicturesDelivered
+from gateway.jobs.facts import (
+    AttemptGivenUp,
+    Decision,
+    JobAbandoned,
+    JobExpired,
+    JobWithdrawn,
+    PicturesDelivered,
+)
 from gateway.jobs.job import Job
 from gateway.jobs.recovery import (
     RESCUES_WITHOUT_PROGRESS,
     Abandon,
+    AwaitCaller,
     Buy,
     Expire,
     ForAttempt,
@@ -33,6 +42,7 @@ from gateway.jobs.recovery import (
     GiveUp,
     LosePictures,
     Todo,
+    Withdraw,
     recover,
 )
 from gateway.store.base import Applied, Fenced, Outcome, Stale, StoreError, StoreUnavailable
@@ -45,8 +55,9 @@ SETTLE_SECONDS = 0.05
 
 
 class Owner:
-    """`fence` proves that the job is ours. `rescues`: how many owners it has had since anything came of it.
-    `former_until`: until when it awaits what the owner before it may have to say, of orders that nothing else shows.
+    """`fence` proves that the job is ours. `rescues`: how many owners it has had since anything came of it; 0 where it
+    was accepted here. `former_until`: until when it awaits what the owner before it may have to say, of orders that
+    nothing else shows.
     """
 
     def __init__(self, hands: Hands, job: Job, fence: int, rescues: int = 0, former_until: float = 0.0) -> None:
@@ -55,6 +66,8 @@ class Owner:
         self._rescues = rescues
         self._former = Former(until=former_until, attempts=len(job.attempts))
         self._saved_elsewhere: Job | None = None
+        self.is_accepted_here = rescues == 0
+        self.confirmation = Confirmation(self.desk)
         self._is_ours = True
         self.follower = Follower(self.desk)
         self.buyer = Buyer(self.desk, self.follower)
@@ -115,7 +128,7 @@ class Owner:
     # --- what there is to do
 
     def _start_what_is_to_do(self) -> None:
-        todos = recover(self.job, self.hands.now(), self._rescues, self._former)
+        todos = recover(self.job, self.hands.now(), self._rescues, self._former, self.is_accepted_here)
         if self._leaver.leaves(todos):
             return
         if self.hands.callbacks is not None or self._former.until:
@@ -134,6 +147,8 @@ class Owner:
                 self.desk.start(("give up", attempt), partial(self._give_up, todo))
             case ForAttempt(attempt=attempt):
                 self.desk.start(("attempt", attempt), partial(self.follower.follow, todo))
+            case AwaitCaller(until=until):
+                self.desk.start(AwaitCaller, partial(self.confirmation.await_caller, until))
             case _:
                 self.desk.start(type(todo), partial(self._obey, todo))
 
@@ -156,6 +171,8 @@ class Owner:
             what = f"{self._rescues} owners in a row got nowhere with it: nothing more is bought for this job"
             self.hands.emit(Trouble(where="engine", what=what, job=self.job.id))
             await self.desk.mailbox.post(JobAbandoned(fence=self.fence))
+        elif isinstance(todo, Withdraw):
+            await self.desk.mailbox.post(JobWithdrawn(fence=self.fence))
 
     async def _hear_others(self) -> None:
         """Callbacks land on any replica, which saves that it heard them; and the owner before may live, and save what

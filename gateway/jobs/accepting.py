@@ -32,7 +32,7 @@ def accept(asked: Acceptance, now: float) -> Commit:
     """ValueError if there is nothing to buy, or nobody to buy it from: a mistake of ours, not the caller's."""
     if asked.n < 1 or not asked.route:
         raise ValueError("a job needs an image to buy and somebody to buy it from")
-    soft_key = asked.idempotency.key if asked.idempotency and asked.idempotency.soft else None
+    record = asked.idempotency
     job = Job(
         id=asked.id,
         team=asked.team,
@@ -46,7 +46,8 @@ def accept(asked: Acceptance, now: float) -> Commit:
         reorder=asked.reorder,
         config=asked.config,
         webhook=asked.webhook,
-        soft_key=soft_key,
+        soft_key=record.key if record and record.soft else None,
+        hard_key=record.key if record and not record.soft else None,
         parts=(Part(images=tuple(range(asked.n))),),
         warnings=asked.warnings,
     )

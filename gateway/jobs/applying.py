@@ -13,6 +13,7 @@ from gateway.jobs import facts
 from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
 from gateway.jobs.ending import concluded, joined
 from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, Tokens, stamp
+from gateway.jobs.parts import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
 from providers.progress import TokenUsage
@@ -48,7 +49,7 @@ def _ticket_learned(job: Job, fact: facts.TicketLearned, now: float) -> Result:
     if attempt.ticket is not None:
         return Ignored("nothing new" if attempt.ticket == fact.ticket else "another ticket is bound to this attempt")
     state = AttemptState.TICKETED if attempt.is_open else attempt.state
-    return _with_attempt(job, replace(attempt, ticket=fact.ticket, state=state, lost=None))
+    return replace_attempt(job, replace(attempt, ticket=fact.ticket, state=state, lost=None))
 
 
 def _answer_lost(job: Job, fact: facts.AnswerLost, now: float) -> Result:
@@ -59,7 +60,7 @@ def _answer_lost(job: Job, fact: facts.AnswerLost, now: float) -> Result:
         return Ignored("nothing new")
     if VERDICTS[fact.kind].bought is not Bought.PERHAPS:
         return Ignored("such an answer is no lost one, and nobody could give the order up for it")
-    return _with_attempt(job, replace(attempt, lost=stamp(now), fault=fact.kind))
+    return replace_attempt(job, replace(attempt, lost=stamp(now), fault=fact.kind))
 
 
 def _callback_seen(job: Job, fact: facts.CallbackSeen, now: float) -> Result:
@@ -67,7 +68,7 @@ def _callback_seen(job: Job, fact: facts.CallbackSeen, now: float) -> Result:
         return Ignored("no such attempt")
     if attempt.called is not None or not attempt.is_open:
         return Ignored("nothing new")
-    return _with_attempt(job, replace(attempt, called=stamp(now)))
+    return replace_attempt(job, replace(attempt, called=stamp(now)))
 
 
 def _pictures_ready(job: Job, fact: facts.PicturesReady, now: float) -> Result:
@@ -79,7 +80,7 @@ def _pictures_ready(job: Job, fact: facts.PicturesReady, now: float) -> Result:
     if not job.part_of(attempt.number):
         return _too_late(job, attempt, cost, None, now)
     job = _with_tokens(job, attempt, fact.usage)
-    return _with_attempt(job, replace(attempt, ready=True, lost=None, cost=cost, links=fact.links or attempt.links))
+    return replace_attempt(job, replace(attempt, ready=True, lost=None, cost=cost, links=fact.links or attempt.links))
 
 
 def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> Result:
@@ -98,7 +99,7 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
     closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
     job = _with_tokens(job, attempt, fact.usage)
-    job = replace(_with_attempt(job, closed), warnings=joined(job.warnings, fact.warnings if delivered else ()))
+    job = replace(replace_attempt(job, closed), warnings=joined(job.warnings, fact.warnings if delivered else ()))
     return _part_ended(job, part, delivered, missing, now)
 
 
@@ -116,13 +117,16 @@ def _order_failed(job: Job, fact: facts.OrderFailed, now: float) -> Result:
     return _corrected(job, attempt, booked(job, attempt, fact.kind, fact.cost))
 
 
+def _job_confirmed(job: Job, fact: facts.JobConfirmed, now: float) -> Result:
+    if job.state.is_terminal or job.is_confirmed:
+        return Ignored("nothing new")
+    return replace(job, confirmed=True)
+
+
 def _cancel_asked(job: Job, fact: facts.CancelAsked, now: float) -> Result:
     if job.state.is_terminal:
         return Ignored(f"the job is {job.state} already")
-    parts = tuple(
-        replace(part, state=PartState.DROPPED) if part.state is PartState.WAITING else part for part in job.parts
-    )
-    return replace(job, cancel_asked=True, parts=parts)
+    return replace(drop_waiting_parts(job), cancel_asked=True)
 
 
 # --- decisions
@@ -130,7 +134,7 @@ def _cancel_asked(job: Job, fact: facts.CancelAsked, now: float) -> Result:
 
 def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Result:
     wanted = tuple(sorted(set(decision.images)))
-    if not (part := _waiting(job, wanted)):
+    if not (part := find_waiting_part(job, wanted)):
         return _NOT_WAITING
     if refused := _not_to_be_bought(job, part, decision.place, wanted, now):
         return Ignored(refused)
@@ -138,7 +142,7 @@ def _attempt_opened(job: Job, decision: facts.AttemptOpened, now: float) -> Resu
     attempt = Attempt(number=number, place=decision.place, images=wanted, opened=stamp(now))
     tried = (*part.tried, decision.place)
     taken = replace(part, images=wanted, state=PartState.BUYING, tried=tried, attempt=number, fault=None)
-    job = _with_parts(job, part, taken, _without(part, wanted))
+    job = replace_parts(job, part, taken, remove_images(part, wanted))
     return replace(job, state=State.IN_PROGRESS, attempts=(*job.attempts, attempt))
 
 
@@ -167,12 +171,12 @@ def _attempt_given_up(job: Job, decision: facts.AttemptGivenUp, now: float) -> R
 def _part_given_up(job: Job, decision: facts.PartGivenUp, now: float) -> Result:
     """Also some of a part's images: a seller that takes few at once is asked for them by several tasks of ours."""
     unwanted = tuple(sorted(set(decision.images)))
-    if not (part := _waiting(job, unwanted)):
+    if not (part := find_waiting_part(job, unwanted)):
         return _NOT_WAITING
     if now >= job.deadline:
         return Ignored("the deadline is over: the job expires, and no seller failed")
     failed = replace(part, images=unwanted, state=PartState.FAILED, fault=decision.kind or part.fault)
-    return _with_parts(job, part, failed, _without(part, unwanted))
+    return replace_parts(job, part, failed, remove_images(part, unwanted))
 
 
 def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
@@ -189,33 +193,31 @@ def _job_expired(job: Job, decision: facts.JobExpired, now: float) -> Result:
     return replace(job, overdue=True, parts=tuple(ended(part) for part in job.parts))
 
 
+def _job_withdrawn(job: Job, decision: facts.JobWithdrawn, now: float) -> Result:
+    if job.state.is_terminal or job.is_confirmed:
+        return Ignored("the job has ended, or its caller counts on it")
+    if now < job.confirm_by:
+        return Ignored("its caller may still ask again")
+    return replace(drop_waiting_parts(job), withdrawn=True)
+
+
 def _job_abandoned(job: Job, decision: facts.JobAbandoned, now: float) -> Result:
     """What is running goes on: it is paid for, and only asking or waiting for it is left to do."""
     if job.state.is_terminal or job.abandoned:
         return Ignored("nothing more is bought for this job")
     for part in job.parts:
         if part.state is PartState.WAITING:
-            job = _with_parts(job, part, replace(part, state=PartState.FAILED))
+            job = replace_parts(job, part, replace(part, state=PartState.FAILED))
     return replace(job, abandoned=True)
 
 
 # --- what they share
 
 
-def _waiting(job: Job, images: tuple[int, ...]) -> Part | None:
-    """The waiting part that all of these images belong to."""
-    part = next((one for one in job.parts if images and set(images) <= set(one.images)), None)
-    return part if part and part.state is PartState.WAITING else None
-
-
-def _without(part: Part, images: tuple[int, ...]) -> Part:
-    return replace(part, images=tuple(image for image in part.images if image not in images))
-
-
 def _closed(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None, now: float) -> Job:
     """The attempt ends without pictures for anybody."""
     cost = attempt.cost if cost is None else cost
-    job = _with_attempt(job, ended(attempt, kind, cost, now, booked(job, attempt, kind, cost)))
+    job = replace_attempt(job, ended(attempt, kind, cost, now, booked(job, attempt, kind, cost)))
     part = job.part_of(attempt.number)
     return _part_ended(job, part, (), kind, now) if part else job
 
@@ -223,14 +225,14 @@ def _closed(job: Job, attempt: Attempt, kind: FaultKind, cost: int | None, now: 
 def _too_late(job: Job, attempt: Attempt, cost: int | None, made: int | None, now: float) -> Job:
     """Pictures that nobody waits for any more."""
     orphan = (Line.ORPHAN, paid(job, attempt, cost, made))
-    return _with_attempt(job, ended(attempt, FaultKind.OVERDUE, cost, now, orphan))
+    return replace_attempt(job, ended(attempt, FaultKind.OVERDUE, cost, now, orphan))
 
 
 def _part_ended(job: Job, part: Part, delivered: tuple[int, ...], missing: FaultKind | None, now: float) -> Job:
     """What an attempt's end makes of its images: those that are there, and those that are not."""
     there = replace(part, images=delivered, state=PartState.DELIVERED, attempt=None, fault=None)
-    left = replace(_without(part, delivered), attempt=None, fault=missing)
-    return _with_parts(job, part, there, _left_over(job, left, now))
+    left = replace(remove_images(part, delivered), attempt=None, fault=missing)
+    return replace_parts(job, part, there, _left_over(job, left, now))
 
 
 def _left_over(job: Job, part: Part, now: float) -> Part:
@@ -248,7 +250,7 @@ def _corrected(job: Job, attempt: Attempt, booking: Booking) -> Result:
     """What became known after the attempt was closed: only the books change, and never what the team paid."""
     if attempt.delivered or attempt.orphaned:
         return Ignored("its money is booked already")
-    return _with_attempt(job, on(attempt, booking))
+    return replace_attempt(job, on(attempt, booking))
 
 
 def _with_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
@@ -259,24 +261,6 @@ def _with_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
     return replace(job, tokens=(*job.tokens, counted))
 
 
-def _with_attempt(job: Job, attempt: Attempt) -> Job:
-    attempts = (*job.attempts[: attempt.number - 1], attempt, *job.attempts[attempt.number :])
-    return replace(job, attempts=attempts)
-
-
-def _with_parts(job: Job, old: Part, *new: Part) -> Job:
-    """In the order of their images. A part without images is none, and parts that ended alike are one."""
-    parts: dict[object, Part] = {}
-    for part in (*(one for one in job.parts if one is not old), *new):
-        if not part.state.is_open:
-            part = Part(images=part.images, state=part.state, fault=part.fault)
-        alike = part.images if part.state.is_open else (part.state, part.fault)
-        known = parts.get(alike)
-        parts[alike] = replace(part, images=tuple(sorted((*known.images, *part.images)))) if known else part
-    kept = (part for part in parts.values() if part.images)
-    return replace(job, parts=tuple(sorted(kept, key=lambda part: part.images)))
-
-
 _TRANSITIONS: dict[type[facts.Happening], Callable[[Job, Any, float], Result]] = {
     facts.TicketLearned: _ticket_learned,
     facts.AnswerLost: _answer_lost,
@@ -284,10 +268,12 @@ _TRANSITIONS: dict[type[facts.Happening], Callable[[Job, Any, float], Result]] =
     facts.PicturesReady: _pictures_ready,
     facts.PicturesDelivered: _pictures_delivered,
     facts.OrderFailed: _order_failed,
+    facts.JobConfirmed: _job_confirmed,
     facts.CancelAsked: _cancel_asked,
     facts.AttemptOpened: _attempt_opened,
     facts.AttemptGivenUp: _attempt_given_up,
     facts.PartGivenUp: _part_given_up,
     facts.JobExpired: _job_expired,
+    facts.JobWithdrawn: _job_withdrawn,
     facts.JobAbandoned: _job_abandoned,
 }

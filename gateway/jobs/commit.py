@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.catalogue import Cell
 from gateway.jobs.applying import Ignored, after
 from gateway.jobs.facts import Decision, Happening
-from gateway.jobs.failure import may_be_asked_again
+from gateway.jobs.failure import may_be_asked_again, may_have_been_bought
 from gateway.jobs.job import Attempt, Job, State
 from gateway.jobs.recovery import next_look
 from gateway.jobs.tables import Line
@@ -71,20 +71,31 @@ class Delivery(Struct, frozen=True, kw_only=True):
 
 
 class IdempotencyRecord(Struct, frozen=True, kw_only=True):
-    """Ties a request to its job. `soft`: not the caller's key but the body's, which only an SDK's retry may look up
-    (`attach`); any other request takes it over."""
+    """Ties a request to its job.
+
+    `soft`: not the caller's key but the body's, under which all live jobs of that body lie. `retry`: how often its SDK
+    says that it has sent this request before. `caller` names this very request among all that ask for the same: a
+    command that is sent twice makes one caller.
+    """
 
     key: str
     fingerprint: str
     seconds: float = 86_400.0
     soft: bool = False
-    attach: bool = False
+    retry: int = 0
+    caller: str = ""
+
+    @property
+    def attach(self) -> bool:
+        """Whether it repeats a request."""
+        return self.retry > 0
 
 
 class Commit(Struct, frozen=True, kw_only=True):
     """Compare-and-set on the job's version. `op` names this very change, so that a repeated commit knows itself.
 
-    `due` is when somebody without any memory of the job must look at it next; None only when it is settled.
+    `due` is when somebody without any memory of the job must look at it next; None only when it is settled. `linger`:
+    for how long its request's record outlives the job that ends here; `may_be_bought`: this end leaves that open.
     """
 
     job: Job
@@ -97,6 +108,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     budget: tuple[BudgetMove, ...] = ()
     idempotency: IdempotencyRecord | None = None
     linger: float | None = None
+    may_be_bought: bool = False
     webhooks: tuple[Delivery, ...] = ()
     milestones: tuple[Milestone, ...] = ()
     ledger: tuple[LedgerEntry, ...] = ()
@@ -133,6 +145,7 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
         due=next_look(new, now),
         budget=tuple(_moves(old, new)),
         linger=_linger(new) if ends else None,
+        may_be_bought=ends and may_have_been_bought(new),
         webhooks=tuple(_webhooks(new, now)) if ends else (),
         milestones=milestones,
         ledger=tuple(_entries(old, new, now)),
@@ -140,7 +153,10 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
 
 
 def _linger(ended: Job) -> float | None:
-    """For how long who sends the same body again is told of this job instead of getting a new one."""
+    """For how long who sends the same body again is told of this job instead of getting a new one. A caller's key
+    outlives its job, unless the job was withdrawn: then the same key orders again."""
+    if ended.withdrawn and (ended.soft_key or ended.hard_key):
+        return 0.0
     if ended.soft_key is None:
         return None
     return 0.0 if may_be_asked_again(ended) else SOFT_KEY_SECONDS

@@ -20,7 +20,7 @@ def concluded(job: Job, now: float) -> Job:
 
 
 def _final_state(job: Job, there: int) -> State:
-    if job.cancel_asked:
+    if job.cancel_asked or job.withdrawn:
         return State.CANCELLED
     if there:
         return State.COMPLETED

@@ -67,6 +67,10 @@ class OrderFailed(OrderFact, frozen=True, kw_only=True):
     cost: int | None = None
 
 
+class JobConfirmed(Fact, frozen=True, kw_only=True):
+    """Its caller was told that it is accepted, or has asked for it again."""
+
+
 class CancelAsked(Fact, frozen=True, kw_only=True):
     """The team wants no more of it: what is not bought yet is dropped, what is running is awaited."""
 
@@ -100,6 +104,10 @@ class PartGivenUp(Decision, frozen=True, kw_only=True):
 
 class JobExpired(Decision, frozen=True, kw_only=True):
     """The deadline is over."""
+
+
+class JobWithdrawn(Decision, frozen=True, kw_only=True):
+    """Nobody knows whether its caller was told of it, and the caller has not asked again: nothing is bought."""
 
 
 class JobAbandoned(Decision, frozen=True, kw_only=True):

@@ -37,6 +37,13 @@ def may_be_asked_again(job: Job) -> bool:
     return job.state.is_terminal and not job.delivered and classify_failure(job).may_be_repeated
 
 
+def may_have_been_bought(job: Job) -> bool:
+    """Whether it ended for its team without an image, and an order of it may have been taken."""
+    if not job.state.is_terminal or job.state is State.CANCELLED or job.delivered:
+        return False
+    return classify_failure(job).bought is Bought.PERHAPS
+
+
 def _bought_by(attempt: Attempt) -> Bought:
     """An order that is still open, or was corrected after its end, is judged by what is known of it now."""
     if attempt.orphaned or attempt.captured or (attempt.is_open and attempt.ready):
@@ -56,7 +63,7 @@ def _fault_to_tell(job: Job, most: Bought) -> FaultKind | None:
 def _passes(job: Job) -> bool:
     """A job that the deadline ended before any order was at fault has only waited too long."""
     if job.state is State.CANCELLED:
-        return False
+        return job.withdrawn
     if job.fault is None:
         return job.state is State.EXPIRED
     return VERDICTS[job.fault].passes

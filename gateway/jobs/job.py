@@ -13,6 +13,8 @@ from providers.faults import FaultKind
 from providers.progress import TokenUsage
 
 SCHEMA = 1
+# How long the caller of an unconfirmed job may take to ask again: as long as clients repeat by themselves.
+CONFIRM_SECONDS = 30.0
 
 
 class State(StrEnum):
@@ -145,10 +147,13 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     config: str = ""
     webhook: bool = False
     soft_key: str | None = None
+    hard_key: str | None = None
     version: int = 0
     state: State = State.QUEUED
     parts: tuple[Part, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    confirmed: bool = False
+    withdrawn: bool = False
     cancel_asked: bool = False
     overdue: bool = False
     finished: float | None = None
@@ -163,6 +168,19 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_settled(self) -> bool:
         """Nothing about its money is open any more."""
         return self.state.is_terminal and not any(attempt.is_open for attempt in self.attempts)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether its caller counts on it, so that it is bought whatever becomes of the process that accepted it.
+
+        The process that opened an attempt knew that the job was accepted.
+        """
+        return self.confirmed or bool(self.attempts)
+
+    @property
+    def confirm_by(self) -> float:
+        """When a job that nobody has confirmed is withdrawn."""
+        return min(self.created + CONFIRM_SECONDS, self.deadline)
 
     @property
     def hold(self) -> int:

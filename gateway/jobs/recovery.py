@@ -84,6 +84,16 @@ class LosePictures(GiveUp, frozen=True, kw_only=True):
     """They came with the answer, so only whoever heard it had them: obeyed unless somebody is busy with the attempt."""
 
 
+class AwaitCaller(Todo, frozen=True, kw_only=True):
+    """Nobody knows whether its caller was told of it: wait for the caller to ask again (`JobConfirmed`)."""
+
+    until: float
+
+
+class Withdraw(Todo, frozen=True, kw_only=True):
+    """Its caller has not asked again: nothing is bought (`JobWithdrawn`)."""
+
+
 class Expire(Todo, frozen=True, kw_only=True):
     """The deadline is over (`JobExpired`)."""
 
@@ -102,15 +112,20 @@ class Former(Struct, frozen=True, kw_only=True):
 NO_FORMER = Former()
 
 
-def recover(job: Job, now: float, rescues: int = 0, former: Former = NO_FORMER) -> tuple[Todo, ...]:
+def recover(
+    job: Job, now: float, rescues: int = 0, former: Former = NO_FORMER, is_accepted_here: bool = False
+) -> tuple[Todo, ...]:
     """What whoever takes the job over, with no memory of it, has to do. Pure and total; () once it is settled.
 
     An owner asks the same after each change, and leaves out what it is doing already. Time may have passed with nobody
     there: whoever takes a job over asks once about each order that can be asked about, before it obeys an Expire or
-    a GiveUp.
+    a GiveUp. `is_accepted_here`: the store told this owner that it has accepted the job. Any other one waits for the
+    caller, who may have been told that it was not.
     """
     if job.is_settled:
         return ()
+    if not (is_accepted_here or job.is_confirmed or job.state.is_terminal):
+        return (Withdraw(),) if now >= job.confirm_by else (AwaitCaller(until=job.confirm_by),)
     if rescues >= RESCUES_WITHOUT_PROGRESS and not (job.abandoned or job.state.is_terminal):
         return (Abandon(),)
     return tuple(_todos(job, now, former))
@@ -193,6 +208,8 @@ def next_look(job: Job, now: float) -> float | None:
 
 def _next_step(job: Job, todo: Todo, now: float) -> float:
     match todo:
+        case AwaitCaller(until=until):
+            return until
         case Poll(until=until):
             wait = POLL_SECONDS
         case Search(until=until) | AwaitCallback(until=until) | Resend(until=until):

@@ -38,6 +38,11 @@ class StoreUnavailable(StoreError):
     """Not to be reached, or not able to write just now: the same again later is safe."""
 
 
+class StoreUnsure(StoreUnavailable):
+    """It was asked and did not answer: it may have done it, and may do it yet. Any other StoreUnavailable says that it
+    did nothing, and will not."""
+
+
 class StoreFull(StoreUnavailable):
     """There is no room for new jobs. What is known of old ones is still recorded."""
 
@@ -95,13 +100,13 @@ Outcome = Applied | Stale | Fenced | OverBudget | Repeated
 
 
 def looks_back(record: IdempotencyRecord) -> bool:
-    """Whether it may find a job that was made before: a body alone is no reason to, unless it says that it repeats."""
+    """Whether it is looked up before its commit: a body alone is no reason to, unless it says that it repeats."""
     return record.attach or not record.soft
 
 
 def recalled(record: IdempotencyRecord, fingerprint: str, job: str) -> Repeated:
-    """What it has found, by the fingerprint of the request that made the job."""
-    return Known(job) if record.soft or fingerprint == record.fingerprint else KeyReused(job)
+    """What a caller's key has found, by the fingerprint of the request that made the job."""
+    return Known(job) if fingerprint == record.fingerprint else KeyReused(job)
 
 
 # --- what is read
@@ -160,11 +165,21 @@ class Store(Protocol):
 
         An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
         (StoreFull); a full disk under SQLite refuses everything until there is room.
+
+        A new job whose request belongs to a job that is there is not accepted (`bodies.py` says which), and its caller
+        becomes that job's. A first asking takes away the mark of the entry that awaited it.
+
+        StoreUnsure where a commit may be done all the same; a new job is not confirmed then, and nobody buys it.
         """
 
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
-        """What a commit of a new job would be told of this record, without one. None: it would be accepted, as far as
-        this goes; of two at once, only a commit can tell. A record that may find nothing is not asked about."""
+        """What a commit of a new job would be told of this record, without one; a repetition becomes a caller of the
+        job by that. None: it would be accepted, as far as this goes; of two at once, only a commit can tell. A first
+        asking without a key is not looked up."""
+
+    async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
+        """The request's caller has left without an answer: whichever job of its body it waited for, it does so no
+        more. Safe to repeat."""
 
     async def load(self, job: str) -> Job | None: ...
 
@@ -174,7 +189,8 @@ class Store(Protocol):
     async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
         """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease.
 
-        At most one of them, the last, is a suspect; its lease is as long as `lease_for` says.
+        At most one of them, the last, is a suspect; its lease is as long as `lease_for` says. Callers that waited for
+        one at another owner's have lost their connections: they are its callers no more.
         """
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 from pathlib import Path
 
@@ -204,16 +203,6 @@ def test_a_picture_over_http_1_0(gateway: Serving) -> None:
         answer = Answer(to_the_end(connection))
     assert "transfer-encoding" not in answer.headers
     assert len(answer.body) == picture["bytes"]
-
-
-def test_whoever_hangs_up_half_is_taken_to_have_left(gateway: Serving) -> None:
-    """He cannot be told from one who has gone, whose connection must not be kept until his system forgets it."""
-    gateway.vendors.latency(1.5)
-    with connected(gateway) as connection:
-        connection.sendall(POST_IMAGE + LENGTH + b"\r\n" + WISHES)
-        connection.shutdown(socket.SHUT_WR)
-        assert to_the_end(connection) == b""
-    gateway.come_to_rest()
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.2])

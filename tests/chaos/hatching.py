@@ -14,7 +14,7 @@ from typing import Any
 from gateway.cli import main
 from gateway.engine.buying import Buyer
 from gateway.engine.following import Follower
-from gateway.jobs import recovery
+from gateway.jobs import job, recovery
 from tests.flow.names import RESOLVER_FILE, use_resolver_file
 
 # An order that never reached its seller is looked for so long; in production two minutes.
@@ -36,6 +36,7 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> Non
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     signal.signal(signal.SIGUSR1, _tell_tasks)
     recovery.RECONCILE_SECONDS = RECONCILE_SECONDS
+    job.CONFIRM_SECONDS = float(os.environ.pop("CHAOS_CONFIRM_SECONDS", job.CONFIRM_SECONDS))
     if poison := environ.get("CHAOS_POISON"):
         _make_deadly(Buyer if poison == "buying" else Follower, "_buy_at" if poison == "buying" else "_ask")
     main(["serve", *arguments])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from PIL import Image
@@ -39,16 +40,22 @@ class Gateway:
         self.http = http
         self._folder = folder
         self.callback_secret = folder / "callback-secret"
+        self.test = ""
+
+    def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """No test asks for the very same as an earlier one, whose job it may be given."""
+        return {"metadata": {"test": self.test}, **body}
 
     def ask(self, body: Mapping[str, Any], key: str = KEY, **headers: str) -> httpx.Response:
         """`POST /v1/jobs`, waiting for the job's end unless `prefer` says otherwise."""
         said = {"authorization": f"Bearer {key}", "prefer": "wait=30", **headers}
-        return self.http.post("/v1/jobs", json=body, headers=said)
+        return self.http.post("/v1/jobs", json=self.marked(body), headers=said)
 
     def generate(self, body: Mapping[str, Any], key: str = KEY, **headers: str) -> httpx.Response:
         """OpenAI's route."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.post("/v1/images/generations", json=body, headers={"authorization": f"Bearer {key}", **named})
+        headers = {"authorization": f"Bearer {key}", **named}
+        return self.http.post("/v1/images/generations", json=self.marked(body), headers=headers)
 
     def job(self, name: str, wait: int = 30, key: str = KEY) -> Job:
         answer = self.http.get(f"/v1/jobs/{name}", params={"wait": wait}, headers={"authorization": f"Bearer {key}"})
@@ -137,6 +144,7 @@ class Flow:
 
     def __init__(self, gateway: Gateway, sandbox: Vendors, raw: Raw, rested: bool = True) -> None:
         self.gateway = gateway
+        gateway.test = uuid4().hex
         self.sandbox = sandbox
         self._raw = raw
         if rested:

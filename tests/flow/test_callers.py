@@ -96,7 +96,10 @@ def test_without_a_key_each_request_is_a_job_of_its_own(flow: Flow) -> None:
 def leave_early(flow: Flow, body: dict[str, object]) -> None:
     with pytest.raises(httpx.ReadTimeout):
         flow.gateway.http.post(
-            "/v1/images/generations", json=body, headers={"authorization": "Bearer igw_flow"}, timeout=0.2
+            "/v1/images/generations",
+            json=flow.gateway.marked(body),
+            headers={"authorization": "Bearer igw_flow"},
+            timeout=0.2,
         )
 
 

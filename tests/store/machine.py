@@ -21,7 +21,7 @@ TEAMS = (NEAR, BESIDE, FAR)
 SECONDS = (8.0, 8.0, 16.0, 64.0, 128.0, 4000.0)
 RECORDS: tuple[IdempotencyRecord | None, ...] = (
     *(None, None, None, orders.key("key", "one body"), orders.key("key", "another body")),
-    *(orders.soft(attach=False), orders.soft(attach=True)),
+    *(orders.soft(attach=attach, caller=caller) for attach in (0, 1, 2) for caller in ("one:1", "one:2", "two:1")),
 )
 LIMITS: tuple[dict[str, int], ...] = ({}, {}, {"day": 400_000}, {"month": 700_000}, {"day": 150_000, "month": 600_000})
 CHANCE = st.integers(0, 2**30)
@@ -61,6 +61,11 @@ class StoreMachine(RuleBasedStateMachine):
     def it_is_asked_what_requests_have_become(self, team: str) -> None:
         for record in filter(None, RECORDS):
             assert self.run(self.world.store.recall(team, record)) == self.model.recalled(team, record, self.now)
+
+    @rule(team=st.sampled_from(TEAMS), record=st.sampled_from([record for record in RECORDS if record]))
+    def a_caller_leaves(self, team: str, record: IdempotencyRecord) -> None:
+        self.run(self.world.store.remove_caller(team, record))
+        self.model.leaves(team, record)
 
     @precondition(lambda self: self.model.jobs)
     @rule(which=CHANCE, what=CHANCE)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, apply, windows_of
@@ -14,7 +15,9 @@ from gateway.jobs.facts import (
     CancelAsked,
     Happening,
     JobAbandoned,
+    JobConfirmed,
     JobExpired,
+    JobWithdrawn,
     OrderFailed,
     PartGivenUp,
     PicturesDelivered,
@@ -64,9 +67,23 @@ class Waiting:
 
 @dataclass
 class Record:
+    """Under a caller's key."""
+
     fingerprint: str
     job: str
     ends: float
+
+
+@dataclass
+class Shared:
+    """A job that a body was asked for with: the callers that wait for it or were answered, and which retry each is."""
+
+    job: str
+    callers: dict[str, float]
+    is_awaiting_first: bool
+    ends: float
+    has_ended: bool = False
+    may_be_bought: bool = False
 
 
 class Model:
@@ -75,7 +92,8 @@ class Model:
         self.jobs: dict[str, Entry] = {}
         self.outbox: dict[str, Waiting] = {}
         self.ledger: list[LedgerEntry] = []
-        self._records: dict[tuple[str, str, bool], Record] = {}
+        self._records: dict[tuple[str, str], Record] = {}
+        self._bodies: dict[tuple[str, str], list[Shared]] = {}
 
     @property
     def open(self) -> list[Entry]:
@@ -116,13 +134,57 @@ class Model:
         return None if entry else self._not_accepted(commit, now)
 
     def recalled(self, team: str, asked: IdempotencyRecord, now: float) -> Known | KeyReused | None:
-        record = self._records.get((team, asked.key, asked.soft))
-        if record is None or record.ends <= now or (asked.soft and not asked.attach):
+        """Before its commit."""
+        return None if asked.soft and not asked.attach else self._known(team, asked, now)
+
+    def _known(self, team: str, asked: IdempotencyRecord, now: float) -> Known | KeyReused | None:
+        if asked.soft:
+            return self._attached(team, asked, now)
+        record = self._records.get((team, asked.key))
+        if record is None or record.ends <= now:
             return None
         return Known(record.job) if record.fingerprint == asked.fingerprint else KeyReused(record.job)
 
+    def _attached(self, team: str, asked: IdempotencyRecord, now: float) -> Known | None:
+        """Jobs are kept in the order of their age."""
+        shared = [one for one in self._bodies.get((team, asked.key), []) if one.ends > now]
+        for one in shared:
+            if asked.caller in one.callers:
+                return Known(one.job)
+
+        def given_up(one: Shared) -> list[str]:
+            """By the SDK that asks now: the last of them is its predecessor."""
+            return sorted(
+                (name for name, retry in one.callers.items() if retry < asked.retry), key=one.callers.__getitem__
+            )
+
+        awaiting = [one for one in shared if one.is_awaiting_first and not asked.attach]
+        lonely = [one for one in shared if not one.callers]
+        following = [one for one in shared if given_up(one)]
+        doubtful = [one for one in shared if one.may_be_bought and not asked.attach]
+        chosen = min(
+            awaiting or lonely or following or doubtful,
+            key=lambda one: (
+                bool(one.callers),
+                -max(map(one.callers.__getitem__, given_up(one)), default=0.0),
+                one.has_ended,
+            ),
+            default=None,
+        )
+        if chosen is None:
+            return None
+        for name in given_up(chosen)[-1:]:
+            del chosen.callers[name]
+        chosen.callers[asked.caller] = inf if chosen in awaiting else asked.retry
+        chosen.is_awaiting_first = chosen.is_awaiting_first and asked.attach
+        return Known(chosen.job)
+
+    def leaves(self, team: str, asked: IdempotencyRecord) -> None:
+        for one in self._bodies.get((team, asked.key), []) if asked.soft else []:
+            one.callers.pop(asked.caller, None)
+
     def _not_accepted(self, commit: Commit, now: float) -> Outcome | None:
-        if (asked := commit.idempotency) and (known := self.recalled(commit.job.team, asked, now)):
+        if (asked := commit.idempotency) and (known := self._known(commit.job.team, asked, now)):
             return known
         balances = self.balances()
         for move in commit.budget:
@@ -143,17 +205,26 @@ class Model:
         entry.commits = [*entry.commits, commit][-REMEMBERED_OPS:]
         if job.is_settled:
             entry.due = None
-        if commit.linger is not None and job.soft_key:
-            record = self._records.get((job.team, job.soft_key, True))
-            if record and record.job == job.id:
-                record.ends = now + commit.linger
+        if commit.linger is not None:
+            self._end_records(commit, commit.linger, now)
         self.ledger += commit.ledger
         self.outbox |= {one.id: Waiting(one, now) for one in commit.webhooks}
 
+    def _end_records(self, commit: Commit, linger: float, now: float) -> None:
+        job = commit.job
+        for one in self._bodies.get((job.team, job.soft_key or ""), []):
+            if one.job == job.id:
+                one.ends, one.has_ended, one.may_be_bought = now + linger, True, commit.may_be_bought
+        known = self._records.get((job.team, job.hard_key or ""))
+        if known and known.job == job.id:
+            known.ends = now + linger
+
     def _remember(self, job: Job, asked: IdempotencyRecord | None, now: float) -> None:
-        if asked:
-            record = Record(asked.fingerprint, job.id, now + asked.seconds)
-            self._records[job.team, asked.key, asked.soft] = record
+        if asked and asked.soft:
+            shared = Shared(job.id, {asked.caller: asked.retry}, asked.attach, now + asked.seconds)
+            self._bodies.setdefault((job.team, asked.key), []).append(shared)
+        elif asked:
+            self._records[job.team, asked.key] = Record(asked.fingerprint, job.id, now + asked.seconds)
 
     def claimed(self, name: str, now: float) -> Entry:
         entry = self.jobs[name]
@@ -194,6 +265,8 @@ def what_may_happen(job: Job, fence: int, now: float) -> list[Commit]:
 
 def _happenings(job: Job, fence: int) -> Iterator[Happening]:
     yield CancelAsked()
+    yield JobConfirmed()
+    yield JobWithdrawn(fence=fence)
     yield JobExpired(fence=fence)
     yield JobAbandoned(fence=fence)
     for part in job.parts:

@@ -16,6 +16,7 @@ from providers.orders import Operation, Quality
 from providers.sizes import Resolution
 
 T = TypeVar("T")
+_callers = count()
 # Far ahead, so that what Redis itself forgets on a date is never forgotten in the middle of a test.
 NOON = datetime(2040, 5, 10, 12, tzinfo=UTC).timestamp()
 DAY, MONTH = windows_of(NOON)
@@ -97,9 +98,15 @@ def key(name: str = "key-1", fingerprint: str = "body-1", seconds: float = 86_40
     return IdempotencyRecord(key=name, fingerprint=fingerprint, seconds=seconds)
 
 
-def soft(attach: bool, name: str = "digest-1") -> IdempotencyRecord:
-    """What is worked out of a body that came without a key."""
-    return IdempotencyRecord(key=name, fingerprint=name, soft=True, attach=attach)
+def soft(
+    attach: bool | int, name: str = "digest-1", caller: str | None = None, seconds: float = 86_400.0
+) -> IdempotencyRecord:
+    """What is worked out of a body that came without a key; each caller is another one, unless the test says so.
+
+    `attach`: which retry it is.
+    """
+    caller = caller or f"one:{next(_callers)}"
+    return IdempotencyRecord(key=name, fingerprint=name, seconds=seconds, soft=True, retry=int(attach), caller=caller)
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:

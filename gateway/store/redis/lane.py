@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from redis.asyncio import RedisCluster
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     MasterDownError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -23,7 +25,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gateway.store.base import StoreUnavailable
+from gateway.store.base import StoreUnavailable, StoreUnsure
 
 PATIENCE_SECONDS = 5.0
 # So that an answer which says why comes before the one that only says that none came.
@@ -38,18 +40,25 @@ _PASSING_WORDS = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLU
 
 
 class Asked:
-    """One command, and who waits for its answer. `text`: the script's, for a server that does not know it."""
+    """One command, and who waits for its answer. `text`: the script's, for a server that does not know it.
 
-    __slots__ = ("answer", "command", "ends", "text")
+    `is_sent`: it is on its way to a server; `is_in_doubt`: one may have run it without our hearing of it.
+    """
+
+    __slots__ = ("answer", "command", "ends", "is_in_doubt", "is_sent", "text")
 
     def __init__(self, command: Command, text: str | None) -> None:
         self.command = command
         self.text = text
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.ends = monotonic() + PATIENCE_SECONDS
+        self.is_sent = self.is_in_doubt = False
 
     def is_answered_by(self, answer: Any) -> bool:
         """Otherwise it must be sent again."""
+        if self.is_sent and isinstance(answer, Exception) and not is_refusal(answer):
+            self.is_in_doubt = True
+        self.is_sent = False
         if isinstance(answer, NoScriptError) and self.text is not None:
             # The server was restarted or is another one; sent once as text, it knows the script from then on.
             self.command, self.text = ("EVAL", self.text.encode(), *self.command[2:]), None
@@ -60,8 +69,11 @@ class Asked:
         return True
 
     def end_with(self, answer: Any) -> None:
-        if not self.answer.done():
-            self.answer.set_result(answer)
+        if self.answer.done():
+            return
+        if isinstance(answer, Exception) and (self.is_in_doubt or self.is_sent):
+            answer = StoreUnsure(f"Redis may have carried it out: {type(answer).__name__}: {str(answer)[:200]}")
+        self.answer.set_result(answer)
 
 
 class Lane:
@@ -84,7 +96,9 @@ class Lane:
             async with asyncio.timeout(PATIENCE_SECONDS + LAST_WORD_SECONDS):
                 return await asyncio.shield(asked.answer)
         except builtins.TimeoutError:
-            return StoreUnavailable(f"Redis did not answer within {PATIENCE_SECONDS:g} s")
+            # If it has not been sent by now, it never will be.
+            asked.end_with(StoreUnavailable(f"Redis did not answer within {PATIENCE_SECONDS:g} s"))
+            return asked.answer.result()
 
     def _send_waiting(self) -> None:
         self._is_planned = False
@@ -101,9 +115,8 @@ class Lane:
     async def _send(self, batch: list[Asked]) -> None:
         left, pause, is_broken = batch, PAUSE_SECONDS, False
         try:
-            while left:
-                answers = await self._answers([asked.command for asked in left], is_broken)
-                pairs = zip(left, answers, strict=True)
+            while left := [asked for asked in left if not asked.answer.done()]:
+                pairs = await self._answers(left, is_broken)
                 again = [(asked, answer) for asked, answer in pairs if not asked.is_answered_by(answer)]
                 left = [asked for asked, _ in again]
                 if is_broken := any(is_passing(answer) for _, answer in again):
@@ -113,19 +126,29 @@ class Lane:
             for asked in batch:
                 asked.end_with(StoreUnavailable("the command was given up before it was answered"))
 
-    async def _answers(self, commands: Sequence[Command], is_broken: bool) -> list[Any]:
-        """One for each command, whatever happens: where none came, the error that kept it from coming."""
+    async def _answers(self, batch: Sequence[Asked], is_broken: bool) -> list[tuple[Asked, Any]]:
+        """One for each command, whatever happens: where none came, the error that kept it from coming.
+
+        Those that were given up before there was a connection are left out: they must not be sent any more.
+        """
+        pipeline = self._client.pipeline(transaction=False)
         try:
             if is_broken:
                 await self._reconnect()
-            pipeline = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return list(await pipeline.execute(raise_on_error=False))
+            if not isinstance(self._client, RedisCluster):
+                pipeline.connection = await self._client.connection_pool.get_connection()
+                await _revive(pipeline.connection)
+            batch = [asked for asked in batch if not asked.answer.done()]
+            for asked in batch:
+                asked.is_sent = True
+                pipeline.execute_command(*asked.command)
+            return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
         except (RedisError, OSError, RedisClusterException) as error:
-            return [error] * len(commands)
+            return [(asked, error) for asked in batch]
         except Exception as error:  # noqa: BLE001  uvloop, for one, has a RuntimeError for a connection that was reset
-            return [ConnectionError(f"{type(error).__name__}: {error}")] * len(commands)
+            return [(asked, ConnectionError(f"{type(error).__name__}: {error}")) for asked in batch]
+        finally:
+            await pipeline.reset()
 
     async def drained(self) -> None:
         """When everything that was handed over has been answered."""
@@ -134,10 +157,22 @@ class Lane:
             await asyncio.wait(self._sending)
 
 
+async def _revive(connection: Any) -> None:
+    """One that has ended while it lay in the pool would take commands, and nobody could tell what became of them."""
+    if await connection.can_read():
+        await connection.disconnect()
+        await connection.connect()
+
+
 def is_passing(answer: Any) -> bool:
     return isinstance(answer, _PASSING) or (
         isinstance(answer, ResponseError) and str(answer).startswith(_PASSING_WORDS)
     )
+
+
+def is_refusal(answer: Exception) -> bool:
+    """Whether it proves that the server did not run the command: neither in whole nor in part."""
+    return isinstance(answer, ResponseError) and (is_passing(answer) or isinstance(answer, OutOfMemoryError))
 
 
 def _still_wanted(batch: list[Asked]) -> list[Asked]:

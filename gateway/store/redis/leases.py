@@ -55,10 +55,11 @@ class Leases(Struct, frozen=True):
         if not (keys := self.keys.of_job(job)):
             return None
         blob = await self.link.command("HGET", keys.job(job), "blob")
-        if not blob or self.saved.try_to_read(job, blob) is None:
+        if not blob or (known := self.saved.try_to_read(job, blob)) is None:
             return None
         token = secrets.token_hex(8)
-        found = await self.link.script(scripts.CLAIM, [keys.job(job), keys.due], self.settings(), job, token)
+        body = keys.record(known.team, known.soft_key, soft=True) if known.soft_key else keys.no_record
+        found = await self.link.script(scripts.CLAIM, [keys.job(job), keys.due, body], self.settings(), job, token)
         if not found:
             return None
         blob, fence, rescues = found

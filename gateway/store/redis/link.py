@@ -45,6 +45,16 @@ def single_client(url: str, connections: int) -> Redis:
     return Redis.from_pool(pool)
 
 
+def any_server(client: "Redis | RedisCluster", url: str) -> str:
+    """The address of one: of any where there are several."""
+    if not isinstance(client, RedisCluster):
+        return url
+    node = client.get_random_node()
+    scheme, rest = url.split("://", 1)
+    credentials = rest.rpartition("@")[0]
+    return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+
+
 class Link:
     """Takes commands until it is closed."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _FOLDER = Path(__file__).parent / "lua"
-_CLOCK = (_FOLDER / "time.lua").read_text()
+_INCLUDED = ("time", "bodies")
 
 
 class Script(Struct, frozen=True):
@@ -15,7 +15,9 @@ class Script(Struct, frozen=True):
 
 
 def _script(name: str, flags: str = "") -> Script:
-    body = (_FOLDER / f"{name}.lua").read_text().replace("--include time\n", _CLOCK)
+    body = (_FOLDER / f"{name}.lua").read_text()
+    for part in _INCLUDED:
+        body = body.replace(f"--include {part}\n", (_FOLDER / f"{part}.lua").read_text())
     text = f"#!lua {flags}".rstrip() + f"\n{body}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
@@ -23,6 +25,8 @@ def _script(name: str, flags: str = "") -> Script:
 # One body in two roles: with memory full, nothing new is accepted, but what is known of old jobs is still recorded.
 ACCEPT = _script("commit")
 RECORD = _script("commit", "flags=allow-oom")
+ATTACH = _script("attach", "flags=allow-oom")
+LEAVE = _script("leave", "flags=allow-oom")
 CLAIM = _script("claim", "flags=allow-oom")
 CLAIMABLE = _script("claimable", "flags=allow-oom")
 DUE = _script("due", "flags=allow-oom")

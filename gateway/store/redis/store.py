@@ -8,15 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from time import time
 from typing import Self
 
-from redis.asyncio import RedisCluster
-
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
 from gateway.store.auditing import Findings
-from gateway.store.base import Claimed, Outcome, Outgoing, Page, Repeated, Retention, StoreUnavailable, looks_back
+from gateway.store.base import Claimed, Outcome, Outgoing, Page, Repeated, Retention, StoreUnavailable
 from gateway.store.books import Balance, Total, days_between
 from gateway.store.partitions import PARTITIONS, partition_of
-from gateway.store.redis import boot, link, scripts, wire
+from gateway.store.redis import boot, link, requests, scripts, wire
 from gateway.store.redis.audit import Auditor
 from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
@@ -87,13 +85,7 @@ class RedisStore:
             await self._link.close()
 
     def _some_server(self) -> str:
-        client = self._link.client
-        if not isinstance(client, RedisCluster):
-            return self._url
-        node = client.get_random_node()
-        scheme, rest = self._url.split("://", 1)
-        credentials = rest.rpartition("@")[0]
-        return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+        return link.any_server(self._link.client, self._url)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -112,10 +104,13 @@ class RedisStore:
         return wire.outcome_of(answer)
 
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
-        if not looks_back(record):
-            return None
-        key = self._keys[partition_of(team)].record(team, record.key, record.soft)
-        return wire.recalled_of(record, await self._link.command("HMGET", key, "fingerprint", "job"))
+        return await requests.find_job(self._link, self._record_key(team, record), record, self._settings)
+
+    async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
+        await requests.remove_caller(self._link, self._record_key(team, record), record, self._settings)
+
+    def _record_key(self, team: str, record: IdempotencyRecord) -> str:
+        return self._keys[partition_of(team)].record(team, record.key, record.soft)
 
     async def load(self, job: str) -> Job | None:
         if not (keys := self._keys.of_job(job)):

@@ -25,7 +25,7 @@ from gateway.store.base import (
 from gateway.store.books import Account, Total, account_of
 from gateway.store.redis.keys import CHANNEL, Keys
 
-_pack = msgspec.msgpack.Encoder().encode
+pack = msgspec.msgpack.Encoder().encode
 _encoder = msgspec.json.Encoder()
 _milestone = msgspec.json.Decoder(Milestone)
 _entry = msgspec.json.Decoder(LedgerEntry)
@@ -40,7 +40,7 @@ def _json(value: Any) -> str:
 
 def settings(owner: str, lease: float, retention: Retention, now: float | None) -> bytes:
     """What every script needs to know. Without `now` the server's own clock is used."""
-    return _pack(
+    return pack(
         {
             "owner": owner,
             "lease": lease,
@@ -78,8 +78,9 @@ def keys_of(commit: Commit, keys: Keys) -> tuple[str, ...]:
 def _record(commit: Commit, keys: Keys) -> str:
     if commit.idempotency:
         return keys.record(commit.job.team, commit.idempotency.key, commit.idempotency.soft)
-    if commit.linger is not None and commit.job.soft_key:
-        return keys.record(commit.job.team, commit.job.soft_key, soft=True)
+    job = commit.job
+    if commit.linger is not None and (key := job.soft_key or job.hard_key):
+        return keys.record(job.team, key, soft=job.soft_key is not None)
     return keys.no_record
 
 
@@ -112,12 +113,13 @@ def payload_of(commit: Commit, retention: Retention) -> bytes:
     if commit.due is not None:
         message["due"] = max(0.0, commit.due - commit.at)
     if commit.linger is not None:
-        message["linger"] = commit.linger
+        soft = job.soft_key is not None
+        message |= {"linger": commit.linger, "soft": soft, "may_be_bought": commit.may_be_bought}
     if commit.ledger or commit.budget:
         message |= {"ledger_ends": ends(day, retention.ledger), "totals_end": ends(day, retention.totals)}
     if commit.expected == 0:
         message |= _acceptance(commit, retention)
-    return _pack(message)
+    return pack(message)
 
 
 def _acceptance(commit: Commit, retention: Retention) -> dict[str, Any]:
@@ -125,16 +127,18 @@ def _acceptance(commit: Commit, retention: Retention) -> dict[str, Any]:
     oldest = max(0.0, job.created - retention.jobs - 2 * 86_400)
     message: dict[str, Any] = {"team": job.team, "listed": listed(job.created, job.id), "oldest": listed(oldest, "")}
     if commit.idempotency:
-        message["idempotency"] = _record_message(commit.idempotency)
+        message["idempotency"] = record_message(commit.idempotency)
     return message
 
 
-def _record_message(record: IdempotencyRecord) -> dict[str, Any]:
+def record_message(record: IdempotencyRecord) -> dict[str, Any]:
     return {
         "fingerprint": record.fingerprint,
         "seconds": record.seconds,
         "soft": record.soft,
         "attach": record.attach,
+        "retry": record.retry,
+        "caller": record.caller,
     }
 
 
@@ -172,7 +176,7 @@ def outcome_of(answer: list[bytes]) -> Outcome:
 
 
 def recalled_of(record: IdempotencyRecord, found: "list[bytes | None]") -> Repeated | None:
-    """From what lies under the record's key; Redis itself forgets it in time."""
+    """From what lies under a caller's key; Redis itself forgets it in time."""
     fingerprint, job = found
     return recalled(record, fingerprint.decode(), job.decode()) if fingerprint and job else None
 

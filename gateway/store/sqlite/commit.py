@@ -16,10 +16,10 @@ from gateway.store.base import (
     Outcome,
     OverBudget,
     Stale,
-    looks_back,
 )
 from gateway.store.books import added_up
 from gateway.store.sqlite import reading
+from gateway.store.sqlite.bodies import Body, add_entry, attach_caller, end_entry
 from gateway.store.sqlite.books import JSON, add_totals, append, move_budgets
 
 _OPS = msgspec.json.Decoder(list[str])
@@ -31,10 +31,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE = "UPDATE jobs SET version = ?, rescues = 0, ops = ?, settled = ?, blob = ? WHERE number = ?"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 _NOT_DUE = "DELETE FROM due WHERE job = ?"
-_PUT_KEY = """INSERT INTO keys (team, soft, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (team, soft, key) DO UPDATE
+_PUT_KEY = """INSERT INTO keys (team, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (team, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, job = excluded.job, expires = excluded.expires"""
-_LINGER = "UPDATE keys SET expires = ? WHERE team = ? AND soft = 1 AND key = ? AND job = ? AND expires > ?"
+_LINGER = "UPDATE keys SET expires = ? WHERE team = ? AND key = ? AND job = ?"
 _BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND team = ?"
 _MILESTONE = "INSERT OR REPLACE INTO milestones (job, number, entry) VALUES (?, ?, ?)"
 _WEBHOOK = "INSERT OR IGNORE INTO outbox (job, id, at, entry) VALUES (?, ?, ?, ?)"
@@ -115,10 +115,12 @@ def _refused(db: Connection, commit: Commit, now: float) -> Outcome | None:
 
 
 def _known(db: Connection, commit: Commit, now: float) -> Outcome | None:
-    record = commit.idempotency
-    if record is None or not looks_back(record):
+    record, team = commit.idempotency, commit.job.team
+    if record is None:
         return None
-    return reading.recall(db, commit.job.team, record, now)
+    if record.soft:
+        return attach_caller(db, Body(team, record.key, now), record)
+    return reading.recall(db, team, record, now)
 
 
 def _over_budget(db: Connection, commit: Commit) -> Outcome | None:
@@ -141,11 +143,13 @@ def _write_money(db: Connection, commit: Commit) -> None:
 
 def _write_keys(db: Connection, commit: Commit, now: float) -> None:
     job, record = commit.job, commit.idempotency
-    if record and commit.expected == 0:
-        row = (job.team, record.soft, record.key, record.fingerprint, job.id, now + record.seconds)
-        db.execute(_PUT_KEY, row)
-    if commit.linger is not None and job.soft_key is not None:
-        db.execute(_LINGER, (now + commit.linger, job.team, job.soft_key, job.id, now))
+    if record and record.soft and commit.expected == 0:
+        add_entry(db, Body(job.team, record.key, now), record, job.id)
+    elif record and commit.expected == 0:
+        db.execute(_PUT_KEY, (job.team, record.key, record.fingerprint, job.id, now + record.seconds))
+    end_entry(db, commit, now)
+    if commit.linger is not None and job.hard_key is not None:
+        db.execute(_LINGER, (now + commit.linger, job.team, job.hard_key, job.id))
 
 
 def _write_beside(db: Connection, commit: Commit, now: float) -> None:

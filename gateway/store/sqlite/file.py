@@ -39,10 +39,16 @@ CREATE TABLE milestones (
     job TEXT NOT NULL, number INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (job, number)
 ) WITHOUT ROWID;
 CREATE TABLE keys (
-    team TEXT NOT NULL, soft INTEGER NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, job TEXT NOT NULL,
-    expires REAL NOT NULL, PRIMARY KEY (team, soft, key)
+    team TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, job TEXT NOT NULL, expires REAL NOT NULL,
+    PRIMARY KEY (team, key)
 ) WITHOUT ROWID;
 CREATE INDEX keys_expiring ON keys (expires);
+CREATE TABLE bodies (
+    team TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, job TEXT NOT NULL, callers TEXT NOT NULL,
+    expects_first INTEGER NOT NULL, has_ended INTEGER NOT NULL DEFAULT 0, may_be_bought INTEGER NOT NULL DEFAULT 0,
+    expires REAL NOT NULL, PRIMARY KEY (team, key, number)
+) WITHOUT ROWID;
+CREATE INDEX bodies_expiring ON bodies (expires);
 CREATE TABLE outbox (
     job TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0, entry BLOB NOT NULL,
     PRIMARY KEY (job, id)

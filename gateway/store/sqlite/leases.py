@@ -8,14 +8,15 @@ from msgspec import Struct
 
 from gateway.jobs.commit import Delivery
 from gateway.store.base import EARLY_DEATHS, Claimed, Outgoing, lease_for
+from gateway.store.sqlite.bodies import remove_callers_at
 from gateway.store.sqlite.reading import Jobs
 
 _DELIVERY = msgspec.json.Decoder(Delivery)
 
 # Here and below, CROSS says what to begin with, and + what not to: all open jobs would be looked at otherwise.
-_DUE = """SELECT jobs.number, jobs.id, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
+_DUE = """SELECT jobs.number, jobs.id, owner, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
 WHERE due.at <= ? AND +settled IS NULL AND rescues < ? ORDER BY due.at LIMIT ?"""
-_SUSPECT = """SELECT jobs.number, jobs.id, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
+_SUSPECT = """SELECT jobs.number, jobs.id, owner, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
 WHERE due.at <= ? AND +settled IS NULL AND rescues >= ? ORDER BY due.at LIMIT 1"""
 _TAKE = "UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ? WHERE number = ?"
 _PUT_OFF = "UPDATE due SET at = ? WHERE job = ?"
@@ -50,9 +51,11 @@ class Owning(Struct, frozen=True):
         claimed = []
         rows = db.execute(_DUE, (now, EARLY_DEATHS, most)).fetchall()
         rows += db.execute(_SUSPECT, (now, EARLY_DEATHS)).fetchall()
-        for number, name, fence, rescues, blob in rows:
+        for number, name, owner, fence, rescues, blob in rows:
             db.execute(_PUT_OFF, (now + lease_for(rescues + 1, self.lease), name))
             if job := self.jobs.try_to_read(name, blob):
+                if owner not in (None, self.owner):
+                    remove_callers_at(db, owner, job, now)
                 db.execute(_TAKE, (self.owner, number))
                 claimed.append(Claimed(job=job, fence=fence + 1, rescues=rescues + 1))
         return tuple(claimed)

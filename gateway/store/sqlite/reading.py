@@ -23,7 +23,7 @@ MOST_LISTED = 100
 _CURSOR = msgspec.json.Decoder(tuple[float, str])
 _MILESTONE = msgspec.json.Decoder(Milestone)
 
-_KEY = "SELECT fingerprint, job FROM keys WHERE team = ? AND soft = ? AND key = ? AND expires > ?"
+_KEY = "SELECT fingerprint, job FROM keys WHERE team = ? AND key = ? AND expires > ?"
 _LOAD = "SELECT blob FROM jobs WHERE id = ?"
 _DOCUMENTS = "SELECT name, content FROM documents WHERE job = ? AND name IN (SELECT value FROM json_each(?))"
 _NEWEST = "SELECT created, id, blob FROM jobs WHERE team = ? ORDER BY created DESC, id DESC LIMIT ?"
@@ -70,8 +70,8 @@ def place(cursor: str) -> tuple[float, str]:
 
 
 def recall(db: Connection, team: str, record: IdempotencyRecord, now: float) -> Repeated | None:
-    """Of a record that looks back."""
-    found = db.execute(_KEY, (team, record.soft, record.key, now)).fetchone()
+    """Of a caller's key."""
+    found = db.execute(_KEY, (team, record.key, now)).fetchone()
     return None if found is None else recalled(record, *found)
 
 

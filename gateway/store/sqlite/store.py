@@ -31,6 +31,7 @@ from gateway.store.base import (
 )
 from gateway.store.books import Balance, Total
 from gateway.store.sqlite import leases, reading, upkeep
+from gateway.store.sqlite.bodies import Body, attach_caller, remove_caller
 from gateway.store.sqlite.commit import Committing
 from gateway.store.sqlite.file import Lock, for_reading, for_writing, is_alone, locked
 from gateway.store.sqlite.leases import Owning
@@ -136,7 +137,16 @@ class SqliteStore:
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
         if not looks_back(record):
             return None
+        if record.soft:
+            return await self._write(lambda db: attach_caller(db, self._body(team, record), record))
         return await self._read(lambda db: reading.recall(db, team, record, self._clock()))
+
+    async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
+        if record.soft:
+            await self._write(lambda db: remove_caller(db, self._body(team, record), record.caller))
+
+    def _body(self, team: str, record: IdempotencyRecord) -> Body:
+        return Body(team, record.key, self._clock())
 
     async def load(self, job: str) -> Job | None:
         return await self._read(lambda db: self._jobs.load(db, job))

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
-from gateway.store.base import StoreFull, StoreUnavailable
+from gateway.store.base import StoreFull, StoreUnavailable, StoreUnsure
 from gateway.supervision import SupervisedTask, Supervisor
 
 T = TypeVar("T")
@@ -213,8 +213,9 @@ class Writer(_Worker):
         except Exception as error:  # noqa: BLE001  nothing of the group was kept; the thread lives on
             _undo(self._connection)
             told = in_our_words(error)
-            if not isinstance(told, StoreUnavailable):
-                told = StoreUnavailable(f"the database did not keep it: {error}")
+            if not isinstance(told, StoreFull):
+                # What the disk did not confirm may be there after the next start.
+                told = StoreUnsure(f"the database did not confirm it: {error}")
             for work in group:
                 work.error = work.error or told
 

@@ -46,8 +46,9 @@ _OLD_TOTALS = """DELETE FROM totals WHERE (day, account) IN
 # A month is the beginning of its days' names, so it counts as one of them only when it is over.
 _OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
-_OLD_KEYS = """DELETE FROM keys WHERE (team, soft, key) IN
-(SELECT team, soft, key FROM keys WHERE expires <= ? LIMIT ?)"""
+_OLD_KEYS = "DELETE FROM keys WHERE (team, key) IN (SELECT team, key FROM keys WHERE expires <= ? LIMIT ?)"
+_OLD_BODIES = """DELETE FROM bodies WHERE (team, key, number) IN
+(SELECT team, key, number FROM bodies WHERE expires <= ? LIMIT ?)"""
 _OLD_SIGNALS = "DELETE FROM signals WHERE name IN (SELECT name FROM signals WHERE at <= ? LIMIT ?)"
 
 
@@ -127,6 +128,7 @@ def steps(retention: Retention, now: float) -> tuple[Step, ...]:
     return (
         partial(_forget_money, retention=retention, now=now),
         partial(_forget_rows, sql=_OLD_KEYS, before=now),
+        partial(_forget_rows, sql=_OLD_BODIES, before=now),
         partial(_forget_rows, sql=_OLD_SIGNALS, before=now - SIGNAL_SECONDS),
     )
 

@@ -1,14 +1,11 @@
-"""What a request has become before, told without anything being accepted: by the rules of accepting."""
+"""What a caller's key has become before, told without anything being accepted: by the rules of accepting."""
 
-import pytest
-
-from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
-from gateway.jobs.facts import CancelAsked
+from gateway.jobs.commit import IdempotencyRecord
+from gateway.jobs.facts import JobWithdrawn
+from gateway.jobs.job import CONFIRM_SECONDS
 from gateway.store.base import KeyReused, Known, OverBudget
 from tests.store import orders
 from tests.store.worlds import World
-
-AGAIN = orders.soft(attach=True)
 
 
 async def recalled(world: World, record: IdempotencyRecord, team: str = "acme") -> Known | KeyReused | None:
@@ -19,10 +16,9 @@ async def recalled(world: World, record: IdempotencyRecord, team: str = "acme") 
     return found
 
 
-@pytest.mark.parametrize("record", [orders.key(), AGAIN])
-async def test_what_was_never_asked_is_not_known(world: World, record: IdempotencyRecord) -> None:
+async def test_what_was_never_asked_is_not_known(world: World) -> None:
     await world.accepted()
-    assert await recalled(world, record) is None
+    assert await recalled(world, orders.key()) is None
 
 
 async def test_a_key_is_known_while_its_job_runs_and_when_it_has_ended(world: World) -> None:
@@ -46,10 +42,8 @@ async def test_another_teams_key_is_not_known(world: World) -> None:
     ours, neighbour = orders.teams_of_one_partition(2)
     _, stranger = orders.teams_of_different_partitions(2)
     await world.accepted(ours, idempotency=orders.key())
-    await world.accepted(ours, idempotency=orders.soft(attach=False))
     for team in (neighbour, stranger):
         assert await recalled(world, orders.key(), team) is None
-        assert await recalled(world, AGAIN, team) is None
 
 
 async def test_a_key_is_known_for_its_time_from_the_request(world: World) -> None:
@@ -65,42 +59,10 @@ async def test_a_refused_request_leaves_its_key_unknown(world: World) -> None:
     assert await recalled(world, orders.key()) is None
 
 
-async def test_only_a_repetition_finds_a_body_that_came_without_a_key(world: World) -> None:
-    job = await world.accepted(idempotency=orders.soft(attach=False))
-    assert await recalled(world, AGAIN) == Known(job.id)
-    assert await recalled(world, orders.soft(attach=False)) is None
-
-
 async def test_whoever_neither_has_a_key_nor_repeats_does_not_even_ask_the_store(world: World) -> None:
     closed = world.store
     await world.reopened()
     assert await closed.recall("acme", orders.soft(attach=False)) is None
-
-
-async def test_a_repetition_finds_the_last_job_of_its_body(world: World) -> None:
-    first = await world.accepted(idempotency=orders.soft(attach=False))
-    second = await world.accepted(idempotency=orders.soft(attach=False))
-    await world.happens(first, CancelAsked())
-    world.passes(2 * SOFT_KEY_SECONDS)
-    assert await recalled(world, AGAIN) == Known(second.id)
-
-
-async def test_a_repetition_finds_its_job_until_a_while_after_its_end(world: World) -> None:
-    await world.accepted(idempotency=orders.soft(attach=False))
-    world.passes(10 * SOFT_KEY_SECONDS)
-    job = await world.bought(idempotency=orders.soft(attach=False))
-    world.passes(SOFT_KEY_SECONDS - 1)
-    assert await recalled(world, AGAIN) == Known(job.id)
-    world.passes(1)
-    assert await recalled(world, AGAIN) is None
-
-
-async def test_a_bodys_key_and_a_callers_are_apart_though_they_look_alike(world: World) -> None:
-    await world.accepted(idempotency=orders.soft(attach=False, name="same"))
-    assert await recalled(world, orders.key("same", "same")) is None
-    job = await world.accepted(idempotency=orders.key("alike", "alike"))
-    assert await recalled(world, orders.soft(attach=True, name="alike")) is None
-    assert await recalled(world, orders.key("alike", "alike")) == Known(job.id)
 
 
 async def test_it_is_known_after_a_restart(world: World) -> None:
@@ -113,3 +75,22 @@ async def test_it_is_known_wherever_it_is_asked_for(replicas: World) -> None:
     job = await replicas.accepted(idempotency=orders.key())
     async with replicas.another() as other:
         assert await other.recall("acme", orders.key()) == Known(job.id)
+
+
+async def test_a_withdrawn_job_leaves_its_key_to_the_next_request(world: World) -> None:
+    job = await world.accepted(idempotency=orders.key())
+    world.passes(CONFIRM_SECONDS)
+    (claimed,) = await world.store.claim()
+    await world.happens(job, JobWithdrawn(fence=claimed.fence))
+    assert await recalled(world, orders.key()) is None
+    again = await world.accepted(idempotency=orders.key(fingerprint="body-2"))
+    assert await recalled(world, orders.key(fingerprint="body-2")) == Known(again.id)
+
+
+async def test_a_withdrawn_job_leaves_a_key_that_belongs_to_another_by_now(world: World) -> None:
+    old = await world.accepted(idempotency=orders.key(seconds=10.0))
+    world.passes(CONFIRM_SECONDS)
+    again = await world.accepted(idempotency=orders.key())
+    (claimed,) = await world.store.claim()
+    await world.happens(old, JobWithdrawn(fence=claimed.fence))
+    assert await recalled(world, orders.key()) == Known(again.id)

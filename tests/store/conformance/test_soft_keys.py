@@ -1,56 +1,285 @@
-"""A body's own key: only a request that says it is a repetition attaches to the job before it."""
+"""A body's own record holds all live jobs of that body, and who waits for each: it says which one a request gets."""
 
-from gateway.jobs.commit import SOFT_KEY_SECONDS
-from gateway.jobs.facts import CancelAsked
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
+from gateway.jobs.facts import CancelAsked, OrderFailed
+from gateway.jobs.job import Job
 from gateway.store.base import Applied, Known
+from gateway.store.bodies import MAX_ENTRIES
+from providers.faults import FaultKind
 from tests.store import orders
-from tests.store.worlds import World
+from tests.store.worlds import LEASE, World
 
 
-async def test_a_repetition_attaches(world: World) -> None:
-    job = await world.accepted(idempotency=orders.soft(attach=False))
-    assert await world.unchanged_by(world.acceptance(idempotency=orders.soft(attach=True))) == [Known(job.id)]
+def first(caller: str | None = None, name: str = "digest-1") -> IdempotencyRecord:
+    return orders.soft(attach=False, caller=caller, name=name)
 
 
-async def test_a_repetition_of_what_was_never_asked_is_a_new_job(world: World) -> None:
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Applied()
+def again(caller: str | None = None, name: str = "digest-1", retry: int = 1) -> IdempotencyRecord:
+    return orders.soft(attach=retry, caller=caller, name=name)
 
 
-async def test_any_other_request_is_a_new_job_and_takes_the_key_over(world: World) -> None:
-    await world.accepted(idempotency=orders.soft(attach=False))
-    second = await world.accepted(idempotency=orders.soft(attach=False))
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Known(second.id)
+async def left(world: World, *records: IdempotencyRecord, team: str = "acme") -> None:
+    for record in records:
+        await world.store.remove_caller(team, record)
 
 
-async def test_it_attaches_as_long_as_the_job_runs(world: World) -> None:
-    job = await world.accepted(idempotency=orders.soft(attach=False))
-    world.passes(10 * SOFT_KEY_SECONDS)
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Known(job.id)
+async def failed(world: World, kind: FaultKind) -> Job:
+    """With no seller left to try."""
+    job = await world.accepted(idempotency=first(), tries=1)
+    job = await world.happens(job, orders.opened(job), OrderFailed(attempt=1, kind=kind))
+    assert job.state.is_terminal
+    return job
 
 
-async def test_it_lingers_after_the_jobs_end(world: World) -> None:
-    job = await world.bought(idempotency=orders.soft(attach=False))
+# --- repetitions
+
+
+async def test_repetition_attaches_to_the_running_job(world: World) -> None:
+    job = await world.accepted(idempotency=first())
+    before = world.raw.balances()
+    assert await world.tried(idempotency=again()) == Known(job.id)
+    assert await world.store.recall("acme", again(retry=2)) == Known(job.id)
+    assert (world.raw.balances(), world.raw.due().keys()) == (before, {job.id})
+
+
+async def test_repetition_of_what_was_never_asked_is_a_new_job(world: World) -> None:
+    assert await world.store.recall("acme", again()) is None
+    assert await world.tried(idempotency=again()) == Applied()
+
+
+async def test_ten_repetitions_get_ten_jobs(world: World) -> None:
+    """Also where nobody has noticed yet that the first connections broke."""
+    records = [first() for _ in range(10)]
+    jobs = [await world.accepted(idempotency=record) for record in records]
+    for retry in (1, 2, 3):
+        repeated = [again(retry=retry) for _ in range(10)]
+        found = await asyncio.gather(*(world.store.recall("acme", one) for one in repeated))
+        assert sorted(repr(one) for one in found) == sorted(repr(Known(job.id)) for job in jobs)
+        if retry == 2:
+            await left(world, *repeated)
+
+
+async def test_ten_repetitions_whose_first_requests_never_came_make_ten_jobs(world: World) -> None:
+    """None of them is another one's successor: an SDK counts its retries."""
+    for _ in range(10):
+        assert await world.store.recall("acme", again()) is None
+        assert await world.tried(idempotency=again()) == Applied()
+    found = [await world.tried(idempotency=first()) for _ in range(11)]
+    assert len({repr(one) for one in found}) == 11
+    assert found.count(Applied()) == 1
+
+
+async def test_retry_takes_the_job_of_its_own_predecessor(world: World) -> None:
+    """Not another one's, who still waits for the answer to its first request."""
+    records = [first() for _ in range(3)]
+    jobs = [await world.accepted(idempotency=record) for record in records]
+    await left(world, records[1])
+    for retry in (1, 2, 3):
+        assert await world.store.recall("acme", again(retry=retry)) == Known(jobs[1].id)
+
+
+async def test_retry_does_not_take_the_place_of_a_first_request_that_came_late(world: World) -> None:
+    job = await world.accepted(idempotency=again())
+    assert await world.tried(idempotency=first()) == Known(job.id)
+    assert await world.store.recall("acme", again()) is None
+
+
+async def test_repetition_takes_the_oldest_job_that_nobody_waits_for(world: World) -> None:
+    records = [first() for _ in range(4)]
+    jobs = [await world.accepted(idempotency=record) for record in records]
+    await left(world, records[1], records[2])
+    found = [await world.store.recall("acme", again()) for _ in range(4)]
+    assert found == [Known(jobs[number].id) for number in (1, 2, 0, 3)]
+
+
+async def test_repetition_prefers_a_running_job_to_one_that_has_ended(world: World) -> None:
+    await world.bought(idempotency=first())
+    running = await world.accepted(idempotency=first())
+    assert await world.store.recall("acme", again()) == Known(running.id)
+
+
+async def test_caller_that_asks_twice_is_one_caller(world: World) -> None:
+    """As when the answer to the command was lost."""
+    records = [first() for _ in range(2)]
+    jobs = [await world.accepted(idempotency=record) for record in records]
+    same = again("one:same")
+    found = [await world.store.recall("acme", same) for _ in range(3)]
+    assert found == [Known(jobs[0].id)] * 3
+    assert await world.tried(idempotency=same) == Known(jobs[0].id)
+    assert await world.store.recall("acme", again()) == Known(jobs[1].id)
+
+
+async def test_caller_that_left_is_counted_once_however_often_it_is_told(world: World) -> None:
+    gone, there = first(), first()
+    jobs = [await world.accepted(idempotency=record) for record in (gone, there)]
+    await left(world, gone, gone, replace(there, caller=there.caller[:-1]), again(), orders.key())
+    assert await world.tried(idempotency=first()) == Known(jobs[0].id)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 10 * SOFT_KEY_SECONDS])
+async def test_repetition_attaches_as_long_as_the_job_runs(world: World, seconds: float) -> None:
+    job = await world.accepted(idempotency=first())
+    world.passes(seconds)
+    assert await world.tried(idempotency=again()) == Known(job.id)
+
+
+async def test_entry_outlives_its_job_for_two_minutes(world: World) -> None:
+    job = await world.bought(idempotency=first())
     world.passes(SOFT_KEY_SECONDS - 1)
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Known(job.id)
+    assert await world.tried(idempotency=again()) == Known(job.id)
     world.passes(1)
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Applied()
+    assert await world.tried(idempotency=again()) == Applied()
 
 
-async def test_the_end_of_a_job_that_it_was_taken_over_from_is_nothing_to_it(world: World) -> None:
-    first = await world.accepted(idempotency=orders.soft(attach=False))
-    second = await world.accepted(idempotency=orders.soft(attach=False))
-    await world.happens(first, CancelAsked())
+async def test_each_entry_ends_with_its_own_job(world: World) -> None:
+    one = await world.accepted(idempotency=first())
+    other = await world.accepted(idempotency=first())
+    await world.happens(one, CancelAsked())
     world.passes(2 * SOFT_KEY_SECONDS)
-    assert await world.tried(idempotency=orders.soft(attach=True)) == Known(second.id)
+    assert [await world.store.recall("acme", again()) for _ in range(2)] == [Known(other.id), None]
 
 
-async def test_a_bodys_key_is_never_a_callers(world: World) -> None:
+async def test_job_for_which_nothing_was_bought_leaves_at_once(world: World) -> None:
+    record = first()
+    job = await world.accepted(idempotency=record, tries=1)
+    await world.happens(job, orders.opened(job), OrderFailed(attempt=1, kind=FaultKind.UNAVAILABLE))
+    assert await world.tried(idempotency=again()) == Applied()
+
+
+# --- first askings
+
+
+async def test_two_first_askings_of_one_body_are_two_jobs(world: World) -> None:
+    assert [await world.tried(idempotency=first()) for _ in range(2)] == [Applied(), Applied()]
+
+
+async def test_first_asking_that_comes_late_takes_the_job_that_its_repetition_made_once(world: World) -> None:
+    job = await world.accepted(idempotency=again())
+    assert await world.tried(idempotency=first()) == Known(job.id)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_of_many_late_first_askings_at_once_one_takes_it(world: World) -> None:
+    job = await world.accepted(idempotency=again())
+    outcomes = await asyncio.gather(*(world.tried(idempotency=first()) for _ in range(10)))
+    assert (outcomes.count(Known(job.id)), outcomes.count(Applied())) == (1, 9)
+
+
+async def test_job_still_awaits_its_first_asking_after_another_repetition(world: World) -> None:
+    job = await world.accepted(idempotency=again())
+    assert await world.store.recall("acme", again(retry=2)) == Known(job.id)
+    assert await world.tried(idempotency=first()) == Known(job.id)
+
+
+async def test_first_asking_takes_a_job_whose_caller_has_left(world: World) -> None:
+    gone = first()
+    job = await world.accepted(idempotency=gone)
+    await left(world, gone)
+    assert await world.tried(idempotency=first()) == Known(job.id)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_first_asking_takes_it_until_two_minutes_after_its_end(world: World) -> None:
+    gone = first()
+    job = await world.bought(idempotency=gone)
+    await left(world, gone)
+    world.passes(SOFT_KEY_SECONDS - 1)
+    assert await world.tried(idempotency=first()) == Known(job.id)
+    await left(world, gone)
+    world.passes(1)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_first_asking_gets_what_ended_perhaps_bought_for_two_minutes(world: World) -> None:
+    job = await failed(world, FaultKind.LOST)
+    world.passes(SOFT_KEY_SECONDS - 1)
+    assert [await world.tried(idempotency=first()) for _ in range(3)] == [Known(job.id)] * 3
+    world.passes(1)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+@pytest.mark.parametrize("kind", [FaultKind.FAILED, FaultKind.CONTENT_REFUSED, FaultKind.EMPTY])
+async def test_first_asking_is_a_new_job_after_any_other_end(world: World, kind: FaultKind) -> None:
+    await failed(world, kind)
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_first_asking_is_a_new_job_after_one_that_was_delivered(world: World) -> None:
+    await world.bought(idempotency=first())
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_attaching_needs_no_budget(world: World) -> None:
+    gone = first()
+    job = await world.accepted(idempotency=gone)
+    await left(world, gone)
+    assert await world.tried(idempotency=first(), day=1) == Known(job.id)
+
+
+# --- whose callers
+
+
+async def test_callers_of_an_owner_that_died_are_gone_when_the_job_is_claimed(world: World) -> None:
+    record = first("one:first")
+    job = await world.accepted(idempotency=record)
+    world.passes(LEASE)
+    await world.reopened("two")
+    assert await world.claimable() == {job.id}
+    assert await world.tried(idempotency=first()) == Known(job.id)
+
+
+async def test_callers_elsewhere_and_of_other_jobs_stay_when_a_job_is_claimed(world: World) -> None:
+    """The claimer itself, whose lease had only lapsed, has kept its connections, too."""
+    jobs = [await world.accepted(idempotency=first(f"one:{number}")) for number in range(2)]
+    assert await world.store.recall("acme", again("three:1")) == Known(jobs[0].id)
+    world.passes(LEASE)
+    assert await world.claimable() == {job.id for job in jobs}
+    assert await world.tried(idempotency=first("three:2")) == Applied()
+    world.passes(LEASE)
+    await world.reopened("two")
+    await world.claimable()
+    found = [await world.tried(idempotency=first()) for _ in range(2)]
+    assert found == [Known(jobs[1].id), Applied()]
+
+
+# --- apart
+
+
+async def test_bodies_of_teams_are_apart(world: World) -> None:
+    ours, neighbour = orders.teams_of_one_partition(2)
+    await world.accepted(ours, idempotency=again())
+    assert await world.store.recall(neighbour, again()) is None
+    assert await world.tried(neighbour, idempotency=first()) == Applied()
+
+
+async def test_bodys_record_is_never_a_callers_key(world: World) -> None:
     """Though the two look alike."""
-    await world.accepted(idempotency=orders.soft(attach=False, name="same"))
+    await world.accepted(idempotency=first(name="same"))
     assert await world.tried(idempotency=orders.key("same", "same")) == Applied()
 
 
-async def test_a_callers_key_does_not_end_with_its_job(world: World) -> None:
+async def test_callers_key_does_not_end_with_its_job(world: World) -> None:
     job = await world.bought(idempotency=orders.key())
     world.passes(10 * SOFT_KEY_SECONDS)
     assert await world.tried(idempotency=orders.key()) == Known(job.id)
+
+
+async def test_record_holds_so_many_jobs_and_the_oldest_that_ended_makes_room(world: World) -> None:
+    records = [first() for _ in range(MAX_ENTRIES)]
+    jobs = [await world.accepted(idempotency=record) for record in records]
+    await world.happens(jobs[3], orders.opened(jobs[3]), orders.ticket(), orders.delivered(jobs[3]))
+    records.append(first())
+    jobs.append(await world.accepted(idempotency=records[-1]))
+    records.append(first())
+    jobs.append(await world.accepted(idempotency=records[-1]))
+    await left(world, *records)
+    found = [await world.store.recall("acme", again()) for _ in range(MAX_ENTRIES)]
+    kept = [job for number, job in enumerate(jobs) if number not in (0, 3)]
+    assert found == [Known(job.id) for job in kept]
+    assert await world.store.recall("acme", again()) is None

@@ -12,7 +12,7 @@ from gateway.engine.desk import Desk
 from gateway.engine.hands import Hands, Left
 from gateway.engine.leaving import LOOK_SECONDS, MOST_LOOKS, SHORTEST_PAUSE, Leaver
 from gateway.events import Trouble
-from gateway.jobs.facts import JobExpired
+from gateway.jobs.facts import JobConfirmed, JobExpired
 from gateway.jobs.job import Place, Trace
 from gateway.jobs.recovery import recover
 from providers.faults import FaultKind
@@ -52,7 +52,7 @@ class Replica:
         async def asked() -> bool:
             lost = asyncio.Event()
             leaver = Leaver(Desk(self.hands(), life.job, FENCE), lost.set)
-            leaves = leaver.leaves(recover(life.job, self.now))
+            leaves = leaver.leaves(recover(life.job, self.now, is_accepted_here=True))
             if leaves:
                 async with asyncio.timeout(5):
                     await lost.wait()
@@ -62,7 +62,9 @@ class Replica:
 
 
 def waiting(*route: Place, n: int = 1) -> Life:
-    return Life(acceptance(n=n, route=route))
+    life = Life(acceptance(n=n, route=route))
+    life.after(JobConfirmed(), 0.0)
+    return life
 
 
 RUNAPI, RUNFLOW = place("runapi", images=1), place("runflow-runs", images=1)

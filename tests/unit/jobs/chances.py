@@ -10,6 +10,7 @@ from gateway.jobs.job import Job, Trace
 from gateway.jobs.recovery import (
     Abandon,
     AwaitCallback,
+    AwaitCaller,
     Buy,
     Expire,
     Fetch,
@@ -20,6 +21,7 @@ from gateway.jobs.recovery import (
     Resend,
     Search,
     Todo,
+    Withdraw,
 )
 from providers.faults import FaultKind
 from tests.unit.jobs.living import FENCE, PRICE, acceptance, place
@@ -71,19 +73,21 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(facts.OrderFailed, attempt=NUMBERS, kind=KINDS, cost=COSTS),
     st.builds(facts.AttemptOpened, fence=FENCES, place=st.integers(-1, 4) | st.just(2**63), images=IMAGES),
     st.builds(facts.AttemptGivenUp, fence=FENCES, attempt=NUMBERS, kind=KINDS),
+    st.builds(facts.JobConfirmed),
     st.builds(facts.PartGivenUp, fence=FENCES, images=IMAGES, kind=st.none() | KINDS),
 )
 # What ends a job at once is left for last, so that most jobs live long enough to be interesting.
 ENDINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(facts.CancelAsked),
     st.builds(facts.JobExpired, fence=FENCES),
+    st.builds(facts.JobWithdrawn, fence=FENCES),
     st.builds(facts.JobAbandoned, fence=FENCES),
 )
 
 
 def waits(todo: Todo) -> bool:
-    """Whether only the seller can bring it further."""
-    return isinstance(todo, Poll | Search | AwaitCallback | Resend | Fetch)
+    """Whether only the seller can bring it further, or the caller."""
+    return isinstance(todo, AwaitCaller | Poll | Search | AwaitCallback | Resend | Fetch)
 
 
 def obeyed(job: Job, todo: Todo, seller: Random, speaks: bool = True) -> Happening | None:
@@ -93,6 +97,10 @@ def obeyed(job: Job, todo: Todo, seller: Random, speaks: bool = True) -> Happeni
             return _bought(job, todo, seller)
         case GiveUp(attempt=attempt, kind=kind):
             return facts.AttemptGivenUp(fence=FENCE, attempt=attempt, kind=kind)
+        case AwaitCaller():
+            return facts.JobConfirmed() if seller.random() < 0.5 else None
+        case Withdraw():
+            return facts.JobWithdrawn(fence=FENCE)
         case Expire():
             return facts.JobExpired(fence=FENCE)
         case Abandon():

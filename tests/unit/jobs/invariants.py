@@ -4,7 +4,7 @@ from collections import Counter
 
 from gateway.jobs.commit import Commit, decode_job, windows_of
 from gateway.jobs.job import Attempt, Job, PartState
-from gateway.jobs.recovery import RESCUES_WITHOUT_PROGRESS, Abandon, recover
+from gateway.jobs.recovery import RESCUES_WITHOUT_PROGRESS, Abandon, AwaitCaller, Withdraw, recover
 from gateway.jobs.tables import ATTEMPT_MOVES, JOB_MOVES, PART_MOVES, Line, Moves
 
 MOVES: tuple[Moves, ...] = (JOB_MOVES, PART_MOVES, ATTEMPT_MOVES)
@@ -143,8 +143,17 @@ def _due(commit: Commit) -> None:
     for now in (commit.at, job.deadline, job.deadline + 10_000_000):
         assert bool(recover(job, now)) == (not job.is_settled)
     may_buy = not (job.state.is_terminal or job.abandoned)
-    deadly = recover(job, commit.at, RESCUES_WITHOUT_PROGRESS)
-    assert deadly == ((Abandon(),) if may_buy else recover(job, commit.at))
+    deadly = recover(job, commit.at, RESCUES_WITHOUT_PROGRESS, is_accepted_here=True)
+    assert deadly == ((Abandon(),) if may_buy else recover(job, commit.at, is_accepted_here=True))
+    _bought_by_others_only_if_confirmed(job, commit.at)
+
+
+def _bought_by_others_only_if_confirmed(job: Job, now: float) -> None:
+    is_open = not (job.is_confirmed or job.state.is_terminal)
+    for rescues in (0, 1, RESCUES_WITHOUT_PROGRESS):
+        todos = recover(job, now, rescues)
+        assert is_open == any(isinstance(todo, AwaitCaller | Withdraw) for todo in todos)
+        assert not is_open or len(todos) == 1
 
 
 def _images_and_attempts(job: Job, tries: int) -> None:

@@ -160,7 +160,7 @@ def test_some_images_of_a_part_are_given_up_and_the_others_still_wait() -> None:
     life = Life(acceptance(n=3))
     life.after(PartGivenUp(fence=FENCE, images=(2, 0), kind=FaultKind.BROKEN))
     assert (life.images(PartState.FAILED), life.images(PartState.WAITING)) == ([0, 2], [1])
-    [buy] = recover(life.job, life.start + 2.0)
+    [buy] = recover(life.job, life.start + 2.0, is_accepted_here=True)
     assert buy == Buy(images=(1,), places=(0, 1, 2))
     life.opens(0, (1,))
     life.delivers((1,))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.jobs.accepting import Acceptance
 from gateway.jobs.commit import Commit, apply
-from gateway.jobs.facts import AnswerLost, CancelAsked, Decision, Happening
+from gateway.jobs.facts import AnswerLost, CancelAsked, Decision, Happening, JobConfirmed
 from gateway.jobs.recovery import PICTURES_LAST_SECONDS, RECONCILE_SECONDS, RESCUES_WITHOUT_PROGRESS, next_look, recover
 from tests.unit.jobs.chances import ACCEPTANCES, CHANCES, obeyed, waits
 from tests.unit.jobs.living import START, Life
@@ -83,6 +83,7 @@ def test_a_job_whose_owners_die_buys_nothing_more_and_is_settled_in_time(
 ) -> None:
     life = Life(asked)
     some_steps(life, seller, steps)
+    if_it_is_news(life, JobConfirmed(), 0.0)
     ordered = len(life.job.attempts)
     assert until_settled(life, seller, speaks=False, rescues=RESCUES_WITHOUT_PROGRESS) <= latest(asked)
     assert len(life.job.attempts) == ordered

@@ -94,7 +94,7 @@ class AnyLife(RuleBasedStateMachine):
 
     @rule(chance=CHANCES)
     def images_are_bought(self, chance: Random) -> None:
-        for todo in recover(self.life.job, START + self.seconds):
+        for todo in recover(self.life.job, START + self.seconds, is_accepted_here=True):
             if isinstance(todo, Buy) and (happening := obeyed(self.life.job, todo, chance)):
                 self.happens(happening)
 

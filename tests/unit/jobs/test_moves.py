@@ -9,6 +9,7 @@ from gateway.jobs.facts import (
     CancelAsked,
     JobAbandoned,
     JobExpired,
+    JobWithdrawn,
     OrderFailed,
     PartGivenUp,
     PicturesDelivered,
@@ -78,6 +79,12 @@ def cancelled_in_the_queue() -> Life:
     return life
 
 
+def withdrawn() -> Life:
+    life = Life()
+    life.after(JobWithdrawn(fence=FENCE), 30.0)
+    return life
+
+
 def cancelled_while_buying() -> Life:
     life = Life(acceptance(n=2))
     life.opens(images=(0,))
@@ -105,6 +112,7 @@ STORIES = (
     expired_in_the_queue,
     nobody_sells_it,
     cancelled_in_the_queue,
+    withdrawn,
     cancelled_while_buying,
     abandoned,
 )

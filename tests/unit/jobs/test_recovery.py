@@ -2,7 +2,15 @@
 
 import pytest
 
-from gateway.jobs.facts import AnswerLost, AttemptGivenUp, CallbackSeen, CancelAsked, JobAbandoned, JobExpired
+from gateway.jobs.facts import (
+    AnswerLost,
+    AttemptGivenUp,
+    CallbackSeen,
+    CancelAsked,
+    JobAbandoned,
+    JobConfirmed,
+    JobExpired,
+)
 from gateway.jobs.job import Trace
 from gateway.jobs.recovery import (
     NO_FORMER,
@@ -32,7 +40,8 @@ BEFORE = Former(until=START + 18, attempts=1)
 
 
 def todos(life: Life, seconds: float, rescues: int = 0, former: Former = NO_FORMER) -> tuple[Todo, ...]:
-    return recover(life.job, START + seconds, rescues, former)
+    """Of an owner that knows that the job was accepted."""
+    return recover(life.job, START + seconds, rescues, former, is_accepted_here=True)
 
 
 def look(life: Life, seconds: float) -> float | None:
@@ -279,6 +288,7 @@ def test_a_terminal_job_with_an_order_that_runs_is_looked_at_until_it_is_known()
 
 def test_what_can_be_done_now_is_looked_at_now() -> None:
     life = Life(acceptance(n=2))
+    life.after(JobConfirmed(), 0.0)
     assert look(life, 0.5) == 0.5
     life.tickets(images=(0,))
     assert look(life, 2) == 2, "the other image waits to be bought"

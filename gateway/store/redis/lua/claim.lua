@@ -1,12 +1,18 @@
 -- A job whose lease is over goes to whoever asks first. The token lets a repeated claim know itself.
 local settings = cmsgpack.unpack(ARGV[1])
 --include time
-local job, due, id, token = KEYS[1], KEYS[2], ARGV[2], ARGV[3]
+--include bodies
+local job, due, body, id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3]
 local score = redis.call('ZSCORE', due, id)
-local seen = redis.call('HMGET', job, 'token', 'blob')
+local seen = redis.call('HMGET', job, 'token', 'blob', 'owner')
 if not seen[2] then return false end
 if seen[1] ~= token then
   if not score or tonumber(score) > now then return false end
+  -- Whoever waited for it at its owner's has lost his connection, unless that is the claimer itself.
+  local former = (seen[3] or '') .. ':'
+  if former ~= ':' and former ~= settings.owner .. ':' then
+    remove_callers(body, function(name) return string.sub(name, 1, #former) == former end, id)
+  end
   redis.call('HINCRBY', job, 'fence', 1)
   -- The more died of it alone, the longer until somebody tries it out again.
   local alone = redis.call('HINCRBY', job, 'rescues', 1) - settings.early_deaths - 1

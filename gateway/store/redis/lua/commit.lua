@@ -3,6 +3,7 @@
 -- The job comes first and numbers derived from it last: the auditor can mend those, but not a job.
 local settings = cmsgpack.unpack(ARGV[2])
 --include time
+--include bodies
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open, jobs, milestones, ledger, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local budgets = {day = KEYS[8], month = KEYS[9]}
@@ -17,10 +18,12 @@ local is_new = commit.expected == 0
 
 local function refusal()
   local asked = commit.idempotency
-  local seen = asked and redis.call('HMGET', record, 'fingerprint', 'job')
-  if seen and seen[2] and (asked.attach or not asked.soft) then
-    local is_same = asked.soft or seen[1] == asked.fingerprint
-    return {is_same and 'known' or 'key reused', seen[2]}
+  if asked and asked.soft then
+    local known = attach_caller(record, asked)
+    if known then return {'known', known} end
+  elseif asked then
+    local seen = redis.call('HMGET', record, 'fingerprint', 'job')
+    if seen[2] then return {seen[1] == asked.fingerprint and 'known' or 'key reused', seen[2]} end
   end
   for _, move in ipairs(commit.budget) do
     local balance = redis.call('HMGET', budgets[move.kind], 'held', 'spent')
@@ -61,10 +64,14 @@ if is_new then
   redis.call('ZREMRANGEBYLEX', jobs, '-', '(' .. commit.oldest)
   redis.call('EXPIRE', jobs, whole(settings.keep_jobs + 172800))
   local asked = commit.idempotency
-  if asked then
+  if asked and asked.soft then
+    add_entry(record, asked, commit.id)
+  elseif asked then
     redis.call('HSET', record, 'fingerprint', asked.fingerprint, 'job', commit.id)
     redis.call('PEXPIRE', record, whole(asked.seconds * 1000))
   end
+elseif commit.linger and commit.soft then
+  end_entry(record, commit.id, commit.linger, commit.may_be_bought)
 elseif commit.linger and redis.call('HGET', record, 'job') == commit.id then
   redis.call('PEXPIRE', record, whole(commit.linger * 1000))
 end

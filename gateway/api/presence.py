@@ -1,0 +1,39 @@
+"""Whether a request's caller is still there, and whether it was told what became of its job."""
+
+import asyncio
+import secrets
+from typing import Any
+
+from gateway.api.connections import Line
+from gateway.jobs.commit import IdempotencyRecord
+
+# A process that stood still, or was busy for long, reads that a client has left in its next turns.
+TURNS = 2
+
+
+class Presence:
+    """`name` tells this caller from all others that ask for the same. `record`: under what it was made the caller of a
+    job, or may have been."""
+
+    def __init__(self, replica: str, line: Line | None) -> None:
+        self.name = f"{replica}:{secrets.token_hex(6)}"
+        self.record: IdempotencyRecord | None = None
+        self.is_told = False
+        self._line = line
+
+    async def is_there(self) -> bool:
+        """Whether anything may be ordered for it. If so, it is answered, also if it ends its half of the connection."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        return self._line is None or self._line.promise_answer()
+
+    def has_left(self) -> bool:
+        """Without having been told, though a job counts it among its callers."""
+        is_lost = self._line is not None and self._line.is_lost
+        return self.record is not None and (is_lost or not self.is_told)
+
+
+def presence_of(state: dict[str, Any]) -> Presence | None:
+    """Of a request that may become a job."""
+    found = state.get("presence")
+    return found if isinstance(found, Presence) else None
