@@ -165,4 +165,6 @@ def mark_told(http: Asked) -> None:
 
 
 def answer(content: Any, status: int, headers: dict[str, str]) -> Response[bytes]:
+    """It may hold signed links, which no cache between us and the client should keep."""
+    headers = {"cache-control": "no-store", **headers}
     return Response(msgspec.json.encode(content), media_type="application/json", status_code=status, headers=headers)

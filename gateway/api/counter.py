@@ -11,12 +11,21 @@ from gateway.api.errors import ApiError
 from gateway.api.presence import Presence
 from gateway.api.wishes import Pictures, Wishes
 from gateway.assets.links import Links
-from gateway.assets.shelf import Shelf, Stream, public_words
+from gateway.assets.shelf import Missing, Shelf, Stream, public_words
 from gateway.catalogue import Catalogue
 from gateway.engine.accepting import Accepting, Ask, CallerGone, NobodySells
 from gateway.engine.delivering import MEDIA_TYPES
 from gateway.engine.engine import Engine
-from gateway.engine.records import Picture, picture_from, picture_name
+from gateway.engine.records import (
+    PLAN,
+    REQUEST,
+    JobRecords,
+    Picture,
+    picture_from,
+    picture_name,
+    plan_from,
+    request_from,
+)
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.job import CONFIRM_SECONDS, Job
 from gateway.money import format_usd
@@ -119,6 +128,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         draw=tools.draw(),
         warnings=request.warnings,
         is_wanted=request.presence.is_there if request.key is None else None,
+        requested=wishing.requested_params(request.wishes),
     )
     accepting = await _accepting(tools, request, ask)
     if isinstance(accepting.outcome, Applied | Known):
@@ -238,6 +248,19 @@ async def pictures_there(tools: Tools, job: Job) -> list[Picture]:
     names = {index: picture_name(attempt, index) for index, attempt in job.delivering_attempts.items()}
     found: Mapping[str, bytes] = await tools.store.documents(job.id, *names.values())
     return [picture_from(found[name]) for name in names.values() if name in found]
+
+
+async def records_of(tools: Tools, job: Job) -> JobRecords:
+    """Everything that is told of a job and lies beside it, in one question."""
+    names = [picture_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
+    found: Mapping[str, bytes] = await tools.store.documents(job.id, REQUEST, PLAN, *names)
+    if REQUEST not in found or PLAN not in found:
+        raise Missing(f"{job.id} was deleted while it was read")
+    return JobRecords(
+        request=request_from(found[REQUEST]),
+        plan=plan_from(found[PLAN]),
+        pictures=tuple(picture_from(found[name]) for name in names if name in found),
+    )
 
 
 async def content_of(tools: Tools, picture: Picture) -> bytes:

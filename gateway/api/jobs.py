@@ -21,9 +21,10 @@ from gateway.api.asking import (
 )
 from gateway.api.counter import Taken, Tools
 from gateway.api.input_images import load_input_images
-from gateway.api.shown import headers_of, job_shown
+from gateway.api.shown import JobView, headers_of, job_shown
 from gateway.api.wishes import InputWish, JobWishes, input_wishes
 from gateway.jobs.job import Job
+from gateway.store.base import DAY
 
 JOBS = "/v1/jobs"
 MOST_PAUSE, PAUSE_SHARE = 10, 0.1
@@ -77,4 +78,6 @@ def _when_to_ask_again(job: Job, now: float) -> dict[str, str]:
 
 
 async def _shown(tools: Tools, job: Job) -> dict[str, Any]:
-    return job_shown(job, await counter.pictures_there(tools, job), tools.links, tools.now())
+    kept_seconds = tools.catalogue().gateway.retention.jobs_days * DAY
+    view = JobView(job, await counter.records_of(tools, job), tools.now(), kept_seconds)
+    return job_shown(view, tools.links)

@@ -16,6 +16,7 @@ from gateway.assets.headers import NotAPicture, is_whole, read_header
 from gateway.catalogue import Catalogue, Model
 from gateway.config.checking import did_you_mean
 from gateway.engine.accepting import Given
+from gateway.engine.records import RequestedParams
 from gateway.money import parse_usd
 from gateway.routing.plan import Limits, Question, RoutingError
 from gateway.routing.target import SizeWish, target_of
@@ -172,6 +173,12 @@ def question_of(catalogue: Catalogue, wishes: Wishes, team: str, operation: Oper
     )
     _require_sellers(catalogue, wishes.provider)
     return Question(request=request, team=team, policy=wishes.policy, limits=_limits(wishes))
+
+
+def requested_params(wishes: Wishes) -> RequestedParams:
+    """What was said, but for what says no more than silence would."""
+    said = {name: getattr(wishes, name) for name in RequestedParams.__struct_fields__}
+    return RequestedParams(**{name: str(value) for name, value in said.items() if value not in (None, AUTO)})
 
 
 def _require_sellers(catalogue: Catalogue, wish: ProviderWish) -> None:

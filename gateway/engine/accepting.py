@@ -12,7 +12,7 @@ from gateway.catalogue import Offer
 from gateway.config.blocks import BudgetConfig
 from gateway.config.values import Usd
 from gateway.engine.hands import Hands
-from gateway.engine.records import PLAN, REQUEST, TERMS, Input, SavedRequest, Terms, encode
+from gateway.engine.records import PLAN, REQUEST, TERMS, Input, RequestedParams, SavedRequest, Terms, encode
 from gateway.events import Trouble
 from gateway.jobs.accepting import Acceptance, accept
 from gateway.jobs.commit import Commit, IdempotencyRecord
@@ -52,8 +52,8 @@ class Given(Struct, frozen=True):
 
 class Ask(Struct, frozen=True, kw_only=True):
     """Everything that becomes part of a job. `warnings`: what the job's team is to be told about its words, before
-    anything is bought. `is_wanted`: asked right before the job is saved; without it the job is wanted however its
-    request ends."""
+    anything is bought. `requested`: those words. `is_wanted`: asked right before the job is saved; without it the job
+    is wanted however its request ends."""
 
     question: Question
     team: str
@@ -64,6 +64,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     draw: float = 0.0
     warnings: tuple[str, ...] = ()
     is_wanted: Callable[[], Awaitable[bool]] | None = None
+    requested: RequestedParams = RequestedParams()
 
 
 class Accepting(Struct, frozen=True):
@@ -197,6 +198,7 @@ async def _kept(hands: Hands, job: str, ask: Ask) -> SavedRequest:
         sources=tuple(sources),
         mask=await _input(hands, job, "mask", ask.mask) if ask.mask else None,
         metadata=request.metadata,
+        requested=ask.requested,
     )
 
 

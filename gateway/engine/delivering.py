@@ -252,6 +252,8 @@ class Deliverer:
             sha256=digest,
             seller=self._desk.place_of(attempt).seller,
             attempt=attempt.number,
+            quality=terms.quality,
+            is_opaque=not header.has_alpha,
         )
         return Kept(picture, _judged(fetched.header, request, terms))
 

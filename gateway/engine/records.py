@@ -22,6 +22,17 @@ class Input(Struct, frozen=True, kw_only=True):
     height: int
 
 
+class RequestedParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the team said of its images, in its own words; None is what it did not say."""
+
+    size: str | None = None
+    resolution: str | None = None
+    aspect_ratio: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    background: str | None = None
+
+
 class SavedRequest(Struct, frozen=True, kw_only=True):
     """An ImageRequest, its images kept apart."""
 
@@ -35,6 +46,25 @@ class SavedRequest(Struct, frozen=True, kw_only=True):
     sources: tuple[Input, ...] = ()
     mask: Input | None = None
     metadata: Mapping[str, str] = {}
+    requested: RequestedParams = RequestedParams()
+
+
+class PlannedOffer(Struct, frozen=True, kw_only=True):
+    """One ranked offer of a saved plan, as far as a team is told of it."""
+
+    seller: str
+    quote_micros: int
+    seconds: float
+    fidelity: str
+    substitutions: tuple[str, ...] = ()
+
+
+class SavedPlan(Struct, frozen=True, kw_only=True):
+    """The plan that a job was accepted with, best offer first."""
+
+    ranked: tuple[PlannedOffer, ...]
+    policy: str
+    rule: str | None = None
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -47,7 +77,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 
 
 class Picture(Struct, frozen=True, kw_only=True):
-    """A delivered image, on our shelf under its key, as its own bytes tell."""
+    """A delivered image, on our shelf under its key, as its own bytes tell. `quality`: the one that was ordered, None
+    where its seller lets nobody choose."""
 
     index: int
     key: str
@@ -58,6 +89,16 @@ class Picture(Struct, frozen=True, kw_only=True):
     sha256: str
     seller: str
     attempt: int
+    quality: Quality | None = None
+    is_opaque: bool = False
+
+
+class JobRecords(Struct, frozen=True, kw_only=True):
+    """What lies beside a job, as far as its team is told of it."""
+
+    request: SavedRequest
+    plan: SavedPlan
+    pictures: tuple[Picture, ...]
 
 
 class SavedCall(Struct, frozen=True, kw_only=True):
@@ -69,6 +110,7 @@ class SavedCall(Struct, frozen=True, kw_only=True):
 _encode = msgspec.json.Encoder().encode
 _request = msgspec.json.Decoder(SavedRequest)
 _terms = msgspec.json.Decoder(tuple[Terms, ...])
+_plan = msgspec.json.Decoder(SavedPlan)
 _picture = msgspec.json.Decoder(Picture)
 _pack = msgspec.msgpack.Encoder().encode
 _call = msgspec.msgpack.Decoder(SavedCall)
@@ -84,6 +126,10 @@ def request_from(data: bytes) -> SavedRequest:
 
 def terms_from(data: bytes) -> tuple[Terms, ...]:
     return _terms.decode(data)
+
+
+def plan_from(data: bytes) -> SavedPlan:
+    return _plan.decode(data)
 
 
 def picture_from(data: bytes) -> Picture:

@@ -12,8 +12,9 @@ from tests.serving import Serving
 
 PROMPT = {"prompt": "a lighthouse"}
 SHOWN = {
-    *("id", "object", "status", "model", "created_at", "finished_at", "expires_at", "n", "images", "usage"),
-    *("warnings", "error", "attempts"),
+    *("id", "object", "operation", "status", "model", "created_at", "finished_at", "deadline_at", "expires_at"),
+    *("kept_until", "n", "requested", "effective", "images", "usage", "warnings", "error", "policy", "plan"),
+    *("attempts", "metadata"),
 }
 
 

@@ -87,7 +87,7 @@ def test_pictures_that_are_being_fetched_at_the_deadline_are_delivered(flow: Flo
     flow.sandbox.fault("slow", vendor="runflow", route="download", seconds=LATER)
     job = flow.buy(seller)
     assert job["status"] == "completed"
-    assert job["finished_at"] > job["expires_at"]
+    assert job["finished_at"] > job["deadline_at"]
     assert flow.booked() == {(seller, "capture"): PRICE[seller]}
 
 

@@ -258,6 +258,7 @@ def test_a_picture_says_what_its_own_bytes_are() -> None:
                 sha256=delivering.sha256(PICTURE).hexdigest(),
                 seller="runapi",
                 attempt=1,
+                is_opaque=True,
             )
         )
         == saved
