@@ -93,7 +93,8 @@ Delivered images are booked as `capture`, the only line that a team pays. What e
 With all tries used up, or the deadline over, images that would wait fail instead; after a cancel they are dropped.
 What a seller reports as its charge outranks the price, and a reported charge means *bought*, whatever the fault. If an
 order brought some of its images, its cost is split over all that were made: the delivered ones' share is captured, the
-rest is an orphan.
+rest is an orphan. A team never pays more than was set aside for the images that it gets: what a seller bills beyond
+that is booked as `excess`, ours to pay.
 
 News of a closed attempt changes the books only, by a further entry with the amount reversed: `suspected` becomes
 `orphan` when the pictures turn up after all, and nothing when the seller says that the order failed. All entries belong

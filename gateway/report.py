@@ -38,6 +38,8 @@ def _ranked(ranked: Ranked) -> dict[str, Any]:
         "adapter": offer.seller.adapter.name,
         "quote_micros": ranked.quote.total,
         "quote_usd": format_usd(ranked.quote.total),
+        "ceiling_micros": ranked.quote.hold,
+        "ceiling_usd": format_usd(ranked.quote.hold),
         "seconds": ranked.seconds,
         "fidelity": fidelity(ranked),
         "substitutions": [substitution.name for substitution in ranked.fit.substitutions],

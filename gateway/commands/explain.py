@@ -66,6 +66,7 @@ def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dic
 @click.option("--quality", type=click.Choice([*words(Quality), "auto"]), default="auto", show_default=True)
 @click.option("--format", "output_format", type=click.Choice(words(Format)), help="[default: the model's]")
 @click.option("-n", "images", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
+@click.option("--prompt", default="", help="The prompt, which costs where a seller bills by tokens.  [default: none]")
 @click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
 @click.option("--mask", is_flag=True, help="With a mask.")
 @click.option("--team", help="Who asks.")
@@ -161,7 +162,7 @@ def request_of(catalogue: Catalogue, asked: dict[str, Any]) -> ImageRequest:
     return ImageRequest(
         operation=operation,
         model=model.name,
-        prompt="",
+        prompt=asked["prompt"],
         n=asked["images"],
         target=target,
         pixels_asked=pixels_asked,

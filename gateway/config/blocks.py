@@ -124,11 +124,16 @@ class PriceRow(Block, frozen=True, kw_only=True):
 
 
 class TokenPrices(Block, frozen=True, kw_only=True):
-    """USD per million tokens, for sellers that bill by what they count: the prices of cells are then only estimates."""
+    """USD per million tokens, for sellers that bill by what they count: the prices of cells are then estimates of the
+    pictures alone, and what goes in is added for every order.
+
+    `image_tokens` is the most that one input image, or a mask, counts as.
+    """
 
     input_text: Usd
     input_image: Usd
     output: Usd
+    image_tokens: Count = 7_000
 
     def charge(self, usage: TokenUsage) -> int:
         """In micro-USD, rounded up: a budget must not be passed by halves."""

@@ -73,6 +73,7 @@ HELP: dict[str, dict[str, str]] = {
         "input_text": "USD per million tokens of the prompt.",
         "input_image": "USD per million tokens of input images.",
         "output": "USD per million tokens of the pictures.",
+        "image_tokens": "The most tokens that one input image or mask counts as. Default 7000. Set aside.",
     },
     "PriceRow": {
         "price": "USD per image.",

@@ -14,7 +14,7 @@ from gateway.config.values import Usd
 from gateway.engine.hands import Hands
 from gateway.engine.records import PLAN, REQUEST, TERMS, Input, RequestedParams, SavedRequest, Terms, encode
 from gateway.events import Trouble
-from gateway.jobs.accepting import Acceptance, accept
+from gateway.jobs.accepting import Acceptance, OrderCost, accept
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.commit import Limits as BudgetLimits
 from gateway.jobs.ending import joined
@@ -129,6 +129,7 @@ def _acceptance(hands: Hands, ask: Ask, planned: Plan, ranked: Sequence[Ranked])
         model=request.model,
         n=request.n,
         route=tuple(_place(hands, one) for one in ranked),
+        order_costs=tuple(OrderCost(one.quote.order_price, one.quote.order_ceiling) for one in ranked),
         seconds=catalogue.gateway.jobs.deadline_seconds,
         tries=planned.failover.attempts,
         reorder=planned.failover.on_unknown == "reorder",

@@ -70,14 +70,15 @@ def _tell_ended(hands: Hands, job: Job, attempt: Attempt) -> None:
     )
     if attempt.fault is not None:
         record_health(hands, job, attempt, Outcome(fault=attempt.fault, seconds=seconds))
-    if attempt.delivered and attempt.cost is not None and attempt.cost != place.price * attempt.delivered:
+    expected = place.price * attempt.delivered + job.order_price(attempt.place)
+    if attempt.delivered and attempt.cost is not None and attempt.cost != expected:
         hands.emit(
             PriceDrifted(
                 job=job.id,
                 attempt=attempt.number,
                 seller=place.seller,
                 cell=place.cell,
-                price=place.price,
+                price=expected // attempt.delivered,
                 paid=attempt.cost // attempt.delivered,
                 config=job.config,
             )

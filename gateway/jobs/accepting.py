@@ -9,14 +9,22 @@ from gateway.jobs.commit import BudgetMove, Commit, IdempotencyRecord, Limits, d
 from gateway.jobs.job import Job, Part, Place
 
 
+class OrderCost(Struct, frozen=True):
+    """What an order costs besides its images: `price` is expected, `ceiling` the most that is conceivable."""
+
+    price: int
+    ceiling: int
+
+
 class Acceptance(Struct, frozen=True, kw_only=True):
-    """What a request becomes a job with."""
+    """What a request becomes a job with. `order_costs`: one for each place of the route, or none at all."""
 
     id: str
     team: str
     model: str
     n: int
     route: tuple[Place, ...]
+    order_costs: tuple[OrderCost, ...] = ()
     seconds: float = 900.0
     tries: int = 3
     reorder: bool = False
@@ -42,6 +50,8 @@ def accept(asked: Acceptance, now: float) -> Commit:
         n=asked.n,
         route=asked.route,
         unit=max(place.ceiling for place in asked.route),
+        order_hold=max((cost.ceiling for cost in asked.order_costs), default=0),
+        order_prices=_unless_all_zero(tuple(cost.price for cost in asked.order_costs)),
         tries=asked.tries,
         reorder=asked.reorder,
         config=asked.config,
@@ -58,6 +68,10 @@ def accept(asked: Acceptance, now: float) -> Commit:
         idempotency=asked.idempotency,
         documents=asked.documents,
     )
+
+
+def _unless_all_zero(prices: tuple[int, ...]) -> tuple[int, ...]:
+    return prices if any(prices) else ()
 
 
 def _with_limit(move: BudgetMove, limits: Limits, now: float) -> BudgetMove:

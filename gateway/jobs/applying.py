@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.jobs import facts
 from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
 from gateway.jobs.ending import concluded, joined
-from gateway.jobs.job import Attempt, AttemptState, Job, Part, PartState, State, Tokens, stamp
+from gateway.jobs.job import Attempt, AttemptState, Excess, Job, Part, PartState, State, Tokens, stamp
 from gateway.jobs.parts import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
@@ -94,13 +94,17 @@ def _pictures_delivered(job: Job, fact: facts.PicturesDelivered, now: float) -> 
     delivered = tuple(image for image in attempt.images if image in fact.images)
     made = max(len(attempt.images) if fact.made is None else fact.made, len(delivered))
     total = paid(job, attempt, cost, made)
-    captured = total * len(delivered) // made if made else 0
+    due = total * len(delivered) // made if made else 0
     missing = None if len(delivered) == len(attempt.images) else fact.missing
-    closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - captured))
+    moved = _part_ended(job, part, delivered, missing, now)
+    # No more than this releases: what is spent and what is held together never grow after the job was accepted.
+    captured = min(due, job.hold - moved.hold)
+    closed = ended(attempt, missing, cost, now, (Line.ORPHAN, total - due))
     closed = replace(closed, ready=True, delivered=len(delivered), captured=captured)
-    job = _with_tokens(job, attempt, fact.usage)
-    job = replace(replace_attempt(job, closed), warnings=joined(job.warnings, fact.warnings if delivered else ()))
-    return _part_ended(job, part, delivered, missing, now)
+    moved = replace_attempt(_with_tokens(moved, attempt, fact.usage), closed)
+    warnings = joined(job.warnings, fact.warnings if delivered else ())
+    excesses = (*job.excesses, Excess(attempt.number, due - captured)) if due > captured else job.excesses
+    return replace(moved, warnings=warnings, excesses=excesses)
 
 
 def _order_failed(job: Job, fact: facts.OrderFailed, now: float) -> Result:

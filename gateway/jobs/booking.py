@@ -1,7 +1,7 @@
 """What an attempt cost whom: what the seller says it charged, else the price.
 
 Captured for images that are delivered, an orphan where they are not, suspected where nobody knows whether they were
-bought.
+bought. Delivered images cost the team no more than was set aside for them: the rest is excess.
 """
 
 from msgspec.structs import replace
@@ -41,4 +41,5 @@ def paid(job: Job, attempt: Attempt, cost: int | None, made: int | None = None) 
     """What the seller says, if it says anything; else the price of what it made, or was asked to make."""
     if cost is not None:
         return min(max(cost, 0), MOST_COST)
-    return job.place_of(attempt).price * (len(attempt.images) if made is None else max(made, 0))
+    place, images = job.place_of(attempt), len(attempt.images) if made is None else max(made, 0)
+    return place.price * images + (job.order_price(attempt.place) if images else 0)

@@ -187,7 +187,7 @@ def _moves(old: Job | None, new: Job) -> Iterator[BudgetMove]:
 def _entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEntry]:
     for attempt in new.attempts:
         before = old.attempt(attempt.number) if old else None
-        for line, amount, images in _booked(attempt, before):
+        for line, amount, images in _booked(attempt, before, new.excess(attempt.number)):
             place = new.place_of(attempt)
             yield LedgerEntry(
                 day=windows_of(new.created)[0],
@@ -204,7 +204,7 @@ def _entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEntry]:
             )
 
 
-def _booked(attempt: Attempt, before: Attempt | None) -> Iterator[tuple[Line, int, int]]:
+def _booked(attempt: Attempt, before: Attempt | None, excess: int) -> Iterator[tuple[Line, int, int]]:
     """What came onto each line, or went from it again, with the number of images it stands for."""
     if attempt is before:
         return
@@ -214,9 +214,11 @@ def _booked(attempt: Attempt, before: Attempt | None) -> Iterator[tuple[Line, in
         (Line.CAPTURE, attempt.captured, before.captured if before else 0),
         (Line.ORPHAN, attempt.orphaned, before.orphaned if before else 0),
         (Line.SUSPECTED, attempt.suspected, before.suspected if before else 0),
+        # Known when the attempt is closed with its images, and never corrected.
+        (Line.EXCESS, excess, excess if before and not before.is_open else 0),
     )
     for line, amount, was in amounts:
-        images = delivered if line is Line.CAPTURE else rest if amount > was else -rest
+        images = delivered if line in (Line.CAPTURE, Line.EXCESS) else rest if amount > was else -rest
         if amount != was or (line is Line.CAPTURE and images):
             yield line, amount - was, images
 

@@ -46,7 +46,7 @@ def may_have_been_bought(job: Job) -> bool:
 
 def _bought_by(attempt: Attempt) -> Bought:
     """An order that is still open, or was corrected after its end, is judged by what is known of it now."""
-    if attempt.orphaned or attempt.captured or (attempt.is_open and attempt.ready):
+    if attempt.orphaned or attempt.delivered or (attempt.is_open and attempt.ready):
         return Bought.YES
     if attempt.is_open or attempt.fault is None:
         return Bought.PERHAPS

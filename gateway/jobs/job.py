@@ -128,10 +128,19 @@ class Tokens(Struct, frozen=True, array_like=True):
     output: int
 
 
+class Excess(Struct, frozen=True, array_like=True):
+    """What the seller of an attempt billed for delivered images, beyond what was set aside for them."""
+
+    attempt: int
+    amount: int
+
+
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
-    may have been taken; `unit` is set aside per image until the bill is known, `hold` is what is set aside now.
-    `tokens`: of the attempts whose sellers tell them, which few do, so that they are no fields of every attempt.
+    may have been taken; `unit` is set aside per image until the bill is known, and `order_hold` per order;
+    `hold` is what is set aside now.
+    `order_prices`: what every order at each place of the route costs besides its images, if that is anything.
+    `tokens` and `excesses`: of those few attempts that have any, so that they are no fields of every attempt.
     `abandoned`: its workers died early, again and again, so nothing more is bought for it."""
 
     id: str
@@ -163,6 +172,9 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: int = SCHEMA
     tokens: tuple[Tokens, ...] = ()
     abandoned: bool = False
+    order_hold: int = 0
+    order_prices: tuple[int, ...] = ()
+    excesses: tuple[Excess, ...] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -184,9 +196,12 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hold(self) -> int:
+        """For the open images together, however they are split: no split must make it more than was asked for."""
         if self.state.is_terminal:
             return 0
-        return self.unit * sum(len(part.images) for part in self.parts if part.state.is_open)
+        images = sum(len(part.images) for part in self.parts if part.state.is_open)
+        fewest_per_order = min(place.images for place in self.route)
+        return self.unit * images + self.order_hold * -(-images // fewest_per_order)
 
     @property
     def delivered(self) -> tuple[int, ...]:
@@ -220,6 +235,12 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def attempt(self, number: int) -> Attempt | None:
         return self.attempts[number - 1] if 1 <= number <= len(self.attempts) else None
+
+    def order_price(self, place: int) -> int:
+        return self.order_prices[place] if self.order_prices else 0
+
+    def excess(self, attempt: int) -> int:
+        return sum(excess.amount for excess in self.excesses if excess.attempt == attempt)
 
     def part_of(self, attempt: int) -> Part | None:
         """The part that this attempt is still buying."""

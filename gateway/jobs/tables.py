@@ -41,11 +41,13 @@ ATTEMPT_MOVES: Moves = {
 
 
 class Line(StrEnum):
-    """Where a ledger entry's money went: to the team's images, or nowhere, or perhaps nowhere."""
+    """Where a ledger entry's money went: to the team's images, or nowhere, or perhaps nowhere; or it was billed for the
+    team's images beyond what was set aside for them. Only a capture is the team's to pay."""
 
     CAPTURE = "capture"
     ORPHAN = "orphan"
     SUSPECTED = "suspected"
+    EXCESS = "excess"
 
 
 # What is booked when an attempt ends without pictures for anybody.

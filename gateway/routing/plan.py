@@ -114,7 +114,7 @@ def plan_by(
         if isinstance(found, Misfit):
             excluded.append(Excluded(seller, found.reasons))
             continue
-        candidate = _candidate(found, request.n, signals)
+        candidate = _candidate(found, request, signals)
         if narrows and (reasons := _out(candidate, policy, limits)):
             excluded.append(Excluded(seller, reasons, candidate))
         else:
@@ -183,12 +183,12 @@ def _least(*values: Number | None) -> Number | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def _candidate(fit: Fit, n: int, signals: Signals) -> Candidate:
+def _candidate(fit: Fit, request: ImageRequest, signals: Signals) -> Candidate:
     known = signals_of(signals, fit.offer, fit.cell)
     expected = fit.offer.seconds[fit.cell.quality]
     return Candidate(
         fit=fit,
-        quote=quote(fit, n),
+        quote=quote(fit, request),
         seconds=expected.p50 if known.p50 is None else known.p50,
         slow_seconds=expected.p90 if known.p90 is None else known.p90,
         signals=known,

@@ -56,7 +56,7 @@ class Metrics:
         self._images = Counter("igw_images", "Images delivered.", ("team", "seller", "model", *CELL), **make)
         self._spend = Counter(
             "igw_spend_usd",
-            "Money spent: captured for teams, orphaned, suspected.",
+            "Money spent: captured for teams, orphaned, suspected, billed in excess.",
             ("team", "seller", "model", *CELL, "line"),
             **make,
         )

@@ -22,9 +22,11 @@ UNHURRIED, SLOW = "unhurried", {"any": {"p50": 60, "p90": 120}}
 # A model that is sold at an address where nobody listens, and a little dearer by OpenAI.
 SECLUDED, CLOSED, CLOSED_URL = "secluded", "closed", "http://127.0.0.1:1"
 KEY, POOR_KEY, STRANGER_KEY = "igw_flow", "igw_poor", "igw_stranger"
-# What one picture of 1024x1024 for `gateways.PROMPT` comes to by tokens, so that what is booked for an order that was
-# charged and never answered is what was charged. In all other cases these are the estimates that they look like.
-OPENAI_PRICES = {"low": "0.005875", "medium": "0.052705", "high": "0.210745"}
+# Teams with a budget for a day.
+CAREFUL_KEY, THRIFTY_KEY = "igw_careful", "igw_thrifty"
+# What one picture of 1024x1024 comes to by tokens, without those of the prompt: with them, what is booked for an order
+# that was charged and never answered is what was charged. For other sizes these are the estimates that they look like.
+OPENAI_PRICES = {"low": "0.00585", "medium": "0.05268", "high": "0.21072"}
 SEALED = {
     "IGW_FLOW_RUNFLOW": "rf_sandbox",
     "IGW_FLOW_RUNAPI": "sk-sandbox",
@@ -33,6 +35,8 @@ SEALED = {
     "IGW_FLOW_KEY": KEY,
     "IGW_FLOW_POOR_KEY": POOR_KEY,
     "IGW_FLOW_STRANGER_KEY": STRANGER_KEY,
+    "IGW_FLOW_CAREFUL_KEY": CAREFUL_KEY,
+    "IGW_FLOW_THRIFTY_KEY": THRIFTY_KEY,
 }
 
 
@@ -113,6 +117,8 @@ def _teams() -> dict[str, Any]:
     return {
         "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies},
         "poor": {"keys": ["env:IGW_FLOW_POOR_KEY"], "policies": policies, "budget": {"day": "0.01"}},
+        "careful": {"keys": ["env:IGW_FLOW_CAREFUL_KEY"], "budget": {"day": "0.10"}},
+        "thrifty": {"keys": ["env:IGW_FLOW_THRIFTY_KEY"], "budget": {"day": "0.40"}},
         "stranger": {"keys": ["env:IGW_FLOW_STRANGER_KEY"]},
     }
 

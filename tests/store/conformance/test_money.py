@@ -188,8 +188,11 @@ async def test_what_is_no_day_or_too_many_days_is_refused(world: World) -> None:
 
 async def test_an_absurd_cost_stays_within_what_sums_can_hold(world: World) -> None:
     job = await world.accepted()
+    set_aside = job.hold
     job = await world.happens(job, orders.opened(job), orders.delivered(job, cost=10**19))
     spent = (await world.store.budget("acme", DAY))[DAY].spent
-    assert spent == job.captured == 10**13
+    assert spent == job.captured == set_aside
+    totals = {total.account.line: total.amount for total in await world.store.usage(DAY, DAY)}
+    assert totals == {Line.CAPTURE: set_aside, Line.EXCESS: 10**13 - set_aside}
     found = [await world.store.audit(partition, repair=False) for partition in world.store.partitions]
     assert sum(one.violations for one in found) == 0

@@ -15,7 +15,8 @@ from tests.unit.config.base import FILES, KEYS, write
 
 ROOT = Path(__file__).parents[3]
 RANKED = {
-    *("seller", "adapter", "quote_micros", "quote_usd", "seconds", "fidelity", "substitutions", "signals", "reasons"),
+    *("seller", "adapter", "quote_micros", "quote_usd", "ceiling_micros", "ceiling_usd"),
+    *("seconds", "fidelity", "substitutions", "signals", "reasons"),
 }
 
 
@@ -70,6 +71,7 @@ CHANGES = {
     "--format": (["--format", "png"], ["--format", "webp"]),
     "-n": ([], ["-n", "2"]),
     "--inputs": (["--operation", "edit"], ["--operation", "edit", "--inputs", "2", "--model", "few"]),
+    "--prompt": (["--model", "counted"], ["--model", "counted", "--prompt", "a lighthouse"]),
     "--mask": (["--operation", "edit"], ["--operation", "edit", "--mask"]),
     "--team": (["--resolution", "4k"], ["--resolution", "4k", "--team", "design"]),
     "--policy": (["--team", "design"], ["--team", "design", "--policy", "steady"]),
@@ -89,12 +91,14 @@ def with_more(configured: Path) -> None:
     block = pixel.partition("offers:\n")[2]
     few = block.replace("picture-2:", "few:", 1).replace("inputs: 16", "inputs: 1")
     other = block.replace("picture-2:", "other:", 1).replace("0.133", "0.134")
+    tokens = '    tokens: {input_text: "5.00", input_image: "8.00", output: "30.00"}\n'
+    counted = block.replace("picture-2:", "counted:", 1).rstrip() + "\n" + tokens
     rule = "rules:\n  - when: {metadata: {purpose: test}}\n    use: steady\n"
     write(
         configured,
         {
-            "models.yaml": FILES["models.yaml"] + "  few: {}\n  other: {}\n",
-            "offers/by-pixel.yaml": pixel + few + other,
+            "models.yaml": FILES["models.yaml"] + "  few: {}\n  other: {}\n  counted: {}\n",
+            "offers/by-pixel.yaml": pixel + few + other + counted,
             "policies.yaml": FILES["policies.yaml"].replace("rules:\n", rule),
         },
     )

@@ -1,12 +1,14 @@
 """Acceptances, happenings and sellers by chance: sensible ones, and nonsense."""
 
 from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
 from gateway.jobs import facts
+from gateway.jobs.accepting import Acceptance, OrderCost
 from gateway.jobs.facts import Happening
-from gateway.jobs.job import Job, Trace
+from gateway.jobs.job import Job, Place, Trace
 from gateway.jobs.recovery import (
     Abandon,
     AwaitCallback,
@@ -36,10 +38,19 @@ PLACES = st.builds(
     asks=st.booleans(),
     trace=st.sampled_from(Trace),
 )
+ORDER_COSTS = st.builds(OrderCost, st.sampled_from([0, 1, PRICE]), st.sampled_from([0, 1, PRICE]))
+
+
+def _acceptance(n: int, costed: list[tuple[Place, OrderCost]], bills_by_tokens: bool, **more: Any) -> Acceptance:
+    costs = tuple(cost for _, cost in costed) if bills_by_tokens else ()
+    return acceptance(n, route=tuple(place for place, _ in costed), order_costs=costs, **more)
+
+
 ACCEPTANCES = st.builds(
-    acceptance,
+    _acceptance,
     st.integers(1, 5),
-    route=st.lists(PLACES, min_size=1, max_size=4).map(tuple),
+    st.lists(st.tuples(PLACES, ORDER_COSTS), min_size=1, max_size=4),
+    st.booleans(),
     seconds=st.sampled_from([900.0, 900.0, 900.0, 60.0, 0.0]),
     tries=st.sampled_from([3, 3, 3, 2, 1, 0]),
     reorder=st.booleans(),

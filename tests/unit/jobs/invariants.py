@@ -62,7 +62,10 @@ class Books:
     def _budget(self, commit: Commit) -> None:
         job, windows = commit.job, windows_of(commit.job.created)
         waited_for = sum(len(part.images) for part in job.parts if part.state.is_open)
-        assert job.hold == (0 if job.state.is_terminal else job.unit * waited_for) >= 0
+        orders = -(-waited_for // min(place.images for place in job.route))
+        assert job.hold == (0 if job.state.is_terminal else job.unit * waited_for + job.order_hold * orders) >= 0
+        before = self.job.hold + self.job.captured if self.job else job.hold
+        assert job.hold + job.captured <= before, "more of a budget is used than was there when the job was accepted"
         assert {move.window for move in commit.budget} <= set(windows)
         for window in windows:
             assert (self.holds[window], self.spends[window]) == (job.hold, job.captured)
@@ -72,10 +75,18 @@ class Books:
         assert self.on_line(Line.CAPTURE) == job.captured
         assert self.images[Line.CAPTURE] == len(job.delivered) == sum(one.delivered for one in job.attempts)
         for one in job.attempts:
-            booked = {Line.CAPTURE: one.captured, Line.ORPHAN: one.orphaned, Line.SUSPECTED: one.suspected}
+            booked = {
+                Line.CAPTURE: one.captured,
+                Line.ORPHAN: one.orphaned,
+                Line.SUSPECTED: one.suspected,
+                Line.EXCESS: job.excess(one.number),
+            }
             assert {line: self.ledger[one.number, line] for line in Line} == booked
             assert min(booked.values()) >= 0
-            assert not (one.suspected and one.orphaned + one.captured), "known and suspected at once"
+            assert not (one.suspected and one.orphaned + one.captured + job.excess(one.number)), (
+                "known and suspected at once"
+            )
+            assert one.delivered or not one.captured + job.excess(one.number), "paid for what was not delivered"
             assert not (one.is_open and any(booked.values())), "booked before it was closed"
         for entry in commit.ledger:
             attempt = job.attempts[entry.attempt - 1]

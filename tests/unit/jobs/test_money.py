@@ -2,15 +2,16 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.jobs.accepting import accept
+from gateway.jobs.accepting import Acceptance, OrderCost, accept
 from gateway.jobs.commit import BudgetMove, IdempotencyRecord, Limits
 from gateway.jobs.facts import CancelAsked, JobExpired, OrderFailed, PicturesDelivered
-from gateway.jobs.job import State
+from gateway.jobs.job import PartState, State
 from gateway.jobs.tables import Line
 from providers.faults import FaultKind
 from tests.unit.jobs.living import CEILING, FENCE, PRICE, SECONDS, START, Life, acceptance, place
@@ -59,11 +60,27 @@ def test_the_end_gives_back_what_was_not_taken() -> None:
     )
 
 
-def test_a_seller_dearer_than_its_ceiling_is_captured_all_the_same() -> None:
+def test_what_a_seller_bills_beyond_its_ceiling_is_not_the_teams_to_pay() -> None:
     life = Life()
     life.opens()
-    life.delivers(cost=10 * CEILING)
-    assert (life.job.captured, life.job.hold) == (10 * CEILING, 0)
+    commit = life.delivers(cost=10 * CEILING)
+    assert (life.job.captured, life.job.hold) == (CEILING, 0)
+    assert [(entry.line, entry.amount, entry.images) for entry in commit.ledger] == [
+        (Line.CAPTURE, CEILING, 1),
+        (Line.EXCESS, 9 * CEILING, 1),
+    ]
+
+
+def test_what_was_set_aside_for_images_that_are_still_waited_for_pays_for_no_others() -> None:
+    life = Life(acceptance(n=4))
+    life.tickets(images=(0, 1, 2, 3))
+    life.delivers((0, 1), made=2, cost=4 * CEILING)
+    assert life.money() == {Line.CAPTURE: 2 * CEILING, Line.EXCESS: 2 * CEILING}
+    assert life.job.hold == 2 * CEILING
+    last = Life(acceptance(n=4, tries=1))
+    last.tickets(images=(0, 1, 2, 3))
+    last.delivers((0, 1), made=2, cost=4 * CEILING)
+    assert last.money() == {Line.CAPTURE: 4 * CEILING}, "nothing is waited for any more"
 
 
 def test_a_free_seller_needs_no_budget_and_is_still_booked() -> None:
@@ -184,9 +201,10 @@ def test_no_split_of_a_cost_loses_a_millionth(n: int, there: int, made: int | No
     life.delivers(tuple(range(min(there, n))), made=made, cost=cost)
     delivered, pictures = min(there, n), max(n if made is None else made, min(there, n))
     total = PRICE * pictures if cost is None else max(cost, 0)
-    captured = life.money().get(Line.CAPTURE, 0)
+    due = total * delivered // pictures if pictures else 0
     assert sum(life.money().values()) == total
-    assert captured == (total * delivered // pictures if pictures else 0)
+    assert life.money().get(Line.CAPTURE, 0) == min(due, n * CEILING)
+    assert life.money().get(Line.EXCESS, 0) == max(0, due - n * CEILING)
 
 
 def test_a_correction_is_another_entry_with_the_amount_reversed() -> None:
@@ -228,3 +246,74 @@ def test_a_soft_key_lingers_once_when_the_job_ends() -> None:
     life.after(JobExpired(fence=FENCE), SECONDS)
     life.readies(1_000.0)
     assert [commit.linger for commit in life.commits] == [None, None, None, 120.0, None]
+
+
+# --- sellers that bill by tokens: what goes into an order comes on top, once for each
+
+INPUT, MOST_INPUT = 30_000, 80_000
+COST, NO_COST = OrderCost(INPUT, MOST_INPUT), OrderCost(0, 0)
+
+
+def by_tokens(n: int, images: int = 4, places: int = 1, **more: Any) -> Acceptance:
+    return acceptance(n=n, route=(place(images=images),) * places, order_costs=(COST,) * places, **more)
+
+
+@pytest.mark.parametrize(("n", "orders"), [(1, 1), (4, 1), (5, 2), (8, 2), (10, 3)])
+def test_what_goes_in_is_set_aside_for_every_order(n: int, orders: int) -> None:
+    assert accept(by_tokens(n), START).job.hold == n * CEILING + orders * MOST_INPUT
+
+
+def test_the_seller_that_takes_fewest_at_once_says_how_many_orders_there_may_be() -> None:
+    route = (place("runapi", images=1, ceiling=1), place(images=10))
+    life = Life(acceptance(n=3, route=route, order_costs=(NO_COST, COST)))
+    assert life.job.hold == 3 * (CEILING + MOST_INPUT)
+    for image in range(3):
+        life.opens(0, (image,))
+        life.fails(FaultKind.UNAVAILABLE)
+    for image in range(3):
+        life.opens(1, (image,))
+        life.delivers((image,), cost=CEILING + MOST_INPUT)
+    assert life.money() == {Line.CAPTURE: 3 * (CEILING + MOST_INPUT)}
+
+
+def test_an_order_that_nobody_knows_the_cost_of_is_booked_with_what_went_in() -> None:
+    for happens, line in ((FaultKind.EMPTY, Line.ORPHAN), (FaultKind.LOST, Line.SUSPECTED)):
+        life = Life(by_tokens(2, tries=1))
+        life.opens(images=(0, 1))
+        life.fails(happens)
+        assert life.money() == {line: 2 * PRICE + INPUT}
+    life = Life(by_tokens(2))
+    life.opens(images=(0, 1))
+    life.delivers((0, 1))
+    assert life.money() == {Line.CAPTURE: 2 * PRICE + INPUT}
+
+
+@given(
+    n=st.integers(1, 10),
+    size=st.integers(1, 10),
+    shares=st.lists(st.floats(0, 1), min_size=10, max_size=10),
+    made=st.lists(st.floats(0, 1), min_size=10, max_size=10),
+)
+def test_whatever_the_seller_counts_within_the_estimate_the_team_pays_it_and_no_more_than_was_set_aside(
+    n: int, size: int, shares: list[float], made: list[float]
+) -> None:
+    """Some orders are made in part only, and the rest is ordered again. That the budget is never used more is held
+    against every step by the invariants."""
+    life = Life(by_tokens(n, images=size, places=3))
+    accepted, billed, is_whole = life.job.hold, 0, True
+    for share, some in zip(shares, made, strict=True):
+        part = next((one for one in life.job.parts if one.state is PartState.WAITING), None)
+        where = next((number for number in range(3) if part and number not in part.tried), None)
+        if part is None or where is None:
+            break
+        images = part.images[:size]
+        life.opens(where, images)
+        there = images[: round(some * len(images))] if some < 0.5 else images
+        cost = round(share * (len(there) * CEILING + MOST_INPUT)) if there else 0
+        is_whole = is_whole and there == images
+        life.delivers(there, made=len(there), cost=cost)
+        billed += cost
+    money = life.money()
+    assert life.job.captured <= accepted
+    assert sum(money.values()) == billed
+    assert not is_whole or money.get(Line.CAPTURE, 0) == billed, "an order that brought all images is the team's to pay"

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.catalogue import CELLS, Account, Catalogue, Cell, Model, Offer, Price, Seller
-from gateway.config.blocks import Expected, PoliciesFile, PolicyConfig, RuleConfig, Sizing, TeamConfig
+from gateway.config.blocks import Expected, PoliciesFile, PolicyConfig, RuleConfig, Sizing, TeamConfig, TokenPrices
 from gateway.config.gateway_blocks import ReloadConfig
-from gateway.config.values import Ratio, Secret, SizeText
+from gateway.config.values import Ratio, Secret, SizeText, Usd
 from providers import ADAPTERS
 from providers.orders import Format, ImageRequest, Operation, Quality
 from providers.sizes import RATIOS, Resolution, target_of_shape
@@ -75,6 +75,7 @@ def catalogue(
 # Few different values, so that ties and near-ties are the rule: 63,000 is exactly 5 % above 60,000.
 PRICES = st.sampled_from([60_000, 60_000, 62_999, 63_000, 63_001, 100_000])
 SECONDS = st.sampled_from([(10.0, 20.0), (10.0, 40.0), (15.0, 50.0)])
+BY_TOKENS = TokenPrices(input_text=Usd(5_000_000), input_image=Usd(8_000_000), output=Usd(30_000_000))
 MOSTLY = {"account": ["s"] * 9 + [None], "inputs": [16] * 8 + [1, 0], "mask": [True] * 4 + [False]}
 
 
@@ -94,6 +95,7 @@ def offers(draw: st.DrawFn, position: int) -> Offer:
         selectable=frozenset() if assumes else frozenset(Quality) - draw(st.sets(st.sampled_from(Quality), max_size=1)),
         assumes=assumes,
         unverified=draw(st.sampled_from([None, None, "a belief"])),
+        tokens=draw(st.sampled_from([None, None, BY_TOKENS])),
         by_quality=dict(zip(Quality, times, strict=True)),
         **{name: draw(st.sampled_from(values)) for name, values in MOSTLY.items() if name != "account"},
         account=account(draw(st.sampled_from(MOSTLY["account"]))),

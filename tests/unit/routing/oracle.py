@@ -6,6 +6,7 @@ It reads only data: offers as they are in the catalogue, the policy's words, the
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from gateway.catalogue import Cell, Offer
@@ -49,8 +50,26 @@ def bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, CellSign
             continue
         price = offer.prices[cell].price
         known = signals.get((offer.seller.name, offer.model, cell), CellSignals())
-        found.append(Bid(offer, request, sum(price for _ in range(request.n)), short, known))
+        total = sum(price for _ in range(request.n)) + _goes_in(offer, request) * len(_orders(offer, request.n))
+        found.append(Bid(offer, request, total, short, known))
     return found
+
+
+def _orders(offer: Offer, n: int) -> list[int]:
+    """How many images each order is for."""
+    if n <= offer.images_per_order:
+        return [n]
+    return [offer.images_per_order, *_orders(offer, n - offer.images_per_order)]
+
+
+def _goes_in(offer: Offer, request: ImageRequest) -> int:
+    """What a seller who bills by tokens is expected to bill for prompt and inputs of one order, in micro-USD."""
+    if offer.tokens is None:
+        return 0
+    text = ceil(Fraction(len(request.prompt.encode("utf-8")), 4))
+    images = sum(1_024 for _ in request.sources)
+    millionth = Fraction(1, 1_000_000)
+    return ceil((text * int(offer.tokens.input_text) + images * int(offer.tokens.input_image)) * millionth)
 
 
 def _shortcomings(offer: Offer, request: ImageRequest) -> int | None:

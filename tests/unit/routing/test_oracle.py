@@ -21,6 +21,7 @@ from tests.unit.routing.catalogues import MODEL, OTHER_MODEL, catalogue, many_of
 AN_INPUT = Inline(b"", "image/png", "")
 NAMES = [f"seller-{position}" for position in range(5)]
 COUNTS = range(1, 11)
+PROMPTS = st.sampled_from(["", "a", "ä lighthouse", "x" * 2_400, "灯台" * 5_000])
 
 
 def policies_over(sellers: list[str]) -> dict[str, PolicyConfig]:
@@ -67,13 +68,13 @@ TEAMS = st.builds(
 
 
 def requests(cell: Cell, wishes: Any) -> list[ImageRequest]:
-    ratio, pixels_asked, quality_asked, inputs, mask = wishes
+    ratio, pixels_asked, quality_asked, inputs, mask, prompt = wishes
     is_edit = cell.operation is Operation.EDIT
     return [
         ImageRequest(
             operation=cell.operation,
             model=MODEL,
-            prompt="",
+            prompt=prompt,
             n=n,
             target=target_of_shape(ratio, cell.resolution),
             pixels_asked=pixels_asked,
@@ -91,7 +92,7 @@ def requests(cell: Cell, wishes: Any) -> list[ImageRequest]:
 @given(
     world=worlds(),
     team=TEAMS,
-    wishes=st.tuples(st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans()),
+    wishes=st.tuples(st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans(), PROMPTS),
 )
 def test_the_router_and_brute_force_agree_on_who_wins_and_at_what_price(
     world: Any, team: TeamConfig, wishes: Any
@@ -129,7 +130,7 @@ def test_every_plan_is_a_complete_account_and_repeatable(world: Any, n: int, dra
     policies = {"split": PolicyConfig(rank="weighted", weights=weights), "cheapest": PolicyConfig(rank="cost")}
     made = catalogue(offers, policies)
     for cell in CELLS:
-        request = requests(cell, ("1:1", False, False, 1, False))[n - 1]
+        request = requests(cell, ("1:1", False, False, 1, False, ""))[n - 1]
         for name in policies:
             question = Question(request=request, team="everyone", policy=name)
             answer = plan(made, question, signals, draw)
