@@ -20,6 +20,7 @@ class FaultKind(StrEnum):
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
+    INPUT_MISSING = "input_missing"
     CONTENT_REFUSED = "content_refused"
     FAILED = "failed"
     # Nobody can tell from here whether something was bought.
@@ -97,6 +98,7 @@ VERDICTS: dict[FaultKind, Verdict] = {
     FaultKind.FORBIDDEN:        Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
     FaultKind.RATE_LIMITED:     Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
     FaultKind.UNAVAILABLE:      Verdict(_NO,      _OVER,  _ACCOUNT, _AGAIN,   _PASSES),
+    FaultKind.INPUT_MISSING:    Verdict(_NO,      _FINAL, _NOBODY,  _AGAIN,   _PASSES),
     FaultKind.CONTENT_REFUSED:  Verdict(_NO,      _FINAL, _NOBODY,  _BELIEVE, _STAYS),
     FaultKind.FAILED:           Verdict(_NO,      _OVER,  _CELL,    _BELIEVE, _STAYS),
     FaultKind.LOST:             Verdict(_PERHAPS, _STOP,  _CELL,    _AGAIN,   _PASSES),
@@ -122,6 +124,7 @@ MEANINGS: dict[FaultKind, str] = {
     FaultKind.FORBIDDEN: "403: our key may not do this",
     FaultKind.RATE_LIMITED: "429: too fast",
     FaultKind.UNAVAILABLE: "503 in the seller's own words: it did not take the order",
+    FaultKind.INPUT_MISSING: "what the order is made of is gone from our own storage: an input image, or the request",
     FaultKind.CONTENT_REFUSED: "the seller refuses the content",
     FaultKind.FAILED: "the seller took the order and says that it failed; failed orders are not charged",
     FaultKind.LOST: "the request left and no whole answer came back: reset, timeout, 408",

@@ -52,9 +52,7 @@ def _identity(failure: Failure) -> tuple[int, str]:
         return 400, "moderation_blocked"
     if failure.bought is not Bought.NO:
         return 424, "outcome_unknown" if failure.bought is Bought.PERHAPS else "paid_not_delivered"
-    code = "order_refused" if failure.fault is FaultKind.BAD_ORDER else "sellers_failed"
-    if failure.may_be_repeated:
-        code = "sellers_unavailable"
+    code = _CODES.get(failure.fault, "sellers_unavailable" if failure.may_be_repeated else "sellers_failed")
     return 503 if failure.may_be_repeated else 424, "deadline_exceeded" if failure.state is State.EXPIRED else code
 
 
@@ -65,14 +63,18 @@ def _cause(failure: Failure) -> str:
         return "The job was cancelled."
     if failure.state is State.EXPIRED and failure.fault is not FaultKind.CONTENT_REFUSED:
         return "The images were not there by the job's deadline."
-    if failure.may_be_repeated:
-        return "No seller could take the order."
-    return _CAUSES.get(failure.fault, _OTHERS[failure.bought])
+    other = "No seller could take the order." if failure.may_be_repeated else _OTHERS[failure.bought]
+    return _CAUSES.get(failure.fault, other)
 
 
+_CODES: dict[FaultKind | None, str] = {
+    FaultKind.BAD_ORDER: "order_refused",
+    FaultKind.INPUT_MISSING: "input_missing",
+}
 # For faults of which a caller may know more than what was bought.
 _CAUSES: dict[FaultKind | None, str] = {
     FaultKind.CONTENT_REFUSED: "The seller's safety system refused this request: change the prompt or the images.",
+    FaultKind.INPUT_MISSING: "An input of this job is no longer stored, so nothing could be ordered.",
     FaultKind.BAD_ORDER: "The seller rejected the order as invalid.",
     FaultKind.CANCELLED: "The order was cancelled at the seller.",
     FaultKind.OVERDUE: "The seller took the order and did not finish it in time.",

@@ -19,7 +19,7 @@ from gateway.routing.signals import CellSignals
 from gateway.upstream.client import Exchange
 from gateway.upstream.limits import NoSlot
 from gateway.upstream.reading import understood
-from providers.faults import Bought, Fault, FaultKind
+from providers.faults import VERDICTS, Bought, Fault, FaultKind, Then
 from providers.orders import Feature, InexpressibleError, Order
 from providers.progress import Accepted, Failed, Progress, Ready, Unanswered, Working
 from providers.spec import Call
@@ -56,8 +56,8 @@ class Buyer:
 
     def _take(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
         key = ("buy", images)
-        self._taken |= dict.fromkeys(images, key)
-        self._desk.start(key, lambda: self._buy(key, images, places))
+        if self._desk.start(key, lambda: self._buy(key, images, places)):
+            self._taken |= dict.fromkeys(images, key)
 
     async def _buy(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
         try:
@@ -79,12 +79,10 @@ class Buyer:
             try:
                 if await self._buy_at(key, images, place, place is ordered[-1]):
                     return
-            except NotBrought as not_brought:
-                last = not_brought.fault.kind
-            except NoSlot:
-                last = FaultKind.RATE_LIMITED
-            except InexpressibleError:
-                last = FaultKind.BAD_ORDER
+            except (NotBrought, NoSlot, InexpressibleError) as error:
+                last = _fault_kind(error)
+                if VERDICTS[last].then is Then.FINAL:
+                    break
         await self._desk.mailbox.post(PartGivenUp(fence=self._desk.fence, images=images, kind=last))
 
     def _queue_seconds(self, is_last: bool) -> float:
@@ -182,6 +180,8 @@ class Buyer:
     async def _saved(self) -> tuple[SavedRequest, tuple[Terms, ...]]:
         if self._request is None:
             found = await self._hands.store.documents(self._desk.job.id, REQUEST, TERMS)
+            if not {REQUEST, TERMS} <= found.keys():
+                raise NotBrought(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
             self._request, self._terms = request_from(found[REQUEST]), terms_from(found[TERMS])
         return self._request, self._terms
 
@@ -276,6 +276,18 @@ class Buyer:
                 await post(AnswerLost(attempt=attempt, kind=fault.kind))
             case _:
                 await post(AnswerLost(attempt=attempt, kind=FaultKind.UNREADABLE))
+
+
+def _fault_kind(error: NotBrought | NoSlot | InexpressibleError) -> FaultKind:
+    """Why nothing could be ordered at a place."""
+    match error:
+        case NotBrought(fault=fault):
+            kind: FaultKind = fault.kind
+            return kind
+        case NoSlot():
+            return FaultKind.RATE_LIMITED
+        case _:
+            return FaultKind.BAD_ORDER
 
 
 class _Wording(Struct, frozen=True):

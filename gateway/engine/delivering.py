@@ -153,9 +153,7 @@ class Deliverer:
         attempt = self._desk.attempt(order.number)
         place = self._desk.place_of(attempt)
         as_ordered = all(one.conformance.as_ordered for one in there)
-        _, terms = await self._in_the_end(order, lambda: self._wanted(attempt))
-        found = (word for one in there for word in one.conformance.warnings)
-        warnings = tuple(dict.fromkeys((*terms.substitutions, *found)))
+        warnings = await self._warnings(order, attempt, there) if there else ()
         delivered = PicturesDelivered(
             attempt=attempt.number,
             images=tuple(one.picture.index for one in there),
@@ -176,6 +174,11 @@ class Deliverer:
             self._hands.emit(
                 LateDelivery(job=self._desk.job.id, attempt=order.number, seller=place.seller, images=len(there))
             )
+
+    async def _warnings(self, order: Ended, attempt: Attempt, there: list[Kept]) -> tuple[str, ...]:
+        _, terms = await self._in_the_end(order, lambda: self._wanted(attempt))
+        found = (word for one in there for word in one.conformance.warnings)
+        return tuple(dict.fromkeys((*terms.substitutions, *found)))
 
     async def _wanted(self, attempt: Attempt) -> tuple[SavedRequest, Terms]:
         if self._saved is None:

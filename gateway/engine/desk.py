@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Hashable
 from typing import Any
 
+from gateway.assets.shelf import ShelfUnavailable
 from gateway.engine.hands import Hands
 from gateway.engine.mailbox import Mailbox
 from gateway.events import Trouble, fault_of
 from gateway.jobs.job import Attempt, Job, Place
+from gateway.store.base import StoreUnavailable
 
-TROUBLE_PAUSE = 1.0
+# What failed for want of the store or the storage is begun again so soon; what failed for a reason that nobody thought
+# of, after ever longer pauses: it would fail each second until the job's deadline.
+TROUBLE_PAUSE, LONGEST_TROUBLE_PAUSE = 1.0, 60.0
+PASSING = (StoreUnavailable, ShelfUnavailable)
 
 
 class Desk:
@@ -23,6 +28,8 @@ class Desk:
         # Once something has come of owning the job: a change was saved, or what was ordered has been asked about.
         self.has_got_on = asyncio.Event()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        # By name: how long the work rested the last time that it failed, and until when it rests now.
+        self._rests: dict[Hashable, tuple[float, float]] = {}
 
     def becomes(self, job: Job) -> None:
         """As it has been saved; whoever waits for it hears of it."""
@@ -35,27 +42,41 @@ class Desk:
     def place_of(self, attempt: Attempt) -> Place:
         return self.job.place_of(attempt)
 
-    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Unless it is being done already."""
-        if key in self._tasks:
-            return
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Unless it is being done already, or has failed and rests. Whether it was begun."""
+        if key in self._tasks or self._rests_still(key):
+            return False
         task = asyncio.create_task(work())
         self._tasks[key] = task
         task.add_done_callback(self._done)
+        return True
+
+    def _rests_still(self, key: Hashable) -> bool:
+        return key in self._rests and asyncio.get_running_loop().time() < self._rests[key][1]
 
     def adopt(self, key: Hashable, other: Hashable) -> None:
         """The task that was started under one name goes on under another."""
         self._tasks[other] = self._tasks.pop(key)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        for name in [name for name, one in self._tasks.items() if one is task]:
+        names = [name for name, one in self._tasks.items() if one is task]
+        for name in names:
             del self._tasks[name]
         if not task.cancelled() and (error := task.exception()):
             self.hands.emit(Trouble(where="engine", what=fault_of(error), job=self.job.id))
-            # What failed for a reason that nobody thought of is begun again, but not as fast as it fails.
-            asyncio.get_running_loop().call_later(TROUBLE_PAUSE, self.mailbox.wake)
-        else:
-            self.mailbox.wake()
+            pauses = [self._rest(name, isinstance(error, PASSING)) for name in names]
+            asyncio.get_running_loop().call_later(max(pauses, default=TROUBLE_PAUSE), self.mailbox.wake)
+            return
+        for name in names:
+            self._rests.pop(name, None)
+        self.mailbox.wake()
+
+    def _rest(self, name: Hashable, is_passing: bool) -> float:
+        """For how many seconds work of this name is not begun again."""
+        last, _ = self._rests.get(name, (0.0, 0.0))
+        pause = TROUBLE_PAUSE if is_passing else max(TROUBLE_PAUSE, min(2 * last, LONGEST_TROUBLE_PAUSE))
+        self._rests[name] = pause, asyncio.get_running_loop().time() + pause
+        return pause
 
     def stop(self, but: Collection[Hashable] = ()) -> None:
         for key, task in self._tasks.items():

@@ -4,6 +4,7 @@ import asyncio
 
 from msgspec import Struct
 
+from gateway.assets.shelf import Missing
 from gateway.catalogue import Seller
 from gateway.engine.hands import Hands
 from gateway.engine.records import Input, SavedRequest
@@ -49,7 +50,7 @@ class Inputs:
         async with self._uploading:
             if link := self._links.get((seller.name, wanted.key)):
                 return link
-            image = Inline(await self._hands.shelf.get(wanted.key), wanted.media_type, wanted.name)
+            image = Inline(await self._stored(wanted.key), wanted.media_type, wanted.name)
             route = next((one for one in seller.adapter.inputs if _takes(one, len(image.data))), None)
             if isinstance(route, Upload):
                 link = self._links[seller.name, wanted.key] = await _upload(self._hands, seller, route, image)
@@ -57,6 +58,13 @@ class Inputs:
         if route is None:
             raise NotBrought(Fault(kind=FaultKind.BAD_ORDER, message="an input is larger than any way there allows"))
         return Link(data_uri(image)) if isinstance(route, DataUri) else image
+
+    async def _stored(self, key: str) -> bytes:
+        """No other seller could do without it either, and asking again does not bring it back."""
+        try:
+            return await self._hands.shelf.get(key)
+        except Missing:
+            raise NotBrought(Fault(kind=FaultKind.INPUT_MISSING, message="an input is no longer stored")) from None
 
 
 def _takes(route: InputRoute, size: int) -> bool:

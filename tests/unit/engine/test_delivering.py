@@ -221,6 +221,18 @@ def test_of_a_seller_that_can_be_asked_again_fresh_addresses_are_wanted_first() 
 
 
 @pytest.mark.parametrize("asks", [True, False])
+def test_a_job_whose_request_is_gone_ends_its_order_and_does_not_fail_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = world(n=1)
+
+    async def documents(job: str, *names: str) -> dict[str, bytes]:
+        return {}
+
+    monkeypatch.setattr(gone.desk.hands.store, "documents", documents)
+    assert gone.deliver(inline())
+    assert (gone.delivered.images, gone.delivered.missing) == ((), FaultKind.EXPIRED)
+    assert len(gone.told) == TRIES
+
+
 def test_when_pictures_expire_those_that_are_here_are_delivered(asks: bool) -> None:
     late = world(n=2, asks=asks)
     late.now = START + PICTURES_LAST_SECONDS - 1e-6

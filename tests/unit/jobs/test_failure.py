@@ -33,6 +33,7 @@ TOLD: dict[FaultKind, tuple[int, str]] = {
     FaultKind.FORBIDDEN: (503, "sellers_unavailable"),
     FaultKind.RATE_LIMITED: (503, "sellers_unavailable"),
     FaultKind.UNAVAILABLE: (503, "sellers_unavailable"),
+    FaultKind.INPUT_MISSING: (503, "input_missing"),
     FaultKind.CONTENT_REFUSED: (400, "moderation_blocked"),
     FaultKind.FAILED: (424, "sellers_failed"),
     FaultKind.LOST: (424, "outcome_unknown"),

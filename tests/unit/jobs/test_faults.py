@@ -33,6 +33,7 @@ ROWS = {
     FaultKind.RATE_LIMITED: FAIL_OVER,
     FaultKind.UNAVAILABLE: FAIL_OVER,
     FaultKind.FAILED: FAIL_OVER,
+    FaultKind.INPUT_MISSING: Row(None, PartState.FAILED, PartState.FAILED),
     FaultKind.CONTENT_REFUSED: Row(None, PartState.FAILED, PartState.FAILED),
     FaultKind.LOST: PERHAPS,
     FaultKind.BROKEN: PERHAPS,
