@@ -27,6 +27,8 @@ from providers.orders import Format, Inline
 
 # How many places of a plan a job may come to: the first so many, best first.
 REACH = 8
+# For how long inputs may lie there without a job.
+UNACCEPTED_SECONDS = 3_600.0
 LEAST_PATIENCE = 420.0
 PATIENCE_SHARE = 4.0
 
@@ -186,7 +188,10 @@ def _terms(ranked: Ranked, wanted: Format) -> Terms:
 
 
 async def _kept(hands: Hands, job: str, ask: Ask) -> SavedRequest:
+    """Announced first: should this process end before the job is accepted, its inputs are swept."""
     request = ask.question.request
+    if ask.inputs or ask.mask:
+        await hands.store.announce(job, UNACCEPTED_SECONDS)
     sources = [await _input(hands, job, f"input-{number}", one) for number, one in enumerate(ask.inputs)]
     return SavedRequest(
         operation=request.operation,

@@ -172,6 +172,10 @@ class Store(Protocol):
         StoreUnsure where a commit may be done all the same; a new job is not confirmed then, and nobody buys it.
         """
 
+    async def announce(self, job: str, seconds: float) -> None:
+        """Something of this job will lie elsewhere before it is accepted: unless that is done within so many seconds,
+        `outdated` names it, so that what lies there is found. Its acceptance ends this."""
+
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
         """What a commit of a new job would be told of this record, without one; a repetition becomes a caller of the
         job by that. None: it would be accepted, as far as this goes; of two at once, only a commit can tell. A first
@@ -235,7 +239,8 @@ class Store(Protocol):
         """Works out holds, spends and due times anew from jobs and ledger, and mends what differs."""
 
     async def outdated(self, most: int = 100) -> tuple[str, ...]:
-        """Settled jobs that have been kept for their time. Whatever of them lies elsewhere must go before they do."""
+        """Settled jobs that have been kept for their time, and announced ones that were not accepted in theirs.
+        Whatever of them lies elsewhere must go before they do."""
 
     async def forget(self, job: str) -> None:
         """With all that lies beside it; its money stays. Safe to repeat."""

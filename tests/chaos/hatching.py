@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.cli import main
+from gateway.engine import accepting, engine
 from gateway.engine.buying import Buyer
 from gateway.engine.following import Follower
 from gateway.jobs import job, recovery
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
 from tests.flow.names import RESOLVER_FILE, use_resolver_file
 
 # An order that never reached its seller is looked for so long; in production two minutes.
@@ -22,6 +25,13 @@ RECONCILE_SECONDS = 4.0
 PR_SET_PDEATHSIG = 1
 # Whose jobs kill their workers where a test wants them to.
 POISONED_TEAM = "strangers"
+DEADLY: dict[str, list[tuple[type, str]]] = {
+    "buying": [(Buyer, "_buy_at")],
+    "asking": [(Follower, "_ask")],
+    "accepting": [(SqliteStore, "commit"), (RedisStore, "commit")],
+}
+# Inputs without a job; in production an hour.
+UNACCEPTED_SECONDS = 2.0
 
 
 def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> None:
@@ -37,8 +47,10 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> Non
     signal.signal(signal.SIGUSR1, _tell_tasks)
     recovery.RECONCILE_SECONDS = RECONCILE_SECONDS
     job.CONFIRM_SECONDS = float(os.environ.pop("CHAOS_CONFIRM_SECONDS", job.CONFIRM_SECONDS))
+    engine.SWEEP_SECONDS, accepting.UNACCEPTED_SECONDS = 1.0, UNACCEPTED_SECONDS
     if poison := environ.get("CHAOS_POISON"):
-        _make_deadly(Buyer if poison == "buying" else Follower, "_buy_at" if poison == "buying" else "_ask")
+        for kind, method in DEADLY[poison]:
+            _make_deadly(kind, method)
     main(["serve", *arguments])
 
 
@@ -47,11 +59,19 @@ def _make_deadly(kind: type, method: str) -> None:
     harmless = getattr(kind, method)
 
     async def deadly(self: Any, *arguments: Any) -> Any:
-        if self._desk.job.team == POISONED_TEAM:
+        if _team_of(self, *arguments) == POISONED_TEAM:
             os.kill(os.getpid(), signal.SIGKILL)
         return await harmless(self, *arguments)
 
     setattr(kind, method, deadly)
+
+
+def _team_of(worker: Any, *arguments: Any) -> str | None:
+    """Of a job that is worked on, or is about to be accepted."""
+    if isinstance(worker, Buyer | Follower):
+        return worker._desk.job.team
+    commit = arguments[0]
+    return commit.job.team if commit.expected == 0 else None
 
 
 def _tell_tasks(*_: object) -> None:

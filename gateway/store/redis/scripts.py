@@ -24,6 +24,7 @@ def _script(name: str, flags: str = "") -> Script:
 
 # One body in two roles: with memory full, nothing new is accepted, but what is known of old jobs is still recorded.
 ACCEPT = _script("commit")
+ANNOUNCE = _script("announce")
 RECORD = _script("commit", "flags=allow-oom")
 ATTACH = _script("attach", "flags=allow-oom")
 LEAVE = _script("leave", "flags=allow-oom")

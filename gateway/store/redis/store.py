@@ -103,6 +103,9 @@ class RedisStore:
         answer = await self._link.script(script, wire.keys_of(commit, keys), payload, self._settings, *documents)
         return wire.outcome_of(answer)
 
+    async def announce(self, job: str, seconds: float) -> None:
+        await self._link.script(scripts.ANNOUNCE, [self._keys_of(job).kept], self._settings, job, seconds)
+
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
         return await requests.find_job(self._link, self._record_key(team, record), record, self._settings)
 

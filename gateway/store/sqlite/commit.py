@@ -29,6 +29,7 @@ FROM jobs WHERE id = ?"""
 _INSERT = """INSERT INTO jobs (id, team, created, version, fence, owner, ops, settled, blob)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE = "UPDATE jobs SET version = ?, rescues = 0, ops = ?, settled = ?, blob = ? WHERE number = ?"
+_ACCEPTED = "DELETE FROM announced WHERE job = ?"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 _NOT_DUE = "DELETE FROM due WHERE job = ?"
 _PUT_KEY = """INSERT INTO keys (team, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?)
@@ -93,6 +94,7 @@ class Committing(Struct, frozen=True, kw_only=True):
         if found:
             db.execute(_UPDATE, (job.version, ops, settled, commit.blob, found.number))
             return
+        db.execute(_ACCEPTED, (job.id,))
         row = (job.id, job.team, job.created, job.version, FIRST_FENCE, self.owner, ops, settled, commit.blob)
         db.execute(_INSERT, row)
 

@@ -68,8 +68,13 @@ CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NU
 """
 # What connections share lies in a file of 32 kB, which is made anew when the first of them opens.
 _NO_ROOM_TO_SHARE = frozenset((sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN))
+# Jobs that are about to be accepted, and until when that may take.
+_ANNOUNCED = """
+CREATE TABLE announced (job TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX announced_at ON announced (at);
+"""
 # What makes each schema from the one before. Only ever append.
-UPGRADES = (_FIRST,)
+UPGRADES = (_FIRST, _ANNOUNCED)
 
 
 class Lock:

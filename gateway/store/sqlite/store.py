@@ -134,6 +134,9 @@ class SqliteStore:
         if isinstance(outcome, Applied):
             self._watches.tell(job)
 
+    async def announce(self, job: str, seconds: float) -> None:
+        await self._write(lambda db: upkeep.announce(db, job, self._clock() + seconds))
+
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
         if not looks_back(record):
             return None
@@ -221,8 +224,8 @@ class SqliteStore:
         return await self._write(lambda db: upkeep.mended(db, self._jobs, self._clock()))
 
     async def outdated(self, most: int = 100) -> tuple[str, ...]:
-        before = self._clock() - self._retention.jobs
-        return await self._read(lambda db: upkeep.outdated(db, before, most))
+        now, kept = self._clock(), self._retention.jobs
+        return await self._read(lambda db: upkeep.outdated(db, now - kept, now, most))
 
     async def forget(self, job: str) -> None:
         await self._write(lambda db: upkeep.forget(db, job))

@@ -32,12 +32,15 @@ _SETTLE = "UPDATE jobs SET settled = coalesce(settled, ?) WHERE id = ?"
 _NOT_DUE = "DELETE FROM due WHERE job = ?"
 
 _FIRST_OPEN = "SELECT min(created) FROM jobs WHERE settled IS NULL"
-_OLD_JOBS = "SELECT id FROM jobs WHERE settled <= ? LIMIT ?"
+_ANNOUNCE = "INSERT OR REPLACE INTO announced (job, at) VALUES (?, ?)"
+_OLD_JOBS = """SELECT id FROM jobs WHERE settled <= ?
+UNION ALL SELECT job FROM announced WHERE at <= ? LIMIT ?"""
 _OF_JOB = (
     "DELETE FROM documents WHERE job = ?",
     "DELETE FROM milestones WHERE job = ?",
     "DELETE FROM outbox WHERE job = ?",
     "DELETE FROM due WHERE job = ?",
+    "DELETE FROM announced WHERE job = ?",
     "DELETE FROM jobs WHERE id = ?",
 )
 _OLD_ENTRIES = "DELETE FROM ledger WHERE number IN (SELECT number FROM ledger WHERE day < ? LIMIT ?)"
@@ -133,8 +136,12 @@ def steps(retention: Retention, now: float) -> tuple[Step, ...]:
     )
 
 
-def outdated(db: Connection, before: float, most: int) -> tuple[str, ...]:
-    return tuple(name for (name,) in db.execute(_OLD_JOBS, (before, most)).fetchall())
+def announce(db: Connection, job: str, at: float) -> None:
+    db.execute(_ANNOUNCE, (job, at))
+
+
+def outdated(db: Connection, before: float, now: float, most: int) -> tuple[str, ...]:
+    return tuple(name for (name,) in db.execute(_OLD_JOBS, (before, now, most)).fetchall())
 
 
 def forget(db: Connection, job: str) -> None:

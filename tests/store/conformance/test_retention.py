@@ -103,6 +103,40 @@ async def test_the_ledger_is_kept_for_a_quarter_after_its_day_and_totals_for_a_y
     assert await world.store.budget("acme", DAY, MONTH) == {DAY: Balance(), MONTH: Balance()}
 
 
+async def test_a_job_that_was_announced_and_never_accepted_is_named_after_its_time(world: World) -> None:
+    await world.store.announce(announced := world.acceptance().job.id, 3_600.0)
+    world.passes(3_599.0)
+    assert await world.store.outdated() == ()
+    world.passes(2.0)
+    assert await world.store.outdated() == (announced,)
+    assert await swept(world) == 1
+
+
+async def test_an_announced_job_that_was_accepted_is_kept_like_any_other(world: World) -> None:
+    commit = world.acceptance()
+    await world.store.announce(commit.job.id, 3_600.0)
+    job = await world.done(commit)
+    world.passes(4_000.0)
+    assert await world.store.outdated() == ()
+    job = await world.happens(job, CancelAsked())
+    world.passes(7 * ONE_DAY - 1)
+    assert await swept(world) == 0
+    assert await world.store.load(job.id) == job
+    world.passes(2.0)
+    assert await swept(world) == 1
+
+
+async def test_an_announcement_outlasts_a_refusal_and_says_nothing_to_the_auditor(world: World) -> None:
+    refused = world.acceptance(day=1)
+    await world.store.announce(refused.job.id, 3_600.0)
+    await world.unchanged_by(refused)
+    for partition in world.store.partitions:
+        assert (await world.store.audit(partition)).violations == 0
+    assert await world.claimable() == set()
+    world.passes(3_601.0)
+    assert await swept(world) == 1
+
+
 async def test_other_times_may_be_asked_for(world: World) -> None:
     store = await world.reopened(retention=Retention(jobs=60.0, ledger=2 * ONE_DAY, totals=3 * ONE_DAY))
     job = await world.bought()

@@ -220,7 +220,6 @@ def test_of_a_seller_that_can_be_asked_again_fresh_addresses_are_wanted_first() 
     assert (asked.fetched.count(link(0).url), asked.fetched.count(link(2).url)) == (1, 0)
 
 
-@pytest.mark.parametrize("asks", [True, False])
 def test_a_job_whose_request_is_gone_ends_its_order_and_does_not_fail_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = world(n=1)
 
@@ -233,6 +232,7 @@ def test_a_job_whose_request_is_gone_ends_its_order_and_does_not_fail_for_ever(m
     assert len(gone.told) == TRIES
 
 
+@pytest.mark.parametrize("asks", [True, False])
 def test_when_pictures_expire_those_that_are_here_are_delivered(asks: bool) -> None:
     late = world(n=2, asks=asks)
     late.now = START + PICTURES_LAST_SECONDS - 1e-6

@@ -38,6 +38,8 @@ if is_new then
   local refused = refusal()
   if refused then return refused end
   owner = settings.owner
+  -- Before there is a job: one that is listed here would be forgotten.
+  redis.call('ZREM', kept, commit.id)
   redis.call('HSET', job, 'fence', 1, 'owner', owner)
 end
 redis.call('HSET', job, 'version', whole(commit.expected + 1), 'blob', commit.blob, 'rescues', 0,
