@@ -12,6 +12,8 @@ from tests.unit.jobs.living import FENCE, SECONDS, Life, acceptance, place
 NOBODY_TOOK_IT = {
     *(FaultKind.NOT_SENT, FaultKind.BAD_KEY, FaultKind.NO_CREDIT),
     *(FaultKind.FORBIDDEN, FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.NO_ROOM),
+    # What is gone from our storage comes again with the request.
+    FaultKind.INPUT_MISSING,
 }
 BY_BODY = IdempotencyRecord(key="body", fingerprint="body", soft=True)
 TWO = (place("runapi"), place("openai"))
