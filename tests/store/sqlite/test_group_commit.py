@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.jobs.commit import Commit
-from gateway.store.base import Applied, StoreFull, StoreUnavailable
+from gateway.store.base import Applied, StoreFull, StoreUnavailable, StoreUnsure
 from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.threads import Reader, Writer
 from gateway.supervision import Supervisor
@@ -144,7 +144,7 @@ def test_an_error_of_the_commit_itself_is_everybody_s_and_the_writer_lives_on(pa
     async def story(writer: Writer, statements: Statements) -> None:
         assert await as_one_group(writer, put(1), put(2)) == [1, 2]
         answers = await as_one_group(writer, put(3), broken, put(4))
-        assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
+        assert [type(answer) for answer in answers] == [StoreUnsure] * 3
         assert await writer.do(put(5)) == 5
 
     assert written(path, story) == [1, 2, 5]
