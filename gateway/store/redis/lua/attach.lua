@@ -2,4 +2,4 @@
 local settings = cmsgpack.unpack(ARGV[1])
 --include time
 --include bodies
-return attach_caller(KEYS[1], cmsgpack.unpack(ARGV[2])) or false
+return (attach_caller(KEYS[1], cmsgpack.unpack(ARGV[2]))) or false

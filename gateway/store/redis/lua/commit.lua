@@ -16,10 +16,13 @@ if tonumber(known[1] or 0) ~= commit.expected then return {'stale'} end
 if commit.fence and (owner == '' or tonumber(known[2] or 0) ~= commit.fence) then return {'fenced'} end
 local is_new = commit.expected == 0
 
+local entries
+
 local function refusal()
   local asked = commit.idempotency
   if asked and asked.soft then
-    local known = attach_caller(record, asked)
+    local known
+    known, entries = attach_caller(record, asked)
     if known then return {'known', known} end
   elseif asked then
     local seen = redis.call('HMGET', record, 'fingerprint', 'job')
@@ -67,7 +70,7 @@ if is_new then
   redis.call('EXPIRE', jobs, whole(settings.keep_jobs + 172800))
   local asked = commit.idempotency
   if asked and asked.soft then
-    add_entry(record, asked, commit.id)
+    add_entry(record, entries, asked, commit.id)
   elseif asked then
     redis.call('HSET', record, 'fingerprint', asked.fingerprint, 'job', commit.id)
     redis.call('PEXPIRE', record, whole(asked.seconds * 1000))
