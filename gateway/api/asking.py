@@ -19,8 +19,9 @@ from gateway.api.errors import ApiError
 from gateway.api.interruption import placing_order, record_job
 from gateway.api.normalization import NormalizedFields, normalize_fields
 from gateway.api.presence import Presence
-from gateway.api.wishes import W, fingerprint
+from gateway.api.wishes import W, fingerprint, requested_params
 from gateway.catalogue import Catalogue
+from gateway.engine.records import RequestedParams
 from gateway.jobs.job import Job
 from providers.orders import Operation
 
@@ -59,6 +60,7 @@ async def asked(http: Asked, wanted: type[W]) -> tuple[Request, W]:
         wishes=wishes,
         warnings=read.fields.warnings + wishes.warnings,
         is_dalle=read.fields.is_dalle,
+        requested=read.requested,
         operation=getattr(wishes, "operation", Operation.GENERATE),
         fingerprint=read.fingerprint,
         key=_key(http.headers.get("idempotency-key")),
@@ -74,6 +76,7 @@ class _ReadBody(Struct, Generic[W], frozen=True):
 
     wishes: W
     fields: NormalizedFields
+    requested: RequestedParams
     fingerprint: str
 
 
@@ -83,7 +86,12 @@ def _read(http: Asked, body: bytes, catalogue: Catalogue, wanted: type[W]) -> _R
         # Azure's path names the model; what its clients send as `model` beside it may be empty.
         fields["model"] = deployment
     normalized = normalize_fields(fields, catalogue)
-    return _ReadBody(converted(normalized.values, wanted), normalized, fingerprint(http.scope["path"], body))
+    return _ReadBody(
+        wishes=converted(normalized.values, wanted),
+        fields=normalized,
+        requested=requested_params(fields),
+        fingerprint=fingerprint(http.scope["path"], body),
+    )
 
 
 def _key(given: str | None) -> str | None:

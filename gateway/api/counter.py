@@ -21,6 +21,7 @@ from gateway.engine.records import (
     REQUEST,
     JobRecords,
     Picture,
+    RequestedParams,
     picture_from,
     picture_name,
     plan_from,
@@ -73,6 +74,7 @@ class Request(Struct, frozen=True, kw_only=True):
     is_dalle: bool = False
     warnings: tuple[str, ...] = ()
     pictures: Pictures = Pictures()
+    requested: RequestedParams = RequestedParams()
 
     @property
     def is_findable(self) -> bool:
@@ -128,7 +130,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         draw=tools.draw(),
         warnings=request.warnings,
         is_wanted=request.presence.is_there if request.key is None else None,
-        requested=wishing.requested_params(request.wishes),
+        requested=request.requested,
     )
     accepting = await _accepting(tools, request, ask)
     if isinstance(accepting.outcome, Applied | Known):

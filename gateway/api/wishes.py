@@ -4,8 +4,8 @@ import hashlib
 import io
 import re
 from binascii import a2b_base64
-from collections.abc import Iterable, Iterator
-from typing import Annotated, ClassVar, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -175,10 +175,10 @@ def question_of(catalogue: Catalogue, wishes: Wishes, team: str, operation: Oper
     return Question(request=request, team=team, policy=wishes.policy, limits=_limits(wishes))
 
 
-def requested_params(wishes: Wishes) -> RequestedParams:
-    """What was said, but for what says no more than silence would."""
-    said = {name: getattr(wishes, name) for name in RequestedParams.__struct_fields__}
-    return RequestedParams(**{name: str(value) for name, value in said.items() if value not in (None, AUTO)})
+def requested_params(fields: Mapping[str, Any]) -> RequestedParams:
+    """The image parameters as the client sent them; `auto` and null say no more than a missing one."""
+    sent = {name: str(fields.get(name) or AUTO) for name in RequestedParams.__struct_fields__}
+    return RequestedParams(**{name: text[:200] for name, text in sent.items() if text.strip().lower() != AUTO})
 
 
 def _require_sellers(catalogue: Catalogue, wish: ProviderWish) -> None:

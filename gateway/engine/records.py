@@ -23,7 +23,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class RequestedParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the team said of its images, in its own words; None is what it did not say."""
+    """The image parameters as the client sent them, before any mapping; None: not sent, or `auto`."""
 
     size: str | None = None
     resolution: str | None = None

@@ -40,10 +40,10 @@ def test_job_says_what_was_asked_in_the_teams_own_words(gateway: Serving) -> Non
     assert job["metadata"] == {"campaign": "spring"}
     assert job["requested"] == {
         "size": None,
-        "resolution": "2k",
+        "resolution": "2K",
         "aspect_ratio": "16:9",
-        "quality": "low",
-        "output_format": "jpeg",
+        "quality": "LOW",
+        "output_format": "jpg",
         "background": "opaque",
     }
     assert job["effective"] == {
@@ -54,6 +54,14 @@ def test_job_says_what_was_asked_in_the_teams_own_words(gateway: Serving) -> Non
         "output_format": "jpeg",
         "background": "opaque",
     }
+
+
+def test_mapped_parameters_are_shown_as_the_client_sent_them(gateway: Serving) -> None:
+    job = made(gateway, quality="hd", size="512x512", output_format=" JPG ", provider={"only": ["runflow-runs"]})
+    requested = {name: value for name, value in job["requested"].items() if value is not None}
+    assert requested == {"quality": "hd", "size": "512x512", "output_format": " JPG "}
+    assert (job["effective"]["quality"], job["effective"]["size"]) == ("high", "1024x1024")
+    assert {warning.partition(":")[0] for warning in job["warnings"]} == {"quality_mapped", "size_mapped"}
 
 
 def test_what_was_not_said_and_what_was_left_open_are_null(gateway: Serving) -> None:
