@@ -115,8 +115,8 @@ VERDICTS: dict[FaultKind, Verdict] = {
 # fmt: on
 
 MEANINGS: dict[FaultKind, str] = {
-    FaultKind.NOT_SENT: "no byte of the request left: name not found, refused, no TLS, no free slot",
-    FaultKind.NO_ROOM: "it stayed here: too many large bodies were being sent at once, to whomever",
+    FaultKind.NOT_SENT: "no byte of the request left: name not found, refused, no TLS",
+    FaultKind.NO_ROOM: "it stayed here: too many large bodies, connections or lookups at once, to whomever",
     FaultKind.BAD_ORDER: "the seller finds the order itself wrong (most 4xx, or a run that failed its input checks)",
     FaultKind.NOT_FOUND: "404 or 410: no such model when ordering, no such order when asking",
     FaultKind.BAD_KEY: "401: our key is wrong or revoked",

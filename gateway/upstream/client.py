@@ -17,7 +17,7 @@ from providers.faults import Fault, FaultKind
 from providers.progress import Unanswered
 from providers.spec import Answer, Call
 
-_NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOTHING_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 
 
 class Exchange(Struct, frozen=True):
@@ -106,13 +106,21 @@ async def _exchanged(
             sent.give_back()
             return await _read(response, exchange.most_bytes, sent.budget.share(limit))
     except TimeoutError as error:
-        return _unanswered(FaultKind.LOST if journey.left else FaultKind.NOT_SENT, error)
+        return _unanswered(_kind_of_late(journey), error)
+    except httpx.PoolTimeout as error:
+        return _unanswered(FaultKind.NO_ROOM, error)
     except _NOTHING_LEFT as error:
         return _unanswered(FaultKind.NOT_SENT, error)
     except httpx.TransportError as error:
         return _unanswered(FaultKind.LOST, error)
     except AnswerUnreadable as error:
         return _unanswered(FaultKind.UNREADABLE, error)
+
+
+def _kind_of_late(journey: Journey) -> FaultKind:
+    if journey.left:
+        return FaultKind.LOST
+    return FaultKind.NO_ROOM if journey.is_queued else FaultKind.NOT_SENT
 
 
 async def _read(response: httpx.Response, most_bytes: int, share: Share) -> Answer:

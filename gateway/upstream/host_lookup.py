@@ -36,8 +36,12 @@ class LookupsFull(OSError):
     """Too many names are being looked up already."""
 
 
+class AllLookupsFull(LookupsFull):
+    """Those of other tenants."""
+
+
 class OwnLookupsFull(LookupsFull):
-    """All of them are this tenant's."""
+    """This tenant's own."""
 
 
 class LookupLimits(Struct, frozen=True):
@@ -104,7 +108,7 @@ class HostLookup:
         try:
             await self._threads.acquire(who, THREAD_SECONDS)
         except BudgetFull as full:
-            raise OwnLookupsFull if full.is_own else LookupsFull from None
+            raise OwnLookupsFull if full.is_own else AllLookupsFull from None
         running, known = self._running.get(host), self._known.get(host)
         if running is not None or (known is not None and _now() < known.fresh_until):
             self._threads.release(who)

@@ -15,7 +15,7 @@ from gateway.upstream.budget import SMALL_BYTES
 from gateway.upstream.client import WaysOut
 from gateway.upstream.download import DownloadError, DownloadLimits, Wanted, download
 from gateway.upstream.fair_budget import BudgetFull, FairBudget
-from gateway.upstream.host_lookup import LookupsFull, OwnLookupsFull
+from gateway.upstream.host_lookup import AllLookupsFull, OwnLookupsFull
 from gateway.upstream.transport import LOOKUPS, HostSource
 
 INPUT_LIMITS = DownloadLimits(most_bytes=50 << 20, seconds=30.0)
@@ -27,7 +27,7 @@ MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
 # For any of these. A team that has used up its own is told so before its client's patience ends.
 WAIT_SECONDS = 5.0
-_LOOKUPS_FULL = {LookupsFull.__name__: False, OwnLookupsFull.__name__: True}
+_LOOKUPS_FULL = {AllLookupsFull.__name__: False, OwnLookupsFull.__name__: True}
 
 
 class FetchRefused(Exception):

@@ -22,7 +22,7 @@ from aiohttp.tracing import Trace
 from gateway.config.proxies import Proxy
 from gateway.upstream import guard, host_lookup
 from gateway.upstream.budget import SMALL_BYTES
-from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup
+from gateway.upstream.host_lookup import AllLookupsFull, HostLookup, Lookup, LookupLimits, SystemLookup
 from gateway.upstream.proxied import ThroughProxy
 from gateway.upstream.tls import TlsConnector
 
@@ -35,10 +35,12 @@ _READ_AHEAD_BYTES = 64 << 10
 class Journey:
     """How far a request has come. As long as nothing has left, nothing can have been bought."""
 
-    __slots__ = ("_wire", "left")
+    __slots__ = ("_wire", "is_queued", "left")
 
     def __init__(self) -> None:
         self.left = False
+        # Waits for one of our own connections to become free.
+        self.is_queued = False
         self._wire: asyncio.Transport | None = None
 
     def approach(self, wire: asyncio.Transport) -> None:
@@ -76,6 +78,12 @@ class _Connector(TlsConnector):
         _journey.get().depart(connection.transport)
         return connection
 
+    async def _wait_for_available_connection(self, *args: Any) -> None:
+        journey = _journey.get()
+        journey.is_queued = True
+        await super()._wait_for_available_connection(*args)
+        journey.is_queued = False
+
     async def _create_direct_connection(self, *args: Any, **named: Any) -> tuple[asyncio.Transport, ResponseHandler]:
         """Also to a proxy that is still to be asked for a tunnel: the engine forgets it if it is closed meanwhile."""
         wire, protocol = await super()._create_direct_connection(*args, **named)
@@ -100,9 +108,10 @@ class EngineTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx's errors: a ConnectError or ConnectTimeout if no byte has left, else others."""
+        """Raises httpx's errors: a PoolTimeout if nothing was tried, for want of something of ours; a ConnectError or
+        ConnectTimeout if no byte has left; else others."""
         journey = request.extensions.get("journey") or Journey()
-        journey.left = False
+        journey.left = journey.is_queued = False
         _journey.set(journey)
         host_lookup.tenant.set(request.extensions.get("tenant", ""))
         try:
@@ -159,6 +168,8 @@ async def _payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes 
 
 def _failure(error: Exception, journey: Journey) -> httpx.TransportError:
     name = _name(error)
+    if journey.is_queued or isinstance(getattr(error, "os_error", None), AllLookupsFull):
+        return httpx.PoolTimeout(name)
     if not journey.left:
         return httpx.ConnectTimeout(name) if isinstance(error, TimeoutError) else httpx.ConnectError(name)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):

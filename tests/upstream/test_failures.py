@@ -171,18 +171,19 @@ def test_a_listener_that_never_accepts_means_not_sent() -> None:
     assert kind(run(ask())) is FaultKind.NOT_SENT
 
 
-def test_without_a_free_slot_nothing_is_sent() -> None:
+@pytest.mark.parametrize("exchange", [Exchange(seconds=2.0, connect_seconds=0.2), Exchange(seconds=0.2)])
+def test_without_a_free_connection_nothing_is_sent_and_no_seller_is_blamed(exchange: Exchange) -> None:
     async def ask() -> tuple[Answer | Unanswered, int]:
         async with server(hangs) as running, Upstream(Ways(most_connections=1)) as upstream:
             first = asyncio.create_task(upstream.perform(ORDER, seller(running.url), QUICK))
             await asyncio.sleep(0.1)
-            second = await upstream.perform(ORDER, seller(running.url), Exchange(seconds=2.0, connect_seconds=0.2))
+            second = await upstream.perform(ORDER, seller(running.url), exchange)
             first.cancel()
             await asyncio.wait([first])
             return second, running.connections
 
     outcome, connections = run(ask())
-    assert kind(outcome) is FaultKind.NOT_SENT
+    assert kind(outcome) is FaultKind.NO_ROOM
     assert connections == 1
 
 

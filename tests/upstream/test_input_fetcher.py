@@ -13,7 +13,21 @@ from gateway.upstream.download import DownloadError, DownloadLimits
 from gateway.upstream.input_fetcher import FetchRefused, InputFetcher, InputsTooLarge
 from gateway.upstream.transport import Ways
 from providers.spec import Answer, Call
-from tests.upstream.servers import GET, QUICK, Behaviour, answer, asked, hangs, run, says, seller, server, serves, until
+from tests.upstream.servers import (
+    GET,
+    ORDER,
+    QUICK,
+    Behaviour,
+    answer,
+    asked,
+    hangs,
+    run,
+    says,
+    seller,
+    server,
+    serves,
+    until,
+)
 
 MIB = 1 << 20
 PICTURE = bytes(MIB)
@@ -188,3 +202,33 @@ def _stuck(upstream: Upstream, url: str, source: str) -> Iterator["asyncio.Task[
             yield asyncio.create_task(upstream.download(url, True))
         else:
             yield asyncio.create_task(upstream.perform(upload, seller(url), QUICK))
+
+
+@pytest.mark.parametrize("source", ["a client", "a seller"])
+def test_names_that_hang_take_no_lookup_from_orders(source: str) -> None:
+    """More of them than there are threads for any kind of hosts, each of a team or account of its own."""
+    silent = asyncio.Event()
+
+    async def lookup(host: str) -> Sequence[str]:
+        if not host.startswith("seller-"):
+            await silent.wait()
+        return ["127.0.0.1"]
+
+    async def orders() -> None:
+        async with server(serves) as quick, Upstream(Ways(lookup)) as upstream:
+            fetcher = InputFetcher(upstream.ways, private=True)
+            for number in range(100):
+                url = f"http://silent-{number}.example/"
+                stuck = (
+                    asyncio.create_task(fetched(fetcher, f"team-{number}", url))
+                    if source == "a client"
+                    else asyncio.create_task(upstream.download(url, True, account=f"account-{number}"))
+                )
+                stuck.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.sleep(0.1)
+            for number in range(10):
+                url = quick.url.replace("127.0.0.1", f"seller-{number}.example")
+                assert isinstance(await upstream.perform(ORDER, seller(url), QUICK), Answer)
+            silent.set()
+
+    run(orders())
