@@ -24,7 +24,7 @@ from tests.chaos.clients import body
 from tests.chaos.gateways import STRANGERS_KEY, Gateway, gateway
 from tests.flow.names import serving_names
 
-SECONDS, REQUESTS = 20.0, 1.0
+SECONDS, REQUESTS, PATIENCE_SECONDS = 20.0, 1.0, 300.0
 SELLER_NAME, LINKS, CALLERS = "sellers.example", 16, 2
 
 
@@ -43,7 +43,7 @@ def measure(at: Gateway, seconds: float) -> Measured:
     began, took, failed = time.monotonic(), list[float](), Counter[str]()
 
     def order(seller: str) -> None:
-        with at.client() as client:
+        with at.client(PATIENCE_SECONDS) as client:
             while time.monotonic() - began < seconds:
                 asked = time.monotonic()
                 answer = client.post("/v1/images/generations", json=body("alpha", seller))
@@ -60,18 +60,25 @@ class Flood:
     """Beta's. `answers` by status and code."""
 
     def __init__(self, at: Gateway, requests: float) -> None:
-        self._url, self._pause, self._over = at.url, 1.0 / requests, threading.Event()
+        headers = {"authorization": f"Bearer {STRANGERS_KEY}"}
+        limits = httpx.Limits(max_connections=None)
+        # One for all of them: making one costs more than what it is to measure.
+        self._client = httpx.Client(
+            base_url=at.url, headers=headers, limits=limits, timeout=PATIENCE_SECONDS, trust_env=False
+        )
+        self._pause, self._over = 1.0 / requests, threading.Event()
         self.answers: Counter[tuple[int, str]] = Counter()
 
     def run(self, while_: Callable[[], Measured]) -> Measured:
-        threads = [threading.Thread(target=self._pace)]
-        threads[0].start()
+        pacing = threading.Thread(target=self._pace)
+        pacing.start()
         try:
             time.sleep(2.0)
             return while_()
         finally:
             self._over.set()
-            threads[0].join()
+            pacing.join()
+            self._client.close()
 
     def _pace(self) -> None:
         sent, threads = 0, list[threading.Thread]()
@@ -85,8 +92,7 @@ class Flood:
     def _send(self, number: int) -> None:
         links = [f"https://dead-{number}-{link}.example/picture.png" for link in range(LINKS)]
         edit = {"prompt": "beta", "operation": "edit", "images": links}
-        headers = {"authorization": f"Bearer {STRANGERS_KEY}"}
-        answer = httpx.post(f"{self._url}/v1/jobs", json=edit, headers=headers, timeout=120, trust_env=False)
+        answer = self._client.post("/v1/jobs", json=edit)
         self.answers[answer.status_code, answer.json()["error"]["code"]] += 1
 
 
