@@ -9,8 +9,8 @@ from gateway.jobs.failure import Failure, classify_failure
 from gateway.jobs.job import Job, State
 from providers.faults import Bought, FaultKind
 
-# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while. OpenAI's clients take no
-# longer pause than this from a Retry-After.
+# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while, unless one of them said for
+# how long. OpenAI's clients take no longer pause than this from a Retry-After.
 UNAVAILABLE_SECONDS = 60
 
 
@@ -28,13 +28,14 @@ def failure_response(job: Job) -> FailureResponse:
     """For a job that has ended without an image."""
     failure = classify_failure(job)
     status, code = _identity(failure)
-    again = f" {_REPEAT}" if failure.may_be_repeated else ""
+    seconds = (failure.retry_after or UNAVAILABLE_SECONDS) if failure.may_be_repeated else None
+    again = f" Retry in {seconds} seconds, with a new Idempotency-Key if you sent one." if seconds else ""
     return FailureResponse(
         status=status,
         code=code,
         message=f"{_cause(failure)} {_MONEY[failure.bought]}{again}",
         kind="image_generation_user_error" if status == 400 else None,
-        retry_after=UNAVAILABLE_SECONDS if failure.may_be_repeated else None,
+        retry_after=seconds,
     )
 
 
@@ -92,4 +93,3 @@ _MONEY = {
     "The same request with a new Idempotency-Key is a new purchase.",
     Bought.YES: "The seller was paid; you were not charged. The same request again is a new purchase.",
 }
-_REPEAT = "Retry in a minute, with a new Idempotency-Key if you sent one."

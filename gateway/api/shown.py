@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.failures import UNAVAILABLE_SECONDS, failure_response
+from gateway.api.failures import failure_response
 from gateway.assets.links import Links
 from gateway.engine.records import JobRecords, Picture
 from gateway.jobs.failure import may_be_asked_again
@@ -186,7 +186,7 @@ def headers_of(job: Job) -> dict[str, str]:
     if job.warnings:
         headers["x-igw-warnings"] = to_header_value("; ".join(job.warnings))
     if may_be_asked_again(job):
-        headers["retry-after"] = str(UNAVAILABLE_SECONDS)
+        headers["retry-after"] = str(failure_response(job).retry_after)
     return headers
 
 

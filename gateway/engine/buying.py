@@ -14,7 +14,7 @@ from gateway.engine.inputs import Brought, Inputs, NotBrought
 from gateway.engine.records import REQUEST, TERMS, SavedRequest, Terms, call_saved, order_name, request_from, terms_from
 from gateway.jobs.facts import AnswerLost, AttemptOpened, OrderFailed, PartGivenUp, TicketLearned
 from gateway.jobs.job import Part, Place, Trace, reference_of
-from gateway.jobs.recovery import deadline_of
+from gateway.jobs.recovery import Buy, deadline_of
 from gateway.routing.signals import CellSignals
 from gateway.upstream.client import Exchange
 from gateway.upstream.limits import NoSlot
@@ -49,41 +49,47 @@ class Buyer:
         self._terms: tuple[Terms, ...] = ()
         self.ordering: set[Hashable] = set()
 
-    def start(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+    def start(self, images: tuple[int, ...], todo: Buy) -> None:
         """For those of them that nobody here is buying yet."""
         if free := tuple(image for image in images if image not in self._taken):
-            self._take(free, places)
+            self._take(free, todo)
 
-    def _take(self, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+    def _take(self, images: tuple[int, ...], todo: Buy) -> None:
         key = ("buy", images)
-        if self._desk.start(key, lambda: self._buy(key, images, places)):
+        if self._desk.start(key, lambda: self._buy(key, images, todo)):
             self._taken |= dict.fromkeys(images, key)
 
-    async def _buy(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+    async def _buy(self, key: Hashable, images: tuple[int, ...], todo: Buy) -> None:
         try:
-            await self._buy_somewhere(key, images, places)
+            await self._buy_somewhere(key, images, todo)
         finally:
             self._taken = {image: by for image, by in self._taken.items() if by != key}
             self.ordering.discard(key)
 
-    async def _buy_somewhere(self, key: Hashable, images: tuple[int, ...], places: tuple[int, ...]) -> None:
+    async def _buy_somewhere(self, key: Hashable, images: tuple[int, ...], todo: Buy) -> None:
         """At the first place that will do. A place that takes fewer at once gets them in several orders."""
-        last: FaultKind | None = None
-        if not await self._may_order(images, places):
-            places = ()
-        ordered = self._by_health(places)
-        for place in ordered:
+        last, rest = None, None
+        tries = [*await self._first_tries(images, todo.places), *todo.retries]
+        for number, (place, at) in enumerate(tries, 1):
             size = self._desk.job.route[place].images
             if len(images) > size:
-                return self._split(images, places, size)
+                return self._split(images, todo, size)
             try:
-                if await self._buy_at(key, images, place, place is ordered[-1]):
+                await asyncio.sleep(max(0.0, at - self._hands.now()))
+                if await self._buy_at(key, images, place, number == len(tries)):
                     return
             except (NotBrought, NoSlot, InexpressibleError) as error:
-                last = _fault_kind(error)
+                last, rest = _fault_kind(error), error.seconds if isinstance(error, NoSlot) else None
                 if VERDICTS[last].then is Then.FINAL:
                     break
-        await self._desk.mailbox.post(PartGivenUp(fence=self._desk.fence, images=images, kind=last))
+        given_up = PartGivenUp(fence=self._desk.fence, images=images, kind=last, retry_after=rest)
+        await self._desk.mailbox.post(given_up)
+
+    async def _first_tries(self, images: tuple[int, ...], places: tuple[int, ...]) -> list[tuple[int, float]]:
+        """The places that were not tried yet, now. A seller that said when to ask again is no extra order: it chose."""
+        if not places or not await self._may_order(images, places):
+            return []
+        return [(place, 0.0) for place in self._by_health(places)]
 
     def _queue_seconds(self, is_last: bool) -> float:
         """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline.
@@ -93,10 +99,10 @@ class Buyer:
         left = max(0.0, self._desk.job.deadline - self._hands.now())
         return left + EARLY_SECONDS if is_last else SLOT_SECONDS
 
-    def _split(self, images: tuple[int, ...], places: tuple[int, ...], size: int) -> None:
+    def _split(self, images: tuple[int, ...], todo: Buy, size: int) -> None:
         """Those who buy some of them take them over."""
         for first in range(0, len(images), size):
-            self._take(images[first : first + size], places)
+            self._take(images[first : first + size], todo)
 
     def _by_health(self, places: tuple[int, ...]) -> list[int]:
         """As a plan ranks them: places that deliver something other than ordered come after all that are well, places
@@ -269,9 +275,10 @@ class Buyer:
             case Ready():
                 await self._follower.deliverer.deliver(attempt, progress, offer)
             case Failed(fault=fault):
-                await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=cost_of(progress, offer)))
+                cost, rest = cost_of(progress, offer), fault.retry_after
+                await post(OrderFailed(attempt=attempt, kind=fault.kind, cost=cost, retry_after=rest))
             case Unanswered(fault=fault) if fault.verdict.bought is Bought.NO:
-                await post(OrderFailed(attempt=attempt, kind=fault.kind))
+                await post(OrderFailed(attempt=attempt, kind=fault.kind, retry_after=fault.retry_after))
             case Unanswered(fault=fault):
                 await post(AnswerLost(attempt=attempt, kind=fault.kind))
             case _:

@@ -37,8 +37,8 @@ class Leaver:
         """The places, unknown here, without which this cannot be done at all."""
         job = self._desk.job
         match todo:
-            case Buy(places=numbers):
-                places = [job.route[number] for number in numbers]
+            case Buy(places=numbers, retries=retries):
+                places = [job.route[number] for number in (*numbers, *(number for number, _ in retries))]
                 return [] if any(self._hands.decides_about(place, job.model) for place in places) else places
             case Poll() | Search() | Resend() | AwaitCallback() | Fetch():
                 return self._foreign_of(todo)

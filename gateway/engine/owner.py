@@ -141,8 +141,8 @@ class Owner:
 
     def _start(self, todo: Todo) -> None:
         match todo:
-            case Buy(images=images, places=places):
-                self.buyer.start(images, places)
+            case Buy(images=images):
+                self.buyer.start(images, todo)
             case GiveUp(attempt=attempt):
                 self.desk.start(("give up", attempt), partial(self._give_up, todo))
             case ForAttempt(attempt=attempt):

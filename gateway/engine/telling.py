@@ -36,7 +36,7 @@ def _tell_opened(hands: Hands, job: Job, attempt: Attempt) -> None:
         )
     )
     earlier = [one for one in job.attempts[: attempt.number - 1] if set(one.images) & set(attempt.images)]
-    if earlier:
+    if earlier and earlier[-1].place != attempt.place:
         hands.emit(_failed_over(job, earlier[-1], attempt))
 
 

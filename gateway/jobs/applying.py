@@ -14,6 +14,7 @@ from gateway.jobs.booking import Booking, booked, bought, ended, on, paid
 from gateway.jobs.ending import concluded, joined
 from gateway.jobs.job import Attempt, AttemptState, Excess, Job, Part, PartState, State, Tokens, stamp
 from gateway.jobs.parts import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
+from gateway.jobs.retrying import may_retry, with_retry_time
 from gateway.jobs.tables import Line, part_after
 from providers.faults import VERDICTS, Bought, FaultKind, Patience
 from providers.progress import TokenUsage
@@ -114,6 +115,7 @@ def _order_failed(job: Job, fact: facts.OrderFailed, now: float) -> Result:
     if attempt.is_open and attempt.ready and what is not Bought.YES:
         return _PICTURES_EXIST
     if attempt.is_open:
+        job = with_retry_time(job, attempt.number, fact.kind, fact.retry_after, now)
         return _closed(job, attempt, fact.kind, fact.cost, now)
     believed = VERDICTS[fact.kind].when_asking is Patience.BELIEVE
     if not believed or (what is Bought.PERHAPS and fact.cost is None):
@@ -156,7 +158,7 @@ def _not_to_be_bought(job: Job, part: Part, place: int, wanted: tuple[int, ...],
         return "nothing more is bought for this job"
     if not 0 <= place < len(job.route) or len(wanted) > job.route[place].images:
         return "there is no such place, or it does not take as many images at once"
-    if place in part.tried:
+    if place in part.tried and not may_retry(job, part, place, now):
         return "that place has been tried for these images"
     return "all tries of these images are used up" if len(part.tried) >= job.tries else None
 
@@ -179,6 +181,8 @@ def _part_given_up(job: Job, decision: facts.PartGivenUp, now: float) -> Result:
         return _NOT_WAITING
     if now >= job.deadline:
         return Ignored("the deadline is over: the job expires, and no seller failed")
+    if decision.kind is not None:
+        job = with_retry_time(job, 0, decision.kind, decision.retry_after, now)
     failed = replace(part, images=unwanted, state=PartState.FAILED, fault=decision.kind or part.fault)
     return replace_parts(job, part, failed, remove_images(part, unwanted))
 

@@ -61,10 +61,14 @@ class PicturesDelivered(OrderFact, frozen=True, kw_only=True):
 
 
 class OrderFailed(OrderFact, frozen=True, kw_only=True):
-    """The seller did not take the order, or says that it failed. `cost` is what it says it charged all the same."""
+    """The seller did not take the order, or says that it failed. `cost` is what it says it charged all the same.
+
+    `retry_after`: in how many seconds a seller that did not take it wants to be asked again, if it says so.
+    """
 
     kind: FaultKind
     cost: int | None = None
+    retry_after: float | None = None
 
 
 class JobConfirmed(Fact, frozen=True, kw_only=True):
@@ -96,10 +100,11 @@ class AttemptGivenUp(Decision, frozen=True, kw_only=True):
 
 
 class PartGivenUp(Decision, frozen=True, kw_only=True):
-    """Nobody is left to buy these images from."""
+    """Nobody is left to buy these images from. `retry_after`: when a seller that was not even asked takes orders."""
 
     images: tuple[int, ...]
     kind: FaultKind | None = None
+    retry_after: float | None = None
 
 
 class JobExpired(Decision, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from gateway.jobs.booking import bought
 from gateway.jobs.job import Attempt, Job, State
+from gateway.jobs.retrying import retry_after_of
 from providers.faults import VERDICTS, Bought, FaultKind
 
 _BY_CERTAINTY = (Bought.NO, Bought.PERHAPS, Bought.YES)
@@ -16,6 +17,8 @@ class Failure(Struct, frozen=True):
     """`bought`: over all attempts of the job, whatever the last one ended with. `fault`: that of the attempt which says
     so, or of the images that no seller took; None where no order was at fault.
 
+    `retry_after`: in how many seconds a seller says that it takes orders; None if none said so.
+
     `may_be_repeated`: nothing was bought, and the same request may end better in a while. Clients that repeat by
     themselves would buy twice, or fail again, in every other case.
     """
@@ -24,12 +27,14 @@ class Failure(Struct, frozen=True):
     bought: Bought
     fault: FaultKind | None
     may_be_repeated: bool
+    retry_after: int | None = None
 
 
 def classify_failure(job: Job) -> Failure:
     """For a job that has ended without an image."""
     most = max((_bought_by(attempt) for attempt in job.attempts), key=_BY_CERTAINTY.index, default=Bought.NO)
-    return Failure(job.state, most, _fault_to_tell(job, most), most is Bought.NO and _passes(job))
+    passes = most is Bought.NO and _passes(job)
+    return Failure(job.state, most, _fault_to_tell(job, most), passes, retry_after_of(job) if passes else None)
 
 
 def may_be_asked_again(job: Job) -> bool:

@@ -135,13 +135,21 @@ class Excess(Struct, frozen=True, array_like=True):
     amount: int
 
 
+class RetryTime(Struct, frozen=True, array_like=True):
+    """When the seller of an attempt, which did not take the order, wants to be asked again. 0: there was no attempt."""
+
+    attempt: int
+    at: float
+
+
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
     may have been taken; `unit` is set aside per image until the bill is known, and `order_hold` per order;
     `hold` is what is set aside now.
     `order_prices`: what every order at each place of the route costs besides its images, if that is anything.
     `tokens` and `excesses`: of those few attempts that have any, so that they are no fields of every attempt.
-    `abandoned`: its workers died early, again and again, so nothing more is bought for it."""
+    `abandoned`: its workers died early, again and again, so nothing more is bought for it. `retry_times`: what sellers
+    asked for that were too busy to take an order."""
 
     id: str
     team: str
@@ -175,6 +183,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     order_hold: int = 0
     order_prices: tuple[int, ...] = ()
     excesses: tuple[Excess, ...] = ()
+    retry_times: tuple[RetryTime, ...] = ()
 
     @property
     def is_settled(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gateway.jobs.job import Attempt, Job, PartState, Trace
+from gateway.jobs.retrying import retries_of
 from providers.faults import FaultKind
 
 SEARCH_SECONDS = 5.0
@@ -23,10 +24,14 @@ class Todo(Struct, frozen=True, kw_only=True):
 
 
 class Buy(Todo, frozen=True, kw_only=True):
-    """Open an attempt for these images at one of the places, best first, or give them up if none will do."""
+    """Open an attempt for these images at one of the places, best first; or give them up if none will do.
+
+    Before that come `retries`: places whose sellers did not take the order and said when to ask again.
+    """
 
     images: tuple[int, ...]
     places: tuple[int, ...]
+    retries: tuple[tuple[int, float], ...] = ()
 
 
 class ForAttempt(Todo, frozen=True, kw_only=True):
@@ -142,7 +147,7 @@ def _todos(job: Job, now: float, former: Former) -> Iterator[Todo]:
     for part in job.parts:
         if part.state is PartState.WAITING:
             untried = tuple(place for place in range(len(job.route)) if place not in part.tried)
-            yield Buy(images=part.images, places=untried)
+            yield Buy(images=part.images, places=untried, retries=retries_of(job, part))
 
 
 def _is_early(job: Job, todo: Todo, now: float, former: Former) -> bool:
@@ -210,6 +215,8 @@ def _next_step(job: Job, todo: Todo, now: float) -> float:
     match todo:
         case AwaitCaller(until=until):
             return until
+        case Buy(places=(), retries=((_, at), *_)):
+            return max(now, min(at, job.deadline))
         case Poll(until=until):
             wait = POLL_SECONDS
         case Search(until=until) | AwaitCallback(until=until) | Resend(until=until):

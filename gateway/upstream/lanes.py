@@ -14,7 +14,11 @@ SAME_COMPLAINT_SECONDS = 1.0
 
 
 class NoSlot(Exception):
-    """There was no place in time."""
+    """There was no place in time. `seconds`: for how much longer the seller wants no orders, if it said so."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        super().__init__("no place among the orders in progress")
+        self.seconds = seconds
 
 
 class Ceiling:
@@ -135,7 +139,7 @@ class Lane:
             self._take(now)
             return
         if self._paused_until > now + seconds:
-            raise NoSlot
+            raise NoSlot(self.pause_left())
         waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._let_in()
@@ -144,7 +148,7 @@ class Lane:
                 await waiter
         except TimeoutError:
             self._give_up(waiter)
-            raise NoSlot from None
+            raise NoSlot(self.pause_left()) from None
         except asyncio.CancelledError:
             self._give_up(waiter)
             raise

@@ -62,6 +62,7 @@ CHANCES = st.randoms(use_true_random=True)
 NUMBERS = st.sampled_from([1, 1, 2, 2, 3, 4, 5, 6, 0, -1, 2**63, -(10**30)])
 IMAGES = st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, -1, 10**20]), max_size=6).map(tuple)
 COSTS = st.sampled_from([None, None, 0, 1, 99_999, PRICE, -1, -(10**30), 10**30])
+WAITS = st.sampled_from([None, None, 0.0, 2.0, 1e6, -1.0, 1e300, float("nan"), float("inf")])
 KINDS = st.sampled_from(FaultKind)
 FENCES = st.sampled_from([0, 1, FENCE, -1, 2**63])
 TEXTS = st.sampled_from(["run-1", "run-2", "", "ß" * 40])
@@ -81,11 +82,11 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
         missing=KINDS,
         warnings=TEXT_LISTS,
     ),
-    st.builds(facts.OrderFailed, attempt=NUMBERS, kind=KINDS, cost=COSTS),
+    st.builds(facts.OrderFailed, attempt=NUMBERS, kind=KINDS, cost=COSTS, retry_after=WAITS),
     st.builds(facts.AttemptOpened, fence=FENCES, place=st.integers(-1, 4) | st.just(2**63), images=IMAGES),
     st.builds(facts.AttemptGivenUp, fence=FENCES, attempt=NUMBERS, kind=KINDS),
     st.builds(facts.JobConfirmed),
-    st.builds(facts.PartGivenUp, fence=FENCES, images=IMAGES, kind=st.none() | KINDS),
+    st.builds(facts.PartGivenUp, fence=FENCES, images=IMAGES, kind=st.none() | KINDS, retry_after=WAITS),
 )
 # What ends a job at once is left for last, so that most jobs live long enough to be interesting.
 ENDINGS: st.SearchStrategy[Happening] = st.one_of(
@@ -123,6 +124,9 @@ def obeyed(job: Job, todo: Todo, seller: Random, speaks: bool = True) -> Happeni
 
 
 def _bought(job: Job, buy: Buy, seller: Random) -> Happening:
+    if not buy.places and buy.retries and seller.random() < 0.7:
+        where = buy.retries[0][0]
+        return facts.AttemptOpened(fence=FENCE, place=where, images=buy.images[: job.route[where].images])
     if not buy.places or job.tries < 1:
         some = seller.randrange(len(buy.images)) + 1
         return facts.PartGivenUp(fence=FENCE, images=buy.images[:some])
@@ -143,6 +147,7 @@ def answered(job: Job, attempt: int, seller: Random) -> Happening:
             facts.PicturesDelivered(attempt=attempt, images=some, made=len(some)),
             facts.PicturesReady(attempt=attempt, cost=seller.choice((0, 99_999))),
             facts.OrderFailed(attempt=attempt, kind=seller.choice(list(FaultKind))),
+            facts.OrderFailed(attempt=attempt, kind=FaultKind.RATE_LIMITED, retry_after=0.0),
             facts.OrderFailed(attempt=attempt, kind=seller.choice(list(FaultKind)), cost=seller.choice((0, 77_777))),
             facts.AnswerLost(attempt=attempt),
         )
