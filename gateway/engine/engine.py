@@ -169,11 +169,22 @@ class Engine:
                 watch = here if name in self.owners else elsewhere
                 await watch.changed(min(left, LOOK_SECONDS))
 
-    async def called(self, job: str, attempt: int, ticket: str | None) -> bool:
-        """A seller called back: its order is asked about at once. False if nobody here works on it."""
-        if owner := self.owners.get(job):
-            owner.follower.called(attempt, ticket)
-        return owner is not None
+    def called(self, job: str, attempt: int, ticket: str | None) -> int | None:
+        """Passes a seller's callback to the job's owner in this process, which asks about the order at once. The fence
+        of that owner; None if this process does not own the job."""
+        owner = self.owners.get(job)
+        if owner is None or not owner.is_ours:
+            return None
+        owner.follower.called(attempt, ticket)
+        return owner.fence
+
+    async def owns(self, job: str, fence: int) -> bool:
+        """Asks the store, since a process that stood still does not notice at once that it lost a lease."""
+        owner = self.owners.get(job)
+        if owner is None or owner.fence != fence:
+            return False
+        await self._renew({job: fence})
+        return owner.is_ours and owner.fence == fence
 
     # --- chores
 

@@ -60,15 +60,25 @@ class Callbacks:
         if not spoken.verify(headers, body, secrets, self._hands.now()):
             return Worth.FORGED
         heed = partial(self._heed, job, attempt, offer, spoken.read(body))
-        is_new = await self._seen.hear((name, number), digest_of(spoken, headers, body), heed)
+        is_used = partial(self._is_used, job, attempt)
+        is_new = await self._seen.hear((name, number), digest_of(spoken, headers, body), heed, is_used)
         return Worth.ACCEPTED if is_new else Worth.DUPLICATE
 
-    async def _heed(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> None:
-        if await self._engine.called(job.id, attempt.number, ticket):
-            return
+    async def _heed(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> int | None:
+        """Returns the fence of the owner here that the callback was passed to, None if it was saved in the store."""
+        needs_ticket = ticket is not None and _needs_ticket(attempt)
+        fence = self._engine.called(job.id, attempt.number, ticket)
+        if fence is not None and (not needs_ticket or await self._engine.owns(job.id, fence)):
+            return fence
         await self._save(job.id, CallbackSeen(attempt=attempt.number))
-        if ticket is not None and attempt.is_open and attempt.ticket is None:
-            await self._bind(job, attempt, offer, ticket)
+        saved = await self._hands.store.load(job.id) if needs_ticket else None
+        if saved and ticket is not None and (fresh := saved.attempt(attempt.number)) and _needs_ticket(fresh):
+            await self._bind(saved, fresh, offer, ticket)
+        return None
+
+    async def _is_used(self, job: Job, attempt: Attempt, fence: int | None) -> bool:
+        """Whether a redelivery adds nothing. A ticket that its owner did not save is lost with the lease."""
+        return fence is None or not _needs_ticket(attempt) or await self._engine.owns(job.id, fence)
 
     def _offer_of(self, job: Job, attempt: Attempt) -> Offer | None:
         """NotNow where another replica may know the seller, and hear what cannot be checked here."""
@@ -98,3 +108,7 @@ class Callbacks:
             if isinstance(commit, Ignored) or not isinstance(await self._hands.store.commit(commit), Stale):
                 return
         raise NotNow
+
+
+def _needs_ticket(attempt: Attempt) -> bool:
+    return attempt.is_open and attempt.ticket is None

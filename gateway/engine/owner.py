@@ -81,6 +81,11 @@ class Owner:
     def fence(self) -> int:
         return self.desk.fence
 
+    @property
+    def is_ours(self) -> bool:
+        """False once another owner has the job, as far as this process knows."""
+        return self._is_ours
+
     # --- its life
 
     async def run(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -11,8 +11,10 @@ from providers.spec import Callback
 # Only what its seller has signed gets here, and it calls a few times for each order.
 MAX_ATTEMPTS, MAX_PER_ATTEMPT = 10_000, 32
 Attempt = tuple[str, int]
-# While one is being heard, the task that does so.
-Seen = OrderedDict[bytes, "asyncio.Task[None] | None"]
+# What became of a callback: the fence of the owner that it was passed to, None if it was saved.
+Outcome = int | None
+# While a callback is being processed, the task that does so; then its outcome.
+Seen = OrderedDict[bytes, "asyncio.Task[Outcome] | Outcome"]
 
 
 class SeenCallbacks:
@@ -21,15 +23,20 @@ class SeenCallbacks:
     def __init__(self) -> None:
         self._seen: OrderedDict[Attempt, Seen] = OrderedDict()
 
-    async def hear(self, attempt: Attempt, digest: bytes, hear: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Whether it was new. One that comes again while the first is still being heard ends as that does.
+    async def hear(
+        self,
+        attempt: Attempt,
+        digest: bytes,
+        hear: Callable[[], Coroutine[Any, Any, Outcome]],
+        is_used: Callable[[Outcome], Awaitable[bool]],
+    ) -> bool:
+        """Processes a callback unless an earlier delivery of it was processed and `is_used`. Returns whether it did so.
 
-        What could not be heard was not seen: the seller calls again.
+        A delivery that arrives while an earlier one is being processed ends as that one does. A callback that could not
+        be processed was not seen: the seller calls again.
         """
         seen = self._of(attempt)
-        if digest in seen:
-            if (hearing := seen[digest]) is not None:
-                await asyncio.shield(hearing)
+        if digest in seen and await _has_been_used(seen, digest, is_used):
             return False
         task = seen[digest] = asyncio.create_task(hear())
         task.add_done_callback(lambda task: _end(seen, digest, task))
@@ -46,14 +53,29 @@ class SeenCallbacks:
         return seen
 
 
-def _end(seen: Seen, digest: bytes, task: "asyncio.Task[None]") -> None:
+async def _has_been_used(seen: Seen, digest: bytes, is_used: Callable[[Outcome], Awaitable[bool]]) -> bool:
+    outcome = seen[digest]
+    if isinstance(outcome, asyncio.Task):
+        await asyncio.shield(outcome)
+        return True
+    if await is_used(outcome):
+        return True
+    # Another redelivery may be processed by now.
+    processing = seen.get(digest)
+    if isinstance(processing, asyncio.Task):
+        await asyncio.shield(processing)
+        return True
+    return False
+
+
+def _end(seen: Seen, digest: bytes, task: "asyncio.Task[Outcome]") -> None:
     has_failed = task.cancelled() or task.exception() is not None
     if seen.get(digest) is not task:
         return
     if has_failed:
         del seen[digest]
     else:
-        seen[digest] = None
+        seen[digest] = task.result()
 
 
 def digest_of(callback: Callback, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -1,15 +1,19 @@
 """A replica stands still while another one buys elsewhere, and then delivers what it had ordered itself."""
 
 import asyncio
+import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from sandbox.runapi_callbacks import CALLBACK_SECRET, sign
 from tests.chaos import books
 from tests.chaos.clients import post
 from tests.chaos.gateways import Gateway, gateway, until
@@ -52,6 +56,61 @@ def ordered(at: Gateway, sandbox: Vendors) -> str:
         job: str = post(client, "key", "again").json()["id"]
     until(lambda: sandbox.requests("openai", "submit"), "it is ordered")
     return job
+
+
+def call_back(at: Gateway, sandbox: Vendors) -> int:
+    """Sends RunAPI's callback about its last order to a replica."""
+    (order,) = [body for one in sandbox.requests("runapi", "submit") if (body := one["body"])]
+    path = urlsplit(json.loads(order)["callback_url"]).path
+    body = json.dumps({"id": sandbox.charges("runapi")[0]["id"], "status": "completed"}).encode()
+    stamp = str(int(time.time()))
+    signature = sign(CALLBACK_SECRET, "msg_1", stamp, body)
+    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": stamp, "x-callback-signature": signature}
+    with at.client() as client:
+        return client.post(path, content=body, headers=headers).status_code
+
+
+@pytest.fixture
+def called_replicas(shared: Stored) -> Iterator[tuple[Gateway, Gateway]]:
+    """A lost order of RunAPI is found by its callback alone."""
+    page = shared.config / "accounts.yaml"
+    page.write_text(page.read_text().replace("replay: trusted", "replay: untrusted"))
+    # The test itself calls, at the replica that it chooses.
+    called = {"IGW_PUBLIC_URL": "http://127.0.0.1:1", **shared.environ}
+    with (
+        gateway(shared.folder / "1", shared.config, called) as one,
+        gateway(shared.folder / "2", shared.config, called) as two,
+    ):
+        yield one, two
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["knows of its lost lease", "does not know of it yet"])
+def test_callback_that_a_replica_lost_with_its_lease_is_processed_when_it_is_redelivered(
+    called_replicas: tuple[Gateway, Gateway], shared: Stored, sandbox: Vendors, knows: bool
+) -> None:
+    """Only this callback names the order. The seller cannot confirm it until the replica has lost the job."""
+    one, two = called_replicas
+    sandbox.fault("no_callback", vendor="runapi")
+    sandbox.fault("reset_after", vendor="runapi", times=1)
+    sandbox.fault("status", vendor="runapi", route="poll", status=500)
+    with one.client() as client:
+        job: str = post(client, "key", "runapi").json()["id"]
+    until(lambda: sandbox.charges("runapi"), "it is ordered")
+    assert call_back(one, sandbox) == 204
+    until(lambda: sandbox.requests("runapi", "poll"), "the replica asks about the order")
+    with frozen(one):
+        until(lambda: two.metric("igw_rescues_total"), "it is taken over")
+        if not knows:
+            sandbox.control("DELETE", "/faults")
+    if knows:
+        until(one.is_idle, "the replica knows that it has lost the job")
+        sandbox.control("DELETE", "/faults")
+    until(lambda: call_back(one, sandbox) == 204, "the redelivery is accepted")
+    (found,) = ended(two, [job])
+    assert found["status"] == "completed", found
+    until(lambda: has_settled(one, two), "all is settled")
+    books.assert_invoice_is_explained(books.read(shared.make), sandbox)
+    assert len(sandbox.charges()) == 1
 
 
 def has_settled(one: Gateway, two: Gateway) -> bool:
