@@ -138,6 +138,14 @@ class Trouble(Event, frozen=True, kw_only=True):
     task: str | None = None
 
 
+class TaskRecovered(Event, frozen=True, kw_only=True):
+    """A long-lived task works again after so many failures in a row, over so many seconds."""
+
+    task: str
+    failures: int
+    seconds: float
+
+
 class Worth(StrEnum):
     """What a callback turned out to be."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.events import Emit, fault_of, trouble_of
+from gateway.events import Emit, TaskRecovered, fault_of, trouble_of
 
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
@@ -83,7 +83,13 @@ class SupervisedTask:
 
     def succeeded(self) -> None:
         """All is well: the task is not down any more, and its next failure is its first."""
+        if self.failure is None:
+            return
+        seconds = round(self._supervisor.clock() - self.failure.since, 1)
+        recovered = TaskRecovered(task=self.name, failures=self.failure.count, seconds=seconds)
         self.failure = None
+        # Not from here: a listener that fails must not end the task.
+        asyncio.get_running_loop().call_soon(self._supervisor.emit, recovered)
 
     async def stop(self) -> None:
         """Returns when the task has ended; safe to repeat."""

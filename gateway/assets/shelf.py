@@ -24,19 +24,23 @@ __all__ = ["Missing", "Shelf", "ShelfError", "ShelfFull", "ShelfRefused", "Shelf
 
 # Each check of a bucket is three requests that are paid for.
 CHECK_SECONDS = 30.0
+# A failure other than a full disk stops new jobs only if it lasts so long: a single timeout passes.
+LASTING_SECONDS = 2.0
 
 
 class Shelf:
     """`file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`; `memory://` forgets with its process.
 
     Every call may raise ShelfUnavailable, and NotAKey for a name that `key_of` did not make.
-    `problem`: why no other picture could be kept when that was last tried; None if all is well.
+    `problem`: why no other picture can be kept; None if all is well, and while a failure may still pass.
     """
 
     def __init__(self, url: str) -> None:
         self._place = _place(url)
         self.problem: ShelfUnavailable | None = None
         self._checked_at = -inf
+        # Since when checks fail, None while they pass. Storage that never worked has failed all along.
+        self._failing_since: float | None = -inf
 
     @property
     def local(self) -> bool:
@@ -72,13 +76,24 @@ class Shelf:
         try:
             await self._try_out()
         except ShelfUnavailable as error:
-            self.problem = error
+            self._note_failure(error)
             raise
-        self.problem = None
+        self.problem, self._failing_since = None, None
+
+    def _note_failure(self, error: ShelfUnavailable) -> None:
+        now = monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if isinstance(error, ShelfFull) or self.problem or now - self._failing_since >= LASTING_SECONDS:
+            self.problem = error
 
     async def check_again(self) -> None:
-        """At once while there is a problem, else from time to time."""
-        if self.problem is not None or monotonic() - self._checked_at > CHECK_SECONDS:
+        """Checks at once while checks fail or there is a problem, else from time to time."""
+        if (
+            self.problem is not None
+            or self._failing_since is not None
+            or monotonic() - self._checked_at > CHECK_SECONDS
+        ):
             await self.check()
 
     async def _try_out(self) -> None:

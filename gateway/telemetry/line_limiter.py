@@ -1,4 +1,4 @@
-"""Log lines that anybody outside can provoke: the first of a kind is written, then one a minute for all others.
+"""Log lines that clients can provoke, or an outage repeats: the first of a kind, then one a minute for all others.
 
 What is counted is counted elsewhere, each time. Each line that is written says how many it stands for (`times`).
 """
@@ -46,6 +46,11 @@ class LineLimiter:
                 return True
             known.held, known.last = known.held + 1, line
             return False
+
+    def forget(self, kind: Hashable) -> None:
+        """The next line of this kind is its first. Lines that are held are dropped."""
+        with self._lock:
+            self._kinds.pop(kind, None)
 
     def due(self) -> list[Line]:
         """What was held for a minute."""

@@ -1,7 +1,8 @@
 """Events as lines of a log: JSON for machines, or words for people. No event holds a prompt, image, secret or address.
 
 Writing happens in a thread of its own: a log that is full or slow must never hold up a job. What does not fit is
-counted and said later. What anybody outside can provoke is written once a minute, with how often it was.
+counted and said later. Lines that clients can provoke, and those of a task that is down, are written once a minute,
+with how many they stand for.
 """
 
 import logging
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from gateway.events import CallbackReceived, Event, RequestAnswered, Trouble, Worth, fault_of
+from gateway.events import CallbackReceived, Event, RequestAnswered, TaskRecovered, Trouble, Worth, fault_of
 from gateway.telemetry.line_limiter import LineLimiter
 
 MOST_WAITING = 10_000
@@ -65,14 +66,18 @@ class Logs:
             self.say_seldom((name, event.adapter, event.worth), ONE, "warning", name, **fields)
         elif isinstance(event, Trouble) and event.where == "api":
             self.say_seldom((name, event.where, event.what), MANY, "warning", name, **fields)
+        elif isinstance(event, Trouble) and event.task is not None:
+            self.say_seldom((Trouble, event.task), ONE, "warning", name, **fields)
         else:
+            if isinstance(event, TaskRecovered):
+                self._limiter.forget((Trouble, event.task))
             self.say("warning" if isinstance(event, Trouble) else "info", name, **fields)
 
     def say(self, level: str, event: str, **fields: Any) -> None:
         self._put(_line(level, event, fields))
 
     def say_seldom(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
-        """What anybody outside can provoke: so many lines of a kind a minute, and then one for all others."""
+        """Writes so many lines of a kind a minute, and then one for all others."""
         line = _line(level, event, fields)
         if self._limiter.admits(kind, line, burst):
             self._put(line)

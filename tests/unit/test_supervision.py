@@ -9,7 +9,7 @@ import pytest
 
 from gateway import supervision
 from gateway.assets.shelf import ShelfFull
-from gateway.events import Event, Trouble
+from gateway.events import Event, TaskRecovered, Trouble
 from gateway.store.base import StoreUnavailable
 from gateway.supervision import SupervisedTask, Supervisor
 
@@ -19,6 +19,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def failures(events: list[Any]) -> list[Trouble]:
+    return [event for event in events if isinstance(event, Trouble)]
 
 
 @pytest.fixture
@@ -59,8 +63,8 @@ async def test_task_that_ends_is_reported_and_started_again(told: list[Any], err
     assert (down.count, type(error).__name__ in down.error) == (1, True)
     await until(lambda: lives == 3)
     assert supervisor.failing() == {}
-    assert [(one.where, one.task) for one in told] == [("task", "store.changes")] * 2
-    assert all(type(error).__name__ in one.what and "closed" not in one.what for one in told)
+    assert [(one.where, one.task) for one in failures(told)] == [("task", "store.changes")] * 2
+    assert all(type(error).__name__ in one.what and "closed" not in one.what for one in failures(told))
     await task.stop()
     assert supervisor.names == []
 
@@ -99,7 +103,13 @@ async def test_chore_is_repeated_sooner_after_a_failure_and_is_well_after_a_succ
     task = supervisor.run_every("engine.sweep", 0.05, chore)
     await until(lambda: len(done) >= 5)
     assert done[:5] == ["", "", "engine.sweep", "engine.sweep", ""]
-    assert [(one.where, one.what) for one in told] == [("store", "Redis did not answer"), ("storage", "no room")]
+    assert [(one.where, one.what) for one in failures(told)] == [
+        ("store", "Redis did not answer"),
+        ("storage", "no room"),
+    ]
+    recovered = [event for event in told if isinstance(event, TaskRecovered)]
+    assert [(one.task, one.failures) for one in recovered] == [("engine.sweep", 2)]
+    assert told[-1] is recovered[0]
     await task.stop()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.events import CallbackReceived, Event, Trouble, Worth
+from gateway.events import CallbackReceived, Event, TaskRecovered, Trouble, Worth
 from gateway.telemetry import line_limiter
 from gateway.telemetry.line_limiter import INTERVAL_SECONDS, LineLimiter
 from gateway.telemetry.logs import MANY, Logs
@@ -97,6 +97,20 @@ def test_faults_in_requests_are_written_with_the_first_requests_that_met_them() 
 
 def test_troubles_that_nobody_outside_can_provoke_are_all_written() -> None:
     assert len(lines_of(*(Trouble(where="audit", what="wrong") for _ in range(20)))) == 20
+
+
+def test_task_that_is_down_is_one_line_until_it_recovers() -> None:
+    failure = Trouble(where="storage", what="there is no room", task="storage")
+    recovered = TaskRecovered(task="storage", failures=40, seconds=120.0)
+    other = Trouble(where="store", what="Redis did not answer", task="engine.share")
+    lines = lines_of(*[failure] * 40, recovered, failure, failure, other)
+    assert [(line["event"], line.get("task"), line.get("times", 1)) for line in lines] == [
+        ("trouble", "storage", 1),
+        ("task recovered", "storage", 1),
+        ("trouble", "storage", 1),
+        ("trouble", "engine.share", 1),
+        ("trouble", "storage", 1),
+    ]
 
 
 def test_what_a_library_says_again_and_again_is_said_once() -> None:
