@@ -16,9 +16,11 @@ from gateway.api.body_thread import run_off_loop
 from gateway.api.callers import team_of
 from gateway.api.counter import Request, Taken, Tools
 from gateway.api.errors import ApiError
+from gateway.api.failures import failure_error
 from gateway.api.interruption import placing_order, record_job
 from gateway.api.normalization import NormalizedFields, normalize_fields
 from gateway.api.presence import Presence
+from gateway.api.shown import headers_of
 from gateway.api.wishes import W, fingerprint, requested_params
 from gateway.catalogue import Catalogue
 from gateway.engine.records import RequestedParams
@@ -124,10 +126,13 @@ async def waited(http: Asked, name: str, seconds: float) -> Job:
 
 
 async def confirmed(http: Asked, job: Job) -> Job:
-    """A job that may be promised: from now on it is bought, whatever becomes of this process."""
-    if job.state.is_terminal or job.is_confirmed:
-        return job
-    return await _unless_left(http, counter.confirmed_job(tools_of(http), job.id))
+    """A job that may be promised: from now on it is bought, whatever becomes of this process. ApiError if another
+    replica has withdrawn it before."""
+    if not (job.state.is_terminal or job.is_confirmed):
+        job = await _unless_left(http, counter.confirmed_job(tools_of(http), job.id))
+    if job.withdrawn:
+        raise failure_error(job, headers_of(job))
+    return job
 
 
 async def _unless_left(http: Asked, waiting: Coroutine[Any, Any, Job]) -> Job:

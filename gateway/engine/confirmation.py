@@ -20,7 +20,8 @@ class Confirmation:
         self._desk = desk
 
     async def save(self) -> None:
-        """When this returns, it is saved that the job is to be bought. An attempt that is just being opened says so."""
+        """When this returns, it is saved that the job is to be bought, unless the job has ended or is owned elsewhere:
+        `is_confirmed` shows that. An attempt that is just being opened says so."""
         with Watch(self._desk.hands.waiting, self._desk.job.id) as watch:
             if not self._desk.job.is_confirmed:
                 await watch.changed(OPENING_SECONDS)

@@ -107,7 +107,9 @@ class Engine:
         before stays so."""
         if owner := self.owners.get(name):
             await owner.confirmation.save()
-            return owner.job
+            if owner.job.is_confirmed:
+                return owner.job
+        # Nobody here owns it, or not any more: another replica may, and withdraws what is not confirmed.
         return await self._save_confirmation(name)
 
     async def _save_confirmation(self, name: str) -> Job | None:

@@ -208,16 +208,19 @@ class Owner:
 
     async def _commit(self, letters: list[Letter]) -> None:
         """Until it is saved, or cannot be. What was learned is kept in mind while the store cannot write."""
-        while letters:
-            job, heard = self._after(letters)
-            if not any(heard):
-                break
-            commit = self._commit_of(job, [letter for letter, was in zip(letters, heard, strict=True) if was])
-            outcome = await self._in_the_end(partial(self.hands.store.commit, commit))
-            if isinstance(outcome, Applied):
-                return self._applied(commit, letters, heard)
-            letters = await self._not_applied(commit, outcome, letters)
-        _answer(letters, [False] * len(letters))
+        try:
+            while letters:
+                job, heard = self._after(letters)
+                if not any(heard):
+                    break
+                commit = self._commit_of(job, [letter for letter, was in zip(letters, heard, strict=True) if was])
+                outcome = await self._in_the_end(partial(self.hands.store.commit, commit))
+                if isinstance(outcome, Applied):
+                    return self._applied(commit, letters, heard)
+                letters = await self._not_applied(commit, outcome, letters)
+        finally:
+            # Also where the owner ends meanwhile: whoever waits here would do so for ever.
+            _answer(letters, [False] * len(letters))
 
     async def _in_the_end(self, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         """Until the store answers. A commit whose answer is lost is repeated as it was: it recognises itself, and any

@@ -1,7 +1,7 @@
 """What was refused with 503 is not bought later, unless its caller asks again in time: also if the process dies."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
@@ -9,10 +9,12 @@ import httpx
 import openai
 import pytest
 
+from gateway.store.redis.scripts import ACCEPT
 from tests.chaos import books
 from tests.chaos.gateways import KEY, Gateway, gateway, until
 from tests.chaos.places import LEASE, Stored
 from tests.chaos.test_standing_still import PATIENCE, standing_still
+from tests.store.gate import gate_to
 from tests.store.servers import Server
 from tests.vendors import Vendors
 
@@ -22,8 +24,9 @@ BODY = {"quality": "low", "policy": "runapi"}
 
 
 @contextmanager
-def replica(shared: Stored, name: str) -> Iterator[Gateway]:
-    with gateway(shared.folder / name, shared.config, {**shared.environ, "CHAOS_CONFIRM_SECONDS": str(CONFIRM)}) as one:
+def replica(shared: Stored, name: str, confirm: float = CONFIRM, **environ: str) -> Iterator[Gateway]:
+    environ = {**shared.environ, "CHAOS_CONFIRM_SECONDS": str(confirm), **environ}
+    with gateway(shared.folder / name, shared.config, environ) as one:
         yield one
 
 
@@ -153,3 +156,49 @@ def test_what_was_promised_with_202_is_bought_though_its_process_dies_at_once(
     ended = two.get(f"/v1/jobs/{job.json()['id']}?wait=30").json()
     assert ended["status"] == "completed"
     assert len(sandbox.charges()) == 1
+
+
+@contextmanager
+def overtaken(
+    shared: Stored, redis_server: Server, confirm: float, is_over: Callable[[Gateway], object]
+) -> Iterator[tuple[httpx.Response, Gateway, Gateway]]:
+    """The answer of a replica that lost its store once it had accepted the job, until that is over at another one."""
+    with (
+        gate_to(redis_server.url) as gate,
+        replica(shared, "1", confirm, REDIS_URL=gate.url) as one,
+        replica(shared, "2", confirm) as two,
+        one.client() as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        served(one)
+        with gate.shut_after(ACCEPT.sha.encode()):
+            asking = pool.submit(ask, client, 1)
+            until(lambda: two.metric("igw_rescues_total"), "the other replica takes it over")
+            until(lambda: is_over(two), "that is over")
+        yield asking.result(), one, two
+
+
+def test_job_that_another_replica_has_taken_over_is_bought_if_its_own_promises_it(
+    shared: Stored, redis_server: Server, sandbox: Vendors
+) -> None:
+    with overtaken(shared, redis_server, 8.0, lambda two: True) as (answer, one, two):
+        assert answer.status_code == 202, answer.text
+        assert two.get(f"/v1/jobs/{answer.json()['id']}?wait=30").json()["status"] == "completed"
+        until(lambda: one.is_idle() and two.is_idle(), "all is settled")
+    saved = books.read(shared.make)
+    books.assert_in_order(saved, [answer.json()["id"]])
+    books.assert_invoice_is_explained(saved, sandbox)
+    assert len(sandbox.charges()) == 2
+
+
+def test_job_that_another_replica_has_withdrawn_is_not_promised(
+    shared: Stored, redis_server: Server, sandbox: Vendors
+) -> None:
+    with overtaken(shared, redis_server, 4.0, lambda two: not books.read(shared.make).unsettled()) as found:
+        answer, one, _ = found
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "withdrawn"), answer.text
+        assert "retry-after" in answer.headers
+        assert len(sandbox.charges()) == 1, "only what was served before the trouble"
+        with one.client() as client:
+            assert ask(client, 1, prefer="wait=30").json()["status"] == "completed"
+    assert len(sandbox.charges()) == 2

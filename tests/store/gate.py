@@ -20,6 +20,7 @@ class Gate:
         self._port = port
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.refused: tuple[bytes, ...] | None = None
+        self.last: bytes | None = None
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -35,6 +36,15 @@ class Gate:
             yield
         finally:
             self.refused = None
+
+    @contextmanager
+    def shut_after(self, word: bytes) -> Iterator[None]:
+        """The next command with this word still comes through, and none after it as long as the block runs."""
+        self.last = word
+        try:
+            yield
+        finally:
+            self.last = self.refused = None
 
     @contextmanager
     def shut_for_a_moment(self, seconds: float, *words: bytes) -> Iterator[None]:
@@ -74,6 +84,8 @@ class Gate:
                 if watched and self.refused is not None and all(word in data for word in self.refused):
                     self.cuts += 1
                     break
+                if watched and self.last is not None and self.last in data:
+                    self.last, self.refused = None, ()
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):
