@@ -198,7 +198,8 @@ class Store(Protocol):
         """
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
-        """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more."""
+        """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more. Where
+        some of them cannot be reached the others are renewed; StoreUnavailable if none can."""
 
     async def snooze(self, job: str, fence: int, seconds: float) -> bool:
         """Gives the job away: due again in so many seconds, to whoever claims it. False if it was not ours."""

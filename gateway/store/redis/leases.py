@@ -71,12 +71,10 @@ class Leases(Struct, frozen=True):
         for job in leases:
             by_partition[self.keys.of_job(job)].append(job)
         strange = by_partition.pop(None, [])
-        beats = [self._beat(keys, {job: leases[job] for job in jobs}) for keys, jobs in by_partition.items() if keys]
-        answers = await asyncio.gather(*beats, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
-                raise answer
-        return frozenset([*strange, *(job for lost in answers if not isinstance(lost, BaseException) for job in lost)])
+        answers = await answered(
+            self._beat(keys, {job: leases[job] for job in jobs}) for keys, jobs in by_partition.items() if keys
+        )
+        return frozenset([*strange, *(job for lost in answers for job in lost)])
 
     async def _beat(self, keys: Keys, leases: Mapping[str, int]) -> list[str]:
         names = [keys.due, *(keys.job(job) for job in leases)]
@@ -91,9 +89,10 @@ class Leases(Struct, frozen=True):
 
 
 async def answered(asked: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The answers of all partitions that give one; only if none does is that an error."""
+    """The answers of all partitions that give one; that some are away is an error only if all are."""
     answers = await asyncio.gather(*asked, return_exceptions=True)
     failed = [answer for answer in answers if isinstance(answer, BaseException)]
-    if failed and len(failed) == len(answers):
-        raise failed[0]
+    unexpected = [error for error in failed if not isinstance(error, StoreUnavailable)]
+    if unexpected or (failed and len(failed) == len(answers)):
+        raise (unexpected or failed)[0]
     return [answer for answer in answers if not isinstance(answer, BaseException)]

@@ -110,6 +110,26 @@ def test_a_full_memory_refuses_new_jobs_and_still_records_facts(emptied: None, s
     run(story())
 
 
+def test_renewal_fails_if_no_server_took_it(
+    emptied: None, single_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.3)
+
+    async def story() -> None:
+        async with opened(single_server.url) as store:
+            teams = orders.teams_of_different_partitions(3)
+            leases = {commit.job.id: 1 for commit in (orders.acceptance(NOON, team) for team in teams)}
+            single_server.stop()
+            try:
+                with pytest.raises(StoreUnavailable):
+                    await store.beat(leases)
+                assert await store.beat({}) == frozenset(), "nothing was to be renewed"
+            finally:
+                single_server.start()
+
+    run(story())
+
+
 def test_forgotten_scripts_are_sent_again(emptied: None, single_server: Server) -> None:
     async def story() -> None:
         async with opened(single_server.url) as store:
