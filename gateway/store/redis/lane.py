@@ -6,11 +6,14 @@ cancelled: what was asked for is still sent. Nobody waits longer than patience, 
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from redis.asyncio import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
@@ -36,6 +39,7 @@ PIPELINES = 2
 Command = tuple[Any, ...]
 # The server is there and will be able again, mostly after a failover: the same command later is right.
 _PASSING = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, ConnectionError, TimeoutError)
+_ONCE = Retry(NoBackoff(), 0)
 _PASSING_WORDS = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED")
 
 
@@ -142,7 +146,8 @@ class Lane:
             for asked in batch:
                 asked.is_sent = True
                 pipeline.execute_command(*asked.command)
-            return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
+            with _sending_once(getattr(pipeline, "connection", None)):
+                return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
         except (RedisError, OSError, RedisClusterException) as error:
             return [(asked, error) for asked in batch]
         except Exception as error:  # noqa: BLE001  uvloop, for one, has a RuntimeError for a connection that was reset
@@ -164,6 +169,19 @@ async def _revive(connection: Any) -> None:
         await connection.connect()
 
 
+@contextmanager
+def _sending_once(connection: Any) -> Iterator[None]:
+    """A lost answer must be known to be lost: the client's own second try would hide it."""
+    if connection is None:
+        yield
+        return
+    before, connection.retry = connection.retry, _ONCE
+    try:
+        yield
+    finally:
+        connection.retry = before
+
+
 def is_passing(answer: Any) -> bool:
     return isinstance(answer, _PASSING) or (
         isinstance(answer, ResponseError) and str(answer).startswith(_PASSING_WORDS)
@@ -172,7 +190,9 @@ def is_passing(answer: Any) -> bool:
 
 def is_refusal(answer: Exception) -> bool:
     """Whether it proves that the server did not run the command: neither in whole nor in part."""
-    return isinstance(answer, ResponseError) and (is_passing(answer) or isinstance(answer, OutOfMemoryError))
+    return isinstance(answer, NoScriptError | OutOfMemoryError) or (
+        isinstance(answer, ResponseError) and is_passing(answer)
+    )
 
 
 def _still_wanted(batch: list[Asked]) -> list[Asked]:

@@ -9,7 +9,7 @@ from gateway.store.base import Applied, StoreFull, StoreUnavailable, StoreUnsure
 from gateway.store.redis import lane
 from tests.store import orders
 from tests.store.orders import NOON
-from tests.store.redis.meddler import Meddler, refusing
+from tests.store.redis.meddler import SCRIPTS, Meddler, Rule, refusing
 from tests.store.redis.stories import opened, run
 from tests.store.servers import Server
 
@@ -36,6 +36,51 @@ def test_a_server_that_refuses_has_done_nothing(single_server: Server, word: str
             assert await store.load(commit.job.id) is None
 
     run(story())
+
+
+def test_restarted_server_with_full_memory_has_done_nothing(single_server: Server) -> None:
+    """It knows no script, which it says first, and then that there is no room."""
+
+    async def story() -> None:
+        async with opened(single_server.url) as store:
+            commit = orders.acceptance(NOON)
+            single_server.cli("SCRIPT", "FLUSH")
+            single_server.cli("CONFIG", "SET", "maxmemory", "1mb")
+            try:
+                with pytest.raises(StoreFull):
+                    await store.commit(commit)
+            finally:
+                single_server.cli("CONFIG", "SET", "maxmemory", "0")
+            assert await store.load(commit.job.id) is None
+
+    run(story())
+
+
+def test_lost_answer_stays_in_doubt_though_the_script_is_unknown_later(single_server: Server) -> None:
+    """The command was carried out; the server forgot its scripts and has no room by the time that it is asked again."""
+
+    async def story() -> None:
+        async with Meddler(single_server.port) as meddler, opened(meddler.url) as store:
+            commit = orders.acceptance(NOON)
+            assert await store.commit(orders.acceptance(NOON)) == Applied(), "the server knows the script by now"
+            meddler.lose_answers, meddler.instead = 1, _forgotten_and_full(meddler)
+            with pytest.raises(StoreUnsure):
+                await store.commit(commit)
+            meddler.instead = None
+            assert await store.load(commit.job.id) == commit.job
+
+    run(story())
+
+
+def _forgotten_and_full(meddler: Meddler) -> Rule:
+    """As soon as an answer was lost."""
+
+    def answer(command: bytes) -> bytes | None:
+        if meddler.lose_answers or command.upper() not in SCRIPTS:
+            return None
+        return b"-NOSCRIPT no such script\r\n" if command.upper() == b"EVALSHA" else b"-OOM no room\r\n"
+
+    return answer
 
 
 def test_a_server_that_cannot_be_connected_to_has_done_nothing(single_server: Server) -> None:
