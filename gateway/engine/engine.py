@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.keys import prefix_of
 from gateway.engine.accepting import Accepting, Ask, accept_request
@@ -27,6 +27,8 @@ BEATS_PER_LEASE = 3
 SHARE_SECONDS = 1.0
 AUDIT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
+# For an answer to the last claim, at the end.
+LAST_CLAIM_SECONDS = 2.0
 # For writing down which callers have left, at the end.
 DEPARTURES_SECONDS = 2.0
 # How long a change made elsewhere may go unheard before somebody looks.
@@ -43,8 +45,10 @@ class Engine:
         self._running: set[asyncio.Task[None]] = set()
         self.departures = Departures(hands.store)
         self._chores: list[SupervisedTask] = []
-        self._is_draining = False
+        self._draining = asyncio.Event()
         self._hurried = asyncio.Event()
+        # Held until what was claimed is owned or given away again.
+        self._claiming = asyncio.Lock()
         self._is_over = False
         # When the store last took a write, by the clock of the hands: whoever shares writes every second.
         self.last_write = hands.clock()
@@ -64,9 +68,10 @@ class Engine:
 
     async def drain(self, seconds: float) -> int:
         """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
-        self._is_draining = True
+        self._draining.set()
         ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await self._finish_claim()
         left = list(self.owners.values())
         for task in (ending := (*ends, *self._running)):
             task.cancel()
@@ -85,6 +90,12 @@ class Engine:
     async def _all_ended(self) -> None:
         while self._running:
             await asyncio.wait(self._running)
+
+    async def _finish_claim(self) -> None:
+        """Whatever is being claimed is handed over, too: others would wait for the end of its lease."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CLAIM_SECONDS), self._claiming:
+                return
 
     async def _hand_over(self, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):
@@ -193,21 +204,40 @@ class Engine:
     async def _rescue(self) -> None:
         """Again as long as there are suspects to be tried out: in the time that one sweep takes, many of them pass."""
         ends = self.hands.clock() + RESCUE_SECONDS * TRIALS_SHARE
-        is_over = False
-        while not (is_over or self._is_draining):
-            claimed = await self.hands.store.claim()
-            together = [one for one in claimed if not one.is_suspect]
-            for one in together:
-                self._take_over(one)
-            for one in claimed[len(together) :]:
-                await self._try_out(one, TRIAL_SECONDS if together else 0.0)
-            is_over = len(together) == len(claimed) or self.hands.clock() >= ends
+        while not self._draining.is_set():
+            async with self._claiming:
+                suspects = await self._take_over_all(await self.hands.store.claim())
+            for owner in suspects:
+                await self._try_out(owner)
+            if not suspects or self.hands.clock() >= ends:
+                return
 
-    async def _try_out(self, claimed: Claimed, wait: float) -> None:
-        """Owns a job alone whose last owners died early, so that a death is this job's doing. While this process lives
-        on, the job is beaten at once, and its count begins anew. `wait`: for those that were taken over just now."""
-        await asyncio.sleep(wait)
-        owner = self._take_over(claimed)
+    async def _take_over_all(self, claimed: Sequence[Claimed]) -> list[Owner]:
+        """The suspects' owners; they begin when the others have been at work for a while. What was claimed when this
+        process is about to end is given away again at once."""
+        together = [one for one in claimed if not one.is_suspect]
+        await asyncio.gather(*(self._take_over_unless_draining(one) for one in together))
+        suspects = claimed[len(together) :]
+        if suspects and together:
+            await self._drains_within(TRIAL_SECONDS)
+        owners = [await self._take_over_unless_draining(one) for one in suspects]
+        return [owner for owner in owners if owner]
+
+    async def _drains_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+
+    async def _take_over_unless_draining(self, claimed: Claimed) -> Owner | None:
+        if not self._draining.is_set() or claimed.job.id in self.owners:
+            return self._take_over(claimed)
+        with contextlib.suppress(StoreUnavailable):
+            await self.hands.store.snooze(claimed.job.id, claimed.fence, 0.0)
+        return None
+
+    async def _try_out(self, owner: Owner) -> None:
+        """It owns a job alone whose last owners died early, so that a death is this job's doing. While this process
+        lives on, the job is beaten at once, and its count begins anew."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TRIAL_SECONDS):
                 await owner.desk.has_got_on.wait()

@@ -17,7 +17,8 @@ from gateway.store.watching import Watches
 from gateway.supervision import Supervisor
 from tests.store import orders
 
-LEASE = 15.0
+# A few of them pass before an unconfirmed job is withdrawn.
+LEASE = 5.0
 
 
 class Replica(Struct, frozen=True):
