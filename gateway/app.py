@@ -180,8 +180,8 @@ class Gateway:
         await self.keeper.watch(task.succeeded)
 
     async def _try_out(self, shelf: Shelf) -> None:
-        """What may pass keeps nobody from starting: what is there is served, and only new jobs have to wait. What only
-        another configuration can change does."""
+        """Checks the storage at the start. After a failure that may pass, the gateway serves stored images and
+        refuses new jobs. A misconfiguration stops it."""
         try:
             await shelf.check()
         except ShelfRefused:

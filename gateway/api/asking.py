@@ -103,7 +103,7 @@ def _key(given: str | None) -> str | None:
 
 
 async def take_once(http: Asked, wanted: Request, earlier: Taken | None = None) -> Taken:
-    """The job that a request becomes, unless it was one before; every answer to the request knows it from then on."""
+    """Returns the job that the request becomes, or became before; every later answer to the request names it."""
     state = http.scope["state"]
     with placing_order(state, wanted.is_findable):
         taken = earlier or await counter.take(tools_of(http), wanted)
@@ -120,16 +120,16 @@ async def waited(http: Asked, name: str, seconds: float) -> Job:
     waiting = counter.job_of(tools, team, name, seconds)
     job = await (_unless_left(http, waiting) if seconds > 0 else waiting)
     http.state["waited"] = tools.now() - began
-    # Not before it is known to be one: whatever stands in an address would be told of otherwise.
+    # Only now is it known to be a job: an address may contain anything.
     http.state["job"] = job.id
     return job
 
 
-async def confirmed(http: Asked, job: Job) -> Job:
-    """A job that may be promised: from now on it is bought, whatever becomes of this process. ApiError if another
-    replica has withdrawn it before."""
+async def confirm_job(http: Asked, job: Job) -> Job:
+    """Makes sure that the job is bought even if this process ends; then it may be promised to the client. ApiError if
+    another replica has withdrawn it before."""
     if not (job.state.is_terminal or job.is_confirmed):
-        job = await _unless_left(http, counter.confirmed_job(tools_of(http), job.id))
+        job = await _unless_left(http, counter.wait_for_confirmation(tools_of(http), job.id))
     if job.withdrawn:
         raise failure_error(job, headers_of(job))
     return job
@@ -172,9 +172,9 @@ def replayed(was: bool) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if was else {}
 
 
-def mark_told(http: Asked) -> None:
-    """What is answered now is all that its caller asked for."""
-    http.state["presence"].is_told = True
+def mark_answered(http: Asked) -> None:
+    """Notes that this answer completes the request."""
+    http.state["presence"].is_answered = True
 
 
 def answer(content: Any, status: int, headers: dict[str, str]) -> Response[bytes]:

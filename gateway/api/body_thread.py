@@ -1,4 +1,4 @@
-"""Large bodies are parsed by a thread, so that nobody else waits for them."""
+"""Large bodies are parsed by a thread, so that other requests do not wait for them."""
 
 import asyncio
 from collections.abc import Callable

@@ -51,8 +51,8 @@ class Line:
 
 
 class Connection(HttpToolsProtocol):
-    """`emit`: who is told of what no handler has seen. `promised`: the request that is answered whatever its client
-    ends. `has_ended`: the client has ended at least its half."""
+    """`emit` receives the events of requests that reach no handler. `promised`: the request that is answered even if
+    its client ends half of the connection. `has_ended`: the client has ended at least its half."""
 
     emit: ClassVar[Emit]
 

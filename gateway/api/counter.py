@@ -165,7 +165,7 @@ async def _is_confirmed(tools: Tools, job: str) -> bool:
     return found is None or not found.withdrawn
 
 
-async def confirmed_job(tools: Tools, name: str) -> Job:
+async def wait_for_confirmation(tools: Tools, name: str) -> Job:
     """As it is when it is saved that it will be bought, however long the store takes to do so."""
     while True:
         with contextlib.suppress(StoreUnavailable):
@@ -252,8 +252,8 @@ async def pictures_there(tools: Tools, job: Job) -> list[Picture]:
     return [picture_from(found[name]) for name in names.values() if name in found]
 
 
-async def records_of(tools: Tools, job: Job) -> JobRecords:
-    """Everything that is told of a job and lies beside it, in one question."""
+async def load_records(tools: Tools, job: Job) -> JobRecords:
+    """Loads all records beside a job that its team may see, in one store request."""
     names = [picture_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
     found: Mapping[str, bytes] = await tools.store.documents(job.id, REQUEST, PLAN, *names)
     if REQUEST not in found or PLAN not in found:

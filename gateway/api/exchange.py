@@ -6,8 +6,8 @@ from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
-from gateway.api.interruption import LEAVING_SECONDS, interrupted
-from gateway.api.presence import presence_of
+from gateway.api.interruption import LEAVING_SECONDS, interruption_error
+from gateway.api.presence import get_presence
 from gateway.api.receiving import Receiving
 from gateway.api.request_ids import HEADER, request_id
 from gateway.assets.shelf import Stream
@@ -55,7 +55,7 @@ class Exchange:
         """The process ends before the handler did."""
         if self._has_begun:
             return
-        error = interrupted(self._scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
+        error = interruption_error(self._scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
         content, media_type = error.told(self._scope["path"], self.id)
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.answer_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -73,9 +73,9 @@ class Exchange:
         team: str | None = self._state.get("team")
         return team
 
-    def left_behind(self) -> IdempotencyRecord | None:
-        """Under what the caller of a job has left without being told of it."""
-        presence = presence_of(self._state)
+    def find_departed_record(self) -> IdempotencyRecord | None:
+        """The record of a caller that left its job without an answer, if it did."""
+        presence = get_presence(self._state)
         return presence.record if presence is not None and presence.has_left() else None
 
     def answered(self) -> RequestAnswered:

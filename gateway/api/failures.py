@@ -1,5 +1,5 @@
-"""What callers are told of a job that ended without images. The status says whether to repeat: by itself, no client
-repeats a 400 or a 424.
+"""Answers about jobs that ended without images. The status says whether to repeat: no client repeats a 400 or a 424
+automatically.
 """
 
 from msgspec import Struct
@@ -72,7 +72,7 @@ _CODES: dict[FaultKind | None, str] = {
     FaultKind.BAD_ORDER: "order_refused",
     FaultKind.INPUT_MISSING: "input_missing",
 }
-# For faults of which a caller may know more than what was bought.
+# For faults whose cause the client may see, beside whether money was spent.
 _CAUSES: dict[FaultKind | None, str] = {
     FaultKind.CONTENT_REFUSED: "The seller's safety system refused this request: change the prompt or the images.",
     FaultKind.INPUT_MISSING: "An input of this job is no longer stored, so nothing could be ordered.",

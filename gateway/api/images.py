@@ -5,10 +5,10 @@ import asyncio
 from litestar import Response, post
 
 from gateway.api import counter
-from gateway.api.asking import Asked, answer, asked, mark_told, replayed, take_once, tools_of, waited
+from gateway.api.asking import Asked, answer, asked, mark_answered, replayed, take_once, tools_of, waited
 from gateway.api.errors import ApiError
 from gateway.api.failures import failure_error
-from gateway.api.interruption import LEAVING_SECONDS, interrupted
+from gateway.api.interruption import LEAVING_SECONDS, interruption_error
 from gateway.api.shown import headers_of, images_shown
 from gateway.api.wishes import Generation
 from gateway.assets.shelf import Missing
@@ -37,7 +37,7 @@ async def generations(request: Asked) -> Response[bytes]:
     if not job.state.is_terminal:
         raise _still_running(request, headers)
     if not job.delivered:
-        mark_told(request)
+        mark_answered(request)
         raise failure_error(job, headers)
     pictures = await counter.pictures_there(tools, job)
     if not pictures:
@@ -48,13 +48,13 @@ async def generations(request: Asked) -> Response[bytes]:
     data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
     contents = {one.index: content for one, content in zip(shown, data, strict=True)}
     links = None if form == "b64_json" else tools.links
-    mark_told(request)
+    mark_answered(request)
     return answer(images_shown(job, pictures, contents, links, tools.now()), 200, headers)
 
 
 def _still_running(request: Asked, headers: dict[str, str]) -> ApiError:
     if tools_of(request).draining():
-        return interrupted(request.scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
+        return interruption_error(request.scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
     message = (
         "The images take longer than this request can wait. The job goes on: GET /v1/jobs/{id}, id as in x-igw-job-id."
     )

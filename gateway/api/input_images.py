@@ -40,7 +40,7 @@ async def load_input_images(
 
 
 async def _to_png(mask: Given) -> Given:
-    """Sellers document masks as PNG. What cannot be transparent is no mask in any format."""
+    """Sellers document masks as PNG. A format without transparency cannot be a mask."""
     if mask.header.format is Format.PNG or not mask.header.has_alpha:
         return mask
     try:
@@ -68,7 +68,7 @@ async def _fetch(inputs: RequestInputs, address: str, param: str) -> bytes:
     try:
         return await inputs.fetch(address)
     except DownloadError as error:
-        why = f": {error.told}" if error.told else ""
+        why = f": {error.public_reason}" if error.public_reason else ""
         message = f"The image in '{param}' could not be fetched from its address{why}."
         raise ApiError(400, "invalid_image_url", message, param=param) from None
     except InputsTooLarge as error:

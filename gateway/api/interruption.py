@@ -1,4 +1,4 @@
-"""A request that could not be carried through, for a reason of ours, and what its caller is told.
+"""Answers to requests that the gateway could not complete because of its store, a shutdown or an internal error.
 
 Whether to repeat it depends on what became of it. While it is no job, nothing was ordered, and the same again is right.
 Afterwards the job goes on, and the same again is right only for callers whom it leads back to that job.
@@ -46,7 +46,7 @@ def record_job(state: dict[str, Any], job: str) -> None:
     state["job"] = job
 
 
-def interrupted(scope: Mapping[str, Any], code: str, cause: str, seconds: int) -> ApiError:
+def interruption_error(scope: Mapping[str, Any], code: str, cause: str, seconds: int) -> ApiError:
     """What passes in so many seconds. `cause` is a sentence that says what does not work."""
     order, headers = _order(scope), _headers(scope)
     if order is None:

@@ -10,8 +10,8 @@ from gateway.api.asking import (
     Asked,
     answer,
     asked,
-    confirmed,
-    mark_told,
+    confirm_job,
+    mark_answered,
     preferred_wait,
     replayed,
     take_once,
@@ -36,13 +36,13 @@ async def new_job(request: Asked) -> Response[bytes]:
     tools = tools_of(request)
     taken = await _taken(request)
     preferred = preferred_wait(request.headers.get("prefer"))
-    job = await confirmed(request, await waited(request, taken.job, preferred or 0.0))
+    job = await confirm_job(request, await waited(request, taken.job, preferred or 0.0))
     headers = headers_of(job) | replayed(taken.replayed) | {"location": f"{JOBS}/{job.id}", "vary": "Prefer"}
     if preferred is not None:
         headers["preference-applied"] = f"wait={preferred:.0f}"
     headers |= _when_to_ask_again(job, tools.now())
     shown = await _shown(tools, job)
-    mark_told(request)
+    mark_answered(request)
     return answer(shown, 200 if job.state.is_terminal else 202, headers)
 
 
@@ -79,5 +79,5 @@ def _when_to_ask_again(job: Job, now: float) -> dict[str, str]:
 
 async def _shown(tools: Tools, job: Job) -> dict[str, Any]:
     kept_seconds = tools.catalogue().gateway.retention.jobs_days * DAY
-    view = JobView(job, await counter.records_of(tools, job), tools.now(), kept_seconds)
+    view = JobView(job, await counter.load_records(tools, job), tools.now(), kept_seconds)
     return job_shown(view, tools.links)

@@ -26,7 +26,7 @@ MAX_REST_BYTES = 1 << 20
 LONG_BYTES = 16 << 10
 # A text's first so many bytes are at hand as text: more than any parameter but an image may hold.
 START_BYTES = PIECE_BYTES = 256 << 10
-# Base64 has two letters of 64 that some writers escape. Where more is escaped, it is no image.
+# Some writers escape two of the 64 letters of base64. A text with more escapes is not an image.
 MAX_ESCAPED_SHARE = 1 / 8
 LONGEST_ESCAPE = len(rb"\u002b")
 
@@ -55,7 +55,7 @@ class LongText(str):
         return made
 
     def pieces(self) -> Iterator[str]:
-        """All of it, a piece at a time. ValueError where it is no text."""
+        """Yields the whole text in pieces. ValueError if it is not valid text."""
         return _unescaped(self._whole, self._start, self._end)
 
 
@@ -112,7 +112,7 @@ class _Scan:
     def _text(self, start: int) -> int:
         end = self._body.find(b'"', start + 1)
         if end < 0:
-            raise ApiError(400, "invalid_json", "The body is no JSON: a text in it does not end.")
+            raise ApiError(400, "invalid_json", "Invalid JSON in the body: a string in it does not end.")
         if self._body[end - 1] != _BACKSLASH:
             if end - start > LONG_BYTES and _is_plain(self._body, start + 1, end):
                 self._set_aside(start + 1, end)
@@ -121,7 +121,7 @@ class _Scan:
             return found.end()
         if len(self._body) > self._limit:
             raise _too_much()
-        raise ApiError(400, "invalid_json", "The body is no JSON: a text in it does not end.")
+        raise ApiError(400, "invalid_json", "Invalid JSON in the body: a string in it does not end.")
 
     def _set_aside(self, start: int, end: int) -> None:
         name = secrets.token_hex(16)
@@ -143,7 +143,7 @@ def _is_plain(body: bytes, start: int, end: int) -> bool:
 
 
 def restore_texts(value: Any, scanned: ScannedBody, body: bytes) -> Any:
-    """The value that the rest became, with its long texts back in it. ValueError if one of them is no text."""
+    """Puts the long texts back into the parsed value. ValueError if one of them is not valid text."""
     if not scanned.texts:
         return value
     match value:

@@ -1,4 +1,4 @@
-"""Whether a request's caller is still there, and whether it was told what became of its job."""
+"""Whether a request's client is still connected, and whether it got its answer."""
 
 import asyncio
 import secrets
@@ -12,13 +12,13 @@ TURNS = 2
 
 
 class Presence:
-    """`name` tells this caller from all others that ask for the same. `record`: under what it was made the caller of a
-    job, or may have been."""
+    """`name` distinguishes this client from others that send the same request. `record`: the idempotency record that
+    made it, or may have made it, a caller of a job."""
 
     def __init__(self, replica: str, line: Line | None) -> None:
         self.name = f"{replica}:{secrets.token_hex(6)}"
         self.record: IdempotencyRecord | None = None
-        self.is_told = False
+        self.is_answered = False
         self._line = line
 
     async def is_there(self) -> bool:
@@ -28,12 +28,12 @@ class Presence:
         return self._line is None or self._line.promise_answer()
 
     def has_left(self) -> bool:
-        """Without having been told, though a job counts it among its callers."""
+        """Whether it left without its answer while a job counts it among its callers."""
         is_lost = self._line is not None and self._line.is_lost
-        return self.record is not None and (is_lost or not self.is_told)
+        return self.record is not None and (is_lost or not self.is_answered)
 
 
-def presence_of(state: dict[str, Any]) -> Presence | None:
+def get_presence(state: dict[str, Any]) -> Presence | None:
     """Of a request that may become a job."""
     found = state.get("presence")
     return found if isinstance(found, Presence) else None

@@ -63,7 +63,7 @@ def job_shown(view: JobView, links: Links) -> dict[str, Any]:
         "requested": msgspec.structs.asdict(records.request.requested),
         "effective": _effective(records.pictures) if records.pictures else None,
         "images": [_picture(one, links, view.links_expire_at) for one in records.pictures],
-        "usage": usage_shown(job),
+        "usage": serialize_usage(job),
         "warnings": list(job.warnings),
         "error": _error(job),
         "policy": records.plan.policy,
@@ -74,7 +74,7 @@ def job_shown(view: JobView, links: Links) -> dict[str, Any]:
 
 
 def _effective(pictures: Sequence[Picture]) -> dict[str, Any]:
-    """What came, told from the images; never `auto`, and of quality only what could be ordered."""
+    """The parameters of the delivered images; never `auto`, and no quality where the seller offers no choice."""
     first = pictures[0]
     return {
         "size": f"{first.width}x{first.height}",
@@ -87,7 +87,7 @@ def _effective(pictures: Sequence[Picture]) -> dict[str, Any]:
 
 
 def _common_quality(pictures: Sequence[Picture]) -> Quality | None:
-    """None where a seller lets nobody choose it, or where it differs from image to image."""
+    """None where the seller offers no choice, or where it differs between images."""
     qualities = {picture.quality for picture in pictures}
     return qualities.pop() if len(qualities) == 1 else None
 
@@ -98,7 +98,7 @@ def _background(pictures: Sequence[Picture]) -> str | None:
 
 
 def _plan(records: JobRecords) -> dict[str, Any]:
-    """What was to be bought, and from whom, best first."""
+    """The planned parameters and the ranked sellers, best first."""
     request, plan = records.request, records.plan
     target = request.target
     return {
@@ -166,7 +166,7 @@ def images_shown(
         "size": f"{first.width}x{first.height}",
         "output_format": first.format,
         **{name: value for name, value in effective.items() if value is not None},
-        "usage": usage_shown(job),
+        "usage": serialize_usage(job),
         **({"warnings": list(job.warnings)} if job.warnings else {}),
     }
 
@@ -196,10 +196,10 @@ def to_header_value(text: str) -> str:
     return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."
 
 
-def usage_shown(job: Job) -> dict[str, Any]:
-    """All that OpenAI's type requires, which strict clients refuse an answer without; 0 is what no seller has told."""
-    told = job.usage
-    text, image, output = (min(one, MOST_TOKENS) for one in (told.input_text, told.input_image, told.output))
+def serialize_usage(job: Job) -> dict[str, Any]:
+    """All fields that OpenAI's type requires, since strict clients reject an answer without them; 0 if unknown."""
+    usage = job.usage
+    text, image, output = (min(one, MOST_TOKENS) for one in (usage.input_text, usage.input_image, usage.output))
     return {
         "input_tokens": min(text + image, MOST_TOKENS),
         "input_tokens_details": {"text_tokens": text, "image_tokens": image},

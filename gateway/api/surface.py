@@ -13,7 +13,7 @@ from gateway.api.errors import ApiError
 from gateway.api.exchange import Exchange
 from gateway.api.files import file
 from gateway.api.images import generations
-from gateway.api.interruption import STORE_SECONDS, internal_error, interrupted
+from gateway.api.interruption import STORE_SECONDS, internal_error, interruption_error
 from gateway.api.jobs import new_job, one_job
 from gateway.api.probes import livez, metrics, readyz
 from gateway.api.receiving import Receiving
@@ -49,12 +49,12 @@ class Application(Litestar):
             raise
         finally:
             exchange.let_go()
-            self._see_off(exchange)
+            self._remove_departed_caller(exchange)
             self._emit(exchange.answered())
 
-    def _see_off(self, exchange: Exchange) -> None:
-        """A caller that left without its answer is none of its job's callers any more."""
-        if (record := exchange.left_behind()) is not None:
+    def _remove_departed_caller(self, exchange: Exchange) -> None:
+        """Removes a client that left without its answer from the callers of its job."""
+        if (record := exchange.find_departed_record()) is not None:
             self.state["tools"].engine.departures.add(exchange.team, record)
 
 
@@ -67,10 +67,10 @@ def application(state: dict[str, Any], emit: Emit, lifespan: list[Any]) -> Lites
         exception_handlers={
             ApiError: _told,
             HTTPException: _told_by_framework,
-            StoreError: _told_of_store(emit),
-            ShelfError: _told_of_shelf(emit),
-            Missing: _told_of_missing,
-            Exception: _told_of_fault(emit),
+            StoreError: _store_error_handler(emit),
+            ShelfError: _storage_error_handler(emit),
+            Missing: _handle_missing_image,
+            Exception: _fault_handler(emit),
         },
         # Bodies are read and capped by `bodies.py`.
         request_max_body_size=None,
@@ -105,35 +105,35 @@ def _allowed(error: HTTPException) -> dict[str, str]:
     return {"allow": ", ".join(sorted(methods))} if methods else {}
 
 
-def _told_of_store(emit: Emit) -> Handler:
-    """No error of the store is an error of the request: it is repeated when the store is back."""
+def _store_error_handler(emit: Emit) -> Handler:
+    """A store error is not the fault of the request: the client may repeat it when the store is back."""
 
-    def told(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
+    def handle(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
         if not isinstance(error, StoreUnavailable):
             emit(Trouble(where="store", what=str(error), request=request.scope["state"].get("request_id")))
         cause = "The gateway's job store does not answer at the moment."
-        return _told(request, interrupted(request.scope, "store_unavailable", cause, STORE_SECONDS))
+        return _told(request, interruption_error(request.scope, "store_unavailable", cause, STORE_SECONDS))
 
-    return told
+    return handle
 
 
-def _told_of_shelf(emit: Emit) -> Handler:
-    def told(request: Request[Any, Any, Any], error: ShelfError) -> Response[bytes]:
+def _storage_error_handler(emit: Emit) -> Handler:
+    def handle(request: Request[Any, Any, Any], error: ShelfError) -> Response[bytes]:
         if not isinstance(error, ShelfUnavailable):
             emit(Trouble(where="images", what=str(error), request=request.scope["state"].get("request_id")))
         cause = "The gateway's images cannot be read or kept at the moment."
-        return _told(request, interrupted(request.scope, "images_unavailable", cause, STORE_SECONDS))
+        return _told(request, interruption_error(request.scope, "images_unavailable", cause, STORE_SECONDS))
 
-    return told
+    return handle
 
 
-def _told_of_missing(request: Request[Any, Any, Any], error: Missing) -> Response[bytes]:
+def _handle_missing_image(request: Request[Any, Any, Any], error: Missing) -> Response[bytes]:
     return _told(request, ApiError(410, "image_expired", "The image has expired and was deleted."))
 
 
-def _told_of_fault(emit: Emit) -> Handler:
-    def told(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _fault_handler(emit: Emit) -> Handler:
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         emit(Trouble(where="api", what=fault_of(error), request=request.scope["state"].get("request_id")))
         return _told(request, internal_error(request.scope))
 
-    return told
+    return handle

@@ -1,10 +1,10 @@
-"""What is told to those who ask for a route that is not there."""
+"""Answers to requests for unknown routes, with the nearest known one."""
 
 from collections.abc import Iterable
 
 from gateway.config.checking import did_you_mean
 
-# Nobody writes these by hand.
+# Clients never type these by hand.
 UNNAMED = ("/callbacks/", "/files/")
 # What is longer resembles no route.
 LONGEST_PATH = 200

@@ -56,7 +56,7 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     output_format: Format | None = None
     background: Literal["auto", "opaque"] = "auto"
     moderation: Literal["auto", "low"] = "auto"
-    # What the model has no words for: only what means nothing is taken, or what is warned about.
+    # Parameters that the model lacks: accepted are values without effect, and those that have a warning.
     output_compression: Literal[100] = 100
     partial_images: Annotated[int, Meta(ge=0, le=0)] = 0
     stream: Literal[False] = False
@@ -75,7 +75,7 @@ class Wishes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """About what has no effect on this route."""
+        """Warnings about parameters that have no effect on this route."""
         return ()
 
 
@@ -93,7 +93,7 @@ class InputWish(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def inline(self) -> str | None:
-        """Base64, perhaps in a data URI. Also where an address is wanted: no address begins like an image."""
+        """Base64, with or without a data URI, also if sent as `image_url`: no address begins like an image."""
         if self.b64_json is not None:
             return self.b64_json
         return self.image_url if (self.image_url or "").startswith(INLINE_STARTS) else None
@@ -242,7 +242,7 @@ def given_picture(data: bytes, param: str) -> Given:
 
 
 def require_fitting_mask(pictures: Pictures) -> None:
-    """What sellers refuse, or take and make something else of. Nothing is bought for it."""
+    """Rejects masks that sellers refuse or misread, before anything is bought."""
     if pictures.mask is None or not pictures.inputs:
         return
     mask, first = pictures.mask.header, pictures.inputs[0].header
@@ -277,7 +277,7 @@ def _without_head(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def decode_base64(pieces: Iterable[str]) -> bytes:
-    """ValueError unless all of them together are base64. Whole groups of four letters at a time."""
+    """Decodes pieces in groups of four letters. ValueError unless together they are base64."""
     decoded, rest, is_over = io.BytesIO(), "", False
     for piece in pieces:
         text = rest + piece
@@ -307,7 +307,7 @@ def input_wishes(wishes: JobWishes) -> list[tuple[str, InputWish]]:
 
 
 def fingerprint(route: str, body: bytes) -> str:
-    # In two steps: put together first, a large body would be copied.
+    # In two steps, since concatenation would copy a large body.
     digest = hashlib.sha256(route.encode() + b"\n")
     digest.update(body)
     return digest.hexdigest()

@@ -41,7 +41,7 @@ class Missing(ShelfError):
 class Stream(Protocol):
     """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened.
 
-    To be closed by whoever asked for it, read or not: `with closing(await shelf.stream(key)) as stream`.
+    The caller must close it, read or not: `with closing(await shelf.stream(key)) as stream`.
     """
 
     size: int

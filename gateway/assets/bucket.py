@@ -81,7 +81,7 @@ class BucketStream:
         self._name = name
 
     def close(self) -> None:
-        """The library has no other word for it: the connection ends with what it gave us."""
+        """Drops the response: the library closes its connection with it."""
         self._found = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -270,7 +270,7 @@ def _read_webp(data: bytes) -> _Fields:
 
 
 def _read_webp_pixels(data: bytes, kind: bytes, start: int) -> _Fields:
-    """From the head of the pixels themselves: with losses, which know no transparency, or without."""
+    """Reads the header of the pixel data: lossy, which has no transparency, or lossless."""
     if kind == b"VP8L":
         if data[start : start + 1] != b"\x2f":
             raise NotAPicture("a WebP with a damaged header")

@@ -59,7 +59,7 @@ class Shelf:
         return await self._place.get(require_key(key))
 
     async def stream(self, key: str) -> Stream:
-        """Missing is raised here, not while reading. To be closed by whoever asks for it."""
+        """Missing is raised here, not while reading. The caller must close the stream."""
         return await self._place.stream(require_key(key))
 
     async def exists(self, key: str) -> bool:
@@ -110,7 +110,7 @@ class Shelf:
 
 
 def public_words(problem: ShelfUnavailable) -> str:
-    """What is wrong, without saying where images lie: that is nobody's business outside."""
+    """Describes the problem for clients, without the place of the images."""
     match problem:
         case ShelfFull():
             return "there is no room for another image"

@@ -70,8 +70,8 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **given: objec
     with _failures_logged(str(given["log_format"] or os.environ.get("IGW_LOG"))):
         settings = settings_from(os.environ, **given)
         if use_sandbox and settings.host not in LOOPBACK and not allow_remote:
-            raise StartError("--sandbox has a key that everybody knows: say --allow-remote to open it")
-        # Whoever only tries it out, and names no port, is served on the next one that is free.
+            raise StartError("--sandbox has a public key: say --allow-remote to open it")
+        # A trial run that names no port gets the next free one.
         tries = PORTS_TRIED if use_sandbox and given["port"] is None and not os.environ.get("IGW_PORT") else 1
         if use_sandbox:
             with _sandbox(realistic) as url:
@@ -85,7 +85,7 @@ def _failures_logged(log_format: str) -> Iterator[None]:
     """What keeps the gateway from running is a line of its log, for machines too, and exit code 1."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  a crash is a line, too: its place, since its words may be anybody's
+    except Exception as error:  # noqa: BLE001  a crash is a line, too: its place, since its text may contain a client's words
         logs = Logs("console" if log_format == "console" else "json")
         for problem in _problems_in(error):
             logs.say("error", "start failed", problem=problem)

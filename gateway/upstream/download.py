@@ -45,13 +45,13 @@ class Wanted(Struct, frozen=True):
 class DownloadError(Exception):
     """No picture. `gone`: another try of the same address is of no use. Never holds an address: it may be signed.
 
-    `told`: what whoever named the address may hear of it, which is nothing where it was not asked.
+    `public_reason`: what whoever named the address may hear of it, which is nothing where it was not asked.
     """
 
-    def __init__(self, reason: str, *, gone: bool = False, told: str | None = None) -> None:
+    def __init__(self, reason: str, *, gone: bool = False, public_reason: str | None = None) -> None:
         super().__init__(reason)
         self.gone = gone
-        self.told = told
+        self.public_reason = public_reason
 
 
 async def download(way: httpx.AsyncBaseTransport, wanted: Wanted, rooms: Rooms) -> bytes:
@@ -73,12 +73,12 @@ async def download(way: httpx.AsyncBaseTransport, wanted: Wanted, rooms: Rooms) 
     except Unsendable as error:
         failure = DownloadError(type(error).__name__, gone=True)
     except AnswerTooLarge as error:
-        told = f"it is larger than {limits.most_bytes >> 20} MiB"
-        failure = DownloadError(type(error).__name__, gone=True, told=told)
+        public_reason = f"it is larger than {limits.most_bytes >> 20} MiB"
+        failure = DownloadError(type(error).__name__, gone=True, public_reason=public_reason)
     except httpx.TransportError as error:
-        failure = DownloadError(str(error), gone=str(error) in _HOPELESS, told=_SILENT.get(str(error)))
+        failure = DownloadError(str(error), gone=str(error) in _HOPELESS, public_reason=_SILENT.get(str(error)))
     except TimeoutError as error:
-        failure = DownloadError(type(error).__name__, told="it did not come in time")
+        failure = DownloadError(type(error).__name__, public_reason="it did not come in time")
     except AnswerUnreadable as error:
         failure = DownloadError(type(error).__name__)
     # Outside of `except`, so that it carries no other error's text along.
@@ -111,5 +111,5 @@ def _target(address: httpx.URL, location: str) -> str:
 
 def _judge(status: int) -> None:
     if status != httpx.codes.OK:
-        told = f"its server answered with status {status}"
-        raise DownloadError(f"status {status}", gone=status in _GONE, told=told)
+        public_reason = f"its server answered with status {status}"
+        raise DownloadError(f"status {status}", gone=status in _GONE, public_reason=public_reason)

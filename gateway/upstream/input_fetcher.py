@@ -25,7 +25,7 @@ REQUEST_SECONDS = 60.0
 # whoever holds least is next.
 MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
-# For any of these. A team that has used up its own is told so before its client's patience ends.
+# For any of these. A team that has used up its own is public_reason so before its client's patience ends.
 WAIT_SECONDS = 5.0
 _LOOKUPS_FULL = {AllLookupsFull.__name__: False, OwnLookupsFull.__name__: True}
 
@@ -103,7 +103,7 @@ class RequestInputs:
         """DownloadError, FetchRefused or InputsTooLarge."""
         seconds = min(INPUT_LIMITS.seconds, self._ends - monotonic())
         if seconds <= 0:
-            raise DownloadError("too late", told="it did not come in time")
+            raise DownloadError("too late", public_reason="it did not come in time")
         room = _Room(self)
         data = await self._fetcher.download(url, seconds, self._team, room)
         room.shrink(len(data))

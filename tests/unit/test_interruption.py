@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.api.errors import ApiError
-from gateway.api.interruption import internal_error, interrupted, placing_order, record_job
+from gateway.api.interruption import internal_error, interruption_error, placing_order, record_job
 from gateway.store.base import StoreFull, StoreUnavailable
 
 CAUSE = "The gateway's job store does not answer at the moment."
@@ -24,7 +24,7 @@ def accepted(is_findable: bool) -> dict[str, Any]:
 
 
 def cut(found: dict[str, Any]) -> ApiError:
-    return interrupted(found, "store_unavailable", CAUSE, 5)
+    return interruption_error(found, "store_unavailable", CAUSE, 5)
 
 
 def test_before_anything_was_ordered_it_is_to_be_repeated() -> None:

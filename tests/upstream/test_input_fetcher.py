@@ -139,7 +139,7 @@ def test_one_request_has_its_time_for_all_its_links(monkeypatch: pytest.MonkeyPa
                 for _ in range(3):
                     with pytest.raises(DownloadError) as late:
                         await inputs.fetch(url)
-                    assert late.value.told == "it did not come in time"
+                    assert late.value.public_reason == "it did not come in time"
             assert time.monotonic() - began < 1.5
 
     run(fetches())

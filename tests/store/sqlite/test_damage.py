@@ -105,7 +105,7 @@ def test_a_log_that_lost_its_tail_is_missing_whole_commits_only(path: Path, tmp_
         versions.append(asyncio.run(_versions_in(folder / path.name)))
     assert versions[0] >= sum(acknowledged.values())
     assert versions == sorted(versions, reverse=True)
-    # More than the last commit has, and what the kill has interrupted.
+    # More than the last commit has, and what the kill has interruption_error.
     assert versions[5] < versions[0]
     assert versions[-1] == 0
 

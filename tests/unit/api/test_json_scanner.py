@@ -78,8 +78,8 @@ def counted_lines() -> Iterator[list[int]]:
         (b'{"a":[' + b"1," * MAX_PARTS + b"1]}", 400, "more than 4,000 parts"),
         (b'{"a":"' + b'\\"' * MAX_REST_BYTES + b'"}', 413, "more than 1 MiB beside its images"),
         (b" " * (MAX_REST_BYTES + 1) + b"{}", 413, "more than 1 MiB beside its images"),
-        (b'{"a":"' + b"a" * 2 * MAX_REST_BYTES, 400, "a text in it does not end"),
-        (b'{"a":"' + b"a" * 2 * LONG_BYTES + b'\\"', 400, "a text in it does not end"),
+        (b'{"a":"' + b"a" * 2 * MAX_REST_BYTES, 400, "a string in it does not end"),
+        (b'{"a":"' + b"a" * 2 * LONG_BYTES + b'\\"', 400, "a string in it does not end"),
     ],
 )
 def test_bodies_beyond_a_limit_are_refused_by_its_name(body: bytes, status: int, words: str) -> None:
