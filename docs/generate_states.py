@@ -46,10 +46,10 @@ WHEN: dict[type[Todo], str] = {
     GiveUp: "an order's time is over, or there is no way to trace it",
     AwaitFormer: "instead of giving up for want of any trace, for one lease after the job was taken over",
     LosePictures: "pictures came with an answer, and are neither kept nor to be asked for",
-    AwaitCaller: "nothing was ordered, and nobody knows whether the job's caller was told that it is accepted",
+    AwaitCaller: "nothing was ordered, and the job's client may have got an error instead of the job",
     Withdraw: "the same, and the caller has not asked again in time",
     Expire: "the job's deadline is over; before anything else",
-    Abandon: f"{RESCUES_WITHOUT_PROGRESS - 1} owners in a row died without getting on",
+    Abandon: f"{RESCUES_WITHOUT_PROGRESS - 1} owners in a row crashed without progress",
 }
 
 

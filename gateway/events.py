@@ -159,7 +159,7 @@ class Worth(StrEnum):
 
 
 class CallbackReceived(Event, frozen=True, kw_only=True):
-    """Somebody called as a seller does. A line only if it was `forged` (a wrong signature at an address of ours) or
+    """A request to a callback address. A line only if it was `forged` (a wrong signature at an address of ours) or
     `unknown` (no address of ours): one a minute, the last of so many `times`."""
 
     adapter: str

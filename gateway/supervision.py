@@ -27,7 +27,7 @@ class Failure(Struct, frozen=True):
 
 
 class Supervisor:
-    """One per process. `emit` is told of each failure; `failing` names the tasks that are down at the moment."""
+    """One per process. `emit` receives each failure; `failing` names the tasks that are down at the moment."""
 
     def __init__(self, emit: Emit = lambda event: None, clock: Callable[[], float] = time.monotonic) -> None:
         self.emit = emit

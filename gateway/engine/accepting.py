@@ -53,9 +53,9 @@ class Given(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job. `warnings`: what the job's team is to be told about its words, before
-    anything is bought. `requested`: those words. `is_wanted`: asked right before the job is saved; without it the job
-    is wanted however its request ends."""
+    """Everything that becomes part of a job. `warnings`: about the team's parameters, shown before anything is bought.
+    `requested`: those parameters. `is_wanted`: called right before the job is saved; without it the job is wanted
+    however its request ends."""
 
     question: Question
     team: str

@@ -7,7 +7,7 @@ from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import Store, StoreUnavailable
 
 PAUSE_SECONDS = 0.5
-# A job is found by a retry all the same, and by nobody else, if its caller cannot be taken off in this time.
+# If its caller cannot be removed in this time, the job is still found by a retry, and by no other request.
 TIMEOUT_SECONDS = 120.0
 MAX_PENDING = 10_000
 

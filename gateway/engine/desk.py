@@ -11,8 +11,8 @@ from gateway.events import Trouble, fault_of
 from gateway.jobs.job import Attempt, Job, Place
 from gateway.store.base import StoreUnavailable
 
-# What failed for want of the store or the storage is begun again so soon; what failed for a reason that nobody thought
-# of, after ever longer pauses: it would fail each second until the job's deadline.
+# Work that failed because of the store or the storage starts again after the short pause. After an unexpected error the
+# pauses grow, or it would fail each second until the job's deadline.
 TROUBLE_PAUSE, LONGEST_TROUBLE_PAUSE = 1.0, 60.0
 PASSING = (StoreUnavailable, ShelfUnavailable)
 
@@ -44,14 +44,14 @@ class Desk:
 
     def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Unless it is being done already, or has failed and rests. Whether it was begun."""
-        if key in self._tasks or self._rests_still(key):
+        if key in self._tasks or self._is_paused(key):
             return False
         task = asyncio.create_task(work())
         self._tasks[key] = task
         task.add_done_callback(self._done)
         return True
 
-    def _rests_still(self, key: Hashable) -> bool:
+    def _is_paused(self, key: Hashable) -> bool:
         return key in self._rests and asyncio.get_running_loop().time() < self._rests[key][1]
 
     def adopt(self, key: Hashable, other: Hashable) -> None:

@@ -122,9 +122,9 @@ class Follower:
             if offer is not None and attempt.is_open:
                 await self._concludes(attempt, offer, await self._heard_in_the_end(attempt, offer))
         finally:
-            self._was_asked(number)
+            self._note_question(number)
 
-    def _was_asked(self, number: int) -> None:
+    def _note_question(self, number: int) -> None:
         self.unasked.discard(number)
         if not self.unasked:
             self._desk.has_got_on.set()
@@ -149,7 +149,7 @@ class Follower:
             offer = self._offer_of(attempt) or offer
             progress = await self._ask(attempt, offer)
             has_ended = await self._concludes(attempt, offer, progress)
-            self._was_asked(attempt.number)
+            self._note_question(attempt.number)
             if has_ended:
                 return
             wish = _wish(progress)
@@ -249,7 +249,7 @@ class Follower:
                 await nudged.wait()
                 await asyncio.sleep(self._nudged[attempt] + NUDGE_SECONDS - clock())
                 self._nudged[attempt] = clock()
-        # Whoever pauses asks next.
+        # The pause ends here, and the next question follows.
         nudged.clear()
 
 

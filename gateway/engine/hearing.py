@@ -59,12 +59,12 @@ class Callbacks:
             return Worth.UNCHECKED
         if not spoken.verify(headers, body, secrets, self._hands.now()):
             return Worth.FORGED
-        heed = partial(self._heed, job, attempt, offer, spoken.read(body))
+        process = partial(self._process, job, attempt, offer, spoken.read(body))
         is_used = partial(self._is_used, job, attempt)
-        is_new = await self._seen.hear((name, number), digest_of(spoken, headers, body), heed, is_used)
+        is_new = await self._seen.process((name, number), digest_of(spoken, headers, body), process, is_used)
         return Worth.ACCEPTED if is_new else Worth.DUPLICATE
 
-    async def _heed(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> int | None:
+    async def _process(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> int | None:
         """Returns the fence of the owner here that the callback was passed to, None if it was saved in the store."""
         needs_ticket = ticket is not None and _needs_ticket(attempt)
         fence = self._engine.called(job.id, attempt.number, ticket)

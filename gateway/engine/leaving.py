@@ -57,7 +57,7 @@ class Leaver:
             what = "not in this configuration, so the job is left to a replica that can go on with it"
             self._hands.emit(Trouble(where="engine", what=f"{', '.join(sorted(sellers))}: {what}", job=job.id))
         if not job.is_confirmed:
-            # We know that it was accepted; whoever takes it does not.
+            # This replica knows that the job was accepted; the next owner does not.
             await self._desk.mailbox.post(JobConfirmed())
         await self._hands.store.snooze(job.id, self._desk.fence, self._pause(times))
         self._lose()

@@ -61,7 +61,7 @@ class Mailbox:
         return found
 
     def refuse_all(self) -> None:
-        """Nobody reads any more, also what may still be posted."""
+        """Refuses all waiting letters, and those that are posted from now on."""
         self._is_closed = True
         for letter in self._letters:
             if not letter.saved.done():

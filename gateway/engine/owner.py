@@ -180,8 +180,7 @@ class Owner:
             await self.desk.mailbox.post(JobWithdrawn(fence=self.fence))
 
     async def _hear_others(self) -> None:
-        """Callbacks land on any replica, which saves that it heard them; and the owner before may live, and save what
-        came of its orders."""
+        """Follows changes that other replicas save: callbacks that they received, and results of the owner before."""
         with self.hands.store.watch(self.job.id) as watch:
             while True:
                 await watch.changed(LONGEST_NAP)
@@ -193,8 +192,8 @@ class Owner:
                         self.desk.mailbox.wake()
 
     def _take_in_news(self) -> None:
-        """What was saved elsewhere, at a moment when nothing of ours is on its way to the store. Whoever asks about an
-        attempt that changed asks now."""
+        """Adopts changes saved by other replicas, while no commit of this owner is on its way. The order of an attempt
+        that changed is asked about at once."""
         saved, self._saved_elsewhere = self._saved_elsewhere, None
         if saved is None or saved.version <= self.job.version:
             return

@@ -50,7 +50,7 @@ class SavedRequest(Struct, frozen=True, kw_only=True):
 
 
 class PlannedOffer(Struct, frozen=True, kw_only=True):
-    """One ranked offer of a saved plan, as far as a team is told of it."""
+    """One ranked offer of a saved plan: the fields that a team may see."""
 
     seller: str
     quote_micros: int
@@ -77,8 +77,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 
 
 class Picture(Struct, frozen=True, kw_only=True):
-    """A delivered image, on our shelf under its key, as its own bytes tell. `quality`: the one that was ordered, None
-    where its seller lets nobody choose."""
+    """A delivered image, on our shelf under its key, as read from its bytes. `quality`: the one that was ordered,
+    None where its seller offers no choice."""
 
     index: int
     key: str
@@ -94,7 +94,7 @@ class Picture(Struct, frozen=True, kw_only=True):
 
 
 class JobRecords(Struct, frozen=True, kw_only=True):
-    """What lies beside a job, as far as its team is told of it."""
+    """The documents beside a job that its team may see."""
 
     request: SavedRequest
     plan: SavedPlan

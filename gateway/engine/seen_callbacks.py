@@ -1,4 +1,4 @@
-"""Callbacks that were heard already: what comes again is answered, and nobody is asked about it."""
+"""Callbacks that were processed already: a redelivery is answered, and the seller is not asked again."""
 
 import asyncio
 from collections import OrderedDict
@@ -18,16 +18,16 @@ Seen = OrderedDict[bytes, "asyncio.Task[Outcome] | Outcome"]
 
 
 class SeenCallbacks:
-    """Of one process: another replica may hear each of them once more."""
+    """Of one process: another replica may process each of them once more."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[Attempt, Seen] = OrderedDict()
 
-    async def hear(
+    async def process(
         self,
         attempt: Attempt,
         digest: bytes,
-        hear: Callable[[], Coroutine[Any, Any, Outcome]],
+        process: Callable[[], Coroutine[Any, Any, Outcome]],
         is_used: Callable[[Outcome], Awaitable[bool]],
     ) -> bool:
         """Processes a callback unless an earlier delivery of it was processed and `is_used`. Returns whether it did so.
@@ -38,7 +38,7 @@ class SeenCallbacks:
         seen = self._of(attempt)
         if digest in seen and await _has_been_used(seen, digest, is_used):
             return False
-        task = seen[digest] = asyncio.create_task(hear())
+        task = seen[digest] = asyncio.create_task(process())
         task.add_done_callback(lambda task: _end(seen, digest, task))
         if len(seen) > MAX_PER_ATTEMPT:
             seen.popitem(last=False)
@@ -79,6 +79,6 @@ def _end(seen: Seen, digest: bytes, task: "asyncio.Task[Outcome]") -> None:
 
 
 def digest_of(callback: Callback, headers: Mapping[str, str], body: bytes) -> bytes:
-    """The same news under the same name. A redelivery may be signed anew, so the signature is no part of it."""
+    """Covers the name and the content. Not the signature, since a redelivery may have a new one."""
     name = headers.get(callback.id_header, "") if callback.id_header else ""
     return sha256(name.encode("utf-8", "backslashreplace") + b"\n" + body).digest()

@@ -94,7 +94,7 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
 class Commit(Struct, frozen=True, kw_only=True):
     """Compare-and-set on the job's version. `op` names this very change, so that a repeated commit knows itself.
 
-    `due` is when somebody without any memory of the job must look at it next; None only when it is settled. `linger`:
+    `due` is when an owner without any memory of the job must look at it next; None only when it is settled. `linger`:
     for how long its request's record outlives the job that ends here; `may_be_bought`: this end leaves that open.
     """
 
@@ -153,8 +153,8 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
 
 
 def _linger(ended: Job) -> float | None:
-    """For how long who sends the same body again is told of this job instead of getting a new one. A caller's key
-    outlives its job, unless the job was withdrawn: then the same key orders again."""
+    """For how long the same body still leads to this job instead of a new one. A client's key outlives its job, unless
+    the job was withdrawn: then the same key orders again."""
     if ended.withdrawn and (ended.soft_key or ended.hard_key):
         return 0.0
     if ended.soft_key is None:

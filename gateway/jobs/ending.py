@@ -28,8 +28,7 @@ def _final_state(job: Job, there: int) -> State:
 
 
 def _worst(job: Job) -> FaultKind | None:
-    """What a team is told of why images are missing: a refusal of its content before anything else, and what passes
-    only if there is nothing else."""
+    """The fault that a team sees for missing images: a content refusal before any other, and passing faults last."""
     seen = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
     return min(seen, key=_rank, default=None)
 

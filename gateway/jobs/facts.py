@@ -72,7 +72,7 @@ class OrderFailed(OrderFact, frozen=True, kw_only=True):
 
 
 class JobConfirmed(Fact, frozen=True, kw_only=True):
-    """Its caller was told that it is accepted, or has asked for it again."""
+    """Its client got the answer that it is accepted, or has repeated the request."""
 
 
 class CancelAsked(Fact, frozen=True, kw_only=True):
@@ -112,11 +112,11 @@ class JobExpired(Decision, frozen=True, kw_only=True):
 
 
 class JobWithdrawn(Decision, frozen=True, kw_only=True):
-    """Nobody knows whether its caller was told of it, and the caller has not asked again: nothing is bought."""
+    """Its client may have got an error instead of the job, and has not repeated the request: nothing is bought."""
 
 
 class JobAbandoned(Decision, frozen=True, kw_only=True):
-    """Its workers died early, again and again: nothing more is bought. What was ordered is followed to its end."""
+    """Its workers crashed early several times: nothing more is bought. Open orders are followed to their end."""
 
 
 Happening = Fact | Decision

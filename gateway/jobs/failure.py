@@ -34,11 +34,11 @@ def classify_failure(job: Job) -> Failure:
     """For a job that has ended without an image."""
     most = max((_bought_by(attempt) for attempt in job.attempts), key=_BY_CERTAINTY.index, default=Bought.NO)
     passes = most is Bought.NO and _passes(job)
-    return Failure(job.state, most, _fault_to_tell(job, most), passes, retry_after_of(job) if passes else None)
+    return Failure(job.state, most, _reported_fault(job, most), passes, retry_after_of(job) if passes else None)
 
 
 def may_be_asked_again(job: Job) -> bool:
-    """Whether whoever asks for the same again must get a new job: nothing came of this one, and nothing was bought."""
+    """Whether a repeated request must get a new job: this one delivered nothing, and nothing was bought."""
     return job.state.is_terminal and not job.delivered and classify_failure(job).may_be_repeated
 
 
@@ -58,7 +58,7 @@ def _bought_by(attempt: Attempt) -> Bought:
     return bought(attempt.fault, attempt.cost)
 
 
-def _fault_to_tell(job: Job, most: Bought) -> FaultKind | None:
+def _reported_fault(job: Job, most: Bought) -> FaultKind | None:
     """A refusal of the content comes first: the team has to change its request, whatever else happened."""
     if most is Bought.NO or job.fault is FaultKind.CONTENT_REFUSED:
         return job.fault

@@ -148,8 +148,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `hold` is what is set aside now.
     `order_prices`: what every order at each place of the route costs besides its images, if that is anything.
     `tokens` and `excesses`: of those few attempts that have any, so that they are no fields of every attempt.
-    `abandoned`: its workers died early, again and again, so nothing more is bought for it. `retry_times`: what sellers
-    asked for that were too busy to take an order."""
+    `abandoned`: its workers crashed early several times, so nothing more is bought for it. `retry_times`: the retry
+    times of sellers that were too busy to take an order."""
 
     id: str
     team: str
@@ -200,7 +200,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def confirm_by(self) -> float:
-        """When a job that nobody has confirmed is withdrawn."""
+        """When an unconfirmed job is withdrawn."""
         return min(self.created + CONFIRM_SECONDS, self.deadline)
 
     @property

@@ -57,7 +57,7 @@ class AwaitCallback(ForAttempt, frozen=True, kw_only=True):
 
 
 class AwaitFormer(ForAttempt, frozen=True, kw_only=True):
-    """Only the owner before this one can know more of this order, and it may live: wait for what it says."""
+    """Only the owner before may have the answer to this order, and it may still run: wait for what it saves."""
 
     until: float
 
@@ -90,7 +90,7 @@ class LosePictures(GiveUp, frozen=True, kw_only=True):
 
 
 class AwaitCaller(Todo, frozen=True, kw_only=True):
-    """Nobody knows whether its caller was told of it: wait for the caller to ask again (`JobConfirmed`)."""
+    """Its client may have got an error instead of the job: wait for a repeated request (`JobConfirmed`)."""
 
     until: float
 
@@ -104,7 +104,7 @@ class Expire(Todo, frozen=True, kw_only=True):
 
 
 class Abandon(Todo, frozen=True, kw_only=True):
-    """Each of the last owners died of this job: buy nothing more for it (`JobAbandoned`)."""
+    """Each of the last owners crashed with this job: buy nothing more for it (`JobAbandoned`)."""
 
 
 class Former(Struct, frozen=True, kw_only=True):
@@ -124,8 +124,8 @@ def recover(
 
     An owner asks the same after each change, and leaves out what it is doing already. Time may have passed with nobody
     there: whoever takes a job over asks once about each order that can be asked about, before it obeys an Expire or
-    a GiveUp. `is_accepted_here`: the store told this owner that it has accepted the job. Any other one waits for the
-    caller, who may have been told that it was not.
+    a GiveUp. `is_accepted_here`: the store told this owner that it has accepted the job. Any other owner
+    waits for the client, which may have got an error instead of the job.
     """
     if job.is_settled:
         return ()

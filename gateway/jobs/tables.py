@@ -12,7 +12,7 @@ JOB_MOVES: Moves = {
     (None,              State.QUEUED):      "accepted",
     (State.QUEUED,      State.IN_PROGRESS): "an attempt is opened",
     (State.QUEUED,      State.CANCELLED):   "cancelled before anything was bought, or withdrawn",
-    (State.QUEUED,      State.FAILED):      "nobody is left to buy from, or its workers died early too often",
+    (State.QUEUED,      State.FAILED):      "no seller is left, or its workers crashed early too often",
     (State.QUEUED,      State.EXPIRED):     "the deadline is over",
     (State.IN_PROGRESS, State.COMPLETED):   "all parts have ended, some images are delivered",
     (State.IN_PROGRESS, State.FAILED):      "all parts have ended, no image is delivered",
@@ -23,7 +23,7 @@ JOB_MOVES: Moves = {
 PART_MOVES: Moves = {
     (None,              PartState.WAITING):   "accepted, or split from another part",
     (PartState.WAITING, PartState.BUYING):    "an attempt is opened",
-    (PartState.WAITING, PartState.FAILED):    "nobody is left to buy from, the deadline is over, or the job abandoned",
+    (PartState.WAITING, PartState.FAILED):    "no seller is left, the deadline is over, or the job is abandoned",
     (PartState.WAITING, PartState.DROPPED):   "cancel was asked, or the job is withdrawn",
     (PartState.BUYING,  PartState.DELIVERED): "its images lie in our store",
     (PartState.BUYING,  PartState.WAITING):   "the attempt ended without these images, and another may be tried",

@@ -104,7 +104,7 @@ def _within(policy: PolicyConfig) -> Callable[[float, float], bool]:
 
 
 def _takes_as_long(seconds: float, fewest: float) -> bool:
-    """Measured seconds are never the same twice: a difference that nobody notices must not decide."""
+    """Ignores differences that no client would notice, since measured seconds are never equal."""
     return seconds * 10 <= fewest * 11 or seconds - fewest <= SECONDS_ALIKE
 
 

@@ -43,7 +43,7 @@ class Logs:
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
         self._limiter = LineLimiter()
         self._dropped = 0
-        self._died_of: BaseException | None = None
+        self._error: BaseException | None = None
         self._thread = self._started()
 
     def _started(self) -> threading.Thread:
@@ -52,10 +52,10 @@ class Logs:
         return thread
 
     async def revive(self) -> None:
-        """Raises what the writing thread has died of, if it has, after starting another one: what waits is written."""
+        """Restarts the writing thread if it has crashed, and raises its error. Waiting lines are written."""
         if not self._thread.is_alive():
             self._thread = self._started()
-            raise self._died_of or RuntimeError("the thread that writes the log has ended")
+            raise self._error or RuntimeError("the thread that writes the log has ended")
 
     def __call__(self, event: Event) -> None:
         if _is_quiet(event):
@@ -63,11 +63,11 @@ class Logs:
         fields = msgspec.to_builtins(event)
         name = words_of(type(event))
         if isinstance(event, CallbackReceived):
-            self.say_seldom((name, event.adapter, event.worth), ONE, "warning", name, **fields)
+            self.write_limited((name, event.adapter, event.worth), ONE, "warning", name, **fields)
         elif isinstance(event, Trouble) and event.where == "api":
-            self.say_seldom((name, event.where, event.what), MANY, "warning", name, **fields)
+            self.write_limited((name, event.where, event.what), MANY, "warning", name, **fields)
         elif isinstance(event, Trouble) and event.task is not None:
-            self.say_seldom((Trouble, event.task), ONE, "warning", name, **fields)
+            self.write_limited((Trouble, event.task), ONE, "warning", name, **fields)
         else:
             if isinstance(event, TaskRecovered):
                 self._limiter.forget((Trouble, event.task))
@@ -76,7 +76,7 @@ class Logs:
     def say(self, level: str, event: str, **fields: Any) -> None:
         self._put(_line(level, event, fields))
 
-    def say_seldom(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
+    def write_limited(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
         """Writes so many lines of a kind a minute, and then one for all others."""
         line = _line(level, event, fields)
         if self._limiter.admits(kind, line, burst):
@@ -111,8 +111,8 @@ class Logs:
                     looked = time.monotonic()
                     self._write_these(self._limiter.due())
             self._write_these(self._limiter.rest())
-        except BaseException as error:  # noqa: BLE001  told in the event loop, where another thread is started
-            self._died_of = error
+        except BaseException as error:  # noqa: BLE001  raised in the event loop, which starts another thread
+            self._error = error
             self._dropped += 1
 
     def _next(self) -> dict[str, Any] | None:
@@ -155,7 +155,7 @@ class _Heard(logging.Handler):
                 "fault": fault_of(error) if error else None,
             },
         )
-        self._logs.say_seldom((level, *fields.values()), ONE, level, "library", **fields)
+        self._logs.write_limited((level, *fields.values()), ONE, level, "library", **fields)
 
 
 def _is_quiet(event: Event) -> bool:
