@@ -87,12 +87,12 @@ class Client:
         self.name, self._pipes = name, pipes
 
     def order(self, gateway: Gateway, case: Case) -> int:
-        given, told = self._pipes
+        given, answers = self._pipes
         prompt = f"{case.name} for {self.name}"
         line = {"url": gateway.url, "key": case.key, "prompt": prompt, "more": case.more}
         given.write(json.dumps(line) + "\n")
         given.flush()
-        return int(json.loads(told.readline())["status"])
+        return int(json.loads(answers.readline())["status"])
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Patience(StrEnum):
 
 
 class Verdict(Struct, frozen=True):
-    """`passes`: the same order may be taken a while later, or somewhere else; it is no fault of the order itself."""
+    """`passes`: the same order may succeed later, or at another seller; the order itself is correct."""
 
     bought: Bought
     then: Then
@@ -133,7 +133,7 @@ MEANINGS: dict[FaultKind, str] = {
     FaultKind.CONFLICT: "409: our idempotency key is in use, so something was ordered under it",
     FaultKind.UNREADABLE: "a success that cannot be read: no JSON, no id, no status",
     FaultKind.UNKNOWN_WORD: "a status word that is in no table of ours",
-    FaultKind.CANCELLED: "somebody cancelled the order at the seller, who may bill what had begun",
+    FaultKind.CANCELLED: "the order was cancelled at the seller, which may bill what had begun",
     FaultKind.OVERDUE: "taken by the seller and still not finished at the attempt's deadline",
     FaultKind.EMPTY: "the seller says success and delivers no picture",
     FaultKind.EXPIRED: "pictures were made and could not be fetched before they expired",

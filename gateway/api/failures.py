@@ -41,8 +41,15 @@ def failure_response(job: Job) -> FailureResponse:
 
 def failure_error(job: Job, headers: dict[str, str]) -> ApiError:
     """The same as an answer. `headers`: the job's."""
-    told = failure_response(job)
-    return ApiError(told.status, told.code, told.message, kind=told.kind, headers=headers, retry_after=told.retry_after)
+    response = failure_response(job)
+    return ApiError(
+        response.status,
+        response.code,
+        response.message,
+        kind=response.kind,
+        headers=headers,
+        retry_after=response.retry_after,
+    )
 
 
 def _identity(failure: Failure) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 """Answers to requests that the gateway could not complete because of its store, a shutdown or an internal error.
 
-Whether to repeat it depends on what became of it. While it is no job, nothing was ordered, and the same again is right.
-Afterwards the job goes on, and the same again is right only for callers whom it leads back to that job.
+A repeated request is right before the request became a job, since nothing was ordered.
+Afterwards the job goes on, and a repeated request is right only if it leads back to that job.
 """
 
 from collections.abc import Iterator, Mapping

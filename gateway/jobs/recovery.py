@@ -120,12 +120,12 @@ NO_FORMER = Former()
 def recover(
     job: Job, now: float, rescues: int = 0, former: Former = NO_FORMER, is_accepted_here: bool = False
 ) -> tuple[Todo, ...]:
-    """What whoever takes the job over, with no memory of it, has to do. Pure and total; () once it is settled.
+    """What an owner has to do that takes the job over without any memory of it. Pure and total; () once it is settled.
 
-    An owner asks the same after each change, and leaves out what it is doing already. Time may have passed with nobody
-    there: whoever takes a job over asks once about each order that can be asked about, before it obeys an Expire or
-    a GiveUp. `is_accepted_here`: the store told this owner that it has accepted the job. Any other owner
-    waits for the client, which may have got an error instead of the job.
+    An owner asks the same after each change, and leaves out what it is doing already. Time may have passed without an
+    owner: the new owner asks once about each order that can be asked about, before it obeys an Expire or
+    a GiveUp. `is_accepted_here`: the store confirmed to this owner that it has accepted the job. Any other
+    owner waits for the client, which may have got an error instead of the job.
     """
     if job.is_settled:
         return ()

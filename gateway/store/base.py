@@ -16,14 +16,14 @@ DAY = 86_400.0
 FIRST_FENCE = 1
 # How many of a job's last changes know themselves when they are sent again.
 REMEMBERED_OPS = 8
-# After so many owners in a row have died early, a job is tried out alone: any other of theirs may have killed them.
+# After so many early crashes of its owners in a row, a job runs alone: another of their jobs may be the cause.
 EARLY_DEATHS = 2
 LONGEST_LEASE = 3_600.0
 
 
 def lease_for(rescues: int, lease: float) -> float:
-    """The lease that such a claim begins with: the longer the more died of the job when it was tried out alone, so
-    that one which goes on killing does so ever more seldom. The first beat makes it an ordinary one."""
+    """The first lease of a claim. It grows with each crash of an owner that ran the job alone, so that such a job
+    crashes owners less and less often. The first renewal makes it an ordinary one."""
     deaths = max(0, rescues - EARLY_DEATHS - 1)
     return max(lease, min(lease * 2.0 ** min(deaths, 64), LONGEST_LEASE))
 
@@ -100,7 +100,7 @@ Outcome = Applied | Stale | Fenced | OverBudget | Repeated
 
 
 def looks_back(record: IdempotencyRecord) -> bool:
-    """Whether it is looked up before its commit: a body alone is no reason to, unless it says that it repeats."""
+    """Whether the record is looked up before its commit: one without a key only if the request says that it repeats."""
     return record.attach or not record.soft
 
 
@@ -124,7 +124,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it may be what its last owners died of, so that it must be tried out alone."""
+        """Whether the job may have crashed its last owners, so that it must run alone."""
         return self.rescues > EARLY_DEATHS
 
 
@@ -169,7 +169,7 @@ class Store(Protocol):
         A new job whose request belongs to a job that is there is not accepted (`bodies.py` says which), and its caller
         becomes that job's. A first asking takes away the mark of the entry that awaited it.
 
-        StoreUnsure where a commit may be done all the same; a new job is not confirmed then, and nobody buys it.
+        StoreUnsure where a commit may still be done; a new job is not confirmed then, and no owner buys it.
         """
 
     async def announce(self, job: str, seconds: float) -> None:
@@ -177,13 +177,13 @@ class Store(Protocol):
         `outdated` names it, so that what lies there is found. Its acceptance ends this."""
 
     async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
-        """What a commit of a new job would be told of this record, without one; a repetition becomes a caller of the
-        job by that. None: it would be accepted, as far as this goes; of two at once, only a commit can tell. A first
-        asking without a key is not looked up."""
+        """What a commit of a new job would find under this record. A repeated request becomes a caller of that job.
+        None: a commit would accept it, unless another request comes first. A first request without a key is not looked
+        up."""
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
-        """The request's caller has left without an answer: whichever job of its body it waited for, it does so no
-        more. Safe to repeat."""
+        """The request's caller has left without an answer: it is removed from whichever job of its body
+        it waited for. Safe to repeat."""
 
     async def load(self, job: str) -> Job | None: ...
 

@@ -41,9 +41,9 @@ class BodyEntry(Struct, frozen=True):
 def find_entry(entries: Iterable[BodyEntry], asked: IdempotencyRecord) -> BodyEntry | None:
     """The one that this request belongs to; None if it needs a job of its own.
 
-    A retry may have one that no caller waits for, or its predecessor's: ten retries get ten jobs, also where nobody has
-    noticed yet that ten connections broke. A first asking may have one that awaits it, that no caller waits for, or
-    that has ended and may have been bought all the same.
+    A retry may get one that no caller waits for, or its predecessor's: ten retries get ten jobs, even before this
+    gateway notices that ten connections broke. A first request may get one that awaits it, that no caller waits for,
+    or that has ended and may have been bought.
     """
     entries = list(entries)
     if known := next((entry for entry in entries if entry.has_caller(asked.caller)), None):

@@ -67,7 +67,7 @@ class CellHealth:
         self.fidelity.succeeded(began)
 
     def delivered_otherwise(self, elsewhere: Kept, began: float, now: float) -> None:
-        """`elsewhere` is what the other replicas know. One odd picture shuts nothing; a trial that brings one fails."""
+        """`elsewhere`: the counts of the other replicas. One odd picture shuts nothing, but fails a trial."""
         self.conformance.add(False, began)
         known = joint_kept((self.kept(now), elsewhere))
         if self.fidelity.is_shut(now) or falls_short(known.count, known.share):

@@ -99,7 +99,7 @@ async def _exchanged(
     journey = request.extensions["journey"]
     try:
         async with asyncio.timeout(exchange.seconds) as limit:
-            # Until the transport knows better: one that is not ours may never tell.
+            # Until the transport says otherwise: a foreign one may never do so.
             journey.left = True
             response = await way.handle_async_request(request)
             # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.

@@ -26,15 +26,15 @@ class DownloadLimits(Struct, frozen=True):
 
 
 DEFAULT_LIMITS = DownloadLimits()
-# What connecting says of names that are not looked up in time: whoever has named one hears of it.
+# Errors of names that are not looked up in time, in words for the client that named them.
 _SILENT = {"LookupTimeout": "its host name could not be resolved in time"}
 # Room for a picture, whose clock stands still while it waits for it.
 Rooms = Callable[[asyncio.Timeout], AbstractContextManager[Room]]
 
 
 class Wanted(Struct, frozen=True):
-    """`private`: whether it may be in our own network; else https to public addresses only. `tenant`: on whose behalf,
-    among whom lookups are shared."""
+    """`private`: whether it may be in our own network; else https to public addresses only. `tenant`: the team or
+    account that lookups are counted against."""
 
     url: str
     private: bool
@@ -45,7 +45,7 @@ class Wanted(Struct, frozen=True):
 class DownloadError(Exception):
     """No picture. `gone`: another try of the same address is of no use. Never holds an address: it may be signed.
 
-    `public_reason`: what whoever named the address may hear of it, which is nothing where it was not asked.
+    `public_reason`: the text for the client that named the address; None if the address was not asked.
     """
 
     def __init__(self, reason: str, *, gone: bool = False, public_reason: str | None = None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from typing import NamedTuple
 
-# Of one tenant. Whoever comes after them is refused at once.
+# Of one tenant. Later requests are refused at once.
 MAX_WAITING = 64
 
 
@@ -80,7 +80,7 @@ class FairBudget:
             waiter.granted.set_result(None)
 
     def _next_tenant(self) -> str | None:
-        """Of those whose own part has room, whoever holds least: if the whole has room for it, too."""
+        """The tenant that holds least, of those whose own part has room, if the whole has room for it."""
         may = [
             tenant for tenant, line in self._waiting.items() if self._held[tenant] + line[0].amount <= self.per_tenant
         ]

@@ -112,7 +112,7 @@ class Health:
         elif as_ordered:
             cell.delivered_as_ordered(began)
         else:
-            cell.delivered_otherwise(self._elsewhere_of(key)[1], began, now)
+            cell.delivered_otherwise(self._find_elsewhere(key)[1], began, now)
 
     def accepted(self, account: str, seconds: float, now: float) -> None:
         """The seller took an order that was sent so many seconds ago: whatever becomes of it, the account is well."""
@@ -171,10 +171,10 @@ class Health:
         latency, kept = (cell.latencies.latency(now), cell.kept(now)) if cell else (Latency(), Kept())
         if not self._heard:
             return latency, kept
-        latency_there, kept_there = self._elsewhere_of(key)
+        latency_there, kept_there = self._find_elsewhere(key)
         return joint_latency((latency, latency_there)), joint_kept((kept, kept_there))
 
-    def _elsewhere_of(self, key: Key) -> tuple[Latency, Kept]:
+    def _find_elsewhere(self, key: Key) -> tuple[Latency, Kept]:
         if key not in self._elsewhere:
             self._elsewhere[key] = self._measured_elsewhere(key)
         return self._elsewhere[key]

@@ -1,7 +1,7 @@
 """Names of hosts looked up: once for all who ask at the same time, remembered for a moment, and shared fairly.
 
 The system's lookup cannot be cancelled: where a name server is silent, it keeps its thread for 10 s and more. So each
-counts against the tenant that has caused it until it really ends, and whoever waits for it waits for a bounded time.
+counts against the tenant that has caused it until it really ends, and a wait for it has a bound.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class OwnLookupsFull(LookupsFull):
 
 
 class LookupLimits(Struct, frozen=True):
-    """How many names are looked up at once, for all tenants and for each; how long whoever asks waits for an answer
+    """How many names are looked up at once, for all tenants and for each; how long a caller waits for an answer
     (None: as long as it may take to connect); and for how long known addresses stand in for an answer that does not
     come."""
 
@@ -92,7 +92,7 @@ class HostLookup:
             task.cancel()
 
     async def _found(self, host: str, seconds: float | None) -> Addresses:
-        """Whoever gives up waiting does not stop a lookup that others may wait for."""
+        """A caller that stops waiting does not stop a lookup that others may wait for."""
         running = self._running.get(host) or await self._start(host)
         if running is None:
             return self._known[host].addresses
@@ -129,7 +129,7 @@ class HostLookup:
         del self._running[host]
         self._threads.release(who)
         if not task.cancelled():
-            # Perhaps nobody waits for it any more.
+            # Retrieved here, since no caller may be waiting any more.
             task.exception()
 
 
@@ -138,7 +138,7 @@ def _now() -> float:
 
 
 class SystemLookup:
-    """The system's own. In threads that nobody waits for when the process ends."""
+    """Looks names up with the system's resolver, in threads that do not delay the end of the process."""
 
     async def __call__(self, host: str) -> Addresses:
         loop = asyncio.get_running_loop()
@@ -155,7 +155,7 @@ def _answer(host: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[
     try:
         loop.call_soon_threadsafe(_settle, answer, found)
     except RuntimeError:
-        # The loop is closed, so whoever asked is gone.
+        # The loop is closed, and the caller with it.
         return
 
 

@@ -22,10 +22,10 @@ INPUT_LIMITS = DownloadLimits(most_bytes=50 << 20, seconds=30.0)
 # For all links of one request.
 REQUEST_SECONDS = 60.0
 # At once: of all teams, and of one. A team that is alone has enough of it; of many, each soon gets a first one, since
-# whoever holds least is next.
+# the team that holds least is next.
 MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
-# For any of these. A team that has used up its own is public_reason so before its client's patience ends.
+# For any of these. A team that has used up its own gets the error before its client times out.
 WAIT_SECONDS = 5.0
 _LOOKUPS_FULL = {AllLookupsFull.__name__: False, OwnLookupsFull.__name__: True}
 

@@ -114,7 +114,7 @@ def test_new_idempotency_key_is_a_new_order(slow: Serving) -> None:
     assert orders(slow) - before == 2
 
 
-def test_same_request_after_it_ended_perhaps_bought_is_told_the_same(gateway: Serving) -> None:
+def test_repeated_request_gets_the_same_answer_after_a_perhaps_bought_end(gateway: Serving) -> None:
     gateway.vendors.control("POST", "/faults", {"vendor": "runflow", "route": "submit", "kind": "reset_after"})
     before, body = orders(gateway), {"prompt": new_prompt(), "provider": {"only": ["runflow-run"]}}
     first, again = (gateway.http.post(IMAGES, json=body) for _ in range(2))

@@ -14,7 +14,7 @@ from tests.api.answers import IMAGES, JOBS, JSON, refused, told
 from tests.api.hostile_bodies import HOSTILE, MIB
 from tests.serving import Serving
 
-# An order that nobody takes: what comes before it was in order.
+# An order that no seller takes: its body was valid.
 UNSOLD: dict[str, Any] = {"prompt": "a lighthouse", "max_price": "0.001"}
 
 

@@ -136,7 +136,7 @@ BOMBS = {
     "no pixels": (_huge(0, 64), "without any pixels"),
     "three frames": (_moving(3), "a moving png of 3 pictures"),
     "a billion frames": (png_of(*SIZE, png_chunk(b"acTL", pack(">II", 10**9, 0)), plain()[33:]), "1,000,000,000"),
-    "frames told of twice": (
+    "frames declared twice": (
         png_of(*SIZE, *(png_chunk(b"acTL", pack(">II", number, 0)) for number in (1, 7)), plain()[33:]),
         "a moving png of 7",
     ),

@@ -118,9 +118,9 @@ def test_every_path_of_openai_and_azure_gives_images(gateway: Serving, path: str
 @pytest.mark.parametrize("path", PATHS)
 def test_errors_on_every_path_are_in_the_envelope(gateway: Serving, stranger: httpx.Client, path: str) -> None:
     wrong = gateway.http.post(path, json=PROMPT | {"n": 11}, **AZURE)
-    nobody = stranger.post(path, json=PROMPT, **AZURE)
+    unauthorized = stranger.post(path, json=PROMPT, **AZURE)
     missing = gateway.http.post(path.replace("generations", "generation"), json=PROMPT)
-    for answer, status in ((wrong, 400), (nobody, 401), (missing, 404), (gateway.http.get(path), 405)):
+    for answer, status in ((wrong, 400), (unauthorized, 401), (missing, 404), (gateway.http.get(path), 405)):
         assert answer.status_code == status
         assert set(answer.json()) == {"error"}
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

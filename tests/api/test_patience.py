@@ -209,7 +209,7 @@ def test_a_fault_of_ours_says_nothing_of_itself(impatient: Serving) -> None:
     for path in (JOBS, IMAGES):
         headers = {"x-request-id": f"broken-{len(path)}"}
         answer = impatient.http.post(path, json={"prompt": PROMPT_THAT_BREAKS}, headers=headers)
-        assert answer.status_code == 424, "nobody knows how far it came, so no client may repeat it by itself"
+        assert answer.status_code == 424, "its progress is unknown, so no client may repeat it automatically"
         assert told(answer)["code"] == "internal_error"
         assert answer.headers["x-should-retry"] == "false"
         assert "canary" not in answer.text

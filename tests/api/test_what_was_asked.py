@@ -71,7 +71,7 @@ def test_what_was_not_said_and_what_was_left_open_are_null(gateway: Serving) -> 
         assert job["metadata"] == {}
 
 
-def test_job_tells_its_policy_and_a_plan_with_quotes(gateway: Serving) -> None:
+def test_job_shows_its_policy_and_a_plan_with_quotes(gateway: Serving) -> None:
     job = made(gateway, n=2, policy="steady")
     plan, first = job["plan"], job["plan"]["sellers"][0]
     assert (job["policy"], plan["rule"]) == ("steady", None)
@@ -87,7 +87,7 @@ def test_job_tells_its_policy_and_a_plan_with_quotes(gateway: Serving) -> None:
     assert made(gateway)["plan"]["rule"] == "default"
 
 
-def test_job_is_told_as_fully_before_it_is_done(gateway: Serving) -> None:
+def test_unfinished_job_shows_its_parameters_and_plan(gateway: Serving) -> None:
     gateway.vendors.latency(1.0)
     body = {"prompt": "a lighthouse", "metadata": {"a": "b"}, "quality": "low"}
     job = gateway.http.post(JOBS, json=body).json()
@@ -97,7 +97,7 @@ def test_job_is_told_as_fully_before_it_is_done(gateway: Serving) -> None:
     assert job["deadline_at"] - job["created_at"] == 900
 
 
-def test_quality_that_nobody_can_choose_is_not_claimed(gateway: Serving) -> None:
+def test_quality_without_a_choice_is_not_claimed(gateway: Serving) -> None:
     """It is only believed: neither route repeats it, although it was asked for."""
     asked = {"quality": "high", "provider": {"only": ["runapi"]}}
     job = made(gateway, **asked)

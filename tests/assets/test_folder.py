@@ -77,7 +77,7 @@ def open_files() -> int:
 
 
 def test_no_file_stays_open_behind_a_reader_who_left(tmp_path: Path) -> None:
-    """Closed when it is said, and not when somebody comes to collect what is not used any more."""
+    """A file is closed by `close`, not by garbage collection."""
 
     async def scenario(shelf: Shelf) -> None:
         await put(shelf, bytes(600_000))

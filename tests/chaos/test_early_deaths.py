@@ -110,7 +110,7 @@ def test_of_all_jobs_only_the_one_that_kills_its_worker_fails(shared: Stored, sa
 
 
 def ordered_by_a_stranger(gateway: Gateway) -> str:
-    """Who looks for his job, since its acceptance may be the last thing that its process does."""
+    """Posts until the client gets its job, since its process may crash right after accepting it."""
     headers = {"authorization": f"Bearer {STRANGERS_KEY}", "idempotency-key": "poison"}
     while True:
         with contextlib.suppress(httpx.TransportError):

@@ -26,7 +26,7 @@ AGAIN = "  again: {rank: listed, sellers: [openai, runflow-run], failover: {on_u
 
 @pytest.fixture
 def replicas(shared: Stored) -> Iterator[tuple[Gateway, Gateway]]:
-    """They buy elsewhere where nobody knows what became of an order."""
+    """They buy elsewhere if the outcome of an order is unknown."""
     for page, old, new in (
         ("policies.yaml", "default: any", f"{AGAIN}default: any"),
         ("teams.yaml", "policies: [any,", "policies: [again, any,"),
@@ -154,7 +154,7 @@ async def _documents(shared: Stored, name: str) -> set[str]:
 def test_what_the_owner_before_brings_within_a_lease_is_delivered_and_not_bought_again(
     replicas: tuple[Gateway, Gateway], shared: Stored, sandbox: Vendors
 ) -> None:
-    """It only stood still, and nobody but it can know what came of the order."""
+    """It only stood still, and it alone gets the answer to the order."""
     one, two = replicas
     sandbox.latency(1.0, 0.0, vendor="openai")
     job = ordered(one, sandbox)

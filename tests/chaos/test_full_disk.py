@@ -53,7 +53,7 @@ def _fill(file: IO[bytes]) -> None:
         file.write(bytes(4_096))
 
 
-def told(one: Gateway, status: int) -> Any:
+def readiness(one: Gateway, status: int) -> Any:
     answer = one.get("/readyz")
     return answer.json() if answer.status_code == status else None
 
@@ -69,7 +69,7 @@ def test_gateway_starts_with_a_full_disk_of_images(tmp_path: Path, disk: Path, s
         with full(disk):
             one.kill()
             one.start()
-            state = until(lambda: told(one, 503), "it says that it is not ready")
+            state = until(lambda: readiness(one, 503), "it says that it is not ready")
             assert state["storage"] == {"takes_images": False, "problem": "there is no room for another image"}
             assert state["store"]["takes_writes"]
             assert str(disk) not in str(state)
@@ -82,7 +82,7 @@ def test_gateway_starts_with_a_full_disk_of_images(tmp_path: Path, disk: Path, s
             )
             until(lambda: sandbox.requests("runflow", "poll"), "the running order is asked about")
             assert client.get(f"/v1/jobs/{running}").json()["status"] == "in_progress"
-        until(lambda: told(one, 200), "it is ready again")
+        until(lambda: readiness(one, 200), "it is ready again")
         assert client.get(f"/v1/jobs/{running}", params={"wait": 20}).json()["status"] == "completed"
         assert post(client, "refused", "runapi", wait=20).json()["status"] == "completed"
     assert len(sandbox.charges()) == 3
@@ -101,14 +101,14 @@ def test_gateway_starts_with_a_full_disk_of_everything(
         one.log = tmp_path / "log"
         with full(disk):
             one.start()
-            state = until(lambda: told(one, 503), "it says that it is not ready")
+            state = until(lambda: readiness(one, 503), "it says that it is not ready")
             assert state["storage"]["problem"] == "there is no room for another image"
             assert client.get(done["images"][0]["url"]).status_code == 200
             assert client.get(f"/v1/jobs/{done['id']}").json()["status"] == "completed"
             assert post(client, "refused", "runapi").status_code == 503
             state = until(lambda: _silent(one), "the store takes no writes")
             assert "engine.share" in state["tasks"]["down"]
-        until(lambda: told(one, 200), "it is ready again")
+        until(lambda: readiness(one, 200), "it is ready again")
         assert post(client, "refused", "runapi", wait=20).json()["status"] == "completed"
     assert len(sandbox.charges()) == 2
 
@@ -119,15 +119,15 @@ def _silent(one: Gateway) -> Any:
 
 
 def test_running_gateway_that_runs_out_of_room_takes_no_new_jobs(tmp_path: Path, disk: Path, sandbox: Vendors) -> None:
-    """It is told by the first image that does not fit, and that image is kept as soon as there is room."""
+    """The first image that does not fit shows it, and is stored as soon as there is room."""
     stored = place(tmp_path, sandbox, None)
     with gateway(stored.folder, stored.config, {"IGW_ASSETS": str(disk)}) as one, one.client() as client:
         post(client, "first", "runapi", wait=20)
         with full(disk):
             last = post(client, "last", "runapi").json()["id"]
-            until(lambda: told(one, 503), "it says that it is not ready")
+            until(lambda: readiness(one, 503), "it says that it is not ready")
             assert post(client, "refused", "runapi").status_code == 503
-        until(lambda: told(one, 200), "it is ready again")
+        until(lambda: readiness(one, 200), "it is ready again")
         assert client.get(f"/v1/jobs/{last}", params={"wait": 20}).json()["status"] == "completed"
     assert len(sandbox.charges()) == 2
 

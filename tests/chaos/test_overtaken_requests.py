@@ -59,7 +59,7 @@ def pictures(one: Gateway, two: Gateway) -> Iterator[list[str]]:
 
 
 def assert_bought_once(at: Gateway, shared: Stored, sandbox: Vendors, delivered: list[str]) -> None:
-    assert len(set(delivered)) == ASKED, "each got a picture of his own"
+    assert len(set(delivered)) == ASKED, "each client got a picture of its own"
     assert at.is_idle_for(LEASE + 1.5)
     assert len(sandbox.charges()) == ASKED
     saved = books.read(shared.make)

@@ -29,7 +29,7 @@ INHERITED = pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN
 @INHERITED
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_gateway_ignores_sighup_before_it_imports_anything(command: str, inherited: signal.Handlers) -> None:
-    """Other commands handle it as they were told to."""
+    """Other commands handle the signal as they inherited it."""
     said = subprocess.run(
         [sys.executable, "-c", BEFORE_ANYTHING, command],
         capture_output=True,
@@ -42,9 +42,7 @@ def test_a_gateway_ignores_sighup_before_it_imports_anything(command: str, inher
 
 
 @INHERITED
-def test_whoever_is_told_to_reload_while_starting_starts_and_reloads(
-    tmp_path: Path, inherited: signal.Handlers
-) -> None:
+def test_gateway_that_gets_sighup_while_starting_starts_and_reloads(tmp_path: Path, inherited: signal.Handlers) -> None:
     """And again when it runs: also under `nohup`, SIGHUP says to read the configuration, and never to end."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
     with (tmp_path / "log").open("w") as log:

@@ -47,7 +47,9 @@ def gateway(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     environ = {**ENVIRON, **stored.environ}
     settings = settings_from(environ, config=stored.config, data=stored.folder / "data")
     secrets = secrets_in(environ)
-    yield Gateway(settings, lambda told: Keeper(stored.config, secrets, ADAPTERS, told), lambda catalogue: catalogue)
+    yield Gateway(
+        settings, lambda on_reload: Keeper(stored.config, secrets, ADAPTERS, on_reload), lambda catalogue: catalogue
+    )
     out.close()
 
 
@@ -58,7 +60,7 @@ async def until(holds: Callable[[], Any], what: str, seconds: float = 15.0) -> A
     return found
 
 
-def test_each_task_that_is_killed_is_told_of_and_comes_back(gateway: Gateway, stored: Stored, tmp_path: Path) -> None:
+def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, stored: Stored, tmp_path: Path) -> None:
     async def story() -> None:
         async with (
             gateway._life(gateway.app),
@@ -69,8 +71,8 @@ def test_each_task_that_is_killed_is_told_of_and_comes_back(gateway: Gateway, st
             for name in gateway.supervisor.names:
                 await _kill(name)
                 await until(lambda name=name: name in gateway.supervisor.failing(), f"{name} is down")
-                told = (await http.get("/readyz")).json()["tasks"]
-                assert told["down"][name]["error"].startswith("CancelledError")
+                tasks = (await http.get("/readyz")).json()["tasks"]
+                assert tasks["down"][name]["error"].startswith("CancelledError")
                 assert f'igw_task_up{{task="{name}"}} 0.0' in (await http.get("/metrics")).text
             # All of those that are at work every second or so; the others do not fail again.
             often = names - {"engine.audit", "engine.sweep"}
@@ -91,15 +93,15 @@ def _alive() -> set[str]:
 
 
 async def _kill(name: str) -> None:
-    """As if something in it had been cancelled by whoever it asked."""
+    """Cancels a task, as an awaited component might do by mistake."""
     for task in asyncio.all_tasks():
         if task.get_name() == name:
             task.cancel()
             await asyncio.wait([task])
 
 
-def test_threads_of_the_database_that_die_keep_nobody_waiting(tmp_path: Path) -> None:
-    """Who waits is told at once, with a reason that lets him ask again; soon after, everything works as before."""
+def test_crashed_database_threads_leave_no_caller_waiting(tmp_path: Path) -> None:
+    """Waiting callers get an error at once that lets them retry; soon after, everything works as before."""
 
     async def story() -> None:
         store = await SqliteStore(tmp_path / "jobs.db").open()

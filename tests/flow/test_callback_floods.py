@@ -44,7 +44,7 @@ def running(flow: Flow) -> Iterator[str]:
 
 
 def order_that_runs(flow: Flow) -> Iterator[str]:
-    """The address of an order that takes a while, and that nobody asks about for a minute unless called."""
+    """The callback address of an order that takes a while, and that is polled only after a minute unless called."""
     flow.sandbox.latency(ORDER_SECONDS)
     flow.sandbox.fault("no_callback", vendor="runapi")
     wishes = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNAPI]}, "model": UNHURRIED}
@@ -121,5 +121,5 @@ def test_forged_callbacks_are_counted_and_written_once(flow: Flow) -> None:
 
 def lines(flow: Flow) -> list[dict[str, object]]:
     """Of callbacks, but for that of each request."""
-    told = [json.loads(line) for line in flow.gateway.errors().splitlines()]
-    return [line for line in told if line["event"] != "request answered" and "callback" in json.dumps(line)]
+    lines = [json.loads(line) for line in flow.gateway.errors().splitlines()]
+    return [line for line in lines if line["event"] != "request answered" and "callback" in json.dumps(line)]

@@ -156,7 +156,7 @@ def test_where_a_policy_says_so_an_unknown_order_is_ordered_again_elsewhere(
     ],
     ids=["lost", "empty"],
 )
-def test_what_the_first_seller_may_have_sold_is_told_although_the_last_one_took_nothing(
+def test_possible_sale_of_the_first_seller_is_reported_although_the_last_one_took_nothing(
     flow: Flow, first: dict[str, Any], code: str, line: str
 ) -> None:
     flow.sandbox.fault(vendor="openai", times=1, **first)

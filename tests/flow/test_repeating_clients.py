@@ -27,7 +27,7 @@ Ask = Callable[[str, str, dict[str, Any]], int]
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """How a request comes to end without a picture, and what its client is told; `charges` of one call."""
+    """How a request ends without a picture, and the answer that its client gets; `charges` of one call."""
 
     name: str
     status: int
@@ -68,7 +68,7 @@ CASES = (
     Case(name="mistake", more={"size": "17x17"}, status=400, code="invalid_value"),
 )
 REPEATABLE = (
-    Case(name="nobody", faults=(status(401),), status=503, code="sellers_unavailable"),
+    Case(name="no seller", faults=(status(401),), status=503, code="sellers_unavailable"),
     Case(name="budget", key=POOR_KEY, more={"quality": "high"}, status=429, code="insufficient_quota"),
 )
 
@@ -108,13 +108,13 @@ def by_node(node: str) -> Iterator[Ask]:  # noqa: F811  the fixture above
         assert process.stdin is not None
         assert process.stdout is not None
         given: IO[str] = process.stdin
-        told: IO[str] = process.stdout
+        answers: IO[str] = process.stdout
 
         def ask(url: str, key: str, body: dict[str, Any]) -> int:
             line = {"url": url, "key": key, "prompt": body["prompt"], "more": body}
             given.write(json.dumps(line) + "\n")
             given.flush()
-            return int(json.loads(told.readline())["status"])
+            return int(json.loads(answers.readline())["status"])
 
         yield ask
         given.close()
@@ -147,7 +147,7 @@ def body_of(case: Case) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_is_told_is_not_repeated_and_bought_once(flow: Flow, case: Case, ask: Ask) -> None:
+def test_answer_makes_no_client_buy_twice(flow: Flow, case: Case, ask: Ask) -> None:
     assert run(flow, case, ask) == (case.status, 1)
     assert len(flow.sandbox.charges()) == case.charges
 

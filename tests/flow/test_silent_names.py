@@ -107,13 +107,13 @@ def test_dead_links_of_one_team_slow_no_order_and_blame_no_seller(flow: Flow, na
     assert flow.gateway.all_sellers_are_well()
     assert {answer.status_code for answer in answers} == {400, 429}
     for answer in answers:
-        expect_told(answer)
+        expect_named_error(answer)
     # Its links are what it is refused for, and nothing else.
     sold = {"prompt": PROMPT, "quality": "low", "provider": {"only": [SELLERS[0]]}}
     assert flow.gateway.ask(sold, key=POOR_KEY).json()["status"] == "completed"
 
 
-def expect_told(answer: httpx.Response) -> None:
+def expect_named_error(answer: httpx.Response) -> None:
     error = answer.json()["error"]
     assert error["param"] == "images"
     if answer.status_code == 400:

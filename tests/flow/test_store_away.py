@@ -1,4 +1,4 @@
-"""The store is away while somebody asks for what is paid and there: he is told to ask again, and finds it then."""
+"""The store is away while a client requests a paid image: a retry finds the image, and nothing is bought twice."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -49,7 +49,7 @@ def kept(
         yield gateway, raw
 
 
-def told(answer: httpx.Response, status: int) -> str:
+def expect_message(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["code"] == "store_unavailable"
@@ -62,13 +62,11 @@ def shown(gateway: Gateway, job: str) -> httpx.Response:
     return gateway.http.get(f"/v1/jobs/{job}", headers={"authorization": f"Bearer {KEY}"})
 
 
-def test_whoever_has_a_key_is_told_to_ask_again_and_finds_his_picture(
-    flow: Flow, gate: tuple[Gate, servers.Server]
-) -> None:
+def test_client_with_a_key_retries_and_finds_its_picture(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
     order = {"prompt": "a lighthouse", **RUNAPI}
     with gate[0].shut(*PICTURES):
         answer = flow.gateway.generate(order, idempotency_key="mine")
-    assert "leads to that job" in told(answer, 503)
+    assert "leads to that job" in expect_message(answer, 503)
     again = flow.gateway.generate(order, idempotency_key="mine")
     assert (again.status_code, again.headers["idempotent-replayed"]) == (200, "true")
     assert again.headers["x-igw-job-id"] == answer.headers["x-igw-job-id"]
@@ -87,13 +85,13 @@ def test_openais_sdk_asks_again_by_itself_and_gets_its_picture(flow: Flow, gate:
     assert flow.booked() == {("runapi", "capture"): PRICE["runapi"]}
 
 
-def test_whoever_would_buy_again_is_told_where_his_picture_is(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
+def test_client_that_would_buy_again_gets_the_address_of_its_job(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
     with gate[0].shut(*PICTURES):
         answer = flow.gateway.generate({"prompt": "a lighthouse", **RUNAPI})
         job = answer.headers["x-igw-job-id"]
-        assert f"GET /v1/jobs/{job}" in told(answer, 424)
+        assert f"GET /v1/jobs/{job}" in expect_message(answer, 424)
         reading = shown(flow.gateway, job)
-    assert "Nothing was ordered" not in told(reading, 503)
+    assert "Nothing was ordered" not in expect_message(reading, 503)
     assert reading.headers["x-igw-job-id"] == job
     assert len(flow.pictures(shown(flow.gateway, job).json())) == 1
     assert flow.booked() == {("runapi", "capture"): PRICE["runapi"]}
@@ -107,7 +105,7 @@ def test_a_job_whose_first_picture_is_there_is_read_when_the_store_is_back(
     job = flow.gateway.ask({"prompt": "a lighthouse", "n": 2, **RUNAPI}, prefer="wait=0").json()["id"]
     flow.gateway.until("one is there", lambda: len(shown(flow.gateway, job).json()["images"]) == 1)
     with gate[0].shut(*PICTURES):
-        told(shown(flow.gateway, job), 503)
+        expect_message(shown(flow.gateway, job), 503)
     assert len(flow.gateway.job(job)["images"]) == 2
 
 
@@ -116,9 +114,9 @@ def test_nothing_is_ordered_while_nothing_can_be_looked_up_or_kept(
 ) -> None:
     with gate[0].shut():
         answer = flow.gateway.generate({"prompt": "a lighthouse", **RUNAPI}, idempotency_key="other")
-        assert "Nothing was ordered" in told(answer, 503)
+        assert "Nothing was ordered" in expect_message(answer, 503)
         assert "x-igw-job-id" not in answer.headers
-        told(shown(flow.gateway, f"job_00{uuid4().hex[:26]}"), 503)
+        expect_message(shown(flow.gateway, f"job_00{uuid4().hex[:26]}"), 503)
     assert flow.booked() == {}
 
 

@@ -1,4 +1,4 @@
-"""A way to a store that lets through what it is told to: the rest finds its connection cut, as by a network."""
+"""A proxy before a store that passes chosen commands; it cuts the connections of all others, as a network might."""
 
 import contextlib
 import socket

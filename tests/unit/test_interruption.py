@@ -1,4 +1,4 @@
-"""What is told of a request that was cut short depends on how far it came: nobody is led to a second order."""
+"""The answer to an interrupted request depends on how far it came, and leads no client to a second order."""
 
 from typing import Any
 
@@ -34,13 +34,13 @@ def test_before_anything_was_ordered_it_is_to_be_repeated() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_who_only_reads_is_told_nothing_of_orders(method: str) -> None:
+def test_answer_to_a_read_says_nothing_of_orders(method: str) -> None:
     error = cut(scope(method))
     assert (error.status, error.retry_after) == (503, 5)
     assert "order" not in error.message
 
 
-def test_a_reader_is_told_which_job_it_was() -> None:
+def test_answer_to_a_read_names_its_job() -> None:
     found = scope("GET")
     found["state"]["job"] = "job_1"
     assert cut(found).answer_headers() == {"x-igw-job-id": "job_1", "retry-after": "5"}

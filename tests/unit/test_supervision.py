@@ -26,7 +26,7 @@ def failures(events: list[Any]) -> list[Trouble]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(supervision, "FIRST_BACKOFF_SECONDS", 0.01)
     return []
 
@@ -39,14 +39,14 @@ async def until(holds: Callable[[], object]) -> None:
 
 ENDS: dict[str, BaseException] = {
     "a mistake": RuntimeError("the handler is closed"),
-    "somebody else's cancellation": asyncio.CancelledError(),
+    "a foreign cancellation": asyncio.CancelledError(),
     "no room": MemoryError(),
 }
 
 
 @pytest.mark.parametrize("error", ENDS.values(), ids=ENDS)
-async def test_task_that_ends_is_reported_and_started_again(told: list[Any], error: BaseException) -> None:
-    supervisor = Supervisor(told.append)
+async def test_task_that_ends_is_reported_and_started_again(events: list[Any], error: BaseException) -> None:
+    supervisor = Supervisor(events.append)
     lives = 0
 
     async def work(task: SupervisedTask) -> None:
@@ -63,14 +63,14 @@ async def test_task_that_ends_is_reported_and_started_again(told: list[Any], err
     assert (down.count, type(error).__name__ in down.error) == (1, True)
     await until(lambda: lives == 3)
     assert supervisor.failing() == {}
-    assert [(one.where, one.task) for one in failures(told)] == [("task", "store.changes")] * 2
-    assert all(type(error).__name__ in one.what and "closed" not in one.what for one in failures(told))
+    assert [(one.where, one.task) for one in failures(events)] == [("task", "store.changes")] * 2
+    assert all(type(error).__name__ in one.what and "closed" not in one.what for one in failures(events))
     await task.stop()
     assert supervisor.names == []
 
 
-async def test_time_between_restarts_grows_up_to_a_bound(told: list[Any]) -> None:
-    supervisor = Supervisor(told.append)
+async def test_time_between_restarts_grows_up_to_a_bound(events: list[Any]) -> None:
+    supervisor = Supervisor(events.append)
     loop, at = asyncio.get_running_loop(), []
 
     async def work(task: SupervisedTask) -> None:
@@ -89,8 +89,8 @@ async def test_time_between_restarts_grows_up_to_a_bound(told: list[Any]) -> Non
     assert len(at) == ended, "what was stopped stays so"
 
 
-async def test_chore_is_repeated_sooner_after_a_failure_and_is_well_after_a_success(told: list[Any]) -> None:
-    supervisor = Supervisor(told.append)
+async def test_chore_is_repeated_sooner_after_a_failure_and_is_well_after_a_success(events: list[Any]) -> None:
+    supervisor = Supervisor(events.append)
     outcomes: list[Exception | None] = [None, StoreUnavailable("Redis did not answer"), ShelfFull("no room"), None]
     done: list[str] = []
 
@@ -103,18 +103,18 @@ async def test_chore_is_repeated_sooner_after_a_failure_and_is_well_after_a_succ
     task = supervisor.run_every("engine.sweep", 0.05, chore)
     await until(lambda: len(done) >= 5)
     assert done[:5] == ["", "", "engine.sweep", "engine.sweep", ""]
-    assert [(one.where, one.what) for one in failures(told)] == [
+    assert [(one.where, one.what) for one in failures(events)] == [
         ("store", "Redis did not answer"),
         ("storage", "no room"),
     ]
-    recovered = [event for event in told if isinstance(event, TaskRecovered)]
+    recovered = [event for event in events if isinstance(event, TaskRecovered)]
     assert [(one.task, one.failures) for one in recovered] == [("engine.sweep", 2)]
-    assert told[-1] is recovered[0]
+    assert events[-1] is recovered[0]
     await task.stop()
 
 
-async def test_task_that_swallows_a_cancellation_is_stopped_all_the_same(told: list[Any]) -> None:
-    supervisor = Supervisor(told.append)
+async def test_task_that_swallows_a_cancellation_is_stopped_all_the_same(events: list[Any]) -> None:
+    supervisor = Supervisor(events.append)
     swallowed = 0
 
     async def work(task: SupervisedTask) -> None:
@@ -131,14 +131,14 @@ async def test_task_that_swallows_a_cancellation_is_stopped_all_the_same(told: l
     await asyncio.sleep(0)
     await task.stop()
     await task.stop()
-    assert (swallowed, told) == (2, [])
+    assert (swallowed, events) == (2, [])
 
 
-async def test_listener_that_fails_stops_no_restart(told: list[Any]) -> None:
+async def test_listener_that_fails_stops_no_restart(events: list[Any]) -> None:
     lives = 0
 
     def emit(event: Event) -> None:
-        raise RuntimeError(f"nobody can be told of {event}")
+        raise RuntimeError(f"cannot report {event}")
 
     async def work(task: SupervisedTask) -> None:
         nonlocal lives
@@ -153,13 +153,13 @@ async def test_listener_that_fails_stops_no_restart(told: list[Any]) -> None:
     assert complaints
 
 
-async def test_task_that_returns_is_over(told: list[Any]) -> None:
-    supervisor = Supervisor(told.append)
+async def test_task_that_returns_is_over(events: list[Any]) -> None:
+    supervisor = Supervisor(events.append)
 
     async def work(task: SupervisedTask) -> None:
         await asyncio.sleep(0)
 
     supervisor.run("short", work)
     await until(lambda: supervisor.names == [])
-    assert told == []
+    assert events == []
     assert isinstance(supervision.trouble_of(ValueError(), task="x"), Trouble)

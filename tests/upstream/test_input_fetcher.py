@@ -117,7 +117,7 @@ def test_images_are_held_until_their_request_ends_and_a_team_has_its_part_of_mem
     run(fetches())
 
 
-def test_images_of_one_request_that_are_too_large_together_are_told_so() -> None:
+def test_images_of_one_request_that_are_too_large_together_are_refused() -> None:
     async def fetches() -> None:
         async with fetching(chunked(3 * MIB)) as (fetcher, url):
             with fetcher.request("alpha") as inputs:

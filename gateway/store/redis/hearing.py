@@ -9,7 +9,7 @@ from gateway.store.watching import Watches
 from gateway.supervision import SupervisedTask, Supervisor
 
 QUIET_SECONDS = 5.0
-# Watchers look again by themselves every 2 s; to hear nothing for longer than that would make the whole of it slow.
+# Watchers look again by themselves every 2 s; a longer pause without messages would delay them.
 MAX_BACKOFF_SECONDS = 1.0
 
 
@@ -23,7 +23,7 @@ class Hearing:
         self._task: SupervisedTask | None = None
 
     async def start(self) -> None:
-        """Returns when it listens, or has failed to once: nobody waits for messages alone."""
+        """Returns when it listens, or after its first failure, since watchers also look by themselves."""
         tried = asyncio.Event()
 
         async def listen(task: SupervisedTask) -> None:

@@ -66,7 +66,7 @@ CREATE TABLE budgets (
 ) WITHOUT ROWID;
 CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
-# What connections share lies in a file of 32 kB, which is made anew when the first of them opens.
+# What connections share lies in a file of 32 kB, which the first of them creates again.
 _NO_ROOM_TO_SHARE = frozenset((sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN))
 # Jobs that are about to be accepted, and until when that may take.
 _ANNOUNCED = """
@@ -98,7 +98,7 @@ class Lock:
                 f"{database} is in use by process {holder}: stop that one first, or name another database here; "
                 "processes that are to share their jobs need Redis"
             ) from held
-        # Who holds it only makes a better message: a full disk must not keep anybody from starting.
+        # The holder only improves a message: a full disk must not stop a start.
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)

@@ -14,7 +14,7 @@ from gateway.supervision import SupervisedTask, Supervisor
 
 T = TypeVar("T")
 
-# A thread that has lived for so long is not about to die of what the one before it died of.
+# A thread that has run for so long does not crash at once, as the one before it did.
 WELL_SECONDS = 1.0
 # What keeps SQLite from doing its work just now. Any other of its errors is a mistake of ours.
 _TROUBLE = frozenset(
@@ -66,7 +66,7 @@ class _Work(Generic[T]):
 
 
 class _Worker(ABC):
-    """A thread with a connection of its own, and a queue. If it dies, those who wait are told so, and another starts.
+    """A thread with a connection of its own, and a queue. After a crash the callers get an error, and another starts.
 
     `connect` is called here, so that an error is the caller's, and by each thread that takes the place of a dead one.
     """
@@ -91,7 +91,7 @@ class _Worker(ABC):
         return thread
 
     async def _watch(self, task: SupervisedTask) -> None:
-        """Raises what the thread dies of; called again, it starts another one."""
+        """Raises the error that the thread crashes with; called again, it starts another one."""
         if self._ended.done():
             self._thread = self._started(None)
         task_is_well = self._loop.call_later(WELL_SECONDS, task.succeeded)
@@ -105,7 +105,7 @@ class _Worker(ABC):
         if self._stopping:
             raise StoreUnavailable("the store is closed")
         if self._ended.done():
-            raise _dead()
+            raise _crashed_error()
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(_Work(run, future, then))
         return await future
@@ -126,15 +126,15 @@ class _Worker(ABC):
                 self._busy_with = group
                 self._perform(group)
                 self._post(_resolve, group)
-        except BaseException as error:  # noqa: BLE001  whatever a thread dies of, nobody may wait for it for ever
-            self._post(self._died, error)
+        except BaseException as error:  # noqa: BLE001  whatever the error, no caller may wait without end
+            self._post(self._on_crash, error)
         else:
             self._post(self._ended.set_result, None)
         finally:
             if connection is not None:
                 connection.close()
 
-    def _died(self, error: BaseException) -> None:
+    def _on_crash(self, error: BaseException) -> None:
         """In the loop, like all that is put into the queue: nothing can be put there between this and the answer."""
         waiting = [work for work in self._busy_with if not work.future.done()]
         with suppress(Empty):
@@ -142,7 +142,7 @@ class _Worker(ABC):
                 if work := self._queue.get_nowait():
                     waiting.append(work)
         for work in waiting:
-            work.error = _dead()
+            work.error = _crashed_error()
         _resolve(waiting)
         self._ended.set_exception(error if isinstance(error, Exception) else RuntimeError(f"ended by {error!r}"))
         # Looked at here, so that it is not reported a second time where a closed store has no supervisor any more.
@@ -172,12 +172,12 @@ class _Worker(ABC):
             self._loop.call_soon_threadsafe(call, what)
 
 
-def _dead() -> StoreUnavailable:
-    return StoreUnavailable("the thread of the database has died, and is being started again")
+def _crashed_error() -> StoreUnavailable:
+    return StoreUnavailable("the thread of the database has crashed and is being started again")
 
 
 def _resolve(group: list[_Work[Any]]) -> None:
-    """Who waits comes first: no mistake in telling the others may keep him waiting."""
+    """Resolves the callers' results first, so that an error in a notification delays no caller."""
     for work in group:
         work.resolve()
     for work in group:
@@ -212,12 +212,12 @@ class Writer(_Worker):
                 self._each_for_itself(group)
         except Exception as error:  # noqa: BLE001  nothing of the group was kept; the thread lives on
             _undo(self._connection)
-            told = in_our_words(error)
-            if not isinstance(told, StoreFull):
+            failure = in_our_words(error)
+            if not isinstance(failure, StoreFull):
                 # What the disk did not confirm may be there after the next start.
-                told = StoreUnsure(f"the database did not confirm it: {error}")
+                failure = StoreUnsure(f"the database did not confirm it: {error}")
             for work in group:
-                work.error = work.error or told
+                work.error = work.error or failure
 
     def _all_at_once(self, group: list[_Work[Any]]) -> bool:
         """Without savepoints, which nearly never have anything to save. False, and nothing is done, if one failed."""

@@ -53,7 +53,7 @@ async def test_repetition_of_what_was_never_asked_is_a_new_job(world: World) -> 
 
 
 async def test_ten_repetitions_get_ten_jobs(world: World) -> None:
-    """Also where nobody has noticed yet that the first connections broke."""
+    """Also before the gateway notices that the first connections broke."""
     records = [first() for _ in range(10)]
     jobs = [await world.accepted(idempotency=record) for record in records]
     for retry in (1, 2, 3):
@@ -114,7 +114,7 @@ async def test_caller_that_asks_twice_is_one_caller(world: World) -> None:
     assert await world.store.recall("acme", again()) == Known(jobs[1].id)
 
 
-async def test_caller_that_left_is_counted_once_however_often_it_is_told(world: World) -> None:
+async def test_departed_caller_is_counted_once_however_often_it_is_reported(world: World) -> None:
     gone, there = first(), first()
     jobs = [await world.accepted(idempotency=record) for record in (gone, there)]
     await left(world, gone, gone, replace(there, caller=there.caller[:-1]), again(), orders.key())

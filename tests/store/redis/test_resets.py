@@ -1,4 +1,4 @@
-"""Connections that are reset, and a Redis that is killed, again and again under load: nobody is deaf afterwards."""
+"""Connections are reset and Redis is killed under load: every replica receives messages again afterwards."""
 
 import asyncio
 import contextlib
@@ -88,8 +88,8 @@ class Resetter:
 
 
 async def listeners(server: Server) -> int:
-    told = await asyncio.to_thread(server.cli, "PUBSUB", "NUMSUB", CHANNEL)
-    return int(told[1])
+    counts = await asyncio.to_thread(server.cli, "PUBSUB", "NUMSUB", CHANNEL)
+    return int(counts[1])
 
 
 def goes_on(server: Server, kept: list[Commit]) -> Callable[[], Coroutine[Any, Any, bool]]:

@@ -1,4 +1,4 @@
-"""Whether a commit that failed may still be done: only if a server was asked and nobody knows what it did."""
+"""Whether a commit that failed may still be done: only if a server got it and its result is unknown."""
 
 import asyncio
 import socket
@@ -142,7 +142,7 @@ def test_lost_answers_leave_it_open_whatever_is_answered_later(single_server: Se
 
 
 def test_what_was_given_up_before_there_was_a_connection_is_never_sent(single_server: Server) -> None:
-    """A machine that takes connections late: nobody waits for the command by then."""
+    """A server that accepts connections late, when no caller waits for the command any more."""
 
     async def story() -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:

@@ -132,7 +132,7 @@ def test_an_escape_is_not_cut_in_two(shift: int) -> None:
     assert whole(found) == text
 
 
-def test_half_a_character_in_a_text_that_is_set_aside_is_told() -> None:
+def test_half_a_character_in_a_long_text_is_reported() -> None:
     with pytest.raises(ApiError, match="no JSON"):
         json_of(b'{"prompt":"' + b"a" * LONG_BYTES + b'\\ud800"}', "application/json")
 
@@ -228,7 +228,7 @@ def _decoded_whole(text: str) -> bytes | None:
         ("", False, False),
     ],
 )
-def test_what_is_given_for_an_image_is_told_apart(text: str, is_inline: bool, is_address: bool) -> None:
+def test_inline_images_and_addresses_are_distinguished(text: str, is_inline: bool, is_address: bool) -> None:
     wish = InputWish(image_url=text)
     assert (wish.inline is not None, wish.is_address) == (is_inline, is_address)
 

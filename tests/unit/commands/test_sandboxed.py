@@ -20,7 +20,7 @@ from providers import ADAPTERS
 from tests.serving import ROOT
 from tests.unit.config.base import write
 
-# Two more adapters, as a newcomer would add them: nobody has taught the sandbox to play them.
+# Two more adapters, as a newcomer would add them: the sandbox does not simulate them.
 MORE = """
 from msgspec.structs import replace
 import providers

@@ -1,4 +1,4 @@
-"""A job whose caller may have been told that it was not accepted is bought only if somebody counts on it."""
+"""A job whose client may have got an error instead of it is bought only if a client counts on it."""
 
 import pytest
 

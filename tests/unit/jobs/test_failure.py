@@ -1,5 +1,5 @@
-"""How a job failed is told from all of its attempts and the table of verdicts: what was bought, and whether the same
-request again is right. What its team is told follows from that, for every fault, ending and earlier attempt."""
+"""All attempts of a failed job and the table of verdicts decide what was bought, and whether the same request again is
+right. The answer to its team follows from that, for every fault, ending and earlier attempt."""
 
 from itertools import product
 
@@ -22,8 +22,8 @@ from providers.faults import VERDICTS, Bought, FaultKind
 from tests.unit.jobs.living import FENCE, SECONDS, Life, acceptance, place
 
 BY_BODY = IdempotencyRecord(key="body", fingerprint="body", soft=True)
-# A kind that is not here is told of by nobody: say how.
-TOLD: dict[FaultKind, tuple[int, str]] = {
+# A kind that is missing here has no answer yet: add it.
+ANSWERS: dict[FaultKind, tuple[int, str]] = {
     FaultKind.NOT_SENT: (503, "sellers_unavailable"),
     FaultKind.NO_ROOM: (503, "sellers_unavailable"),
     FaultKind.BAD_ORDER: (424, "order_refused"),
@@ -69,7 +69,7 @@ def ends(life: Life, kind: FaultKind) -> None:
 def lived(kind: FaultKind, state: State, earlier: FaultKind | None) -> Job:
     """A job for one image that ended so: its first attempt with `earlier`, if any, and its last one with `kind`."""
     kinds = [one for one in (earlier, kind) if one]
-    # For a deadline to end it, one seller must be left that nobody has got round to.
+    # For a deadline to end it, one seller must be left that was not asked yet.
     places = len(kinds) + (state is State.EXPIRED)
     route = tuple(place(f"seller-{number}") for number in range(places))
     life = Life(acceptance(route=route, tries=places, reorder=True, idempotency=BY_BODY))
@@ -94,22 +94,22 @@ CASES = list(product(FaultKind, (State.FAILED, State.EXPIRED, State.CANCELLED), 
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_every_fault_is_told_by_its_verdict(kind: FaultKind) -> None:
-    told = failure_response(lived(kind, State.FAILED, None))
-    assert (told.status, told.code) == TOLD[kind]
-    assert MONEY[VERDICTS[kind].bought] in told.message
+def test_every_fault_is_answered_by_its_verdict(kind: FaultKind) -> None:
+    response = failure_response(lived(kind, State.FAILED, None))
+    assert (response.status, response.code) == ANSWERS[kind]
+    assert MONEY[VERDICTS[kind].bought] in response.message
 
 
 @pytest.mark.parametrize(("kind", "state", "earlier"), CASES)
-def test_what_was_bought_by_any_attempt_is_told(kind: FaultKind, state: State, earlier: FaultKind | None) -> None:
+def test_answer_says_what_any_attempt_bought(kind: FaultKind, state: State, earlier: FaultKind | None) -> None:
     job = lived(kind, state, earlier)
-    told, failure = failure_response(job), classify_failure(job)
+    response, failure = failure_response(job), classify_failure(job)
     assert failure.bought is most(kind, earlier)
-    assert MONEY[failure.bought] in told.message
-    assert told.code not in ("outcome_unknown", "paid_not_delivered") or failure.bought is not Bought.NO
+    assert MONEY[failure.bought] in response.message
+    assert response.code not in ("outcome_unknown", "paid_not_delivered") or failure.bought is not Bought.NO
     if failure.bought is not Bought.NO:
-        assert told.status in (400, 424)
-        assert "is a new purchase" in told.message
+        assert response.status in (400, 424)
+        assert "is a new purchase" in response.message
 
 
 @pytest.mark.parametrize(("kind", "state", "earlier"), CASES)
@@ -117,22 +117,22 @@ def test_only_what_was_not_bought_and_may_end_better_asks_to_be_repeated(
     kind: FaultKind, state: State, earlier: FaultKind | None
 ) -> None:
     job = lived(kind, state, earlier)
-    told = failure_response(job)
+    response = failure_response(job)
     is_right = most(kind, earlier) is Bought.NO and VERDICTS[kind].passes and state is not State.CANCELLED
     assert may_be_asked_again(job) is is_right
-    assert (told.retry_after is not None) is is_right
-    assert (told.status == 503) is is_right
-    assert told.status in (400, 424, 503), "no client repeats a 400 or a 424 by itself"
-    assert ("Retry" in told.message) is is_right
+    assert (response.retry_after is not None) is is_right
+    assert (response.status == 503) is is_right
+    assert response.status in (400, 424, 503), "no client repeats a 400 or a 424 by itself"
+    assert ("Retry" in response.message) is is_right
 
 
 @pytest.mark.parametrize(("kind", "state", "earlier"), CASES)
-def test_a_refusal_of_the_content_is_told_as_such_whatever_was_bought_before(
+def test_content_refusal_is_answered_as_one_whatever_was_bought_before(
     kind: FaultKind, state: State, earlier: FaultKind | None
 ) -> None:
-    told = failure_response(lived(kind, state, earlier))
+    response = failure_response(lived(kind, state, earlier))
     is_refusal = kind is FaultKind.CONTENT_REFUSED and state is not State.CANCELLED
-    assert (told.status == 400) is (told.code == "moderation_blocked") is is_refusal
+    assert (response.status == 400) is (response.code == "moderation_blocked") is is_refusal
 
 
 def expired(life: Life) -> Job:
@@ -142,22 +142,22 @@ def expired(life: Life) -> Job:
 
 
 def test_a_deadline_that_ends_what_was_never_ordered_asks_to_be_repeated() -> None:
-    told = failure_response(expired(Life()))
-    assert (told.status, told.code) == (503, "deadline_exceeded")
-    assert told.retry_after
-    assert MONEY[Bought.NO] in told.message
+    response = failure_response(expired(Life()))
+    assert (response.status, response.code) == (503, "deadline_exceeded")
+    assert response.retry_after
+    assert MONEY[Bought.NO] in response.message
 
 
 def test_an_order_that_outlives_the_deadline_may_have_been_bought() -> None:
     life = Life()
     life.tickets()
-    told = failure_response(expired(life))
-    assert (told.status, told.code, told.retry_after) == (424, "outcome_unknown", None)
-    assert "deadline" in told.message
-    assert MONEY[Bought.PERHAPS] in told.message
+    response = failure_response(expired(life))
+    assert (response.status, response.code, response.retry_after) == (424, "outcome_unknown", None)
+    assert "deadline" in response.message
+    assert MONEY[Bought.PERHAPS] in response.message
 
 
-def test_what_becomes_known_of_such_an_order_is_told_from_then_on() -> None:
+def test_later_outcome_of_such_an_order_changes_the_answer() -> None:
     bought, failed = Life(), Life()
     for life in (bought, failed):
         life.tickets()
@@ -188,9 +188,9 @@ def test_inputs_that_did_not_reach_a_seller_whose_answer_was_lost_were_no_order(
     """The same words that make an order suspect: but nothing was ordered."""
     life = Life(acceptance(route=(place(),)))
     life.after(PartGivenUp(fence=FENCE, images=(0,), kind=FaultKind.BROKEN))
-    told = failure_response(life.job)
-    assert (told.status, told.code) == (503, "sellers_unavailable")
-    assert MONEY[Bought.NO] in told.message
+    response = failure_response(life.job)
+    assert (response.status, response.code) == (503, "sellers_unavailable")
+    assert MONEY[Bought.NO] in response.message
 
 
 def test_one_image_that_nobody_can_make_outweighs_others_that_only_came_too_soon() -> None:
@@ -199,8 +199,8 @@ def test_one_image_that_nobody_can_make_outweighs_others_that_only_came_too_soon
         life.after(AttemptOpened(fence=FENCE, place=0, images=(image,)))
         life.fails(kind)
         life.after(PartGivenUp(fence=FENCE, images=(image,)))
-    told = failure_response(life.job)
-    assert (told.status, told.code) == (424, "order_refused")
+    response = failure_response(life.job)
+    assert (response.status, response.code) == (424, "order_refused")
 
 
 def test_a_job_that_its_owners_die_of_is_not_asked_for_again_by_itself() -> None:

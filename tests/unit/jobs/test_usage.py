@@ -27,8 +27,8 @@ def test_usage_of_a_job_is_that_of_all_its_orders() -> None:
     assert decode_job(life.commits[-1].blob).usage == life.job.usage
 
 
-def test_usage_told_with_the_pictures_survives_a_restart_before_they_are_stored() -> None:
-    """Whoever goes on has the links, and not the answer that told the tokens."""
+def test_usage_reported_with_the_pictures_survives_a_restart_before_they_are_stored() -> None:
+    """The next owner has the links, and not the answer with the tokens."""
     life = two_orders()
     life.after(PicturesReady(attempt=1, links=("https://a.example/1",), usage=FIRST), 3.0)
     life.after(PicturesDelivered(attempt=1, images=(0,)), 4.0)
@@ -49,7 +49,7 @@ def test_usage_of_a_seller_that_tells_none_adds_nothing() -> None:
     assert life.job.usage == SECOND
 
 
-def test_usage_is_counted_once_however_often_it_is_told() -> None:
+def test_usage_is_counted_once_however_often_it_is_reported() -> None:
     life = two_orders()
     life.after(PicturesReady(attempt=1, usage=FIRST), 3.0)
     life.after(PicturesDelivered(attempt=1, images=(0,), usage=SECOND), 4.0)

@@ -138,7 +138,7 @@ def winner(found: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid | No
 
 
 def _ranked(left: list[Bid], policy: PolicyConfig) -> list[Bid]:
-    """Word by word: whoever comes near enough to the best by one word is told apart by the words that follow."""
+    """Ranks by one word after the other: bids that are nearly equal by one are ordered by the next."""
     slack = Fraction(policy.within, 10_000)
     words: list[tuple[Callable[[Bid], Any], Fraction, Fraction]] = [
         (lambda bid: _value(bid, policy.rank, policy), slack, Fraction(0)),

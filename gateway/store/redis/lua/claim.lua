@@ -8,13 +8,13 @@ local seen = redis.call('HMGET', job, 'token', 'blob', 'owner')
 if not seen[2] then return false end
 if seen[1] ~= token then
   if not score or tonumber(score) > now then return false end
-  -- Whoever waited for it at its owner's has lost his connection, unless that is the claimer itself.
+  -- Clients that waited at the owner before have lost their connections, unless it is the claimer itself.
   local former = (seen[3] or '') .. ':'
   if former ~= ':' and former ~= settings.owner .. ':' then
     remove_callers(body, function(name) return string.sub(name, 1, #former) == former end, id)
   end
   redis.call('HINCRBY', job, 'fence', 1)
-  -- The more died of it alone, the longer until somebody tries it out again.
+  -- The more owners crashed with it alone, the longer until the next claim.
   local alone = redis.call('HINCRBY', job, 'rescues', 1) - settings.early_deaths - 1
   local longest = math.max(settings.lease, settings.longest_lease)
   local lease = math.min(settings.lease * 2 ^ math.min(math.max(alone, 0), 64), longest)
