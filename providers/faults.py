@@ -116,7 +116,7 @@ VERDICTS: dict[FaultKind, Verdict] = {
 
 MEANINGS: dict[FaultKind, str] = {
     FaultKind.NOT_SENT: "no byte of the request left: name not found, refused, no TLS",
-    FaultKind.NO_ROOM: "it stayed here: too many large bodies, connections or lookups at once, to whomever",
+    FaultKind.NO_ROOM: "it stayed here: too many large bodies, connections or lookups at once",
     FaultKind.BAD_ORDER: "the seller finds the order itself wrong (most 4xx, or a run that failed its input checks)",
     FaultKind.NOT_FOUND: "404 or 410: no such model when ordering, no such order when asking",
     FaultKind.BAD_KEY: "401: our key is wrong or revoked",

@@ -100,7 +100,7 @@ class Engine:
     async def _hand_over(self, owner: Owner) -> None:
         with contextlib.suppress(StoreUnavailable):
             if owner.is_accepted_here and not owner.job.is_confirmed:
-                # Its callers are told that it goes on elsewhere.
+                # Its clients get the answer that another replica continues it.
                 await self._save_confirmation(owner.job.id)
             await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
 
@@ -236,8 +236,8 @@ class Engine:
         return None
 
     async def _try_out(self, owner: Owner) -> None:
-        """It owns a job alone whose last owners died early, so that a death is this job's doing. While this process
-        lives on, the job is beaten at once, and its count begins anew."""
+        """Lets an owner run a suspect alone, so that another crash is due to this job. If this
+        process does not crash, it renews the lease at once, which resets the count."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TRIAL_SECONDS):
                 await owner.desk.has_got_on.wait()
@@ -247,7 +247,7 @@ class Engine:
     def _take_over(self, claimed: Claimed) -> Owner:
         job = claimed.job
         if owner := self.owners.get(job.id):
-            # Nobody could renew our lease for a while. What is on its way is known to this owner alone.
+            # This process could not renew its lease for a while. Only this owner knows the orders on their way.
             owner.keep(claimed.fence)
             return owner
         self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))

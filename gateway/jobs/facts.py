@@ -100,7 +100,7 @@ class AttemptGivenUp(Decision, frozen=True, kw_only=True):
 
 
 class PartGivenUp(Decision, frozen=True, kw_only=True):
-    """Nobody is left to buy these images from. `retry_after`: when a seller that was not even asked takes orders."""
+    """No seller is left for these images. `retry_after`: when a seller that was not even asked takes orders."""
 
     images: tuple[int, ...]
     kind: FaultKind | None = None

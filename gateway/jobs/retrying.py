@@ -1,4 +1,4 @@
-"""Sellers that did not take an order and said when to ask again: when that is worth it, and what callers are told."""
+"""Sellers that took no order and said when to ask again: when a retry is worth it, and the answer to clients."""
 
 from math import ceil, isfinite
 
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from gateway.jobs.job import Job, Part, RetryTime, stamp
 from providers.faults import VERDICTS, Bought, FaultKind
 
-# What a caller is told to wait at least and at most, whatever a seller says.
+# The shortest and longest wait that a client is asked for, whatever a seller says.
 MIN_SECONDS, MAX_SECONDS = 1, 120
 # Beyond a day a seller has not said when.
 MAX_RETRY_AFTER = 86_400.0

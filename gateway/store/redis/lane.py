@@ -163,7 +163,7 @@ class Lane:
 
 
 async def _revive(connection: Any) -> None:
-    """One that has ended while it lay in the pool would take commands, and nobody could tell what became of them."""
+    """Reconnects a pooled connection that has ended: the outcome of commands sent over it would be unknown."""
     if await connection.can_read():
         await connection.disconnect()
         await connection.connect()
