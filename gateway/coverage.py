@@ -1,16 +1,16 @@
 """Who wins which cell, who comes next, and what an operator should know about it before anything is bought."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from gateway.catalogue import CELLS, Catalogue, Cell
+from gateway.catalogue import CELLS, Catalogue, Cell, Offer
 from gateway.config.blocks import RuleConfig
 from gateway.config.judging import wanted_values
-from gateway.routing.fit import Fit, fits, wants_of
+from gateway.routing.fit import Fit, fit, fits, wants_of
 from gateway.routing.plan import Plan, Question, Ranked, plan_by
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
-from providers.sizes import RATIOS, Resolution, target_of_shape
+from providers.sizes import RATIOS, Resolution, SizeError, Target, target_of_pixels, target_of_shape
 
 # Tried in this order: most sellers sell the first in every tier, and most callers want it or its like.
 LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
@@ -20,11 +20,12 @@ AN_INPUT = Inline(b"", "image/png", "")
 
 
 class Covered(Struct, frozen=True):
-    """One cell by one policy: the plan for one image in it, of which the first two places are shown."""
+    """One cell by one policy: the plan for one image in it, of which the first two places are shown. `shape` is that of
+    the image: where nobody sells the likeliest one, the first that somebody does."""
 
     model: str
     cell: Cell
-    ratio: str
+    shape: str
     plan: Plan
 
     @property
@@ -50,16 +51,53 @@ def coverage(catalogue: Catalogue) -> list[Covered]:
 def _covered(
     catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], chosen: tuple[str, int | None]
 ) -> list[Covered]:
-    ratios = {model: _ratio_of(catalogue, model) for model in models}
-    return [
-        Covered(model, cell, ratios[model], _planned(catalogue, model, cell, ratios[model], chosen))
-        for model in models
-        for cell in cells
+    return [_cover(catalogue, model, cell, chosen) for model in models for cell in cells]
+
+
+def _cover(catalogue: Catalogue, model: str, cell: Cell, chosen: tuple[str, int | None]) -> Covered:
+    """In the first shape that the policy has a seller for; else in one that it keeps all sellers from; else in any."""
+    shapes = _shapes(catalogue, model, cell)
+    sold = [target for target in shapes if _is_sold(catalogue, model, cell, target)] or shapes[:1]
+    plans = ((target, _planned(catalogue, model, cell, target, chosen)) for target in sold)
+    first = _planned(catalogue, model, cell, sold[0], chosen)
+    target, plan = next(((target, plan) for target, plan in plans if plan.ranked), (sold[0], first))
+    return Covered(model, cell, _label(target), plan)
+
+
+def _planned(catalogue: Catalogue, model: str, cell: Cell, target: Target, chosen: tuple[str, int | None]) -> Plan:
+    return plan_by(catalogue, Question(request=_request(model, cell, target)), chosen, {})
+
+
+def _shapes(catalogue: Catalogue, model: str, cell: Cell) -> list[Target]:
+    """All that its offers have words for, the likeliest first; pixels that only a preset has come last."""
+    sizings = [sizing for offer in catalogue.offers.get(model, ()) for sizing in offer.sizings.values()]
+    presets = (text.pixels for sizing in sizings for text in sizing.presets.values())
+    made = [
+        *(_possible(target_of_shape, ratio, cell.resolution) for ratio in _likely(catalogue, model)),
+        *(_possible(target_of_pixels, *pixels) for pixels in presets),
     ]
+    return [target for target in dict.fromkeys(made) if target and target.resolution is cell.resolution]
 
 
-def _planned(catalogue: Catalogue, model: str, cell: Cell, ratio: str, chosen: tuple[str, int | None]) -> Plan:
-    return plan_by(catalogue, Question(request=_request(model, cell, ratio)), chosen, {})
+def _possible(make: Callable[..., Target], *words: object) -> Target | None:
+    """None where the model has no such size."""
+    try:
+        return make(*words)
+    except SizeError:
+        return None
+
+
+def _likely(catalogue: Catalogue, model: str) -> tuple[str, ...]:
+    """What is sold in any cell of the model comes before what is not: most cells are then shown in the same shape."""
+    return tuple(sorted(LIKELY_RATIOS, key=lambda ratio: not _is_sold_anywhere(catalogue, model, ratio)))
+
+
+def _is_sold_anywhere(catalogue: Catalogue, model: str, ratio: str) -> bool:
+    return any(_is_sold(catalogue, model, cell, target_of_shape(ratio, cell.resolution)) for cell in CELLS)
+
+
+def _label(target: Target) -> str:
+    return target.ratio if target.ratio in RATIOS else f"{target.width}x{target.height}"
 
 
 def _cells_of(rule: RuleConfig) -> list[Cell]:
@@ -72,24 +110,18 @@ def _admits(rule: RuleConfig, name: str, value: object) -> bool:
     return admitted is None or value in admitted
 
 
-def _ratio_of(catalogue: Catalogue, model: str) -> str:
-    """The likeliest ratio that anybody sells of this model."""
-    sold = (ratio for ratio in LIKELY_RATIOS if any(_is_sold(catalogue, model, cell, ratio) for cell in CELLS))
-    return next(sold, LIKELY_RATIOS[0])
-
-
-def _is_sold(catalogue: Catalogue, model: str, cell: Cell, ratio: str) -> bool:
-    wants = wants_of(_request(model, cell, ratio))
+def _is_sold(catalogue: Catalogue, model: str, cell: Cell, target: Target) -> bool:
+    wants = wants_of(_request(model, cell, target))
     return any(isinstance(found, Fit) for found in fits(catalogue, model, wants))
 
 
-def _request(model: str, cell: Cell, ratio: str) -> ImageRequest:
+def _request(model: str, cell: Cell, target: Target) -> ImageRequest:
     return ImageRequest(
         operation=cell.operation,
         model=model,
         prompt="",
         n=1,
-        target=target_of_shape(ratio, cell.resolution),
+        target=target,
         quality=cell.quality,
         output_format=Format.PNG,
         quality_asked=True,
@@ -110,7 +142,8 @@ def warnings(catalogue: Catalogue, covered: Sequence[Covered]) -> list[str]:
 def _about(catalogue: Catalogue, one: Covered) -> Iterator[str]:
     first = one.winner
     if first is None:
-        sold = any(_is_sold(catalogue, one.model, one.cell, ratio) for ratio in LIKELY_RATIOS)
+        shapes = _shapes(catalogue, one.model, one.cell)
+        sold = any(_is_sold(catalogue, one.model, one.cell, target) for target in shapes)
         yield "the policy lets nobody sell this" if sold else "nobody sells this"
         return
     for substitution in first.fit.substitutions:
@@ -150,10 +183,22 @@ def _unreachable(catalogue: Catalogue) -> Iterator[str]:
     plans = [one.plan for name in used for one in _covered(catalogue, CELLS, list(catalogue.models), (name, None))]
     reached = {(_name(ranked), ranked.fit.offer.model) for made in plans for ranked in made.ranked}
     for offer in catalogue.all_offers():
-        if (offer.seller.name, offer.model) not in reached:
+        if (offer.seller.name, offer.model) not in reached and not _is_reachable(catalogue, offer, used):
             yield f"{offer.seller.name}: no policy in use can reach its offer of {offer.model}"
     for name in (name for name in policies.policies if name not in used):
         yield f"policy {name}: neither the default, nor any rule, nor any team uses it"
+
+
+def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -> bool:
+    """Whether any policy ranks it for anything that it sells, in any shape."""
+    sold = [
+        (cell, target)
+        for cell in offer.prices
+        for target in _shapes(catalogue, offer.model, cell)
+        if isinstance(fit(offer, wants_of(_request(offer.model, cell, target))), Fit)
+    ]
+    plans = (_planned(catalogue, offer.model, cell, target, (name, None)) for name in policies for cell, target in sold)
+    return any(ranked.fit.offer == offer for plan in plans for ranked in plan.ranked)
 
 
 def in_short(cells: Sequence[Cell]) -> str:

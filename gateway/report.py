@@ -131,14 +131,16 @@ def coverage_shown(catalogue: Catalogue, covered: Sequence[Covered]) -> Renderab
         groups.setdefault((one.model, one.plan.rule, one.cell.operation), []).append(one)
     for (model, _, operation), cells in groups.items():
         chosen = f"policy {cells[0].plan.policy} ({rule_shown(catalogue, cells[0].plan)})"
-        tables += [_coverage_table(f"{model}, {operation}, one image at {cells[0].ratio}, {chosen}", cells), ""]
+        tables += [_coverage_table(f"{model}, {operation}, one image at {cells[0].shape}, {chosen}", cells), ""]
     return Group(*tables, Text("~ comes near: not exactly what is asked, or not known to be\n", style="dim"))
 
 
 def _coverage_table(title: str, cells: Sequence[Covered]) -> Table:
     table = _table("dim", ("resolution", "quality", "winner", "price", "second", "price"), title)
+    usual = cells[0].shape
     for one in cells:
-        table.add_row(one.cell.resolution, one.cell.quality, *_place(one.winner), *_place(one.second))
+        resolution = one.cell.resolution if one.shape == usual else f"{one.cell.resolution} {one.shape}"
+        table.add_row(resolution, one.cell.quality, *_place(one.winner), *_place(one.second))
     return table
 
 

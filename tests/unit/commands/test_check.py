@@ -116,6 +116,45 @@ def test_what_is_worth_knowing_is_told(warning: str, tmp_path: Path) -> None:
     assert warning in result.stdout
 
 
+ODD = {
+    "only squares": ("generate: {ratios: [1:1]}", ["--resolution", "1k", "--aspect-ratio", "1:1"]),
+    "only banners": ("generate: {ratios: [3:1]}", ["--resolution", "1k", "--aspect-ratio", "3:1"]),
+    "only pixels of its own": ("generate: {presets: {wide: 1504x800}}", ["--size", "1504x800"]),
+}
+
+
+@pytest.mark.parametrize(("sizing", "asked"), ODD.values(), ids=ODD)
+def test_offer_that_explain_ranks_first_is_reachable(sizing: str, asked: list[str], tmp_path: Path) -> None:
+    """Whatever the only shapes are that it sells, while another seller sells the likelier ones."""
+    is_shaped = "ratios" in sizing
+    offer = f"""\
+account: runapi
+adapter: {"runapi" if is_shaped else "runflow_runs"}
+offers:
+  picture-2:
+    model: picture-2
+    images_per_order: 1
+    quality: {{{"assumes: high" if is_shaped else "selectable: [low, medium, high]"}}}
+    {sizing}
+    seconds: {{any: {{p50: 35, p90: 60}}}}
+    prices: [{{price: "0.001", operations: [generate], resolutions: [1k], source: page, date: 2026-07-23}}]
+"""
+    write(tmp_path, FILES | {"offers/odd.yaml": offer})
+    explained = CliRunner().invoke(main, ["explain", "--config", str(tmp_path), *asked], env=KEYS)
+    assert explained.exit_code == 0, explained.output
+    assert explained.stdout.split("1  ", 1)[1].split()[0] == "odd", explained.stdout
+    result = check(tmp_path)
+    assert "odd: no policy in use" not in result.stdout
+
+
+def test_cell_that_is_sold_in_another_shape_only_is_shown_in_that(tmp_path: Path) -> None:
+    pixel = FILES["offers/by-pixel.yaml"].replace("qualities: [medium, high]", "qualities: [medium]")
+    shape = FILES["offers/by-shape.yaml"].replace("unsold: [1:1@4k]", "unsold: [16:9@2k]")
+    files = FILES | {"offers/by-pixel.yaml": pixel, "offers/by-shape.yaml": shape}
+    rows = [line.split() for line in check(write(tmp_path, files)).stdout.splitlines()]
+    assert ["2k", "1:1", "high", "by-shape", "~", "$0.06", "nobody", "–"] in rows
+
+
 def cells(*wanted: str) -> list[Cell]:
     return [cell for cell in CELLS if any(set(one.split()) <= set(map(str, _values(cell))) for one in wanted)]
 
