@@ -1,6 +1,7 @@
 """What the README says is what happens: its commands are run as they stand, against a running gateway."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -16,7 +17,7 @@ from PIL import Image
 
 from gateway.config.blocks import FILES
 from gateway.settings import OPTIONS
-from tests.serving import ROOT, Serving, serving
+from tests.serving import CONFIG, ROOT, Serving, serving
 
 README = (ROOT / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:8080"
@@ -84,7 +85,7 @@ def test_the_snippet_for_openais_client_runs(gateway: Serving, monkeypatch: pyte
 
 def test_the_yaml_is_a_configuration_that_is_right(tmp_path: Path) -> None:
     (yaml,) = blocks("yaml")
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    shutil.copytree(CONFIG, tmp_path / "config")
     (tmp_path / "config" / "policies.yaml").write_text(yaml)
     assert "policies.yaml" in FILES
     assert len(yaml.splitlines()) <= 10
@@ -104,7 +105,8 @@ def test_commands_about_routing_run(gateway: Serving, monkeypatch: pytest.Monkey
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "gateway.cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    environ = {**os.environ, "IGW_CONFIG": str(CONFIG)}
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_make_knows_the_two_commands() -> None:

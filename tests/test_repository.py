@@ -59,6 +59,26 @@ def test_every_pinned_file_has_a_hash_and_no_address(lock: Path) -> None:
     assert text.count("--hash=sha256:") >= len(pins)
 
 
+# They check that the shipped files are right, complete, and shipped.
+READ_THE_SHIPPED = {"test_broken.py", "test_manual.py", "test_schema.py", "test_wheel.py"}
+
+
+def test_no_other_test_reads_the_shipped_configuration() -> None:
+    """Whoever adds a seller or changes a price must not find tests broken: they have `tests/config`."""
+    reading = re.compile(r"(?:ROOT|parents\[\d\]\)?|SHIPPED) / \"config\"")
+    found = {path.name for path in (ROOT / "tests").rglob("*.py") if _reads_shipped(path, reading)}
+    assert found == READ_THE_SHIPPED
+
+
+def _reads_shipped(path: Path, reading: "re.Pattern[str]") -> bool:
+    levels = len(path.relative_to(ROOT).parts) - 1
+    return any(
+        "parents[" not in line or f"parents[{levels}]" in line
+        for line in path.read_text().splitlines()
+        if reading.search(line)
+    )
+
+
 def test_no_file_names_a_package_registry() -> None:
     # In two halves, so that this file does not name them either.
     halves = [("py", "pi.org"), ("python", "hosted"), ("npm", "js."), ("registry", ".npm"), ("deb", "ian.org")]

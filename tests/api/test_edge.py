@@ -11,7 +11,7 @@ import pytest
 from tests.api.answers import JOBS, refused, told
 from tests.api.sockets import POST_IMAGE, POST_JOB, Answer, connected, one_answer, to_the_end, within
 from tests.api.test_jobs import made
-from tests.serving import ROOT, Serving, serving
+from tests.serving import CONFIG, Serving, serving
 
 WISHES = json.dumps({"prompt": "a lighthouse"}).encode()
 LENGTH = b"Content-Length: %d\r\n" % len(WISHES)
@@ -229,8 +229,8 @@ def test_readiness_names_files_and_no_folders(tmp_path: Path) -> None:
     """Whoever asks, it is nobody's business where on this machine they are."""
     config = tmp_path / "canary-folder" / "config"
     config.mkdir(parents=True)
-    for path in (ROOT / "config").rglob("*.yaml"):
-        copy = config / path.relative_to(ROOT / "config")
+    for path in CONFIG.rglob("*.yaml"):
+        copy = config / path.relative_to(CONFIG)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
     with serving(tmp_path, "--config", str(config)) as running:

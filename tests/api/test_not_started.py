@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT
+from tests.serving import CONFIG, ROOT
 
-CONFIG = str(ROOT / "config")
 SECRETS = {"RUNFLOW_API_KEY": "rf_sandbox", "RUNAPI_API_KEY": "sk-sandbox", "IGW_KEY_DESIGN": "igw_design"}
 SHARED = {"IGW_SECRET": "a secret that is long enough", "IGW_ASSETS": "images", "IGW_ASSETS_SHARED": "yes"}
 

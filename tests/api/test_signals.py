@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from tests.api.answers import JOBS, refused
 from tests.api.test_jobs import made
-from tests.serving import KEY, ROOT, Serving, serving
+from tests.serving import CONFIG, KEY, Serving, serving
 
 CELL = ("gpt-image-2", "generate", "1k", "high")
 MEMBERS = {
@@ -31,7 +31,7 @@ def experienced(gateway_process: Serving) -> Serving:
 
 
 def explain(gateway: Serving, *options: str, **environ: str) -> Result:
-    environ = {"NO_PROXY": "127.0.0.1", "IGW_KEY": KEY, "IGW_CONFIG": str(ROOT / "config"), **environ}
+    environ = {"NO_PROXY": "127.0.0.1", "IGW_KEY": KEY, "IGW_CONFIG": str(CONFIG), **environ}
     return CliRunner(env=environ).invoke(main, ["explain", "--live", gateway.url, *options])
 
 
@@ -49,7 +49,8 @@ def test_known_cells_are_told_with_all_that_is_known(experienced: Serving) -> No
     assert all(set(one) == MEMBERS for one in said["data"])
     cell = known(experienced, "runapi")
     assert (cell["healthy"], cell["conformance"], cell["measured"], cell["has_key"]) == (True, 1.0, True, True)
-    assert (cell["faithful"], cell["deliveries"]) == (True, 12)
+    assert cell["faithful"]
+    assert cell["deliveries"] >= 12, "those of other tests count, too"
     assert 0 < cell["p50"] <= cell["p90"] < 10
 
 
@@ -81,7 +82,7 @@ def test_whoever_has_only_just_started_plans_as_explain_says(tmp_path: Path) -> 
 
 
 def test_another_configuration_is_warned_of(experienced: Serving, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    shutil.copytree(CONFIG, tmp_path / "config")
     with (tmp_path / "config" / "gateway.yaml").open("a") as file:
         file.write("\n# another\n")
     done = explain(experienced, "--config", str(tmp_path / "config"))

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.answers import IMAGES, JOBS
-from tests.serving import ROOT, Serving, serving
+from tests.serving import CONFIG, Serving, serving
 
 CANARY = "canary7f3a"
 RECORDED = {"at", "level", "event"}
@@ -33,7 +33,7 @@ METRICS = {
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A gateway that has been confided canaries wherever there is room for one, in good times and in bad."""
     folder: Path = tmp_path_factory.mktemp("told")
-    shutil.copytree(ROOT / "config", folder / "config")
+    shutil.copytree(CONFIG, folder / "config")
     offer = folder / "config" / "offers" / "runflow-runs.yaml"
     offer.write_text(offer.read_text().replace('price: "0.034"', 'price: "0.04"'))
     with serving(folder, "--config", str(folder / "config")) as running:

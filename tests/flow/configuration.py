@@ -53,7 +53,7 @@ def write(folder: Path, sandbox: str, callback_secret: Path, setup: Setup) -> No
     """`callback_secret`: the file in which Runflow's is found, once there is one."""
     (folder / "offers").mkdir(parents=True)
     for seller in SELLERS[:3]:
-        sold = (ROOT / "config" / "offers" / f"{seller}.yaml").read_text()
+        sold = (ROOT / "tests" / "config" / "offers" / f"{seller}.yaml").read_text()
         head, offer = re.split(r"^  gpt-image-2:$", sold, flags=re.MULTILINE)
         quick, slow = (_taking(seconds, offer) for seconds in (QUICK, SLOW))
         offers = f"{head}  gpt-image-2:{quick}\n  {UNHURRIED}:{slow}"

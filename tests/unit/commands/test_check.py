@@ -187,7 +187,7 @@ def test_no_two_sets_of_cells_are_told_alike() -> None:
 
 
 def test_the_shipped_configuration_is_valid_for_the_real_program() -> None:
-    done = run("check", "--without-secrets")
+    done = run("check", "--without-secrets", "--config", "config")
     assert (done.returncode, done.stderr) == (0, "")
     assert "config is valid" in done.stdout
     assert "\x1b[" not in done.stdout

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from tests.serving import CONFIG, ROOT
 from tests.unit.config.base import FILES, KEYS, write
 
-ROOT = Path(__file__).parents[3]
 RANKED = {
     *("seller", "adapter", "quote_micros", "quote_usd", "ceiling_micros", "ceiling_usd"),
     *("seconds", "fidelity", "substitutions", "signals", "reasons"),
@@ -206,13 +206,14 @@ def test_names_that_look_like_markup_are_shown_as_they_are(configured: Path) -> 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The real program, its output piped."""
     program = str(Path(sys.executable).parent / "image-gateway")
-    inherited = {name: value for name, value in os.environ.items() if name not in ("IGW_CONFIG", "COLUMNS")}
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environ = {"IGW_CONFIG": str(CONFIG), **environ}
     return subprocess.run(
         [program, *arguments], capture_output=True, text=True, check=False, cwd=ROOT, env=inherited | environ
     )
 
 
-def test_the_program_answers_from_the_shipped_configuration() -> None:
+def test_the_program_answers_from_a_whole_configuration() -> None:
     keys = {"RUNFLOW_API_KEY": "first key", "RUNAPI_API_KEY": "second key"}
     done = run("explain", "--resolution", "4k", "--quality", "low", "-n", "3", "--team", "design", "--json", **keys)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Whatever happens to the shipped files, the answer is a catalogue or problems that name a place."""
+"""Whatever happens to the files, the answer is a catalogue or problems that name a place."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from gateway.config.loading import loaded
 from gateway.config.resolving import Resolved, assumed_secrets, resolve
 from providers import ADAPTERS
 
-SHIPPED = files_in(Path(__file__).parents[3] / "config")
+RIGHT = files_in(Path(__file__).parents[2] / "config")
 LINES = [
     (name, number)
-    for name, data in SHIPPED.contents.items()
+    for name, data in RIGHT.contents.items()
     for number, line in enumerate(data.decode().splitlines())
     if line.strip() and not line.strip().startswith("#")
 ]
@@ -40,7 +40,7 @@ WORDS = [
 
 
 def with_lines(name: str, lines: list[str]) -> Files:
-    return replace(SHIPPED, contents={**SHIPPED.contents, name: "\n".join(lines).encode()})
+    return replace(RIGHT, contents={**RIGHT.contents, name: "\n".join(lines).encode()})
 
 
 def answered(files: Files) -> Resolved:
@@ -58,7 +58,7 @@ def answered(files: Files) -> Resolved:
 )
 def test_a_changed_line_is_answered(line: tuple[str, int], how: str, word: str) -> None:
     name, number = line
-    lines = SHIPPED.contents[name].decode().splitlines()
+    lines = RIGHT.contents[name].decode().splitlines()
     key, colon, _ = lines[number].partition(":")
     changed = {
         "cut": [],
@@ -72,23 +72,23 @@ def test_a_changed_line_is_answered(line: tuple[str, int], how: str, word: str) 
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(SHIPPED.contents)), st.floats(0, 1), st.binary(max_size=3), st.integers(0, 40))
+@given(st.sampled_from(sorted(RIGHT.contents)), st.floats(0, 1), st.binary(max_size=3), st.integers(0, 40))
 def test_changed_bytes_are_answered(name: str, where: float, inserted: bytes, cut: int) -> None:
-    data = SHIPPED.contents[name]
+    data = RIGHT.contents[name]
     at = int(where * len(data))
-    answered(replace(SHIPPED, contents={**SHIPPED.contents, name: data[:at] + inserted + data[at + cut :]}))
+    answered(replace(RIGHT, contents={**RIGHT.contents, name: data[:at] + inserted + data[at + cut :]}))
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED.contents))
+@pytest.mark.parametrize("name", sorted(RIGHT.contents))
 def test_any_file_may_be_empty_or_gone(name: str) -> None:
-    answered(replace(SHIPPED, contents={**SHIPPED.contents, name: b""}))
-    answered(replace(SHIPPED, contents={other: data for other, data in SHIPPED.contents.items() if other != name}))
+    answered(replace(RIGHT, contents={**RIGHT.contents, name: b""}))
+    answered(replace(RIGHT, contents={other: data for other, data in RIGHT.contents.items() if other != name}))
 
 
 @pytest.mark.parametrize(("name", "number"), LINES[::7])
 def test_a_block_of_another_kind_is_answered(name: str, number: int) -> None:
     """Every seventh line's value replaced by something of each kind."""
-    lines = SHIPPED.contents[name].decode().splitlines()
+    lines = RIGHT.contents[name].decode().splitlines()
     key, _, _ = lines[number].partition(":")
     for word in ("[]", "{a: b}", "~", "5"):
         answered(with_lines(name, [*lines[:number], f"{key}: {word}", *lines[number + 1 :]]))

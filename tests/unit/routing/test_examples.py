@@ -1,4 +1,4 @@
-"""Worked examples from the sellers' pages, over the configuration that is shipped."""
+"""Worked examples from the sellers' pages, over a configuration that has their prices."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from gateway.routing.target import SizeWish, target_of
 from providers import ADAPTERS
 from providers.orders import Format, ImageRequest, Inline, Operation, Quality
 
-SHIPPED = Path(__file__).parents[3] / "config"
+CONFIG = Path(__file__).parents[2] / "config"
 AN_INPUT = Inline(b"", "image/png", "")
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Catalogue:
-    result = resolve(load(SHIPPED), assumed_secrets, ADAPTERS)
+def listed() -> Catalogue:
+    result = resolve(load(CONFIG), assumed_secrets, ADAPTERS)
     assert result.catalogue is not None, result.problems
     return result.catalogue
 
 
-def planned(shipped: Catalogue, quality: str, resolution: str, n: int = 1, operation: str = "generate") -> Plan:
-    model = shipped.models["gpt-image-2"]
+def planned(listed: Catalogue, quality: str, resolution: str, n: int = 1, operation: str = "generate") -> Plan:
+    model = listed.models["gpt-image-2"]
     target, _ = target_of(model, Operation(operation), SizeWish(resolution=resolution))
     request = ImageRequest(
         operation=Operation(operation),
@@ -38,7 +38,7 @@ def planned(shipped: Catalogue, quality: str, resolution: str, n: int = 1, opera
         output_format=Format.PNG,
         sources=(AN_INPUT,) if operation == "edit" else (),
     )
-    return plan(shipped, Question(request=request), {})
+    return plan(listed, Question(request=request), {})
 
 
 def first(made: Plan) -> tuple[str, str]:
@@ -46,47 +46,47 @@ def first(made: Plan) -> tuple[str, str]:
     return best.fit.offer.seller.account.name, format_usd(best.quote.total)
 
 
-def test_low_at_4k_goes_to_runflow_at_0_009(shipped: Catalogue) -> None:
-    assert first(planned(shipped, "low", "4k")) == ("runflow", "0.009")
+def test_low_at_4k_goes_to_runflow_at_0_009(listed: Catalogue) -> None:
+    assert first(planned(listed, "low", "4k")) == ("runflow", "0.009")
 
 
-def test_high_at_1k_goes_to_runapi_at_0_06(shipped: Catalogue) -> None:
-    assert first(planned(shipped, "high", "1k")) == ("runapi", "0.06")
+def test_high_at_1k_goes_to_runapi_at_0_06(listed: Catalogue) -> None:
+    assert first(planned(listed, "high", "1k")) == ("runapi", "0.06")
 
 
-def test_high_at_2k_goes_to_runapi_at_0_10(shipped: Catalogue) -> None:
-    assert first(planned(shipped, "high", "2k")) == ("runapi", "0.10")
+def test_high_at_2k_goes_to_runapi_at_0_10(listed: Catalogue) -> None:
+    assert first(planned(listed, "high", "2k")) == ("runapi", "0.10")
 
 
-def test_high_at_4k_goes_to_runflow_at_0_133(shipped: Catalogue) -> None:
-    assert first(planned(shipped, "high", "4k")) == ("runflow", "0.133")
+def test_high_at_4k_goes_to_runflow_at_0_133(listed: Catalogue) -> None:
+    assert first(planned(listed, "high", "4k")) == ("runflow", "0.133")
 
 
-def test_three_lows_go_to_runflow_at_0_027(shipped: Catalogue) -> None:
-    made = planned(shipped, "low", "1k", n=3)
+def test_three_lows_go_to_runflow_at_0_027(listed: Catalogue) -> None:
+    made = planned(listed, "low", "1k", n=3)
     assert first(made) == ("runflow", "0.027")
     assert made.ranked[0].quote.orders == 1
 
 
-def test_the_documented_route_wins_over_the_undocumented_one(shipped: Catalogue) -> None:
-    made = planned(shipped, "low", "1k")
+def test_the_documented_route_wins_over_the_undocumented_one(listed: Catalogue) -> None:
+    made = planned(listed, "low", "1k")
     assert [one.fit.offer.seller.name for one in made.ranked[:2]] == ["runflow-runs", "runflow-run"]
 
 
-def test_money_is_held_for_the_dearest_price_that_a_page_names(shipped: Catalogue) -> None:
+def test_money_is_held_for_the_dearest_price_that_a_page_names(listed: Catalogue) -> None:
     """Disputed prices: Runflow's high at 0.211 and 0.219 for edits, RunAPI's edits at 0.16."""
 
     def holds(made: Plan) -> dict[str, str]:
         return {one.fit.offer.seller.name: format_usd(one.quote.hold) for one in made.ranked}
 
-    assert holds(planned(shipped, "high", "1k"))["runflow-runs"] == "0.211"
-    assert holds(planned(shipped, "high", "1k", n=2, operation="edit"))["runflow-runs"] == "0.438"
-    assert holds(planned(shipped, "high", "1k", operation="edit"))["runapi"] == "0.16"
-    assert holds(planned(shipped, "low", "1k"))["runflow-runs"] == "0.009"
+    assert holds(planned(listed, "high", "1k"))["runflow-runs"] == "0.211"
+    assert holds(planned(listed, "high", "1k", n=2, operation="edit"))["runflow-runs"] == "0.438"
+    assert holds(planned(listed, "high", "1k", operation="edit"))["runapi"] == "0.16"
+    assert holds(planned(listed, "low", "1k"))["runflow-runs"] == "0.009"
 
 
-def test_every_price_of_the_pages_stands_in_its_cells(shipped: Catalogue) -> None:
-    for offer in shipped.all_offers():
+def test_every_price_of_the_pages_stands_in_its_cells(listed: Catalogue) -> None:
+    for offer in listed.all_offers():
         for cell, price in offer.prices.items():
             by_quality = {"low": 9_000, "medium": 34_000, "high": 133_000}[cell.quality]
             by_resolution = {"1k": 60_000, "2k": 100_000, "4k": 160_000}[cell.resolution]
