@@ -143,6 +143,9 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._unread = 0
+        if any(name == b"idempotency-key" for name, _ in self.headers):
+            # It is ordered whatever its client ends, so it is answered as well.
+            self.promised = self.cycle
         # What was left of a refused body has come: the next request has its own time.
         self._forget_head()
         super().on_message_complete()

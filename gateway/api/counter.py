@@ -130,6 +130,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         draw=tools.draw(),
         warnings=request.warnings,
         is_wanted=request.presence.is_there if request.key is None else None,
+        has_left=(lambda: request.presence.is_lost) if request.key is None else None,
         requested=request.requested,
     )
     accepting = await _accepting(tools, request, ask)
@@ -145,6 +146,7 @@ async def _accepting(tools: Tools, request: Request, ask: Ask) -> Accepting:
     try:
         return await tools.engine.accept(ask)
     except CallerGone:
+        request.presence.record = ask.idempotency
         raise ApiError(499, "client_left", "The connection ended before the order: nothing was ordered.") from None
     except RoutingError as error:
         raise wishing.refused(error) from error

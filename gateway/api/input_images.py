@@ -7,12 +7,9 @@ from gateway.api import wishes as wishing
 from gateway.api.body_thread import run_off_loop
 from gateway.api.errors import ApiError
 from gateway.api.wishes import InputWish, Pictures
-from gateway.assets.converting import converted
-from gateway.assets.headers import NotAPicture
 from gateway.engine.accepting import Given
 from gateway.upstream.download import DownloadError
 from gateway.upstream.input_fetcher import FetchRefused, InputsTooLarge, RequestInputs
-from providers.orders import Format
 
 # Of one request: what the first of its links comes to often holds for all.
 LINKS_AT_ONCE = 4
@@ -34,20 +31,9 @@ async def load_input_images(
             task.cancel()
         # Until what was given up is over, and holds nothing any more.
         await asyncio.gather(*loading, return_exceptions=True)
-    pictures = Pictures(tuple(images[: len(named)]), await _to_png(images[-1]) if mask else None)
+    pictures = Pictures(tuple(images[: len(named)]), images[-1] if mask else None)
     wishing.require_fitting_mask(pictures)
     return pictures
-
-
-async def _to_png(mask: Given) -> Given:
-    """Sellers document masks as PNG. A format without transparency cannot be a mask."""
-    if mask.header.format is Format.PNG or not mask.header.has_alpha:
-        return mask
-    try:
-        data = await converted(mask.image.data, mask.header, Format.PNG)
-    except NotAPicture as error:
-        raise ApiError(400, "invalid_image", f"Invalid image in 'mask': {error}.", param="mask") from None
-    return wishing.given_picture(data, "mask")
 
 
 async def _load(inputs: RequestInputs, slots: asyncio.Semaphore, param: str, wish: InputWish) -> Given:

@@ -27,10 +27,14 @@ class Presence:
             await asyncio.sleep(0)
         return self._line is None or self._line.promise_answer()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether no answer can reach the caller any more."""
+        return self._line is not None and self._line.is_lost
+
     def has_left(self) -> bool:
         """Whether it left without its answer while a job counts it among its callers."""
-        is_lost = self._line is not None and self._line.is_lost
-        return self.record is not None and (is_lost or not self.is_answered)
+        return self.record is not None and (self.is_lost or not self.is_answered)
 
 
 def get_presence(state: dict[str, Any]) -> Presence | None:

@@ -246,10 +246,10 @@ def require_fitting_mask(pictures: Pictures) -> None:
     if pictures.mask is None or not pictures.inputs:
         return
     mask, first = pictures.mask.header, pictures.inputs[0].header
-    if not mask.has_alpha:
+    if mask.format is not Format.PNG or not mask.has_alpha:
         message = (
-            "The mask has no alpha channel: send a PNG that is transparent where the image is to be edited. "
-            "Nothing was ordered."
+            "The mask has no alpha channel, or is no PNG: send a PNG that is transparent where the image is to be "
+            "edited. Nothing was ordered."
         )
         raise ApiError(400, "invalid_image_mode", message, param="mask")
     if (mask.width, mask.height) != (first.width, first.height):

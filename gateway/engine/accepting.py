@@ -42,7 +42,8 @@ class NobodySells(Exception):
 
 
 class CallerGone(Exception):
-    """The caller left before anything was ordered."""
+    """The caller left before anything was ordered. A job that was saved meanwhile stays unconfirmed: it is bought if
+    the caller asks again, and withdrawn otherwise."""
 
 
 class Given(Struct, frozen=True):
@@ -55,7 +56,7 @@ class Given(Struct, frozen=True):
 class Ask(Struct, frozen=True, kw_only=True):
     """Everything that becomes part of a job. `warnings`: about the team's parameters, shown before anything is bought.
     `requested`: those parameters. `is_wanted`: called right before the job is saved; without it the job is wanted
-    however its request ends."""
+    however its request ends. `has_left`: called once the job is saved, which may take long."""
 
     question: Question
     team: str
@@ -66,6 +67,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     draw: float = 0.0
     warnings: tuple[str, ...] = ()
     is_wanted: Callable[[], Awaitable[bool]] | None = None
+    has_left: Callable[[], bool] | None = None
     requested: RequestedParams = RequestedParams()
 
 
@@ -110,6 +112,8 @@ async def accept_request(hands: Hands, ask: Ask) -> Accepting:
         raise
     if not isinstance(outcome, Applied):
         await discard_inputs(hands, job)
+    elif ask.has_left is not None and ask.has_left():
+        raise CallerGone
     return Accepting(commit, outcome, planned.policy)
 
 

@@ -1,5 +1,6 @@
 """What a seller's callback is worth: a hint that there is something to ask about. What counts is the answer to that."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,6 +16,8 @@ from gateway.jobs.job import Attempt, Job
 from gateway.store.base import Stale
 
 TRIES = 5
+# Between two questions about one attempt that redelivered callbacks lead to, and for how many attempts this is known.
+QUESTION_SECONDS, MAX_ASKED = 1.0, 10_000
 
 
 class NotNow(Exception):
@@ -28,6 +31,8 @@ class Callbacks:
         self._engine = engine
         self._hands = engine.hands
         self._seen = SeenCallbacks()
+        # When a seller was last asked whether a ticket belongs to an attempt.
+        self._asked_at: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def hears(self, path: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
         """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing.
@@ -94,11 +99,22 @@ class Callbacks:
         """
         if attempt.lost is None and not shows_references(offer):
             raise NotNow
+        self._limit_questions(job.id, attempt.number)
         is_its = await is_its_ticket(self._hands, job, attempt, offer, ticket)
         if is_its is None:
             raise NotNow
         if is_its:
             await self._save(job.id, TicketLearned(attempt=attempt.number, ticket=ticket))
+
+    def _limit_questions(self, job: str, attempt: int) -> None:
+        """Raises NotNow if the seller was asked about this attempt within the last second. A later delivery may ask."""
+        now, key = self._hands.clock(), (job, attempt)
+        if now - self._asked_at.get(key, -QUESTION_SECONDS) < QUESTION_SECONDS:
+            raise NotNow
+        self._asked_at[key] = now
+        self._asked_at.move_to_end(key)
+        if len(self._asked_at) > MAX_ASKED:
+            self._asked_at.popitem(last=False)
 
     async def _save(self, name: str, fact: Happening) -> None:
         """Its owner works elsewhere, and hears of what is saved."""

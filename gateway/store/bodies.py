@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.jobs.commit import IdempotencyRecord
 
 # Of one body; and of one job, of which none but the last are needed.
-MAX_ENTRIES, MAX_CALLERS = 64, 16
+MAX_ENTRIES, MAX_CALLERS = 512, 16
 # Instead of a retry's number, for a caller whose place no retry takes.
 NEVER = 1_000_000
 

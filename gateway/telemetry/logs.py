@@ -28,6 +28,8 @@ LOOK_SECONDS = 1.0
 MANY, ONE = 10, 1
 # Asked for every few seconds by whoever watches over the gateway.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
+# Anyone who knows one address can send as many requests as it likes: metrics count them, and what they are worth.
+CALLBACK_ROUTES = "/callbacks/"
 
 
 class Logs:
@@ -161,7 +163,9 @@ class _Heard(logging.Handler):
 def _is_quiet(event: Event) -> bool:
     if isinstance(event, CallbackReceived):
         return event.worth not in (Worth.FORGED, Worth.UNKNOWN)
-    return isinstance(event, RequestAnswered) and event.route in QUIET_ROUTES
+    if not isinstance(event, RequestAnswered):
+        return False
+    return event.route in QUIET_ROUTES or (event.route.startswith(CALLBACK_ROUTES) and event.status < 500)
 
 
 def _line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socket
+import sqlite3
 import struct
 import time
 from collections.abc import Iterator
@@ -147,6 +148,41 @@ def test_client_that_ends_its_half_is_answered_or_nothing_is_ordered(gateway: Se
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert json.loads(answer.body)["data"]
     assert orders(gateway) == before + 1
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_client_with_a_key_that_ends_its_half_is_answered(gateway: Serving, pause: float) -> None:
+    gateway.vendors.latency(1.5)
+    before = orders(gateway)
+    with connected(gateway) as connection:
+        connection.sendall(request_of(new_prompt(), idempotency_key=str(uuid4())))
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        got = to_the_end(connection)
+    assert Answer(got[got.rindex(b"HTTP/1.1 ") :]).status == 200
+    assert orders(gateway) == before + 1
+
+
+def test_request_whose_connection_ends_during_its_commit_is_not_ordered(gateway: Serving) -> None:
+    """The store takes long, here since another process keeps its file."""
+    gateway.come_to_rest()
+    before, gone, prompt = orders(gateway), left(gateway), new_prompt()
+    database = sqlite3.connect(gateway.folder / "data" / "gateway.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        with connected(gateway) as connection:
+            connection.sendall(request_of(prompt))
+            time.sleep(0.5)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        time.sleep(0.5)
+    finally:
+        database.execute("ROLLBACK")
+        database.close()
+    for _ in within(LET_GO_SECONDS):
+        if left(gateway) == gone + 1:
+            break
+    time.sleep(0.5)
+    assert (left(gateway), running(gateway), orders(gateway)) == (gone + 1, 0, before)
 
 
 def test_old_client_that_ends_its_half_is_answered_without_words_it_does_not_know(gateway: Serving) -> None:

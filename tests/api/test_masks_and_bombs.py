@@ -49,8 +49,6 @@ FITTING = {
     "a palette with a hole": _palette(b"\0\xff"),
     "colours, one of them transparent": plain("RGB", transparency=(0, 0, 0)),
     "grey, one of it transparent": plain("L", transparency=0),
-    "webp with alpha": plain("RGBA", format="WEBP"),
-    "lossless webp with alpha": written(Image.new("RGBA", SIZE, (1, 2, 3, 0)), "WEBP", lossless=True),
 }
 WITHOUT_ALPHA = {
     "colours": plain(),
@@ -60,6 +58,8 @@ WITHOUT_ALPHA = {
     "a jpeg": plain(format="JPEG"),
     "webp": plain(format="WEBP"),
     "lossless webp": plain(format="WEBP", lossless=True),
+    "webp with alpha": plain("RGBA", format="WEBP"),
+    "lossless webp with alpha": written(Image.new("RGBA", SIZE, (1, 2, 3, 0)), "WEBP", lossless=True),
     "a tRNS of nothing": png_of(*SIZE, png_chunk(b"tRNS", b""), plain()[33:]),
     "a tRNS behind the pixels": plain()[:-12] + png_chunk(b"tRNS", b"\0" * 6) + plain()[-12:],
 }

@@ -1,5 +1,7 @@
 """Any number of calls to an attempt's address: they are counted, and cost neither lines of the log nor questions."""
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -106,6 +108,33 @@ def test_replays_that_land_on_another_replica_are_one_question_of_its_owner(
         assert questions(flow) == 1
 
 
+def test_replays_at_another_replica_are_a_question_a_second_while_the_seller_does_not_answer(
+    pair: tuple[Gateway, Gateway, Raw], sandbox: Vendors
+) -> None:
+    one, two, raw = pair
+    flow, secret = Flow(one, sandbox, raw), "whsec_abc"
+    for replica in pair[:2]:
+        replica.callback_secret.write_text(secret)
+        replica.reload()
+    try:
+        sandbox.latency(20.0)
+        sandbox.fault("no_callback", vendor="runflow")
+        sandbox.fault("slow", vendor="runflow", route="submit", seconds=6)
+        sandbox.fault("status", vendor="runflow", route="poll", status=503)
+        wishes = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNS]}, "model": UNHURRIED}
+        one.ask(wishes, prefer="wait=0")
+        one.until("it is ordered", lambda: any(order["body"] for order in sandbox.requests("runflow", "submit")))
+        address = address_in(flow, RUNS).replace(one.url, two.url)
+        body = b'{"id": "018f0000-0000-7000-8000-000000000001", "status": "completed"}'
+        seal = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        began = time.monotonic()
+        call_all(address, [(body, {"runflow-signature": seal, "content-type": "application/json"})] * CALLS)
+        assert len(sandbox.requests("runflow", "poll")) <= 2 + (time.monotonic() - began)
+    finally:
+        sandbox.control("DELETE", "/faults")
+        sandbox.latency(0.0)
+
+
 @ON_ONE_STORE
 def test_forged_callbacks_are_counted_and_written_once(flow: Flow) -> None:
     flow.buy(RUNAPI)
@@ -120,6 +149,6 @@ def test_forged_callbacks_are_counted_and_written_once(flow: Flow) -> None:
 
 
 def lines(flow: Flow) -> list[dict[str, object]]:
-    """Of callbacks, but for that of each request."""
-    lines = [json.loads(line) for line in flow.gateway.errors().splitlines()]
-    return [line for line in lines if line["event"] != "request answered" and "callback" in json.dumps(line)]
+    """All that mention callbacks."""
+    written = [json.loads(line) for line in flow.gateway.errors().splitlines()]
+    return [line for line in written if "callback" in json.dumps(line)]

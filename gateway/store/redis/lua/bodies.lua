@@ -1,7 +1,7 @@
 -- All live jobs that one body was asked for with, oldest first: one packed list, read and written whole.
 -- An entry: job, ends (moment), callers (name, retry), expects_first, ended, may_be_bought.
 -- The same rules in Python: gateway/store/bodies.py
-local MAX_ENTRIES, MAX_CALLERS, NEVER = 64, 16, 1000000
+local MAX_ENTRIES, MAX_CALLERS, NEVER = 512, 16, 1000000
 
 local function read_entries(record)
   local packed, live = redis.call('GET', record), {}
