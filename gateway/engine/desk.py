@@ -25,8 +25,9 @@ class Desk:
         self.job = job
         self.fence = fence
         self.mailbox = Mailbox()
-        # Once something has come of owning the job: a change was saved, or what was ordered has been asked about.
+        # Set when the owner makes progress. A saved change sets both, an answer about an open order only the first.
         self.has_got_on = asyncio.Event()
+        self.has_saved = asyncio.Event()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         # By name: how long the work rested the last time that it failed, and until when it rests now.
         self._rests: dict[Hashable, tuple[float, float]] = {}

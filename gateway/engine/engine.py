@@ -14,7 +14,8 @@ from gateway.jobs.applying import Ignored
 from gateway.jobs.commit import apply
 from gateway.jobs.facts import JobConfirmed
 from gateway.jobs.job import Job
-from gateway.store.base import FIRST_FENCE, Applied, Claimed, StoreUnavailable
+from gateway.jobs.recovery import RESCUES_WITHOUT_PROGRESS
+from gateway.store.base import BEATS_PER_LEASE, FIRST_FENCE, Applied, Claimed, StoreUnavailable, survival_seconds
 from gateway.store.watching import Watch
 from gateway.supervision import SupervisedTask, Supervisor
 
@@ -22,8 +23,8 @@ RESCUE_SECONDS = 1.0
 # How long a job that may be deadly is alone, if nothing comes of it earlier, and how many sweeps such trials may take
 # until others are looked for.
 TRIAL_SECONDS, TRIALS_SHARE = 1.0, 5.0
-# A lease is renewed so often before it ends that two beats may come late or never.
-BEATS_PER_LEASE = 3
+# The upper bound for a suspect's last trial, before its job is abandoned.
+LONGEST_TRIAL = 15.0
 SHARE_SECONDS = 1.0
 AUDIT_SECONDS = 60.0
 SWEEP_SECONDS = 600.0
@@ -207,40 +208,48 @@ class Engine:
         while not self._draining.is_set():
             async with self._claiming:
                 suspects = await self._take_over_all(await self.hands.store.claim())
-            for owner in suspects:
-                await self._try_out(owner)
+            for suspect in suspects:
+                await self._try_out(suspect)
             if not suspects or self.hands.clock() >= ends:
                 return
 
-    async def _take_over_all(self, claimed: Sequence[Claimed]) -> list[Owner]:
-        """The suspects' owners; they begin when the others have been at work for a while. What was claimed when this
-        process is about to end is given away again at once."""
+    async def _take_over_all(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Returns the suspects, whose owners start a while after the others. While draining, claimed jobs are released
+        at once."""
         together = [one for one in claimed if not one.is_suspect]
         await asyncio.gather(*(self._take_over_unless_draining(one) for one in together))
         suspects = claimed[len(together) :]
         if suspects and together:
             await self._drains_within(TRIAL_SECONDS)
-        owners = [await self._take_over_unless_draining(one) for one in suspects]
-        return [owner for owner in owners if owner]
+        for one in suspects:
+            await self._take_over_unless_draining(one)
+        return suspects
 
     async def _drains_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._draining.wait()
 
-    async def _take_over_unless_draining(self, claimed: Claimed) -> Owner | None:
+    async def _take_over_unless_draining(self, claimed: Claimed) -> None:
         if not self._draining.is_set() or claimed.job.id in self.owners:
-            return self._take_over(claimed)
+            self._take_over(claimed)
+            return
         with contextlib.suppress(StoreUnavailable):
             await self.hands.store.snooze(claimed.job.id, claimed.fence, 0.0)
-        return None
 
-    async def _try_out(self, owner: Owner) -> None:
-        """Lets an owner run a suspect alone, so that another crash is due to this job. If this
-        process does not crash, it renews the lease at once, which resets the count."""
+    async def _try_out(self, claimed: Claimed) -> None:
+        """Lets an owner run a suspect alone, so that another crash is due to this job. If this process does not crash,
+        it renews the lease at once, which resets the count unless earlier owners ran for longer before they crashed."""
+        if (owner := self.owners.get(claimed.job.id)) is None:
+            return
+        seconds, ends = TRIAL_SECONDS, owner.desk.has_got_on
+        if claimed.longest and claimed.rescues == RESCUES_WITHOUT_PROGRESS - 1:
+            # After one more crash the job is abandoned: only a saved change or a longer life can still reset the count.
+            seconds = min(survival_seconds(claimed.longest, self._lease) + TRIAL_SECONDS, LONGEST_TRIAL)
+            ends = owner.desk.has_saved
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TRIAL_SECONDS):
-                await owner.desk.has_got_on.wait()
+            async with asyncio.timeout(seconds):
+                await ends.wait()
         if self.owners.get(owner.job.id) is owner:
             await self._renew({owner.job.id: owner.fence})
 

@@ -103,6 +103,7 @@ class Owner:
             await self.desk.ended()
             self.desk.mailbox.refuse_all()
             self.desk.has_got_on.set()
+            self.desk.has_saved.set()
 
     def lose(self) -> None:
         """Somebody else owns it now. What we ordered is still heard to the end: its answer is known to nobody else."""
@@ -256,6 +257,7 @@ class Owner:
         self.desk.becomes(commit.job)
         self._rescues = 0
         self.desk.has_got_on.set()
+        self.desk.has_saved.set()
         tell_of(self.hands, before, commit)
         _answer(letters, heard)
 

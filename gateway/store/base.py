@@ -19,13 +19,21 @@ REMEMBERED_OPS = 8
 # After so many early crashes of its owners in a row, a job runs alone: another of their jobs may be the cause.
 EARLY_DEATHS = 2
 LONGEST_LEASE = 3_600.0
+# Two renewals of a lease may come late or never before it ends.
+BEATS_PER_LEASE = 3
 
 
 def lease_for(rescues: int, lease: float) -> float:
     """The first lease of a claim. It grows with each crash of an owner that ran the job alone, so that such a job
-    crashes owners less and less often. The first renewal makes it an ordinary one."""
+    crashes owners less and less often. Renewals do not shorten it until the count of claims is reset."""
     deaths = max(0, rescues - EARLY_DEATHS - 1)
     return max(lease, min(lease * 2.0 ** min(deaths, 64), LONGEST_LEASE))
+
+
+def survival_seconds(longest: float, lease: float) -> float:
+    """How long an owner must work on a job to show that the job does not crash it: clearly longer than any owner that
+    crashed, which may have worked until its next renewal. If none of those reached a renewal, any renewal shows it."""
+    return 2 * (longest + lease / BEATS_PER_LEASE) if longest else 0.0
 
 
 class StoreError(ComponentError):
@@ -115,12 +123,14 @@ def recalled(record: IdempotencyRecord, fingerprint: str, job: str) -> Repeated:
 class Claimed(Struct, frozen=True, kw_only=True):
     """A job that is now ours to decide about, while our fence is the last one given out and we have not given it away.
 
-    `rescues`: how often it was claimed, this time included, since anybody last changed it.
+    `rescues`: the claims, this one included, since the job's last change or since an owner worked on it for longer than
+    `survival_seconds`. `longest`: the longest time, by its renewals, that an owner worked on it before it crashed.
     """
 
     job: Job
     fence: int
     rescues: int
+    longest: float = 0.0
 
     @property
     def is_suspect(self) -> bool:
@@ -199,10 +209,14 @@ class Store(Protocol):
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
         """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more. Where
-        some of them cannot be reached the others are renewed; StoreUnavailable if none can."""
+        some of them cannot be reached the others are renewed; StoreUnavailable if none can.
+
+        Resets the count of claims of a job whose owner has worked on it for longer than `survival_seconds`. Until then
+        the renewal does not shorten the longer lease of a suspect."""
 
     async def snooze(self, job: str, fence: int, seconds: float) -> bool:
-        """Gives the job away: due again in so many seconds, to whoever claims it. False if it was not ours."""
+        """Gives the job away: due again in so many seconds, to whoever claims it. This claim does not count: the
+        job did not crash us. False if it was not ours."""
 
     async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
         """A team's jobs, newest first. ValueError for a cursor that is none."""

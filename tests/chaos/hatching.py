@@ -30,6 +30,8 @@ DEADLY: dict[str, list[tuple[type, str]]] = {
     "asking": [(Follower, "_ask")],
     "accepting": [(SqliteStore, "commit"), (RedisStore, "commit")],
 }
+# The seconds of work on such a job before the crash.
+DELAYED = {"buying later": ("buying", 3.0)}
 # Inputs without a job; in production an hour.
 UNACCEPTED_SECONDS = 2.0
 
@@ -49,17 +51,19 @@ def serve(arguments: Sequence[str], environ: Mapping[str, str], log: str) -> Non
     job.CONFIRM_SECONDS = float(os.environ.pop("CHAOS_CONFIRM_SECONDS", job.CONFIRM_SECONDS))
     engine.SWEEP_SECONDS, accepting.UNACCEPTED_SECONDS = 1.0, UNACCEPTED_SECONDS
     if poison := environ.get("CHAOS_POISON"):
-        for kind, method in DEADLY[poison]:
-            _make_deadly(kind, method)
+        what, seconds = DELAYED.get(poison, (poison, 0.0))
+        for kind, method in DEADLY[what]:
+            _make_deadly(kind, method, seconds)
     main(["serve", *arguments])
 
 
-def _make_deadly(kind: type, method: str) -> None:
-    """This process is killed as soon as it does that for the job of a team that may name no policy."""
+def _make_deadly(kind: type, method: str, seconds: float) -> None:
+    """This process is killed so long after it begins to do that for the job of a team that may name no policy."""
     harmless = getattr(kind, method)
 
     async def deadly(self: Any, *arguments: Any) -> Any:
         if _team_of(self, *arguments) == POISONED_TEAM:
+            await asyncio.sleep(seconds)
             os.kill(os.getpid(), signal.SIGKILL)
         return await harmless(self, *arguments)
 

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from msgspec.structs import replace
 
+from gateway.jobs.recovery import RESCUES_WITHOUT_PROGRESS
 from tests.chaos import books, configs
 from tests.chaos.gateways import KEY, STRANGERS_KEY, Gateway, until
 from tests.chaos.places import Stored, place
@@ -19,6 +22,8 @@ from tests.vendors import Vendors
 
 LEASE = 1.0
 DEATHS = 3
+# Of one job: two crashes before its count stands, and those that are counted.
+MOST_DEATHS = 2 + RESCUES_WITHOUT_PROGRESS
 
 
 def hasty(stored: Stored, sandbox: Vendors) -> Stored:
@@ -93,20 +98,29 @@ def asked(gateway: Gateway, path: str, key: str = KEY) -> httpx.Response:
         time.sleep(0.1)
 
 
-def test_of_all_jobs_only_the_one_that_kills_its_worker_fails(shared: Stored, sandbox: Vendors) -> None:
+@pytest.mark.parametrize("how", ["buying", "buying later"])
+def test_of_all_jobs_only_the_one_that_kills_its_worker_fails(shared: Stored, sandbox: Vendors, how: str) -> None:
+    """At once, or after three seconds and many renewals: that job fails after a bounded number of crashes."""
     sandbox.latency(4.0)
-    with dying(hasty(shared, sandbox), "buying") as gateway:
+    with dying(hasty(shared, sandbox), how) as gateway:
         jobs = ordered(gateway)
         poison = ordered_by_a_stranger(gateway)
         found = [asked(gateway, f"/v1/jobs/{job}?wait=30").json() for job in jobs]
         assert Counter(job["status"] for job in found) == {"completed": len(jobs)}
-        until(lambda: asked(gateway, f"/v1/jobs/{poison}", STRANGERS_KEY).json()["status"] == "failed", "it is over")
+        until(lambda: poison_of(gateway, poison)["status"] == "failed", "it is over", seconds=120)
         until(lambda: gateway.is_idle_for(LEASE + 1.5), "all is settled")
     saved = books.read(shared.make)
     books.assert_in_order(saved, jobs)
     books.assert_invoice_is_explained(saved, sandbox)
     assert len(sandbox.charges()) == len(jobs)
-    assert "got nowhere with it" in gateway.said()
+    said = gateway.said()
+    assert "got nowhere with it" in said
+    assert said.count("listening on") <= 1 + MOST_DEATHS
+
+
+def poison_of(gateway: Gateway, name: str) -> dict[str, Any]:
+    job: dict[str, Any] = asked(gateway, f"/v1/jobs/{name}", STRANGERS_KEY).json()
+    return job
 
 
 def ordered_by_a_stranger(gateway: Gateway) -> str:

@@ -240,7 +240,7 @@ class Model:
         return together[:most] + alone[:1]
 
     def beat(self, leases: Mapping[str, int], now: float) -> frozenset[str]:
-        """Returns those that are not the caller's any more."""
+        """Returns those that are not the caller's any more. There is one process here, so no owner crashes."""
         ours = {name for name, fence in leases.items() if self._is_ours(name, fence)}
         for name in ours:
             self.jobs[name].due, self.jobs[name].rescues = now + self.lease, 0
@@ -249,7 +249,9 @@ class Model:
     def snooze(self, name: str, fence: int, until: float) -> bool:
         if not self._is_ours(name, fence):
             return False
-        self.jobs[name].due, self.jobs[name].is_owned, self.jobs[name].rescues = until, False, 0
+        entry = self.jobs[name]
+        entry.due, entry.is_owned = until, False
+        entry.rescues = max(0, entry.rescues - 1)
         return True
 
     def _is_ours(self, name: str, fence: int) -> bool:

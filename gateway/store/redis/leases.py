@@ -62,9 +62,10 @@ class Leases(Struct, frozen=True):
         found = await self.link.script(scripts.CLAIM, [keys.job(job), keys.due, body], self.settings(), job, token)
         if not found:
             return None
-        blob, fence, rescues = found
-        saved = self.saved.try_to_read(job, blob)
-        return Claimed(job=saved, fence=int(fence), rescues=int(rescues)) if saved else None
+        blob, fence, rescues, longest = found
+        if (saved := self.saved.try_to_read(job, blob)) is None:
+            return None
+        return Claimed(job=saved, fence=int(fence), rescues=int(rescues), longest=float(longest or 0))
 
     async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
         by_partition: defaultdict[Keys | None, list[str]] = defaultdict(list)

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone, windows_of
 from gateway.store.base import (
+    BEATS_PER_LEASE,
     EARLY_DEATHS,
     LONGEST_LEASE,
     REMEMBERED_OPS,
@@ -48,6 +49,7 @@ def settings(owner: str, lease: float, retention: Retention, now: float | None) 
             "remembered": REMEMBERED_OPS,
             "early_deaths": EARLY_DEATHS,
             "longest_lease": LONGEST_LEASE,
+            "beat_seconds": lease / BEATS_PER_LEASE,
             "channel": CHANNEL,
             **({} if now is None else {"now": now}),
         }

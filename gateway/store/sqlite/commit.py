@@ -28,7 +28,8 @@ _FIND = """SELECT number, version, fence, owner, ops, settled, (SELECT at FROM d
 FROM jobs WHERE id = ?"""
 _INSERT = """INSERT INTO jobs (id, team, created, version, fence, owner, ops, settled, blob)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_UPDATE = "UPDATE jobs SET version = ?, rescues = 0, ops = ?, settled = ?, blob = ? WHERE number = ?"
+_UPDATE = """UPDATE jobs SET version = ?, rescues = 0, claimed_at = NULL, longest = 0, ops = ?, settled = ?, blob = ?
+WHERE number = ?"""
 _ACCEPTED = "DELETE FROM announced WHERE job = ?"
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 _NOT_DUE = "DELETE FROM due WHERE job = ?"

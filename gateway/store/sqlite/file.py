@@ -73,8 +73,14 @@ _ANNOUNCED = """
 CREATE TABLE announced (job TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX announced_at ON announced (at);
 """
+# How long a job's owner has worked on it, and the longest time of an owner that crashed.
+_SURVIVED = """
+ALTER TABLE jobs ADD COLUMN claimed_at REAL;
+ALTER TABLE jobs ADD COLUMN longest REAL NOT NULL DEFAULT 0;
+ALTER TABLE due ADD COLUMN lived REAL;
+"""
 # What makes each schema from the one before. Only ever append.
-UPGRADES = (_FIRST, _ANNOUNCED)
+UPGRADES = (_FIRST, _ANNOUNCED, _SURVIVED)
 
 
 class Lock:

@@ -7,27 +7,32 @@ import msgspec
 from msgspec import Struct
 
 from gateway.jobs.commit import Delivery
-from gateway.store.base import EARLY_DEATHS, Claimed, Outgoing, lease_for
+from gateway.store.base import BEATS_PER_LEASE, EARLY_DEATHS, Claimed, Outgoing, lease_for
 from gateway.store.sqlite.bodies import remove_callers_at
 from gateway.store.sqlite.reading import Jobs
 
 _DELIVERY = msgspec.json.Decoder(Delivery)
 
 # Here and below, CROSS says what to begin with, and + what not to: all open jobs would be looked at otherwise.
-_DUE = """SELECT jobs.number, jobs.id, owner, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
-WHERE due.at <= ? AND +settled IS NULL AND rescues < ? ORDER BY due.at LIMIT ?"""
-_SUSPECT = """SELECT jobs.number, jobs.id, owner, fence, rescues, blob FROM due CROSS JOIN jobs ON jobs.id = due.job
-WHERE due.at <= ? AND +settled IS NULL AND rescues >= ? ORDER BY due.at LIMIT 1"""
-_TAKE = "UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ? WHERE number = ?"
-_PUT_OFF = "UPDATE due SET at = ? WHERE job = ?"
+_CLAIMABLE = """SELECT jobs.number, jobs.id, owner, fence, rescues, longest, iif(claimed_at IS NULL, 0, lived), blob
+FROM due CROSS JOIN jobs ON jobs.id = due.job WHERE due.at <= ? AND +settled IS NULL"""
+_DUE = f"{_CLAIMABLE} AND rescues < ? ORDER BY due.at LIMIT ?"
+_SUSPECT = f"{_CLAIMABLE} AND rescues >= ? ORDER BY due.at LIMIT 1"
+_TAKE = """UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ?, claimed_at = ?, longest = ?
+WHERE number = ?"""
+_PUT_OFF = "UPDATE due SET at = ?, lived = 0 WHERE job = ?"
 # One statement for all leases: nothing else of the process can come between and make them late.
-_RENEW = """INSERT INTO due (job, at)
-SELECT jobs.id, ? FROM json_each(?) AS lease CROSS JOIN jobs ON jobs.id = lease.key
+_RENEW = """INSERT INTO due (job, at, lived)
+SELECT jobs.id, ?, round(? - jobs.claimed_at, 3) FROM json_each(?) AS lease CROSS JOIN jobs ON jobs.id = lease.key
 WHERE jobs.fence = lease.value AND jobs.owner = ? AND +jobs.settled IS NULL
-ON CONFLICT (job) DO UPDATE SET at = excluded.at RETURNING job"""
-# Whoever lives this long with a job does not die of it.
-_ALIVE = "UPDATE jobs SET rescues = 0 WHERE id = ? AND rescues > 0"
-_GIVE_AWAY = "UPDATE jobs SET owner = NULL, rescues = 0 WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"
+ON CONFLICT (job) DO UPDATE SET at = max(at, excluded.at), lived = excluded.lived RETURNING job"""
+_SURVIVED = """UPDATE jobs SET rescues = 0 WHERE id = ? AND rescues > 0
+AND (longest = 0 OR (SELECT lived FROM due WHERE job = jobs.id) > 2 * (longest + ?))"""
+# For jobs that are not suspects any more: they had longer leases.
+_SHORTEN = """UPDATE due SET at = ? WHERE at > ? AND job IN (SELECT value FROM json_each(?))
+AND (SELECT rescues FROM jobs WHERE id = due.job) = 0"""
+_GIVE_AWAY = """UPDATE jobs SET owner = NULL, rescues = max(0, rescues - 1), claimed_at = NULL
+WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"""
 _PUT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
 
 _WAITING = "SELECT job, id, tries, entry FROM outbox WHERE at <= ? ORDER BY at LIMIT ?"
@@ -51,20 +56,22 @@ class Owning(Struct, frozen=True):
         claimed = []
         rows = db.execute(_DUE, (now, EARLY_DEATHS, most)).fetchall()
         rows += db.execute(_SUSPECT, (now, EARLY_DEATHS)).fetchall()
-        for number, name, owner, fence, rescues, blob in rows:
+        for number, name, owner, fence, rescues, longest, lived, blob in rows:
             db.execute(_PUT_OFF, (now + lease_for(rescues + 1, self.lease), name))
             if job := self.jobs.try_to_read(name, blob):
                 if owner not in (None, self.owner):
                     remove_callers_at(db, owner, job, now)
-                db.execute(_TAKE, (self.owner, number))
-                claimed.append(Claimed(job=job, fence=fence + 1, rescues=rescues + 1))
+                    longest = max(longest, lived or 0.0)
+                db.execute(_TAKE, (self.owner, now, longest, number))
+                claimed.append(Claimed(job=job, fence=fence + 1, rescues=rescues + 1, longest=longest))
         return tuple(claimed)
 
     def beat(self, db: Connection, leases: Mapping[str, int], now: float) -> frozenset[str]:
-        asked = msgspec.json.encode(dict(leases)).decode()
-        renewed = db.execute(_RENEW, (now + self.lease, asked, self.owner)).fetchall()
-        db.executemany(_ALIVE, renewed)
-        return frozenset(leases.keys() - {job for (job,) in renewed})
+        asked, ends = msgspec.json.encode(dict(leases)).decode(), now + self.lease
+        renewed = [job for (job,) in db.execute(_RENEW, (ends, now, asked, self.owner))]
+        db.executemany(_SURVIVED, [(job, self.lease / BEATS_PER_LEASE) for job in renewed])
+        db.execute(_SHORTEN, (ends, ends, msgspec.json.encode(renewed).decode()))
+        return frozenset(leases.keys() - set(renewed))
 
     def snooze(self, db: Connection, job: str, fence: int, at: float) -> bool:
         if db.execute(_GIVE_AWAY, (job, fence, self.owner)).rowcount != 1:

@@ -2,10 +2,21 @@
 
 import pytest
 
-from gateway.jobs.facts import AnswerLost, CallbackSeen, CancelAsked, JobExpired
-from gateway.store.base import EARLY_DEATHS, LONGEST_LEASE, Applied, Claimed, Fenced
+from gateway.jobs.facts import AnswerLost, CallbackSeen, CancelAsked, JobConfirmed, JobExpired
+from gateway.store.base import (
+    BEATS_PER_LEASE,
+    EARLY_DEATHS,
+    LONGEST_LEASE,
+    Applied,
+    Claimed,
+    Fenced,
+    lease_for,
+    survival_seconds,
+)
 from tests.store import orders
 from tests.store.worlds import LEASE, World
+
+BEAT = LEASE / BEATS_PER_LEASE
 
 
 async def test_each_claim_gives_a_new_fence_and_counts_one_more_rescue(world: World) -> None:
@@ -309,6 +320,81 @@ async def test_a_beat_makes_the_lease_of_a_suspect_an_ordinary_one(world: World)
     await world.store.beat({job.id: claimed.fence})
     world.passes(LEASE)
     assert await world.claimable() == {job.id}
+
+
+async def dies(world: World, number: int, lives: float) -> Claimed:
+    """The next process claims the job, renews its lease as often as it should, and crashes after so many seconds."""
+    await world.reopened(f"process {number}")
+    (claimed,) = await world.store.claim()
+    while lives >= BEAT:
+        world.passes(BEAT)
+        lives -= BEAT
+        await world.store.beat({claimed.job.id: claimed.fence})
+    world.passes(max(lives, LONGEST_LEASE + 1))
+    return claimed
+
+
+@pytest.mark.parametrize("lives", [BEAT, 2 * BEAT + 1.0, 10 * BEAT])
+async def test_late_crashes_count_from_the_second_one(world: World, lives: float) -> None:
+    await world.accepted()
+    world.passes(LEASE)
+    found = [await dies(world, number, lives) for number in range(6)]
+    longest = lives // BEAT * BEAT
+    assert [(one.rescues, one.longest) for one in found] == [
+        (1, 0.0),
+        *((deaths, longest) for deaths in range(1, 6)),
+    ]
+
+
+@pytest.mark.parametrize(("longer", "rescues"), [(0.0, 6), (BEAT, 1)])
+async def test_count_is_reset_by_owner_that_outlives_the_crashed_ones(
+    world: World, longer: float, rescues: int
+) -> None:
+    await world.accepted()
+    world.passes(LEASE)
+    for number in range(5):
+        await dies(world, number, 2 * BEAT)
+    assert (await dies(world, 5, survival_seconds(2 * BEAT, LEASE) + longer)).rescues == 5
+    assert (await dies(world, 6, 0.0)).rescues == rescues
+
+
+async def test_change_resets_count_and_lifetimes(world: World) -> None:
+    job = await world.accepted()
+    world.passes(LEASE)
+    for number in range(3):
+        await dies(world, number, 2 * BEAT)
+    await world.happens(job, JobConfirmed())
+    world.passes(BEAT)
+    await world.store.beat({job.id: 4})
+    world.passes(LEASE)
+    await world.reopened("another")
+    (claimed,) = await world.store.claim()
+    assert (claimed.rescues, claimed.longest) == (1, 0.0)
+
+
+async def test_renewal_does_not_shorten_the_lease_of_a_suspect(world: World) -> None:
+    await world.accepted()
+    world.passes(LEASE)
+    for number in range(6):
+        await dies(world, number, BEAT)
+    await world.reopened("the last")
+    (claimed,) = await world.store.claim()
+    assert claimed.rescues == 6
+    await world.store.beat({claimed.job.id: claimed.fence})
+    world.passes(lease_for(6, LEASE) - 0.01)
+    assert await world.claimable() == set()
+    world.passes(0.02)
+    assert await world.claimable() == {claimed.job.id}
+
+
+async def test_release_of_a_suspect_takes_back_its_claim(world: World) -> None:
+    job = await world.accepted()
+    world.passes(LEASE)
+    await died_early(world, EARLY_DEATHS)
+    for _ in range(3):
+        (claimed,) = await world.store.claim()
+        assert claimed.rescues == EARLY_DEATHS + 1
+        assert await world.store.snooze(job.id, claimed.fence, 0.0)
 
 
 async def test_many_suspects_keep_nobody_from_the_others(world: World) -> None:

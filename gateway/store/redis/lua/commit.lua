@@ -47,6 +47,8 @@ if is_new then
 end
 redis.call('HSET', job, 'version', whole(commit.expected + 1), 'blob', commit.blob, 'rescues', 0,
   'ops', string.sub(commit.op .. ' ' .. ops, 1, settings.remembered * (#commit.op + 1)))
+-- This is progress: how long earlier owners worked on the job no longer matters.
+if not is_new then redis.call('HDEL', job, 'claimed_at', 'lived', 'longest') end
 for _, name in ipairs(commit.dropped) do redis.call('HDEL', job, 'document:' .. name) end
 for number, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[number + 2]) end
 
