@@ -6,5 +6,11 @@ from providers import openai, runapi, runflow_run, runflow_runs
 from providers.spec import Adapter
 
 ADAPTERS: Mapping[str, Adapter] = {
-    adapter.name: adapter for adapter in (runflow_runs.ADAPTER, runflow_run.ADAPTER, runapi.ADAPTER, openai.ADAPTER)
+    adapter.name: adapter
+    for adapter in (
+        runflow_runs.ADAPTER,
+        runflow_run.ADAPTER,
+        runapi.ADAPTER,
+        openai.ADAPTER,
+    )
 }

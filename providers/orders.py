@@ -140,12 +140,19 @@ class Feature(StrEnum):
 
 
 class Speaks(Struct, frozen=True, kw_only=True):
-    """What a dialect has words for. Which of it is sold, and for how much, is a datum of each offer."""
+    """What a dialect has words for. Which of it is sold, and for how much, is a datum of each offer.
 
-    generate: frozenset[Feature]
-    edit: frozenset[Feature]
+    An operation without any feature is one that it cannot order at all.
+    """
+
+    generate: frozenset[Feature] = frozenset()
+    edit: frozenset[Feature] = frozenset()
     most_images: int
-    most_sources: int
+    most_sources: int = 0
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        return tuple(operation for operation in Operation if self.features(operation))
 
     def features(self, operation: Operation) -> frozenset[Feature]:
         return self.generate if operation is Operation.GENERATE else self.edit

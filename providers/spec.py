@@ -124,6 +124,6 @@ class Adapter(Struct, frozen=True, kw_only=True):
     poll: Step[Ticket, Progress] | None = None
     find: Step[Reference, Progress] | None = None
     callback: Callback | None = None
-    inputs: tuple[InputRoute, ...]
+    inputs: tuple[InputRoute, ...] = ()
     replay_key: bool = False
     holds_connection: bool = False
