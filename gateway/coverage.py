@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.catalogue import CELLS, Catalogue, Cell, Offer
 from gateway.config.blocks import RuleConfig
@@ -58,14 +59,20 @@ def _cover(catalogue: Catalogue, model: str, cell: Cell, chosen: tuple[str, int 
     """In the first shape that the policy has a seller for; else in one that it keeps all sellers from; else in any."""
     shapes = _shapes(catalogue, model, cell)
     sold = [target for target in shapes if _is_sold(catalogue, model, cell, target)] or shapes[:1]
-    plans = ((target, _planned(catalogue, model, cell, target, chosen)) for target in sold)
-    first = _planned(catalogue, model, cell, sold[0], chosen)
+    plans = ((target, plan) for target in sold for plan in _plans(catalogue, model, cell, target, chosen))
+    first = next(_plans(catalogue, model, cell, sold[0], chosen))
     target, plan = next(((target, plan) for target, plan in plans if plan.ranked), (sold[0], first))
     return Covered(model, cell, _label(target), plan)
 
 
-def _planned(catalogue: Catalogue, model: str, cell: Cell, target: Target, chosen: tuple[str, int | None]) -> Plan:
-    return plan_by(catalogue, Question(request=_request(model, cell, target)), chosen, {})
+def _plans(
+    catalogue: Catalogue, model: str, cell: Cell, target: Target, chosen: tuple[str, int | None]
+) -> Iterator[Plan]:
+    """For a request that names its quality, and for one that gets the model's own by naming none."""
+    request = _request(model, cell, target)
+    yield plan_by(catalogue, Question(request=request), chosen, {})
+    if cell.quality is catalogue.models[model].quality:
+        yield plan_by(catalogue, Question(request=replace(request, quality_asked=False)), chosen, {})
 
 
 def _shapes(catalogue: Catalogue, model: str, cell: Cell) -> list[Target]:
@@ -197,7 +204,12 @@ def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -
         for target in _shapes(catalogue, offer.model, cell)
         if isinstance(fit(offer, wants_of(_request(offer.model, cell, target))), Fit)
     ]
-    plans = (_planned(catalogue, offer.model, cell, target, (name, None)) for name in policies for cell, target in sold)
+    plans = (
+        plan
+        for name in policies
+        for cell, target in sold
+        for plan in _plans(catalogue, offer.model, cell, target, (name, None))
+    )
     return any(ranked.fit.offer == offer for plan in plans for ranked in plan.ranked)
 
 

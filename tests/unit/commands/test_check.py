@@ -116,6 +116,15 @@ def test_what_is_worth_knowing_is_told(warning: str, tmp_path: Path) -> None:
     assert warning in result.stdout
 
 
+def test_seller_of_an_assumed_quality_is_reachable_by_requests_that_name_none(tmp_path: Path) -> None:
+    """Also where a policy takes only what is exactly as asked."""
+    policies = "policies: {exact: {rank: cost, fidelity: exact, only: [by-shape]}}\ndefault: exact\n"
+    result = check(write(tmp_path, FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
+    assert result.exit_code == 0, result.output
+    assert "by-shape: no policy in use can reach its offer of picture-2" not in result.stdout
+    assert "by-shape" in result.stdout
+
+
 ODD = {
     "only squares": ("generate: {ratios: [1:1]}", ["--resolution", "1k", "--aspect-ratio", "1:1"]),
     "only banners": ("generate: {ratios: [3:1]}", ["--resolution", "1k", "--aspect-ratio", "3:1"]),
