@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.api.errors import ApiError
 from gateway.assets.base import ShelfError
 from gateway.store.base import StoreError
+from gateway.store.partitions import is_job_id
 
 STORE_SECONDS, LEAVING_SECONDS = 5, 1
 # Where a request's state keeps the job that it has become.
@@ -73,8 +74,14 @@ def _order(scope: Mapping[str, Any]) -> PlacedOrder | None:
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    job = scope["state"].get("job")
+    """The job that the request is about: also where its address is all that is known of it."""
+    job = scope["state"].get("job") or _job_in_address(scope)
     return {"x-igw-job-id": job} if job else {}
+
+
+def _job_in_address(scope: Mapping[str, Any]) -> str | None:
+    name = scope.get("path_params", {}).get("job_id")
+    return name if scope.get("path", "").startswith("/v1/jobs/") and name and is_job_id(name) else None
 
 
 def _goes_on(order: PlacedOrder) -> str:

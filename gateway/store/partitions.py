@@ -18,6 +18,10 @@ def new_job_id(team: str) -> str:
     return f"job_{partition_of(team):02}{b32encode(secrets.token_bytes(17))[:26].decode().lower()}"
 
 
+def is_job_id(text: str) -> bool:
+    return partition_of_job(text) is not None
+
+
 def partition_of_job(job: str) -> int | None:
     """None if this cannot be the id of any job."""
     found = _ID.fullmatch(job)

@@ -109,6 +109,16 @@ def test_a_job_whose_first_picture_is_there_is_read_when_the_store_is_back(
     assert len(flow.gateway.job(job)["images"]) == 2
 
 
+def test_answer_names_the_job_that_cannot_be_read(flow: Flow, gate: tuple[Gate, servers.Server]) -> None:
+    job = str(flow.buy("runapi")["id"])
+    flow.gateway.until_idle()
+    with gate[0].shut():
+        answer = shown(flow.gateway, job)
+    expect_message(answer, 503)
+    assert answer.headers["x-igw-job-id"] == job
+    assert shown(flow.gateway, job).status_code == 200
+
+
 def test_nothing_is_ordered_while_nothing_can_be_looked_up_or_kept(
     flow: Flow, gate: tuple[Gate, servers.Server]
 ) -> None:
