@@ -15,6 +15,9 @@ class Raw(Protocol):
     def dump(self) -> Any:
         """Everything that is kept; equal if and only if nothing has changed."""
 
+    def forget_closing(self, owner: str) -> None:
+        """What a store that was closed left behind, and one that was killed does not."""
+
     def due(self) -> dict[str, float]:
         """The jobs that somebody will look at, and when."""
 

@@ -8,7 +8,7 @@ import redis
 from gateway.jobs.commit import LedgerEntry
 from gateway.store.books import Balance
 from gateway.store.partitions import PARTITIONS, partition_of, partition_of_job
-from gateway.store.redis.keys import RUNS, Keys
+from gateway.store.redis.keys import CLOSED, RUNS, Keys
 
 # What is kept for a time counted from now ends sooner than this; what is kept until a date of the tests' clock, later.
 LONGEST_MS = 500 * 86_400_000
@@ -64,6 +64,9 @@ class RawRedis:
         """But for the mark that this run of the server was seen before: nobody need audit all partitions for it."""
         self.client.flushall()
         self.client.sadd(RUNS, self.client.info("server")["run_id"])
+
+    def forget_closing(self, owner: str) -> None:
+        assert self.client.delete(f"{CLOSED}{owner}") == 1
 
     def dump(self) -> dict[bytes, Any]:
         """Without the lock that an audit leaves behind: it says nothing of any job."""

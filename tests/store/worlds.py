@@ -67,6 +67,12 @@ class World:
         self.store = self._make(owner=owner, lease=LEASE, clock=self.clock, **options)
         return await self.store.open()
 
+    async def killed(self, owner: str = "two") -> Store:
+        """A store that is closed hands nothing over; what else tells it from one that was killed is taken away."""
+        killed, store = self.store.owner, await self.reopened(owner)
+        self.raw.forget_closing(killed)
+        return store
+
     def acceptance(self, team: str = "acme", **changes: Any) -> Commit:
         return orders.acceptance(self.now, team, **changes)
 

@@ -1,9 +1,12 @@
-"""Hears of changes that other replicas make, on a connection of its own: commands never wait for it."""
+"""Hears of changes that other replicas make, on a connection of its own: commands never wait for it.
+
+That it is there tells others that this process lives: a channel of the replica's own has a listener as long as that.
+"""
 
 import asyncio
 from collections.abc import Callable
 
-from gateway.store.redis.keys import CHANNEL
+from gateway.store.redis.keys import CHANNEL, REPLICAS
 from gateway.store.redis.link import single_client
 from gateway.store.watching import Watches
 from gateway.supervision import SupervisedTask, Supervisor
@@ -16,8 +19,9 @@ MAX_BACKOFF_SECONDS = 1.0
 class Hearing:
     """`where` names a server that is up; every one of a Cluster passes on what any of them publishes."""
 
-    def __init__(self, where: Callable[[], str], watches: Watches, supervisor: Supervisor) -> None:
+    def __init__(self, where: Callable[[], str], owner: str, watches: Watches, supervisor: Supervisor) -> None:
         self._where = where
+        self._channels = CHANNEL, f"{REPLICAS}{owner}"
         self._watches = watches
         self._supervisor = supervisor
         self._task: SupervisedTask | None = None
@@ -38,7 +42,7 @@ class Hearing:
     async def _listen(self, task: SupervisedTask, tried: asyncio.Event) -> None:
         """A connection that says nothing is asked whether it still lives: a hole in the network says nothing, too."""
         async with single_client(self._where(), connections=1) as client, client.pubsub() as channel:
-            await channel.subscribe(CHANNEL)
+            await channel.subscribe(*self._channels)
             task.succeeded()
             tried.set()
             self._watches.tell_all()

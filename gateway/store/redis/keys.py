@@ -6,6 +6,9 @@ Only ids, digests, team names and dates make up a name: nothing that a caller wr
 from gateway.store.partitions import partition_of_job
 
 CHANNEL = "igw:changed"
+# And an owner's name: the channel that this replica alone listens on; the mark of one that has closed in good order.
+REPLICAS = "igw:replica:"
+CLOSED = "igw:closed:"
 SHARED = "igw:shared"
 RUNS = "igw:runs"
 # Every job of every partition, as a pattern.

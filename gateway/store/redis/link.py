@@ -63,6 +63,10 @@ class Link:
         self._lanes: dict[str, Lane] = {}
         self._is_closed = False
 
+    @property
+    def is_single(self) -> bool:
+        return not isinstance(self.client, RedisCluster)
+
     async def script(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
         return await self._answer(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script.text)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import contextlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,13 +19,15 @@ from gateway.store.redis import boot, link, requests, scripts, wire
 from gateway.store.redis.audit import Auditor
 from gateway.store.redis.guard import Guard
 from gateway.store.redis.hearing import Hearing
-from gateway.store.redis.keys import SHARED, AllKeys, Keys
+from gateway.store.redis.keys import CLOSED, SHARED, AllKeys, Keys
 from gateway.store.redis.leases import Leases, answered
 from gateway.store.saved_jobs import SavedJobs
 from gateway.store.watching import Watch, Watches
 from gateway.supervision import SupervisedTask, Supervisor
 
 SHARED_SECONDS = 60.0
+# Longer than jobs run that its callers may have been told of.
+CLOSED_SECONDS = 86_400
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
 
@@ -60,12 +63,12 @@ class RedisStore:
         self._clock = clock
         self._keys = AllKeys(range(PARTITIONS))
         self._watches = Watches()
-        self._fixed_settings = wire.settings(self.owner, lease, self._retention, None)
 
     # --- opening and closing
 
     async def open(self) -> Self:
         self._link = link.Link(await link.connect(self._url))
+        self._fixed_settings = self._settings_at(None)
         self._leases = Leases(self._link, self._keys, self._saved, self.partitions, lambda: self._settings)
         try:
             self._guard = Guard(self._link, self._durability, self._auditor)
@@ -73,7 +76,7 @@ class RedisStore:
         except BaseException:
             await self._link.close()
             raise
-        self._hearing = Hearing(self._some_server, self._watches, self._supervisor)
+        self._hearing = Hearing(self._some_server, self.owner, self._watches, self._supervisor)
         await self._hearing.start()
         self._guarding = self._guard.start(self._supervisor)
         return self
@@ -81,8 +84,14 @@ class RedisStore:
     async def close(self) -> None:
         if self._guarding is not None:
             await self._guarding.stop()
+            await self._say_closed()
             await self._hearing.close()
             await self._link.close()
+
+    async def _say_closed(self) -> None:
+        """What is not said counts as killed: then callers that were told 202 may share a job that still runs."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._link.command("SET", f"{CLOSED}{self.owner}", "", "EX", CLOSED_SECONDS)
 
     def _some_server(self) -> str:
         return link.any_server(self._link.client, self._url)
@@ -252,7 +261,10 @@ class RedisStore:
     def _settings(self) -> bytes:
         if self._clock is None:
             return self._fixed_settings
-        return wire.settings(self.owner, self._lease, self._retention, self._clock())
+        return self._settings_at(self._clock())
+
+    def _settings_at(self, now: float | None) -> bytes:
+        return wire.settings(self.owner, self._lease, self._retention, self._link.is_single, now)
 
     def _keys_of(self, job: str) -> Keys:
         if not (keys := self._keys.of_job(job[:_ID_LENGTH])):

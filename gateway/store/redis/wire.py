@@ -24,7 +24,7 @@ from gateway.store.base import (
     recalled,
 )
 from gateway.store.books import Account, Total, account_of
-from gateway.store.redis.keys import CHANNEL, Keys
+from gateway.store.redis.keys import CHANNEL, CLOSED, REPLICAS, Keys
 
 pack = msgspec.msgpack.Encoder().encode
 _encoder = msgspec.json.Encoder()
@@ -39,8 +39,9 @@ def _json(value: Any) -> str:
     return _encoder.encode(value).decode()
 
 
-def settings(owner: str, lease: float, retention: Retention, now: float | None) -> bytes:
+def settings(owner: str, lease: float, retention: Retention, is_single: bool, now: float | None) -> bytes:
     """What every script needs to know. Without `now` the server's own clock is used."""
+    replicas = {"replicas": REPLICAS, "closed": CLOSED} if is_single else {}
     return pack(
         {
             "owner": owner,
@@ -51,6 +52,7 @@ def settings(owner: str, lease: float, retention: Retention, now: float | None) 
             "longest_lease": LONGEST_LEASE,
             "beat_seconds": lease / BEATS_PER_LEASE,
             "channel": CHANNEL,
+            **replicas,
             **({} if now is None else {"now": now}),
         }
     )

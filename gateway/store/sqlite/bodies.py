@@ -16,6 +16,8 @@ _CALLERS = msgspec.json.Decoder(tuple[Caller, ...])
 
 _ENTRIES = """SELECT number, job, callers, expects_first, has_ended, may_be_bought FROM bodies
 WHERE team = ? AND key = ? AND expires > ? ORDER BY number"""
+_OWNED_ELSEWHERE = """SELECT bodies.team, key, bodies.number, job, callers, expects_first, has_ended, may_be_bought
+FROM bodies JOIN jobs ON jobs.id = bodies.job WHERE expires > ? AND has_ended = 0 AND owner <> ?"""
 _NEXT = "SELECT coalesce(max(number), 0) + 1 FROM bodies WHERE team = ? AND key = ?"
 _PUT = "INSERT INTO bodies (team, key, number, job, callers, expects_first, expires) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _CHANGE = "UPDATE bodies SET callers = ?, expects_first = ? WHERE team = ? AND key = ? AND number = ?"
@@ -82,14 +84,29 @@ def remove_callers_at(db: Connection, owner: str, job: Job, now: float) -> None:
             _keep(db, body, entry, [one for one in entry.callers if not one.name.startswith(f"{owner}:")])
 
 
+def remove_callers_elsewhere(db: Connection, owner: str, now: float) -> None:
+    """Nobody else has the database, so whoever waited in another process lost his connection when that was killed.
+
+    One that closed in good order has given its jobs away: who still is a caller of those was answered.
+    """
+    for team, key, *row in db.execute(_OWNED_ELSEWHERE, (now, owner)).fetchall():
+        entry = _entry(*row)
+        kept = [one for one in entry.callers if one.name.startswith(f"{owner}:")]
+        _keep(db, Body(team, key, now), entry, kept)
+
+
 def _keep(db: Connection, body: Body, entry: BodyEntry, callers: list[Caller]) -> None:
     if len(callers) < len(entry.callers):
         _change(db, body, replace(entry, callers=tuple(callers)))
 
 
 def _entries(db: Connection, body: Body) -> Iterator[BodyEntry]:
-    for number, job, callers, *flags in db.execute(_ENTRIES, (body.team, body.key, body.now)).fetchall():
-        yield BodyEntry(number, job, _CALLERS.decode(callers), *map(bool, flags))
+    for row in db.execute(_ENTRIES, (body.team, body.key, body.now)).fetchall():
+        yield _entry(*row)
+
+
+def _entry(number: int, job: str, callers: str, *flags: int) -> BodyEntry:
+    return BodyEntry(number, job, _CALLERS.decode(callers), *map(bool, flags))
 
 
 def _change(db: Connection, body: Body, entry: BodyEntry) -> None:

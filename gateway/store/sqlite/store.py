@@ -4,6 +4,7 @@ Money and due times change in the job's own transaction, and what was answered i
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,13 @@ from gateway.store.base import (
     Repeated,
     Retention,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     looks_back,
 )
 from gateway.store.books import Balance, Total
 from gateway.store.sqlite import leases, reading, upkeep
-from gateway.store.sqlite.bodies import Body, attach_caller, remove_caller
+from gateway.store.sqlite.bodies import Body, attach_caller, remove_caller, remove_callers_elsewhere
 from gateway.store.sqlite.commit import Committing
 from gateway.store.sqlite.file import Lock, for_reading, for_writing, is_alone, locked
 from gateway.store.sqlite.leases import Owning
@@ -83,6 +85,7 @@ class SqliteStore:
             writer = Writer(partial(for_writing, self._path), "writer", self._supervisor)
             try:
                 alone = await writer.do(is_alone)
+                await self._remove_callers_elsewhere(writer)
                 reader = None if alone else Reader(partial(for_reading, self._path), "reader", self._supervisor)
             except StoreError:
                 await writer.stop()
@@ -93,6 +96,11 @@ class SqliteStore:
         self._open = _Open(lock, writer, reader)
         self._closing = None
         return self
+
+    async def _remove_callers_elsewhere(self, writer: Writer) -> None:
+        """Where the disk is full they stay until their jobs are claimed: nothing can be accepted either."""
+        with contextlib.suppress(StoreFull):
+            await writer.do(lambda db: remove_callers_elsewhere(db, self.owner, self._clock()))
 
     async def close(self) -> None:
         """Goes on to the end also when whoever waits for it is cancelled."""

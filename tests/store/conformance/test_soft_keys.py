@@ -234,18 +234,60 @@ async def test_callers_of_an_owner_that_died_are_gone_when_the_job_is_claimed(wo
     assert await world.tried(idempotency=first()) == Known(job.id)
 
 
-async def test_callers_elsewhere_and_of_other_jobs_stay_when_a_job_is_claimed(world: World) -> None:
+async def test_callers_elsewhere_and_of_other_jobs_stay_when_a_job_is_claimed(replicas: World) -> None:
     """The claimer itself, whose lease had only lapsed, has kept its connections, too."""
+    world = replicas
     jobs = [await world.accepted(idempotency=first(f"one:{number}")) for number in range(2)]
-    assert await world.store.recall("acme", again("three:1")) == Known(jobs[0].id)
-    world.passes(LEASE)
-    assert await world.claimable() == {job.id for job in jobs}
-    assert await world.tried(idempotency=first("three:2")) == Applied()
-    world.passes(LEASE)
+    async with world.another("three") as three:
+        assert await three.recall("acme", again("three:1")) == Known(jobs[0].id)
+        world.passes(LEASE)
+        assert await world.claimable() == {job.id for job in jobs}
+        assert await world.tried(idempotency=first("three:2")) == Applied()
+        world.passes(LEASE)
+        await world.reopened("two")
+        await world.claimable()
+        found = [await world.tried(idempotency=first(f"two:{number}")) for number in range(2)]
+        assert found == [Known(jobs[1].id), Applied()]
+
+
+async def test_callers_of_a_killed_process_are_gone_at_once(world: World) -> None:
+    """Each of its jobs is for one who asks again; a Cluster's servers cannot tell before the job is claimed."""
+    jobs = [await world.accepted(idempotency=first("one:1")), await world.accepted(idempotency=first("one:2"))]
+    await world.killed()
+    found = [await world.tried(idempotency=first(f"two:{number}")) for number in range(3)]
+    at_once = [Applied()] * 3 if world.kind == "clustered" else [Known(jobs[0].id), Known(jobs[1].id), Applied()]
+    assert found == at_once
+
+
+async def test_callers_of_a_second_killed_process_are_gone_too(world: World) -> None:
+    """Though the job is still the first one's."""
+    if world.kind == "clustered":
+        return
+    job = await world.accepted(idempotency=first("one:1"))
+    for owner in ("two", "three", "four"):
+        await world.killed(owner)
+        assert await world.tried(idempotency=first(f"{owner}:1")) == Known(job.id)
+
+
+async def test_callers_of_a_killed_process_that_may_have_been_answered_stay(world: World) -> None:
+    await world.bought(idempotency=first("one:1"))
+    await world.killed()
+    assert await world.tried(idempotency=first("two:1")) == Applied()
+
+
+async def test_callers_of_a_process_that_closed_in_good_order_stay(world: World) -> None:
+    """It answered them, with 202, and gave their job away."""
+    job = await world.accepted(idempotency=first("one:1"))
+    assert await world.store.snooze(job.id, 1, 0.0)
     await world.reopened("two")
-    await world.claimable()
-    found = [await world.tried(idempotency=first()) for _ in range(2)]
-    assert found == [Known(jobs[1].id), Applied()]
+    assert await world.claimable() == {job.id}
+    assert await world.tried(idempotency=first("two:1")) == Applied()
+
+
+async def test_callers_of_a_living_replica_stay(replicas: World) -> None:
+    async with replicas.another("two") as two:
+        await replicas.accepted(idempotency=first("one:1"))
+        assert await two.commit(replicas.acceptance(idempotency=first("two:1"))) == Applied()
 
 
 # --- apart

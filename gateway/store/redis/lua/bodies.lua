@@ -68,14 +68,58 @@ local function is_better(entry, other, asked)
   return ended < ended_there
 end
 
--- The job that this request belongs to, which has it for a caller from now on; nil if it needs one of its own.
-local function attach_caller(record, asked)
-  local entries, found = read_entries(record), nil
+local function find_entry(entries, asked)
+  local found
   for _, entry in ipairs(entries) do
-    if has_caller(entry, asked.caller) then return entry.job end
+    if has_caller(entry, asked.caller) then return entry end
     if may_have(entry, asked) and (not found or is_better(entry, found, asked)) then found = entry end
   end
+  return found
+end
+
+-- Takes callers off: those that are to go, of those jobs. Whether there were any.
+local function drop_callers(entries, is_to_go, is_meant)
+  local is_changed = false
+  for _, entry in ipairs(entries) do
+    for number = is_meant(entry) and #entry.callers or 0, 1, -1 do
+      if is_to_go(entry.callers[number].name) then
+        table.remove(entry.callers, number)
+        is_changed = true
+      end
+    end
+  end
+  return is_changed
+end
+
+-- A replica listens on a channel of its own, and a process that is killed loses its connections at once.
+local listening = {}
+local function is_listening(owner)
+  if listening[owner] == nil then
+    local told = redis.pcall('PUBSUB', 'NUMSUB', settings.replicas .. owner)
+    listening[owner] = not told.err and tonumber(told[2]) > 0
+  end
+  return listening[owner]
+end
+
+-- Whether this caller's replica died with it. One that closed in good order has answered its callers, or taken them
+-- off. Where the asking replica itself seems not to listen, the others cannot be judged.
+local function has_died(name)
+  local owner = string.match(name, '^(.*):')
+  if not owner or owner == settings.owner or not is_listening(settings.owner) or is_listening(owner) then return false end
+  return redis.call('EXISTS', settings.closed .. owner) == 0
+end
+
+-- Those of jobs that have ended may have been answered. A Cluster's servers know only their own listeners.
+local function drop_dead_callers(entries)
+  return settings.replicas and drop_callers(entries, has_died, function(entry) return not entry.ended end)
+end
+
+-- The job that this request belongs to, which has it for a caller from now on; nil if it needs one of its own.
+local function attach_caller(record, asked)
+  local entries = read_entries(record)
+  local found = find_entry(entries, asked) or (drop_dead_callers(entries) and find_entry(entries, asked))
   if not found then return nil, entries end
+  if has_caller(found, asked.caller) then return found.job end
   local is_late = not asked.attach and found.expects_first
   local predecessor = find_predecessor(found, asked)
   if predecessor then table.remove(found.callers, predecessor) end
@@ -112,16 +156,9 @@ local function end_entry(record, job, seconds, may_be_bought)
   end
 end
 
--- Takes callers off: those that are to go, of one job, or of all jobs of the body.
+-- Of one job, or of all jobs of the body.
 local function remove_callers(record, is_to_go, job)
-  local entries, is_changed = read_entries(record), false
-  for _, entry in ipairs(entries) do
-    for number = #entry.callers, 1, -1 do
-      if (not job or entry.job == job) and is_to_go(entry.callers[number].name) then
-        table.remove(entry.callers, number)
-        is_changed = true
-      end
-    end
-  end
+  local entries = read_entries(record)
+  local is_changed = drop_callers(entries, is_to_go, function(entry) return not job or entry.job == job end)
   if is_changed then write_entries(record, entries) end
 end
