@@ -180,9 +180,10 @@ def test_a_half_that_was_carried_out_all_the_same_is_mended(tmp_path: Path, torn
 
 
 def _tear(folder: Path, torn: int) -> None:
-    """The file ends in the middle of a command of its last transition."""
+    """The file ends in the middle of a command of its last transition; its store, which closed after that, did not."""
     [path] = (folder / "appendonlydir").glob("*.incr.aof")
-    written = path.read_bytes()
+    written, closing, _ = path.read_bytes().partition(b"*5\r\n$3\r\nSET\r\n$27\r\nigw:closed:")
+    assert closing
     begins = written.rindex(b"*1\r\n$5\r\nMULTI")
     assert written.endswith(b"*1\r\n$4\r\nEXEC\r\n")
     commands = [found.start() for found in re.finditer(rb"\*\d+\r\n\$\d+\r\n[A-Z]+\r\n", written[begins:])]
