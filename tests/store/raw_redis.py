@@ -69,9 +69,11 @@ class RawRedis:
         assert self.client.delete(f"{CLOSED}{owner}") == 1
 
     def dump(self) -> dict[bytes, Any]:
-        """Without the lock that an audit leaves behind: it says nothing of any job."""
+        """Without the lock that an audit leaves behind, and the mark of a closed store: they say nothing of any job."""
         found = {key: (_comparable(kind, value), ends) for key, kind, value, ends in self.everything()}
-        return {key: value for key, value in found.items() if key not in self._locks}
+        return {
+            key: value for key, value in found.items() if key not in self._locks and not key.startswith(CLOSED.encode())
+        }
 
     def everything(self) -> list[Any]:
         found = self.client.execute_command("EVAL", _EVERYTHING, 0)

@@ -90,6 +90,8 @@ class RedisStore:
 
     async def _say_closed(self) -> None:
         """What is not said counts as killed: then callers that were told 202 may share a job that still runs."""
+        if not self._link.is_single:
+            return
         with contextlib.suppress(StoreUnavailable):
             await self._link.command("SET", f"{CLOSED}{self.owner}", "", "EX", CLOSED_SECONDS)
 
