@@ -66,7 +66,8 @@ class RawRedis:
         self.client.sadd(RUNS, self.client.info("server")["run_id"])
 
     def forget_closing(self, owner: str) -> None:
-        assert self.client.delete(f"{CLOSED}{owner}") == 1
+        """A Cluster has no such mark."""
+        self.client.delete(f"{CLOSED}{owner}")
 
     def dump(self) -> dict[bytes, Any]:
         """Without the lock that an audit leaves behind, and the mark of a closed store: they say nothing of any job."""
