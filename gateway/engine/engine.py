@@ -121,7 +121,7 @@ class Engine:
             await owner.confirmation.save()
             if owner.job.is_confirmed:
                 return owner.job
-        # Nobody here owns it, or not any more: another replica may, and withdraws what is not confirmed.
+        # This process does not own the job, or not any more: another replica may own it, and withdraw it.
         return await self._save_confirmation(name)
 
     async def _save_confirmation(self, name: str) -> Job | None:

@@ -219,7 +219,7 @@ class Owner:
                     return self._applied(commit, letters, heard)
                 letters = await self._not_applied(commit, outcome, letters)
         finally:
-            # Also where the owner ends meanwhile: whoever waits here would do so for ever.
+            # Also where the owner ends meanwhile: its senders would wait without end.
             _answer(letters, [False] * len(letters))
 
     async def _in_the_end(self, ask: Callable[[], Awaitable[Answered]]) -> Answered:
