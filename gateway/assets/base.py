@@ -38,6 +38,10 @@ class Missing(ShelfError):
     """No such picture lies here: never put, or deleted since."""
 
 
+class ForeignObject(ShelfError):
+    """Something that the gateway did not store lies at this key, such as a folder or a link. A retry does not help."""
+
+
 class Stream(Protocol):
     """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened.
 

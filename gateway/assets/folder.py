@@ -12,7 +12,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from gateway.assets.base import CHUNK_BYTES, Missing, ShelfError, ShelfFull, ShelfRefused, ShelfUnavailable, ShelfUnfit
+from gateway.assets.base import (
+    CHUNK_BYTES,
+    ForeignObject,
+    Missing,
+    ShelfError,
+    ShelfFull,
+    ShelfRefused,
+    ShelfUnavailable,
+    ShelfUnfit,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +42,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NOT_OURS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMLINK})
+# Where a file is opened: a link, or the socket of a program.
+_NOT_A_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
 class Folder:
@@ -145,12 +156,11 @@ class Folder:
         *parents, name = key.split("/")
         try:
             with self._folder(parents) as folder:
-                file = _File(os.open(name, _READ, dir_fd=folder))
+                file = _open_file(name, folder)
         except FileNotFoundError:
             raise Missing("no such picture in the object store") from None
-        if not stat.S_ISREG(file.mode):
-            file.close()
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if file is None:
+            raise ForeignObject(f"{self._root} holds a link or something else at {key}, where only an image belongs")
         return file
 
     async def _read(self, file: "_File", position: int) -> bytes:
@@ -160,9 +170,9 @@ class Folder:
         partition, job = prefix.rstrip("/").split("/")
         try:
             with self._folder([partition, job]) as folder:
-                names = os.listdir(folder)
+                names = [name for name in os.listdir(folder) if not _is_folder(name, folder)]
                 for name in names:
-                    # Somebody else may be deleting the same job.
+                    # Another replica may be deleting the same job.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
             with self._folder([partition]) as above:
@@ -242,6 +252,20 @@ class _File:
             os.close(self._number)
 
 
+def _open_file(name: str, folder: int) -> _File | None:
+    """Opens a file for reading. None if something else has its name."""
+    try:
+        file = _File(os.open(name, _READ, dir_fd=folder))
+    except OSError as error:
+        if error.errno in _NOT_A_FILE:
+            return None
+        raise
+    if not stat.S_ISREG(file.mode):
+        file.close()
+        return None
+    return file
+
+
 def _close_opened(opening: "Future[_File]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
@@ -261,6 +285,14 @@ def _make_folder(name: str, above: int) -> None:
     except FileExistsError:
         return
     os.fsync(above)
+
+
+def _is_folder(name: str, above: int) -> bool:
+    """Folders in that of a job are not ours, and stay."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _remove_folder(name: str, above: int) -> None:

@@ -7,6 +7,7 @@ from time import monotonic
 from urllib.parse import unquote, urlsplit
 
 from gateway.assets.base import (
+    ForeignObject,
     Missing,
     Place,
     ShelfError,
@@ -20,7 +21,17 @@ from gateway.assets.bucket import SCHEMES, Bucket
 from gateway.assets.folder import Folder
 from gateway.assets.keys import key_of, prefix_of, require_key, require_prefix
 
-__all__ = ["Missing", "Shelf", "ShelfError", "ShelfFull", "ShelfRefused", "ShelfUnavailable", "ShelfUnfit", "Stream"]
+__all__ = [
+    "ForeignObject",
+    "Missing",
+    "Shelf",
+    "ShelfError",
+    "ShelfFull",
+    "ShelfRefused",
+    "ShelfUnavailable",
+    "ShelfUnfit",
+    "Stream",
+]
 
 # Each check of a bucket is three requests that are paid for.
 CHECK_SECONDS = 30.0

@@ -39,7 +39,7 @@ class Buyer:
         self._desk = desk
         self._follower = follower
         self._hands = desk.hands
-        self._inputs = Inputs(desk.hands)
+        self._inputs = Inputs(desk.hands, desk.job.id)
         # Which of our tasks each image is being bought by.
         self._taken: dict[int, Hashable] = {}
         # After how many tries orders of this job have been counted, as first ones or extra ones.

@@ -4,10 +4,11 @@ import asyncio
 
 from msgspec import Struct
 
-from gateway.assets.shelf import Missing
+from gateway.assets.shelf import ForeignObject, Missing
 from gateway.catalogue import Seller
 from gateway.engine.hands import Hands
 from gateway.engine.records import Input, SavedRequest
+from gateway.events import Trouble
 from gateway.upstream.client import Exchange
 from providers.faults import Fault, FaultKind
 from providers.orders import Inline, Link, Source
@@ -35,8 +36,9 @@ class Brought(Struct, frozen=True):
 class Inputs:
     """One job's. A seller who makes one picture of an order takes ten orders, and each input once."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, job: str) -> None:
         self._hands = hands
+        self._job = job
         self._links: dict[tuple[str, str], Link] = {}
         self._uploading = asyncio.Lock()
 
@@ -63,7 +65,9 @@ class Inputs:
         """No other seller could do without it either, and asking again does not bring it back."""
         try:
             return await self._hands.shelf.get(key)
-        except Missing:
+        except (Missing, ForeignObject) as error:
+            if isinstance(error, ForeignObject):
+                self._hands.emit(Trouble(where=error.where, what=str(error), job=self._job))
             raise NotBrought(Fault(kind=FaultKind.INPUT_MISSING, message="an input is no longer stored")) from None
 
 

@@ -24,8 +24,9 @@ from gateway.telemetry.line_limiter import LineLimiter
 MOST_WAITING = 10_000
 # How often the thread that writes looks whether a minute is over.
 LOOK_SECONDS = 1.0
-# A fault in answering requests: the first ones say whose, so that they can be looked into.
+# An error while a request is answered: the first lines say which request, so that they can be looked into.
 MANY, ONE = 10, 1
+REQUEST_ERRORS = {"api", "images"}
 # Asked for every few seconds by whoever watches over the gateway.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 # Anyone who knows one address can send as many requests as it likes: metrics count them, and what they are worth.
@@ -66,7 +67,7 @@ class Logs:
         name = words_of(type(event))
         if isinstance(event, CallbackReceived):
             self.write_limited((name, event.adapter, event.worth), ONE, "warning", name, **fields)
-        elif isinstance(event, Trouble) and event.where == "api":
+        elif isinstance(event, Trouble) and event.where in REQUEST_ERRORS:
             self.write_limited((name, event.where, event.what), MANY, "warning", name, **fields)
         elif isinstance(event, Trouble) and event.task is not None:
             self.write_limited((Trouble, event.task), ONE, "warning", name, **fields)

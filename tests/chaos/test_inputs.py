@@ -1,9 +1,13 @@
 """Inputs that lie there without a job, and jobs whose inputs lie there no more."""
 
 import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
 from tests.chaos.clients import post
 from tests.chaos.gateways import STRANGERS_KEY, Gateway, gateway, until
@@ -47,18 +51,57 @@ def asked_and_died(one: Gateway) -> None:
     one.ended()
 
 
-def test_an_edit_whose_input_is_gone_fails_once_and_by_name(shared: Stored, sandbox: Vendors) -> None:
-    """Its gateway died before it had ordered anything. There are several sellers, and none is asked."""
+@contextlib.contextmanager
+def edit_before_it_is_bought(shared: Stored) -> Iterator[tuple[Gateway, Path]]:
+    """A gateway that died before it ordered anything, and the input of its job. It may be started again."""
     with gateway(shared.folder, shared.config, {**shared.environ, "CHAOS_POISON": "buying"}) as one:
         asked_and_died(one)
         (given,) = kept(shared)
-        given.unlink()
         del one.environ["CHAOS_POISON"]
+        yield one, given
+
+
+def found_at_its_end(one: Gateway) -> dict[str, Any]:
+    job = asked(one).json()["id"]
+    answer = httpx.get(f"{one.url}/v1/jobs/{job}?wait=30", headers=HEADERS, timeout=40.0, trust_env=False)
+    return dict(answer.json())
+
+
+REPLACED: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "a folder": Path.mkdir,
+    "a link": lambda path: path.symlink_to("/etc/passwd"),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("lies_there", REPLACED)
+def test_an_edit_whose_input_is_gone_fails_once_and_by_name(lies_there: str, shared: Stored, sandbox: Vendors) -> None:
+    """There are several sellers, and none is asked. Only what somebody has laid there is told to the operator."""
+    with edit_before_it_is_bought(shared) as (one, given):
+        given.unlink()
+        REPLACED[lies_there](given)
         one.start()
-        job = asked(one).json()["id"]
-        found = httpx.get(f"{one.url}/v1/jobs/{job}?wait=30", headers=HEADERS, timeout=40.0, trust_env=False).json()
+        found = found_at_its_end(one)
         assert (found["status"], found["error"]["code"], found["attempts"]) == ("failed", "input_missing", [])
         until(one.is_idle, "all is settled")
-        assert one.metric("igw_troubles_total") == 0
+        assert one.metric("igw_troubles_total") == (lies_there != "nothing")
+        assert (str(given.relative_to(given.parents[2])) in one.said()) == (lies_there != "nothing")
     assert sandbox.charges() == []
     assert [one for vendor in ("runflow", "runapi") for one in sandbox.requests(vendor, "submit")] == []
+
+
+def test_an_edit_whose_input_cannot_be_reached_waits_for_it(shared: Stored, sandbox: Vendors) -> None:
+    """As when a disk is mounted elsewhere for a moment."""
+    with edit_before_it_is_bought(shared) as (one, given):
+        folder, elsewhere = given.parents[1], shared.folder / "elsewhere"
+        folder.rename(elsewhere)
+        folder.symlink_to(elsewhere)
+        one.start()
+        # Nothing is bought for a caller that got no answer, unless it asks again.
+        asked(one)
+        until(lambda: one.metric("igw_troubles_total"), "it was tried")
+        folder.unlink()
+        elsewhere.rename(folder)
+        assert found_at_its_end(one)["status"] == "completed"
+    assert len(sandbox.charges()) == 1
