@@ -1,11 +1,14 @@
 """A name server of our own: it knows a few names, and is silent about all others, for as long as anybody asks.
 
-Only the gateway of a test asks it: in its process's own view of the files, `/etc/resolv.conf` is another one.
+Only the gateway of a test asks it: in its process's own view of the files, `/etc/resolv.conf` is another one. In a
+network of its own (`own_network`), no question can reach any other name server either.
 """
 
 import ctypes
+import fcntl
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,19 +24,41 @@ SYSTEMS_RESOLVER_FILE = "/etc/resolv.conf"
 # In the environment of a gateway.
 RESOLVER_FILE = "FLOW_RESOLVER_FILE"
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
+CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 0x1
+NETWORK = "/proc/thread-self/ns/net"
 TYPE_A, FLAGS_ANSWER = 1, b"\x81\x80"
 
 
 def use_resolver_file(path: str) -> None:
     """In a process of one thread, before it looks any name up. OSError where this machine does not allow it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for result in (
-        libc.unshare(CLONE_NEWNS),
-        libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(path.encode(), SYSTEMS_RESOLVER_FILE.encode(), None, MS_BIND, None),
-    ):
-        if result:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _call("unshare", CLONE_NEWNS)
+    _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    _call("mount", path.encode(), SYSTEMS_RESOLVER_FILE.encode(), None, MS_BIND, None)
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """A network with nothing but its own loopback, for this thread and all threads and processes that it starts.
+
+    OSError where this machine does not allow it. Connections made before stay in the network that they are in.
+    """
+    outside = os.open(NETWORK, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("unshare", CLONE_NEWNET)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                fcntl.ioctl(one, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+            yield
+        finally:
+            _call("setns", outside, CLONE_NEWNET)
+    finally:
+        os.close(outside)
+
+
+def _call(name: str, *arguments: object) -> None:
+    """A function of the C library. OSError if it fails."""
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments):
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 class NameServer:

@@ -1,18 +1,25 @@
-"""One team's links lead to names whose name server is silent: no order and no seller's health suffers from it."""
+"""One team's links lead to names whose name server is silent: no order and no seller's health suffers from it.
 
+All of it runs in a network namespace: the gateway, its sellers, its clients, and the only name server there is.
+"""
+
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import vendors
 from tests.clients.pictures import drawn
 from tests.flow.configuration import POOR_KEY, SELLERS, Setup
 from tests.flow.gateways import PROMPT, Flow
-from tests.flow.names import NameServer, serving_names
+from tests.flow.names import NameServer, own_network, serving_names
 from tests.flow.places import Kept, kept_on
 from tests.flow.public import Web, serving
 from tests.vendors import Vendors
@@ -29,13 +36,29 @@ NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+def network() -> Iterator[None]:
+    with ExitStack() as inside:
+        try:
+            inside.enter_context(own_network())
+        except OSError as error:
+            pytest.skip(f"this machine does not let a process have its own network: {error}")
+        yield
+
+
+@pytest.fixture(scope="module")
+def sandbox_process(network: None) -> Iterator[Vendors]:
+    with vendors.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def web(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with serving(tmp_path_factory.mktemp("web")) as web:
         yield web
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
+def names(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
     with serving_names(tmp_path_factory.mktemp("names"), {SELLER_NAME: "127.0.0.1"}) as names:
         yield names
 
@@ -124,6 +147,16 @@ def expect_named_error(answer: httpx.Response) -> None:
         assert error["code"] == "too_many_downloads"
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert "x-should-retry" not in answer.headers
+
+
+@pytest.mark.parametrize("kept", [BY_NAME], indirect=True)
+def test_nothing_outside_of_the_namespace_is_reached(flow: Flow, names: NameServer) -> None:
+    """Neither a name server beside ours, nor anything else of this machine or beyond."""
+    assert [name for _, name in socket.if_nameindex()] == ["lo"]
+    assert len(Path("/proc/thread-self/net/route").read_text().splitlines()) == 1
+    gateway = f"/proc/{flow.gateway.process.pid}"
+    assert os.readlink(f"{gateway}/ns/net") == os.readlink("/proc/thread-self/ns/net")
+    assert Path(f"{gateway}/root/etc/resolv.conf").read_text() == f"nameserver {names.address}\n"
 
 
 @pytest.mark.parametrize("kept", [BY_NAME], indirect=True)
