@@ -18,6 +18,8 @@ from gateway.jobs.recovery import next_look
 from gateway.jobs.tables import Line
 
 SOFT_KEY_SECONDS = 120.0
+# Instead of a retry's number, for a client that does not count its retries.
+UNCOUNTED = -1
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -74,7 +76,8 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
     """Ties a request to its job.
 
     `soft`: not the caller's key but the body's, under which all live jobs of that body lie. `retry`: how often its SDK
-    says that it has sent this request before. `caller` names this very request among all that ask for the same: a
+    says that it has sent this request before, or UNCOUNTED. `has_refused_first`: this process has refused the first
+    request of a retry before that became a job. `caller` names this very request among all that ask for the same: a
     command that is sent twice makes one caller.
     """
 
@@ -83,6 +86,7 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
     seconds: float = 86_400.0
     soft: bool = False
     retry: int = 0
+    has_refused_first: bool = False
     caller: str = ""
 
     @property
@@ -90,12 +94,18 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
         """Whether it repeats a request."""
         return self.retry > 0
 
+    @property
+    def expects_first(self) -> bool:
+        """Whether its first request may still be on its way."""
+        return self.attach and not self.has_refused_first
+
 
 class Commit(Struct, frozen=True, kw_only=True):
     """Compare-and-set on the job's version. `op` names this very change, so that a repeated commit knows itself.
 
     `due` is when an owner without any memory of the job must look at it next; None only when it is settled. `linger`:
-    for how long its request's record outlives the job that ends here; `may_be_bought`: this end leaves that open.
+    for how long its request's record outlives the job that ends here; `may_be_bought`: this end leaves that open;
+    `is_refused`: nothing was bought, and a repetition is a new job.
     """
 
     job: Job
@@ -109,6 +119,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     idempotency: IdempotencyRecord | None = None
     linger: float | None = None
     may_be_bought: bool = False
+    is_refused: bool = False
     webhooks: tuple[Delivery, ...] = ()
     milestones: tuple[Milestone, ...] = ()
     ledger: tuple[LedgerEntry, ...] = ()
@@ -146,6 +157,7 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
         budget=tuple(_moves(old, new)),
         linger=_linger(new) if ends else None,
         may_be_bought=ends and may_have_been_bought(new),
+        is_refused=ends and may_be_asked_again(new),
         webhooks=tuple(_webhooks(new, now)) if ends else (),
         milestones=milestones,
         ledger=tuple(_entries(old, new, now)),
@@ -153,13 +165,11 @@ def difference(old: Job | None, new: Job, now: float, fence: int | None = None) 
 
 
 def _linger(ended: Job) -> float | None:
-    """For how long the same body still leads to this job instead of a new one. A client's key outlives its job, unless
-    the job was withdrawn: then the same key orders again."""
-    if ended.withdrawn and (ended.soft_key or ended.hard_key):
-        return 0.0
-    if ended.soft_key is None:
-        return None
-    return 0.0 if may_be_asked_again(ended) else SOFT_KEY_SECONDS
+    """For how long the body's record tells of this job. A client's key outlives its job, unless the job was withdrawn:
+    then the same key orders again."""
+    if ended.soft_key is not None:
+        return SOFT_KEY_SECONDS
+    return 0.0 if ended.withdrawn and ended.hard_key else None
 
 
 def decode_job(blob: bytes) -> Job:

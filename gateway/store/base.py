@@ -177,7 +177,8 @@ class Store(Protocol):
         (StoreFull); a full disk under SQLite refuses everything until there is room.
 
         A new job whose request belongs to a job that is there is not accepted (`bodies.py` says which), and its caller
-        becomes that job's. A first asking takes away the mark of the entry that awaited it.
+        becomes that job's. A first asking takes away the mark of the entry that awaited it. No request is given a job
+        that ended with nothing bought: its entry only says, to one retry, that a first request has come.
 
         StoreUnsure where a commit may still be done; a new job is not confirmed then, and no owner buys it.
         """

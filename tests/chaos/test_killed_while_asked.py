@@ -1,5 +1,7 @@
 """A replica is killed while a client that counts no retries waits: its repetition gets the job, bought once."""
 
+import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -7,7 +9,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from tests.chaos.gateways import Gateway, gateway, until
+from tests.chaos.gateways import KEY, Gateway, gateway, until
 from tests.chaos.places import LEASE, Stored
 from tests.vendors import Vendors
 
@@ -49,3 +51,31 @@ def test_plain_repetitions_after_a_kill_buy_nothing_again(stored: Stored, sandbo
         delivered = {each.result() for each in asked}
         assert other.is_idle_for(LEASE + 1.5)
     assert (len(delivered), len(sandbox.charges())) == (ASKED, ASKED)
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
+def test_repetition_after_a_kill_gets_a_job_that_ended_before_its_answer_was_read(
+    stored: Stored, sandbox: Vendors, is_killed: bool
+) -> None:
+    """A replica that stops in good order has answered its callers: an equal request is another order."""
+    with ExitStack() as running:
+        one = running.enter_context(gateway(stored.folder / "1", stored.config, stored.environ))
+        is_single = stored.kind == "sqlite"
+        other = one if is_single else running.enter_context(gateway(stored.folder / "2", stored.config, stored.environ))
+        with socket.create_connection(("127.0.0.1", one.port)) as client:
+            body = json.dumps(BODY, separators=(",", ":")).encode()
+            lines = ["POST /v1/images/generations HTTP/1.1", "host: x", f"authorization: Bearer {KEY}"]
+            lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
+            client.sendall("\r\n".join(lines).encode() + body)
+            until(lambda: len(sandbox.charges()) == 1 and one.is_idle(), "it has ended")
+            if is_killed:
+                one.kill()
+        if not is_killed:
+            one.stop()
+        if is_single:
+            one.start()
+        again = _asked(other)
+        assert again.status_code == 200, again.text
+        assert again.headers.get("idempotent-replayed") == ("true" if is_killed else None)
+        assert other.is_idle_for(LEASE + 1.5)
+    assert len(sandbox.charges()) == (1 if is_killed else 2)

@@ -21,7 +21,7 @@ TEAMS = (NEAR, BESIDE, FAR)
 SECONDS = (8.0, 8.0, 16.0, 64.0, 128.0, 4000.0)
 RECORDS: tuple[IdempotencyRecord | None, ...] = (
     *(None, None, None, orders.key("key", "one body"), orders.key("key", "another body")),
-    *(orders.soft(attach=attach, caller=caller) for attach in (0, 1, 2) for caller in ("one:1", "one:2", "two:1")),
+    *(orders.soft(attach=attach, caller=caller) for attach in (-1, 0, 1, 2) for caller in ("one:1", "one:2", "two:1")),
 )
 LIMITS: tuple[dict[str, int], ...] = ({}, {}, {"day": 400_000}, {"month": 700_000}, {"day": 150_000, "month": 600_000})
 CHANCE = st.integers(0, 2**30)

@@ -84,6 +84,7 @@ class Shared:
     ends: float
     has_ended: bool = False
     may_be_bought: bool = False
+    is_refused: bool = False
 
 
 class Model:
@@ -146,42 +147,48 @@ class Model:
         return Known(record.job) if record.fingerprint == asked.fingerprint else KeyReused(record.job)
 
     def _attached(self, team: str, asked: IdempotencyRecord, now: float) -> Known | None:
-        """Jobs are kept in the order of their age."""
+        chosen = self._chosen(team, asked, now)
+        if chosen is None or chosen.is_refused:
+            return None
+        if asked.caller not in chosen.callers:
+            is_late = chosen.is_awaiting_first and not asked.attach
+            for name in self._given_up(chosen, asked)[-1:]:
+                del chosen.callers[name]
+            chosen.callers[asked.caller] = inf if is_late else asked.retry
+            chosen.is_awaiting_first = chosen.is_awaiting_first and not is_late
+        return Known(chosen.job)
+
+    @staticmethod
+    def _given_up(one: Shared, asked: IdempotencyRecord) -> list[str]:
+        """By the SDK that asks now: the last of them is its predecessor."""
+        earlier = (name for name, retry in one.callers.items() if asked.attach and retry < asked.retry)
+        return sorted(earlier, key=one.callers.__getitem__)
+
+    def _chosen(self, team: str, asked: IdempotencyRecord, now: float) -> Shared | None:
+        """Jobs are kept in the order of their age. One that is refused stands for none."""
         shared = [one for one in self._bodies.get((team, asked.key), []) if one.ends > now]
         for one in shared:
-            if asked.caller in one.callers:
-                return Known(one.job)
-
-        def given_up(one: Shared) -> list[str]:
-            """By the SDK that asks now: the last of them is its predecessor."""
-            return sorted(
-                (name for name, retry in one.callers.items() if retry < asked.retry), key=one.callers.__getitem__
-            )
-
+            if asked.caller in one.callers and not one.is_refused:
+                return one
         awaiting = [one for one in shared if one.is_awaiting_first and not asked.attach]
         lonely = [one for one in shared if not one.callers]
-        following = [one for one in shared if given_up(one)]
+        following = [one for one in shared if self._given_up(one, asked)]
         doubtful = [one for one in shared if one.may_be_bought and not asked.attach]
-        chosen = min(
+        return min(
             awaiting or lonely or following or doubtful,
             key=lambda one: (
                 bool(one.callers),
-                -max(map(one.callers.__getitem__, given_up(one)), default=0.0),
+                -max(map(one.callers.__getitem__, self._given_up(one, asked)), default=0.0),
+                not one.is_refused,
                 one.has_ended,
             ),
             default=None,
         )
-        if chosen is None:
-            return None
-        for name in given_up(chosen)[-1:]:
-            del chosen.callers[name]
-        chosen.callers[asked.caller] = inf if chosen in awaiting else asked.retry
-        chosen.is_awaiting_first = chosen.is_awaiting_first and asked.attach
-        return Known(chosen.job)
 
     def leaves(self, team: str, asked: IdempotencyRecord) -> None:
         for one in self._bodies.get((team, asked.key), []) if asked.soft else []:
-            one.callers.pop(asked.caller, None)
+            if not one.is_refused:
+                one.callers.pop(asked.caller, None)
 
     def _not_accepted(self, commit: Commit, now: float) -> Outcome | None:
         if (asked := commit.idempotency) and (known := self._known(commit.job.team, asked, now)):
@@ -215,13 +222,29 @@ class Model:
         for one in self._bodies.get((job.team, job.soft_key or ""), []):
             if one.job == job.id:
                 one.ends, one.has_ended, one.may_be_bought = now + linger, True, commit.may_be_bought
+                if commit.is_refused:
+                    self._refuse(one, now)
         known = self._records.get((job.team, job.hard_key or ""))
         if known and known.job == job.id:
             known.ends = now + linger
 
+    @staticmethod
+    def _refuse(one: Shared, now: float) -> None:
+        """What is left is for the retries of those whose SDKs count, whose first requests have all come."""
+        one.callers = {name: retry for name, retry in one.callers.items() if 0 <= retry < inf}
+        one.is_refused = True
+        if not one.callers or one.is_awaiting_first:
+            one.ends = now
+
     def _remember(self, job: Job, asked: IdempotencyRecord | None, now: float) -> None:
         if asked and asked.soft:
-            shared = Shared(job.id, {asked.caller: asked.retry}, asked.attach, now + asked.seconds)
+            refusal = self._chosen(job.team, asked, now)
+            if refusal:
+                del refusal.callers[self._given_up(refusal, asked)[-1]]
+                if not refusal.callers:
+                    refusal.ends = now
+            expects_first = asked.attach and not refusal
+            shared = Shared(job.id, {asked.caller: asked.retry}, expects_first, now + asked.seconds)
             self._bodies.setdefault((job.team, asked.key), []).append(shared)
         elif asked:
             self._records[job.team, asked.key] = Record(asked.fingerprint, job.id, now + asked.seconds)

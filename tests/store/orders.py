@@ -103,7 +103,7 @@ def soft(
 ) -> IdempotencyRecord:
     """What is worked out of a body that came without a key; each caller is another one, unless the test says so.
 
-    `attach`: which retry it is.
+    `attach`: which retry it is; -1 for a client that does not count.
     """
     caller = caller or f"one:{next(_callers)}"
     return IdempotencyRecord(key=name, fingerprint=name, seconds=seconds, soft=True, retry=int(attach), caller=caller)

@@ -64,14 +64,17 @@ class World:
     async def reopened(self, owner: str = "two", **options: Any) -> Store:
         """As after a restart of the process: the only way that a job changes hands where there is one process."""
         await self.store.close()
-        self.store = self._make(owner=owner, lease=LEASE, clock=self.clock, **options)
-        return await self.store.open()
+        return await self._opened(owner, **options)
 
     async def killed(self, owner: str = "two") -> Store:
         """A store that is closed hands nothing over; what else tells it from one that was killed is taken away."""
-        killed, store = self.store.owner, await self.reopened(owner)
-        self.raw.forget_closing(killed)
-        return store
+        await self.store.close()
+        self.raw.forget_closing(self.store.owner)
+        return await self._opened(owner)
+
+    async def _opened(self, owner: str, **options: Any) -> Store:
+        self.store = self._make(owner=owner, lease=LEASE, clock=self.clock, **options)
+        return await self.store.open()
 
     def acceptance(self, team: str = "acme", **changes: Any) -> Commit:
         return orders.acceptance(self.now, team, **changes)

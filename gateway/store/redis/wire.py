@@ -118,7 +118,8 @@ def payload_of(commit: Commit, retention: Retention) -> bytes:
         message["due"] = max(0.0, commit.due - commit.at)
     if commit.linger is not None:
         soft = job.soft_key is not None
-        message |= {"linger": commit.linger, "soft": soft, "may_be_bought": commit.may_be_bought}
+        message |= {"linger": commit.linger, "soft": soft}
+        message |= {"may_be_bought": commit.may_be_bought, "is_refused": commit.is_refused}
     if commit.ledger or commit.budget:
         message |= {"ledger_ends": ends(day, retention.ledger), "totals_end": ends(day, retention.totals)}
     if commit.expected == 0:
@@ -141,6 +142,7 @@ def record_message(record: IdempotencyRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "soft": record.soft,
         "attach": record.attach,
+        "expects_first": record.expects_first,
         "retry": record.retry,
         "caller": record.caller,
     }

@@ -79,8 +79,14 @@ ALTER TABLE jobs ADD COLUMN claimed_at REAL;
 ALTER TABLE jobs ADD COLUMN longest REAL NOT NULL DEFAULT 0;
 ALTER TABLE due ADD COLUMN lived REAL;
 """
+# Entries of jobs for which nothing was bought, and processes that closed in good order.
+_REFUSED = """
+ALTER TABLE bodies ADD COLUMN is_refused INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE closed (owner TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX closed_at ON closed (at);
+"""
 # What makes each schema from the one before. Only ever append.
-UPGRADES = (_FIRST, _ANNOUNCED, _SURVIVED)
+UPGRADES = (_FIRST, _ANNOUNCED, _SURVIVED, _REFUSED)
 
 
 class Lock:

@@ -33,7 +33,7 @@ from gateway.store.base import (
 )
 from gateway.store.books import Balance, Total
 from gateway.store.sqlite import leases, reading, upkeep
-from gateway.store.sqlite.bodies import Body, attach_caller, remove_caller, remove_callers_elsewhere
+from gateway.store.sqlite.bodies import Body, attach_caller, mark_closed, remove_caller, remove_dead_callers
 from gateway.store.sqlite.commit import Committing
 from gateway.store.sqlite.file import Lock, for_reading, for_writing, is_alone, locked
 from gateway.store.sqlite.leases import Owning
@@ -85,7 +85,7 @@ class SqliteStore:
             writer = Writer(partial(for_writing, self._path), "writer", self._supervisor)
             try:
                 alone = await writer.do(is_alone)
-                await self._remove_callers_elsewhere(writer)
+                await self._remove_dead_callers(writer)
                 reader = None if alone else Reader(partial(for_reading, self._path), "reader", self._supervisor)
             except StoreError:
                 await writer.stop()
@@ -97,10 +97,10 @@ class SqliteStore:
         self._closing = None
         return self
 
-    async def _remove_callers_elsewhere(self, writer: Writer) -> None:
+    async def _remove_dead_callers(self, writer: Writer) -> None:
         """Where the disk is full they stay until their jobs are claimed: nothing can be accepted either."""
         with contextlib.suppress(StoreFull):
-            await writer.do(lambda db: remove_callers_elsewhere(db, self.owner, self._clock()))
+            await writer.do(lambda db: remove_dead_callers(db, self.owner, self._clock()))
 
     async def close(self) -> None:
         """Goes on to the end also when whoever waits for it is cancelled."""
@@ -113,6 +113,9 @@ class SqliteStore:
         """The reader first: the last connection moves the log into the database, and only the writer can."""
         if held.reader is not None:
             await held.reader.stop()
+        # A process without this mark counts as killed: then callers that were answered may share a job.
+        with contextlib.suppress(StoreError):
+            await held.writer.do(lambda db: mark_closed(db, self.owner, self._clock()))
         await held.writer.stop()
         held.lock.release()
         self._open = None

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
+from gateway.jobs.commit import SOFT_KEY_SECONDS, UNCOUNTED, IdempotencyRecord
 from gateway.jobs.facts import CancelAsked, OrderFailed
 from gateway.jobs.job import Job
-from gateway.store.base import Applied, Known
-from gateway.store.bodies import MAX_ENTRIES
+from gateway.store.base import Applied, Known, OverBudget
+from gateway.store.bodies import MAX_ENTRIES, MAX_REFUSALS
 from providers.faults import FaultKind
 from tests.store import orders
 from tests.store.worlds import LEASE, World
@@ -30,10 +30,20 @@ async def left(world: World, *records: IdempotencyRecord, team: str = "acme") ->
 
 async def failed(world: World, kind: FaultKind) -> Job:
     """With no seller left to try."""
-    job = await world.accepted(idempotency=first(), tries=1)
+    return await ended(world, await world.accepted(idempotency=first(), tries=1), kind)
+
+
+async def ended(world: World, job: Job, kind: FaultKind = FaultKind.UNAVAILABLE) -> Job:
     job = await world.happens(job, orders.opened(job), OrderFailed(attempt=1, kind=kind))
     assert job.state.is_terminal
     return job
+
+
+async def refused(world: World, *records: IdempotencyRecord) -> None:
+    """Nothing is bought for these, each a job of its own, and their callers are told so."""
+    jobs = [await world.accepted(idempotency=record, tries=1) for record in records]
+    for job in jobs:
+        await ended(world, job)
 
 
 # --- repetitions
@@ -146,9 +156,8 @@ async def test_each_entry_ends_with_its_own_job(world: World) -> None:
 
 
 async def test_job_for_which_nothing_was_bought_leaves_at_once(world: World) -> None:
-    record = first()
-    job = await world.accepted(idempotency=record, tries=1)
-    await world.happens(job, orders.opened(job), OrderFailed(attempt=1, kind=FaultKind.UNAVAILABLE))
+    await refused(world, first())
+    assert await world.store.recall("acme", again()) is None
     assert await world.tried(idempotency=again()) == Applied()
 
 
@@ -222,6 +231,130 @@ async def test_attaching_needs_no_budget(world: World) -> None:
     assert await world.tried(idempotency=first(), day=1) == Known(job.id)
 
 
+# --- after refusals
+
+
+async def test_retry_of_a_refused_request_awaits_no_first_asking(world: World) -> None:
+    await refused(world, first())
+    job = await world.accepted(idempotency=again())
+    assert [await world.tried(idempotency=first()) for _ in range(2)] == [Applied(), Applied()]
+    assert await world.store.recall("acme", again(retry=2)) == Known(job.id)
+
+
+async def test_chain_of_refused_retries_awaits_no_first_asking(world: World) -> None:
+    for record in (first(), again(), again(retry=2)):
+        await refused(world, record)
+    await world.accepted(idempotency=again(retry=3))
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_ten_refused_requests_their_retries_and_ten_first_askings_are_twenty_jobs(world: World) -> None:
+    await refused(world, *(first() for _ in range(10)))
+    retries = await asyncio.gather(*(world.tried(idempotency=again()) for _ in range(10)))
+    firsts = await asyncio.gather(*(world.tried(idempotency=first()) for _ in range(10)))
+    assert [*retries, *firsts] == [Applied()] * 20
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+async def test_retry_of_a_refused_request_leaves_another_callers_job_alone(world: World, is_running: bool) -> None:
+    """Whether that job runs, or was delivered."""
+    await refused(world, first())
+    other = await (world.accepted if is_running else world.bought)(idempotency=first())
+    assert await world.store.recall("acme", again()) is None
+    assert await world.tried(idempotency=again()) == Applied()
+    assert await world.store.recall("acme", again()) == Known(other.id), "the retry of the other's caller"
+
+
+async def test_retry_of_a_refused_request_gets_a_job_that_no_caller_waits_for(world: World) -> None:
+    await refused(world, first())
+    gone = first()
+    job = await world.accepted(idempotency=gone)
+    await left(world, gone)
+    assert await world.store.recall("acme", again()) == Known(job.id)
+
+
+async def test_retry_prefers_its_nearest_predecessor_to_a_refusal(world: World) -> None:
+    await refused(world, first())
+    job = await world.accepted(idempotency=again())
+    await refused(world, first())
+    assert await world.store.recall("acme", again(retry=2)) == Known(job.id)
+
+
+async def test_refusal_is_followed_once(world: World) -> None:
+    await refused(world, first())
+    await world.accepted(idempotency=again())
+    overtaking = await world.accepted(idempotency=again())
+    assert await world.tried(idempotency=first()) == Known(overtaking.id)
+
+
+async def test_refused_retry_whose_first_request_is_on_its_way_leaves_that_to_the_next(world: World) -> None:
+    await refused(world, again())
+    job = await world.accepted(idempotency=again(retry=2))
+    assert await world.tried(idempotency=first()) == Known(job.id)
+
+
+async def test_first_request_that_comes_between_refusals_gets_one_job_with_the_next_retry(world: World) -> None:
+    await refused(world, again())
+    job = await world.accepted(idempotency=first())
+    assert await world.store.recall("acme", again(retry=2)) == Known(job.id)
+
+
+async def test_first_request_that_came_late_to_a_refused_job_has_come(world: World) -> None:
+    job = await world.accepted(idempotency=again(), tries=1)
+    assert await world.tried(idempotency=first()) == Known(job.id)
+    await ended(world, job)
+    await world.accepted(idempotency=again(retry=2))
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_refusal_of_a_client_that_does_not_count_says_nothing(world: World) -> None:
+    await refused(world, orders.soft(attach=UNCOUNTED))
+    job = await world.accepted(idempotency=again())
+    assert await world.tried(idempotency=first()) == Known(job.id)
+
+
+async def test_retry_takes_the_job_of_a_client_that_does_not_count_last(world: World) -> None:
+    plain = await world.accepted(idempotency=orders.soft(attach=UNCOUNTED))
+    counted = await world.accepted(idempotency=first())
+    assert [await world.store.recall("acme", again()) for _ in range(2)] == [Known(counted.id), Known(plain.id)]
+
+
+async def test_refusal_is_forgotten_after_two_minutes(world: World) -> None:
+    await refused(world, first())
+    world.passes(SOFT_KEY_SECONDS)
+    job = await world.accepted(idempotency=again())
+    assert await world.tried(idempotency=first()) == Known(job.id)
+
+
+async def test_refusal_outlives_its_callers_connection_and_process(world: World) -> None:
+    records = [first(), first()]
+    await refused(world, *records)
+    await left(world, records[0])
+    await world.killed()
+    asked = [again("two:1"), again("two:2"), first("two:3")]
+    assert [await world.tried(idempotency=record) for record in asked] == [Applied()] * 3
+
+
+async def test_retry_that_is_over_budget_leaves_the_refusal_to_the_next(world: World) -> None:
+    await refused(world, first())
+    assert isinstance(await world.tried(idempotency=again(), day=1), OverBudget)
+    await world.accepted(idempotency=again(retry=2))
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_retry_of_a_request_that_its_process_refused_awaits_no_first_asking(world: World) -> None:
+    """That request never came to the store."""
+    await world.accepted(idempotency=replace(again(), has_refused_first=True))
+    assert await world.tried(idempotency=first()) == Applied()
+
+
+async def test_oldest_of_too_many_refusals_is_dropped(world: World) -> None:
+    await refused(world, *(first() for _ in range(MAX_REFUSALS + 1)))
+    jobs = [await world.accepted(idempotency=again()) for _ in range(MAX_REFUSALS + 1)]
+    found = [await world.tried(idempotency=first()) for _ in range(2)]
+    assert found == [Known(jobs[-1].id), Applied()]
+
+
 # --- whose callers
 
 
@@ -269,10 +402,22 @@ async def test_callers_of_a_second_killed_process_are_gone_too(world: World) -> 
         assert await world.tried(idempotency=first(f"{owner}:1")) == Known(job.id)
 
 
-async def test_callers_of_a_killed_process_that_may_have_been_answered_stay(world: World) -> None:
-    await world.bought(idempotency=first("one:1"))
+async def test_callers_of_a_killed_process_are_gone_from_jobs_that_have_ended(world: World) -> None:
+    """They may not have been answered. A Cluster's servers cannot tell, and the job is not claimed any more."""
+    job = await world.bought(idempotency=first("one:1"))
     await world.killed()
-    assert await world.tried(idempotency=first("two:1")) == Applied()
+    found = [await world.tried(idempotency=first(f"two:{number}")) for number in range(2)]
+    assert found == [Applied() if world.kind == "clustered" else Known(job.id), Applied()]
+
+
+async def test_callers_of_a_closed_process_stay_at_jobs_that_have_ended(world: World) -> None:
+    """Also after the next one was killed."""
+    await world.bought(idempotency=first("one:1"))
+    await world.reopened("two")
+    assert await world.tried(idempotency=first("two:1"), tries=1) == Applied()
+    await world.killed("three")
+    found = [await world.tried(idempotency=first(f"three:{number}")) for number in range(2)]
+    assert [type(one) for one in found] == [Applied if world.kind == "clustered" else Known, Applied]
 
 
 async def test_callers_of_a_process_that_closed_in_good_order_stay(world: World) -> None:
@@ -313,6 +458,7 @@ async def test_callers_key_does_not_end_with_its_job(world: World) -> None:
 
 
 async def test_record_holds_so_many_jobs_and_the_oldest_that_ended_makes_room(world: World) -> None:
+    await refused(world, first())
     records = [first() for _ in range(MAX_ENTRIES)]
     jobs = [await world.accepted(idempotency=record) for record in records]
     await world.happens(jobs[3], orders.opened(jobs[3]), orders.ticket(), orders.delivered(jobs[3]))

@@ -75,5 +75,5 @@ def test_not_while_an_order_that_outlived_the_deadline_is_open() -> None:
 
 
 def test_whoever_asks_again_gets_a_new_job_then_and_the_old_one_otherwise() -> None:
-    assert refused(FaultKind.NO_CREDIT).commits[-1].linger == 0
-    assert refused(FaultKind.LOST).commits[-1].linger == SOFT_KEY_SECONDS
+    ends = [refused(kind).commits[-1] for kind in (FaultKind.NO_CREDIT, FaultKind.LOST)]
+    assert [(end.is_refused, end.linger) for end in ends] == [(True, SOFT_KEY_SECONDS), (False, SOFT_KEY_SECONDS)]

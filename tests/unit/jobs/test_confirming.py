@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.jobs.commit import IdempotencyRecord
+from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
 from gateway.jobs.facts import AttemptOpened, CancelAsked, JobConfirmed, JobExpired, JobWithdrawn, PartGivenUp
 from gateway.jobs.failure import may_be_asked_again, may_have_been_bought
 from gateway.jobs.job import CONFIRM_SECONDS, State
@@ -61,7 +61,7 @@ def test_withdrawn_it_gives_back_its_money_and_its_key(soft: bool) -> None:
     life = Life(acceptance(n=2, idempotency=IdempotencyRecord(key="k", fingerprint="f", soft=soft)))
     commit = life.after(WITHDRAWN, CONFIRM_SECONDS)
     assert (life.job.state, life.job.is_settled, life.job.hold) == (State.CANCELLED, True, 0)
-    assert commit.linger == 0.0
+    assert (commit.linger, commit.is_refused) == (SOFT_KEY_SECONDS if soft else 0.0, True)
     assert may_be_asked_again(life.job)
     assert not may_have_been_bought(life.job)
     assert life.ignores(JobConfirmed(), CONFIRM_SECONDS)

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from gateway.api.failures import failure_response
-from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
+from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.facts import (
     AttemptGivenUp,
     AttemptOpened,
@@ -81,8 +81,8 @@ def lived(kind: FaultKind, state: State, earlier: FaultKind | None) -> Job:
     if state is State.EXPIRED and not life.job.state.is_terminal:
         life.after(JobExpired(fence=FENCE), SECONDS)
     assert life.job.state.is_terminal
-    lingers = next(commit.linger for commit in reversed(life.commits) if commit.linger is not None)
-    assert lingers == (0 if may_be_asked_again(life.job) else SOFT_KEY_SECONDS), "the store remembers it accordingly"
+    ending = next(commit for commit in reversed(life.commits) if commit.linger is not None)
+    assert ending.is_refused == may_be_asked_again(life.job), "the store remembers it accordingly"
     return life.job
 
 

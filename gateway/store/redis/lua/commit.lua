@@ -78,7 +78,7 @@ if is_new then
     redis.call('PEXPIRE', record, whole(asked.seconds * 1000))
   end
 elseif commit.linger and commit.soft then
-  end_entry(record, commit.id, commit.linger, commit.may_be_bought)
+  end_entry(record, commit)
 elseif commit.linger and redis.call('HGET', record, 'job') == commit.id then
   redis.call('PEXPIRE', record, whole(commit.linger * 1000))
 end
