@@ -12,6 +12,7 @@ from litestar import Litestar
 from msgspec.structs import replace
 
 from gateway.api.counter import Tools
+from gateway.api.refused_requests import RefusedRequests
 from gateway.api.surface import application
 from gateway.assets.links import Links
 from gateway.assets.shelf import Shelf, ShelfRefused, ShelfUnavailable, public_words
@@ -253,6 +254,7 @@ class Gateway:
             shelf=hands.shelf,
             inputs=InputFetcher(hands.upstream.ways),
             links=Links(secrets, self._base),
+            refused=RefusedRequests(time.time),
             catalogue=self.catalogue,
             now=time.time,
             draw=random.random,

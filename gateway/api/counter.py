@@ -9,9 +9,10 @@ from msgspec import Struct
 from gateway.api import wishes as wishing
 from gateway.api.errors import ApiError
 from gateway.api.presence import Presence
+from gateway.api.refused_requests import RefusedRequests
 from gateway.api.wishes import Pictures, Wishes
 from gateway.assets.links import Links
-from gateway.assets.shelf import Missing, Shelf, Stream, public_words
+from gateway.assets.shelf import Missing, Shelf, ShelfError, Stream, public_words
 from gateway.catalogue import Catalogue
 from gateway.engine.accepting import Accepting, Ask, CallerGone, NobodySells
 from gateway.engine.delivering import MEDIA_TYPES
@@ -27,11 +28,21 @@ from gateway.engine.records import (
     plan_from,
     request_from,
 )
-from gateway.jobs.commit import IdempotencyRecord
+from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.jobs.job import CONFIRM_SECONDS, Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
-from gateway.store.base import Applied, KeyReused, Known, OverBudget, Repeated, Store, StoreUnavailable, StoreUnsure
+from gateway.store.base import (
+    Applied,
+    KeyReused,
+    Known,
+    OverBudget,
+    Repeated,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    StoreUnsure,
+)
 from gateway.upstream.input_fetcher import InputFetcher
 from providers.orders import Format, Operation
 
@@ -50,6 +61,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     shelf: Shelf
     inputs: InputFetcher
     links: Links
+    refused: RefusedRequests
     catalogue: Callable[[], Catalogue]
     now: Callable[[], float]
     draw: Callable[[], float]
@@ -113,6 +125,17 @@ async def take(tools: Tools, request: Request) -> Taken:
 
     ApiError says why not. Nothing was bought then, and nothing is owed.
     """
+    record = tools.refused.follow(request.team, _record(tools, request))
+    try:
+        return await _take(tools, request, record)
+    except (ApiError, StoreError, ShelfError) as error:
+        is_repeated = not (isinstance(error, ApiError) and error.final)
+        if is_repeated and request.presence.record is None:
+            tools.refused.add(request.team, record)
+        raise
+
+
+async def _take(tools: Tools, request: Request, record: IdempotencyRecord) -> Taken:
     if tools.draining():
         raise ApiError(503, "draining", "This gateway is shutting down: ask again.", retry_after=1)
     if tools.shelf.problem is not None:
@@ -126,7 +149,7 @@ async def take(tools: Tools, request: Request) -> Taken:
         team=request.team,
         inputs=request.pictures.inputs,
         mask=request.pictures.mask,
-        idempotency=(record := _record(tools, request)),
+        idempotency=record,
         draw=tools.draw(),
         warnings=request.warnings,
         is_wanted=request.presence.is_there if request.key is None else None,
@@ -215,7 +238,7 @@ def _record(tools: Tools, request: Request) -> IdempotencyRecord:
         fingerprint=print_,
         seconds=seconds,
         soft=True,
-        retry=request.retry,
+        retry=request.retry if request.is_sdk else UNCOUNTED,
         caller=request.presence.name,
     )
 

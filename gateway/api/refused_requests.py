@@ -1,0 +1,39 @@
+"""First requests of SDKs that this process refused before they became jobs.
+
+The store knows nothing of them. A job that the retry of one makes would wait for a first request that has come already.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
+
+# Teams and bodies; and first requests of one body.
+MAX_BODIES, MAX_REQUESTS = 1_000, 32
+
+
+class RefusedRequests:
+    """Each is kept until one retry follows it, for two minutes at most."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._refused_at: dict[tuple[str, str], list[float]] = {}
+
+    def add(self, team: str, record: IdempotencyRecord) -> None:
+        """Also a retry that followed one: the next retry follows the same."""
+        if not record.soft or not (record.retry == 0 or record.has_refused_first):
+            return
+        moments = self._refused_at.pop((team, record.key), [])
+        self._refused_at[team, record.key] = [*moments, self._now()][-MAX_REQUESTS:]
+        if len(self._refused_at) > MAX_BODIES:
+            del self._refused_at[next(iter(self._refused_at))]
+
+    def follow(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
+        """The record as it is for a request that is about to become a job."""
+        if not record.attach or not (moments := self._refused_at.pop((team, record.key), [])):
+            return record
+        moments = [moment for moment in moments if moment > self._now() - SOFT_KEY_SECONDS]
+        if moments[1:]:
+            self._refused_at[team, record.key] = moments[1:]
+        return replace(record, has_refused_first=bool(moments))
