@@ -28,11 +28,11 @@ check: setup ## Check format, lint, types, layers and generated pages
 	$(BIN)/pytest -q tests/test_layers.py tests/test_repository.py
 
 bench: setup ## Measure what plans, commits and requests cost, and what hostile bodies can do
-	$(BIN)/python bench/plan.py
-	$(BIN)/python -m bench.store
-	$(BIN)/python -m bench.upstream
+	$(BIN)/python bench/routing_plans.py
+	$(BIN)/python -m bench.store_commits
+	$(BIN)/python -m bench.seller_client
 	$(BIN)/python -m bench.dead_links
-	$(BIN)/python -m bench.held
+	$(BIN)/python -m bench.waiting_jobs
 	$(BIN)/python -m bench.hostile_bodies
 
 fmt: setup ## Format the code and mend what lint can mend

@@ -27,22 +27,22 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from tests import vendors
-from tests.chaos import configs
-from tests.chaos.clients import body
-from tests.chaos.gateways import STRANGERS_KEY, Gateway, gateway
-from tests.flow.names import NETWORK, own_network, serving_names
+from tests.chaos import chaos_config
+from tests.chaos.persistent_clients import make_job_body
+from tests.harness import sandbox_runner
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
+from tests.harness.name_server import NETWORK_NAMESPACE, enter_own_network, run_name_server
 
-SECONDS, REQUESTS, REPETITIONS, PATIENCE_SECONDS = 20.0, 1.0, 3, 300.0
-SELLER_NAME, LINKS, CALLERS = "sellers.example", 16, 2
+SECONDS, REQUESTS_PER_SECOND, REPETITIONS, TIMEOUT_SECONDS = 20.0, 1.0, 3, 300.0
+SELLER_NAME, LINKS_PER_REQUEST, CALLERS_PER_SELLER = "sellers.example", 16, 2
 # Makes the request invalid before its links are looked at.
-REFUSED = {"quality": "none of ours"}
+INVALID_FIELDS = {"quality": "none of ours"}
 
 
-class Measured(Struct, frozen=True, kw_only=True):
+class OrderRate(Struct, frozen=True, kw_only=True):
     orders: int
     failed: int
-    slowest: float
+    slowest_seconds: float
     seconds: float
     cpu_seconds: float
 
@@ -52,140 +52,156 @@ class Measured(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return (
-            f"{self.per_minute:.0f} orders a minute, {self.failed} failed, slowest {self.slowest:.2f} s, "
+            f"{self.per_minute:.0f} orders a minute, {self.failed} failed, slowest {self.slowest_seconds:.2f} s, "
             f"gateway's processor {self.cpu_seconds / self.seconds:.0%}"
         )
 
 
-def measure(at: Gateway, seconds: float) -> Measured:
-    began, used = time.monotonic(), cpu_seconds(at)
-    took, failed = list[float](), Counter[str]()
+def measure_orders(target: GatewayProcess, seconds: float) -> OrderRate:
+    started_at, cpu_before = time.monotonic(), read_cpu_seconds(target)
+    durations, failures = list[float](), Counter[str]()
 
-    def order(seller: str) -> None:
-        with at.client(PATIENCE_SECONDS) as client:
-            while time.monotonic() - began < seconds:
-                asked = time.monotonic()
-                answer = client.post("/v1/images/generations", json=body("alpha", seller))
-                took.append(time.monotonic() - asked)
-                failed[seller] += not answer.is_success
+    def send_orders(seller: str) -> None:
+        with target.make_client(TIMEOUT_SECONDS) as client:
+            while time.monotonic() - started_at < seconds:
+                sent_at = time.monotonic()
+                response = client.post("/v1/images/generations", json=make_job_body("alpha", seller))
+                durations.append(time.monotonic() - sent_at)
+                failures[seller] += not response.is_success
 
-    with ThreadPoolExecutor(CALLERS * len(configs.SELLERS)) as threads:
-        for _ in threads.map(order, configs.SELLERS * CALLERS):
+    with ThreadPoolExecutor(CALLERS_PER_SELLER * len(chaos_config.SELLERS)) as threads:
+        for _ in threads.map(send_orders, chaos_config.SELLERS * CALLERS_PER_SELLER):
             pass
-    return Measured(
-        orders=len(took),
-        failed=failed.total(),
-        slowest=max(took),
-        seconds=time.monotonic() - began,
-        cpu_seconds=cpu_seconds(at) - used,
+    return OrderRate(
+        orders=len(durations),
+        failed=failures.total(),
+        slowest_seconds=max(durations),
+        seconds=time.monotonic() - started_at,
+        cpu_seconds=read_cpu_seconds(target) - cpu_before,
     )
 
 
-def cpu_seconds(at: Gateway) -> float:
+def read_cpu_seconds(target: GatewayProcess) -> float:
     """What its process has used so far, in the system's and its own code."""
-    fields = Path(f"/proc/{at.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Flood:
+class FloodProcess:
     """Beta's, in a process of its own: alpha's clients share no interpreter with it."""
 
-    def __init__(self, url: str, requests: float, extra: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "bench.dead_links", "flood", url, str(requests), json.dumps(extra)]
+    def __init__(self, url: str, requests_per_second: float, extra_fields: Mapping[str, str]) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "bench.dead_links",
+            "flood",
+            url,
+            str(requests_per_second),
+            json.dumps(extra_fields),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)  # noqa: S603
 
-    def run(self, while_: Callable[[], Measured]) -> tuple[Measured, str]:
+    def run_during(self, measurement: Callable[[], OrderRate]) -> tuple[OrderRate, str]:
         """And its answers, by status and code."""
         try:
             time.sleep(3.0)
-            measured = while_()
+            rate = measurement()
         except BaseException:
             self._process.kill()
             raise
-        return measured, self._process.communicate("over\n")[0].strip()
+        return rate, self._process.communicate("over\n")[0].strip()
 
 
-def send_flood(url: str, requests: float, extra: Mapping[str, str]) -> Counter[str]:
+def send_flood(url: str, requests_per_second: float, extra_fields: Mapping[str, str]) -> Counter[str]:
     """So many requests a second until a line is read, and then until the last is answered."""
-    answers, over, numbers = Counter[str](), threading.Event(), count()
+    response_counts, stopped, numbers = Counter[str](), threading.Event(), count()
     threads: list[threading.Thread] = []
     with httpx.Client(
         base_url=url,
-        headers={"authorization": f"Bearer {STRANGERS_KEY}"},
+        headers={"authorization": f"Bearer {OTHER_TEAM_KEY}"},
         limits=httpx.Limits(max_connections=None),
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         trust_env=False,
     ) as client:
 
-        def send() -> None:
+        def send_request() -> None:
             number = f"{os.getpid()}-{next(numbers)}"
-            links = [f"https://dead-{number}-{link}.example/picture.png" for link in range(LINKS)]
-            answer = client.post("/v1/jobs", json={"prompt": "beta", "operation": "edit", "images": links, **extra})
-            answers[f"{answer.status_code} {answer.json()['error']['code']}"] += 1
+            links = [f"https://dead-{number}-{link}.example/picture.png" for link in range(LINKS_PER_REQUEST)]
+            response = client.post(
+                "/v1/jobs", json={"prompt": "beta", "operation": "edit", "images": links, **extra_fields}
+            )
+            response_counts[f"{response.status_code} {response.json()['error']['code']}"] += 1
 
-        threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
-        while not over.wait(1.0 / requests):
-            threads.append(threading.Thread(target=send))
+        threading.Thread(target=lambda: (sys.stdin.readline(), stopped.set()), daemon=True).start()
+        while not stopped.wait(1.0 / requests_per_second):
+            threads.append(threading.Thread(target=send_request))
             threads[-1].start()
         for thread in threads:
             thread.join()
-    return answers
+    return response_counts
 
 
-def unhealthy(at: Gateway) -> int:
-    return len(re.findall(r"^igw_cell_healthy\{.*\} 0\.0$", at.get("/metrics").text, re.MULTILINE))
+def count_unhealthy_cells(target: GatewayProcess) -> int:
+    return len(re.findall(r"^igw_cell_healthy\{.*\} 0\.0$", target.get("/metrics").text, re.MULTILINE))
 
 
-class Bench:
-    """`rates`: orders a minute, by what beta does meanwhile."""
+class DeadLinkBenchmark:
+    """`rates_by_scenario`: orders a minute, by what beta does meanwhile."""
 
-    def __init__(self, at: Gateway, seconds: float, requests: float) -> None:
-        self._at, self._seconds, self._requests = at, seconds, requests
-        self.rates: dict[str, list[float]] = {}
+    def __init__(self, target: GatewayProcess, seconds: float, requests_per_second: float) -> None:
+        self._target, self._seconds, self._requests_per_second = target, seconds, requests_per_second
+        self.rates_by_scenario: dict[str, list[float]] = {}
 
-    def measure(self, name: str, extra: Mapping[str, str] | None) -> None:
-        answers = "no requests"
-        if extra is None:
-            measured = measure(self._at, self._seconds)
+    def measure_scenario(self, name: str, extra_fields: Mapping[str, str] | None) -> None:
+        responses = "no requests"
+        if extra_fields is None:
+            rate = measure_orders(self._target, self._seconds)
         else:
-            flood = Flood(self._at.url, self._requests, extra)
-            measured, answers = flood.run(lambda: measure(self._at, self._seconds))
-        self.rates.setdefault(name, []).append(measured.per_minute)
-        print(f"{name:16} {measured}; {unhealthy(self._at)} cells marked down; beta: {answers}", flush=True)
+            flood = FloodProcess(self._target.url, self._requests_per_second, extra_fields)
+            rate, responses = flood.run_during(lambda: measure_orders(self._target, self._seconds))
+        self.rates_by_scenario.setdefault(name, []).append(rate.per_minute)
+        print(
+            f"{name:16} {rate}; {count_unhealthy_cells(self._target)} cells marked down; beta: {responses}", flush=True
+        )
 
     def __str__(self) -> str:
-        shown = (
+        summaries = (
             f"{name}: {statistics.mean(rates):.0f} ± {statistics.stdev(rates) if len(rates) > 1 else 0:.0f}"
-            for name, rates in self.rates.items()
+            for name, rates in self.rates_by_scenario.items()
         )
-        return f"orders a minute, {self._requests:g} requests of {LINKS} links a second: {', '.join(shown)}"
+        return f"orders a minute, {self._requests_per_second:g} requests of {LINKS_PER_REQUEST} links a second: {', '.join(summaries)}"
 
 
-def main(seconds: float = SECONDS, requests: float = REQUESTS, repetitions: float = REPETITIONS) -> None:
+def main(
+    seconds: float = SECONDS, requests_per_second: float = REQUESTS_PER_SECOND, repetitions: float = REPETITIONS
+) -> None:
     with (
-        vendors.running() as sandbox,
+        sandbox_runner.run_sandbox() as sandbox,
         tempfile.TemporaryDirectory() as folder,
-        serving_names(Path(folder), {SELLER_NAME: "127.0.0.1"}) as names,
+        run_name_server(Path(folder), {SELLER_NAME: "127.0.0.1"}) as names,
     ):
-        sandbox.latency(0.0)
-        config = configs.write(Path(folder) / "config", sandbox.url.replace("127.0.0.1", SELLER_NAME), expected=0.05)
-        with gateway(Path(folder) / "gateway", config, names.environ()) as one:
-            measure(one, 2.0)
-            bench = Bench(one, seconds, requests)
+        sandbox.set_latency(0.0)
+        config = chaos_config.write_config(
+            Path(folder) / "config", sandbox.url.replace("127.0.0.1", SELLER_NAME), expected_seconds=0.05
+        )
+        with run_gateway(Path(folder) / "gateway", config, names.make_environ()) as target:
+            measure_orders(target, 2.0)
+            benchmark = DeadLinkBenchmark(target, seconds, requests_per_second)
             for _ in range(int(repetitions)):
-                bench.measure("alpha alone", None)
-                bench.measure("dead links", {})
-                bench.measure("refused at once", REFUSED)
-            print(bench)
+                benchmark.measure_scenario("alpha alone", None)
+                benchmark.measure_scenario("dead links", {})
+                benchmark.measure_scenario("refused at once", INVALID_FIELDS)
+            print(benchmark)
 
 
 @contextmanager
-def network() -> Iterator[None]:
+def enter_network() -> Iterator[None]:
     """One of our own, or this machine's."""
-    with ExitStack() as inside:
+    with ExitStack() as stack:
         try:
-            inside.enter_context(own_network())
-            print(f"in a network namespace: {os.readlink(NETWORK)}")
+            stack.enter_context(enter_own_network())
+            print(f"in a network namespace: {os.readlink(NETWORK_NAMESPACE)}")
         except OSError as error:
             print(f"in the network of this machine, which does not allow another one ({error})")
         yield
@@ -195,5 +211,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["flood"]:
         print(dict(send_flood(sys.argv[2], float(sys.argv[3]), json.loads(sys.argv[4]))))
     else:
-        with network():
+        with enter_network():
             main(*map(float, sys.argv[1:4]))

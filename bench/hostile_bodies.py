@@ -17,155 +17,161 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from tests.api.hostile_bodies import HOSTILE, SIZES
-from tests.serving import KEY, serving
+from tests.api.hostile_bodies import BODY_SIZES, HOSTILE_BODIES
+from tests.harness.gateway_runner import API_KEY, run_gateway
 
-BODIES = 200
+BODY_COUNT = 200
 QUIET_SECONDS = 5.0
-TARGET_MS = 50.0
+MAX_STALL_MS = 50.0
 ROUTES = ("/v1/jobs", "/v1/images/generations")
-PING = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-PAUSE_SECONDS = 0.002
+PING_REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+PING_INTERVAL_SECONDS = 0.002
 
 
-class Stalls(Struct, frozen=True):
+class PingLatency(Struct, frozen=True):
     """Milliseconds that `/livez` took. `worst_body` was being sent when it took longest."""
 
-    asked: int
-    p99: float
-    longest: float
+    ping_count: int
+    p99_ms: float
+    max_ms: float
     worst_body: str = ""
 
-    def shown(self) -> str:
+    def render(self) -> str:
         during = f" (during {self.worst_body})" if self.worst_body else ""
-        return f"{self.asked} questions, 99 % within {self.p99:.1f} ms, longest {self.longest:.1f} ms{during}"
+        return f"{self.ping_count} questions, 99 % within {self.p99_ms:.1f} ms, longest {self.max_ms:.1f} ms{during}"
 
 
-class Beat(Struct, frozen=True):
+class LateHeartbeat(Struct, frozen=True):
     """One that came late: when, by how many milliseconds, and how many of these the gateway itself was at work."""
 
-    at: float
-    late: float
-    used: float
+    arrived_at: float
+    late_ms: float
+    cpu_ms: float
 
     @property
-    def stall(self) -> float:
-        return min(self.late, self.used)
+    def stall_ms(self) -> float:
+        return min(self.late_ms, self.cpu_ms)
 
 
-class Sent(Struct, frozen=True):
+class SentBody(Struct, frozen=True):
     """A body that was sent: when it began and ended, and what the gateway said."""
 
     name: str
-    began: float
-    ended: float
+    started_at: float
+    ended_at: float
     status: int
 
 
-def ping(url: str, until: Callable[[], bool]) -> list[tuple[float, float]]:
+def ping_until(url: str, is_over: Callable[[], bool]) -> list[tuple[float, float]]:
     """When each question was asked, and how many seconds it took."""
-    took = []
-    with _connected(url) as connection:
-        while not until():
-            began = time.monotonic()
-            connection.sendall(PING)
+    pings = []
+    with _open_connection(url) as connection:
+        while not is_over():
+            started_at = time.monotonic()
+            connection.sendall(PING_REQUEST)
             connection.recv(65_536)
-            took.append((began, time.monotonic() - began))
-            time.sleep(PAUSE_SECONDS)
-    return took
+            pings.append((started_at, time.monotonic() - started_at))
+            time.sleep(PING_INTERVAL_SECONDS)
+    return pings
 
 
-def send(url: str, route: str, name: str, body: bytes) -> Sent:
-    began = time.monotonic()
+def send_body(url: str, route: str, name: str, body: bytes) -> SentBody:
+    started_at = time.monotonic()
     head = (
-        f"POST {route} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
+        f"POST {route} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    with _connected(url) as connection:
+    with _open_connection(url) as connection:
         try:
             connection.sendall(head.encode())
             connection.sendall(body)
         except OSError:
             # Refused before all of it was sent: the answer is there to be read.
             pass
-        status = _status(connection)
-    return Sent(name, began, time.monotonic(), status)
+        status = _read_status(connection)
+    return SentBody(name, started_at, time.monotonic(), status)
 
 
-def _status(connection: socket.socket) -> int:
+def _read_status(connection: socket.socket) -> int:
     try:
         return int(connection.recv(65_536).split()[1])
     except (OSError, IndexError):
         return 0
 
 
-def send_all(url: str, count: int, sent: "multiprocessing.SimpleQueue[Sent | None]", start: Event) -> None:
-    bodies = [(name, size) for size in SIZES for name in HOSTILE]
+def send_bodies(url: str, count: int, queue: "multiprocessing.SimpleQueue[SentBody | None]", start: Event) -> None:
+    bodies = [(name, size) for size in BODY_SIZES for name in HOSTILE_BODIES]
     start.wait()
     for number in range(count):
         name, size = bodies[number * len(bodies) // count]
-        body = HOSTILE[name](size)
-        sent.put(send(url, ROUTES[number % 2], f"{name}, {len(body) / (1 << 20):.2f} MiB", body))
-    sent.put(None)
+        body = HOSTILE_BODIES[name](size)
+        queue.put(send_body(url, ROUTES[number % 2], f"{name}, {len(body) / (1 << 20):.2f} MiB", body))
+    queue.put(None)
 
 
-def measure(url: str, count: int) -> tuple[Stalls, list[Sent]]:
-    queue: multiprocessing.SimpleQueue[Sent | None] = multiprocessing.SimpleQueue()
-    start, sent = multiprocessing.Event(), list[Sent]()
-    sender = multiprocessing.Process(target=send_all, args=(url, count, queue, start), daemon=True)
+def measure_stalls(url: str, count: int) -> tuple[PingLatency, list[SentBody]]:
+    queue: multiprocessing.SimpleQueue[SentBody | None] = multiprocessing.SimpleQueue()
+    start, sent = multiprocessing.Event(), list[SentBody]()
+    sender = multiprocessing.Process(target=send_bodies, args=(url, count, queue, start), daemon=True)
     sender.start()
 
     def is_over() -> bool:
         while not queue.empty():
-            if (one := queue.get()) is None:
+            if (body := queue.get()) is None:
                 return True
-            sent.append(one)
+            sent.append(body)
         return False
 
     start.set()
-    took = ping(url, is_over)
+    pings = ping_until(url, is_over)
     sender.join()
-    worst = max(took, key=lambda one: one[1])
-    during = [one.name for one in sent if one.began <= worst[0] + worst[1] and one.ended >= worst[0]]
-    return _stalls(took, ", ".join(during)), sent
+    slowest = max(pings, key=lambda body: body[1])
+    during = [body.name for body in sent if body.started_at <= slowest[0] + slowest[1] and body.ended_at >= slowest[0]]
+    return _summarize_pings(pings, ", ".join(during)), sent
 
 
-def _stalls(took: list[tuple[float, float]], worst_body: str = "") -> Stalls:
-    ordered = sorted(seconds * 1000 for _, seconds in took)
-    return Stalls(len(ordered), ordered[len(ordered) * 99 // 100], ordered[-1], worst_body)
+def _summarize_pings(pings: list[tuple[float, float]], worst_body: str = "") -> PingLatency:
+    latencies_ms = sorted(seconds * 1000 for _, seconds in pings)
+    return PingLatency(len(latencies_ms), latencies_ms[len(latencies_ms) * 99 // 100], latencies_ms[-1], worst_body)
 
 
-def _connected(url: str) -> socket.socket:
+def _open_connection(url: str) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=120)
 
 
-def late_beats(path: Path) -> list[Beat]:
-    return [Beat(*map(float, line.split())) for line in path.read_text().splitlines()]
+def read_late_heartbeats(path: Path) -> list[LateHeartbeat]:
+    return [LateHeartbeat(*map(float, line.split())) for line in path.read_text().splitlines()]
 
 
-def main(count: int = BODIES) -> None:
+def main(count: int = BODY_COUNT) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        beats = Path(folder) / "beats"
-        environ = {"HEARTBEAT": str(beats)}
-        with serving(Path(folder), environ=environ, program="bench.with_heartbeat") as gateway:
+        heartbeat_file = Path(folder) / "beats"
+        environ = {"HEARTBEAT": str(heartbeat_file)}
+        with run_gateway(Path(folder), environ=environ, program="bench.gateway_with_heartbeat") as gateway:
             end = time.monotonic() + QUIET_SECONDS
-            quiet = _stalls(ping(gateway.url, lambda: time.monotonic() > end))
-            print(f"nothing sent: {quiet.shown()}")
-            stalls, sent = measure(gateway.url, count)
-        print(f"{len(sent)} hostile bodies: {stalls.shown()}")
-        _print_stalls([beat for beat in late_beats(beats) if beat.at > end], sent)
-        print(f"answers: {dict(sorted(Counter(one.status for one in sent).items()))}")
-        slowest = max(sent, key=lambda one: one.ended - one.began)
-        print(f"slowest answer: {slowest.ended - slowest.began:.2f} s for {slowest.name}")
+            quiet = _summarize_pings(ping_until(gateway.url, lambda: time.monotonic() > end))
+            print(f"nothing sent: {quiet.render()}")
+            stalls, sent = measure_stalls(gateway.url, count)
+        print(f"{len(sent)} hostile bodies: {stalls.render()}")
+        _print_stalls([beat for beat in read_late_heartbeats(heartbeat_file) if beat.arrived_at > end], sent)
+        print(f"answers: {dict(sorted(Counter(body.status for body in sent).items()))}")
+        slowest = max(sent, key=lambda body: body.ended_at - body.started_at)
+        print(f"slowest answer: {slowest.ended_at - slowest.started_at:.2f} s for {slowest.name}")
 
 
-def _print_stalls(beats: list[Beat], sent: list[Sent]) -> None:
-    print(f"stalls of the event loop of more than 10 ms: {sum(beat.stall > 10 for beat in beats)}; the longest of all:")
-    for beat in sorted(beats, key=lambda beat: -beat.stall)[:5]:
-        during = [one.name for one in sent if one.began <= beat.at and one.ended >= beat.at - beat.late / 1000]
-        print(f"  {beat.stall:5.1f} ms (late by {beat.late:.1f} ms) during {', '.join(during)}")
-    print(f"at most {TARGET_MS:g} ms are wanted")
+def _print_stalls(beats: list[LateHeartbeat], sent: list[SentBody]) -> None:
+    print(
+        f"stalls of the event loop of more than 10 ms: {sum(beat.stall_ms > 10 for beat in beats)}; the longest of all:"
+    )
+    for beat in sorted(beats, key=lambda beat: -beat.stall_ms)[:5]:
+        during = [
+            body.name
+            for body in sent
+            if body.started_at <= beat.arrived_at and body.ended_at >= beat.arrived_at - beat.late_ms / 1000
+        ]
+        print(f"  {beat.stall_ms:5.1f} ms (late by {beat.late_ms:.1f} ms) during {', '.join(during)}")
+    print(f"at most {MAX_STALL_MS:g} ms are wanted")
 
 
 if __name__ == "__main__":

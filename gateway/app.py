@@ -11,263 +11,278 @@ from typing import Any
 from litestar import Litestar
 from msgspec.structs import replace
 
-from gateway.api.counter import Tools
+from gateway.api.application import create_application
+from gateway.api.job_submission import ApiContext
 from gateway.api.refused_requests import RefusedRequests
-from gateway.api.surface import application
-from gateway.assets.links import Links
-from gateway.assets.shelf import Shelf, ShelfRefused, ShelfUnavailable, public_words
+from gateway.assets.signed_urls import UrlSigner
+from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
-from gateway.clock import SteadyClock
-from gateway.config.located import Problem
-from gateway.config.watching import Keeper
-from gateway.config.watching import Reloaded as ReloadedFiles
-from gateway.engine.callbacks import CallbackAddresses
+from gateway.clock import SlewingClock
+from gateway.config.reloader import ConfigReloader
+from gateway.config.reloader import ReloadResult as ReloadedFiles
+from gateway.config.yaml_nodes import Problem
+from gateway.engine.callback_handler import CallbackHandler
+from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.engine import Engine
-from gateway.engine.hands import Hands
-from gateway.engine.hearing import Callbacks
-from gateway.events import Event, Reloaded, trouble_of
-from gateway.settings import Settings, secret_of
-from gateway.store.base import DAY, Retention, Store
+from gateway.engine.engine_context import EngineContext
+from gateway.events import ConfigReloaded, Event, make_error_event
+from gateway.health.health_tracker import HealthTracker
+from gateway.health.order_limits import OrderLimits, RetryBudget
+from gateway.settings import Settings, load_signing_secrets
+from gateway.store.base import DAY_SECONDS, Retention, Store
+from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
-from gateway.store.watching import Watches
-from gateway.supervision import SupervisedTask, Supervisor
-from gateway.telemetry.gauges import gauges
-from gateway.telemetry.logs import Logs
+from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from gateway.telemetry.gauges import collect_gauges
+from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.client import Upstream
-from gateway.upstream.health import Health
 from gateway.upstream.input_fetcher import InputFetcher
-from gateway.upstream.limits import Limits, OrderBudget
+from gateway.upstream.seller_client import SellerClient
 
-MONTH = 31 * DAY
+MONTH_SECONDS = 31 * DAY_SECONDS
 # The engine writes to the store every second. After so long without having managed to, no new job can be kept, either.
-UNWRITTEN_SECONDS = 5.0
-LOOK_AT_LOGS_SECONDS = 1.0
-STORAGE_SECONDS = 3.0
-Change = Callable[[Catalogue], Catalogue]
-MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], Keeper]
+MAX_WRITE_GAP_SECONDS = 5.0
+LOG_CHECK_INTERVAL_SECONDS = 1.0
+STORAGE_CHECK_INTERVAL_SECONDS = 3.0
+CatalogueTransform = Callable[[Catalogue], Catalogue]
+MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], ConfigReloader]
 
 
 class Gateway:
-    """One process. `change` is how the sandbox's accounts take the place of the configured ones."""
+    """One process. `transform_catalogue` is how the sandbox's accounts take the place of the configured ones."""
 
     def __init__(
-        self, settings: Settings, keeper: Callable[[Callable[[ReloadedFiles], None]], Keeper], change: Change
+        self,
+        settings: Settings,
+        make_reloader: Callable[[Callable[[ReloadedFiles], None]], ConfigReloader],
+        transform_catalogue: CatalogueTransform,
     ) -> None:
         self.settings = settings
-        self.logs = Logs(settings.log_format)
+        self.logs = EventLogger(settings.log_format)
         self.metrics = Metrics()
-        self.keeper = keeper(self._reloaded)
-        self._change = change
-        self._changed: tuple[Catalogue, Catalogue] | None = None
+        self.reloader = make_reloader(self._on_reload)
+        self._transform_catalogue = transform_catalogue
+        self._catalogue_cache: tuple[Catalogue, Catalogue] | None = None
         self.is_draining = False
-        self.failure: Exception | None = None
-        self._base = settings.public_url or ""
-        self._calls_back = settings.public_url is not None
+        self.lifespan_error: Exception | None = None
+        self._base_url = settings.public_url or ""
+        self._has_callbacks = settings.public_url is not None
         self.engine: Engine | None = None
-        self.supervisor = Supervisor(self.emit)
-        self._clock = SteadyClock()
-        self._lease = self.keeper.current.gateway.jobs.lease_seconds
+        self.supervisor = TaskSupervisor(self.emit)
+        self._clock = SlewingClock()
+        self._lease_seconds = self.reloader.current.gateway.jobs.lease_seconds
         self.store: Store = self._make_store()
-        self.app: Litestar = application(self._state(), self.emit, [self._life])
+        self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan])
 
-    def listens_at(self, url: str, for_sellers: bool) -> None:
-        """Where it is reached, unless the settings say otherwise. `for_sellers`: they can reach it there, too."""
-        self._base = self._base or url
-        self._calls_back = self._calls_back or for_sellers
+    def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
+        """Where it is reached, unless the settings say otherwise. `is_reachable_by_sellers`: they can reach it there, too."""
+        self._base_url = self._base_url or url
+        self._has_callbacks = self._has_callbacks or is_reachable_by_sellers
 
     # --- what is in force
 
     def catalogue(self) -> Catalogue:
-        current = self.keeper.current
-        if self._changed is None or self._changed[0] is not current:
-            self._changed = current, self._change(current)
-        return self._changed[1]
+        current = self.reloader.current
+        if self._catalogue_cache is None or self._catalogue_cache[0] is not current:
+            self._catalogue_cache = current, self._transform_catalogue(current)
+        return self._catalogue_cache[1]
 
     def emit(self, event: Event) -> None:
         self.metrics(event)
         self.logs(event)
 
-    def _reloaded(self, told: ReloadedFiles) -> None:
-        problems = told.result.problems
-        hash_ = told.result.catalogue.hash if told.result.catalogue else told.before
-        self.emit(Reloaded(taken=told.taken, config=hash_, problems=len(problems)))
+    def _on_reload(self, reload: ReloadedFiles) -> None:
+        problems = reload.resolved.problems
+        config_hash = reload.resolved.catalogue.hash if reload.resolved.catalogue else reload.previous_hash
+        self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
         for problem in problems:
-            self.logs.say("error", "configuration refused", problem=str(problem))
-        if told.taken and self.engine is not None:
+            self.logs.log("error", "configuration refused", problem=str(problem))
+        if reload.is_applied and self.engine is not None:
             self._configure_limits()
 
-    def readiness(self) -> dict[str, Any]:
-        last, store, storage = self.keeper.last, self._store_state(), self._storage_state()
+    def describe_readiness(self) -> dict[str, Any]:
+        last, store, storage = self.reloader.last_result, self._describe_store(), self._describe_storage()
         return {
             "ready": not self.is_draining and store["takes_writes"] and storage["takes_images"],
             "draining": self.is_draining,
-            "jobs": len(self.engine.owners) if self.engine else 0,
+            "jobs": len(self.engine.workers) if self.engine else 0,
             "config": {
-                "in_force": self.keeper.current.hash,
-                "last_reload": "taken" if last.taken else "refused",
-                "problems": [_shown(problem, self.keeper.folder) for problem in last.result.problems[:20]],
+                "in_force": self.reloader.current.hash,
+                "last_reload": "taken" if last.is_applied else "refused",
+                "problems": [_format_problem(problem, self.reloader.folder) for problem in last.resolved.problems[:20]],
             },
             "store": store,
             "storage": storage,
-            "tasks": self._tasks_state(),
+            "tasks": self._describe_tasks(),
         }
 
-    def _tasks_state(self) -> dict[str, Any]:
+    def _describe_tasks(self) -> dict[str, Any]:
         """The long-lived ones, and why which of them are down at the moment: each is started again by itself."""
         now = self.supervisor.clock()
         return {
-            "running": len(self.supervisor.names),
+            "running": len(self.supervisor.task_names),
             "down": {
-                name: {"error": one.error, "failures": one.count, "seconds": round(now - one.since, 1)}
-                for name, one in self.supervisor.failing().items()
+                name: {
+                    "error": failure.error,
+                    "failures": failure.count,
+                    "seconds": round(now - failure.first_failed_at, 1),
+                }
+                for name, failure in self.supervisor.get_failures().items()
             },
         }
 
-    def _store_state(self) -> dict[str, Any]:
+    def _describe_store(self) -> dict[str, Any]:
         engine = self.engine
-        silent = engine.hands.clock() - engine.last_write if engine else None
+        seconds_since_write = engine.context.monotonic() - engine.last_write_at if engine else None
         return {
             "kind": "redis" if self.settings.redis_url else "sqlite",
-            "takes_writes": silent is not None and silent < UNWRITTEN_SECONDS,
-            "seconds_since_write": None if silent is None else round(silent, 1),
+            "takes_writes": seconds_since_write is not None and seconds_since_write < MAX_WRITE_GAP_SECONDS,
+            "seconds_since_write": None if seconds_since_write is None else round(seconds_since_write, 1),
             "warnings": list(self.store.warnings),
         }
 
-    def _storage_state(self) -> dict[str, Any]:
-        problem = self.engine.hands.shelf.problem if self.engine else None
-        return {"takes_images": problem is None, "problem": problem and public_words(problem)}
+    def _describe_storage(self) -> dict[str, Any]:
+        problem = self.engine.context.storage.problem if self.engine else None
+        return {"takes_images": problem is None, "problem": problem and describe_problem(problem)}
 
     # --- life
 
     @asynccontextmanager
-    async def _life(self, app: Litestar) -> AsyncIterator[None]:
+    async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:
         """In the server's own event loop; what was opened last is closed first."""
         try:
-            async with AsyncExitStack() as opened:
-                await self._open(app, opened)
+            async with AsyncExitStack() as exit_stack:
+                await self._start_components(app, exit_stack)
                 yield
         except Exception as error:
-            self.failure = error
+            self.lifespan_error = error
             raise
         finally:
             self.logs.close()
 
-    async def _open(self, app: Litestar, opened: AsyncExitStack) -> None:
-        secrets = secret_of(self.settings)
-        opened.push_async_callback(self.supervisor.run_every("logs", LOOK_AT_LOGS_SECONDS, self.logs.revive).stop)
-        shelf = Shelf(self.settings.assets or str(self.settings.data / "images"))
-        opened.push_async_callback(shelf.close)
-        await self._try_out(shelf)
+    async def _start_components(self, app: Litestar, exit_stack: AsyncExitStack) -> None:
+        secrets = load_signing_secrets(self.settings)
+        exit_stack.push_async_callback(
+            self.supervisor.run_every("logs", LOG_CHECK_INTERVAL_SECONDS, self.logs.restart_thread).stop
+        )
+        storage = ImageStorage(self.settings.assets or str(self.settings.data / "images"))
+        exit_stack.push_async_callback(storage.close)
+        await self._check_storage(storage)
         store = await self.store.open()
-        opened.push_async_callback(store.close)
-        upstream = Upstream()
-        opened.push_async_callback(upstream.aclose)
-        hands = self._hands(store, shelf, upstream, secrets)
-        self.engine = Engine(hands, self._lease)
+        exit_stack.push_async_callback(store.close)
+        seller_client = SellerClient()
+        exit_stack.push_async_callback(seller_client.aclose)
+        engine_context = self._make_engine_context(store, storage, seller_client, secrets)
+        self.engine = Engine(engine_context, self._lease_seconds)
         self._configure_limits()
-        app.state["tools"] = self._tools(self.engine, secrets)
-        app.state["callbacks"] = Callbacks(self.engine)
-        self.metrics.watch_gauges(partial(gauges, self.engine, self.catalogue, self.supervisor))
+        app.state["context"] = self._make_api_context(self.engine, secrets)
+        app.state["callback_handler"] = CallbackHandler(self.engine)
+        self.metrics.register_gauges(partial(collect_gauges, self.engine, self.catalogue, self.supervisor))
         self.engine.start(self.supervisor)
-        opened.push_async_callback(self.engine.drain, 0.0)
-        opened.push_async_callback(self.supervisor.run_every("storage", STORAGE_SECONDS, shelf.check_again).stop)
-        opened.push_async_callback(self.supervisor.run("config.watch", self._watch_files).stop)
+        exit_stack.push_async_callback(self.engine.drain, 0.0)
+        exit_stack.push_async_callback(
+            self.supervisor.run_every("storage", STORAGE_CHECK_INTERVAL_SECONDS, storage.self_test_if_due).stop
+        )
+        exit_stack.push_async_callback(self.supervisor.run("config.watch", self._watch_config).stop)
         for warning in store.warnings:
-            self.logs.say("warning", "store", warning=warning)
+            self.logs.log("warning", "store", warning=warning)
 
-    async def _watch_files(self, task: SupervisedTask) -> None:
-        await self.keeper.watch(task.succeeded)
+    async def _watch_config(self, task: SupervisedTask) -> None:
+        await self.reloader.run(task.record_success)
 
-    async def _try_out(self, shelf: Shelf) -> None:
+    async def _check_storage(self, storage: ImageStorage) -> None:
         """Checks the storage at the start. After a failure that may pass, the gateway serves stored images and
         refuses new jobs. A misconfiguration stops it."""
         try:
-            await shelf.check()
-        except ShelfRefused:
+            await storage.self_test()
+        except StorageAccessDenied:
             raise
-        except ShelfUnavailable as error:
-            self.emit(trouble_of(error))
+        except StorageUnavailable as error:
+            self.emit(make_error_event(error))
 
     async def drain(self) -> None:
         """Not ready any more, claims nothing, lets running jobs finish or hands them over."""
         self.is_draining = True
         if self.engine is not None:
             handed_over = await self.engine.drain(self.settings.drain_seconds)
-            self.logs.say("info", "drained", handed_over=handed_over)
+            self.logs.log("info", "drained", handed_over=handed_over)
 
-    def hurry(self) -> None:
+    def hand_over_now(self) -> None:
         """Whoever drains hands over what is left, at once."""
         if self.engine is not None:
-            self.engine.hurry()
+            self.engine.hand_over_now()
 
     # --- parts
 
-    def _state(self) -> dict[str, Any]:
-        return {"readiness": self.readiness, "metrics": self.metrics.exposition}
+    def _build_app_state(self) -> dict[str, Any]:
+        return {"readiness": self.describe_readiness, "metrics": self.metrics.render}
 
     def _make_store(self) -> Store:
-        options = self.keeper.current.gateway
-        kept = options.retention
+        options = self.reloader.current.gateway
+        retention_config = options.retention
         retention = Retention(
-            jobs=kept.jobs_days * DAY, ledger=kept.ledger_days * DAY, totals=kept.totals_months * MONTH
+            jobs=retention_config.jobs_days * DAY_SECONDS,
+            ledger=retention_config.ledger_days * DAY_SECONDS,
+            totals=retention_config.totals_months * MONTH_SECONDS,
         )
         if self.settings.redis_url:
             durability = options.store.durability
             return RedisStore(
                 self.settings.redis_url,
-                lease=self._lease,
+                lease=self._lease_seconds,
                 retention=retention,
                 durability=durability,
                 supervisor=self.supervisor,
             )
         return SqliteStore(
             self.settings.data / "gateway.db",
-            lease=self._lease,
+            lease=self._lease_seconds,
             retention=retention,
             clock=self._clock,
             supervisor=self.supervisor,
         )
 
-    def _hands(self, store: Store, shelf: Shelf, upstream: Upstream, secrets: tuple[bytes, ...]) -> Hands:
-        return Hands(
+    def _make_engine_context(
+        self, store: Store, storage: ImageStorage, seller_client: SellerClient, secrets: tuple[bytes, ...]
+    ) -> EngineContext:
+        return EngineContext(
             store=store,
-            upstream=upstream,
-            shelf=shelf,
-            health=Health(store.owner),
-            limits=Limits(time.monotonic),
-            orders=OrderBudget(),
+            seller_client=seller_client,
+            storage=storage,
+            health=HealthTracker(store.replica_id),
+            limits=OrderLimits(time.monotonic),
+            retry_budget=RetryBudget(),
             catalogue=self.catalogue,
-            callbacks=CallbackAddresses(self._base, secrets) if self._calls_back else None,
-            waiting=Watches(),
+            callback_urls=CallbackUrls(self._base_url, secrets) if self._has_callbacks else None,
+            job_watchers=JobWatchers(),
             emit=self.emit,
-            now=self._clock,
-            clock=time.monotonic,
+            wall_clock=self._clock,
+            monotonic=time.monotonic,
         )
 
-    def _tools(self, engine: Engine, secrets: tuple[bytes, ...]) -> Tools:
-        hands = engine.hands
-        return Tools(
+    def _make_api_context(self, engine: Engine, secrets: tuple[bytes, ...]) -> ApiContext:
+        engine_context = engine.context
+        return ApiContext(
             engine=engine,
-            store=hands.store,
-            shelf=hands.shelf,
-            inputs=InputFetcher(hands.upstream.ways),
-            links=Links(secrets, self._base),
+            store=engine_context.store,
+            storage=engine_context.storage,
+            input_fetcher=InputFetcher(engine_context.seller_client.transport_pool),
+            url_signer=UrlSigner(secrets, self._base_url),
             refused=RefusedRequests(time.time),
             catalogue=self.catalogue,
-            now=time.time,
-            draw=random.random,
-            draining=lambda: self.is_draining,
+            wall_clock=time.time,
+            draw_random=random.random,
+            is_draining=lambda: self.is_draining,
         )
 
     def _configure_limits(self) -> None:
         if self.engine is not None:
             accounts = self.catalogue().accounts
-            self.engine.hands.limits.configure({name: account.limits for name, account in accounts.items()})
+            self.engine.context.limits.configure({name: account.limits for name, account in accounts.items()})
 
 
-def _shown(problem: Problem, folder: Path) -> str:
+def _format_problem(problem: Problem, folder: Path) -> str:
     """To whoever asks: where on this machine the folder is, is nobody's business."""
-    file = problem.place.file.removeprefix(str(folder)).lstrip("/") or folder.name
-    return str(replace(problem, place=replace(problem.place, file=file)))
+    file = problem.location.file.removeprefix(str(folder)).lstrip("/") or folder.name
+    return str(replace(problem, location=replace(problem.location, file=file)))

@@ -6,16 +6,16 @@ from hashlib import sha256
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.blocks import AccountLimits, Expected, PoliciesFile, Sizing, TeamConfig, TokenPrices
-from gateway.config.gateway_blocks import GatewayFile, ReloadConfig
-from gateway.config.proxies import Proxy
+from gateway.config.gateway_schema import GatewayFile, ReloadConfig
+from gateway.config.proxy import Proxy
+from gateway.config.schema import AccountLimits, ExpectedLatency, PoliciesFile, SizeOptions, TeamConfig, TokenPrices
 from gateway.config.values import Secret
+from providers.adapter import Adapter
+from providers.image_sizes import Resolution
 from providers.orders import Format, Operation, Quality
-from providers.sizes import Resolution
-from providers.spec import Adapter
 
 # Longer than a job is ever open: its deadline, its seller's patience, and a day in which its pictures are fetched.
-DRAINED_SECONDS = 3 * 86_400.0
+DRAINING_TTL_SECONDS = 3 * 86_400.0
 IDENTITY_LENGTH = 12
 
 
@@ -27,7 +27,7 @@ class Cell(Struct, frozen=True, order=True, array_like=True):
     quality: Quality
 
 
-CELLS = tuple(
+ALL_CELLS = tuple(
     Cell(operation, resolution, quality) for operation in Operation for resolution in Resolution for quality in Quality
 )
 
@@ -47,10 +47,10 @@ class Model(Struct, frozen=True):
     height: int
     quality: Quality
     output_format: Format
-    most_images: int
+    max_images: int
 
 
-class Account(Struct, frozen=True):
+class SellerAccount(Struct, frozen=True):
     """Ours, at a provider. Without a secret it is disabled, and nothing is bought there.
 
     With a proxy, nothing of this account's leaves otherwise.
@@ -58,10 +58,10 @@ class Account(Struct, frozen=True):
 
     name: str
     base_url: str
-    secret: Secret | None
+    api_key: Secret | None
     replay_trusted: bool
     callback_secrets: tuple[Secret, ...]
-    private: bool
+    allows_private_addresses: bool
     limits: AccountLimits = AccountLimits()
     proxy: Proxy | None = None
 
@@ -78,7 +78,7 @@ class Seller(Struct, frozen=True):
     """An account reached through one dialect; the name that policies list."""
 
     name: str
-    account: Account
+    account: SellerAccount
     adapter: Adapter
 
 
@@ -87,107 +87,116 @@ class Offer(Struct, frozen=True, kw_only=True):
 
     seller: Seller
     model: str
-    their_model: str
+    remote_model: str
     images_per_order: int
-    selectable: frozenset[Quality]
-    assumes: Quality | None
-    sizings: Mapping[Operation, Sizing]
+    selectable_qualities: frozenset[Quality]
+    assumed_quality: Quality | None
+    size_options: Mapping[Operation, SizeOptions]
     formats: frozenset[Format]
-    unverified: str | None
-    mask: bool
-    inputs: int
+    unverified_note: str | None
+    supports_mask: bool
+    max_inputs: int
     prices: Mapping[Cell, Price]
-    seconds: Mapping[Quality, Expected]
-    tokens: TokenPrices | None = None
+    expected_latency: Mapping[Quality, ExpectedLatency]
+    token_prices: TokenPrices | None = None
     position: int = 0
     # By the process's monotonic clock: when it disappeared from the configuration. It takes no new orders.
-    drains_since: float | None = None
+    draining_since: float | None = None
 
     @property
-    def draining(self) -> bool:
-        return self.drains_since is not None
+    def is_draining(self) -> bool:
+        return self.draining_since is not None
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
-    """Everything a plan needs, and the name of the files it came from. `memory` holds what plans have worked out.
+    """Everything a plan needs, and the name of the files it came from. `fit_cache` holds what plans have worked out.
 
-    `keys`: the team that a caller's key belongs to, by the key's SHA-256. `dalle_aliases`: those of the aliases whose
+    `teams_by_key_hash`: the team that a caller's key belongs to, by the key's SHA-256. `dalle_aliases`: those of the aliases whose
     clients use the words of DALL-E, and expect its form of an answer.
     """
 
     hash: str
     models: Mapping[str, Model]
     aliases: Mapping[str, str]
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, SellerAccount]
     sellers: Mapping[str, Seller]
     offers: Mapping[str, tuple[Offer, ...]]
     policies: PoliciesFile
     teams: Mapping[str, TeamConfig]
     reload: ReloadConfig
     gateway: GatewayFile = GatewayFile()
-    keys: Mapping[str, str] = {}
+    teams_by_key_hash: Mapping[str, str] = {}
     dalle_aliases: frozenset[str] = frozenset()
-    draining: tuple[Offer, ...] = ()
-    memory: dict[object, object] = field(default_factory=dict)
+    draining_offers: tuple[Offer, ...] = ()
+    fit_cache: dict[object, object] = field(default_factory=dict)
 
-    def model(self, name: str) -> Model | None:
+    def find_model(self, name: str) -> Model | None:
         """By its name or one of its aliases."""
         return self.models.get(self.aliases.get(name, name))
 
-    def all_offers(self) -> Iterator[Offer]:
+    def iter_offers(self) -> Iterator[Offer]:
         for offers in self.offers.values():
             yield from offers
 
-    def offer(self, seller: str, model: str, adapter: str | None = None, account: str = "") -> Offer | None:
+    def find_offer(
+        self, seller: str, model: str, adapter_name: str | None = None, account_identity: str = ""
+    ) -> Offer | None:
         """Also one that is draining: jobs that name it must be able to finish.
 
-        The current one, but for orders that were placed otherwise: with another `adapter`, whose words only that one
+        The current one, but for orders that were placed otherwise: with another `adapter_name`, whose words only that one
         knows, or with an `account` of another identity, which alone has them.
         """
-        known = [*self.offers.get(model, ()), *self.draining]
-        named = [one for one in known if (one.seller.name, one.model) == (seller, model)]
-        if adapter is not None:
-            named = [one for one in named if one.seller.adapter.name == adapter]
-        if account:
-            named = [one for one in named if one.seller.account.identity == account]
-        return next((one for one in named if one.seller.account.secret), named[0] if named else None)
+        candidates = [*self.offers.get(model, ()), *self.draining_offers]
+        matching = [offer for offer in candidates if (offer.seller.name, offer.model) == (seller, model)]
+        if adapter_name is not None:
+            matching = [offer for offer in matching if offer.seller.adapter.name == adapter_name]
+        if account_identity:
+            matching = [offer for offer in matching if offer.seller.account.identity == account_identity]
+        return next((offer for offer in matching if offer.seller.account.api_key), matching[0] if matching else None)
 
-    def account(self, name: str) -> Account | None:
+    def find_account(self, name: str) -> SellerAccount | None:
         """Also one that only draining offers still use, and with the key that it had, if it has lost it."""
-        draining = {offer.seller.account.name: offer.seller.account for offer in self.draining}
+        draining_accounts = {offer.seller.account.name: offer.seller.account for offer in self.draining_offers}
         configured = self.accounts.get(name)
-        return configured if configured and configured.secret else draining.get(name, configured)
+        return configured if configured and configured.api_key else draining_accounts.get(name, configured)
 
 
-def with_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue:
+def carry_over_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue:
     """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders.
 
     For longer than any job is open: other replicas' jobs may name it, and this one goes on with theirs if they die.
     """
-    gone = [
+    removed = [
         offer
-        for offer in (*old.all_offers(), *old.draining)
-        if not any(_is_same(offer, kept) for kept in new.offers.get(offer.model, ()))
+        for offer in (*old.iter_offers(), *old.draining_offers)
+        if not any(_has_same_identity(offer, other) for other in new.offers.get(offer.model, ()))
     ]
-    drained = (_drained(offer, new.accounts, now) for offer in gone)
-    return replace(new, draining=tuple(one for one in drained if now - (one.drains_since or now) < DRAINED_SECONDS))
+    draining = (_mark_draining(offer, new.accounts, now) for offer in removed)
+    return replace(
+        new,
+        draining_offers=tuple(
+            draining_offer
+            for draining_offer in draining
+            if now - (draining_offer.draining_since or now) < DRAINING_TTL_SECONDS
+        ),
+    )
 
 
-def _is_same(one: Offer, other: Offer) -> bool:
+def _has_same_identity(offer: Offer, other: Offer) -> bool:
     """A seller who is spoken to elsewhere, or otherwise, or without a key, is another to the orders placed before."""
-    lost_its_key = bool(one.seller.account.secret) and not other.seller.account.secret
-    return _identity(one) == _identity(other) and not lost_its_key
+    lost_its_key = bool(offer.seller.account.api_key) and not other.seller.account.api_key
+    return _get_identity(offer) == _get_identity(other) and not lost_its_key
 
 
-def _identity(offer: Offer) -> tuple[str, ...]:
+def _get_identity(offer: Offer) -> tuple[str, ...]:
     seller = offer.seller
     return seller.name, offer.model, seller.account.identity, seller.adapter.name
 
 
-def _drained(offer: Offer, accounts: Mapping[str, Account], now: float) -> Offer:
+def _mark_draining(offer: Offer, accounts: Mapping[str, SellerAccount], now: float) -> Offer:
     """By the account's present key and proxy: those that its orders were placed with may be gone."""
     seller = offer.seller
     account = accounts.get(seller.account.name)
-    if account and account.secret and account.identity == seller.account.identity:
+    if account and account.api_key and account.identity == seller.account.identity:
         seller = replace(seller, account=account)
-    return replace(offer, seller=seller, drains_since=now if offer.drains_since is None else offer.drains_since)
+    return replace(offer, seller=seller, draining_since=now if offer.draining_since is None else offer.draining_since)

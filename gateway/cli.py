@@ -16,10 +16,10 @@ from gateway.commands.sandbox import sandbox
 from gateway.commands.schema import schema
 from gateway.commands.serve import serve
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CLICK_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(context_settings=CLICK_SETTINGS)
 @click.version_option(package_name="image-gateway", prog_name="image-gateway")
 def main() -> None:
     """One image API in front of many sellers."""

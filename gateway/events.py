@@ -8,8 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.catalogue import Cell
-from gateway.jobs.job import State
-from gateway.jobs.tables import Line
+from gateway.jobs.job import JobState
+from gateway.jobs.transition_tables import LedgerLine
 from providers.faults import FaultKind
 
 
@@ -36,7 +36,7 @@ class JobEnded(Event, frozen=True, kw_only=True):
     team: str
     model: str
     cell: Cell
-    state: State
+    state: JobState
     delivered: int
     images: int
     seconds: float
@@ -44,7 +44,7 @@ class JobEnded(Event, frozen=True, kw_only=True):
     config: str
 
 
-class AttemptOpened(Event, frozen=True, kw_only=True):
+class AttemptRecorded(Event, frozen=True, kw_only=True):
     """It is kept that an order is about to be sent."""
 
     job: str
@@ -71,18 +71,18 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     config: str
 
 
-class FailedOver(Event, frozen=True, kw_only=True):
+class FailoverStarted(Event, frozen=True, kw_only=True):
     """The next attempt for images that another seller did not deliver."""
 
     job: str
     attempt: int
-    before: str
-    after: str
+    from_seller: str
+    to_seller: str
     reason: FaultKind | None
     config: str
 
 
-class MoneyBooked(Event, frozen=True, kw_only=True):
+class LedgerEntryPosted(Event, frozen=True, kw_only=True):
     """An entry of the ledger, on its job's `day`. `amount` in micro-USD, negative where it corrects another one."""
 
     job: str
@@ -91,26 +91,26 @@ class MoneyBooked(Event, frozen=True, kw_only=True):
     seller: str
     model: str
     cell: Cell
-    line: Line
+    line: LedgerLine
     amount: int
     images: int
     day: str
     config: str
 
 
-class PriceDrifted(Event, frozen=True, kw_only=True):
+class PriceMismatch(Event, frozen=True, kw_only=True):
     """A seller charged another amount than its price, per image in micro-USD."""
 
     job: str
     attempt: int
     seller: str
     cell: Cell
-    price: int
-    paid: int
+    expected_price: int
+    charged_price: int
     config: str
 
 
-class LateDelivery(Event, frozen=True, kw_only=True):
+class LateImagesReceived(Event, frozen=True, kw_only=True):
     """Images arrived after their attempt had been closed. They are booked as an orphan; the job does not list them."""
 
     job: str
@@ -119,20 +119,20 @@ class LateDelivery(Event, frozen=True, kw_only=True):
     images: int
 
 
-class JobRescued(Event, frozen=True, kw_only=True):
-    """It was taken over from an owner that is gone; `rescues` times since anybody last got on with it."""
+class JobReclaimed(Event, frozen=True, kw_only=True):
+    """It was taken over from an owner that is gone; `reclaims` times since anybody last got on with it."""
 
     job: str
-    rescues: int
+    reclaims: int
     config: str
 
 
-class Trouble(Event, frozen=True, kw_only=True):
+class ErrorReported(Event, frozen=True, kw_only=True):
     """Something of ours does not work as it should; what was in force goes on where it can. `task`: the long-lived task
     that failed, and is started again."""
 
-    where: str
-    what: str
+    component: str
+    message: str
     job: str | None = None
     request: str | None = None
     task: str | None = None
@@ -146,7 +146,7 @@ class TaskRecovered(Event, frozen=True, kw_only=True):
     seconds: float
 
 
-class Worth(StrEnum):
+class CallbackOutcome(StrEnum):
     """What a callback turned out to be."""
 
     ACCEPTED = "accepted"
@@ -158,56 +158,62 @@ class Worth(StrEnum):
     UNKNOWN = "unknown"
 
 
-class CallbackReceived(Event, frozen=True, kw_only=True):
+class CallbackHandled(Event, frozen=True, kw_only=True):
     """A request to a callback address. A line only if it was `forged` (a wrong signature at an address of ours) or
     `unknown` (no address of ours): one a minute, the last of so many `times`."""
 
     adapter: str
-    worth: Worth
+    outcome: CallbackOutcome
     job: str | None = None
 
 
-class Reloaded(Event, frozen=True, kw_only=True):
+class ConfigReloaded(Event, frozen=True, kw_only=True):
     """The configuration was read again: taken, or refused for these many problems."""
 
-    taken: bool
+    applied: bool
     config: str
     problems: int
 
 
-class RequestAnswered(Event, frozen=True, kw_only=True):
-    """`route` is its pattern, never a path. `waited`: those of its `seconds` that were spent waiting for the job."""
+class RequestCompleted(Event, frozen=True, kw_only=True):
+    """`route` is its pattern, never a path. `waited_seconds`: those of its `seconds` that were spent waiting for the job."""
 
     id: str
     method: str
     route: str
     status: int
     seconds: float
-    waited: float = 0.0
+    waited_seconds: float = 0.0
     team: str | None = None
     job: str | None = None
 
 
-Emit = Callable[[Event], None]
+EventSink = Callable[[Event], None]
 
 
 class ComponentError(Exception):
     """A part of the gateway cannot do its work. The text is written for operators: it names the part's own trouble, and
-    nothing that a caller or a seller said. `where` is the part, as in `Trouble`."""
+    nothing that a caller or a seller said. `component` is the part, as in `ErrorReported`."""
 
-    where = "engine"
+    component = "engine"
 
 
-def trouble_of(error: BaseException, task: str | None = None, job: str | None = None) -> Trouble:
+def make_error_event(error: BaseException, task: str | None = None, job: str | None = None) -> ErrorReported:
     """The event that reports an error: in its own words if they are meant for operators."""
     if isinstance(error, ComponentError):
-        return Trouble(where=error.where, what=str(error), task=task, job=job)
-    return Trouble(where="task" if task else "engine", what=fault_of(error), task=task, job=job)
+        return ErrorReported(component=error.component, message=str(error), task=task, job=job)
+    return ErrorReported(component="task" if task else "engine", message=describe_exception(error), task=task, job=job)
 
 
-def fault_of(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """A fault of ours in words that can be logged: its kind and its place, never its text, which may be anybody's."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "gateway" in frame.filename or "providers" in frame.filename] or list(frames)
-    place = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno} in {ours[-1].name}" if ours else ""
-    return f"{type(error).__name__}{place}"
+    own_frames = [frame for frame in frames if "gateway" in frame.filename or "providers" in frame.filename] or list(
+        frames
+    )
+    location = (
+        f" at {Path(own_frames[-1].filename).name}:{own_frames[-1].lineno} in {own_frames[-1].name}"
+        if own_frames
+        else ""
+    )
+    return f"{type(error).__name__}{location}"

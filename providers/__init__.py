@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
-from providers import openai, runapi, runflow_run, runflow_runs
-from providers.spec import Adapter
+from providers import openai
+from providers.adapter import Adapter
+from providers.runapi import adapter as runapi_adapter
+from providers.runflow import run, runs
 
 ADAPTERS: Mapping[str, Adapter] = {
     adapter.name: adapter
     for adapter in (
-        runflow_runs.ADAPTER,
-        runflow_run.ADAPTER,
-        runapi.ADAPTER,
+        runs.ADAPTER,
+        run.ADAPTER,
+        runapi_adapter.ADAPTER,
         openai.ADAPTER,
     )
 }

@@ -10,36 +10,39 @@ from litestar.datastructures import Headers, MutableScopeHeaders, State
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.types import HTTPScope, Message, Scope
 
-from sandbox import files, openai, runapi, runflow
-from sandbox.control import control
-from sandbox.interference import Interference
-from sandbox.mischief import Vendor
-from sandbox.world import World
+from sandbox import file_store
+from sandbox.control import control_router
+from sandbox.fault_injection import Vendor
+from sandbox.fault_middleware import FaultMiddleware
+from sandbox.openai import routes as openai_routes
+from sandbox.runapi import routes as runapi_routes
+from sandbox.runflow import routes as runflow_routes
+from sandbox.state import SandboxState
 
 LOG = logging.getLogger("uvicorn.error")
-VENDORS = {Vendor.RUNFLOW: runflow, Vendor.RUNAPI: runapi, Vendor.OPENAI: openai}
+VENDOR_MODULES = {Vendor.RUNFLOW: runflow_routes, Vendor.RUNAPI: runapi_routes, Vendor.OPENAI: openai_routes}
 
 
 @get("/")
 async def index(state: State) -> dict[str, Any]:
-    world: World = state.world
+    sandbox: SandboxState = state.sandbox
     return {
         "what": "image vendors, simulated: nothing here costs money",
-        "vendors": {vendor: f"{world.base_url}/{vendor}" for vendor in VENDORS},
+        "vendors": {vendor: f"{sandbox.base_url}/{vendor}" for vendor in VENDOR_MODULES},
         "keys": {"runflow": "rf_sandbox", "runapi": "sk-sandbox", "openai": "sk-sandbox"},
-        "control": f"{world.base_url}/_/",
+        "control": f"{sandbox.base_url}/_/",
     }
 
 
-def not_there(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
+def handle_http_exception(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
     """Errors of the framework itself, in the words of whichever vendor was addressed."""
-    world: World = request.app.state.world
+    sandbox: SandboxState = request.app.state.sandbox
     vendor = request.url.path.split("/")[1]
     if vendor in set(Vendor):
         if "route_handler" not in request.scope:
             # A wrong address, which is what somebody who looks into the log is most likely to have used.
-            world.requests.note(cast(HTTPScope, request.scope), Vendor(vendor))
-        body = world.vendors[Vendor(vendor)].error(error.status_code)
+            sandbox.request_log.add_request(cast(HTTPScope, request.scope), Vendor(vendor))
+        body = sandbox.vendor_states[Vendor(vendor)].build_error_body(error.status_code)
     else:
         body = {"error": error.detail, "status": error.status_code}
         if error.extra:
@@ -47,50 +50,50 @@ def not_there(request: Request[Any, Any, State], error: HTTPException) -> Respon
     return Response(body, status_code=error.status_code, headers=error.headers)
 
 
-def broken(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
+def handle_unexpected_error(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
     """A mistake of the sandbox itself: its vendors answer 500 as ever, and the log says what it was."""
     LOG.error("the sandbox itself failed at %s", request.url.path, exc_info=error)
-    return not_there(request, InternalServerException())
+    return handle_http_exception(request, InternalServerException())
 
 
-async def put_letterhead(message: Message, scope: Scope) -> None:
+async def add_vendor_headers(message: Message, scope: Scope) -> None:
     """What a vendor writes on all its answers, on those to unknown routes and on staged refusals too."""
     if message["type"] != "http.response.start":
         return
-    world: World = scope["litestar_app"].state.world
+    sandbox: SandboxState = scope["litestar_app"].state.sandbox
     vendor = scope["path"].split("/")[1]
-    if vendor in set(Vendor) and (letterhead := world.letterheads.get(Vendor(vendor))):
+    if vendor in set(Vendor) and (build_headers := sandbox.header_builders.get(Vendor(vendor))):
         headers = MutableScopeHeaders.from_message(message)
-        for name, value in letterhead(Headers.from_scope(scope)).items():
+        for name, value in build_headers(Headers.from_scope(scope)).items():
             headers.setdefault(name, value)
 
 
-def create_app(world: World) -> Litestar:
-    for vendor, module in VENDORS.items():
-        world.openers[vendor] = module.open_shop
-    world.open()
+def create_app(sandbox: SandboxState) -> Litestar:
+    for vendor, module in VENDOR_MODULES.items():
+        sandbox.vendor_factories[vendor] = module.create_vendor_state
+    sandbox.reset()
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
-        await world.callbacks.aclose()
-        await world.sources.aclose()
+        await sandbox.callback_sender.aclose()
+        await sandbox.source_fetcher.aclose()
 
     return Litestar(
         route_handlers=[
             index,
-            control,
-            Router(path="/files", route_handlers=files.HANDLERS),
+            control_router,
+            Router(path="/files", route_handlers=file_store.HANDLERS),
             *(
                 Router(path=f"/{vendor}", route_handlers=module.HANDLERS, opt={"vendor": vendor})
-                for vendor, module in VENDORS.items()
+                for vendor, module in VENDOR_MODULES.items()
             ),
         ],
-        middleware=[Interference()],
-        before_send=[put_letterhead],
-        exception_handlers={HTTPException: not_there, Exception: broken},
+        middleware=[FaultMiddleware()],
+        before_send=[add_vendor_headers],
+        exception_handlers={HTTPException: handle_http_exception, Exception: handle_unexpected_error},
         lifespan=[lifespan],
-        state=State({"world": world}, deep_copy=False),
+        state=State({"sandbox": sandbox}, deep_copy=False),
         openapi_config=None,
         logging_config=None,
         request_max_body_size=80 << 20,

@@ -3,18 +3,18 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-MICROS = 1_000_000
-KEPT_CHARGES = 1_000_000
+MICROS_PER_USD = 1_000_000
+MAX_CHARGES = 1_000_000
 
 
-def micros(usd: str) -> int:
+def parse_usd(usd: str) -> int:
     """'0.133' → 133000."""
-    return int(Decimal(usd) * MICROS)
+    return int(Decimal(usd) * MICROS_PER_USD)
 
 
-def dollars(amount: int) -> str:
+def format_usd(micros: int) -> str:
     """133000 → '0.133'."""
-    text = f"{Decimal(amount) / MICROS:.6f}".rstrip("0")
+    text = f"{Decimal(micros) / MICROS_PER_USD:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
 
@@ -26,9 +26,9 @@ class Charge:
     client_ref: str | None
     images: int
     micros: int
-    at: float
+    charged_at: float
 
-    def line(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """`usd` for people, `usd_micros` for sums that must not drift."""
         return {
             "vendor": self.vendor,
@@ -36,9 +36,9 @@ class Charge:
             "idempotency_key": self.idempotency_key,
             "client_ref": self.client_ref,
             "images": self.images,
-            "usd": self.micros / MICROS,
+            "usd": self.micros / MICROS_PER_USD,
             "usd_micros": self.micros,
-            "at": self.at,
+            "at": self.charged_at,
         }
 
 
@@ -46,33 +46,33 @@ class Charge:
 class Invoice:
     """Every charge of every vendor, in the order it was settled. The oldest of a million go, and are counted."""
 
-    lines: list[Charge] = field(default_factory=list)
-    forgotten: int = 0
+    charges: list[Charge] = field(default_factory=list)
+    dropped_count: int = 0
 
     def add(self, charge: Charge) -> None:
-        self.lines.append(charge)
-        if len(self.lines) > KEPT_CHARGES:
+        self.charges.append(charge)
+        if len(self.charges) > MAX_CHARGES:
             # Many at a time, because each time the whole list moves up.
-            excess = len(self.lines) - KEPT_CHARGES * 9 // 10
-            del self.lines[:excess]
-            self.forgotten += excess
+            excess = len(self.charges) - MAX_CHARGES * 9 // 10
+            del self.charges[:excess]
+            self.dropped_count += excess
 
 
 @dataclass(slots=True)
-class Balance:
+class VendorBalance:
     """Prepaid credit at one vendor; `reserved` is promised to orders in flight."""
 
-    left: int
+    remaining: int
     reserved: int = 0
     spent: int = 0
 
-    def covers(self, amount: int) -> bool:
-        return self.left - self.reserved >= amount
+    def can_cover(self, amount: int) -> bool:
+        return self.remaining - self.reserved >= amount
 
     def reserve(self, amount: int) -> None:
         self.reserved += amount
 
     def settle(self, reserved: int, charged: int) -> None:
         self.reserved -= reserved
-        self.left -= charged
+        self.remaining -= charged
         self.spent += charged

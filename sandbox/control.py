@@ -12,13 +12,13 @@ from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
-from sandbox import pictures, switches
-from sandbox.charges import dollars, micros
-from sandbox.mischief import MEANING, Kind, Route, Rule, Vendor
-from sandbox.shop import Latency
-from sandbox.world import World
+from sandbox import image_renderer, switches
+from sandbox.charges import format_usd, parse_usd
+from sandbox.fault_injection import FAULT_DESCRIPTIONS, FaultRule, InjectedFault, RouteKind, Vendor
+from sandbox.order_simulator import Latency
+from sandbox.state import SandboxState
 
-HttpRequest = Request[object, object, State]
+ControlRequest = Request[object, object, State]
 
 
 class LatencyChange(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -33,7 +33,7 @@ class BalanceChange(Struct, forbid_unknown_fields=True, kw_only=True):
     usd: str | float
 
 
-def _decoded(body: bytes, type_: Any) -> Any:
+def _decode_body(body: bytes, type_: Any) -> Any:
     """Strict: a misspelt control request must not pass for obeyed."""
     try:
         return msgspec.json.decode(body or b"{}", type=type_)
@@ -42,7 +42,7 @@ def _decoded(body: bytes, type_: Any) -> Any:
 
 
 @get("/")
-async def index() -> dict[str, Any]:
+async def show_index() -> dict[str, Any]:
     """What can be asked here."""
     return {
         "GET /_/charges": "the invoice: every charge, oldest first; beyond a million the oldest are `forgotten`",
@@ -58,128 +58,128 @@ async def index() -> dict[str, Any]:
         "GET /_/health": "that the sandbox is alive, and how much it holds",
         "GET /_/sample.png?w=&h=": "a picture to use as an edit's input",
         "POST /_/reset": "forget everything but the switches",
-        "kinds": MEANING,
-        "routes": list(Route),
+        "kinds": FAULT_DESCRIPTIONS,
+        "routes": list(RouteKind),
         "vendors": list(Vendor),
     }
 
 
 @get("/charges")
-async def charges(state: State) -> dict[str, Any]:
-    world: World = state.world
-    world.settle()
+async def list_charges(state: State) -> dict[str, Any]:
+    sandbox: SandboxState = state.sandbox
+    sandbox.settle_all()
     # Each vendor's charges are settled when somebody looks, and so come one vendor after the other.
-    lines = sorted(world.invoice.lines, key=lambda charge: charge.at)
-    return {"charges": [charge.line() for charge in lines], "forgotten": world.invoice.forgotten}
+    sorted_charges = sorted(sandbox.invoice.charges, key=lambda charge: charge.charged_at)
+    return {"charges": [charge.to_json() for charge in sorted_charges], "forgotten": sandbox.invoice.dropped_count}
 
 
 @get("/faults")
 async def list_faults(state: State) -> dict[str, Any]:
-    return {"faults": state.world.mischief.rules}
+    return {"faults": state.sandbox.fault_injector.rules}
 
 
 @post("/faults", status_code=201)
-async def add_fault(request: HttpRequest, state: State) -> dict[str, Any]:
+async def add_fault(request: ControlRequest, state: State) -> dict[str, Any]:
     body = await request.body()
     try:
-        rule: Rule = msgspec.json.decode(body, type=Rule)
+        rule: FaultRule = msgspec.json.decode(body, type=FaultRule)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise HTTPException(status_code=400, detail=f"{error}{_meant(body)}") from error
-    if problem := rule.problem():
+        raise HTTPException(status_code=400, detail=f"{error}{_suggest_kind(body)}") from error
+    if problem := rule.find_problem():
         raise HTTPException(status_code=400, detail=problem)
-    state.world.mischief.add(rule)
-    return {"faults": state.world.mischief.rules}
+    state.sandbox.fault_injector.add(rule)
+    return {"faults": state.sandbox.fault_injector.rules}
 
 
-def _meant(body: bytes) -> str:
+def _suggest_kind(body: bytes) -> str:
     """For a misspelt kind: the one that was probably meant, and all the others."""
     try:
         kind = str(msgspec.json.decode(body).get("kind", ""))
     except (msgspec.DecodeError, RecursionError, AttributeError):
         return ""
-    if kind in set(Kind):
+    if kind in set(InjectedFault):
         return ""
-    close = difflib.get_close_matches(kind, list(Kind), n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; kinds are: {', '.join(Kind)}"
+    matches = difflib.get_close_matches(kind, list(InjectedFault), n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else f"; kinds are: {', '.join(InjectedFault)}"
 
 
 @delete("/faults", status_code=200)
 async def clear_faults(state: State) -> dict[str, Any]:
-    state.world.mischief.clear()
+    state.sandbox.fault_injector.clear()
     return {"faults": []}
 
 
 @post("/latency", status_code=200)
-async def set_latency(request: HttpRequest, state: State) -> dict[str, Any]:
-    change: LatencyChange = _decoded(await request.body(), LatencyChange)
+async def set_latency(request: ControlRequest, state: State) -> dict[str, Any]:
+    change: LatencyChange = _decode_body(await request.body(), LatencyChange)
     latency = Latency(change.median, change.spread)
-    for vendor, shop in state.world.shops.items():
+    for vendor, simulator in state.sandbox.simulators.items():
         if change.vendor not in (None, vendor):
             continue
         if change.quality is None:
-            shop.latency = {"*": latency}
+            simulator.latency = {"*": latency}
         else:
-            shop.latency[change.quality] = latency
-    return {vendor: shop.latency for vendor, shop in state.world.shops.items()}
+            simulator.latency[change.quality] = latency
+    return {vendor: simulator.latency for vendor, simulator in state.sandbox.simulators.items()}
 
 
 @get("/balance")
-async def balances(state: State) -> dict[str, Any]:
-    state.world.settle()
+async def list_balances(state: State) -> dict[str, Any]:
+    state.sandbox.settle_all()
     return {
         vendor: {
-            "usd": dollars(shop.balance.left),
-            "reserved_usd": dollars(shop.balance.reserved),
-            "spent_usd": dollars(shop.balance.spent),
+            "usd": format_usd(simulator.balance.remaining),
+            "reserved_usd": format_usd(simulator.balance.reserved),
+            "spent_usd": format_usd(simulator.balance.spent),
         }
-        for vendor, shop in state.world.shops.items()
+        for vendor, simulator in state.sandbox.simulators.items()
     }
 
 
 @post("/balance", status_code=200)
-async def set_balance(request: HttpRequest, state: State) -> dict[str, Any]:
-    change: BalanceChange = _decoded(await request.body(), BalanceChange)
+async def set_balance(request: ControlRequest, state: State) -> dict[str, Any]:
+    change: BalanceChange = _decode_body(await request.body(), BalanceChange)
     try:
-        amount = micros(str(change.usd))
+        amount = parse_usd(str(change.usd))
     except (ArithmeticError, ValueError) as error:
         raise HTTPException(status_code=400, detail=f"usd must be an amount, not {change.usd!r}") from error
-    state.world.settle()
-    state.world.shops[change.vendor].balance.left = amount
-    return {"vendor": change.vendor, "usd": dollars(amount)}
+    state.sandbox.settle_all()
+    state.sandbox.simulators[change.vendor].balance.remaining = amount
+    return {"vendor": change.vendor, "usd": format_usd(amount)}
 
 
 @get("/switches")
 async def list_switches(state: State) -> switches.Switches:
-    result: switches.Switches = state.world.switches
+    result: switches.Switches = state.sandbox.switches
     return result
 
 
 @post("/switches", status_code=200)
-async def turn_switches(request: HttpRequest, state: State) -> switches.Switches:
-    world: World = state.world
-    change = _decoded(await request.body(), dict[str, Any])
+async def set_switches(request: ControlRequest, state: State) -> switches.Switches:
+    sandbox: SandboxState = state.sandbox
+    change = _decode_body(await request.body(), dict[str, Any])
     try:
-        world.switches = switches.turned(world.switches, change)
+        sandbox.switches = switches.merge_switches(sandbox.switches, change)
     except msgspec.ValidationError as error:
         raise HTTPException(status_code=400, detail=str(error)) from error
-    for vendor, shop in world.shops.items():
-        shop.resize(getattr(world.switches, vendor).concurrency)
-    return world.switches
+    for vendor, simulator in sandbox.simulators.items():
+        simulator.set_concurrency(getattr(sandbox.switches, vendor).concurrency)
+    return sandbox.switches
 
 
 @get("/requests")
-async def requests(state: State) -> dict[str, Any]:
-    return {"requests": [entry.shown() for entry in state.world.requests.entries]}
+async def list_requests(state: State) -> dict[str, Any]:
+    return {"requests": [entry.to_json() for entry in state.sandbox.request_log.entries]}
 
 
 @get("/health")
-async def health(state: State) -> dict[str, Any]:
+async def get_health(state: State) -> dict[str, Any]:
     """For whoever keeps a sandbox running for weeks: none of these should grow without end."""
-    world: World = state.world
+    sandbox: SandboxState = state.sandbox
     return {
         "tasks": len(asyncio.all_tasks()),
-        "orders": sum(len(shop.orders) for shop in world.shops.values()),
-        "charges": len(world.invoice.lines),
+        "orders": sum(len(simulator.orders) for simulator in sandbox.simulators.values()),
+        "charges": len(sandbox.invoice.charges),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
@@ -188,33 +188,35 @@ Edge = Annotated[int, QueryParameter(ge=16, le=4096)]
 
 
 @get("/sample.png")
-async def sample(w: Edge = 1024, h: Edge = 1024) -> Response[bytes]:
-    drawn = await asyncio.to_thread(pictures.draw, pictures.Picture(w, h, "png", "A sample to edit"))
-    return Response(drawn, media_type="image/png")
+async def get_sample_image(w: Edge = 1024, h: Edge = 1024) -> Response[bytes]:
+    png = await asyncio.to_thread(
+        image_renderer.render_image, image_renderer.ImageRecipe(w, h, "png", "A sample to edit")
+    )
+    return Response(png, media_type="image/png")
 
 
 @post("/reset", status_code=200)
-async def reset(state: State) -> dict[str, Any]:
-    state.world.open()
+async def reset_sandbox(state: State) -> dict[str, Any]:
+    state.sandbox.reset()
     return {"charges": []}
 
 
-control = Router(
+control_router = Router(
     path="/_",
     route_handlers=[
-        index,
-        charges,
+        show_index,
+        list_charges,
         list_faults,
         add_fault,
         clear_faults,
         set_latency,
-        balances,
+        list_balances,
         set_balance,
         list_switches,
-        turn_switches,
-        requests,
-        health,
-        sample,
-        reset,
+        set_switches,
+        list_requests,
+        get_health,
+        get_sample_image,
+        reset_sandbox,
     ],
 )

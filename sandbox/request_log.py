@@ -7,32 +7,32 @@ from typing import Any
 
 from litestar.types import HTTPScope, Receive
 
-from sandbox.mischief import Route, Vendor
+from sandbox.fault_injection import RouteKind, Vendor
 
-KEPT_REQUESTS = 1_000
-KEPT_BODY_BYTES = 64 << 10
+MAX_REQUESTS = 1_000
+MAX_BODY_BYTES = 64 << 10
 SECRET_HEADERS = {b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"cookie"}
 
 
 @dataclass(slots=True)
-class Entry:
+class LoggedRequest:
     """Bytes as they came: as text they would take twice the room and more.
 
     Not the scope itself, to which the framework ties whole bodies and connections.
     """
 
     vendor: Vendor
-    route: Route | None
+    route: RouteKind | None
     method: str
     path: str
     query: bytes
     headers: tuple[tuple[bytes, bytes], ...]
-    at: float = field(default_factory=time.time)
+    received_at: float = field(default_factory=time.time)
     body: bytearray = field(default_factory=bytearray)
 
-    def shown(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         return {
-            "at": self.at,
+            "at": self.received_at,
             "vendor": self.vendor,
             "route": self.route,
             "method": self.method,
@@ -48,22 +48,22 @@ class Entry:
 
 class RequestLog:
     def __init__(self) -> None:
-        self.entries: deque[Entry] = deque(maxlen=KEPT_REQUESTS)
+        self.entries: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
 
-    def recording(self, scope: HTTPScope, vendor: Vendor, route: Route | None, receive: Receive) -> Receive:
+    def wrap_receive(self, scope: HTTPScope, vendor: Vendor, route: RouteKind | None, receive: Receive) -> Receive:
         """Notes the request now, and its body as the vendor reads it."""
-        entry = self.note(scope, vendor, route)
+        entry = self.add_request(scope, vendor, route)
 
-        async def receive_noting() -> Any:
+        async def receive_and_log() -> Any:
             message = await receive()
             if message["type"] == "http.request":
-                entry.body.extend(message["body"][: KEPT_BODY_BYTES - len(entry.body)])
+                entry.body.extend(message["body"][: MAX_BODY_BYTES - len(entry.body)])
             return message
 
-        return receive_noting
+        return receive_and_log
 
-    def note(self, scope: HTTPScope, vendor: Vendor, route: Route | None = None) -> Entry:
+    def add_request(self, scope: HTTPScope, vendor: Vendor, route: RouteKind | None = None) -> LoggedRequest:
         headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
-        entry = Entry(vendor, route, scope["method"], scope["path"], scope["query_string"], headers)
+        entry = LoggedRequest(vendor, route, scope["method"], scope["path"], scope["query_string"], headers)
         self.entries.append(entry)
         return entry

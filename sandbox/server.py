@@ -14,26 +14,26 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.app import create_app
-from sandbox.world import World
+from sandbox.state import SandboxState
 
 DEFAULT_PORT = 8090
-PORTS_TRIED = 20
-PARENT_CHECK_SECONDS = 0.5
+MAX_PORT_ATTEMPTS = 20
+PARENT_CHECK_INTERVAL_SECONDS = 0.5
 BACKLOG = 2_048
 
 
-class PortTakenError(Exception):
+class PortInUseError(Exception):
     """The port that was asked for by number cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SandboxOptions:
     """`port` None means 8090 or the next free pair; 0 means any. The files' port follows the API's."""
 
     host: str = "127.0.0.1"
     port: int | None = None
-    realistic: bool = False
-    with_parent: bool = False
+    is_realistic: bool = False
+    stops_with_parent: bool = False
 
 
 class ResettableProtocol(HttpToolsProtocol):
@@ -41,26 +41,26 @@ class ResettableProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"sandbox.reset": self._reset}  # type: ignore[dict-item]  # a callable, by design
+        self.scope["extensions"] = {"sandbox.reset": self._reset_connection}  # type: ignore[dict-item]  # a callable, by design
 
-    def _reset(self) -> None:
+    def _reset_connection(self) -> None:
         transport = self.transport
         if transport.is_closing():
             return
-        raw = transport.get_extra_info("socket")
+        raw_socket = transport.get_extra_info("socket")
         # No lingering: the peer sees a reset at once, not an orderly end.
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
 
-def serve(options: Options, ready: Callable[[World], None]) -> None:
-    """Runs until SIGINT or SIGTERM, or until its parent is gone if so asked. `ready` is told when it answers."""
-    api, files = _sockets(options)
-    world = World(realistic=options.realistic)
-    world.base_url = _url(options.host, api)
-    world.files.base_url = _url(options.host, files)
+def run_server(options: SandboxOptions, on_ready: Callable[[SandboxState], None]) -> None:
+    """Runs until SIGINT or SIGTERM, or until its parent is gone if so asked. `on_ready` is told when it answers."""
+    api_socket, files_socket = _open_sockets(options)
+    sandbox = SandboxState(is_realistic=options.is_realistic)
+    sandbox.base_url = _format_url(options.host, api_socket)
+    sandbox.file_store.base_url = _format_url(options.host, files_socket)
     config = uvicorn.Config(
-        create_app(world),
+        create_app(sandbox),
         http=ResettableProtocol,
         loop="uvloop",
         log_level="warning",
@@ -68,21 +68,23 @@ def serve(options: Options, ready: Callable[[World], None]) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config, ready=lambda: ready(world), parent=os.getppid() if options.with_parent else None)
+    server = _SandboxServer(
+        config, on_ready=lambda: on_ready(sandbox), parent_pid=os.getppid() if options.stops_with_parent else None
+    )
     # Ctrl-C is how one stops it, and no failure.
     with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[api, files])
+        server.run(sockets=[api_socket, files_socket])
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], parent: int | None) -> None:
+class _SandboxServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], parent_pid: int | None) -> None:
         super().__init__(config)
-        self._ready = ready
-        self._parent = parent
+        self._on_ready = on_ready
+        self._parent_pid = parent_pid
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._ready()
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Clients still waiting are cut off on purpose, which the server would report with a traceback for each.
@@ -90,43 +92,43 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
     async def main_loop(self) -> None:
-        if self._parent is None:
+        if self._parent_pid is None:
             await super().main_loop()
             return
-        loop = asyncio.create_task(super().main_loop())
-        while not loop.done():
-            if os.getppid() != self._parent:
+        serving = asyncio.create_task(super().main_loop())
+        while not serving.done():
+            if os.getppid() != self._parent_pid:
                 self.should_exit = True
-            await asyncio.wait([loop], timeout=PARENT_CHECK_SECONDS)
-        await loop
+            await asyncio.wait([serving], timeout=PARENT_CHECK_INTERVAL_SECONDS)
+        await serving
 
 
-def _sockets(options: Options) -> tuple[socket.socket, socket.socket]:
+def _open_sockets(options: SandboxOptions) -> tuple[socket.socket, socket.socket]:
     if options.port == 0:
-        return _listen(options.host, 0), _listen(options.host, 0)
-    first = DEFAULT_PORT if options.port is None else options.port
-    tries = PORTS_TRIED if options.port is None else 1
-    for port in range(first, first + 2 * tries, 2):
+        return _open_listener(options.host, 0), _open_listener(options.host, 0)
+    first_port = DEFAULT_PORT if options.port is None else options.port
+    max_attempts = MAX_PORT_ATTEMPTS if options.port is None else 1
+    for port in range(first_port, first_port + 2 * max_attempts, 2):
         try:
-            return _pair(options.host, port)
+            return _open_socket_pair(options.host, port)
         except OSError as error:
             reason = error.strerror
             if error.errno != errno.EADDRINUSE:
                 break
-    ports = f"ports {first} and {first + 1}"
-    raise PortTakenError(f"cannot listen on {options.host}, {ports}: {reason}; try another with --port")
+    ports = f"ports {first_port} and {first_port + 1}"
+    raise PortInUseError(f"cannot listen on {options.host}, {ports}: {reason}; try another with --port")
 
 
-def _pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    api = _listen(host, port)
+def _open_socket_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    api_socket = _open_listener(host, port)
     try:
-        return api, _listen(host, port + 1)
+        return api_socket, _open_listener(host, port + 1)
     except OSError:
-        api.close()
+        api_socket.close()
         raise
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _open_listener(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -139,6 +141,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
-    shown = "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
-    return f"http://{shown}:{listener.getsockname()[1]}"
+def _format_url(host: str, listener: socket.socket) -> str:
+    url_host = "127.0.0.1" if host in ("", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
+    return f"http://{url_host}:{listener.getsockname()[1]}"

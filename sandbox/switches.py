@@ -65,14 +65,14 @@ class Switches(Struct, kw_only=True):
     callback_pace: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
-def defaults() -> Switches:
+def default_switches() -> Switches:
     return Switches(runflow=RunflowSwitches(), runapi=RunapiSwitches(), openai=OpenaiSwitches())
 
 
-def turned(switches: Switches, change: dict[str, Any]) -> Switches:
+def merge_switches(switches: Switches, changes: dict[str, Any]) -> Switches:
     """The switches with {"runflow": {"num_images_max": 10}} merged in; msgspec.ValidationError names what is wrong."""
     merged = msgspec.to_builtins(switches)
-    for name, value in change.items():
+    for name, value in changes.items():
         known = merged.get(name)
         merged[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
     unknown = merged.keys() - {"runflow", "runapi", "openai", "callback_pace"}

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import vendors
+from tests.harness import sandbox_runner
 
 
 @pytest.fixture(scope="session")
-def sandbox_process() -> Iterator[vendors.Vendors]:
+def sandbox_process() -> Iterator[sandbox_runner.RunningSandbox]:
     """One sandbox per test process: starting one costs half a second, resetting it a millisecond."""
-    with vendors.running() as running:
+    with sandbox_runner.run_sandbox() as running:
         yield running
 
 
 @pytest.fixture
-def sandbox(sandbox_process: vendors.Vendors) -> vendors.Vendors:
+def sandbox(sandbox_process: sandbox_runner.RunningSandbox) -> sandbox_runner.RunningSandbox:
     """The simulated vendors: no charges yet, no faults, no latency."""
     sandbox_process.reset()
     return sandbox_process

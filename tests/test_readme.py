@@ -15,29 +15,29 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.config.blocks import FILES
-from gateway.settings import OPTIONS
-from tests.serving import CONFIG, ROOT, Serving, serving
+from gateway.config.schema import CONFIG_FILES
+from gateway.settings import ENV_OPTIONS
+from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_gateway
 
 README = (ROOT / "README.md").read_text()
-ADDRESS = "http://127.0.0.1:8080"
+README_URL = "http://127.0.0.1:8080"
 
 
-def blocks(language: str) -> list[str]:
+def find_code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("readme")) as running:
-        yield running
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    with run_gateway(tmp_path_factory.mktemp("readme")) as started:
+        yield started
 
 
-def copied(command: str, gateway: Serving, folder: Path) -> "subprocess.CompletedProcess[str]":
+def run_in_shell(command: str, gateway: RunningGateway, folder: Path) -> "subprocess.CompletedProcess[str]":
     """As somebody pastes it into a shell, but for the port."""
-    assert ADDRESS in command
+    assert README_URL in command
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail\n{command.replace(ADDRESS, gateway.url)}"],  # noqa: S607
+        ["bash", "-c", f"set -o pipefail\n{command.replace(README_URL, gateway.url)}"],  # noqa: S607
         cwd=folder,
         capture_output=True,
         text=True,
@@ -46,27 +46,27 @@ def copied(command: str, gateway: Serving, folder: Path) -> "subprocess.Complete
     )
 
 
-def curls() -> list[str]:
-    return [block for block in blocks("bash") if "curl" in block and f"{ADDRESS}/v1" in block]
+def find_curl_blocks() -> list[str]:
+    return [block for block in find_code_blocks("bash") if "curl" in block and f"{README_URL}/v1" in block]
 
 
-def test_the_first_curl_yields_a_picture(gateway: Serving, tmp_path: Path) -> None:
-    copied(curls()[0], gateway, tmp_path)
-    with Image.open(tmp_path / "picture.png") as picture:
-        picture.load()
-        assert (picture.format, picture.size) == ("PNG", (1024, 1024))
+def test_first_curl_returns_image(gateway: RunningGateway, tmp_path: Path) -> None:
+    run_in_shell(find_curl_blocks()[0], gateway, tmp_path)
+    with Image.open(tmp_path / "picture.png") as image:
+        image.load()
+        assert (image.format, image.size) == ("PNG", (1024, 1024))
 
 
-def test_the_curl_that_the_command_itself_prints_yields_a_picture_too(gateway: Serving, tmp_path: Path) -> None:
-    printed = re.search(r"curl -s .*?picture\.png", gateway.said, re.DOTALL)
-    assert printed is not None
-    copied(printed[0].replace(gateway.url, ADDRESS), gateway, tmp_path)
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.format == "PNG"
+def test_curl_printed_at_startup_returns_image(gateway: RunningGateway, tmp_path: Path) -> None:
+    match = re.search(r"curl -s .*?picture\.png", gateway.stdout, re.DOTALL)
+    assert match is not None
+    run_in_shell(match[0].replace(gateway.url, README_URL), gateway, tmp_path)
+    with Image.open(tmp_path / "picture.png") as image:
+        assert image.format == "PNG"
 
 
-def test_the_second_curl_shows_a_job_and_its_headers(gateway: Serving, tmp_path: Path) -> None:
-    head, _, body = copied(curls()[1], gateway, tmp_path).stdout.partition("\n\n")
+def test_second_curl_shows_job_and_headers(gateway: RunningGateway, tmp_path: Path) -> None:
+    head, _, body = run_in_shell(find_curl_blocks()[1], gateway, tmp_path).stdout.partition("\n\n")
     job = json.loads(body)
     assert job["status"] == "completed"
     assert f"x-igw-job-id: {job['id']}" in head
@@ -74,71 +74,71 @@ def test_the_second_curl_shows_a_job_and_its_headers(gateway: Serving, tmp_path:
     assert "x-igw-cost-usd: " in head
 
 
-def test_the_snippet_for_openais_client_runs(gateway: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_client_snippet_runs(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    (snippet,) = blocks("python")
-    said: dict[str, Any] = {}
-    exec(snippet.replace(ADDRESS, gateway.url), said)  # noqa: S102  that it runs is what is tested
-    said["client"].close()
-    assert said["picture"].data[0].b64_json.startswith("iVBOR")
+    (snippet,) = find_code_blocks("python")
+    namespace: dict[str, Any] = {}
+    exec(snippet.replace(README_URL, gateway.url), namespace)  # noqa: S102  that it runs is what is tested
+    namespace["client"].close()
+    assert namespace["picture"].data[0].b64_json.startswith("iVBOR")
 
 
-def test_the_yaml_is_a_configuration_that_is_right(tmp_path: Path) -> None:
-    (yaml,) = blocks("yaml")
+def test_yaml_example_is_valid_configuration(tmp_path: Path) -> None:
+    (yaml,) = find_code_blocks("yaml")
     shutil.copytree(CONFIG, tmp_path / "config")
     (tmp_path / "config" / "policies.yaml").write_text(yaml)
-    assert "policies.yaml" in FILES
+    assert "policies.yaml" in CONFIG_FILES
     assert len(yaml.splitlines()) <= 10
-    done = run("check", "--without-secrets", "--config", str(tmp_path / "config"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = run_command("check", "--without-secrets", "--config", str(tmp_path / "config"))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_commands_about_routing_run(gateway: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routing_commands_run(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    (block,) = [block for block in blocks("bash") if "explain" in block]
+    (block,) = [block for block in find_code_blocks("bash") if "explain" in block]
     for line in block.splitlines():
-        command = line.partition(" #")[0].replace(ADDRESS, gateway.url).split()
+        command = line.partition(" #")[0].replace(README_URL, gateway.url).split()
         assert command[0] == ".venv/bin/image-gateway"
-        done = run(*command[1:])
-        assert done.returncode == 0, (line, done.stderr)
+        result = run_command(*command[1:])
+        assert result.returncode == 0, (line, result.stderr)
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "gateway.cli", *arguments]
-    environ = {**os.environ, "IGW_CONFIG": str(CONFIG)}
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    env = {**os.environ, "IGW_CONFIG": str(CONFIG)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_make_knows_the_two_commands() -> None:
-    two = blocks("bash")[0]
-    targets = re.findall(r"^make (\w+) +#", two, re.MULTILINE)
+def test_make_targets_match_readme() -> None:
+    commands_block = find_code_blocks("bash")[0]
+    targets = re.findall(r"^make (\w+) +#", commands_block, re.MULTILINE)
     assert targets == ["run", "test"]
     for target in targets:
-        said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
-        assert {"run": "image-gateway serve --sandbox", "test": "pytest"}[target] in said.stdout
+        result = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+        assert {"run": "image-gateway serve --sandbox", "test": "pytest"}[target] in result.stdout
 
 
-def test_a_port_that_is_taken_is_told_with_what_to_do(tmp_path: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        done = run("serve", "--sandbox", "--port", str(port), "--data", str(tmp_path))
-    assert done.returncode == 1
-    assert f"127.0.0.1:{port} cannot be listened on" in done.stderr
-    assert "--port or IGW_PORT" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_busy_port_error_says_what_to_do(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        result = run_command("serve", "--sandbox", "--port", str(port), "--data", str(tmp_path))
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port} cannot be listened on" in result.stderr
+    assert "--port or IGW_PORT" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_who_names_no_port_is_served_on_the_next_one_that_is_free(tmp_path: Path) -> None:
-    with closing(_taken()), serving(tmp_path, ports=()) as running:
-        port = int(running.url.rpartition(":")[2])
+def test_without_port_option_next_free_port_is_used(tmp_path: Path) -> None:
+    with closing(_occupy_default_port()), run_gateway(tmp_path, ports=()) as started:
+        port = int(started.url.rpartition(":")[2])
         assert 8080 < port < 8100
-        assert f"curl -s {running.url}/v1/images/generations" in running.said
-        assert running.http.get("/readyz").json()["ready"]
+        assert f"curl -s {started.url}/v1/images/generations" in started.stdout
+        assert started.http.get("/readyz").json()["ready"]
 
 
-def _taken() -> socket.socket:
+def _occupy_default_port() -> socket.socket:
     """The usual port, if somebody else does not have it already."""
     try:
-        return socket.create_server(("127.0.0.1", int(OPTIONS["port"].default or 0)))
+        return socket.create_server(("127.0.0.1", int(ENV_OPTIONS["port"].default or 0)))
     except OSError:
         return socket.socket()

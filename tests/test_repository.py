@@ -11,46 +11,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LOCKS = sorted((ROOT / "deploy" / "requirements").glob("*.txt"))
+LOCK_FILES = sorted((ROOT / "deploy" / "requirements").glob("*.txt"))
 
 
-def tracked_files() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
-    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+def list_tracked_files() -> list[Path]:
+    result = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    return [ROOT / name for name in result.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def test_set_up_has_provided_a_real_redis_and_node_and_openssl(tmp_path: Path) -> None:
+def test_redis_node_and_openssl_are_installed(tmp_path: Path) -> None:
     """What later tests start must really start: a server of its own on a socket of its own."""
     path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     server, node = shutil.which("redis-server", path=path), shutil.which("node", path=path)
     assert server is not None
     assert node is not None
-    said = subprocess.run([node, "-p", "6*7"], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "42"
+    result = subprocess.run([node, "-p", "6*7"], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "42"
     assert shutil.which("openssl"), "certificates of tests are made with it"
-    address = tmp_path / "redis.sock"
-    command = [server, "--port", "0", "--unixsocket", str(address), "--save", ""]
+    socket_path = tmp_path / "redis.sock"
+    command = [server, "--port", "0", "--unixsocket", str(socket_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            assert _asked(address, b"PING\r\n") == b"+PONG\r\n"
+            assert _send_request(socket_path, b"PING\r\n") == b"+PONG\r\n"
         finally:
             process.terminate()
 
 
-def _asked(address: Path, request: bytes) -> bytes:
+def _send_request(socket_path: Path, request: bytes) -> bytes:
     deadline = time.monotonic() + 10
-    while not address.exists():
+    while not socket_path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
-        connection.connect(str(address))
+        connection.connect(str(socket_path))
         connection.sendall(request)
         return connection.recv(100)
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_every_pinned_file_has_a_hash_and_no_address(lock: Path) -> None:
+@pytest.mark.parametrize("lock", LOCK_FILES, ids=lambda path: path.name)
+def test_every_pinned_package_has_hash_and_no_url(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text
     pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
@@ -60,22 +60,22 @@ def test_every_pinned_file_has_a_hash_and_no_address(lock: Path) -> None:
 
 
 # They check that the shipped files are right, complete, and shipped.
-READ_THE_SHIPPED = {"test_broken.py", "test_manual.py", "test_schema.py", "test_wheel.py"}
+TESTS_OF_SHIPPED_CONFIG = {"test_broken.py", "test_manual.py", "test_schema.py", "test_wheel.py"}
 
 
-def test_no_other_test_reads_the_shipped_configuration() -> None:
+def test_no_other_test_reads_shipped_configuration() -> None:
     """Whoever adds a seller or changes a price must not find tests broken: they have `tests/config`."""
-    reading = re.compile(r"(?:ROOT|parents\[\d\]\)?|SHIPPED) / \"config\"")
-    found = {path.name for path in (ROOT / "tests").rglob("*.py") if _reads_shipped(path, reading)}
-    assert found == READ_THE_SHIPPED
+    pattern = re.compile(r"(?:ROOT|parents\[\d\]\)?|SHIPPED) / \"config\"")
+    readers = {path.name for path in (ROOT / "tests").rglob("*.py") if _reads_shipped_config(path, pattern)}
+    assert readers == TESTS_OF_SHIPPED_CONFIG
 
 
-def _reads_shipped(path: Path, reading: "re.Pattern[str]") -> bool:
+def _reads_shipped_config(path: Path, pattern: "re.Pattern[str]") -> bool:
     levels = len(path.relative_to(ROOT).parts) - 1
     return any(
         "parents[" not in line or f"parents[{levels}]" in line
         for line in path.read_text().splitlines()
-        if reading.search(line)
+        if pattern.search(line)
     )
 
 
@@ -83,19 +83,19 @@ def test_no_file_names_a_package_registry() -> None:
     # In two halves, so that this file does not name them either.
     halves = [("py", "pi.org"), ("python", "hosted"), ("npm", "js."), ("registry", ".npm"), ("deb", "ian.org")]
     hosts = re.compile("|".join(re.escape(first + second) for first, second in halves))
-    named = [path for path in tracked_files() if hosts.search(path.read_bytes().decode("utf-8", "replace"))]
-    assert named == []
+    offending = [path for path in list_tracked_files() if hosts.search(path.read_bytes().decode("utf-8", "replace"))]
+    assert offending == []
 
 
 @pytest.mark.parametrize(
     "page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda path: path.name
 )
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_resolve(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_architecture_names_only_files_that_are_there() -> None:
+def test_architecture_page_names_only_existing_files() -> None:
     """Its tables name files by their folder, which their heading says."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     folder, missing = ROOT, []

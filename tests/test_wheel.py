@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {path.relative_to(ROOT / "config"): path.read_bytes() for path in (ROOT / "config").rglob("*.yaml")}
-OUTSIDE = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_", "PYTHON"))}
+SHIPPED_FILES = {path.relative_to(ROOT / "config"): path.read_bytes() for path in (ROOT / "config").rglob("*.yaml")}
+CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_", "PYTHON"))}
 
 
 @pytest.fixture(scope="module")
@@ -27,78 +27,80 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     offline = ("--no-deps", "--no-index")
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", str(folder), str(ROOT)], check=True)
     (wheel,) = folder.glob("*.whl")
-    home = folder / "venv"
-    venv.create(home, with_pip=False)
-    subprocess.run([*pip, "--python", str(home / "bin" / "python"), "install", *offline, str(wheel)], check=True)
-    (packages,) = home.glob("lib/python*/site-packages")
+    environment = folder / "venv"
+    venv.create(environment, with_pip=False)
+    subprocess.run([*pip, "--python", str(environment / "bin" / "python"), "install", *offline, str(wheel)], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
-    return home / "bin" / "image-gateway"
+    return environment / "bin" / "image-gateway"
 
 
-def ran(program: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+def run_program(program: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [program, *command], cwd=folder, env=OUTSIDE, capture_output=True, text=True, check=False, timeout=60
+        [program, *command], cwd=folder, env=CLEAN_ENVIRON, capture_output=True, text=True, check=False, timeout=60
     )
 
 
 def test_wheel_is_complete(program: Path, tmp_path: Path) -> None:
-    asked = "import gateway; from gateway.store.redis.scripts import CLAIM; print(gateway.__file__, len(CLAIM.text))"
-    said = ran(program.with_name("python"), tmp_path, "-c", asked)
-    assert said.returncode == 0, said.stderr
-    assert str(ROOT / "gateway") not in said.stdout
+    code = "import gateway; from gateway.store.redis.scripts import CLAIM; print(gateway.__file__, len(CLAIM.text))"
+    result = run_program(program.with_name("python"), tmp_path, "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert str(ROOT / "gateway") not in result.stdout
 
 
-def test_commands_use_the_shipped_configuration_where_there_is_none(program: Path, tmp_path: Path) -> None:
-    checked = ran(program, tmp_path, "check", "--without-secrets", "--quiet")
+def test_commands_fall_back_to_shipped_configuration(program: Path, tmp_path: Path) -> None:
+    checked = run_program(program, tmp_path, "check", "--without-secrets", "--quiet")
     assert checked.returncode == 0, checked.stderr
     assert "is valid" in checked.stdout
-    explained = ran(program, tmp_path, "explain", "--size", "1024x1024")
+    explained = run_program(program, tmp_path, "explain", "--size", "1024x1024")
     assert explained.returncode == 0, explained.stderr
-    named = ran(program, tmp_path, "check", "--config", "config")
-    assert named.returncode == 1
-    assert "there is no such folder" in named.stderr, "one that was named is not replaced"
+    missing = run_program(program, tmp_path, "check", "--config", "config")
+    assert missing.returncode == 1
+    assert "there is no such folder" in missing.stderr, "one that was named is not replaced"
 
 
-def test_init_writes_the_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:
-    said = ran(program, tmp_path, "init")
-    assert said.returncode == 0, said.stderr
-    assert f"Wrote {len(SHIPPED)} files to config." in said.stdout
-    assert "image-gateway check --without-secrets " in said.stdout
-    written = tmp_path / "config"
-    assert {path.relative_to(written): path.read_bytes() for path in written.rglob("*") if path.is_file()} == SHIPPED
-    (written / "teams.yaml").write_text("teams: {}\n")
-    again = ran(program, tmp_path, "init")
-    assert (again.returncode, "not empty" in again.stderr) == (1, True)
-    assert (written / "teams.yaml").read_text() == "teams: {}\n"
-    elsewhere = ran(program, tmp_path, "init", "else/where")
+def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:
+    result = run_program(program, tmp_path, "init")
+    assert result.returncode == 0, result.stderr
+    assert f"Wrote {len(SHIPPED_FILES)} files to config." in result.stdout
+    assert "image-gateway check --without-secrets " in result.stdout
+    config = tmp_path / "config"
+    assert {
+        path.relative_to(config): path.read_bytes() for path in config.rglob("*") if path.is_file()
+    } == SHIPPED_FILES
+    (config / "teams.yaml").write_text("teams: {}\n")
+    second = run_program(program, tmp_path, "init")
+    assert (second.returncode, "not empty" in second.stderr) == (1, True)
+    assert (config / "teams.yaml").read_text() == "teams: {}\n"
+    elsewhere = run_program(program, tmp_path, "init", "else/where")
     assert "serve --sandbox --config else/where" in elsewhere.stdout
-    checked = ran(program, tmp_path, "check", "--without-secrets", "-q", "--config", "else/where")
+    checked = run_program(program, tmp_path, "check", "--without-secrets", "-q", "--config", "else/where")
     assert "else/where is valid" in checked.stdout
 
 
-def test_sandbox_sells_an_image_in_an_empty_folder(program: Path, tmp_path: Path) -> None:
-    with served(program, tmp_path) as url:
-        asked = {"prompt": "a lighthouse", "quality": "low"}
-        key = {"authorization": "Bearer igw_sandbox"}
-        answer = httpx.post(f"{url}/v1/images/generations", json=asked, headers=key, trust_env=False, timeout=30)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["data"][0]["b64_json"]
+def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -> None:
+    with run_server(program, tmp_path) as url:
+        params = {"prompt": "a lighthouse", "quality": "low"}
+        headers = {"authorization": "Bearer igw_sandbox"}
+        response = httpx.post(f"{url}/v1/images/generations", json=params, headers=headers, trust_env=False, timeout=30)
+        assert response.status_code == 200, response.text
+        assert response.json()["data"][0]["b64_json"]
     assert "image-gateway init" in (tmp_path / "stderr").read_text()
 
 
 @contextlib.contextmanager
-def served(program: Path, folder: Path) -> Iterator[str]:
+def run_server(program: Path, folder: Path) -> Iterator[str]:
     out, err = folder / "stdout", folder / "stderr"
     with out.open("w") as stdout, err.open("w") as stderr:
         command = [program, "serve", "--sandbox", "--port", "0"]
-        process = subprocess.Popen(command, cwd=folder, env=OUTSIDE, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(command, cwd=folder, env=CLEAN_ENVIRON, stdout=stdout, stderr=stderr)
     try:
         deadline = time.monotonic() + 60
-        while not (found := re.search(r"listening on (http\S+)", out.read_text())):
+        while not (match := re.search(r"listening on (http\S+)", out.read_text())):
             assert process.poll() is None, err.read_text()
             assert time.monotonic() < deadline, "it does not listen"
             time.sleep(0.02)
-        yield found[1]
+        yield match[1]
     finally:
         process.terminate()
         process.wait(timeout=20)

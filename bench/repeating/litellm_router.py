@@ -10,7 +10,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 from litellm import Router
 
 
-async def ask(order: dict) -> int:
+async def send_order(order: dict) -> int:
     params = {"model": "openai/gpt-image-2", "api_base": f"{order['url']}/v1", "api_key": order["key"]}
     router = Router(model_list=[{"model_name": "picture", "litellm_params": params}])
     try:
@@ -21,4 +21,4 @@ async def ask(order: dict) -> int:
 
 
 for line in sys.stdin:
-    print(json.dumps({"status": asyncio.run(ask(json.loads(line)))}), flush=True)
+    print(json.dumps({"status": asyncio.run(send_order(json.loads(line)))}), flush=True)

@@ -4,21 +4,30 @@ import asyncio
 
 from litestar import Response, post
 
-from gateway.api import counter
-from gateway.api.asking import Asked, answer, asked, mark_answered, replayed, take_once, tools_of, waited
-from gateway.api.errors import ApiError
-from gateway.api.failures import failure_error
-from gateway.api.interruption import LEAVING_SECONDS, interruption_error
-from gateway.api.shown import headers_of, images_shown
-from gateway.api.wishes import Generation
-from gateway.assets.shelf import Missing
+from gateway.api import job_submission
+from gateway.api.api_errors import ApiError
+from gateway.api.failure_responses import build_failure_error
+from gateway.api.request_parsing import (
+    HttpRequest,
+    build_replay_headers,
+    get_context,
+    json_response,
+    mark_answered,
+    parse_request,
+    submit_or_reuse_job,
+    wait_for_job,
+)
+from gateway.api.request_schemas import GenerationRequest
+from gateway.api.serializers import build_job_headers, serialize_images
+from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
+from gateway.assets.storage import ObjectNotFound
 
 # Longer than any job: what outlives its deadline is pictures that exist and are on their way.
-UNTIL_THE_END = 3_600.0
+MAX_JOB_WAIT_SECONDS = 3_600.0
 
 
 # OpenAI's own path, those of Azure (classic and v1), and the one without a version that some base URLs lead to.
-PATHS = [
+GENERATION_PATHS = [
     "/v1/images/generations",
     "/openai/deployments/{deployment:str}/images/generations",
     "/openai/v1/images/generations",
@@ -26,35 +35,39 @@ PATHS = [
 ]
 
 
-@post(PATHS, status_code=200)
-async def generations(request: Asked) -> Response[bytes]:
+@post(GENERATION_PATHS, status_code=200)
+async def create_generation(request: HttpRequest) -> Response[bytes]:
     """Draw images from a prompt."""
-    tools = tools_of(request)
-    wanted, wishes = await asked(request, Generation)
-    taken = await take_once(request, wanted, await counter.taken_before(tools, wanted))
-    job = await waited(request, taken.job, UNTIL_THE_END)
-    headers = headers_of(job) | replayed(taken.replayed)
+    context = get_context(request)
+    job_request, params = await parse_request(request, GenerationRequest)
+    submitted = await submit_or_reuse_job(
+        request, job_request, await job_submission.find_existing_job(context, job_request)
+    )
+    job = await wait_for_job(request, submitted.job_id, MAX_JOB_WAIT_SECONDS)
+    headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     if not job.state.is_terminal:
-        raise _still_running(request, headers)
-    if not job.delivered:
+        raise _still_running_error(request, headers)
+    if not job.delivered_images:
         mark_answered(request)
-        raise failure_error(job, headers)
-    pictures = await counter.pictures_there(tools, job)
-    if not pictures:
-        raise Missing(f"what is known of the images of {job.id} is gone")
+        raise build_failure_error(job, headers)
+    images = await job_submission.load_stored_images(context, job)
+    if not images:
+        raise ObjectNotFound(f"what is known of the images of {job.id} is gone")
     # Clients of DALL-E that name no format read links by its default, and some of them base64.
-    form = wishes.response_format or ("both" if wanted.is_dalle else "b64_json")
-    shown = pictures if form != "url" else []
-    data = await asyncio.gather(*(counter.content_of(tools, one) for one in shown))
-    contents = {one.index: content for one, content in zip(shown, data, strict=True)}
-    links = None if form == "b64_json" else tools.links
+    response_format = params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
+    inline_images = images if response_format != "url" else []
+    image_bytes = await asyncio.gather(*(job_submission.read_image(context, image) for image in inline_images))
+    contents = {image.index: content for image, content in zip(inline_images, image_bytes, strict=True)}
+    url_signer = None if response_format == "b64_json" else context.url_signer
     mark_answered(request)
-    return answer(images_shown(job, pictures, contents, links, tools.now()), 200, headers)
+    return json_response(serialize_images(job, images, contents, url_signer, context.wall_clock()), 200, headers)
 
 
-def _still_running(request: Asked, headers: dict[str, str]) -> ApiError:
-    if tools_of(request).draining():
-        return interruption_error(request.scope, "draining", "This gateway is shutting down.", LEAVING_SECONDS)
+def _still_running_error(request: HttpRequest, headers: dict[str, str]) -> ApiError:
+    if get_context(request).is_draining():
+        return service_unavailable_error(
+            request.scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
+        )
     message = (
         "The images take longer than this request can wait. The job goes on: GET /v1/jobs/{id}, id as in x-igw-job-id."
     )

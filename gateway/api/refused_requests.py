@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from gateway.jobs.commit import SOFT_KEY_SECONDS, IdempotencyRecord
+from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 
 # Teams and bodies; and first requests of one body.
 MAX_BODIES, MAX_REQUESTS = 1_000, 32
@@ -22,7 +22,7 @@ class RefusedRequests:
 
     def add(self, team: str, record: IdempotencyRecord) -> None:
         """Also a retry that followed one: the next retry follows the same."""
-        if not record.soft or not (record.retry == 0 or record.has_refused_first):
+        if not record.is_body_key or not (record.retry_count == 0 or record.has_refused_first):
             return
         moments = self._refused_at.pop((team, record.key), [])
         self._refused_at[team, record.key] = [*moments, self._now()][-MAX_REQUESTS:]
@@ -31,9 +31,9 @@ class RefusedRequests:
 
     def follow(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
         """The record as it is for a request that is about to become a job."""
-        if not record.attach or not (moments := self._refused_at.pop((team, record.key), [])):
+        if not record.is_retry or not (moments := self._refused_at.pop((team, record.key), [])):
             return record
-        moments = [moment for moment in moments if moment > self._now() - SOFT_KEY_SECONDS]
+        moments = [moment for moment in moments if moment > self._now() - BODY_KEY_TTL_SECONDS]
         if moments[1:]:
             self._refused_at[team, record.key] = moments[1:]
         return replace(record, has_refused_first=bool(moments))

@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from gateway.commands.configured import config_option, resolved, tell
-from gateway.coverage import coverage, warnings
-from gateway.report import coverage_shown
+from gateway.cell_coverage import build_coverage, list_coverage_warnings
+from gateway.commands.config_helpers import config_option, load_config, print_messages
+from gateway.report import render_coverage
 
 
 @click.command()
@@ -22,17 +22,17 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     A seller marked ~ only comes near to what is asked: `explain` says in what.
     """
     console, errors = Console(), Console(stderr=True)
-    result = resolved(folder, with_secrets=not without_secrets)
-    tell(errors, "error", "red", result.problems)
-    tell(errors, "warning", "yellow", result.warnings)
+    result = load_config(folder, with_secrets=not without_secrets)
+    print_messages(errors, "error", "red", result.problems)
+    print_messages(errors, "warning", "yellow", result.warnings)
     if result.catalogue is None:
         count = len(result.problems)
         kind = "problem" if count == 1 else "problems"
         errors.print(Text(f"{count} {kind} in {folder}: nothing of it would take effect"), soft_wrap=True)
         raise SystemExit(1)
-    covered = coverage(result.catalogue)
+    coverage = build_coverage(result.catalogue)
     if not quiet:
-        console.print(coverage_shown(result.catalogue, covered))
-    tell(console, "warning", "yellow", warnings(result.catalogue, covered))
+        console.print(render_coverage(result.catalogue, coverage))
+    print_messages(console, "warning", "yellow", list_coverage_warnings(result.catalogue, coverage))
     valid = Text.assemble((f"{folder} is valid", "green"), f" (config {result.catalogue.hash})")
     console.print(valid, soft_wrap=True)

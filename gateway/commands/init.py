@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from gateway.config.shipped import DEFAULT_FOLDER, FolderInUse, write_shipped
+from gateway.config.default_config import DEFAULT_FOLDER, FolderNotEmpty, copy_default_config
 
 
 @click.command()
@@ -12,8 +12,8 @@ from gateway.config.shipped import DEFAULT_FOLDER, FolderInUse, write_shipped
 def init(folder: Path) -> None:
     """Write the shipped configuration to FOLDER (default: config), to be edited. Never overwrites anything."""
     try:
-        names = write_shipped(folder)
-    except FolderInUse:
+        names = copy_default_config(folder)
+    except FolderNotEmpty:
         raise click.ClickException(f"{folder} is not empty: name a new folder, or edit what is there") from None
     except OSError as error:
         raise click.ClickException(f"{folder} cannot be written: {error.strerror}") from None

@@ -2,8 +2,8 @@
 
 import click
 
-from sandbox.server import Options, PortTakenError, serve
-from sandbox.world import World
+from sandbox.server import PortInUseError, SandboxOptions, run_server
+from sandbox.state import SandboxState
 
 
 @click.command()
@@ -29,12 +29,14 @@ def sandbox(host: str, port: int | None, realistic: bool, with_parent: bool) -> 
     `GET /_/` lists everything it can be told.
     """
     try:
-        serve(Options(host=host, port=port, realistic=realistic, with_parent=with_parent), _announce)
-    except PortTakenError as error:
+        run_server(
+            SandboxOptions(host=host, port=port, is_realistic=realistic, stops_with_parent=with_parent), _print_banner
+        )
+    except PortInUseError as error:
         raise click.ClickException(str(error)) from error
 
 
-def _announce(world: World) -> None:
+def _print_banner(world: SandboxState) -> None:
     url = world.base_url
     click.echo(f"sandbox listening on {url}")
     click.echo(

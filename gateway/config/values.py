@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from gateway.money import format_usd, parse_usd
-from providers.sizes import SizeError, parse_ratio, parse_size
+from providers.image_sizes import SizeError, parse_ratio, parse_size
 
 Schema = dict[str, Any]
-MOST_SECRET_BYTES = 64 << 10
-ABSENT = "is not there"
+MAX_SECRET_BYTES = 64 << 10
+NOT_FOUND = "is not there"
 
 
 class Usd(int):
     """Micro-USD, written as a decimal string."""
 
-    LOOKS_LIKE: ClassVar[str] = '"0.133"'
+    EXAMPLE: ClassVar[str] = '"0.133"'
     SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^\d{1,7}(\.\d{1,6})?$", "examples": ["0.133"]}
 
     @classmethod
@@ -33,7 +33,7 @@ class Usd(int):
 class Percent(int):
     """Hundredths of a percent, written like 5%."""
 
-    LOOKS_LIKE: ClassVar[str] = "5%"
+    EXAMPLE: ClassVar[str] = "5%"
     SCHEMA: ClassVar[Schema] = {
         "type": "string",
         "pattern": r"^(100(\.0{1,2})?|0?\d{1,2}(\.\d{1,2})?)%$",
@@ -54,11 +54,11 @@ class Percent(int):
         return f"{whole}.{part:02}".rstrip("0").rstrip(".") + "%"
 
 
-class SizeText(str):
+class SizeValue(str):
     """Pixels, written like 1024x1024."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "1024x1024"
+    EXAMPLE: ClassVar[str] = "1024x1024"
     SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", "examples": ["1024x1024"]}
 
     @classmethod
@@ -75,7 +75,7 @@ class Ratio(str):
     """An aspect ratio, written like 16:9."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "16:9"
+    EXAMPLE: ClassVar[str] = "16:9"
     SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", "examples": ["16:9"]}
 
     @classmethod
@@ -92,7 +92,7 @@ class Day(str):
     """A day of the calendar, written like 2026-07-23."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "2026-07-23"
+    EXAMPLE: ClassVar[str] = "2026-07-23"
     SCHEMA: ClassVar[Schema] = {
         "type": "string",
         "pattern": r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$",
@@ -107,7 +107,7 @@ class Day(str):
         except ValueError:
             is_day = False
         if not is_day:
-            raise ValueError(f"{text[:40]!r} is no day: write it like {cls.LOOKS_LIKE}")
+            raise ValueError(f"{text[:40]!r} is no day: write it like {cls.EXAMPLE}")
         return cls(text)
 
 
@@ -115,7 +115,7 @@ class BaseUrl(str):
     """Where a seller's API lives."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "https://api.example.com"
+    EXAMPLE: ClassVar[str] = "https://api.example.com"
     SCHEMA: ClassVar[Schema] = {
         "type": "string",
         "pattern": r"^https?://[^@?#]+$",
@@ -134,51 +134,51 @@ class SecretRef(str):
     """Where a secret is to be found. The secret itself never stands in a configuration."""
 
     __slots__ = ()
-    LOOKS_LIKE: ClassVar[str] = "env:NAME, in capitals, or file:/path"
+    EXAMPLE: ClassVar[str] = "env:NAME, in capitals, or file:/path"
     SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(env:[A-Z_][A-Z0-9_]*|file:/.+)$"}
 
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", text, re.ASCII):
             # Not repeated in the message: it may be the secret itself. So may a name in small letters.
-            raise ValueError(f"must say where the secret is: {cls.LOOKS_LIKE}; a secret itself never stands here")
+            raise ValueError(f"must say where the secret is: {cls.EXAMPLE}; a secret itself never stands here")
         return cls(text)
 
     def resolve(self, environ: Mapping[str, str]) -> "Secret | None":
         """The secret, or None if it is not there."""
-        kind, _, where = self.partition(":")
+        kind, _, location = self.partition(":")
         try:
-            found = environ.get(where, "") if kind == "env" else _content(Path(where))
+            text = environ.get(location, "") if kind == "env" else _read_secret_file(Path(location))
         except (OSError, UnicodeDecodeError):
             return None
-        return Secret(found.strip()) if found.strip() else None
+        return Secret(text.strip()) if text.strip() else None
 
-    def assumed(self) -> "Secret":
+    def make_placeholder(self) -> "Secret":
         """Something in its place, where no secret is at hand and none is needed."""
         return Secret(f"assumed {self}")
 
-    def absence(self) -> str:
+    def describe_absence(self) -> str:
         """Why there is none."""
-        kind, _, where = self.partition(":")
+        kind, _, location = self.partition(":")
         try:
-            is_empty = kind == "file" and not _content(Path(where)).strip()
+            is_empty = kind == "file" and not _read_secret_file(Path(location)).strip()
         except UnicodeDecodeError:
             return "is not UTF-8"
         except OSError as error:
-            return (error.strerror or ABSENT) if error.errno == 0 else f"cannot be read ({error.strerror})"
-        return "is empty" if is_empty else ABSENT
+            return (error.strerror or NOT_FOUND) if error.errno == 0 else f"cannot be read ({error.strerror})"
+        return "is empty" if is_empty else NOT_FOUND
 
 
-def _content(path: Path) -> str:
+def _read_secret_file(path: Path) -> str:
     """Looked at before it is opened: a pipe would let us wait for ever for somebody to write into it."""
     if not path.exists():
-        raise OSError(0, ABSENT)
+        raise OSError(0, NOT_FOUND)
     if not path.is_file():
         raise OSError(0, "is no regular file")
     with path.open("rb") as file:
-        data = file.read(MOST_SECRET_BYTES + 1)
-    if len(data) > MOST_SECRET_BYTES:
-        raise OSError(0, f"is larger than {MOST_SECRET_BYTES:,} bytes")
+        data = file.read(MAX_SECRET_BYTES + 1)
+    if len(data) > MAX_SECRET_BYTES:
+        raise OSError(0, f"is larger than {MAX_SECRET_BYTES:,} bytes")
     return data.decode()
 
 
@@ -203,9 +203,9 @@ class Secret:
         return hash(self._value)
 
 
-def digest_of(key: str) -> str:
+def sha256_hex(key: str) -> str:
     """What is kept of a caller's key: enough to know it again, too little to call with."""
     return sha256(key.encode()).hexdigest()
 
 
-__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeText", "Usd", "digest_of"]
+__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeValue", "Usd", "sha256_hex"]

@@ -4,141 +4,151 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateway.assets.keys import prefix_of
-from gateway.engine.accepting import Accepting, Ask, accept_request
-from gateway.engine.departures import Departures
-from gateway.engine.hands import Hands
-from gateway.engine.owner import Owner
-from gateway.events import JobAccepted, JobRescued, Trouble, fault_of
-from gateway.jobs.applying import Ignored
-from gateway.jobs.commit import apply
-from gateway.jobs.facts import JobConfirmed
+from gateway.assets.object_keys import make_job_prefix
+from gateway.engine.disconnected_clients import DisconnectedClients
+from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
+from gateway.engine.job_worker import JobWorker
+from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception
+from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Job
-from gateway.jobs.recovery import RESCUES_WITHOUT_PROGRESS
-from gateway.store.base import BEATS_PER_LEASE, FIRST_FENCE, Applied, Claimed, StoreUnavailable, survival_seconds
-from gateway.store.watching import Watch
-from gateway.supervision import SupervisedTask, Supervisor
+from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
+from gateway.jobs.transitions import Ignored
+from gateway.jobs.updates import JobConfirmed
+from gateway.store.base import (
+    FIRST_FENCE,
+    RENEWALS_PER_LEASE,
+    Applied,
+    ClaimedJob,
+    StoreUnavailable,
+    min_survival_seconds,
+)
+from gateway.store.job_watch import JobWatch
+from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-RESCUE_SECONDS = 1.0
+CLAIM_INTERVAL_SECONDS = 1.0
 # How long a job that may be deadly is alone, if nothing comes of it earlier, and how many sweeps such trials may take
 # until others are looked for.
-TRIAL_SECONDS, TRIALS_SHARE = 1.0, 5.0
+SUSPECT_RUN_SECONDS, MAX_SUSPECT_INTERVALS = 1.0, 5.0
 # The upper bound for a suspect's last trial, before its job is abandoned.
-LONGEST_TRIAL = 15.0
-SHARE_SECONDS = 1.0
-AUDIT_SECONDS = 60.0
-SWEEP_SECONDS = 600.0
+MAX_SUSPECT_RUN_SECONDS = 15.0
+HEALTH_INTERVAL_SECONDS = 1.0
+AUDIT_INTERVAL_SECONDS = 60.0
+CLEANUP_INTERVAL_SECONDS = 600.0
 # For an answer to the last claim, at the end.
-LAST_CLAIM_SECONDS = 2.0
+LAST_CLAIM_TIMEOUT_SECONDS = 2.0
 # For writing down which callers have left, at the end.
-DEPARTURES_SECONDS = 2.0
+DISCONNECTED_CLIENTS_TIMEOUT_SECONDS = 2.0
 # How long a change made elsewhere may go unheard before somebody looks.
-LOOK_SECONDS = 2.0
+JOB_POLL_SECONDS = 2.0
 
 
 class Engine:
-    """Started, it rescues and beats until it is stopped. `lease`: for how long the store takes a job to be ours."""
+    """Started, it rescues and beats until it is stopped. `lease_seconds`: for how long the store takes a job to be ours."""
 
-    def __init__(self, hands: Hands, lease: float) -> None:
-        self.hands = hands
-        self._lease = lease
-        self.owners: dict[str, Owner] = {}
-        self._running: set[asyncio.Task[None]] = set()
-        self.departures = Departures(hands.store)
-        self._chores: list[SupervisedTask] = []
+    def __init__(self, context: EngineContext, lease_seconds: float) -> None:
+        self.context = context
+        self._lease_seconds = lease_seconds
+        self.workers: dict[str, JobWorker] = {}
+        self._worker_tasks: set[asyncio.Task[None]] = set()
+        self.disconnected_clients = DisconnectedClients(context.store)
+        self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._handover_requested = asyncio.Event()
         # Held until what was claimed is owned or given away again.
-        self._claiming = asyncio.Lock()
-        self._is_over = False
+        self._claim_lock = asyncio.Lock()
+        self._is_stopped = False
         # When the store last took a write, by the clock of the hands: whoever shares writes every second.
-        self.last_write = hands.clock()
+        self.last_write_at = context.monotonic()
 
     # --- life
 
-    def start(self, supervisor: Supervisor) -> None:
-        chores: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
-            "engine.claim": (self._rescue, RESCUE_SECONDS),
-            "engine.renew": (self._beat, self._lease / BEATS_PER_LEASE),
-            "engine.share": (self._share, SHARE_SECONDS),
-            "engine.audit": (self._audit, AUDIT_SECONDS),
-            "engine.sweep": (self._sweep, SWEEP_SECONDS),
+    def start(self, supervisor: TaskSupervisor) -> None:
+        periodic_functions: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
+            "engine.claim": (self._claim_due_jobs, CLAIM_INTERVAL_SECONDS),
+            "engine.renew": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
+            "engine.share": (self._publish_health, HEALTH_INTERVAL_SECONDS),
+            "engine.audit": (self._audit_store, AUDIT_INTERVAL_SECONDS),
+            "engine.sweep": (self._delete_expired, CLEANUP_INTERVAL_SECONDS),
         }
-        for name, (chore, seconds) in chores.items():
-            self._chores.append(supervisor.run_every(name, seconds, chore))
+        for name, (periodic_function, seconds) in periodic_functions.items():
+            self._periodic_tasks.append(supervisor.run_every(name, seconds, periodic_function))
 
-    async def drain(self, seconds: float) -> int:
+    async def drain(self, timeout_seconds: float) -> int:
         """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
         self._draining.set()
-        ends = asyncio.create_task(self._all_ended()), asyncio.create_task(self._hurried.wait())
-        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        await self._finish_claim()
-        left = list(self.owners.values())
-        for task in (ending := (*ends, *self._running)):
+        drain_conditions = (
+            asyncio.create_task(self._wait_for_workers()),
+            asyncio.create_task(self._handover_requested.wait()),
+        )
+        await asyncio.wait(drain_conditions, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        await self._wait_for_last_claim()
+        remaining_workers = list(self.workers.values())
+        for task in (tasks := (*drain_conditions, *self._worker_tasks)):
             task.cancel()
-        await asyncio.wait(ending)
-        await asyncio.gather(*(chore.stop() for chore in self._chores))
-        await asyncio.gather(*(self._hand_over(owner) for owner in left))
-        self._is_over = True
-        self.hands.waiting.tell_all()
-        await self.departures.close(DEPARTURES_SECONDS)
-        return len(left)
+        await asyncio.wait(tasks)
+        await asyncio.gather(*(periodic_task.stop() for periodic_task in self._periodic_tasks))
+        await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
+        self._is_stopped = True
+        self.context.job_watchers.notify_all()
+        await self.disconnected_clients.close(DISCONNECTED_CLIENTS_TIMEOUT_SECONDS)
+        return len(remaining_workers)
 
-    def hurry(self) -> None:
+    def hand_over_now(self) -> None:
         """Hands over now what is being drained."""
-        self._hurried.set()
+        self._handover_requested.set()
 
-    async def _all_ended(self) -> None:
-        while self._running:
-            await asyncio.wait(self._running)
+    async def _wait_for_workers(self) -> None:
+        while self._worker_tasks:
+            await asyncio.wait(self._worker_tasks)
 
-    async def _finish_claim(self) -> None:
+    async def _wait_for_last_claim(self) -> None:
         """Whatever is being claimed is handed over, too: others would wait for the end of its lease."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_CLAIM_SECONDS), self._claiming:
+            async with asyncio.timeout(LAST_CLAIM_TIMEOUT_SECONDS), self._claim_lock:
                 return
 
-    async def _hand_over(self, owner: Owner) -> None:
+    async def _hand_over(self, worker: JobWorker) -> None:
         with contextlib.suppress(StoreUnavailable):
-            if owner.is_accepted_here and not owner.job.is_confirmed:
+            if worker.is_created_here and not worker.job.is_confirmed:
                 # Its clients get the answer that another replica continues it.
-                await self._save_confirmation(owner.job.id)
-            await self.hands.store.snooze(owner.job.id, owner.fence, 0.0)
+                await self._save_confirmation(worker.job.id)
+            await self.context.store.release_job(worker.job.id, worker.fence, 0.0)
 
     # --- jobs
 
-    async def accept(self, ask: Ask) -> Accepting:
+    async def create_job(self, command: CreateJobCommand) -> CreateJobResult:
         """A job that the store took is ours, and being worked on when this returns."""
-        accepting = await accept_request(self.hands, ask)
-        if isinstance(accepting.outcome, Applied):
-            self._begin(accepting.commit.job, accepting.policy)
-        return accepting
+        result = await create_job(self.context, command)
+        if isinstance(result.outcome, Applied):
+            self._start_new_job(result.commit.job, result.policy)
+        return result
 
-    async def confirm(self, name: str) -> Job | None:
+    async def confirm_job(self, job_id: str) -> Job | None:
         """Makes sure that a job is bought, whatever becomes of this process. As it is then: one that was withdrawn
         before stays so."""
-        if owner := self.owners.get(name):
-            await owner.confirmation.save()
-            if owner.job.is_confirmed:
-                return owner.job
+        if worker := self.workers.get(job_id):
+            await worker.confirmer.confirm()
+            if worker.job.is_confirmed:
+                return worker.job
         # This process does not own the job, or not any more: another replica may own it, and withdraw it.
-        return await self._save_confirmation(name)
+        return await self._save_confirmation(job_id)
 
-    async def _save_confirmation(self, name: str) -> Job | None:
-        while job := await self.hands.store.load(name):
-            commit = apply(job, JobConfirmed(), self.hands.now())
+    async def _save_confirmation(self, job_id: str) -> Job | None:
+        while job := await self.context.store.load_job(job_id):
+            commit = build_update_commit(job, JobConfirmed(), self.context.wall_clock())
             if isinstance(commit, Ignored):
                 return job
-            if isinstance(await self.hands.store.commit(commit), Applied):
+            if isinstance(await self.context.store.commit(commit), Applied):
                 return commit.job
         return None
 
-    def _begin(self, job: Job, policy: str) -> None:
-        self._tell_accepted(job, policy)
-        self._own(job, FIRST_FENCE)
+    def _start_new_job(self, job: Job, policy: str) -> None:
+        self._emit_job_accepted(job, policy)
+        self._start_worker(job, FIRST_FENCE)
 
-    def _tell_accepted(self, job: Job, policy: str) -> None:
-        self.hands.emit(
+    def _emit_job_accepted(self, job: Job, policy: str) -> None:
+        self.context.emit(
             JobAccepted(
                 job=job.id,
                 team=job.team,
@@ -146,148 +156,158 @@ class Engine:
                 images=job.n,
                 cell=job.route[0].cell,
                 policy=policy,
-                config=job.config,
+                config=job.config_hash,
             )
         )
 
-    def _own(self, job: Job, fence: int, rescues: int = 0, former_until: float = 0.0) -> Owner:
-        owner = Owner(self.hands, job, fence, rescues, former_until)
-        self.owners[job.id] = owner
-        task = asyncio.create_task(owner.run())
-        self._running.add(task)
-        task.add_done_callback(lambda task: self._ended(owner, task))
-        return owner
+    def _start_worker(self, job: Job, fence: int, reclaims: int = 0, previous_worker_until: float = 0.0) -> JobWorker:
+        worker = JobWorker(self.context, job, fence, reclaims, previous_worker_until)
+        self.workers[job.id] = worker
+        task = asyncio.create_task(worker.run())
+        self._worker_tasks.add(task)
+        task.add_done_callback(lambda task: self._on_worker_done(worker, task))
+        return worker
 
-    def _ended(self, owner: Owner, task: "asyncio.Task[None]") -> None:
-        if self.owners.get(owner.job.id) is owner:
-            del self.owners[owner.job.id]
-        self._running.discard(task)
+    def _on_worker_done(self, worker: JobWorker, task: "asyncio.Task[None]") -> None:
+        if self.workers.get(worker.job.id) is worker:
+            del self.workers[worker.job.id]
+        self._worker_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             # Whoever claims the job next goes on with it.
-            self.hands.emit(Trouble(where="engine", what=fault_of(error), job=owner.job.id))
+            self.context.emit(ErrorReported(component="engine", message=describe_exception(error), job=worker.job.id))
 
-    async def job(self, name: str) -> Job | None:
+    async def get_job(self, job_id: str) -> Job | None:
         """As it is now, wherever it is worked on."""
-        owner = self.owners.get(name)
-        return owner.job if owner else await self.hands.store.load(name)
+        worker = self.workers.get(job_id)
+        return worker.job if worker else await self.context.store.load_job(job_id)
 
-    async def wait(self, name: str, seconds: float) -> Job | None:
+    async def wait_for_job(self, job_id: str, timeout_seconds: float) -> Job | None:
         """Until its team need wait no longer, for so long at most, and no longer than anybody here works on jobs."""
-        ends = self.hands.clock() + seconds
-        with Watch(self.hands.waiting, name) as here, self.hands.store.watch(name) as elsewhere:
+        give_up_at = self.context.monotonic() + timeout_seconds
+        with (
+            JobWatch(self.context.job_watchers, job_id) as local_watch,
+            self.context.store.watch(job_id) as store_watch,
+        ):
             while True:
-                job = await self.job(name)
-                left = ends - self.hands.clock()
-                if job is None or job.state.is_terminal or left <= 0 or self._is_over:
+                job = await self.get_job(job_id)
+                remaining_seconds = give_up_at - self.context.monotonic()
+                if job is None or job.state.is_terminal or remaining_seconds <= 0 or self._is_stopped:
                     return job
-                watch = here if name in self.owners else elsewhere
-                await watch.changed(min(left, LOOK_SECONDS))
+                watch = local_watch if job_id in self.workers else store_watch
+                await watch.wait_for_change(min(remaining_seconds, JOB_POLL_SECONDS))
 
-    def called(self, job: str, attempt: int, ticket: str | None) -> int | None:
+    def on_callback(self, job_id: str, attempt_number: int, ticket: str | None) -> int | None:
         """Passes a seller's callback to the job's owner in this process, which asks about the order at once. The fence
         of that owner; None if this process does not own the job."""
-        owner = self.owners.get(job)
-        if owner is None or not owner.is_ours:
+        worker = self.workers.get(job_id)
+        if worker is None or not worker.has_lease:
             return None
-        owner.follower.called(attempt, ticket)
-        return owner.fence
+        worker.tracker.on_callback(attempt_number, ticket)
+        return worker.fence
 
-    async def owns(self, job: str, fence: int) -> bool:
+    async def has_lease(self, job_id: str, fence: int) -> bool:
         """Asks the store, since a process that stood still does not notice at once that it lost a lease."""
-        owner = self.owners.get(job)
-        if owner is None or owner.fence != fence:
+        worker = self.workers.get(job_id)
+        if worker is None or worker.fence != fence:
             return False
-        await self._renew({job: fence})
-        return owner.is_ours and owner.fence == fence
+        await self._renew_leases({job_id: fence})
+        return worker.has_lease and worker.fence == fence
 
     # --- chores
 
-    async def _rescue(self) -> None:
+    async def _claim_due_jobs(self) -> None:
         """Again as long as there are suspects to be tried out: in the time that one sweep takes, many of them pass."""
-        ends = self.hands.clock() + RESCUE_SECONDS * TRIALS_SHARE
+        stop_at = self.context.monotonic() + CLAIM_INTERVAL_SECONDS * MAX_SUSPECT_INTERVALS
         while not self._draining.is_set():
-            async with self._claiming:
-                suspects = await self._take_over_all(await self.hands.store.claim())
+            async with self._claim_lock:
+                suspects = await self._start_claimed_jobs(await self.context.store.claim_jobs())
             for suspect in suspects:
-                await self._try_out(suspect)
-            if not suspects or self.hands.clock() >= ends:
+                await self._run_suspect_alone(suspect)
+            if not suspects or self.context.monotonic() >= stop_at:
                 return
 
-    async def _take_over_all(self, claimed: Sequence[Claimed]) -> Sequence[Claimed]:
+    async def _start_claimed_jobs(self, claimed_jobs: Sequence[ClaimedJob]) -> Sequence[ClaimedJob]:
         """Returns the suspects, whose owners start a while after the others. While draining, claimed jobs are released
         at once."""
-        together = [one for one in claimed if not one.is_suspect]
-        await asyncio.gather(*(self._take_over_unless_draining(one) for one in together))
-        suspects = claimed[len(together) :]
-        if suspects and together:
-            await self._drains_within(TRIAL_SECONDS)
-        for one in suspects:
-            await self._take_over_unless_draining(one)
+        trusted = [claimed_job for claimed_job in claimed_jobs if not claimed_job.is_suspect]
+        await asyncio.gather(*(self._start_or_release(claimed_job) for claimed_job in trusted))
+        suspects = claimed_jobs[len(trusted) :]
+        if suspects and trusted:
+            await self._wait_for_drain(SUSPECT_RUN_SECONDS)
+        for claimed_job in suspects:
+            await self._start_or_release(claimed_job)
         return suspects
 
-    async def _drains_within(self, seconds: float) -> None:
+    async def _wait_for_drain(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_seconds):
                 await self._draining.wait()
 
-    async def _take_over_unless_draining(self, claimed: Claimed) -> None:
-        if not self._draining.is_set() or claimed.job.id in self.owners:
-            self._take_over(claimed)
+    async def _start_or_release(self, claimed_job: ClaimedJob) -> None:
+        if not self._draining.is_set() or claimed_job.job.id in self.workers:
+            self._start_claimed_job(claimed_job)
             return
         with contextlib.suppress(StoreUnavailable):
-            await self.hands.store.snooze(claimed.job.id, claimed.fence, 0.0)
+            await self.context.store.release_job(claimed_job.job.id, claimed_job.fence, 0.0)
 
-    async def _try_out(self, claimed: Claimed) -> None:
+    async def _run_suspect_alone(self, claimed_job: ClaimedJob) -> None:
         """Lets an owner run a suspect alone, so that another crash is due to this job. If this process does not crash,
         it renews the lease at once, which resets the count unless earlier owners ran for longer before they crashed."""
-        if (owner := self.owners.get(claimed.job.id)) is None:
+        if (worker := self.workers.get(claimed_job.job.id)) is None:
             return
-        seconds, ends = TRIAL_SECONDS, owner.desk.has_got_on
-        if claimed.longest and claimed.rescues == RESCUES_WITHOUT_PROGRESS - 1:
+        seconds, event = SUSPECT_RUN_SECONDS, worker.job_context.progress_event
+        if claimed_job.max_owned_seconds and claimed_job.reclaims == MAX_RECLAIMS_WITHOUT_PROGRESS - 1:
             # After one more crash the job is abandoned: only a saved change or a longer life can still reset the count.
-            seconds = min(survival_seconds(claimed.longest, self._lease) + TRIAL_SECONDS, LONGEST_TRIAL)
-            ends = owner.desk.has_saved
+            seconds = min(
+                min_survival_seconds(claimed_job.max_owned_seconds, self._lease_seconds) + SUSPECT_RUN_SECONDS,
+                MAX_SUSPECT_RUN_SECONDS,
+            )
+            event = worker.job_context.saved_event
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await ends.wait()
-        if self.owners.get(owner.job.id) is owner:
-            await self._renew({owner.job.id: owner.fence})
+                await event.wait()
+        if self.workers.get(worker.job.id) is worker:
+            await self._renew_leases({worker.job.id: worker.fence})
 
-    def _take_over(self, claimed: Claimed) -> Owner:
-        job = claimed.job
-        if owner := self.owners.get(job.id):
+    def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
+        job = claimed_job.job
+        if worker := self.workers.get(job.id):
             # This process could not renew its lease for a while. Only this owner knows the orders on their way.
-            owner.keep(claimed.fence)
-            return owner
-        self.hands.emit(JobRescued(job=job.id, rescues=claimed.rescues, config=job.config))
-        return self._own(job, claimed.fence, claimed.rescues, self.hands.now() + self._lease)
+            worker.on_lease_regained(claimed_job.fence)
+            return worker
+        self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
+        return self._start_worker(
+            job, claimed_job.fence, claimed_job.reclaims, self.context.wall_clock() + self._lease_seconds
+        )
 
-    async def _beat(self) -> None:
-        await self._renew({name: owner.fence for name, owner in self.owners.items()})
+    async def _renew_all_leases(self) -> None:
+        await self._renew_leases({job_id: worker.fence for job_id, worker in self.workers.items()})
 
-    async def _renew(self, leases: dict[str, int]) -> None:
-        for name in await self.hands.store.beat(leases):
-            if (owner := self.owners.get(name)) and owner.fence == leases[name] and not owner.job.is_settled:
-                owner.lose()
+    async def _renew_leases(self, leases: dict[str, int]) -> None:
+        for job_id in await self.context.store.renew_leases(leases):
+            if (worker := self.workers.get(job_id)) and worker.fence == leases[job_id] and not worker.job.is_settled:
+                worker.on_lease_lost()
 
-    async def _share(self) -> None:
-        hands, store = self.hands, self.hands.store
-        await store.share(store.owner, hands.health.snapshot(hands.clock(), hands.now()))
-        self.last_write = hands.clock()
-        for name, told in (await store.shared()).items():
-            hands.health.merge(name, told, hands.clock(), hands.now())
+    async def _publish_health(self) -> None:
+        context, store = self.context, self.context.store
+        await store.publish_signal(
+            store.replica_id, context.health.make_snapshot(context.monotonic(), context.wall_clock())
+        )
+        self.last_write_at = context.monotonic()
+        for replica, snapshot in (await store.read_signals()).items():
+            context.health.merge_snapshot(replica, snapshot, context.monotonic(), context.wall_clock())
 
-    async def _audit(self) -> None:
-        for partition in self.hands.store.partitions:
-            found = await self.hands.store.audit(partition)
-            if found.violations:
-                what = f"{found.violations} numbers were wrong in partition {partition} and are mended"
-                self.hands.emit(Trouble(where="audit", what=what))
+    async def _audit_store(self) -> None:
+        for partition in self.context.store.partitions:
+            report = await self.context.store.audit(partition)
+            if report.discrepancy_count:
+                message = f"{report.discrepancy_count} numbers were wrong in partition {partition} and are mended"
+                self.context.emit(ErrorReported(component="audit", message=message))
 
-    async def _sweep(self) -> None:
+    async def _delete_expired(self) -> None:
         """A job's pictures go first: what is forgotten names them no more."""
-        while outdated := await self.hands.store.outdated():
-            for name in outdated:
-                await self.hands.shelf.delete_prefix(prefix_of(name))
-                await self.hands.store.forget(name)
-        await self.hands.store.sweep()
+        while expired_job_ids := await self.context.store.list_deletable_jobs():
+            for job_id in expired_job_ids:
+                await self.context.storage.delete_prefix(make_job_prefix(job_id))
+                await self.context.store.delete_job(job_id)
+        await self.context.store.delete_expired()

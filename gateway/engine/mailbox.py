@@ -5,65 +5,72 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gateway.jobs.facts import Happening
+from gateway.jobs.updates import JobUpdate
 
 
-class Letter(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True):
     """Happenings that belong together, documents that are saved with them, and who waits for their being saved."""
 
-    happenings: tuple[Happening, ...]
+    updates: tuple[JobUpdate, ...]
     documents: Mapping[str, bytes]
-    dropped: tuple[str, ...]
-    saved: "asyncio.Future[bool]"
+    removed_documents: tuple[str, ...]
+    saved_future: "asyncio.Future[bool]"
 
 
 class Mailbox:
     """Many write, one reads."""
 
     def __init__(self) -> None:
-        self._letters: list[Letter] = []
-        self._arrived = asyncio.Event()
+        self._messages: list[Message] = []
+        self._wake_event = asyncio.Event()
         self._is_closed = False
 
     async def post(
         self,
-        *happenings: Happening,
+        *updates: JobUpdate,
         documents: Mapping[str, bytes] | None = None,
-        dropped: tuple[str, ...] = (),
-        then: Callable[[], None] | None = None,
+        removed_documents: tuple[str, ...] = (),
+        on_saved: Callable[[], None] | None = None,
     ) -> bool:
         """Waits until it is saved. False if it changed nothing: it was not allowed, or nothing new.
 
-        `then` is called if it is saved, also where that ends the job, and with it whoever waits here.
+        `on_saved` is called if it is saved, also where that ends the job, and with it whoever waits here.
         """
         if self._is_closed:
             return False
-        saved: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if then is not None:
-            saved.add_done_callback(lambda told: then() if told.result() else None)
-        self._letters.append(Letter(happenings=happenings, documents=documents or {}, dropped=dropped, saved=saved))
-        self._arrived.set()
-        return await asyncio.shield(saved)
+        saved_future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if on_saved is not None:
+            saved_future.add_done_callback(lambda future: on_saved() if future.result() else None)
+        self._messages.append(
+            Message(
+                updates=updates,
+                documents=documents or {},
+                removed_documents=removed_documents,
+                saved_future=saved_future,
+            )
+        )
+        self._wake_event.set()
+        return await asyncio.shield(saved_future)
 
     def wake(self) -> None:
         """Nothing is said, but there may be something to do."""
-        self._arrived.set()
+        self._wake_event.set()
 
-    async def letters(self, seconds: float) -> list[Letter]:
+    async def receive(self, timeout_seconds: float) -> list[Message]:
         """Everything that lies there; waits for the first, for so long at most."""
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._arrived.wait()
+            async with asyncio.timeout(max(0.0, timeout_seconds)):
+                await self._wake_event.wait()
         except TimeoutError:
             return []
-        self._arrived.clear()
-        found, self._letters = self._letters, []
-        return found
+        self._wake_event.clear()
+        messages, self._messages = self._messages, []
+        return messages
 
-    def refuse_all(self) -> None:
+    def close(self) -> None:
         """Refuses all waiting letters, and those that are posted from now on."""
         self._is_closed = True
-        for letter in self._letters:
-            if not letter.saved.done():
-                letter.saved.set_result(False)
-        self._letters = []
+        for message in self._messages:
+            if not message.saved_future.done():
+                message.saved_future.set_result(False)
+        self._messages = []

@@ -6,69 +6,71 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from hashlib import sha256
 from typing import Any
 
-from providers.spec import Callback
+from providers.adapter import CallbackSpec
 
 # Only what its seller has signed gets here, and it calls a few times for each order.
-MAX_ATTEMPTS, MAX_PER_ATTEMPT = 10_000, 32
-Attempt = tuple[str, int]
+MAX_ATTEMPTS, MAX_DIGESTS_PER_ATTEMPT = 10_000, 32
+AttemptKey = tuple[str, int]
 # What became of a callback: the fence of the owner that it was passed to, None if it was saved.
-Outcome = int | None
+WorkerFence = int | None
 # While a callback is being processed, the task that does so; then its outcome.
-Seen = OrderedDict[bytes, "asyncio.Task[Outcome] | Outcome"]
+SeenDigests = OrderedDict[bytes, "asyncio.Task[WorkerFence] | WorkerFence"]
 
 
 class SeenCallbacks:
     """Of one process: another replica may process each of them once more."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[Attempt, Seen] = OrderedDict()
+        self._seen: OrderedDict[AttemptKey, SeenDigests] = OrderedDict()
 
-    async def process(
+    async def process_once(
         self,
-        attempt: Attempt,
+        attempt_key: AttemptKey,
         digest: bytes,
-        process: Callable[[], Coroutine[Any, Any, Outcome]],
-        is_used: Callable[[Outcome], Awaitable[bool]],
+        handler: Callable[[], Coroutine[Any, Any, WorkerFence]],
+        is_applied: Callable[[WorkerFence], Awaitable[bool]],
     ) -> bool:
-        """Processes a callback unless an earlier delivery of it was processed and `is_used`. Returns whether it did so.
+        """Processes a callback unless an earlier delivery of it was processed and `is_applied`. Returns whether it did so.
 
         A delivery that arrives while an earlier one is being processed ends as that one does. A callback that could not
         be processed was not seen: the seller calls again.
         """
-        seen = self._of(attempt)
-        if digest in seen and await _has_been_used(seen, digest, is_used):
+        seen = self._get_seen_digests(attempt_key)
+        if digest in seen and await _is_already_applied(seen, digest, is_applied):
             return False
-        task = seen[digest] = asyncio.create_task(process())
-        task.add_done_callback(lambda task: _end(seen, digest, task))
-        if len(seen) > MAX_PER_ATTEMPT:
+        task = seen[digest] = asyncio.create_task(handler())
+        task.add_done_callback(lambda task: _record_outcome(seen, digest, task))
+        if len(seen) > MAX_DIGESTS_PER_ATTEMPT:
             seen.popitem(last=False)
         await asyncio.shield(task)
         return True
 
-    def _of(self, attempt: Attempt) -> Seen:
-        seen = self._seen.setdefault(attempt, OrderedDict())
-        self._seen.move_to_end(attempt)
+    def _get_seen_digests(self, attempt_key: AttemptKey) -> SeenDigests:
+        seen = self._seen.setdefault(attempt_key, OrderedDict())
+        self._seen.move_to_end(attempt_key)
         if len(self._seen) > MAX_ATTEMPTS:
             self._seen.popitem(last=False)
         return seen
 
 
-async def _has_been_used(seen: Seen, digest: bytes, is_used: Callable[[Outcome], Awaitable[bool]]) -> bool:
-    outcome = seen[digest]
-    if isinstance(outcome, asyncio.Task):
-        await asyncio.shield(outcome)
+async def _is_already_applied(
+    seen: SeenDigests, digest: bytes, is_applied: Callable[[WorkerFence], Awaitable[bool]]
+) -> bool:
+    fence_or_task = seen[digest]
+    if isinstance(fence_or_task, asyncio.Task):
+        await asyncio.shield(fence_or_task)
         return True
-    if await is_used(outcome):
+    if await is_applied(fence_or_task):
         return True
     # Another redelivery may be processed by now.
-    processing = seen.get(digest)
-    if isinstance(processing, asyncio.Task):
-        await asyncio.shield(processing)
+    other_task = seen.get(digest)
+    if isinstance(other_task, asyncio.Task):
+        await asyncio.shield(other_task)
         return True
     return False
 
 
-def _end(seen: Seen, digest: bytes, task: "asyncio.Task[Outcome]") -> None:
+def _record_outcome(seen: SeenDigests, digest: bytes, task: "asyncio.Task[WorkerFence]") -> None:
     has_failed = task.cancelled() or task.exception() is not None
     if seen.get(digest) is not task:
         return
@@ -78,7 +80,7 @@ def _end(seen: Seen, digest: bytes, task: "asyncio.Task[Outcome]") -> None:
         seen[digest] = task.result()
 
 
-def digest_of(callback: Callback, headers: Mapping[str, str], body: bytes) -> bytes:
+def compute_digest(callback: CallbackSpec, headers: Mapping[str, str], body: bytes) -> bytes:
     """Covers the name and the content. Not the signature, since a redelivery may have a new one."""
-    name = headers.get(callback.id_header, "") if callback.id_header else ""
-    return sha256(name.encode("utf-8", "backslashreplace") + b"\n" + body).digest()
+    delivery_id = headers.get(callback.id_header, "") if callback.id_header else ""
+    return sha256(delivery_id.encode("utf-8", "backslashreplace") + b"\n" + body).digest()

@@ -5,70 +5,80 @@ Everything that answers for such a job asks here: the API, and the store's memor
 
 from msgspec import Struct
 
-from gateway.jobs.booking import bought
-from gateway.jobs.job import Attempt, Job, State
-from gateway.jobs.retrying import retry_after_of
-from providers.faults import VERDICTS, Bought, FaultKind
+from gateway.jobs.costs import get_charge_status
+from gateway.jobs.job import Attempt, Job, JobState
+from gateway.jobs.retry_times import get_retry_after
+from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
-_BY_CERTAINTY = (Bought.NO, Bought.PERHAPS, Bought.YES)
+_CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)
 
 
-class Failure(Struct, frozen=True):
-    """`bought`: over all attempts of the job, whatever the last one ended with. `fault`: that of the attempt which says
+class JobFailure(Struct, frozen=True):
+    """`charge_status`: over all attempts of the job, whatever the last one ended with. `fault`: that of the attempt which says
     so, or of the images that no seller took; None where no order was at fault.
 
     `retry_after`: in how many seconds a seller says that it takes orders; None if none said so.
 
-    `may_be_repeated`: nothing was bought, and the same request may end better in a while. Clients that repeat by
+    `is_safe_to_retry`: nothing was bought, and the same request may end better in a while. Clients that repeat by
     themselves would buy twice, or fail again, in every other case.
     """
 
-    state: State
-    bought: Bought
+    state: JobState
+    charge_status: ChargeStatus
     fault: FaultKind | None
-    may_be_repeated: bool
+    is_safe_to_retry: bool
     retry_after: int | None = None
 
 
-def classify_failure(job: Job) -> Failure:
+def classify_failure(job: Job) -> JobFailure:
     """For a job that has ended without an image."""
-    most = max((_bought_by(attempt) for attempt in job.attempts), key=_BY_CERTAINTY.index, default=Bought.NO)
-    passes = most is Bought.NO and _passes(job)
-    return Failure(job.state, most, _reported_fault(job, most), passes, retry_after_of(job) if passes else None)
+    charge_status = max(
+        (_attempt_charge_status(attempt) for attempt in job.attempts),
+        key=_CERTAINTY_ORDER.index,
+        default=ChargeStatus.NOT_CHARGED,
+    )
+    is_safe = charge_status is ChargeStatus.NOT_CHARGED and _is_temporary(job)
+    return JobFailure(
+        job.state,
+        charge_status,
+        _reported_fault(job, charge_status),
+        is_safe,
+        get_retry_after(job) if is_safe else None,
+    )
 
 
-def may_be_asked_again(job: Job) -> bool:
+def is_safe_to_retry(job: Job) -> bool:
     """Whether a repeated request must get a new job: this one delivered nothing, and nothing was bought."""
-    return job.state.is_terminal and not job.delivered and classify_failure(job).may_be_repeated
+    return job.state.is_terminal and not job.delivered_images and classify_failure(job).is_safe_to_retry
 
 
-def may_have_been_bought(job: Job) -> bool:
+def may_have_been_charged(job: Job) -> bool:
     """Whether it ended for its team without an image, and an order of it may have been taken."""
-    if not job.state.is_terminal or job.state is State.CANCELLED or job.delivered:
+    if not job.state.is_terminal or job.state is JobState.CANCELLED or job.delivered_images:
         return False
-    return classify_failure(job).bought is Bought.PERHAPS
+    return classify_failure(job).charge_status is ChargeStatus.UNKNOWN
 
 
-def _bought_by(attempt: Attempt) -> Bought:
+def _attempt_charge_status(attempt: Attempt) -> ChargeStatus:
     """An order that is still open, or was corrected after its end, is judged by what is known of it now."""
-    if attempt.orphaned or attempt.delivered or (attempt.is_open and attempt.ready):
-        return Bought.YES
+    if attempt.orphaned_amount or attempt.delivered_count or (attempt.is_open and attempt.images_ready):
+        return ChargeStatus.CHARGED
     if attempt.is_open or attempt.fault is None:
-        return Bought.PERHAPS
-    return bought(attempt.fault, attempt.cost)
+        return ChargeStatus.UNKNOWN
+    return get_charge_status(attempt.fault, attempt.cost)
 
 
-def _reported_fault(job: Job, most: Bought) -> FaultKind | None:
+def _reported_fault(job: Job, charge_status: ChargeStatus) -> FaultKind | None:
     """A refusal of the content comes first: the team has to change its request, whatever else happened."""
-    if most is Bought.NO or job.fault is FaultKind.CONTENT_REFUSED:
+    if charge_status is ChargeStatus.NOT_CHARGED or job.fault is FaultKind.CONTENT_REFUSED:
         return job.fault
-    return next(attempt.fault for attempt in reversed(job.attempts) if _bought_by(attempt) is most)
+    return next(attempt.fault for attempt in reversed(job.attempts) if _attempt_charge_status(attempt) is charge_status)
 
 
-def _passes(job: Job) -> bool:
+def _is_temporary(job: Job) -> bool:
     """A job that the deadline ended before any order was at fault has only waited too long."""
-    if job.state is State.CANCELLED:
+    if job.state is JobState.CANCELLED:
         return job.withdrawn
     if job.fault is None:
-        return job.state is State.EXPIRED
-    return VERDICTS[job.fault].passes
+        return job.state is JobState.EXPIRED
+    return VERDICTS[job.fault].is_transient

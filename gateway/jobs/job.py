@@ -10,14 +10,14 @@ from msgspec import Struct
 
 from gateway.catalogue import Cell
 from providers.faults import FaultKind
-from providers.progress import TokenUsage
+from providers.order_status import TokenUsage
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 # How long the caller of an unconfirmed job may take to ask again: as long as clients repeat by themselves.
-CONFIRM_SECONDS = 30.0
+CONFIRMATION_TIMEOUT_SECONDS = 30.0
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """A job as its team sees it."""
 
     QUEUED = "queued"
@@ -29,7 +29,7 @@ class State(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        return self not in (State.QUEUED, State.IN_PROGRESS)
+        return self not in (JobState.QUEUED, JobState.IN_PROGRESS)
 
 
 class PartState(StrEnum):
@@ -50,7 +50,7 @@ class AttemptState(StrEnum):
     CLOSED = "closed"
 
 
-class Trace(StrEnum):
+class RecoveryMethod(StrEnum):
     """How an order can be found again whose answer was lost before it showed a ticket."""
 
     REPLAY = "replay"
@@ -59,32 +59,32 @@ class Trace(StrEnum):
     NONE = "none"
 
 
-class Place(Struct, frozen=True, array_like=True):
-    """One offer of the plan, best first, as far as a job must know it. `patience` is an attempt's deadline in seconds.
+class RouteEntry(Struct, frozen=True, array_like=True):
+    """One offer of the plan, best first, as far as a job must know it. `timeout_seconds` is an attempt's deadline in seconds.
 
-    `asks`: whether an order's ticket can be asked about; where it cannot, the answer to its submit is final.
-    `account`: the identity of the account that orders are placed with; jobs of older versions do not know it.
+    `pollable`: whether an order's ticket can be asked about; where it cannot, the answer to its submit is final.
+    `account_identity`: the identity of the account that orders are placed with; jobs of older versions do not know it.
     """
 
     seller: str
     adapter: str
     model: str
     cell: Cell
-    images: int
+    max_images: int
     price: int
     ceiling: int
-    patience: float
-    asks: bool
-    trace: Trace
-    account: str = ""
+    timeout_seconds: float
+    pollable: bool
+    recovery_method: RecoveryMethod
+    account_identity: str = ""
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):
-    """Some of a job's images, by index. `tried`: the places that were tried for them; `attempt`: the open one."""
+    """Some of a job's images, by index. `tried_indexes`: the places that were tried for them; `attempt`: the open one."""
 
     images: tuple[int, ...]
     state: PartState = PartState.WAITING
-    tried: tuple[int, ...] = ()
+    tried_indexes: tuple[int, ...] = ()
     attempt: int | None = None
     fault: FaultKind | None = None
 
@@ -92,34 +92,34 @@ class Part(Struct, frozen=True, kw_only=True, array_like=True):
 class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
     """One try of a part on one offer, and what it cost whom, in micro-USD.
 
-    `lost`: since when nobody knows whether the seller has the order. `ready`: the seller has made the pictures.
-    `links` are where they lie, kept only for sellers that cannot be asked again.
+    `response_lost_at`: since when nobody knows whether the seller has the order. `images_ready`: the seller has made the pictures.
+    `image_urls` are where they lie, kept only for sellers that cannot be asked again.
     """
 
     number: int
-    place: int
+    route_index: int
     images: tuple[int, ...]
-    opened: float
+    started_at: float
     state: AttemptState = AttemptState.OPENED
     ticket: str | None = None
-    lost: float | None = None
-    called: float | None = None
-    ready: bool = False
-    links: tuple[str, ...] = ()
+    response_lost_at: float | None = None
+    callback_at: float | None = None
+    images_ready: bool = False
+    image_urls: tuple[str, ...] = ()
     cost: int | None = None
     fault: FaultKind | None = None
-    closed: float | None = None
-    delivered: int = 0
-    captured: int = 0
-    orphaned: int = 0
-    suspected: int = 0
+    closed_at: float | None = None
+    delivered_count: int = 0
+    captured_amount: int = 0
+    orphaned_amount: int = 0
+    suspected_amount: int = 0
 
     @property
     def is_open(self) -> bool:
         return self.state is not AttemptState.CLOSED
 
 
-class Tokens(Struct, frozen=True, array_like=True):
+class TokenCount(Struct, frozen=True, array_like=True):
     """What the seller of an attempt counted: tokens of the prompt, of the input images, and of its pictures."""
 
     attempt: int
@@ -139,12 +139,12 @@ class RetryTime(Struct, frozen=True, array_like=True):
     """When the seller of an attempt, which did not take the order, wants to be asked again. 0: there was no attempt."""
 
     attempt: int
-    at: float
+    retry_at: float
 
 
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A team's unit of work. `tries` is the most attempts per image; `reorder` says to buy again where the first order
-    may have been taken; `unit` is set aside per image until the bill is known, and `order_hold` per order;
+    """A team's unit of work. `max_attempts` is the most attempts per image; `reorder_on_unknown` says to buy again where the first order
+    may have been taken; `hold_per_image` is set aside per image until the bill is known, and `hold_per_order` per order;
     `hold` is what is set aside now.
     `order_prices`: what every order at each place of the route costs besides its images, if that is anything.
     `tokens` and `excesses`: of those few attempts that have any, so that they are no fields of every attempt.
@@ -154,33 +154,33 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     team: str
     model: str
-    created: float
+    created_at: float
     deadline: float
     n: int
-    route: tuple[Place, ...]
-    unit: int
-    tries: int = 3
-    reorder: bool = False
-    config: str = ""
-    webhook: bool = False
-    soft_key: str | None = None
-    hard_key: str | None = None
+    route: tuple[RouteEntry, ...]
+    hold_per_image: int
+    max_attempts: int = 3
+    reorder_on_unknown: bool = False
+    config_hash: str = ""
+    has_webhook: bool = False
+    body_key: str | None = None
+    client_key: str | None = None
     version: int = 0
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     parts: tuple[Part, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    confirmed: bool = False
+    client_confirmed: bool = False
     withdrawn: bool = False
-    cancel_asked: bool = False
+    cancel_requested: bool = False
     overdue: bool = False
-    finished: float | None = None
+    finished_at: float | None = None
     fault: FaultKind | None = None
     warnings: tuple[str, ...] = ()
-    milestones: int = 0
-    schema: int = SCHEMA
-    tokens: tuple[Tokens, ...] = ()
+    milestone_count: int = 0
+    schema_version: int = SCHEMA_VERSION
+    token_counts: tuple[TokenCount, ...] = ()
     abandoned: bool = False
-    order_hold: int = 0
+    hold_per_order: int = 0
     order_prices: tuple[int, ...] = ()
     excesses: tuple[Excess, ...] = ()
     retry_times: tuple[RetryTime, ...] = ()
@@ -196,12 +196,12 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         The process that opened an attempt knew that the job was accepted.
         """
-        return self.confirmed or bool(self.attempts)
+        return self.client_confirmed or bool(self.attempts)
 
     @property
-    def confirm_by(self) -> float:
+    def confirmation_deadline(self) -> float:
         """When an unconfirmed job is withdrawn."""
-        return min(self.created + CONFIRM_SECONDS, self.deadline)
+        return min(self.created_at + CONFIRMATION_TIMEOUT_SECONDS, self.deadline)
 
     @property
     def hold(self) -> int:
@@ -209,64 +209,64 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.state.is_terminal:
             return 0
         images = sum(len(part.images) for part in self.parts if part.state.is_open)
-        fewest_per_order = min(place.images for place in self.route)
-        return self.unit * images + self.order_hold * -(-images // fewest_per_order)
+        fewest_per_order = min(entry.max_images for entry in self.route)
+        return self.hold_per_image * images + self.hold_per_order * -(-images // fewest_per_order)
 
     @property
-    def delivered(self) -> tuple[int, ...]:
+    def delivered_images(self) -> tuple[int, ...]:
         """The images that are there, by index."""
-        return self._images_in(PartState.DELIVERED)
+        return self._list_images(PartState.DELIVERED)
 
     @property
     def delivering_attempts(self) -> dict[int, int]:
         """The number of the attempt that delivered each image. It is the latest for that image: while an order may
         still deliver an image, no other is opened for it, and once it is delivered none is."""
         latest = {image: attempt.number for attempt in self.attempts for image in attempt.images}
-        return {image: latest[image] for image in self.delivered}
+        return {image: latest[image] for image in self.delivered_images}
 
     @property
-    def captured(self) -> int:
-        return sum(attempt.captured for attempt in self.attempts)
+    def captured_amount(self) -> int:
+        return sum(attempt.captured_amount for attempt in self.attempts)
 
     @property
     def usage(self) -> TokenUsage:
         """The tokens that the sellers of the delivered images counted; zeros where none tells them."""
-        delivering = {attempt.number for attempt in self.attempts if attempt.delivered}
-        counted = [tokens for tokens in self.tokens if tokens.attempt in delivering]
+        delivering_numbers = {attempt.number for attempt in self.attempts if attempt.delivered_count}
+        counts = [count for count in self.token_counts if count.attempt in delivering_numbers]
         return TokenUsage(
-            input_text=sum(tokens.text for tokens in counted),
-            input_image=sum(tokens.image for tokens in counted),
-            output=sum(tokens.output for tokens in counted),
+            input_text=sum(count.text for count in counts),
+            input_image=sum(count.image for count in counts),
+            output=sum(count.output for count in counts),
         )
 
-    def _images_in(self, state: PartState) -> tuple[int, ...]:
+    def _list_images(self, state: PartState) -> tuple[int, ...]:
         return tuple(sorted(image for part in self.parts if part.state is state for image in part.images))
 
-    def attempt(self, number: int) -> Attempt | None:
+    def get_attempt(self, number: int) -> Attempt | None:
         return self.attempts[number - 1] if 1 <= number <= len(self.attempts) else None
 
-    def order_price(self, place: int) -> int:
-        return self.order_prices[place] if self.order_prices else 0
+    def get_order_price(self, route_index: int) -> int:
+        return self.order_prices[route_index] if self.order_prices else 0
 
-    def excess(self, attempt: int) -> int:
+    def get_excess(self, attempt: int) -> int:
         return sum(excess.amount for excess in self.excesses if excess.attempt == attempt)
 
-    def part_of(self, attempt: int) -> Part | None:
+    def find_part(self, attempt: int) -> Part | None:
         """The part that this attempt is still buying."""
         return next((part for part in self.parts if part.attempt == attempt), None)
 
-    def place_of(self, attempt: Attempt) -> Place:
-        return self.route[attempt.place]
+    def route_entry(self, attempt: Attempt) -> RouteEntry:
+        return self.route[attempt.route_index]
 
-    def can_ask_about(self, attempt: Attempt) -> bool:
-        return attempt.ticket is not None and self.place_of(attempt).asks
+    def can_poll(self, attempt: Attempt) -> bool:
+        return attempt.ticket is not None and self.route_entry(attempt).pollable
 
 
-def stamp(now: float) -> float:
+def round_timestamp(now: float) -> float:
     """A moment as it is remembered: milliseconds are enough, and a blob has to stay small."""
     return round(now, 3)
 
 
-def reference_of(job: str, attempt: int) -> str:
+def order_reference(job: str, attempt: int) -> str:
     """Our own name for an attempt's order, shown to the seller: unique for ever, and leads back to the job."""
     return f"{job}-{attempt}"

@@ -6,26 +6,26 @@ from fractions import Fraction
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Cell, Offer
-from gateway.config.blocks import Sizing
-from providers.orders import Addressing, Format, ImageRequest, Operation, Pixels, Preset, Quality, Shape
-from providers.sizes import RATIO_TOLERANCE, Target, nearest_ratio, parse_ratio, ratio_error
+from gateway.config.schema import SizeOptions
+from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_error, find_nearest_ratio, parse_ratio
+from providers.orders import Format, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
 
-MOST_REMEMBERED = 4_096
+MAX_CACHED_FITS = 4_096
 # Pixels come in steps of 16, so that a ratio may not be met to the last digit by the model's own sizes.
-EXACT_RATIO = 0.001
+EXACT_RATIO_TOLERANCE = 0.001
 
 
-class Wants(Struct, frozen=True, kw_only=True):
+class FitRequirements(Struct, frozen=True, kw_only=True):
     """What of a request decides about fits: neither its words nor how many images."""
 
     operation: Operation
-    target: Target
+    target: TargetSize
     pixels_asked: bool
     quality: Quality
     quality_asked: bool
     output_format: Format
-    mask: bool
-    inputs: int
+    has_mask: bool
+    input_count: int
 
 
 class Substitution(Struct, frozen=True):
@@ -38,12 +38,12 @@ class Substitution(Struct, frozen=True):
 class Fit(Struct, frozen=True):
     offer: Offer
     cell: Cell
-    size: Addressing
+    size: SizeSpec
     substitutions: tuple[Substitution, ...]
-    converts: bool
+    needs_conversion: bool
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         return not self.substitutions
 
 
@@ -52,106 +52,120 @@ class Misfit(Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
-def wants_of(request: ImageRequest) -> Wants:
-    return Wants(
+def fit_requirements(request: ImageRequest) -> FitRequirements:
+    return FitRequirements(
         operation=request.operation,
         target=request.target,
-        pixels_asked=request.pixels_asked,
+        pixels_asked=request.has_explicit_size,
         quality=request.quality,
-        quality_asked=request.quality_asked,
+        quality_asked=request.has_explicit_quality,
         output_format=request.output_format,
-        mask=request.mask is not None,
-        inputs=len(request.sources),
+        has_mask=request.mask is not None,
+        input_count=len(request.input_images),
     )
 
 
-def fits(catalogue: Catalogue, model: str, wants: Wants) -> tuple[Fit | Misfit, ...]:
+def match_offers(catalogue: Catalogue, model: str, requirements: FitRequirements) -> tuple[Fit | Misfit, ...]:
     """For every offer of a model. Worked out once per catalogue: signals and prices of the day play no part."""
-    key = (model, wants)
-    known = catalogue.memory.get(key)
-    if known is None:
-        if len(catalogue.memory) >= MOST_REMEMBERED:
-            catalogue.memory.clear()
-        known = catalogue.memory[key] = tuple(fit(offer, wants) for offer in catalogue.offers.get(model, ()))
-    return known  # type: ignore[return-value]
+    key = (model, requirements)
+    cached = catalogue.fit_cache.get(key)
+    if cached is None:
+        if len(catalogue.fit_cache) >= MAX_CACHED_FITS:
+            catalogue.fit_cache.clear()
+        cached = catalogue.fit_cache[key] = tuple(
+            match_offer(offer, requirements) for offer in catalogue.offers.get(model, ())
+        )
+    return cached  # type: ignore[return-value]
 
 
-def fit(offer: Offer, wants: Wants) -> Fit | Misfit:
-    cell = Cell(wants.operation, wants.target.resolution, wants.quality)
-    sizing = offer.sizings.get(wants.operation)
-    size, about_size = _size(sizing, wants) if sizing else (None, [])
-    reasons = _why_not(offer, wants, cell, size is not None)
+def match_offer(offer: Offer, requirements: FitRequirements) -> Fit | Misfit:
+    cell = Cell(requirements.operation, requirements.target.resolution, requirements.quality)
+    size_options = offer.size_options.get(requirements.operation)
+    size, size_substitutions = _choose_size(size_options, requirements) if size_options else (None, [])
+    reasons = _mismatch_reasons(offer, requirements, cell, size is not None)
     if size is None or reasons:
         return Misfit(offer, tuple(reasons))
-    substitutions = (*about_size, *_about_quality(offer, wants), *_about_offer(offer))
-    return Fit(offer, cell, size, substitutions, wants.output_format not in offer.formats)
+    substitutions = (*size_substitutions, *_quality_substitutions(offer, requirements), *_offer_substitutions(offer))
+    return Fit(offer, cell, size, substitutions, requirements.output_format not in offer.formats)
 
 
-def _why_not(offer: Offer, wants: Wants, cell: Cell, has_size: bool) -> list[str]:
+def _mismatch_reasons(offer: Offer, requirements: FitRequirements, cell: Cell, has_size: bool) -> list[str]:
     reasons = []
-    if offer.seller.account.secret is None:
+    if offer.seller.account.api_key is None:
         reasons.append(f"account {offer.seller.account.name} has no key")
-    if wants.operation not in offer.sizings:
-        reasons.append(f"does not sell {wants.operation}")
+    if requirements.operation not in offer.size_options:
+        reasons.append(f"does not sell {requirements.operation}")
     elif not has_size:
-        reasons.append(f"cannot express {wants.target.width}x{wants.target.height} ({wants.target.ratio})")
+        reasons.append(
+            f"cannot express {requirements.target.width}x{requirements.target.height} ({requirements.target.ratio})"
+        )
     if cell not in offer.prices:
         reasons.append(f"no price for {cell.operation} {cell.resolution} {cell.quality}")
-    if offer.assumes is None and wants.quality not in offer.selectable:
-        reasons.append(f"quality {wants.quality} cannot be ordered")
-    if wants.mask and not offer.mask:
+    if offer.assumed_quality is None and requirements.quality not in offer.selectable_qualities:
+        reasons.append(f"quality {requirements.quality} cannot be ordered")
+    if requirements.has_mask and not offer.supports_mask:
         reasons.append("takes no mask")
-    if wants.inputs > offer.inputs:
-        reasons.append(f"takes {offer.inputs} input images at most")
+    if requirements.input_count > offer.max_inputs:
+        reasons.append(f"takes {offer.max_inputs} input images at most")
     return reasons
 
 
-def _size(sizing: Sizing, wants: Wants) -> tuple[Addressing | None, list[Substitution]]:
+def _choose_size(
+    size_options: SizeOptions, requirements: FitRequirements
+) -> tuple[SizeSpec | None, list[Substitution]]:
     """The most faithful way to order this size, and what it leaves to be desired."""
-    target = wants.target
-    for name, text in sizing.presets.items():
-        if text.pixels == (target.width, target.height):
-            return Preset(name), []
-    pixels = Pixels(target.width, target.height)
-    if sizing.pixels == "exact":
+    target = requirements.target
+    for name, preset_size in size_options.presets.items():
+        if preset_size.pixels == (target.width, target.height):
+            return PresetSize(name), []
+    pixels = PixelSize(target.width, target.height)
+    if size_options.pixels == "exact":
         return pixels, []
-    if sizing.ratios and (shaped := _shape(sizing, wants)):
-        return shaped
-    if sizing.pixels == "unverified":
+    if size_options.ratios and (ratio_size := _choose_ratio(size_options, requirements)):
+        return ratio_size
+    if size_options.pixels == "unverified":
         return pixels, [Substitution("size_unverified", "nobody has checked that these pixels can be ordered")]
     return None, []
 
 
-def _shape(sizing: Sizing, wants: Wants) -> tuple[Addressing, list[Substitution]] | None:
-    target = wants.target
-    named = target.ratio if target.ratio in sizing.ratios else None
-    ratio, error = (named, 0.0) if named else nearest_ratio(target.width, target.height, sizing.ratios)
-    sold = target.resolution in sizing.resolutions and f"{ratio}@{target.resolution}" not in sizing.unsold
-    if not sold or error > RATIO_TOLERANCE:
+def _choose_ratio(
+    size_options: SizeOptions, requirements: FitRequirements
+) -> tuple[SizeSpec, list[Substitution]] | None:
+    target = requirements.target
+    exact_ratio = target.ratio if target.ratio in size_options.ratios else None
+    ratio, error = (
+        (exact_ratio, 0.0) if exact_ratio else find_nearest_ratio(target.width, target.height, size_options.ratios)
+    )
+    is_sold = (
+        target.resolution in size_options.resolutions and f"{ratio}@{target.resolution}" not in size_options.unsold
+    )
+    if not is_sold or error > RATIO_TOLERANCE:
         return None
-    return Shape(ratio, target.resolution), list(_about_shape(ratio, wants))
+    return RatioSize(ratio, target.resolution), list(_ratio_substitutions(ratio, requirements))
 
 
-def _about_shape(ratio: str, wants: Wants) -> Iterator[Substitution]:
-    target = wants.target
-    if ratio_error(parse_ratio(ratio), Fraction(target.width, target.height)) > EXACT_RATIO:
+def _ratio_substitutions(ratio: str, requirements: FitRequirements) -> Iterator[Substitution]:
+    target = requirements.target
+    if compute_ratio_error(parse_ratio(ratio), Fraction(target.width, target.height)) > EXACT_RATIO_TOLERANCE:
         detail = f"ordered as {ratio}, the nearest there is to {target.width}x{target.height}"
         yield Substitution("ratio_nearest", detail)
-    if wants.pixels_asked:
+    if requirements.pixels_asked:
         detail = f"ordered as {ratio} at {target.resolution}: the pixels are the seller's choice"
         yield Substitution("size_by_ratio", detail)
 
 
-def _about_quality(offer: Offer, wants: Wants) -> list[Substitution]:
-    if offer.assumes is None or (not wants.quality_asked and offer.assumes == wants.quality):
+def _quality_substitutions(offer: Offer, requirements: FitRequirements) -> list[Substitution]:
+    if offer.assumed_quality is None or (
+        not requirements.quality_asked and offer.assumed_quality == requirements.quality
+    ):
         return []
     return [
         Substitution(
             "quality_not_selectable",
-            f"{wants.quality} cannot be ordered here: what comes is believed to be {offer.assumes}",
+            f"{requirements.quality} cannot be ordered here: what comes is believed to be {offer.assumed_quality}",
         )
     ]
 
 
-def _about_offer(offer: Offer) -> list[Substitution]:
-    return [Substitution("offer_unverified", offer.unverified)] if offer.unverified else []
+def _offer_substitutions(offer: Offer) -> list[Substitution]:
+    return [Substitution("offer_unverified", offer.unverified_note)] if offer.unverified_note else []

@@ -6,14 +6,14 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue
-from gateway.config.blocks import Failover, PolicyConfig, Rank, RuleConfig, TeamConfig
-from gateway.config.checking import did_you_mean
-from gateway.config.judging import wanted_values
+from gateway.config.cross_checks import condition_values
+from gateway.config.schema import FailoverConfig, PolicyConfig, Rank, RuleConfig, TeamConfig
+from gateway.config.validation import did_you_mean
 from gateway.money import format_usd
-from gateway.routing.fit import Fit, Misfit, fits, wants_of
-from gateway.routing.policies import Candidate, order
-from gateway.routing.quote import Quote, quote
-from gateway.routing.signals import CellSignals, Signals, falls_short, signals_of
+from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
+from gateway.routing.quote import Quote, make_quote
+from gateway.routing.ranking import Candidate, rank_candidates
+from gateway.routing.signals import CellSignals, Signals, get_signals, is_below_conformance
 from providers.orders import ImageRequest
 
 Number = TypeVar("Number", int, float)
@@ -27,7 +27,7 @@ class RoutingError(ValueError):
         self.param = param
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class RoutingLimits(Struct, frozen=True, kw_only=True):
     """How a caller, a team or a policy narrows the choice. The narrower wins."""
 
     max_price: int | None = None
@@ -37,20 +37,20 @@ class Limits(Struct, frozen=True, kw_only=True):
     ignore: tuple[str, ...] = ()
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class RoutingQuery(Struct, frozen=True, kw_only=True):
     """A request, who asks it, and what they ask of the routing itself."""
 
     request: ImageRequest
     team: str | None = None
     policy: str | None = None
-    limits: Limits = Limits()
+    limits: RoutingLimits = RoutingLimits()
 
 
-class Ranked(Struct, frozen=True):
+class RankedOffer(Struct, frozen=True):
     """One offer that may be bought, and its place, best first: what an order is made from."""
 
     candidate: Candidate
-    place: int
+    position: int
     rank: Rank
 
     @property
@@ -62,8 +62,8 @@ class Ranked(Struct, frozen=True):
         return self.candidate.quote
 
     @property
-    def seconds(self) -> float:
-        return self.candidate.seconds
+    def expected_seconds(self) -> float:
+        return self.candidate.expected_seconds
 
     @property
     def signals(self) -> CellSignals:
@@ -72,10 +72,10 @@ class Ranked(Struct, frozen=True):
     @property
     def reasons(self) -> tuple[str, ...]:
         """Worked out when somebody asks, which is seldom."""
-        return tuple(_reasons(self.candidate, self.place, self.rank))
+        return tuple(_ranking_reasons(self.candidate, self.position, self.rank))
 
 
-class Excluded(Struct, frozen=True):
+class ExcludedOffer(Struct, frozen=True):
     """One offer that may not be bought, why, and what it would have been, if it could have been at all."""
 
     seller: str
@@ -84,129 +84,138 @@ class Excluded(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """`rule` is the number of the rule that chose the policy, 0 for the default, None if the caller named it."""
+    """`rule_number` is the number of the rule that chose the policy, 0 for the default, None if the caller named it."""
 
-    ranked: tuple[Ranked, ...]
-    excluded: tuple[Excluded, ...]
+    ranked: tuple[RankedOffer, ...]
+    excluded: tuple[ExcludedOffer, ...]
     policy: str
-    rule: int | None
-    failover: Failover
-    config: str
+    rule_number: int | None
+    failover: FailoverConfig
+    config_hash: str
 
 
-def plan(catalogue: Catalogue, question: Question, signals: Signals, draw: float = 0.0) -> Plan:
+def make_plan(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float = 0.0) -> Plan:
     """Pure: the same question, catalogue, signals and draw make the same plan."""
-    return plan_by(catalogue, question, choose_policy(catalogue, question), signals, draw)
+    return make_plan_with_policy(catalogue, query, choose_policy(catalogue, query), signals, draw)
 
 
-def plan_by(
-    catalogue: Catalogue, question: Question, chosen: tuple[str, int | None], signals: Signals, draw: float = 0.0
+def make_plan_with_policy(
+    catalogue: Catalogue,
+    query: RoutingQuery,
+    chosen_policy: tuple[str, int | None],
+    signals: Signals,
+    draw: float = 0.0,
 ) -> Plan:
     """The plan by a policy that has been chosen already, and the number of the rule that chose it."""
-    request, (name, rule) = question.request, chosen
+    request, (name, rule_number) = query.request, chosen_policy
     policy = catalogue.policies.policies[name]
-    limits = _limits(policy, catalogue.teams.get(question.team or ""), question.limits)
-    narrows = _narrows(policy, limits)
+    limits = _combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
+    can_exclude = _can_exclude(policy, limits)
     candidates: list[Candidate] = []
-    excluded: list[Excluded] = []
-    for found in fits(catalogue, request.model, wants_of(request)):
-        seller = found.offer.seller.name
-        if isinstance(found, Misfit):
-            excluded.append(Excluded(seller, found.reasons))
+    excluded: list[ExcludedOffer] = []
+    for result in match_offers(catalogue, request.model, fit_requirements(request)):
+        seller = result.offer.seller.name
+        if isinstance(result, Misfit):
+            excluded.append(ExcludedOffer(seller, result.reasons))
             continue
-        candidate = _candidate(found, request, signals)
-        if narrows and (reasons := _out(candidate, policy, limits)):
-            excluded.append(Excluded(seller, reasons, candidate))
+        candidate = _make_candidate(result, request, signals)
+        if can_exclude and (reasons := _exclusion_reasons(candidate, policy, limits)):
+            excluded.append(ExcludedOffer(seller, reasons, candidate))
         else:
             candidates.append(candidate)
-    ordered = order(candidates, policy, draw)
+    ranked = rank_candidates(candidates, policy, draw)
     return Plan(
-        ranked=tuple(Ranked(candidate, place, policy.rank) for place, candidate in enumerate(ordered)),
+        ranked=tuple(RankedOffer(candidate, position, policy.rank) for position, candidate in enumerate(ranked)),
         excluded=tuple(excluded),
         policy=name,
-        rule=rule,
+        rule_number=rule_number,
         failover=policy.failover,
-        config=catalogue.hash,
+        config_hash=catalogue.hash,
     )
 
 
-def choose_policy(catalogue: Catalogue, question: Question) -> tuple[str, int | None]:
+def choose_policy(catalogue: Catalogue, query: RoutingQuery) -> tuple[str, int | None]:
     """The caller's, if his team allows it; else that of the first rule that holds; else the default."""
     policies = catalogue.policies
-    if question.policy is not None:
-        team = catalogue.teams.get(question.team or "")
+    if query.policy is not None:
+        team = catalogue.teams.get(query.team or "")
         allowed = team.policies if team else ()
-        if question.policy not in policies.policies:
-            meant = did_you_mean(question.policy, policies.policies)
-            raise RoutingError("policy", f"there is no policy '{question.policy}'{meant}")
-        if question.policy not in allowed:
-            whose = f"team '{question.team}'" if question.team else "a caller without a team"
-            raise RoutingError("policy", f"{whose} may not choose policy '{question.policy}'")
-        return question.policy, None
+        if query.policy not in policies.policies:
+            suggestion = did_you_mean(query.policy, policies.policies)
+            raise RoutingError("policy", f"there is no policy '{query.policy}'{suggestion}")
+        if query.policy not in allowed:
+            caller = f"team '{query.team}'" if query.team else "a caller without a team"
+            raise RoutingError("policy", f"{caller} may not choose policy '{query.policy}'")
+        return query.policy, None
     for number, rule in enumerate(policies.rules, 1):
-        if holds(rule, question):
+        if rule_matches(rule, query):
             return rule.use, number
     return policies.default, 0
 
 
-def holds(rule: RuleConfig, question: Question) -> bool:
-    request = question.request
-    facts = (
-        ("team", question.team),
+def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
+    request = query.request
+    actual_values = (
+        ("team", query.team),
         ("model", request.model),
         ("operation", request.operation),
         ("resolution", request.target.resolution),
         ("quality", request.quality),
         ("n", request.n),
     )
-    for name, fact in facts:
-        admitted = wanted_values(rule.when, name)
-        if admitted is not None and fact not in admitted:
+    for name, actual in actual_values:
+        allowed = condition_values(rule.when, name)
+        if allowed is not None and actual not in allowed:
             return False
     return rule.when.metadata.items() <= request.metadata.items()
 
 
-def _limits(policy: PolicyConfig, team: TeamConfig | None, asked: Limits) -> Limits:
+def _combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:
     """The narrower of what policy, team and caller say."""
     team_price, team_cost = (team.max_price, team.max_cost) if team else (None, None)
-    only = [set(names) for names in (policy.only, asked.only) if names is not None]
-    return Limits(
-        max_price=_least(policy.max_price, team_price, asked.max_price),
-        max_cost=_least(policy.max_cost, team_cost, asked.max_cost),
-        max_seconds=_least(policy.max_seconds, asked.max_seconds),
+    only = [set(names) for names in (policy.only, requested.only) if names is not None]
+    return RoutingLimits(
+        max_price=_find_minimum(policy.max_price, team_price, requested.max_price),
+        max_cost=_find_minimum(policy.max_cost, team_cost, requested.max_cost),
+        max_seconds=_find_minimum(policy.max_seconds, requested.max_seconds),
         only=tuple(set.intersection(*only)) if only else None,
-        ignore=(*policy.ignore, *asked.ignore),
+        ignore=(*policy.ignore, *requested.ignore),
     )
 
 
-def _least(*values: Number | None) -> Number | None:
+def _find_minimum(*values: Number | None) -> Number | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def _candidate(fit: Fit, request: ImageRequest, signals: Signals) -> Candidate:
-    known = signals_of(signals, fit.offer, fit.cell)
-    expected = fit.offer.seconds[fit.cell.quality]
+def _make_candidate(fit: Fit, request: ImageRequest, signals: Signals) -> Candidate:
+    cell_signals = get_signals(signals, fit.offer, fit.cell)
+    expected = fit.offer.expected_latency[fit.cell.quality]
     return Candidate(
         fit=fit,
-        quote=quote(fit, request),
-        seconds=expected.p50 if known.p50 is None else known.p50,
-        slow_seconds=expected.p90 if known.p90 is None else known.p90,
-        signals=known,
+        quote=make_quote(fit, request),
+        expected_seconds=expected.p50 if cell_signals.p50 is None else cell_signals.p50,
+        p90_seconds=expected.p90 if cell_signals.p90 is None else cell_signals.p90,
+        signals=cell_signals,
     )
 
 
-def _out(candidate: Candidate, policy: PolicyConfig, limits: Limits) -> tuple[str, ...]:
+def _exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> tuple[str, ...]:
     """Why a fitting offer is out all the same."""
-    by_name = _out_by_name(candidate.fit.offer.seller.name, policy, limits)
-    return (*by_name, *_out_by_number(candidate, policy, limits))
+    seller_reasons = _seller_exclusion_reasons(candidate.fit.offer.seller.name, policy, limits)
+    return (*seller_reasons, *_limit_exclusion_reasons(candidate, policy, limits))
 
 
-def _narrows(policy: PolicyConfig, limits: Limits) -> bool:
+def _can_exclude(policy: PolicyConfig, limits: RoutingLimits) -> bool:
     """Whether anything could put a fitting offer out; mostly nothing does."""
-    return limits != Limits() or policy.fidelity == "exact" or policy.sellers is not None or policy.weights is not None
+    return (
+        limits != RoutingLimits()
+        or policy.fidelity == "exact"
+        or policy.sellers is not None
+        or policy.weights is not None
+    )
 
 
-def _out_by_name(seller: str, policy: PolicyConfig, limits: Limits) -> Iterator[str]:
+def _seller_exclusion_reasons(seller: str, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
     if policy.sellers is not None and seller not in policy.sellers:
         yield "not among the policy's sellers"
     if policy.weights is not None and not policy.weights.get(seller):
@@ -217,38 +226,38 @@ def _out_by_name(seller: str, policy: PolicyConfig, limits: Limits) -> Iterator[
         yield "is to be ignored ('ignore')"
 
 
-def _out_by_number(candidate: Candidate, policy: PolicyConfig, limits: Limits) -> Iterator[str]:
-    quoted = candidate.quote
-    if limits.max_price is not None and quoted.per_image > limits.max_price:
-        yield f"${format_usd(quoted.per_image)} per image is above ${format_usd(limits.max_price)}"
-    if limits.max_cost is not None and quoted.total > limits.max_cost:
-        yield f"${format_usd(quoted.total)} is above ${format_usd(limits.max_cost)}"
-    if limits.max_seconds is not None and candidate.slow_seconds > limits.max_seconds:
-        yield f"nine in ten take up to {candidate.slow_seconds:g} s, more than {limits.max_seconds:g} s"
+def _limit_exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
+    quote = candidate.quote
+    if limits.max_price is not None and quote.per_image > limits.max_price:
+        yield f"${format_usd(quote.per_image)} per image is above ${format_usd(limits.max_price)}"
+    if limits.max_cost is not None and quote.total > limits.max_cost:
+        yield f"${format_usd(quote.total)} is above ${format_usd(limits.max_cost)}"
+    if limits.max_seconds is not None and candidate.p90_seconds > limits.max_seconds:
+        yield f"nine in ten take up to {candidate.p90_seconds:g} s, more than {limits.max_seconds:g} s"
     if policy.fidelity == "exact":
-        yield from _unfaithful(candidate)
+        yield from _inexact_reasons(candidate)
 
 
-def _unfaithful(candidate: Candidate) -> Iterator[str]:
+def _inexact_reasons(candidate: Candidate) -> Iterator[str]:
     for substitution in candidate.fit.substitutions:
         yield f"not exact: {substitution.name}"
     if not candidate.signals.faithful:
-        yield f"not exact: {candidate.signals.delivered_as_ordered}"
+        yield f"not exact: {candidate.signals.conformance_text}"
 
 
-def _reasons(candidate: Candidate, place: int, rank: Rank) -> Iterator[str]:
-    yield f"{'first' if place == 0 else f'number {place + 1}'} by {rank}"
+def _ranking_reasons(candidate: Candidate, position: int, rank: Rank) -> Iterator[str]:
+    yield f"{'first' if position == 0 else f'number {position + 1}'} by {rank}"
     if candidate.signals.load >= 1:
         yield "at its limit, so after all that are not"
-    yield from _about_deliveries(candidate.signals)
+    yield from _conformance_reasons(candidate.signals)
     if not candidate.signals.healthy:
         yield "unhealthy at present, so after all that are not"
-    if candidate.fit.converts:
+    if candidate.fit.needs_conversion:
         yield "its pictures are converted here"
 
 
-def _about_deliveries(signals: CellSignals) -> Iterator[str]:
+def _conformance_reasons(signals: CellSignals) -> Iterator[str]:
     if not signals.faithful:
-        yield f"{signals.delivered_as_ordered}, so after those that deliver what is ordered"
-    elif falls_short(signals.deliveries, signals.conformance or 0.0):
-        yield f"{signals.delivered_as_ordered}; a trial order is due"
+        yield f"{signals.conformance_text}, so after those that deliver what is ordered"
+    elif is_below_conformance(signals.deliveries, signals.conformance or 0.0):
+        yield f"{signals.conformance_text}; a trial order is due"

@@ -7,8 +7,8 @@ from msgspec import Struct
 from gateway.catalogue import Cell, Offer
 
 # Fewer deliveries than this say nothing, and fewer than MISSES that were not as ordered may be an accident.
-ENOUGH_DELIVERIES, MISSES = 5, 3
-LEAST_CONFORMANCE = 0.9
+MIN_DELIVERIES, MIN_MISSES = 5, 3
+MIN_CONFORMANCE = 0.9
 
 
 class CellSignals(Struct, frozen=True, kw_only=True):
@@ -34,22 +34,22 @@ class CellSignals(Struct, frozen=True, kw_only=True):
         return 0 if self.faithful else 1
 
     @property
-    def delivered_as_ordered(self) -> str:
+    def conformance_text(self) -> str:
         """In words, where anything is known of it."""
         if self.conformance is None:
             return "often delivers something other than ordered"
         return f"delivered as ordered {round(self.conformance * self.deliveries)} of {self.deliveries}"
 
 
-def falls_short(deliveries: int, share: float) -> bool:
+def is_below_conformance(deliveries: int, conformance: float) -> bool:
     """Whether so many deliveries, of which this share was as ordered, are reason to order elsewhere."""
-    missed = round(deliveries * (1 - share))
-    return deliveries >= ENOUGH_DELIVERIES and missed >= MISSES and share < LEAST_CONFORMANCE
+    missed = round(deliveries * (1 - conformance))
+    return deliveries >= MIN_DELIVERIES and missed >= MIN_MISSES and conformance < MIN_CONFORMANCE
 
 
-UNKNOWN = CellSignals()
+UNKNOWN_SIGNALS = CellSignals()
 Signals = Mapping[tuple[str, str, Cell], CellSignals]
 
 
-def signals_of(signals: Signals, offer: Offer, cell: Cell) -> CellSignals:
-    return signals.get((offer.seller.name, offer.model, cell), UNKNOWN) if signals else UNKNOWN
+def get_signals(signals: Signals, offer: Offer, cell: Cell) -> CellSignals:
+    return signals.get((offer.seller.name, offer.model, cell), UNKNOWN_SIGNALS) if signals else UNKNOWN_SIGNALS

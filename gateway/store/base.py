@@ -6,47 +6,47 @@ from typing import Protocol, Self
 from msgspec import Struct
 
 from gateway.events import ComponentError
-from gateway.jobs.commit import Commit, Delivery, IdempotencyRecord, LedgerEntry, Milestone
+from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery
 from gateway.jobs.job import Job
-from gateway.store.auditing import Findings
-from gateway.store.books import Balance, Total
-from gateway.store.watching import Watch
+from gateway.store.audit import AuditReport
+from gateway.store.job_watch import JobWatch
+from gateway.store.ledger_totals import BudgetBalance, DayTotal
 
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 FIRST_FENCE = 1
 # How many of a job's last changes know themselves when they are sent again.
-REMEMBERED_OPS = 8
+MAX_REMEMBERED_COMMITS = 8
 # After so many early crashes of its owners in a row, a job runs alone: another of their jobs may be the cause.
-EARLY_DEATHS = 2
-LONGEST_LEASE = 3_600.0
+MAX_EARLY_CRASHES = 2
+MAX_LEASE_SECONDS = 3_600.0
 # Two renewals of a lease may come late or never before it ends.
-BEATS_PER_LEASE = 3
+RENEWALS_PER_LEASE = 3
 
 
-def lease_for(rescues: int, lease: float) -> float:
+def initial_lease_seconds(reclaims: int, lease: float) -> float:
     """The first lease of a claim. It grows with each crash of an owner that ran the job alone, so that such a job
     crashes owners less and less often. Renewals do not shorten it until the count of claims is reset."""
-    deaths = max(0, rescues - EARLY_DEATHS - 1)
-    return max(lease, min(lease * 2.0 ** min(deaths, 64), LONGEST_LEASE))
+    crashes = max(0, reclaims - MAX_EARLY_CRASHES - 1)
+    return max(lease, min(lease * 2.0 ** min(crashes, 64), MAX_LEASE_SECONDS))
 
 
-def survival_seconds(longest: float, lease: float) -> float:
+def min_survival_seconds(max_owned_seconds: float, lease: float) -> float:
     """How long an owner must work on a job to show that the job does not crash it: clearly longer than any owner that
     crashed, which may have worked until its next renewal. If none of those reached a renewal, any renewal shows it."""
-    return 2 * (longest + lease / BEATS_PER_LEASE) if longest else 0.0
+    return 2 * (max_owned_seconds + lease / RENEWALS_PER_LEASE) if max_owned_seconds else 0.0
 
 
 class StoreError(ComponentError):
     """The store did not do it, in words for an operator."""
 
-    where = "store"
+    component = "store"
 
 
 class StoreUnavailable(StoreError):
     """Not to be reached, or not able to write just now: the same again later is safe."""
 
 
-class StoreUnsure(StoreUnavailable):
+class StoreOutcomeUnknown(StoreUnavailable):
     """It was asked and did not answer: it may have done it, and may do it yet. Any other StoreUnavailable says that it
     did nothing, and will not."""
 
@@ -55,16 +55,16 @@ class StoreFull(StoreUnavailable):
     """There is no room for new jobs. What is known of old ones is still recorded."""
 
 
-class StoreUnfit(StoreError):
+class StoreMisconfigured(StoreError):
     """It would lose jobs as it is configured: says what to change."""
 
 
 class Retention(Struct, frozen=True, kw_only=True):
     """For how long what is kept, in seconds. Jobs count from their settling, money from the day it belongs to."""
 
-    jobs: float = 7 * DAY
-    ledger: float = 90 * DAY
-    totals: float = 396 * DAY
+    jobs: float = 7 * DAY_SECONDS
+    ledger: float = 90 * DAY_SECONDS
+    totals: float = 396 * DAY_SECONDS
 
 
 # --- how a commit is answered
@@ -74,15 +74,15 @@ class Applied(Struct, frozen=True):
     """It is done, now or when it was sent before."""
 
 
-class Stale(Struct, frozen=True):
+class VersionConflict(Struct, frozen=True):
     """Somebody else changed the job: load it and apply the happening to what it is now."""
 
 
-class Fenced(Struct, frozen=True):
+class LeaseLost(Struct, frozen=True):
     """Somebody else owns the job now: decide nothing more about it."""
 
 
-class OverBudget(Struct, frozen=True, kw_only=True):
+class BudgetExceeded(Struct, frozen=True, kw_only=True):
     """The team's limit for this window would be passed. Nothing was accepted."""
 
     window: str
@@ -91,65 +91,65 @@ class OverBudget(Struct, frozen=True, kw_only=True):
     held: int
 
 
-class Known(Struct, frozen=True):
+class DuplicateRequest(Struct, frozen=True):
     """This request has made that job before. Nothing was accepted."""
 
-    job: str
+    job_id: str
 
 
-class KeyReused(Struct, frozen=True):
+class IdempotencyKeyReused(Struct, frozen=True):
     """The idempotency key belongs to another request, which made that job. Nothing was accepted."""
 
-    job: str
+    job_id: str
 
 
-Repeated = Known | KeyReused
-Outcome = Applied | Stale | Fenced | OverBudget | Repeated
+IdempotencyMatch = DuplicateRequest | IdempotencyKeyReused
+CommitOutcome = Applied | VersionConflict | LeaseLost | BudgetExceeded | IdempotencyMatch
 
 
-def looks_back(record: IdempotencyRecord) -> bool:
+def needs_lookup(record: IdempotencyRecord) -> bool:
     """Whether the record is looked up before its commit: one without a key only if the request says that it repeats."""
-    return record.attach or not record.soft
+    return record.is_retry or not record.is_body_key
 
 
-def recalled(record: IdempotencyRecord, fingerprint: str, job: str) -> Repeated:
+def match_fingerprint(record: IdempotencyRecord, fingerprint: str, job_id: str) -> IdempotencyMatch:
     """What a caller's key has found, by the fingerprint of the request that made the job."""
-    return Known(job) if fingerprint == record.fingerprint else KeyReused(job)
+    return DuplicateRequest(job_id) if fingerprint == record.fingerprint else IdempotencyKeyReused(job_id)
 
 
 # --- what is read
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class ClaimedJob(Struct, frozen=True, kw_only=True):
     """A job that is now ours to decide about, while our fence is the last one given out and we have not given it away.
 
-    `rescues`: the claims, this one included, since the job's last change or since an owner worked on it for longer than
-    `survival_seconds`. `longest`: the longest time, by its renewals, that an owner worked on it before it crashed.
+    `reclaims`: the claims, this one included, since the job's last change or since an owner worked on it for longer than
+    `min_survival_seconds`. `max_owned_seconds`: the longest time, by its renewals, that an owner worked on it before it crashed.
     """
 
     job: Job
     fence: int
-    rescues: int
-    longest: float = 0.0
+    reclaims: int
+    max_owned_seconds: float = 0.0
 
     @property
     def is_suspect(self) -> bool:
         """Whether the job may have crashed its last owners, so that it must run alone."""
-        return self.rescues > EARLY_DEATHS
+        return self.reclaims > MAX_EARLY_CRASHES
 
 
-class Page(Struct, frozen=True):
-    """Jobs, newest first; `more` is the cursor of the next page, None on the last one."""
+class JobPage(Struct, frozen=True):
+    """Jobs, newest first; `next_cursor` is the cursor of the next page, None on the last one."""
 
     jobs: tuple[Job, ...]
-    more: str | None
+    next_cursor: str | None
 
 
-class Outgoing(Struct, frozen=True, kw_only=True):
-    """A webhook that is ours to send until the lease ends; `tries` counts this one."""
+class ClaimedDelivery(Struct, frozen=True, kw_only=True):
+    """A webhook that is ours to send until the lease ends; `attempts` counts this one."""
 
-    delivery: Delivery
-    tries: int
+    delivery: WebhookDelivery
+    attempts: int
 
 
 class Store(Protocol):
@@ -158,7 +158,7 @@ class Store(Protocol):
     Whoever awaits a call may be cancelled: what was sent is still done. Every call may raise StoreUnavailable.
     """
 
-    owner: str
+    replica_id: str
     partitions: Sequence[int]
 
     async def open(self) -> Self:
@@ -170,7 +170,7 @@ class Store(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]: ...
 
-    async def commit(self, commit: Commit) -> Outcome:
+    async def commit(self, commit: Commit) -> CommitOutcome:
         """Compare-and-set. A new job is owned by this process, its fence is FIRST_FENCE and its lease begins now.
 
         An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
@@ -183,11 +183,11 @@ class Store(Protocol):
         StoreUnsure where a commit may still be done; a new job is not confirmed then, and no owner buys it.
         """
 
-    async def announce(self, job: str, seconds: float) -> None:
+    async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
         """Something of this job will lie elsewhere before it is accepted: unless that is done within so many seconds,
-        `outdated` names it, so that what lies there is found. Its acceptance ends this."""
+        `list_deletable_jobs` names it, so that what lies there is found. Its acceptance ends this."""
 
-    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
+    async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
         """What a commit of a new job would find under this record. A repeated request becomes a caller of that job.
         None: a commit would accept it, unless another request comes first. A first request without a key is not looked
         up."""
@@ -196,70 +196,70 @@ class Store(Protocol):
         """The request's caller has left without an answer: it is removed from whichever job of its body
         it waited for. Safe to repeat."""
 
-    async def load(self, job: str) -> Job | None: ...
+    async def load_job(self, job_id: str) -> Job | None: ...
 
-    async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
+    async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         """Those of the named documents that lie beside the job."""
 
-    async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
+    async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease.
 
-        At most one of them, the last, is a suspect; its lease is as long as `lease_for` says. Callers that waited for
+        At most one of them, the last, is a suspect; its lease is as long as `initial_lease_seconds` says. Callers that waited for
         one at another owner's have lost their connections: they are its callers no more.
         """
 
-    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
+    async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
         """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more. Where
         some of them cannot be reached the others are renewed; StoreUnavailable if none can.
 
-        Resets the count of claims of a job whose owner has worked on it for longer than `survival_seconds`. Until then
+        Resets the count of claims of a job whose owner has worked on it for longer than `min_survival_seconds`. Until then
         the renewal does not shorten the longer lease of a suspect."""
 
-    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
+    async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         """Gives the job away: due again in so many seconds, to whoever claims it. This claim does not count: the
         job did not crash us. False if it was not ours."""
 
-    async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
+    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
         """A team's jobs, newest first. ValueError for a cursor that is none."""
 
-    async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
+    async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
         """Those with a higher number than `after`, in order."""
 
-    async def budget(self, team: str, *windows: str) -> Mapping[str, Balance]: ...
+    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]: ...
 
-    async def ledger(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
+    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
         """All entries of a day, in the order they were made (within each partition)."""
 
-    async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
         """Day totals from one day to another, both included. ValueError for no day, or more than ten years."""
 
-    async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
+    async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
         """Webhooks whose time has come. Unless acknowledged or postponed, each comes again when the lease is over."""
 
-    async def delivered(self, delivery: str, job: str) -> None:
+    async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
         """It need not be sent again: it has arrived, or never will."""
 
-    async def postpone(self, delivery: str, job: str, seconds: float) -> None:
+    async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
         """It did not arrive: try again in so many seconds."""
 
-    async def share(self, name: str, value: bytes) -> None:
+    async def publish_signal(self, name: str, value: bytes) -> None:
         """Tells the other replicas; each name's last value is kept for a minute."""
 
-    async def shared(self) -> Mapping[str, bytes]:
+    async def read_signals(self) -> Mapping[str, bytes]:
         """What all replicas have told within the last minute, this one included."""
 
-    def watch(self, job: str) -> Watch:
+    def watch(self, job_id: str) -> JobWatch:
         """Hears of every change of this job, whoever makes it. Open it before loading, so that none is missed."""
 
-    async def audit(self, partition: int, repair: bool = True) -> Findings:
+    async def audit(self, partition: int, repair: bool = True) -> AuditReport:
         """Works out holds, spends and due times anew from jobs and ledger, and mends what differs."""
 
-    async def outdated(self, most: int = 100) -> tuple[str, ...]:
+    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         """Settled jobs that have been kept for their time, and announced ones that were not accepted in theirs.
         Whatever of them lies elsewhere must go before they do."""
 
-    async def forget(self, job: str) -> None:
+    async def delete_job(self, job_id: str) -> None:
         """With all that lies beside it; its money stays. Safe to repeat."""
 
-    async def sweep(self) -> None:
+    async def delete_expired(self) -> None:
         """Forgets money, keys and signals that have been kept for their time."""

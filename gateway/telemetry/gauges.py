@@ -6,8 +6,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
-from gateway.supervision import Supervisor
-from gateway.upstream.health import Where
+from gateway.health.health_tracker import HealthKey
+from gateway.task_supervisor import TaskSupervisor
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
 # Name: what it says, and its labels.
@@ -20,40 +20,42 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def gauges(engine: Engine, current: Callable[[], Catalogue], supervisor: Supervisor) -> Iterator[GaugeMetricFamily]:
-    catalogue = current()
-    jobs = _gauge("igw_jobs_in_flight")
-    jobs.add_metric([], len(engine.owners))
+def collect_gauges(
+    engine: Engine, get_catalogue: Callable[[], Catalogue], supervisor: TaskSupervisor
+) -> Iterator[GaugeMetricFamily]:
+    catalogue = get_catalogue()
+    jobs = _make_gauge("igw_jobs_in_flight")
+    jobs.add_metric([], len(engine.workers))
     yield jobs
-    orders = _gauge("igw_account_orders")
-    for name in catalogue.accounts:
-        orders.add_metric([name], engine.hands.limits.in_progress(name))
+    orders = _make_gauge("igw_account_orders")
+    for account in catalogue.accounts:
+        orders.add_metric([account], engine.context.limits.count_in_flight(account))
     yield orders
-    yield from _cells(engine, catalogue)
-    yield _tasks(supervisor)
+    yield from _collect_cell_gauges(engine, catalogue)
+    yield _collect_task_gauge(supervisor)
 
 
-def _gauge(name: str) -> GaugeMetricFamily:
-    words, labels = GAUGES[name]
-    return GaugeMetricFamily(name, words, labels=labels)
+def _make_gauge(name: str) -> GaugeMetricFamily:
+    description, labels = GAUGES[name]
+    return GaugeMetricFamily(name, description, labels=labels)
 
 
-def _cells(engine: Engine, catalogue: Catalogue) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
-    healthy, conformance = _gauge("igw_cell_healthy"), _gauge("igw_cell_conformance")
-    now = engine.hands.clock()
-    for offer in catalogue.all_offers():
+def _collect_cell_gauges(engine: Engine, catalogue: Catalogue) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    healthy, conformance = _make_gauge("igw_cell_healthy"), _make_gauge("igw_cell_conformance")
+    now = engine.context.monotonic()
+    for offer in catalogue.iter_offers():
         for cell in offer.prices:
-            where = Where(offer.seller.name, offer.seller.account.name, offer.model, cell)
-            names = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
-            known = engine.hands.health.known(where, now)
-            healthy.add_metric(names, float(known.healthy))
-            if known.conformance is not None:
-                conformance.add_metric(names, known.conformance)
+            health_key = HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)
+            label_values = [offer.seller.name, offer.model, cell.operation, cell.resolution, cell.quality]
+            signals = engine.context.health.get_signals(health_key, now)
+            healthy.add_metric(label_values, float(signals.healthy))
+            if signals.conformance is not None:
+                conformance.add_metric(label_values, signals.conformance)
     return healthy, conformance
 
 
-def _tasks(supervisor: Supervisor) -> GaugeMetricFamily:
-    up, failing = _gauge("igw_task_up"), supervisor.failing()
-    for name in supervisor.names:
+def _collect_task_gauge(supervisor: TaskSupervisor) -> GaugeMetricFamily:
+    up, failing = _make_gauge("igw_task_up"), supervisor.get_failures()
+    for name in supervisor.task_names:
         up.add_metric([name], float(name not in failing))
     return up

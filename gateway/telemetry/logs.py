@@ -18,22 +18,30 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from gateway.events import CallbackReceived, Event, RequestAnswered, TaskRecovered, Trouble, Worth, fault_of
-from gateway.telemetry.line_limiter import LineLimiter
+from gateway.events import (
+    CallbackHandled,
+    CallbackOutcome,
+    ErrorReported,
+    Event,
+    RequestCompleted,
+    TaskRecovered,
+    describe_exception,
+)
+from gateway.telemetry.log_rate_limiter import LogRateLimiter
 
-MOST_WAITING = 10_000
+MAX_QUEUED_LINES = 10_000
 # How often the thread that writes looks whether a minute is over.
-LOOK_SECONDS = 1.0
+FLUSH_INTERVAL_SECONDS = 1.0
 # An error while a request is answered: the first lines say which request, so that they can be looked into.
-MANY, ONE = 10, 1
-REQUEST_ERRORS = {"api", "images"}
+REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
+REQUEST_COMPONENTS = {"api", "images"}
 # Asked for every few seconds by whoever watches over the gateway.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 # Anyone who knows one address can send as many requests as it likes: metrics count them, and what they are worth.
 CALLBACK_ROUTES = "/callbacks/"
 
 
-class Logs:
+class EventLogger:
     """A sink. `close` writes what still waits."""
 
     def __init__(self, style: str, out: TextIO | None = None) -> None:
@@ -43,58 +51,60 @@ class Logs:
             if style == "console"
             else structlog.processors.JSONRenderer()
         )
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
-        self._limiter = LineLimiter()
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(MAX_QUEUED_LINES)
+        self._limiter = LogRateLimiter()
         self._dropped = 0
         self._error: BaseException | None = None
-        self._thread = self._started()
+        self._thread = self._start_thread()
 
-    def _started(self) -> threading.Thread:
-        thread = threading.Thread(target=self._write_all, name="logs", daemon=True)
+    def _start_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run_writer, name="logs", daemon=True)
         thread.start()
         return thread
 
-    async def revive(self) -> None:
+    async def restart_thread(self) -> None:
         """Restarts the writing thread if it has crashed, and raises its error. Waiting lines are written."""
         if not self._thread.is_alive():
-            self._thread = self._started()
+            self._thread = self._start_thread()
             raise self._error or RuntimeError("the thread that writes the log has ended")
 
     def __call__(self, event: Event) -> None:
-        if _is_quiet(event):
+        if _is_unlogged(event):
             return
         fields = msgspec.to_builtins(event)
-        name = words_of(type(event))
-        if isinstance(event, CallbackReceived):
-            self.write_limited((name, event.adapter, event.worth), ONE, "warning", name, **fields)
-        elif isinstance(event, Trouble) and event.where in REQUEST_ERRORS:
-            self.write_limited((name, event.where, event.what), MANY, "warning", name, **fields)
-        elif isinstance(event, Trouble) and event.task is not None:
-            self.write_limited((Trouble, event.task), ONE, "warning", name, **fields)
+        event_text = event_name(type(event))
+        if isinstance(event, CallbackHandled):
+            self.log_limited((event_text, event.adapter, event.outcome), DEFAULT_BURST, "warning", event_text, **fields)
+        elif isinstance(event, ErrorReported) and event.component in REQUEST_COMPONENTS:
+            self.log_limited(
+                (event_text, event.component, event.message), REQUEST_ERROR_BURST, "warning", event_text, **fields
+            )
+        elif isinstance(event, ErrorReported) and event.task is not None:
+            self.log_limited((ErrorReported, event.task), DEFAULT_BURST, "warning", event_text, **fields)
         else:
             if isinstance(event, TaskRecovered):
-                self._limiter.forget((Trouble, event.task))
-            self.say("warning" if isinstance(event, Trouble) else "info", name, **fields)
+                self._limiter.reset_kind((ErrorReported, event.task))
+            self.log("warning" if isinstance(event, ErrorReported) else "info", event_text, **fields)
 
-    def say(self, level: str, event: str, **fields: Any) -> None:
-        self._put(_line(level, event, fields))
+    def log(self, level: str, event: str, **fields: Any) -> None:
+        self._enqueue(_make_line(level, event, fields))
 
-    def write_limited(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
+    def log_limited(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
         """Writes so many lines of a kind a minute, and then one for all others."""
-        line = _line(level, event, fields)
-        if self._limiter.admits(kind, line, burst):
-            self._put(line)
+        line = _make_line(level, event, fields)
+        if self._limiter.try_admit(kind, line, burst):
+            self._enqueue(line)
 
-    def _put(self, line: dict[str, Any]) -> None:
+    def _enqueue(self, line: dict[str, Any]) -> None:
         try:
-            self._waiting.put_nowait(line)
+            self._queue.put_nowait(line)
         except queue.Full:
             self._dropped += 1
 
     @contextmanager
-    def hearing_libraries(self) -> Iterator[None]:
+    def capture_library_logs(self) -> Iterator[None]:
         """What they have to say themselves becomes lines like all others, and nothing of theirs is written beside."""
-        handler = _Heard(self)
+        handler = _LibraryLogHandler(self)
         logging.getLogger().addHandler(handler)
         try:
             yield
@@ -102,78 +112,83 @@ class Logs:
             logging.getLogger().removeHandler(handler)
 
     def close(self) -> None:
-        self._waiting.put(None)
+        self._queue.put(None)
         self._thread.join(timeout=5)
 
-    def _write_all(self) -> None:
-        looked = time.monotonic()
+    def _run_writer(self) -> None:
+        flushed_at = time.monotonic()
         try:
-            while (line := self._next()) is not None:
-                self._write_these([line] if line else [])
-                if time.monotonic() - looked >= LOOK_SECONDS:
-                    looked = time.monotonic()
-                    self._write_these(self._limiter.due())
-            self._write_these(self._limiter.rest())
+            while (line := self._next_line()) is not None:
+                self._write_lines([line] if line else [])
+                if time.monotonic() - flushed_at >= FLUSH_INTERVAL_SECONDS:
+                    flushed_at = time.monotonic()
+                    self._write_lines(self._limiter.pop_due_lines())
+            self._write_lines(self._limiter.pop_all_lines())
         except BaseException as error:  # noqa: BLE001  raised in the event loop, which starts another thread
             self._error = error
             self._dropped += 1
 
-    def _next(self) -> dict[str, Any] | None:
+    def _next_line(self) -> dict[str, Any] | None:
         """Nothing at all (an empty line) if nothing comes for a while, and None at the end."""
         try:
-            return self._waiting.get(timeout=LOOK_SECONDS)
+            return self._queue.get(timeout=FLUSH_INTERVAL_SECONDS)
         except queue.Empty:
             return {}
 
-    def _write_these(self, lines: list[dict[str, Any]]) -> None:
+    def _write_lines(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:
-            self._write(line)
+            self._write_line(line)
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            self._write({"level": "warning", "event": "log lines dropped", "lines": dropped})
+            self._write_line({"level": "warning", "event": "log lines dropped", "lines": dropped})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write_line(self, line: dict[str, Any]) -> None:
         try:
             print(self._render(None, line["level"], dict(line)), file=self._out, flush=True)
         except (OSError, ValueError):
             self._dropped += 1
 
 
-class _Heard(logging.Handler):
+class _LibraryLogHandler(logging.Handler):
     """The pattern of a message and the place of a fault are known beforehand; what is filled in may be anybody's."""
 
-    def __init__(self, logs: Logs) -> None:
+    def __init__(self, logger: EventLogger) -> None:
         super().__init__(logging.WARNING)
-        self._logs = logs
+        self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        is_fixed = record.name.startswith("uvicorn")
+        is_constant_text = record.name.startswith("uvicorn")
         level, fields = (
             record.levelname.lower(),
             {
                 "library": record.name,
-                "what": str(record.msg)[:200] if is_fixed else None,
+                "what": str(record.msg)[:200] if is_constant_text else None,
                 "place": f"{record.module}.{record.funcName}",
-                "fault": fault_of(error) if error else None,
+                "fault": describe_exception(error) if error else None,
             },
         )
-        self._logs.write_limited((level, *fields.values()), ONE, level, "library", **fields)
+        self._logger.log_limited((level, *fields.values()), DEFAULT_BURST, level, "library", **fields)
 
 
-def _is_quiet(event: Event) -> bool:
-    if isinstance(event, CallbackReceived):
-        return event.worth not in (Worth.FORGED, Worth.UNKNOWN)
-    if not isinstance(event, RequestAnswered):
+def _is_unlogged(event: Event) -> bool:
+    if isinstance(event, CallbackHandled):
+        return event.outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN)
+    if not isinstance(event, RequestCompleted):
         return False
     return event.route in QUIET_ROUTES or (event.route.startswith(CALLBACK_ROUTES) and event.status < 500)
 
 
-def _line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return {"at": at, "level": level, "event": event, **{k: v for k, v in fields.items() if v is not None}}
+    return {
+        "at": at,
+        "level": level,
+        "event": event,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
 
 
-def words_of(kind: type[Event]) -> str:
+def event_name(event_class: type[Event]) -> str:
     """JobAccepted → job accepted."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).strip()
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event_class.__name__).strip()

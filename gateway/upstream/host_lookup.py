@@ -13,34 +13,34 @@ from contextvars import ContextVar
 
 from msgspec import Struct
 
-from gateway.upstream.fair_budget import BudgetFull, FairBudget
+from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 Addresses = Sequence[str]
 
 # On whose behalf this task connects: a team, or an account. Lookups are shared fairly among them.
-tenant: ContextVar[str] = ContextVar("tenant", default="")
-FRESH_SECONDS = 10.0
+current_tenant: ContextVar[str] = ContextVar("current_tenant", default="")
+CACHE_TTL_SECONDS = 10.0
 # For a thread, and for what is known already where no answer comes: RFC 8767 calls them stale.
-THREAD_SECONDS, STALE_AFTER_SECONDS = 2.0, 1.0
-MAX_REMEMBERED = 1_000
+THREAD_WAIT_SECONDS, STALE_WAIT_SECONDS = 2.0, 1.0
+MAX_CACHED_HOSTS = 1_000
 # A name server's own answer, and no trouble in reaching one.
-_ANSWERS = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 class LookupTimeout(OSError):
     """No name server has answered in time."""
 
 
-class LookupsFull(OSError):
+class LookupLimitReached(OSError):
     """Too many names are being looked up already."""
 
 
-class AllLookupsFull(LookupsFull):
+class TotalLookupLimitReached(LookupLimitReached):
     """Those of other tenants."""
 
 
-class OwnLookupsFull(LookupsFull):
+class TenantLookupLimitReached(LookupLimitReached):
     """This tenant's own."""
 
 
@@ -49,13 +49,13 @@ class LookupLimits(Struct, frozen=True):
     (None: as long as it may take to connect); and for how long known addresses stand in for an answer that does not
     come."""
 
-    at_once: int
-    per_tenant: int
-    seconds: float | None = None
+    max_total: int
+    max_per_tenant: int
+    timeout_seconds: float | None = None
     stale_seconds: float = 0.0
 
 
-class _Known(Struct):
+class _CachedAddresses(Struct):
     """`fresh_until` is put off where no answer comes: a silent name server is not asked all the time."""
 
     addresses: Addresses
@@ -68,72 +68,74 @@ class HostLookup:
 
     def __init__(self, lookup: Lookup, limits: LookupLimits) -> None:
         self._lookup, self._limits = lookup, limits
-        self._threads = FairBudget(limits.at_once, limits.per_tenant)
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._thread_slots = FairSemaphore(limits.max_total, limits.max_per_tenant)
+        self._cache: OrderedDict[str, _CachedAddresses] = OrderedDict()
         self._running: dict[str, asyncio.Task[Addresses]] = {}
 
     async def __call__(self, host: str) -> Addresses:
         """OSError if there are none: socket.gaierror, LookupTimeout or LookupsFull."""
-        known, now = self._known.get(host), _now()
-        if known is None or now >= known.stale_until:
-            return await self._found(host, self._limits.seconds)
-        if now < known.fresh_until:
-            return known.addresses
+        cached, now = self._cache.get(host), _get_loop_time()
+        if cached is None or now >= cached.stale_until:
+            return await self._await_lookup(host, self._limits.timeout_seconds)
+        if now < cached.fresh_until:
+            return cached.addresses
         try:
-            return await self._found(host, STALE_AFTER_SECONDS)
+            return await self._await_lookup(host, STALE_WAIT_SECONDS)
         except OSError as error:
-            if isinstance(error, socket.gaierror) and error.errno in _ANSWERS:
+            if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_HOST:
                 raise
-            known.fresh_until = _now() + FRESH_SECONDS
-            return known.addresses
+            cached.fresh_until = _get_loop_time() + CACHE_TTL_SECONDS
+            return cached.addresses
 
     def close(self) -> None:
         for task in self._running.values():
             task.cancel()
 
-    async def _found(self, host: str, seconds: float | None) -> Addresses:
+    async def _await_lookup(self, host: str, timeout_seconds: float | None) -> Addresses:
         """A caller that stops waiting does not stop a lookup that others may wait for."""
-        running = self._running.get(host) or await self._start(host)
+        running = self._running.get(host) or await self._start_lookup(host)
         if running is None:
-            return self._known[host].addresses
+            return self._cache[host].addresses
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_seconds):
                 return await asyncio.shield(running)
         except TimeoutError:
             raise LookupTimeout from None
 
-    async def _start(self, host: str) -> "asyncio.Task[Addresses] | None":
+    async def _start_lookup(self, host: str) -> "asyncio.Task[Addresses] | None":
         """None if its addresses came while this waited for a thread."""
-        who = tenant.get()
+        tenant = current_tenant.get()
         try:
-            await self._threads.acquire(who, THREAD_SECONDS)
-        except BudgetFull as full:
-            raise OwnLookupsFull if full.is_own else AllLookupsFull from None
-        running, known = self._running.get(host), self._known.get(host)
-        if running is not None or (known is not None and _now() < known.fresh_until):
-            self._threads.release(who)
+            await self._thread_slots.acquire(tenant, THREAD_WAIT_SECONDS)
+        except SemaphoreFull as error:
+            raise TenantLookupLimitReached if error.is_own else TotalLookupLimitReached from None
+        running, cached = self._running.get(host), self._cache.get(host)
+        if running is not None or (cached is not None and _get_loop_time() < cached.fresh_until):
+            self._thread_slots.release(tenant)
             return running
-        task = self._running[host] = asyncio.create_task(self._look_up(host))
-        task.add_done_callback(lambda task: self._ended(host, who, task))
+        task = self._running[host] = asyncio.create_task(self._run_lookup(host))
+        task.add_done_callback(lambda task: self._finish_lookup(host, tenant, task))
         return task
 
-    async def _look_up(self, host: str) -> Addresses:
-        addresses, now = await self._lookup(host), _now()
-        self._known[host] = _Known(addresses, now + FRESH_SECONDS, now + max(FRESH_SECONDS, self._limits.stale_seconds))
-        self._known.move_to_end(host)
-        if len(self._known) > MAX_REMEMBERED:
-            self._known.popitem(last=False)
+    async def _run_lookup(self, host: str) -> Addresses:
+        addresses, now = await self._lookup(host), _get_loop_time()
+        self._cache[host] = _CachedAddresses(
+            addresses, now + CACHE_TTL_SECONDS, now + max(CACHE_TTL_SECONDS, self._limits.stale_seconds)
+        )
+        self._cache.move_to_end(host)
+        if len(self._cache) > MAX_CACHED_HOSTS:
+            self._cache.popitem(last=False)
         return addresses
 
-    def _ended(self, host: str, who: str, task: "asyncio.Task[Addresses]") -> None:
+    def _finish_lookup(self, host: str, tenant: str, task: "asyncio.Task[Addresses]") -> None:
         del self._running[host]
-        self._threads.release(who)
+        self._thread_slots.release(tenant)
         if not task.cancelled():
             # Retrieved here, since no caller may be waiting any more.
             task.exception()
 
 
-def _now() -> float:
+def _get_loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
@@ -142,36 +144,36 @@ class SystemLookup:
 
     async def __call__(self, host: str) -> Addresses:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Addresses] = loop.create_future()
-        threading.Thread(target=_answer, args=(host, loop, answer), name="lookup", daemon=True).start()
-        return await answer
+        future: asyncio.Future[Addresses] = loop.create_future()
+        threading.Thread(target=_resolve_in_thread, args=(host, loop, future), name="lookup", daemon=True).start()
+        return await future
 
 
-def _answer(host: str, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Addresses]") -> None:
+def _resolve_in_thread(host: str, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Addresses]") -> None:
     try:
-        found: Addresses | OSError = _addresses(host)
+        result: Addresses | OSError = _get_addresses(host)
     except OSError as error:
-        found = error
+        result = error
     try:
-        loop.call_soon_threadsafe(_settle, answer, found)
+        loop.call_soon_threadsafe(_set_result, future, result)
     except RuntimeError:
         # The loop is closed, and the caller with it.
         return
 
 
-def _settle(answer: "asyncio.Future[Addresses]", found: Addresses | OSError) -> None:
-    if answer.done():
+def _set_result(future: "asyncio.Future[Addresses]", result: Addresses | OSError) -> None:
+    if future.done():
         return
-    if isinstance(found, OSError):
-        answer.set_exception(found)
+    if isinstance(result, OSError):
+        future.set_exception(result)
     else:
-        answer.set_result(found)
+        future.set_result(result)
 
 
-def _addresses(host: str) -> Addresses:
+def _get_addresses(host: str) -> Addresses:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError:
         # What cannot even be written in a question to a name server.
         raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in entries))

@@ -19,53 +19,53 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from gateway.config.proxies import Proxy
-from gateway.upstream import guard, host_lookup
-from gateway.upstream.budget import SMALL_BYTES
-from gateway.upstream.host_lookup import AllLookupsFull, HostLookup, Lookup, LookupLimits, SystemLookup
-from gateway.upstream.proxied import ThroughProxy
-from gateway.upstream.tls import TlsConnector
+from gateway.config.proxy import Proxy
+from gateway.memory_budget import SMALL_BODY_BYTES
+from gateway.upstream import address_guard, host_lookup
+from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup, TotalLookupLimitReached
+from gateway.upstream.proxy_transport import ProxyTransport
+from gateway.upstream.tls_connector import TlsConnector
 
-DEFAULT_CONNECT_SECONDS = 10.0
-_IDLE_SECONDS = 15.0
-_MOST_HEADER_BYTES = 32 << 10
+DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
+_KEEPALIVE_SECONDS = 15.0
+_MAX_HEADER_BYTES = 32 << 10
 _READ_AHEAD_BYTES = 64 << 10
 
 
-class Journey:
+class SendProgress:
     """How far a request has come. As long as nothing has left, nothing can have been bought."""
 
-    __slots__ = ("_wire", "is_queued", "left")
+    __slots__ = ("_connection", "has_sent_bytes", "is_queued")
 
     def __init__(self) -> None:
-        self.left = False
+        self.has_sent_bytes = False
         # Waits for one of our own connections to become free.
         self.is_queued = False
-        self._wire: asyncio.Transport | None = None
+        self._connection: asyncio.Transport | None = None
 
-    def approach(self, wire: asyncio.Transport) -> None:
+    def on_connected(self, connection: asyncio.Transport) -> None:
         """Connected, but nothing of the request has left: TLS, or a proxy's tunnel, may be still to come."""
-        self._wire = wire
+        self._connection = connection
 
-    def depart(self, wire: asyncio.Transport | None) -> None:
-        self.left = True
-        self._wire = wire
+    def on_sending(self, connection: asyncio.Transport | None) -> None:
+        self.has_sent_bytes = True
+        self._connection = connection
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Closing politely would wait for the other side to take what is still unsent, perhaps for ever."""
-        if self._wire is not None:
-            self._wire.abort()
+        if self._connection is not None:
+            self._connection.abort()
 
-    def settle(self) -> None:
+    def finish_close(self) -> None:
         """What is being closed is closed now; what is kept alive stays."""
-        if self._wire is not None and self._wire.is_closing():
-            self._wire.abort()
+        if self._connection is not None and self._connection.is_closing():
+            self._connection.abort()
 
 
-_journey: ContextVar[Journey] = ContextVar("journey")
+_current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 
 
-class _Connector(TlsConnector):
+class _ProgressConnector(TlsConnector):
     """Everything up to here, TLS included, was before the request's first byte."""
 
     async def connect(
@@ -75,23 +75,23 @@ class _Connector(TlsConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the engine's own signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        _journey.get().depart(connection.transport)
+        _current_progress.get().on_sending(connection.transport)
         return connection
 
     async def _wait_for_available_connection(self, *args: Any) -> None:
-        journey = _journey.get()
-        journey.is_queued = True
+        progress = _current_progress.get()
+        progress.is_queued = True
         await super()._wait_for_available_connection(*args)
-        journey.is_queued = False
+        progress.is_queued = False
 
-    async def _create_direct_connection(self, *args: Any, **named: Any) -> tuple[asyncio.Transport, ResponseHandler]:
+    async def _create_direct_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
         """Also to a proxy that is still to be asked for a tunnel: the engine forgets it if it is closed meanwhile."""
-        wire, protocol = await super()._create_direct_connection(*args, **named)
-        _journey.get().approach(wire)
-        return wire, protocol
+        connection, protocol = await super()._create_direct_connection(*args, **kwargs)
+        _current_progress.get().on_connected(connection)
+        return connection, protocol
 
 
-class EngineTransport(httpx.AsyncBaseTransport):
+class AiohttpTransport(httpx.AsyncBaseTransport):
     """One session of aiohttp's. To be made where an event loop runs."""
 
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
@@ -100,47 +100,49 @@ class EngineTransport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            timeout=_timeout(DEFAULT_CONNECT_SECONDS),
+            timeout=_make_timeout(DEFAULT_CONNECT_TIMEOUT_SECONDS),
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             read_bufsize=_READ_AHEAD_BYTES,
-            max_field_size=_MOST_HEADER_BYTES,
-            max_line_size=_MOST_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_line_size=_MAX_HEADER_BYTES,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises httpx's errors: a PoolTimeout if nothing was tried, for want of something of ours; a ConnectError or
         ConnectTimeout if no byte has left; else others."""
-        journey = request.extensions.get("journey") or Journey()
-        journey.left = journey.is_queued = False
-        _journey.set(journey)
-        host_lookup.tenant.set(request.extensions.get("tenant", ""))
+        progress = request.extensions.get("progress") or SendProgress()
+        progress.has_sent_bytes = progress.is_queued = False
+        _current_progress.set(progress)
+        host_lookup.current_tenant.set(request.extensions.get("tenant", ""))
         try:
-            response = await self._send(request)
+            response = await self._send_request(request)
         except asyncio.CancelledError:
-            journey.break_off()
+            progress.abort()
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks in the engine, the request may have left
-            journey.break_off()
-            failure = _failure(error, journey)
+            progress.abort()
+            failure = _to_httpx_error(error, progress)
         else:
             return httpx.Response(
-                response.status, headers=list(response.raw_headers), stream=_Incoming(response, journey)
+                response.status, headers=list(response.raw_headers), stream=_ResponseStream(response, progress)
             )
         # Outside of `except`, since the engine's errors hold addresses and headers that no log may see.
         raise failure
 
-    async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
-        connect_seconds = request.extensions.get("timeout", {}).get("connect") or DEFAULT_CONNECT_SECONDS
+    async def _send_request(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        connect_timeout_seconds = (
+            request.extensions.get("timeout", {}).get("connect") or DEFAULT_CONNECT_TIMEOUT_SECONDS
+        )
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
             # As it is: a signed address that is quoted anew is another one.
             yarl.URL(str(request.url), encoded=True),
             headers=headers,
-            data=await _payload(request, {name.lower(): value for name, value in headers}),
+            data=await _get_payload(request, {name.lower(): value for name, value in headers}),
             allow_redirects=False,
-            timeout=_timeout(connect_seconds),
-            **request.extensions.get("engine", {}),
+            timeout=_make_timeout(connect_timeout_seconds),
+            **request.extensions.get("aiohttp_options", {}),
         )
 
     async def aclose(self) -> None:
@@ -148,12 +150,12 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
 
 @lru_cache(maxsize=64)
-def _timeout(connect_seconds: float) -> aiohttp.ClientTimeout:
+def _make_timeout(connect_timeout_seconds: float) -> aiohttp.ClientTimeout:
     """Only for connecting, TLS and a free slot included: the rest is the caller's deadline."""
-    return aiohttp.ClientTimeout(total=None, connect=connect_seconds, ceil_threshold=connect_seconds)
+    return aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds, ceil_threshold=connect_timeout_seconds)
 
 
-async def _payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
+async def _get_payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
     """A small body whole, so that it leaves together with the headers."""
     length = headers.get("content-length")
     if length is None and "transfer-encoding" not in headers:
@@ -161,35 +163,35 @@ async def _payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes 
     stream = request.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the body is not asynchronous")
-    if length is None or int(length) > SMALL_BYTES:
+    if length is None or int(length) > SMALL_BODY_BYTES:
         return stream
-    return b"".join([piece async for piece in stream]) or None
+    return b"".join([chunk async for chunk in stream]) or None
 
 
-def _failure(error: Exception, journey: Journey) -> httpx.TransportError:
-    name = _name(error)
-    if journey.is_queued or isinstance(getattr(error, "os_error", None), AllLookupsFull):
+def _to_httpx_error(error: Exception, progress: SendProgress) -> httpx.TransportError:
+    name = _describe_error(error)
+    if progress.is_queued or isinstance(getattr(error, "os_error", None), TotalLookupLimitReached):
         return httpx.PoolTimeout(name)
-    if not journey.left:
+    if not progress.has_sent_bytes:
         return httpx.ConnectTimeout(name) if isinstance(error, TimeoutError) else httpx.ConnectError(name)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):
         return httpx.RemoteProtocolError(name)
     return httpx.ReadError(name)
 
 
-def _name(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"ProxyAnswered{error.status}"
-    whose = "Proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-    return whose + type(getattr(error, "os_error", error)).__name__
+        return f"ProxyStatus{error.status}"
+    prefix = "Proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    return prefix + type(getattr(error, "os_error", error)).__name__
 
 
-class _Incoming(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     """An answer's body as it comes. Given up before its end, its connection is broken off."""
 
-    def __init__(self, response: aiohttp.ClientResponse, journey: Journey) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, progress: SendProgress) -> None:
         self._response = response
-        self._journey = journey
+        self._progress = progress
 
     def __aiter__(self) -> Self:
         return self
@@ -198,7 +200,7 @@ class _Incoming(httpx.AsyncByteStream):
         try:
             chunk = await self._response.content.readany()
         except Exception as error:  # noqa: BLE001 - as above
-            failure = _failure(error, self._journey)
+            failure = _to_httpx_error(error, self._progress)
         else:
             if chunk:
                 return chunk
@@ -208,7 +210,7 @@ class _Incoming(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         # Does nothing to a connection that went back to the pool when the body ended.
         self._response.close()
-        self._journey.settle()
+        self._progress.finish_close()
 
 
 class HostSource(Enum):
@@ -221,44 +223,51 @@ class HostSource(Enum):
 
 MAX_CONNECTIONS = 2_000
 # A seller's own name is one of the operator's few: each is looked up once at a time, and never waits for another.
-LOOKUPS = {
-    HostSource.OPERATOR: LookupLimits(at_once=64, per_tenant=4, stale_seconds=3_600.0),
-    HostSource.SELLER: LookupLimits(at_once=32, per_tenant=8),
+LOOKUP_LIMITS = {
+    HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
+    HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
     # The system asks a name server again after 5 s: one lost packet is survived.
-    HostSource.CLIENT: LookupLimits(at_once=32, per_tenant=8, seconds=6.0),
+    HostSource.CLIENT: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
 }
 
 
-class _Exits:
+class _SourceTransports:
     """The transports to hosts whose names come from one source: into the public internet only, or anywhere; over
     connections that are kept alive, or fresh ones; by ourselves, or through a proxy."""
 
-    def __init__(self, lookup: Lookup, lookup_of_proxies: Lookup, tls: ssl.SSLContext | None, limit: int) -> None:
-        def engine(allowed: guard.Guard, lookup: Lookup, fresh: bool) -> httpx.AsyncBaseTransport:
-            connector = _Connector(
-                resolver=guard.GuardedResolver(allowed, lookup),
+    def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
+        def make_transport(
+            is_allowed: address_guard.AddressCheck, lookup: Lookup, fresh_connection: bool
+        ) -> httpx.AsyncBaseTransport:
+            connector = _ProgressConnector(
+                resolver=address_guard.GuardedResolver(is_allowed, lookup),
                 # Ours remembers names, too, and for all connectors.
                 use_dns_cache=False,
-                socket_factory=guard.sockets(allowed),
+                socket_factory=address_guard.make_socket_factory(is_allowed),
                 ssl=tls or True,
-                limit=limit,
-                **({"force_close": True} if fresh else {"keepalive_timeout": _IDLE_SECONDS}),
+                limit=max_connections,
+                **({"force_close": True} if fresh_connection else {"keepalive_timeout": _KEEPALIVE_SECONDS}),
             )
-            return EngineTransport(connector)
+            return AiohttpTransport(connector)
 
         self.direct = {
-            (private, fresh): engine(guard.anywhere if private else guard.is_public, lookup, fresh)
+            (private, fresh_connection): make_transport(
+                address_guard.allow_all if private else address_guard.is_public, lookup, fresh_connection
+            )
             for private in (False, True)
-            for fresh in (False, True)
+            for fresh_connection in (False, True)
         }
-        self.to_proxies = {fresh: engine(guard.anywhere, lookup_of_proxies, fresh) for fresh in (False, True)}
+        self.via_proxy = {
+            fresh_connection: make_transport(address_guard.allow_all, proxy_lookup, fresh_connection)
+            for fresh_connection in (False, True)
+        }
 
     async def aclose(self) -> None:
-        for transport in (*self.direct.values(), *self.to_proxies.values()):
+        for transport in (*self.direct.values(), *self.via_proxy.values()):
             await transport.aclose()
 
 
-class Ways:
+class TransportPool:
     """The ways out, apart by who names the host: lookups and connections that one source uses up are not missing to
     another. A proxy is always the operator's choice, so it may be anywhere."""
 
@@ -266,22 +275,36 @@ class Ways:
         self,
         lookup: Lookup | None = None,
         tls: ssl.SSLContext | None = None,
-        most_connections: int = MAX_CONNECTIONS,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._lookups = {source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUPS.items()}
-        to_proxies = self._lookups[HostSource.OPERATOR]
-        self._exits = {source: _Exits(own, to_proxies, tls, most_connections) for source, own in self._lookups.items()}
+        self._lookups = {
+            source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUP_LIMITS.items()
+        }
+        proxy_lookup = self._lookups[HostSource.OPERATOR]
+        self._transports = {
+            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections)
+            for source, source_lookup in self._lookups.items()
+        }
 
-    def way(
-        self, *, private: bool, fresh: bool, proxy: Proxy | None = None, source: HostSource = HostSource.OPERATOR
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
     ) -> httpx.AsyncBaseTransport:
-        exits = self._exits[source]
+        transports = self._transports[source]
         if proxy is None:
-            return exits.direct[private, fresh]
-        return ThroughProxy(exits.to_proxies[fresh], proxy, guard.anywhere if private else guard.sounds_public)
+            return transports.direct[private, fresh_connection]
+        return ProxyTransport(
+            transports.via_proxy[fresh_connection],
+            proxy,
+            address_guard.allow_all if private else address_guard.is_public_host,
+        )
 
     async def aclose(self) -> None:
-        for exits in self._exits.values():
-            await exits.aclose()
+        for transports in self._transports.values():
+            await transports.aclose()
         for lookup in self._lookups.values():
             lookup.close()

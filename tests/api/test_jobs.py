@@ -7,107 +7,107 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.api.answers import JOBS, refused
-from tests.serving import Serving
+from tests.api.error_responses import JOBS_PATH, expect_final_error
+from tests.harness.gateway_runner import RunningGateway
 
-PROMPT = {"prompt": "a lighthouse"}
-SHOWN = {
+BODY = {"prompt": "a lighthouse"}
+JOB_FIELDS = {
     *("id", "object", "operation", "status", "model", "created_at", "finished_at", "deadline_at", "expires_at"),
     *("kept_until", "n", "requested", "effective", "images", "usage", "warnings", "error", "policy", "plan"),
     *("attempts", "metadata"),
 }
 
 
-def made(gateway: Serving, **fields: Any) -> dict[str, Any]:
-    answer = gateway.http.post(JOBS, json=PROMPT | fields, headers={"prefer": "wait=30"})
+def create_finished_job(gateway: RunningGateway, **fields: Any) -> dict[str, Any]:
+    answer = gateway.http.post(JOBS_PATH, json=BODY | fields, headers={"prefer": "wait=30"})
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    job: dict[str, Any] = answer.json()
+    return job
 
 
-def test_a_job_is_accepted_before_it_is_done_and_can_be_waited_for(gateway: Serving) -> None:
-    gateway.vendors.latency(1.0)
+def test_job_is_accepted_with_202_and_can_be_waited_for(gateway: RunningGateway) -> None:
+    gateway.sandbox.set_latency(1.0)
     began = time.monotonic()
-    accepted = gateway.http.post(JOBS, json=PROMPT)
+    accepted = gateway.http.post(JOBS_PATH, json=BODY)
     assert time.monotonic() - began < 0.9
     job = accepted.json()
     assert (accepted.status_code, job["object"]) == (202, "job")
     assert job["status"] in ("queued", "in_progress")
     assert (job["images"], job["error"], job["finished_at"]) == ([], None, None)
-    assert accepted.headers["location"] == f"{JOBS}/{job['id']}"
+    assert accepted.headers["location"] == f"{JOBS_PATH}/{job['id']}"
     assert accepted.headers["x-igw-job-id"] == job["id"]
     assert 1 <= int(accepted.headers["retry-after"]) <= 120
-    asked = gateway.http.get(accepted.headers["location"]).json()
-    assert asked["id"] == job["id"]
-    assert asked["status"] in ("queued", "in_progress")
-    done = gateway.http.get(accepted.headers["location"], params={"wait": 30})
-    assert (done.status_code, done.json()["status"]) == (200, "completed")
-    assert "retry-after" not in done.headers
+    running_job = gateway.http.get(accepted.headers["location"]).json()
+    assert running_job["id"] == job["id"]
+    assert running_job["status"] in ("queued", "in_progress")
+    final_response = gateway.http.get(accepted.headers["location"], params={"wait": 30})
+    assert (final_response.status_code, final_response.json()["status"]) == (200, "completed")
+    assert "retry-after" not in final_response.headers
 
 
-def test_prefer_wait_answers_with_the_result(gateway: Serving) -> None:
-    answer = gateway.http.post(JOBS, json=PROMPT | {"n": 2, "size": "1536x1024"}, headers={"prefer": "wait=30"})
+def test_prefer_wait_returns_the_finished_job(gateway: RunningGateway) -> None:
+    answer = gateway.http.post(JOBS_PATH, json=BODY | {"n": 2, "size": "1536x1024"}, headers={"prefer": "wait=30"})
     job = answer.json()
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=30"
-    assert set(job) == SHOWN
+    assert set(job) == JOB_FIELDS
     assert (job["status"], job["n"], job["usage"]["cost"]) == ("completed", 2, 0.12)
     assert [picture["index"] for picture in job["images"]] == [0, 1]
     assert answer.headers["x-igw-seller"] == "runapi"
     assert answer.headers["x-igw-cost-usd"] == "0.12"
     assert answer.headers["x-igw-attempts"] == str(len(job["attempts"]))
-    assert len(gateway.vendors.charges()) >= 2
+    assert len(gateway.sandbox.list_charges()) >= 2
 
 
-def test_a_wait_that_is_too_short_is_no_error(gateway: Serving) -> None:
-    gateway.vendors.latency(2.0)
-    answer = gateway.http.post(JOBS, json=PROMPT, headers={"prefer": "wait=1"})
+def test_too_short_prefer_wait_returns_202(gateway: RunningGateway) -> None:
+    gateway.sandbox.set_latency(2.0)
+    answer = gateway.http.post(JOBS_PATH, json=BODY, headers={"prefer": "wait=1"})
     assert answer.status_code == 202
     assert answer.json()["status"] == "in_progress"
-    again = gateway.http.get(answer.headers["location"], params={"wait": 0})
-    assert again.status_code == 200
+    job_response = gateway.http.get(answer.headers["location"], params={"wait": 0})
+    assert job_response.status_code == 200
 
 
 @pytest.mark.parametrize(
     "prefer", ["respond-async", "wait", "wait=abc", "wait=-1", "waits=5", "handling=lenient", "=,;"]
 )
-def test_other_preferences_are_not_ours_and_do_not_hurt(gateway: Serving, prefer: str) -> None:
-    gateway.vendors.latency(0.3)
-    answer = gateway.http.post(JOBS, json=PROMPT, headers={"prefer": prefer})
+def test_other_preferences_are_ignored(gateway: RunningGateway, prefer: str) -> None:
+    gateway.sandbox.set_latency(0.3)
+    answer = gateway.http.post(JOBS_PATH, json=BODY, headers={"prefer": prefer})
     assert answer.status_code == 202
     assert "preference-applied" not in answer.headers
 
 
-def test_preferences_in_several_lines_are_one_list(gateway: Serving) -> None:
-    gateway.vendors.latency(0.3)
+def test_preferences_in_several_headers_are_one_list(gateway: RunningGateway) -> None:
+    gateway.sandbox.set_latency(0.3)
     lines = [("prefer", "respond-async"), ("prefer", "wait=30"), ("prefer", "wait=0")]
-    answer = gateway.http.post(JOBS, json=PROMPT, headers=lines)
+    answer = gateway.http.post(JOBS_PATH, json=BODY, headers=lines)
     assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=30")
 
 
-def test_every_optional_field_may_be_null(gateway: Serving) -> None:
+def test_every_optional_field_may_be_null(gateway: RunningGateway) -> None:
     names = (
         "model n size quality output_format background moderation user safety_identifier resolution aspect_ratio "
         "policy max_price max_cost max_seconds provider metadata operation image images mask webhook stream"
     )
-    assert made(gateway, **dict.fromkeys(names.split()))["status"] == "completed"
-    assert made(gateway, provider={"only": None, "ignore": None})["status"] == "completed"
+    assert create_finished_job(gateway, **dict.fromkeys(names.split()))["status"] == "completed"
+    assert create_finished_job(gateway, provider={"only": None, "ignore": None})["status"] == "completed"
 
 
 @pytest.mark.parametrize(("given", "is_warned"), [("url", False), (None, False), ("b64_json", True)])
-def test_the_images_of_a_job_are_links_whatever_form_is_asked_for(
-    gateway: Serving, given: str | None, is_warned: bool
+def test_job_images_are_urls_for_every_response_format(
+    gateway: RunningGateway, given: str | None, is_warned: bool
 ) -> None:
     """As clients of OpenAI's API ask, most of them without thinking of it."""
-    job = made(gateway, response_format=given)
-    assert [list(image) for image in job["images"]] == [list(image) for image in made(gateway)["images"]]
+    job = create_finished_job(gateway, response_format=given)
+    assert [list(image) for image in job["images"]] == [list(image) for image in create_finished_job(gateway)["images"]]
     assert job["images"][0]["url"].startswith(f"{gateway.url}/files/")
     warning = "response_format_ignored: 'b64_json' has no effect: the images of a job are links"
     assert (warning in job["warnings"]) == is_warned
 
 
-def test_all_that_may_be_asked_for_at_once(gateway: Serving) -> None:
-    job = made(
+def test_job_accepts_all_parameters_together(gateway: RunningGateway) -> None:
+    job = create_finished_job(
         gateway,
         model="gpt-image-2",
         n=1,
@@ -129,8 +129,8 @@ def test_all_that_may_be_asked_for_at_once(gateway: Serving) -> None:
     assert abs(width / height - 16 / 9) < 0.05
 
 
-def test_pictures_are_as_the_job_says(gateway: Serving) -> None:
-    picture = made(gateway, size="1536x1024", output_format="jpeg")["images"][0]
+def test_image_matches_its_job_entry(gateway: RunningGateway) -> None:
+    picture = create_finished_job(gateway, size="1536x1024", output_format="jpeg")["images"][0]
     answer = httpx.get(picture["url"], trust_env=False)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     assert len(answer.content) == picture["bytes"] == int(answer.headers["content-length"])
@@ -140,26 +140,30 @@ def test_pictures_are_as_the_job_says(gateway: Serving) -> None:
         assert (image.format, "{}x{}".format(*image.size)) == ("JPEG", picture["size"])
 
 
-def test_an_edit_starts_from_a_picture_that_the_caller_sends(gateway: Serving) -> None:
+def test_edit_uses_the_input_image_of_the_client(gateway: RunningGateway) -> None:
     import base64
 
-    given = base64.b64encode(gateway.vendors.sample(1024, 1024)).decode()
-    for image in ({"b64_json": given}, f"data:image/png;base64,{given}", [{"b64_json": given}, {"b64_json": given}]):
-        job = made(gateway, operation="edit", image=image)
+    encoded = base64.b64encode(gateway.sandbox.fetch_sample_image(1024, 1024)).decode()
+    for image in (
+        {"b64_json": encoded},
+        f"data:image/png;base64,{encoded}",
+        [{"b64_json": encoded}, {"b64_json": encoded}],
+    ):
+        job = create_finished_job(gateway, operation="edit", image=image)
         assert job["status"] == "completed", job
 
 
-def test_a_refusal_for_content_is_told_as_one_and_never_tried_again(gateway: Serving) -> None:
-    gateway.vendors.fault("refuse_content", times=1)
-    job = made(gateway)
+def test_content_refusal_fails_the_job_after_one_attempt(gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("refuse_content", times=1)
+    job = create_finished_job(gateway)
     assert (job["status"], job["images"], job["error"]["code"]) == ("failed", [], "moderation_blocked")
     assert len(job["attempts"]) == 1
     assert job["usage"]["cost"] == 0
 
 
-def test_a_failure_is_made_good_elsewhere_and_the_attempts_tell(gateway: Serving) -> None:
-    gateway.vendors.fault("refuse", vendor="runapi", status=422, times=1)
-    answer = gateway.http.post(JOBS, json=PROMPT, headers={"prefer": "wait=30"})
+def test_failover_is_listed_in_the_attempts(gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("refuse", vendor="runapi", status=422, times=1)
+    answer = gateway.http.post(JOBS_PATH, json=BODY, headers={"prefer": "wait=30"})
     job = answer.json()
     assert job["status"] == "completed", job
     assert len(job["attempts"]) == 2
@@ -167,8 +171,10 @@ def test_a_failure_is_made_good_elsewhere_and_the_attempts_tell(gateway: Serving
     assert answer.headers["x-igw-seller"] == job["attempts"][1]["seller"] != "runapi"
 
 
-def test_a_job_that_is_not_there_and_one_that_never_could_be_look_alike(gateway: Serving) -> None:
-    job = made(gateway)["id"]
-    other = job[:-1] + ("a" if job[-1] != "a" else "b")
-    answers = [gateway.http.get(f"{JOBS}/{name}") for name in (other, "nothing")]
-    assert [refused(one, 404, "job_not_found")["message"] for one in answers] == ["There is no such job."] * 2
+def test_unknown_job_and_invalid_job_id_have_the_same_error(gateway: RunningGateway) -> None:
+    job = create_finished_job(gateway)["id"]
+    other_job_id = job[:-1] + ("a" if job[-1] != "a" else "b")
+    answers = [gateway.http.get(f"{JOBS_PATH}/{name}") for name in (other_job_id, "nothing")]
+    assert [expect_final_error(answer, 404, "job_not_found")["message"] for answer in answers] == [
+        "There is no such job."
+    ] * 2

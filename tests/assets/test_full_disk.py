@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.assets.keys import key_of, prefix_of
-from gateway.assets.shelf import Missing, Shelf, ShelfFull
-from tests.assets.test_folder import JOB, KEY, OTHER, files_in, put, run
+from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageFull
+from tests.assets.test_folder_backend import JOB, KEY, OTHER_JOB, list_files, put_image, run_scenario
 
 
 @pytest.fixture
@@ -27,29 +27,29 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607
 
 
-def test_a_full_disk_says_so_and_works_again_when_there_is_room(tiny_disk: Path) -> None:
-    async def scenario(shelf: Shelf) -> None:
-        await put(shelf, bytes(400_000))
-        second = key_of(OTHER, "output-0.png")
+def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, bytes(400_000))
+        second = make_object_key(OTHER_JOB, "output-0.png")
         for _ in range(3):
-            with pytest.raises(ShelfFull, match="there is no room"):
-                await put(shelf, bytes(900_000), second)
-            with pytest.raises(ShelfFull):
-                await put(shelf, bytes(900_000))
-        assert await shelf.get(KEY) == bytes(400_000)
-        assert not await shelf.exists(second)
-        assert files_in(tiny_disk) == [KEY]
-        assert await shelf.delete_prefix(prefix_of(JOB)) == 1
-        await put(shelf, bytes(900_000), second)
-        with pytest.raises(Missing):
-            await shelf.get(KEY)
+            with pytest.raises(StorageFull, match="there is no room"):
+                await put_image(storage, bytes(900_000), second)
+            with pytest.raises(StorageFull):
+                await put_image(storage, bytes(900_000))
+        assert await storage.get(KEY) == bytes(400_000)
+        assert not await storage.exists(second)
+        assert list_files(tiny_disk) == [KEY]
+        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        await put_image(storage, bytes(900_000), second)
+        with pytest.raises(ObjectNotFound):
+            await storage.get(KEY)
 
-    run(scenario, tiny_disk)
+    run_scenario(scenario, tiny_disk)
 
 
-LIMITED = """
+LIMITED_PROCESS_CODE = """
 import asyncio, resource, signal, sys
-from gateway.assets.shelf import Shelf, ShelfFull
+from gateway.assets.storage import Shelf, ShelfFull
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
@@ -64,9 +64,9 @@ asyncio.run(main())
 """
 
 
-def test_a_limit_on_files_is_no_room_either(tmp_path: Path) -> None:
+def test_file_size_limit_raises_storage_full(tmp_path: Path) -> None:
     """Where nothing can be mounted, this shows the same: a write that stops in the middle."""
-    command = [sys.executable, "-c", LIMITED, str(tmp_path), KEY]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    assert said.stdout.strip() == "full 90000"
-    assert files_in(tmp_path) == [KEY]
+    command = [sys.executable, "-c", LIMITED_PROCESS_CODE, str(tmp_path), KEY]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    assert result.stdout.strip() == "full 90000"
+    assert list_files(tmp_path) == [KEY]

@@ -5,33 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.places import KINDS, Stored, place
-from tests.store import servers
-from tests.vendors import Vendors
+from tests.chaos.store_setups import STORE_KINDS, StoreSetup, create_store_setup
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store import redis_servers
 
 # What these find wrong is shown as if a test had said it.
-pytest.register_assert_rewrite("tests.chaos.books", "tests.chaos.gateways")
+pytest.register_assert_rewrite("tests.chaos.store_audit", "tests.harness.gateway_process")
 
 
 @pytest.fixture(scope="session")
-def redis_of_chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    with servers.single(tmp_path_factory.mktemp("redis")) as server:
+def chaos_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:
+    with redis_servers.run_single_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
-def redis_server(redis_of_chaos: servers.Server) -> servers.Server:
-    redis_of_chaos.cli("FLUSHALL")
-    return redis_of_chaos
+def redis_server(chaos_redis: redis_servers.RedisServer) -> redis_servers.RedisServer:
+    chaos_redis.execute("FLUSHALL")
+    return chaos_redis
 
 
-@pytest.fixture(params=KINDS)
-def stored(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Vendors) -> Stored:
+@pytest.fixture(params=STORE_KINDS)
+def store_setup(request: pytest.FixtureRequest, tmp_path: Path, sandbox: RunningSandbox) -> StoreSetup:
     server = request.getfixturevalue("redis_server") if request.param == "redis" else None
-    return place(tmp_path, sandbox, server)
+    return create_store_setup(tmp_path, sandbox, server)
 
 
 @pytest.fixture
-def shared(tmp_path: Path, sandbox: Vendors, redis_server: servers.Server) -> Stored:
+def redis_setup(tmp_path: Path, sandbox: RunningSandbox, redis_server: redis_servers.RedisServer) -> StoreSetup:
     """Where replicas work together."""
-    return place(tmp_path, sandbox, redis_server)
+    return create_store_setup(tmp_path, sandbox, redis_server)

@@ -7,75 +7,81 @@ from base64 import b64encode
 
 from PIL import Image
 
-from tests.chaos import books
-from tests.chaos.clients import Order, Persistent
-from tests.chaos.configs import SELLERS
-from tests.chaos.gateways import Gateway, until
-from tests.chaos.places import LEASE, Stored
-from tests.vendors import Vendors
+from tests.chaos import store_audit
+from tests.chaos.chaos_config import SELLERS
+from tests.chaos.persistent_clients import ClientOrder, PersistentClients
+from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.harness.gateway_process import GatewayProcess, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
 
-JOBS, KILLS = 100, 30
+JOB_COUNT, KILL_COUNT = 100, 30
 SEEDS = {"sqlite": 41, "redis": 42}
-ORDERS_SECONDS = 30.0
-SETTLING_SECONDS = 60.0
+ORDERING_SECONDS = 30.0
+SETTLING_TIMEOUT_SECONDS = 60.0
 
 
-def _drawn() -> str:
+def _draw_input() -> str:
     """A picture to edit, as a data URI."""
-    drawn = io.BytesIO()
-    Image.new("RGB", (512, 512), "teal").save(drawn, "png")
-    return f"data:image/png;base64,{b64encode(drawn.getvalue()).decode()}"
+    buffer = io.BytesIO()
+    Image.new("RGB", (512, 512), "teal").save(buffer, "png")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
-INPUT = _drawn()
+INPUT_DATA_URI = _draw_input()
 
 
-def test_a_hundred_jobs_survive_thirty_kills(stored: Stored, sandbox: Vendors) -> None:
-    seed = SEEDS[stored.kind]
-    dice = random.Random(seed)  # noqa: S311 - it must be repeatable
-    sandbox.latency(0.6, 0.2)
-    gateway = Gateway(stored.folder, stored.config, stored.environ)
-    orders = [_order(number) for number in range(JOBS)]
+def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    seed = SEEDS[store_setup.kind]
+    random_source = random.Random(seed)  # noqa: S311 - it must be repeatable
+    sandbox.set_latency(0.6, 0.2)
+    gateway = GatewayProcess(store_setup.folder, store_setup.config, store_setup.environ)
+    orders = [_make_order(number) for number in range(JOB_COUNT)]
     gateway.start()
-    clients = Persistent([gateway.url], orders, ORDERS_SECONDS, seed)
+    clients = PersistentClients([gateway.url], orders, ORDERING_SECONDS, seed)
     try:
-        for _ in range(KILLS):
-            time.sleep(_a_life(dice))
+        for _ in range(KILL_COUNT):
+            time.sleep(_draw_lifetime(random_source))
             gateway.kill()
             gateway.start()
-        clients.finished()
-        found = until(lambda: _settled(gateway, stored), "all is settled", seconds=SETTLING_SECONDS)
+        clients.wait_until_done()
+        snapshot = wait_until(
+            lambda: _read_settled_snapshot(gateway, store_setup),
+            "all is settled",
+            timeout_seconds=SETTLING_TIMEOUT_SECONDS,
+        )
     finally:
         clients.close()
-        gateway.discard()
+        gateway.kill_if_running()
     edits = sum(order.image is not None for order in orders)
-    print(f"seed {seed}, {edits} edits, {found.endings()}, {clients.replays} replays")
-    assert len(clients.acknowledged) == JOBS
-    books.assert_in_order(found, clients.acknowledged.values())
-    assert len(found.jobs) == JOBS
-    assert [name for name, job in found.jobs.items() if job.abandoned] == [], "no job killed its worker"
-    books.assert_invoice_is_explained(found, sandbox)
+    print(f"seed {seed}, {edits} edits, {snapshot.endings()}, {clients.replay_count} replays")
+    assert len(clients.jobs_by_key) == JOB_COUNT
+    store_audit.assert_consistent(snapshot, clients.jobs_by_key.values())
+    assert len(snapshot.jobs) == JOB_COUNT
+    assert [name for name, job in snapshot.jobs.items() if job.abandoned] == [], "no job killed its worker"
+    store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
-def _order(number: int) -> Order:
+def _make_order(number: int) -> ClientOrder:
     """Every third is an edit, whose input is kept, and sent or uploaded; but where edits are not sold."""
     seller = SELLERS[number % len(SELLERS)]
-    image = INPUT if number % 3 == 0 and seller != "openai" else None
-    return Order(f"key-{number:03}", seller, image)
+    image = INPUT_DATA_URI if number % 3 == 0 and seller != "openai" else None
+    return ClientOrder(f"key-{number:03}", seller, image)
 
 
-def _a_life(dice: random.Random) -> float:
+def _draw_lifetime(random_source: random.Random) -> float:
     """Some end before they have done anything, some in the midst of it, few late."""
-    return dice.choice((dice.uniform(0.0, 0.3), dice.uniform(0.3, 1.5), dice.uniform(1.0, 2.5)))
+    return random_source.choice(
+        (random_source.uniform(0.0, 0.3), random_source.uniform(0.3, 1.5), random_source.uniform(1.0, 2.5))
+    )
 
 
-def _settled(gateway: Gateway, stored: Stored) -> books.Books | None:
+def _read_settled_snapshot(gateway: GatewayProcess, store_setup: StoreSetup) -> store_audit.StoreSnapshot | None:
     """The books, once nobody has anything left to do; read when the gateway is gone, which SQLite asks for."""
-    if not gateway.is_idle_for(LEASE + 1.5):
+    if not gateway.stays_idle(LEASE_SECONDS + 1.5):
         return None
     gateway.stop()
-    found = books.read(stored.make)
-    if found.unsettled():
+    snapshot = store_audit.read_snapshot(store_setup.make_store)
+    if snapshot.list_unsettled_jobs():
         gateway.start()
         return None
-    return found
+    return snapshot

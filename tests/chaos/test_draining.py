@@ -9,112 +9,124 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos import books, configs
-from tests.chaos.clients import body, post
-from tests.chaos.gateways import Gateway, gateway, until
-from tests.chaos.places import Stored
-from tests.vendors import Vendors
+from tests.chaos import chaos_config, store_audit
+from tests.chaos.persistent_clients import make_job_body, post_job
+from tests.chaos.store_setups import StoreSetup
+from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
 
 SELLERS = ("runapi", "runflow-runs", "openai")
 
 
 @pytest.fixture
-def one(stored: Stored) -> Iterator[Gateway]:
-    with gateway(stored.folder, stored.config, stored.environ) as running:
+def gateway(store_setup: StoreSetup) -> Iterator[GatewayProcess]:
+    with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as running:
         yield running
 
 
-def test_running_jobs_finish_and_new_ones_are_refused(one: Gateway, stored: Stored, sandbox: Vendors) -> None:
-    sandbox.latency(2.0)
-    with ThreadPoolExecutor(12) as pool, one.client() as client:
-        images = [pool.submit(_generate, client, seller, f"image-{n}") for seller in SELLERS for n in range(2)]
-        jobs = [pool.submit(post, client, f"waits-{seller}", seller, 30) for seller in SELLERS]
-        until(lambda: one.metric("igw_jobs_in_flight") == 9, "all are accepted")
-        one.signal(signal.SIGTERM)
-        told = until(lambda: _draining(client), "it says so", seconds=1)
-        assert told["ready"] is False
-        refused = post(client, "late", "runapi")
-        assert refused.status_code == 503
-        assert int(refused.headers["retry-after"]) >= 1
-        assert "x-should-retry" not in refused.headers
+def test_draining_finishes_running_jobs_and_rejects_new_ones(
+    gateway: GatewayProcess, store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_latency(2.0)
+    with ThreadPoolExecutor(12) as pool, gateway.make_client() as client:
+        images = [pool.submit(_post_generation, client, seller, f"image-{n}") for seller in SELLERS for n in range(2)]
+        jobs = [pool.submit(post_job, client, f"waits-{seller}", seller, 30) for seller in SELLERS]
+        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 9, "all are accepted")
+        gateway.send_signal(signal.SIGTERM)
+        readiness = wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
+        assert readiness["ready"] is False
+        rejected = post_job(client, "late", "runapi")
+        assert rejected.status_code == 503
+        assert int(rejected.headers["retry-after"]) >= 1
+        assert "x-should-retry" not in rejected.headers
         assert [answer.result().status_code for answer in images] == [200] * 6
         assert [answer.result().json()["status"] for answer in jobs] == ["completed"] * 3
-    assert one.ended(10) == 0, one.said()[-4_000:]
-    found = books.read(stored.make)
-    assert len(found.jobs) == 9
-    books.assert_in_order(found, found.jobs)
-    books.assert_invoice_is_explained(found, sandbox)
+    assert gateway.wait_for_exit(10) == 0, gateway.read_log()[-4_000:]
+    snapshot = store_audit.read_snapshot(store_setup.make_store)
+    assert len(snapshot.jobs) == 9
+    store_audit.assert_consistent(snapshot, snapshot.jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
-def test_what_was_asked_before_is_answered_with_its_job_although_new_ones_are_refused(
-    one: Gateway, sandbox: Vendors
+def test_draining_answers_retries_of_accepted_requests_with_their_job(
+    gateway: GatewayProcess, sandbox: RunningSandbox
 ) -> None:
-    sandbox.latency(4.0)
-    with one.client() as client:
-        job = post(client, "waits", "runapi").json()["id"]
-        one.signal(signal.SIGTERM)
-        until(lambda: _draining(client), "it says so", seconds=1)
-        assert post(client, "late", "runapi").status_code == 503
-        again = post(client, "waits", "runapi", 30)
-        assert again.headers["idempotent-replayed"] == "true"
-        assert (again.json()["id"], again.json()["status"]) == (job, "completed")
-    assert one.ended(10) == 0, one.said()[-4_000:]
-    assert len(sandbox.charges()) == 1
+    sandbox.set_latency(4.0)
+    with gateway.make_client() as client:
+        job = post_job(client, "waits", "runapi").json()["id"]
+        gateway.send_signal(signal.SIGTERM)
+        wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
+        assert post_job(client, "late", "runapi").status_code == 503
+        retry = post_job(client, "waits", "runapi", 30)
+        assert retry.headers["idempotent-replayed"] == "true"
+        assert (retry.json()["id"], retry.json()["status"]) == (job, "completed")
+    assert gateway.wait_for_exit(10) == 0, gateway.read_log()[-4_000:]
+    assert len(sandbox.list_charges()) == 1
 
 
-def _generate(client: httpx.Client, seller: str, name: str, **headers: str) -> httpx.Response:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post("/v1/images/generations", json=body(f"{name}-{seller}", seller), headers=named)
+def _post_generation(client: httpx.Client, seller: str, name: str, **headers: str) -> httpx.Response:
+    header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/v1/images/generations", json=make_job_body(f"{name}-{seller}", seller), headers=header_fields)
 
 
-def _draining(client: httpx.Client) -> Any:
+def _read_draining_state(client: httpx.Client) -> Any:
     answer = client.get("/readyz")
     return answer.json() if answer.status_code == 503 else None
 
 
-def test_what_takes_too_long_is_handed_over_and_not_ordered_again(stored: Stored, sandbox: Vendors) -> None:
+def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
+    store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
     """The leases outlast the test: whoever takes the jobs over was given them."""
-    configs.write(stored.config, sandbox.url, lease=120)
-    sandbox.latency(2.5)
-    environ = {**stored.environ, "IGW_DRAIN_SECONDS": "0.5"}
-    with gateway(stored.folder, stored.config, environ) as one:
-        with one.client() as client:
-            answers = [post(client, f"{seller}-{n}", seller) for seller in ("runapi", "runflow-runs") for n in range(8)]
-        names = [answer.json()["id"] for answer in answers]
-        until(lambda: _are_ticketed(one, names), "all have a ticket")
-        one.signal(signal.SIGTERM)
+    chaos_config.write_config(store_setup.config, sandbox.url, lease_seconds=120)
+    sandbox.set_latency(2.5)
+    environ = {**store_setup.environ, "IGW_DRAIN_SECONDS": "0.5"}
+    with run_gateway(store_setup.folder, store_setup.config, environ) as gateway:
+        with gateway.make_client() as client:
+            answers = [
+                post_job(client, f"{seller}-{n}", seller) for seller in ("runapi", "runflow-runs") for n in range(8)
+            ]
+        job_ids = [answer.json()["id"] for answer in answers]
+        wait_until(lambda: _have_tickets(gateway, job_ids), "all have a ticket")
+        gateway.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        assert one.ended(10) == 0, one.said()[-4_000:]
+        assert gateway.wait_for_exit(10) == 0, gateway.read_log()[-4_000:]
         assert time.monotonic() - began < 2.5
-        assert books.read(stored.make).unsettled() != []
-        one.start()
-        with one.client() as client:
-            found = [client.get(f"/v1/jobs/{name}?wait=30").json() for name in names]
-        assert {job["status"] for job in found} == {"completed"}
-        until(one.is_idle, "all is settled")
-        one.stop()
-    saved = books.read(stored.make)
-    books.assert_in_order(saved, names)
-    books.assert_invoice_is_explained(saved, sandbox)
-    assert len(sandbox.charges()) == len(names)
-    assert all(attempt.captured for attempt in saved.attempts.values())
+        assert store_audit.read_snapshot(store_setup.make_store).list_unsettled_jobs() != []
+        gateway.start()
+        with gateway.make_client() as client:
+            final_jobs = [client.get(f"/v1/jobs/{job_id}?wait=30").json() for job_id in job_ids]
+        assert {job["status"] for job in final_jobs} == {"completed"}
+        wait_until(gateway.is_idle, "all is settled")
+        gateway.stop()
+    saved = store_audit.read_snapshot(store_setup.make_store)
+    store_audit.assert_consistent(saved, job_ids)
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == len(job_ids)
+    assert all(attempt.captured_amount for attempt in saved.attempts.values())
 
 
-def _are_ticketed(at: Gateway, names: list[str]) -> bool:
-    with at.client() as client:
-        jobs = [client.get(f"/v1/jobs/{name}").json() for name in names]
+def _have_tickets(gateway: GatewayProcess, job_ids: list[str]) -> bool:
+    with gateway.make_client() as client:
+        jobs = [client.get(f"/v1/jobs/{job_id}").json() for job_id in job_ids]
     return all([attempt["state"] for attempt in job["attempts"]] == ["ticketed"] for job in jobs)
 
 
-def test_whoever_still_waits_when_the_time_is_over_is_told_where_the_job_is(stored: Stored, sandbox: Vendors) -> None:
-    sandbox.latency(6.0)
-    environ = {**stored.environ, "IGW_DRAIN_SECONDS": "0.5"}
-    with gateway(stored.folder, stored.config, environ) as one, ThreadPoolExecutor(3) as pool, one.client() as client:
-        job = pool.submit(post, client, "waits", "runapi", 60)
-        images = pool.submit(_generate, client, "runapi", "image", x_stainless_retry_count="0")
-        stranger = pool.submit(_generate, client, "runapi", "stranger")
-        until(lambda: one.metric("igw_account_orders") == 3, "all are ordered")
-        one.signal(signal.SIGTERM)
+def test_clients_still_waiting_at_the_end_of_draining_get_their_job_id(
+    store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_latency(6.0)
+    environ = {**store_setup.environ, "IGW_DRAIN_SECONDS": "0.5"}
+    with (
+        run_gateway(store_setup.folder, store_setup.config, environ) as gateway,
+        ThreadPoolExecutor(3) as pool,
+        gateway.make_client() as client,
+    ):
+        job = pool.submit(post_job, client, "waits", "runapi", 60)
+        images = pool.submit(_post_generation, client, "runapi", "image", x_stainless_retry_count="0")
+        without_retry_count = pool.submit(_post_generation, client, "runapi", "stranger")
+        wait_until(lambda: gateway.read_metric("igw_account_orders") == 3, "all are ordered")
+        gateway.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert job.result().status_code == 202
         assert job.result().json()["status"] == "in_progress"
@@ -122,23 +134,28 @@ def test_whoever_still_waits_when_the_time_is_over_is_told_where_the_job_is(stor
         assert images.result().json()["error"]["code"] == "draining"
         assert images.result().headers["x-igw-job-id"].startswith("job_")
         assert "retry-after" in images.result().headers, "its client is led back to the job"
-        assert stranger.result().status_code == 424, "the same again would be another order"
-        assert stranger.result().json()["error"]["code"] == "draining"
-        assert stranger.result().headers["x-igw-job-id"] in stranger.result().json()["error"]["message"]
-        assert one.ended(10) == 0
+        assert without_retry_count.result().status_code == 424, "the same again would be another order"
+        assert without_retry_count.result().json()["error"]["code"] == "draining"
+        assert (
+            without_retry_count.result().headers["x-igw-job-id"]
+            in without_retry_count.result().json()["error"]["message"]
+        )
+        assert gateway.wait_for_exit(10) == 0
         assert time.monotonic() - began < 4
 
 
-def test_a_second_signal_ends_it_at_once(one: Gateway, stored: Stored, sandbox: Vendors) -> None:
-    sandbox.latency(20.0)
-    with ThreadPoolExecutor(2) as pool, one.client() as client:
-        waiting = pool.submit(post, client, "waits", "runapi", 60)
-        until(lambda: one.metric("igw_account_orders") == 1, "it is ordered")
-        one.signal(signal.SIGTERM)
-        until(lambda: _draining(client), "it says so", seconds=1)
+def test_second_signal_stops_the_gateway_immediately(
+    gateway: GatewayProcess, store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_latency(20.0)
+    with ThreadPoolExecutor(2) as pool, gateway.make_client() as client:
+        waiting = pool.submit(post_job, client, "waits", "runapi", 60)
+        wait_until(lambda: gateway.read_metric("igw_account_orders") == 1, "it is ordered")
+        gateway.send_signal(signal.SIGTERM)
+        wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
         began = time.monotonic()
-        one.signal(signal.SIGTERM)
-        one.ended(10)
+        gateway.send_signal(signal.SIGTERM)
+        gateway.wait_for_exit(10)
         assert time.monotonic() - began < 2
         waiting.exception()
-    assert [job.state for job in books.read(stored.make).jobs.values()] == ["in_progress"]
+    assert [job.state for job in store_audit.read_snapshot(store_setup.make_store).jobs.values()] == ["in_progress"]

@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.clients import post
-from tests.chaos.gateways import Gateway, gateway, until
-from tests.chaos.places import Stored
-from tests.store.servers import Server
+from tests.chaos.persistent_clients import post_job
+from tests.chaos.store_setups import StoreSetup
+from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.store.redis_servers import RedisServer
 
 # Less than any file of the database: it cannot be written any more, whatever it wants to keep.
-NO_ROOM = 4_096
+MAX_FILE_BYTES = 4_096
 
 
 @contextmanager
-def no_room(one: Gateway) -> Iterator[None]:
-    before = resource.prlimit(one.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (NO_ROOM, before[1]))
+def block_file_growth(gateway: GatewayProcess) -> Iterator[None]:
+    before = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, before[1]))
     try:
         yield
     finally:
-        resource.prlimit(one.pid, resource.RLIMIT_FSIZE, before)
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
-def no_server(server: Server) -> Iterator[None]:
+def stop_server(server: RedisServer) -> Iterator[None]:
     server.kill()
     try:
         yield
@@ -36,32 +36,35 @@ def no_server(server: Server) -> Iterator[None]:
 
 
 @pytest.fixture
-def trouble(stored: Stored, request: pytest.FixtureRequest) -> Callable[[Gateway], Any]:
+def break_store(store_setup: StoreSetup, request: pytest.FixtureRequest) -> Callable[[GatewayProcess], Any]:
     """The store takes no writes for as long as it lasts."""
-    if stored.kind == "sqlite":
-        return no_room
+    if store_setup.kind == "sqlite":
+        return block_file_growth
     server = request.getfixturevalue("redis_server")
-    return lambda _: no_server(server)
+    return lambda _: stop_server(server)
 
 
-def test_a_store_that_takes_no_writes_is_told_until_it_takes_them_again(
-    stored: Stored, trouble: Callable[[Gateway], Any]
+def test_readiness_reports_a_store_without_writes_until_it_recovers(
+    store_setup: StoreSetup, break_store: Callable[[GatewayProcess], Any]
 ) -> None:
-    with gateway(stored.folder, stored.config, stored.environ) as one, one.client() as client:
-        assert _store(one, 200)["takes_writes"] is True
-        with trouble(one):
-            told = until(lambda: _store(one, 503), "it is not ready")
-            assert (told["takes_writes"], told["kind"]) == (False, stored.kind)
-            assert told["seconds_since_write"] >= 5
+    with (
+        run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
+        gateway.make_client() as client,
+    ):
+        assert _get_store_state(gateway, 200)["takes_writes"] is True
+        with break_store(gateway):
+            store_state = wait_until(lambda: _get_store_state(gateway, 503), "it is not ready")
+            assert (store_state["takes_writes"], store_state["kind"]) == (False, store_setup.kind)
+            assert store_state["seconds_since_write"] >= 5
             assert client.get("/livez").status_code == 200
-            assert post(client, "refused", "runapi").status_code == 503
-        until(lambda: _store(one, 200), "it is ready again")
-        assert post(client, "taken", "runapi", 30).status_code == 200
+            assert post_job(client, "refused", "runapi").status_code == 503
+        wait_until(lambda: _get_store_state(gateway, 200), "it is ready again")
+        assert post_job(client, "taken", "runapi", 30).status_code == 200
 
 
-def _store(one: Gateway, status: int) -> Any:
+def _get_store_state(gateway: GatewayProcess, status: int) -> Any:
     """What it says of its store, if it answers so."""
-    answer = one.get("/readyz")
-    told = answer.json()
-    assert told["ready"] is (answer.status_code == 200)
-    return told["store"] if answer.status_code == status else None
+    answer = gateway.get("/readyz")
+    readiness = answer.json()
+    assert readiness["ready"] is (answer.status_code == 200)
+    return readiness["store"] if answer.status_code == status else None

@@ -10,139 +10,148 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos import books, configs
-from tests.chaos.clients import post
-from tests.chaos.gateways import Gateway, gateway, until
-from tests.chaos.places import LEASE, Stored
-from tests.vendors import Vendors
+from tests.chaos import chaos_config, store_audit
+from tests.chaos.persistent_clients import post_job
+from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
 
 VENDORS = ("runapi", "runflow", "openai")
 
 
 @pytest.fixture
-def replicas(shared: Stored) -> Iterator[tuple[Gateway, Gateway]]:
+def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     with ExitStack() as running:
-        one, two = (
-            running.enter_context(gateway(shared.folder / name, shared.config, shared.environ)) for name in ("1", "2")
+        first, second = (
+            running.enter_context(run_gateway(redis_setup.folder / name, redis_setup.config, redis_setup.environ))
+            for name in ("1", "2")
         )
-        yield one, two
+        yield first, second
 
 
-def posted(to: Gateway, seller: str, number: int, key: str = "key") -> list[str]:
+def post_jobs(gateway: GatewayProcess, seller: str, count: int, key: str = "key") -> list[str]:
     """The jobs' names."""
-    with to.client() as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda one: post(client, f"{key}-{seller}-{one}", seller), range(number)))
+    with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda index: post_job(client, f"{key}-{seller}-{index}", seller), range(count)))
     assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
     return [answer.json()["id"] for answer in answers]
 
 
-def ended(at: Gateway, jobs: list[str], seconds: float = 60.0) -> list[dict[str, Any]]:
-    with at.client(seconds + 10) as client, ThreadPoolExecutor(len(jobs)) as pool:
-        answers = pool.map(lambda job: client.get(f"/v1/jobs/{job}", params={"wait": int(seconds)}), jobs)
+def wait_for_jobs(gateway: GatewayProcess, job_ids: list[str], timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
+    with gateway.make_client(timeout_seconds + 10) as client, ThreadPoolExecutor(len(job_ids)) as pool:
+        answers = pool.map(lambda job: client.get(f"/v1/jobs/{job}", params={"wait": int(timeout_seconds)}), job_ids)
         return [answer.json() for answer in answers]
 
 
-def test_whoever_waits_at_the_other_replica_wakes_when_the_job_ends(
-    replicas: tuple[Gateway, Gateway], sandbox: Vendors
+def test_client_waiting_at_another_replica_is_notified_of_completion(
+    replicas: tuple[GatewayProcess, GatewayProcess], sandbox: RunningSandbox
 ) -> None:
     """Nobody looks again by himself within two seconds: this is heard."""
-    one, two = replicas
-    sandbox.latency(1.0, 0.5)
-    jobs = posted(one, "runapi", 12)
+    first, second = replicas
+    sandbox.set_latency(1.0, 0.5)
+    jobs = post_jobs(first, "runapi", 12)
 
-    def when_ended(job: str) -> tuple[float, float]:
+    def measure_both(job: str) -> tuple[float, float]:
         with ThreadPoolExecutor(2) as pool:
-            here, there = pool.map(lambda at: _ended_at(at, job), (one, two))
+            here, there = pool.map(lambda replica: _measure_completion(replica, job), (first, second))
         return here, there
 
     with ThreadPoolExecutor(len(jobs)) as pool:
-        times = list(pool.map(when_ended, jobs))
+        times = list(pool.map(measure_both, jobs))
     assert max(there - here for here, there in times) < 1.0
 
 
-def _ended_at(at: Gateway, job: str) -> float:
-    answer = at.get(f"/v1/jobs/{job}?wait=60", seconds=70)
+def _measure_completion(gateway: GatewayProcess, job: str) -> float:
+    answer = gateway.get(f"/v1/jobs/{job}?wait=60", timeout_seconds=70)
     assert answer.json()["status"] == "completed", answer.text
     return time.monotonic()
 
 
-def test_a_replica_that_dies_leaves_nothing_behind(
-    replicas: tuple[Gateway, Gateway], shared: Stored, sandbox: Vendors
+def test_other_replica_finishes_all_jobs_of_a_killed_one(
+    replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    one, two = replicas
-    sandbox.latency(2.0, 0.5)
-    traced = [job for seller in ("runapi", "runflow-runs") for job in posted(one, seller, 20)]
-    untraced = posted(one, "openai", 10)
+    first, second = replicas
+    sandbox.set_latency(2.0, 0.5)
+    recoverable_jobs = [job for seller in ("runapi", "runflow-runs") for job in post_jobs(first, seller, 20)]
+    unrecoverable_jobs = post_jobs(first, "openai", 10)
     # An order counts as one before it has left: the sellers must have it.
-    until(lambda: sum(len(sandbox.requests(vendor, "submit")) for vendor in VENDORS) == 50, "all have arrived")
-    one.kill()
+    wait_until(
+        lambda: sum(len(sandbox.list_requests(vendor, "submit")) for vendor in VENDORS) == 50, "all have arrived"
+    )
+    first.kill()
     killed = time.monotonic()
-    found = ended(two, traced)
-    assert {job["status"] for job in found} == {"completed"}
-    assert [len(job["images"]) for job in found] == [1] * 40
-    assert [len(job["attempts"]) for job in found] == [1] * 40
+    final_jobs = wait_for_jobs(second, recoverable_jobs)
+    assert {job["status"] for job in final_jobs} == {"completed"}
+    assert [len(job["images"]) for job in final_jobs] == [1] * 40
+    assert [len(job["attempts"]) for job in final_jobs] == [1] * 40
     # The answer to these went with whoever was waiting for it, and nobody buys a second time in the dark.
-    assert {job["error"]["code"] for job in ended(two, untraced)} == {"outcome_unknown"}
-    assert time.monotonic() - killed < LEASE + 10
-    until(two.is_idle, "all is settled")
-    assert two.metric("igw_rescues_total") == 50
-    with two.client() as client:
-        assert all(_picture(client, job) for job in found)
-    two.stop()
-    saved = books.read(shared.make)
-    books.assert_in_order(saved, [*traced, *untraced])
-    books.assert_invoice_is_explained(saved, sandbox)
-    assert len(sandbox.charges()) == 50
+    assert {job["error"]["code"] for job in wait_for_jobs(second, unrecoverable_jobs)} == {"outcome_unknown"}
+    assert time.monotonic() - killed < LEASE_SECONDS + 10
+    wait_until(second.is_idle, "all is settled")
+    assert second.read_metric("igw_rescues_total") == 50
+    with second.make_client() as client:
+        assert all(_has_image(client, job) for job in final_jobs)
+    second.stop()
+    saved = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(saved, [*recoverable_jobs, *unrecoverable_jobs])
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == 50
 
 
-def _picture(client: httpx.Client, job: dict[str, Any]) -> bool:
+def _has_image(client: httpx.Client, job: dict[str, Any]) -> bool:
     answer = client.get(job["images"][0]["url"])
     return answer.status_code == 200 and answer.content.startswith(b"\x89PNG")
 
 
 @contextmanager
-def called_at_the_other(shared: Stored, config: Path) -> Iterator[tuple[Gateway, Gateway]]:
+def run_replicas_with_callbacks_to_second(
+    redis_setup: StoreSetup, config: Path
+) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     """Two replicas. Sellers call back at the second, whoever ordered."""
-    two = Gateway(shared.folder / "2", config)
-    environ = {**shared.environ, "IGW_PUBLIC_URL": f"http://127.0.0.1:{two.port}"}
-    two.environ |= environ
-    with gateway(shared.folder / "1", config, environ) as one:
+    second = GatewayProcess(redis_setup.folder / "2", config)
+    environ = {**redis_setup.environ, "IGW_PUBLIC_URL": f"http://127.0.0.1:{second.port}"}
+    second.environ |= environ
+    with run_gateway(redis_setup.folder / "1", config, environ) as first:
         try:
-            two.start()
-            yield one, two
+            second.start()
+            yield first, second
         finally:
-            two.discard()
+            second.kill_if_running()
 
 
-def test_a_callback_that_lands_on_the_other_replica_is_heard(shared: Stored, sandbox: Vendors) -> None:
+def test_callback_at_another_replica_reaches_the_job_worker(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     """The seller is thought to take a minute, so nobody would ask about the order before that."""
-    sandbox.latency(1.0)
-    with called_at_the_other(shared, configs.write(shared.config, sandbox.url, expected=60)) as (one, two):
+    sandbox.set_latency(1.0)
+    with run_replicas_with_callbacks_to_second(
+        redis_setup, chaos_config.write_config(redis_setup.config, sandbox.url, expected_seconds=60)
+    ) as (first, second):
         began = time.monotonic()
-        found = ended(one, posted(one, "runapi", 5))
-        assert {job["status"] for job in found} == {"completed"}
+        final_jobs = wait_for_jobs(first, post_jobs(first, "runapi", 5))
+        assert {job["status"] for job in final_jobs} == {"completed"}
         assert time.monotonic() - began < 15
-        assert _callbacks_answered(two) >= 5
-    assert len(sandbox.charges("runapi")) == 5
+        assert _count_accepted_callbacks(second) >= 5
+    assert len(sandbox.list_charges("runapi")) == 5
 
 
-def test_an_order_whose_answer_was_lost_is_found_by_a_callback_at_the_other_replica(
-    shared: Stored, sandbox: Vendors
+def test_callback_at_another_replica_identifies_an_order_with_lost_response(
+    redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     """Nothing but the callback says which of the seller's tasks it is, and no order may be repeated."""
-    sandbox.latency(1.0)
-    sandbox.fault("reset_after", vendor="runapi", times=3)
-    config = configs.write(shared.config, sandbox.url, expected=60)
+    sandbox.set_latency(1.0)
+    sandbox.inject_fault("reset_after", vendor="runapi", times=3)
+    config = chaos_config.write_config(redis_setup.config, sandbox.url, expected_seconds=60)
     accounts = config / "accounts.yaml"
     accounts.write_text(accounts.read_text().replace("replay: trusted", "replay: untrusted"))
-    with called_at_the_other(shared, config) as (one, two):
-        found = ended(one, posted(one, "runapi", 5))
-        assert {job["status"] for job in found} == {"completed"}, [(job["error"], job["attempts"]) for job in found]
-        assert [len(job["attempts"]) for job in found] == [1] * 5
-        assert _callbacks_answered(two) >= 5
-    assert len(sandbox.charges("runapi")) == 5
+    with run_replicas_with_callbacks_to_second(redis_setup, config) as (first, second):
+        final_jobs = wait_for_jobs(first, post_jobs(first, "runapi", 5))
+        assert {job["status"] for job in final_jobs} == {"completed"}, [
+            (job["error"], job["attempts"]) for job in final_jobs
+        ]
+        assert [len(job["attempts"]) for job in final_jobs] == [1] * 5
+        assert _count_accepted_callbacks(second) >= 5
+    assert len(sandbox.list_charges("runapi")) == 5
 
 
-def _callbacks_answered(at: Gateway) -> int:
-    lines = [line for line in at.get("/metrics").text.splitlines() if "/callbacks/" in line and "_count" in line]
+def _count_accepted_callbacks(gateway: GatewayProcess) -> int:
+    lines = [line for line in gateway.get("/metrics").text.splitlines() if "/callbacks/" in line and "_count" in line]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if 'status="2' in line)

@@ -8,35 +8,35 @@ import pytest
 from runapi.gpt_image_2 import GptImage2Client
 
 from tests.api.conftest import gateway, gateway_process  # noqa: F401  fixtures
-from tests.clients.openai_python import sdk
-from tests.clients.runapi_python import connect
-from tests.vendors import Vendors
+from tests.clients.openai_sdk import make_openai_client
+from tests.clients.runapi_sdk import make_runapi_client
+from tests.harness.sandbox_runner import RunningSandbox
 
 
 @pytest.fixture
-def client(sandbox: Vendors) -> Iterator[openai.OpenAI]:
+def openai_client(sandbox: RunningSandbox) -> Iterator[openai.OpenAI]:
     """OpenAI's SDK without retries, pointed at the sandbox."""
-    with sdk(sandbox) as client:
+    with make_openai_client(sandbox) as client:
         yield client
 
 
 @pytest.fixture
-def url(sandbox: Vendors, monkeypatch: pytest.MonkeyPatch) -> str:
+def runapi_url(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> str:
     """The SDK's own HTTP client would go through a proxy that the environment names."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return f"{sandbox.url}/runapi"
 
 
 @pytest.fixture
-def buyer(url: str) -> Iterator[GptImage2Client]:
+def runapi_client(runapi_url: str) -> Iterator[GptImage2Client]:
     """RunAPI's SDK, pointed at the sandbox."""
-    client = connect(url)
+    client = make_runapi_client(runapi_url)
     yield client
     client._http.close()
 
 
 @pytest.fixture
-def photo(sandbox: Vendors, tmp_path: Path) -> Path:
+def photo(sandbox: RunningSandbox, tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
-    path.write_bytes(sandbox.sample(300, 200))
+    path.write_bytes(sandbox.fetch_sample_image(300, 200))
     return path

@@ -16,21 +16,21 @@ def main(base_url, source_url):
     client = GptImage2Client("sk-sandbox", base_url=base_url, max_retries=0)
     cases = json.load(sys.stdin)
     try:
-        outcomes = [attempt(client, case, source_url) for case in cases]
+        outcomes = [run_case(client, case, source_url) for case in cases]
     finally:
         client._http.close()
     json.dump({"version": __version__, "outcomes": outcomes}, sys.stdout)
 
 
-def attempt(client, case, source_url):
+def run_case(openai_client, case, source_url):
     """`method` is create, run, or both to see a task before and after; "SOURCE" stands for a readable picture."""
-    resource = getattr(client, case["action"])
+    resource = getattr(openai_client, case["action"])
     fields = json.loads(json.dumps(case["fields"]).replace("SOURCE", source_url))
     try:
         if case.get("method") == "run":
             return {"task": resource.run(**fields).to_dict()}
-        created = resource.create(**fields)
-        return {"task": created.to_dict(), "later": resource.get(created.id).to_dict()}
+        task = resource.create(**fields)
+        return {"task": task.to_dict(), "later": resource.get(task.id).to_dict()}
     except errors.ValidationError as error:
         if error.status is None:
             return {"rejected": str(error)}

@@ -7,39 +7,39 @@ from typing import Any
 
 import pytest
 
-from tests.clients.pictures import opened
-from tests.clients.test_openai_node import HERE, node  # noqa: F401  a fixture
-from tests.serving import Serving
+from tests.clients.test_openai_node import PROGRAM_FOLDER, node_program  # noqa: F401  a fixture
+from tests.harness.gateway_runner import RunningGateway
+from tests.harness.sample_images import decode_image
 
-HASTY = "a lighthouse in a hurry"
+RETRIED_PROMPT = "a lighthouse in a hurry"
 
 
 @pytest.fixture(scope="module")
-def bought(node: str, gateway_process: Serving) -> SimpleNamespace:  # noqa: F811  the fixture above
+def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNamespace:  # noqa: F811  the fixture above
     """All that the client bought and read: one run, because node takes a while to start."""
-    vendors = gateway_process.vendors
-    vendors.control("DELETE", "/faults")
-    vendors.latency(1.2)
-    before = len(vendors.charges())
-    command = [node, str(HERE / "gateway.mjs"), f"{gateway_process.url}/v1", HASTY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    vendors.latency(0.0)
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    return SimpleNamespace(charges=len(vendors.charges()) - before, **results)
+    vendors = gateway_process.sandbox
+    vendors.call_control_route("DELETE", "/faults")
+    vendors.set_latency(1.2)
+    before = len(vendors.list_charges())
+    command = [node_program, str(PROGRAM_FOLDER / "gateway.mjs"), f"{gateway_process.url}/v1", RETRIED_PROMPT]
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    vendors.set_latency(0.0)
+    assert completed.returncode == 0, completed.stderr
+    results = json.loads(completed.stdout)
+    return SimpleNamespace(charges=len(vendors.list_charges()) - before, **results)
 
 
-def test_generate(bought: Any) -> None:
-    pictures = [opened(image["b64_json"]) for image in bought.generated["data"]]
-    assert [f"{one.size[0]}x{one.size[1]}" for one in pictures] == [bought.generated["size"]] * 2
-    assert bought.headers["x-igw-seller"] == "runapi"
-    assert bought.headers["x-igw-cost-usd"] == "0.20"
-    assert {"x-igw-job-id", "x-igw-attempts", "x-igw-overhead-ms"} <= bought.headers.keys()
+def test_generated_images_have_the_reported_size(node_results: Any) -> None:
+    pictures = [decode_image(image["b64_json"]) for image in node_results.generated["data"]]
+    assert [f"{decoded.size[0]}x{decoded.size[1]}" for decoded in pictures] == [node_results.generated["size"]] * 2
+    assert node_results.headers["x-igw-seller"] == "runapi"
+    assert node_results.headers["x-igw-cost-usd"] == "0.20"
+    assert {"x-igw-job-id", "x-igw-attempts", "x-igw-overhead-ms"} <= node_results.headers.keys()
 
 
-def test_retries_attach_to_the_job_that_runs(bought: Any) -> None:
-    assert opened(bought.hasty["data"][0]["b64_json"]).size == (1024, 1024)
-    assert bought.charges == 3, "two pictures, and one that was asked for again and again"
+def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
+    assert decode_image(node_results.hasty["data"][0]["b64_json"]).size == (1024, 1024)
+    assert node_results.charges == 3, "two pictures, and one that was asked for again and again"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_retries_attach_to_the_job_that_runs(bought: Any) -> None:
         ("too_cheap", "BadRequestError", "no_offer", "above $0.001"),
     ],
 )
-def test_errors(bought: Any, name: str, kind: str, code: str, words: str) -> None:
-    error = getattr(bought, name)
+def test_invalid_requests_raise_sdk_exceptions(node_results: Any, name: str, kind: str, code: str, words: str) -> None:
+    error = getattr(node_results, name)
     assert (error["kind"], error["code"]) == (kind, code)
     assert words in error["message"]
     assert error["requestID"].startswith("req_")

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.clients.pictures import opened
-from tests.serving import Serving
+from tests.harness.gateway_runner import RunningGateway
+from tests.harness.sample_images import decode_image
 
-RECORDED = sorted((Path(__file__).parent / "requests").glob("*.http"))
+RECORDED_REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.http"))
 TIMEOUT_SECONDS = 30.0
 
 
-def recorded(path: Path) -> tuple[set[str], bytes]:
+def parse_recording(path: Path) -> tuple[set[str], bytes]:
     """The forms that the client reads, and its request."""
     client, reads, request = path.read_bytes().split(b"\n", 2)
     assert client.startswith(b"# client: ")
@@ -24,7 +24,7 @@ def recorded(path: Path) -> tuple[set[str], bytes]:
     return set(reads.removeprefix(b"# reads: ").decode().split(" and ")), request
 
 
-def replayed(gateway: Serving, request: bytes) -> tuple[int, dict[str, str], Any]:
+def replay_request(gateway: RunningGateway, request: bytes) -> tuple[int, dict[str, str], Any]:
     """Status, headers and JSON of the answer."""
     address = urlsplit(gateway.url)
     assert address.hostname is not None
@@ -37,21 +37,21 @@ def replayed(gateway: Serving, request: bytes) -> tuple[int, dict[str, str], Any
         return status, headers, json.loads(answer.read(int(headers["content-length"])))
 
 
-@pytest.mark.parametrize("path", RECORDED, ids=[path.stem for path in RECORDED])
-def test_recorded_client_gets_images_in_the_form_that_it_reads(gateway: Serving, path: Path) -> None:
-    reads, request = recorded(path)
-    status, headers, said = replayed(gateway, request)
-    assert status == 200, said
+@pytest.mark.parametrize("path", RECORDED_REQUESTS, ids=[path.stem for path in RECORDED_REQUESTS])
+def test_recorded_client_gets_images_in_the_form_that_it_reads(gateway: RunningGateway, path: Path) -> None:
+    reads, request = parse_recording(path)
+    status, headers, body = replay_request(gateway, request)
+    assert status == 200, body
     assert headers["x-igw-job-id"].startswith("job_")
-    (image,) = said["data"]
+    (image,) = body["data"]
     assert reads <= set(image)
-    size = tuple(map(int, said["size"].split("x")))
+    size = tuple(map(int, body["size"].split("x")))
     if "b64_json" in image:
-        assert opened(image["b64_json"]).size == size
+        assert decode_image(image["b64_json"]).size == size
     if "url" in image:
         assert httpx.get(image["url"], trust_env=False).raise_for_status().headers["content-type"].startswith("image/")
 
 
-def test_every_recorded_request_is_about_another_client_or_form() -> None:
-    requests = [recorded(path)[1] for path in RECORDED]
+def test_recorded_requests_are_all_different() -> None:
+    requests = [parse_recording(path)[1] for path in RECORDED_REQUESTS]
     assert len(set(requests)) == len(requests) >= 20

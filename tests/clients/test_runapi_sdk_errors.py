@@ -9,10 +9,10 @@ from runapi.core import errors as sdk_errors
 from runapi.core.options import PollingOptions
 from runapi.gpt_image_2 import GptImage2Client
 
-from tests.clients.runapi_python import ORDER, connect, keyed
-from tests.vendors import Vendors
+from tests.clients.runapi_sdk import ORDER_PARAMS, make_key_options, make_runapi_client
+from tests.harness.sandbox_runner import RunningSandbox
 
-INVALID = {
+INVALID_CASES = {
     "no model": ({"model": None}, "model"),
     "another model": ({"model": "gpt-image-1.5"}, "model"),
     "no prompt": ({"prompt": " "}, "prompt"),
@@ -26,78 +26,83 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize("case", INVALID)
-def test_the_vendor_refuses_what_its_sdk_sends(sandbox: Vendors, buyer: GptImage2Client, case: str) -> None:
-    changed, field = INVALID[case]
+@pytest.mark.parametrize("case", INVALID_CASES)
+def test_invalid_order_error_names_the_field(
+    sandbox: RunningSandbox, runapi_client: GptImage2Client, case: str
+) -> None:
+    changes, field = INVALID_CASES[case]
     with pytest.raises(sdk_errors.ValidationError) as refusal:
-        buyer.text_to_image.create(**{**ORDER, **changed})
+        runapi_client.text_to_image.create(**{**ORDER_PARAMS, **changes})
     assert refusal.value.status == 422
     assert refusal.value.message == "Validation failed"
     assert list(refusal.value.details["errors"]) == [field]
     assert all(isinstance(text, str) for text in refusal.value.details["errors"][field])
-    assert sandbox.charges("runapi") == []
+    assert sandbox.list_charges("runapi") == []
 
 
 @pytest.mark.parametrize(
     "sources", [None, [], [" "], "https://example.com/a.png", ["nowhere"], ["https://e.com/a.png"] * 17]
 )
-def test_an_edit_wants_one_to_sixteen_urls(buyer: GptImage2Client, sources: object) -> None:
+def test_edit_needs_one_to_sixteen_source_urls(runapi_client: GptImage2Client, sources: object) -> None:
     with pytest.raises(sdk_errors.ValidationError) as refusal:
-        buyer.edit_image.create(**ORDER, source_image_urls=sources)
+        runapi_client.edit_image.create(**ORDER_PARAMS, source_image_urls=sources)
     assert list(refusal.value.details["errors"]) == ["source_image_urls"]
 
 
-def test_a_body_that_is_no_object_is_a_bad_request(buyer: GptImage2Client) -> None:
+def test_body_that_is_not_an_object_is_a_bad_request(runapi_client: GptImage2Client) -> None:
     with pytest.raises(sdk_errors.ValidationError) as refusal:
-        buyer._http.request("post", "/api/v1/gpt_image_2/text_to_image", body=["a prompt"])
+        runapi_client._http.request("post", "/api/v1/gpt_image_2/text_to_image", body=["a prompt"])
     assert refusal.value.status == 400
 
 
-def test_another_key_is_refused(url: str) -> None:
-    stranger = connect(url, key="sk-stolen")
+def test_invalid_key_is_rejected(runapi_url: str) -> None:
+    client = make_runapi_client(runapi_url, key="sk-stolen")
     try:
         with pytest.raises(sdk_errors.AuthenticationError) as refusal:
-            stranger.text_to_image.create(**ORDER)
+            client.text_to_image.create(**ORDER_PARAMS)
     finally:
-        stranger._http.close()
+        client._http.close()
     assert (refusal.value.status, refusal.value.message) == (401, "Unauthorized")
     assert uuid.UUID(refusal.value.request_id)
 
 
-def test_an_empty_account_buys_nothing(sandbox: Vendors, buyer: GptImage2Client) -> None:
-    sandbox.balance("runapi", "0.0999")
+def test_order_above_the_balance_is_rejected(sandbox: RunningSandbox, runapi_client: GptImage2Client) -> None:
+    sandbox.set_balance("runapi", "0.0999")
     with pytest.raises(sdk_errors.InsufficientCreditsError):
-        buyer.text_to_image.create(**ORDER, aspect_ratio="3:2", output_resolution="2k")
-    assert buyer.text_to_image.run(**ORDER).usage.cost == 0.06
+        runapi_client.text_to_image.create(**ORDER_PARAMS, aspect_ratio="3:2", output_resolution="2k")
+    assert runapi_client.text_to_image.run(**ORDER_PARAMS).usage.cost == 0.06
 
 
-def test_a_task_is_read_only_where_it_was_created(buyer: GptImage2Client) -> None:
-    task = buyer.text_to_image.create(**ORDER)
-    for unknown in (lambda: buyer.edit_image.get(task.id), lambda: buyer.text_to_image.get(str(uuid.uuid4()))):
+def test_task_is_found_only_at_the_action_that_created_it(runapi_client: GptImage2Client) -> None:
+    task = runapi_client.text_to_image.create(**ORDER_PARAMS)
+    for unknown in (
+        lambda: runapi_client.edit_image.get(task.id),
+        lambda: runapi_client.text_to_image.get(str(uuid.uuid4())),
+    ):
         with pytest.raises(sdk_errors.NotFoundError) as missing:
             unknown()
         assert missing.value.details == {"error": "Not found"}
 
 
-def test_a_rate_limit_says_when_to_come_back_and_an_unkeyed_order_does_not(
-    sandbox: Vendors, buyer: GptImage2Client
+def test_rate_limit_has_retry_after_and_order_without_key_is_not_retried(
+    sandbox: RunningSandbox, runapi_client: GptImage2Client
 ) -> None:
-    later = formatdate(time.time() + 60, usegmt=True)
-    for header, seconds in (("7", 7), (later, 60)):
-        sandbox.fault("status", vendor="runapi", status=429, headers={"Retry-After": header}, times=1)
+    http_date = formatdate(time.time() + 60, usegmt=True)
+    for header, seconds in (("7", 7), (http_date, 60)):
+        sandbox.inject_fault("status", vendor="runapi", status=429, headers={"Retry-After": header}, times=1)
         with pytest.raises(sdk_errors.RateLimitError) as limit:
-            buyer.text_to_image.create(**ORDER)
+            runapi_client.text_to_image.create(**ORDER_PARAMS)
         assert limit.value.retry_after == pytest.approx(seconds, abs=2)
         assert limit.value.message == "Too many requests"
-    assert len(sandbox.requests("runapi", "submit")) == 2
-    assert sandbox.charges("runapi") == []
+    assert len(sandbox.list_requests("runapi", "submit")) == 2
+    assert sandbox.list_charges("runapi") == []
 
 
-def test_a_rate_limited_order_with_a_key_is_sent_again(sandbox: Vendors, buyer: GptImage2Client) -> None:
-    sandbox.fault("status", vendor="runapi", status=429, headers={"Retry-After": "0.05"}, times=2)
-    task = buyer.text_to_image.create(options=keyed("order-1"), **ORDER)
-    assert len(sandbox.requests("runapi", "submit")) == 3
-    assert [charge["id"] for charge in sandbox.charges("runapi")] == [task.id]
+def test_rate_limited_order_with_a_key_is_retried(sandbox: RunningSandbox, runapi_client: GptImage2Client) -> None:
+    sandbox.inject_fault("status", vendor="runapi", status=429, headers={"Retry-After": "0.05"}, times=2)
+    task = runapi_client.text_to_image.create(options=make_key_options("order-1"), **ORDER_PARAMS)
+    assert len(sandbox.list_requests("runapi", "submit")) == 3
+    assert [charge["id"] for charge in sandbox.list_charges("runapi")] == [task.id]
 
 
 @pytest.mark.parametrize(
@@ -109,32 +114,32 @@ def test_a_rate_limited_order_with_a_key_is_sent_again(sandbox: Vendors, buyer: 
         (455, sdk_errors.Error),
     ],
 )
-def test_a_vendor_in_trouble_is_a_server_error(
-    sandbox: Vendors, buyer: GptImage2Client, status: int, error: type[Exception]
+def test_vendor_failure_is_a_server_error(
+    sandbox: RunningSandbox, runapi_client: GptImage2Client, status: int, error: type[Exception]
 ) -> None:
-    sandbox.fault("status", vendor="runapi", status=status, times=1)
-    with pytest.raises(error) as trouble:
-        buyer.text_to_image.create(**ORDER)
-    assert type(trouble.value) is error
-    assert trouble.value.status == status
+    sandbox.inject_fault("status", vendor="runapi", status=status, times=1)
+    with pytest.raises(error) as raised:
+        runapi_client.text_to_image.create(**ORDER_PARAMS)
+    assert type(raised.value) is error
+    assert raised.value.status == status
     if status == 503:
-        assert trouble.value.message == "No active channel available"
+        assert raised.value.message == "No active channel available"
 
 
-def test_a_vendor_that_hangs_is_a_timeout(sandbox: Vendors, url: str) -> None:
-    sandbox.fault("hang", vendor="runapi", seconds=5)
-    hasty = connect(url, timeout=0.3)
+def test_hanging_vendor_is_a_timeout(sandbox: RunningSandbox, runapi_url: str) -> None:
+    sandbox.inject_fault("hang", vendor="runapi", seconds=5)
+    client = make_runapi_client(runapi_url, timeout=0.3)
     try:
         with pytest.raises(sdk_errors.TimeoutError):
-            hasty.text_to_image.create(**ORDER)
+            client.text_to_image.create(**ORDER_PARAMS)
     finally:
-        hasty._http.close()
-    assert sandbox.charges("runapi") == []
+        client._http.close()
+    assert sandbox.list_charges("runapi") == []
 
 
-def test_a_task_that_never_ends_is_a_task_timeout(sandbox: Vendors, buyer: GptImage2Client) -> None:
-    sandbox.fault("stuck", vendor="runapi")
-    task = buyer.text_to_image.create(**ORDER)
+def test_task_that_never_ends_is_a_task_timeout(sandbox: RunningSandbox, runapi_client: GptImage2Client) -> None:
+    sandbox.inject_fault("stuck", vendor="runapi")
+    task = runapi_client.text_to_image.create(**ORDER_PARAMS)
     polling = PollingOptions(max_wait=0.3, poll_interval=0.05)
     with pytest.raises(sdk_errors.TaskTimeoutError):
-        buyer.text_to_image._poll_until_complete(lambda: buyer.text_to_image.get(task.id), polling)
+        runapi_client.text_to_image._poll_until_complete(lambda: runapi_client.text_to_image.get(task.id), polling)

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from providers import ADAPTERS
-from providers.faults import Bought
-from providers.progress import Failed, Unanswered
-from providers.spec import Adapter, Step, Upload
-from tests.contract import cases
+from providers.adapter import Adapter, Endpoint, Upload
+from providers.faults import ChargeStatus
+from providers.order_status import Failed, NoAnswer
+from tests.contract import fixture_cases
 
 # Outcomes that every seller's fixtures must name, or say why that seller cannot have them.
-REQUIRED_OF_ALL = {
+CASES_REQUIRED_OF_ALL = {
     "several pictures",
     "pictures, one unreadable",
     "no pictures: empty list",
@@ -34,45 +34,53 @@ REQUIRED_OF_ALL = {
     "429 with a date",
     "redirect",
 }
-REQUIRED_OF_POLLED = {"working", "unknown status word", "no status word"}
-REQUIRED_OF_TICKETED = {"accepted", "unknown status word with an id"}
+CASES_REQUIRED_OF_POLLED = {"working", "unknown status word", "no status word"}
+CASES_REQUIRED_OF_TICKETED = {"accepted", "unknown status word with an id"}
 
 
-EMPTY = ((), [], {})
+EMPTY_VALUES = ((), [], {})
 
 
-def told(value: object) -> Any:
+def status_to_plain_data(value: object) -> Any:
     """A progress as plain data: without what is empty, and without the seller's prose."""
-    plain = msgspec.to_builtins(value)
-    plain.get("fault", {}).pop("message", None)
-    return _pruned(plain)
+    data = msgspec.to_builtins(value)
+    data.get("fault", {}).pop("message", None)
+    return _remove_empty_values(data)
 
 
-def _pruned(value: Any) -> Any:
+def _remove_empty_values(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _pruned(one) for name, one in value.items() if one is not None and one not in EMPTY}
-    return [_pruned(one) for one in value] if isinstance(value, list | tuple) else value
+        return {
+            name: _remove_empty_values(item)
+            for name, item in value.items()
+            if item is not None and item not in EMPTY_VALUES
+        }
+    return [_remove_empty_values(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def meant(case: dict[str, Any]) -> Any:
-    return _pruned(case["means"])
+def get_expected_status(case: dict[str, Any]) -> Any:
+    return _remove_empty_values(case["means"])
 
 
-@pytest.mark.parametrize(("adapter", "case"), cases.each("submit"))
-def test_an_answer_to_an_order_means(adapter: Adapter, case: dict[str, Any]) -> None:
-    assert told(adapter.submit.read(cases.answer(case))) == meant(case)
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("submit"))
+def test_submit_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any]) -> None:
+    assert status_to_plain_data(adapter.submit.read_answer(fixture_cases.make_answer(case))) == get_expected_status(
+        case
+    )
 
 
-@pytest.mark.parametrize(("adapter", "case"), cases.each("poll"))
-def test_an_answer_to_a_poll_means(adapter: Adapter, case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("poll"))
+def test_poll_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any]) -> None:
     assert adapter.poll is not None
-    assert told(adapter.poll.read(cases.answer(case))) == meant(case)
+    assert status_to_plain_data(adapter.poll.read_answer(fixture_cases.make_answer(case))) == get_expected_status(case)
 
 
-@pytest.mark.parametrize(("adapter", "case"), cases.each("find"))
-def test_an_answer_to_a_search_means(adapter: Adapter, case: dict[str, Any]) -> None:
-    assert adapter.find is not None
-    assert told(adapter.find.read(cases.answer(case))) == meant(case)
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("find"))
+def test_search_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any]) -> None:
+    assert adapter.search is not None
+    assert status_to_plain_data(adapter.search.read_answer(fixture_cases.make_answer(case))) == get_expected_status(
+        case
+    )
 
 
 def _upload_parameters() -> list[Any]:
@@ -80,54 +88,58 @@ def _upload_parameters() -> list[Any]:
         pytest.param(adapter, step, case, id=f"{name}-{step}-{case['case']}")
         for name, adapter in ADAPTERS.items()
         for step in ("prepare", "put", "confirm")
-        for case in cases.upload_cases(name, step)
+        for case in fixture_cases.list_upload_cases(name, step)
     ]
 
 
-@pytest.mark.parametrize(("adapter", "step", "case"), _upload_parameters())
-def test_an_answer_to_an_upload_means(adapter: Adapter, step: str, case: dict[str, Any]) -> None:
-    (upload,) = (route for route in adapter.inputs if isinstance(route, Upload))
-    read: Step[Any, Any] = getattr(upload, step)
-    assert told(read.read(cases.answer(case))) == meant(case)
+@pytest.mark.parametrize(("adapter", "endpoint_name", "case"), _upload_parameters())
+def test_upload_answer_is_read_as_expected(adapter: Adapter, endpoint_name: str, case: dict[str, Any]) -> None:
+    (upload,) = (route for route in adapter.input_transports if isinstance(route, Upload))
+    read: Endpoint[Any, Any] = getattr(upload, endpoint_name)
+    assert status_to_plain_data(read.read_answer(fixture_cases.make_answer(case))) == get_expected_status(case)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
-def test_no_outcome_is_left_unnamed(adapter: Adapter) -> None:
+def test_fixtures_cover_every_required_outcome(adapter: Adapter) -> None:
     """A missing case is a missing decision."""
-    excused = cases.not_applicable(adapter).keys()
-    submit = {case["case"] for case in cases.cases(adapter.name, "submit")}
-    poll = {case["case"] for case in cases.cases(adapter.name, "poll")}
-    missing = REQUIRED_OF_ALL - submit - poll - excused
+    excused = fixture_cases.list_excused_cases(adapter).keys()
+    submit_cases = {case["case"] for case in fixture_cases.list_cases(adapter.name, "submit")}
+    poll_cases = {case["case"] for case in fixture_cases.list_cases(adapter.name, "poll")}
+    missing = CASES_REQUIRED_OF_ALL - submit_cases - poll_cases - excused
     if adapter.poll is not None:
-        missing |= REQUIRED_OF_POLLED - poll - excused
-        missing |= {name for name in REQUIRED_OF_TICKETED - excused if not any(name in case for case in submit)}
-        missing |= {case for case in REQUIRED_OF_ALL if case[:1].isdigit()} - poll
-    missing |= {case for case in REQUIRED_OF_ALL if case[:1].isdigit()} - submit
+        missing |= CASES_REQUIRED_OF_POLLED - poll_cases - excused
+        missing |= {
+            name for name in CASES_REQUIRED_OF_TICKETED - excused if not any(name in case for case in submit_cases)
+        }
+        missing |= {case for case in CASES_REQUIRED_OF_ALL if case[:1].isdigit()} - poll_cases
+    missing |= {case for case in CASES_REQUIRED_OF_ALL if case[:1].isdigit()} - submit_cases
     assert missing == set()
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
-def test_fixtures_exist_for_every_step(adapter: Adapter) -> None:
-    assert bool(cases.cases(adapter.name, "poll")) == (adapter.poll is not None)
-    assert bool(cases.cases(adapter.name, "find")) == (adapter.find is not None)
-    assert bool(cases.load(adapter.name, "callback")) == (adapter.callback is not None)
-    uploads = any(isinstance(route, Upload) for route in adapter.inputs)
-    assert all(bool(cases.upload_cases(adapter.name, step)) == uploads for step in ("prepare", "put", "confirm"))
+def test_fixtures_exist_for_every_endpoint(adapter: Adapter) -> None:
+    assert bool(fixture_cases.list_cases(adapter.name, "poll")) == (adapter.poll is not None)
+    assert bool(fixture_cases.list_cases(adapter.name, "find")) == (adapter.search is not None)
+    assert bool(fixture_cases.load_fixture(adapter.name, "callback")) == (adapter.callback is not None)
+    uploads = any(isinstance(route, Upload) for route in adapter.input_transports)
+    assert all(
+        bool(fixture_cases.list_upload_cases(adapter.name, step)) == uploads for step in ("prepare", "put", "confirm")
+    )
 
 
-@pytest.mark.parametrize(("adapter", "case"), cases.each("poll"))
-def test_a_question_that_fails_never_ends_an_order(adapter: Adapter, case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("poll"))
+def test_failed_poll_never_ends_order(adapter: Adapter, case: dict[str, Any]) -> None:
     """A 503 while polling must not buy a second image."""
     assert adapter.poll is not None
-    progress = adapter.poll.read(cases.answer(case))
+    status = adapter.poll.read_answer(fixture_cases.make_answer(case))
     if not 200 <= case["status"] < 300:
-        assert isinstance(progress, Unanswered)
+        assert isinstance(status, NoAnswer)
 
 
-@pytest.mark.parametrize(("adapter", "case"), cases.each("submit"))
-def test_an_order_fails_at_once_only_where_nothing_is_left_open(adapter: Adapter, case: dict[str, Any]) -> None:
-    progress = adapter.submit.read(cases.answer(case))
-    if isinstance(progress, Unanswered):
-        assert progress.fault.verdict.bought is Bought.PERHAPS
-    if isinstance(progress, Failed) and case["status"] >= 300:
-        assert progress.fault.verdict.bought is Bought.NO
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("submit"))
+def test_failed_submit_is_final_only_when_charge_is_certain(adapter: Adapter, case: dict[str, Any]) -> None:
+    status = adapter.submit.read_answer(fixture_cases.make_answer(case))
+    if isinstance(status, NoAnswer):
+        assert status.fault.verdict.charge_status is ChargeStatus.UNKNOWN
+    if isinstance(status, Failed) and case["status"] >= 300:
+        assert status.fault.verdict.charge_status is ChargeStatus.NOT_CHARGED

@@ -4,31 +4,33 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import vendors
-from tests.flow.gateways import Flow
-from tests.flow.places import STORES, Kept, kept_on
+from tests.flow.order_flow import OrderFlow
+from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
+from tests.harness import sandbox_runner
 
 # How much faster than they say the vendors call back again.
-CALLBACK_PACE = 0.02
+CALLBACK_RETRY_PACE = 0.02
 
 
-@pytest.fixture(scope="session", params=STORES)
-def kept(
-    request: pytest.FixtureRequest, sandbox_process: vendors.Vendors, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kept]:
+@pytest.fixture(scope="session", params=STORE_KINDS)
+def gateway_and_store(
+    request: pytest.FixtureRequest,
+    sandbox_process: sandbox_runner.RunningSandbox,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[GatewayAndStore]:
     """A gateway, and the way behind its store's back."""
-    with kept_on(request.param, tmp_path_factory.mktemp(request.param), sandbox_process) as kept:
-        yield kept
+    with run_gateway_on_store(request.param, tmp_path_factory.mktemp(request.param), sandbox_process) as running:
+        yield running
 
 
 @pytest.fixture
-def flow(kept: Kept, sandbox: vendors.Vendors) -> Iterator[Flow]:
+def flow(gateway_and_store: GatewayAndStore, sandbox: sandbox_runner.RunningSandbox) -> Iterator[OrderFlow]:
     """A gateway with nothing to do, a sandbox that has sold nothing; in the end the one's books are the other's."""
-    gateway, raw = kept
-    sandbox.control("POST", "/switches", {"callback_pace": CALLBACK_PACE})
+    gateway, raw = gateway_and_store
+    sandbox.call_control_route("POST", "/switches", {"callback_pace": CALLBACK_RETRY_PACE})
     try:
-        flow = Flow(gateway, sandbox, raw)
+        flow = OrderFlow(gateway, sandbox, raw)
         yield flow
-        flow.check_books()
+        flow.check_ledger_matches_invoice()
     finally:
-        sandbox.control("POST", "/switches", {"callback_pace": 1.0})
+        sandbox.call_control_route("POST", "/switches", {"callback_pace": 1.0})

@@ -5,82 +5,84 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.asked import CLOCKS, at_once, sellers, times
-from tests.flow.configuration import SELLERS, Setup
-from tests.flow.gateways import Flow
-from tests.flow.places import Kept, kept_on
-from tests.vendors import Vendors
+from tests.flow.flow_config import SELLERS, GatewaySetup
+from tests.flow.order_flow import OrderFlow
+from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_attempted_sellers, get_order_times, run_concurrently
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.sandbox_runner import RunningSandbox
 
-RUNS, RUN, RUNAPI, OPENAI = SELLERS
-AT_ONCE, PER_MINUTE = 2, 3
-MINUTE = 2.0
-QUEUE_SECONDS = 0.5
-SETUP = Setup(
-    limits={"runapi": {"concurrency": AT_ONCE}, "openai": {"per_minute": PER_MINUTE}},
-    constants={
-        "gateway.engine.accepting.LEAST_PATIENCE": 60.0,
-        "gateway.engine.buying.SUBMIT_SECONDS": 60.0,
-        "gateway.engine.buying.SLOT_SECONDS": QUEUE_SECONDS,
-        "gateway.upstream.lanes.MINUTE": MINUTE,
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+CONCURRENCY, PER_MINUTE = 2, 3
+RATE_WINDOW_SECONDS = 2.0
+SLOT_TIMEOUT_SECONDS = 0.5
+SETUP = GatewaySetup(
+    account_limits={"runapi": {"concurrency": CONCURRENCY}, "openai": {"per_minute": PER_MINUTE}},
+    constant_overrides={
+        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
+        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 60.0,
+        "gateway.engine.order_submitter.SLOT_TIMEOUT_SECONDS": SLOT_TIMEOUT_SECONDS,
+        "gateway.health.concurrency_limiter.RATE_WINDOW_SECONDS": RATE_WINDOW_SECONDS,
     },
 )
 
 
 @pytest.fixture(scope="module")
-def kept(sandbox_process: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    with kept_on("sqlite", tmp_path_factory.mktemp("limits"), sandbox_process, SETUP) as kept:
-        yield kept
+def gateway_and_store(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("limits"), sandbox_process, SETUP) as running:
+        yield running
 
 
-def in_progress_at_most(flow: Flow, seller: str) -> int:
+def get_max_concurrent_orders(flow: OrderFlow, seller: str) -> int:
     """By the seller's own account: an order is in progress from when it arrived until it was charged."""
-    begun = [(at, 1) for at in times(flow, seller)]
-    ended = [(charge["at"], -1) for charge in flow.sandbox.charges(seller)]
-    most = now = 0
-    for _, step in sorted(begun + ended):
-        now += step
-        most = max(most, now)
-    return most
+    starts = [(at, 1) for at in get_order_times(flow, seller)]
+    ends = [(charge["at"], -1) for charge in flow.sandbox.list_charges(seller)]
+    maximum = current = 0
+    for _, step in sorted(starts + ends):
+        current += step
+        maximum = max(maximum, current)
+    return maximum
 
 
-def test_orders_queue_at_the_only_seller_and_never_more_than_allowed_are_in_progress(flow: Flow) -> None:
-    flow.sandbox.latency(0.4, vendor="runapi")
-    jobs = at_once(8, lambda: flow.buy(RUNAPI))
-    assert [sellers(job) for job in jobs] == [[RUNAPI]] * 8
+def test_orders_queue_at_the_only_seller_within_its_concurrency_limit(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(0.4, vendor="runapi")
+    jobs = run_concurrently(8, lambda: flow.buy(RUNAPI))
+    assert [get_attempted_sellers(job) for job in jobs] == [[RUNAPI]] * 8
     assert {job["status"] for job in jobs} == {"completed"}
-    assert in_progress_at_most(flow, RUNAPI) == AT_ONCE
+    assert get_max_concurrent_orders(flow, RUNAPI) == CONCURRENCY
 
 
-def test_the_orders_of_one_job_queue_as_well(flow: Flow) -> None:
-    flow.sandbox.latency(0.4, vendor="runapi")
+def test_orders_of_one_job_queue_within_the_concurrency_limit(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(0.4, vendor="runapi")
     job = flow.buy(RUNAPI, n=5)
-    assert [one["index"] for one in job["images"]] == [0, 1, 2, 3, 4]
-    assert in_progress_at_most(flow, RUNAPI) == AT_ONCE
+    assert [image["index"] for image in job["images"]] == [0, 1, 2, 3, 4]
+    assert get_max_concurrent_orders(flow, RUNAPI) == CONCURRENCY
 
 
-def test_an_order_that_has_queued_for_long_goes_to_the_next_seller(flow: Flow) -> None:
-    flow.sandbox.latency(2.0, vendor="runapi")
-    job = flow.buy_first(RUNAPI, n=3)
-    assert Counter(one["seller"] for one in job["images"]) == {RUNAPI: AT_ONCE, RUNS: 1}
-    [queued] = times(flow, RUNS)
-    assert queued - min(times(flow, RUNAPI)) >= QUEUE_SECONDS - CLOCKS
-    assert in_progress_at_most(flow, RUNAPI) == AT_ONCE
+def test_order_queued_longer_than_slot_timeout_goes_to_next_seller(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(2.0, vendor="runapi")
+    job = flow.buy_with_failover(RUNAPI, n=3)
+    assert Counter(image["seller"] for image in job["images"]) == {RUNAPI: CONCURRENCY, RUNFLOW_RUNS: 1}
+    [failover_time] = get_order_times(flow, RUNFLOW_RUNS)
+    assert failover_time - min(get_order_times(flow, RUNAPI)) >= SLOT_TIMEOUT_SECONDS - CLOCK_TOLERANCE_SECONDS
+    assert get_max_concurrent_orders(flow, RUNAPI) == CONCURRENCY
 
 
-def test_a_job_that_comes_when_a_seller_is_full_does_not_queue_there_at_all(flow: Flow) -> None:
-    flow.sandbox.latency(2.0, vendor="runapi")
-    wishes = {"prompt": "x", "quality": "low", "n": AT_ONCE, "policy": f"first-{RUNAPI}"}
-    filling = flow.gateway.ask(wishes, prefer="wait=0").json()
-    flow.gateway.until("it is full", lambda: flow.orders(RUNAPI) == AT_ONCE)
-    assert sellers(flow.buy_first(RUNAPI)) == [RUNS]
-    assert sellers(flow.gateway.job(filling["id"])) == [RUNAPI] * AT_ONCE
+def test_job_that_arrives_at_a_full_seller_goes_to_next_seller_at_once(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(2.0, vendor="runapi")
+    params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"first-{RUNAPI}"}
+    blocking_job = flow.gateway.post_job(params, prefer="wait=0").json()
+    flow.gateway.wait_until("it is full", lambda: flow.count_orders(RUNAPI) == CONCURRENCY)
+    assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
+    assert get_attempted_sellers(flow.gateway.get_job(blocking_job["id"])) == [RUNAPI] * CONCURRENCY
 
 
-def test_no_more_orders_a_minute_are_sent_than_allowed(flow: Flow) -> None:
+def test_orders_per_minute_stay_within_the_rate_limit(flow: OrderFlow) -> None:
     """From when an order may go until it arrives a moment passes, which may be longer for the first than the last."""
-    jobs = at_once(2 * PER_MINUTE + 1, lambda: flow.buy(OPENAI))
+    jobs = run_concurrently(2 * PER_MINUTE + 1, lambda: flow.buy(OPENAI))
     assert {job["status"] for job in jobs} == {"completed"}
-    at = times(flow, OPENAI)
-    assert len(at) == len(jobs)
-    for first in range(len(at) - PER_MINUTE):
-        assert at[first + PER_MINUTE] - at[first] > MINUTE / 2
+    order_times = get_order_times(flow, OPENAI)
+    assert len(order_times) == len(jobs)
+    for first in range(len(order_times) - PER_MINUTE):
+        assert order_times[first + PER_MINUTE] - order_times[first] > RATE_WINDOW_SECONDS / 2

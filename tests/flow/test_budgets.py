@@ -4,54 +4,54 @@ from typing import Any
 
 import httpx
 
-from tests.flow.asked import at_once
-from tests.flow.configuration import CAREFUL_KEY, SELLERS, THRIFTY_KEY
-from tests.flow.gateways import Flow
+from tests.flow.flow_config import FORTY_CENT_BUDGET_KEY, SELLERS, TEN_CENT_BUDGET_KEY
+from tests.flow.order_flow import OrderFlow
+from tests.flow.order_times import run_concurrently
 
 OPENAI = SELLERS[-1]
-CENT = 10_000
-BUDGET, LARGER_BUDGET = 10 * CENT, 40 * CENT
-IMAGE, LONG = 5_850, 31_000
+CENT_MICROS = 10_000
+BUDGET_MICROS, LARGER_BUDGET_MICROS = 10 * CENT_MICROS, 40 * CENT_MICROS
+IMAGE_MICROS, LONG_PROMPT_LENGTH = 5_850, 31_000
 # The sandbox counts a token for every four bytes of the prompt; set aside is one for every byte, and 64 more.
 # A token of text costs 5 micro-USD.
-BILLED, SET_ASIDE = IMAGE + LONG // 4 * 5, IMAGE + (LONG + 64) * 5
+BILLED_MICROS, HELD_MICROS = IMAGE_MICROS + LONG_PROMPT_LENGTH // 4 * 5, IMAGE_MICROS + (LONG_PROMPT_LENGTH + 64) * 5
 
 
-def ask(flow: Flow, key: str, prompt: str) -> httpx.Response:
+def post_openai_job(flow: OrderFlow, key: str, prompt: str) -> httpx.Response:
     body: dict[str, Any] = {"prompt": prompt, "quality": "low", "provider": {"only": [OPENAI]}}
-    return flow.gateway.ask(body, key=key)
+    return flow.gateway.post_job(body, key=key)
 
 
-def prompts(length: int) -> list[str]:
+def make_prompts(length: int) -> list[str]:
     return [f"{number:02} ".ljust(length, "x") for number in range(12)]
 
 
-def captured(flow: Flow) -> int:
-    return flow.booked().get((OPENAI, "capture"), 0)
+def sum_captures(flow: OrderFlow) -> int:
+    return flow.sum_ledger_by_line().get((OPENAI, "capture"), 0)
 
 
-def test_twelve_long_prompts_do_not_pass_a_budget_that_none_of_them_fits_into(flow: Flow) -> None:
-    answers = at_once(12, lambda: ask(flow, CAREFUL_KEY, "x" * LONG))
-    assert SET_ASIDE > BUDGET
-    assert {(one.status_code, one.json()["error"]["code"]) for one in answers} == {(429, "insufficient_quota")}
-    assert (captured(flow), flow.orders(OPENAI)) == (0, 0)
-    texts = iter(prompts(3_000))
-    answers = at_once(12, lambda: ask(flow, CAREFUL_KEY, next(texts)))
-    done = [one for one in answers if one.status_code == 200]
-    assert len(done) >= BUDGET // (IMAGE + 3_064 * 5) == 4, "as many as fit beside each other"
-    assert captured(flow) == len(done) * (IMAGE + 750 * 5) <= BUDGET
+def test_concurrent_long_prompts_cannot_exceed_the_budget(flow: OrderFlow) -> None:
+    answers = run_concurrently(12, lambda: post_openai_job(flow, TEN_CENT_BUDGET_KEY, "x" * LONG_PROMPT_LENGTH))
+    assert HELD_MICROS > BUDGET_MICROS
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {(429, "insufficient_quota")}
+    assert (sum_captures(flow), flow.count_orders(OPENAI)) == (0, 0)
+    texts = iter(make_prompts(3_000))
+    answers = run_concurrently(12, lambda: post_openai_job(flow, TEN_CENT_BUDGET_KEY, next(texts)))
+    accepted = [answer for answer in answers if answer.status_code == 200]
+    assert len(accepted) >= BUDGET_MICROS // (IMAGE_MICROS + 3_064 * 5) == 4, "as many as fit beside each other"
+    assert sum_captures(flow) == len(accepted) * (IMAGE_MICROS + 750 * 5) <= BUDGET_MICROS
 
 
-def test_a_budget_is_used_as_far_as_the_most_that_is_conceivable_fits_into_it(flow: Flow) -> None:
-    answers = [ask(flow, THRIFTY_KEY, prompt) for prompt in prompts(LONG)]
-    fit = (LARGER_BUDGET - SET_ASIDE) // BILLED + 1
-    assert [one.status_code for one in answers] == [200] * fit + [429] * (12 - fit)
-    assert captured(flow) == fit * BILLED == 267_600
+def test_requests_are_accepted_while_their_maximum_cost_fits_the_budget(flow: OrderFlow) -> None:
+    answers = [post_openai_job(flow, FORTY_CENT_BUDGET_KEY, prompt) for prompt in make_prompts(LONG_PROMPT_LENGTH)]
+    fit = (LARGER_BUDGET_MICROS - HELD_MICROS) // BILLED_MICROS + 1
+    assert [answer.status_code for answer in answers] == [200] * fit + [429] * (12 - fit)
+    assert sum_captures(flow) == fit * BILLED_MICROS == 267_600
 
 
-def test_what_a_seller_bills_beyond_what_was_set_aside_is_not_the_teams_to_pay(flow: Flow) -> None:
+def test_charge_above_the_held_amount_is_booked_as_excess_not_to_the_team(flow: OrderFlow) -> None:
     """The offer's estimate for such a large picture is too low."""
     job = flow.buy(OPENAI, size="3584x2048")
-    set_aside, billed = IMAGE + (20 + 64) * 5, 342 * 30 + 5 * 5
-    assert flow.booked() == {(OPENAI, "capture"): set_aside, (OPENAI, "excess"): billed - set_aside}
+    held, billed = IMAGE_MICROS + (20 + 64) * 5, 342 * 30 + 5 * 5
+    assert flow.sum_ledger_by_line() == {(OPENAI, "capture"): held, (OPENAI, "excess"): billed - held}
     assert job["usage"]["cost"] == 0.00627

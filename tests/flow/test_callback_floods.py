@@ -10,145 +10,168 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from sandbox.runapi_callbacks import CALLBACK_SECRET, sign
-from tests.flow.configuration import SELLERS, UNHURRIED
-from tests.flow.gateways import PROMPT, Flow, Gateway
-from tests.flow.places import replicas
-from tests.flow.test_callbacks import address_in, another, expect_one_sale
-from tests.store.raw import Raw
-from tests.vendors import Vendors
+from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
+from tests.flow.flow_config import SELLERS, SLOW_MODEL
+from tests.flow.order_flow import PROMPT, FlowGateway, OrderFlow
+from tests.flow.store_setups import run_replicas
+from tests.flow.test_callbacks import change_callback_url, expect_one_capture, get_callback_url
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store.raw_store import RawStore
 
-RUNS, RUN, RUNAPI, OPENAI = SELLERS
-CALLS, ORDER_SECONDS = 300, 2.5
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+CALL_COUNT, ORDER_SECONDS = 300, 2.5
 # A second at most since the last question, and what a busy machine needs to fetch a picture.
-SOON_SECONDS = 3.0
-ON_ONE_STORE = pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
+MAX_DELIVERY_SECONDS = 3.0
+ON_SQLITE_ONLY = pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
 
 
-def signed(name: str, body: bytes, secret: str = CALLBACK_SECRET) -> tuple[bytes, dict[str, str]]:
-    stamp = str(int(time.time()))
-    signature = sign(secret, name, stamp, body)
-    return body, {"x-callback-id": name, "x-callback-timestamp": stamp, "x-callback-signature": signature}
+def sign_callback(callback_id: str, body: bytes, secret: str = CALLBACK_SECRET) -> tuple[bytes, dict[str, str]]:
+    timestamp = str(int(time.time()))
+    signature = compute_signature(secret, callback_id, timestamp, body)
+    return body, {"x-callback-id": callback_id, "x-callback-timestamp": timestamp, "x-callback-signature": signature}
 
 
-def call_all(url: str, calls: Sequence[tuple[bytes, dict[str, str]]]) -> list[int]:
+def post_callbacks(url: str, calls: Sequence[tuple[bytes, dict[str, str]]]) -> list[int]:
     with httpx.Client(trust_env=False, timeout=30) as client, ThreadPoolExecutor(8) as threads:
-        return list(threads.map(lambda one: client.post(url, content=one[0], headers=one[1]).status_code, calls))
+        return list(
+            threads.map(
+                lambda body_and_headers: (
+                    client.post(url, content=body_and_headers[0], headers=body_and_headers[1]).status_code
+                ),
+                calls,
+            )
+        )
 
 
-def worth(flow: Flow, worth: str) -> float:
-    return flow.gateway.metric("igw_callbacks_total", worth=worth)
+def count_callbacks(flow: OrderFlow, outcome: str) -> float:
+    return flow.gateway.read_metric("igw_callbacks_total", worth=outcome)
 
 
 @pytest.fixture
-def running(flow: Flow) -> Iterator[str]:
-    yield from order_that_runs(flow)
+def callback_url(flow: OrderFlow) -> Iterator[str]:
+    yield from place_slow_order(flow)
 
 
-def order_that_runs(flow: Flow) -> Iterator[str]:
+def place_slow_order(flow: OrderFlow) -> Iterator[str]:
     """The callback address of an order that takes a while, and that is polled only after a minute unless called."""
-    flow.sandbox.latency(ORDER_SECONDS)
-    flow.sandbox.fault("no_callback", vendor="runapi")
-    wishes = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNAPI]}, "model": UNHURRIED}
-    name = flow.gateway.ask(wishes, prefer="wait=0").json()["id"]
-    flow.gateway.until(
-        "it is ordered", lambda: any(order["body"] for order in flow.sandbox.requests("runapi", "submit"))
+    flow.sandbox.set_latency(ORDER_SECONDS)
+    flow.sandbox.inject_fault("no_callback", vendor="runapi")
+    params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNAPI]}, "model": SLOW_MODEL}
+    job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
+    flow.gateway.wait_until(
+        "it is ordered", lambda: any(order["body"] for order in flow.sandbox.list_requests("runapi", "submit"))
     )
-    done, address = time.monotonic() + ORDER_SECONDS, address_in(flow, RUNAPI)
-    yield address
+    ready_at, callback_address = time.monotonic() + ORDER_SECONDS, get_callback_url(flow, RUNAPI)
+    yield callback_address
     # Another one, when it is done: it is heard at once.
-    time.sleep(max(0.0, done - time.monotonic()))
+    time.sleep(max(0.0, ready_at - time.monotonic()))
     began = time.monotonic()
-    assert call_all(address, [signed("the end", b"{}")]) == [204]
-    job = flow.gateway.job(name)
-    assert time.monotonic() - began < SOON_SECONDS
-    expect_one_sale(flow, RUNAPI, job)
+    assert post_callbacks(callback_address, [sign_callback("the end", b"{}")]) == [204]
+    job = flow.gateway.get_job(job_id)
+    assert time.monotonic() - began < MAX_DELIVERY_SECONDS
+    expect_one_capture(flow, RUNAPI, job)
 
 
-def questions(flow: Flow) -> int:
-    return len(flow.sandbox.requests("runapi", "poll"))
+def count_polls(flow: OrderFlow) -> int:
+    return len(flow.sandbox.list_requests("runapi", "poll"))
 
 
-@ON_ONE_STORE
-def test_replays_of_one_callback_are_one_question(flow: Flow, running: str) -> None:
-    duplicates = worth(flow, "duplicate")
-    once = signed("again and again", b'{"status": "completed"}')
-    assert call_all(running, [once] * CALLS) == [204] * CALLS
-    flow.gateway.until("it is asked about", lambda: questions(flow) >= 1)
-    assert questions(flow) == 1
-    assert worth(flow, "duplicate") == duplicates + CALLS - 1
+@ON_SQLITE_ONLY
+def test_replays_of_one_callback_cause_one_poll(flow: OrderFlow, callback_url: str) -> None:
+    duplicates = count_callbacks(flow, "duplicate")
+    callback = sign_callback("again and again", b'{"status": "completed"}')
+    assert post_callbacks(callback_url, [callback] * CALL_COUNT) == [204] * CALL_COUNT
+    flow.gateway.wait_until("it is asked about", lambda: count_polls(flow) >= 1)
+    assert count_polls(flow) == 1
+    assert count_callbacks(flow, "duplicate") == duplicates + CALL_COUNT - 1
 
 
-@ON_ONE_STORE
-def test_callbacks_that_are_all_different_are_a_question_a_second(flow: Flow, running: str) -> None:
-    accepted, began = worth(flow, "accepted"), time.monotonic()
-    calls = [signed(f"number {number}", b"{}") for number in range(CALLS)]
-    assert call_all(running, calls) == [204] * CALLS
-    assert questions(flow) <= 2 + (time.monotonic() - began)
-    assert worth(flow, "accepted") == accepted + CALLS
+@ON_SQLITE_ONLY
+def test_different_callbacks_cause_one_poll_per_second(flow: OrderFlow, callback_url: str) -> None:
+    accepted, began = count_callbacks(flow, "accepted"), time.monotonic()
+    calls = [sign_callback(f"number {number}", b"{}") for number in range(CALL_COUNT)]
+    assert post_callbacks(callback_url, calls) == [204] * CALL_COUNT
+    assert count_polls(flow) <= 2 + (time.monotonic() - began)
+    assert count_callbacks(flow, "accepted") == accepted + CALL_COUNT
 
 
 @pytest.fixture(scope="module")
-def pair(sandbox_process: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Gateway, Raw]]:
-    with replicas(2, tmp_path_factory.mktemp("pair"), sandbox_process) as ([one, two], raw):
-        yield one, two, raw
+def replica_pair(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FlowGateway, FlowGateway, RawStore]]:
+    with run_replicas(2, tmp_path_factory.mktemp("pair"), sandbox_process) as ([first, second], raw):
+        yield first, second, raw
 
 
-def test_replays_that_land_on_another_replica_are_one_question_of_its_owner(
-    pair: tuple[Gateway, Gateway, Raw], sandbox: Vendors
+def test_replays_at_another_replica_cause_one_poll_by_the_job_worker(
+    replica_pair: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
 ) -> None:
-    one, two, raw = pair
-    flow, elsewhere = Flow(one, sandbox, raw), Flow(two, sandbox, raw)
-    once = signed("again and again", b'{"status": "completed"}')
-    for address in order_that_runs(flow):
-        assert call_all(address.replace(one.url, two.url), [once] * CALLS) == [204] * CALLS
-        flow.gateway.until("its owner asks", lambda: questions(flow) == 1)
-        assert worth(elsewhere, "duplicate") == CALLS - 1
+    first, second, raw = replica_pair
+    flow, other_flow = OrderFlow(first, sandbox, raw), OrderFlow(second, sandbox, raw)
+    callback = sign_callback("again and again", b'{"status": "completed"}')
+    for address in place_slow_order(flow):
+        assert post_callbacks(address.replace(first.url, second.url), [callback] * CALL_COUNT) == [204] * CALL_COUNT
+        flow.gateway.wait_until("its owner asks", lambda: count_polls(flow) == 1)
+        assert count_callbacks(other_flow, "duplicate") == CALL_COUNT - 1
         time.sleep(1.2)
-        assert questions(flow) == 1
+        assert count_polls(flow) == 1
 
 
-def test_replays_at_another_replica_are_a_question_a_second_while_the_seller_does_not_answer(
-    pair: tuple[Gateway, Gateway, Raw], sandbox: Vendors
+def test_replays_at_another_replica_cause_one_poll_per_second_while_polls_fail(
+    replica_pair: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
 ) -> None:
-    one, two, raw = pair
-    flow, secret = Flow(one, sandbox, raw), "whsec_abc"
-    for replica in pair[:2]:
-        replica.callback_secret.write_text(secret)
-        replica.reload()
+    first, second, raw = replica_pair
+    flow, secret = OrderFlow(first, sandbox, raw), "whsec_abc"
+    for replica in replica_pair[:2]:
+        replica.callback_secret_path.write_text(secret)
+        replica.reload_config()
     try:
-        sandbox.latency(20.0)
-        sandbox.fault("no_callback", vendor="runflow")
-        sandbox.fault("slow", vendor="runflow", route="submit", seconds=6)
-        sandbox.fault("status", vendor="runflow", route="poll", status=503)
-        wishes = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNS]}, "model": UNHURRIED}
-        one.ask(wishes, prefer="wait=0")
-        one.until("it is ordered", lambda: any(order["body"] for order in sandbox.requests("runflow", "submit")))
-        address = address_in(flow, RUNS).replace(one.url, two.url)
+        sandbox.set_latency(20.0)
+        sandbox.inject_fault("no_callback", vendor="runflow")
+        sandbox.inject_fault("slow", vendor="runflow", route="submit", seconds=6)
+        sandbox.inject_fault("status", vendor="runflow", route="poll", status=503)
+        params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}, "model": SLOW_MODEL}
+        first.post_job(params, prefer="wait=0")
+        first.wait_until(
+            "it is ordered", lambda: any(order["body"] for order in sandbox.list_requests("runflow", "submit"))
+        )
+        address = get_callback_url(flow, RUNFLOW_RUNS).replace(first.url, second.url)
         body = b'{"id": "018f0000-0000-7000-8000-000000000001", "status": "completed"}'
-        seal = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         began = time.monotonic()
-        call_all(address, [(body, {"runflow-signature": seal, "content-type": "application/json"})] * CALLS)
-        assert len(sandbox.requests("runflow", "poll")) <= 2 + (time.monotonic() - began)
+        post_callbacks(
+            address, [(body, {"runflow-signature": signature, "content-type": "application/json"})] * CALL_COUNT
+        )
+        assert len(sandbox.list_requests("runflow", "poll")) <= 2 + (time.monotonic() - began)
     finally:
-        sandbox.control("DELETE", "/faults")
-        sandbox.latency(0.0)
+        sandbox.call_control_route("DELETE", "/faults")
+        sandbox.set_latency(0.0)
 
 
-@ON_ONE_STORE
-def test_forged_callbacks_are_counted_and_written_once(flow: Flow) -> None:
+@ON_SQLITE_ONLY
+def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
     flow.buy(RUNAPI)
-    address = address_in(flow, RUNAPI)
-    forged, unknown, written = worth(flow, "forged"), worth(flow, "unknown"), len(lines(flow))
-    impostor = signed("x", b"{}", "bm9ib2R5")
-    assert call_all(address, [impostor] * CALLS) == [401] * CALLS
-    assert call_all(another(address, seal="0" * 32), [impostor] * CALLS) == [401] * CALLS
-    assert (worth(flow, "forged"), worth(flow, "unknown")) == (forged + CALLS, unknown + CALLS)
+    address = get_callback_url(flow, RUNAPI)
+    forged, unknown, logged = (
+        count_callbacks(flow, "forged"),
+        count_callbacks(flow, "unknown"),
+        len(read_callback_log_lines(flow)),
+    )
+    forged_callback = sign_callback("x", b"{}", "bm9ib2R5")
+    assert post_callbacks(address, [forged_callback] * CALL_COUNT) == [401] * CALL_COUNT
+    assert (
+        post_callbacks(change_callback_url(address, seal="0" * 32), [forged_callback] * CALL_COUNT)
+        == [401] * CALL_COUNT
+    )
+    assert (count_callbacks(flow, "forged"), count_callbacks(flow, "unknown")) == (
+        forged + CALL_COUNT,
+        unknown + CALL_COUNT,
+    )
     time.sleep(0.2)
-    assert len(lines(flow)) - written <= 2
+    assert len(read_callback_log_lines(flow)) - logged <= 2
 
 
-def lines(flow: Flow) -> list[dict[str, object]]:
+def read_callback_log_lines(flow: OrderFlow) -> list[dict[str, object]]:
     """All that mention callbacks."""
-    written = [json.loads(line) for line in flow.gateway.errors().splitlines()]
-    return [line for line in written if "callback" in json.dumps(line)]
+    log_lines = [json.loads(line) for line in flow.gateway.read_log().splitlines()]
+    return [line for line in log_lines if "callback" in json.dumps(line)]

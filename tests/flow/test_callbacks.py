@@ -8,170 +8,178 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.runapi_callbacks import CALLBACK_SECRET, sign
-from tests.flow.configuration import SELLERS, UNHURRIED, VENDOR
-from tests.flow.gateways import PROMPT, Flow, Job
-from tests.flow.test_orders_under_fault import PRICE
+from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
+from tests.flow.flow_config import SELLERS, SLOW_MODEL, VENDOR_BY_SELLER
+from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
+from tests.flow.test_order_faults import PRICE_MICROS
 
-RUNS, RUN, RUNAPI, OPENAI = SELLERS
-EACH = pytest.mark.parametrize("seller", [RUNS, RUNAPI])
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+EACH_CALLING_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
 # Far less than an unhurried order is expected to take: whoever is done by then has been called.
-SOON_SECONDS = 10.0
+MAX_CALLBACK_SECONDS = 10.0
 
 
-def buy_unhurried(flow: Flow, seller: str) -> Job:
+def buy_from_slow_model(flow: OrderFlow, seller: str) -> JobJson:
     """Of a model that nobody asks about for a minute, unless its seller calls."""
-    if seller == RUNS:
-        flow.sign_callbacks()
+    if seller == RUNFLOW_RUNS:
+        flow.enable_callback_signatures()
     began = time.monotonic()
-    job = flow.buy(seller, model=UNHURRIED)
-    assert time.monotonic() - began < SOON_SECONDS, "nobody heard the callback"
+    job = flow.buy(seller, model=SLOW_MODEL)
+    assert time.monotonic() - began < MAX_CALLBACK_SECONDS, "nobody heard the callback"
     return job
 
 
-def expect_one_sale(flow: Flow, seller: str, job: Job) -> None:
+def expect_one_capture(flow: OrderFlow, seller: str, job: JobJson) -> None:
     assert job["status"] == "completed"
     assert len(job["images"]) == 1
-    assert flow.orders(seller) == 1
-    assert flow.booked() == {(seller, "capture"): PRICE[seller]}
+    assert flow.count_orders(seller) == 1
+    assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
 
 
-def address_in(flow: Flow, seller: str) -> str:
+def get_callback_url(flow: OrderFlow, seller: str) -> str:
     """Where the seller was asked to call, as the last order said. One whose body is still coming says nothing yet."""
-    bodies = [order["body"] for order in flow.sandbox.requests(VENDOR[seller], "submit")]
+    bodies = [order["body"] for order in flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")]
     return str(json.loads([body for body in bodies if body][-1])["callback_url"])
 
 
-def call(url: str, body: bytes, secret: str = CALLBACK_SECRET, at: float | None = None) -> int:
+def post_runapi_callback(url: str, body: bytes, secret: str = CALLBACK_SECRET, sent_at: float | None = None) -> int:
     """As RunAPI does it, and as an impostor would."""
-    stamp = str(int(time.time() if at is None else at))
-    signature = sign(secret, "msg_1", stamp, body)
-    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": stamp, "x-callback-signature": signature}
+    timestamp = str(int(time.time() if sent_at is None else sent_at))
+    signature = compute_signature(secret, "msg_1", timestamp, body)
+    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": timestamp, "x-callback-signature": signature}
     return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
 
 
-@EACH
-def test_a_callback_is_a_reason_to_ask_at_once(flow: Flow, seller: str) -> None:
-    flow.sandbox.latency(0.3)
-    job = buy_unhurried(flow, seller)
-    assert len(flow.sandbox.requests(VENDOR[seller], "poll")) == 1
-    expect_one_sale(flow, seller, job)
+@EACH_CALLING_SELLER
+def test_callback_triggers_an_immediate_poll(flow: OrderFlow, seller: str) -> None:
+    flow.sandbox.set_latency(0.3)
+    job = buy_from_slow_model(flow, seller)
+    assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "poll")) == 1
+    expect_one_capture(flow, seller, job)
 
 
-@EACH
-def test_a_callback_that_comes_before_the_answer_is_not_forgotten(flow: Flow, seller: str) -> None:
-    flow.sandbox.fault("early_callback", vendor=VENDOR[seller])
-    expect_one_sale(flow, seller, buy_unhurried(flow, seller))
+@EACH_CALLING_SELLER
+def test_callback_before_the_order_response_is_used(flow: OrderFlow, seller: str) -> None:
+    flow.sandbox.inject_fault("early_callback", vendor=VENDOR_BY_SELLER[seller])
+    expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
 
 
-@EACH
-def test_a_callback_that_comes_many_times_delivers_once(flow: Flow, seller: str) -> None:
-    heard = flow.callbacks(204)
-    flow.sandbox.fault("duplicate_callback", vendor=VENDOR[seller], copies=5)
-    expect_one_sale(flow, seller, buy_unhurried(flow, seller))
-    flow.gateway.until("all of them are answered", lambda: flow.callbacks(204) == heard + 5)
+@EACH_CALLING_SELLER
+def test_duplicate_callbacks_deliver_once(flow: OrderFlow, seller: str) -> None:
+    accepted = flow.count_callback_responses(204)
+    flow.sandbox.inject_fault("duplicate_callback", vendor=VENDOR_BY_SELLER[seller], copies=5)
+    expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
+    flow.gateway.wait_until("all of them are answered", lambda: flow.count_callback_responses(204) == accepted + 5)
 
 
-@EACH
-def test_a_forged_callback_is_refused_and_the_true_one_heard(flow: Flow, seller: str) -> None:
-    refused = flow.callbacks(401)
-    flow.sandbox.fault("forged_callback", vendor=VENDOR[seller])
-    job = buy_unhurried(flow, seller)
-    assert flow.callbacks(401) > refused
-    expect_one_sale(flow, seller, job)
+@EACH_CALLING_SELLER
+def test_forged_callback_is_rejected_and_the_genuine_one_accepted(flow: OrderFlow, seller: str) -> None:
+    rejected = flow.count_callback_responses(401)
+    flow.sandbox.inject_fault("forged_callback", vendor=VENDOR_BY_SELLER[seller])
+    job = buy_from_slow_model(flow, seller)
+    assert flow.count_callback_responses(401) > rejected
+    expect_one_capture(flow, seller, job)
 
 
-@EACH
-def test_a_forged_callback_of_a_failure_that_was_none(flow: Flow, seller: str) -> None:
+@EACH_CALLING_SELLER
+def test_forged_callback_about_success_does_not_hide_a_failed_order(flow: OrderFlow, seller: str) -> None:
     """And the other way round: an order that failed, and words that it did not."""
-    flow.sandbox.fault("forged_callback", vendor=VENDOR[seller])
-    flow.sandbox.fault("fail", vendor=VENDOR[seller])
-    job = buy_unhurried(flow, seller)
+    flow.sandbox.inject_fault("forged_callback", vendor=VENDOR_BY_SELLER[seller])
+    flow.sandbox.inject_fault("fail", vendor=VENDOR_BY_SELLER[seller])
+    job = buy_from_slow_model(flow, seller)
     assert job["status"] == "failed"
-    assert flow.booked() == {}
+    assert flow.sum_ledger_by_line() == {}
 
 
-@EACH
-def test_without_any_callback_asking_does_it(flow: Flow, seller: str) -> None:
-    heard = flow.callbacks(204)
-    flow.sandbox.fault("no_callback", vendor=VENDOR[seller])
+@EACH_CALLING_SELLER
+def test_order_completes_by_polling_without_callbacks(flow: OrderFlow, seller: str) -> None:
+    accepted = flow.count_callback_responses(204)
+    flow.sandbox.inject_fault("no_callback", vendor=VENDOR_BY_SELLER[seller])
     job = flow.buy(seller)
-    expect_one_sale(flow, seller, job)
-    assert flow.callbacks(204) == heard
+    expect_one_capture(flow, seller, job)
+    assert flow.count_callback_responses(204) == accepted
 
 
-def test_unsigned_callbacks_are_not_believed_and_not_needed(flow: Flow) -> None:
+def test_unsigned_callbacks_are_rejected_and_the_order_still_completes(flow: OrderFlow) -> None:
     """As long as Runflow has no secret to sign with."""
-    refused = flow.callbacks(401)
-    flow.sandbox.fault("early_callback", vendor="runflow")
-    job = flow.buy(RUNS)
-    expect_one_sale(flow, RUNS, job)
-    assert flow.callbacks(401) > refused
+    rejected = flow.count_callback_responses(401)
+    flow.sandbox.inject_fault("early_callback", vendor="runflow")
+    job = flow.buy(RUNFLOW_RUNS)
+    expect_one_capture(flow, RUNFLOW_RUNS, job)
+    assert flow.count_callback_responses(401) > rejected
 
 
-def test_a_callback_after_the_end_changes_nothing(flow: Flow) -> None:
-    flow.sandbox.fault("no_callback", vendor="runapi")
+def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("no_callback", vendor="runapi")
     job = flow.buy(RUNAPI)
-    booked = flow.booked()
+    booked = flow.sum_ledger_by_line()
     body = json.dumps({"id": "task-of-nobody", "status": "failed"}).encode()
-    assert [call(address_in(flow, RUNAPI), body) for _ in range(3)] == [204] * 3
+    assert [post_runapi_callback(get_callback_url(flow, RUNAPI), body) for _ in range(3)] == [204] * 3
     # Links are signed again for each answer.
-    found = flow.gateway.job(job["id"])
-    assert found == job | {"images": found["images"], "expires_at": found["expires_at"]}
-    assert flow.booked() == booked == {(RUNAPI, "capture"): PRICE[RUNAPI]}
+    current_job = flow.gateway.get_job(job["id"])
+    assert current_job == job | {"images": current_job["images"], "expires_at": current_job["expires_at"]}
+    assert flow.sum_ledger_by_line() == booked == {(RUNAPI, "capture"): PRICE_MICROS[RUNAPI]}
 
 
-def another(url: str, **parts: str) -> str:
-    base, adapter, job, attempt, seal = url.rsplit("/", 4)
-    said = {"adapter": adapter, "job": job, "attempt": attempt, "seal": seal, **parts}
-    return "/".join([base, said["adapter"], said["job"], said["attempt"], said["seal"]])
+def change_callback_url(url: str, **parts: str) -> str:
+    base, adapter, job, attempt, signature = url.rsplit("/", 4)
+    segments = {"adapter": adapter, "job": job, "attempt": attempt, "seal": signature, **parts}
+    return "/".join([base, segments["adapter"], segments["job"], segments["attempt"], segments["seal"]])
 
 
-def test_whoever_has_no_address_or_no_signature_is_refused(flow: Flow) -> None:
+def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> None:
     flow.buy(RUNAPI)
-    url, body = address_in(flow, RUNAPI), b'{"id": "task-1", "status": "completed"}'
-    first, second = flow.buy(RUNAPI)["id"], address_in(flow, RUNAPI)
-    assert first in second
-    impostors: list[tuple[str, dict[str, Any]]] = [
+    url, body = get_callback_url(flow, RUNAPI), b'{"id": "task-1", "status": "completed"}'
+    earlier_job, later_url = flow.buy(RUNAPI)["id"], get_callback_url(flow, RUNAPI)
+    assert earlier_job in later_url
+    invalid_calls: list[tuple[str, dict[str, Any]]] = [
         (url, {"secret": "bm9ib2R5"}),
         (url, {"at": time.time() - 3_600}),
         (url, {"at": time.time() + 3_600}),
-        (another(url, seal="0" * 32), {}),
-        (another(url, attempt="2"), {}),
-        (another(url, job=first), {}),
-        (another(url, adapter="runflow_runs"), {}),
+        (change_callback_url(url, seal="0" * 32), {}),
+        (change_callback_url(url, attempt="2"), {}),
+        (change_callback_url(url, job=earlier_job), {}),
+        (change_callback_url(url, adapter="runflow_runs"), {}),
     ]
-    assert [call(where, body, **how) for where, how in impostors] == [401] * len(impostors)
+    assert [post_runapi_callback(target_url, body, **options) for target_url, options in invalid_calls] == [401] * len(
+        invalid_calls
+    )
 
 
-def test_a_lost_run_is_found_by_its_callback_where_it_cannot_be_searched(flow: Flow) -> None:
+def test_callback_identifies_an_order_with_lost_response_when_search_fails(flow: OrderFlow) -> None:
     """The answer to the order is lost, the search is down: only the callback says which run it is."""
-    flow.sandbox.fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.fault("status", vendor="runflow", route="find", status=500)
-    flow.sandbox.latency(0.3)
-    expect_one_sale(flow, RUNS, buy_unhurried(flow, RUNS))
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    flow.sandbox.set_latency(0.3)
+    expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
 
 
-def test_a_lost_run_is_found_by_a_callback_that_came_before_it_was_known_to_be_lost(flow: Flow) -> None:
-    flow.sandbox.fault("early_callback", vendor="runflow")
-    flow.sandbox.fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.fault("status", vendor="runflow", route="find", status=500)
-    expect_one_sale(flow, RUNS, buy_unhurried(flow, RUNS))
+def test_early_callback_identifies_an_order_with_lost_response(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("early_callback", vendor="runflow")
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
 
 
-def test_a_callback_about_another_order_binds_nothing(flow: Flow) -> None:
+def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: OrderFlow) -> None:
     """Signed by the seller, sent to the right address, and about a run whose reference is not this order's."""
-    flow.sign_callbacks()
-    flow.buy(RUNS)
-    body = json.dumps({"run_id": flow.sandbox.charges("runflow")[0]["id"]}).encode()
-    flow.sandbox.fault("no_callback", vendor="runflow")
-    flow.sandbox.fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.fault("status", vendor="runflow", route="find", status=500)
-    wishes = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNS]}}
-    name = flow.gateway.ask(wishes, prefer="wait=0").json()["id"]
-    flow.gateway.until("the order is sent", lambda: name in address_in(flow, RUNS))
-    secret = flow.gateway.callback_secret.read_text().encode()
+    flow.enable_callback_signatures()
+    flow.buy(RUNFLOW_RUNS)
+    body = json.dumps({"run_id": flow.sandbox.list_charges("runflow")[0]["id"]}).encode()
+    flow.sandbox.inject_fault("no_callback", vendor="runflow")
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}}
+    job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
+    flow.gateway.wait_until("the order is sent", lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS))
+    secret = flow.gateway.callback_secret_path.read_text().encode()
     headers = {"runflow-signature": hmac.new(secret, body, "sha256").hexdigest()}
-    assert httpx.post(address_in(flow, RUNS), content=body, headers=headers, trust_env=False).status_code == 204
-    assert flow.gateway.job(name)["error"]["code"] == "outcome_unknown"
-    assert flow.booked() == {(RUNS, "capture"): PRICE[RUNS], (RUNS, "suspected"): PRICE[RUNS]}
+    assert (
+        httpx.post(get_callback_url(flow, RUNFLOW_RUNS), content=body, headers=headers, trust_env=False).status_code
+        == 204
+    )
+    assert flow.gateway.get_job(job_id)["error"]["code"] == "outcome_unknown"
+    assert flow.sum_ledger_by_line() == {
+        (RUNFLOW_RUNS, "capture"): PRICE_MICROS[RUNFLOW_RUNS],
+        (RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS],
+    }

@@ -5,100 +5,105 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.flow.asked import sellers
-from tests.flow.configuration import SELLERS, Setup
-from tests.flow.gateways import Flow, Job
-from tests.flow.places import STORES, Kept, kept_on
-from tests.flow.test_orders_under_fault import PRICE
-from tests.vendors import Vendors
+from tests.flow.flow_config import SELLERS, GatewaySetup
+from tests.flow.order_flow import JobJson, OrderFlow
+from tests.flow.order_times import get_attempted_sellers
+from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
+from tests.flow.test_order_faults import PRICE_MICROS
+from tests.harness.sandbox_runner import RunningSandbox
 
-RUNS, RUN, RUNAPI, OPENAI = SELLERS
-DEADLINE, LATER, PATIENCE = 2.0, 3.0, 4.5
-SETUP = Setup(
-    jobs={"deadline_seconds": DEADLINE},
-    limits={"openai": {"concurrency": 1}},
-    constants={
-        "gateway.engine.accepting.LEAST_PATIENCE": PATIENCE,
-        "gateway.engine.buying.SUBMIT_SECONDS": 60.0,
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+DEADLINE_SECONDS, LATE_SECONDS, ATTEMPT_TIMEOUT_SECONDS = 2.0, 3.0, 4.5
+SETUP = GatewaySetup(
+    job_settings={"deadline_seconds": DEADLINE_SECONDS},
+    account_limits={"openai": {"concurrency": 1}},
+    constant_overrides={
+        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
+        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 60.0,
     },
 )
-ON_BOTH = pytest.mark.parametrize("kept", STORES, indirect=True, scope="module")
+ON_BOTH_STORES = pytest.mark.parametrize("kept", STORE_KINDS, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
-def kept(
-    request: pytest.FixtureRequest, sandbox_process: Vendors, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kept]:
+def gateway_and_store(
+    request: pytest.FixtureRequest, sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
     store = getattr(request, "param", "sqlite")
-    with kept_on(store, tmp_path_factory.mktemp("deadlines"), sandbox_process, SETUP) as kept:
-        yield kept
+    with run_gateway_on_store(store, tmp_path_factory.mktemp("deadlines"), sandbox_process, SETUP) as running:
+        yield running
 
 
-def told(job: Job) -> tuple[str, str]:
+def get_status_and_code(job: JobJson) -> tuple[str, str]:
     return job["status"], job["error"]["code"]
 
 
-@ON_BOTH
-def test_pictures_that_come_after_the_deadline_are_an_orphan_whoever_made_them(flow: Flow) -> None:
-    flow.sandbox.latency(LATER)
+@ON_BOTH_STORES
+def test_images_after_the_deadline_are_booked_as_orphans(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(LATE_SECONDS)
     with ThreadPoolExecutor(len(SELLERS)) as pool:
         jobs = list(pool.map(flow.buy, SELLERS))
-    assert [told(job) for job in jobs] == [("expired", "outcome_unknown")] * 4
-    assert flow.invoiced() == {}
-    assert flow.booked() == {(seller, "orphan"): PRICE[seller] for seller in SELLERS}
-    later = [flow.gateway.job(job["id"]) for job in jobs]
-    assert [(*told(job), job["images"], job["usage"]["cost"]) for job in later] == [
+    assert [get_status_and_code(job) for job in jobs] == [("expired", "outcome_unknown")] * 4
+    assert flow.sum_invoice_by_vendor() == {}
+    assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller] for seller in SELLERS}
+    final_jobs = [flow.gateway.get_job(job["id"]) for job in jobs]
+    assert [(*get_status_and_code(job), job["images"], job["usage"]["cost"]) for job in final_jobs] == [
         ("expired", "paid_not_delivered", [], 0)
     ] * 4
 
 
-def test_a_job_that_is_partly_there_completes_at_its_deadline(flow: Flow) -> None:
-    flow.sandbox.fault("slow", vendor="runapi", route="submit", seconds=LATER, times=1)
+def test_partly_delivered_job_completes_at_its_deadline(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=LATE_SECONDS, times=1)
     job = flow.buy(RUNAPI, n=3)
     assert job["status"] == "completed"
-    assert len(flow.pictures(job)) == 2
+    assert len(flow.fetch_images(job)) == 2
     assert any("2 of 3" in warning for warning in job["warnings"])
-    assert flow.booked() == {(RUNAPI, "capture"): 2 * PRICE[RUNAPI], (RUNAPI, "orphan"): PRICE[RUNAPI]}
+    assert flow.sum_ledger_by_line() == {
+        (RUNAPI, "capture"): 2 * PRICE_MICROS[RUNAPI],
+        (RUNAPI, "orphan"): PRICE_MICROS[RUNAPI],
+    }
 
 
-def test_an_order_that_never_ends_is_suspected_after_its_own_deadline(flow: Flow) -> None:
-    flow.sandbox.fault("stuck", vendor="runflow")
-    assert told(flow.buy(RUNS)) == ("expired", "outcome_unknown")
-    flow.never_charged["runflow"] = PRICE[RUNS]
-    assert flow.booked() == {(RUNS, "suspected"): PRICE[RUNS]}
+def test_stuck_order_is_suspected_after_its_own_timeout(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("stuck", vendor="runflow")
+    assert get_status_and_code(flow.buy(RUNFLOW_RUNS)) == ("expired", "outcome_unknown")
+    flow.uncharged_suspects["runflow"] = PRICE_MICROS[RUNFLOW_RUNS]
+    assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
 
 
-def test_an_order_that_fails_after_the_deadline_costs_nothing_and_is_not_made_elsewhere(flow: Flow) -> None:
-    flow.sandbox.latency(LATER, vendor="runflow")
-    flow.sandbox.fault("fail", vendor="runflow")
-    job = flow.buy_first(RUNS)
-    assert told(job) == ("expired", "outcome_unknown")
-    assert flow.booked() == {}
-    assert told(flow.gateway.job(job["id"])) == ("expired", "deadline_exceeded"), "nothing was bought, as it turned out"
-    assert flow.orders(RUNAPI) == 0
+def test_order_failing_after_the_deadline_costs_nothing_and_has_no_failover(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(LATE_SECONDS, vendor="runflow")
+    flow.sandbox.inject_fault("fail", vendor="runflow")
+    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    assert get_status_and_code(job) == ("expired", "outcome_unknown")
+    assert flow.sum_ledger_by_line() == {}
+    assert get_status_and_code(flow.gateway.get_job(job["id"])) == ("expired", "deadline_exceeded"), (
+        "nothing was bought, as it turned out"
+    )
+    assert flow.count_orders(RUNAPI) == 0
 
 
 @pytest.mark.parametrize(
     "seller",
-    [RUN, RUNS],
+    [RUNFLOW_RUN, RUNFLOW_RUNS],
 )
-def test_pictures_that_are_being_fetched_at_the_deadline_are_delivered(flow: Flow, seller: str) -> None:
+def test_images_being_downloaded_at_the_deadline_are_delivered(flow: OrderFlow, seller: str) -> None:
     """They are paid for: only their own expiry ends the waiting for them."""
-    flow.sandbox.fault("slow", vendor="runflow", route="download", seconds=LATER)
+    flow.sandbox.inject_fault("slow", vendor="runflow", route="download", seconds=LATE_SECONDS)
     job = flow.buy(seller)
     assert job["status"] == "completed"
     assert job["finished_at"] > job["deadline_at"]
-    assert flow.booked() == {(seller, "capture"): PRICE[seller]}
+    assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
 
 
-def test_a_job_that_has_queued_until_its_deadline_is_ordered_nowhere(flow: Flow) -> None:
-    flow.sandbox.latency(1.75 * DEADLINE, vendor="openai")
-    wishes = {"prompt": "a lighthouse at dawn", "quality": "low", "provider": {"only": [OPENAI]}}
-    first = flow.gateway.ask(wishes, prefer="wait=0").json()
-    flow.gateway.until("it is ordered", lambda: flow.orders(OPENAI) == 1)
+def test_job_queued_until_its_deadline_is_never_ordered(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(1.75 * DEADLINE_SECONDS, vendor="openai")
+    params = {"prompt": "a lighthouse at dawn", "quality": "low", "provider": {"only": [OPENAI]}}
+    first = flow.gateway.post_job(params, prefer="wait=0").json()
+    flow.gateway.wait_until("it is ordered", lambda: flow.count_orders(OPENAI) == 1)
     queued = flow.buy(OPENAI)
-    assert told(queued) == ("expired", "deadline_exceeded")
-    assert told(flow.gateway.job(first["id"])) == ("expired", "outcome_unknown")
-    assert sellers(queued) == []
-    assert flow.booked() == {(OPENAI, "orphan"): PRICE[OPENAI]}
-    assert flow.orders(OPENAI) == 1
+    assert get_status_and_code(queued) == ("expired", "deadline_exceeded")
+    assert get_status_and_code(flow.gateway.get_job(first["id"])) == ("expired", "outcome_unknown")
+    assert get_attempted_sellers(queued) == []
+    assert flow.sum_ledger_by_line() == {(OPENAI, "orphan"): PRICE_MICROS[OPENAI]}
+    assert flow.count_orders(OPENAI) == 1

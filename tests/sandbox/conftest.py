@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.sandbox.runflow_owner import Owner
-from tests.vendors import Vendors
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.sandbox.runflow_client import RunflowClient
 
 
 @pytest.fixture
-def owner(sandbox: Vendors) -> Owner:
+def runflow_client(sandbox: RunningSandbox) -> RunflowClient:
     """Somebody with a key to the simulated Runflow."""
-    return Owner(sandbox)
+    return RunflowClient(sandbox)

@@ -4,19 +4,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store import servers
+from tests.store import redis_servers
 
 # What these find wrong is shown as if a test had said it.
-pytest.register_assert_rewrite("tests.store.worlds", "tests.store.machine")
+pytest.register_assert_rewrite("tests.store.store_harness", "tests.store.store_state_machine")
 
 
 @pytest.fixture(scope="session")
-def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    with servers.single(tmp_path_factory.mktemp("single")) as server:
+def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:
+    with redis_servers.run_single_server(tmp_path_factory.mktemp("single")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def clustered_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    with servers.clustered(tmp_path_factory.mktemp("clustered")) as server:
+def clustered_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:
+    with redis_servers.run_cluster_server(tmp_path_factory.mktemp("clustered")) as server:
         yield server

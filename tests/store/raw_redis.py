@@ -6,14 +6,14 @@ import msgspec
 import redis
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.store.books import Balance
-from gateway.store.partitions import PARTITIONS, partition_of, partition_of_job
-from gateway.store.redis.keys import CLOSED, RUNS, Keys
+from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.partitions import PARTITIONS, job_partition, team_partition
+from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SERVER_RUNS, PartitionKeys
 
 # What is kept for a time counted from now ends sooner than this; what is kept until a date of the tests' clock, later.
-LONGEST_MS = 500 * 86_400_000
+MAX_RELATIVE_TTL_MS = 500 * 86_400_000
 # One look at everything; unlike a store's own scripts it has no shebang, so that a Cluster lets it see all slots.
-_EVERYTHING = """
+_READ_EVERYTHING = """
 local readers = {
   string = function(key) return redis.call('GET', key) end,
   hash = function(key) return redis.call('HGETALL', key) end,
@@ -28,21 +28,21 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return found
 """
-_DUE = """
+_READ_DUE_TIMES = """
 local found = {}
 for number = 1, tonumber(ARGV[1]) do
   for _, part in ipairs(redis.call('ZRANGE', ARGV[number + 1], 0, -1, 'WITHSCORES')) do found[#found + 1] = part end
 end
 return found
 """
-_BALANCES = """
+_READ_BALANCES = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', 'igw:*:budget:*')) do
   found[#found + 1] = {key, redis.call('HMGET', key, 'held', 'spent')}
 end
 return found
 """
-_LEDGER = """
+_READ_LEDGER = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', 'igw:*:ledger:*')) do
   for _, entry in ipairs(redis.call('LRANGE', key, 0, -1)) do found[#found + 1] = entry end
@@ -54,76 +54,80 @@ return found
 class RawRedis:
     def __init__(self, client: "redis.Redis[bytes]") -> None:
         self.client = client
-        self._due_keys = [Keys(partition).due for partition in range(PARTITIONS)]
-        self._locks = {Keys(partition).audit.encode() for partition in range(PARTITIONS)}
+        self._due_keys = [PartitionKeys(partition).due for partition in range(PARTITIONS)]
+        self._locks = {PartitionKeys(partition).audit_lock.encode() for partition in range(PARTITIONS)}
 
     def close(self) -> None:
         self.client.close()
 
-    def empty(self) -> None:
+    def delete_everything(self) -> None:
         """But for the mark that this run of the server was seen before: nobody need audit all partitions for it."""
         self.client.flushall()
-        self.client.sadd(RUNS, self.client.info("server")["run_id"])
+        self.client.sadd(SERVER_RUNS, self.client.info("server")["run_id"])
 
-    def forget_closing(self, owner: str) -> None:
+    def delete_close_marker(self, replica_id: str) -> None:
         """A Cluster has no such mark."""
-        self.client.delete(f"{CLOSED}{owner}")
+        self.client.delete(f"{CLOSED_MARK_PREFIX}{replica_id}")
 
-    def dump(self) -> dict[bytes, Any]:
+    def dump_everything(self) -> dict[bytes, Any]:
         """Without the lock that an audit leaves behind, and the mark of a closed store: they say nothing of any job."""
-        found = {key: (_comparable(kind, value), ends) for key, kind, value, ends in self.everything()}
+        found = {
+            key: (_to_comparable(kind, value), expires_at) for key, kind, value, expires_at in self.read_everything()
+        }
         return {
-            key: value for key, value in found.items() if key not in self._locks and not key.startswith(CLOSED.encode())
+            key: value
+            for key, value in found.items()
+            if key not in self._locks and not key.startswith(CLOSED_MARK_PREFIX.encode())
         }
 
-    def everything(self) -> list[Any]:
-        found = self.client.execute_command("EVAL", _EVERYTHING, 0)
+    def read_everything(self) -> list[Any]:
+        found = self.client.execute_command("EVAL", _READ_EVERYTHING, 0)
         assert isinstance(found, list)
         return found
 
-    def due(self) -> dict[str, float]:
-        found = self.client.execute_command("EVAL", _DUE, 0, len(self._due_keys), *self._due_keys)
-        return {job.decode(): float(score) for job, score in zip(found[::2], found[1::2], strict=True)}
+    def read_due_times(self) -> dict[str, float]:
+        found = self.client.execute_command("EVAL", _READ_DUE_TIMES, 0, len(self._due_keys), *self._due_keys)
+        return {job_id.decode(): float(score) for job_id, score in zip(found[::2], found[1::2], strict=True)}
 
-    def balances(self) -> dict[tuple[str, str], Balance]:
-        found = self.client.execute_command("EVAL", _BALANCES, 0)
-        return {_team_and_window(key): Balance(held=int(held), spent=int(spent)) for key, (held, spent) in found}
+    def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
+        found = self.client.execute_command("EVAL", _READ_BALANCES, 0)
+        return {_parse_budget_key(key): BudgetBalance(held=int(held), spent=int(spent)) for key, (held, spent) in found}
 
-    def ledger(self) -> tuple[LedgerEntry, ...]:
-        entries = self.client.execute_command("EVAL", _LEDGER, 0)
+    def read_ledger(self) -> tuple[LedgerEntry, ...]:
+        entries = self.client.execute_command("EVAL", _READ_LEDGER, 0)
         return tuple(msgspec.json.decode(entry, type=LedgerEntry) for entry in entries)
 
-    def forget_what_is_over(self, seconds: float, now: float) -> None:
+    def expire_keys(self, seconds: float, now: float) -> None:
         for key in self.client.keys("*"):
-            left = self.client.pttl(key)
-            if 0 <= left < LONGEST_MS:
-                self.client.pexpire(key, left - int(seconds * 1000))
-            elif left >= LONGEST_MS and self.client.pexpiretime(key) <= now * 1000:
+            ttl_ms = self.client.pttl(key)
+            if 0 <= ttl_ms < MAX_RELATIVE_TTL_MS:
+                self.client.pexpire(key, ttl_ms - int(seconds * 1000))
+            elif ttl_ms >= MAX_RELATIVE_TTL_MS and self.client.pexpiretime(key) <= now * 1000:
                 self.client.delete(key)
 
-    def lose_due(self, job: str) -> None:
-        assert self.client.zrem(_keys(job).due, job) == 1
+    def delete_due_entry(self, job_id: str) -> None:
+        assert self.client.zrem(_make_keys(job_id).due, job_id) == 1
 
-    def make_due(self, job: str) -> None:
-        assert self.client.zadd(_keys(job).due, {job: 0.0}) == 1
+    def insert_due_entry(self, job_id: str) -> None:
+        assert self.client.zadd(_make_keys(job_id).due, {job_id: 0.0}) == 1
 
-    def lose_open(self, job: str) -> None:
-        assert self.client.srem(_keys(job).open, job) == 1
+    def delete_open_entry(self, job_id: str) -> None:
+        assert self.client.srem(_make_keys(job_id).open, job_id) == 1
 
-    def make_open(self, job: str) -> None:
-        assert self.client.sadd(_keys(job).open, job) == 1
+    def insert_open_entry(self, job_id: str) -> None:
+        assert self.client.sadd(_make_keys(job_id).open, job_id) == 1
 
-    def lose_job(self, job: str) -> None:
-        assert self.client.delete(_keys(job).job(job)) == 1
+    def delete_job(self, job_id: str) -> None:
+        assert self.client.delete(_make_keys(job_id).job(job_id)) == 1
 
     def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None:
-        key = Keys(partition_of(team)).budget(team, window)
+        key = PartitionKeys(team_partition(team)).budget(team, window)
         self.client.hincrby(key, "held", held)
         self.client.hincrby(key, "spent", spent)
 
-    def lose_entries(self, job: str) -> int:
+    def delete_ledger_entries(self, job_id: str) -> int:
         entries = [(key, entry) for key in self.client.keys("*:ledger:*") for entry in self.client.lrange(key, 0, -1)]
-        return sum(self.client.lrem(key, 1, entry) for key, entry in entries if job.encode() in entry)
+        return sum(self.client.lrem(key, 1, entry) for key, entry in entries if job_id.encode() in entry)
 
     def change_totals(self, day: str, amount: int) -> None:
         fields = [
@@ -137,18 +141,18 @@ class RawRedis:
             self.client.hincrby(key, field, amount)
 
 
-def _keys(job: str) -> Keys:
-    partition = partition_of_job(job)
+def _make_keys(job_id: str) -> PartitionKeys:
+    partition = job_partition(job_id)
     assert partition is not None
-    return Keys(partition)
+    return PartitionKeys(partition)
 
 
-def _team_and_window(key: bytes) -> tuple[str, str]:
+def _parse_budget_key(key: bytes) -> tuple[str, str]:
     team, _, window = key.decode().partition(":budget:")[2].rpartition(":")
     return team, window
 
 
-def _comparable(kind: bytes, value: Any) -> Any:
+def _to_comparable(kind: bytes, value: Any) -> Any:
     if kind == b"hash":
         return dict(zip(value[::2], value[1::2], strict=True))
     return set(value) if kind == b"set" else value

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from gateway.jobs.commit import LedgerEntry
-from gateway.store.books import Balance
+from gateway.store.ledger_totals import BudgetBalance
 
-_ENTRIES = "SELECT number, entry FROM ledger"
+_SELECT_ENTRIES = "SELECT number, entry FROM ledger"
 
 
 class RawSqlite:
@@ -17,80 +17,82 @@ class RawSqlite:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opened: sqlite3.Connection | None = None
+        self._connection: sqlite3.Connection | None = None
 
     @property
     def connection(self) -> sqlite3.Connection:
         """Opened when it is needed first: the store makes the file."""
-        if self._opened is None:
-            self._opened = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        return self._opened
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        return self._connection
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def empty(self) -> None:
+    def delete_everything(self) -> None:
         with self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
-            for table in self._tables():
+            for table in self._list_tables():
                 self.connection.execute(f"DELETE FROM {table}")  # noqa: S608
 
-    def forget_closing(self, owner: str) -> None:
-        self.connection.execute("DELETE FROM closed WHERE owner = ?", (owner,))
+    def delete_close_marker(self, replica_id: str) -> None:
+        self.connection.execute("DELETE FROM closed WHERE owner = ?", (replica_id,))
 
-    def dump(self) -> dict[str, list[Any]]:
+    def dump_everything(self) -> dict[str, list[Any]]:
         """Without the marks of closed stores: they say nothing of any job."""
         return {
             table: sorted(self.connection.execute(f"SELECT * FROM {table}"), key=repr)  # noqa: S608
-            for table in self._tables()
+            for table in self._list_tables()
             if table != "closed"
         }
 
-    def _tables(self) -> list[str]:
+    def _list_tables(self) -> list[str]:
         found = self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         return [name for (name,) in found]
 
-    def due(self) -> dict[str, float]:
+    def read_due_times(self) -> dict[str, float]:
         return dict(self.connection.execute("SELECT job, at FROM due").fetchall())
 
-    def balances(self) -> dict[tuple[str, str], Balance]:
+    def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
         rows = self.connection.execute("SELECT team, window, held, spent FROM budgets")
-        return {(team, window): Balance(held=held, spent=spent) for team, window, held, spent in rows}
+        return {(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in rows}
 
-    def ledger(self) -> tuple[LedgerEntry, ...]:
-        return tuple(msgspec.json.decode(entry, type=LedgerEntry) for _, entry in self.connection.execute(_ENTRIES))
+    def read_ledger(self) -> tuple[LedgerEntry, ...]:
+        return tuple(
+            msgspec.json.decode(entry, type=LedgerEntry) for _, entry in self.connection.execute(_SELECT_ENTRIES)
+        )
 
-    def forget_what_is_over(self, seconds: float, now: float) -> None:
+    def expire_keys(self, seconds: float, now: float) -> None:
         """Nothing: here only the store forgets, by its own clock."""
 
-    def lose_due(self, job: str) -> None:
-        self._one("DELETE FROM due WHERE job = ?", job)
+    def delete_due_entry(self, job_id: str) -> None:
+        self._change_one_row("DELETE FROM due WHERE job = ?", job_id)
 
-    def make_due(self, job: str) -> None:
-        self._one("INSERT INTO due (job, at) VALUES (?, 0.0)", job)
+    def insert_due_entry(self, job_id: str) -> None:
+        self._change_one_row("INSERT INTO due (job, at) VALUES (?, 0.0)", job_id)
 
-    def lose_open(self, job: str) -> None:
-        self._one("UPDATE jobs SET settled = 1.0 WHERE id = ?", job)
+    def delete_open_entry(self, job_id: str) -> None:
+        self._change_one_row("UPDATE jobs SET settled = 1.0 WHERE id = ?", job_id)
 
-    def make_open(self, job: str) -> None:
-        self._one("UPDATE jobs SET settled = NULL WHERE id = ?", job)
+    def insert_open_entry(self, job_id: str) -> None:
+        self._change_one_row("UPDATE jobs SET settled = NULL WHERE id = ?", job_id)
 
-    def lose_job(self, job: str) -> None:
-        self._one("DELETE FROM jobs WHERE id = ?", job)
+    def delete_job(self, job_id: str) -> None:
+        self._change_one_row("DELETE FROM jobs WHERE id = ?", job_id)
 
     def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None:
         change = "UPDATE budgets SET held = held + ?, spent = spent + ? WHERE team = ? AND window = ?"
-        self._one(change, held, spent, team, window)
+        self._change_one_row(change, held, spent, team, window)
 
-    def lose_entries(self, job: str) -> int:
-        found = self.connection.execute(_ENTRIES).fetchall()
-        numbers = [(number,) for number, entry in found if job.encode() in entry]
+    def delete_ledger_entries(self, job_id: str) -> int:
+        found = self.connection.execute(_SELECT_ENTRIES).fetchall()
+        numbers = [(number,) for number, entry in found if job_id.encode() in entry]
         self.connection.executemany("DELETE FROM ledger WHERE number = ?", numbers)
         return len(numbers)
 
     def change_totals(self, day: str, amount: int) -> None:
-        self._one("UPDATE totals SET amount = amount + ? WHERE day = ?", amount, day)
+        self._change_one_row("UPDATE totals SET amount = amount + ? WHERE day = ?", amount, day)
 
-    def _one(self, statement: str, *values: Any) -> None:
+    def _change_one_row(self, statement: str, *values: Any) -> None:
         assert self.connection.execute(statement, values).rowcount == 1, "the damage is not done"

@@ -2,45 +2,45 @@
 
 import pytest
 
-from gateway.clock import SHARE, SteadyClock
+from gateway.clock import MAX_SLEW_RATIO, SlewingClock
 
 
-class Machine:
+class FakeMachine:
     """Both of its clocks."""
 
     def __init__(self) -> None:
-        self.wall, self.monotonic = 1_000_000.0, 50.0
-        self.steady = SteadyClock(lambda: self.wall, lambda: self.monotonic)
+        self.wall_time, self.monotonic_time = 1_000_000.0, 50.0
+        self.slewing_clock = SlewingClock(lambda: self.wall_time, lambda: self.monotonic_time)
 
-    def passes(self, seconds: float) -> float:
-        self.wall += seconds
-        self.monotonic += seconds
-        return self.steady()
+    def pass_time(self, seconds: float) -> float:
+        self.wall_time += seconds
+        self.monotonic_time += seconds
+        return self.slewing_clock()
 
 
-def test_it_tells_the_machines_time() -> None:
-    machine = Machine()
-    assert machine.steady() == 1_000_000.0
-    assert machine.passes(3.5) == pytest.approx(1_000_003.5)
+def test_clock_follows_machine_time() -> None:
+    machine = FakeMachine()
+    assert machine.slewing_clock() == 1_000_000.0
+    assert machine.pass_time(3.5) == pytest.approx(1_000_003.5)
 
 
 @pytest.mark.parametrize("jump", [600.0, -600.0, 86_400.0, -3_600.0])
-def test_a_jump_moves_it_by_a_share_of_the_time_that_passes_and_never_back(jump: float) -> None:
-    machine = Machine()
-    before = machine.steady()
-    machine.wall += jump
-    assert machine.steady() == before
+def test_jump_is_slewed_and_time_never_goes_back(jump: float) -> None:
+    machine = FakeMachine()
+    before = machine.slewing_clock()
+    machine.wall_time += jump
+    assert machine.slewing_clock() == before
     for _ in range(100):
-        after = machine.passes(0.5)
-        assert after - before + 1e-6 >= 0.5 * (1 - SHARE)
-        assert after - before <= 0.5 * (1 + SHARE) + 1e-6
+        after = machine.pass_time(0.5)
+        assert after - before + 1e-6 >= 0.5 * (1 - MAX_SLEW_RATIO)
+        assert after - before <= 0.5 * (1 + MAX_SLEW_RATIO) + 1e-6
         before = after
 
 
 @pytest.mark.parametrize("jump", [60.0, -60.0])
-def test_it_follows_in_the_end(jump: float) -> None:
-    machine = Machine()
-    machine.wall += jump
+def test_clock_catches_up_with_machine_clock(jump: float) -> None:
+    machine = FakeMachine()
+    machine.wall_time += jump
     for _ in range(60):
-        machine.passes(1 / SHARE)
-    assert machine.passes(1.0) == pytest.approx(machine.wall)
+        machine.pass_time(1 / MAX_SLEW_RATIO)
+    assert machine.pass_time(1.0) == pytest.approx(machine.wall_time)

@@ -3,93 +3,93 @@
 import pytest
 
 from providers.faults import (
-    MEANINGS,
+    FAULT_DESCRIPTIONS,
     VERDICTS,
-    Blame,
-    Bought,
+    ChargeStatus,
     Fault,
     FaultKind,
-    Patience,
-    Then,
-    kind_of_status,
-    unless_refused,
+    HealthScope,
+    PartConsequence,
+    PollPolicy,
+    detect_content_refusal,
+    fault_kind_from_status,
 )
 
 
-def test_every_kind_has_a_verdict_and_a_meaning() -> None:
-    assert set(VERDICTS) == set(MEANINGS) == set(FaultKind)
+def test_every_fault_kind_has_verdict_and_description() -> None:
+    assert set(VERDICTS) == set(FAULT_DESCRIPTIONS) == set(FaultKind)
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
-def test_money_decides_what_happens_next(kind: FaultKind) -> None:
+def test_charge_status_limits_consequence(kind: FaultKind) -> None:
     """What may have been bought is never bought again by itself; what was surely not may be had elsewhere."""
     verdict = VERDICTS[kind]
     allowed = {
-        Bought.NO: {Then.FAIL_OVER, Then.FINAL},
-        Bought.PERHAPS: {Then.STOP},
-        Bought.YES: {Then.FAIL_OVER, Then.FAIL},
+        ChargeStatus.NOT_CHARGED: {PartConsequence.FAIL_OVER, PartConsequence.FINAL},
+        ChargeStatus.UNKNOWN: {PartConsequence.STOP},
+        ChargeStatus.CHARGED: {PartConsequence.FAIL_OVER, PartConsequence.FAIL_PART},
     }
-    assert verdict.then in allowed[verdict.bought]
+    assert verdict.consequence in allowed[verdict.charge_status]
 
 
-def test_what_the_seller_charged_outranks_the_kind() -> None:
+def test_reported_cost_outranks_fault_kind() -> None:
     """Failed orders are not charged; one that was all the same is money spent for nothing."""
-    assert Fault(kind=FaultKind.FAILED).bought is Bought.NO
-    assert Fault(kind=FaultKind.FAILED, cost=0).bought is Bought.NO
-    assert Fault(kind=FaultKind.FAILED, cost=133_000).bought is Bought.YES
-    assert Fault(kind=FaultKind.CANCELLED, cost=133_000).bought is Bought.YES
+    assert Fault(kind=FaultKind.ORDER_FAILED).charge_status is ChargeStatus.NOT_CHARGED
+    assert Fault(kind=FaultKind.ORDER_FAILED, cost=0).charge_status is ChargeStatus.NOT_CHARGED
+    assert Fault(kind=FaultKind.ORDER_FAILED, cost=133_000).charge_status is ChargeStatus.CHARGED
+    assert Fault(kind=FaultKind.ORDER_CANCELLED, cost=133_000).charge_status is ChargeStatus.CHARGED
 
 
-def test_a_refused_content_is_final_and_hurts_nobody() -> None:
+def test_content_refusal_fails_part_and_affects_no_health() -> None:
     verdict = VERDICTS[FaultKind.CONTENT_REFUSED]
-    assert (verdict.then, verdict.blame) == (Then.FINAL, Blame.NOBODY)
+    assert (verdict.consequence, verdict.health_scope) == (PartConsequence.FINAL, HealthScope.NONE)
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, "bad_order"),
-        (401, "bad_key"),
+        (400, "invalid_order"),
+        (401, "invalid_key"),
         (402, "no_credit"),
         (403, "forbidden"),
         (404, "not_found"),
-        (405, "bad_order"),
-        (408, "lost"),
-        (409, "conflict"),
+        (405, "invalid_order"),
+        (408, "response_lost"),
+        (409, "idempotency_conflict"),
         (410, "not_found"),
-        (418, "bad_order"),
-        (422, "bad_order"),
+        (418, "invalid_order"),
+        (422, "invalid_order"),
         (429, "rate_limited"),
-        (455, "broken"),
-        (500, "broken"),
-        (502, "broken"),
+        (455, "server_error"),
+        (500, "server_error"),
+        (502, "server_error"),
         (503, "overloaded"),
-        (504, "broken"),
-        (529, "broken"),
-        (301, "broken"),
-        (100, "broken"),
-        (999, "broken"),
+        (504, "server_error"),
+        (529, "server_error"),
+        (301, "server_error"),
+        (100, "server_error"),
+        (999, "server_error"),
     ],
 )
-def test_what_a_status_says_by_itself(status: int, kind: str) -> None:
-    assert kind_of_status(status) == kind
+def test_http_status_maps_to_fault_kind(status: int, kind: str) -> None:
+    assert fault_kind_from_status(status) == kind
 
 
 @pytest.mark.parametrize("status", [*range(500, 600), *range(300, 400)])
-def test_nothing_that_may_have_passed_an_order_on_counts_as_refused(status: int) -> None:
-    assert VERDICTS[kind_of_status(status)].bought is Bought.PERHAPS
+def test_status_that_may_hide_an_order_is_unknown_charge(status: int) -> None:
+    assert VERDICTS[fault_kind_from_status(status)].charge_status is ChargeStatus.UNKNOWN
 
 
-def test_only_an_ended_order_is_believed_when_asking() -> None:
+def test_only_ended_orders_are_accepted_as_final_when_polling() -> None:
     """A key that stopped working, or a limit, says nothing about the order that is being asked for."""
-    believed = {kind for kind, verdict in VERDICTS.items() if verdict.when_asking is Patience.BELIEVE}
+    believed = {kind for kind, verdict in VERDICTS.items() if verdict.poll_policy is PollPolicy.ACCEPT_AS_FINAL}
     assert believed == {
         FaultKind.CONTENT_REFUSED,
-        FaultKind.FAILED,
-        FaultKind.CANCELLED,
-        FaultKind.OVERDUE,
-        FaultKind.EMPTY,
-        FaultKind.EXPIRED,
+        FaultKind.ORDER_FAILED,
+        FaultKind.ORDER_CANCELLED,
+        FaultKind.ORDER_TIMED_OUT,
+        FaultKind.NO_IMAGES,
+        FaultKind.IMAGES_EXPIRED,
     }
 
 
@@ -105,19 +105,25 @@ def test_only_an_ended_order_is_believed_when_asking() -> None:
         "against our usage policies",
     ],
 )
-def test_words_of_refusal_are_known(text: str) -> None:
-    for kind in (FaultKind.BAD_ORDER, FaultKind.FAILED):
-        assert unless_refused(kind, text, None) is unless_refused(kind, None, text) is FaultKind.CONTENT_REFUSED
+def test_content_refusal_messages_are_recognized(text: str) -> None:
+    for kind in (FaultKind.INVALID_ORDER, FaultKind.ORDER_FAILED):
+        assert (
+            detect_content_refusal(kind, text, None)
+            is detect_content_refusal(kind, None, text)
+            is FaultKind.CONTENT_REFUSED
+        )
 
 
 @pytest.mark.parametrize(
     "text", ["", "Validation failed", "image dimensions exceed 4096x4096", "provider error", "timeout"]
 )
-def test_other_words_are_not_taken_for_refusal(text: str) -> None:
-    assert unless_refused(FaultKind.FAILED, None, text) is FaultKind.FAILED
+def test_other_messages_are_not_content_refusals(text: str) -> None:
+    assert detect_content_refusal(FaultKind.ORDER_FAILED, None, text) is FaultKind.ORDER_FAILED
 
 
-@pytest.mark.parametrize("kind", [FaultKind.BROKEN, FaultKind.LOST, FaultKind.RATE_LIMITED, FaultKind.CANCELLED])
-def test_words_do_not_make_an_unclear_end_a_refusal(kind: FaultKind) -> None:
+@pytest.mark.parametrize(
+    "kind", [FaultKind.SERVER_ERROR, FaultKind.RESPONSE_LOST, FaultKind.RATE_LIMITED, FaultKind.ORDER_CANCELLED]
+)
+def test_message_does_not_turn_unclear_fault_into_refusal(kind: FaultKind) -> None:
     """A proxy's error page may mention anything."""
-    assert unless_refused(kind, "moderation_blocked") is kind
+    assert detect_content_refusal(kind, "moderation_blocked") is kind

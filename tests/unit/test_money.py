@@ -8,7 +8,7 @@ from gateway.money import format_usd, parse_usd
 
 
 @given(st.integers(0, 9_999_999_999_999))
-def test_every_amount_survives_writing_and_reading(amount: int) -> None:
+def test_every_amount_round_trips(amount: int) -> None:
     assert parse_usd(format_usd(amount)) == amount
 
 
@@ -16,7 +16,7 @@ def test_every_amount_survives_writing_and_reading(amount: int) -> None:
     ("text", "amount"),
     [("0", 0), ("0.009", 9_000), ("0.133", 133_000), ("0.10", 100_000), ("12", 12_000_000), ("0.000001", 1)],
 )
-def test_amounts_are_micro_dollars(text: str, amount: int) -> None:
+def test_amounts_are_parsed_as_micro_dollars(text: str, amount: int) -> None:
     assert parse_usd(text) == amount
 
 
@@ -24,18 +24,18 @@ def test_amounts_are_micro_dollars(text: str, amount: int) -> None:
     ("amount", "text"),
     [(0, "0.00"), (9_000, "0.009"), (27_000, "0.027"), (100_000, "0.10"), (1, "0.000001"), (-5_000, "-0.005")],
 )
-def test_amounts_are_written_with_as_many_decimals_as_it_takes(amount: int, text: str) -> None:
+def test_amounts_are_formatted_with_needed_decimals(amount: int, text: str) -> None:
     assert format_usd(amount) == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "abc", "1e3", "0,06", "$1", "1.", ".5", "0.0000001", "12345678", "٣", " 1", "1\n", "nan"]
 )
-def test_what_is_no_amount_says_how_to_write_one(text: str) -> None:
+def test_invalid_amount_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ValueError, match=r'write it like "0\.133"'):
         parse_usd(text)
 
 
-def test_a_negative_amount_is_named_as_such() -> None:
+def test_negative_amount_is_rejected() -> None:
     with pytest.raises(ValueError, match="cannot be negative"):
         parse_usd("-0.01")

@@ -4,22 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstream.certified import certificate_in
-from tests.upstream.proxies import SCHEMES, Town
+from tests.upstream.fake_proxies import SCHEMES, ProxyEnvironment
+from tests.upstream.tls_certificates import create_certificate
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return certificate_in(tmp_path_factory.mktemp("tls"))
+    return create_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=SCHEMES)
-def town(request: pytest.FixtureRequest, certificate: Path) -> Town:
+def proxy_environment(request: pytest.FixtureRequest, certificate: Path) -> ProxyEnvironment:
     """A proxy, and sellers behind it that speak plainly or TLS."""
-    return Town(certificate, request.param)
+    return ProxyEnvironment(certificate, request.param)
 
 
 @pytest.fixture
-def tunnels(certificate: Path) -> Town:
+def tunnel_environment(certificate: Path) -> ProxyEnvironment:
     """A proxy, and sellers behind it that speak TLS."""
-    return Town(certificate, "https")
+    return ProxyEnvironment(certificate, "https")

@@ -4,155 +4,157 @@ import asyncio
 
 import pytest
 
-from gateway.upstream.client import Exchange, Upstream
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from providers.adapter import Answer, Call
 from providers.faults import FaultKind
-from providers.progress import Unanswered
-from providers.spec import Answer, Call
-from tests.upstream.servers import (
-    GET,
-    KEY,
-    ORDER,
-    QUICK,
-    Behaviour,
-    answer,
-    asked,
-    kind,
-    run,
-    says,
-    seller,
-    server,
-    serves,
+from providers.order_status import NoAnswer
+from tests.upstream.fake_servers import (
+    API_KEY,
+    GET_CALL,
+    ORDER_CALL,
+    QUICK_OPTIONS,
+    ConnectionHandler,
+    build_response,
+    get_fault_kind,
+    make_responder,
+    make_seller,
+    read_request,
+    run_async,
+    run_server,
+    serve_requests,
 )
 
 
-async def answers_once_then_drops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer_once_then_drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Says that the connection may be used again, and drops what comes over it next."""
-    await asked(reader)
-    writer.write(answer())
+    await read_request(reader)
+    writer.write(build_response())
     await writer.drain()
-    await asked(reader)
+    await read_request(reader)
 
 
-async def closes_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asked(reader)
-    writer.write(answer())
+async def close_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(build_response())
     await writer.drain()
 
 
-async def _twice(behave: Behaviour, call: Call, *, fresh: bool, pause: float) -> tuple[Answer | Unanswered, int]:
-    async with server(behave) as running, Upstream() as upstream:
-        asking = seller(running.url)
-        first = await upstream.perform(call, asking, Exchange(seconds=5.0, fresh=fresh))
+async def _send_twice(
+    handle: ConnectionHandler, call: Call, *, fresh: bool, pause: float
+) -> tuple[Answer | NoAnswer, int]:
+    async with run_server(handle) as running, SellerClient() as client:
+        tested_seller = make_seller(running.url)
+        first = await client.send(call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
         assert isinstance(first, Answer)
         await asyncio.sleep(pause)
-        second = await upstream.perform(call, asking, Exchange(seconds=5.0, fresh=fresh))
-        return second, running.connections
+        second = await client.send(call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
+        return second, running.connection_count
 
 
-def test_a_kept_connection_is_used_again() -> None:
-    second, connections = run(_twice(serves, ORDER, fresh=False, pause=0.0))
+def test_idle_connection_is_reused() -> None:
+    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh=False, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 1
 
 
-def test_a_fresh_order_has_a_connection_of_its_own() -> None:
-    second, connections = run(_twice(serves, ORDER, fresh=True, pause=0.0))
+def test_fresh_order_opens_a_new_connection() -> None:
+    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh=True, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 2
 
 
-def test_a_fresh_order_never_meets_a_dead_connection() -> None:
-    for behave in (answers_once_then_drops, closes_while_idle):
-        second, connections = run(_twice(behave, ORDER, fresh=True, pause=0.0))
+def test_fresh_order_never_uses_a_dead_connection() -> None:
+    for handle in (answer_once_then_drop, close_while_idle):
+        second, connections = run_async(_send_twice(handle, ORDER_CALL, fresh=True, pause=0.0))
         assert isinstance(second, Answer)
         assert connections == 2
 
 
-def test_an_order_over_a_kept_connection_that_dies_under_it_is_lost_and_not_repeated() -> None:
-    second, connections = run(_twice(answers_once_then_drops, ORDER, fresh=False, pause=0.0))
-    assert kind(second) is FaultKind.LOST
+def test_order_on_a_dying_connection_is_response_lost_and_not_resent() -> None:
+    second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh=False, pause=0.0))
+    assert get_fault_kind(second) is FaultKind.RESPONSE_LOST
     assert connections == 1
 
 
-def test_a_question_over_a_kept_connection_that_dies_under_it_is_asked_again() -> None:
-    second, connections = run(_twice(answers_once_then_drops, GET, fresh=False, pause=0.0))
+def test_get_on_a_dying_connection_is_resent() -> None:
+    second, connections = run_async(_send_twice(answer_once_then_drop, GET_CALL, fresh=False, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 2
 
 
-@pytest.mark.parametrize("call", [GET, ORDER], ids=["question", "order"])
-def test_a_connection_that_was_closed_while_idle_is_not_used(call: Call) -> None:
-    second, connections = run(_twice(closes_while_idle, call, fresh=False, pause=0.1))
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
+    second, connections = run_async(_send_twice(close_while_idle, call, fresh=False, pause=0.1))
     assert isinstance(second, Answer)
     assert connections == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("call", [GET, ORDER], ids=["question", "order"])
-def test_no_redirect_is_followed(status: int, call: Call) -> None:
-    async def ask() -> tuple[Answer | Unanswered, int]:
-        async with server(serves) as canary, Upstream() as upstream:
-            leads = says(answer(b"", f"{status} Moved", [f"Location: {canary.url}/stolen"]))
-            async with server(leads) as running:
-                outcome = await upstream.perform(call, seller(running.url), QUICK)
-            return outcome, canary.connections
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+def test_redirects_are_not_followed(status: int, call: Call) -> None:
+    async def ask() -> tuple[Answer | NoAnswer, int]:
+        async with run_server(serve_requests) as canary, SellerClient() as client:
+            redirect = make_responder(build_response(b"", f"{status} Moved", [f"Location: {canary.url}/stolen"]))
+            async with run_server(redirect) as running:
+                outcome = await client.send(call, make_seller(running.url), QUICK_OPTIONS)
+            return outcome, canary.connection_count
 
-    outcome, connections = run(ask())
+    outcome, connections = run_async(ask())
     assert isinstance(outcome, Answer)
     assert outcome.status == status
     assert connections == 0
 
 
-def test_an_upload_to_an_address_we_were_given_carries_no_key_of_ours() -> None:
+def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
     """Byte for byte the address that was signed, also where it could be written otherwise."""
     path = "/bucket/a%2Fb%20c/~d?X-Sig=a%2Fb%2B%3D&empty=&x=%7e"
 
     async def put(**options: object) -> bytes:
-        async with server(serves) as store, Upstream() as upstream:
+        async with run_server(serve_requests) as store, SellerClient() as client:
             call = Call(
                 method="PUT",
                 location=store.url + path,
                 headers={"Content-Type": "image/png", "Content-Length": "7"},
                 body=b"picture",
-                presigned=True,
+                is_presigned=True,
             )
             # The store may even be the account's own origin.
-            outcome = await upstream.perform(call, seller(store.url), QUICK)
+            outcome = await client.send(call, make_seller(store.url), QUICK_OPTIONS)
             assert isinstance(outcome, Answer)
-            return store.requests[0]
+            return store.request_heads[0]
 
-    head = run(put())
+    head = run_async(put())
     assert head.split(b" ")[1] == path.encode()
-    assert KEY.encode() not in head
+    assert API_KEY.encode() not in head
     assert b"authorization" not in head.lower()
     assert b"content-type: image/png" in head.lower()
 
 
-def test_cookies_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cookies_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> list[bytes]:
-        async with server(_sets_cookies) as running, Upstream() as upstream:
-            await upstream.perform(GET, seller(running.url), QUICK)
-            await upstream.perform(GET, seller(running.url), QUICK)
-            return running.requests
+        async with run_server(_set_cookies) as running, SellerClient() as client:
+            await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
+            await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
+            return running.request_heads
 
-    heads = run(ask())
+    heads = run_async(ask())
     assert len(heads) == 2
     assert b"cookie" not in heads[1].lower()
 
 
-async def _sets_cookies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _set_cookies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
-        await asked(reader)
-        writer.write(answer(headers=["Set-Cookie: session=1; Path=/"]))
+        await read_request(reader)
+        writer.write(build_response(headers=["Set-Cookie: session=1; Path=/"]))
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
-def test_no_proxy_is_taken_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_direct_requests_ignore_proxy_environment_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> tuple[int, int]:
-        async with server(serves) as proxy, server(serves) as running:
+        async with run_server(serve_requests) as proxy, run_server(serve_requests) as running:
             monkeypatch.setenv(name, proxy.url)
-            async with Upstream() as upstream:
-                await upstream.perform(GET, seller(running.url), QUICK)
-            return proxy.connections, running.connections
+            async with SellerClient() as client:
+                await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
+            return proxy.connection_count, running.connection_count
 
-    assert run(ask()) == (0, 1)
+    assert run_async(ask()) == (0, 1)

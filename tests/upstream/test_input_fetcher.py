@@ -8,204 +8,208 @@ from contextlib import ExitStack, asynccontextmanager
 import pytest
 
 from gateway.upstream import input_fetcher
-from gateway.upstream.client import Upstream
 from gateway.upstream.download import DownloadError, DownloadLimits
-from gateway.upstream.input_fetcher import FetchRefused, InputFetcher, InputsTooLarge
-from gateway.upstream.transport import Ways
-from providers.spec import Answer, Call
-from tests.upstream.servers import (
-    GET,
-    ORDER,
-    QUICK,
-    Behaviour,
-    answer,
-    asked,
-    hangs,
-    run,
-    says,
-    seller,
-    server,
-    serves,
-    until,
+from gateway.upstream.input_fetcher import FetchLimitReached, InputFetcher, InputsTooLarge
+from gateway.upstream.seller_client import SellerClient
+from gateway.upstream.transport import TransportPool
+from providers.adapter import Answer, Call
+from tests.upstream.fake_servers import (
+    GET_CALL,
+    ORDER_CALL,
+    QUICK_OPTIONS,
+    ConnectionHandler,
+    build_response,
+    hang_forever,
+    make_responder,
+    make_seller,
+    read_request,
+    run_async,
+    run_server,
+    serve_requests,
+    wait_until,
 )
 
 MIB = 1 << 20
-PICTURE = bytes(MIB)
-DOWNLOADS, TEAM_DOWNLOADS = 4, 2
+IMAGE = bytes(MIB)
+MAX_TEST_DOWNLOADS, MAX_TEST_TEAM_DOWNLOADS = 4, 2
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "MAX_DOWNLOADS": DOWNLOADS,
-        "MAX_TEAM_DOWNLOADS": TEAM_DOWNLOADS,
+        "MAX_DOWNLOADS": MAX_TEST_DOWNLOADS,
+        "MAX_TEAM_DOWNLOADS": MAX_TEST_TEAM_DOWNLOADS,
         "MAX_BYTES": 8 * MIB,
         "MAX_TEAM_BYTES": 4 * MIB,
         "WAIT_SECONDS": 0.2,
-        "INPUT_LIMITS": DownloadLimits(most_bytes=4 * MIB, seconds=1.0),
+        "INPUT_LIMITS": DownloadLimits(max_bytes=4 * MIB, timeout_seconds=1.0),
     }.items():
         monkeypatch.setattr(input_fetcher, name, value)
 
 
 @asynccontextmanager
-async def fetching(behave: Behaviour) -> AsyncIterator[tuple[InputFetcher, str]]:
-    async with server(behave) as running, Upstream() as upstream:
-        fetcher = InputFetcher(upstream.ways, private=True)
+async def run_fetcher(handle: ConnectionHandler) -> AsyncIterator[tuple[InputFetcher, str]]:
+    async with run_server(handle) as running, SellerClient() as client:
+        fetcher = InputFetcher(client.transport_pool, private=True)
         yield fetcher, running.url
         assert (fetcher.downloads.in_use, fetcher.memory.in_use) == (0, 0)
 
 
-async def fetched(fetcher: InputFetcher, team: str, *urls: str) -> Sequence[object]:
-    with fetcher.request(team) as inputs:
+async def fetch_all(fetcher: InputFetcher, team: str, *urls: str) -> Sequence[object]:
+    with fetcher.open_request(team) as inputs:
         return await asyncio.gather(*map(inputs.fetch, urls), return_exceptions=True)
 
 
-async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asked(reader)
+async def drip_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     while True:
         writer.write(b" ")
         await asyncio.sleep(0.05)
 
 
-def chunked(size: int) -> Behaviour:
+def make_chunked_responder(size: int) -> ConnectionHandler:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return says(head, b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n")
+    return make_responder(head, b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize("behave", [hangs, drips], ids=["never answers", "drips"])
-def test_team_whose_downloads_hang_is_refused_and_another_is_served(behave: Behaviour) -> None:
-    async def fetches() -> None:
-        async with fetching(behave) as (fetcher, url), server(says(answer(PICTURE))) as quick:
-            stuck = asyncio.create_task(fetched(fetcher, "beta", url, url))
-            await until(lambda: fetcher.downloads.in_use == TEAM_DOWNLOADS)
-            [refused] = await fetched(fetcher, "beta", url)
-            assert isinstance(refused, FetchRefused)
+@pytest.mark.parametrize("behave", [hang_forever, drip_body], ids=["never answers", "drips"])
+def test_team_with_hanging_downloads_is_rejected_and_others_are_served(behave: ConnectionHandler) -> None:
+    async def scenario() -> None:
+        async with run_fetcher(behave) as (fetcher, url), run_server(make_responder(build_response(IMAGE))) as quick:
+            stuck = asyncio.create_task(fetch_all(fetcher, "beta", url, url))
+            await wait_until(lambda: fetcher.downloads.in_use == MAX_TEST_TEAM_DOWNLOADS)
+            [refused] = await fetch_all(fetcher, "beta", url)
+            assert isinstance(refused, FetchLimitReached)
             assert (refused.is_own, refused.limit) == (True, "2 downloads of input images")
-            assert await fetched(fetcher, "alpha", quick.url) == [PICTURE]
-            assert [type(one) for one in await stuck] == [DownloadError] * 2
+            assert await fetch_all(fetcher, "alpha", quick.url) == [IMAGE]
+            assert [type(error) for error in await stuck] == [DownloadError] * 2
 
-    run(fetches())
+    run_async(scenario())
 
 
-def test_gateway_that_is_full_of_several_teams_says_so() -> None:
-    async def fetches() -> None:
-        async with fetching(hangs) as (fetcher, url):
-            stuck = [asyncio.create_task(fetched(fetcher, team, url, url)) for team in ("one", "two")]
-            await until(lambda: fetcher.downloads.in_use == DOWNLOADS)
-            [refused] = await fetched(fetcher, "alpha", url)
-            assert isinstance(refused, FetchRefused)
+def test_total_download_limit_is_reported_as_not_the_teams_own() -> None:
+    async def scenario() -> None:
+        async with run_fetcher(hang_forever) as (fetcher, url):
+            stuck = [asyncio.create_task(fetch_all(fetcher, team, url, url)) for team in ("one", "two")]
+            await wait_until(lambda: fetcher.downloads.in_use == MAX_TEST_DOWNLOADS)
+            [refused] = await fetch_all(fetcher, "alpha", url)
+            assert isinstance(refused, FetchLimitReached)
             assert (refused.is_own, refused.limit) == (False, "4 downloads of input images")
             await asyncio.gather(*stuck)
 
-    run(fetches())
+    run_async(scenario())
 
 
-def test_images_are_held_until_their_request_ends_and_a_team_has_its_part_of_memory() -> None:
-    async def fetches() -> None:
-        async with fetching(chunked(2 * MIB)) as (fetcher, url):
+def test_image_memory_is_held_until_the_request_ends_and_limited_per_team() -> None:
+    async def scenario() -> None:
+        async with run_fetcher(make_chunked_responder(2 * MIB)) as (fetcher, url):
             with ExitStack() as requests:
                 for _ in range(2):
-                    await requests.enter_context(fetcher.request("beta")).fetch(url)
+                    await requests.enter_context(fetcher.open_request("beta")).fetch(url)
                 assert fetcher.memory.in_use == 2 * (2 * MIB - 65536), "what was taken ahead is given back"
-                [refused] = await fetched(fetcher, "beta", url)
-                assert isinstance(refused, FetchRefused)
+                [refused] = await fetch_all(fetcher, "beta", url)
+                assert isinstance(refused, FetchLimitReached)
                 assert (refused.is_own, refused.limit) == (True, "4 MiB of input images")
-                assert await fetched(fetcher, "alpha", url) == [bytes(2 * MIB)]
-            assert await fetched(fetcher, "beta", url) == [bytes(2 * MIB)]
+                assert await fetch_all(fetcher, "alpha", url) == [bytes(2 * MIB)]
+            assert await fetch_all(fetcher, "beta", url) == [bytes(2 * MIB)]
 
-    run(fetches())
+    run_async(scenario())
 
 
-def test_images_of_one_request_that_are_too_large_together_are_refused() -> None:
-    async def fetches() -> None:
-        async with fetching(chunked(3 * MIB)) as (fetcher, url):
-            with fetcher.request("alpha") as inputs:
+def test_images_of_one_request_that_are_too_large_together_are_rejected() -> None:
+    async def scenario() -> None:
+        async with run_fetcher(make_chunked_responder(3 * MIB)) as (fetcher, url):
+            with fetcher.open_request("alpha") as inputs:
                 assert await inputs.fetch(url) == bytes(3 * MIB)
                 with pytest.raises(InputsTooLarge):
                     await inputs.fetch(url)
-            assert await fetched(fetcher, "alpha", url) == [bytes(3 * MIB)]
+            assert await fetch_all(fetcher, "alpha", url) == [bytes(3 * MIB)]
 
-    run(fetches())
+    run_async(scenario())
 
 
-def test_one_request_has_its_time_for_all_its_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(input_fetcher, "REQUEST_SECONDS", 0.5)
+def test_request_timeout_covers_all_its_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_fetcher, "REQUEST_TIMEOUT_SECONDS", 0.5)
 
-    async def fetches() -> None:
-        async with fetching(drips) as (fetcher, url):
-            began = time.monotonic()
-            with fetcher.request("alpha") as inputs:
+    async def scenario() -> None:
+        async with run_fetcher(drip_body) as (fetcher, url):
+            started_at = time.monotonic()
+            with fetcher.open_request("alpha") as inputs:
                 for _ in range(3):
                     with pytest.raises(DownloadError) as late:
                         await inputs.fetch(url)
                     assert late.value.public_reason == "it did not come in time"
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - started_at < 1.5
 
-    run(fetches())
+    run_async(scenario())
 
 
 def test_redirects_count_as_one_download() -> None:
-    async def round_and_round(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asked(reader)
+    async def redirect_to_itself(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
         await asyncio.sleep(0.1)
-        writer.write(answer(b"", "302 Found", ["Location: /again"]))
+        writer.write(build_response(b"", "302 Found", ["Location: /again"]))
         await writer.drain()
 
-    async def fetches() -> None:
-        async with fetching(round_and_round) as (fetcher, url):
-            chasing = asyncio.create_task(fetched(fetcher, "beta", url, url))
-            most = 0
-            while not chasing.done():
-                most = max(most, fetcher.downloads.in_use)
+    async def scenario() -> None:
+        async with run_fetcher(redirect_to_itself) as (fetcher, url):
+            fetching = asyncio.create_task(fetch_all(fetcher, "beta", url, url))
+            max_in_use = 0
+            while not fetching.done():
+                max_in_use = max(max_in_use, fetcher.downloads.in_use)
                 await asyncio.sleep(0.01)
-            assert [str(one) for one in await chasing] == ["too many redirects"] * 2
-            assert most == 2
+            assert [str(error) for error in await fetching] == ["too many redirects"] * 2
+            assert max_in_use == 2
 
-    run(fetches())
+    run_async(scenario())
 
 
-def test_download_that_is_given_up_holds_nothing() -> None:
-    async def fetches() -> None:
-        async with fetching(drips) as (fetcher, url):
-            giving_up = asyncio.create_task(fetched(fetcher, "alpha", url, url))
-            await until(lambda: fetcher.downloads.in_use == 2)
-            giving_up.cancel()
-            await asyncio.wait([giving_up])
+def test_cancelled_download_releases_its_slots() -> None:
+    async def scenario() -> None:
+        async with run_fetcher(drip_body) as (fetcher, url):
+            fetching = asyncio.create_task(fetch_all(fetcher, "alpha", url, url))
+            await wait_until(lambda: fetcher.downloads.in_use == 2)
+            fetching.cancel()
+            await asyncio.wait([fetching])
             assert fetcher.downloads.in_use == 0
 
-    run(fetches())
+    run_async(scenario())
 
 
 @pytest.mark.parametrize("source", ["a client", "a seller"])
-def test_hosts_that_hang_take_no_connection_from_orders(source: str) -> None:
+def test_hanging_hosts_use_no_connections_of_orders(source: str) -> None:
     """Of a gateway that may have three at once to each kind of host."""
 
-    async def orders() -> None:
-        async with server(hangs) as hanging, server(serves) as quick, Upstream(Ways(most_connections=3)) as upstream:
-            for connection in _stuck(upstream, hanging.url, source):
+    async def scenario() -> None:
+        async with (
+            run_server(hang_forever) as hanging,
+            run_server(serve_requests) as quick,
+            SellerClient(TransportPool(max_connections=3)) as client,
+        ):
+            for connection in _start_hanging_requests(client, hanging.url, source):
                 connection.add_done_callback(lambda task: task.cancelled() or task.exception())
-            await until(lambda: hanging.connections >= 2)
+            await wait_until(lambda: hanging.connection_count >= 2)
             for _ in range(20):
-                assert isinstance(await upstream.perform(GET, seller(quick.url), QUICK), Answer)
+                assert isinstance(await client.send(GET_CALL, make_seller(quick.url), QUICK_OPTIONS), Answer)
 
-    run(orders())
+    run_async(scenario())
 
 
-def _stuck(upstream: Upstream, url: str, source: str) -> Iterator["asyncio.Task[object]"]:
-    upload = Call(method="PUT", location=url, body=PICTURE, presigned=True)
+def _start_hanging_requests(client: SellerClient, url: str, source: str) -> Iterator["asyncio.Task[object]"]:
+    upload = Call(method="PUT", location=url, body=IMAGE, is_presigned=True)
     for number in range(6):
         if source == "a client":
-            fetcher = InputFetcher(upstream.ways, private=True)
-            yield asyncio.create_task(fetched(fetcher, f"team-{number}", url))
+            fetcher = InputFetcher(client.transport_pool, private=True)
+            yield asyncio.create_task(fetch_all(fetcher, f"team-{number}", url))
         elif number % 2:
-            yield asyncio.create_task(upstream.download(url, True))
+            yield asyncio.create_task(client.download(url, True))
         else:
-            yield asyncio.create_task(upstream.perform(upload, seller(url), QUICK))
+            yield asyncio.create_task(client.send(upload, make_seller(url), QUICK_OPTIONS))
 
 
 @pytest.mark.parametrize("source", ["a client", "a seller"])
-def test_names_that_hang_take_no_lookup_from_orders(source: str) -> None:
+def test_hanging_dns_names_use_no_lookups_of_orders(source: str) -> None:
     """More of them than there are threads for any kind of hosts, each of a team or account of its own."""
     silent = asyncio.Event()
 
@@ -214,21 +218,21 @@ def test_names_that_hang_take_no_lookup_from_orders(source: str) -> None:
             await silent.wait()
         return ["127.0.0.1"]
 
-    async def orders() -> None:
-        async with server(serves) as quick, Upstream(Ways(lookup)) as upstream:
-            fetcher = InputFetcher(upstream.ways, private=True)
+    async def scenario() -> None:
+        async with run_server(serve_requests) as quick, SellerClient(TransportPool(lookup)) as client:
+            fetcher = InputFetcher(client.transport_pool, private=True)
             for number in range(100):
                 url = f"http://silent-{number}.example/"
                 stuck = (
-                    asyncio.create_task(fetched(fetcher, f"team-{number}", url))
+                    asyncio.create_task(fetch_all(fetcher, f"team-{number}", url))
                     if source == "a client"
-                    else asyncio.create_task(upstream.download(url, True, account=f"account-{number}"))
+                    else asyncio.create_task(client.download(url, True, account=f"account-{number}"))
                 )
                 stuck.add_done_callback(lambda task: task.cancelled() or task.exception())
             await asyncio.sleep(0.1)
             for number in range(10):
                 url = quick.url.replace("127.0.0.1", f"seller-{number}.example")
-                assert isinstance(await upstream.perform(ORDER, seller(url), QUICK), Answer)
+                assert isinstance(await client.send(ORDER_CALL, make_seller(url), QUICK_OPTIONS), Answer)
             silent.set()
 
-    run(orders())
+    run_async(scenario())

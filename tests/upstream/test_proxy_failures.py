@@ -9,163 +9,191 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstream.client import Exchange
 from gateway.upstream.download import DownloadError, DownloadLimits
+from gateway.upstream.seller_client import CallOptions
+from providers.adapter import Answer, Call
 from providers.faults import FaultKind
-from providers.progress import Unanswered
-from providers.spec import Answer, Call
-from tests.upstream.certified import NAME
-from tests.upstream.proxies import BASIC, Town, forwards, proxy_at, refuses
-from tests.upstream.servers import (
-    GET,
-    KEY,
-    LOOPS,
-    ORDER,
-    QUICK,
-    Behaviour,
-    answer,
-    asked,
-    hang,
-    hangs,
-    kind,
-    open_files,
-    reset,
-    run,
-    says,
-    seller,
-    then,
-    until,
+from providers.order_status import NoAnswer
+from tests.upstream.fake_proxies import (
+    BASIC_CREDENTIALS,
+    ProxyEnvironment,
+    make_forwarder,
+    make_proxy,
+    make_rejecting_proxy,
 )
+from tests.upstream.fake_servers import (
+    API_KEY,
+    EVENT_LOOPS,
+    GET_CALL,
+    ORDER_CALL,
+    QUICK_OPTIONS,
+    ConnectionHandler,
+    build_response,
+    count_open_files,
+    get_fault_kind,
+    hang_forever,
+    keep_hanging,
+    make_responder,
+    make_seller,
+    make_sequence,
+    read_request,
+    reset_connection,
+    run_async,
+    wait_until,
+)
+from tests.upstream.tls_certificates import SELLER_HOST
 
 
-async def _hangs_up_on_the_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asked(reader)
+async def _close_during_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
     writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
     await reader.read(10)
 
 
-BEFORE = {
-    "wants other credentials": (refuses("407 Proxy Authentication Required"), "ProxyAnswered407"),
-    "forbids it": (refuses("403 Forbidden"), "ProxyAnswered403"),
-    "finds no seller": (refuses("502 Bad Gateway"), "ProxyAnswered502"),
-    "is busy": (refuses("503 Service Unavailable"), "ProxyAnswered503"),
-    "redirects": (says(answer(b"", "302 Found", ["Location: http://127.0.0.1:1/"])), "ProxyAnswered302"),
-    "hangs up": (says(b""), "ServerDisconnectedError"),
-    "resets": (then(says(b""), reset), None),
-    "says garbage": (says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), None),
-    "says half a head": (says(b"HTTP/1.1 200 Connection est"), None),
-    "says headers without end": (says(b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 100_000), None),
-    "hangs up on the handshake": (_hangs_up_on_the_handshake, None),
+TUNNEL_FAILURES = {
+    "wants other credentials": (make_rejecting_proxy("407 Proxy Authentication Required"), "ProxyStatus407"),
+    "forbids it": (make_rejecting_proxy("403 Forbidden"), "ProxyStatus403"),
+    "finds no seller": (make_rejecting_proxy("502 Bad Gateway"), "ProxyStatus502"),
+    "is busy": (make_rejecting_proxy("503 Service Unavailable"), "ProxyStatus503"),
+    "redirects": (
+        make_responder(build_response(b"", "302 Found", ["Location: http://127.0.0.1:1/"])),
+        "ProxyStatus302",
+    ),
+    "hangs up": (make_responder(b""), "ServerDisconnectedError"),
+    "resets": (make_sequence(make_responder(b""), reset_connection), None),
+    "says garbage": (make_responder(b"SSH-2.0-OpenSSH_9.2p1\r\n"), None),
+    "says half a head": (make_responder(b"HTTP/1.1 200 Connection est"), None),
+    "says headers without end": (make_responder(b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 100_000), None),
+    "hangs up on the handshake": (_close_during_handshake, None),
 }
 
 
-@pytest.mark.parametrize("call", [GET, ORDER], ids=["question", "order"])
-@pytest.mark.parametrize("name", BEFORE)
-def test_without_a_tunnel_nothing_was_sent(name: str, call: Call, tunnels: Town) -> None:
-    behave, message = BEFORE[name]
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+@pytest.mark.parametrize("name", TUNNEL_FAILURES)
+def test_failed_tunnel_is_not_sent(name: str, call: Call, tunnel_environment: ProxyEnvironment) -> None:
+    behave, message = TUNNEL_FAILURES[name]
 
-    async def asks() -> Answer | Unanswered:
-        async with tunnels.street(proxy=behave) as street:
-            before = open_files()
-            outcome = await street.ask(call, Exchange(seconds=5.0, fresh=True))
-            assert street.seller.requests == []
-            await until(lambda: open_files() == before)
+    async def scenario() -> Answer | NoAnswer:
+        async with tunnel_environment.start_servers(proxy=behave) as setup:
+            before = count_open_files()
+            outcome = await setup.send_order(call, CallOptions(timeout_seconds=5.0, fresh_connection=True))
+            assert setup.seller.request_heads == []
+            await wait_until(lambda: count_open_files() == before)
             return outcome
 
-    outcome = run(asks())
-    assert kind(outcome) is FaultKind.NOT_SENT
-    assert isinstance(outcome, Unanswered)
+    outcome = run_async(scenario())
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+    assert isinstance(outcome, NoAnswer)
     assert message in (None, outcome.fault.message)
 
 
-SLOW = {
-    "hangs": hangs,
-    "hangs after it was asked": then(says(b""), hang),
-    "hangs within its answer": then(says(b"HTTP/1.1 200 Conn"), hang),
-    "hangs within the handshake": then(says(b"HTTP/1.1 200 OK\r\n\r\n"), hang),
-    "has interim answers without end": says(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, every=0.05),
-    "says a byte each 0.2 s": says(*(bytes([byte]) for byte in b"HTTP/1.1 200 OK and more\r\n\r\n"), every=0.2),
+SLOW_PROXIES = {
+    "hangs": hang_forever,
+    "hangs after it was asked": make_sequence(make_responder(b""), keep_hanging),
+    "hangs within its answer": make_sequence(make_responder(b"HTTP/1.1 200 Conn"), keep_hanging),
+    "hangs within the handshake": make_sequence(make_responder(b"HTTP/1.1 200 OK\r\n\r\n"), keep_hanging),
+    "has interim answers without end": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
+    "says a byte each 0.2 s": make_responder(
+        *(bytes([byte]) for byte in b"HTTP/1.1 200 OK and more\r\n\r\n"), interval=0.2
+    ),
 }
 
 
-@pytest.mark.parametrize("exchange", [Exchange(5.0, connect_seconds=0.3), Exchange(0.3)], ids=["connect", "whole"])
-@pytest.mark.parametrize("name", SLOW)
-def test_waiting_for_a_tunnel_ends_in_time_and_nothing_was_sent(name: str, exchange: Exchange, tunnels: Town) -> None:
-    async def asks() -> Answer | Unanswered:
-        async with tunnels.street(proxy=SLOW[name]) as street:
-            return await street.ask(exchange=exchange)
+@pytest.mark.parametrize(
+    "exchange", [CallOptions(5.0, connect_timeout_seconds=0.3), CallOptions(0.3)], ids=["connect", "whole"]
+)
+@pytest.mark.parametrize("name", SLOW_PROXIES)
+def test_slow_tunnel_times_out_and_is_not_sent(
+    name: str, exchange: CallOptions, tunnel_environment: ProxyEnvironment
+) -> None:
+    async def scenario() -> Answer | NoAnswer:
+        async with tunnel_environment.start_servers(proxy=SLOW_PROXIES[name]) as setup:
+            return await setup.send_order(options=exchange)
 
-    assert kind(run(asks())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(scenario())) is FaultKind.NOT_SENT
 
 
-def test_without_a_proxy_nothing_was_sent(town: Town) -> None:
+def test_unreachable_proxy_is_not_sent(proxy_environment: ProxyEnvironment) -> None:
     """And never goes without it."""
 
-    async def asks() -> tuple[Answer | Unanswered, int]:
+    async def scenario() -> tuple[Answer | NoAnswer, int]:
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
-            async with town.street() as street:
-                gone = street.account(proxy=proxy_at(f"http://127.0.0.1:{reserved.getsockname()[1]}"))
-                return await street.upstream.perform(ORDER, gone, QUICK), street.seller.connections
+            async with proxy_environment.start_servers() as setup:
+                unreachable = setup.make_seller(proxy=make_proxy(f"http://127.0.0.1:{reserved.getsockname()[1]}"))
+                return await setup.client.send(ORDER_CALL, unreachable, QUICK_OPTIONS), setup.seller.connection_count
 
-    outcome, connections = run(asks())
-    assert kind(outcome) is FaultKind.NOT_SENT
-    assert isinstance(outcome, Unanswered)
+    outcome, connections = run_async(scenario())
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+    assert isinstance(outcome, NoAnswer)
     assert outcome.fault.message == "ProxyConnectionRefusedError"
     assert connections == 0
 
 
-def test_a_certificate_for_another_name_is_refused_through_a_tunnel_as_well(tunnels: Town) -> None:
-    async def asks() -> None:
-        async with tunnels.street() as street:
-            other = seller(street.origin.replace(NAME, "other.example"), proxy=proxy_at(street.proxy.url))
-            outcome = await street.upstream.perform(ORDER, other, QUICK)
-            assert kind(outcome) is FaultKind.NOT_SENT
-            assert street.seller.requests == []
+def test_certificate_for_another_host_is_rejected_through_a_tunnel(tunnel_environment: ProxyEnvironment) -> None:
+    async def scenario() -> None:
+        async with tunnel_environment.start_servers() as setup:
+            other = make_seller(
+                setup.seller_origin.replace(SELLER_HOST, "other.example"), proxy=make_proxy(setup.proxy.url)
+            )
+            outcome = await setup.client.send(ORDER_CALL, other, QUICK_OPTIONS)
+            assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+            assert setup.seller.request_heads == []
 
-    run(asks())
+    run_async(scenario())
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
-def test_a_proxy_that_dies_with_the_order_leaves_it_lost_and_not_repeated(fresh: bool, town: Town) -> None:
-    async def asks() -> None:
-        taken = asyncio.Event()
+def test_order_on_a_dying_proxy_is_response_lost_and_not_resent(
+    fresh: bool, proxy_environment: ProxyEnvironment
+) -> None:
+    async def scenario() -> None:
+        was_received = asyncio.Event()
 
-        async def takes(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-            await asked(reader)
-            taken.set()
+        async def read_and_hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            was_received.set()
             await asyncio.sleep(3600)
 
-        async with town.street(takes, forwards(dies=taken)) as street:
-            outcome = await street.ask(exchange=Exchange(seconds=5.0, fresh=fresh))
-            assert kind(outcome) is FaultKind.LOST
-            assert len(street.seller.requests) == 1
+        async with proxy_environment.start_servers(read_and_hang, make_forwarder(stop_event=was_received)) as setup:
+            outcome = await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
+            assert get_fault_kind(outcome) is FaultKind.RESPONSE_LOST
+            assert len(setup.seller.request_heads) == 1
 
-    run(asks())
+    run_async(scenario())
 
 
-def test_the_deadline_and_the_size_of_answers_hold_behind_a_proxy(town: Town) -> None:
-    async def asks() -> None:
-        async with town.street(then(says(b"HTTP/1.1 200 OK\r\nContent-Le"), hang)) as street:
-            assert kind(await street.ask(exchange=Exchange(seconds=0.5))) is FaultKind.LOST
-        async with town.street(says(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 200)) as street:
-            exchange = Exchange(seconds=5.0, most_bytes=100_000)
-            assert kind(await street.ask(exchange=exchange)) is FaultKind.UNREADABLE
-            proxy = proxy_at(street.proxy.url)
+def test_timeout_and_size_limit_apply_behind_a_proxy(proxy_environment: ProxyEnvironment) -> None:
+    async def scenario() -> None:
+        async with proxy_environment.start_servers(
+            make_sequence(make_responder(b"HTTP/1.1 200 OK\r\nContent-Le"), keep_hanging)
+        ) as setup:
+            assert (
+                get_fault_kind(await setup.send_order(options=CallOptions(timeout_seconds=0.5)))
+                is FaultKind.RESPONSE_LOST
+            )
+        async with proxy_environment.start_servers(
+            make_responder(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 200)
+        ) as setup:
+            options = CallOptions(timeout_seconds=5.0, max_response_bytes=100_000)
+            assert get_fault_kind(await setup.send_order(options=options)) is FaultKind.UNREADABLE
+            proxy = make_proxy(setup.proxy.url)
             with pytest.raises(DownloadError) as raised:
-                await street.upstream.download(street.origin, True, DownloadLimits(most_bytes=1000), proxy)
-            assert raised.value.gone
+                await setup.client.download(setup.seller_origin, True, DownloadLimits(max_bytes=1000), proxy)
+            assert raised.value.is_permanent
 
-    run(asks())
+    run_async(scenario())
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_without_tls_a_proxys_answer_cannot_be_told_from_a_sellers(status: int, certificate: Path) -> None:
-    async def asks() -> Answer | Unanswered:
-        async with Town(certificate, "http").street(proxy=refuses(f"{status} No")) as street:
-            return await street.ask()
+def test_plain_http_proxy_error_is_returned_as_the_sellers_answer(status: int, certificate: Path) -> None:
+    async def scenario() -> Answer | NoAnswer:
+        async with ProxyEnvironment(certificate, "http").start_servers(
+            proxy=make_rejecting_proxy(f"{status} No")
+        ) as setup:
+            return await setup.send_order()
 
-    outcome = run(asks())
+    outcome = run_async(scenario())
     assert isinstance(outcome, Answer)
     assert outcome.status == status
 
@@ -173,91 +201,101 @@ def test_without_tls_a_proxys_answer_cannot_be_told_from_a_sellers(status: int, 
 # --- leaving nothing behind
 
 
-def _dawdling(chance: random.Random) -> Behaviour:
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _make_slow_proxy(chance: random.Random) -> ConnectionHandler:
+    async def forward_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(chance.random() * 0.01)
-        await forwards()(reader, writer)
+        await make_forwarder()(reader, writer)
 
-    return behave
+    return forward_slowly
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_whoever_gives_up_on_the_way_leaves_nothing_behind(loop: str, town: Town) -> None:
-    async def leaves() -> None:
+@pytest.mark.parametrize("loop", EVENT_LOOPS)
+def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: ProxyEnvironment) -> None:
+    async def scenario() -> None:
         chance = random.Random(5)  # noqa: S311
-        async with town.street(proxy=_dawdling(chance)) as street:
-            before, tasks = open_files(), len(asyncio.all_tasks())
+        async with proxy_environment.start_servers(proxy=_make_slow_proxy(chance)) as setup:
+            before, tasks = count_open_files(), len(asyncio.all_tasks())
 
-            async def one(seconds: float) -> None:
-                asking = asyncio.create_task(street.ask(exchange=Exchange(5.0, fresh=chance.random() < 0.5)))
-                await asyncio.wait([asking], timeout=seconds)
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
+            async def send_and_cancel(seconds: float) -> None:
+                sending = asyncio.create_task(
+                    setup.send_order(options=CallOptions(5.0, fresh_connection=chance.random() < 0.5))
+                )
+                await asyncio.wait([sending], timeout=seconds)
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
             for _ in range(10):
-                await asyncio.gather(*(one(chance.random() * 0.05) for _ in range(20)))
-            outcomes = await asyncio.gather(*(street.ask() for _ in range(20)))
+                await asyncio.gather(*(send_and_cancel(chance.random() * 0.05) for _ in range(20)))
+            outcomes = await asyncio.gather(*(setup.send_order() for _ in range(20)))
             assert all(isinstance(outcome, Answer) for outcome in outcomes), outcomes
-            assert street.upstream.budget.taken == 0
-            await street.upstream.aclose()
+            assert setup.client.memory_budget.reserved_bytes == 0
+            await setup.client.aclose()
             gc.collect()
-            await until(lambda: street.proxy.open == street.seller.open == 0)
-            await until(lambda: len(asyncio.all_tasks()) <= tasks)
-            await until(lambda: open_files() <= before)
+            await wait_until(lambda: setup.proxy.open_connections == setup.seller.open_connections == 0)
+            await wait_until(lambda: len(asyncio.all_tasks()) <= tasks)
+            await wait_until(lambda: count_open_files() <= before)
 
-    LOOPS[loop](leaves())
+    EVENT_LOOPS[loop](scenario())
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_large_order_that_nobody_reads_can_be_dropped_behind_a_proxy(loop: str, town: Town) -> None:
-    async def drops() -> None:
-        async with town.street(hangs) as street:
-            before = open_files()
+@pytest.mark.parametrize("loop", EVENT_LOOPS)
+def test_cancelling_an_unread_large_order_behind_a_proxy_closes_connections(
+    loop: str, proxy_environment: ProxyEnvironment
+) -> None:
+    async def scenario() -> None:
+        async with proxy_environment.start_servers(hang_forever) as setup:
+            before = count_open_files()
             large = Call(method="POST", location="/", body=b"x" * (30 << 20))
-            asking = asyncio.create_task(street.ask(large, Exchange(seconds=30.0)))
+            sending = asyncio.create_task(setup.send_order(large, CallOptions(timeout_seconds=30.0)))
             await asyncio.sleep(0.3)
-            asking.cancel()
-            await asyncio.wait([asking])
-            assert asking.cancelled()
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert sending.cancelled()
             # The proxy has not noticed, and keeps its two connections; the seller keeps his.
-            await until(lambda: open_files() == before + 3)
+            await wait_until(lambda: count_open_files() == before + 3)
 
-    LOOPS[loop](drops())
+    EVENT_LOOPS[loop](scenario())
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_client_that_closes_while_it_asks_for_a_tunnel_leaves_nothing_behind(loop: str, tunnels: Town) -> None:
-    async def closes() -> None:
-        async with tunnels.street(proxy=hangs) as street:
-            before = open_files()
-            asking = asyncio.create_task(street.ask(exchange=Exchange(seconds=30.0)))
-            await until(lambda: street.proxy.connections == 1)
-            await street.upstream.aclose()
-            asking.cancel()
-            await asyncio.wait([asking])
+@pytest.mark.parametrize("loop", EVENT_LOOPS)
+def test_closing_the_client_while_connecting_leaks_nothing(loop: str, tunnel_environment: ProxyEnvironment) -> None:
+    async def scenario() -> None:
+        async with tunnel_environment.start_servers(proxy=hang_forever) as setup:
+            before = count_open_files()
+            sending = asyncio.create_task(setup.send_order(options=CallOptions(timeout_seconds=30.0)))
+            await wait_until(lambda: setup.proxy.connection_count == 1)
+            await setup.client.aclose()
+            sending.cancel()
+            await asyncio.wait([sending])
             gc.collect()
             # The proxy's own side stays open, since it does not read.
-            await until(lambda: open_files() <= before + 1)
+            await wait_until(lambda: count_open_files() <= before + 1)
 
-    LOOPS[loop](closes())
+    EVENT_LOOPS[loop](scenario())
 
 
 # --- what nobody gets to see
 
 
-@pytest.mark.parametrize("name", BEFORE)
-def test_nobody_repeats_credentials(name: str, town: Town, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", TUNNEL_FAILURES)
+def test_proxy_credentials_are_never_logged_or_reported(
+    name: str, proxy_environment: ProxyEnvironment, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    limits = DownloadLimits(seconds=1.0)
+    limits = DownloadLimits(timeout_seconds=1.0)
 
-    async def asks() -> str:
-        async with town.street(proxy=BEFORE[name][0]) as street:
-            said = repr(await street.ask(exchange=Exchange(seconds=1.0))) + repr(street.account(known=True))
+    async def scenario() -> str:
+        async with proxy_environment.start_servers(proxy=TUNNEL_FAILURES[name][0]) as setup:
+            output = repr(await setup.send_order(options=CallOptions(timeout_seconds=1.0))) + repr(
+                setup.make_seller(with_credentials=True)
+            )
             with pytest.raises(DownloadError) as raised:
-                await street.upstream.download(street.origin, True, limits, proxy_at(street.proxy.url, known=True))
+                await setup.client.download(
+                    setup.seller_origin, True, limits, make_proxy(setup.proxy.url, with_credentials=True)
+                )
             assert (raised.value.__cause__, raised.value.__context__) == (None, None)
-            return said + repr(raised.value)
+            return output + repr(raised.value)
 
-    said = run(asks()) + caplog.text
-    assert "canary" not in said.replace(KEY, "")
-    assert BASIC not in said
+    output = run_async(scenario()) + caplog.text
+    assert "canary" not in output.replace(API_KEY, "")
+    assert BASIC_CREDENTIALS not in output

@@ -8,122 +8,136 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstream.client import Exchange, Upstream
-from gateway.upstream.transport import Ways
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport import TransportPool
+from providers.adapter import Answer
 from providers.faults import FaultKind
-from providers.progress import Unanswered
-from providers.spec import Answer
-from tests.upstream.certified import NAME, at_loopback, speaking, trusting
-from tests.upstream.servers import (
-    LOOPS,
-    ORDER,
-    QUICK,
-    answer,
-    asked,
-    hangs,
-    kind,
-    open_files,
-    run,
-    seller,
-    server,
-    serves,
-    until,
+from providers.order_status import NoAnswer
+from tests.upstream.fake_servers import (
+    EVENT_LOOPS,
+    ORDER_CALL,
+    QUICK_OPTIONS,
+    build_response,
+    count_open_files,
+    get_fault_kind,
+    hang_forever,
+    make_seller,
+    read_request,
+    run_async,
+    run_server,
+    serve_requests,
+    wait_until,
 )
+from tests.upstream.tls_certificates import SELLER_HOST, make_client_context, make_server_context, resolve_to_loopback
 
 
-async def _ask(certificate: Path, name: str, tls: ssl.SSLContext | None) -> tuple[Answer | Unanswered, list[bytes]]:
-    async with server(serves, speaking(certificate)) as running, Upstream(Ways(at_loopback, tls)) as upstream:
-        outcome = await upstream.perform(ORDER, seller(f"https://{name}:{running.port}"), QUICK)
-        return outcome, running.requests
+async def _send_to_tls_server(
+    certificate: Path, hostname: str, tls: ssl.SSLContext | None
+) -> tuple[Answer | NoAnswer, list[bytes]]:
+    async with (
+        run_server(serve_requests, make_server_context(certificate)) as running,
+        SellerClient(TransportPool(resolve_to_loopback, tls)) as client,
+    ):
+        outcome = await client.send(ORDER_CALL, make_seller(f"https://{hostname}:{running.port}"), QUICK_OPTIONS)
+        return outcome, running.request_heads
 
 
-def test_a_certificate_that_nobody_signed_is_refused(certificate: Path) -> None:
-    outcome, requests = run(_ask(certificate, NAME, None))
-    assert kind(outcome) is FaultKind.NOT_SENT
-    assert isinstance(outcome, Unanswered)
+def test_self_signed_certificate_is_rejected(certificate: Path) -> None:
+    outcome, requests = run_async(_send_to_tls_server(certificate, SELLER_HOST, None))
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+    assert isinstance(outcome, NoAnswer)
     assert outcome.fault.message == "SSLCertVerificationError"
     assert requests == []
 
 
-def test_a_certificate_for_another_name_is_refused(certificate: Path) -> None:
-    outcome, requests = run(_ask(certificate, "other.example", trusting(certificate)))
-    assert kind(outcome) is FaultKind.NOT_SENT
+def test_certificate_for_another_host_is_rejected(certificate: Path) -> None:
+    outcome, requests = run_async(_send_to_tls_server(certificate, "other.example", make_client_context(certificate)))
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
     assert requests == []
 
 
-def test_the_name_is_what_the_certificate_is_checked_for(certificate: Path) -> None:
+def test_certificate_is_checked_against_the_hostname(certificate: Path) -> None:
     """Although the address was looked up, checked and connected to by number."""
-    outcome, requests = run(_ask(certificate, NAME, trusting(certificate)))
+    outcome, requests = run_async(_send_to_tls_server(certificate, SELLER_HOST, make_client_context(certificate)))
     assert isinstance(outcome, Answer)
     assert len(requests) == 1
 
 
-def test_a_port_that_speaks_no_tls_means_not_sent() -> None:
-    async def says_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def test_server_without_tls_is_not_sent() -> None:
+    async def respond_without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
-        writer.write(answer(b"", "400 Plain HTTP here"))
+        writer.write(build_response(b"", "400 Plain HTTP here"))
         await writer.drain()
 
-    async def ask() -> Answer | Unanswered:
-        async with server(says_plainly) as running, Upstream() as upstream:
-            return await upstream.perform(ORDER, seller(f"https://127.0.0.1:{running.port}"), QUICK)
+    async def ask() -> Answer | NoAnswer:
+        async with run_server(respond_without_tls) as running, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
 
-    assert kind(run(ask())) is FaultKind.NOT_SENT
-
-
-def test_a_port_that_never_shakes_hands_means_not_sent() -> None:
-    async def ask(exchange: Exchange) -> Answer | Unanswered:
-        async with server(hangs) as running, Upstream() as upstream:
-            return await upstream.perform(ORDER, seller(f"https://127.0.0.1:{running.port}"), exchange)
-
-    assert kind(run(ask(Exchange(seconds=5.0, connect_seconds=0.3)))) is FaultKind.NOT_SENT
-    assert kind(run(ask(Exchange(seconds=0.3)))) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
 
 
-def test_a_port_that_hangs_up_on_the_handshake_means_not_sent() -> None:
-    async def hangs_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+def test_hanging_tls_handshake_is_not_sent() -> None:
+    async def ask(options: CallOptions) -> Answer | NoAnswer:
+        async with run_server(hang_forever) as running, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), options)
+
+    assert (
+        get_fault_kind(run_async(ask(CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3))))
+        is FaultKind.NOT_SENT
+    )
+    assert get_fault_kind(run_async(ask(CallOptions(timeout_seconds=0.3)))) is FaultKind.NOT_SENT
+
+
+def test_connection_closed_during_handshake_is_not_sent() -> None:
+    async def close_during_handshake(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(10)
 
-    async def ask() -> Answer | Unanswered:
-        async with server(hangs_up) as running, Upstream() as upstream:
-            return await upstream.perform(ORDER, seller(f"https://127.0.0.1:{running.port}"), QUICK)
+    async def ask() -> Answer | NoAnswer:
+        async with run_server(close_during_handshake) as running, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
 
-    assert kind(run(ask())) is FaultKind.NOT_SENT
-
-
-def test_what_breaks_after_the_handshake_is_lost(certificate: Path) -> None:
-    async def takes_and_leaves(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await asked(reader)
-
-    async def ask() -> Answer | Unanswered:
-        tls = trusting(certificate)
-        async with server(takes_and_leaves, speaking(certificate)) as running:
-            async with Upstream(Ways(at_loopback, tls)) as upstream:
-                return await upstream.perform(ORDER, seller(f"https://{NAME}:{running.port}"), QUICK)
-
-    assert kind(run(ask())) is FaultKind.LOST
+    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_leaving_during_the_handshake_leaves_nothing_behind(certificate: Path, loop: str) -> None:
-    async def leaves() -> None:
+def test_connection_closed_after_handshake_is_response_lost(certificate: Path) -> None:
+    async def read_and_close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+
+    async def ask() -> Answer | NoAnswer:
+        tls = make_client_context(certificate)
+        async with run_server(read_and_close, make_server_context(certificate)) as running:
+            async with SellerClient(TransportPool(resolve_to_loopback, tls)) as client:
+                return await client.send(
+                    ORDER_CALL, make_seller(f"https://{SELLER_HOST}:{running.port}"), QUICK_OPTIONS
+                )
+
+    assert get_fault_kind(run_async(ask())) is FaultKind.RESPONSE_LOST
+
+
+@pytest.mark.parametrize("loop", EVENT_LOOPS)
+def test_cancelling_during_the_handshake_leaks_nothing(certificate: Path, loop: str) -> None:
+    async def scenario() -> None:
         chance = random.Random(3)  # noqa: S311
-        async with server(serves, speaking(certificate)) as running:
-            before = open_files()
-            async with Upstream(Ways(at_loopback, trusting(certificate), most_connections=20)) as upstream:
-                asked_for = seller(f"https://{NAME}:{running.port}")
+        async with run_server(serve_requests, make_server_context(certificate)) as running:
+            before = count_open_files()
+            async with SellerClient(
+                TransportPool(resolve_to_loopback, make_client_context(certificate), max_connections=20)
+            ) as client:
+                tested_seller = make_seller(f"https://{SELLER_HOST}:{running.port}")
 
-                async def one(seconds: float) -> Answer | Unanswered:
-                    return await upstream.perform(
-                        ORDER, asked_for, Exchange(seconds=seconds, fresh=chance.random() < 0.5)
+                async def send_order(seconds: float) -> Answer | NoAnswer:
+                    return await client.send(
+                        ORDER_CALL,
+                        tested_seller,
+                        CallOptions(timeout_seconds=seconds, fresh_connection=chance.random() < 0.5),
                     )
 
                 for _ in range(10):
-                    await asyncio.gather(*(one(chance.random() * 0.05) for _ in range(20)))
-                outcomes = await asyncio.gather(*(one(5.0) for _ in range(20)))
+                    await asyncio.gather(*(send_order(chance.random() * 0.05) for _ in range(20)))
+                outcomes = await asyncio.gather(*(send_order(5.0) for _ in range(20)))
                 assert all(isinstance(outcome, Answer) for outcome in outcomes)
             gc.collect()
-            await until(lambda: running.open == 0)
-            await until(lambda: open_files() == before)
+            await wait_until(lambda: running.open_connections == 0)
+            await wait_until(lambda: count_open_files() == before)
 
-    LOOPS[loop](leaves())
+    EVENT_LOOPS[loop](scenario())

@@ -3,19 +3,19 @@
 Only ids, digests, team names and dates make up a name: nothing that a caller wrote.
 """
 
-from gateway.store.partitions import partition_of_job
+from gateway.store.partitions import job_partition
 
-CHANNEL = "igw:changed"
+CHANGES_CHANNEL = "igw:changed"
 # And an owner's name: the channel that this replica alone listens on; the mark of one that has closed in good order.
-REPLICAS = "igw:replica:"
-CLOSED = "igw:closed:"
-SHARED = "igw:shared"
-RUNS = "igw:runs"
+REPLICA_CHANNEL_PREFIX = "igw:replica:"
+CLOSED_MARK_PREFIX = "igw:closed:"
+SIGNALS = "igw:shared"
+SERVER_RUNS = "igw:runs"
 # Every job of every partition, as a pattern.
-JOBS = "igw:{*}:job:*"
+JOB_PATTERN = "igw:{*}:job:*"
 
 
-class Keys:
+class PartitionKeys:
     """One partition's keys."""
 
     def __init__(self, partition: int) -> None:
@@ -25,17 +25,17 @@ class Keys:
         self.outbox = f"{self.prefix}outbox"
         self.webhooks = f"{self.prefix}webhooks"
         self.teams = f"{self.prefix}teams"
-        self.kept = f"{self.prefix}kept"
-        self.audit = f"{self.prefix}audit"
-        self.no_record = f"{self.prefix}record"
+        self.retention = f"{self.prefix}kept"
+        self.audit_lock = f"{self.prefix}audit"
+        self.no_idempotency_record = f"{self.prefix}record"
 
-    def job(self, job: str) -> str:
-        return f"{self.prefix}job:{job}"
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}"
 
-    def milestones(self, job: str) -> str:
-        return f"{self.prefix}milestones:{job}"
+    def milestones(self, job_id: str) -> str:
+        return f"{self.prefix}milestones:{job_id}"
 
-    def jobs(self, team: str) -> str:
+    def team_jobs(self, team: str) -> str:
         return f"{self.prefix}jobs:{team}"
 
     def ledger(self, day: str) -> str:
@@ -47,21 +47,21 @@ class Keys:
     def budget(self, team: str, window: str) -> str:
         return f"{self.prefix}budget:{team}:{window}"
 
-    def record(self, team: str, key: str, soft: bool) -> str:
+    def idempotency_record(self, team: str, key: str, is_body_key: bool) -> str:
         """With the length of the team's name, so that no other team's key can read the same."""
-        return f"{self.prefix}{'soft' if soft else 'key'}:{len(team)}:{team}:{key}"
+        return f"{self.prefix}{'soft' if is_body_key else 'key'}:{len(team)}:{team}:{key}"
 
 
-class AllKeys:
+class KeySpace:
     """Every partition's, made once."""
 
     def __init__(self, partitions: range) -> None:
-        self._keys = [Keys(partition) for partition in partitions]
+        self._keys = [PartitionKeys(partition) for partition in partitions]
 
-    def __getitem__(self, partition: int) -> Keys:
+    def __getitem__(self, partition: int) -> PartitionKeys:
         return self._keys[partition]
 
-    def of_job(self, job: str) -> Keys | None:
+    def get_job_keys(self, job_id: str) -> PartitionKeys | None:
         """None if this cannot be the id of any job."""
-        partition = partition_of_job(job)
+        partition = job_partition(job_id)
         return None if partition is None else self._keys[partition]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_FOLDER = Path(__file__).parent / "lua"
-_INCLUDED = ("time", "bodies")
+_LUA_FOLDER = Path(__file__).parent / "lua"
+_INCLUDES = ("clock", "body_deduplication")
 
 
 class Script(Struct, frozen=True):
@@ -14,30 +14,30 @@ class Script(Struct, frozen=True):
     sha: str
 
 
-def _script(name: str, flags: str = "") -> Script:
-    body = (_FOLDER / f"{name}.lua").read_text()
-    for part in _INCLUDED:
-        body = body.replace(f"--include {part}\n", (_FOLDER / f"{part}.lua").read_text())
+def _load_script(name: str, flags: str = "") -> Script:
+    body = (_LUA_FOLDER / f"{name}.lua").read_text()
+    for include in _INCLUDES:
+        body = body.replace(f"--include {include}\n", (_LUA_FOLDER / f"{include}.lua").read_text())
     text = f"#!lua {flags}".rstrip() + f"\n{body}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 # One body in two roles: with memory full, nothing new is accepted, but what is known of old jobs is still recorded.
-ACCEPT = _script("commit")
-ANNOUNCE = _script("announce")
-RECORD = _script("commit", "flags=allow-oom")
-ATTACH = _script("attach", "flags=allow-oom")
-LEAVE = _script("leave", "flags=allow-oom")
-CLAIM = _script("claim", "flags=allow-oom")
-CLAIMABLE = _script("claimable", "flags=allow-oom")
-DUE = _script("due", "flags=allow-oom")
-BEAT = _script("beat", "flags=allow-oom")
-SNOOZE = _script("snooze", "flags=allow-oom")
-OUTGOING = _script("outgoing", "flags=allow-oom")
-POSTPONE = _script("postpone", "flags=allow-oom")
-DELIVERED = _script("delivered", "flags=allow-oom")
-SHARE = _script("share", "flags=allow-oom")
-SHARED = _script("shared", "flags=allow-oom")
-FORGET = _script("forget", "flags=allow-oom")
-SNAPSHOT = _script("snapshot", "flags=allow-oom")
-MEND = _script("mend", "flags=allow-oom")
+COMMIT_NEW_JOB = _load_script("commit")
+ANNOUNCE_JOB = _load_script("announce_job")
+COMMIT_UPDATE = _load_script("commit", "flags=allow-oom")
+ATTACH_CALLER = _load_script("attach_caller", "flags=allow-oom")
+REMOVE_CALLER = _load_script("remove_caller", "flags=allow-oom")
+CLAIM_JOB = _load_script("claim_job", "flags=allow-oom")
+LIST_CLAIMABLE = _load_script("list_claimable", "flags=allow-oom")
+LIST_DUE = _load_script("list_due", "flags=allow-oom")
+RENEW_LEASES = _load_script("renew_leases", "flags=allow-oom")
+RELEASE_JOB = _load_script("release_job", "flags=allow-oom")
+CLAIM_DELIVERY = _load_script("claim_delivery", "flags=allow-oom")
+RETRY_DELIVERY = _load_script("retry_delivery", "flags=allow-oom")
+ACK_DELIVERY = _load_script("ack_delivery", "flags=allow-oom")
+PUBLISH_SIGNAL = _load_script("publish_signal", "flags=allow-oom")
+READ_SIGNALS = _load_script("read_signals", "flags=allow-oom")
+DELETE_JOB = _load_script("delete_job", "flags=allow-oom")
+READ_SNAPSHOT = _load_script("read_snapshot", "flags=allow-oom")
+REPAIR = _load_script("repair", "flags=allow-oom")

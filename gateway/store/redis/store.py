@@ -11,23 +11,31 @@ from typing import Self
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
-from gateway.store.auditing import Findings
-from gateway.store.base import Claimed, Outcome, Outgoing, Page, Repeated, Retention, StoreUnavailable
-from gateway.store.books import Balance, Total, days_between
-from gateway.store.partitions import PARTITIONS, partition_of
-from gateway.store.redis import boot, link, requests, scripts, wire
-from gateway.store.redis.audit import Auditor
-from gateway.store.redis.guard import Guard
-from gateway.store.redis.hearing import Hearing
-from gateway.store.redis.keys import CLOSED, SHARED, AllKeys, Keys
-from gateway.store.redis.leases import Leases, answered
-from gateway.store.saved_jobs import SavedJobs
-from gateway.store.watching import Watch, Watches
-from gateway.supervision import SupervisedTask, Supervisor
+from gateway.store.audit import AuditReport
+from gateway.store.base import (
+    ClaimedDelivery,
+    ClaimedJob,
+    CommitOutcome,
+    IdempotencyMatch,
+    JobPage,
+    Retention,
+    StoreUnavailable,
+)
+from gateway.store.job_decoder import JobDecoder
+from gateway.store.job_watch import JobWatch, JobWatchers
+from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
+from gateway.store.partitions import PARTITIONS, team_partition
+from gateway.store.redis import codec, idempotency_lookup, redis_client, scripts, server_checks
+from gateway.store.redis.change_listener import ChangeListener
+from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
+from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
+from gateway.store.redis.partition_auditor import PartitionAuditor
+from gateway.store.redis.server_monitor import ServerMonitor
+from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-SHARED_SECONDS = 60.0
+SIGNAL_TTL_SECONDS = 60.0
 # Longer than jobs run that its callers may have been told of.
-CLOSED_SECONDS = 86_400
+CLOSED_MARK_TTL_SECONDS = 86_400
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
 
@@ -44,234 +52,276 @@ class RedisStore:
         self,
         url: str,
         *,
-        owner: str | None = None,
+        replica_id: str | None = None,
         lease: float = 15.0,
         retention: Retention | None = None,
-        durability: boot.Durability = "checked",
+        durability: server_checks.Durability = "checked",
         clock: Callable[[], float] | None = None,
-        supervisor: Supervisor | None = None,
+        supervisor: TaskSupervisor | None = None,
     ) -> None:
-        self.owner = owner or secrets.token_hex(8)
-        self._saved = SavedJobs()
-        self._guard: Guard | None = None
-        self._guarding: SupervisedTask | None = None
-        self._supervisor = supervisor or Supervisor()
+        self.replica_id = replica_id or secrets.token_hex(8)
+        self._decoder = JobDecoder()
+        self._monitor: ServerMonitor | None = None
+        self._monitor_task: SupervisedTask | None = None
+        self._supervisor = supervisor or TaskSupervisor()
         self._url = url
         self._lease = lease
         self._retention = retention or Retention()
         self._durability = durability
         self._clock = clock
-        self._keys = AllKeys(range(PARTITIONS))
-        self._watches = Watches()
+        self._key_space = KeySpace(range(PARTITIONS))
+        self._watchers = JobWatchers()
 
     # --- opening and closing
 
     async def open(self) -> Self:
-        self._link = link.Link(await link.connect(self._url))
-        self._fixed_settings = self._settings_at(None)
-        self._leases = Leases(self._link, self._keys, self._saved, self.partitions, lambda: self._settings)
+        self._client = redis_client.RedisClient(await redis_client.connect(self._url))
+        self._cached_settings = self._encode_settings(None)
+        self._lease_manager = RedisLeaseManager(
+            self._client, self._key_space, self._decoder, self.partitions, lambda: self._script_settings
+        )
         try:
-            self._guard = Guard(self._link, self._durability, self._auditor)
-            await self._guard.look()
+            self._monitor = ServerMonitor(self._client, self._durability, self._audit_partition)
+            await self._monitor.check_once()
         except BaseException:
-            await self._link.close()
+            await self._client.close()
             raise
-        self._hearing = Hearing(self._some_server, self.owner, self._watches, self._supervisor)
-        await self._hearing.start()
-        self._guarding = self._guard.start(self._supervisor)
+        self._listener = ChangeListener(self._pick_server, self.replica_id, self._watchers, self._supervisor)
+        await self._listener.start()
+        self._monitor_task = self._monitor.start(self._supervisor)
         return self
 
     async def close(self) -> None:
-        if self._guarding is not None:
-            await self._guarding.stop()
-            await self._say_closed()
-            await self._hearing.close()
-            await self._link.close()
+        if self._monitor_task is not None:
+            await self._monitor_task.stop()
+            await self._mark_closed()
+            await self._listener.close()
+            await self._client.close()
 
-    async def _say_closed(self) -> None:
+    async def _mark_closed(self) -> None:
         """What is not said counts as killed: then callers that were told 202 may share a job that still runs."""
-        if not self._link.is_single:
+        if not self._client.is_single:
             return
         with contextlib.suppress(StoreUnavailable):
-            await self._link.command("SET", f"{CLOSED}{self.owner}", "", "EX", CLOSED_SECONDS)
+            await self._client.execute(
+                "SET", f"{CLOSED_MARK_PREFIX}{self.replica_id}", "", "EX", CLOSED_MARK_TTL_SECONDS
+            )
 
-    def _some_server(self) -> str:
-        return link.any_server(self._link.client, self._url)
+    def _pick_server(self) -> str:
+        return redis_client.random_server_url(self._client.driver, self._url)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*(self._guard.warnings if self._guard else ()), *self._saved.warnings)
+        return (*(self._monitor.warnings if self._monitor else ()), *self._decoder.warnings)
 
     # --- jobs
 
-    async def commit(self, commit: Commit) -> Outcome:
-        keys = self._keys[partition_of(commit.job.team)]
-        is_new = commit.expected == 0
-        if is_new and self._guard is not None and self._guard.unfit is not None:
-            raise StoreUnavailable(str(self._guard.unfit))
-        script = scripts.ACCEPT if is_new else scripts.RECORD
-        payload, documents = wire.payload_of(commit, self._retention), commit.documents.values()
-        answer = await self._link.script(script, wire.keys_of(commit, keys), payload, self._settings, *documents)
-        return wire.outcome_of(answer)
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        keys = self._key_space[team_partition(commit.job.team)]
+        is_new = commit.expected_version == 0
+        if is_new and self._monitor is not None and self._monitor.misconfiguration is not None:
+            raise StoreUnavailable(str(self._monitor.misconfiguration))
+        script = scripts.COMMIT_NEW_JOB if is_new else scripts.COMMIT_UPDATE
+        payload, documents = codec.encode_commit(commit, self._retention), commit.documents.values()
+        reply = await self._client.run_script(
+            script, codec.commit_keys(commit, keys), payload, self._script_settings, *documents
+        )
+        return codec.decode_outcome(reply)
 
-    async def announce(self, job: str, seconds: float) -> None:
-        await self._link.script(scripts.ANNOUNCE, [self._keys_of(job).kept], self._settings, job, seconds)
+    async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
+        await self._client.run_script(
+            scripts.ANNOUNCE_JOB, [self._get_keys(job_id).retention], self._script_settings, job_id, timeout_seconds
+        )
 
-    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
-        return await requests.find_job(self._link, self._record_key(team, record), record, self._settings)
+    async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
+        return await idempotency_lookup.find_match(
+            self._client, self._get_record_key(team, record), record, self._script_settings
+        )
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
-        await requests.remove_caller(self._link, self._record_key(team, record), record, self._settings)
+        await idempotency_lookup.remove_caller(
+            self._client, self._get_record_key(team, record), record, self._script_settings
+        )
 
-    def _record_key(self, team: str, record: IdempotencyRecord) -> str:
-        return self._keys[partition_of(team)].record(team, record.key, record.soft)
+    def _get_record_key(self, team: str, record: IdempotencyRecord) -> str:
+        return self._key_space[team_partition(team)].idempotency_record(team, record.key, record.is_body_key)
 
-    async def load(self, job: str) -> Job | None:
-        if not (keys := self._keys.of_job(job)):
+    async def load_job(self, job_id: str) -> Job | None:
+        if not (keys := self._key_space.get_job_keys(job_id)):
             return None
-        blob = await self._link.command("HGET", keys.job(job), "blob")
-        return self._saved.read(job, blob) if blob else None
+        encoded_job = await self._client.execute("HGET", keys.job(job_id), "blob")
+        return self._decoder.decode(job_id, encoded_job) if encoded_job else None
 
-    async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
-        if not names or not (keys := self._keys.of_job(job)):
+    async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
+        if not names or not (keys := self._key_space.get_job_keys(job_id)):
             return {}
-        found = await self._link.command("HMGET", keys.job(job), *(f"document:{name}" for name in names))
-        return {name: document for name, document in zip(names, found, strict=True) if document is not None}
+        values = await self._client.execute("HMGET", keys.job(job_id), *(f"document:{name}" for name in names))
+        return {name: document for name, document in zip(names, values, strict=True) if document is not None}
 
-    async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
-        return await self._leases.claim(most)
+    async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
+        return await self._lease_manager.claim_jobs(limit)
 
-    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
-        return await self._leases.beat(leases)
+    async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
+        return await self._lease_manager.renew_leases(leases)
 
-    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
-        return await self._leases.snooze(self._keys_of(job), job, fence, seconds)
+    async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
+        return await self._lease_manager.release_job(self._get_keys(job_id), job_id, fence, delay)
 
-    async def _due(self, index: str, most: int) -> list[str]:
+    async def _list_due(self, index: str, limit: int) -> list[str]:
         """What has had its time in all partitions, soonest first."""
-        answers = await answered(
-            self._link.script(scripts.DUE, [getattr(self._keys[partition], index)], self._settings, most)
+        replies = await gather_available(
+            self._client.run_script(
+                scripts.LIST_DUE, [getattr(self._key_space[partition], index)], self._script_settings, limit
+            )
             for partition in self.partitions
         )
-        return [name for _, name in sorted(pair for answer in answers for pair in wire.due_of(answer))[:most]]
+        return [
+            member for _, member in sorted(pair for reply in replies for pair in codec.decode_scores(reply))[:limit]
+        ]
 
-    def watch(self, job: str) -> Watch:
-        return Watch(self._watches, job)
+    def watch(self, job_id: str) -> JobWatch:
+        return JobWatch(self._watchers, job_id)
 
     # --- webhooks
 
-    async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
-        claims = [self._claim_delivery(delivery, lease) for delivery in await self._due("outbox", most)]
+    async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
+        claims = [self._claim_delivery(delivery_id, lease) for delivery_id in await self._list_due("outbox", limit)]
         return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
 
-    async def _claim_delivery(self, delivery: str, lease: float) -> Outgoing | None:
-        keys, token = self._keys_of(delivery), secrets.token_hex(8)
-        asked = (self._settings, delivery, token, lease)
-        found = await self._link.script(scripts.OUTGOING, [keys.outbox, keys.webhooks], *asked)
-        return Outgoing(delivery=wire.delivery_of(found[0]), tries=int(found[1])) if found and found[0] else None
+    async def _claim_delivery(self, delivery_id: str, lease: float) -> ClaimedDelivery | None:
+        keys, token = self._get_keys(delivery_id), secrets.token_hex(8)
+        arguments = (self._script_settings, delivery_id, token, lease)
+        fields = await self._client.run_script(scripts.CLAIM_DELIVERY, [keys.outbox, keys.webhooks], *arguments)
+        return (
+            ClaimedDelivery(delivery=codec.decode_delivery(fields[0]), attempts=int(fields[1]))
+            if fields and fields[0]
+            else None
+        )
 
-    async def delivered(self, delivery: str, job: str) -> None:
-        keys = self._keys_of(job)
-        await self._link.script(scripts.DELIVERED, [keys.outbox, keys.webhooks], self._settings, delivery)
+    async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
+        keys = self._get_keys(job_id)
+        await self._client.run_script(
+            scripts.ACK_DELIVERY, [keys.outbox, keys.webhooks], self._script_settings, delivery_id
+        )
 
-    async def postpone(self, delivery: str, job: str, seconds: float) -> None:
-        await self._link.script(scripts.POSTPONE, [self._keys_of(job).outbox], self._settings, delivery, seconds)
+    async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
+        await self._client.run_script(
+            scripts.RETRY_DELIVERY, [self._get_keys(job_id).outbox], self._script_settings, delivery_id, delay
+        )
 
     # --- reading
 
-    async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
-        if after is not None and not _CURSOR.fullmatch(after):
+    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
             raise ValueError("this is no cursor: use the one that came with the page before")
         jobs: builtins.list[Job] = []
-        limit, before = max(1, min(limit, 100)), f"({after}" if after else "+"
-        keys = self._keys[partition_of(team)]
+        limit, upper_bound = max(1, min(limit, 100)), f"({cursor}" if cursor else "+"
+        keys = self._key_space[team_partition(team)]
         while len(jobs) <= limit:
-            names = await self._link.command("ZREVRANGEBYLEX", keys.jobs(team), before, "-", "LIMIT", 0, limit + 1)
-            loads = [self._listed(name.decode().partition(":")[2], keys) for name in names]
+            members = await self._client.execute(
+                "ZREVRANGEBYLEX", keys.team_jobs(team), upper_bound, "-", "LIMIT", 0, limit + 1
+            )
+            loads = [self._load_listed_job(member.decode().partition(":")[2], keys) for member in members]
             jobs += [job for job in await asyncio.gather(*loads) if job]
-            if len(names) <= limit:
+            if len(members) <= limit:
                 break
-            before = f"({names[-1].decode()}"
-        more = wire.listed(jobs[limit - 1].created, jobs[limit - 1].id) if len(jobs) > limit else None
-        return Page(tuple(jobs[:limit]), more)
+            upper_bound = f"({members[-1].decode()}"
+        next_cursor = (
+            codec.format_list_member(jobs[limit - 1].created_at, jobs[limit - 1].id) if len(jobs) > limit else None
+        )
+        return JobPage(tuple(jobs[:limit]), next_cursor)
 
-    async def _listed(self, job: str, keys: Keys) -> Job | None:
-        blob = await self._link.command("HGET", keys.job(job), "blob")
-        return self._saved.try_to_read(job, blob) if blob else None
+    async def _load_listed_job(self, job_id: str, keys: PartitionKeys) -> Job | None:
+        encoded_job = await self._client.execute("HGET", keys.job(job_id), "blob")
+        return self._decoder.try_decode(job_id, encoded_job) if encoded_job else None
 
-    async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
-        if not (keys := self._keys.of_job(job)):
+    async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
+        if not (keys := self._key_space.get_job_keys(job_id)):
             return ()
-        lines = await self._link.command("LRANGE", keys.milestones(job), max(after, 0), -1)
-        return wire.milestones_of(lines)
+        lines = await self._client.execute("LRANGE", keys.milestones(job_id), max(after_number, 0), -1)
+        return codec.decode_milestones(lines)
 
-    async def budget(self, team: str, *windows: str) -> Mapping[str, Balance]:
-        keys = self._keys[partition_of(team)]
-        asked = [self._link.command("HMGET", keys.budget(team, window), "held", "spent") for window in windows]
+    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
+        keys = self._key_space[team_partition(team)]
+        calls = [self._client.execute("HMGET", keys.budget(team, window), "held", "spent") for window in windows]
         return {
-            window: Balance(held=int(held or 0), spent=int(spent or 0))
-            for window, (held, spent) in zip(windows, await asyncio.gather(*asked), strict=True)
+            window: BudgetBalance(held=int(held or 0), spent=int(spent or 0))
+            for window, (held, spent) in zip(windows, await asyncio.gather(*calls), strict=True)
         }
 
-    async def ledger(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        asked = [self._link.command("LRANGE", self._keys[one].ledger(day), 0, -1) for one in self._partitions_of(team)]
-        entries = (entry for lines in await asyncio.gather(*asked) for entry in wire.entries_of(lines))
+    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
+        calls = [
+            self._client.execute("LRANGE", self._key_space[partition].ledger(day), 0, -1)
+            for partition in self._select_partitions(team)
+        ]
+        entries = (entry for lines in await asyncio.gather(*calls) for entry in codec.decode_entries(lines))
         return tuple(entry for entry in entries if team in (None, entry.team))
 
-    async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
-        found: builtins.list[Total] = []
-        for day in days_between(first, last):
-            asked = [self._link.command("HGETALL", self._keys[one].totals(day)) for one in self._partitions_of(team)]
-            found += [total for flat in await asyncio.gather(*asked) for total in wire.totals_of(day, flat)]
-        return tuple(total for total in found if team in (None, total.account.team))
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
+        totals: builtins.list[DayTotal] = []
+        for day in list_days(first_day, last_day):
+            calls = [
+                self._client.execute("HGETALL", self._key_space[partition].totals(day))
+                for partition in self._select_partitions(team)
+            ]
+            totals += [total for fields in await asyncio.gather(*calls) for total in codec.decode_totals(day, fields)]
+        return tuple(total for total in totals if team in (None, total.account.team))
 
     # --- what replicas share, and upkeep
 
-    async def share(self, name: str, value: bytes) -> None:
-        await self._link.script(scripts.SHARE, [SHARED], self._settings, name, value)
+    async def publish_signal(self, name: str, value: bytes) -> None:
+        await self._client.run_script(scripts.PUBLISH_SIGNAL, [SIGNALS], self._script_settings, name, value)
 
-    async def shared(self) -> Mapping[str, bytes]:
-        told = await self._link.script(scripts.SHARED, [SHARED], self._settings, SHARED_SECONDS)
-        return {name.decode(): value for name, value in zip(told[::2], told[1::2], strict=True)}
+    async def read_signals(self) -> Mapping[str, bytes]:
+        fields = await self._client.run_script(
+            scripts.READ_SIGNALS, [SIGNALS], self._script_settings, SIGNAL_TTL_SECONDS
+        )
+        return {name.decode(): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
 
-    async def audit(self, partition: int, repair: bool = True) -> Findings:
-        return await self._auditor(partition, repair)
+    async def audit(self, partition: int, repair: bool = True) -> AuditReport:
+        return await self._audit_partition(partition, repair)
 
-    async def outdated(self, most: int = 100) -> tuple[str, ...]:
-        return tuple(await self._due("kept", most))
+    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
+        return tuple(await self._list_due("retention", limit))
 
-    async def forget(self, job: str) -> None:
-        keys = self._keys_of(job)
-        saved = await self.load(job)
-        jobs, listed = (keys.jobs(saved.team), wire.listed(saved.created, job)) if saved else (keys.no_record, "")
-        names = [keys.job(job), keys.milestones(job), keys.kept, jobs]
-        await self._link.script(scripts.FORGET, names, self._settings, job, listed)
+    async def delete_job(self, job_id: str) -> None:
+        keys = self._get_keys(job_id)
+        job = await self.load_job(job_id)
+        jobs_key, member = (
+            (keys.team_jobs(job.team), codec.format_list_member(job.created_at, job_id))
+            if job
+            else (keys.no_idempotency_record, "")
+        )
+        script_keys = [keys.job(job_id), keys.milestones(job_id), keys.retention, jobs_key]
+        await self._client.run_script(scripts.DELETE_JOB, script_keys, self._script_settings, job_id, member)
 
-    async def sweep(self) -> None:
+    async def delete_expired(self) -> None:
         """Nothing is left to do: money, keys and signals carry their own ends."""
 
     # --- what they share
 
-    async def _auditor(self, partition: int, repair: bool = True, also: Collection[str] = ()) -> Findings:
-        auditor = Auditor(self._link, self._keys[partition], self._retention, self._saved)
-        return await auditor.audit(self._settings, self._now(), repair, also)
+    async def _audit_partition(
+        self, partition: int, repair: bool = True, extra_jobs: Collection[str] = ()
+    ) -> AuditReport:
+        auditor = PartitionAuditor(self._client, self._key_space[partition], self._retention, self._decoder)
+        return await auditor.audit(self._script_settings, self._current_time(), repair, extra_jobs)
 
-    def _now(self) -> float:
+    def _current_time(self) -> float:
         return self._clock() if self._clock else time()
 
     @property
-    def _settings(self) -> bytes:
+    def _script_settings(self) -> bytes:
         if self._clock is None:
-            return self._fixed_settings
-        return self._settings_at(self._clock())
+            return self._cached_settings
+        return self._encode_settings(self._clock())
 
-    def _settings_at(self, now: float | None) -> bytes:
-        return wire.settings(self.owner, self._lease, self._retention, self._link.is_single, now)
+    def _encode_settings(self, now: float | None) -> bytes:
+        return codec.encode_settings(self.replica_id, self._lease, self._retention, self._client.is_single, now)
 
-    def _keys_of(self, job: str) -> Keys:
-        if not (keys := self._keys.of_job(job[:_ID_LENGTH])):
+    def _get_keys(self, job_id: str) -> PartitionKeys:
+        if not (keys := self._key_space.get_job_keys(job_id[:_ID_LENGTH])):
             raise ValueError("this is not the id of a job")
         return keys
 
-    def _partitions_of(self, team: str | None) -> Sequence[int]:
-        return self.partitions if team is None else (partition_of(team),)
+    def _select_partitions(self, team: str | None) -> Sequence[int]:
+        return self.partitions if team is None else (team_partition(team),)

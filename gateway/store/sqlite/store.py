@@ -17,39 +17,39 @@ from msgspec import Struct
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
 from gateway.jobs.job import Job
-from gateway.store.auditing import Findings
+from gateway.store.audit import AuditReport
 from gateway.store.base import (
     Applied,
-    Claimed,
-    Outcome,
-    Outgoing,
-    Page,
-    Repeated,
+    ClaimedDelivery,
+    ClaimedJob,
+    CommitOutcome,
+    IdempotencyMatch,
+    JobPage,
     Retention,
     StoreError,
     StoreFull,
     StoreUnavailable,
-    looks_back,
+    needs_lookup,
 )
-from gateway.store.books import Balance, Total
-from gateway.store.sqlite import leases, reading, upkeep
-from gateway.store.sqlite.bodies import Body, attach_caller, mark_closed, remove_caller, remove_dead_callers
-from gateway.store.sqlite.commit import Committing
-from gateway.store.sqlite.file import Lock, for_reading, for_writing, is_alone, locked
-from gateway.store.sqlite.leases import Owning
-from gateway.store.sqlite.threads import Reader, Writer
-from gateway.store.watching import Watch, Watches
-from gateway.supervision import Supervisor
+from gateway.store.job_watch import JobWatch, JobWatchers
+from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.sqlite import leases, maintenance, queries
+from gateway.store.sqlite.body_rows import BodyKey, attach_caller, mark_closed, remove_caller, remove_dead_callers
+from gateway.store.sqlite.commit_writer import CommitWriter
+from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
+from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
+from gateway.store.sqlite.leases import SqliteLeaseManager
+from gateway.task_supervisor import TaskSupervisor
 
 T = TypeVar("T")
 
 
-class _Open(Struct, frozen=True):
+class _OpenHandles(Struct, frozen=True):
     """What is held from opening to closing. Without a reader, the writer reads, too."""
 
-    lock: Lock
-    writer: Writer
-    reader: Reader | None
+    lock: DatabaseLock
+    writer: WriterThread
+    reader: ReaderThread | None
 
 
 class SqliteStore:
@@ -61,187 +61,193 @@ class SqliteStore:
         self,
         path: str | Path,
         *,
-        owner: str | None = None,
+        replica_id: str | None = None,
         lease: float = 15.0,
         retention: Retention = Retention(),  # noqa: B008  it is immutable
         clock: Callable[[], float] = time.time,
-        supervisor: Supervisor | None = None,
+        supervisor: TaskSupervisor | None = None,
     ) -> None:
-        self.owner = owner or f"sqlite-{secrets.token_hex(4)}"
+        self.replica_id = replica_id or f"sqlite-{secrets.token_hex(4)}"
         # Resolved, so that whichever way leads to the file, there is one lock.
         self._path, self._retention, self._clock = Path(path).resolve(), retention, clock
-        self._jobs = reading.Jobs()
-        self._committing = Committing(owner=self.owner, lease=lease, clock=clock)
-        self._owning = Owning(self.owner, lease, self._jobs)
-        self._watches = Watches()
-        self._supervisor = supervisor or Supervisor()
-        self._open: _Open | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._job_queries = queries.JobQueries()
+        self._commit_writer = CommitWriter(replica_id=self.replica_id, lease=lease, clock=clock)
+        self._lease_manager = SqliteLeaseManager(self.replica_id, lease, self._job_queries)
+        self._watchers = JobWatchers()
+        self._supervisor = supervisor or TaskSupervisor()
+        self._handles: _OpenHandles | None = None
+        self._close_task: asyncio.Task[None] | None = None
 
     async def open(self) -> Self:
         """In the loop itself: nothing else goes on yet that it could hold up."""
-        lock = locked(self._path)
+        lock = acquire_lock(self._path)
         try:
-            writer = Writer(partial(for_writing, self._path), "writer", self._supervisor)
+            writer = WriterThread(partial(open_writer, self._path), "writer", self._supervisor)
             try:
-                alone = await writer.do(is_alone)
+                exclusive = await writer.run(is_exclusive)
                 await self._remove_dead_callers(writer)
-                reader = None if alone else Reader(partial(for_reading, self._path), "reader", self._supervisor)
+                reader = (
+                    None if exclusive else ReaderThread(partial(open_reader, self._path), "reader", self._supervisor)
+                )
             except StoreError:
                 await writer.stop()
                 raise
         except StoreError:
             lock.release()
             raise
-        self._open = _Open(lock, writer, reader)
-        self._closing = None
+        self._handles = _OpenHandles(lock, writer, reader)
+        self._close_task = None
         return self
 
-    async def _remove_dead_callers(self, writer: Writer) -> None:
+    async def _remove_dead_callers(self, writer: WriterThread) -> None:
         """Where the disk is full they stay until their jobs are claimed: nothing can be accepted either."""
         with contextlib.suppress(StoreFull):
-            await writer.do(lambda db: remove_dead_callers(db, self.owner, self._clock()))
+            await writer.run(lambda db: remove_dead_callers(db, self.replica_id, self._clock()))
 
     async def close(self) -> None:
         """Goes on to the end also when whoever waits for it is cancelled."""
-        if self._open is not None and self._closing is None:
-            self._closing = asyncio.create_task(self._close(self._open))
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
+        if self._handles is not None and self._close_task is None:
+            self._close_task = asyncio.create_task(self._close_handles(self._handles))
+        if self._close_task is not None:
+            await asyncio.shield(self._close_task)
 
-    async def _close(self, held: _Open) -> None:
+    async def _close_handles(self, handles: _OpenHandles) -> None:
         """The reader first: the last connection moves the log into the database, and only the writer can."""
-        if held.reader is not None:
-            await held.reader.stop()
+        if handles.reader is not None:
+            await handles.reader.stop()
         # A process without this mark counts as killed: then callers that were answered may share a job.
         with contextlib.suppress(StoreError):
-            await held.writer.do(lambda db: mark_closed(db, self.owner, self._clock()))
-        await held.writer.stop()
-        held.lock.release()
-        self._open = None
+            await handles.writer.run(lambda db: mark_closed(db, self.replica_id, self._clock()))
+        await handles.writer.stop()
+        handles.lock.release()
+        self._handles = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return self._jobs.warnings
+        return self._job_queries.warnings
 
-    async def _write(self, run: Callable[[Connection], T], then: Callable[[T], None] | None = None) -> T:
-        return await self._held().writer.do(run, then)
+    async def _run_write(self, function: Callable[[Connection], T], on_success: Callable[[T], None] | None = None) -> T:
+        return await self._require_handles().writer.run(function, on_success)
 
-    async def _read(self, run: Callable[[Connection], T]) -> T:
-        held = self._held()
-        return await (held.reader or held.writer).do(run)
+    async def _run_read(self, function: Callable[[Connection], T]) -> T:
+        handles = self._require_handles()
+        return await (handles.reader or handles.writer).run(function)
 
-    def _held(self) -> _Open:
-        if self._open is None:
+    def _require_handles(self) -> _OpenHandles:
+        if self._handles is None:
             raise StoreUnavailable("the store is not open")
-        return self._open
+        return self._handles
 
     # --- jobs
 
-    async def commit(self, commit: Commit) -> Outcome:
-        return await self._write(lambda db: self._committing(db, commit), partial(self._tell, commit.job.id))
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        return await self._run_write(
+            lambda db: self._commit_writer(db, commit), partial(self._notify_watchers, commit.job.id)
+        )
 
-    def _tell(self, job: str, outcome: Outcome) -> None:
+    def _notify_watchers(self, job_id: str, outcome: CommitOutcome) -> None:
         if isinstance(outcome, Applied):
-            self._watches.tell(job)
+            self._watchers.notify(job_id)
 
-    async def announce(self, job: str, seconds: float) -> None:
-        await self._write(lambda db: upkeep.announce(db, job, self._clock() + seconds))
+    async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
+        await self._run_write(lambda db: maintenance.announce_job(db, job_id, self._clock() + timeout_seconds))
 
-    async def recall(self, team: str, record: IdempotencyRecord) -> Repeated | None:
-        if not looks_back(record):
+    async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
+        if not needs_lookup(record):
             return None
-        if record.soft:
-            return await self._write(lambda db: attach_caller(db, self._body(team, record), record))
-        return await self._read(lambda db: reading.recall(db, team, record, self._clock()))
+        if record.is_body_key:
+            return await self._run_write(lambda db: attach_caller(db, self._make_body_key(team, record), record))
+        return await self._run_read(lambda db: queries.find_by_idempotency(db, team, record, self._clock()))
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
-        if record.soft:
-            await self._write(lambda db: remove_caller(db, self._body(team, record), record.caller))
+        if record.is_body_key:
+            await self._run_write(lambda db: remove_caller(db, self._make_body_key(team, record), record.caller_id))
 
-    def _body(self, team: str, record: IdempotencyRecord) -> Body:
-        return Body(team, record.key, self._clock())
+    def _make_body_key(self, team: str, record: IdempotencyRecord) -> BodyKey:
+        return BodyKey(team, record.key, self._clock())
 
-    async def load(self, job: str) -> Job | None:
-        return await self._read(lambda db: self._jobs.load(db, job))
+    async def load_job(self, job_id: str) -> Job | None:
+        return await self._run_read(lambda db: self._job_queries.load_job(db, job_id))
 
-    async def documents(self, job: str, *names: str) -> Mapping[str, bytes]:
-        return await self._read(lambda db: reading.documents(db, job, names))
+    async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
+        return await self._run_read(lambda db: queries.load_documents(db, job_id, names))
 
-    async def claim(self, most: int = 100) -> tuple[Claimed, ...]:
-        return await self._write(lambda db: self._owning.claim(db, most, self._clock()))
+    async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
+        return await self._run_write(lambda db: self._lease_manager.claim_jobs(db, limit, self._clock()))
 
-    async def beat(self, leases: Mapping[str, int]) -> frozenset[str]:
+    async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
         leases = dict(leases)
-        return await self._write(lambda db: self._owning.beat(db, leases, self._clock()))
+        return await self._run_write(lambda db: self._lease_manager.renew_leases(db, leases, self._clock()))
 
-    async def snooze(self, job: str, fence: int, seconds: float) -> bool:
-        return await self._write(lambda db: self._owning.snooze(db, job, fence, self._clock() + seconds))
+    async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
+        return await self._run_write(
+            lambda db: self._lease_manager.release_job(db, job_id, fence, self._clock() + delay)
+        )
 
-    async def list(self, team: str, limit: int = 20, after: str | None = None) -> Page:
-        place = None if after is None else reading.place(after)
-        return await self._read(lambda db: self._jobs.list(db, team, limit, place))
+    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
+        position = None if cursor is None else queries.decode_cursor(cursor)
+        return await self._run_read(lambda db: self._job_queries.list_jobs(db, team, limit, position))
 
-    async def milestones(self, job: str, after: int = 0) -> tuple[Milestone, ...]:
-        return await self._read(lambda db: reading.milestones(db, job, after))
+    async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
+        return await self._run_read(lambda db: queries.list_milestones(db, job_id, after_number))
 
     # --- money
 
-    async def budget(self, team: str, *windows: str) -> Mapping[str, Balance]:
-        return await self._read(lambda db: reading.budget(db, team, windows))
+    async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
+        return await self._run_read(lambda db: queries.load_balances(db, team, windows))
 
-    async def ledger(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        return await self._read(lambda db: reading.ledger(db, day, team))
+    async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
+        return await self._run_read(lambda db: queries.list_ledger_entries(db, day, team))
 
-    async def usage(self, first: str, last: str, team: str | None = None) -> tuple[Total, ...]:
-        return await self._read(lambda db: reading.usage(db, first, last, team))
+    async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
+        return await self._run_read(lambda db: queries.list_day_totals(db, first_day, last_day, team))
 
     # --- webhooks and signals
 
-    async def claim_deliveries(self, most: int = 20, lease: float = 60.0) -> tuple[Outgoing, ...]:
-        def claim(db: Connection) -> tuple[Outgoing, ...]:
+    async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
+        def claim_batch(db: Connection) -> tuple[ClaimedDelivery, ...]:
             now = self._clock()
-            return leases.claim_deliveries(db, most, now, now + lease)
+            return leases.claim_deliveries(db, limit, now, now + lease)
 
-        return await self._write(claim)
+        return await self._run_write(claim_batch)
 
-    async def delivered(self, delivery: str, job: str) -> None:
-        await self._write(lambda db: leases.delivered(db, delivery, job))
+    async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
+        await self._run_write(lambda db: leases.ack_delivery(db, delivery_id, job_id))
 
-    async def postpone(self, delivery: str, job: str, seconds: float) -> None:
-        await self._write(lambda db: leases.postpone(db, delivery, job, self._clock() + seconds))
+    async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
+        await self._run_write(lambda db: leases.retry_delivery(db, delivery_id, job_id, self._clock() + delay))
 
-    async def share(self, name: str, value: bytes) -> None:
-        await self._write(lambda db: leases.share(db, name, value, self._clock()))
+    async def publish_signal(self, name: str, value: bytes) -> None:
+        await self._run_write(lambda db: leases.publish_signal(db, name, value, self._clock()))
 
-    async def shared(self) -> Mapping[str, bytes]:
-        return await self._read(lambda db: reading.shared(db, self._clock()))
+    async def read_signals(self) -> Mapping[str, bytes]:
+        return await self._run_read(lambda db: queries.read_signals(db, self._clock()))
 
-    def watch(self, job: str) -> Watch:
-        return Watch(self._watches, job)
+    def watch(self, job_id: str) -> JobWatch:
+        return JobWatch(self._watchers, job_id)
 
     # --- upkeep
 
-    async def audit(self, partition: int, repair: bool = True) -> Findings:
+    async def audit(self, partition: int, repair: bool = True) -> AuditReport:
         """Looks beside the writer, which is held up only if there is something to mend."""
 
-        def look(db: Connection) -> Findings:
-            with upkeep.one_moment(db):
-                return upkeep.found_wrong(db, self._jobs, self._clock())
+        def read_report(db: Connection) -> AuditReport:
+            with maintenance.read_transaction(db):
+                return maintenance.audit(db, self._job_queries, self._clock())
 
-        findings = await self._read(look)
-        if not (repair and findings.violations):
-            return findings
-        return await self._write(lambda db: upkeep.mended(db, self._jobs, self._clock()))
+        report = await self._run_read(read_report)
+        if not (repair and report.discrepancy_count):
+            return report
+        return await self._run_write(lambda db: maintenance.repair(db, self._job_queries, self._clock()))
 
-    async def outdated(self, most: int = 100) -> tuple[str, ...]:
-        now, kept = self._clock(), self._retention.jobs
-        return await self._read(lambda db: upkeep.outdated(db, now - kept, now, most))
+    async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
+        now, retention_seconds = self._clock(), self._retention.jobs
+        return await self._run_read(lambda db: maintenance.list_deletable_jobs(db, now - retention_seconds, now, limit))
 
-    async def forget(self, job: str) -> None:
-        await self._write(lambda db: upkeep.forget(db, job))
+    async def delete_job(self, job_id: str) -> None:
+        await self._run_write(lambda db: maintenance.delete_job(db, job_id))
 
-    async def sweep(self) -> None:
-        for step in upkeep.steps(self._retention, self._clock()):
-            while await self._write(step):
+    async def delete_expired(self) -> None:
+        for step in maintenance.deletion_steps(self._retention, self._clock()):
+            while await self._run_write(step):
                 continue

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.worlds import KINDS, REPLICATED, World, redis_world, sqlite_world
+from tests.store.store_harness import (
+    SHARED_STORE_KINDS,
+    STORE_KINDS,
+    StoreHarness,
+    make_redis_harness,
+    make_sqlite_harness,
+)
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -14,31 +20,35 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    world = pyfuncitem.funcargs.get("world") or pyfuncitem.funcargs["replicas"]
-    assert isinstance(world, World)
-    world.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    harness = pyfuncitem.funcargs.get("world") or pyfuncitem.funcargs["replicas"]
+    assert isinstance(harness, StoreHarness)
+    harness.run_async(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STORE_KINDS)
 def store_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def world(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    yield from _world(store_kind, request, tmp_path)
+def harness(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
+    yield from _open_harness(store_kind, request, tmp_path)
 
 
-@pytest.fixture(params=REPLICATED)
-def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=SHARED_STORE_KINDS)
+def shared_harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
     """Only where several processes share a store; SQLite has one process (`test_one_process.py`)."""
-    yield from _world(str(request.param), request, tmp_path)
+    yield from _open_harness(str(request.param), request, tmp_path)
 
 
-def _world(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[World]:
-    world = sqlite_world(folder) if kind == "sqlite" else redis_world(request.getfixturevalue(f"{kind}_server"))
+def _open_harness(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[StoreHarness]:
+    harness = (
+        make_sqlite_harness(folder)
+        if kind == "sqlite"
+        else make_redis_harness(request.getfixturevalue(f"{kind}_server"))
+    )
     try:
-        yield world
+        yield harness
     finally:
-        world.close()
+        harness.close()

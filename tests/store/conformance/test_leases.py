@@ -2,411 +2,435 @@
 
 import pytest
 
-from gateway.jobs.facts import AnswerLost, CallbackSeen, CancelAsked, JobConfirmed, JobExpired
+from gateway.jobs.updates import CallbackReceived, CancelRequested, JobConfirmed, JobExpired, ResponseLost
 from gateway.store.base import (
-    BEATS_PER_LEASE,
-    EARLY_DEATHS,
-    LONGEST_LEASE,
+    MAX_EARLY_CRASHES,
+    MAX_LEASE_SECONDS,
+    RENEWALS_PER_LEASE,
     Applied,
-    Claimed,
-    Fenced,
-    lease_for,
-    survival_seconds,
+    ClaimedJob,
+    LeaseLost,
+    initial_lease_seconds,
+    min_survival_seconds,
 )
-from tests.store import orders
-from tests.store.worlds import LEASE, World
+from tests.store import job_factory
+from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
-BEAT = LEASE / BEATS_PER_LEASE
-
-
-async def test_each_claim_gives_a_new_fence_and_counts_one_more_rescue(world: World) -> None:
-    job = await world.accepted()
-    for rescues in (1, 2, 3):
-        world.passes(LEASE)
-        assert await world.store.claim() == (Claimed(job=job, fence=1 + rescues, rescues=rescues),)
+RENEWAL_SECONDS = LEASE_SECONDS / RENEWALS_PER_LEASE
 
 
-async def test_a_decision_of_the_new_owner_starts_the_count_of_rescues_anew(world: World) -> None:
-    job = await world.accepted()
+async def test_each_claim_raises_the_fence_and_the_reclaim_count(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    for reclaims in (1, 2, 3):
+        harness.advance_time(LEASE_SECONDS)
+        assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=1 + reclaims, reclaims=reclaims),)
+
+
+async def test_decision_of_the_new_owner_resets_the_reclaim_count(harness: StoreHarness) -> None:
+    job = await harness.create_job()
     for _ in range(2):
-        world.passes(LEASE)
-        assert len(await world.store.claim()) == 1
-    job = await world.happens(job, orders.opened(job, fence=3))
-    world.passes(LEASE)
-    assert await world.store.claim() == (Claimed(job=job, fence=4, rescues=1),)
+        harness.advance_time(LEASE_SECONDS)
+        assert len(await harness.store.claim_jobs()) == 1
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job, fence=3))
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=4, reclaims=1),)
 
 
-async def test_a_fact_starts_the_count_of_rescues_anew(world: World) -> None:
+async def test_fact_resets_the_reclaim_count(harness: StoreHarness) -> None:
     """Whoever brings it: somebody got on with the job."""
-    job = await world.accepted()
-    job = await world.happens(job, orders.opened(job))
-    world.passes(LEASE)
-    await world.claimable()
-    job = await world.happens(job, CallbackSeen(attempt=1))
-    world.passes(LEASE)
-    assert await world.store.claim() == (Claimed(job=job, fence=3, rescues=1),)
+    job = await harness.create_job()
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
+    harness.advance_time(LEASE_SECONDS)
+    await harness.claim_job_ids()
+    job = await harness.apply_updates(job, CallbackReceived(attempt=1))
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=3, reclaims=1),)
 
 
-async def test_what_is_claimed_is_left_alone_until_its_new_lease_ends(world: World) -> None:
-    job = await world.accepted()
-    world.passes(LEASE)
-    assert await world.claimable() == {job.id}
-    assert await world.claimable() == set()
-    world.passes(LEASE - 0.01)
-    assert await world.claimable() == set()
-    world.passes(0.01)
-    assert await world.claimable() == {job.id}
+async def test_claimed_job_cannot_be_claimed_until_its_lease_ends(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.claim_job_ids() == {job.id}
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(LEASE_SECONDS - 0.01)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.01)
+    assert await harness.claim_job_ids() == {job.id}
 
 
-async def test_jobs_are_claimed_soonest_first_across_all_partitions(world: World) -> None:
-    teams = orders.teams_of_different_partitions(5)
+async def test_jobs_are_claimed_in_due_order_across_partitions(harness: StoreHarness) -> None:
+    teams = job_factory.pick_teams_of_different_partitions(5)
     by_time = []
     for team in (teams[3], teams[0], teams[4], teams[1], teams[2]):
-        by_time.append(await world.accepted(team))
-        world.passes(1.0)
-    world.passes(LEASE)
-    first = await world.store.claim(most=2)
-    rest = await world.store.claim()
+        by_time.append(await harness.create_job(team))
+        harness.advance_time(1.0)
+    harness.advance_time(LEASE_SECONDS)
+    first = await harness.store.claim_jobs(limit=2)
+    rest = await harness.store.claim_jobs()
     assert [claimed.job for claimed in (*first, *rest)] == by_time
     assert len(first) == 2
 
 
-async def test_jobs_of_one_team_are_claimed_soonest_first(world: World) -> None:
+async def test_jobs_of_one_team_are_claimed_in_due_order(harness: StoreHarness) -> None:
     by_time = []
     for _ in range(5):
-        by_time.append(await world.accepted())
-        world.passes(0.001)
-    world.passes(LEASE)
-    assert [claimed.job for claimed in await world.store.claim(most=3)] == by_time[:3]
-    assert [claimed.job for claimed in await world.store.claim(most=3)] == by_time[3:]
+        by_time.append(await harness.create_job())
+        harness.advance_time(0.001)
+    harness.advance_time(LEASE_SECONDS)
+    assert [claimed.job for claimed in await harness.store.claim_jobs(limit=3)] == by_time[:3]
+    assert [claimed.job for claimed in await harness.store.claim_jobs(limit=3)] == by_time[3:]
 
 
-async def test_a_beat_renews_the_leases_of_jobs_in_any_partition(world: World) -> None:
-    jobs = [await world.accepted(team) for team in (*orders.teams_of_different_partitions(3), "acme", "acme")]
-    world.passes(LEASE - 1)
-    assert await world.store.beat({job.id: 1 for job in jobs}) == frozenset()
-    world.passes(LEASE - 0.01)
-    assert await world.claimable() == set()
-    world.passes(0.01)
-    assert await world.claimable() == {job.id for job in jobs}
+async def test_renewal_extends_leases_in_all_partitions(harness: StoreHarness) -> None:
+    jobs = [
+        await harness.create_job(team) for team in (*job_factory.pick_teams_of_different_partitions(3), "acme", "acme")
+    ]
+    harness.advance_time(LEASE_SECONDS - 1)
+    assert await harness.store.renew_leases({job.id: 1 for job in jobs}) == frozenset()
+    harness.advance_time(LEASE_SECONDS - 0.01)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.01)
+    assert await harness.claim_job_ids() == {job.id for job in jobs}
 
 
-async def test_a_beat_of_nothing_loses_nothing(world: World) -> None:
-    assert await world.store.beat({}) == frozenset()
+async def test_renewal_of_no_leases_loses_nothing(harness: StoreHarness) -> None:
+    assert await harness.store.renew_leases({}) == frozenset()
 
 
-async def test_a_beat_tells_which_jobs_are_not_ours_any_more_and_leaves_their_leases_alone(world: World) -> None:
-    taken, kept, never = await world.accepted(), await world.accepted(), world.acceptance().job
-    settled = await world.bought()
-    world.passes(LEASE)
-    assert await world.store.beat({kept.id: 1}) == frozenset()
-    assert await world.claimable() == {taken.id}
-    world.passes(LEASE - 1)
-    beaten = await world.store.beat({taken.id: 1, kept.id: 1, never.id: 1, settled.id: 1})
-    assert beaten == {taken.id, never.id, settled.id}
-    world.passes(1)
-    assert await world.claimable() == {taken.id}
+async def test_renewal_reports_lost_leases_and_leaves_them_unchanged(harness: StoreHarness) -> None:
+    reclaimed, owned, unknown = await harness.create_job(), await harness.create_job(), harness.make_create_commit().job
+    settled = await harness.create_settled_job()
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.store.renew_leases({owned.id: 1}) == frozenset()
+    assert await harness.claim_job_ids() == {reclaimed.id}
+    harness.advance_time(LEASE_SECONDS - 1)
+    lost_ids = await harness.store.renew_leases({reclaimed.id: 1, owned.id: 1, unknown.id: 1, settled.id: 1})
+    assert lost_ids == {reclaimed.id, unknown.id, settled.id}
+    harness.advance_time(1)
+    assert await harness.claim_job_ids() == {reclaimed.id}
 
 
-async def test_a_lease_that_has_run_out_unnoticed_may_still_be_renewed(world: World) -> None:
+async def test_expired_unclaimed_lease_can_be_renewed(harness: StoreHarness) -> None:
     """A process that slept and whose jobs nobody took: nothing was decided meanwhile."""
-    job = await world.accepted()
-    world.passes(10 * LEASE)
-    assert await world.store.beat({job.id: 1}) == frozenset()
-    assert await world.claimable() == set()
+    job = await harness.create_job()
+    harness.advance_time(10 * LEASE_SECONDS)
+    assert await harness.store.renew_leases({job.id: 1}) == frozenset()
+    assert await harness.claim_job_ids() == set()
 
 
-async def test_a_snoozed_job_comes_back_when_it_was_said(world: World) -> None:
-    job = await world.accepted()
-    assert await world.store.snooze(job.id, 1, 100.0)
-    world.passes(99.9)
-    assert await world.claimable() == set()
-    world.passes(0.1)
-    assert await world.store.claim() == (Claimed(job=job, fence=2, rescues=1),)
+async def test_released_job_is_due_after_its_delay(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 100.0)
+    harness.advance_time(99.9)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.1)
+    assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=2, reclaims=1),)
 
 
-async def test_a_job_snoozed_for_no_time_is_there_for_anybody_at_once(world: World) -> None:
-    job = await world.accepted()
-    assert await world.store.snooze(job.id, 1, 0.0)
-    assert await world.claimable() == {job.id}
+async def test_job_released_without_delay_can_be_claimed_at_once(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 0.0)
+    assert await harness.claim_job_ids() == {job.id}
 
 
-async def test_only_our_own_jobs_can_be_given_away(world: World) -> None:
-    job, settled, never = await world.accepted(), await world.bought(), world.acceptance().job
-    world.passes(LEASE)
-    assert await world.claimable() == {job.id}
-    before = world.raw.dump()
-    assert not await world.store.snooze(job.id, 1, 0.0)
-    assert not await world.store.snooze(settled.id, 1, 0.0)
-    assert not await world.store.snooze(never.id, 1, 0.0)
-    assert world.raw.dump() == before
+async def test_only_owned_jobs_can_be_released(harness: StoreHarness) -> None:
+    job, settled, unknown = (
+        await harness.create_job(),
+        await harness.create_settled_job(),
+        harness.make_create_commit().job,
+    )
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.claim_job_ids() == {job.id}
+    before = harness.raw_store.dump_everything()
+    assert not await harness.store.release_job(job.id, 1, 0.0)
+    assert not await harness.store.release_job(settled.id, 1, 0.0)
+    assert not await harness.store.release_job(unknown.id, 1, 0.0)
+    assert harness.raw_store.dump_everything() == before
 
 
-async def test_what_was_given_away_may_not_be_decided_about(world: World) -> None:
-    job = await world.accepted()
-    assert await world.store.snooze(job.id, 1, 1.0)
-    assert await world.unchanged_by(orders.changed(job, orders.opened(job), world.now)) == [Fenced()]
+async def test_decision_about_a_released_job_is_lease_lost(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 1.0)
+    assert await harness.commit_without_effect(
+        job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    ) == [LeaseLost()]
 
 
-async def test_a_change_by_the_owner_neither_shortens_nor_lengthens_the_lease(world: World) -> None:
-    job = await world.accepted()
-    world.passes(5.0)
-    opening = orders.changed(job, orders.opened(job), world.now)
-    assert opening.due == world.now, "somebody without any memory would look at once: the order may be lost"
-    job = await world.done(opening)
-    assert await world.claimable() == set()
-    world.passes(LEASE - 5.01)
-    assert await world.claimable() == set()
-    world.passes(0.01)
-    assert await world.claimable() == {job.id}
+async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(5.0)
+    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    assert opening.due_at == harness.now, "somebody without any memory would look at once: the order may be lost"
+    job = await harness.apply_commit(opening)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(LEASE_SECONDS - 5.01)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.01)
+    assert await harness.claim_job_ids() == {job.id}
 
 
-async def test_a_change_by_an_owner_whose_lease_has_run_out_does_not_renew_it(world: World) -> None:
+async def test_update_by_owner_with_expired_lease_does_not_renew_it(harness: StoreHarness) -> None:
     """Only a beat does: whoever is late may decide until somebody else has the job, and not a moment longer."""
-    job = await world.accepted()
-    world.passes(LEASE + 1)
-    job = await world.happens(job, orders.opened(job))
-    assert await world.store.claim() == (Claimed(job=job, fence=2, rescues=1),)
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS + 1)
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
+    assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=2, reclaims=1),)
 
 
-async def test_a_fact_brought_by_anybody_leaves_the_owner_its_lease(world: World) -> None:
-    job = await world.accepted()
-    world.passes(LEASE)
-    await world.claimable()
-    world.passes(5.0)
-    await world.happens(job, CancelAsked())
-    other = await world.accepted()
-    other = await world.happens(other, orders.opened(other))
-    await world.happens(other, AnswerLost(attempt=1))
-    world.passes(LEASE - 5.01)
-    assert await world.claimable() == set()
+async def test_fact_does_not_change_the_lease_of_the_owner(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    await harness.claim_job_ids()
+    harness.advance_time(5.0)
+    await harness.apply_updates(job, CancelRequested())
+    other = await harness.create_job()
+    other = await harness.apply_updates(other, job_factory.make_attempt_started(other))
+    await harness.apply_updates(other, ResponseLost(attempt=1))
+    harness.advance_time(LEASE_SECONDS - 5.01)
+    assert await harness.claim_job_ids() == set()
 
 
-async def test_a_job_without_an_owner_is_due_when_its_last_change_says(world: World) -> None:
-    job = await world.accepted()
-    job = await world.happens(job, orders.opened(job))
-    assert await world.store.snooze(job.id, 1, 1000.0)
-    learned = orders.changed(job, orders.ticket(), world.now)
-    assert learned.due == world.now + 5.0
-    await world.done(learned)
-    world.passes(4.99)
-    assert await world.claimable() == set()
-    world.passes(0.01)
-    assert await world.claimable() == {job.id}
+async def test_unowned_job_is_due_when_its_last_update_says(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
+    assert await harness.store.release_job(job.id, 1, 1000.0)
+    learned = job_factory.make_update_commit(job, job_factory.make_ticket_received(), harness.now)
+    assert learned.due_at == harness.now + 5.0
+    await harness.apply_commit(learned)
+    harness.advance_time(4.99)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.01)
+    assert await harness.claim_job_ids() == {job.id}
 
 
-async def test_a_settled_job_is_never_looked_at_again(world: World) -> None:
-    await world.bought()
-    world.passes(10 * LEASE)
-    assert await world.store.claim() == ()
-    assert world.raw.due() == {}
+async def test_settled_job_is_never_due(harness: StoreHarness) -> None:
+    await harness.create_settled_job()
+    harness.advance_time(10 * LEASE_SECONDS)
+    assert await harness.store.claim_jobs() == ()
+    assert harness.raw_store.read_due_times() == {}
 
 
-async def test_a_job_whose_team_is_done_with_it_is_due_until_its_money_is_settled(world: World) -> None:
-    job = await world.accepted(seconds=60.0)
-    job = await world.happens(job, orders.opened(job), orders.ticket())
-    world.passes(60.0)
-    (claimed,) = await world.store.claim()
-    job = await world.happens(claimed.job, JobExpired(fence=claimed.fence))
+async def test_finished_job_is_due_until_it_is_settled(harness: StoreHarness) -> None:
+    job = await harness.create_job(seconds=60.0)
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job), job_factory.make_ticket_received())
+    harness.advance_time(60.0)
+    (claimed,) = await harness.store.claim_jobs()
+    job = await harness.apply_updates(claimed.job, JobExpired(fence=claimed.fence))
     assert job.state.is_terminal
     assert not job.is_settled
-    world.passes(LEASE)
-    assert await world.claimable() == {job.id}
-    job = await world.happens(job, orders.delivered(job))
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.claim_job_ids() == {job.id}
+    job = await harness.apply_updates(job, job_factory.make_images_stored(job))
     assert job.is_settled
-    world.passes(10 * LEASE)
-    assert await world.claimable() == set()
+    harness.advance_time(10 * LEASE_SECONDS)
+    assert await harness.claim_job_ids() == set()
 
 
-async def test_one_replica_takes_over_what_another_let_go(replicas: World) -> None:
-    async with replicas.another("two") as two:
-        job = await replicas.accepted()
-        assert await two.claim() == ()
-        replicas.passes(LEASE)
-        assert await two.claim() == (Claimed(job=job, fence=2, rescues=1),)
-        assert await replicas.store.beat({job.id: 1}) == {job.id}
-        assert await replicas.store.commit(orders.changed(job, orders.opened(job), replicas.now)) == Fenced()
-        assert await two.commit(orders.changed(job, orders.opened(job, fence=2), replicas.now)) == Applied()
+async def test_replica_reclaims_a_job_with_expired_lease(shared_harness: StoreHarness) -> None:
+    async with shared_harness.open_another("two") as two:
+        job = await shared_harness.create_job()
+        assert await two.claim_jobs() == ()
+        shared_harness.advance_time(LEASE_SECONDS)
+        assert await two.claim_jobs() == (ClaimedJob(job=job, fence=2, reclaims=1),)
+        assert await shared_harness.store.renew_leases({job.id: 1}) == {job.id}
+        assert (
+            await shared_harness.store.commit(
+                job_factory.make_update_commit(job, job_factory.make_attempt_started(job), shared_harness.now)
+            )
+            == LeaseLost()
+        )
+        assert (
+            await two.commit(
+                job_factory.make_update_commit(job, job_factory.make_attempt_started(job, fence=2), shared_harness.now)
+            )
+            == Applied()
+        )
 
 
-async def test_a_fact_from_another_replica_leaves_the_job_to_its_owner(replicas: World) -> None:
-    async with replicas.another("two") as two:
-        job = await replicas.accepted()
-        job = await replicas.happens(job, orders.opened(job))
-        learned = orders.changed(job, orders.ticket(), replicas.now)
+async def test_fact_from_another_replica_keeps_the_owner(shared_harness: StoreHarness) -> None:
+    async with shared_harness.open_another("two") as two:
+        job = await shared_harness.create_job()
+        job = await shared_harness.apply_updates(job, job_factory.make_attempt_started(job))
+        learned = job_factory.make_update_commit(job, job_factory.make_ticket_received(), shared_harness.now)
         assert await two.commit(learned) == Applied()
-        replicas.passes(LEASE - 0.01)
-        assert await two.claim() == ()
-        assert await replicas.store.beat({job.id: 1}) == frozenset()
+        shared_harness.advance_time(LEASE_SECONDS - 0.01)
+        assert await two.claim_jobs() == ()
+        assert await shared_harness.store.renew_leases({job.id: 1}) == frozenset()
 
 
 @pytest.mark.parametrize("claims", [2, 10])
-async def test_many_claims_at_once_give_each_job_to_one_of_them(replicas: World, claims: int) -> None:
-    async with replicas.another("two") as two:
-        jobs = [await replicas.accepted(team) for team in orders.teams_of_different_partitions(20)]
-        replicas.passes(LEASE)
-        stores = [replicas.store, two] * (claims // 2)
-        taken = [claimed for some in await orders.together(store.claim() for store in stores) for claimed in some]
-        assert sorted(claimed.job.id for claimed in taken) == sorted(job.id for job in jobs)
-        assert {claimed.fence for claimed in taken} == {2}
+async def test_concurrent_claims_give_each_job_to_one_replica(shared_harness: StoreHarness, claims: int) -> None:
+    async with shared_harness.open_another("two") as two:
+        jobs = [await shared_harness.create_job(team) for team in job_factory.pick_teams_of_different_partitions(20)]
+        shared_harness.advance_time(LEASE_SECONDS)
+        stores = [shared_harness.store, two] * (claims // 2)
+        claimed_jobs = [
+            claimed
+            for batch in await job_factory.gather_all(store.claim_jobs() for store in stores)
+            for claimed in batch
+        ]
+        assert sorted(claimed.job.id for claimed in claimed_jobs) == sorted(job.id for job in jobs)
+        assert {claimed.fence for claimed in claimed_jobs} == {2}
 
 
-async def test_a_job_that_is_given_away_again_and_again_has_killed_nobody(world: World) -> None:
-    job = await world.accepted()
+async def test_repeated_releases_do_not_count_as_crashes(harness: StoreHarness) -> None:
+    job = await harness.create_job()
     for fence in range(1, 6):
-        assert await world.store.snooze(job.id, fence, 0.0)
-        assert await world.store.claim() == (Claimed(job=job, fence=fence + 1, rescues=1),)
+        assert await harness.store.release_job(job.id, fence, 0.0)
+        assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=fence + 1, reclaims=1),)
 
 
-async def test_an_owner_that_lives_for_a_beat_has_not_died_of_its_job(world: World) -> None:
-    job = await world.accepted()
+async def test_owner_that_renewed_once_does_not_count_as_crashed(harness: StoreHarness) -> None:
+    job = await harness.create_job()
     for fence in range(2, 6):
-        world.passes(LEASE)
-        assert await world.store.claim() == (Claimed(job=job, fence=fence, rescues=1),)
-        assert await world.store.beat({job.id: fence}) == frozenset()
+        harness.advance_time(LEASE_SECONDS)
+        assert await harness.store.claim_jobs() == (ClaimedJob(job=job, fence=fence, reclaims=1),)
+        assert await harness.store.renew_leases({job.id: fence}) == frozenset()
 
 
-async def died_early(world: World, times: int) -> None:
+async def crash_early(harness: StoreHarness, crash_count: int) -> None:
     """Owner after owner, as soon as each has claimed what it could."""
-    for _ in range(times):
-        await world.store.claim()
-        world.passes(LEASE)
+    for _ in range(crash_count):
+        await harness.store.claim_jobs()
+        harness.advance_time(LEASE_SECONDS)
 
 
-async def test_what_two_owners_died_of_is_claimed_one_at_a_time_and_the_rest_together(world: World) -> None:
-    world.passes(LEASE)
-    deadly = [await world.accepted(team) for team in orders.teams_of_different_partitions(3)]
-    world.passes(LEASE)
-    await died_early(world, EARLY_DEATHS)
-    others = [await world.accepted() for _ in range(2)]
-    world.passes(LEASE)
-    claimed = await world.store.claim()
-    assert [one.is_suspect for one in claimed] == [False, False, True]
-    assert {one.job.id for one in claimed[:2]} == {job.id for job in others}
-    (second,), (third,) = await world.store.claim(), await world.store.claim()
-    assert {one.job.id for one in (claimed[2], second, third)} == {job.id for job in deadly}
-    assert await world.store.claim() == ()
+async def test_suspects_are_claimed_one_at_a_time_and_other_jobs_together(harness: StoreHarness) -> None:
+    harness.advance_time(LEASE_SECONDS)
+    suspects = [await harness.create_job(team) for team in job_factory.pick_teams_of_different_partitions(3)]
+    harness.advance_time(LEASE_SECONDS)
+    await crash_early(harness, MAX_EARLY_CRASHES)
+    others = [await harness.create_job() for _ in range(2)]
+    harness.advance_time(LEASE_SECONDS)
+    claimed = await harness.store.claim_jobs()
+    assert [claim.is_suspect for claim in claimed] == [False, False, True]
+    assert {claim.job.id for claim in claimed[:2]} == {job.id for job in others}
+    (second,), (third,) = await harness.store.claim_jobs(), await harness.store.claim_jobs()
+    assert {claim.job.id for claim in (claimed[2], second, third)} == {job.id for job in suspects}
+    assert await harness.store.claim_jobs() == ()
 
 
-async def test_a_suspect_that_was_beaten_is_one_like_the_others_again(world: World) -> None:
-    jobs = [await world.accepted() for _ in range(3)]
-    world.passes(LEASE)
-    await died_early(world, EARLY_DEATHS)
+async def test_renewed_suspect_is_no_longer_a_suspect(harness: StoreHarness) -> None:
+    jobs = [await harness.create_job() for _ in range(3)]
+    harness.advance_time(LEASE_SECONDS)
+    await crash_early(harness, MAX_EARLY_CRASHES)
     for _ in jobs:
-        (claimed,) = await world.store.claim()
-        assert await world.store.beat({claimed.job.id: claimed.fence}) == frozenset()
-    world.passes(LEASE)
-    assert [one.rescues for one in await world.store.claim()] == [1, 1, 1]
+        (claimed,) = await harness.store.claim_jobs()
+        assert await harness.store.renew_leases({claimed.job.id: claimed.fence}) == frozenset()
+    harness.advance_time(LEASE_SECONDS)
+    assert [claim.reclaims for claim in await harness.store.claim_jobs()] == [1, 1, 1]
 
 
-async def test_the_more_died_of_a_job_alone_the_longer_until_it_is_tried_again(world: World) -> None:
-    await world.accepted()
-    world.passes(LEASE)
-    await died_early(world, EARLY_DEATHS)
-    for deaths in range(1, 15):
-        (claimed,) = await world.store.claim()
-        lease = min(LEASE * 2 ** (deaths - 1), LONGEST_LEASE)
-        assert claimed.rescues == EARLY_DEATHS + deaths
-        world.passes(lease - 0.01)
-        assert await world.store.claim() == ()
-        world.passes(0.02)
+async def test_lease_of_a_suspect_doubles_with_each_crash(harness: StoreHarness) -> None:
+    await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    await crash_early(harness, MAX_EARLY_CRASHES)
+    for crashes in range(1, 15):
+        (claimed,) = await harness.store.claim_jobs()
+        lease = min(LEASE_SECONDS * 2 ** (crashes - 1), MAX_LEASE_SECONDS)
+        assert claimed.reclaims == MAX_EARLY_CRASHES + crashes
+        harness.advance_time(lease - 0.01)
+        assert await harness.store.claim_jobs() == ()
+        harness.advance_time(0.02)
 
 
-async def test_a_beat_makes_the_lease_of_a_suspect_an_ordinary_one(world: World) -> None:
-    job = await world.accepted()
-    world.passes(LEASE)
-    await died_early(world, EARLY_DEATHS + 1)
-    (claimed,) = await world.store.claim()
-    await world.store.beat({job.id: claimed.fence})
-    world.passes(LEASE)
-    assert await world.claimable() == {job.id}
+async def test_renewal_gives_a_suspect_an_ordinary_lease(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    await crash_early(harness, MAX_EARLY_CRASHES + 1)
+    (claimed,) = await harness.store.claim_jobs()
+    await harness.store.renew_leases({job.id: claimed.fence})
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.claim_job_ids() == {job.id}
 
 
-async def dies(world: World, number: int, lives: float) -> Claimed:
+async def claim_and_crash(harness: StoreHarness, number: int, lifetime: float) -> ClaimedJob:
     """The next process claims the job, renews its lease as often as it should, and crashes after so many seconds."""
-    await world.reopened(f"process {number}")
-    (claimed,) = await world.store.claim()
-    while lives >= BEAT:
-        world.passes(BEAT)
-        lives -= BEAT
-        await world.store.beat({claimed.job.id: claimed.fence})
-    world.passes(max(lives, LONGEST_LEASE + 1))
+    await harness.reopen(f"process {number}")
+    (claimed,) = await harness.store.claim_jobs()
+    while lifetime >= RENEWAL_SECONDS:
+        harness.advance_time(RENEWAL_SECONDS)
+        lifetime -= RENEWAL_SECONDS
+        await harness.store.renew_leases({claimed.job.id: claimed.fence})
+    harness.advance_time(max(lifetime, MAX_LEASE_SECONDS + 1))
     return claimed
 
 
-@pytest.mark.parametrize("lives", [BEAT, 2 * BEAT + 1.0, 10 * BEAT])
-async def test_late_crashes_count_from_the_second_one(world: World, lives: float) -> None:
-    await world.accepted()
-    world.passes(LEASE)
-    found = [await dies(world, number, lives) for number in range(6)]
-    longest = lives // BEAT * BEAT
-    assert [(one.rescues, one.longest) for one in found] == [
+@pytest.mark.parametrize("lives", [RENEWAL_SECONDS, 2 * RENEWAL_SECONDS + 1.0, 10 * RENEWAL_SECONDS])
+async def test_late_crashes_count_from_the_second_one(harness: StoreHarness, lives: float) -> None:
+    await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    claims = [await claim_and_crash(harness, number, lives) for number in range(6)]
+    max_owned_seconds = lives // RENEWAL_SECONDS * RENEWAL_SECONDS
+    assert [(claim.reclaims, claim.max_owned_seconds) for claim in claims] == [
         (1, 0.0),
-        *((deaths, longest) for deaths in range(1, 6)),
+        *((crashes, max_owned_seconds) for crashes in range(1, 6)),
     ]
 
 
-@pytest.mark.parametrize(("longer", "rescues"), [(0.0, 6), (BEAT, 1)])
-async def test_count_is_reset_by_owner_that_outlives_the_crashed_ones(
-    world: World, longer: float, rescues: int
+@pytest.mark.parametrize(("longer", "rescues"), [(0.0, 6), (RENEWAL_SECONDS, 1)])
+async def test_owner_that_outlives_crashed_ones_resets_the_count(
+    harness: StoreHarness, longer: float, rescues: int
 ) -> None:
-    await world.accepted()
-    world.passes(LEASE)
+    await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
     for number in range(5):
-        await dies(world, number, 2 * BEAT)
-    assert (await dies(world, 5, survival_seconds(2 * BEAT, LEASE) + longer)).rescues == 5
-    assert (await dies(world, 6, 0.0)).rescues == rescues
+        await claim_and_crash(harness, number, 2 * RENEWAL_SECONDS)
+    assert (
+        await claim_and_crash(harness, 5, min_survival_seconds(2 * RENEWAL_SECONDS, LEASE_SECONDS) + longer)
+    ).reclaims == 5
+    assert (await claim_and_crash(harness, 6, 0.0)).reclaims == rescues
 
 
-async def test_change_resets_count_and_lifetimes(world: World) -> None:
-    job = await world.accepted()
-    world.passes(LEASE)
+async def test_update_resets_the_reclaim_count_and_lifetime(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
     for number in range(3):
-        await dies(world, number, 2 * BEAT)
-    await world.happens(job, JobConfirmed())
-    world.passes(BEAT)
-    await world.store.beat({job.id: 4})
-    world.passes(LEASE)
-    await world.reopened("another")
-    (claimed,) = await world.store.claim()
-    assert (claimed.rescues, claimed.longest) == (1, 0.0)
+        await claim_and_crash(harness, number, 2 * RENEWAL_SECONDS)
+    await harness.apply_updates(job, JobConfirmed())
+    harness.advance_time(RENEWAL_SECONDS)
+    await harness.store.renew_leases({job.id: 4})
+    harness.advance_time(LEASE_SECONDS)
+    await harness.reopen("another")
+    (claimed,) = await harness.store.claim_jobs()
+    assert (claimed.reclaims, claimed.max_owned_seconds) == (1, 0.0)
 
 
-async def test_renewal_does_not_shorten_the_lease_of_a_suspect(world: World) -> None:
-    await world.accepted()
-    world.passes(LEASE)
+async def test_renewal_does_not_shorten_the_lease_of_a_suspect(harness: StoreHarness) -> None:
+    await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
     for number in range(6):
-        await dies(world, number, BEAT)
-    await world.reopened("the last")
-    (claimed,) = await world.store.claim()
-    assert claimed.rescues == 6
-    await world.store.beat({claimed.job.id: claimed.fence})
-    world.passes(lease_for(6, LEASE) - 0.01)
-    assert await world.claimable() == set()
-    world.passes(0.02)
-    assert await world.claimable() == {claimed.job.id}
+        await claim_and_crash(harness, number, RENEWAL_SECONDS)
+    await harness.reopen("the last")
+    (claimed,) = await harness.store.claim_jobs()
+    assert claimed.reclaims == 6
+    await harness.store.renew_leases({claimed.job.id: claimed.fence})
+    harness.advance_time(initial_lease_seconds(6, LEASE_SECONDS) - 0.01)
+    assert await harness.claim_job_ids() == set()
+    harness.advance_time(0.02)
+    assert await harness.claim_job_ids() == {claimed.job.id}
 
 
-async def test_release_of_a_suspect_takes_back_its_claim(world: World) -> None:
-    job = await world.accepted()
-    world.passes(LEASE)
-    await died_early(world, EARLY_DEATHS)
+async def test_release_of_a_suspect_does_not_raise_its_count(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    await crash_early(harness, MAX_EARLY_CRASHES)
     for _ in range(3):
-        (claimed,) = await world.store.claim()
-        assert claimed.rescues == EARLY_DEATHS + 1
-        assert await world.store.snooze(job.id, claimed.fence, 0.0)
+        (claimed,) = await harness.store.claim_jobs()
+        assert claimed.reclaims == MAX_EARLY_CRASHES + 1
+        assert await harness.store.release_job(job.id, claimed.fence, 0.0)
 
 
-async def test_many_suspects_keep_nobody_from_the_others(world: World) -> None:
+async def test_many_suspects_do_not_delay_other_jobs(harness: StoreHarness) -> None:
     """All in one partition, and all of them due earlier."""
     for _ in range(130):
-        await world.accepted()
-    world.passes(LEASE)
-    for _ in range(EARLY_DEATHS):
-        while await world.store.claim():
+        await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    for _ in range(MAX_EARLY_CRASHES):
+        while await harness.store.claim_jobs():
             continue
-        world.passes(LEASE)
-    job = await world.accepted()
-    world.passes(LEASE)
-    claimed = await world.store.claim()
+        harness.advance_time(LEASE_SECONDS)
+    job = await harness.create_job()
+    harness.advance_time(LEASE_SECONDS)
+    claimed = await harness.store.claim_jobs()
     assert (len(claimed), claimed[0].job) == (2, job)

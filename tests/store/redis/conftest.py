@@ -1,8 +1,8 @@
 import pytest
 
-from tests.store.servers import Server
+from tests.store.redis_servers import RedisServer
 
 
 @pytest.fixture
-def emptied(single_server: Server) -> None:
-    single_server.cli("FLUSHALL")
+def empty_redis(single_server: RedisServer) -> None:
+    single_server.execute("FLUSHALL")

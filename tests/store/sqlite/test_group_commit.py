@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from gateway.jobs.commit import Commit
-from gateway.store.base import Applied, StoreFull, StoreUnavailable, StoreUnsure
+from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
-from gateway.store.sqlite.threads import Reader, Writer
-from gateway.supervision import Supervisor
-from tests.store import orders
-from tests.store.sqlite.helping import told
+from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
+from gateway.task_supervisor import TaskSupervisor
+from tests.store import job_factory
+from tests.store.sqlite.sqlite_stores import run_with_store
 
 Statements = list[str]
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "numbers.db"
 
 
-def written(path: Path, story: Callable[[Writer, Statements], Coroutine[Any, Any, None]]) -> list[int]:
+def run_with_writer(path: Path, scenario: Callable[[WriterThread, Statements], Coroutine[Any, Any, None]]) -> list[int]:
     """What a story with a writer of its own leaves behind."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
@@ -34,162 +34,164 @@ def written(path: Path, story: Callable[[Writer, Statements], Coroutine[Any, Any
     statements: Statements = []
     connection.set_trace_callback(statements.append)
 
-    async def whole() -> None:
-        writer = Writer(lambda: connection, "writer", Supervisor())
+    async def run_scenario() -> None:
+        writer = WriterThread(lambda: connection, "writer", TaskSupervisor())
         try:
-            await story(writer, statements)
+            await scenario(writer, statements)
         finally:
             await writer.stop()
 
-    asyncio.run(whole())
-    after = sqlite3.connect(path)
-    numbers = [number for (number,) in after.execute("SELECT number FROM numbers ORDER BY number")]
-    after.close()
+    asyncio.run(run_scenario())
+    reopened = sqlite3.connect(path)
+    numbers = [number for (number,) in reopened.execute("SELECT number FROM numbers ORDER BY number")]
+    reopened.close()
     return numbers
 
 
-def put(number: int) -> Callable[[sqlite3.Connection], int]:
-    def run(db: sqlite3.Connection) -> int:
+def make_insert(number: int) -> Callable[[sqlite3.Connection], int]:
+    def insert_number(db: sqlite3.Connection) -> int:
         db.execute("INSERT INTO numbers VALUES (?)", (number,))
         return number
 
-    return run
+    return insert_number
 
 
-class Held:
+class BlockedWriter:
     """Keeps the writer busy until everything that is to be one group waits."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._busy, self._go = threading.Event(), threading.Event()
-        self._first = asyncio.create_task(writer.do(self._hold))
+    def __init__(self, writer: WriterThread) -> None:
+        self._is_busy, self._may_continue = threading.Event(), threading.Event()
+        self._blocking_call = asyncio.create_task(writer.run(self._block))
 
-    def _hold(self, db: sqlite3.Connection) -> None:
-        self._busy.set()
-        self._go.wait(10)
+    def _block(self, db: sqlite3.Connection) -> None:
+        self._is_busy.set()
+        self._may_continue.wait(10)
 
-    async def is_busy(self) -> None:
-        await asyncio.to_thread(self._busy.wait, 10)
+    async def wait_until_busy(self) -> None:
+        await asyncio.to_thread(self._is_busy.wait, 10)
 
-    async def let_go(self) -> None:
+    async def unblock(self) -> None:
         await asyncio.sleep(0)
-        self._go.set()
-        await self._first
+        self._may_continue.set()
+        await self._blocking_call
 
 
-async def as_one_group(writer: Writer, *runs: Callable[[sqlite3.Connection], Any]) -> list[Any]:
-    held = Held(writer)
-    await held.is_busy()
-    tasks = [asyncio.create_task(writer.do(run)) for run in runs]
-    await held.let_go()
+async def run_as_one_group(writer: WriterThread, *functions: Callable[[sqlite3.Connection], Any]) -> list[Any]:
+    blocked = BlockedWriter(writer)
+    await blocked.wait_until_busy()
+    tasks = [asyncio.create_task(writer.run(function)) for function in functions]
+    await blocked.unblock()
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_all_that_wait_share_one_transaction(path: Path) -> None:
-    async def story(writer: Writer, statements: Statements) -> None:
-        assert await as_one_group(writer, *(put(number) for number in range(200))) == list(range(200))
+def test_waiting_calls_share_one_transaction(path: Path) -> None:
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        assert await run_as_one_group(writer, *(make_insert(number) for number in range(200))) == list(range(200))
         assert statements.count("COMMIT") == 2
 
-    assert written(path, story) == list(range(200))
+    assert run_with_writer(path, scenario) == list(range(200))
 
 
-def test_a_group_has_an_end(path: Path) -> None:
-    async def story(writer: Writer, statements: Statements) -> None:
-        await as_one_group(writer, *(put(number) for number in range(Writer.most + 1)))
+def test_group_size_is_limited(path: Path) -> None:
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        await run_as_one_group(writer, *(make_insert(number) for number in range(WriterThread.max_batch + 1)))
         assert statements.count("COMMIT") == 3
 
-    assert len(written(path, story)) == Writer.most + 1
+    assert len(run_with_writer(path, scenario)) == WriterThread.max_batch + 1
 
 
 @pytest.mark.parametrize("error", [KeyError("slip"), StopIteration(), sqlite3.IntegrityError("slip")])
-def test_what_fails_takes_nobody_with_it(path: Path, error: Exception) -> None:
-    def half(db: sqlite3.Connection) -> None:
-        put(99)(db)
+def test_failing_call_does_not_fail_its_group(path: Path, error: Exception) -> None:
+    def insert_and_fail(db: sqlite3.Connection) -> None:
+        make_insert(99)(db)
         raise error
 
-    async def story(writer: Writer, statements: Statements) -> None:
-        answers = await as_one_group(writer, put(1), half, put(2), put(2), put(3))
-        assert (answers[0], answers[2], answers[4]) == (1, 2, 3)
-        assert answers[1] is error or isinstance(answers[1], RuntimeError)
-        assert isinstance(answers[3], sqlite3.IntegrityError)
-        assert await writer.do(put(4)) == 4
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        results = await run_as_one_group(
+            writer, make_insert(1), insert_and_fail, make_insert(2), make_insert(2), make_insert(3)
+        )
+        assert (results[0], results[2], results[4]) == (1, 2, 3)
+        assert results[1] is error or isinstance(results[1], RuntimeError)
+        assert isinstance(results[3], sqlite3.IntegrityError)
+        assert await writer.run(make_insert(4)) == 4
 
-    assert written(path, story) == [1, 2, 3, 4]
+    assert run_with_writer(path, scenario) == [1, 2, 3, 4]
 
 
-def test_what_sqlite_undoes_as_a_whole_is_everybody_s_trouble(path: Path) -> None:
-    def undone(db: sqlite3.Connection) -> None:
+def test_rollback_by_sqlite_fails_the_whole_group(path: Path) -> None:
+    def roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
-        raise full()
+        raise make_disk_full_error()
 
-    async def story(writer: Writer, statements: Statements) -> None:
-        answers = await as_one_group(writer, put(1), undone, put(2))
-        assert [type(answer) for answer in answers] == [StoreFull] * 3
-        assert await writer.do(put(3)) == 3
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        results = await run_as_one_group(writer, make_insert(1), roll_back, make_insert(2))
+        assert [type(result) for result in results] == [StoreFull] * 3
+        assert await writer.run(make_insert(3)) == 3
 
-    assert written(path, story) == [3]
+    assert run_with_writer(path, scenario) == [3]
 
 
-def full() -> sqlite3.OperationalError:
+def make_disk_full_error() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
     return error
 
 
-def test_an_error_of_the_commit_itself_is_everybody_s_and_the_writer_lives_on(path: Path) -> None:
+def test_failed_commit_fails_the_whole_group_and_writer_continues(path: Path) -> None:
     """A deferred constraint is checked no sooner than that; and nothing says beforehand that it will be broken."""
 
-    def broken(db: sqlite3.Connection) -> None:
+    def break_constraint(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO children VALUES (99)")
 
-    async def story(writer: Writer, statements: Statements) -> None:
-        assert await as_one_group(writer, put(1), put(2)) == [1, 2]
-        answers = await as_one_group(writer, put(3), broken, put(4))
-        assert [type(answer) for answer in answers] == [StoreUnsure] * 3
-        assert await writer.do(put(5)) == 5
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        assert await run_as_one_group(writer, make_insert(1), make_insert(2)) == [1, 2]
+        results = await run_as_one_group(writer, make_insert(3), break_constraint, make_insert(4))
+        assert [type(result) for result in results] == [StoreOutcomeUnknown] * 3
+        assert await writer.run(make_insert(5)) == 5
 
-    assert written(path, story) == [1, 2, 5]
+    assert run_with_writer(path, scenario) == [1, 2, 5]
 
 
-def test_whoever_is_cancelled_is_served_all_the_same(path: Path) -> None:
-    async def story(writer: Writer, statements: Statements) -> None:
-        held = Held(writer)
-        await held.is_busy()
-        waiting = asyncio.create_task(writer.do(put(1)))
+def test_cancelled_call_is_still_executed(path: Path) -> None:
+    async def scenario(writer: WriterThread, statements: Statements) -> None:
+        blocked = BlockedWriter(writer)
+        await blocked.wait_until_busy()
+        waiting = asyncio.create_task(writer.run(make_insert(1)))
         await asyncio.sleep(0)
         waiting.cancel()
-        await held.let_go()
-        assert await writer.do(put(2)) == 2
+        await blocked.unblock()
+        assert await writer.run(make_insert(2)) == 2
         assert waiting.cancelled()
 
-    assert written(path, story) == [1, 2]
+    assert run_with_writer(path, scenario) == [1, 2]
 
 
-def test_a_reader_outlives_what_goes_wrong_in_it(path: Path) -> None:
+def test_reader_continues_after_a_failing_call(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def failing(db: sqlite3.Connection) -> None:
         db.execute("BEGIN")
         raise KeyError("slip")
 
-    async def story() -> None:
-        reader = Reader(lambda: connection, "reader", Supervisor())
+    async def scenario() -> None:
+        reader = ReaderThread(lambda: connection, "reader", TaskSupervisor())
         with pytest.raises(KeyError):
-            await reader.do(failing)
-        assert await reader.do(lambda db: db.in_transaction) is False
+            await reader.run(failing)
+        assert await reader.run(lambda db: db.in_transaction) is False
         await reader.stop()
         with pytest.raises(StoreUnavailable):
-            await reader.do(lambda db: None)
+            await reader.run(lambda db: None)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_loop_that_is_gone_does_not_keep_the_writer_from_ending(path: Path) -> None:
+def test_writer_ends_though_its_loop_is_closed(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    go = threading.Event()
+    may_continue = threading.Event()
 
-    async def story() -> Writer:
-        writer = Writer(lambda: connection, "writer", Supervisor())
-        waiting = asyncio.create_task(writer.do(lambda db: go.wait(10)))
+    async def scenario() -> WriterThread:
+        writer = WriterThread(lambda: connection, "writer", TaskSupervisor())
+        waiting = asyncio.create_task(writer.run(lambda db: may_continue.wait(10)))
         await asyncio.sleep(0)
         stopping = asyncio.create_task(writer.stop())
         await asyncio.sleep(0)
@@ -197,40 +199,40 @@ def test_a_loop_that_is_gone_does_not_keep_the_writer_from_ending(path: Path) ->
         stopping.cancel()
         return writer
 
-    writer = asyncio.run(story())
-    go.set()
+    writer = asyncio.run(scenario())
+    may_continue.set()
     writer._thread.join(5)
     assert not writer._thread.is_alive()
 
 
-def test_commits_of_many_jobs_share_transactions_and_watchers_hear_of_cancelled_ones(
+def test_commits_share_transactions_and_cancelled_ones_notify_watchers(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: Statements = []
     connect = sqlite3.connect
 
-    def traced(name: str, **options: bool) -> sqlite3.Connection:
+    def connect_and_trace(name: str, **options: bool) -> sqlite3.Connection:
         connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
         connection.set_trace_callback(statements.append)
         return connection
 
-    monkeypatch.setattr(sqlite3, "connect", traced)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
 
-    async def story(store: SqliteStore) -> None:
-        await store.claim()
-        before = statements.count("COMMIT")
-        commits = [orders.acceptance(orders.NOON) for _ in range(200)]
-        assert set(await orders.together(store.commit(commit) for commit in commits)) == {Applied()}
-        assert statements.count("COMMIT") - before < 50
-        await _heard_of(store, orders.acceptance(orders.NOON))
+    async def scenario(store: SqliteStore) -> None:
+        await store.claim_jobs()
+        count_before = statements.count("COMMIT")
+        commits = [job_factory.make_create_commit(job_factory.NOON) for _ in range(200)]
+        assert set(await job_factory.gather_all(store.commit(commit) for commit in commits)) == {Applied()}
+        assert statements.count("COMMIT") - count_before < 50
+        await _assert_watcher_is_notified(store, job_factory.make_create_commit(job_factory.NOON))
 
-    told(path, story)
+    run_with_store(path, scenario)
 
 
-async def _heard_of(store: SqliteStore, commit: Commit) -> None:
+async def _assert_watcher_is_notified(store: SqliteStore, commit: Commit) -> None:
     with store.watch(commit.job.id) as watch:
-        sent = asyncio.create_task(store.commit(commit))
+        committing = asyncio.create_task(store.commit(commit))
         await asyncio.sleep(0)
-        sent.cancel()
-        assert await watch.changed(5.0)
-        assert await store.load(commit.job.id) == commit.job
+        committing.cancel()
+        assert await watch.wait_for_change(5.0)
+        assert await store.load_job(commit.job.id) == commit.job

@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.catalogue import CELLS, Cell
+from gateway.catalogue import ALL_CELLS, Cell
+from gateway.cell_coverage import summarize_cells
 from gateway.cli import main
-from gateway.coverage import in_short
+from providers.image_sizes import Resolution
 from providers.orders import Operation, Quality
-from providers.sizes import Resolution
-from tests.unit.commands.test_explain import run
-from tests.unit.config.base import FILES, KEYS, write
+from tests.unit.commands.test_explain import run_program
+from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 
-def check(folder: Path, *arguments: str, environ: dict[str, str] = KEYS) -> Result:
-    hidden = dict.fromkeys(("FORCE_COLOR", "COLUMNS", *KEYS))
-    return CliRunner().invoke(main, ["check", "--config", str(folder), *arguments], env=hidden | environ)
+def run_check(folder: Path, *arguments: str, environ: dict[str, str] = SAMPLE_ENVIRON) -> Result:
+    unset = dict.fromkeys(("FORCE_COLOR", "COLUMNS", *SAMPLE_ENVIRON))
+    return CliRunner().invoke(main, ["check", "--config", str(folder), *arguments], env=unset | environ)
 
 
-def test_a_right_configuration_ends_with_0_and_shows_every_cell(tmp_path: Path) -> None:
-    result = check(write(tmp_path))
+def test_valid_configuration_exits_0_and_shows_every_cell(tmp_path: Path) -> None:
+    result = run_check(write_config(tmp_path))
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()]
     cells = [row for row in rows if row[:1] and row[0] in list(Resolution)]
     # All by the default policy, then those at 4k and those of edits, which rules give to other policies.
-    assert len(cells) == len(CELLS) + len(CELLS) // 3 + len(CELLS) // 2
+    assert len(cells) == len(ALL_CELLS) + len(ALL_CELLS) // 3 + len(ALL_CELLS) // 2
     assert cells[2] == ["1k", "high", "by-shape", "~", "$0.06", "by-pixel", "$0.133"]
     assert cells[3] == ["2k", "low", "by-pixel", "$0.009", "by-shape", "~", "$0.06"]
     assert result.stdout.count("one image at 16:9") == 5
@@ -35,8 +35,8 @@ def test_a_right_configuration_ends_with_0_and_shows_every_cell(tmp_path: Path) 
     assert f"{tmp_path} is valid (config " in result.stdout
 
 
-def test_it_is_readable_at_80_columns(tmp_path: Path) -> None:
-    table, _, _ = check(write(tmp_path)).stdout.partition("warning")
+def test_output_fits_80_columns(tmp_path: Path) -> None:
+    table, _, _ = run_check(write_config(tmp_path)).stdout.partition("warning")
     assert max(map(len, table.splitlines())) <= 80
     assert "…" not in table
     rows = [line for line in table.splitlines() if line[:2] in list(Resolution)]
@@ -44,15 +44,15 @@ def test_it_is_readable_at_80_columns(tmp_path: Path) -> None:
     assert not [row for row in rows if row != row.rstrip()]
 
 
-def test_quiet_shows_only_what_is_remarkable(tmp_path: Path) -> None:
-    lines = check(write(tmp_path), "--quiet").stdout.splitlines()
+def test_quiet_prints_only_warnings(tmp_path: Path) -> None:
+    lines = run_check(write_config(tmp_path), "--quiet").stdout.splitlines()
     assert all(line.startswith(("warning: ", str(tmp_path))) for line in lines)
     assert lines
 
 
-def test_problems_go_to_stderr_each_in_one_line_with_their_number(tmp_path: Path) -> None:
-    files = FILES | {"models.yaml": "models: {picture-2: {most_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
-    result = check(write(tmp_path, files))
+def test_problems_go_to_stderr_one_per_line_with_count(tmp_path: Path) -> None:
+    files = SAMPLE_FILES | {"models.yaml": "models: {picture-2: {most_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
+    result = run_check(write_config(tmp_path, files))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
         f"error: {tmp_path}/gateway.yaml:1: reload: must be a block with watch, every_seconds",
@@ -61,38 +61,38 @@ def test_problems_go_to_stderr_each_in_one_line_with_their_number(tmp_path: Path
     ]
 
 
-def test_one_problem_is_one(tmp_path: Path) -> None:
-    assert "\n1 problem in " in check(write(tmp_path, FILES | {"gateway.yaml": "reload: 1\n"})).stderr
+def test_single_problem_is_counted_in_singular(tmp_path: Path) -> None:
+    assert "\n1 problem in " in run_check(write_config(tmp_path, SAMPLE_FILES | {"gateway.yaml": "reload: 1\n"})).stderr
 
 
-def test_a_missing_key_is_a_warning_and_all_missing_an_error(tmp_path: Path) -> None:
-    one = check(write(tmp_path), environ={"RUNFLOW_KEY": "abc"})
-    assert one.exit_code == 0
-    assert "env:RUNAPI_KEY is not there" in one.stderr
-    none = check(tmp_path, environ={})
-    assert none.exit_code == 1
-    assert "no account has its key" in none.stderr
+def test_one_missing_key_is_warning_and_all_missing_is_error(tmp_path: Path) -> None:
+    one_missing = run_check(write_config(tmp_path), environ={"RUNFLOW_KEY": "abc"})
+    assert one_missing.exit_code == 0
+    assert "env:RUNAPI_KEY is not there" in one_missing.stderr
+    all_missing = run_check(tmp_path, environ={})
+    assert all_missing.exit_code == 1
+    assert "no account has its key" in all_missing.stderr
 
 
-def test_a_pipeline_needs_no_secrets(tmp_path: Path) -> None:
-    result = check(write(tmp_path), "--without-secrets", environ={})
+def test_without_secrets_option_needs_no_environment(tmp_path: Path) -> None:
+    result = run_check(write_config(tmp_path), "--without-secrets", environ={})
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    result = check(tmp_path / "none")
+def test_missing_folder_is_error(tmp_path: Path) -> None:
+    result = run_check(tmp_path / "none")
     assert result.exit_code == 1
     assert "there is no such folder" in result.stderr
 
 
-WORTH_KNOWING = {
+SUSPICIOUS_CHANGES = {
     "the policy lets nobody sell this": ("policies.yaml", "    within: 5%", '    max_price: "0.01"'),
     "is the only one to be tried: there is no failover": ("policies.yaml", "    within: 5%", "    ignore: [by-shape]"),
     "picture-2: by-shape wins on an assumption: quality_not_selectable": ("gateway.yaml", "true", "true"),
     "failing over from by-shape to by-pixel more than doubles the price": ("gateway.yaml", "true", "true"),
     "failing over from by-pixel to by-shape changes what is delivered": ("gateway.yaml", "true", "true"),
     "by-shape: no policy in use can reach its offer of picture-2": (
-        *("policies.yaml", FILES["policies.yaml"]),
+        *("policies.yaml", SAMPLE_FILES["policies.yaml"]),
         "policies: {cheapest: {rank: cost, ignore: [by-shape]}}\ndefault: cheapest\n",
     ),
     "policy split: neither the default, nor any rule, nor any team uses it": (
@@ -103,39 +103,41 @@ WORTH_KNOWING = {
 }
 
 
-@pytest.mark.parametrize("warning", WORTH_KNOWING)
-def test_what_is_worth_knowing_is_told(warning: str, tmp_path: Path) -> None:
-    name, old, new = WORTH_KNOWING[warning]
-    files = FILES | {name: FILES[name].replace(old, new)}
+@pytest.mark.parametrize("warning", SUSPICIOUS_CHANGES)
+def test_suspicious_configuration_gives_warning(warning: str, tmp_path: Path) -> None:
+    name, old, new = SUSPICIOUS_CHANGES[warning]
+    files = SAMPLE_FILES | {name: SAMPLE_FILES[name].replace(old, new)}
     if "nobody" in warning:
         files["policies.yaml"] = files["policies.yaml"].replace("    within: 5%", "    ignore: [by-shape]")
     if "no policy" in warning:
         files["teams.yaml"] = "teams: {design: {policies: [cheapest]}}\n"
-    result = check(write(tmp_path, files), "-q")
+    result = run_check(write_config(tmp_path, files), "-q")
     assert result.exit_code == 0, result.output
     assert warning in result.stdout
 
 
-def test_seller_of_an_assumed_quality_is_reachable_by_requests_that_name_none(tmp_path: Path) -> None:
+def test_seller_of_assumed_quality_counts_as_reachable(tmp_path: Path) -> None:
     """Also where a policy takes only what is exactly as asked."""
     policies = "policies: {exact: {rank: cost, fidelity: exact, only: [by-shape]}}\ndefault: exact\n"
-    result = check(write(tmp_path, FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
+    result = run_check(write_config(tmp_path, SAMPLE_FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
     assert result.exit_code == 0, result.output
     assert "by-shape: no policy in use can reach its offer of picture-2" not in result.stdout
     assert "by-shape" in result.stdout
 
 
-ODD = {
+UNUSUAL_OFFERS = {
     "only squares": ("generate: {ratios: [1:1]}", ["--resolution", "1k", "--aspect-ratio", "1:1"]),
     "only banners": ("generate: {ratios: [3:1]}", ["--resolution", "1k", "--aspect-ratio", "3:1"]),
     "only pixels of its own": ("generate: {presets: {wide: 1504x800}}", ["--size", "1504x800"]),
 }
 
 
-@pytest.mark.parametrize(("sizing", "asked"), ODD.values(), ids=ODD)
-def test_offer_that_explain_ranks_first_is_reachable(sizing: str, asked: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size_options", "arguments"), UNUSUAL_OFFERS.values(), ids=UNUSUAL_OFFERS)
+def test_offer_that_explain_ranks_first_counts_as_reachable(
+    size_options: str, arguments: list[str], tmp_path: Path
+) -> None:
     """Whatever the only shapes are that it sells, while another seller sells the likelier ones."""
-    is_shaped = "ratios" in sizing
+    is_shaped = "ratios" in size_options
     offer = f"""\
 account: runapi
 adapter: {"runapi" if is_shaped else "runflow_runs"}
@@ -144,35 +146,39 @@ offers:
     model: picture-2
     images_per_order: 1
     quality: {{{"assumes: high" if is_shaped else "selectable: [low, medium, high]"}}}
-    {sizing}
+    {size_options}
     seconds: {{any: {{p50: 35, p90: 60}}}}
     prices: [{{price: "0.001", operations: [generate], resolutions: [1k], source: page, date: 2026-07-23}}]
 """
-    write(tmp_path, FILES | {"offers/odd.yaml": offer})
-    explained = CliRunner().invoke(main, ["explain", "--config", str(tmp_path), *asked], env=KEYS)
+    write_config(tmp_path, SAMPLE_FILES | {"offers/odd.yaml": offer})
+    explained = CliRunner().invoke(main, ["explain", "--config", str(tmp_path), *arguments], env=SAMPLE_ENVIRON)
     assert explained.exit_code == 0, explained.output
     assert explained.stdout.split("1  ", 1)[1].split()[0] == "odd", explained.stdout
-    result = check(tmp_path)
+    result = run_check(tmp_path)
     assert "odd: no policy in use" not in result.stdout
 
 
-def test_cell_that_is_sold_in_another_shape_only_is_shown_in_that(tmp_path: Path) -> None:
-    pixel = FILES["offers/by-pixel.yaml"].replace("qualities: [medium, high]", "qualities: [medium]")
-    shape = FILES["offers/by-shape.yaml"].replace("unsold: [1:1@4k]", "unsold: [16:9@2k]")
-    files = FILES | {"offers/by-pixel.yaml": pixel, "offers/by-shape.yaml": shape}
-    rows = [line.split() for line in check(write(tmp_path, files)).stdout.splitlines()]
+def test_cell_sold_only_in_other_ratio_is_shown_in_that_ratio(tmp_path: Path) -> None:
+    pixel = SAMPLE_FILES["offers/by-pixel.yaml"].replace("qualities: [medium, high]", "qualities: [medium]")
+    shape = SAMPLE_FILES["offers/by-shape.yaml"].replace("unsold: [1:1@4k]", "unsold: [16:9@2k]")
+    files = SAMPLE_FILES | {"offers/by-pixel.yaml": pixel, "offers/by-shape.yaml": shape}
+    rows = [line.split() for line in run_check(write_config(tmp_path, files)).stdout.splitlines()]
     assert ["2k", "1:1", "high", "by-shape", "~", "$0.06", "nobody", "–"] in rows
 
 
-def cells(*wanted: str) -> list[Cell]:
-    return [cell for cell in CELLS if any(set(one.split()) <= set(map(str, _values(cell))) for one in wanted)]
+def select_cells(*selections: str) -> list[Cell]:
+    return [
+        cell
+        for cell in ALL_CELLS
+        if any(set(selection.split()) <= set(map(str, _list_values(cell))) for selection in selections)
+    ]
 
 
-def _values(cell: Cell) -> tuple[Operation, Resolution, Quality]:
+def _list_values(cell: Cell) -> tuple[Operation, Resolution, Quality]:
     return cell.operation, cell.resolution, cell.quality
 
 
-SHORT = {
+SUMMARIES = {
     "everywhere": ["generate", "edit"],
     "edit: all": ["edit"],
     "generate: 1k low": ["generate 1k low"],
@@ -184,26 +190,26 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("text", SHORT)
-def test_cells_are_told_in_few_words(text: str) -> None:
-    assert in_short(cells(*SHORT[text])) == text
+@pytest.mark.parametrize("text", SUMMARIES)
+def test_cells_are_summarized_briefly(text: str) -> None:
+    assert summarize_cells(select_cells(*SUMMARIES[text])) == text
 
 
-def test_no_two_sets_of_cells_are_told_alike() -> None:
-    some = [cell for cell in CELLS if cell.resolution is not Resolution.TWO_K]
-    sets = [held for size in (1, 2, 3) for held in itertools.combinations(some, size)]
-    assert len({in_short(held) for held in sets}) == len(sets)
+def test_different_cell_sets_have_different_summaries() -> None:
+    small_cells = [cell for cell in ALL_CELLS if cell.resolution is not Resolution.TWO_K]
+    sets = [subset for size in (1, 2, 3) for subset in itertools.combinations(small_cells, size)]
+    assert len({summarize_cells(subset) for subset in sets}) == len(sets)
 
 
-def test_the_shipped_configuration_is_valid_for_the_real_program() -> None:
-    done = run("check", "--without-secrets", "--config", "config")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "config is valid" in done.stdout
-    assert "\x1b[" not in done.stdout
-    assert "\x1b[" in run("check", "--without-secrets", FORCE_COLOR="1").stdout
+def test_shipped_configuration_is_valid_for_installed_program() -> None:
+    result = run_program("check", "--without-secrets", "--config", "config")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "config is valid" in result.stdout
+    assert "\x1b[" not in result.stdout
+    assert "\x1b[" in run_program("check", "--without-secrets", FORCE_COLOR="1").stdout
 
 
-def test_the_real_program_ends_with_1_on_problems(tmp_path: Path) -> None:
-    done = run("check", "--config", str(tmp_path), **{name: os.devnull for name in KEYS})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "models.yaml:1: is missing" in done.stderr
+def test_installed_program_exits_1_on_problems(tmp_path: Path) -> None:
+    result = run_program("check", "--config", str(tmp_path), **{name: os.devnull for name in SAMPLE_ENVIRON})
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "models.yaml:1: is missing" in result.stderr

@@ -11,57 +11,57 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
-from tests.serving import CONFIG, ROOT
-from tests.unit.config.base import FILES, KEYS, write
+from tests.harness.gateway_runner import CONFIG, ROOT
+from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
-RANKED = {
+RANKED_MEMBERS = {
     *("seller", "adapter", "quote_micros", "quote_usd", "ceiling_micros", "ceiling_usd"),
     *("seconds", "fidelity", "substitutions", "signals", "reasons"),
 }
 
 
 @pytest.fixture(autouse=True)
-def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in KEYS.items():
+    for name, value in SAMPLE_ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("IGW_CONFIG", str(write(tmp_path)))
+    monkeypatch.setenv("IGW_CONFIG", str(write_config(tmp_path)))
     return tmp_path
 
 
-def ask(*arguments: str) -> Result:
+def run_explain(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["explain", *arguments])
 
 
-def answer(*arguments: str) -> dict[str, Any]:
-    result = ask(*arguments, "--json")
+def explain_as_json(*arguments: str) -> dict[str, Any]:
+    result = run_explain(*arguments, "--json")
     assert result.exit_code in (0, 3), result.output
-    found = json.loads(result.stdout)
-    assert isinstance(found, dict)
-    return found
+    result_json = json.loads(result.stdout)
+    assert isinstance(result_json, dict)
+    return result_json
 
 
-def test_json_has_exactly_the_promised_members() -> None:
-    found = answer()
-    assert set(found) == {"ranked", "excluded", "policy", "rule", "config"}
-    assert [set(one) for one in found["ranked"]] == [RANKED] * 2
-    assert all(set(one) == {"seller", "reasons"} for one in answer("--resolution", "4k")["excluded"])
-    first = found["ranked"][0]
+def test_json_has_exactly_the_documented_members() -> None:
+    result = explain_as_json()
+    assert set(result) == {"ranked", "excluded", "policy", "rule", "config"}
+    assert [set(entry) for entry in result["ranked"]] == [RANKED_MEMBERS] * 2
+    assert all(set(entry) == {"seller", "reasons"} for entry in explain_as_json("--resolution", "4k")["excluded"])
+    first = result["ranked"][0]
     assert (first["seller"], first["adapter"], first["quote_micros"], first["quote_usd"]) == (
         *("by-shape", "runapi", 60_000, "0.06"),
     )
     assert (first["seconds"], first["fidelity"], first["substitutions"]) == (35, "exact", [])
-    asked = answer("--quality", "high")["ranked"][0]
-    assert (asked["fidelity"], asked["substitutions"]) == ("near", ["quality_not_selectable"])
-    assert "high cannot be ordered here" in asked["reasons"][-1]
+    with_quality = explain_as_json("--quality", "high")["ranked"][0]
+    assert (with_quality["fidelity"], with_quality["substitutions"]) == ("near", ["quality_not_selectable"])
+    assert "high cannot be ordered here" in with_quality["reasons"][-1]
     assert set(first["signals"]) == {
         *("healthy", "p50", "p90", "load", "conformance", "faithful", "deliveries"),
     }
-    assert (found["policy"], found["rule"], len(found["config"])) == ("cheapest", "default", 12)
+    assert (result["policy"], result["rule"], len(result["config"])) == ("cheapest", "default", 12)
 
 
-CHANGES = {
+OPTION_CASES = {
     "--operation": ([], ["--operation", "edit"]),
     "--model": (["--model", "picture-1"], ["--model", "other"]),
     "--size": ([], ["--size", "3840x2160"]),
@@ -85,44 +85,44 @@ CHANGES = {
 
 
 @pytest.fixture
-def with_more(configured: Path) -> None:
+def extended_config(config_folder: Path) -> None:
     """Another model, one that takes a single input, and a rule on metadata, for options that need them."""
-    pixel = FILES["offers/by-pixel.yaml"]
+    pixel = SAMPLE_FILES["offers/by-pixel.yaml"]
     block = pixel.partition("offers:\n")[2]
     few = block.replace("picture-2:", "few:", 1).replace("inputs: 16", "inputs: 1")
     other = block.replace("picture-2:", "other:", 1).replace("0.133", "0.134")
     tokens = '    tokens: {input_text: "5.00", input_image: "8.00", output: "30.00"}\n'
     counted = block.replace("picture-2:", "counted:", 1).rstrip() + "\n" + tokens
     rule = "rules:\n  - when: {metadata: {purpose: test}}\n    use: steady\n"
-    write(
-        configured,
+    write_config(
+        config_folder,
         {
-            "models.yaml": FILES["models.yaml"] + "  few: {}\n  other: {}\n  counted: {}\n",
+            "models.yaml": SAMPLE_FILES["models.yaml"] + "  few: {}\n  other: {}\n  counted: {}\n",
             "offers/by-pixel.yaml": pixel + few + other + counted,
-            "policies.yaml": FILES["policies.yaml"].replace("rules:\n", rule),
+            "policies.yaml": SAMPLE_FILES["policies.yaml"].replace("rules:\n", rule),
         },
     )
 
 
-@pytest.mark.usefixtures("with_more")
-@pytest.mark.parametrize("option", CHANGES)
-def test_every_option_changes_the_answer(option: str) -> None:
-    without, with_it = CHANGES[option]
-    assert answer(*without) != answer(*with_it)
+@pytest.mark.usefixtures("extended_config")
+@pytest.mark.parametrize("option", OPTION_CASES)
+def test_every_option_changes_the_result(option: str) -> None:
+    without, with_it = OPTION_CASES[option]
+    assert explain_as_json(*without) != explain_as_json(*with_it)
 
 
-def test_every_option_is_tried() -> None:
+def test_every_option_has_a_case() -> None:
     options = {option for param in main.commands["explain"].params for option in param.opts}
-    assert options - CHANGES.keys() == {"--config", "--json", "--draw", "--live", "--key"}
+    assert options - OPTION_CASES.keys() == {"--config", "--json", "--draw", "--live", "--key"}
 
 
-def test_luck_changes_the_order_of_a_weighted_policy() -> None:
-    plans = [answer("--policy", "split", "--draw", luck) for luck in ("0.0", "0.999")]
-    orders = [[one["seller"] for one in plan["ranked"]] for plan in plans]
+def test_draw_changes_order_of_weighted_policy() -> None:
+    plans = [explain_as_json("--policy", "split", "--draw", draw) for draw in ("0.0", "0.999")]
+    orders = [[entry["seller"] for entry in plan["ranked"]] for plan in plans]
     assert orders[0] == orders[1][::-1]
 
 
-WRONG = {
+INVALID_OPTIONS = {
     ("--operation", "draw"): "'draw' is not one of 'generate', 'edit'",
     ("--model", "picture-3"): "there is no model 'picture-3'; did you mean 'picture-2'?",
     ("--size", "big"): "size must look like 1536x1024",
@@ -152,58 +152,58 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
-def test_a_bad_option_is_told_and_ends_with_2(arguments: tuple[str, ...]) -> None:
-    result = ask(*arguments)
+@pytest.mark.parametrize("arguments", INVALID_OPTIONS, ids=" ".join)
+def test_invalid_option_exits_2_with_message(arguments: tuple[str, ...]) -> None:
+    result = run_explain(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert WRONG[arguments] in " ".join(result.stderr.split())
+    assert INVALID_OPTIONS[arguments] in " ".join(result.stderr.split())
 
 
-def test_where_nobody_is_left_it_says_why_and_ends_with_3() -> None:
-    result = ask("--max-price", "0.001")
+def test_without_matching_offer_exits_3_with_reasons() -> None:
+    result = run_explain("--max-price", "0.001")
     assert result.exit_code == 3
     assert "nobody can take this request" in result.stdout
     assert "out  by-pixel  $0.133 per image is above $0.001" in result.stdout
-    found = answer("--max-price", "0.001")
-    assert found["ranked"] == []
-    assert {one["seller"] for one in found["excluded"]} == {"by-pixel", "by-shape"}
+    explained = explain_as_json("--max-price", "0.001")
+    assert explained["ranked"] == []
+    assert {entry["seller"] for entry in explained["excluded"]} == {"by-pixel", "by-shape"}
 
 
-def test_a_broken_configuration_ends_with_1_and_its_problems_on_stderr(configured: Path) -> None:
-    (configured / "models.yaml").write_text("models: {}\n")
-    result = ask("--json")
+def test_broken_configuration_exits_1_with_problems_on_stderr(config_folder: Path) -> None:
+    (config_folder / "models.yaml").write_text("models: {}\n")
+    result = run_explain("--json")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "models.yaml:1: models: must name at least one" in result.stderr
 
 
-def test_without_any_key_it_plans_as_though_all_were_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in KEYS:
+def test_without_keys_it_plans_as_if_all_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SAMPLE_ENVIRON:
         monkeypatch.delenv(name)
-    result = ask("--json")
+    result = run_explain("--json")
     assert result.exit_code == 0
     assert len(json.loads(result.stdout)["ranked"]) == 2
     assert "planning as though all were" in result.stderr
 
 
-def test_the_table_is_readable_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    shown = ask("--operation", "edit", "--size", "1536x1024", "--quality", "low", "--format", "webp").stdout
-    lines = shown.splitlines()
+    output = run_explain("--operation", "edit", "--size", "1536x1024", "--quality", "low", "--format", "webp").stdout
+    lines = output.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "…" not in shown
+    assert "…" not in output
     assert lines[1].split() == ["seller", "quote", "per", "image", "orders", "expected", "fidelity"]
     assert any("nobody has checked that these pixels can be ordered" in line for line in lines)
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(configured: Path) -> None:
-    text = FILES["policies.yaml"].replace("cheapest", '"[red]cheap[/red]"')
-    teams = FILES["teams.yaml"].replace("cheapest, ", "")
-    write(configured, {"policies.yaml": text, "teams.yaml": teams})
-    assert "policy [red]cheap[/red] (default)" in ask().stdout
+def test_names_that_look_like_markup_are_printed_literally(config_folder: Path) -> None:
+    text = SAMPLE_FILES["policies.yaml"].replace("cheapest", '"[red]cheap[/red]"')
+    teams = SAMPLE_FILES["teams.yaml"].replace("cheapest, ", "")
+    write_config(config_folder, {"policies.yaml": text, "teams.yaml": teams})
+    assert "policy [red]cheap[/red] (default)" in run_explain().stdout
 
 
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The real program, its output piped."""
     program = str(Path(sys.executable).parent / "image-gateway")
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
@@ -213,15 +213,17 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_program_answers_from_a_whole_configuration() -> None:
+def test_installed_program_plans_from_full_configuration() -> None:
     keys = {"RUNFLOW_API_KEY": "first key", "RUNAPI_API_KEY": "second key"}
-    done = run("explain", "--resolution", "4k", "--quality", "low", "-n", "3", "--team", "design", "--json", **keys)
-    assert (done.returncode, done.stderr) == (0, "")
-    first = json.loads(done.stdout)["ranked"][0]
+    result = run_program(
+        "explain", "--resolution", "4k", "--quality", "low", "-n", "3", "--team", "design", "--json", **keys
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    first = json.loads(result.stdout)["ranked"][0]
     assert (first["seller"], first["quote_usd"]) == ("runflow-runs", "0.027")
 
 
-def test_colour_is_for_terminals() -> None:
-    assert "\x1b[" not in run("explain").stdout
-    assert "\x1b[" in run("explain", FORCE_COLOR="1").stdout
-    assert "\x1b[" not in run("explain", "--json", FORCE_COLOR="1").stdout
+def test_colour_is_only_for_terminals() -> None:
+    assert "\x1b[" not in run_program("explain").stdout
+    assert "\x1b[" in run_program("explain", FORCE_COLOR="1").stdout
+    assert "\x1b[" not in run_program("explain", "--json", FORCE_COLOR="1").stdout

@@ -5,85 +5,91 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.jobs.accepting import Acceptance
-from gateway.jobs.commit import Commit, apply
-from gateway.jobs.facts import AnswerLost, CancelAsked, Decision, Happening, JobConfirmed
-from gateway.jobs.recovery import PICTURES_LAST_SECONDS, RECONCILE_SECONDS, RESCUES_WITHOUT_PROGRESS, next_look, recover
-from tests.unit.jobs.chances import ACCEPTANCES, CHANCES, obeyed, waits
-from tests.unit.jobs.living import START, Life
+from gateway.jobs.commit import Commit, build_update_commit
+from gateway.jobs.creation import NewJob
+from gateway.jobs.next_actions import (
+    IMAGE_TTL_SECONDS,
+    MAX_RECLAIMS_WITHOUT_PROGRESS,
+    RECONCILE_TIMEOUT_SECONDS,
+    derive_actions,
+    next_due,
+)
+from gateway.jobs.updates import CancelRequested, Decision, JobConfirmed, JobUpdate, ResponseLost
+from tests.unit.jobs.job_scenario import START, JobScenario
+from tests.unit.jobs.job_strategies import NEW_JOBS, RANDOMS, is_waiting, perform_action
 
 PAUSES = (0.0, 1.0, 30.0, 600.0, 7_200.0)
 # Each round either changes the job, which can happen only so often, or lets time pass.
-MOST_ROUNDS = 600
+MAX_ROUNDS = 600
 
 
-def until_settled(life: Life, seller: Random, speaks: bool, rescues: int = 0) -> float:
+def run_until_settled(scenario: JobScenario, rng: Random, is_responsive: bool, reclaims: int = 0) -> float:
     """The seconds after which nothing is open any more. What waits for nobody must never be in vain."""
     seconds = 0.0
-    for _ in range(MOST_ROUNDS):
-        job, now = life.job, START + seconds
+    for _ in range(MAX_ROUNDS):
+        job, now = scenario.job, START + seconds
         if job.is_settled:
             return seconds
-        todos = recover(job, now, rescues)
-        todo = next((one for one in todos if not waits(one)), None) or seller.choice(todos)
-        happening = obeyed(job, todo, seller, speaks)
-        if isinstance(happening, Decision | AnswerLost) and not waits(todo):
-            life.after(happening, seconds)
-        elif happening is not None:
-            if_it_is_news(life, happening, seconds)
-        if waits(todo):
-            look = next_look(life.job, now)
-            seconds = max(seconds, (look or now) - START) + seller.choice(PAUSES)
-    raise AssertionError(f"not settled after {MOST_ROUNDS} rounds: {life.job}")
+        actions = derive_actions(job, now, reclaims)
+        action = next((attempt for attempt in actions if not is_waiting(attempt)), None) or rng.choice(actions)
+        update = perform_action(job, action, rng, is_responsive)
+        if isinstance(update, Decision | ResponseLost) and not is_waiting(action):
+            scenario.apply(update, seconds)
+        elif update is not None:
+            apply_unless_ignored(scenario, update, seconds)
+        if is_waiting(action):
+            due_at = next_due(scenario.job, now)
+            seconds = max(seconds, (due_at or now) - START) + rng.choice(PAUSES)
+    raise AssertionError(f"not settled after {MAX_ROUNDS} rounds: {scenario.job}")
 
 
-def if_it_is_news(life: Life, happening: Happening, seconds: float) -> None:
-    if isinstance(apply(life.job, happening, START + seconds), Commit):
-        life.after(happening, seconds)
+def apply_unless_ignored(scenario: JobScenario, update: JobUpdate, seconds: float) -> None:
+    if isinstance(build_update_commit(scenario.job, update, START + seconds), Commit):
+        scenario.apply(update, seconds)
 
 
-def some_steps(life: Life, seller: Random, steps: int) -> None:
+def run_steps(scenario: JobScenario, rng: Random, steps: int) -> None:
     for _ in range(steps):
-        for todo in recover(life.job, START)[:1]:
-            if happening := obeyed(life.job, todo, seller):
-                if_it_is_news(life, happening, 0.0)
+        for action in derive_actions(scenario.job, START)[:1]:
+            if update := perform_action(scenario.job, action, rng):
+                apply_unless_ignored(scenario, update, 0.0)
 
 
-def latest(asked: Acceptance) -> float:
+def compute_max_seconds(new_job: NewJob) -> float:
     """The last purchase just before the deadline, its pictures waited for as long as anybody keeps them."""
-    slowest = max(PICTURES_LAST_SECONDS, *(place.patience for place in asked.route))
-    return asked.seconds + slowest + RECONCILE_SECONDS + 2 * max(PAUSES)
+    slowest = max(IMAGE_TTL_SECONDS, *(entry.timeout_seconds for entry in new_job.route))
+    return new_job.deadline_seconds + slowest + RECONCILE_TIMEOUT_SECONDS + 2 * max(PAUSES)
 
 
-def fairly(examples: int) -> settings:
+def make_settings(examples: int) -> settings:
     return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@fairly(600)
-@given(asked=ACCEPTANCES, seller=CHANCES, speaks=st.booleans())
-def test_every_job_is_settled_in_time(asked: Acceptance, seller: Random, speaks: bool) -> None:
-    life = Life(asked)
-    assert until_settled(life, seller, speaks) <= latest(asked)
+@make_settings(600)
+@given(new_job=NEW_JOBS, rng=RANDOMS, is_responsive=st.booleans())
+def test_every_job_settles_in_time(new_job: NewJob, rng: Random, is_responsive: bool) -> None:
+    scenario = JobScenario(new_job)
+    assert run_until_settled(scenario, rng, is_responsive) <= compute_max_seconds(new_job)
 
 
-@fairly(50)
-@given(asked=ACCEPTANCES, seller=CHANCES, cancelled=st.integers(0, 12))
-def test_a_cancelled_job_is_settled_in_time(asked: Acceptance, seller: Random, cancelled: int) -> None:
-    life = Life(asked)
-    some_steps(life, seller, cancelled)
-    if_it_is_news(life, CancelAsked(), 0.0)
-    assert until_settled(life, seller, speaks=True) <= latest(asked)
-    assert life.job.cancel_asked or life.job.finished == START
+@make_settings(50)
+@given(new_job=NEW_JOBS, rng=RANDOMS, steps=st.integers(0, 12))
+def test_cancelled_job_settles_in_time(new_job: NewJob, rng: Random, steps: int) -> None:
+    scenario = JobScenario(new_job)
+    run_steps(scenario, rng, steps)
+    apply_unless_ignored(scenario, CancelRequested(), 0.0)
+    assert run_until_settled(scenario, rng, is_responsive=True) <= compute_max_seconds(new_job)
+    assert scenario.job.cancel_requested or scenario.job.finished_at == START
 
 
-@fairly(50)
-@given(asked=ACCEPTANCES, seller=CHANCES, steps=st.integers(0, 12))
-def test_a_job_whose_owners_die_buys_nothing_more_and_is_settled_in_time(
-    asked: Acceptance, seller: Random, steps: int
-) -> None:
-    life = Life(asked)
-    some_steps(life, seller, steps)
-    if_it_is_news(life, JobConfirmed(), 0.0)
-    ordered = len(life.job.attempts)
-    assert until_settled(life, seller, speaks=False, rescues=RESCUES_WITHOUT_PROGRESS) <= latest(asked)
-    assert len(life.job.attempts) == ordered
+@make_settings(50)
+@given(new_job=NEW_JOBS, rng=RANDOMS, steps=st.integers(0, 12))
+def test_job_whose_workers_crash_starts_no_order_and_settles_in_time(new_job: NewJob, rng: Random, steps: int) -> None:
+    scenario = JobScenario(new_job)
+    run_steps(scenario, rng, steps)
+    apply_unless_ignored(scenario, JobConfirmed(), 0.0)
+    ordered = len(scenario.job.attempts)
+    assert run_until_settled(
+        scenario, rng, is_responsive=False, reclaims=MAX_RECLAIMS_WITHOUT_PROGRESS
+    ) <= compute_max_seconds(new_job)
+    assert len(scenario.job.attempts) == ordered

@@ -4,78 +4,91 @@ from typing import Any
 
 from msgspec import structs
 
-from gateway.config.blocks import Sizing
+from gateway.config.schema import SizeOptions
 from gateway.config.values import Ratio
-from gateway.routing.fit import MOST_REMEMBERED, fits, wants_of
-from gateway.routing.plan import Question, plan
-from providers.orders import Format, ImageRequest, Inline, Operation, Pixels, Preset, Quality, Shape
-from providers.sizes import Resolution, target_of_pixels, target_of_shape
-from tests.unit.routing.catalogues import (
-    BY_RATIO,
+from gateway.routing.fit import MAX_CACHED_FITS, fit_requirements, match_offers
+from gateway.routing.plan import RoutingQuery, make_plan
+from providers.image_sizes import Resolution, target_from_pixels, target_from_ratio
+from providers.orders import Format, ImageBytes, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize
+from tests.unit.routing.catalogue_factory import (
     MODEL,
     OTHER_MODEL,
-    UNVERIFIED,
-    account,
-    catalogue,
-    everywhere,
-    offer,
-    request,
+    RATIO_SIZES,
+    UNVERIFIED_SIZES,
+    make_account,
+    make_catalogue,
+    make_offer,
+    make_request,
+    make_uniform_prices,
 )
 
-ALL = [offer(name, everywhere(10_000), position=place) for place, name in enumerate(("a", "b", "c"))]
+ALL_OFFERS = [
+    make_offer(name, make_uniform_prices(10_000), position=place) for place, name in enumerate(("a", "b", "c"))
+]
 
 
-def fit_of(wanted: ImageRequest, **how: Any) -> Any:
-    prices = how.pop("prices", everywhere(1))
-    return fits(catalogue([offer("one", prices, **how)]), MODEL, wants_of(wanted))[0]
+def match_single_offer(image_request: ImageRequest, **changes: Any) -> Any:
+    prices = changes.pop("prices", make_uniform_prices(1))
+    return match_offers(make_catalogue([make_offer("one", prices, **changes)]), MODEL, fit_requirements(image_request))[
+        0
+    ]
 
 
-def test_sizes_are_addressed_as_faithfully_as_can_be() -> None:
-    wide = request(target=target_of_pixels(1536, 864), pixels_asked=True)
-    assert fit_of(wide).size == Pixels(1536, 864)
-    assert fit_of(wide).exact
-    square = request(target=target_of_pixels(1024, 1024), pixels_asked=True)
-    assert fit_of(square, sizing=UNVERIFIED).size == Preset("square_hd")
-    assert fit_of(square, sizing=UNVERIFIED).exact
-    assert [one.name for one in fit_of(wide, sizing=UNVERIFIED).substitutions] == ["size_unverified"]
-    assert fit_of(wide, sizing=BY_RATIO).size == Shape("16:9", Resolution.ONE_K)
-    assert [one.name for one in fit_of(wide, sizing=BY_RATIO).substitutions] == ["size_by_ratio"]
-    assert fit_of(structs.replace(wide, pixels_asked=False), sizing=BY_RATIO).exact
+def test_most_faithful_size_spec_is_chosen() -> None:
+    wide_request = make_request(target=target_from_pixels(1536, 864), has_explicit_size=True)
+    assert match_single_offer(wide_request).size == PixelSize(1536, 864)
+    assert match_single_offer(wide_request).exact
+    square_request = make_request(target=target_from_pixels(1024, 1024), has_explicit_size=True)
+    assert match_single_offer(square_request, sizing=UNVERIFIED_SIZES).size == PresetSize("square_hd")
+    assert match_single_offer(square_request, sizing=UNVERIFIED_SIZES).exact
+    assert [
+        substitution.name for substitution in match_single_offer(wide_request, sizing=UNVERIFIED_SIZES).substitutions
+    ] == ["size_unverified"]
+    assert match_single_offer(wide_request, sizing=RATIO_SIZES).size == RatioSize("16:9", Resolution.ONE_K)
+    assert [
+        substitution.name for substitution in match_single_offer(wide_request, sizing=RATIO_SIZES).substitutions
+    ] == ["size_by_ratio"]
+    assert match_single_offer(structs.replace(wide_request, has_explicit_size=False), sizing=RATIO_SIZES).exact
 
 
-def test_a_ratio_that_is_not_offered_is_out_with_a_reason() -> None:
-    odd = request(target=target_of_pixels(1360, 800))
-    assert fit_of(odd, sizing=BY_RATIO).reasons == ("cannot express 1360x800 (17:10)",)
-    near = fit_of(request(target=target_of_pixels(1536, 1040)), sizing=BY_RATIO)
-    assert near.size == Shape("3:2", Resolution.TWO_K)
-    assert [one.name for one in near.substitutions] == ["ratio_nearest"]
-    seven_to_four = fit_of(request(target=target_of_shape("7:4", Resolution.ONE_K)), sizing=BY_RATIO)
-    assert (seven_to_four.size, seven_to_four.exact) == (Shape("16:9", Resolution.ONE_K), False)
-    few = Sizing(ratios=(Ratio("16:9"),))
-    assert fit_of(request(), sizing=few).reasons == ("cannot express 1024x1024 (1:1)",)
-    square_4k = request(target=target_of_shape("1:1", Resolution.FOUR_K))
-    assert fit_of(square_4k, sizing=BY_RATIO).reasons == ("cannot express 2880x2880 (1:1)",)
-
-
-def test_a_believed_quality_is_a_substitution_once_a_quality_is_asked_for() -> None:
-    believed = {"selectable": frozenset(), "assumes": Quality.HIGH}
-    assert fit_of(request(), **believed).exact
-    for quality in Quality:
-        asked = fit_of(request(quality=quality, quality_asked=True), **believed)
-        assert [one.name for one in asked.substitutions] == ["quality_not_selectable"]
-    assert not fit_of(request(quality=Quality.LOW), **believed).exact
-
-
-def test_everything_that_keeps_an_offer_out_is_told() -> None:
-    edit = request(
-        operation=Operation.EDIT, sources=(Inline(b"", "", ""),) * 3, mask=Inline(b"", "", ""), quality=Quality.LOW
+def test_unoffered_ratio_is_excluded_with_reason() -> None:
+    unusual_request = make_request(target=target_from_pixels(1360, 800))
+    assert match_single_offer(unusual_request, sizing=RATIO_SIZES).reasons == ("cannot express 1360x800 (17:10)",)
+    near_fit = match_single_offer(make_request(target=target_from_pixels(1536, 1040)), sizing=RATIO_SIZES)
+    assert near_fit.size == RatioSize("3:2", Resolution.TWO_K)
+    assert [substitution.name for substitution in near_fit.substitutions] == ["ratio_nearest"]
+    seven_to_four = match_single_offer(
+        make_request(target=target_from_ratio("7:4", Resolution.ONE_K)), sizing=RATIO_SIZES
     )
-    misfit = fit_of(
+    assert (seven_to_four.size, seven_to_four.exact) == (RatioSize("16:9", Resolution.ONE_K), False)
+    one_ratio = SizeOptions(ratios=(Ratio("16:9"),))
+    assert match_single_offer(make_request(), sizing=one_ratio).reasons == ("cannot express 1024x1024 (1:1)",)
+    square_4k = make_request(target=target_from_ratio("1:1", Resolution.FOUR_K))
+    assert match_single_offer(square_4k, sizing=RATIO_SIZES).reasons == ("cannot express 2880x2880 (1:1)",)
+
+
+def test_assumed_quality_is_substitution_if_quality_was_requested() -> None:
+    assumed_high = {"selectable_qualities": frozenset(), "assumed_quality": Quality.HIGH}
+    assert match_single_offer(make_request(), **assumed_high).exact
+    for quality in Quality:
+        result = match_single_offer(make_request(quality=quality, has_explicit_quality=True), **assumed_high)
+        assert [substitution.name for substitution in result.substitutions] == ["quality_not_selectable"]
+    assert not match_single_offer(make_request(quality=Quality.LOW), **assumed_high).exact
+
+
+def test_all_mismatch_reasons_are_listed() -> None:
+    edit = make_request(
+        operation=Operation.EDIT,
+        input_images=(ImageBytes(b"", "", ""),) * 3,
+        mask=ImageBytes(b"", "", ""),
+        quality=Quality.LOW,
+    )
+    misfit = match_single_offer(
         edit,
-        account=account(None),
-        mask=False,
-        inputs=2,
-        selectable=frozenset({Quality.HIGH}),
+        account=make_account(None),
+        supports_mask=False,
+        max_inputs=2,
+        selectable_qualities=frozenset({Quality.HIGH}),
         prices={},
     )
     assert misfit.reasons == (
@@ -85,37 +98,45 @@ def test_everything_that_keeps_an_offer_out_is_told() -> None:
         "takes no mask",
         "takes 2 input images at most",
     )
-    assert fit_of(edit, sizings={}).reasons == ("does not sell edit",)
+    assert match_single_offer(edit, size_options={}).reasons == ("does not sell edit",)
 
 
-def test_a_format_that_cannot_be_ordered_is_converted_and_no_substitution() -> None:
-    webp = request(output_format=Format.WEBP)
-    made = plan(catalogue([offer("one", everywhere(1), formats=frozenset())]), Question(request=webp), {})
-    assert made.ranked[0].fit.converts
-    assert made.ranked[0].fit.exact
-    assert "its pictures are converted here" in made.ranked[0].reasons
-    assert not fit_of(webp).converts
+def test_format_conversion_is_no_substitution() -> None:
+    webp = make_request(output_format=Format.WEBP)
+    plan_result = make_plan(
+        make_catalogue([make_offer("one", make_uniform_prices(1), formats=frozenset())]), RoutingQuery(request=webp), {}
+    )
+    assert plan_result.ranked[0].fit.needs_conversion
+    assert plan_result.ranked[0].fit.is_exact
+    assert "its pictures are converted here" in plan_result.ranked[0].reasons
+    assert not match_single_offer(webp).converts
 
 
-def test_an_unknown_model_has_no_offers() -> None:
-    made = plan(catalogue(ALL), Question(request=request(model="nothing")), {})
-    assert (made.ranked, made.excluded) == ((), ())
+def test_unknown_model_has_no_offers() -> None:
+    plan_result = make_plan(make_catalogue(ALL_OFFERS), RoutingQuery(request=make_request(model="nothing")), {})
+    assert (plan_result.ranked, plan_result.excluded) == ((), ())
 
 
-def test_fits_are_worked_out_once_and_not_hoarded() -> None:
-    made = catalogue(ALL)
-    first = fits(made, MODEL, wants_of(request()))
-    assert fits(made, MODEL, wants_of(request(prompt="another", n=7))) is first
-    for number in range(MOST_REMEMBERED + 10):
-        fits(made, MODEL, structs.replace(wants_of(request()), inputs=number))
-    assert len(made.memory) <= MOST_REMEMBERED
+def test_fits_are_cached_and_cache_is_bounded() -> None:
+    catalogue = make_catalogue(ALL_OFFERS)
+    first = match_offers(catalogue, MODEL, fit_requirements(make_request()))
+    assert match_offers(catalogue, MODEL, fit_requirements(make_request(prompt="another", n=7))) is first
+    for number in range(MAX_CACHED_FITS + 10):
+        match_offers(catalogue, MODEL, structs.replace(fit_requirements(make_request()), input_count=number))
+    assert len(catalogue.fit_cache) <= MAX_CACHED_FITS
 
 
 def test_each_model_has_its_own_fits() -> None:
-    mine, other = offer("mine", everywhere(1)), offer("other", everywhere(2), model=OTHER_MODEL)
-    made = catalogue([mine, other])
+    first_offer, second_offer = (
+        make_offer("mine", make_uniform_prices(1)),
+        make_offer("other", make_uniform_prices(2), model=OTHER_MODEL),
+    )
+    catalogue = make_catalogue([first_offer, second_offer])
     sellers = [
-        [one.fit.offer.seller.name for one in plan(made, Question(request=request(model=model)), {}).ranked]
+        [
+            entry.fit.offer.seller.name
+            for entry in make_plan(catalogue, RoutingQuery(request=make_request(model=model)), {}).ranked
+        ]
         for model in (MODEL, OTHER_MODEL, MODEL)
     ]
     assert sellers == [["mine"], ["other"], ["mine"]]

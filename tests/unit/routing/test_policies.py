@@ -5,57 +5,71 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue import CELLS
-from gateway.config.blocks import PolicyConfig, Rank, RuleConfig, TeamConfig, When
+from gateway.catalogue import ALL_CELLS
+from gateway.config.schema import PolicyConfig, Rank, RuleConditions, RuleConfig, TeamConfig
 from gateway.config.values import Percent, Usd
-from gateway.routing.plan import Limits, Plan, Question, RoutingError, plan
+from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
+from providers.image_sizes import Resolution, target_from_ratio
 from providers.orders import Quality
-from providers.sizes import Resolution, target_of_shape
-from tests.unit.routing.catalogues import (
+from tests.unit.routing.catalogue_factory import (
     MODEL,
-    catalogue,
-    everywhere,
-    offer,
-    request,
+    make_catalogue,
+    make_offer,
+    make_request,
+    make_uniform_prices,
 )
 
-CHEAP = offer("cheap", everywhere(10_000), seconds=(40.0, 80.0), position=0)
-MIDDLE = offer("middle", everywhere(20_000), seconds=(20.0, 30.0), position=1)
-FAST = offer("fast", everywhere(30_000), seconds=(5.0, 9.0), position=2)
+CHEAP_OFFER = make_offer("cheap", make_uniform_prices(10_000), seconds=(40.0, 80.0), position=0)
+MIDDLE_OFFER = make_offer("middle", make_uniform_prices(20_000), seconds=(20.0, 30.0), position=1)
+FAST_OFFER = make_offer("fast", make_uniform_prices(30_000), seconds=(5.0, 9.0), position=2)
 CHEAP_SECONDS = (40.0, 80.0)
-ALL = [CHEAP, MIDDLE, FAST]
+ALL_OFFERS = [CHEAP_OFFER, MIDDLE_OFFER, FAST_OFFER]
 
 
-def order_of(made: Plan) -> list[str]:
-    return [one.fit.offer.seller.name for one in made.ranked]
+def list_ranked(plan_result: Plan) -> list[str]:
+    return [entry.fit.offer.seller.name for entry in plan_result.ranked]
 
 
-def out(made: Plan) -> dict[str, tuple[str, ...]]:
-    return {one.seller: one.reasons for one in made.excluded}
+def list_exclusion_reasons(plan_result: Plan) -> dict[str, tuple[str, ...]]:
+    return {entry.seller: entry.reasons for entry in plan_result.excluded}
 
 
-def by(policy: PolicyConfig, signals: Any = None, draw: float = 0.0, limits: Limits = Limits()) -> Plan:  # noqa: B008 - immutable
-    return plan(catalogue(ALL, {"it": policy}), Question(request=request(), limits=limits), signals or {}, draw)
+def plan_with_policy(
+    policy: PolicyConfig, signals: Any = None, draw: float = 0.0, limits: RoutingLimits = RoutingLimits()
+) -> Plan:  # noqa: B008 - immutable
+    return make_plan(
+        make_catalogue(ALL_OFFERS, {"it": policy}),
+        RoutingQuery(request=make_request(), limits=limits),
+        signals or {},
+        draw,
+    )
 
 
 def test_each_rank_has_its_order() -> None:
-    assert order_of(by(PolicyConfig(rank="cost"))) == ["cheap", "middle", "fast"]
-    assert order_of(by(PolicyConfig(rank="latency"))) == ["fast", "middle", "cheap"]
+    assert list_ranked(plan_with_policy(PolicyConfig(rank="cost"))) == ["cheap", "middle", "fast"]
+    assert list_ranked(plan_with_policy(PolicyConfig(rank="latency"))) == ["fast", "middle", "cheap"]
     listed = PolicyConfig(rank="listed", sellers=("middle", "fast"))
-    assert order_of(by(listed)) == ["middle", "fast"]
-    assert out(by(listed)) == {"cheap": ("not among the policy's sellers",)}
+    assert list_ranked(plan_with_policy(listed)) == ["middle", "fast"]
+    assert list_exclusion_reasons(plan_with_policy(listed)) == {"cheap": ("not among the policy's sellers",)}
 
 
-def test_near_prices_are_ties_that_speed_decides() -> None:
-    assert order_of(by(PolicyConfig(rank="cost", within=Percent(10_000)))) == ["middle", "cheap", "fast"]
+def test_near_prices_are_ties_broken_by_latency() -> None:
+    assert list_ranked(plan_with_policy(PolicyConfig(rank="cost", within=Percent(10_000)))) == [
+        "middle",
+        "cheap",
+        "fast",
+    ]
 
 
-def test_equal_prices_are_ties_that_then_decides_without_any_share() -> None:
-    level = [offer(name, everywhere(10_000), seconds=CHEAP_SECONDS, position=place) for place, name in enumerate("abc")]
+def test_equal_prices_are_ties_without_within() -> None:
+    equal_offers = [
+        make_offer(name, make_uniform_prices(10_000), seconds=CHEAP_SECONDS, position=position)
+        for position, name in enumerate("abc")
+    ]
     policy = PolicyConfig(rank="cost", then="listed", sellers=("c", "a", "b"))
-    made = plan(catalogue(level, {"it": policy}), Question(request=request()), {})
-    assert order_of(made) == ["c", "a", "b"]
+    plan_result = make_plan(make_catalogue(equal_offers, {"it": policy}), RoutingQuery(request=make_request()), {})
+    assert list_ranked(plan_result) == ["c", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -72,36 +86,47 @@ def test_equal_prices_are_ties_that_then_decides_without_any_share() -> None:
     ],
 )
 @pytest.mark.parametrize("then", ["latency", "cost"])
-def test_seconds_that_are_nearly_the_same_leave_the_decision_to_what_follows(
+def test_similar_latencies_are_ties(
     first: tuple[float, float], second: tuple[float, float], expected: str, then: Rank
 ) -> None:
     """Equal prices, no list: then comes the share of deliveries that were as ordered, then the file's name."""
-    level = [offer(name, everywhere(10_000), position=place) for place, name in enumerate("ab")]
-    known = {
+    equal_offers = [
+        make_offer(name, make_uniform_prices(10_000), position=position) for position, name in enumerate("ab")
+    ]
+    signals = {
         (name, MODEL, cell): CellSignals(p50=p50, p90=90.0, conformance=share, deliveries=50)
         for name, (p50, share) in zip("ab", (first, second), strict=True)
-        for cell in CELLS
+        for cell in ALL_CELLS
     }
-    made = plan(catalogue(level, {"it": PolicyConfig(rank="cost", then=then)}), Question(request=request()), known)
-    assert order_of(made) == list(expected)
+    plan_result = make_plan(
+        make_catalogue(equal_offers, {"it": PolicyConfig(rank="cost", then=then)}),
+        RoutingQuery(request=make_request()),
+        signals,
+    )
+    assert list_ranked(plan_result) == list(expected)
 
 
-def test_a_policy_for_speed_compares_by_its_own_share_alone() -> None:
-    known = signals(cheap=CellSignals(p50=5.1, p90=9.0))
-    assert order_of(by(PolicyConfig(rank="latency"), known)) == ["fast", "cheap", "middle"]
-    assert order_of(by(PolicyConfig(rank="latency", within=Percent(500), then="cost"), known))[0] == "cheap"
+def test_latency_policy_uses_only_its_own_tolerance() -> None:
+    signals = make_signals(cheap=CellSignals(p50=5.1, p90=9.0))
+    assert list_ranked(plan_with_policy(PolicyConfig(rank="latency"), signals)) == ["fast", "cheap", "middle"]
+    assert (
+        list_ranked(plan_with_policy(PolicyConfig(rank="latency", within=Percent(500), then="cost"), signals))[0]
+        == "cheap"
+    )
 
 
-def test_weights_share_out_the_first_place() -> None:
+def test_weights_distribute_first_position() -> None:
     policy = PolicyConfig(rank="weighted", weights={"cheap": 70, "fast": 30, "middle": 0})
-    firsts = Counter(order_of(by(policy, draw=(number + 0.5) / 1_000))[0] for number in range(1_000))
+    firsts = Counter(list_ranked(plan_with_policy(policy, draw=(number + 0.5) / 1_000))[0] for number in range(1_000))
     assert firsts == {"cheap": 700, "fast": 300}
-    assert out(by(policy)) == {"middle": ("has no weight in the policy",)}
+    assert list_exclusion_reasons(plan_with_policy(policy)) == {"middle": ("has no weight in the policy",)}
 
 
-def test_one_draw_decides_the_places_after_the_first_as_fairly() -> None:
+def test_one_draw_distributes_later_positions_by_weight() -> None:
     policy = PolicyConfig(rank="weighted", weights={"cheap": 2, "middle": 1, "fast": 1})
-    seconds = Counter(tuple(order_of(by(policy, draw=(number + 0.5) / 1_200))) for number in range(1_200))
+    seconds = Counter(
+        tuple(list_ranked(plan_with_policy(policy, draw=(number + 0.5) / 1_200))) for number in range(1_200)
+    )
     # P(cheap, middle, fast) = 1/2 x 1/2, P(middle, cheap, fast) = 1/4 x 2/3, and so on.
     assert seconds["cheap", "middle", "fast"] == seconds["cheap", "fast", "middle"] == 300
     assert seconds["middle", "cheap", "fast"] == seconds["fast", "cheap", "middle"] == 200
@@ -109,44 +134,44 @@ def test_one_draw_decides_the_places_after_the_first_as_fairly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "left"),
+    ("limits", "expected"),
     [
-        (Limits(max_price=20_000), ["cheap", "middle"]),
-        (Limits(max_price=19_999), ["cheap"]),
-        (Limits(max_cost=10_000), ["cheap"]),
-        (Limits(max_seconds=30.0), ["middle", "fast"]),
-        (Limits(max_seconds=29.9), ["fast"]),
-        (Limits(only=("fast", "middle")), ["middle", "fast"]),
-        (Limits(ignore=("cheap",)), ["middle", "fast"]),
-        (Limits(only=("fast",), ignore=("fast",)), []),
+        (RoutingLimits(max_price=20_000), ["cheap", "middle"]),
+        (RoutingLimits(max_price=19_999), ["cheap"]),
+        (RoutingLimits(max_cost=10_000), ["cheap"]),
+        (RoutingLimits(max_seconds=30.0), ["middle", "fast"]),
+        (RoutingLimits(max_seconds=29.9), ["fast"]),
+        (RoutingLimits(only=("fast", "middle")), ["middle", "fast"]),
+        (RoutingLimits(ignore=("cheap",)), ["middle", "fast"]),
+        (RoutingLimits(only=("fast",), ignore=("fast",)), []),
     ],
 )
-def test_a_caller_narrows_the_choice(limits: Limits, left: list[str]) -> None:
-    made = by(PolicyConfig(rank="cost"), limits=limits)
-    assert order_of(made) == left
-    assert all(reasons for reasons in out(made).values())
+def test_request_limits_narrow_the_choice(limits: RoutingLimits, expected: list[str]) -> None:
+    plan_result = plan_with_policy(PolicyConfig(rank="cost"), limits=limits)
+    assert list_ranked(plan_result) == expected
+    assert all(reasons for reasons in list_exclusion_reasons(plan_result).values())
 
 
-def test_the_narrower_of_policy_team_and_caller_wins() -> None:
+def test_narrowest_of_policy_team_and_request_wins() -> None:
     policy = PolicyConfig(rank="cost", max_price=Usd(30_000), only=("cheap", "middle"))
-    made = catalogue(ALL, {"it": policy}, teams={"t": TeamConfig(max_cost=Usd(45_000))})
+    catalogue = make_catalogue(ALL_OFFERS, {"it": policy}, teams={"t": TeamConfig(max_cost=Usd(45_000))})
 
-    def left(limits: Limits, n: int = 1) -> list[str]:
-        return order_of(plan(made, Question(request=request(n=n), team="t", limits=limits), {}))
+    def list_sellers(limits: RoutingLimits, n: int = 1) -> list[str]:
+        return list_ranked(make_plan(catalogue, RoutingQuery(request=make_request(n=n), team="t", limits=limits), {}))
 
-    assert left(Limits()) == ["cheap", "middle"]
-    assert left(Limits(max_price=99_000)) == ["cheap", "middle"]
-    assert left(Limits(max_price=15_000)) == ["cheap"]
-    assert left(Limits(only=("middle", "fast"))) == ["middle"]
-    assert left(Limits(), n=3) == ["cheap"]
-    assert left(Limits(max_cost=99_000_000), n=3) == ["cheap"]
+    assert list_sellers(RoutingLimits()) == ["cheap", "middle"]
+    assert list_sellers(RoutingLimits(max_price=99_000)) == ["cheap", "middle"]
+    assert list_sellers(RoutingLimits(max_price=15_000)) == ["cheap"]
+    assert list_sellers(RoutingLimits(only=("middle", "fast"))) == ["middle"]
+    assert list_sellers(RoutingLimits(), n=3) == ["cheap"]
+    assert list_sellers(RoutingLimits(max_cost=99_000_000), n=3) == ["cheap"]
 
 
-def test_the_first_rule_that_holds_decides() -> None:
+def test_first_matching_rule_decides() -> None:
     rules = [
-        RuleConfig(when=When(team="ads", resolution=(Resolution.TWO_K, Resolution.FOUR_K)), use="fast"),
-        RuleConfig(when=When(n=(2, 3)), use="steady"),
-        RuleConfig(when=When(metadata={"campaign": "x"}), use="fast"),
+        RuleConfig(when=RuleConditions(team="ads", resolution=(Resolution.TWO_K, Resolution.FOUR_K)), use="fast"),
+        RuleConfig(when=RuleConditions(n=(2, 3)), use="steady"),
+        RuleConfig(when=RuleConditions(metadata={"campaign": "x"}), use="fast"),
     ]
     policies = {
         "cheapest": PolicyConfig(rank="cost"),
@@ -154,82 +179,94 @@ def test_the_first_rule_that_holds_decides() -> None:
         "steady": PolicyConfig(rank="listed", sellers=("middle",)),
     }
     teams = {"ads": TeamConfig(), "others": TeamConfig()}
-    made = catalogue(ALL, policies, rules, teams)
+    catalogue = make_catalogue(ALL_OFFERS, policies, rules, teams)
 
-    def chosen(team: str | None, **changes: Any) -> tuple[str, int | None]:
-        answer = plan(made, Question(request=request(**changes), team=team), {})
-        return answer.policy, answer.rule
+    def choose_policy(team: str | None, **changes: Any) -> tuple[str, int | None]:
+        plan_result = make_plan(catalogue, RoutingQuery(request=make_request(**changes), team=team), {})
+        return plan_result.policy, plan_result.rule_number
 
-    two_k = target_of_shape("1:1", Resolution.TWO_K)
-    assert chosen("ads", target=two_k) == ("fast", 1)
-    assert chosen("ads", target=two_k, n=2) == ("fast", 1)
-    assert chosen("others", target=two_k) == ("cheapest", 0)
-    assert chosen(None, n=3) == ("steady", 2)
-    assert chosen(None, metadata={"campaign": "x", "more": "y"}) == ("fast", 3)
-    assert chosen(None, metadata={"campaign": "y"}) == ("cheapest", 0)
+    two_k = target_from_ratio("1:1", Resolution.TWO_K)
+    assert choose_policy("ads", target=two_k) == ("fast", 1)
+    assert choose_policy("ads", target=two_k, n=2) == ("fast", 1)
+    assert choose_policy("others", target=two_k) == ("cheapest", 0)
+    assert choose_policy(None, n=3) == ("steady", 2)
+    assert choose_policy(None, metadata={"campaign": "x", "more": "y"}) == ("fast", 3)
+    assert choose_policy(None, metadata={"campaign": "y"}) == ("cheapest", 0)
 
 
-def test_a_caller_names_a_policy_if_his_team_allows_it() -> None:
+def test_policy_may_be_requested_if_team_allows_it() -> None:
     policies = {"cheapest": PolicyConfig(rank="cost"), "fast": PolicyConfig(rank="latency")}
-    made = catalogue(ALL, policies, teams={"t": TeamConfig(policies=("fast",))})
+    catalogue = make_catalogue(ALL_OFFERS, policies, teams={"t": TeamConfig(policies=("fast",))})
 
-    def ask(team: str | None, policy: str) -> Plan:
-        return plan(made, Question(request=request(), team=team, policy=policy), {})
+    def request_policy(team: str | None, policy: str) -> Plan:
+        return make_plan(catalogue, RoutingQuery(request=make_request(), team=team, policy=policy), {})
 
-    answer = ask("t", "fast")
-    assert (answer.policy, answer.rule) == ("fast", None)
+    plan_result = request_policy("t", "fast")
+    assert (plan_result.policy, plan_result.rule_number) == ("fast", None)
     for team in ("t", None, "nobody"):
         with pytest.raises(RoutingError, match="may not choose policy 'cheapest'"):
-            ask(team, "cheapest")
+            request_policy(team, "cheapest")
     with pytest.raises(RoutingError, match="did you mean 'fast'"):
-        ask("t", "fats")
+        request_policy("t", "fats")
 
 
-def signals(**by_seller: CellSignals) -> Any:
-    return {(seller, MODEL, cell): known for seller, known in by_seller.items() for cell in CELLS}
+def make_signals(**by_seller: CellSignals) -> Any:
+    return {(seller, MODEL, cell): cell_signals for seller, cell_signals in by_seller.items() for cell in ALL_CELLS}
 
 
-def test_an_unhealthy_seller_comes_after_all_that_are_well_and_is_never_out() -> None:
-    ill = CellSignals(healthy=False)
-    made = by(PolicyConfig(rank="cost"), signals(cheap=ill))
-    assert order_of(made) == ["middle", "fast", "cheap"]
-    assert made.excluded == ()
-    assert "unhealthy at present, so after all that are not" in made.ranked[-1].reasons
-    assert order_of(by(PolicyConfig(rank="cost"), signals(cheap=ill, middle=ill, fast=ill))) == [
+def test_unhealthy_seller_ranks_last_but_is_not_excluded() -> None:
+    unhealthy = CellSignals(healthy=False)
+    plan_result = plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=unhealthy))
+    assert list_ranked(plan_result) == ["middle", "fast", "cheap"]
+    assert plan_result.excluded == ()
+    assert "unhealthy at present, so after all that are not" in plan_result.ranked[-1].reasons
+    assert list_ranked(
+        plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=unhealthy, middle=unhealthy, fast=unhealthy))
+    ) == [
         "cheap",
         "middle",
         "fast",
     ]
 
 
-def test_whoever_is_at_its_limit_is_still_asked_before_whoever_is_unhealthy() -> None:
-    known = signals(cheap=CellSignals(healthy=False), middle=CellSignals(load=1.0))
-    assert order_of(by(PolicyConfig(rank="cost"), known)) == ["fast", "middle", "cheap"]
+def test_seller_at_limit_ranks_before_unhealthy_one() -> None:
+    signals = make_signals(cheap=CellSignals(healthy=False), middle=CellSignals(load=1.0))
+    assert list_ranked(plan_with_policy(PolicyConfig(rank="cost"), signals)) == ["fast", "middle", "cheap"]
 
 
-def test_an_unhealthy_seller_is_no_measure_for_what_counts_as_equal() -> None:
+def test_unhealthy_seller_does_not_affect_ties_of_others() -> None:
     """The well ones are ranked as they would be without it, wherever its price lies."""
     policy = PolicyConfig(rank="cost", within=10_000_000, then="latency")
-    alone = [seller for seller in order_of(by(policy, {})) if seller != "cheap"]
-    assert order_of(by(policy, signals(cheap=CellSignals(healthy=False)))) == [*alone, "cheap"]
+    others = [seller for seller in list_ranked(plan_with_policy(policy, {})) if seller != "cheap"]
+    assert list_ranked(plan_with_policy(policy, make_signals(cheap=CellSignals(healthy=False)))) == [*others, "cheap"]
 
 
-def test_a_cell_may_be_ill_while_its_neighbour_is_well() -> None:
-    ill = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in CELLS if cell.quality is Quality.LOW}
-    made = catalogue(ALL)
-    assert order_of(plan(made, Question(request=request(quality=Quality.LOW)), ill)) == ["middle", "fast", "cheap"]
-    assert order_of(plan(made, Question(request=request()), ill)) == ["cheap", "middle", "fast"]
+def test_health_is_tracked_per_cell() -> None:
+    signals = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in ALL_CELLS if cell.quality is Quality.LOW}
+    catalogue = make_catalogue(ALL_OFFERS)
+    assert list_ranked(make_plan(catalogue, RoutingQuery(request=make_request(quality=Quality.LOW)), signals)) == [
+        "middle",
+        "fast",
+        "cheap",
+    ]
+    assert list_ranked(make_plan(catalogue, RoutingQuery(request=make_request()), signals)) == [
+        "cheap",
+        "middle",
+        "fast",
+    ]
 
 
-def test_a_seller_at_his_limit_comes_after_all_that_are_not() -> None:
-    made = by(PolicyConfig(rank="cost"), signals(cheap=CellSignals(load=1.0)))
-    assert order_of(made) == ["middle", "fast", "cheap"]
-    assert "at its limit, so after all that are not" in made.ranked[2].reasons
+def test_seller_at_limit_ranks_after_others() -> None:
+    plan_result = plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=CellSignals(load=1.0)))
+    assert list_ranked(plan_result) == ["middle", "fast", "cheap"]
+    assert "at its limit, so after all that are not" in plan_result.ranked[2].reasons
 
 
-def test_what_was_measured_replaces_what_was_expected() -> None:
-    made = by(PolicyConfig(rank="latency"), signals(cheap=CellSignals(p50=1.0, p90=3.0)))
-    assert order_of(made)[0] == "cheap"
-    assert made.ranked[0].seconds == 1.0
-    narrowed = by(PolicyConfig(rank="cost", max_seconds=3.0), signals(cheap=CellSignals(p50=1.0, p90=3.0)))
-    assert order_of(narrowed) == ["cheap"]
+def test_measured_latency_replaces_expected_latency() -> None:
+    plan_result = plan_with_policy(PolicyConfig(rank="latency"), make_signals(cheap=CellSignals(p50=1.0, p90=3.0)))
+    assert list_ranked(plan_result)[0] == "cheap"
+    assert plan_result.ranked[0].expected_seconds == 1.0
+    narrowed = plan_with_policy(
+        PolicyConfig(rank="cost", max_seconds=3.0), make_signals(cheap=CellSignals(p50=1.0, p90=3.0))
+    )
+    assert list_ranked(narrowed) == ["cheap"]

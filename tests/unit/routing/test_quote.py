@@ -4,76 +4,91 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.config.blocks import PolicyConfig
+from gateway.config.schema import PolicyConfig
 from gateway.config.values import Usd
-from gateway.routing.plan import Limits, Question, plan
+from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.quote import Quote
-from providers.orders import Inline, Operation
-from providers.progress import TokenUsage
-from tests.unit.routing.catalogues import BY_TOKENS, catalogue, everywhere, offer, request
+from providers.order_status import TokenUsage
+from providers.orders import ImageBytes, Operation
+from tests.unit.routing.catalogue_factory import (
+    TOKEN_PRICES,
+    make_catalogue,
+    make_offer,
+    make_request,
+    make_uniform_prices,
+)
 
-AN_INPUT = Inline(b"", "image/png", "")
+INPUT_IMAGE = ImageBytes(b"", "image/png", "")
 PRICE, CEILING = 10_000, 12_000
-PRICES = {cell: structs.replace(price, ceiling=CEILING) for cell, price in offer("x", everywhere(PRICE)).prices.items()}
-COUNTED = structs.replace(offer("counted", everywhere(PRICE), tokens=BY_TOKENS), prices=PRICES, images_per_order=4)
-PLAIN = offer("plain", everywhere(PRICE + 100), position=1)
+PRICES = {
+    cell: structs.replace(price, ceiling=CEILING)
+    for cell, price in make_offer("x", make_uniform_prices(PRICE)).prices.items()
+}
+TOKEN_PRICED_OFFER = structs.replace(
+    make_offer("counted", make_uniform_prices(PRICE), token_prices=TOKEN_PRICES), prices=PRICES, images_per_order=4
+)
+IMAGE_PRICED_OFFER = make_offer("plain", make_uniform_prices(PRICE + 100), position=1)
 
 
-def quoted(**changes: object) -> Quote:
-    made = plan(catalogue([COUNTED]), Question(request=request(**changes)), {})
-    return made.ranked[0].quote
+def quote_request(**changes: object) -> Quote:
+    plan_result = make_plan(make_catalogue([TOKEN_PRICED_OFFER]), RoutingQuery(request=make_request(**changes)), {})
+    return plan_result.ranked[0].quote
 
 
-def edit(**changes: object) -> Quote:
-    return quoted(operation=Operation.EDIT, **changes)
+def quote_edit(**changes: object) -> Quote:
+    return quote_request(operation=Operation.EDIT, **changes)
 
 
-def test_prompt_and_inputs_come_on_top_of_the_images_once_for_each_order() -> None:
-    expected, most = 1_000 * 5, (4_000 + 64) * 5
+def test_input_tokens_are_priced_once_per_order() -> None:
+    expected, maximum = 1_000 * 5, (4_000 + 64) * 5
     for n, orders in ((1, 1), (4, 1), (5, 2), (9, 3)):
-        quote = quoted(prompt="x" * 4_000, n=n)
-        assert (quote.orders, quote.total, quote.hold) == (
+        quote = quote_request(prompt="x" * 4_000, n=n)
+        assert (quote.orders, quote.total, quote.ceiling) == (
             orders,
             n * PRICE + orders * expected,
-            n * CEILING + orders * most,
+            n * CEILING + orders * maximum,
         )
-    assert quoted(prompt="x" * 4_000, n=3).per_image == PRICE + 1_667, "rounded up"
+    assert quote_request(prompt="x" * 4_000, n=3).per_image == PRICE + 1_667, "rounded up"
 
 
-def test_bytes_of_the_prompt_count_and_not_its_letters() -> None:
-    assert quoted(prompt="灯" * 400).order_price == quoted(prompt="x" * 1_200).order_price == 300 * 5
+def test_prompt_tokens_are_estimated_from_bytes() -> None:
+    assert quote_request(prompt="灯" * 400).order_price == quote_request(prompt="x" * 1_200).order_price == 300 * 5
 
 
-def test_every_input_counts_and_the_mask_at_the_most() -> None:
-    one, two = edit(sources=(AN_INPUT,)), edit(sources=(AN_INPUT,) * 2)
-    assert two.order_price - one.order_price == 1_024 * 8
-    assert two.order_ceiling - one.order_ceiling == 7_000 * 8 + 64 * 5
-    masked = edit(sources=(AN_INPUT,), mask=AN_INPUT)
-    assert (masked.order_price, masked.order_ceiling) == (one.order_price, two.order_ceiling)
+def test_every_input_counts_and_mask_raises_ceiling() -> None:
+    one_input, two_inputs = quote_edit(input_images=(INPUT_IMAGE,)), quote_edit(input_images=(INPUT_IMAGE,) * 2)
+    assert two_inputs.order_price - one_input.order_price == 1_024 * 8
+    assert two_inputs.order_ceiling - one_input.order_ceiling == 7_000 * 8 + 64 * 5
+    masked = quote_edit(input_images=(INPUT_IMAGE,), mask=INPUT_IMAGE)
+    assert (masked.order_price, masked.order_ceiling) == (one_input.order_price, two_inputs.order_ceiling)
 
 
-def test_an_offer_says_how_much_an_input_image_is_at_the_most() -> None:
-    few = structs.replace(COUNTED, tokens=structs.replace(BY_TOKENS, image_tokens=100))
-    asked = request(operation=Operation.EDIT, sources=(AN_INPUT,))
-    quote = plan(catalogue([few]), Question(request=asked), {}).ranked[0].quote
+def test_offer_sets_max_tokens_per_input_image() -> None:
+    cheap_inputs = structs.replace(TOKEN_PRICED_OFFER, token_prices=structs.replace(TOKEN_PRICES, image_tokens=100))
+    edit_request = make_request(operation=Operation.EDIT, input_images=(INPUT_IMAGE,))
+    quote = make_plan(make_catalogue([cheap_inputs]), RoutingQuery(request=edit_request), {}).ranked[0].quote
     assert (quote.order_price, quote.order_ceiling) == (100 * 8, 100 * 8 + 2 * 64 * 5)
 
 
-def test_a_long_prompt_makes_a_seller_that_bills_by_tokens_the_dearer_one() -> None:
-    def sellers(prompt: str, limits: Limits = Limits()) -> list[str]:  # noqa: B008 - immutable
-        made = plan(catalogue([COUNTED, PLAIN]), Question(request=request(prompt=prompt), limits=limits), {})
-        return [one.fit.offer.seller.name for one in made.ranked]
+def test_long_prompt_makes_token_priced_seller_more_expensive() -> None:
+    def rank_sellers(prompt: str, limits: RoutingLimits = RoutingLimits()) -> list[str]:  # noqa: B008 - immutable
+        plan_result = make_plan(
+            make_catalogue([TOKEN_PRICED_OFFER, IMAGE_PRICED_OFFER]),
+            RoutingQuery(request=make_request(prompt=prompt), limits=limits),
+            {},
+        )
+        return [entry.fit.offer.seller.name for entry in plan_result.ranked]
 
-    assert sellers("short") == ["counted", "plain"]
-    assert sellers("x" * 31_000) == ["plain", "counted"]
-    assert sellers("x" * 31_000, Limits(max_price=20_000)) == ["plain"]
-    assert sellers("x" * 31_000, Limits(max_cost=PRICE + 38_750)) == ["plain", "counted"]
+    assert rank_sellers("short") == ["counted", "plain"]
+    assert rank_sellers("x" * 31_000) == ["plain", "counted"]
+    assert rank_sellers("x" * 31_000, RoutingLimits(max_price=20_000)) == ["plain"]
+    assert rank_sellers("x" * 31_000, RoutingLimits(max_cost=PRICE + 38_750)) == ["plain", "counted"]
 
 
-def test_a_policys_limit_counts_what_goes_in() -> None:
-    made = catalogue([COUNTED], {"it": PolicyConfig(rank="cost", max_price=Usd(PRICE + 4))})
-    assert plan(made, Question(request=request(prompt="")), {}).ranked
-    assert not plan(made, Question(request=request(prompt="x")), {}).ranked
+def test_policy_limit_includes_input_tokens() -> None:
+    catalogue = make_catalogue([TOKEN_PRICED_OFFER], {"it": PolicyConfig(rank="cost", max_price=Usd(PRICE + 4))})
+    assert make_plan(catalogue, RoutingQuery(request=make_request(prompt="")), {}).ranked
+    assert not make_plan(catalogue, RoutingQuery(request=make_request(prompt="x")), {}).ranked
 
 
 # Any byte may be a token of its own, for some tokenizer and some prompt.
@@ -84,12 +99,10 @@ def test_a_policys_limit_counts_what_goes_in() -> None:
     n=st.integers(1, 10),
     share=st.floats(0, 1),
 )
-def test_the_most_that_is_conceivable_is_enough_for_whatever_is_counted(
-    prompt: str, inputs: int, mask: bool, n: int, share: float
-) -> None:
-    quote = edit(prompt=prompt, sources=(AN_INPUT,) * inputs, mask=AN_INPUT if mask else None, n=n)
-    assert quote.total <= quote.hold
+def test_ceiling_covers_any_token_count(prompt: str, inputs: int, mask: bool, n: int, share: float) -> None:
+    quote = quote_edit(prompt=prompt, input_images=(INPUT_IMAGE,) * inputs, mask=INPUT_IMAGE if mask else None, n=n)
+    assert quote.total <= quote.ceiling
     images = round(share * (inputs + mask) * 7_000)
     counted = TokenUsage(input_text=len(prompt.encode()) + 32, input_image=images, output=0)
-    assert BY_TOKENS.charge(counted) <= quote.order_ceiling
-    assert n * CEILING + quote.orders * BY_TOKENS.charge(counted) <= quote.hold
+    assert TOKEN_PRICES.compute_cost(counted) <= quote.order_ceiling
+    assert n * CEILING + quote.orders * TOKEN_PRICES.compute_cost(counted) <= quote.ceiling

@@ -2,8 +2,8 @@
 -- ARGV: the commit, the settings, then the documents' bytes in the order of their names.
 -- The job comes first and numbers derived from it last: the auditor can mend those, but not a job.
 local settings = cmsgpack.unpack(ARGV[2])
---include time
---include bodies
+--include clock
+--include body_deduplication
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open, jobs, milestones, ledger, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local budgets = {day = KEYS[8], month = KEYS[9]}

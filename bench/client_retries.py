@@ -1,0 +1,208 @@
+"""How often clients that repeat by themselves buy, for each way in which a request can end without its picture.
+
+`python -m bench.client_retries [--node FOLDER] [--python PROGRAM]`: FOLDER has a `node_modules` with `openai`, `ai` and
+`@ai-sdk/openai`, and PROGRAM is a Python with `litellm` and `urllib3`; without them, those clients are left out.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from msgspec import Struct
+
+from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
+from tests.flow.order_flow import FlowGateway, run_gateway
+from tests.flow.store_setups import run_gateway_on_store
+from tests.harness import sandbox_runner
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store import redis_servers
+from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
+
+PROGRAM_FOLDER = Path(__file__).parent / "repeating"
+OPENAI_NODE = Path(__file__).parent.parent / "tests" / "clients" / "openai_node" / "repeating.mjs"
+Pipes = tuple[IO[str], IO[str]]
+ROUTE = "/v1/images/generations"
+SETUP = GatewaySetup(
+    # What a caller is asked to wait is waited for by all of them; a minute each would make this take an hour.
+    constant_overrides={"gateway.api.failure_responses.UNAVAILABLE_RETRY_SECONDS": 1},
+)
+SHORT_DEADLINE_SETUP = GatewaySetup(
+    job_settings={"deadline_seconds": 2.0},
+    constant_overrides={"gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 6.0},
+)
+STORE_OUTAGE_SETUP = GatewaySetup(
+    constant_overrides={
+        "gateway.store.redis.pipeline.TIMEOUT_SECONDS": 0.5,
+        "gateway.api.server_errors.STORE_RETRY_SECONDS": 1,
+    }
+)
+SHORT_WAIT_SETUP = GatewaySetup(constant_overrides={"gateway.api.images.MAX_JOB_WAIT_SECONDS": 1.0})
+
+
+class FailureCase(Struct, frozen=True, kw_only=True):
+    """How a request comes to end badly."""
+
+    name: str
+    faults: tuple[dict[str, Any], ...] = ()
+    extra_fields: dict[str, Any] = {}
+    key: str = API_KEY
+    latency: float = 0.0
+
+
+def make_seller_fields(seller: str) -> dict[str, Any]:
+    return {"provider": {"only": [seller]}, "quality": "low"}
+
+
+def make_status_fault(number: int, **options: Any) -> dict[str, Any]:
+    return {"kind": "status", "status": number, "route": "submit", **options}
+
+
+OPENAI_FIELDS, RUNAPI_FIELDS = make_seller_fields("openai"), make_seller_fields("runapi")
+CASES = (
+    FailureCase(name="bare 500, taken", faults=(make_status_fault(500, accepted=True),), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="answer lost", faults=({"kind": "reset_after"},), extra_fields=OPENAI_FIELDS),
+    FailureCase(
+        name="bare 503 in HTML, taken",
+        faults=({"kind": "html", "status": 503, "accepted": True},),
+        extra_fields=OPENAI_FIELDS,
+    ),
+    FailureCase(
+        name="200 in HTML, taken",
+        faults=({"kind": "html", "status": 200, "accepted": True},),
+        extra_fields=OPENAI_FIELDS,
+    ),
+    FailureCase(name="overdue", faults=({"kind": "stuck"},), extra_fields=RUNAPI_FIELDS),
+    FailureCase(name="paid, no picture", faults=({"kind": "empty_outputs"},), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="paid, link dead", faults=({"kind": "expired_url"},), extra_fields=RUNAPI_FIELDS),
+    FailureCase(name="seller failed", faults=({"kind": "fail"},), extra_fields=RUNAPI_FIELDS),
+    FailureCase(name="order refused", faults=(make_status_fault(400),), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="content refused", faults=({"kind": "refuse_content"},), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="no seller takes it", faults=(make_status_fault(401),), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="over budget", extra_fields={"quality": "high"}, key=ONE_CENT_BUDGET_KEY),
+    FailureCase(name="caller's mistake", extra_fields={"size": "17x17"}),
+)
+DEADLINE_CASE = FailureCase(name="deadline, order running", extra_fields=OPENAI_FIELDS, latency=3.0)
+SLOW_CASE = FailureCase(name="still running", extra_fields=OPENAI_FIELDS, latency=2.0)
+# The store does not say which pictures a finished job has; a moment later it does.
+STORE_OUTAGE_CASE = FailureCase(name="store away, job finished", extra_fields=RUNAPI_FIELDS)
+OUTAGE_SECONDS, IMAGE_READS = 1.5, (b"HMGET", b"document:picture")
+
+
+class RetryingClient:
+    """A program that orders once for each line it is given, repeating as it was written to."""
+
+    def __init__(self, name: str, pipes: Pipes) -> None:
+        self.name, self._pipes = name, pipes
+
+    def send_order(self, gateway: FlowGateway, case: FailureCase) -> int:
+        stdin, stdout = self._pipes
+        prompt = f"{case.name} for {self.name}"
+        line = {"url": gateway.url, "key": case.key, "prompt": prompt, "more": case.extra_fields}
+        stdin.write(json.dumps(line) + "\n")
+        stdin.flush()
+        return int(json.loads(stdout.readline())["status"])
+
+
+@contextmanager
+def start_clients(node: Path | None, python: str | None) -> Iterator[list[RetryingClient]]:
+    commands = {"openai_python": [sys.executable, str(PROGRAM_FOLDER / "openai_python.py")]}
+    if python:
+        for name in ("litellm_router", "urllib3_retry"):
+            commands[name] = [python, str(PROGRAM_FOLDER / f"{name}.py")]
+    with ExitStack() as stack:
+        if node:
+            for name, program in (("openai_node", OPENAI_NODE), ("ai_sdk", PROGRAM_FOLDER / "ai_sdk.mjs")):
+                # A program finds its packages beside itself only.
+                copy = node / f"{name}.mjs"
+                copy.write_text(program.read_text())
+                stack.callback(copy.unlink)
+                commands[name] = ["node", str(copy)]
+        yield [RetryingClient(name, stack.enter_context(_start_program(command))) for name, command in commands.items()]
+
+
+@contextmanager
+def _start_program(command: list[str]) -> Iterator[Pipes]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        pipes = process.stdin, process.stdout
+        if pipes[0] is None or pipes[1] is None:
+            raise RuntimeError("a program without pipes")
+        with pipes[0], pipes[1]:
+            yield pipes[0], pipes[1]
+            pipes[0].close()
+
+
+def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCase, client: RetryingClient) -> str:
+    """Requests and charges of one call, and the status that its client ended with."""
+    for fault in case.faults:
+        sandbox.inject_fault(**fault)
+    sandbox.set_latency(case.latency)
+    requests, charges = _count_requests(gateway), len(sandbox.list_charges())
+    final_status = client.send_order(gateway, case)
+    gateway.wait_until_idle()
+    sandbox.call_control_route("DELETE", "/faults")
+    sandbox.set_latency(0.0)
+    gateway.wait_until("all sellers are well", gateway.has_only_healthy_sellers)
+    return f"{final_status}: {_count_requests(gateway) - requests:.0f} / {len(sandbox.list_charges()) - charges}"
+
+
+def measure_store_outage(
+    gateway: FlowGateway, sandbox: RunningSandbox, gate: FilteringProxy, client: RetryingClient
+) -> str:
+    with gate.block_briefly(OUTAGE_SECONDS, *IMAGE_READS):
+        return measure_case(gateway, sandbox, STORE_OUTAGE_CASE, client)
+
+
+@contextmanager
+def start_gated_gateway(folder: Path, sandbox: RunningSandbox) -> Iterator[tuple[FlowGateway, FilteringProxy]]:
+    with redis_servers.run_single_server(folder / "redis") as server, run_filtering_proxy(server.url) as gate:
+        environ = {
+            "REDIS_URL": gate.url,
+            "IGW_SECRET": "a secret of the flow tests",
+            "IGW_ASSETS": str(folder / "images"),
+            "IGW_ASSETS_SHARED": "yes",
+        }
+        with run_gateway(folder, sandbox, environ, STORE_OUTAGE_SETUP) as gateway:
+            yield gateway, gate
+
+
+def _count_requests(gateway: FlowGateway) -> float:
+    return gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--node", type=Path)
+    parser.add_argument("--python")
+    arguments = parser.parse_args()
+    with start_clients(arguments.node, arguments.python) as all_clients, sandbox_runner.run_sandbox() as sandbox:
+        print("status: requests / charges of one call")
+        print(f"{'':26}" + "".join(f"{client.name:>18}" for client in all_clients))
+        for setup, cases in (
+            (SETUP, CASES),
+            (SHORT_DEADLINE_SETUP, (DEADLINE_CASE,)),
+            (SHORT_WAIT_SETUP, (SLOW_CASE,)),
+        ):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                run_gateway_on_store("sqlite", Path(folder), sandbox, setup) as (target, _),
+            ):
+                for case in cases:
+                    print_row(case, [measure_case(target, sandbox, case, client) for client in all_clients])
+        with tempfile.TemporaryDirectory() as folder, start_gated_gateway(Path(folder), sandbox) as (target, gate):
+            print_row(
+                STORE_OUTAGE_CASE, [measure_store_outage(target, sandbox, gate, client) for client in all_clients]
+            )
+
+
+def print_row(case: FailureCase, cells: list[str]) -> None:
+    print(f"{case.name:26}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()

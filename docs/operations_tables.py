@@ -1,0 +1,56 @@
+"""The parts of the page for operators that follow from the code: settings, metrics and the lines of the log."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gateway.events import Event
+from gateway.settings import ENV_OPTIONS
+from gateway.telemetry.gauges import GAUGES
+from gateway.telemetry.logs import event_name
+from gateway.telemetry.metrics import Metrics
+
+Row = tuple[str, ...]
+SETTINGS_HEAD: Row = ("Variable", "Without it", "What it does")
+METRICS_HEAD: Row = ("Metric", "Labels", "What it counts")
+LOG_EVENTS_HEAD: Row = ("`event`", "Fields", "What happened")
+
+
+def build_settings_rows() -> list[Row]:
+    return [
+        (f"`{option.name}`", f"`{option.default}`" if option.default else "none", option.help)
+        for option in ENV_OPTIONS.values()
+    ]
+
+
+def build_metrics_rows() -> list[Row]:
+    """As they are scraped: counters end in _total."""
+    metrics: list[Any] = list(Metrics().registry._collector_to_names)
+    counters = [
+        (f"{metric._name}{'_total' if metric._type == 'counter' else ''}", metric._labelnames, metric._documentation)
+        for metric in metrics
+    ]
+    gauges = [(name, labels, description) for name, (description, labels) in GAUGES.items()]
+    entries: Iterable[tuple[str, tuple[str, ...], str]] = [*counters, *gauges]
+    return [(f"`{name}`", ", ".join(labels) or "–", description) for name, labels, description in entries]
+
+
+def build_log_event_rows() -> list[Row]:
+    """A field that is nothing is left out of its line."""
+    return [
+        (f"`{event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
+        for kind in Event.__subclasses__()
+    ]
+
+
+def replace_sections(path: Path, sections: dict[str, str]) -> str:
+    """The page as it is, but for what stands between its marks."""
+    text = path.read_text()
+    for name, content in sections.items():
+        start_mark, end_mark = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
+        pattern = re.compile(f"({re.escape(start_mark)}).*?({re.escape(end_mark)})", re.DOTALL)
+        text, replaced = pattern.subn(rf"\g<1>{content.replace(chr(92), chr(92) * 2)}\g<2>", text)
+        if replaced != 1:
+            raise ValueError(f"{path.name} has no place for {name}")
+    return text

@@ -1,0 +1,109 @@
+"""One request and its answer as they pass: named, measured, and told of."""
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Any
+
+from litestar.types import HTTPScope, Message, Send
+
+from gateway.api.body_receiver import BodyReceiver
+from gateway.api.client_presence import get_presence
+from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
+from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
+from gateway.assets.storage import ObjectStream
+from gateway.events import RequestCompleted
+from gateway.jobs.commit import IdempotencyRecord
+
+KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
+# To OPTIONS the framework has an answer of its own, which says less than the one to a method that is not there.
+UNROUTED_METHOD = "NONE"
+RawHeader = tuple[bytes, bytes]
+
+
+def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHeader]:
+    """A list may come in several lines (RFC 9110, 5.3), of which a handler would see only the first."""
+    headers = list(headers)
+    values = [value for header_name, value in headers if header_name == name]
+    if len(values) < 2:
+        return headers
+    return [*(header for header in headers if header[0] != name), (name, b", ".join(values))]
+
+
+class HttpExchange:
+    """`body_receiver`: what its handlers receive by. What they answer from, they put among `streams` of the state."""
+
+    def __init__(self, scope: HTTPScope, send: Send, body_receiver: BodyReceiver) -> None:
+        self._scope, self._send, self.body_receiver = scope, send, body_receiver
+        self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
+        self.request_id = get_or_create_request_id(scope["headers"])
+        scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
+        self._method: str = scope["method"]
+        if self._method == "OPTIONS":
+            scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # which is the point of it
+        self._state: dict[str, Any] = scope.setdefault("state", {})
+        self._streams: list[ObjectStream] = []
+        self._state |= {"request_id": self.request_id, "body_receiver": body_receiver, "streams": self._streams}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status, self._is_response_started = message["status"], True
+            gateway_headers = [
+                (REQUEST_ID_HEADER, self.request_id.encode()),
+                *self._build_overhead_header(),
+                *self._build_close_header(),
+            ]
+            message["headers"] = [*message["headers"], *gateway_headers]
+        await self._send(message)
+
+    async def send_shutdown_error(self) -> None:
+        """The process ends before the handler did."""
+        if self._is_response_started:
+            return
+        error = service_unavailable_error(
+            self._scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
+        )
+        content, media_type = error.render(self._scope["path"], self.request_id)
+        headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": content, "more_body": False})
+
+    def close(self) -> None:
+        """Nothing is held any more for a request that has ended, however it has."""
+        self.body_receiver.release()
+        for stream in self._streams:
+            stream.close()
+
+    @property
+    def team(self) -> str | None:
+        team: str | None = self._state.get("team")
+        return team
+
+    def find_abandoned_record(self) -> IdempotencyRecord | None:
+        """The record of a caller that left its job without an answer, if it did."""
+        presence = get_presence(self._state)
+        return presence.idempotency_record if presence is not None and presence.has_left_unanswered() else None
+
+    def build_completed_event(self) -> RequestCompleted:
+        return RequestCompleted(
+            id=self.request_id,
+            method=self._method if self._method in KNOWN_METHODS else "other",
+            route=self._scope.get("path_template") or "unknown",
+            status=self._status,
+            seconds=perf_counter() - self._started_at,
+            waited_seconds=self._state.get("waited_seconds", 0.0),
+            team=self.team,
+            job=self._state.get("job"),
+        )
+
+    def _build_overhead_header(self) -> list[tuple[bytes, bytes]]:
+        """Of what waits for a job: the time that is ours."""
+        if "waited" not in self._state:
+            return []
+        seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
+        return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
+
+    def _build_close_header(self) -> list[tuple[bytes, bytes]]:
+        """Who was not told to go on will not send the body; what he sends next must not be taken for it."""
+        expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
+        return [(b"connection", b"close")] if expects_continue and not self.body_receiver.is_started else []

@@ -1,0 +1,250 @@
+"""A caller's connection, below requests: heads must come, and what is no HTTP is told so in our words."""
+
+import asyncio
+from asyncio import TimerHandle
+from typing import Any, ClassVar
+
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from gateway.api.api_errors import ApiError
+from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
+from gateway.events import EventSink, RequestCompleted
+
+# For a request's head, from the connection's or the last request's end; and for what is left of a refused body.
+HEADER_TIMEOUT_SECONDS = 30.0
+# Bytes of a head, of trailers or of a chunk's own words; as a piece may be read at once, about so many.
+MAX_HEADER_BYTES = 64 << 10
+# Without a byte of an answer being taken.
+WRITE_TIMEOUT_SECONDS = 60.0
+# A client that ended its half of the connection may still listen, or be gone. A system whose client is gone answers
+# these words, which every client passes over, with a reset, and the next ones cannot be written any more.
+PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
+PROBE_DELAYS_SECONDS = (0.5, 1.0)
+
+CLOSE_HEADERS = {"connection": "close"}
+MALFORMED_REQUEST_ERROR = ApiError(
+    400, "malformed_request", "What was sent is no request of HTTP/1.1.", headers=CLOSE_HEADERS
+)
+HEADER_TIMEOUT_ERROR = ApiError(
+    408, "head_timeout", "The request did not arrive in time. Ask again.", final=False, headers=CLOSE_HEADERS
+)
+HEADERS_TOO_LARGE_ERROR = ApiError(
+    431,
+    "headers_too_large",
+    f"The request's headers are larger than {MAX_HEADER_BYTES >> 10} KiB.",
+    headers=CLOSE_HEADERS,
+)
+
+
+class ClientConnection:
+    """The connection of one request, as far as its handler needs it."""
+
+    def __init__(self, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    @property
+    def is_disconnected(self) -> bool:
+        """No answer arrives any more."""
+        return self._protocol.is_disconnected
+
+    def promise_response(self) -> bool:
+        """False if the client has ended the connection, or its half of it. Otherwise it gets an answer from now on,
+        also if it ends its half."""
+        if not self._protocol.is_half_closed:
+            self._protocol.promised_cycle = self._cycle
+        return self._protocol.promised_cycle is self._cycle
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """`emit` receives the events of requests that reach no handler. `promised_cycle`: the request that is answered even if
+    its client ends half of the connection. `is_half_closed`: the client has ended at least its half."""
+
+    emit: ClassVar[EventSink]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.url, self.headers = b"", []
+        self._header_timer: TimerHandle | None = None
+        self._write_timer: TimerHandle | None = None
+        self._probe_timer: TimerHandle | None = None
+        self.promised_cycle: RequestResponseCycle | None = None
+        self.is_half_closed = self.is_disconnected = False
+        # Read, and neither a whole head nor part of a body yet.
+        self._pending_header_bytes = 0
+        self._is_in_headers = self._is_input_ignored = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the server has it
+        super().connection_made(transport)
+        self._start_header_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_half_closed = self.is_disconnected = True
+        for timer in (self._header_timer, self._write_timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
+        if self.promised_cycle is not None and not self.promised_cycle.response_complete:
+            # The server tells only the last of several requests that wait for their turn.
+            self.promised_cycle.disconnected = True
+            self.promised_cycle.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_input_ignored:
+            return
+        self._pending_header_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed_parser(data)
+        except HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._send_error(MALFORMED_REQUEST_ERROR)
+        if self._pending_header_bytes > MAX_HEADER_BYTES:
+            self._send_error(HEADERS_TOO_LARGE_ERROR)
+        elif not self._is_responding():
+            self._start_header_timer()
+
+    # --- parser
+
+    def _feed_parser(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserUpgrade as upgrade:
+                # The parser takes what follows for another protocol; we speak none, so it is this request's body.
+                data = self._rebuild_head_without_upgrade() + data[upgrade.args[0] :]
+
+    def _rebuild_head_without_upgrade(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] not in (b"upgrade", b"connection")]
+        return b"\r\n".join((*lines, b"", b""))
+
+    def on_message_begin(self) -> None:
+        self._is_in_headers = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes after a body is no header: nobody has looked at it, neither here nor before us.
+        if self._is_in_headers:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            # It comes again without that, except for what has no answer at all.
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("no proxy")
+            return
+        super().on_headers_complete()
+        self.scope["state"]["line"] = ClientConnection(self, self.cycle)
+        self._is_in_headers, self._pending_header_bytes = False, 0
+        self._cancel_header_timer()
+
+    def on_body(self, body: bytes) -> None:
+        self._pending_header_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._pending_header_bytes = 0
+        if any(name == b"idempotency-key" for name, _ in self.headers):
+            # It is ordered whatever its client ends, so it is answered as well.
+            self.promised_cycle = self.cycle
+        # What was left of a refused body has come: the next request has its own time.
+        self._cancel_header_timer()
+        super().on_message_complete()
+
+    # --- heads
+
+    def _is_responding(self) -> bool:
+        return bool(self.cycle) and not self.cycle.response_complete
+
+    def _start_header_timer(self) -> None:
+        if self._header_timer is None and not self.transport.is_closing():
+            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._on_header_timeout)
+
+    def _cancel_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _on_header_timeout(self) -> None:
+        if self._is_in_headers:
+            self._send_error(HEADER_TIMEOUT_ERROR)
+        else:
+            self.transport.close()
+
+    # --- what is answered here
+
+    def _send_error(self, error: ApiError) -> None:
+        """Nothing more is read. An answer that is on its way to an earlier request is not mixed with this one."""
+        self._is_input_ignored = True
+        if self.transport.is_closing():
+            return
+        if self._is_responding() and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        if not self._is_responding() or not self.cycle.response_started:
+            self.transport.write(self._render_error(error))
+        self.transport.close()
+
+    def _render_error(self, error: ApiError) -> bytes:
+        request_id = get_or_create_request_id(self.headers)
+        content, media_type = error.render(self.url.decode("latin-1"), request_id)
+        headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
+        lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+        type(self).emit(
+            RequestCompleted(id=request_id, method="other", route="unknown", status=error.status, seconds=0.0)
+        )
+        return b"".join(
+            (STATUS_LINE[error.status], REQUEST_ID_HEADER, b": ", request_id.encode(), b"\r\n", lines, b"\r\n", content)
+        )
+
+    # --- the client's end
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # the server closes at once
+        """A client that has ended its half still gets what it was promised; nothing else is begun for it."""
+        self.is_half_closed = True
+        if self.promised_cycle is None or self.promised_cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        if self.promised_cycle.scope["http_version"] != "1.0":
+            self._send_probe(PROBE_DELAYS_SECONDS)
+        return True
+
+    def _send_probe(self, delays: tuple[float, ...]) -> None:
+        if self.promised_cycle is None or self.promised_cycle.response_started or self.transport.is_closing():
+            return
+        self.transport.write(PROBE_RESPONSE)
+        if delays:
+            self._probe_timer = self.loop.call_later(delays[0], self._send_probe, delays[1:])
+
+    # --- answers that nobody takes
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _start_write_timer(self) -> None:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._on_write_timer, unsent_bytes)
+
+    def _on_write_timer(self, previous_unsent_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() >= previous_unsent_bytes:
+            self.transport.abort()
+        else:
+            self._start_write_timer()
+
+
+def make_protocol_class(emit: EventSink) -> type[HttpProtocol]:
+    """The server makes one for each caller, of a kind that it is given."""
+    return type("Connection", (HttpProtocol,), {"emit": staticmethod(emit)})

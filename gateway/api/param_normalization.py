@@ -1,0 +1,129 @@
+"""Rewrites the fields of a body from the words of known clients into the words of this API.
+
+Nothing is changed or ignored without a warning. What only differs in its spelling (`HIGH`, `jpg`, `1024X1024`, `"1"`)
+needs none. Values that are no known word are left as they are, for the strict check that follows.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.catalogue import Catalogue
+
+# No word is longer; what is longer is refused later, and not searched here.
+MAX_WORD_LENGTH = 64
+
+
+class NormalizedFields(Struct, frozen=True):
+    """`is_dalle_client`: the model was asked for by a name of DALL-E, so the client expects an answer in its form."""
+
+    values: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    is_dalle_client: bool = False
+
+
+def normalize_fields(fields: Mapping[str, Any], catalogue: Catalogue) -> NormalizedFields:
+    """A field that is null is one that is not there."""
+    model = fields.get("model")
+    is_dalle_client = isinstance(model, str) and model in catalogue.dalle_aliases
+    values: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, value in fields.items():
+        if value is not None:
+            values[name] = _normalize_spelling(name, value)
+            warnings += _replace_value(name, values, is_dalle_client)
+    return NormalizedFields(values, tuple(warnings), is_dalle_client)
+
+
+# --- spelling
+
+
+def _to_word(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _to_size(value: Any) -> Any:
+    return re.sub(r"\s*[x×*]\s*", "x", _to_word(value)) if isinstance(value, str) else value
+
+
+def _to_integer(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _to_number(value: Any) -> Any:
+    is_number = isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,9}(\.[0-9]{1,9})?\s*", value)
+    return float(value) if is_number else value
+
+
+def _to_boolean(value: Any) -> Any:
+    word = _to_word(value)
+    return word == "true" if word in ("true", "false") else value
+
+
+_SPELLING_NORMALIZERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("quality", "output_format", "background", "moderation", "response_format"), _to_word),
+    **dict.fromkeys(("style", "input_fidelity", "operation", "resolution", "aspect_ratio"), _to_word),
+    "size": _to_size,
+    **dict.fromkeys(("n", "output_compression", "partial_images"), _to_integer),
+    "max_seconds": _to_number,
+    "stream": _to_boolean,
+}
+
+
+def _normalize_spelling(name: str, value: Any) -> Any:
+    normalize = _SPELLING_NORMALIZERS.get(name)
+    is_too_long = isinstance(value, str) and len(value) > MAX_WORD_LENGTH
+    return value if normalize is None or is_too_long else normalize(value)
+
+
+# --- other words for the same, and what has no effect
+
+
+class Replacement(Struct, frozen=True):
+    """What a word becomes, and the warning about it; a client of DALL-E needs none about a `is_dalle_word`."""
+
+    value: str
+    warning: str | None = None
+    is_dalle_word: bool = False
+
+
+def _replace_dalle_quality(word: str, value: str) -> Replacement:
+    return Replacement(value, f"quality_mapped: '{word}' is a word of DALL-E: {value} was ordered", True)
+
+
+def _replace_small_size(size: str) -> Replacement:
+    return Replacement("1024x1024", f"size_mapped: {size} is too small for this model: 1024x1024 was ordered instead")
+
+
+def _replace_ignored_value(name: str, value: str, reason: str) -> Replacement:
+    return Replacement(value, f"{name}_ignored: '{value}' has no effect: {reason}")
+
+
+_NO_STYLES = "the model has no styles, say it in the prompt"
+_NO_FIDELITY = "the model decides by itself how closely it keeps to the input images"
+_NO_MODERATION = "the sellers' own moderation applies"
+_REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
+    "quality": {"standard": _replace_dalle_quality("standard", "medium"), "hd": _replace_dalle_quality("hd", "high")},
+    "output_format": {"jpg": Replacement("jpeg")},
+    "size": {size: _replace_small_size(size) for size in ("256x256", "512x512")},
+    "style": {value: _replace_ignored_value("style", value, _NO_STYLES) for value in ("vivid", "natural")},
+    "input_fidelity": {
+        value: _replace_ignored_value("input_fidelity", value, _NO_FIDELITY) for value in ("low", "high")
+    },
+    "moderation": {"low": _replace_ignored_value("moderation", "low", _NO_MODERATION)},
+}
+
+
+def _replace_value(name: str, values: dict[str, Any], is_dalle_client: bool) -> Iterator[str]:
+    """Replaces the value in place; yields the warning about it, if there is any."""
+    value = values[name]
+    replacement = _REPLACEMENTS.get(name, {}).get(value) if isinstance(value, str) else None
+    if replacement is None:
+        return
+    values[name] = replacement.value
+    if replacement.warning and not (is_dalle_client and replacement.is_dalle_word):
+        yield replacement.warning

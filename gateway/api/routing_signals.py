@@ -1,0 +1,47 @@
+"""What the gateway plans by, for whoever wants to plan as it does."""
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from gateway.api.request_parsing import HttpRequest, authenticate_request, get_context, json_response
+from gateway.catalogue import Cell, Offer
+from gateway.routing.signals import CellSignals, get_signals
+
+
+@get("/v1/signals")
+async def list_signals(request: HttpRequest) -> Response[bytes]:
+    """Every cell that is sold, and by which configuration; any team may ask."""
+    authenticate_request(request)
+    context = get_context(request)
+    engine_context, catalogue = context.engine.context, context.catalogue()
+    signals = engine_context.health.get_catalogue_signals(
+        catalogue, engine_context.monotonic(), engine_context.limits.get_load
+    )
+    entries = [
+        _serialize_signals(offer, cell, get_signals(signals, offer, cell))
+        for offer in catalogue.iter_offers()
+        for cell in offer.prices
+    ]
+    return json_response(
+        {"object": "list", "config": catalogue.hash, "data": entries}, 200, {"cache-control": "no-store"}
+    )
+
+
+def _serialize_signals(offer: Offer, cell: Cell, cell_signals: CellSignals) -> dict[str, Any]:
+    """The seconds are those that were `measured`, or else those that the running configuration expects."""
+    measured = cell_signals.p50 is not None and cell_signals.p90 is not None
+    expected = offer.expected_latency[cell.quality]
+    return {
+        "seller": offer.seller.name,
+        "model": offer.model,
+        "operation": cell.operation,
+        "resolution": cell.resolution,
+        "quality": cell.quality,
+        **msgspec.to_builtins(cell_signals),
+        "p50": cell_signals.p50 if measured else expected.p50,
+        "p90": cell_signals.p90 if measured else expected.p90,
+        "measured": measured,
+        "has_key": offer.seller.account.api_key is not None,
+    }

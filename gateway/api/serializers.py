@@ -1,0 +1,218 @@
+"""A job as callers see it."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.failure_responses import build_failure_response
+from gateway.assets.signed_urls import UrlSigner
+from gateway.engine.documents import JobDocuments, StoredImage
+from gateway.jobs.failure import is_safe_to_retry
+from gateway.jobs.job import Attempt, Job
+from gateway.money import format_usd
+from providers.image_sizes import ratio_from_pixels, resolution_from_pixels
+from providers.orders import Quality
+
+URL_TTL_SECONDS = 3_600
+# Clients written in Rust or C# read tokens as numbers of 32 bits.
+MAX_TOKENS = 2**31 - 1
+# Of the warnings: proxies take no more than a few thousand bytes of headers in all.
+MAX_HEADER_LENGTH = 1_000
+
+
+class JobView(Struct, frozen=True):
+    """A job and what lies beside it, at a moment. `retention_seconds`: how long settled jobs and their images are kept."""
+
+    job: Job
+    documents: JobDocuments
+    now: float
+    retention_seconds: float
+
+    @property
+    def kept_until(self) -> float | None:
+        """When its images are deleted; None while its money is open, since the time has not begun."""
+        job = self.job
+        if not job.is_settled:
+            return None
+        return self.retention_seconds + max(
+            job.finished_at or 0.0, *(attempt.closed_at or 0.0 for attempt in job.attempts), 0.0
+        )
+
+    @property
+    def urls_expire_at(self) -> int:
+        return int(min(self.now + URL_TTL_SECONDS, self.kept_until or math.inf))
+
+
+def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
+    """`GET /v1/jobs/{id}`. The prompt is left out: proxies and clients log such answers."""
+    job, documents = view.job, view.documents
+    return {
+        "id": job.id,
+        "object": "job",
+        "operation": documents.request.operation,
+        "status": job.state,
+        "model": job.model,
+        "created_at": int(job.created_at),
+        "finished_at": int(job.finished_at) if job.finished_at else None,
+        "deadline_at": int(job.deadline),
+        "expires_at": view.urls_expire_at if documents.images else None,
+        "kept_until": None if view.kept_until is None else int(view.kept_until),
+        "n": job.n,
+        "requested": msgspec.structs.asdict(documents.request.requested_params),
+        "effective": _serialize_effective_params(documents.images) if documents.images else None,
+        "images": [_serialize_job_image(image, url_signer, view.urls_expire_at) for image in documents.images],
+        "usage": serialize_usage(job),
+        "warnings": list(job.warnings),
+        "error": _serialize_error(job),
+        "policy": documents.plan.policy,
+        "plan": _serialize_plan(documents),
+        "attempts": [_serialize_attempt(job, attempt) for attempt in job.attempts],
+        "metadata": dict(documents.request.metadata),
+    }
+
+
+def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]:
+    """The parameters of the delivered images; never `auto`, and no quality where the seller offers no choice."""
+    first_image = images[0]
+    return {
+        "size": f"{first_image.width}x{first_image.height}",
+        "resolution": resolution_from_pixels(first_image.width, first_image.height),
+        "aspect_ratio": ratio_from_pixels(first_image.width, first_image.height),
+        "quality": _get_common_quality(images),
+        "output_format": first_image.format,
+        "background": _get_common_background(images),
+    }
+
+
+def _get_common_quality(images: Sequence[StoredImage]) -> Quality | None:
+    """None where the seller offers no choice, or where it differs between images."""
+    qualities = {image.quality for image in images}
+    return qualities.pop() if len(qualities) == 1 else None
+
+
+def _get_common_background(images: Sequence[StoredImage]) -> str | None:
+    """None where an image could be transparent: whether it is, only all of its pixels tell."""
+    return "opaque" if all(image.is_opaque for image in images) else None
+
+
+def _serialize_plan(documents: JobDocuments) -> dict[str, Any]:
+    """The planned parameters and the ranked sellers, best first."""
+    request, plan = documents.request, documents.plan
+    target = request.target
+    return {
+        "rule": plan.rule,
+        "size": f"{target.width}x{target.height}",
+        "resolution": target.resolution,
+        "aspect_ratio": target.ratio,
+        "quality": request.quality,
+        "output_format": request.output_format,
+        "sellers": [
+            {
+                "seller": offer.seller,
+                "quote": encode_usd(offer.quote_micros),
+                "seconds": offer.seconds,
+                "fidelity": offer.fidelity,
+                "substitutions": list(offer.substitutions),
+            }
+            for offer in plan.ranked
+        ],
+    }
+
+
+def _serialize_job_image(image: StoredImage, url_signer: UrlSigner, expires_at: int) -> dict[str, Any]:
+    return {
+        "index": image.index,
+        "url": url_signer.sign(image.key, expires_at),
+        "output_format": image.format,
+        "size": f"{image.width}x{image.height}",
+        "quality": image.quality,
+        "bytes": image.bytes,
+        "sha256": image.sha256,
+        "seller": image.seller,
+    }
+
+
+def _serialize_error(job: Job) -> dict[str, Any] | None:
+    if not job.state.is_terminal or job.delivered_images:
+        return None
+    failure = build_failure_response(job)
+    return {"code": failure.code, "message": failure.message}
+
+
+def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
+    route_entry = job.route_entry(attempt)
+    return {
+        "seller": route_entry.seller,
+        "images": list(attempt.images),
+        "state": attempt.state,
+        "fault": attempt.fault,
+        "delivered": attempt.delivered_count,
+        "cost": encode_usd(attempt.captured_amount),
+        "seconds": round(attempt.closed_at - attempt.started_at, 3) if attempt.closed_at else None,
+    }
+
+
+def serialize_images(
+    job: Job, images: Sequence[StoredImage], contents: Mapping[int, bytes], url_signer: UrlSigner | None, now: float
+) -> Any:
+    """OpenAI's answer to a generation: images as base64 where their bytes are given, as links where those are."""
+    first_image = images[0]
+    effective = {"quality": _get_common_quality(images), "background": _get_common_background(images)}
+    return {
+        "created": int(job.created_at),
+        "data": [_serialize_openai_image(image, contents.get(image.index), url_signer, now) for image in images],
+        "size": f"{first_image.width}x{first_image.height}",
+        "output_format": first_image.format,
+        **{name: value for name, value in effective.items() if value is not None},
+        "usage": serialize_usage(job),
+        **({"warnings": list(job.warnings)} if job.warnings else {}),
+    }
+
+
+def _serialize_openai_image(
+    image: StoredImage, content: bytes | None, url_signer: UrlSigner | None, now: float
+) -> dict[str, str]:
+    fields = {} if content is None else {"b64_json": base64.b64encode(content).decode()}
+    return fields if url_signer is None else fields | {"url": url_signer.sign(image.key, int(now) + URL_TTL_SECONDS)}
+
+
+def build_job_headers(job: Job) -> dict[str, str]:
+    sellers = dict.fromkeys(job.route_entry(attempt).seller for attempt in job.attempts if attempt.delivered_count)
+    headers = {"x-igw-job-id": job.id, "x-igw-attempts": str(len(job.attempts))}
+    if sellers:
+        cost = format_usd(job.captured_amount)
+        # The last is where LiteLLM looks before it reckons a price by itself.
+        headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": cost, "x-litellm-response-cost": cost}
+    if job.warnings:
+        headers["x-igw-warnings"] = to_header_value("; ".join(job.warnings))
+    if is_safe_to_retry(job):
+        headers["retry-after"] = str(build_failure_response(job).retry_after)
+    return headers
+
+
+def to_header_value(text: str) -> str:
+    """One line of ASCII of a bounded length: an operator's words, which warnings quote, may hold anything."""
+    line = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."
+
+
+def serialize_usage(job: Job) -> dict[str, Any]:
+    """All fields that OpenAI's type requires, since strict clients reject an answer without them; 0 if unknown."""
+    usage = job.usage
+    text, image, output = (min(tokens, MAX_TOKENS) for tokens in (usage.input_text, usage.input_image, usage.output))
+    return {
+        "input_tokens": min(text + image, MAX_TOKENS),
+        "input_tokens_details": {"text_tokens": text, "image_tokens": image},
+        "output_tokens": output,
+        "total_tokens": min(text + image + output, MAX_TOKENS),
+        "cost": encode_usd(job.captured_amount),
+    }
+
+
+def encode_usd(amount: int) -> msgspec.Raw:
+    """A number in JSON that never was a float."""
+    return msgspec.Raw(format_usd(amount).encode())

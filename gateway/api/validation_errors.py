@@ -1,0 +1,95 @@
+"""What is wrong with a field of a body, in words that say what to do."""
+
+import re
+
+import msgspec
+from msgspec import inspect
+
+from gateway.api.api_errors import ApiError
+from gateway.config.validation import did_you_mean
+
+MAX_NAME_LENGTH = 60
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
+_EXPECTED_TYPE = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`| (.+))?")
+_BOUND = re.compile(r"(?:of (length) )?(>=|<=|>|<) ([\d.]+)")
+_TYPE_NAMES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+_LENGTH_UNITS = {"str": "characters"}
+_BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+
+def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
+    """`struct_type`: the struct that the body was to become."""
+    message, _, location = str(error).partition(" - at ")
+    # What is wrong may be a name within an object: then it is that object's fault.
+    path = location.removeprefix("`key` in ").strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
+    if unknown := _UNKNOWN_FIELD.search(message):
+        return _unknown_param_error(path, unknown[1][:MAX_NAME_LENGTH], struct_type)
+    if missing := _MISSING_FIELD.search(message):
+        name = f"{path}.{missing[1]}".lstrip(".")
+        return ApiError(400, "missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
+    rule = (
+        _format_choices(path, struct_type) if message.startswith("Invalid enum value") else _format_type_error(message)
+    )
+    return ApiError(400, "invalid_value", f"Invalid value for '{path}': {rule}.", param=path or None)
+
+
+def _unknown_param_error(path: str, name: str, struct_type: type) -> ApiError:
+    known_names = [] if path else list(struct_type.__struct_fields__)  # type: ignore[attr-defined]  # a struct, by design
+    param = f"{path}.{name}".lstrip(".")
+    message = f"Unknown parameter: '{param}'{did_you_mean(name, known_names)}"
+    return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
+
+
+def _format_choices(path: str, struct_type: type) -> str:
+    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]
+    choices = _list_choices(field_types[path]) if path in field_types else []
+    return (
+        f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
+        if choices
+        else "it is none of those known"
+    )
+
+
+def _list_choices(field_type: inspect.Type) -> list[str]:
+    match field_type:
+        case inspect.LiteralType(values=values):
+            return [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+        case inspect.EnumType(cls=cls):
+            return [str(member.value) for member in cls]
+        case inspect.UnionType(types=types):
+            return [choice for member_type in types for choice in _list_choices(member_type)]
+        case _:
+            return []
+
+
+def _format_type_error(message: str) -> str:
+    match = _EXPECTED_TYPE.search(message)
+    if match is None:
+        return message[:200]
+    types = " or ".join(_format_type(name) for name in match[1].split(" | ") if name != "null") or "null"
+    if match[2]:
+        got = "one with a fraction" if (match[1], match[2]) == ("int", "float") else _format_type(match[2])
+        return f"must be {types}, not {got}"
+    if bound := _BOUND.search(match[3] or ""):
+        return _format_bound(bound[2], bound[3], _LENGTH_UNITS.get(match[1], "entries") if bound[1] else None)
+    return f"must be {types}"
+
+
+def _format_bound(sign: str, number: str, unit: str | None) -> str:
+    """`unit`: what a length is a number of."""
+    if unit is None:
+        return f"must be {_BOUND_WORDS[sign]} {number}"
+    return "must not be empty" if (sign, number) == (">=", "1") else f"must have {_BOUND_WORDS[sign]} {number} {unit}"
+
+
+def _format_type(name: str) -> str:
+    return _TYPE_NAMES.get(name, name)

@@ -1,0 +1,148 @@
+"""From one format to another, for sellers that cannot deliver the one that was asked for."""
+
+import asyncio
+import io
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK
+
+from gateway.assets.image_header import UPRIGHT, ImageHeader, InvalidImage
+from providers.orders import Format
+
+# A picture of 40 megapixels takes half a gigabyte while it is converted; more at once would only wait for a core.
+MAX_CONCURRENT_CONVERSIONS = 2
+# Near to lossless, with colours at full resolution: small text and thin lines are what these models are bought for.
+# A PNG stays exact. It and WebP work less hard than their libraries would: half the time or less, a tenth more room.
+ENCODER_OPTIONS: dict[Format, dict[str, Any]] = {
+    Format.PNG: {"compress_level": 3},
+    Format.JPEG: {"quality": 92, "subsampling": 0},
+    Format.WEBP: {"quality": 92, "method": 2},
+}
+
+_MODES = {
+    Format.PNG: frozenset({"1", "L", "LA", "RGB", "RGBA"}),
+    Format.JPEG: frozenset({"L", "RGB"}),
+    Format.WEBP: frozenset({"RGB", "RGBA"}),
+}
+# What a colour profile says it is for, by the mode of the picture it lies in.
+_COLOUR_SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB "}
+# How stored pixels are turned to be shown: https://exiftool.org/TagNames/EXIF.html, tag 0x0112.
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Whatever Pillow raises over broken bytes; its bomb warning too, for processes that turn warnings into errors.
+_DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+# What a PNG says about itself, which nobody sees.
+_PNG_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
+_PNG_CHUNK = struct.Struct(">I4s")
+
+_executor = ThreadPoolExecutor(MAX_CONCURRENT_CONVERSIONS, thread_name_prefix="converting")
+
+
+async def convert_image(data: bytes, header: ImageHeader, output_format: Format) -> bytes:
+    """The same picture in the wanted format, upright and in its own colours; the same bytes if it is in it already."""
+    if header.format is output_format:
+        return data
+    return await asyncio.get_running_loop().run_in_executor(_executor, _convert_in_thread, data, header, output_format)
+
+
+def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format) -> bytes:
+    try:
+        readable = _strip_text_chunks(data) if header.format is Format.PNG else data
+        with Image.open(io.BytesIO(readable), formats=[header.format.upper()]) as image:
+            _check_size(image, header)
+            profile = image.info.get("icc_profile")
+            return _encode_image(
+                _apply_orientation(_convert_mode(output_format, image), header.orientation), output_format, profile
+            )
+    except _DECODE_ERRORS as error:
+        # Not its words: they may quote what lies in the picture.
+        raise InvalidImage(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
+
+
+def _strip_text_chunks(data: bytes) -> bytes:
+    """The same pixels without what Pillow would unpack beside them, and refuse the picture for if there is much of it.
+
+    Sellers write prompts, workflows and signatures into their pictures. None of it goes along anyway.
+    """
+    kept_pieces, kept_from, position = [], 0, _PNG_SIGNATURE_BYTES
+    while position + _PNG_CHUNK.size <= len(data):
+        length, kind = _PNG_CHUNK.unpack_from(data, position)
+        start = position + _PNG_CHUNK.size
+        end = start + length + _PNG_CHECKSUM_BYTES
+        if kind in _PNG_TEXT_CHUNKS or (kind == b"iCCP" and _is_oversized_profile(data[start : start + length])):
+            kept_pieces.append(data[kept_from:position])
+            kept_from = end
+        position = end
+    return b"".join((*kept_pieces, data[kept_from:])) if kept_pieces else data
+
+
+def _is_oversized_profile(profile: bytes) -> bool:
+    """Whether a colour profile is larger than Pillow reads; its name, a zero and a method stand before it."""
+    decompressor = zlib.decompressobj()
+    try:
+        decompressor.decompress(profile[profile.find(b"\0") + 2 :], MAX_TEXT_CHUNK)
+    except zlib.error:
+        return False
+    return bool(decompressor.unconsumed_tail)
+
+
+def _check_size(image: Image.Image, header: ImageHeader) -> None:
+    """What is decoded must be what was looked at: a file may hold several sizes, and only one was judged.
+
+    So nothing beyond `MOST_PIXELS` is ever decoded, and Pillow's own limit, which is one for the whole process, stays.
+    """
+    if image.size != header.stored_size:
+        width, height = header.stored_size
+        raise InvalidImage(f"a {header.format} of two minds: {width}x{height} and {image.width}x{image.height}")
+
+
+def _convert_mode(output_format: Format, image: Image.Image) -> Image.Image:
+    """Pixels as the format can hold them, decoded, and transparency as a channel of its own."""
+    if image.mode.startswith("I"):
+        # Sixteen bits of grey; a plain conversion would cut all that is brighter than 1/256 to white.
+        return (
+            image.convert("I")
+            .point(lambda value: value / 256)
+            .convert("L" if output_format is not Format.WEBP else "RGB")
+        )
+    if image.has_transparency_data:
+        return _flatten_alpha(image.convert("RGBA")) if output_format is Format.JPEG else image.convert("RGBA")
+    if image.mode in _MODES[output_format]:
+        return image.copy()
+    return image.convert("L" if image.mode in ("1", "L") and output_format is Format.JPEG else "RGB")
+
+
+def _flatten_alpha(image: Image.Image) -> Image.Image:
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image)
+    return background.convert("RGB")
+
+
+def _apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    return image if orientation == UPRIGHT else image.transpose(_TRANSPOSITIONS[orientation])
+
+
+def _encode_image(image: Image.Image, output_format: Format, profile: bytes | None) -> bytes:
+    # Nothing else goes along: a note on orientation, in Exif or XMP, would turn the picture a second time.
+    image.info.clear()
+    is_profile_usable = profile is not None and profile[16:20] == _COLOUR_SPACES.get(image.mode)
+    buffer = io.BytesIO()
+    image.save(
+        buffer, output_format, icc_profile=profile if is_profile_usable else None, **ENCODER_OPTIONS[output_format]
+    )
+    return buffer.getvalue()

@@ -1,0 +1,342 @@
+"""What a picture is, read from the head of its own bytes: never from a declared type, and without decoding it. Pure."""
+
+import re
+from collections.abc import Callable, Iterator
+from struct import Struct as Layout
+from zlib import crc32
+
+from msgspec import Struct
+
+from providers.orders import Format
+
+MAX_PIXELS = 40_000_000
+# The longest edge of a WebP file, so that whatever is let in can become any of the three formats.
+MAX_EDGE_PIXELS = 16_383
+# A file of ever more tiny parts would keep us reading; real ones have a handful before their pixels.
+MAX_CHUNKS = 4_096
+# https://exiftool.org/TagNames/EXIF.html: from 5 on, the picture is shown lying on its side.
+UPRIGHT, MAX_ORIENTATION, MIN_ROTATED_ORIENTATION = 1, 8, 5
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Grey and colour, each with a channel of transparency. Other types may name transparent colours in a part of their own.
+_PNG_ALPHA_TYPES = (4, 6)
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Baseline, extended and progressive. What else the standard knows, no browser shows.
+_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 0xCC}
+_JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
+# Nothing, a start and an end: before the pixels these mean that what stands here is no marker.
+_JPEG_INVALID_MARKERS = frozenset({0x00, 0xD8, 0xD9})
+# Encoders that fill up at all fill up to a few bytes.
+_JPEG_FILL = re.compile(rb"\xff{1,65536}")
+_EXIF = b"Exif\0\0"
+_JPEG_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+_WEBP_FIRST_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X")
+_WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L")
+_WEBP_HAS_ALPHA, _WEBP_HAS_EXIF, _WEBP_IS_ANIMATED = 0x10, 0x08, 0x02
+_ORIENTATION_TAG = 0x0112
+# More than any camera writes, and few enough to be read at once.
+_MAX_EXIF_BYTES, _MAX_EXIF_ENTRIES = 65_536, 512
+
+_PNG_CHUNK = Layout(">I4s")
+_RIFF_CHUNK = Layout("<4sI")
+_JPEG_FRAME = Layout(">BHH")
+_JPEG_LENGTH = Layout(">H")
+# How many entries; an entry's tag and its value, with type and count between them.
+_EXIF_LITTLE, _EXIF_BIG = (Layout("<H"), Layout("<H6xH")), (Layout(">H"), Layout(">H6xH"))
+
+# What comes instead of pictures, and the word for it. Looked for in order, behind blanks and in lower case.
+_OTHER_FORMATS = (
+    (b"", b"gif8", "a GIF"),
+    (b"", b"bm", "a BMP"),
+    (b"", b"ii*\0", "a TIFF"),
+    (b"", b"mm\0*", "a TIFF"),
+    (b"", b"%pdf", "a PDF"),
+    (b"", b"\x1f\x8b", "gzip"),
+    (b"", b"pk\x03\x04", "a zip archive"),
+    (b"ftyp", b"", "an AVIF, HEIC or film"),
+    (b"<svg", b"<", "an SVG drawing"),
+    (b"<html", b"<", "an HTML page"),
+    (b"", b"<!doctype html", "an HTML page"),
+    (b"", b"<", "XML or HTML"),
+    (b"", b"{", "JSON"),
+    (b"", b"[", "JSON"),
+)
+_SNIFF_BYTES = 512
+_SEARCH_BLOCK_BYTES = 1 << 20
+
+
+class InvalidImage(ValueError):
+    """These bytes are no PNG, JPEG or WebP of a sane size: says what they are instead, in words for an operator."""
+
+
+class ImageHeader(Struct, frozen=True):
+    """Width and height as the picture is shown; `orientation` is how its stored pixels must be turned for that.
+
+    `has_alpha`: it can be transparent somewhere; whether it is, only its pixels tell. `frames`: more than one move.
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+    has_alpha: bool = False
+    frames: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        is_rotated = self.orientation >= MIN_ROTATED_ORIENTATION
+        return (self.height, self.width) if is_rotated else (self.width, self.height)
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Format and size. NotAPicture for anything that we do not keep, convert or serve."""
+    image_format, read_fields = _detect_format(data)
+    fields = read_fields(data)
+    width, height = fields.width, fields.height
+    if not width or not height:
+        raise InvalidImage(f"a {image_format} without any pixels: {width}x{height}")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_EDGE_PIXELS:
+        raise InvalidImage(
+            f"{width}x{height} is too large: at most {MAX_PIXELS:,} pixels and {MAX_EDGE_PIXELS:,} on an edge are handled"
+        )
+    if fields.orientation >= MIN_ROTATED_ORIENTATION:
+        width, height = height, width
+    return ImageHeader(image_format, width, height, fields.orientation, fields.has_alpha, fields.frames)
+
+
+def is_complete(data: bytes, header: ImageHeader) -> bool:
+    """Whether the file's end is there. What lies before it is only known when it is decoded."""
+    if header.format is Format.WEBP:
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    # Earlier parts may hold small pictures of their own, which end like this one.
+    end_marker, find_pixels = (
+        (_PNG_END, _find_png_pixels) if header.format is Format.PNG else (_JPEG_END, _find_jpeg_pixels)
+    )
+    try:
+        # From behind, and a piece at a time: other threads go on meanwhile.
+        block_starts = reversed(range(find_pixels(data), len(data), _SEARCH_BLOCK_BYTES))
+        return any(
+            data.rfind(end_marker, start, start + _SEARCH_BLOCK_BYTES + len(end_marker) - 1) >= 0
+            for start in block_starts
+        )
+    except InvalidImage:
+        return False
+
+
+class _HeaderFields(Struct, frozen=True):
+    """What a header says, with the size of the pixels as they are stored."""
+
+    width: int
+    height: int
+    orientation: int = UPRIGHT
+    has_alpha: bool = False
+    frames: int = 1
+
+
+_HeaderReader = Callable[[bytes], _HeaderFields]
+
+
+def _detect_format(data: bytes) -> tuple[Format, _HeaderReader]:
+    if data.startswith(_PNG_SIGNATURE):
+        return Format.PNG, _read_png
+    if data.startswith(_JPEG_START):
+        return Format.JPEG, _read_jpeg
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP, _read_webp
+    raise InvalidImage(_describe_other_format(data))
+
+
+def _describe_other_format(data: bytes) -> str:
+    if not data:
+        return "nothing at all: 0 bytes"
+    head = bytes(data[:_SNIFF_BYTES]).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for contained, prefix, description in _OTHER_FORMATS:
+        if head.startswith(prefix) and contained in head:
+            return f"{description}, not a PNG, JPEG or WebP"
+    return "not a PNG, JPEG or WebP, nor anything else that is known here"
+
+
+# --- PNG: https://www.w3.org/TR/png-3/
+
+
+def _read_png(data: bytes) -> _HeaderFields:
+    if len(data) < 33:
+        raise InvalidImage("a PNG that is cut off within its header")
+    length, width, height = int.from_bytes(data[8:12]), int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if length != 13 or data[12:16] != b"IHDR" or crc32(data[12:29]) != int.from_bytes(data[29:33]):
+        raise InvalidImage("a PNG with a damaged header")
+    orientation, frames, has_alpha = None, 1, data[25] in _PNG_ALPHA_TYPES
+    for kind, start, end in _iterate_png_chunks(data):
+        if kind == b"eXIf" and orientation is None:
+            orientation = _read_orientation(data, start, end)
+        elif kind == b"tRNS":
+            has_alpha = has_alpha or end > start
+        elif kind == b"acTL":
+            frames = max(frames, int.from_bytes(data[start : min(end, start + 4)]))
+    return _HeaderFields(width, height, orientation or UPRIGHT, has_alpha, frames)
+
+
+def _find_png_pixels(data: bytes) -> int:
+    return max((end for _, _, end in _iterate_png_chunks(data)), default=33)
+
+
+def _iterate_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind and content of every chunk between the header and the first pixels, which must be there."""
+    position = 33
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > len(data):
+            raise InvalidImage("a PNG that is cut off before its pixels")
+        length, kind = _PNG_CHUNK.unpack_from(data, position)
+        if kind == b"IDAT":
+            return
+        if kind == b"IEND":
+            raise InvalidImage("a PNG without pixels")
+        yield kind, position + 8, position + 8 + length
+        position += 12 + length
+    raise InvalidImage(f"a PNG with more than {MAX_CHUNKS:,} parts before its pixels")
+
+
+# --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
+
+
+def _read_jpeg(data: bytes) -> _HeaderFields:
+    """Phones put a smaller picture, or a map of brightness, behind the first one: only that one is ever shown."""
+    size: tuple[int, int] | None = None
+    orientation: int | None = None
+    for marker, start, end in _iterate_jpeg_segments(data):
+        if marker in _JPEG_FRAMES and size is None:
+            size = _read_jpeg_size(data, start, end)
+        elif marker == _JPEG_APP1 and orientation is None and data[start : start + 6] == _EXIF:
+            orientation = _read_orientation(data, start + 6, end)
+        elif marker in _JPEG_OTHER_FRAMES:
+            raise InvalidImage("a JPEG of a kind that no browser shows")
+    if size is None:
+        raise InvalidImage("a JPEG that does not tell its size")
+    return _HeaderFields(*size, orientation or UPRIGHT)
+
+
+def _read_jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
+    if end - start < 6:
+        raise InvalidImage("a JPEG with a damaged header")
+    precision, height, width = _JPEG_FRAME.unpack_from(data, start)
+    if precision != 8:
+        raise InvalidImage(f"a JPEG of {precision} bits, which no browser shows")
+    return width, height
+
+
+def _find_jpeg_pixels(data: bytes) -> int:
+    return max((end for _, _, end in _iterate_jpeg_segments(data)), default=2)
+
+
+def _iterate_jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker and content of every segment before the first scan, which must be there."""
+    position, size = 2, len(data)
+    for _ in range(MAX_CHUNKS):
+        position, marker = _read_jpeg_marker(data, position)
+        if marker == _JPEG_SCAN:
+            return
+        if marker in _JPEG_STANDALONE_MARKERS:
+            continue
+        if position + 2 > size:
+            break
+        length = _JPEG_LENGTH.unpack_from(data, position)[0]
+        if length < 2:
+            raise InvalidImage("a JPEG with a damaged header")
+        if position + length > size:
+            break
+        yield marker, position + 2, position + length
+        position += length
+    else:
+        raise InvalidImage(f"a JPEG with more than {MAX_CHUNKS:,} parts before its pixels")
+    raise InvalidImage("a JPEG that is cut off before its pixels")
+
+
+def _read_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
+    """The marker that must stand here, and where it ends; many a 0xFF may fill up before it."""
+    fill = _JPEG_FILL.match(data, position)
+    position = fill.end() if fill else position
+    if position >= len(data):
+        raise InvalidImage("a JPEG that is cut off before its pixels")
+    if not fill or data[position] in _JPEG_INVALID_MARKERS:
+        raise InvalidImage("a JPEG with a damaged header")
+    return position + 1, data[position]
+
+
+# --- WebP: https://developers.google.com/speed/webp/docs/riff_container
+
+
+def _read_webp(data: bytes) -> _HeaderFields:
+    kind = data[12:16]
+    if kind not in _WEBP_FIRST_CHUNKS or len(data) < 30:
+        raise InvalidImage("a WebP that is cut off or damaged within its header")
+    return _read_extended_webp(data) if kind == b"VP8X" else _read_webp_pixel_header(data, kind, 20)
+
+
+def _read_webp_pixel_header(data: bytes, kind: bytes, start: int) -> _HeaderFields:
+    """Reads the header of the pixel data: lossy, which has no transparency, or lossless."""
+    if kind == b"VP8L":
+        if data[start : start + 1] != b"\x2f":
+            raise InvalidImage("a WebP with a damaged header")
+        packed = int.from_bytes(data[start + 1 : start + 5], "little")
+        return _HeaderFields((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, has_alpha=bool(packed >> 28 & 1))
+    if data[start] & 1 or data[start + 3 : start + 6] != b"\x9d\x01\x2a":
+        raise InvalidImage("a WebP with a damaged header")
+    width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (start + 6, start + 8))
+    return _HeaderFields(width, height)
+
+
+def _read_extended_webp(data: bytes) -> _HeaderFields:
+    flags = data[20]
+    if flags & _WEBP_IS_ANIMATED:
+        raise InvalidImage("a moving WebP, not a still picture")
+    width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    orientation = None if flags & _WEBP_HAS_EXIF else UPRIGHT
+    for kind, start, end in _iterate_webp_chunks(data):
+        if kind == b"EXIF" and orientation is None:
+            # Some writers put the prefix of JPEG here too.
+            orientation = _read_orientation(data, start + len(_EXIF) * data.startswith(_EXIF, start), end)
+        elif kind in _WEBP_PIXEL_CHUNKS and len(data) >= start + 10:
+            _check_canvas_size(_read_webp_pixel_header(data, kind, start), width, height)
+    return _HeaderFields(width, height, orientation or UPRIGHT, bool(flags & _WEBP_HAS_ALPHA))
+
+
+def _check_canvas_size(pixels: _HeaderFields, width: int, height: int) -> None:
+    """A file may announce a small picture and hold a huge one; those that can be shown are of one size."""
+    if (pixels.width, pixels.height) != (width, height):
+        raise InvalidImage(f"a WebP of two minds: {width}x{height} and {pixels.width}x{pixels.height}")
+
+
+def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind and content of every part that has come; what a picture is may stand behind its pixels."""
+    position = 12
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > len(data):
+            return
+        kind, length = _RIFF_CHUNK.unpack_from(data, position)
+        yield kind, position + 8, position + 8 + length
+        position += 8 + length + (length & 1)
+
+
+# --- Exif, which is a TIFF without a picture
+
+
+def _read_orientation(data: bytes, start: int, end: int) -> int:
+    """Upright for anything that cannot be understood: cameras write much that is not quite Exif."""
+    exif = data[start : min(end, start + _MAX_EXIF_BYTES)]
+    is_little_endian = exif.startswith(b"II*\0")
+    if (not is_little_endian and not exif.startswith(b"MM\0*")) or len(exif) < 8:
+        return UPRIGHT
+    count_layout, entry_layout = _EXIF_LITTLE if is_little_endian else _EXIF_BIG
+    directory_start = int.from_bytes(exif[4:8], "little" if is_little_endian else "big")
+    if directory_start + 2 > len(exif):
+        return UPRIGHT
+    count = min(count_layout.unpack_from(exif, directory_start)[0], _MAX_EXIF_ENTRIES)
+    for position in range(
+        directory_start + 2, min(directory_start + 2 + 12 * count, len(exif) - entry_layout.size + 1), 12
+    ):
+        tag, value = entry_layout.unpack_from(exif, position)
+        if tag == _ORIENTATION_TAG:
+            return value if UPRIGHT <= value <= MAX_ORIENTATION else UPRIGHT
+    return UPRIGHT

@@ -1,0 +1,78 @@
+"""Whether what was delivered is what was ordered: told from the picture's own header. Pure."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from msgspec import Struct
+
+from gateway.assets.image_header import ImageHeader
+from providers.image_sizes import (
+    MIN_PIXELS,
+    RATIO_TOLERANCE,
+    Resolution,
+    TargetSize,
+    compute_ratio_error,
+    parse_ratio,
+    ratio_from_pixels,
+    resolution_from_pixels,
+)
+from providers.orders import Format, PixelSize, PresetSize, RatioSize, SizeSpec
+
+
+class ExpectedOutput(Struct, frozen=True):
+    """What size was to come, and how the seller was told."""
+
+    target: TargetSize
+    size: SizeSpec
+
+
+class OutputCheck(Struct, frozen=True):
+    """`matches_order` is what the seller is judged by; a warning is for the team, and need not be the seller's fault."""
+
+    matches_order: bool
+    warnings: tuple[str, ...] = ()
+
+
+def check_output(header: ImageHeader, expected: ExpectedOutput, output_format: Format) -> OutputCheck:
+    """Every pixel counts where pixels or their name were ordered; else ratio and tier, which are what was paid for."""
+    size_warnings = tuple(_find_size_warnings(header, expected))
+    return OutputCheck(not size_warnings, (*size_warnings, *_find_format_warnings(header, output_format)))
+
+
+def _find_size_warnings(header: ImageHeader, expected: ExpectedOutput) -> Iterator[str]:
+    match expected.size:
+        case PixelSize(width, height):
+            yield from _find_pixel_warnings(header, width, height)
+        case PresetSize():
+            yield from _find_pixel_warnings(header, expected.target.width, expected.target.height)
+        case RatioSize(ratio, resolution):
+            yield from _find_ratio_warnings(header, ratio, resolution)
+        case _:
+            # Taken from the inputs, whose ratio the target has, and paid for as a picture of the target's tier.
+            yield from _find_ratio_warnings(header, expected.target.ratio, expected.target.resolution)
+
+
+def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterator[str]:
+    if (header.width, header.height) != (width, height):
+        yield f"delivered {header.width}x{header.height}, asked for {width}x{height}"
+
+
+def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: Resolution) -> Iterator[str]:
+    pixels = f"{header.width}x{header.height}"
+    if compute_ratio_error(parse_ratio(ratio), Fraction(header.width, header.height)) > RATIO_TOLERANCE:
+        yield f"delivered {ratio_from_pixels(header.width, header.height)} ({pixels}), asked for {ratio}"
+    delivered_resolution = _name_resolution(header)
+    if delivered_resolution != resolution:
+        yield f"delivered {delivered_resolution} ({pixels}), asked for {resolution}"
+
+
+def _name_resolution(header: ImageHeader) -> str:
+    """Fewer pixels than the model can make belong to no tier: somebody has shrunk the picture."""
+    if header.width * header.height < MIN_PIXELS:
+        return f"less than {Resolution.ONE_K}"
+    return resolution_from_pixels(header.width, header.height)
+
+
+def _find_format_warnings(header: ImageHeader, output_format: Format) -> Iterator[str]:
+    if header.format is not output_format:
+        yield f"delivered as {header.format}, converted to {output_format}"

@@ -1,0 +1,150 @@
+"""The object store: where the pictures of jobs lie, by keys that only we make."""
+
+import secrets
+from math import inf
+from pathlib import Path
+from time import monotonic
+from urllib.parse import unquote, urlsplit
+
+from gateway.assets.backend import (
+    ForeignObject,
+    ObjectNotFound,
+    ObjectStream,
+    StorageAccessDenied,
+    StorageBackend,
+    StorageError,
+    StorageFull,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
+from gateway.assets.bucket_backend import SCHEMES, BucketBackend
+from gateway.assets.folder_backend import FolderBackend
+from gateway.assets.object_keys import make_job_prefix, make_object_key, validate_key, validate_prefix
+
+__all__ = [
+    "ForeignObject",
+    "ImageStorage",
+    "ObjectNotFound",
+    "ObjectStream",
+    "StorageAccessDenied",
+    "StorageError",
+    "StorageFull",
+    "StorageMisconfigured",
+    "StorageUnavailable",
+]
+
+# Each check of a bucket is three requests that are paid for.
+SELF_TEST_INTERVAL_SECONDS = 30.0
+# A failure other than a full disk stops new jobs only if it lasts so long: a single timeout passes.
+MAX_TRANSIENT_SECONDS = 2.0
+
+
+class ImageStorage:
+    """`file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`; `memory://` forgets with its process.
+
+    Every call may raise ShelfUnavailable, and NotAKey for a name that `key_of` did not make.
+    `problem`: why no other picture can be kept; None if all is well, and while a failure may still pass.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._backend = _make_backend(url)
+        self.problem: StorageUnavailable | None = None
+        self._tested_at = -inf
+        # Since when checks fail, None while they pass. Storage that never worked has failed all along.
+        self._failing_since: float | None = -inf
+
+    @property
+    def is_local(self) -> bool:
+        """Whether other machines do not see what lies here, unless somebody has seen to it that they do."""
+        return self._backend.is_local
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Whole and durable when this returns; until then readers find what was there before, or nothing."""
+        try:
+            await self._backend.put(validate_key(key), data, media_type)
+        except StorageFull as full:
+            self.problem = full
+            raise
+
+    async def get(self, key: str) -> bytes:
+        return await self._backend.get(validate_key(key))
+
+    async def open_stream(self, key: str) -> ObjectStream:
+        """Missing is raised here, not while reading. The caller must close the stream."""
+        return await self._backend.open_stream(validate_key(key))
+
+    async def exists(self, key: str) -> bool:
+        return await self._backend.exists(validate_key(key))
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forgets one job; how many pictures that were. Safe to repeat."""
+        return await self._backend.delete_prefix(validate_prefix(prefix))
+
+    async def self_test(self) -> None:
+        """Puts, reads and deletes a few bytes, and sees that there is room: says why nothing could be kept before
+        anything is bought."""
+        self._tested_at = monotonic()
+        try:
+            await self._write_and_read_back()
+        except StorageUnavailable as error:
+            self._record_failure(error)
+            raise
+        self.problem, self._failing_since = None, None
+
+    def _record_failure(self, error: StorageUnavailable) -> None:
+        now = monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if isinstance(error, StorageFull) or self.problem or now - self._failing_since >= MAX_TRANSIENT_SECONDS:
+            self.problem = error
+
+    async def self_test_if_due(self) -> None:
+        """Checks at once while checks fail or there is a problem, else from time to time."""
+        if (
+            self.problem is not None
+            or self._failing_since is not None
+            or monotonic() - self._tested_at > SELF_TEST_INTERVAL_SECONDS
+        ):
+            await self.self_test()
+
+    async def _write_and_read_back(self) -> None:
+        test_job_id = f"job_00{secrets.token_hex(13)}"
+        key = make_object_key(test_job_id, "check")
+        await self._backend.put(key, b"check", "text/plain")
+        if await self._backend.get(key) != b"check":
+            raise StorageUnavailable("the object store does not return what was put there")
+        await self._backend.delete_prefix(make_job_prefix(test_job_id))
+        await self._backend.check_free_space()
+
+    async def close(self) -> None:
+        await self._backend.close()
+
+
+def describe_problem(problem: StorageUnavailable) -> str:
+    """Describes the problem for clients, without the place of the images."""
+    match problem:
+        case StorageFull():
+            return "there is no room for another image"
+        case StorageAccessDenied():
+            return "this process may not store images there"
+    return "images cannot be stored or read at the moment"
+
+
+def _make_backend(url: str) -> StorageBackend:
+    parts = urlsplit(url)
+    if "://" not in url:
+        return FolderBackend(Path(url))
+    if parts.scheme == "file":
+        return FolderBackend(_parse_file_url(url))
+    if parts.scheme not in SCHEMES:
+        raise StorageMisconfigured(
+            f"{parts.scheme[:20]}:// is no object store; known: file, {', '.join(sorted(SCHEMES))}"
+        )
+    return BucketBackend(url)
+
+
+def _parse_file_url(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise StorageMisconfigured("a file address has three slashes and a path from the root: file:///path/to/folder")
+    return Path(unquote(parts.path))

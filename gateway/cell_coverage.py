@@ -1,0 +1,275 @@
+"""Who wins which cell, who comes next, and what an operator should know about it before anything is bought."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.catalogue import ALL_CELLS, Catalogue, Cell, Offer
+from gateway.config.cross_checks import condition_values
+from gateway.config.schema import RuleConfig
+from gateway.routing.fit import Fit, fit_requirements, match_offer, match_offers
+from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan_with_policy
+from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
+from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
+
+# Tried in this order: most sellers sell the first in every tier, and most callers want it or its like.
+LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
+STEEP_PRICE_RATIO = 2
+ALL_LABEL = "all"
+PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
+
+
+class CellCoverage(Struct, frozen=True):
+    """One cell by one policy: the plan for one image in it, of which the first two places are shown. `shape` is that of
+    the image: where nobody sells the likeliest one, the first that somebody does."""
+
+    model: str
+    cell: Cell
+    shape: str
+    plan: Plan
+
+    @property
+    def winner(self) -> RankedOffer | None:
+        return self.plan.ranked[0] if self.plan.ranked else None
+
+    @property
+    def runner_up(self) -> RankedOffer | None:
+        return self.plan.ranked[1] if len(self.plan.ranked) > 1 else None
+
+
+def build_coverage(catalogue: Catalogue) -> list[CellCoverage]:
+    """Every cell by the default policy; and the cells of each rule by the policy that it uses."""
+    policies = catalogue.policies
+    cell_coverages = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
+    for number, rule in enumerate(policies.rules, 1):
+        if rule.use != policies.default:
+            models = [model for model in catalogue.models if _rule_matches(rule, "model", model)]
+            cell_coverages += _cover_cells(catalogue, _select_cells(rule), models, (rule.use, number))
+    return cell_coverages
+
+
+def _cover_cells(
+    catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], policy_choice: tuple[str, int | None]
+) -> list[CellCoverage]:
+    return [_cover_cell(catalogue, model, cell, policy_choice) for model in models for cell in cells]
+
+
+def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellCoverage:
+    """In the first shape that the policy has a seller for; else in one that it keeps all sellers from; else in any."""
+    targets = _list_targets(catalogue, model, cell)
+    sold_targets = [target for target in targets if _is_sold(catalogue, model, cell, target)] or targets[:1]
+    plans = (
+        (target, plan)
+        for target in sold_targets
+        for plan in _iterate_plans(catalogue, model, cell, target, policy_choice)
+    )
+    first_plan = next(_iterate_plans(catalogue, model, cell, sold_targets[0], policy_choice))
+    target, plan = next(((target, plan) for target, plan in plans if plan.ranked), (sold_targets[0], first_plan))
+    return CellCoverage(model, cell, _format_shape(target), plan)
+
+
+def _iterate_plans(
+    catalogue: Catalogue, model: str, cell: Cell, target: TargetSize, policy_choice: tuple[str, int | None]
+) -> Iterator[Plan]:
+    """For a request that names its quality, and for one that gets the model's own by naming none."""
+    request = _make_request(model, cell, target)
+    yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice, {})
+    if cell.quality is catalogue.models[model].quality:
+        yield make_plan_with_policy(
+            catalogue, RoutingQuery(request=replace(request, has_explicit_quality=False)), policy_choice, {}
+        )
+
+
+def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSize]:
+    """All that its offers have words for, the likeliest first; pixels that only a preset has come last."""
+    size_options = [
+        size_option for offer in catalogue.offers.get(model, ()) for size_option in offer.size_options.values()
+    ]
+    presets = (text.pixels for size_option in size_options for text in size_option.presets.values())
+    targets = [
+        *(_make_target_or_none(target_from_ratio, ratio, cell.resolution) for ratio in _sort_ratios(catalogue, model)),
+        *(_make_target_or_none(target_from_pixels, *pixels) for pixels in presets),
+    ]
+    return [target for target in dict.fromkeys(targets) if target and target.resolution is cell.resolution]
+
+
+def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) -> TargetSize | None:
+    """None where the model has no such size."""
+    try:
+        return make(*arguments)
+    except SizeError:
+        return None
+
+
+def _sort_ratios(catalogue: Catalogue, model: str) -> tuple[str, ...]:
+    """What is sold in any cell of the model comes before what is not: most cells are then shown in the same shape."""
+    return tuple(sorted(LIKELY_RATIOS, key=lambda ratio: not _is_sold_anywhere(catalogue, model, ratio)))
+
+
+def _is_sold_anywhere(catalogue: Catalogue, model: str, ratio: str) -> bool:
+    return any(_is_sold(catalogue, model, cell, target_from_ratio(ratio, cell.resolution)) for cell in ALL_CELLS)
+
+
+def _format_shape(target: TargetSize) -> str:
+    return target.ratio if target.ratio in RATIOS else f"{target.width}x{target.height}"
+
+
+def _select_cells(rule: RuleConfig) -> list[Cell]:
+    names = ("operation", "resolution", "quality")
+    return [cell for cell in ALL_CELLS if all(_rule_matches(rule, name, getattr(cell, name)) for name in names)]
+
+
+def _rule_matches(rule: RuleConfig, name: str, value: object) -> bool:
+    wanted = condition_values(rule.when, name)
+    return wanted is None or value in wanted
+
+
+def _is_sold(catalogue: Catalogue, model: str, cell: Cell, target: TargetSize) -> bool:
+    requirements = fit_requirements(_make_request(model, cell, target))
+    return any(isinstance(result, Fit) for result in match_offers(catalogue, model, requirements))
+
+
+def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
+    return ImageRequest(
+        operation=cell.operation,
+        model=model,
+        prompt="",
+        n=1,
+        target=target,
+        quality=cell.quality,
+        output_format=Format.PNG,
+        has_explicit_quality=True,
+        input_images=(PLACEHOLDER_INPUT,) if cell.operation is Operation.EDIT else (),
+    )
+
+
+def list_coverage_warnings(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> list[str]:
+    """One line for each thing worth knowing, with the cells that it concerns."""
+    cells_by_message: dict[str, list[Cell]] = {}
+    for cell_coverage in coverage:
+        policy_suffix = (
+            ""
+            if cell_coverage.plan.policy == catalogue.policies.default
+            else f", by policy {cell_coverage.plan.policy}"
+        )
+        for message in _list_cell_warnings(catalogue, cell_coverage):
+            cells_by_message.setdefault(f"{cell_coverage.model}{policy_suffix}: {message}", []).append(
+                cell_coverage.cell
+            )
+    return [
+        *_list_unreachable(catalogue),
+        *(f"{message} ({summarize_cells(cells)})" for message, cells in cells_by_message.items()),
+    ]
+
+
+def _list_cell_warnings(catalogue: Catalogue, cell_coverage: CellCoverage) -> Iterator[str]:
+    winner = cell_coverage.winner
+    if winner is None:
+        targets = _list_targets(catalogue, cell_coverage.model, cell_coverage.cell)
+        is_sold = any(_is_sold(catalogue, cell_coverage.model, cell_coverage.cell, target) for target in targets)
+        yield "the policy lets nobody sell this" if is_sold else "nobody sells this"
+        return
+    for substitution in winner.fit.substitutions:
+        yield f"{_get_seller_name(winner)} wins on an assumption: {substitution.name}"
+    reachable = cell_coverage.plan.ranked[1 : cell_coverage.plan.failover.attempts]
+    if not reachable:
+        yield f"{_get_seller_name(winner)} is the only one to be tried: there is no failover"
+    for fallback in reachable:
+        yield from _list_failover_warnings(winner, fallback)
+
+
+def _list_failover_warnings(winner: RankedOffer, fallback: RankedOffer) -> Iterator[str]:
+    failing_over = f"failing over from {_get_seller_name(winner)} to {_get_seller_name(fallback)}"
+    for change in _list_failover_changes(winner, fallback):
+        yield f"{failing_over} changes what is delivered: {change}"
+    if fallback.quote.total > STEEP_PRICE_RATIO * winner.quote.total:
+        yield f"{failing_over} more than doubles the price"
+
+
+def _get_seller_name(ranked: RankedOffer) -> str:
+    return ranked.fit.offer.seller.name
+
+
+def _list_failover_changes(winner: RankedOffer, fallback: RankedOffer) -> list[str]:
+    """What comes only near at the second and not at the first, and a quality that both only believe in."""
+    winner_substitutions, fallback_substitutions = (
+        {substitution.name for substitution in ranked.fit.substitutions} for ranked in (winner, fallback)
+    )
+    assumed_qualities = [ranked.fit.offer.assumed_quality for ranked in (winner, fallback)]
+    quality_changes = (
+        [f"quality {assumed_qualities[0]} becomes {assumed_qualities[1]}"]
+        if all(assumed_qualities) and len(set(assumed_qualities)) > 1
+        else []
+    )
+    return [*sorted(fallback_substitutions - winner_substitutions), *quality_changes]
+
+
+def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
+    """Offers that no policy in use ever ranks, in any cell; and policies that nothing uses."""
+    policies = catalogue.policies
+    used = {policies.default, *(rule.use for rule in policies.rules)}
+    used |= {name for team in catalogue.teams.values() for name in team.policies}
+    plans = [
+        cell_coverage.plan
+        for name in used
+        for cell_coverage in _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
+    ]
+    reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
+    for offer in catalogue.iter_offers():
+        if (offer.seller.name, offer.model) not in reached and not _is_reachable(catalogue, offer, used):
+            yield f"{offer.seller.name}: no policy in use can reach its offer of {offer.model}"
+    for name in (name for name in policies.policies if name not in used):
+        yield f"policy {name}: neither the default, nor any rule, nor any team uses it"
+
+
+def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -> bool:
+    """Whether any policy ranks it for anything that it sells, in any shape."""
+    sold = [
+        (cell, target)
+        for cell in offer.prices
+        for target in _list_targets(catalogue, offer.model, cell)
+        if isinstance(match_offer(offer, fit_requirements(_make_request(offer.model, cell, target))), Fit)
+    ]
+    plans = (
+        plan
+        for name in policies
+        for cell, target in sold
+        for plan in _iterate_plans(catalogue, offer.model, cell, target, (name, None))
+    )
+    return any(ranked.fit.offer == offer for plan in plans for ranked in plan.ranked)
+
+
+def summarize_cells(cells: Sequence[Cell]) -> str:
+    """'generate: all but 1k high; edit: 4k': each operation's cells in the fewest words."""
+    summaries = {operation: _summarize_operation(operation, cells) for operation in Operation}
+    if len(set(summaries.values())) == 1:
+        summary = summaries[Operation.GENERATE]
+        return "everywhere" if summary == ALL_LABEL else f"generate and edit: {summary}"
+    return "; ".join(f"{operation}: {summary}" for operation, summary in summaries.items() if summary)
+
+
+def _summarize_operation(operation: Operation, cells: Sequence[Cell]) -> str:
+    all_pairs = [(resolution, quality) for resolution in Resolution for quality in Quality]
+    included = [(cell.resolution, cell.quality) for cell in cells if cell.operation is operation]
+    if len(included) == len(all_pairs):
+        return ALL_LABEL
+    excluded = [pair for pair in all_pairs if pair not in included]
+    inclusive, exclusive = _summarize_pairs(included), f"{ALL_LABEL} but {_summarize_pairs(excluded)}"
+    return exclusive if len(exclusive) < len(inclusive) else inclusive
+
+
+def _summarize_pairs(pairs: Sequence[tuple[Resolution, Quality]]) -> str:
+    """'1k/2k high, 4k': resolutions that share their qualities together, and all qualities left unsaid."""
+    qualities = {tier: tuple(quality for quality in Quality if (tier, quality) in pairs) for tier in Resolution}
+    tiers: dict[tuple[Quality, ...], list[str]] = {}
+    for tier, tier_qualities in qualities.items():
+        if tier_qualities:
+            tiers.setdefault(tier_qualities, []).append(tier.value)
+    return ", ".join(_format_group(tier_names, tier_qualities) for tier_qualities, tier_names in tiers.items())
+
+
+def _format_group(tiers: list[str], qualities: tuple[Quality, ...]) -> str:
+    if len(qualities) == len(Quality):
+        return "/".join(tiers)
+    return ("" if len(tiers) == len(Resolution) else f"{'/'.join(tiers)} ") + "/".join(qualities)

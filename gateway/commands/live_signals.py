@@ -1,0 +1,123 @@
+"""What a running gateway plans by, asked for over HTTP."""
+
+from typing import Annotated
+
+import click
+import httpx
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gateway.catalogue import Catalogue, Cell, Offer
+from gateway.config.schema import ExpectedLatency
+from gateway.config.values import Secret
+from gateway.routing.signals import CellSignals, Signals
+from providers.image_sizes import Resolution
+from providers.orders import Operation, Quality
+
+TIMEOUT_SECONDS = 10.0
+NonNegativeFloat = Annotated[float, Meta(ge=0)]
+
+
+# Nothing is asked of a seller here: that there is a key is all that a plan looks at.
+PLACEHOLDER_KEY = Secret("known to the gateway that was asked")
+
+
+class CellSignalsEntry(Struct, frozen=True, kw_only=True):
+    """One line of `GET /v1/signals`. The seconds were `measured`, or are expected there.
+
+    `has_key`: whether the gateway can buy from its seller at all.
+    """
+
+    seller: str
+    model: str
+    operation: Operation
+    resolution: Resolution
+    quality: Quality
+    healthy: bool = True
+    p50: NonNegativeFloat | None = None
+    p90: NonNegativeFloat | None = None
+    load: NonNegativeFloat = 0.0
+    conformance: NonNegativeFloat | None = None
+    faithful: bool = True
+    deliveries: Annotated[int, Meta(ge=0)] = 0
+    measured: bool = True
+    has_key: bool = True
+
+    @property
+    def signals(self) -> CellSignals:
+        p50, p90 = (self.p50, self.p90) if self.measured else (None, None)
+        return CellSignals(
+            healthy=self.healthy,
+            p50=p50,
+            p90=p90,
+            load=self.load,
+            conformance=self.conformance,
+            faithful=self.faithful,
+            deliveries=self.deliveries,
+        )
+
+    @property
+    def expected(self) -> ExpectedLatency | None:
+        if self.measured or self.p50 is None or self.p90 is None:
+            return None
+        return ExpectedLatency(p50=self.p50, p90=self.p90)
+
+
+class SignalsResponse(Struct, frozen=True):
+    """The whole answer: what is known, and the configuration that it is known by."""
+
+    config: str
+    data: tuple[CellSignalsEntry, ...]
+
+    @property
+    def signals(self) -> Signals:
+        entries = (
+            (entry.seller, entry.model, Cell(entry.operation, entry.resolution, entry.quality), entry)
+            for entry in self.data
+        )
+        return {(seller, model, cell): entry.signals for seller, model, cell, entry in entries}
+
+    def apply_to(self, catalogue: Catalogue) -> Catalogue:
+        """The files' catalogue with the keys and expectations of the running one: its sellers may be other ones, as in
+        the sandbox."""
+        offers = {
+            name: tuple(self._update_offer(offer) for offer in offers) for name, offers in catalogue.offers.items()
+        }
+        return replace(catalogue, offers=offers, fit_cache={})
+
+    def _update_offer(self, offer: Offer) -> Offer:
+        entries = [entry for entry in self.data if (entry.seller, entry.model) == (offer.seller.name, offer.model)]
+        if not entries:
+            return offer
+        secret = PLACEHOLDER_KEY if any(entry.has_key for entry in entries) else None
+        seller = replace(offer.seller, account=replace(offer.seller.account, api_key=secret))
+        seconds = {entry.quality: entry.expected for entry in entries if entry.expected is not None}
+        return replace(offer, seller=seller, expected_latency={**offer.expected_latency, **seconds})
+
+
+def fetch_signals(url: str, key: str | None) -> SignalsResponse:
+    """ClickException says why not, and what to do."""
+    if not key:
+        raise click.UsageError("--live needs a team's key: give --key, or set IGW_KEY")
+    base = url.rstrip("/").removesuffix("/v1")
+    try:
+        response = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
+        raise click.UsageError(f"{url} is no address of a gateway: write it like http://127.0.0.1:8080") from None
+    except httpx.HTTPError as error:
+        raise click.ClickException(
+            f"{base} cannot be asked ({type(error).__name__}): is the gateway running?"
+        ) from None
+    return _parse_response(base, response)
+
+
+def _parse_response(base: str, response: httpx.Response) -> SignalsResponse:
+    if response.status_code == 401:
+        raise click.ClickException(f"{base} does not know this key: give another one with --key or IGW_KEY")
+    if response.status_code != 200:
+        raise click.ClickException(f"{base} answered {response.status_code} for its signals: is it an image-gateway?")
+    try:
+        return msgspec.json.decode(response.content, type=SignalsResponse)
+    except (msgspec.MsgspecError, ValueError):
+        raise click.ClickException(f"{base} answered something else than signals: is it an image-gateway?") from None

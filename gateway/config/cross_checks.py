@@ -1,0 +1,119 @@
+"""Checks that span files: policies and teams against everything they name."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from gateway.config.findings import Finding, to_problems
+from gateway.config.loader import LoadedFiles
+from gateway.config.schema import Config, PolicyConfig, RuleConditions
+from gateway.config.validation import did_you_mean
+from gateway.config.yaml_nodes import Problem
+
+POLICIES_FILE = "policies.yaml"
+CONDITION_NAMES = ("team", "model", "operation", "resolution", "quality", "n")
+SELLER_FILTERS = ("sellers", "weights", "only", "ignore")
+
+
+def check_policies_and_teams(loaded: LoadedFiles, config: Config) -> list[Problem]:
+    return [
+        *to_problems(loaded, "models.yaml", _check_aliases(loaded, config), "models"),
+        *_check_policies(loaded, config),
+        *to_problems(loaded, "teams.yaml", _check_teams(loaded, config), "teams"),
+    ]
+
+
+def check_name(kind: str, name: str, known: Collection[str] | None) -> Iterator[str]:
+    """A message, unless the name is known, or there is no telling since something is wrong that is told already."""
+    if name and known is not None and name not in known:
+        yield f"there is no {kind} '{name}'{did_you_mean(name, known)}"
+
+
+def _check_aliases(loaded: LoadedFiles, config: Config) -> Iterator[Finding]:
+    taken_by = dict.fromkeys(loaded.known_names("models") or (), "a model")
+    for name, model in config.models.models.items():
+        for option in ("aliases", "dalle_aliases"):
+            for index, alias in enumerate(getattr(model, option)):
+                if alias in taken_by:
+                    yield Finding(f"'{alias}' is {taken_by[alias]} already", (name, option, index))
+                taken_by.setdefault(alias, f"an alias of {name}")
+
+
+def _check_policies(loaded: LoadedFiles, config: Config) -> Iterator[Problem]:
+    for name, policy in config.policies.policies.items():
+        # Without any seller, that alone is worth telling.
+        findings = _check_policy(policy, list(config.offers)) if config.offers else ()
+        yield from to_problems(loaded, POLICIES_FILE, findings, "policies", name)
+    messages = check_name("policy", config.policies.default, loaded.known_names("policies"))
+    yield from to_problems(loaded, POLICIES_FILE, (Finding(message, ("default",)) for message in messages))
+
+
+def _check_policy(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Finding]:
+    unknown_sellers = list(_check_seller_names(policy, sellers))
+    yield from unknown_sellers
+    yield from (
+        Finding(message, (option,), tuple((used_option,) for used_option in used_options))
+        for message, option, *used_options in _check_rank(policy)
+    )
+    yield from _check_repeated_sellers(policy.sellers or ())
+    has_weight = policy.weights is None or any(policy.weights.values())
+    # Whoever is misspelt may be the one that is left.
+    if has_weight and not unknown_sellers and not eligible_sellers(policy, sellers):
+        message = "no seller is left by 'sellers', 'weights', 'only' and 'ignore' together"
+        yield Finding(message, (), tuple((name,) for name in SELLER_FILTERS))
+
+
+def _check_seller_names(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Finding]:
+    for field in ("sellers", "only", "ignore"):
+        for index, seller in enumerate(getattr(policy, field) or ()):
+            for message in check_name("seller", seller, sellers):
+                yield Finding(message, (field, index))
+    for seller in policy.weights or {}:
+        for message in check_name("seller", seller, sellers):
+            # Whoever he is, his weight is another matter.
+            yield Finding(message, ("weights", seller), ())
+
+
+def _check_repeated_sellers(sellers: Sequence[str]) -> Iterator[Finding]:
+    for index, seller in enumerate(sellers):
+        if seller in sellers[:index]:
+            yield Finding(f"'{seller}' stands in this list already", ("sellers", index))
+
+
+def _check_rank(policy: PolicyConfig) -> Iterator[tuple[str, ...]]:
+    """A message, the option that it is about, and the options that it rests on."""
+    has_list = policy.sellers is not None
+    if policy.rank == "weighted" and policy.weights is None:
+        yield "rank 'weighted' needs 'weights'", "rank", "rank", "weights"
+    if policy.rank != "weighted" and policy.weights is not None:
+        yield f"weights mean nothing for rank '{policy.rank}'", "weights", "rank"
+    if policy.weights is not None and not any(policy.weights.values()):
+        yield "all weights are zero", "weights", "weights"
+    if policy.rank == "listed" and not has_list:
+        yield "rank 'listed' needs 'sellers'", "rank", "rank", "sellers"
+    if policy.within and policy.rank not in ("cost", "latency"):
+        yield f"'within' means nothing for rank '{policy.rank}'", "within", "rank", "within"
+    if policy.then == "weighted" or (policy.then == "listed" and not has_list):
+        yield f"'then' cannot be '{policy.then}' here", "then", "then", "sellers"
+
+
+def eligible_sellers(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
+    """Those that the policy itself lets in, in the order of its own list if it has one."""
+    eligible = list(policy.sellers) if policy.sellers is not None else list(sellers)
+    if policy.weights is not None:
+        eligible = [seller for seller in eligible if policy.weights.get(seller, 0) > 0]
+    if policy.only is not None:
+        eligible = [seller for seller in eligible if seller in policy.only]
+    return [seller for seller in eligible if seller in sellers and seller not in policy.ignore]
+
+
+def condition_values(conditions: RuleConditions, name: str) -> tuple[Any, ...] | None:
+    """The values that a condition admits; None where there is no condition."""
+    value = getattr(conditions, name)
+    return value if value is None or isinstance(value, tuple) else (value,)
+
+
+def _check_teams(loaded: LoadedFiles, config: Config) -> Iterator[Finding]:
+    for name, team in config.teams.teams.items():
+        for index, policy in enumerate(team.policies):
+            for message in check_name("policy", policy, loaded.known_names("policies")):
+                yield Finding(message, (name, "policies", index))

@@ -1,0 +1,110 @@
+"""The same types that check the YAML, described as JSON Schema for editors."""
+
+from enum import Enum
+from typing import Any
+
+from msgspec import NODEFAULT, Struct, inspect
+
+from gateway.config.option_help import EXTRA_CONSTRAINTS, OPTION_HELP
+
+Schema = dict[str, Any]
+SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
+
+
+def build_json_schema(struct_type: type[Struct]) -> Schema:
+    """Every option of every block, with its form, its range, its default and what the block is for."""
+    definitions: dict[str, Schema] = {}
+    root = _describe_type(inspect.type_info(struct_type), definitions)
+    if not definitions[struct_type.__name__]["required"]:
+        # An empty file is one that leaves out everything.
+        root = {"anyOf": [root, {"type": "null"}]}
+    return {"$schema": SCHEMA_URI, **root, "$defs": definitions}
+
+
+def _describe_type(info: inspect.Type, definitions: dict[str, Schema]) -> Schema:
+    match info:
+        case inspect.StructType(cls=struct_type):
+            if struct_type.__name__ not in definitions:
+                definitions[struct_type.__name__] = {}
+                definitions[struct_type.__name__].update(_describe_struct(info, definitions))
+            return {"$ref": f"#/$defs/{struct_type.__name__}"}
+        case inspect.DictType():
+            return _describe_dict(info, definitions)
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            return {"type": "array", "items": _describe_type(item, definitions), "minItems": info.min_length or 0}
+        case inspect.UnionType(types=types):
+            return {"anyOf": [_describe_type(alternative, definitions) for alternative in types]}
+        case inspect.Metadata(type=inner):
+            return _describe_type(inner, definitions)
+        case inspect.CustomType(cls=text_type):
+            text_schema: Schema = text_type.SCHEMA  # type: ignore[attr-defined]
+            return text_schema
+    return _describe_scalar(info)
+
+
+def _describe_struct(info: inspect.StructType, definitions: dict[str, Schema]) -> Schema:
+    name = info.cls.__name__
+    help_texts = {option: {"description": text} for option, text in OPTION_HELP.get(name, {}).items()}
+    extra_constraints = {"allOf": [EXTRA_CONSTRAINTS[name]]} if name in EXTRA_CONSTRAINTS else {}
+    return extra_constraints | {
+        "description": " ".join((info.cls.__doc__ or "").split()),
+        "type": "object",
+        "properties": {
+            field.encode_name: _describe_field(field, definitions) | help_texts.get(field.encode_name, {})
+            for field in info.fields
+        },
+        "required": [field.encode_name for field in info.fields if field.required],
+        "additionalProperties": False,
+    }
+
+
+def _describe_field(field: inspect.Field, definitions: dict[str, Schema]) -> Schema:
+    field_schema = _describe_type(field.type, definitions)
+    if field.required:
+        return field_schema
+    default = field.default_factory() if field.default is NODEFAULT else field.default
+    return field_schema | {"default": to_plain(default)}
+
+
+def _describe_dict(info: inspect.DictType, definitions: dict[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "propertyNames": _describe_type(info.key_type, definitions),
+        "additionalProperties": _describe_type(info.value_type, definitions),
+        "minProperties": info.min_length or 0,
+    }
+
+
+def _describe_scalar(info: inspect.Type) -> Schema:
+    match info:
+        case inspect.EnumType(cls=enum_type):
+            return {"enum": [to_plain(member) for member in enum_type]}
+        case inspect.LiteralType(values=values):
+            return {"enum": list(values)}
+        case inspect.NoneType():
+            return {"type": "null"}
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.StrType(min_length=min_length):
+            return {"type": "string", "minLength": min_length or 0}
+        case inspect.IntType(ge=minimum, le=maximum):
+            return {"type": "integer", **_describe_range(minimum, maximum)}
+        case inspect.FloatType(ge=minimum, le=maximum):
+            return {"type": "number", **_describe_range(minimum, maximum)}
+    raise TypeError(f"no way to describe {info}")
+
+
+def _describe_range(minimum: float | None, maximum: float | None) -> Schema:
+    limits = {"minimum": minimum, "maximum": maximum}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def to_plain(value: Any) -> Any:
+    """A default as it would stand in a file."""
+    if isinstance(value, Struct):
+        return {name: to_plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    return str(value) if hasattr(value, "SCHEMA") else value

@@ -1,0 +1,75 @@
+"""The proxy that an account's requests leave through: how it is written, and what it is."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import ClassVar, Self
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from gateway.config.values import Schema, Secret, SecretRef
+
+_REFERENCE = re.compile(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", re.ASCII)
+_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+_ADDRESS = re.compile(
+    r"http://(?:(?P<user>[^\x00-\x20:@/?#]+):(?P<password>[^\x00-\x20:@/?#]*)@)?"
+    r"(?P<address>(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]):" + _PORT + r")/?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class Proxy(Struct, frozen=True):
+    """Its address, and the credentials that it is shown, as a header's value."""
+
+    address: str
+    credentials: Secret | None = None
+
+    @classmethod
+    def parse(cls, address: Secret) -> "Proxy | None":
+        """None if that is no proxy's address. Special letters of credentials are written as in any address: %40."""
+        match = _ADDRESS.fullmatch(address.reveal())
+        if match is None:
+            return None
+        bare_address = f"http://{match['place']}"
+        if match["user"] is None:
+            return cls(bare_address)
+        user, password = unquote(match["user"]), unquote(match["password"])
+        # The first colon is where the password begins.
+        return (
+            None
+            if ":" in user
+            else cls(bare_address, Secret(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"))
+        )
+
+
+class ProxyRef(SecretRef):
+    """A proxy's address; or, where that holds credentials, where the whole of it is to be found."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "http://proxy.example:3128"
+    FULL_EXAMPLE: ClassVar[str] = "http://user:password@proxy.example:3128"
+    SCHEMA: ClassVar[Schema] = {
+        "type": "string",
+        "pattern": rf"^([Hh][Tt][Tt][Pp]://[^@/?#\s]+:{_PORT}/?|env:[A-Z_][A-Z0-9_]*|file:/.+)$",
+        "examples": [EXAMPLE, "env:PROXY_URL"],
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """No message repeats the text: it may hold credentials."""
+        if _REFERENCE.fullmatch(text):
+            return cls(text)
+        if "@" in text:
+            raise ValueError("must not hold credentials: keep the whole address where env:NAME or file:/path says")
+        if re.match(r"(?!http:)[a-z0-9+.-]+://", text, re.ASCII | re.IGNORECASE):
+            raise ValueError(f"must be an HTTP proxy, like {cls.EXAMPLE}: others are not supported")
+        if Proxy.parse(Secret(text)) is None:
+            raise ValueError(f"must be {cls.EXAMPLE}, with its port, or say where that is: env:NAME or file:/path")
+        return cls(text)
+
+    def resolve(self, environ: Mapping[str, str]) -> Secret | None:
+        return super().resolve(environ) if _REFERENCE.fullmatch(self) else Secret(self)
+
+    def make_placeholder(self) -> Secret:
+        return Secret(self.EXAMPLE)

@@ -1,0 +1,150 @@
+"""What a seller's callback is worth: a hint that there is something to ask about. What counts is the answer to that."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
+
+from gateway.catalogue import Offer
+from gateway.engine.engine import Engine
+from gateway.engine.order_queries import echoes_references, verify_ticket
+from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
+from gateway.events import CallbackHandled, CallbackOutcome
+from gateway.jobs.commit import build_update_commit
+from gateway.jobs.job import Attempt, Job
+from gateway.jobs.transitions import Ignored
+from gateway.jobs.updates import CallbackReceived, JobUpdate, TicketReceived
+from gateway.store.base import VersionConflict
+
+MAX_COMMIT_TRIES = 5
+# Between two questions about one attempt that redelivered callbacks lead to, and for how many attempts this is known.
+MIN_TICKET_CHECK_INTERVAL_SECONDS, MAX_TICKET_CHECKS = 1.0, 10_000
+
+
+class RetryLater(Exception):
+    """What was said could not be checked, or saved: whoever said it should say it again."""
+
+
+class CallbackHandler:
+    """Whoever has an attempt's own address, and signs as its seller does, is heard."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._context = engine.context
+        self._seen_callbacks = SeenCallbacks()
+        # When a seller was last asked whether a ticket belongs to an attempt.
+        self._ticket_checked_at: OrderedDict[tuple[str, int], float] = OrderedDict()
+
+    async def handle(self, url_parts: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
+        """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing.
+
+        NotNow if it cannot be heard at the moment.
+        """
+        adapter, job_id, attempt_number, signature = url_parts
+        is_known_url = self._context.callback_urls is not None and self._context.callback_urls.verify(
+            adapter, job_id, attempt_number, signature
+        )
+        outcome = CallbackOutcome.DEFERRED
+        try:
+            outcome = (
+                await self._check_and_apply(job_id, attempt_number, headers, body)
+                if is_known_url
+                else CallbackOutcome.UNKNOWN
+            )
+        finally:
+            known_job_id = job_id if is_known_url else None
+            self._context.emit(
+                CallbackHandled(adapter=adapter if is_known_url else "unknown", outcome=outcome, job=known_job_id)
+            )
+        return outcome not in (CallbackOutcome.UNKNOWN, CallbackOutcome.FORGED)
+
+    async def _check_and_apply(
+        self, job_id: str, attempt_number: int, headers: Mapping[str, str], body: bytes
+    ) -> CallbackOutcome:
+        job = await self._engine.get_job(job_id)
+        attempt = job.get_attempt(attempt_number) if job else None
+        if job is None or attempt is None:
+            return CallbackOutcome.LATE
+        offer = self._find_offer(job, attempt)
+        callback_spec = offer.seller.adapter.callback if offer else None
+        if offer is None or callback_spec is None:
+            return CallbackOutcome.LATE
+        secrets = [secret.reveal() for secret in offer.seller.account.callback_secrets]
+        if not secrets:
+            # Without a secret nobody can tell who speaks: the order is asked about in its own time.
+            return CallbackOutcome.UNCHECKED
+        if not callback_spec.verify(headers, body, secrets, self._context.wall_clock()):
+            return CallbackOutcome.FORGED
+        apply_once = partial(self._apply_callback, job, attempt, offer, callback_spec.parse_order_id(body))
+        is_applied = partial(self._is_applied, job, attempt)
+        is_new = await self._seen_callbacks.process_once(
+            (job_id, attempt_number), compute_digest(callback_spec, headers, body), apply_once, is_applied
+        )
+        return CallbackOutcome.ACCEPTED if is_new else CallbackOutcome.DUPLICATE
+
+    async def _apply_callback(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> int | None:
+        """Returns the fence of the owner here that the callback was passed to, None if it was saved in the store."""
+        is_ticket_needed = ticket is not None and _is_missing_ticket(attempt)
+        fence = self._engine.on_callback(job.id, attempt.number, ticket)
+        if fence is not None and (not is_ticket_needed or await self._engine.has_lease(job.id, fence)):
+            return fence
+        await self._commit_fact(job.id, CallbackReceived(attempt=attempt.number))
+        saved_job = await self._context.store.load_job(job.id) if is_ticket_needed else None
+        if (
+            saved_job
+            and ticket is not None
+            and (saved_attempt := saved_job.get_attempt(attempt.number))
+            and _is_missing_ticket(saved_attempt)
+        ):
+            await self._record_ticket(saved_job, saved_attempt, offer, ticket)
+        return None
+
+    async def _is_applied(self, job: Job, attempt: Attempt, fence: int | None) -> bool:
+        """Whether a redelivery adds nothing. A ticket that its owner did not save is lost with the lease."""
+        return fence is None or not _is_missing_ticket(attempt) or await self._engine.has_lease(job.id, fence)
+
+    def _find_offer(self, job: Job, attempt: Attempt) -> Offer | None:
+        """NotNow where another replica may know the seller, and hear what cannot be checked here."""
+        offer = self._context.find_offer(job.route_entry(attempt), job.model)
+        if offer is None and attempt.is_open:
+            raise RetryLater
+        return offer
+
+    async def _record_ticket(self, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> None:
+        """The answer to the order may be lost: then nobody but this caller says which of the seller's orders it is.
+
+        Where only its word is to be had, the answer has the first say as long as it may come.
+        """
+        if attempt.response_lost_at is None and not echoes_references(offer):
+            raise RetryLater
+        self._limit_ticket_checks(job.id, attempt.number)
+        is_verified = await verify_ticket(self._context, job, attempt, offer, ticket)
+        if is_verified is None:
+            raise RetryLater
+        if is_verified:
+            await self._commit_fact(job.id, TicketReceived(attempt=attempt.number, ticket=ticket))
+
+    def _limit_ticket_checks(self, job_id: str, attempt_number: int) -> None:
+        """Raises NotNow if the seller was asked about this attempt within the last second. A later delivery may ask."""
+        now, key = self._context.monotonic(), (job_id, attempt_number)
+        if (
+            now - self._ticket_checked_at.get(key, -MIN_TICKET_CHECK_INTERVAL_SECONDS)
+            < MIN_TICKET_CHECK_INTERVAL_SECONDS
+        ):
+            raise RetryLater
+        self._ticket_checked_at[key] = now
+        self._ticket_checked_at.move_to_end(key)
+        if len(self._ticket_checked_at) > MAX_TICKET_CHECKS:
+            self._ticket_checked_at.popitem(last=False)
+
+    async def _commit_fact(self, job_id: str, fact: JobUpdate) -> None:
+        """Its owner works elsewhere, and hears of what is saved."""
+        for _ in range(MAX_COMMIT_TRIES):
+            job = await self._context.store.load_job(job_id)
+            commit = build_update_commit(job, fact, self._context.wall_clock()) if job else Ignored("gone")
+            if isinstance(commit, Ignored) or not isinstance(await self._context.store.commit(commit), VersionConflict):
+                return
+        raise RetryLater
+
+
+def _is_missing_ticket(attempt: Attempt) -> bool:
+    return attempt.is_open and attempt.ticket is None

@@ -1,0 +1,28 @@
+"""Where sellers call back to: an address for each attempt."""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import sha256
+
+CALLBACKS_PATH = "/callbacks"
+SIGNATURE_DIGITS = 32
+
+
+class CallbackUrls:
+    """An address for each attempt, which nobody can make up. The first secret signs, all are believed."""
+
+    def __init__(self, public_url: str, secrets: Sequence[bytes]) -> None:
+        self._base_url = public_url.rstrip("/") + CALLBACKS_PATH
+        self._secrets = secrets
+
+    def build_url(self, adapter: str, job_id: str, attempt_number: int) -> str:
+        return f"{self._base_url}/{adapter}/{job_id}/{attempt_number}/{_compute_signature(self._secrets[0], adapter, job_id, attempt_number)}"
+
+    def verify(self, adapter: str, job_id: str, attempt_number: int, signature: str) -> bool:
+        expected_signatures = [_compute_signature(secret, adapter, job_id, attempt_number) for secret in self._secrets]
+        return any([hmac.compare_digest(expected.encode(), signature.encode()) for expected in expected_signatures])
+
+
+def _compute_signature(secret: bytes, adapter: str, job_id: str, attempt_number: int) -> str:
+    text = f"callback\n{adapter}\n{job_id}\n{attempt_number}".encode()
+    return hmac.new(secret, text, sha256).hexdigest()[:SIGNATURE_DIGITS]

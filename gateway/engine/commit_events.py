@@ -1,0 +1,125 @@
+"""What a commit means to those who listen, and to health: told once, by whoever made the commit."""
+
+from msgspec.structs import replace
+
+from gateway.engine.engine_context import EngineContext
+from gateway.events import AttemptEnded, AttemptRecorded, FailoverStarted, JobEnded, LedgerEntryPosted, PriceMismatch
+from gateway.health.health_tracker import OrderOutcome
+from gateway.jobs.commit import Commit, LedgerEntry
+from gateway.jobs.job import Attempt, Job
+
+
+def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> None:
+    job = commit.job
+    for attempt in job.attempts:
+        previous = before.get_attempt(attempt.number)
+        if previous is None:
+            _emit_attempt_recorded(context, job, attempt)
+        if not attempt.is_open and (previous is None or previous.is_open):
+            _emit_attempt_ended(context, job, attempt)
+    for entry in commit.ledger_entries:
+        context.emit(_make_ledger_event(job, entry))
+    if job.state.is_terminal and not before.state.is_terminal:
+        context.emit(_emit_job_ended(context, job))
+
+
+def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -> None:
+    route_entry = job.route_entry(attempt)
+    context.emit(
+        AttemptRecorded(
+            job=job.id,
+            attempt=attempt.number,
+            seller=route_entry.seller,
+            cell=route_entry.cell,
+            images=len(attempt.images),
+            config=job.config_hash,
+        )
+    )
+    earlier_attempts = [
+        other for other in job.attempts[: attempt.number - 1] if set(other.images) & set(attempt.images)
+    ]
+    if earlier_attempts and earlier_attempts[-1].route_index != attempt.route_index:
+        context.emit(_make_failover_event(job, earlier_attempts[-1], attempt))
+
+
+def _make_failover_event(job: Job, before: Attempt, after: Attempt) -> FailoverStarted:
+    return FailoverStarted(
+        job=job.id,
+        attempt=after.number,
+        from_seller=job.route_entry(before).seller,
+        to_seller=job.route_entry(after).seller,
+        reason=before.fault,
+        config=job.config_hash,
+    )
+
+
+def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> None:
+    route_entry, seconds = job.route_entry(attempt), (attempt.closed_at or attempt.started_at) - attempt.started_at
+    context.emit(
+        AttemptEnded(
+            job=job.id,
+            attempt=attempt.number,
+            team=job.team,
+            seller=route_entry.seller,
+            model=job.model,
+            cell=route_entry.cell,
+            images=len(attempt.images),
+            delivered=attempt.delivered_count,
+            seconds=seconds,
+            fault=attempt.fault,
+            config=job.config_hash,
+        )
+    )
+    if attempt.fault is not None:
+        record_health(context, job, attempt, OrderOutcome(fault=attempt.fault, elapsed_seconds=seconds))
+    expected_cost = route_entry.price * attempt.delivered_count + job.get_order_price(attempt.route_index)
+    if attempt.delivered_count and attempt.cost is not None and attempt.cost != expected_cost:
+        context.emit(
+            PriceMismatch(
+                job=job.id,
+                attempt=attempt.number,
+                seller=route_entry.seller,
+                cell=route_entry.cell,
+                expected_price=expected_cost // attempt.delivered_count,
+                charged_price=attempt.cost // attempt.delivered_count,
+                config=job.config_hash,
+            )
+        )
+
+
+def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
+    return LedgerEntryPosted(
+        job=entry.job,
+        attempt=entry.attempt,
+        team=entry.team,
+        seller=entry.seller,
+        model=entry.model,
+        cell=entry.cell,
+        line=entry.line,
+        amount=entry.amount,
+        images=entry.images,
+        day=entry.day,
+        config=job.config_hash,
+    )
+
+
+def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: OrderOutcome) -> None:
+    """How long the seller asked us to wait is known to the limits, which have obeyed it since the answer came."""
+    if health_key := context.get_health_key(job.route_entry(attempt), job.model):
+        retry_after = context.limits.get_remaining_pause(health_key.account)
+        context.health.record(health_key, replace(outcome, retry_after=retry_after), context.monotonic())
+
+
+def _emit_job_ended(context: EngineContext, job: Job) -> JobEnded:
+    return JobEnded(
+        job=job.id,
+        team=job.team,
+        model=job.model,
+        cell=job.route[0].cell,
+        state=job.state,
+        delivered=len(job.delivered_images),
+        images=job.n,
+        seconds=(job.finished_at or job.created_at) - job.created_at,
+        fault=job.fault,
+        config=job.config_hash,
+    )

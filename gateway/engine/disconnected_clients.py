@@ -1,0 +1,42 @@
+"""Callers that left before their answer: taken off their jobs in the background, until the store has written it."""
+
+import asyncio
+import contextlib
+
+from gateway.jobs.commit import IdempotencyRecord
+from gateway.store.base import Store, StoreUnavailable
+
+RETRY_INTERVAL_SECONDS = 0.5
+# If its caller cannot be removed in this time, the job is still found by a retry, and by no other request.
+TIMEOUT_SECONDS = 120.0
+MAX_PENDING = 10_000
+
+
+class DisconnectedClients:
+    """Those that are not written yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def add(self, team: str, record: IdempotencyRecord) -> None:
+        if not record.is_body_key or len(self._pending) >= MAX_PENDING:
+            return
+        task = asyncio.create_task(self._remove_client(team, record))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _remove_client(self, team: str, record: IdempotencyRecord) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                while True:
+                    with contextlib.suppress(StoreUnavailable):
+                        return await self._store.remove_caller(team, record)
+                    await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Gives up what is not written in so many seconds."""
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=timeout_seconds)
+        for task in self._pending:
+            task.cancel()

@@ -1,0 +1,153 @@
+"""What lies beside a job, written once: its request, the terms of its places, its plan, and the pictures it got."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from providers.adapter import Call
+from providers.image_sizes import TargetSize
+from providers.orders import Format, Operation, Quality, SizeSpec
+
+REQUEST, TERMS, PLAN = "request", "terms", "plan"
+
+
+class StoredInput(Struct, frozen=True, kw_only=True):
+    """An input image, on our shelf under its key."""
+
+    key: str
+    media_type: str
+    name: str
+    width: int
+    height: int
+
+
+class RequestedParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The image parameters as the client sent them, before any mapping; None: not sent, or `auto`."""
+
+    size: str | None = None
+    resolution: str | None = None
+    aspect_ratio: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    background: str | None = None
+
+
+class SavedRequest(Struct, frozen=True, kw_only=True):
+    """An ImageRequest, its images kept apart."""
+
+    operation: Operation
+    prompt: str
+    target: TargetSize
+    quality: Quality
+    output_format: Format
+    pixels_asked: bool = False
+    quality_asked: bool = False
+    sources: tuple[StoredInput, ...] = ()
+    mask: StoredInput | None = None
+    metadata: Mapping[str, str] = {}
+    requested_params: RequestedParams = RequestedParams()
+
+
+class PlannedOffer(Struct, frozen=True, kw_only=True):
+    """One ranked offer of a saved plan: the fields that a team may see."""
+
+    seller: str
+    quote_micros: int
+    seconds: float
+    fidelity: str
+    substitutions: tuple[str, ...] = ()
+
+
+class SavedPlan(Struct, frozen=True, kw_only=True):
+    """The plan that a job was accepted with, best offer first."""
+
+    ranked: tuple[PlannedOffer, ...]
+    policy: str
+    rule: str | None = None
+
+
+class OrderTerms(Struct, frozen=True, kw_only=True):
+    """How an order at one place of the route is worded: what its seller is told of size, quality and format."""
+
+    size: SizeSpec
+    quality: Quality | None
+    output_format: Format | None
+    substitutions: tuple[str, ...] = ()
+
+
+class StoredImage(Struct, frozen=True, kw_only=True):
+    """A delivered image, on our shelf under its key, as read from its bytes. `quality`: the one that was ordered,
+    None where its seller offers no choice."""
+
+    index: int
+    key: str
+    format: Format
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    seller: str
+    attempt: int
+    quality: Quality | None = None
+    is_opaque: bool = False
+
+
+class JobDocuments(Struct, frozen=True, kw_only=True):
+    """The documents beside a job that its team may see."""
+
+    request: SavedRequest
+    plan: SavedPlan
+    images: tuple[StoredImage, ...]
+
+
+class SavedCall(Struct, frozen=True, kw_only=True):
+    """An order's bytes, kept only where the seller promises that the same ones never buy twice."""
+
+    call: Call
+
+
+_encode_json = msgspec.json.Encoder().encode
+_request_decoder = msgspec.json.Decoder(SavedRequest)
+_terms_decoder = msgspec.json.Decoder(tuple[OrderTerms, ...])
+_plan_decoder = msgspec.json.Decoder(SavedPlan)
+_image_decoder = msgspec.json.Decoder(StoredImage)
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+_call_decoder = msgspec.msgpack.Decoder(SavedCall)
+
+
+def encode_document(document: object) -> bytes:
+    return _encode_json(document)
+
+
+def decode_request(data: bytes) -> SavedRequest:
+    return _request_decoder.decode(data)
+
+
+def decode_terms(data: bytes) -> tuple[OrderTerms, ...]:
+    return _terms_decoder.decode(data)
+
+
+def decode_plan(data: bytes) -> SavedPlan:
+    return _plan_decoder.decode(data)
+
+
+def decode_image(data: bytes) -> StoredImage:
+    return _image_decoder.decode(data)
+
+
+def encode_call(call: Call) -> bytes:
+    return _encode_msgpack(SavedCall(call=call))
+
+
+def decode_call(data: bytes) -> Call:
+    return _call_decoder.decode(data).call
+
+
+def image_document_name(attempt_number: int, index: int) -> str:
+    """By attempt: two of them may bring a picture for one image, and only one of these is delivered."""
+    return f"picture.{attempt_number}.{index}"
+
+
+def call_document_name(attempt_number: int) -> str:
+    return f"order.{attempt_number}"

@@ -1,0 +1,103 @@
+"""What the tasks of one job share: the job as it is saved, the mailbox of its owner, and the tasks themselves."""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from typing import Any
+
+from gateway.assets.storage import StorageUnavailable
+from gateway.engine.engine_context import EngineContext
+from gateway.engine.mailbox import Mailbox
+from gateway.events import ErrorReported, describe_exception
+from gateway.jobs.job import Attempt, Job, RouteEntry
+from gateway.store.base import StoreUnavailable
+
+# Work that failed because of the store or the storage starts again after the short pause. After an unexpected error the
+# pauses grow, or it would fail each second until the job's deadline.
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0
+TRANSIENT_ERRORS = (StoreUnavailable, StorageUnavailable)
+
+
+class JobContext:
+    """`fence` proves that the job is ours. Only the owner changes `job`."""
+
+    def __init__(self, engine_context: EngineContext, job: Job, fence: int) -> None:
+        self.engine_context = engine_context
+        self.job = job
+        self.fence = fence
+        self.mailbox = Mailbox()
+        # Set when the owner makes progress. A saved change sets both, an answer about an open order only the first.
+        self.progress_event = asyncio.Event()
+        self.saved_event = asyncio.Event()
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        # By name: how long the work rested the last time that it failed, and until when it rests now.
+        self._backoffs: dict[Hashable, tuple[float, float]] = {}
+
+    def set_job(self, job: Job) -> None:
+        """As it has been saved; whoever waits for it hears of it."""
+        self.job = job
+        self.engine_context.job_watchers.notify(job.id)
+
+    def get_attempt(self, number: int) -> Attempt:
+        return self.job.attempts[number - 1]
+
+    def get_route_entry(self, attempt: Attempt) -> RouteEntry:
+        return self.job.route_entry(attempt)
+
+    def start_task(self, key: Hashable, task_function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Unless it is being done already, or has failed and rests. Whether it was begun."""
+        if key in self._tasks or self._is_backing_off(key):
+            return False
+        task = asyncio.create_task(task_function())
+        self._tasks[key] = task
+        task.add_done_callback(self._on_task_done)
+        return True
+
+    def _is_backing_off(self, key: Hashable) -> bool:
+        return key in self._backoffs and asyncio.get_running_loop().time() < self._backoffs[key][1]
+
+    def rename_task(self, key: Hashable, new_key: Hashable) -> None:
+        """The task that was started under one name goes on under another."""
+        self._tasks[new_key] = self._tasks.pop(key)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        keys = [key for key, other in self._tasks.items() if other is task]
+        for key in keys:
+            del self._tasks[key]
+        if not task.cancelled() and (error := task.exception()):
+            self.engine_context.emit(
+                ErrorReported(component="engine", message=describe_exception(error), job=self.job.id)
+            )
+            backoffs = [self._extend_backoff(key, isinstance(error, TRANSIENT_ERRORS)) for key in keys]
+            asyncio.get_running_loop().call_later(max(backoffs, default=MIN_BACKOFF_SECONDS), self.mailbox.wake)
+            return
+        for key in keys:
+            self._backoffs.pop(key, None)
+        self.mailbox.wake()
+
+    def _extend_backoff(self, key: Hashable, is_transient: bool) -> float:
+        """For how many seconds work of this name is not begun again."""
+        last_backoff, _ = self._backoffs.get(key, (0.0, 0.0))
+        backoff = (
+            MIN_BACKOFF_SECONDS
+            if is_transient
+            else max(MIN_BACKOFF_SECONDS, min(2 * last_backoff, MAX_BACKOFF_SECONDS))
+        )
+        self._backoffs[key] = backoff, asyncio.get_running_loop().time() + backoff
+        return backoff
+
+    def cancel_tasks(self, keep: Collection[Hashable] = ()) -> None:
+        for key, task in self._tasks.items():
+            if key not in keep:
+                task.cancel()
+
+    def cancel_task(self, key: Hashable) -> None:
+        if task := self._tasks.get(key):
+            task.cancel()
+
+    def has_task(self, keys: Collection[Hashable]) -> bool:
+        return any(key in keys for key in self._tasks)
+
+    async def wait_for_tasks(self) -> None:
+        """When all tasks have, after `cancel_tasks`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())

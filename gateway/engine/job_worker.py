@@ -1,0 +1,305 @@
+"""One job's owner: the only task that decides anything about it, until it is settled or belongs to somebody else.
+
+Its other tasks buy, ask and fetch; they tell it what happened, it commits that, and then sees what there is to do.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from gateway.engine.commit_events import emit_commit_events
+from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_confirmation import JobConfirmer
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_release import JobReleaser
+from gateway.engine.mailbox import Message
+from gateway.engine.order_submitter import OrderSubmitter
+from gateway.engine.order_tracker import OrderTracker
+from gateway.events import ErrorReported
+from gateway.jobs.commit import Commit, build_commit
+from gateway.jobs.job import Job
+from gateway.jobs.next_actions import (
+    MAX_RECLAIMS_WITHOUT_PROGRESS,
+    AbandonAttempt,
+    AbandonJob,
+    AbandonLostImages,
+    AttemptAction,
+    AwaitClient,
+    ExpireJob,
+    JobAction,
+    PreviousWorker,
+    SubmitOrder,
+    WithdrawJob,
+    derive_actions,
+)
+from gateway.jobs.transitions import Ignored, apply_update
+from gateway.jobs.updates import (
+    AttemptAbandoned,
+    Decision,
+    ImagesStored,
+    JobAbandoned,
+    JobExpired,
+    JobWithdrawn,
+)
+from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, StoreUnavailable, VersionConflict
+
+ResultT = TypeVar("ResultT")
+MAX_RECEIVE_SECONDS = 30.0
+STORE_RETRY_SECONDS = 0.5
+# How long our own commits may take to be known to ourselves, before a change is looked at as somebody else's.
+SETTLE_SECONDS = 0.05
+
+
+class JobWorker:
+    """`fence` proves that the job is ours. `reclaims`: how many owners it has had since anything came of it; 0 where it
+    was accepted here. `previous_worker_until`: until when it awaits what the owner before it may have to say, of orders that
+    nothing else shows.
+    """
+
+    def __init__(
+        self, context: EngineContext, job: Job, fence: int, reclaims: int = 0, previous_worker_until: float = 0.0
+    ) -> None:
+        self.context = context
+        self.job_context = JobContext(context, job, fence)
+        self._reclaims = reclaims
+        self._previous_worker = PreviousWorker(until=previous_worker_until, attempt_count=len(job.attempts))
+        self._remote_job: Job | None = None
+        self.is_created_here = reclaims == 0
+        self.confirmer = JobConfirmer(self.job_context)
+        self._has_lease = True
+        self.tracker = OrderTracker(self.job_context)
+        self.submitter = OrderSubmitter(self.job_context, self.tracker)
+        self._releaser = JobReleaser(self.job_context, self.on_lease_lost)
+
+    @property
+    def job(self) -> Job:
+        return self.job_context.job
+
+    @property
+    def fence(self) -> int:
+        return self.job_context.fence
+
+    @property
+    def has_lease(self) -> bool:
+        """False once another owner has the job, as far as this process knows."""
+        return self._has_lease
+
+    # --- its life
+
+    async def run(self) -> None:
+        try:
+            if 0 < self._reclaims < MAX_RECLAIMS_WITHOUT_PROGRESS:
+                self.tracker.resume()
+            while (self._has_lease and not self.job.is_settled) or self._has_orders_in_flight():
+                if self._has_lease:
+                    self._start_actions()
+                messages = await self.job_context.mailbox.receive(self._get_receive_timeout())
+                self._merge_remote_changes()
+                await self._commit_messages(messages)
+        finally:
+            self.job_context.cancel_tasks()
+            await self.job_context.wait_for_tasks()
+            self.job_context.mailbox.close()
+            self.job_context.progress_event.set()
+            self.job_context.saved_event.set()
+
+    def on_lease_lost(self) -> None:
+        """Somebody else owns it now. What we ordered is still heard to the end: its answer is known to nobody else."""
+        self._has_lease = False
+        self.job_context.cancel_tasks(keep=self.submitter.in_flight)
+        self.job_context.mailbox.wake()
+
+    def on_lease_regained(self, fence: int) -> None:
+        """It has been ours all along, and is so again by another fence: our lease had ended, and nobody else was there.
+
+        Whatever we are doing goes on; but time may have passed without us.
+        """
+        self.job_context.fence = fence
+        self._has_lease = True
+        self.tracker.resume()
+        self.job_context.mailbox.wake()
+
+    def _has_orders_in_flight(self) -> bool:
+        return self.job_context.has_task(self.submitter.in_flight)
+
+    def _get_receive_timeout(self) -> float:
+        """Until the deadline has to be obeyed; everything else announces itself."""
+        if self.job.state.is_terminal or self.job.overdue:
+            return MAX_RECEIVE_SECONDS
+        remaining_seconds = self.job.deadline - self.context.wall_clock()
+        return min(max(remaining_seconds, 0.05), MAX_RECEIVE_SECONDS)
+
+    # --- what there is to do
+
+    def _start_actions(self) -> None:
+        actions = derive_actions(
+            self.job, self.context.wall_clock(), self._reclaims, self._previous_worker, self.is_created_here
+        )
+        if self._releaser.release_if_unservable(actions):
+            return
+        if self.context.callback_urls is not None or self._previous_worker.until:
+            self.job_context.start_task("others", self._watch_remote_changes)
+        for attempt_number in self.tracker.pending_polls:
+            self.job_context.start_task(("attempt", attempt_number), partial(self.tracker.poll_once, attempt_number))
+        for action in actions:
+            if not self._is_premature(action):
+                self._start_action(action)
+
+    def _start_action(self, action: JobAction) -> None:
+        match action:
+            case SubmitOrder(images=images):
+                self.submitter.submit(images, action)
+            case AbandonAttempt(attempt=attempt):
+                self.job_context.start_task(("give up", attempt), partial(self._abandon_attempt, action))
+            case AttemptAction(attempt=attempt):
+                self.job_context.start_task(("attempt", attempt), partial(self.tracker.run_action, action))
+            case AwaitClient(until=until):
+                self.job_context.start_task(AwaitClient, partial(self.confirmer.wait_for_client_retry, until))
+            case _:
+                self.job_context.start_task(type(action), partial(self._record_decision, action))
+
+    def _is_premature(self, action: JobAction) -> bool:
+        """Nothing is over before it was asked about, and no picture is lost while one of our tasks has it in hand."""
+        if isinstance(action, AbandonLostImages) and self.job_context.has_task({("attempt", action.attempt)}):
+            return True
+        return bool(self.tracker.pending_polls) and isinstance(action, ExpireJob | AbandonAttempt)
+
+    async def _abandon_attempt(self, action: AbandonAttempt) -> None:
+        """Also where somebody is still busy with it: that has taken long enough."""
+        update = AttemptAbandoned(fence=self.fence, attempt=action.attempt, fault=action.fault)
+        if await self.job_context.mailbox.post(update):
+            self.job_context.cancel_task(("attempt", action.attempt))
+
+    async def _record_decision(self, action: JobAction) -> None:
+        if isinstance(action, ExpireJob):
+            await self.job_context.mailbox.post(JobExpired(fence=self.fence))
+        elif isinstance(action, AbandonJob):
+            message = f"{self._reclaims} owners in a row got nowhere with it: nothing more is bought for this job"
+            self.context.emit(ErrorReported(component="engine", message=message, job=self.job.id))
+            await self.job_context.mailbox.post(JobAbandoned(fence=self.fence))
+        elif isinstance(action, WithdrawJob):
+            await self.job_context.mailbox.post(JobWithdrawn(fence=self.fence))
+
+    async def _watch_remote_changes(self) -> None:
+        """Follows changes that other replicas save: callbacks that they received, and results of the owner before."""
+        with self.context.store.watch(self.job.id) as watch:
+            while True:
+                await watch.wait_for_change(MAX_RECEIVE_SECONDS)
+                await asyncio.sleep(SETTLE_SECONDS)
+                with contextlib.suppress(StoreUnavailable):
+                    saved_job = await self.context.store.load_job(self.job.id)
+                    if saved_job and saved_job.version > self.job.version:
+                        self._remote_job = saved_job
+                        self.job_context.mailbox.wake()
+
+    def _merge_remote_changes(self) -> None:
+        """Adopts changes saved by other replicas, while no commit of this owner is on its way. The order of an attempt
+        that changed is asked about at once."""
+        remote_job, self._remote_job = self._remote_job, None
+        if remote_job is None or remote_job.version <= self.job.version:
+            return
+        before = self.job
+        self.job_context.set_job(remote_job)
+        for attempt in remote_job.attempts:
+            if attempt != before.get_attempt(attempt.number):
+                self.tracker.wake(attempt.number)
+
+    # --- committing
+
+    async def _commit_messages(self, messages: list[Message]) -> None:
+        """Until it is saved, or cannot be. What was learned is kept in mind while the store cannot write."""
+        try:
+            while messages:
+                job, effects = self._apply_messages(messages)
+                if not any(effects):
+                    break
+                commit = self._build_commit(
+                    job, [message for message, has_effect in zip(messages, effects, strict=True) if has_effect]
+                )
+                outcome = await self._retry_until_available(partial(self.context.store.commit, commit))
+                if isinstance(outcome, Applied):
+                    return self._on_commit_applied(commit, messages, effects)
+                messages = await self._on_commit_refused(commit, outcome, messages)
+        finally:
+            # Also where the owner ends meanwhile: its senders would wait without end.
+            _resolve_messages(messages, [False] * len(messages))
+
+    async def _retry_until_available(self, operation: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Until the store answers. A commit whose answer is lost is repeated as it was: it recognises itself, and any
+        other would take what it did for somebody else's doing."""
+        while True:
+            try:
+                return await operation()
+            except StoreUnavailable as error:
+                self.context.emit(ErrorReported(component="store", message=str(error), job=self.job.id))
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+
+    def _apply_messages(self, messages: list[Message]) -> tuple[Job, list[bool]]:
+        """What all of it makes of the job, and whether each letter changed anything."""
+        job, now, effects = self.job, self.context.wall_clock(), []
+        for message in messages:
+            before = job
+            for update in message.updates:
+                result = apply_update(job, update, now)
+                job = job if isinstance(result, Ignored) else result
+            effects.append(job is not before)
+        return job, effects
+
+    def _build_commit(self, job: Job, messages: list[Message]) -> Commit:
+        has_decision = any(isinstance(update, Decision) for message in messages for update in message.updates)
+        job = replace(job, version=self.job.version + 1)
+        commit = build_commit(self.job, job, self.context.wall_clock(), self.fence if has_decision else None)
+        messages_with_documents = [message for message in messages if not _is_late_delivery(message, job)]
+        documents = {
+            name: document for message in messages_with_documents for name, document in message.documents.items()
+        }
+        removed_documents = tuple(name for message in messages for name in message.removed_documents)
+        return replace(commit, documents=documents, removed_documents=removed_documents)
+
+    def _on_commit_applied(self, commit: Commit, messages: list[Message], effects: list[bool]) -> None:
+        before = self.job
+        self.job_context.set_job(commit.job)
+        self._reclaims = 0
+        self.job_context.progress_event.set()
+        self.job_context.saved_event.set()
+        emit_commit_events(self.context, before, commit)
+        _resolve_messages(messages, effects)
+
+    async def _on_commit_refused(
+        self, commit: Commit, outcome: CommitOutcome, messages: list[Message]
+    ) -> list[Message]:
+        """What is left to be said about the job as others have made it meanwhile. Facts outlast our owning it."""
+        if isinstance(outcome, LeaseLost) and commit.fence == self.fence:
+            self.on_lease_lost()
+        elif isinstance(outcome, VersionConflict | LeaseLost) and (
+            current_job := await self._retry_until_available(partial(self.context.store.load_job, self.job.id))
+        ):
+            self.job_context.set_job(current_job)
+        else:
+            self.on_lease_lost()
+            raise StoreError(f"{self.job.id} is gone")
+        if self._has_lease:
+            return messages
+        with_decisions = [
+            message for message in messages if any(isinstance(update, Decision) for update in message.updates)
+        ]
+        _resolve_messages(with_decisions, [False] * len(with_decisions))
+        return [message for message in messages if message not in with_decisions]
+
+
+def _is_late_delivery(message: Message, job: Job) -> bool:
+    """Whether its pictures are only booked: the job does not list them, so nothing is kept beside it."""
+    deliveries = (update for update in message.updates if isinstance(update, ImagesStored))
+    return any(
+        (attempt := job.get_attempt(update.attempt)) is None or not attempt.delivered_count for update in deliveries
+    )
+
+
+def _resolve_messages(messages: list[Message], effects: list[bool]) -> None:
+    for message, has_effect in zip(messages, effects, strict=True):
+        if not message.saved_future.done():
+            message.saved_future.set_result(has_effect)

@@ -1,0 +1,346 @@
+"""Buys images that wait: picks a place of the route, opens an attempt, sends the order, and hears its answer."""
+
+import asyncio
+from collections.abc import Hashable
+
+from msgspec import Struct
+
+from gateway.catalogue import Offer
+from gateway.engine.documents import (
+    REQUEST,
+    TERMS,
+    OrderTerms,
+    SavedRequest,
+    call_document_name,
+    decode_request,
+    decode_terms,
+    encode_call,
+)
+from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
+from gateway.engine.job_context import JobContext
+from gateway.engine.order_queries import get_max_response_bytes
+from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.result_fetcher import compute_cost
+from gateway.health.order_limits import SlotTimeout
+from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
+from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
+from gateway.jobs.updates import AttemptStarted, OrderFailed, PartAbandoned, ResponseLost, TicketReceived
+from gateway.routing.signals import CellSignals
+from gateway.upstream.response_reader import read_response
+from gateway.upstream.seller_client import CallOptions
+from providers.adapter import Call
+from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConsequence
+from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
+from providers.orders import Feature, Order, UnsupportedOrder
+
+# An order's answer: soon for a seller that takes it and works later, and only with the pictures for one that waits.
+SUBMIT_TIMEOUT_SECONDS = 60.0
+SLOT_TIMEOUT_SECONDS = 30.0
+DEADLINE_MARGIN_SECONDS = 1.0
+RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
+RETRY_BUDGET_POLL_SECONDS = 0.1
+
+
+class OrderSubmitter:
+    """One job's. `in_flight` names those tasks whose orders are on their way: their answers are known to nobody else."""
+
+    def __init__(self, job_context: JobContext, tracker: OrderTracker) -> None:
+        self._job_context = job_context
+        self._tracker = tracker
+        self._context = job_context.engine_context
+        self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
+        # Which of our tasks each image is being bought by.
+        self._assigned: dict[int, Hashable] = {}
+        # After how many tries orders of this job have been counted, as first ones or extra ones.
+        self._counted_tries: set[int] = set()
+        self._attempt_lock = asyncio.Lock()
+        self._request: SavedRequest | None = None
+        self._terms: tuple[OrderTerms, ...] = ()
+        self.in_flight: set[Hashable] = set()
+
+    def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
+        """For those of them that nobody here is buying yet."""
+        if unassigned := tuple(image for image in images if image not in self._assigned):
+            self._start_submission(unassigned, action)
+
+    def _start_submission(self, images: tuple[int, ...], action: SubmitOrder) -> None:
+        key = ("buy", images)
+        if self._job_context.start_task(key, lambda: self._run_submission(key, images, action)):
+            self._assigned |= dict.fromkeys(images, key)
+
+    async def _run_submission(self, key: Hashable, images: tuple[int, ...], action: SubmitOrder) -> None:
+        try:
+            await self._submit_with_failover(key, images, action)
+        finally:
+            self._assigned = {image: task_key for image, task_key in self._assigned.items() if task_key != key}
+            self.in_flight.discard(key)
+
+    async def _submit_with_failover(self, key: Hashable, images: tuple[int, ...], action: SubmitOrder) -> None:
+        """At the first place that will do. A place that takes fewer at once gets them in several orders."""
+        last_fault, retry_after = None, None
+        tries = [*await self._list_first_tries(images, action.route_indexes), *action.retries]
+        for try_number, (route_index, due_at) in enumerate(tries, 1):
+            max_images = self._job_context.job.route[route_index].max_images
+            if len(images) > max_images:
+                return self._split_order(images, action, max_images)
+            try:
+                await asyncio.sleep(max(0.0, due_at - self._context.wall_clock()))
+                if await self._submit_to_entry(key, images, route_index, try_number == len(tries)):
+                    return
+            except (OrderNotSent, SlotTimeout, UnsupportedOrder) as error:
+                last_fault, retry_after = (
+                    _get_fault_kind(error),
+                    error.retry_after if isinstance(error, SlotTimeout) else None,
+                )
+                if VERDICTS[last_fault].consequence is PartConsequence.FINAL:
+                    break
+        update = PartAbandoned(fence=self._job_context.fence, images=images, fault=last_fault, retry_after=retry_after)
+        await self._job_context.mailbox.post(update)
+
+    async def _list_first_tries(
+        self, images: tuple[int, ...], route_indexes: tuple[int, ...]
+    ) -> list[tuple[int, float]]:
+        """The places that were not tried yet, now. A seller that said when to ask again is no extra order: it chose."""
+        if not route_indexes or not await self._acquire_retry_budget(images, route_indexes):
+            return []
+        return [(route_index, 0.0) for route_index in self._sort_healthy_first(route_indexes)]
+
+    def _get_slot_timeout(self, is_last: bool) -> float:
+        """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline.
+
+        And a moment longer: the deadline itself ends this, and a timer may ring before it, as if the seller had failed.
+        """
+        remaining_seconds = max(0.0, self._job_context.job.deadline - self._context.wall_clock())
+        return remaining_seconds + DEADLINE_MARGIN_SECONDS if is_last else SLOT_TIMEOUT_SECONDS
+
+    def _split_order(self, images: tuple[int, ...], action: SubmitOrder, max_images: int) -> None:
+        """Those who buy some of them take them over."""
+        for first in range(0, len(images), max_images):
+            self._start_submission(images[first : first + max_images], action)
+
+    def _sort_healthy_first(self, route_indexes: tuple[int, ...]) -> list[int]:
+        """As a plan ranks them: places that deliver something other than ordered come after all that are well, places
+        that are closed at the moment last."""
+        return sorted(
+            route_indexes,
+            key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).standing,
+        )
+
+    def _is_healthy(self, route_entry: RouteEntry) -> bool:
+        return self._get_cell_signals(route_entry).healthy
+
+    def _get_cell_signals(self, route_entry: RouteEntry) -> CellSignals:
+        health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
+        return (
+            self._context.health.get_signals(health_key, self._context.monotonic())
+            if health_key
+            else CellSignals(healthy=False)
+        )
+
+    # --- the budget of extra orders
+
+    async def _acquire_retry_budget(self, images: tuple[int, ...], route_indexes: tuple[int, ...]) -> bool:
+        """Whether another order may be placed for images that one was placed for before. Waits a little.
+
+        All orders of a job that take the place of its first ones count as one, or a job for ten images would lose most
+        of them. Leaving a seller that is closed, for one that is not, is no extra order.
+        """
+        part = self._find_part(images)
+        try_count = len(part.tried_indexes) if part else 0
+        give_up_at = self._context.monotonic() + RETRY_BUDGET_TIMEOUT_SECONDS
+        while try_count not in self._counted_tries and not self._is_leaving_unhealthy_seller(part, route_indexes):
+            now = self._context.monotonic()
+            if not try_count:
+                self._context.retry_budget.record_first_order(now)
+                self._counted_tries.add(try_count)
+            elif self._context.retry_budget.can_retry(now):
+                self._context.retry_budget.record_retry(now)
+                self._counted_tries.add(try_count)
+            elif now >= give_up_at:
+                return False
+            else:
+                await asyncio.sleep(RETRY_BUDGET_POLL_SECONDS)
+        return True
+
+    def _is_leaving_unhealthy_seller(self, part: Part | None, route_indexes: tuple[int, ...]) -> bool:
+        if part is None or not part.tried_indexes:
+            return False
+        route = self._job_context.job.route
+        return not self._is_healthy(route[part.tried_indexes[-1]]) and any(
+            self._is_healthy(route[route_index]) for route_index in route_indexes
+        )
+
+    def _find_part(self, images: tuple[int, ...]) -> Part | None:
+        return next((part for part in self._job_context.job.parts if set(images) <= set(part.images)), None)
+
+    # --- one order
+
+    async def _submit_to_entry(self, key: Hashable, images: tuple[int, ...], route_index: int, is_last: bool) -> bool:
+        """Whether this place has had its try. The last one gets it also when it is closed: nobody better is left."""
+        route_entry = self._job_context.job.route[route_index]
+        account_name = self._require_offer(route_entry).seller.account.name
+        request, terms = await self._load_request()
+        async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last)):
+            # Whoever queued for long may find another configuration, and another key.
+            offer = self._require_offer(route_entry)
+            inputs = await self._uploader.upload_all(offer.seller, request)
+            health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
+            # If a trial is due, this order is it, and whoever comes after it goes elsewhere.
+            permit = self._context.health.acquire_permit(health_key, self._context.monotonic()) if health_key else None
+            if health_key and permit is None and not is_last:
+                return False
+            recorded = None
+            try:
+                recorded = await self._record_attempt(
+                    key, offer, route_index, images, _OrderSpec(request, terms[route_index], inputs)
+                )
+            finally:
+                if recorded is None and permit is not None:
+                    self._context.health.release_permit(permit)
+            if recorded is not None:
+                await self._send_and_track(offer, *recorded)
+            return True
+
+    def _require_offer(self, route_entry: RouteEntry) -> Offer:
+        """As it is configured by now; NotBrought if nothing new is to be ordered there."""
+        offer = self._context.find_offer(route_entry, self._job_context.job.model)
+        if offer is None or offer.is_draining or offer.seller.account.api_key is None:
+            raise OrderNotSent(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
+        return offer
+
+    async def _load_request(self) -> tuple[SavedRequest, tuple[OrderTerms, ...]]:
+        if self._request is None:
+            documents = await self._context.store.load_documents(self._job_context.job.id, REQUEST, TERMS)
+            if not {REQUEST, TERMS} <= documents.keys():
+                raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
+            self._request, self._terms = decode_request(documents[REQUEST]), decode_terms(documents[TERMS])
+        return self._request, self._terms
+
+    async def _record_attempt(
+        self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"
+    ) -> tuple[int, Call] | None:
+        """Saves that an order is about to be sent, and with which bytes. None if it may not be, or not so any more.
+
+        One after the other: an attempt's number is part of its order. From the saving on, this is the attempt's task,
+        whatever it was started as: nobody else must think that the order was lost.
+        """
+        async with self._attempt_lock:
+            attempt_number = len(self._job_context.job.attempts) + 1
+            route_entry = self._job_context.job.route[route_index]
+            if self._context.find_offer(route_entry, self._job_context.job.model) is not offer:
+                # The configuration changed while inputs were on their way: the owner begins anew with what it says.
+                return None
+            call = offer.seller.adapter.submit.build_call(
+                self._build_order(offer, route_entry, attempt_number, len(images), spec)
+            )
+            documents = (
+                {call_document_name(attempt_number): encode_call(call)}
+                if route_entry.recovery_method is RecoveryMethod.REPLAY
+                else {}
+            )
+            update = AttemptStarted(fence=self._job_context.fence, route_index=route_index, images=images)
+            attempt_key = ("attempt", attempt_number)
+            self._job_context.rename_task(key, attempt_key)
+            self.in_flight.add(attempt_key)
+            if await self._job_context.mailbox.post(update, documents=documents):
+                return attempt_number, call
+            self.in_flight.discard(attempt_key)
+            self._job_context.rename_task(attempt_key, key)
+            return None
+
+    def _build_order(
+        self, offer: Offer, route_entry: RouteEntry, attempt_number: int, image_count: int, spec: "_OrderSpec"
+    ) -> Order:
+        adapter, request = offer.seller.adapter, spec.request
+        has_callback = self._context.callback_urls and Feature.CALLBACK in adapter.capabilities.get_features(
+            request.operation
+        )
+        return Order(
+            reference=order_reference(self._job_context.job.id, attempt_number),
+            operation=request.operation,
+            model=route_entry.model,
+            prompt=request.prompt,
+            size=spec.terms.size,
+            output_format=spec.terms.output_format,
+            quality=spec.terms.quality,
+            image_count=image_count,
+            input_images=spec.inputs.sources,
+            mask=spec.inputs.mask,
+            callback_url=(
+                self._context.callback_urls.build_url(adapter.name, self._job_context.job.id, attempt_number)
+                if self._context.callback_urls and has_callback
+                else None
+            ),
+        )
+
+    async def _send_and_track(self, offer: Offer, attempt_number: int, call: Call) -> None:
+        try:
+            await self.send(offer, attempt_number, call)
+        finally:
+            self.in_flight.discard(("attempt", attempt_number))
+        await self._tracker.track(attempt_number)
+
+    async def send(self, offer: Offer, attempt_number: int, call: Call) -> None:
+        """Sends the order and tells what the answer means."""
+        adapter = offer.seller.adapter
+        timeout_seconds = (
+            self._get_remaining_seconds(attempt_number) if adapter.is_synchronous else SUBMIT_TIMEOUT_SECONDS
+        )
+        is_replayable = adapter.has_idempotency_key and offer.seller.account.replay_trusted
+        max_bytes = get_max_response_bytes(adapter, len(self._job_context.get_attempt(attempt_number).images))
+        options = CallOptions(
+            timeout_seconds=timeout_seconds, max_response_bytes=max_bytes, fresh_connection=not is_replayable
+        )
+        answer = await self._context.seller_client.send(call, offer.seller, options)
+        progress = await read_response(adapter.submit.read_answer, answer)
+        self._report_backpressure(offer, progress)
+        await self._record_response(offer, attempt_number, progress)
+
+    def _get_remaining_seconds(self, attempt_number: int) -> float:
+        attempt = self._job_context.get_attempt(attempt_number)
+        return max(1.0, attempt_deadline(self._job_context.job, attempt) - self._context.wall_clock())
+
+    def _report_backpressure(self, offer: Offer, progress: Progress) -> None:
+        if isinstance(progress, Failed | NoAnswer):
+            self._context.limits.on_fault(offer.seller.account.name, progress.fault)
+
+    async def _record_response(self, offer: Offer, attempt_number: int, progress: Progress) -> None:
+        post = self._job_context.mailbox.post
+        match progress:
+            case Accepted(id=str(ticket)) | InProgress(id=str(ticket)):
+                latency_seconds = self._context.wall_clock() - self._job_context.get_attempt(attempt_number).started_at
+                self._context.health.record_accepted(
+                    offer.seller.account.name, latency_seconds, self._context.monotonic()
+                )
+                await post(TicketReceived(attempt=attempt_number, ticket=ticket))
+            case Ready():
+                await self._tracker.result_fetcher.fetch_and_store(attempt_number, progress, offer)
+            case Failed(fault=fault):
+                cost, retry_after = compute_cost(progress, offer), fault.retry_after
+                await post(OrderFailed(attempt=attempt_number, fault=fault.kind, cost=cost, retry_after=retry_after))
+            case NoAnswer(fault=fault) if fault.verdict.charge_status is ChargeStatus.NOT_CHARGED:
+                await post(OrderFailed(attempt=attempt_number, fault=fault.kind, retry_after=fault.retry_after))
+            case NoAnswer(fault=fault):
+                await post(ResponseLost(attempt=attempt_number, fault=fault.kind))
+            case _:
+                await post(ResponseLost(attempt=attempt_number, fault=FaultKind.UNREADABLE))
+
+
+def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> FaultKind:
+    """Why nothing could be ordered at a place."""
+    match error:
+        case OrderNotSent(fault=fault):
+            kind: FaultKind = fault.kind
+            return kind
+        case SlotTimeout():
+            return FaultKind.RATE_LIMITED
+        case _:
+            return FaultKind.INVALID_ORDER
+
+
+class _OrderSpec(Struct, frozen=True):
+    """What an order says, but for where and how many."""
+
+    request: SavedRequest
+    terms: OrderTerms
+    inputs: UploadedInputs

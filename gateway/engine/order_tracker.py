@@ -1,0 +1,320 @@
+"""Follows orders that were sent: asks about those with a ticket, looks for those without, fetches what is ready."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from itertools import count
+from math import inf
+
+from msgspec.structs import replace
+
+from gateway.catalogue import Offer
+from gateway.engine.documents import call_document_name, decode_call
+from gateway.engine.job_context import JobContext
+from gateway.engine.order_queries import poll_order, query_seller, resend_order, verify_ticket
+from gateway.engine.poll_schedule import PollSchedule
+from gateway.engine.result_fetcher import ResultFetcher, compute_cost
+from gateway.jobs.job import Attempt, order_reference
+from gateway.jobs.next_actions import (
+    SEARCH_INTERVAL_SECONDS,
+    AttemptAction,
+    AwaitCallback,
+    AwaitPreviousWorker,
+    FetchImages,
+    MarkResponseLost,
+    PollOrder,
+    ResendOrder,
+    SearchOrder,
+    attempt_deadline,
+    derive_actions,
+)
+from gateway.jobs.updates import (
+    AttemptAbandoned,
+    CallbackReceived,
+    JobUpdate,
+    OrderFailed,
+    ResponseLost,
+    TicketReceived,
+)
+from providers.faults import ChargeStatus, FaultKind, PollPolicy
+from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult
+from providers.orders import ImageUrl, OrderReference
+
+MISSING_ORDER_GRACE_SECONDS = 60.0
+MAX_UNANSWERED_POLLS = 3
+MIN_RESEND_BACKOFF_SECONDS, MAX_RESEND_BACKOFF_SECONDS = 1.0, 60.0
+MIN_WAKE_INTERVAL_SECONDS = 1.0
+
+
+class OrderTracker:
+    """One job's."""
+
+    def __init__(self, job_context: JobContext) -> None:
+        self._job_context = job_context
+        self._context = job_context.engine_context
+        self._wake_events: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        # When a callback last cut a pause short.
+        self._woken_at: defaultdict[int, float] = defaultdict(lambda: -inf)
+        self._callback_tickets: dict[int, str] = {}
+        self.result_fetcher = ResultFetcher(job_context)
+        self.pending_polls: set[int] = set()
+
+    def on_callback(self, attempt_number: int, ticket: str | None) -> None:
+        """The seller called back: ask now. If it names a ticket before we know one, whoever may miss it hears of it."""
+        attempt = self._job_context.job.get_attempt(attempt_number)
+        if attempt is None or not attempt.is_open:
+            return
+        if attempt.ticket is None and ticket is not None:
+            self._callback_tickets[attempt_number] = ticket
+        self.wake(attempt_number)
+
+    def wake(self, attempt_number: int) -> None:
+        self._wake_events[attempt_number].set()
+
+    async def run_action(self, action: AttemptAction) -> None:
+        if isinstance(action, MarkResponseLost):
+            await self._job_context.mailbox.post(ResponseLost(attempt=action.attempt))
+        elif isinstance(action, AwaitPreviousWorker):
+            await self._sleep_until_woken(action.attempt, action.until - self._context.wall_clock())
+        else:
+            await self._run_seller_action(action)
+
+    async def _run_seller_action(self, action: AttemptAction) -> None:
+        attempt = self._job_context.get_attempt(action.attempt)
+        offer = self._find_offer(attempt)
+        if offer is None:
+            # A replica whose configuration has the seller can go on with it.
+            await asyncio.sleep(SEARCH_INTERVAL_SECONDS)
+        elif isinstance(action, PollOrder):
+            await self._poll_until_final(attempt, offer, action)
+        elif isinstance(action, SearchOrder):
+            await self._search_order(attempt, offer, action)
+        elif isinstance(action, ResendOrder):
+            await self._resend_order(attempt, offer, action)
+        elif isinstance(action, AwaitCallback):
+            await self._wait_for_callback(attempt, offer, action)
+        elif isinstance(action, FetchImages):
+            ready = Ready(images=tuple(ImageUrl(link) for link in action.image_urls), cost=attempt.cost)
+            await self.result_fetcher.fetch_and_store(action.attempt, ready, offer)
+
+    async def track(self, attempt_number: int) -> None:
+        """The same task goes on with what there is to do for its attempt, while it holds the account's slot."""
+        while action := self._get_next_action(attempt_number):
+            if not isinstance(action, PollOrder | SearchOrder | ResendOrder | AwaitCallback | FetchImages):
+                return
+            await self.run_action(action)
+
+    def _find_offer(self, attempt: Attempt) -> Offer | None:
+        """Whom to ask about its order, as he is configured by now: his key may be another. None if nobody here can."""
+        offer = self._context.find_offer(self._job_context.get_route_entry(attempt), self._job_context.job.model)
+        return offer if offer and offer.seller.account.api_key else None
+
+    def _get_next_action(self, attempt_number: int) -> AttemptAction | None:
+        actions = derive_actions(self._job_context.job, self._context.wall_clock())
+        return next(
+            (action for action in actions if isinstance(action, AttemptAction) and action.attempt == attempt_number),
+            None,
+        )
+
+    # --- orders with a ticket
+
+    def resume(self) -> None:
+        """Time may have passed with nobody there: what is done by now must not be given up for being late."""
+        job = self._job_context.job
+        self.pending_polls = {attempt.number for attempt in job.attempts if attempt.is_open and job.can_poll(attempt)}
+        for attempt_number in self.pending_polls:
+            self.wake(attempt_number)
+
+    async def poll_once(self, attempt_number: int) -> None:
+        attempt = self._job_context.get_attempt(attempt_number)
+        offer = self._find_offer(attempt)
+        try:
+            if offer is not None and attempt.is_open:
+                await self._handle_final(attempt, offer, await self._poll_until_answered(attempt, offer))
+        finally:
+            self._mark_polled(attempt_number)
+
+    def _mark_polled(self, attempt_number: int) -> None:
+        self.pending_polls.discard(attempt_number)
+        if not self.pending_polls:
+            self._job_context.progress_event.set()
+
+    async def _poll_until_answered(self, attempt: Attempt, offer: Offer) -> Progress:
+        """Nothing is asked again after this, so a question that was not answered is not yet an answer."""
+        for _ in range(MAX_UNANSWERED_POLLS - 1):
+            progress = await self._poll_order(attempt, offer)
+            if not isinstance(progress, NoAnswer):
+                return progress
+            await self._sleep_until_woken(attempt.number, MIN_RESEND_BACKOFF_SECONDS)
+        return await self._poll_order(attempt, offer)
+
+    async def _poll_until_final(self, attempt: Attempt, offer: Offer, action: PollOrder) -> None:
+        """Until it has ended, or until it may be waited for no longer."""
+        cell = self._job_context.get_route_entry(attempt).cell
+        schedule = PollSchedule(
+            offer.expected_latency[cell.quality].p50, self._context.wall_clock() - attempt.started_at
+        )
+        unanswered_polls, retry_after = UnansweredPolls(), None
+        while True:
+            remaining_seconds = action.until - self._context.wall_clock()
+            await self._sleep_until_woken(
+                attempt.number, max(0.0, min(schedule.next_delay(retry_after), remaining_seconds))
+            )
+            offer = self._find_offer(attempt) or offer
+            progress = await self._poll_order(attempt, offer)
+            is_final = await self._handle_final(attempt, offer, progress)
+            self._mark_polled(attempt.number)
+            if is_final:
+                return
+            retry_after = _get_retry_after(progress)
+            if kind := unanswered_polls.record_poll(progress, self._context.wall_clock()):
+                update = AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=kind)
+                if await self._post_update(update):
+                    return
+            if self._context.wall_clock() >= action.until:
+                return
+
+    async def _poll_order(self, attempt: Attempt, offer: Offer) -> Progress:
+        return await poll_order(self._context, self._job_context.job, attempt, offer)
+
+    async def _handle_final(self, attempt: Attempt, offer: Offer, progress: Progress) -> bool:
+        """Whether this was the order's end."""
+        if isinstance(progress, Ready):
+            return await self.result_fetcher.fetch_and_store(attempt.number, progress, offer)
+        if not isinstance(progress, Failed):
+            return False
+        update = OrderFailed(attempt=attempt.number, fault=progress.fault.kind, cost=compute_cost(progress, offer))
+        # Not if its pictures exist: then it is asked on, at its pace.
+        return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).is_open
+
+    # --- orders whose answer was lost
+
+    async def _search_order(self, attempt: Attempt, offer: Offer, action: SearchOrder) -> None:
+        reference = order_reference(self._job_context.job.id, attempt.number)
+        for search_number in count():
+            offer = self._find_offer(attempt) or offer
+            if await self._resolve_ticket(attempt, offer):
+                return
+            progress = await query_seller(
+                self._context, offer.seller.adapter.search, OrderReference(reference, search_number), offer
+            )
+            orders = progress.orders if isinstance(progress, SearchResult) else ()
+            ticket = next((order.id for order in orders if order.reference == reference and order.id), None)
+            if ticket is not None:
+                return await self._record_ticket(attempt, ticket)
+            await self._sleep_until_woken(
+                attempt.number, min(SEARCH_INTERVAL_SECONDS, max(0.0, action.until - self._context.wall_clock()))
+            )
+            if self._context.wall_clock() >= action.until:
+                return
+
+    async def _wait_for_callback(self, attempt: Attempt, offer: Offer, action: AwaitCallback) -> None:
+        while not await self._resolve_ticket(attempt, offer) and self._context.wall_clock() < action.until:
+            await self._sleep_until_woken(
+                attempt.number, min(SEARCH_INTERVAL_SECONDS, max(0.05, action.until - self._context.wall_clock()))
+            )
+            offer = self._find_offer(attempt) or offer
+
+    async def _resolve_ticket(self, attempt: Attempt, offer: Offer) -> bool:
+        """Whether its ticket is known by now. One that a callback names is ours only if the seller says so."""
+        attempt_number = attempt.number
+        if (ticket := self._callback_tickets.get(attempt_number)) is not None:
+            await self._post_update(CallbackReceived(attempt=attempt_number))
+            is_verified = await verify_ticket(self._context, self._job_context.job, attempt, offer, ticket)
+            if is_verified is not None:
+                self._callback_tickets.pop(attempt_number, None)
+            if is_verified:
+                await self._record_ticket(attempt, ticket)
+        if self._job_context.get_attempt(attempt_number).ticket is None:
+            return False
+        # Whoever called has something to say.
+        self.wake(attempt_number)
+        return True
+
+    async def _resend_order(self, attempt: Attempt, offer: Offer, action: ResendOrder) -> None:
+        """The same bytes with the same key. What refuses them says nothing of those that were sent before."""
+        document_name = call_document_name(attempt.number)
+        saved_call = (await self._context.store.load_documents(self._job_context.job.id, document_name)).get(
+            document_name
+        )
+        backoff = MIN_RESEND_BACKOFF_SECONDS
+        while saved_call is not None and self._context.wall_clock() < action.until:
+            offer = self._find_offer(attempt) or offer
+            progress = await resend_order(self._context, decode_call(saved_call), offer, len(attempt.images))
+            if isinstance(progress, Accepted | InProgress) and progress.id:
+                return await self._record_ticket(attempt, progress.id)
+            is_conclusive = (
+                not isinstance(progress, Failed) or progress.fault.verdict.poll_policy is PollPolicy.ACCEPT_AS_FINAL
+            )
+            if is_conclusive and await self._handle_final(attempt, offer, progress):
+                return
+            await self._sleep_until_woken(
+                attempt.number, min(backoff, max(0.0, action.until - self._context.wall_clock()))
+            )
+            backoff = min(backoff * 2, MAX_RESEND_BACKOFF_SECONDS)
+        if saved_call is None:
+            await self._post_update(
+                AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=FaultKind.RESPONSE_LOST)
+            )
+
+    async def _record_ticket(self, attempt: Attempt, ticket: str) -> None:
+        """Its time may be over by now: it is asked about once all the same before it is given up."""
+        if self._context.wall_clock() >= attempt_deadline(
+            self._job_context.job, replace(attempt, ticket=ticket, response_lost_at=None)
+        ):
+            self.pending_polls.add(attempt.number)
+        await self._post_update(TicketReceived(attempt=attempt.number, ticket=ticket))
+
+    # --- what they share
+
+    async def _post_update(self, update: JobUpdate) -> bool:
+        """Whether it changed anything."""
+        return await self._job_context.mailbox.post(update)
+
+    async def _sleep_until_woken(self, attempt_number: int, timeout_seconds: float) -> None:
+        """Cut short by a callback, but not more often than once a second: what is asked then answers all of them."""
+        wake_event, monotonic = self._wake_events[attempt_number], self._context.monotonic
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await wake_event.wait()
+                await asyncio.sleep(self._woken_at[attempt_number] + MIN_WAKE_INTERVAL_SECONDS - monotonic())
+                self._woken_at[attempt_number] = monotonic()
+        # The pause ends here, and the next question follows.
+        wake_event.clear()
+
+
+class UnansweredPolls:
+    """How often in a row a question about an order was answered by nothing that can be believed."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._missing_since: float | None = None
+
+    def record_poll(self, progress: Progress, now: float) -> FaultKind | None:
+        """What to give the order up for, if this was once too often."""
+        if not isinstance(progress, NoAnswer):
+            self._count, self._missing_since = 0, None
+            return None
+        kind = progress.fault.kind
+        match progress.fault.verdict.poll_policy:
+            case PollPolicy.RETRY_THREE_TIMES:
+                self._count += 1
+                return kind if self._count >= MAX_UNANSWERED_POLLS else None
+            case PollPolicy.GRACE_PERIOD:
+                self._missing_since = now if self._missing_since is None else self._missing_since
+                # It had a ticket, so it was there: that it is gone does not prove that it was not paid for.
+                return FaultKind.RESPONSE_LOST if now - self._missing_since >= MISSING_ORDER_GRACE_SECONDS else None
+            case PollPolicy.ACCEPT_AS_FINAL:
+                return (
+                    kind
+                    if progress.fault.verdict.charge_status is not ChargeStatus.NOT_CHARGED
+                    else FaultKind.RESPONSE_LOST
+                )
+            case PollPolicy.RETRY:
+                return None
+
+
+def _get_retry_after(progress: Progress) -> float | None:
+    if isinstance(progress, InProgress):
+        return progress.retry_after
+    return progress.fault.retry_after if isinstance(progress, NoAnswer) else None

@@ -1,0 +1,316 @@
+"""Brings a seller's pictures home: fetched, looked at, converted where that is needed, kept, and then told of."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.assets.image_conversion import convert_image
+from gateway.assets.image_header import ImageHeader, InvalidImage, is_complete, read_header
+from gateway.assets.object_keys import make_object_key
+from gateway.assets.output_check import ExpectedOutput, OutputCheck, check_output
+from gateway.assets.storage import StorageError
+from gateway.catalogue import Offer, SellerAccount
+from gateway.engine.commit_events import record_health
+from gateway.engine.documents import (
+    REQUEST,
+    TERMS,
+    OrderTerms,
+    SavedRequest,
+    StoredImage,
+    call_document_name,
+    decode_request,
+    decode_terms,
+    encode_document,
+    image_document_name,
+)
+from gateway.engine.job_context import JobContext
+from gateway.events import ErrorReported, LateImagesReceived, describe_exception
+from gateway.health.health_tracker import OrderOutcome
+from gateway.jobs.job import Attempt
+from gateway.jobs.next_actions import attempt_deadline
+from gateway.jobs.updates import ImagesReady, ImagesStored
+from gateway.store.base import StoreUnavailable
+from gateway.upstream.download import DownloadError
+from providers.faults import FaultKind
+from providers.order_status import Failed, Ready
+from providers.orders import Format, ImageBytes, ImageSource, ImageUrl
+
+# After how many tries it is believed that a picture is gone, or none: a host that stumbles says so too. With these
+# pauses that takes half a minute; whatever else is wrong is tried for as long as the picture may exist.
+MAX_FETCH_TRIES = 5
+MIN_BACKOFF_SECONDS, BACKOFF_FACTOR, MAX_BACKOFF_SECONDS = 0.75, 3.0, 30.0
+# As long as pictures may take to be here.
+MAX_FETCH_SECONDS = 300.0
+MEDIA_TYPES = {Format.PNG: "image/png", Format.JPEG: "image/jpeg", Format.WEBP: "image/webp"}
+ResultT = TypeVar("ResultT")
+
+
+class FetchedImage(Struct, frozen=True):
+    """A picture as it came: what its own bytes say of it."""
+
+    data: bytes
+    header: ImageHeader
+
+
+class StoredResult(Struct, frozen=True):
+    """One that lies on our shelf."""
+
+    image: StoredImage
+    output_check: OutputCheck
+
+
+class ImageGone(Exception):
+    """The picture will not come back by itself; the seller may know another address of it."""
+
+
+class FinishedOrder(Struct, frozen=True):
+    """An order whose pictures are made: what its seller says of them."""
+
+    attempt_number: int
+    ready: Ready
+    offer: Offer
+
+
+class ResultFetcher:
+    """One job's. What is in our hands stays there until it is kept: it has been paid for."""
+
+    def __init__(self, job_context: JobContext) -> None:
+        self._job_context = job_context
+        self._context = job_context.engine_context
+        # By attempt and image.
+        self._stored_results: dict[tuple[int, int], StoredResult] = {}
+        self._failed_tries: Counter[tuple[int, int]] = Counter()
+        self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(_generate_backoff_delays)
+        self._request_and_terms: tuple[SavedRequest, tuple[OrderTerms, ...]] | None = None
+
+    async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
+        """Whether this ended the attempt. If not, the seller is asked again: it may have fresh addresses."""
+        order = FinishedOrder(attempt_number, ready, offer)
+        if self._is_early_record_needed(order):
+            await self._record_ready(order)
+        while True:
+            attempt = self._job_context.get_attempt(attempt_number)
+            indexed_sources = list(zip(attempt.images, ready.images, strict=False))
+            missing = [
+                indexed_source
+                for indexed_source in indexed_sources
+                if (attempt_number, indexed_source[0]) not in self._stored_results
+            ]
+            await asyncio.gather(*(self._fetch_one(order, index, source) for index, source in missing))
+            if not self._should_retry(order):
+                results = [
+                    result
+                    for index, _ in indexed_sources
+                    if (result := self._stored_results.get((attempt_number, index)))
+                ]
+                await self._record_stored(order, results, len(results) < len(indexed_sources))
+                return True
+            await self._record_ready(order)
+            if not self._job_context.get_attempt(attempt_number).is_open:
+                return True
+            await asyncio.sleep(next(self._backoffs[attempt_number]))
+            if self._job_context.job.can_poll(attempt):
+                return False
+
+    def _should_retry(self, order: FinishedOrder) -> bool:
+        """Whether any of its pictures is neither here nor lost, and there is time to try again."""
+        attempt = self._job_context.get_attempt(order.attempt_number)
+        image_keys = (
+            (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
+        )
+        is_any_pending = any(
+            image_key not in self._stored_results and self._failed_tries[image_key] < MAX_FETCH_TRIES
+            for image_key in image_keys
+        )
+        remaining_seconds = self._get_image_expiry(attempt) - self._context.wall_clock()
+        return is_any_pending and remaining_seconds > MAX_BACKOFF_SECONDS
+
+    def _get_image_expiry(self, attempt: Attempt) -> float:
+        return attempt_deadline(self._job_context.job, replace(attempt, images_ready=True))
+
+    # --- that there are pictures
+
+    def _is_early_record_needed(self, order: FinishedOrder) -> bool:
+        """Whoever cannot be asked again must not be forgotten, so it is saved where the pictures lie. And near a
+        deadline, that there are pictures, which are paid for and worth waiting for."""
+        attempt = self._job_context.get_attempt(order.attempt_number)
+        return bool(self._list_unpollable_links(order)) or self._is_near_deadline(attempt)
+
+    async def _record_ready(self, order: FinishedOrder) -> None:
+        """From here on only the pictures' own expiry ends the attempt."""
+        if self._job_context.get_attempt(order.attempt_number).images_ready:
+            return
+        ready = order.ready
+        cost, links = compute_cost(ready, order.offer), self._list_unpollable_links(order)
+        await self._job_context.mailbox.post(
+            ImagesReady(attempt=order.attempt_number, cost=cost, image_urls=links, usage=ready.usage)
+        )
+
+    def _list_unpollable_links(self, order: FinishedOrder) -> tuple[str, ...]:
+        """For others it is enough that they can be asked."""
+        if self._job_context.job.can_poll(self._job_context.get_attempt(order.attempt_number)):
+            return ()
+        return tuple(source.url for source in order.ready.images if isinstance(source, ImageUrl))
+
+    def _is_near_deadline(self, attempt: Attempt) -> bool:
+        deadline = min(self._job_context.job.deadline, attempt_deadline(self._job_context.job, attempt))
+        return deadline - self._context.wall_clock() < MAX_FETCH_SECONDS
+
+    # --- that they are here
+
+    async def _record_stored(self, order: FinishedOrder, results: list[StoredResult], is_missing: bool) -> None:
+        attempt = self._job_context.get_attempt(order.attempt_number)
+        route_entry = self._job_context.get_route_entry(attempt)
+        matches_order = all(result.output_check.matches_order for result in results)
+        warnings = await self._collect_warnings(order, attempt, results) if results else ()
+        update = ImagesStored(
+            attempt=attempt.number,
+            images=tuple(result.image.index for result in results),
+            made_count=min(len(order.ready.images), len(attempt.images)),
+            cost=compute_cost(order.ready, order.offer),
+            missing_fault=FaultKind.IMAGES_EXPIRED if is_missing else FaultKind.NO_IMAGES,
+            warnings=warnings,
+            usage=order.ready.usage,
+        )
+        documents = {
+            image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in results
+        }
+        outcome = OrderOutcome(
+            elapsed_seconds=self._context.wall_clock() - attempt.started_at, as_ordered=matches_order
+        )
+        on_saved = (
+            partial(record_health, self._context, self._job_context.job, attempt, outcome)
+            if results and not is_missing
+            else None
+        )
+        removed_documents = (call_document_name(attempt.number),)
+        await self._job_context.mailbox.post(
+            update, documents=documents, removed_documents=removed_documents, on_saved=on_saved
+        )
+        if results and not self._job_context.get_attempt(order.attempt_number).delivered_count:
+            self._context.emit(
+                LateImagesReceived(
+                    job=self._job_context.job.id,
+                    attempt=order.attempt_number,
+                    seller=route_entry.seller,
+                    images=len(results),
+                )
+            )
+
+    async def _collect_warnings(
+        self, order: FinishedOrder, attempt: Attempt, results: list[StoredResult]
+    ) -> tuple[str, ...]:
+        _, terms = await self._retry_until_available(order, lambda: self._load_order_spec(attempt))
+        output_warnings = (warning for result in results for warning in result.output_check.warnings)
+        return tuple(dict.fromkeys((*terms.substitutions, *output_warnings)))
+
+    async def _load_order_spec(self, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
+        if self._request_and_terms is None:
+            documents = await self._context.store.load_documents(self._job_context.job.id, REQUEST, TERMS)
+            self._request_and_terms = decode_request(documents[REQUEST]), decode_terms(documents[TERMS])
+        request, terms = self._request_and_terms
+        return request, terms[attempt.route_index]
+
+    # --- one picture
+
+    async def _fetch_one(self, order: FinishedOrder, index: int, source: ImageSource) -> None:
+        """Fetches it once, and keeps what came."""
+        image_key = order.attempt_number, index
+        try:
+            fetched_image = await self._download_image(source, order.offer.seller.account)
+            self._stored_results[image_key] = await self._store_one(order, index, fetched_image)
+        except DownloadError as error:
+            self._report_error(type(error).__name__)
+        except (ImageGone, InvalidImage):
+            # The same bytes will never be another thing; what is fetched anew may be.
+            self._failed_tries[image_key] += MAX_FETCH_TRIES if isinstance(source, ImageBytes) else 1
+        except Exception as error:  # noqa: BLE001  over one picture its siblings must not be lost
+            self._report_error(describe_exception(error))
+            self._failed_tries[image_key] += 1
+
+    def _report_error(self, message: str) -> None:
+        self._context.emit(ErrorReported(component="delivery", message=message, job=self._job_context.job.id))
+
+    async def _retry_until_available(
+        self, order: FinishedOrder, operation: Callable[[], Awaitable[ResultT]]
+    ) -> ResultT:
+        """What our store or our shelf refuses it takes later, and the picture is in nobody's hands but ours."""
+        backoff_delays = _generate_backoff_delays()
+        while True:
+            try:
+                return await operation()
+            except (StorageError, StoreUnavailable) as error:
+                self._report_error(type(error).__name__)
+            await self._record_ready(order)
+            await asyncio.sleep(next(backoff_delays))
+
+    async def _download_image(self, source: ImageSource, account: SellerAccount) -> FetchedImage:
+        """NotAPicture, Gone, or a DownloadError that may pass."""
+        if isinstance(source, ImageBytes):
+            data = source.data
+        else:
+            try:
+                data = await self._context.seller_client.download(
+                    source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
+                )
+            except DownloadError as error:
+                if error.is_permanent:
+                    raise ImageGone from error
+                raise
+        header = read_header(data)
+        if not is_complete(data, header):
+            raise InvalidImage("the picture is cut off")
+        return FetchedImage(data, header)
+
+    async def _store_one(self, order: FinishedOrder, index: int, fetched_image: FetchedImage) -> StoredResult:
+        attempt = self._job_context.get_attempt(order.attempt_number)
+        request, terms = await self._retry_until_available(order, lambda: self._load_order_spec(attempt))
+        data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
+        header = read_header(data)
+        digest = sha256(data).hexdigest()
+        # By its bytes: another replica that fetches the same order's pictures may get others, or in another order.
+        key = make_object_key(
+            self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
+        )
+        await self._retry_until_available(
+            order, lambda: self._context.storage.put(key, data, MEDIA_TYPES[header.format])
+        )
+        image = StoredImage(
+            index=index,
+            key=key,
+            format=header.format,
+            width=header.width,
+            height=header.height,
+            bytes=len(data),
+            sha256=digest,
+            seller=self._job_context.get_route_entry(attempt).seller,
+            attempt=attempt.number,
+            quality=terms.quality,
+            is_opaque=not header.has_alpha,
+        )
+        return StoredResult(image, _check_image(fetched_image.header, request, terms))
+
+
+def _generate_backoff_delays() -> Iterator[float]:
+    delay = MIN_BACKOFF_SECONDS
+    while True:
+        yield delay
+        delay = min(delay * BACKOFF_FACTOR, MAX_BACKOFF_SECONDS)
+
+
+def _check_image(header: ImageHeader, request: SavedRequest, terms: OrderTerms) -> OutputCheck:
+    return check_output(header, ExpectedOutput(request.target, terms.size), request.output_format)
+
+
+def compute_cost(progress: Ready | Failed, offer: Offer) -> int | None:
+    """What the seller says it charged; else what its tokens come to, where it sells by tokens."""
+    cost = progress.cost if isinstance(progress, Ready) else progress.fault.cost
+    if cost is not None or progress.usage is None or offer.token_prices is None:
+        return cost
+    return offer.token_prices.compute_cost(progress.usage)

@@ -1,0 +1,197 @@
+"""The way into one account: who is in, who waits, and how many are let in."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from math import floor, inf
+
+from gateway.config.schema import AccountLimits
+
+RATE_WINDOW_SECONDS = 60.0
+RECOVERY_INTERVAL_SECONDS = 10.0
+# Orders that were sent together are refused together: that is one complaint, not many.
+COMPLAINT_DEDUP_SECONDS = 1.0
+
+
+class SlotTimeout(Exception):
+    """There was no place in time. `seconds`: for how much longer the seller wants no orders, if it said so."""
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        super().__init__("no place among the orders in progress")
+        self.retry_after = retry_after
+
+
+class AdaptiveLimit:
+    """How many at once a seller bears: half as many after each complaint, one more after each while without one."""
+
+    def __init__(self) -> None:
+        self._reduced_limit: int | None = None
+        self._full_limit = 0
+        self._reduced_at = 0.0
+
+    def halve(self, now: float, baseline: int) -> None:
+        """`known`: how many were allowed, or else were seen in progress; 0 if neither is known."""
+        current = self.get_current(now)
+        if current is not None and now - self._reduced_at < COMPLAINT_DEDUP_SECONDS:
+            return
+        if current is None:
+            self._full_limit = baseline
+        if (limit := current or baseline) > 0:
+            self._reduced_limit, self._reduced_at = max(1, limit // 2), now
+
+    def get_current(self, now: float) -> int | None:
+        """None when all that was taken away has been given back."""
+        if self._reduced_limit is None:
+            return None
+        recovered = self._reduced_limit + max(0, floor((now - self._reduced_at) / RECOVERY_INTERVAL_SECONDS))
+        if recovered >= self._full_limit and now - self._reduced_at >= RECOVERY_INTERVAL_SECONDS:
+            self._reduced_limit = None
+            return None
+        return recovered
+
+    def get_next_increase(self, now: float) -> float:
+        if self._reduced_limit is None:
+            return inf
+        return now + RECOVERY_INTERVAL_SECONDS - (now - self._reduced_at) % RECOVERY_INTERVAL_SECONDS
+
+
+class PeakInFlight:
+    """The most that were in progress at once, in this minute and the one before."""
+
+    def __init__(self) -> None:
+        self._current_minute, self._current_peak, self._previous_peak = -1, 0, 0
+
+    def observe(self, in_flight: int, now: float) -> None:
+        self._advance_minute(now)
+        self._current_peak = max(self._current_peak, in_flight)
+
+    def get_peak(self, now: float) -> int:
+        self._advance_minute(now)
+        return max(self._current_peak, self._previous_peak)
+
+    def _advance_minute(self, now: float) -> None:
+        minute = floor(now / RATE_WINDOW_SECONDS)
+        if minute != self._current_minute:
+            self._previous_peak = self._current_peak if minute == self._current_minute + 1 else 0
+            self._current_minute, self._current_peak = minute, 0
+
+
+class AccountLimiter:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.in_flight = 0
+        self._clock = clock
+        self._limits = AccountLimits()
+        self._waiters: deque[asyncio.Future[float]] = deque()
+        self._start_times: deque[float] = deque()
+        self._paused_until = -inf
+        self._adaptive_limit = AdaptiveLimit()
+        self._peak = PeakInFlight()
+        self._wakeup: asyncio.TimerHandle | None = None
+
+    # --- what is allowed
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.in_flight and not self._waiters
+
+    def configure(self, limits: AccountLimits) -> None:
+        self._limits = limits
+        self._admit_waiters()
+
+    def halve_limit(self) -> None:
+        now = self._clock()
+        self._peak.observe(self.in_flight, now)
+        self._adaptive_limit.halve(now, self._limits.concurrency or self._peak.get_peak(now))
+
+    def pause(self, seconds: float) -> None:
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def get_remaining_pause(self) -> float | None:
+        remaining = self._paused_until - self._clock()
+        return remaining if remaining > 0 else None
+
+    def get_load(self) -> float:
+        now = self._clock()
+        limit = self._get_limit(now)
+        utilization = self.in_flight / limit
+        return max(utilization, 1.0) if self._waiters or self._get_earliest_start(now) > now else utilization
+
+    def _get_limit(self, now: float) -> float:
+        limits = (self._limits.concurrency, self._adaptive_limit.get_current(now))
+        return min((limit for limit in limits if limit is not None), default=inf)
+
+    def _get_earliest_start(self, now: float) -> float:
+        """When it is worth asking again whether a pause or the rate stands in the way; now or before: neither does."""
+        self._drop_old_starts(now)
+        is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
+        rate_allows_at = self._start_times[0] + RATE_WINDOW_SECONDS if is_rate_exhausted else -inf
+        return max(self._paused_until, rate_allows_at)
+
+    def _drop_old_starts(self, now: float) -> None:
+        while self._start_times and self._start_times[0] + RATE_WINDOW_SECONDS <= now:
+            self._start_times.popleft()
+
+    # --- in and out
+
+    async def acquire(self, timeout_seconds: float) -> None:
+        now = self._clock()
+        if not self._waiters and self._has_free_slot(now):
+            self._take_slot(now)
+            return
+        if self._paused_until > now + timeout_seconds:
+            raise SlotTimeout(self.get_remaining_pause())
+        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._admit_waiters()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await waiter
+        except TimeoutError:
+            self._cancel_waiter(waiter)
+            raise SlotTimeout(self.get_remaining_pause()) from None
+        except asyncio.CancelledError:
+            self._cancel_waiter(waiter)
+            raise
+
+    def release(self) -> None:
+        self.in_flight -= 1
+        self._admit_waiters()
+
+    def _has_free_slot(self, now: float) -> bool:
+        return self.in_flight < self._get_limit(now) and self._get_earliest_start(now) <= now
+
+    def _take_slot(self, now: float) -> None:
+        self.in_flight += 1
+        self._peak.observe(self.in_flight, now)
+        if self._limits.per_minute is not None:
+            self._start_times.append(now)
+
+    def _cancel_waiter(self, waiter: asyncio.Future[float]) -> None:
+        """He may have been let in at the very moment when he stopped waiting: then he goes, having ordered nothing."""
+        if waiter.done() and not waiter.cancelled():
+            if (start_time := waiter.result()) in self._start_times:
+                self._start_times.remove(start_time)
+            self.release()
+        elif waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def _admit_waiters(self) -> None:
+        now = self._clock()
+        while self._waiters and (self._waiters[0].done() or self._has_free_slot(now)):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._take_slot(now)
+                waiter.set_result(now)
+        self._schedule_wakeup(now)
+
+    def _schedule_wakeup(self, now: float) -> None:
+        """To look again when time alone may have made room. Who leaves makes room without it."""
+        if self._wakeup:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if not self._waiters:
+            return
+        limit_rises_at = self._adaptive_limit.get_next_increase(now) if self.in_flight >= self._get_limit(now) else -inf
+        wakeup_at = max(self._get_earliest_start(now), limit_rises_at)
+        if wakeup_at < inf:
+            self._wakeup = asyncio.get_running_loop().call_later(max(wakeup_at - now, 0.001), self._admit_waiters)

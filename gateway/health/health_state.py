@@ -1,0 +1,104 @@
+"""What one account, or one cell, has gone through lately, and what that makes of its gate."""
+
+from gateway.health.circuit_breaker import CircuitBreaker, OpenDuration, clamp_retry_after
+from gateway.health.stats import (
+    ConformanceRate,
+    ConformanceWindow,
+    LatencyHistogram,
+    SlidingWindowCounter,
+    merge_conformance,
+)
+from gateway.routing.signals import is_below_conformance
+from providers.faults import FaultKind
+
+# A key or a credit does not mend itself within a minute; a seller that is down, or a cell, may.
+REFUSED_OPEN_DURATION = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
+OUTAGE_OPEN_DURATION = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
+# Every trial of a cell whose pictures are not what is ordered is paid for. Where little is ordered, a short pause would
+# make a trial of every order.
+UNFAITHFUL_OPEN_DURATION = OpenDuration(initial_seconds=300.0, max_seconds=21_600.0)
+REFUSAL_FAULTS = frozenset({FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
+MAX_CONSECUTIVE_FAILURES = 5
+# Longer than an order takes, or every outcome would stand alone in its window.
+WINDOW_SECONDS, WINDOW_BUCKETS = 120.0, 12
+MIN_OUTCOMES = 10
+
+
+class AccountHealth:
+    def __init__(self) -> None:
+        self.breaker = CircuitBreaker()
+        self._consecutive_failures = 0
+
+    def record_success(self, sent_at: float) -> None:
+        self._consecutive_failures = 0
+        self.breaker.record_success(sent_at)
+
+    def record_failure(self, fault: FaultKind, retry_after: float | None, sent_at: float, now: float) -> None:
+        if fault is FaultKind.RATE_LIMITED:
+            self.breaker.back_off(clamp_retry_after(retry_after), now)
+        elif fault in REFUSAL_FAULTS:
+            self.breaker.record_failure(REFUSED_OPEN_DURATION, sent_at, now)
+        else:
+            self._record_outage(sent_at, now)
+
+    def _record_outage(self, sent_at: float, now: float) -> None:
+        if not self.breaker.is_tripped(now):
+            self._consecutive_failures += 1
+        if self.breaker.is_half_open(now) or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+            self._consecutive_failures = 0
+            self.breaker.record_failure(OUTAGE_OPEN_DURATION, sent_at, now)
+
+
+class CellHealth:
+    """`fidelity_breaker` is shut while the pictures are not what is ordered. It forbids no order: such a cell comes after those
+    that deliver what is ordered, and is better than none."""
+
+    def __init__(self) -> None:
+        self.breaker = CircuitBreaker()
+        self.fidelity_breaker = CircuitBreaker()
+        self.latencies = LatencyHistogram()
+        self.conformance = ConformanceWindow()
+        self._consecutive_failures = 0
+        self._outcomes = SlidingWindowCounter(WINDOW_SECONDS, WINDOW_BUCKETS)
+        self._failures = SlidingWindowCounter(WINDOW_SECONDS, WINDOW_BUCKETS)
+
+    def record_success(self, sent_at: float, now: float) -> None:
+        self._consecutive_failures = 0
+        if not self.breaker.is_tripped(now):
+            self._outcomes.add(now)
+        self.breaker.record_success(sent_at)
+
+    def record_faithful_delivery(self, sent_at: float) -> None:
+        self.conformance.add(True, sent_at)
+        self.fidelity_breaker.record_success(sent_at)
+
+    def record_unfaithful_delivery(self, replica_rate: ConformanceRate, sent_at: float, now: float) -> None:
+        """`replica_rate`: the counts of the other replicas. One odd picture shuts nothing, but fails a trial."""
+        self.conformance.add(False, sent_at)
+        merged_rate = merge_conformance((self.get_conformance_rate(now), replica_rate))
+        if self.fidelity_breaker.is_tripped(now) or is_below_conformance(merged_rate.count, merged_rate.share):
+            self.fidelity_breaker.record_failure(UNFAITHFUL_OPEN_DURATION, sent_at, now)
+
+    def get_conformance_rate(self, now: float) -> ConformanceRate:
+        """What was ordered before a trial succeeded says nothing about what is delivered now."""
+        return self.conformance.get_rate(now, since=self.fidelity_breaker.recovery_sent_at)
+
+    def record_failure(self, sent_at: float, now: float) -> None:
+        if not self.breaker.is_tripped(now):
+            self._consecutive_failures += 1
+            self._outcomes.add(now)
+            self._failures.add(now)
+        if self.breaker.is_half_open(now) or self._has_too_many_failures(now):
+            self._reset_counters()
+            self.breaker.record_failure(OUTAGE_OPEN_DURATION, sent_at, now)
+
+    def _has_too_many_failures(self, now: float) -> bool:
+        outcomes = self._outcomes.count(now)
+        is_rate_exceeded = outcomes >= MIN_OUTCOMES and self._failures.count(now) * 2 >= outcomes
+        return is_rate_exceeded or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES
+
+    def _reset_counters(self) -> None:
+        """Whoever is shut out starts afresh when he is let in again, however that comes about."""
+        self._consecutive_failures = 0
+        self._outcomes.clear()
+        self._failures.clear()

@@ -1,0 +1,333 @@
+"""Which accounts and cells are well: learned from what became of orders, shared with the other replicas.
+
+`now` is always this process's monotonic clock, `wall_time` the wall clock; only the age of what other replicas tell is
+judged by it. Whether the last healthy offer is used all the same is for the routing to say.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from math import isfinite
+from typing import TypeVar
+
+from msgspec import Struct
+
+from gateway.catalogue import Catalogue, Cell
+from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
+from gateway.health.health_snapshot import (
+    AccountSnapshot,
+    CellKey,
+    CellSnapshot,
+    HealthSnapshot,
+    ReplicaHealth,
+    decode_snapshot,
+    encode_snapshot,
+)
+from gateway.health.health_state import AccountHealth, CellHealth
+from gateway.health.stats import MIN_LATENCY_SAMPLES, ConformanceRate, LatencyStats, merge_conformance, merge_latency
+from gateway.routing.signals import MIN_DELIVERIES, UNKNOWN_SIGNALS, CellSignals, Signals
+from providers.faults import VERDICTS, FaultKind, HealthScope
+
+REPLICA_TTL_SECONDS = 60.0
+# By how much the wall clocks of two replicas may differ before the one's news look old to the other.
+MAX_CLOCK_SKEW_SECONDS = 5.0
+# Far more than any catalogue has. What was not touched for longest is forgotten first.
+MAX_CELLS, MAX_ACCOUNTS, MAX_REPLICAS = 10_000, 1_000, 250
+
+# Faults after which it is sure that the seller had taken the order, so that nothing is wrong with the account.
+ACCEPTED_FAULTS = frozenset(
+    {FaultKind.ORDER_FAILED, FaultKind.ORDER_TIMED_OUT, FaultKind.NO_IMAGES, FaultKind.IMAGES_EXPIRED}
+)
+
+State = TypeVar("State")
+StateKey = TypeVar("StateKey", bound=Hashable)
+
+
+class HealthKey(Struct, frozen=True):
+    """Where an order goes: to a seller, through an account, for a cell of a model."""
+
+    seller: str
+    account: str
+    model: str
+    cell: Cell
+
+    @property
+    def cell_key(self) -> CellKey:
+        return self.seller, self.model, self.cell
+
+
+class OrderPermit(Struct, frozen=True, eq=False):
+    """One order's leave to be sent. No two are the same: only who has it may give it back (`HealthTracker.release_permit`)."""
+
+    key: HealthKey
+
+
+class OrderOutcome(Struct, frozen=True, kw_only=True):
+    """What became of an order. No fault is a success.
+
+    `elapsed_seconds` from sending it to its end; of a fault too, if known. `as_ordered`: whether what came is what was ordered.
+    """
+
+    fault: FaultKind | None = None
+    elapsed_seconds: float | None = None
+    as_ordered: bool | None = None
+    retry_after: float | None = None
+
+    def estimate_send_time(self, now: float) -> float:
+        is_known = self.elapsed_seconds is not None and isfinite(self.elapsed_seconds)
+        return now - max(0.0, self.elapsed_seconds or 0.0) if is_known else now
+
+
+class HealthTracker:
+    """Of one process. `name` is what it is called among the replicas: it does not listen to itself."""
+
+    def __init__(self, replica_name: str = "") -> None:
+        self._replica_name = replica_name
+        self._accounts: OrderedDict[str, AccountHealth] = OrderedDict()
+        self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
+        self._replicas: OrderedDict[str, ReplicaHealth] = OrderedDict()
+        # Worked out from `_replicas` when it is asked for, and anew whenever that changes.
+        self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
+
+    # --- what happens
+
+    def record(self, key: HealthKey, outcome: OrderOutcome, now: float) -> None:
+        """An order has ended."""
+        account, cell = self._get_account(key.account), self._get_cell(key.cell_key)
+        sent_at = outcome.estimate_send_time(now)
+        scope = VERDICTS[outcome.fault].health_scope if outcome.fault else None
+        if outcome.fault is None:
+            account.record_success(sent_at)
+            cell.record_success(sent_at, now)
+            if outcome.elapsed_seconds is not None:
+                cell.latencies.add(outcome.elapsed_seconds, now)
+            self._record_conformance(key.cell_key, outcome.as_ordered, sent_at, now)
+        elif scope is HealthScope.ACCOUNT:
+            account.record_failure(outcome.fault, outcome.retry_after, sent_at, now)
+            cell.breaker.record_inconclusive(sent_at)
+            cell.fidelity_breaker.record_inconclusive(sent_at)
+        elif scope is HealthScope.CELL:
+            cell.record_failure(sent_at, now)
+            cell.fidelity_breaker.record_inconclusive(sent_at)
+            # Without knowing when it was sent, it may be from before the account was shut.
+            if outcome.fault in ACCEPTED_FAULTS and outcome.elapsed_seconds is not None:
+                account.record_success(sent_at)
+            account.breaker.record_inconclusive(sent_at)
+        else:
+            self.record_inconclusive(key, sent_at)
+
+    def _record_conformance(self, cell_key: CellKey, as_ordered: bool | None, sent_at: float, now: float) -> None:
+        cell = self._get_cell(cell_key)
+        if as_ordered is None:
+            cell.fidelity_breaker.record_inconclusive(sent_at)
+        elif as_ordered:
+            cell.record_faithful_delivery(sent_at)
+        else:
+            cell.record_unfaithful_delivery(self._get_replica_stats(cell_key)[1], sent_at, now)
+
+    def record_accepted(self, account: str, elapsed_seconds: float, now: float) -> None:
+        """The seller took an order that was sent so many seconds ago: whatever becomes of it, the account is well."""
+        self._get_account(account).record_success(now - max(0.0, elapsed_seconds))
+
+    def acquire_permit(self, key: HealthKey, now: float) -> OrderPermit | None:
+        """Leave to send an order now. Where the account or the cell is due for a trial, this order is it, and no other
+        gets leave until its outcome is known, or it is withdrawn. Where pictures are not what is ordered, orders are
+        placed as a last resort; only while a trial is out, the others go elsewhere."""
+        cell = self._cells.get(key.cell_key)
+        if not self._allows_request(key, now) or (cell and cell.fidelity_breaker.is_probing(now)):
+            return None
+        permit = OrderPermit(key)
+        for breaker in self._get_breakers(key):
+            if breaker.allows_request(now):
+                breaker.start_probe(permit, now)
+        return permit
+
+    def release_permit(self, permit: OrderPermit) -> None:
+        """The order that got this leave was not sent. Whatever another one tries meanwhile goes on."""
+        for breaker in self._get_breakers(permit.key):
+            breaker.cancel_probe(permit)
+
+    def record_inconclusive(self, key: HealthKey, sent_at: float) -> None:
+        """An order that was sent then has ended without saying anything of the seller."""
+        for breaker in self._get_breakers(key):
+            breaker.record_inconclusive(sent_at)
+
+    def reset_account(self, account: str, now: float) -> None:
+        """It has another key or address: what it was shut for is over."""
+        self._get_account(account).breaker.reset(now)
+
+    # --- what is known
+
+    def get_catalogue_signals(self, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> Signals:
+        """What is known now of the catalogue's cells; each is worked out when it is looked at, so look at once."""
+        self._drop_silent_replicas(now)
+        return _SignalsView(self, catalogue, now, load)
+
+    def get_signals(self, key: HealthKey, now: float, load: float = 0.0) -> CellSignals:
+        """Of one cell; UNKNOWN if nothing is."""
+        cell = self._cells.get(key.cell_key)
+        latency, conformance = self._get_stats(key.cell_key, cell, now)
+        has_enough_deliveries = conformance.count >= MIN_DELIVERIES
+        return CellSignals(
+            healthy=self._allows_request(key, now),
+            p50=latency.p50 if latency.count >= MIN_LATENCY_SAMPLES else None,
+            p90=latency.p90 if latency.count >= MIN_LATENCY_SAMPLES else None,
+            load=load,
+            conformance=conformance.share if has_enough_deliveries else None,
+            faithful=cell is None or cell.fidelity_breaker.allows_request(now),
+            deliveries=conformance.count if has_enough_deliveries else 0,
+        )
+
+    def _get_stats(
+        self, cell_key: CellKey, cell: CellHealth | None, now: float
+    ) -> tuple[LatencyStats, ConformanceRate]:
+        latency, conformance = (
+            (cell.latencies.get_stats(now), cell.get_conformance_rate(now))
+            if cell
+            else (LatencyStats(), ConformanceRate())
+        )
+        if not self._replicas:
+            return latency, conformance
+        replica_latency, replica_conformance = self._get_replica_stats(cell_key)
+        return merge_latency((latency, replica_latency)), merge_conformance((conformance, replica_conformance))
+
+    def _get_replica_stats(self, cell_key: CellKey) -> tuple[LatencyStats, ConformanceRate]:
+        if cell_key not in self._replica_stats:
+            self._replica_stats[cell_key] = self._compute_replica_stats(cell_key)
+        return self._replica_stats[cell_key]
+
+    def _compute_replica_stats(self, cell_key: CellKey) -> tuple[LatencyStats, ConformanceRate]:
+        snapshots = [snapshot for entry in self._replicas.values() if (snapshot := entry.cells.get(cell_key))]
+        return merge_latency([entry.latency for entry in snapshots]), merge_conformance(
+            [entry.conformance for entry in snapshots]
+        )
+
+    # --- replicas
+
+    def make_snapshot(self, now: float, wall_time: float) -> bytes:
+        """What this process has seen itself, for the others."""
+        accounts = (
+            AccountSnapshot(name, account_health.breaker.to_snapshot(now))
+            for name, account_health in self._accounts.items()
+        )
+        cells = (
+            CellSnapshot(
+                *cell_key,
+                cell_health.breaker.to_snapshot(now),
+                cell_health.latencies.get_stats(now),
+                cell_health.get_conformance_rate(now),
+                cell_health.fidelity_breaker.to_snapshot(now),
+            )
+            for cell_key, cell_health in self._cells.items()
+        )
+        return encode_snapshot(
+            HealthSnapshot(
+                version=1,
+                wall_time=wall_time,
+                accounts=tuple(entry for entry in accounts if entry.breaker != EMPTY_BREAKER_SNAPSHOT),
+                cells=tuple(entry for entry in cells if entry.has_data),
+            )
+        )
+
+    def merge_snapshot(self, replica_name: str, data: bytes, now: float, wall_time: float) -> bool:
+        """Another replica's snapshot: whether it was news. The same one may come again, as the store keeps it.
+
+        Clocks: a snapshot that looks older than SKEW is taken for that much older than it is after SKEW; otherwise it
+        counts as just made, which is an exchange late at most. A replica whose clock is a minute slow is not heard.
+        """
+        self._drop_silent_replicas(now)
+        snapshot = None if replica_name == self._replica_name else decode_snapshot(data)
+        previous = self._replicas.get(replica_name)
+        if (
+            snapshot is None
+            or wall_time - snapshot.wall_time > REPLICA_TTL_SECONDS
+            or (previous and snapshot.wall_time <= previous.wall_time)
+        ):
+            return False
+        taken_at = now - max(0.0, wall_time - snapshot.wall_time - MAX_CLOCK_SKEW_SECONDS)
+        for account in snapshot.accounts:
+            self._get_account(account.account).breaker.merge_snapshot(account.breaker, replica_name, taken_at)
+        for cell in snapshot.cells:
+            cell_health = self._get_cell(cell.cell_key)
+            cell_health.breaker.merge_snapshot(cell.breaker, replica_name, taken_at)
+            cell_health.fidelity_breaker.merge_snapshot(cell.fidelity_breaker, replica_name, taken_at)
+        self._replica_stats.clear()
+        self._replicas[replica_name] = ReplicaHealth(
+            snapshot.wall_time, now, {cell.cell_key: cell for cell in snapshot.cells}
+        )
+        self._replicas.move_to_end(replica_name)
+        if len(self._replicas) > MAX_REPLICAS:
+            self._drop_replica(next(iter(self._replicas)), now)
+        return True
+
+    def _drop_silent_replicas(self, now: float) -> None:
+        for replica_name in [
+            replica_name
+            for replica_name, replica in self._replicas.items()
+            if now - replica.received_at > REPLICA_TTL_SECONDS
+        ]:
+            self._drop_replica(replica_name, now)
+
+    def _drop_replica(self, replica_name: str, now: float) -> None:
+        del self._replicas[replica_name]
+        self._replica_stats.clear()
+        for account in self._accounts.values():
+            account.breaker.drop_replica(replica_name, now)
+        for cell in self._cells.values():
+            cell.breaker.drop_replica(replica_name, now)
+            cell.fidelity_breaker.drop_replica(replica_name, now)
+
+    def _allows_request(self, key: HealthKey, now: float) -> bool:
+        """Whether account and cell let orders through: what is not known has never been shut."""
+        account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
+        return all(state.breaker.allows_request(now) for state in (account, cell) if state)
+
+    def _get_breakers(self, key: HealthKey) -> list[CircuitBreaker]:
+        account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
+        return [*([account.breaker] if account else []), *([cell.breaker, cell.fidelity_breaker] if cell else [])]
+
+    def _get_account(self, name: str) -> AccountHealth:
+        return _get_or_create(self._accounts, name, AccountHealth, MAX_ACCOUNTS)
+
+    def _get_cell(self, cell_key: CellKey) -> CellHealth:
+        return _get_or_create(self._cells, cell_key, CellHealth, MAX_CELLS)
+
+
+def _get_or_create(
+    states: OrderedDict[StateKey, State], key: StateKey, create: Callable[[], State], max_count: int
+) -> State:
+    if key in states:
+        states.move_to_end(key)
+    else:
+        states[key] = create()
+        if len(states) > max_count:
+            states.popitem(last=False)
+    return states[key]
+
+
+class _SignalsView(Mapping[CellKey, CellSignals]):
+    """Every cell of the catalogue of which anything is known. A plan asks for a few of very many."""
+
+    def __init__(self, health: HealthTracker, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> None:
+        self._health, self._catalogue, self._now, self._load = health, catalogue, now, load
+
+    def __getitem__(self, key: CellKey) -> CellSignals:
+        seller = self._catalogue.sellers.get(key[0])
+        if seller is None:
+            raise KeyError(key)
+        account = seller.account.name
+        signals = self._health.get_signals(HealthKey(key[0], account, key[1], key[2]), self._now, self._load(account))
+        if signals == UNKNOWN_SIGNALS:
+            raise KeyError(key)
+        return signals
+
+    def __iter__(self) -> Iterator[CellKey]:
+        for offer in self._catalogue.iter_offers():
+            keys = ((offer.seller.name, offer.model, cell) for cell in offer.prices)
+            yield from (key for key in keys if key in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        """Nobody need count before asking."""
+        return True

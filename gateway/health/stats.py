@@ -1,0 +1,157 @@
+"""What is counted, in little and bounded memory however much happens: counts, latency quantiles, conformance."""
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil, floor, inf, isfinite, log
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+LATENCY_WINDOW_SECONDS = 180.0
+LATENCY_WINDOW_COUNT = 5
+# Neighbouring buckets are a tenth apart; a quantile is the mean of its bucket, so it is off by a few percent at most.
+LOG_BUCKET_WIDTH = log(1.1)
+MIN_LATENCY_SECONDS, MAX_LATENCY_SECONDS = 0.1, 7_200.0
+# Deliveries of up to a day ago, the last fifty of them; the day is cut off to the minute.
+MAX_DELIVERIES, DELIVERY_WINDOW_SECONDS, MINUTE_SECONDS = 50, 86_400.0, 60.0
+MIN_LATENCY_SAMPLES = 5
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+
+
+class SlidingWindowCounter:
+    """How many in the last `window_seconds` seconds, to within one of its buckets."""
+
+    def __init__(self, window_seconds: float, bucket_count: int) -> None:
+        self._bucket_seconds = window_seconds / bucket_count
+        self._buckets = [(-1, 0)] * bucket_count
+
+    def add(self, now: float) -> None:
+        epoch = floor(now / self._bucket_seconds)
+        slot = epoch % len(self._buckets)
+        slot_epoch, count = self._buckets[slot]
+        self._buckets[slot] = (epoch, count + 1 if slot_epoch == epoch else 1)
+
+    def count(self, now: float) -> int:
+        current_epoch = floor(now / self._bucket_seconds)
+        return sum(
+            count for epoch, count in self._buckets if current_epoch - len(self._buckets) < epoch <= current_epoch
+        )
+
+    def clear(self) -> None:
+        self._buckets = [(-1, 0)] * len(self._buckets)
+
+
+class LatencyStats(Struct, frozen=True, array_like=True):
+    """Seconds until half, and nine in ten, of so many orders were done."""
+
+    count: Count = 0
+    p50: Seconds = 0.0
+    p90: Seconds = 0.0
+
+
+class ConformanceRate(Struct, frozen=True, array_like=True):
+    """The share of so many deliveries that were as ordered."""
+
+    count: Count = 0
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class LatencyHistogram:
+    """The successes of the last 12 to 15 minutes, in windows of buckets that grow with what they hold."""
+
+    def __init__(self) -> None:
+        self._windows: list[tuple[int, dict[int, tuple[int, float]]]] = [(-1, {})] * LATENCY_WINDOW_COUNT
+        self._cached: tuple[int, LatencyStats] | None = None
+
+    def add(self, seconds: float, now: float) -> None:
+        if not isfinite(seconds):
+            return
+        seconds = min(max(seconds, MIN_LATENCY_SECONDS), MAX_LATENCY_SECONDS)
+        epoch = floor(now / LATENCY_WINDOW_SECONDS)
+        slot = epoch % LATENCY_WINDOW_COUNT
+        if self._windows[slot][0] != epoch:
+            self._windows[slot] = (epoch, {})
+        window, bucket = self._windows[slot][1], floor(log(seconds) / LOG_BUCKET_WIDTH)
+        count, total = window.get(bucket, (0, 0.0))
+        window[bucket] = (count + 1, total + seconds)
+        self._cached = None
+
+    def get_stats(self, now: float) -> LatencyStats:
+        epoch = floor(now / LATENCY_WINDOW_SECONDS)
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = (epoch, _compute_stats(self._merge_windows(epoch)))
+        return self._cached[1]
+
+    def _merge_windows(self, current_epoch: int) -> dict[int, tuple[int, float]]:
+        merged: dict[int, tuple[int, float]] = {}
+        for epoch, window in self._windows:
+            if current_epoch - LATENCY_WINDOW_COUNT < epoch <= current_epoch:
+                for bucket, (count, total) in window.items():
+                    merged_count, merged_total = merged.get(bucket, (0, 0.0))
+                    merged[bucket] = (merged_count + count, merged_total + total)
+        return merged
+
+
+def _compute_stats(buckets: dict[int, tuple[int, float]]) -> LatencyStats:
+    count = sum(counted for counted, _ in buckets.values())
+    return (
+        LatencyStats(count, _estimate_quantile(buckets, count, 0.5), _estimate_quantile(buckets, count, 0.9))
+        if count
+        else LatencyStats()
+    )
+
+
+def _estimate_quantile(buckets: dict[int, tuple[int, float]], count: int, fraction: float) -> float:
+    remaining = ceil(count * fraction)
+    for bucket in sorted(buckets):
+        counted, total = buckets[bucket]
+        remaining -= counted
+        if remaining <= 0:
+            break
+    return total / counted
+
+
+class ConformanceWindow:
+    """The last deliveries of a day: when each was ordered, and whether what came is what was ordered."""
+
+    def __init__(self) -> None:
+        self._deliveries: deque[tuple[float, bool]] = deque(maxlen=MAX_DELIVERIES)
+        self._cached: tuple[float, ConformanceRate] | None = None
+
+    def add(self, as_ordered: bool, sent_at: float) -> None:
+        self._deliveries.append((sent_at, as_ordered))
+        self._cached = None
+
+    def get_rate(self, now: float, since: float = -inf) -> ConformanceRate:
+        """Of what was ordered `slot_epoch` then, and not longer than a day ago."""
+        oldest = max(floor(now / MINUTE_SECONDS) * MINUTE_SECONDS - DELIVERY_WINDOW_SECONDS, since)
+        if self._cached is None or self._cached[0] != oldest:
+            self._cached = (
+                oldest,
+                _compute_rate([as_ordered for sent_at, as_ordered in self._deliveries if sent_at >= oldest]),
+            )
+        return self._cached[1]
+
+
+def _compute_rate(deliveries: Sequence[bool]) -> ConformanceRate:
+    return ConformanceRate(len(deliveries), sum(deliveries) / len(deliveries)) if deliveries else ConformanceRate()
+
+
+def merge_latency(replicas: Sequence[LatencyStats]) -> LatencyStats:
+    """Of several replicas, each with the weight of what it has seen."""
+    count = sum(replica.count for replica in replicas)
+    if not count:
+        return LatencyStats()
+    p50 = sum(replica.count * replica.p50 for replica in replicas) / count
+    p90 = sum(replica.count * replica.p90 for replica in replicas) / count
+    return LatencyStats(count, p50, p90)
+
+
+def merge_conformance(replicas: Sequence[ConformanceRate]) -> ConformanceRate:
+    count = sum(replica.count for replica in replicas)
+    return (
+        ConformanceRate(count, sum(replica.count * replica.share for replica in replicas) / count)
+        if count
+        else ConformanceRate()
+    )

@@ -1,0 +1,43 @@
+"""How a job ends for its team: with which state, for what reason, and with what it is warned of."""
+
+from msgspec.structs import replace
+
+from gateway.jobs.job import Job, JobState, PartState
+from providers.faults import VERDICTS, FaultKind
+
+MAX_WARNINGS, MAX_WARNING_LENGTH = 12, 200
+
+
+def complete_if_done(job: Job, now: float) -> Job:
+    """Terminal as soon as no image is waited for any more."""
+    if job.state.is_terminal or any(part.state.is_open for part in job.parts):
+        return job
+    delivered_count, warnings = len(job.delivered_images), job.warnings
+    if 0 < delivered_count < job.n:
+        warnings = merge_warnings(warnings, (f"partial_delivery: {delivered_count} of {job.n} images",))
+    fault = None if delivered_count == job.n else _choose_fault(job)
+    return replace(job, state=_final_state(job, delivered_count), finished_at=now, warnings=warnings, fault=fault)
+
+
+def _final_state(job: Job, delivered_count: int) -> JobState:
+    if job.cancel_requested or job.withdrawn:
+        return JobState.CANCELLED
+    if delivered_count:
+        return JobState.COMPLETED
+    return JobState.EXPIRED if job.overdue else JobState.FAILED
+
+
+def _choose_fault(job: Job) -> FaultKind | None:
+    """The fault that a team sees for missing images: a content refusal before any other, and passing faults last."""
+    faults = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
+    return min(faults, key=_fault_priority, default=None)
+
+
+def _fault_priority(fault: FaultKind) -> tuple[bool, bool]:
+    return fault is not FaultKind.CONTENT_REFUSED, VERDICTS[fault].is_transient
+
+
+def merge_warnings(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return (*known, *(warning[:MAX_WARNING_LENGTH] for warning in dict.fromkeys(more) if warning not in known))[
+        :MAX_WARNINGS
+    ]

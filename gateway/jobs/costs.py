@@ -1,0 +1,55 @@
+"""What an attempt cost whom: what the seller says it charged, else the price.
+
+Captured for images that are delivered, an orphan where they are not, suspected where nobody knows whether they were
+bought. Delivered images cost the team no more than was set aside for them: the rest is excess.
+"""
+
+from msgspec.structs import replace
+
+from gateway.jobs.job import Attempt, AttemptState, Job, round_timestamp
+from gateway.jobs.transition_tables import LEDGER_LINE_BY_CHARGE, LedgerLine
+from providers.faults import VERDICTS, ChargeStatus, FaultKind
+
+Booking = tuple[LedgerLine | None, int]
+# Ten million dollars: what a seller says beyond that is no price, and would not fit into any sum.
+MAX_COST_MICROS = 10**13
+
+
+def close_attempt(attempt: Attempt, fault: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
+    """The attempt, closed, with what is booked for pictures that nobody gets."""
+    closed_attempt = replace(
+        attempt,
+        state=AttemptState.CLOSED,
+        closed_at=round_timestamp(now),
+        response_lost_at=None,
+        image_urls=(),
+        cost=cost,
+        fault=fault,
+    )
+    return set_booking(closed_attempt, booking)
+
+
+def set_booking(attempt: Attempt, booking: Booking) -> Attempt:
+    line, amount = booking
+    orphaned_amount, suspected_amount = (
+        amount if line is candidate else 0 for candidate in (LedgerLine.ORPHAN, LedgerLine.SUSPECTED)
+    )
+    return replace(attempt, orphaned_amount=orphaned_amount, suspected_amount=suspected_amount)
+
+
+def compute_booking(job: Job, attempt: Attempt, fault: FaultKind, cost: int | None) -> Booking:
+    line = LEDGER_LINE_BY_CHARGE[get_charge_status(fault, cost)]
+    return (line, attempt_cost(job, attempt, cost)) if line else (None, 0)
+
+
+def get_charge_status(fault: FaultKind, cost: int | None) -> ChargeStatus:
+    """What the seller says it charged outranks what usually follows from a fault of this kind."""
+    return ChargeStatus.CHARGED if cost and cost > 0 else VERDICTS[fault].charge_status
+
+
+def attempt_cost(job: Job, attempt: Attempt, cost: int | None, made_count: int | None = None) -> int:
+    """What the seller says, if it says anything; else the price of what it made, or was asked to make."""
+    if cost is not None:
+        return min(max(cost, 0), MAX_COST_MICROS)
+    entry, image_count = job.route_entry(attempt), len(attempt.images) if made_count is None else max(made_count, 0)
+    return entry.price * image_count + (job.get_order_price(attempt.route_index) if image_count else 0)

@@ -1,0 +1,79 @@
+"""A job's first commit: accepted, paid for in advance, and owned by whoever accepted it."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_commit
+from gateway.jobs.job import Job, Part, RouteEntry
+
+
+class OrderCost(Struct, frozen=True):
+    """What an order costs besides its images: `price` is expected, `ceiling` the most that is conceivable."""
+
+    price: int
+    ceiling: int
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """What a request becomes a job with. `order_costs`: one for each place of the route, or none at all."""
+
+    id: str
+    team: str
+    model: str
+    n: int
+    route: tuple[RouteEntry, ...]
+    order_costs: tuple[OrderCost, ...] = ()
+    deadline_seconds: float = 900.0
+    max_attempts: int = 3
+    reorder_on_unknown: bool = False
+    config_hash: str = ""
+    has_webhook: bool = False
+    warnings: tuple[str, ...] = ()
+    budget_limits: BudgetLimits = BudgetLimits()
+    idempotency: IdempotencyRecord | None = None
+    documents: Mapping[str, bytes] = {}
+
+
+def create_job_commit(new_job: NewJob, now: float) -> Commit:
+    """ValueError if there is nothing to buy, or nobody to buy it from: a mistake of ours, not the caller's."""
+    if new_job.n < 1 or not new_job.route:
+        raise ValueError("a job needs an image to buy and somebody to buy it from")
+    record = new_job.idempotency
+    job = Job(
+        id=new_job.id,
+        team=new_job.team,
+        model=new_job.model,
+        created_at=now,
+        deadline=now + new_job.deadline_seconds,
+        n=new_job.n,
+        route=new_job.route,
+        hold_per_image=max(entry.ceiling for entry in new_job.route),
+        hold_per_order=max((cost.ceiling for cost in new_job.order_costs), default=0),
+        order_prices=_drop_zero_prices(tuple(cost.price for cost in new_job.order_costs)),
+        max_attempts=new_job.max_attempts,
+        reorder_on_unknown=new_job.reorder_on_unknown,
+        config_hash=new_job.config_hash,
+        has_webhook=new_job.has_webhook,
+        body_key=record.key if record and record.is_body_key else None,
+        client_key=record.key if record and not record.is_body_key else None,
+        parts=(Part(images=tuple(range(new_job.n))),),
+        warnings=new_job.warnings,
+    )
+    commit = build_commit(None, replace(job, version=1), now)
+    return replace(
+        commit,
+        budget_changes=tuple(_set_limit(change, new_job.budget_limits, now) for change in commit.budget_changes),
+        idempotency=new_job.idempotency,
+        documents=new_job.documents,
+    )
+
+
+def _drop_zero_prices(prices: tuple[int, ...]) -> tuple[int, ...]:
+    return prices if any(prices) else ()
+
+
+def _set_limit(change: BudgetChange, limits: BudgetLimits, now: float) -> BudgetChange:
+    day, _ = budget_windows(now)
+    return replace(change, limit=limits.day if change.window == day else limits.month)

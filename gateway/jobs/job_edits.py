@@ -1,0 +1,38 @@
+"""A job with other parts, or another attempt: what transitions of all kinds make it of."""
+
+from msgspec.structs import replace
+
+from gateway.jobs.job import Attempt, Job, Part, PartState
+
+
+def find_waiting_part(job: Job, images: tuple[int, ...]) -> Part | None:
+    """The waiting part that all of these images belong to."""
+    part = next((candidate for candidate in job.parts if images and set(images) <= set(candidate.images)), None)
+    return part if part and part.state is PartState.WAITING else None
+
+
+def remove_images(part: Part, images: tuple[int, ...]) -> Part:
+    return replace(part, images=tuple(image for image in part.images if image not in images))
+
+
+def drop_waiting_parts(job: Job) -> Job:
+    parts = (replace(part, state=PartState.DROPPED) if part.state is PartState.WAITING else part for part in job.parts)
+    return replace(job, parts=tuple(parts))
+
+
+def replace_attempt(job: Job, attempt: Attempt) -> Job:
+    attempts = (*job.attempts[: attempt.number - 1], attempt, *job.attempts[attempt.number :])
+    return replace(job, attempts=attempts)
+
+
+def replace_parts(job: Job, old: Part, *new: Part) -> Job:
+    """In the order of their images. A part without images is none, and parts that ended alike are one."""
+    parts: dict[object, Part] = {}
+    for part in (*(other for other in job.parts if other is not old), *new):
+        if not part.state.is_open:
+            part = Part(images=part.images, state=part.state, fault=part.fault)
+        merge_key = part.images if part.state.is_open else (part.state, part.fault)
+        existing = parts.get(merge_key)
+        parts[merge_key] = replace(part, images=tuple(sorted((*existing.images, *part.images)))) if existing else part
+    non_empty = (part for part in parts.values() if part.images)
+    return replace(job, parts=tuple(sorted(non_empty, key=lambda part: part.images)))

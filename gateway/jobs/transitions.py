@@ -1,0 +1,306 @@
+"""What a happening makes of a job. Pure and total: any happening, in any state, makes a new job or is ignored.
+
+What it costs whom is in `booking.py`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.jobs import updates
+from gateway.jobs.completion import complete_if_done, merge_warnings
+from gateway.jobs.costs import Booking, attempt_cost, close_attempt, compute_booking, get_charge_status, set_booking
+from gateway.jobs.job import Attempt, AttemptState, Excess, Job, JobState, Part, PartState, TokenCount, round_timestamp
+from gateway.jobs.job_edits import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
+from gateway.jobs.retry_times import add_retry_time, can_retry
+from gateway.jobs.transition_tables import LedgerLine, part_state_after
+from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
+from providers.order_status import TokenUsage
+
+
+class Ignored(Struct, frozen=True):
+    """Nothing changes, and why not."""
+
+    reason: str
+
+
+TransitionResult = Job | Ignored
+_NOT_WAITING = Ignored("these images are not waiting together")
+_IMAGES_EXIST = Ignored("the pictures exist: only their expiry ends this attempt")
+
+
+def apply_update(job: Job, update: updates.JobUpdate, now: float) -> TransitionResult:
+    """The job as this leaves it, its version one higher."""
+    changed = _TRANSITIONS[type(update)](job, update, now)
+    if isinstance(changed, Ignored):
+        return changed
+    if changed == job:
+        return Ignored("nothing new")
+    return replace(complete_if_done(changed, now), version=job.version + 1)
+
+
+# --- facts
+
+
+def _apply_ticket_received(job: Job, fact: updates.TicketReceived, now: float) -> TransitionResult:
+    if not (attempt := job.get_attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if attempt.ticket is not None:
+        return Ignored("nothing new" if attempt.ticket == fact.ticket else "another ticket is bound to this attempt")
+    state = AttemptState.TICKETED if attempt.is_open else attempt.state
+    return replace_attempt(job, replace(attempt, ticket=fact.ticket, state=state, response_lost_at=None))
+
+
+def _apply_response_lost(job: Job, fact: updates.ResponseLost, now: float) -> TransitionResult:
+    attempt = job.get_attempt(fact.attempt)
+    if not attempt or not attempt.is_open or attempt.images_ready or job.can_poll(attempt):
+        return Ignored("nothing is lost: the attempt is not waiting for an answer")
+    if attempt.response_lost_at is not None:
+        return Ignored("nothing new")
+    if VERDICTS[fact.fault].charge_status is not ChargeStatus.UNKNOWN:
+        return Ignored("such an answer is no lost one, and nobody could give the order up for it")
+    return replace_attempt(job, replace(attempt, response_lost_at=round_timestamp(now), fault=fact.fault))
+
+
+def _apply_callback_received(job: Job, fact: updates.CallbackReceived, now: float) -> TransitionResult:
+    if not (attempt := job.get_attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    if attempt.callback_at is not None or not attempt.is_open:
+        return Ignored("nothing new")
+    return replace_attempt(job, replace(attempt, callback_at=round_timestamp(now)))
+
+
+def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> TransitionResult:
+    if not (attempt := job.get_attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    cost = attempt.cost if fact.cost is None else fact.cost
+    if not attempt.is_open:
+        return _correct_cost(job, attempt, (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost)))
+    if not job.find_part(attempt.number):
+        return _close_late(job, attempt, cost, None, now)
+    job = _record_tokens(job, attempt, fact.usage)
+    return replace_attempt(
+        job,
+        replace(
+            attempt,
+            images_ready=True,
+            response_lost_at=None,
+            cost=cost,
+            image_urls=fact.image_urls or attempt.image_urls,
+        ),
+    )
+
+
+def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> TransitionResult:
+    if not (attempt := job.get_attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    cost = attempt.cost if fact.cost is None else fact.cost
+    if not attempt.is_open:
+        return _correct_cost(job, attempt, (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost, fact.made_count)))
+    if not (part := job.find_part(attempt.number)):
+        return _close_late(job, attempt, cost, fact.made_count, now)
+    delivered = tuple(image for image in attempt.images if image in fact.images)
+    made_count = max(len(attempt.images) if fact.made_count is None else fact.made_count, len(delivered))
+    total_cost = attempt_cost(job, attempt, cost, made_count)
+    delivered_cost = total_cost * len(delivered) // made_count if made_count else 0
+    missing_fault = None if len(delivered) == len(attempt.images) else fact.missing_fault
+    updated = _end_part(job, part, delivered, missing_fault, now)
+    # No more than this releases: what is spent and what is held together never grow after the job was accepted.
+    captured_amount = min(delivered_cost, job.hold - updated.hold)
+    closed_attempt = close_attempt(attempt, missing_fault, cost, now, (LedgerLine.ORPHAN, total_cost - delivered_cost))
+    closed_attempt = replace(
+        closed_attempt, images_ready=True, delivered_count=len(delivered), captured_amount=captured_amount
+    )
+    updated = replace_attempt(_record_tokens(updated, attempt, fact.usage), closed_attempt)
+    warnings = merge_warnings(job.warnings, fact.warnings if delivered else ())
+    excesses = (
+        (*job.excesses, Excess(attempt.number, delivered_cost - captured_amount))
+        if delivered_cost > captured_amount
+        else job.excesses
+    )
+    return replace(updated, warnings=warnings, excesses=excesses)
+
+
+def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> TransitionResult:
+    if not (attempt := job.get_attempt(fact.attempt)):
+        return Ignored("no such attempt")
+    charge_status = get_charge_status(fact.fault, fact.cost)
+    if attempt.is_open and attempt.images_ready and charge_status is not ChargeStatus.CHARGED:
+        return _IMAGES_EXIST
+    if attempt.is_open:
+        job = add_retry_time(job, attempt.number, fact.fault, fact.retry_after, now)
+        return _close_without_images(job, attempt, fact.fault, fact.cost, now)
+    is_conclusive = VERDICTS[fact.fault].poll_policy is PollPolicy.ACCEPT_AS_FINAL
+    if not is_conclusive or (charge_status is ChargeStatus.UNKNOWN and fact.cost is None):
+        return Ignored("it says no more than was known")
+    return _correct_cost(job, attempt, compute_booking(job, attempt, fact.fault, fact.cost))
+
+
+def _apply_job_confirmed(job: Job, fact: updates.JobConfirmed, now: float) -> TransitionResult:
+    if job.state.is_terminal or job.is_confirmed:
+        return Ignored("nothing new")
+    return replace(job, client_confirmed=True)
+
+
+def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float) -> TransitionResult:
+    if job.state.is_terminal:
+        return Ignored(f"the job is {job.state} already")
+    return replace(drop_waiting_parts(job), cancel_requested=True)
+
+
+# --- decisions
+
+
+def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: float) -> TransitionResult:
+    images = tuple(sorted(set(decision.images)))
+    if not (part := find_waiting_part(job, images)):
+        return _NOT_WAITING
+    if refusal := _find_order_refusal(job, part, decision.route_index, images, now):
+        return Ignored(refusal)
+    number = len(job.attempts) + 1
+    attempt = Attempt(number=number, route_index=decision.route_index, images=images, started_at=round_timestamp(now))
+    tried_indexes = (*part.tried_indexes, decision.route_index)
+    buying_part = replace(
+        part, images=images, state=PartState.BUYING, tried_indexes=tried_indexes, attempt=number, fault=None
+    )
+    job = replace_parts(job, part, buying_part, remove_images(part, images))
+    return replace(job, state=JobState.IN_PROGRESS, attempts=(*job.attempts, attempt))
+
+
+def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[int, ...], now: float) -> str | None:
+    """Why these images may not be ordered there and now."""
+    if job.state.is_terminal or job.cancel_requested or job.overdue or job.abandoned or now >= job.deadline:
+        return "nothing more is bought for this job"
+    if not 0 <= route_index < len(job.route) or len(images) > job.route[route_index].max_images:
+        return "there is no such place, or it does not take as many images at once"
+    if route_index in part.tried_indexes and not can_retry(job, part, route_index, now):
+        return "that place has been tried for these images"
+    return "all tries of these images are used up" if len(part.tried_indexes) >= job.max_attempts else None
+
+
+def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: float) -> TransitionResult:
+    attempt = job.get_attempt(decision.attempt)
+    if not attempt or not attempt.is_open:
+        return Ignored("no such attempt is open")
+    if VERDICTS[decision.fault].charge_status is ChargeStatus.NOT_CHARGED:
+        return Ignored("giving up does not prove that nothing was bought")
+    if attempt.images_ready and VERDICTS[decision.fault].charge_status is not ChargeStatus.CHARGED:
+        return _IMAGES_EXIST
+    return _close_without_images(job, attempt, decision.fault, None, now)
+
+
+def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float) -> TransitionResult:
+    """Also some of a part's images: a seller that takes few at once is asked for them by several tasks of ours."""
+    images = tuple(sorted(set(decision.images)))
+    if not (part := find_waiting_part(job, images)):
+        return _NOT_WAITING
+    if now >= job.deadline:
+        return Ignored("the deadline is over: the job expires, and no seller failed")
+    if decision.fault is not None:
+        job = add_retry_time(job, 0, decision.fault, decision.retry_after, now)
+    failed_part = replace(part, images=images, state=PartState.FAILED, fault=decision.fault or part.fault)
+    return replace_parts(job, part, failed_part, remove_images(part, images))
+
+
+def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> TransitionResult:
+    """What is being made goes on: its attempts stay open, so that the money is known in the end."""
+    if job.state.is_terminal or now < job.deadline:
+        return Ignored("the deadline is not over" if now < job.deadline else f"the job is {job.state} already")
+
+    def expire_part(part: Part) -> Part:
+        attempt = job.get_attempt(part.attempt or 0)
+        if not part.state.is_open or (attempt and attempt.images_ready):
+            return part
+        return replace(part, state=PartState.FAILED, attempt=None)
+
+    return replace(job, overdue=True, parts=tuple(expire_part(part) for part in job.parts))
+
+
+def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -> TransitionResult:
+    if job.state.is_terminal or job.is_confirmed:
+        return Ignored("the job has ended, or its caller counts on it")
+    if now < job.confirmation_deadline:
+        return Ignored("its caller may still ask again")
+    return replace(drop_waiting_parts(job), withdrawn=True)
+
+
+def _apply_job_abandoned(job: Job, decision: updates.JobAbandoned, now: float) -> TransitionResult:
+    """What is running goes on: it is paid for, and only asking or waiting for it is left to do."""
+    if job.state.is_terminal or job.abandoned:
+        return Ignored("nothing more is bought for this job")
+    for part in job.parts:
+        if part.state is PartState.WAITING:
+            job = replace_parts(job, part, replace(part, state=PartState.FAILED))
+    return replace(job, abandoned=True)
+
+
+# --- what they share
+
+
+def _close_without_images(job: Job, attempt: Attempt, fault: FaultKind, cost: int | None, now: float) -> Job:
+    """The attempt ends without pictures for anybody."""
+    cost = attempt.cost if cost is None else cost
+    job = replace_attempt(job, close_attempt(attempt, fault, cost, now, compute_booking(job, attempt, fault, cost)))
+    part = job.find_part(attempt.number)
+    return _end_part(job, part, (), fault, now) if part else job
+
+
+def _close_late(job: Job, attempt: Attempt, cost: int | None, made_count: int | None, now: float) -> Job:
+    """Pictures that nobody waits for any more."""
+    booking = (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost, made_count))
+    return replace_attempt(job, close_attempt(attempt, FaultKind.ORDER_TIMED_OUT, cost, now, booking))
+
+
+def _end_part(
+    job: Job, part: Part, delivered_images: tuple[int, ...], missing_fault: FaultKind | None, now: float
+) -> Job:
+    """What an attempt's end makes of its images: those that are there, and those that are not."""
+    delivered_part = replace(part, images=delivered_images, state=PartState.DELIVERED, attempt=None, fault=None)
+    remaining_part = replace(remove_images(part, delivered_images), attempt=None, fault=missing_fault)
+    return replace_parts(job, part, delivered_part, _set_next_state(job, remaining_part, now))
+
+
+def _set_next_state(job: Job, part: Part, now: float) -> Part:
+    if part.fault is None:
+        return part
+    state = part_state_after(VERDICTS[part.fault].consequence, job.reorder_on_unknown)
+    if state is PartState.WAITING and job.cancel_requested:
+        state = PartState.DROPPED
+    elif len(part.tried_indexes) >= job.max_attempts or job.overdue or job.abandoned:
+        state = PartState.FAILED
+    return replace(part, state=state)
+
+
+def _correct_cost(job: Job, attempt: Attempt, booking: Booking) -> TransitionResult:
+    """What became known after the attempt was closed: only the books change, and never what the team paid."""
+    if attempt.delivered_count or attempt.orphaned_amount:
+        return Ignored("its money is booked already")
+    return replace_attempt(job, set_booking(attempt, booking))
+
+
+def _record_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
+    """The first count of an attempt stands: its seller has no reason to count again."""
+    if usage is None or any(count.attempt == attempt.number for count in job.token_counts):
+        return job
+    token_count = TokenCount(attempt.number, usage.input_text, usage.input_image, usage.output)
+    return replace(job, token_counts=(*job.token_counts, token_count))
+
+
+_TRANSITIONS: dict[type[updates.JobUpdate], Callable[[Job, Any, float], TransitionResult]] = {
+    updates.TicketReceived: _apply_ticket_received,
+    updates.ResponseLost: _apply_response_lost,
+    updates.CallbackReceived: _apply_callback_received,
+    updates.ImagesReady: _apply_images_ready,
+    updates.ImagesStored: _apply_images_stored,
+    updates.OrderFailed: _apply_order_failed,
+    updates.JobConfirmed: _apply_job_confirmed,
+    updates.CancelRequested: _apply_cancel_requested,
+    updates.AttemptStarted: _apply_attempt_started,
+    updates.AttemptAbandoned: _apply_attempt_abandoned,
+    updates.PartAbandoned: _apply_part_abandoned,
+    updates.JobExpired: _apply_job_expired,
+    updates.JobWithdrawn: _apply_job_withdrawn,
+    updates.JobAbandoned: _apply_job_abandoned,
+}

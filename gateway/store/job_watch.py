@@ -1,0 +1,55 @@
+"""Hearing of a job's changes, whoever makes them."""
+
+import asyncio
+from collections import defaultdict
+from typing import Self
+
+
+class JobWatch:
+    """Open from `with` to its end. A change that happens in between is never missed."""
+
+    def __init__(self, watchers: "JobWatchers", job_id: str) -> None:
+        self._watchers = watchers
+        self._job_id = job_id
+        self._event = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        self._watchers.add(self._job_id, self._event)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._watchers.remove(self._job_id, self._event)
+
+    async def wait_for_change(self, timeout_seconds: float) -> bool:
+        """Waits for a change since the last call, for so long at most. True may be a false alarm."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class JobWatchers:
+    """All that are open in this process."""
+
+    def __init__(self) -> None:
+        self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def add(self, job_id: str, event: asyncio.Event) -> None:
+        self._events[job_id].add(event)
+
+    def remove(self, job_id: str, event: asyncio.Event) -> None:
+        self._events[job_id].discard(event)
+        if not self._events[job_id]:
+            del self._events[job_id]
+
+    def notify(self, job_id: str) -> None:
+        for event in self._events.get(job_id, ()):
+            event.set()
+
+    def notify_all(self) -> None:
+        """Something may have been missed: let everybody look."""
+        for job_id in self._events:
+            self.notify(job_id)

@@ -1,0 +1,62 @@
+"""Hears of changes that other replicas make, on a connection of its own: commands never wait for it.
+
+That it is there tells others that this process lives: a channel of the replica's own has a listener as long as that.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.store.job_watch import JobWatchers
+from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
+from gateway.store.redis.redis_client import create_client
+from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+
+IDLE_SECONDS = 5.0
+# Watchers look again by themselves every 2 s; a longer pause without messages would delay them.
+MAX_BACKOFF_SECONDS = 1.0
+
+
+class ChangeListener:
+    """`pick_server` names a server that is up; every one of a Cluster passes on what any of them publishes."""
+
+    def __init__(
+        self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, supervisor: TaskSupervisor
+    ) -> None:
+        self._pick_server = pick_server
+        self._channels = CHANGES_CHANNEL, f"{REPLICA_CHANNEL_PREFIX}{replica_id}"
+        self._watchers = watchers
+        self._supervisor = supervisor
+        self._task: SupervisedTask | None = None
+
+    async def start(self) -> None:
+        """Returns when it listens, or after its first failure, since watchers also look by themselves."""
+        first_attempt = asyncio.Event()
+
+        async def listen_once(task: SupervisedTask) -> None:
+            try:
+                await self._receive_changes(task, first_attempt)
+            finally:
+                first_attempt.set()
+
+        self._task = self._supervisor.run("store.changes", listen_once, MAX_BACKOFF_SECONDS)
+        await first_attempt.wait()
+
+    async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
+        """A connection that says nothing is asked whether it still lives: a hole in the network says nothing, too."""
+        async with create_client(self._pick_server(), max_connections=1) as client, client.pubsub() as subscription:
+            await subscription.subscribe(*self._channels)
+            task.record_success()
+            first_attempt.set()
+            self._watchers.notify_all()
+            while True:
+                message = await subscription.get_message(timeout=IDLE_SECONDS)
+                if message is None:
+                    await subscription.ping()
+                    if await subscription.get_message(timeout=IDLE_SECONDS) is None:
+                        raise ConnectionError("the subscription is dead")
+                elif message["type"] == "message":
+                    self._watchers.notify(message["data"].decode())
+
+    async def close(self) -> None:
+        if self._task:
+            await self._task.stop()

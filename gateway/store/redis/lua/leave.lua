@@ -1,6 +1,0 @@
--- A caller has left without an answer, whichever job of this body it was waiting for.
-local settings = cmsgpack.unpack(ARGV[1])
---include time
---include bodies
-remove_callers(KEYS[1], function(name) return name == ARGV[2] end)
-return 1

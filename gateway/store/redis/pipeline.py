@@ -1,0 +1,206 @@
+"""Commands on their way to one server: what callers ask for in the same turn of the event loop travels as one pipeline.
+
+Everything sent here is safe to repeat, so a lost answer is asked for again until patience ends. Whoever waits may be
+cancelled: what was asked for is still sent. Nobody waits longer than patience, however long the line is.
+"""
+
+import asyncio
+import builtins
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
+
+TIMEOUT_SECONDS = 5.0
+# So that an answer which says why comes before the one that only says that none came.
+TIMEOUT_GRACE_SECONDS = 0.5
+FIRST_BACKOFF_SECONDS = 0.05
+MAX_BATCH = 256
+MAX_PIPELINES = 2
+Command = tuple[Any, ...]
+# The server is there and will be able again, mostly after a failover: the same command later is right.
+_TRANSIENT_ERRORS = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, ConnectionError, TimeoutError)
+_NO_RETRY = Retry(NoBackoff(), 0)
+_TRANSIENT_PREFIXES = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED")
+
+
+class PendingCommand:
+    """One command, and who waits for its answer. `script_text`: the script's, for a server that does not know it.
+
+    `is_sent`: it is on its way to a server; `is_outcome_unknown`: one may have run it without our hearing of it.
+    """
+
+    __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text")
+
+    def __init__(self, command: Command, script_text: str | None) -> None:
+        self.command = command
+        self.script_text = script_text
+        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.deadline = monotonic() + TIMEOUT_SECONDS
+        self.is_sent = self.is_outcome_unknown = False
+
+    def try_resolve(self, reply: Any) -> bool:
+        """Otherwise it must be sent again."""
+        if self.is_sent and isinstance(reply, Exception) and not is_rejection(reply):
+            self.is_outcome_unknown = True
+        self.is_sent = False
+        if isinstance(reply, NoScriptError) and self.script_text is not None:
+            # The server was restarted or is another one; sent once as text, it knows the script from then on.
+            self.command, self.script_text = ("EVAL", self.script_text.encode(), *self.command[2:]), None
+            return False
+        if is_transient(reply) and monotonic() < self.deadline:
+            return False
+        self.resolve(reply)
+        return True
+
+    def resolve(self, reply: Any) -> None:
+        if self.reply.done():
+            return
+        if isinstance(reply, Exception) and (self.is_outcome_unknown or self.is_sent):
+            reply = StoreOutcomeUnknown(f"Redis may have carried it out: {type(reply).__name__}: {str(reply)[:200]}")
+        self.reply.set_result(reply)
+
+
+class CommandPipeline:
+    """To one server, or to all of a Cluster while nobody knows which."""
+
+    def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]]) -> None:
+        self._driver = driver
+        self._reconnect = reconnect
+        self._queue: list[PendingCommand] = []
+        self._send_tasks: set[asyncio.Task[None]] = set()
+        self._is_flush_scheduled = False
+
+    async def execute(self, pending: PendingCommand) -> Any:
+        """The answer, or the error that the server answered with."""
+        self._queue.append(pending)
+        if not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush_queue)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS + TIMEOUT_GRACE_SECONDS):
+                return await asyncio.shield(pending.reply)
+        except builtins.TimeoutError:
+            # If it has not been sent by now, it never will be.
+            pending.resolve(StoreUnavailable(f"Redis did not answer within {TIMEOUT_SECONDS:g} s"))
+            return pending.reply.result()
+
+    def _flush_queue(self) -> None:
+        self._is_flush_scheduled = False
+        while self._queue and len(self._send_tasks) < MAX_PIPELINES:
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            task = asyncio.create_task(self._send_batch(_drop_overdue(batch)))
+            self._send_tasks.add(task)
+            task.add_done_callback(self._on_batch_done)
+
+    def _on_batch_done(self, task: asyncio.Task[None]) -> None:
+        self._send_tasks.discard(task)
+        self._flush_queue()
+
+    async def _send_batch(self, batch: list[PendingCommand]) -> None:
+        remaining, backoff, is_broken = batch, FIRST_BACKOFF_SECONDS, False
+        try:
+            while remaining := [pending for pending in remaining if not pending.reply.done()]:
+                replies = await self._execute_batch(remaining, is_broken)
+                to_retry = [(pending, reply) for pending, reply in replies if not pending.try_resolve(reply)]
+                remaining = [pending for pending, _ in to_retry]
+                if is_broken := any(is_transient(reply) for _, reply in to_retry):
+                    await asyncio.sleep(backoff)
+                    backoff = min(backoff * 2, 1.0)
+        finally:
+            for pending in batch:
+                pending.resolve(StoreUnavailable("the command was given up before it was answered"))
+
+    async def _execute_batch(
+        self, batch: Sequence[PendingCommand], is_broken: bool
+    ) -> list[tuple[PendingCommand, Any]]:
+        """One for each command, whatever happens: where none came, the error that kept it from coming.
+
+        Those that were given up before there was a connection are left out: they must not be sent any more.
+        """
+        pipeline = self._driver.pipeline(transaction=False)
+        try:
+            if is_broken:
+                await self._reconnect()
+            if not isinstance(self._driver, RedisCluster):
+                pipeline.connection = await self._driver.connection_pool.get_connection()
+                await _reconnect_if_closed(pipeline.connection)
+            batch = [pending for pending in batch if not pending.reply.done()]
+            for pending in batch:
+                pending.is_sent = True
+                pipeline.execute_command(*pending.command)
+            with _disable_retry(getattr(pipeline, "connection", None)):
+                return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
+        except (RedisError, OSError, RedisClusterException) as error:
+            return [(pending, error) for pending in batch]
+        except Exception as error:  # noqa: BLE001  uvloop, for one, has a RuntimeError for a connection that was reset
+            return [(pending, ConnectionError(f"{type(error).__name__}: {error}")) for pending in batch]
+        finally:
+            await pipeline.reset()
+
+    async def wait_until_idle(self) -> None:
+        """When everything that was handed over has been answered."""
+        while self._send_tasks or self._queue:
+            self._flush_queue()
+            await asyncio.wait(self._send_tasks)
+
+
+async def _reconnect_if_closed(connection: Any) -> None:
+    """Reconnects a pooled connection that has ended: the outcome of commands sent over it would be unknown."""
+    if await connection.can_read():
+        await connection.disconnect()
+        await connection.connect()
+
+
+@contextmanager
+def _disable_retry(connection: Any) -> Iterator[None]:
+    """A lost answer must be known to be lost: the client's own second try would hide it."""
+    if connection is None:
+        yield
+        return
+    previous, connection.retry = connection.retry, _NO_RETRY
+    try:
+        yield
+    finally:
+        connection.retry = previous
+
+
+def is_transient(reply: Any) -> bool:
+    return isinstance(reply, _TRANSIENT_ERRORS) or (
+        isinstance(reply, ResponseError) and str(reply).startswith(_TRANSIENT_PREFIXES)
+    )
+
+
+def is_rejection(error: Exception) -> bool:
+    """Whether it proves that the server did not run the command: neither in whole nor in part."""
+    return isinstance(error, NoScriptError | OutOfMemoryError) or (
+        isinstance(error, ResponseError) and is_transient(error)
+    )
+
+
+def _drop_overdue(batch: list[PendingCommand]) -> list[PendingCommand]:
+    """Those whose time is over before they were sent are not sent any more: nobody waits for them."""
+    now = monotonic()
+    for pending in batch:
+        if pending.deadline < now:
+            pending.resolve(StoreUnavailable("the command was given up before it was sent"))
+    return [pending for pending in batch if not pending.reply.done()]

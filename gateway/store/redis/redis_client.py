@@ -1,0 +1,153 @@
+"""The way to Redis, single or Cluster. Each server of a Cluster has a lane of its own: one that hangs holds up only
+what it alone has."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from gateway.store.base import StoreError, StoreFull, StoreUnavailable
+from gateway.store.redis.pipeline import MAX_PIPELINES, CommandPipeline, PendingCommand
+from gateway.store.redis.scripts import Script
+
+_CONNECTION_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": 1.0,
+    "socket_timeout": 2.0,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+}
+
+
+def _make_retry() -> Retry:
+    return Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), 1)
+
+
+async def connect(url: str) -> "Redis | RedisCluster":
+    """A Cluster is told from a single server by asking it."""
+    client = create_client(url, max_connections=MAX_PIPELINES + 3)
+    try:
+        server = await client.info("server")
+    except Exception as error:
+        await client.aclose()
+        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+    if server.get("redis_mode") != "cluster":
+        return client
+    await client.aclose()
+    return RedisCluster.from_url(url, retry=_make_retry(), max_connections=MAX_PIPELINES + 3, **_CONNECTION_OPTIONS)
+
+
+def create_client(url: str, max_connections: int) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=max_connections, timeout=3, retry=_make_retry(), **_CONNECTION_OPTIONS
+    )
+    return Redis.from_pool(pool)
+
+
+def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
+    """The address of one: of any where there are several."""
+    if not isinstance(client, RedisCluster):
+        return url
+    node = client.get_random_node()
+    scheme, rest = url.split("://", 1)
+    credentials = rest.rpartition("@")[0]
+    return f"{scheme}://{credentials + '@' if credentials else ''}{node.host}:{node.port}"
+
+
+class RedisClient:
+    """Takes commands until it is closed."""
+
+    def __init__(self, driver: "Redis | RedisCluster") -> None:
+        self.driver = driver
+        self._pipelines: dict[str, CommandPipeline] = {}
+        self._is_closed = False
+
+    @property
+    def is_single(self) -> bool:
+        return not isinstance(self.driver, RedisCluster)
+
+    async def run_script(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
+        return await self._send_command(keys[0], ("EVALSHA", script.sha, len(keys), *keys, *arguments), script.text)
+
+    async def execute(self, name: str, key: str, *arguments: Any) -> Any:
+        return await self._send_command(key, (name, key, *arguments), None)
+
+    async def _send_command(self, key: str, command: tuple[Any, ...], script_text: str | None) -> Any:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed")
+        pending = PendingCommand((command[0], *(_encode_argument(argument) for argument in command[1:])), script_text)
+        reply = await self._get_pipeline(key).execute(pending)
+        if isinstance(reply, Exception):
+            raise _translate_error(reply) from reply
+        return reply
+
+    def _get_pipeline(self, key: str) -> CommandPipeline:
+        server = self._find_server(key)
+        if server not in self._pipelines:
+            self._pipelines[server] = CommandPipeline(self.driver, self._reconnect)
+        return self._pipelines[server]
+
+    def _find_server(self, key: str) -> str:
+        if not isinstance(self.driver, RedisCluster):
+            return ""
+        nodes = self.driver.nodes_manager.slots_cache.get(self.driver.keyslot(key))
+        return nodes[0].name if nodes else ""
+
+    async def _reconnect(self) -> None:
+        """After a failover old connections lead to the wrong server; new ones go where the name leads now."""
+        if isinstance(self.driver, RedisCluster):
+            await self.driver.aclose()
+        else:
+            await self.driver.connection_pool.disconnect(inuse_connections=False)
+
+    async def execute_on_primaries(self, *command: Any) -> list[Any]:
+        """From each server that can be written to; several in a Cluster. Errors are answers, too."""
+        try:
+            if isinstance(self.driver, RedisCluster):
+                await self.driver.initialize()
+                nodes = self.driver.get_primaries()
+                execute: Callable[..., Any] = self.driver.execute_command
+                return [await _await_reply(execute(*command, target_nodes=node)) for node in nodes]
+            return [await _await_reply(self.driver.execute_command(*command))]  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise _translate_error(error) from error
+
+    async def scan_keys(self, pattern: str) -> list[str]:
+        """Of all keys that match, wherever they are; slow, so only for the hour after a disaster."""
+        try:
+            return [key.decode() async for key in self.driver.scan_iter(match=pattern, count=1000)]
+        except Exception as error:
+            raise _translate_error(error) from error
+
+    async def close(self) -> None:
+        """What was handed over is finished, nothing more is taken."""
+        self._is_closed = True
+        await asyncio.gather(*(pipeline.wait_until_idle() for pipeline in self._pipelines.values()))
+        await self.driver.aclose()
+
+
+def _encode_argument(value: Any) -> Any:
+    """Before it joins others: what cannot be written must fail for its own caller alone."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | int | float) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{type(value).__name__} is nothing that Redis keeps")
+
+
+async def _await_reply(call: Any) -> Any:
+    try:
+        return await call
+    except ResponseError as error:
+        return error
+
+
+def _translate_error(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, OutOfMemoryError):
+        return StoreFull("Redis has no memory left for new jobs: raise maxmemory, or wait for old jobs to expire")
+    return StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:200]}")

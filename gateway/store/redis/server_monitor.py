@@ -1,0 +1,72 @@
+"""Sees to it that Redis is, and stays, what jobs can be trusted to: at boot, and for as long as we run."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Protocol
+
+from gateway.store.audit import AuditReport
+from gateway.store.base import StoreError, StoreMisconfigured, StoreUnavailable
+from gateway.store.partitions import PARTITIONS, job_partition
+from gateway.store.redis import server_checks
+from gateway.store.redis.keys import JOB_PATTERN, KeySpace
+from gateway.store.redis.redis_client import RedisClient
+from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+
+CHECK_INTERVAL_SECONDS = 5.0
+
+
+class AuditCallback(Protocol):
+    async def __call__(self, partition: int, repair: bool = True, extra_jobs: Collection[str] = ()) -> AuditReport: ...
+
+
+class ServerMonitor:
+    """`unfit`: why no new job may be trusted to it at the moment."""
+
+    def __init__(
+        self, client: RedisClient, durability: server_checks.Durability, audit_partition: AuditCallback
+    ) -> None:
+        self._client = client
+        self._durability = durability
+        self._audit_partition = audit_partition
+        self._key_space = KeySpace(range(PARTITIONS))
+        self._warnings: tuple[str, ...] = ()
+        self.misconfiguration: StoreMisconfigured | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (str(self.misconfiguration), *self._warnings) if self.misconfiguration else self._warnings
+
+    async def check_once(self) -> None:
+        """StoreUnfit if jobs would be lost. What a restart may have left half done is mended."""
+        self._warnings = await server_checks.check_servers(self._client, self._durability)
+        await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
+
+    def start(self, supervisor: TaskSupervisor) -> SupervisedTask:
+        return supervisor.run_every("store.guard", CHECK_INTERVAL_SECONDS, self._check_again)
+
+    async def _check_again(self) -> None:
+        """A Redis that is started anew while we run, or configured otherwise, is treated as at boot."""
+        try:
+            await self.check_once()
+            self.misconfiguration = None
+        except StoreMisconfigured as error:
+            self.misconfiguration = error
+
+    async def _audit_all_partitions(self) -> None:
+        """Also jobs that nothing names: of a transition that was torn in two, the job comes first."""
+        jobs: defaultdict[int, set[str]] = defaultdict(set)
+        for key in await self._client.scan_keys(JOB_PATTERN):
+            job_id = key.rpartition(":")[2]
+            if (partition := job_partition(job_id)) is not None:
+                jobs[partition].add(job_id)
+        for partition in range(PARTITIONS):
+            keys = self._key_space[partition]
+            listed = await self._client.execute("ZRANGE", keys.retention, 0, -1)
+            listed = [*listed, *await self._client.execute("SMEMBERS", keys.open)]
+            try:
+                await self._audit_partition(partition, extra_jobs=jobs[partition] - {job_id.decode() for job_id in listed})
+            except StoreUnavailable:
+                raise
+            except StoreError:
+                # A job or entry that only a newer version can read: one of those must audit this partition.
+                continue

@@ -1,0 +1,190 @@
+"""A commit as rows: whether it may be done, and everything that it changes. Runs inside the writer's transaction."""
+
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from gateway.jobs.commit import Commit
+from gateway.store.base import (
+    FIRST_FENCE,
+    MAX_REMEMBERED_COMMITS,
+    Applied,
+    BudgetExceeded,
+    CommitOutcome,
+    LeaseLost,
+    VersionConflict,
+)
+from gateway.store.ledger_totals import sum_entries
+from gateway.store.sqlite import queries
+from gateway.store.sqlite.body_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
+
+_COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
+
+_SELECT_JOB = """SELECT number, version, fence, owner, ops, settled, (SELECT at FROM due WHERE job = id)
+FROM jobs WHERE id = ?"""
+_INSERT_JOB = """INSERT INTO jobs (id, team, created, version, fence, owner, ops, settled, blob)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_JOB = """UPDATE jobs SET version = ?, rescues = 0, claimed_at = NULL, longest = 0, ops = ?, settled = ?, blob = ?
+WHERE number = ?"""
+_DELETE_ANNOUNCED = "DELETE FROM announced WHERE job = ?"
+_UPSERT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
+_DELETE_DUE = "DELETE FROM due WHERE job = ?"
+_UPSERT_KEY = """INSERT INTO keys (team, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (team, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, job = excluded.job, expires = excluded.expires"""
+_SET_KEY_EXPIRY = "UPDATE keys SET expires = ? WHERE team = ? AND key = ? AND job = ?"
+_SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND team = ?"
+_INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job, number, entry) VALUES (?, ?, ?)"
+_INSERT_DELIVERY = "INSERT OR IGNORE INTO outbox (job, id, at, entry) VALUES (?, ?, ?, ?)"
+_INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job, name, content) VALUES (?, ?, ?)"
+_DELETE_DOCUMENT = "DELETE FROM documents WHERE job = ? AND name = ?"
+
+
+class _ExistingJob(NamedTuple):
+    """What is there of the job already."""
+
+    number: int
+    version: int
+    fence: int
+    owner: str | None
+    commit_ids: str
+    settled_at: float | None
+    due_at: float | None
+
+    def has_active_fence(self, fence: int) -> bool:
+        """Whoever has given the job away knows its last fence, and has no say any more."""
+        return self.owner is not None and self.fence == fence
+
+
+class CommitWriter(Struct, frozen=True, kw_only=True):
+    """How this store commits."""
+
+    replica_id: str
+    lease: float
+    clock: Callable[[], float]
+
+    def __call__(self, db: Connection, commit: Commit) -> CommitOutcome:
+        row = db.execute(_SELECT_JOB, (commit.job.id,)).fetchone()
+        existing = _ExistingJob(*row) if row else None
+        commit_ids = _COMMIT_IDS_DECODER.decode(existing.commit_ids) if existing else []
+        if commit.commit_id in commit_ids:
+            return Applied()
+        if (existing.version if existing else 0) != commit.expected_version:
+            return VersionConflict()
+        if existing and commit.fence is not None and not existing.has_active_fence(commit.fence):
+            return LeaseLost()
+        now = self.clock()
+        if existing is None and (refusal := _find_refusal(db, commit, now)):
+            return refusal
+        self._write_job(
+            db,
+            commit,
+            existing,
+            JSON_ENCODER.encode([*commit_ids, commit.commit_id][-MAX_REMEMBERED_COMMITS:]).decode(),
+        )
+        self._write_due(db, commit, existing, now)
+        _write_money(db, commit)
+        _write_idempotency(db, commit, now)
+        _write_related_rows(db, commit, now)
+        return Applied()
+
+    def _write_job(self, db: Connection, commit: Commit, existing: _ExistingJob | None, commit_ids: str) -> None:
+        job = commit.job
+        settled_at = None
+        if job.is_settled:
+            settled_at = existing.settled_at if existing and existing.settled_at is not None else commit.committed_at
+        if existing:
+            db.execute(_UPDATE_JOB, (job.version, commit_ids, settled_at, commit.encoded_job, existing.number))
+            return
+        db.execute(_DELETE_ANNOUNCED, (job.id,))
+        row = (
+            job.id,
+            job.team,
+            job.created_at,
+            job.version,
+            FIRST_FENCE,
+            self.replica_id,
+            commit_ids,
+            settled_at,
+            commit.encoded_job,
+        )
+        db.execute(_INSERT_JOB, row)
+
+    def _write_due(self, db: Connection, commit: Commit, existing: _ExistingJob | None, now: float) -> None:
+        """Whoever owns the job is trusted to look at it until the lease ends."""
+        due_at = existing.due_at if existing else None
+        if commit.job.is_settled:
+            if due_at is not None:
+                db.execute(_DELETE_DUE, (commit.job.id,))
+        elif existing and existing.owner is None:
+            delay = 0.0 if commit.due_at is None else commit.due_at - commit.committed_at
+            db.execute(_UPSERT_DUE, (commit.job.id, now + delay))
+        elif due_at is None:
+            db.execute(_UPSERT_DUE, (commit.job.id, now + self.lease))
+
+
+def _find_refusal(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
+    """Why a new job is not accepted."""
+    return _find_duplicate(db, commit, now) or _check_budget(db, commit)
+
+
+def _find_duplicate(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
+    record, team = commit.idempotency, commit.job.team
+    if record is None:
+        return None
+    if record.is_body_key:
+        return attach_caller(db, BodyKey(team, record.key, now), record)
+    return queries.find_by_idempotency(db, team, record, now)
+
+
+def _check_budget(db: Connection, commit: Commit) -> CommitOutcome | None:
+    for change in commit.budget_changes:
+        if change.limit is None:
+            continue
+        held, spent = db.execute(_SELECT_BALANCE, (change.window, commit.job.team)).fetchone() or (0, 0)
+        if held + spent + change.hold > change.limit:
+            return BudgetExceeded(window=change.window, limit=change.limit, spent=spent, held=held)
+    return None
+
+
+def _write_money(db: Connection, commit: Commit) -> None:
+    if commit.budget_changes:
+        update_budgets(
+            db, ((change.window, commit.job.team, change.hold, change.spend) for change in commit.budget_changes)
+        )
+    if commit.ledger_entries:
+        insert_entries(db, commit.ledger_entries)
+        add_totals(db, sum_entries(commit.ledger_entries).values())
+
+
+def _write_idempotency(db: Connection, commit: Commit, now: float) -> None:
+    job, record = commit.job, commit.idempotency
+    if record and record.is_body_key and commit.expected_version == 0:
+        add_entry(db, BodyKey(job.team, record.key, now), record, job.id)
+    elif record and commit.expected_version == 0:
+        db.execute(_UPSERT_KEY, (job.team, record.key, record.fingerprint, job.id, now + record.ttl_seconds))
+    end_entry(db, commit, now)
+    if commit.idempotency_ttl is not None and job.client_key is not None:
+        db.execute(_SET_KEY_EXPIRY, (now + commit.idempotency_ttl, job.team, job.client_key, job.id))
+
+
+def _write_related_rows(db: Connection, commit: Commit, now: float) -> None:
+    """What lies beside the job: a dropped document first, so that its name may be taken anew."""
+    job_id = commit.job.id
+    if commit.milestones:
+        db.executemany(
+            _INSERT_MILESTONE, [(job_id, item.number, JSON_ENCODER.encode(item)) for item in commit.milestones]
+        )
+    if commit.webhook_deliveries:
+        db.executemany(
+            _INSERT_DELIVERY,
+            [(item.job, item.id, now, JSON_ENCODER.encode(item)) for item in commit.webhook_deliveries],
+        )
+    if commit.removed_documents:
+        db.executemany(_DELETE_DOCUMENT, [(job_id, name) for name in commit.removed_documents])
+    if commit.documents:
+        db.executemany(_INSERT_DOCUMENT, [(job_id, name, content) for name, content in commit.documents.items()])

@@ -1,0 +1,115 @@
+"""Keeps the long-lived tasks of a process running: one that fails is reported, counted, and started again.
+
+Nothing awaits such a task, so without this its end would go unnoticed. There is no supervising task that could end,
+too: the event loop itself calls back when a task is done.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.events import EventSink, TaskRecovered, describe_exception, make_error_event
+
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 5.0
+TaskFunction = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
+
+
+class TaskFailure(Struct, frozen=True):
+    """Why a task is down: its last error, how many times in a row it has failed, and since when."""
+
+    error: str
+    count: int
+    first_failed_at: float
+
+
+class TaskSupervisor:
+    """One per process. `emit` receives each failure; `get_failures` names the tasks that are down at the moment."""
+
+    def __init__(self, emit: EventSink = lambda event: None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.emit = emit
+        self.clock = clock
+        self._tasks: set[SupervisedTask] = set()
+
+    def run(self, name: str, function: TaskFunction, max_backoff: float = MAX_BACKOFF_SECONDS) -> "SupervisedTask":
+        """Runs `function` until it returns or is stopped. It calls `record_success` of the task it is given when all is well."""
+        task = SupervisedTask(self, name, function, max_backoff)
+        self._tasks.add(task)
+        task.start()
+        return task
+
+    def run_every(self, name: str, interval: float, function: Callable[[], Awaitable[None]]) -> "SupervisedTask":
+        """Runs `function` again and again, with so many seconds in between, and after a failure no later than that."""
+
+        async def repeat(task: SupervisedTask) -> None:
+            while True:
+                if task.failure is None:
+                    await asyncio.sleep(interval)
+                await function()
+                task.record_success()
+
+        return self.run(name, repeat, max_backoff=interval)
+
+    def discard(self, task: "SupervisedTask") -> None:
+        self._tasks.discard(task)
+
+    @property
+    def task_names(self) -> list[str]:
+        return sorted(task.name for task in self._tasks)
+
+    def get_failures(self) -> dict[str, TaskFailure]:
+        return {task.name: task.failure for task in self._tasks if task.failure}
+
+
+class SupervisedTask:
+    """One task and all its restarts. Any end but a return counts as a failure, a cancellation by others included."""
+
+    def __init__(self, supervisor: TaskSupervisor, name: str, function: TaskFunction, max_backoff: float) -> None:
+        self.name = name
+        self.failure: TaskFailure | None = None
+        self._supervisor = supervisor
+        self._function = function
+        self._max_backoff = max_backoff
+        self._task: asyncio.Task[None] | None = None
+        self._restart_timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._function(self), name=self.name)
+        self._task.add_done_callback(self._on_done)
+
+    def record_success(self) -> None:
+        """All is well: the task is not down any more, and its next failure is its first."""
+        if self.failure is None:
+            return
+        down_seconds = round(self._supervisor.clock() - self.failure.first_failed_at, 1)
+        recovered = TaskRecovered(task=self.name, failures=self.failure.count, seconds=down_seconds)
+        self.failure = None
+        # Not from here: a listener that fails must not end the task.
+        asyncio.get_running_loop().call_soon(self._supervisor.emit, recovered)
+
+    async def stop(self) -> None:
+        """Returns when the task has ended; safe to repeat."""
+        self._is_stopped = True
+        self._supervisor.discard(self)
+        if self._restart_timer:
+            self._restart_timer.cancel()
+        # Once is not enough: a cancellation that meets a timeout in the same moment may be taken for that.
+        while self._task and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=0.5)
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._is_stopped or error is None:
+            self._supervisor.discard(self)
+            return
+        previous = self.failure or TaskFailure("", 0, self._supervisor.clock())
+        self.failure = TaskFailure(describe_exception(error), previous.count + 1, previous.first_failed_at)
+        # Doubled only so often: the number itself must not grow without end.
+        backoff = min(FIRST_BACKOFF_SECONDS * 2 ** min(previous.count, 10), self._max_backoff)
+        self._restart_timer = asyncio.get_running_loop().call_later(backoff, self.start)
+        self._supervisor.emit(make_error_event(error, task=self.name))

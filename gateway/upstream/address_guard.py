@@ -1,0 +1,119 @@
+"""Which addresses may be connected to: decided on what is about to be connected, and not on how it was written.
+
+So neither an odd spelling, nor a redirect, nor a name server that changes its mind leads into our own network.
+"""
+
+import errno
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType, SocketFactoryType
+
+from gateway.upstream.host_lookup import Lookup
+
+AddressCheck = Callable[[str], bool]
+
+# `is_global` of the standard library differs between Python's versions and lets several of these pass.
+_BLOCKED_IPV4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+        "100.64.0.0/10",  # carriers' NAT; Alibaba's metadata live here
+        "168.63.129.16/32",  # Azure's own services for a machine, at an otherwise public address
+        *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24"),  # protocols' own
+        "192.88.99.0/24",  # 6to4 relays
+        *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),  # documentation
+        "198.18.0.0/15",  # benchmarks
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+# Everything outside is local, mapped, translated (NAT64), multicast or unassigned.
+_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
+_BLOCKED_IPV6 = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocols' own: Teredo, ORCHID, benchmarks
+        *("2001:db8::/32", "3fff::/20"),  # documentation
+        "2002::/16",  # 6to4: any IPv4 address in disguise
+    )
+)
+# Of at least two words. What ends in a number is an address to somebody, however it is written: 127.1, 0x7f.1.
+_HOSTNAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?", re.ASCII | re.IGNORECASE)
+# Names that lead into some network of one's own wherever they are looked up.
+_LOCAL_DOMAINS = {"localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa"}
+
+
+class AddressBlocked(PermissionError):
+    """The guard does not let us connect there."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, "address refused")
+
+
+def is_public(address: str) -> bool:
+    """Whether this is an ordinary address of the public internet."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not any(ip in network for network in _BLOCKED_IPV4)
+    is_global_unicast = ip.scope_id is None and ip in _IPV6_UNICAST and ip.is_global
+    return is_global_unicast and not any(ip in network for network in _BLOCKED_IPV6)
+
+
+def is_public_host(host: str) -> bool:
+    """The same of a host that somebody else will look up: an ordinary address, or a name that is none in disguise.
+
+    Where such a name leads is known only to whoever looks it up.
+    """
+    return is_public(host) or (
+        bool(_HOSTNAME.fullmatch(host)) and host.lower().rstrip(".").split(".")[-1] not in _LOCAL_DOMAINS
+    )
+
+
+def allow_all(_: str) -> bool:
+    """For accounts that the configuration calls private: they may live in our own network."""
+    return True
+
+
+def make_socket_factory(is_allowed: AddressCheck) -> SocketFactoryType:
+    """Makes sockets for addresses that the guard lets pass. Literal addresses come by here too, and only here."""
+
+    def create_socket(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not is_allowed(str(address[0])):
+            raise AddressBlocked
+        return socket.socket(family, kind, protocol)
+
+    return create_socket
+
+
+class GuardedResolver(AbstractResolver):
+    """Refuses a name as soon as one of its addresses is bad: which of them is tried first is chance."""
+
+    def __init__(self, is_allowed: AddressCheck, lookup: Lookup) -> None:
+        self._is_allowed = is_allowed
+        self._lookup = lookup
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        addresses = await self._lookup(host)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no addresses")
+        if not all(self._is_allowed(address) for address in addresses):
+            raise AddressBlocked
+        return [_make_result(host, address, port) for address in addresses]
+
+    async def close(self) -> None:
+        """The lookup belongs to whoever gave it."""
+
+
+def _make_result(host: str, address: str, port: int) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)

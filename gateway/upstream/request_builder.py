@@ -1,0 +1,155 @@
+"""A call, composed into the request that leaves: to the account's own origin with its key, or elsewhere without."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+import httpx
+
+from gateway.catalogue import Seller, SellerAccount
+from gateway.upstream.http_bodies import RequestBody, encode_multipart
+from gateway.upstream.transport import SendProgress
+from providers.adapter import Call
+
+USER_AGENT = "image-gateway"
+HTTPS_PORT = 443
+_DEFAULT_HEADERS = {"user-agent": USER_AGENT, "accept": "*/*"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
+# What frames a message or steers the connection is ours to say. Headers of uploads come from the seller's answers.
+_RESERVED_HEADERS = {
+    *("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "transfer-encoding"),
+    *("upgrade", "expect"),
+}
+_METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
+# Printable, and nothing that one reader of addresses takes for a slash, another for a letter.
+_ABSOLUTE_URL = re.compile(r"https?://[^\x00-\x20\\\x7f-\U0010ffff]+", re.ASCII | re.IGNORECASE)
+_SAFE_PATH = re.compile(r"(?!.*/\.{1,2}(?:[/?#]|$))/[^\x00-\x20\\\x7f-\U0010ffff]*", re.ASCII)
+_HAS_EXPLICIT_PORT = re.compile(r"https?://[^/]*:[0-9]+(?:/|$)", re.ASCII)
+
+
+class UnsendableRequest(ValueError):
+    """It cannot be put on the wire as it is, so nothing was sent. Says nothing about what it holds."""
+
+
+class BadUrl(UnsendableRequest):
+    """No address that we may send this to."""
+
+
+class BadHeader(UnsendableRequest):
+    """A header that is not allowed, or would be more than one line."""
+
+
+class BadBody(UnsendableRequest):
+    """A form that cannot be written."""
+
+
+class MissingApiKey(UnsendableRequest):
+    """The account has no key, so it is disabled."""
+
+
+def build_request(
+    call: Call, seller: Seller, progress: SendProgress, connect_timeout_seconds: float
+) -> tuple[httpx.Request, RequestBody]:
+    """The request, and its body."""
+    url = resolve_url(call, seller.account)
+    content_type, body = _encode_body(call)
+    credentials = {} if call.is_presigned else _make_credentials(seller)
+    headers = _DEFAULT_HEADERS | _validate_headers(call.headers, url, body) | _lowercase_names(credentials)
+    headers |= {"host": url.netloc.decode("ascii"), "accept-encoding": "identity"}
+    if content_type:
+        headers["content-type"] = content_type
+    if body.size or call.method.upper() in _METHODS_WITH_BODY:
+        headers["content-length"] = str(body.size)
+    request = httpx.Request(
+        call.method,
+        url,
+        headers=_encode_headers(headers),
+        stream=body,
+        extensions={
+            "progress": progress,
+            "timeout": {"connect": connect_timeout_seconds},
+            "tenant": seller.account.name,
+        },
+    )
+    return request, body
+
+
+def resolve_url(call: Call, account: SellerAccount) -> httpx.URL:
+    if call.is_presigned:
+        return validate_external_url(call.location, account.allows_private_addresses)
+    if not _SAFE_PATH.fullmatch(call.location):
+        raise BadUrl
+    if not account.allows_private_addresses and _is_plain_http(account.base_url):
+        raise BadUrl
+    return _parse_url_cached(account.base_url + call.location)
+
+
+@lru_cache(maxsize=1_024)
+def _parse_url_cached(url: str) -> httpx.URL:
+    """The same order is asked about again and again, and taking an address apart is a fifth of what asking costs."""
+    return _parse_url(url)
+
+
+def validate_external_url(url: str, private: bool) -> httpx.URL:
+    """An address that somebody else gave us: to public https only, unless they may live in our own network."""
+    if not _ABSOLUTE_URL.fullmatch(url):
+        raise BadUrl
+    parsed = _parse_url(url)
+    is_public = parsed.scheme == "https" and parsed.port in (None, HTTPS_PORT)
+    if parsed.userinfo or not (private or is_public):
+        raise BadUrl
+    return parsed
+
+
+def _is_plain_http(base_url: str) -> bool:
+    """Plain HTTP through the public internet has to be asked for, by naming the port."""
+    return base_url.startswith("http:") and not _HAS_EXPLICIT_PORT.match(base_url)
+
+
+def _parse_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+        # Some hosts are found to be malformed only when they are looked at.
+        is_absolute = bool(parsed.host) and parsed.scheme in ("http", "https")
+    except (httpx.InvalidURL, ValueError):
+        is_absolute = False
+    if not is_absolute:
+        raise BadUrl
+    return parsed
+
+
+def _encode_body(call: Call) -> tuple[str, RequestBody]:
+    if isinstance(call.body, bytes):
+        return "", RequestBody((call.body,) if call.body else ())
+    try:
+        return encode_multipart(call.body)
+    except ValueError:
+        raise BadBody from None
+
+
+def _make_credentials(seller: Seller) -> Mapping[str, str]:
+    if seller.account.api_key is None:
+        raise MissingApiKey
+    return seller.adapter.build_auth_headers(seller.account.api_key.reveal())
+
+
+def _validate_headers(requested: Mapping[str, str], url: httpx.URL, body: RequestBody) -> dict[str, str]:
+    headers = _lowercase_names(requested)
+    expected = {"host": url.netloc.decode("ascii"), "content-length": str(body.size)}
+    if headers.keys() & _RESERVED_HEADERS or any(
+        headers.get(name, value).lower() != value for name, value in expected.items()
+    ):
+        raise BadHeader
+    return headers
+
+
+def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    for name, value in headers.items():
+        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            raise BadHeader
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]

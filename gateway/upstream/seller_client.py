@@ -1,0 +1,174 @@
+"""One exchange with a seller, whose failure is classified: either nothing has left, or nobody can tell."""
+
+import asyncio
+from typing import Protocol, Self
+
+import httpx
+from msgspec import Struct
+
+from gateway.catalogue import Seller
+from gateway.config.proxy import Proxy
+from gateway.memory_budget import MemoryBudget, MemoryReservation
+from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, DownloadRequest, download
+from gateway.upstream.http_bodies import (
+    ResponseUnreadable,
+    get_response_headers,
+    get_response_stream,
+    read_response_body,
+)
+from gateway.upstream.request_builder import UnsendableRequest, build_request
+from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, HostSource, SendProgress, TransportPool
+from providers.adapter import Answer, Call
+from providers.faults import Fault, FaultKind
+from providers.order_status import NoAnswer
+
+_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
+
+
+class CallOptions(Struct, frozen=True):
+    """What one exchange may take. `timeout_seconds` from its first step outside to the answer's last byte, but for the time in
+    which we have no room for the answer; `memory_timeout_seconds` before that, for room among the large bodies that are being
+    sent. `fresh_connection`: over a connection of its own, for orders that must not be sent twice; one that was kept alive may be
+    dead, and then nobody can tell whether the order arrived."""
+
+    timeout_seconds: float
+    connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
+    max_response_bytes: int = 32 << 20
+    fresh_connection: bool = False
+    memory_timeout_seconds: float = 60.0
+
+
+class TransportPoolProtocol(Protocol):
+    """What `TransportPool` is; tests may bring another."""
+
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
+    ) -> httpx.AsyncBaseTransport: ...
+
+    async def aclose(self) -> None: ...
+
+
+class SellerClient:
+    """To be made where an event loop runs, once per process, and closed.
+
+    What is sent to a host that a seller has named, or fetched from one, takes nothing that orders need: neither
+    connections and lookups, nor memory.
+    """
+
+    def __init__(
+        self, transport_pool: TransportPoolProtocol | None = None, memory_budget: MemoryBudget | None = None
+    ) -> None:
+        self.transport_pool: TransportPoolProtocol = transport_pool or TransportPool()
+        self.memory_budget = memory_budget or MemoryBudget()
+        self.link_memory_budget = MemoryBudget(self.memory_budget.max_bytes)
+
+    async def send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
+        """Raises nothing but the caller's own cancellation."""
+        progress, account = SendProgress(), seller.account
+        try:
+            request, body = build_request(call, seller, progress, options.connect_timeout_seconds)
+        except UnsendableRequest as error:
+            return _build_no_answer(FaultKind.NOT_SENT, error)
+        source = HostSource.SELLER if call.is_presigned else HostSource.OPERATOR
+        transport = self.transport_pool.get(
+            private=account.allows_private_addresses,
+            fresh_connection=options.fresh_connection,
+            proxy=account.proxy,
+            source=source,
+        )
+        memory_budget = self.link_memory_budget if call.is_presigned else self.memory_budget
+        with memory_budget.reserve_outgoing() as reservation:
+            body.on_written = reservation.release
+            if not await _reserve_memory(reservation, body.size, options.memory_timeout_seconds):
+                return NoAnswer(fault=Fault(kind=FaultKind.GATEWAY_BUSY))
+            return await _send_request(transport, request, reservation, options)
+
+    async def download(
+        self,
+        url: str,
+        private: bool,
+        limits: DownloadLimits = DEFAULT_LIMITS,
+        proxy: Proxy | None = None,
+        account: str = "",
+    ) -> bytes:
+        """A picture from wherever a seller put it, through his account's proxy; raises DownloadError."""
+        transport = self.transport_pool.get(
+            private=private, fresh_connection=False, proxy=proxy, source=HostSource.SELLER
+        )
+        return await download(
+            transport, DownloadRequest(url, private, account, limits), self.link_memory_budget.reserve_incoming
+        )
+
+    async def aclose(self) -> None:
+        await self.transport_pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+async def _send_request(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, reservation: MemoryReservation, options: CallOptions
+) -> Answer | NoAnswer:
+    progress = request.extensions["progress"]
+    try:
+        async with asyncio.timeout(options.timeout_seconds) as timeout:
+            # Until the transport says otherwise: a foreign one may never do so.
+            progress.left = True
+            response = await transport.handle_async_request(request)
+            # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
+            reservation.release()
+            return await _read_answer(
+                response, options.max_response_bytes, reservation.budget.reserve_incoming(timeout)
+            )
+    except TimeoutError as error:
+        return _build_no_answer(_classify_timeout(progress), error)
+    except httpx.PoolTimeout as error:
+        return _build_no_answer(FaultKind.GATEWAY_BUSY, error)
+    except _NOT_SENT_ERRORS as error:
+        return _build_no_answer(FaultKind.NOT_SENT, error)
+    except httpx.TransportError as error:
+        return _build_no_answer(FaultKind.RESPONSE_LOST, error)
+    except ResponseUnreadable as error:
+        return _build_no_answer(FaultKind.UNREADABLE, error)
+
+
+def _classify_timeout(progress: SendProgress) -> FaultKind:
+    if progress.has_sent_bytes:
+        return FaultKind.RESPONSE_LOST
+    return FaultKind.GATEWAY_BUSY if progress.is_queued else FaultKind.NOT_SENT
+
+
+async def _read_answer(response: httpx.Response, max_bytes: int, reservation: MemoryReservation) -> Answer:
+    stream = get_response_stream(response)
+    try:
+        with reservation:
+            headers = get_response_headers(response)
+            return Answer(
+                response.status_code, headers, await read_response_body(stream, headers, max_bytes, reservation)
+            )
+    finally:
+        await stream.aclose()
+
+
+async def _reserve_memory(reservation: MemoryReservation, size: int, timeout_seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await reservation.grow(size)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _build_no_answer(kind: FaultKind, error: Exception) -> NoAnswer:
+    """Names only what happened: errors' texts hold addresses, and addresses may hold permissions."""
+    transport_error = str(error) if isinstance(error, httpx.TransportError) else ""
+    name = transport_error if transport_error.isidentifier() else type(error).__name__
+    return NoAnswer(fault=Fault(kind=kind, message=name))

@@ -1,0 +1,257 @@
+"""Lenient reading of sellers' answers: any bytes become a value or an Unclear, never another exception."""
+
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from providers.adapter import Answer
+from providers.faults import ChargeStatus, Fault, FaultKind
+from providers.order_status import Failed, NoAnswer, Progress, Ready, StatusNote
+from providers.orders import ImageBytes, ImageSource, ImageUrl
+
+MAX_IMAGES = 16
+MICROS_PER_USD = 1_000_000
+# No order of at most ten pictures costs this much: such a figure is cents for dollars, or nonsense.
+MAX_PLAUSIBLE_USD = 100
+MAX_TEXT_CHARACTERS = 500
+MAX_COUNT = 10**9
+
+_ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
+_WEB_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?=[/?#]|$)[!-~]{0,8000}", re.IGNORECASE)
+_UNSAFE_URL_CHARACTERS = re.compile(r"[^!-~]+")
+_URLSAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+# A multiple of four, so that each slice stands for whole bytes.
+_SLICE_CHARACTERS = 1 << 20
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,100}", re.IGNORECASE | re.ASCII)
+# Credentials are ours to give, and framing belongs to whoever sends.
+_RESERVED_HEADER = re.compile(
+    r"(proxy-)?authorization|cookie|host|connection|keep-alive|te|trailer|transfer-encoding|content-length|upgrade|expect",
+    re.IGNORECASE,
+)
+_HEADER_VALUE = re.compile(r"[ -~]{0,4000}")
+_DATA_URI = re.compile(r"\s*data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
+
+JsonObject = Mapping[str, Any]
+ResultT = TypeVar("ResultT")
+
+
+class ParseError(Exception):
+    """Raised while reading: this answer says nothing that can be relied on."""
+
+    def __init__(self, kind: FaultKind, code: str | None = None, message: str = "") -> None:
+        super().__init__(kind, code, message)
+        self.fault = Fault(kind=kind, code=code, message=message)
+
+
+def make_submit_reader(
+    read: Callable[[Answer], Progress], parse_error: Callable[[Answer], Fault]
+) -> Callable[[Answer], Progress]:
+    """Reads the answer to a submit: a clear refusal is a failed order, anything else unclear leaves it open."""
+
+    def read_submit(answer: Answer) -> Progress:
+        try:
+            if answer.is_success:
+                return read(answer)
+            fault = parse_error(answer)
+        except ParseError as error:
+            fault = error.fault
+        return Failed(fault=fault) if fault.charge_status is ChargeStatus.NOT_CHARGED else NoAnswer(fault=fault)
+
+    return read_submit
+
+
+def make_query_reader(
+    read: Callable[[Answer], ResultT], parse_error: Callable[[Answer], Fault]
+) -> Callable[[Answer], ResultT | NoAnswer]:
+    """Reads the answer to a question: a question that fails says nothing about the order."""
+
+    def read_query(answer: Answer) -> ResultT | NoAnswer:
+        try:
+            return read(answer) if answer.is_success else NoAnswer(fault=parse_error(answer))
+        except ParseError as error:
+            return NoAnswer(fault=error.fault)
+
+    return read_query
+
+
+def parse_json_object(body: bytes) -> JsonObject:
+    """The body as a JSON object."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        decoded = _parse_with_stdlib(body)
+    if not isinstance(decoded, dict):
+        raise ParseError(FaultKind.UNREADABLE, message="the body is not a JSON object")
+    return decoded
+
+
+def _parse_with_stdlib(body: bytes) -> object:
+    """Python's own reader takes NaN and lone surrogates, which must not cost us a picture that was paid for."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ParseError(FaultKind.UNREADABLE, message="the body is not JSON") from None
+
+
+def get_object(body: object, *names: str) -> JsonObject:
+    """The object found by following names; an empty one where there is none."""
+    for name in names:
+        body = body.get(name) if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else {}
+
+
+def parse_upload_headers(value: object) -> dict[str, str]:
+    """Headers that a seller wants back, as far as they can be sent and are the seller's to ask for."""
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {name.lower(): content for name, content in pairs if _is_allowed_header(name, content)}
+
+
+def _is_allowed_header(name: str, content: object) -> bool:
+    is_sellers_header = _HEADER_NAME.fullmatch(name) and not _RESERVED_HEADER.fullmatch(name)
+    return bool(is_sellers_header) and isinstance(content, str) and _HEADER_VALUE.fullmatch(content) is not None
+
+
+def get_list(body: JsonObject, name: str) -> list[Any]:
+    value = body.get(name)
+    return value if isinstance(value, list) else []
+
+
+def parse_text(value: object) -> str | None:
+    """A string worth having; a number counts, as some sellers number what others name."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
+        return str(value)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def sanitize_text(value: object) -> str:
+    """A seller's words for an operator: short, on one line, printable."""
+    raw_text = parse_text(value) or ""
+    printable = "".join(
+        character if character.isprintable() else " " for character in raw_text[: 2 * MAX_TEXT_CHARACTERS]
+    )
+    return " ".join(printable.split())[:MAX_TEXT_CHARACTERS]
+
+
+def parse_code(value: object) -> str | None:
+    """A seller's code or status word, short enough for a table or a label."""
+    return sanitize_text(value)[:80] or None
+
+
+def parse_order_id(value: object) -> str | None:
+    """An id that may safely become part of a path."""
+    candidate = parse_text(value)
+    return candidate if candidate and _ORDER_ID.fullmatch(candidate) else None
+
+
+def parse_count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < MAX_COUNT else None
+
+
+def parse_cost(*candidates: object) -> tuple[int | None, tuple[StatusNote, ...]]:
+    """A seller's USD as micro-USD, from the first place with a sane amount. Any other is not believed, and noted."""
+    notes: tuple[StatusNote, ...] = ()
+    for value in candidates:
+        amount, note = _parse_amount(value)
+        if amount is not None:
+            return amount, ()
+        notes = notes or ((note,) if note else ())
+    return None, notes
+
+
+def _parse_amount(value: object) -> tuple[int | None, StatusNote | None]:
+    if value is None:
+        return None, None
+    try:
+        amount = Decimal(value.strip() if isinstance(value, str) else repr(value))
+    except (InvalidOperation, ValueError, RecursionError):
+        return None, StatusNote.COST_UNREADABLE
+    if not amount.is_finite():
+        return None, StatusNote.COST_UNREADABLE
+    if not 0 <= amount <= MAX_PLAUSIBLE_USD:
+        return None, StatusNote.COST_IMPLAUSIBLE
+    return round(amount * MICROS_PER_USD), None
+
+
+def convert_to_usd(value: object, units_per_usd: int) -> str | None:
+    """So many cents, or micro-cents, as a decimal text; None where there is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_COUNT:
+        return None
+    return str(Decimal(repr(value)) / units_per_usd)
+
+
+def parse_image(value: object) -> ImageSource | None:
+    """An image's address or its bytes, from a URL or a data URI."""
+    if not isinstance(value, str):
+        return None
+    if match := _DATA_URI.match(value):
+        data = decode_base64(value[match.end() :])
+        return ImageBytes(data, match[1].lower(), "") if data else None
+    address = _UNSAFE_URL_CHARACTERS.sub(lambda unsafe: quote(unsafe[0], errors="replace"), value.strip())
+    return ImageUrl(address) if _WEB_URL.fullmatch(address) else None
+
+
+def decode_base64(value: object) -> bytes | None:
+    """However it is written: with line breaks, in the alphabet for URLs, without its padding, as a data URI."""
+    if not isinstance(value, str):
+        return None
+    payload = value[match.end() :] if (match := _DATA_URI.match(value)) else value
+    try:
+        return _decode_leniently(payload.encode())
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _decode_leniently(payload: bytes) -> bytes | None:
+    try:
+        return _decode_strictly(payload) or None
+    except binascii.Error:
+        normalized = b"".join(payload.split()).translate(_URLSAFE_TO_STANDARD).rstrip(b"=")
+        return _decode_strictly(normalized + b"=" * (-len(normalized) % 4)) or None
+
+
+def _decode_strictly(payload: bytes) -> bytes:
+    """Slice by slice: nothing else runs in this process while one is decoded, whichever thread does it."""
+    view = memoryview(payload)
+    slices = [view[start : start + _SLICE_CHARACTERS] for start in range(0, len(view), _SLICE_CHARACTERS)]
+    pieces = [binascii.a2b_base64(chunk, strict_mode=True) for chunk in slices]
+    if any(len(piece) * 4 != _SLICE_CHARACTERS * 3 for piece in pieces[:-1]):
+        raise binascii.Error("padding in the middle")
+    return b"".join(pieces)
+
+
+def status_from_images(entries: list[ImageSource | None], costs: tuple[object, ...], **fields: Any) -> Progress:
+    """Success, as far as it goes: the pictures that can be read. An empty success is a fault of its own.
+
+    Pictures that are there and cannot be read are another matter: they may be made out at the next look.
+    """
+    amount, notes = parse_cost(*costs)
+    images = [image for image in entries if image]
+    if entries and not images:
+        raise ParseError(FaultKind.UNREADABLE, message="none of the pictures can be read")
+    if not images:
+        fault = Fault(kind=FaultKind.NO_IMAGES, message="success without a picture", cost=amount)
+        return Failed(fault=fault, **fields)
+    if len(images) < len(entries):
+        notes += (StatusNote.IMAGE_UNREADABLE,)
+    if len(images) > MAX_IMAGES:
+        notes += (StatusNote.EXTRA_IMAGES,)
+    return Ready(images=tuple(images[:MAX_IMAGES]), cost=amount, notes=notes, **fields)
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from a number or from a date measured against the answer's own Date; None if it says neither."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII):
+        return float(value)
+    try:
+        retry_at, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (retry_at - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,67 @@
+"""How input images get to RunAPI: asked for, put into its store, confirmed. The link it gives lives one hour."""
+
+import base64
+import hashlib
+
+from providers import parsing
+from providers.adapter import Answer, Call, Endpoint, InputTransport, Upload, UploadDone, UploadGrant, UploadRequest
+from providers.faults import FaultKind
+from providers.orders import ImageBytes, ImageUrl
+from providers.parsing import ParseError, make_query_reader
+from providers.request_helpers import build_json_call
+from providers.runapi.errors import parse_error
+
+UPLOAD_TTL_SECONDS = 3_600
+# No limit is published; this is what the other seller of the same model takes.
+MAX_UPLOAD_BYTES = 50 << 20
+
+
+def to_upload(image: ImageBytes) -> Call:
+    checksum = base64.b64encode(hashlib.md5(image.data, usedforsecurity=False).digest()).decode()
+    fields = {
+        "filename": image.name,
+        "byte_size": len(image.data),
+        "checksum": checksum,
+        "content_type": image.media_type,
+    }
+    return build_json_call("POST", "/api/v1/files/prepare", fields)
+
+
+def from_upload(answer: Answer) -> UploadGrant:
+    body = parsing.parse_json_object(answer.body)
+    upload_id, upload_url = parsing.parse_text(body.get("signed_id")), parsing.parse_image(body.get("upload_url"))
+    if upload_id is None or not isinstance(upload_url, ImageUrl):
+        raise ParseError(FaultKind.UNREADABLE, message="no place to upload to in the answer")
+    return UploadGrant(upload_id, upload_url.url, parsing.parse_upload_headers(body.get("headers")))
+
+
+def to_put(upload: UploadRequest) -> Call:
+    """Exactly the headers that were given, and not our key: the place carries its own permission."""
+    grant = upload.grant
+    return Call(method="PUT", location=grant.url, headers=grant.headers, body=upload.image.data, is_presigned=True)
+
+
+def from_put(_: Answer) -> UploadDone:
+    return UploadDone()
+
+
+def to_confirmation(grant: UploadGrant) -> Call:
+    return build_json_call("POST", "/api/v1/files/confirm", {"signed_id": grant.upload_id})
+
+
+def from_confirmation(answer: Answer) -> ImageUrl:
+    file_url = parsing.parse_image(parsing.parse_json_object(answer.body).get("url"))
+    if not isinstance(file_url, ImageUrl):
+        raise ParseError(FaultKind.UNREADABLE, message="no address of the stored file in the answer")
+    return file_url
+
+
+INPUT_TRANSPORTS: tuple[InputTransport, ...] = (
+    Upload(
+        prepare=Endpoint(build_call=to_upload, read_answer=make_query_reader(from_upload, parse_error)),
+        put=Endpoint(build_call=to_put, read_answer=make_query_reader(from_put, parse_error)),
+        confirm=Endpoint(build_call=to_confirmation, read_answer=make_query_reader(from_confirmation, parse_error)),
+        max_bytes=MAX_UPLOAD_BYTES,
+        ttl_seconds=UPLOAD_TTL_SECONDS,
+    ),
+)

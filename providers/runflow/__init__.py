@@ -1,0 +1,1 @@
+"""The adapters for Runflow: model runs and the older run API."""

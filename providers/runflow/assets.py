@@ -1,0 +1,74 @@
+"""How input images get to Runflow: inside the order while small, else by a three-step upload. For both dialects."""
+
+from providers import parsing
+from providers.adapter import (
+    Answer,
+    Call,
+    DataUri,
+    Endpoint,
+    InputTransport,
+    Upload,
+    UploadDone,
+    UploadGrant,
+    UploadRequest,
+)
+from providers.faults import FaultKind
+from providers.orders import ImageBytes, ImageUrl
+from providers.parsing import ParseError, make_query_reader
+from providers.request_helpers import build_json_call
+from providers.runflow import common
+
+MEBIBYTE = 1 << 20
+UPLOAD_TTL_SECONDS = 86_400
+
+
+def to_upload(image: ImageBytes) -> Call:
+    fields = {"filename": image.name, "mime_type": image.media_type, "size_bytes": len(image.data)}
+    return build_json_call("POST", "/v1/asset-uploads", fields)
+
+
+def from_upload(answer: Answer) -> UploadGrant:
+    body = parsing.parse_json_object(answer.body)
+    upload_id, upload_url = parsing.parse_order_id(body.get("asset_id")), parsing.parse_image(body.get("upload_url"))
+    if upload_id is None or not isinstance(upload_url, ImageUrl):
+        raise ParseError(FaultKind.UNREADABLE, message="no place to upload to in the answer")
+    return UploadGrant(upload_id, upload_url.url, {})
+
+
+def to_put(upload: UploadRequest) -> Call:
+    """The bytes, with the type that was announced and without our key."""
+    headers = {"content-type": upload.image.media_type}
+    return Call(method="PUT", location=upload.grant.url, headers=headers, body=upload.image.data, is_presigned=True)
+
+
+def from_put(_: Answer) -> UploadDone:
+    return UploadDone()
+
+
+def to_confirmation(grant: UploadGrant) -> Call:
+    return build_json_call("POST", f"/v1/asset-uploads/{grant.upload_id}/confirmations", {})
+
+
+def from_confirmation(answer: Answer) -> ImageUrl:
+    """The signed address, which every age of the service could read; `runflow://` references failed in one."""
+    body = parsing.parse_json_object(answer.body)
+    image_url = parsing.parse_image(body.get("url"))
+    if isinstance(image_url, ImageUrl):
+        return image_url
+    if (asset_id := parsing.parse_order_id(body.get("id"))) is None:
+        raise ParseError(FaultKind.UNREADABLE, message="no asset in the answer")
+    return ImageUrl(f"runflow://assets/{asset_id}")
+
+
+INPUT_TRANSPORTS: tuple[InputTransport, ...] = (
+    DataUri(max_bytes=MEBIBYTE),
+    Upload(
+        prepare=Endpoint(build_call=to_upload, read_answer=make_query_reader(from_upload, common.parse_error)),
+        put=Endpoint(build_call=to_put, read_answer=make_query_reader(from_put, common.parse_error)),
+        confirm=Endpoint(
+            build_call=to_confirmation, read_answer=make_query_reader(from_confirmation, common.parse_error)
+        ),
+        max_bytes=50 * MEBIBYTE,
+        ttl_seconds=UPLOAD_TTL_SECONDS,
+    ),
+)

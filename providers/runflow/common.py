@@ -1,0 +1,198 @@
+"""What both of Runflow's dialects share: the envelope of errors, the words of a run, where its pictures are."""
+
+from typing import Any
+
+from providers import parsing
+from providers.adapter import Answer, Call, Endpoint
+from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
+from providers.order_status import Accepted, Failed, InProgress, Progress
+from providers.orders import (
+    AutoSize,
+    Capabilities,
+    Feature,
+    ImageSource,
+    ImageUrl,
+    Operation,
+    Order,
+    PixelSize,
+    PresetSize,
+    SizeSpec,
+    Ticket,
+)
+from providers.parsing import JsonObject, ParseError, get_object, make_query_reader
+
+# Two pages spell "cancelled" differently and "errored" stands in one client only; both were seen, so both are read.
+WORKING, SUCCEEDED, FAILED, CANCELLED = "working", "succeeded", "failed", "cancelled"
+STATES_BY_STATUS = {
+    "queued": WORKING,
+    "dispatching": WORKING,
+    "running": WORKING,
+    "succeeded": SUCCEEDED,
+    "partial_succeeded": SUCCEEDED,
+    "failed": FAILED,
+    "errored": FAILED,
+    "canceled": CANCELLED,
+    "cancelled": CANCELLED,
+}
+
+# The seller's own codes, where they say more than the HTTP status that comes with them.
+FAULTS_BY_CODE = {
+    "INSUFFICIENT_CREDIT": FaultKind.NO_CREDIT,
+    "INSUFFICIENT_CREDITS": FaultKind.NO_CREDIT,
+    "RATE_LIMITED": FaultKind.RATE_LIMITED,
+    "MODEL_UNAVAILABLE": FaultKind.UNAVAILABLE,
+}
+FAULTS_BY_FAILURE_CODE = {"INPUT_VALIDATION_FAILED": FaultKind.INVALID_ORDER}
+
+
+# The pages say 4 and 10 images; four is what the generated schema says. Sixteen inputs is what other sellers of this
+# model take. Only edits document `auto` as a size.
+MAX_IMAGES, MAX_INPUT_IMAGES = 4, 16
+_COMMON_FEATURES = {
+    Feature.MULTIPLE_IMAGES,
+    Feature.PIXEL_SIZE,
+    Feature.PRESET_SIZE,
+    Feature.QUALITY,
+    Feature.OUTPUT_FORMAT,
+}
+_EDIT_FEATURES = {Feature.AUTO_SIZE, Feature.INPUT_URLS, Feature.MASK}
+
+
+def build_capabilities(*extra_features: Feature) -> Capabilities:
+    """The model's own words, the same in both dialects, and what a dialect has words for beside them."""
+    return Capabilities(
+        generate_features=frozenset({*_COMMON_FEATURES, *extra_features}),
+        edit_features=frozenset({*_COMMON_FEATURES, *_EDIT_FEATURES, *extra_features}),
+        max_images=MAX_IMAGES,
+        max_input_images=MAX_INPUT_IMAGES,
+    )
+
+
+def to_input(order: Order) -> dict[str, Any]:
+    """The model's own fields, the same in both dialects."""
+    fields = {
+        "prompt": order.prompt,
+        "num_images": order.image_count,
+        "image_size": _to_image_size(order.size),
+        "quality": order.quality,
+        "output_format": order.output_format,
+        "image_urls": [image.url for image in order.input_images if isinstance(image, ImageUrl)] or None,
+        "mask_url": order.mask.url if isinstance(order.mask, ImageUrl) else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _to_image_size(size: SizeSpec) -> object:
+    match size:
+        case PixelSize(width=width, height=height):
+            return {"width": width, "height": height}
+        case PresetSize(name=name):
+            return name
+        case AutoSize():
+            return "auto"
+    return None
+
+
+def to_model_path(order: Order) -> str:
+    """`openai/gpt-image-2`, with `/edit` behind it for the other operation."""
+    return order.model + ("/edit" if order.operation is Operation.EDIT else "")
+
+
+def parse_error(answer: Answer) -> Fault:
+    """Flat `{code, message, errors}` as documented; nested and FastAPI's `detail` as seen in clients."""
+    try:
+        body = parsing.parse_json_object(answer.body)
+    except ParseError:
+        body = {}
+    envelope = body if "code" in body else get_object(body, "error") or body
+    code, messages = parsing.parse_code(envelope.get("code")), _list_messages(body, envelope)
+    return Fault(
+        kind=detect_content_refusal(
+            FAULTS_BY_CODE.get(code or "", fault_kind_from_status(answer.status)), code, *messages
+        ),
+        status=answer.status,
+        code=code,
+        message=parsing.sanitize_text("; ".join(messages)),
+        retry_after=parsing.parse_retry_after(answer.headers),
+    )
+
+
+def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
+    """The message, and what is said of each field; never the fields' names, which may be anything."""
+    lists = [value for name in ("errors", "detail") if isinstance(value := envelope.get(name), list)]
+    field_messages = [entry.get("msg") for entries in lists for entry in entries[:8] if isinstance(entry, dict)]
+    candidates = [envelope.get("message"), envelope.get("detail"), body.get("error"), *field_messages]
+    return [message for value in candidates if (message := parsing.sanitize_text(value))]
+
+
+def from_run(run: JsonObject, *, is_new: bool) -> Progress:
+    """A run object. Right after ordering, an id is what counts: whatever else is odd, we have a ticket."""
+    run_id, reference = parsing.parse_order_id(run.get("id")), parsing.parse_text(run.get("client_ref"))
+    status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
+    state = STATES_BY_STATUS.get(status or "")
+    if state is SUCCEEDED and run.get("output") is not None:
+        return parsing.status_from_images(
+            parse_images(run["output"]), (run.get("cost"),), id=run_id, reference=reference
+        )
+    if state in (FAILED, CANCELLED):
+        return Failed(fault=_parse_failure(run, state), id=run_id, reference=reference)
+    if is_new and run_id:
+        return Accepted(id=run_id, reference=reference)
+    if is_new or status is None or state is SUCCEEDED:
+        raise ParseError(FaultKind.UNREADABLE, message="id, status or output is missing from the run")
+    if state is None:
+        raise ParseError(FaultKind.UNKNOWN_STATUS, code=status)
+    return InProgress(status=status, id=run_id, reference=reference)
+
+
+def _parse_failure(run: JsonObject, state: str) -> Fault:
+    nested = get_object(run, "error")
+    code = parsing.parse_code(run.get("failure_code") or nested.get("code"))
+    message = parsing.sanitize_text(run.get("failure_message") or nested.get("message") or run.get("error"))
+    kind = (
+        FaultKind.ORDER_CANCELLED
+        if state is CANCELLED
+        else FAULTS_BY_FAILURE_CODE.get(code or "", FaultKind.ORDER_FAILED)
+    )
+    kind = detect_content_refusal(kind, code, message)
+    amount, _ = parsing.parse_cost(run.get("cost"))
+    return Fault(kind=kind, code=code, message=message, cost=amount)
+
+
+# Where pictures were seen in answers, the documented place first.
+_IMAGE_FIELDS = ("outputs", "images", "image_urls", "image", "url", "output_url")
+
+
+def parse_images(output: object) -> list[ImageSource | None]:
+    """All pictures of the first place that has any that can be read. None stands for one that cannot."""
+    values = [output.get(value) for value in _IMAGE_FIELDS] if isinstance(output, dict) else [output]
+    lists = [_parse_entries(value) for value in values if value]
+    return next((images for images in lists if any(images)), lists[0] if lists else [])
+
+
+def _parse_entries(value: object) -> list[ImageSource | None]:
+    entries = value if isinstance(value, list) else [value]
+    return [_parse_image(entry) for entry in entries if not _is_other_media(entry)]
+
+
+def _is_other_media(entry: object) -> bool:
+    """A video or a sound beside the pictures is no picture that failed to be read."""
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    return isinstance(kind, str) and kind.lower().startswith(("video", "audio"))
+
+
+def _parse_image(entry: object) -> ImageSource | None:
+    return parsing.parse_image(entry.get("url") if isinstance(entry, dict) else entry)
+
+
+def _to_poll(ticket: Ticket) -> Call:
+    return Call(method="GET", location=f"/v1/runs/{ticket.id}")
+
+
+def _from_polled(answer: Answer) -> Progress:
+    return from_run(parsing.parse_json_object(answer.body), is_new=False)
+
+
+POLL: Endpoint[Ticket, Progress] = Endpoint(
+    build_call=_to_poll, read_answer=make_query_reader(_from_polled, parse_error)
+)

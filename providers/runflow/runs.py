@@ -1,0 +1,97 @@
+"""Runflow's documented dialect: order a run, ask for it by id, find it by our reference, hear of it by callback.
+
+https://docs.runflow.io/concepts/runs. Assumptions that nobody could check: docs/quirks/runflow.md.
+"""
+
+import re
+from datetime import date
+
+from providers import parsing
+from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
+from providers.callback_signatures import verify_runflow_signature
+from providers.faults import FaultKind
+from providers.order_status import Accepted, Progress, SearchResult
+from providers.orders import Feature, Order, OrderReference, UnsupportedOrder, check_supported
+from providers.parsing import ParseError, make_query_reader, make_submit_reader
+from providers.request_helpers import build_bearer_headers, build_json_call
+from providers.runflow import common
+from providers.runflow.assets import INPUT_TRANSPORTS
+
+CAPABILITIES = common.build_capabilities(Feature.CALLBACK, Feature.METADATA)
+
+
+def to_run(order: Order) -> Call:
+    check_supported(order, CAPABILITIES)
+    fields = {
+        "input": common.to_input(order),
+        "callback_url": order.callback_url,
+        "metadata": dict(order.metadata) or None,
+        "client_ref": order.reference,
+    }
+    return build_json_call(
+        "POST", f"/v1/models/{common.to_model_path(order)}/runs", fields, idempotency_key=order.reference
+    )
+
+
+def from_ordered(answer: Answer) -> Progress:
+    return common.from_run(parsing.parse_json_object(answer.body), is_new=True)
+
+
+# Two pages, two spellings of the same filter: the one that real clients send comes first, then they alternate.
+_SEARCH_FILTERS = ("client_ref.EQ:'{}'", "client_ref:{}")
+
+
+def to_search(reference: OrderReference) -> Call:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", reference.value):
+        raise UnsupportedOrder("a reference to search for may hold letters, digits and ._- only")
+    query = _SEARCH_FILTERS[reference.search_count % len(_SEARCH_FILTERS)].format(reference.value)
+    return Call(method="GET", location=f"/v1/runs?q={_quote_query(query)}&limit=10")
+
+
+def _quote_query(query: str) -> str:
+    return query.replace("'", "%27").replace(":", "%3A")
+
+
+def from_search(answer: Answer) -> Progress:
+    """Runs that carry a reference, to be asked for one by one: a list need not show what came of them.
+
+    Which of them are ours is for whoever searched to see, since a filter may be ignored.
+    """
+    body = parsing.parse_json_object(answer.body)
+    if not isinstance(body.get("items"), list):
+        raise ParseError(FaultKind.UNREADABLE, message="no list of runs in the answer")
+    return SearchResult(orders=tuple(order for run in body["items"] if (order := _parse_search_entry(run))))
+
+
+def _parse_search_entry(run: object) -> Accepted | None:
+    run_id, reference = (run.get("id"), run.get("client_ref")) if isinstance(run, dict) else (None, None)
+    if (order_id := parsing.parse_order_id(run_id)) is None:
+        return None
+    return Accepted(id=order_id, reference=parsing.parse_text(reference))
+
+
+def from_callback(body: bytes) -> str | None:
+    """The run that a callback speaks of; it calls the id `run_id`."""
+    try:
+        return parsing.parse_order_id(parsing.parse_json_object(body).get("run_id"))
+    except ParseError:
+        return None
+
+
+ADAPTER = Adapter(
+    name="runflow_runs",
+    docs_url="https://docs.runflow.io/models/openai/gpt-image-2",
+    checked_on=date(2026, 11, 21),
+    capabilities=CAPABILITIES,
+    build_auth_headers=build_bearer_headers,
+    parse_error=common.parse_error,
+    submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, common.parse_error)),
+    poll=common.POLL,
+    search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, common.parse_error)),
+    callback=CallbackSpec(
+        verify=lambda headers, body, secrets, _now: verify_runflow_signature(headers, body, secrets),
+        parse_order_id=from_callback,
+    ),
+    input_transports=INPUT_TRANSPORTS,
+    has_idempotency_key=True,
+)

@@ -1,0 +1,197 @@
+"""Applies the faults of `mischief.py` that happen on the wire, and keeps the list of what was asked."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from sandbox.fault_injection import WIRE_KINDS, FaultRule, InjectedFault, RouteKind, Vendor
+from sandbox.order_simulator import wait_for_disconnect
+from sandbox.state import SandboxState
+
+PROXY_ERROR_PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+BODILESS_STATUSES = {204, 304}
+MAX_CHUNKS = 500
+
+
+class FaultMiddleware(ASGIMiddleware):
+    """Wraps every vendor route; the control routes carry no vendor and are never disturbed."""
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        sandbox: SandboxState = scope["litestar_app"].state.sandbox
+        vendor, route = _identify_route(scope)
+        if vendor is None:
+            await next_app(scope, receive, send)
+            return
+        receive = sandbox.request_log.wrap_receive(cast(HTTPScope, scope), vendor, route, receive)
+        rule = sandbox.fault_injector.take_rule(vendor, route, WIRE_KINDS) if route else None
+        if rule is None:
+            await next_app(scope, receive, send)
+        else:
+            await FaultExecutor(rule, sandbox.vendor_states[vendor].build_error_body).apply(
+                scope, receive, send, next_app
+            )
+
+
+def _identify_route(scope: Scope) -> tuple[Vendor | None, RouteKind | None]:
+    opt: Mapping[str, Any] = scope["route_handler"].opt
+    vendor = opt.get("vendor") or (scope.get("path_params") or {}).get("vendor")
+    known_vendor = Vendor(vendor) if vendor in set(Vendor) else None
+    return known_vendor, opt.get("route")
+
+
+class FaultExecutor:
+    """One rule at work on one exchange."""
+
+    def __init__(self, rule: FaultRule, build_error_body: Callable[[int, str | None, str | None], object]) -> None:
+        self.rule = rule
+        self.build_error_body = build_error_body
+
+    async def apply(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        rule = self.rule
+        if rule.kind is InjectedFault.SLOW:
+            await next_app(scope, receive, self._delay_response(send))
+        elif rule.kind is InjectedFault.RESET_BEFORE:
+            await _drain_request(receive)
+            await reset_connection(scope, receive)
+        elif rule.kind is InjectedFault.RESET_AFTER:
+            await capture_response(scope, receive, next_app)
+            await reset_connection(scope, receive)
+        elif rule.kind is InjectedFault.TRUNCATE:
+            await self._truncate_response(scope, receive, send, next_app)
+        else:
+            if rule.accepted and rule.kind is not InjectedFault.REFUSE:
+                await capture_response(scope, receive, next_app)
+            if rule.kind is InjectedFault.HANG:
+                await self._hang_connection(scope, receive)
+            else:
+                await self._send_fault_response(send)
+
+    def _get_seconds(self, default: float) -> float:
+        return default if self.rule.seconds is msgspec.UNSET else self.rule.seconds
+
+    async def _hang_connection(self, scope: Scope, receive: Receive) -> None:
+        """Not for longer than the client does, or the hung would pile up here."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wait_for_disconnect(receive), self._get_seconds(3_600))
+        await reset_connection(scope, receive)
+
+    async def _send_fault_response(self, send: Send) -> None:
+        rule = self.rule
+        default = {InjectedFault.REFUSE: 422, InjectedFault.HTML: 502}.get(rule.kind, 500)
+        status = default if rule.status is msgspec.UNSET else rule.status
+        media_type = "text/html" if rule.kind is InjectedFault.HTML else "application/json"
+        headers = {"content-type": media_type}
+        if status in BODILESS_STATUSES:
+            await _send_response(send, status, {**headers, **_lowercase_names(rule.headers)}, b"")
+            return
+        body = self._build_body(status)
+        await _send_response(
+            send, status, {**headers, "content-length": str(len(body)), **_lowercase_names(rule.headers)}, body
+        )
+
+    def _build_body(self, status: int) -> bytes:
+        rule = self.rule
+        if rule.body is not None:
+            return rule.body.encode()
+        if rule.kind is InjectedFault.HTML:
+            return PROXY_ERROR_PAGE
+        return msgspec.json.encode(self.build_error_body(status, rule.code, rule.message))
+
+    def _delay_response(self, send: Send) -> Send:
+        """Holds the answer back, not the order: that is taken as fast as ever."""
+        seconds = self._get_seconds(2)
+
+        async def send_late(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await asyncio.sleep(seconds)
+            await send(message)
+
+        async def send_in_chunks(message: Message) -> None:
+            if message["type"] != "http.response.body" or not message["body"]:
+                await send(message)
+                return
+            body, has_more, started_at = message["body"], message.get("more_body", False), time.monotonic()
+            step = max(1, len(body) // MAX_CHUNKS)
+            for offset in range(0, len(body), step):
+                # Against the clock, because the loop's own timer rounds so short a sleep to nothing.
+                await asyncio.sleep(max(0.0, started_at + seconds * (offset + step) / len(body) - time.monotonic()))
+                is_last = offset + step >= len(body)
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": body[offset : offset + step],
+                        "more_body": has_more or not is_last,
+                    }
+                )
+
+        return send_in_chunks if self.rule.drip else send_late
+
+    async def _truncate_response(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        start, body = await capture_response(scope, receive, next_app)
+        if start is not None:
+            await send(start)
+            await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+            # Give the half that was sent time to leave before the reset overtakes it.
+            await asyncio.sleep(0.05)
+        await reset_connection(scope, receive)
+
+
+async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) -> tuple[Message | None, bytes]:
+    """Carries the request out and keeps the answer here: its start, if there was one, and its body."""
+    start: Message | None = None
+    body = bytearray()
+    complete = asyncio.Event()
+
+    async def capture(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+        elif message["type"] == "http.response.body":
+            body.extend(message["body"])
+            if not message.get("more_body", False):
+                complete.set()
+
+    async def receive_or_complete() -> Any:
+        """A stream listens until its client leaves; where there is none it must learn that it has been sent."""
+        tasks = [asyncio.ensure_future(receive()), asyncio.ensure_future(complete.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return tasks[0].result() if tasks[0].done() else {"type": "http.disconnect"}
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    await next_app(scope, receive_or_complete, capture)
+    return start, bytes(body)
+
+
+async def reset_connection(scope: Scope, receive: Receive) -> None:
+    """Cuts the connection as a crashed vendor does; see `server.py` for how the transport gets here."""
+    cast("Callable[[], None]", (scope["extensions"] or {})["sandbox.reset"])()
+    # The server complains about requests that end without an answer, unless it has noticed that nobody is there.
+    await wait_for_disconnect(receive)
+
+
+async def _drain_request(receive: Receive) -> None:
+    """A reset that meets a client still sending looks different to it every time."""
+    while (await receive()).get("more_body", False):
+        pass
+
+
+async def _send_response(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw_headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -1,0 +1,232 @@
+"""What every vendor does alike: take an order, work on it for a while, charge for it when it succeeds."""
+
+import asyncio
+import dataclasses
+import heapq
+import itertools
+import math
+import random
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from litestar.types import Receive
+from msgspec import Struct
+
+from sandbox.charges import Charge, Invoice, VendorBalance
+from sandbox.fault_injection import FaultRule, InjectedFault, Vendor
+from sandbox.image_renderer import ImageRecipe
+
+MAX_ORDERS = 20_000
+
+
+class InsufficientCreditError(Exception):
+    """The balance does not cover the order."""
+
+
+class ClientDisconnectedError(Exception):
+    """Nobody is waiting for this order's answer any more."""
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    QUEUED = "queued"
+    DISPATCHING = "dispatching"
+    RUNNING = "running"
+    FINISHED = "over"
+
+
+class Latency(Struct, frozen=True):
+    """Seconds an order takes: normal around `median`, never under a third of it."""
+
+    median: float
+    spread: float
+
+
+FAST_LATENCY = {"*": Latency(0.15, 0.05)}
+# Runflow's page says 10 to 30 s by quality; RunAPI publishes nothing; users measured 10, 48 and 126 s at OpenAI.
+REALISTIC_LATENCY = {
+    Vendor.RUNFLOW: {"low": Latency(11, 2), "medium": Latency(18, 4), "high": Latency(28, 6)},
+    Vendor.RUNAPI: {"*": Latency(35, 10)},
+    Vendor.OPENAI: {"low": Latency(10, 2), "medium": Latency(48, 8), "high": Latency(126, 20)},
+}
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedOrder:
+    """One paid piece of work. `price_micros` is what success costs; a failed order costs nothing.
+
+    `base_price` is the part of the price that does not shrink when some of the pictures are not made.
+    """
+
+    id: str
+    price_micros: int
+    images: tuple[ImageRecipe, ...]
+    quality: str = "*"
+    base_price: int = 0
+    idempotency_key: str | None = None
+    client_ref: str | None = None
+    outcome: Outcome = Outcome.SUCCEEDED
+    failure: tuple[str, str] = ("", "")
+    fault_rules: dict[InjectedFault, FaultRule] = field(default_factory=dict)
+    created_at: float = 0.0
+    starts_at: float = 0.0
+    ends_at: float = math.inf
+    is_settled: bool = False
+    charged_micros: int = 0
+
+    def get_phase(self, now: float) -> Phase:
+        if now >= self.ends_at:
+            return Phase.FINISHED
+        if now < self.starts_at:
+            return Phase.QUEUED
+        return Phase.DISPATCHING if now < self.starts_at + 0.02 else Phase.RUNNING
+
+    def has_succeeded(self, now: float) -> bool:
+        return self.get_phase(now) is Phase.FINISHED and self.outcome in (Outcome.SUCCEEDED, Outcome.PARTIAL)
+
+
+class OrderSimulator:
+    """One vendor's till and workshop. Time passes by itself: whoever looks first settles what has ended."""
+
+    def __init__(self, vendor: Vendor, invoice: Invoice, balance: int, slots: int) -> None:
+        self.vendor = vendor
+        self.invoice = invoice
+        self.balance = VendorBalance(balance)
+        self.latency: dict[str, Latency] = dict(FAST_LATENCY)
+        self._random = random.Random(str(vendor))
+        self._slots = [0.0] * slots
+        self._running_orders: list[tuple[float, int, SimulatedOrder]] = []
+        self._sequence = itertools.count()
+        self.orders: OrderedDict[str, SimulatedOrder] = OrderedDict()
+
+    def set_concurrency(self, slots: int) -> None:
+        """How many orders are worked on at once; the rest wait in the queue and are never refused."""
+        busy_until = sorted(self._slots, reverse=True)[:slots]
+        self._slots = busy_until + [0.0] * (slots - len(busy_until))
+        heapq.heapify(self._slots)
+
+    def place_order(self, order: SimulatedOrder) -> SimulatedOrder:
+        """Takes an order, or raises OutOfCreditError; applies the mischief that changes what becomes of it."""
+        self.settle_finished()
+        _apply_fault_rules(order)
+        if not self.balance.can_cover(order.price_micros):
+            raise InsufficientCreditError
+        self.balance.reserve(order.price_micros)
+        order.created_at = time.time()
+        self._schedule_order(order)
+        self.orders[order.id] = order
+        while len(self.orders) > MAX_ORDERS:
+            self.orders.popitem(last=False)
+        return order
+
+    def _schedule_order(self, order: SimulatedOrder) -> None:
+        order.starts_at = max(order.created_at, self._slots[0])
+        if InjectedFault.STUCK in order.fault_rules:
+            return
+        is_immediate = InjectedFault.EARLY_CALLBACK in order.fault_rules
+        order.ends_at = order.created_at if is_immediate else order.starts_at + self._draw_duration(order.quality)
+        heapq.heapreplace(self._slots, order.ends_at)
+        heapq.heappush(self._running_orders, (order.ends_at, next(self._sequence), order))
+
+    def _draw_duration(self, quality: str) -> float:
+        latency = self.latency.get(quality) or self.latency.get("*") or FAST_LATENCY["*"]
+        return max(latency.median / 3, self._random.gauss(latency.median, latency.spread))
+
+    def settle_finished(self) -> None:
+        """Charges every order that has ended by now."""
+        now = time.time()
+        while self._running_orders and self._running_orders[0][0] <= now:
+            self._settle_order(heapq.heappop(self._running_orders)[2])
+
+    def _settle_order(self, order: SimulatedOrder) -> None:
+        if order.is_settled:
+            return
+        order.is_settled = True
+        # Cancelling stops nothing at the vendor: work that had begun is billed, as Runflow's page warns.
+        is_billed_cancellation = order.outcome is Outcome.CANCELLED and order.ends_at > order.starts_at
+        order.charged_micros = (
+            order.price_micros if is_billed_cancellation or order.outcome in (Outcome.SUCCEEDED, Outcome.PARTIAL) else 0
+        )
+        self.balance.settle(order.price_micros, order.charged_micros)
+        if order.charged_micros:
+            self.invoice.add(
+                Charge(
+                    vendor=self.vendor,
+                    id=order.id,
+                    idempotency_key=order.idempotency_key,
+                    client_ref=order.client_ref,
+                    images=len(order.images),
+                    micros=order.charged_micros,
+                    charged_at=order.ends_at,
+                )
+            )
+
+    def cancel_order(self, order: SimulatedOrder) -> None:
+        """Ends an order for its owner; an order that is over stays as it is."""
+        self.settle_finished()
+        if not order.is_settled:
+            order.outcome, order.ends_at = Outcome.CANCELLED, time.time()
+            self._settle_order(order)
+
+    async def wait_for_order(self, order: SimulatedOrder, receive: Receive | None = None) -> None:
+        """Until the order has ended, for vendors that answer at once with pictures.
+
+        With the request's `receive` an order that never ends is waited for only as long as the client does;
+        then ClientLeftError. Any other order is waited for: that the client left does not stop it.
+        """
+        if math.isinf(order.ends_at):
+            await (wait_for_disconnect(receive) if receive else asyncio.Event().wait())
+            raise ClientDisconnectedError
+        while (remaining_seconds := order.ends_at - time.time()) > 0:  # noqa: ASYNC110 - a sleep may end a hair too early by this clock
+            await asyncio.sleep(remaining_seconds)
+        self.settle_finished()
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Until the connection is gone; what the client still sends is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _apply_fault_rules(order: SimulatedOrder) -> None:
+    """What mischief makes of an order: settled here once, so that vendors only have to show it."""
+    rules = order.fault_rules
+    if rule := rules.get(InjectedFault.FAIL):
+        order.outcome = Outcome.FAILED
+        order.failure = (
+            rule.code or "PROVIDER_ERROR",
+            rule.message or "The provider could not complete the request.",
+        )
+    if InjectedFault.REFUSE_CONTENT in rules:
+        order.outcome = Outcome.FAILED
+        order.failure = ("moderation_blocked", "Your request was rejected by the safety system.")
+    if rule := rules.get(InjectedFault.PARTIAL):
+        _drop_images(order, rule.missing)
+    if InjectedFault.HALF_SIZE in rules:
+        order.images = tuple(_halve_size(image) for image in order.images)
+
+
+def _drop_images(order: SimulatedOrder, missing: int) -> None:
+    ordered_count = len(order.images)
+    made_count = max(0, ordered_count - missing)
+    if made_count == 0:
+        order.outcome, order.failure = (
+            Outcome.FAILED,
+            ("PROVIDER_ERROR", "None of the pictures could be made."),
+        )
+    else:
+        order.outcome = Outcome.PARTIAL
+        order.images = order.images[:made_count]
+        order.price_micros = order.base_price + (order.price_micros - order.base_price) * made_count // ordered_count
+
+
+def _halve_size(image: ImageRecipe) -> ImageRecipe:
+    return dataclasses.replace(image, width=max(16, image.width // 2), height=max(16, image.height // 2))

@@ -1,0 +1,114 @@
+"""RunAPI's letter paper: the key, the headers, JSON in, errors out. The same on every route."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+API_KEY = "sk-sandbox"
+MAX_HEADER_CHARACTERS = 512
+
+HttpRequest = Request[Any, Any, State]
+ErrorStyle = Literal["plain", "nested", "top_level_code"]
+
+# Texts and codes as the vendor's fixtures have them, where they have any.
+ERRORS_BY_STATUS = {
+    400: ("bad_request", "Bad request"),
+    401: ("unauthorized", "Unauthorized"),
+    402: ("insufficient_credits", "Insufficient credits"),
+    403: ("forbidden", "Forbidden"),
+    404: ("not_found", "Not found"),
+    405: ("not_found", "Not found"),
+    409: ("request_conflict", "Idempotency-Key was already used with different input"),
+    422: ("validation_failed", "Validation failed"),
+    429: ("rate_limited", "Too many requests"),
+    455: ("service_unavailable", "Service unavailable"),
+    500: ("server_error", "Server error"),
+    503: ("service_unavailable", "No active channel available"),
+}
+DEFAULT_ERROR = ("request_failed", "Request failed")
+
+
+class RunapiError(Exception):
+    """An answer other than 2xx; `errors` names fields and what is wrong with each."""
+
+    def __init__(self, status: int, message: str | None = None, errors: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.errors = errors
+
+
+def validation_error(errors: Mapping[str, list[str]]) -> RunapiError:
+    return RunapiError(422, errors=errors)
+
+
+def build_error_body(
+    style: ErrorStyle, status: int, code: str | None = None, message: str | None = None
+) -> dict[str, object]:
+    """A plain body cannot hold a code: one that somebody asked for by name comes nested, as in the fixtures."""
+    usual_code, usual_message = ERRORS_BY_STATUS.get(status, DEFAULT_ERROR)
+    text = message or usual_message
+    if style == "nested" or (style == "plain" and code):
+        return {"error": {"code": code or usual_code, "message": text}}
+    if style == "top_level_code":
+        return {"error": text, "code": code or usual_code}
+    return {"error": text}
+
+
+def render_error(request: HttpRequest, error: RunapiError) -> Response[dict[str, object]]:
+    style = request.app.state.sandbox.switches.runapi.error_body
+    body = build_error_body(style, error.status, message=error.message)
+    if error.errors:
+        body["errors"] = error.errors
+    return Response(body, status_code=error.status)
+
+
+def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard: wants the one good key."""
+    scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or key.strip() != API_KEY:
+        raise RunapiError(401)
+
+
+def build_response_headers(request_headers: Mapping[str, str]) -> dict[str, str]:
+    headers = {"x-request-id": str(uuid.uuid4())}
+    reference = request_headers.get("x-client-request-id", "")
+    if reference and _is_short_ascii(reference):
+        headers["x-client-request-id"] = reference
+    return headers
+
+
+def get_short_header(request: HttpRequest, name: str) -> str | None:
+    """A caller's own reference: absent, or ASCII of a limited length."""
+    value = request.headers.get(name, "").strip()
+    if not _is_short_ascii(value):
+        raise RunapiError(400, f"{name} must be at most {MAX_HEADER_CHARACTERS} ASCII characters")
+    return value or None
+
+
+def _is_short_ascii(value: str) -> bool:
+    return len(value) <= MAX_HEADER_CHARACTERS and value.isascii()
+
+
+def parse_json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request's body."""
+    try:
+        decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunapiError(400, "The request body must be a JSON object") from error
+    return decoded
+
+
+def is_blank(value: object) -> bool:
+    """Nothing in it: such a field counts as left out, as in the vendor's clients."""
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, list):
+        return all(is_blank(item) for item in value)
+    return value is None or value == {}

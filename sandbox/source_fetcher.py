@@ -1,0 +1,58 @@
+"""Fetches what callers point at, as a vendor would: over HTTP, or out of a data URI."""
+
+import asyncio
+
+import httpx
+
+from sandbox import image_renderer
+
+MAX_BYTES = 64 << 20
+MAX_REDIRECTS = 3
+TIMEOUT_SECONDS = 10.0
+
+
+class SourceUnreadableError(Exception):
+    """What stands behind the address could not be had, or is no picture."""
+
+
+class SourceFetcher:
+    """Whoever uses it has checked that the address is one of the kinds that its vendor takes."""
+
+    def __init__(self) -> None:
+        self._client = httpx.AsyncClient(
+            trust_env=False, follow_redirects=True, max_redirects=MAX_REDIRECTS, timeout=TIMEOUT_SECONDS
+        )
+
+    async def fetch_image(self, address: str) -> image_renderer.SourceImage:
+        """The picture behind a URL or in a data URI."""
+        try:
+            data = (
+                image_renderer.decode_data_uri(address)
+                if address.startswith("data:")
+                else await self.fetch_bytes(address)
+            )
+            return await asyncio.to_thread(image_renderer.read_image, data)
+        except image_renderer.InvalidImageError as error:
+            raise SourceUnreadableError(str(error)) from error
+
+    async def fetch_bytes(self, url: str) -> bytes:
+        """The bytes behind a URL, up to a limit."""
+        try:
+            async with self._client.stream("GET", url) as response:
+                if not response.is_success:
+                    raise SourceUnreadableError(f"the address answered {response.status_code}")
+                return await _read_limited(response)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise SourceUnreadableError(f"the address could not be reached ({type(error).__name__})") from error
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+async def _read_limited(response: httpx.Response) -> bytes:
+    data = bytearray()
+    async for chunk in response.aiter_bytes():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise SourceUnreadableError(f"more than {MAX_BYTES >> 20} MiB")
+    return bytes(data)

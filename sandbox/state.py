@@ -1,0 +1,64 @@
+"""Everything the sandbox remembers, in one place. Nothing here survives a restart."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sandbox.callback_sender import CallbackSender
+from sandbox.charges import MICROS_PER_USD, Invoice
+from sandbox.fault_injection import FaultInjector, Vendor
+from sandbox.file_store import FileStore
+from sandbox.order_simulator import FAST_LATENCY, REALISTIC_LATENCY, OrderSimulator
+from sandbox.request_log import RequestLog
+from sandbox.source_fetcher import SourceFetcher
+from sandbox.switches import Switches, default_switches
+
+# Enough for weeks of load tests: credit that runs out should be somebody's intention.
+INITIAL_BALANCE_MICROS = 1_000_000 * MICROS_PER_USD
+
+
+class VendorState(Protocol):
+    """What a vendor's module keeps; the rest of the sandbox asks it only this."""
+
+    def build_error_body(self, status: int, code: str | None = None, message: str | None = None) -> object:
+        """The vendor's own error body for a status."""
+        ...
+
+
+@dataclass(slots=True)
+class SandboxState:
+    """`header_builders` make the headers that all answers of a vendor carry out of the request's; few vendors have any."""
+
+    is_realistic: bool = False
+    base_url: str = ""
+    switches: Switches = field(default_factory=default_switches)
+    fault_injector: FaultInjector = field(default_factory=FaultInjector)
+    invoice: Invoice = field(default_factory=Invoice)
+    request_log: RequestLog = field(default_factory=RequestLog)
+    file_store: FileStore = field(default_factory=FileStore)
+    callback_sender: CallbackSender = field(default_factory=CallbackSender)
+    source_fetcher: SourceFetcher = field(default_factory=SourceFetcher)
+    simulators: dict[Vendor, OrderSimulator] = field(default_factory=dict)
+    vendor_states: dict[Vendor, VendorState] = field(default_factory=dict)
+    vendor_factories: dict[Vendor, Callable[["SandboxState"], VendorState]] = field(default_factory=dict)
+    header_builders: dict[Vendor, Callable[[Mapping[str, str]], Mapping[str, str]]] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        """Opens every shop afresh: new tills, empty books. Switches stay as they are."""
+        # A new one, because orders still under way hold on to the old one and end on it.
+        self.invoice = Invoice()
+        self.file_store.clear()
+        self.request_log.entries.clear()
+        self.fault_injector.clear()
+        self.callback_sender.cancel_all()
+        for vendor, create_vendor_state in self.vendor_factories.items():
+            simulator = OrderSimulator(
+                vendor, self.invoice, INITIAL_BALANCE_MICROS, getattr(self.switches, vendor).concurrency
+            )
+            simulator.latency = dict(REALISTIC_LATENCY[vendor] if self.is_realistic else FAST_LATENCY)
+            self.simulators[vendor] = simulator
+            self.vendor_states[vendor] = create_vendor_state(self)
+
+    def settle_all(self) -> None:
+        for simulator in self.simulators.values():
+            simulator.settle_finished()

@@ -1,0 +1,40 @@
+"""What every answer to a mistake must be like."""
+
+from typing import Any
+
+import httpx
+
+JOBS_PATH, IMAGES_PATH = "/v1/jobs", "/v1/images/generations"
+JSON_HEADERS = {"content-type": "application/json"}
+INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
+
+
+def expect_final_error(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
+    """A final refusal in the form of its route; returns its error."""
+    assert answer.status_code == status, answer.text[:500]
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+    error = parse_error(answer)
+    assert code in (None, error["code"]), error
+    return error
+
+
+def parse_error(answer: httpx.Response) -> dict[str, Any]:
+    """OpenAI's envelope on its routes, a problem that holds the same error on ours."""
+    body = answer.json()
+    error = body["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"], "it says what to do"
+    assert not [trace for trace in INTERNAL_TRACES if trace in answer.text], answer.text
+    if answer.request.url.path.startswith(("/v1/images", "/v1/models", "/openai/", "/images/")):
+        assert answer.headers["content-type"] == "application/json"
+        assert set(body) == {"error"}
+    else:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert set(body) == {"type", "title", "status", "detail", "request_id", "error"}
+        assert (body["status"], body["detail"]) == (answer.status_code, error["message"])
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert body["type"].endswith(error["code"])
+    typed_error: dict[str, Any] = error
+    return typed_error

@@ -1,0 +1,68 @@
+"""Requests byte by byte, over plain sockets."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.harness.gateway_runner import RunningGateway
+
+AUTHORIZATION_HEADER = b"Authorization: Bearer igw_sandbox\r\n"
+POST_JOB = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n" + AUTHORIZATION_HEADER + b"Content-Type: application/json\r\n"
+POST_IMAGE = POST_JOB.replace(b"/v1/jobs", b"/v1/images/generations")
+TIMEOUT_SECONDS = 20.0
+
+
+class RawResponse:
+    """What came, read apart."""
+
+    def __init__(self, raw: bytes) -> None:
+        head, _, self.body = raw.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        self.raw = raw
+        self.status = int(lines[0].split()[1])
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        return error
+
+
+@contextmanager
+def connect(gateway: RunningGateway) -> Iterator[socket.socket]:
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS) as connection:
+        yield connection
+
+
+def read_until_closed(connection: socket.socket) -> bytes:
+    """Until the other side ends it."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+    return received
+
+
+def read_response(connection: socket.socket) -> RawResponse:
+    """A whole one, of a connection that stays open."""
+    received, total_size = b"", 1 << 30
+    while len(received) < total_size:
+        chunk = connection.recv(65_536)
+        assert chunk, received
+        received += chunk
+        if b"\r\n\r\n" in received:
+            answer = RawResponse(received)
+            total_size = len(received) - len(answer.body) + int(answer.headers.get("content-length", "0"))
+    return RawResponse(received)
+
+
+def poll_until_deadline(seconds: float) -> Iterator[None]:
+    """For what will be so, a moment later."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} seconds")

@@ -1,0 +1,266 @@
+"""A client that ends its connection: before the order nothing is bought, after it the job is found by asking again."""
+
+import contextlib
+import json
+import signal
+import socket
+import sqlite3
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
+from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, poll_until_deadline, read_until_closed
+from tests.harness.gateway_runner import RunningGateway
+
+PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
+DISCONNECT_TIMEOUT_SECONDS = 3.0
+DISCONNECT_COUNT = 10
+
+
+def encode_body(prompt: str) -> bytes:
+    return json.dumps({"prompt": prompt}).encode()
+
+
+def encode_request(prompt: str, head: bytes = POST_IMAGE, **headers: str) -> bytes:
+    body = encode_body(prompt)
+    lines = b"".join(f"{name.replace('_', '-')}: {value}\r\n".encode() for name, value in headers.items())
+    return head + lines + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def make_prompt() -> str:
+    return f"a lighthouse {uuid4()}"
+
+
+def post_generation(gateway: RunningGateway, prompt: str, retry: int | None = None, **headers: str) -> httpx.Response:
+    if retry is not None:
+        headers["x-stainless-retry-count"] = str(retry)
+    headers["content-type"] = "application/json"
+    return gateway.http.post(IMAGES_PATH, content=encode_body(prompt), headers=headers)
+
+
+def get_job_ids(*answers: httpx.Response) -> list[str]:
+    assert [answer.status_code for answer in answers] == [200] * len(answers), [answer.text[:200] for answer in answers]
+    return [answer.headers["x-igw-job-id"] for answer in answers]
+
+
+def count_orders(gateway: RunningGateway) -> int:
+    return len(gateway.sandbox.list_charges())
+
+
+def count_disconnects(gateway: RunningGateway) -> int:
+    """Requests whose client has gone."""
+    return sum(line.get("status") == 499 for line in gateway.read_log_lines())
+
+
+def count_running_jobs(gateway: RunningGateway) -> int:
+    jobs: int = gateway.http.get("/readyz").json()["jobs"]
+    return jobs
+
+
+@pytest.fixture
+def slow_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
+    gateway.sandbox.set_latency(4.0)
+    yield gateway
+    gateway.sandbox.set_latency(0.0)
+    gateway.wait_until_idle(15)
+
+
+@contextlib.contextmanager
+def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) -> Iterator[None]:
+    """So many requests whose connections break while their jobs run, as the gateway has noticed."""
+    before, disconnects = count_running_jobs(gateway), count_disconnects(gateway)
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(times):
+            open_ones.enter_context(connect(gateway)).sendall(encode_request(prompt))
+        for _ in poll_until_deadline(10):
+            if count_running_jobs(gateway) == before + times:
+                break
+    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
+        if count_disconnects(gateway) == disconnects + times:
+            break
+    yield
+
+
+# --- asking again
+
+
+def test_ten_identical_disconnected_requests_are_ten_jobs_for_ten_retries(slow_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(slow_gateway), make_prompt()
+    with disconnect_requests(slow_gateway, prompt, DISCONNECT_COUNT), ThreadPoolExecutor(DISCONNECT_COUNT) as threads:
+        answers = list(threads.map(lambda _: post_generation(slow_gateway, prompt, retry=1), range(DISCONNECT_COUNT)))
+    assert len(set(get_job_ids(*answers))) == DISCONNECT_COUNT
+    assert count_orders(slow_gateway) - before == DISCONNECT_COUNT
+
+
+def test_identical_request_returns_the_job_of_a_disconnected_client(slow_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(slow_gateway), make_prompt()
+    with disconnect_requests(slow_gateway, prompt):
+        retry = post_generation(slow_gateway, prompt)
+    assert retry.headers["idempotent-replayed"] == "true"
+    assert count_orders(slow_gateway) - before == 1
+    later_request = post_generation(slow_gateway, prompt)
+    assert len(set(get_job_ids(retry, later_request))) == 2, "its caller was answered: this is another wish"
+
+
+def test_new_idempotency_key_creates_a_new_job(slow_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(slow_gateway), make_prompt()
+    with disconnect_requests(slow_gateway, prompt):
+        assert (
+            "idempotent-replayed"
+            not in post_generation(slow_gateway, prompt, **{"idempotency-key": str(uuid4())}).headers
+        )
+    assert count_orders(slow_gateway) - before == 2
+
+
+def test_retry_after_an_unknown_outcome_gets_the_same_response(gateway: RunningGateway) -> None:
+    gateway.sandbox.call_control_route(
+        "POST", "/faults", {"vendor": "runflow", "route": "submit", "kind": "reset_after"}
+    )
+    before, body = count_orders(gateway), {"prompt": make_prompt(), "provider": {"only": ["runflow-run"]}}
+    first, retry = (gateway.http.post(IMAGES_PATH, json=body) for _ in range(2))
+    assert first.status_code == retry.status_code >= 400
+    assert first.json() == retry.json()
+    assert retry.headers["x-igw-job-id"] == first.headers["x-igw-job-id"]
+    assert count_orders(gateway) - before <= 1
+    gateway.sandbox.call_control_route("DELETE", "/faults")
+    assert gateway.http.post(IMAGES_PATH, json=body, headers={"idempotency-key": str(uuid4())}).status_code == 200
+
+
+# --- half of a connection
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.3, 1.0])
+def test_half_closed_connection_is_answered_or_nothing_is_ordered(gateway: RunningGateway, pause: float) -> None:
+    gateway.sandbox.set_latency(2.0)
+    before = count_orders(gateway)
+    with connect(gateway) as connection:
+        connection.sendall(encode_request(make_prompt()))
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        received = read_until_closed(connection)
+    gateway.wait_until_idle()
+    if not pause and not received:
+        assert count_orders(gateway) == before
+        return
+    assert received.startswith(PROBE_RESPONSE)
+    answer = RawResponse(received[received.rindex(b"HTTP/1.1 ") :])
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert json.loads(answer.body)["data"]
+    assert count_orders(gateway) == before + 1
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_half_closed_connection_with_a_key_is_answered(gateway: RunningGateway, pause: float) -> None:
+    gateway.sandbox.set_latency(1.5)
+    before = count_orders(gateway)
+    with connect(gateway) as connection:
+        connection.sendall(encode_request(make_prompt(), idempotency_key=str(uuid4())))
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        received = read_until_closed(connection)
+    assert RawResponse(received[received.rindex(b"HTTP/1.1 ") :]).status == 200
+    assert count_orders(gateway) == before + 1
+
+
+def test_request_disconnected_during_its_commit_is_not_ordered(gateway: RunningGateway) -> None:
+    """The store takes long, here since another process keeps its file."""
+    gateway.wait_until_idle()
+    before, disconnects, prompt = count_orders(gateway), count_disconnects(gateway), make_prompt()
+    database = sqlite3.connect(gateway.folder / "data" / "gateway.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        with connect(gateway) as connection:
+            connection.sendall(encode_request(prompt))
+            time.sleep(0.5)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        time.sleep(0.5)
+    finally:
+        database.execute("ROLLBACK")
+        database.close()
+    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
+        if count_disconnects(gateway) == disconnects + 1:
+            break
+    time.sleep(0.5)
+    assert (count_disconnects(gateway), count_running_jobs(gateway), count_orders(gateway)) == (
+        disconnects + 1,
+        0,
+        before,
+    )
+
+
+def test_half_closed_http_1_0_connection_gets_no_100_continue(gateway: RunningGateway) -> None:
+    gateway.sandbox.set_latency(1.0)
+    with connect(gateway) as connection:
+        connection.sendall(
+            encode_request(make_prompt(), POST_IMAGE.replace(b"HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0\r\n"))
+        )
+        time.sleep(0.3)
+        connection.shutdown(socket.SHUT_WR)
+        assert RawResponse(read_until_closed(connection)).status == 200
+
+
+@pytest.mark.parametrize("linger", [None, 0], ids=["closed", "reset"])
+def test_closed_connections_are_released_and_their_jobs_continue(
+    slow_gateway: RunningGateway, linger: int | None
+) -> None:
+    disconnects, prompt = count_disconnects(slow_gateway), make_prompt()
+    with contextlib.ExitStack() as clients:
+        for _ in range(20):
+            client = clients.enter_context(connect(slow_gateway))
+            if linger is not None:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
+            client.sendall(encode_request(prompt))
+        for _ in poll_until_deadline(10):
+            if count_running_jobs(slow_gateway) == 20:
+                break
+    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
+        if count_disconnects(slow_gateway) == disconnects + 20:
+            break
+    assert count_running_jobs(slow_gateway) == 20, "their jobs go on"
+
+
+def test_pipelined_request_on_a_half_closed_connection_is_not_started(gateway: RunningGateway) -> None:
+    gateway.sandbox.set_latency(1.0)
+    before = count_orders(gateway)
+    with connect(gateway) as connection:
+        connection.sendall(encode_request(make_prompt()) + encode_request(make_prompt()))
+        time.sleep(0.3)
+        connection.shutdown(socket.SHUT_WR)
+        received = read_until_closed(connection)
+    gateway.wait_until_idle()
+    assert received.count(b"HTTP/1.1 200 ") == 1
+    assert count_orders(gateway) == before + 1
+
+
+# --- before the order
+
+
+def test_requests_closed_while_the_process_was_paused_are_not_ordered(gateway: RunningGateway) -> None:
+    """Unless it has a key, by which it is found."""
+    before, keys = count_orders(gateway), [str(uuid4()) for _ in range(5)]
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        for head in (POST_IMAGE, POST_JOB):
+            for _ in range(10):
+                with connect(gateway) as connection:
+                    connection.sendall(encode_request("nobody waits", head))
+        for key in keys:
+            with connect(gateway) as connection:
+                connection.sendall(encode_request(f"by its key {key}", POST_JOB, Idempotency_Key=key))
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+    for _ in poll_until_deadline(10):
+        if count_running_jobs(gateway) or count_orders(gateway) > before:
+            break
+    gateway.wait_until_idle()
+    assert count_orders(gateway) == before + len(keys)
+    for key in keys:
+        headers = {"idempotency-key": key, "content-type": "application/json"}
+        retry = gateway.http.post(JOBS_PATH, content=encode_body(f"by its key {key}"), headers=headers)
+        assert retry.headers["idempotent-replayed"] == "true"

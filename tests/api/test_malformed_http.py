@@ -1,0 +1,172 @@
+"""Requests that no client library would send: sizes, framing and headers made to confuse, over plain sockets."""
+
+import socket
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error
+from tests.harness.gateway_runner import RunningGateway
+
+BODY = b'{"prompt": ""}'
+HEADER_LINES = (
+    b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer igw_sandbox\r\nContent-Type: application/json\r\n"
+)
+LENGTH_HEADER = b"Content-Length: 14\r\n"
+MIB = 1 << 20
+INVALID_FRAMINGS = {
+    "two lengths alike": (LENGTH_HEADER + LENGTH_HEADER, BODY),
+    "two lengths": (LENGTH_HEADER + b"Content-Length: 5\r\n", BODY),
+    "a list of lengths": (b"Content-Length: 14, 14\r\n", BODY),
+    "a length and chunks": (
+        LENGTH_HEADER + b"Transfer-Encoding: chunked\r\n",
+        b"0\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    ),
+    "chunks and a length": (b"Transfer-Encoding: chunked\r\n" + LENGTH_HEADER, b"e\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "an unknown encoding of transfer": (b"Transfer-Encoding: xchunked\r\n", b"e\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "a length below nothing": (b"Content-Length: -1\r\n", BODY),
+    "a length with a sign": (b"Content-Length: +14\r\n", BODY),
+    "a length in words": (b"Content-Length: many\r\n", BODY),
+    "a length of 23 digits": (b"Content-Length: 99999999999999999999999\r\n", BODY),
+    "a blank before the colon": (b"Content-Length : 14\r\n", BODY),
+    "a NUL in a header": (LENGTH_HEADER + b"X-Note: \x00\r\n", BODY),
+}
+
+
+def send_raw(gateway: RunningGateway, data: bytes) -> bytes:
+    """Until the connection is closed, or nothing has come for a fifth of a second."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+        connection.sendall(data)
+        received = connection.recv(65_536)
+        connection.settimeout(0.2)
+        try:
+            while chunk := connection.recv(65_536):
+                received += chunk
+        except TimeoutError:
+            pass
+        return received
+
+
+@pytest.mark.parametrize("case", INVALID_FRAMINGS)
+def test_ambiguous_framing_is_rejected(gateway: RunningGateway, case: str) -> None:
+    headers, body = INVALID_FRAMINGS[case]
+    received = send_raw(gateway, HEADER_LINES + headers + b"\r\n" + body)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.count(b"HTTP/1.1 ") == 1, "what was smuggled in is not answered"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [(JOBS_PATH, b"larger than 64 MiB."), (IMAGES_PATH, b"larger than 1 MiB, and no image can be sent here.")],
+)
+def test_body_with_too_large_content_length_is_rejected_unread(
+    gateway: RunningGateway, path: str, words: bytes
+) -> None:
+    head = HEADER_LINES.replace(b"/v1/jobs", path.encode()) + f"Content-Length: {70 * MIB}\r\n\r\n".encode()
+    received = send_raw(gateway, head)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert words in received
+
+
+@pytest.mark.parametrize("length", [b"14 ", b"14\t", b" \t14 \t ", b"14" + b" " * 1_000])
+@pytest.mark.parametrize("path", [JOBS_PATH, IMAGES_PATH])
+def test_content_length_may_have_whitespace_around_it(gateway: RunningGateway, path: str, length: bytes) -> None:
+    """RFC 9110, 5.5."""
+    received = send_raw(
+        gateway, HEADER_LINES.replace(b"/v1/jobs", path.encode()) + b"Content-Length:" + length + b"\r\n\r\n" + BODY
+    )
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"prompt" in received, "the body was read"
+
+
+def test_chunked_body_of_70_mib_is_rejected_and_not_kept_in_memory(gateway: RunningGateway) -> None:
+    before = gateway.get_resident_bytes()
+    chunk = b"\x20" * MIB
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with closing(socket.create_connection((host, int(port)), timeout=20)) as connection:
+        connection.sendall(HEADER_LINES + b"Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(70):
+                connection.sendall(b"%x\r\n" % len(chunk) + chunk + b"\r\n")
+        except OSError:
+            pass
+        received = connection.recv(65_536)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    deadline = time.monotonic() + 10
+    while gateway.get_resident_bytes() - before > 50 * MIB:
+        assert time.monotonic() < deadline, gateway.get_resident_bytes() - before
+        time.sleep(0.1)
+    assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
+
+
+def test_body_of_70_mib_from_a_client_library_is_413(gateway: RunningGateway) -> None:
+    expect_final_error(
+        gateway.http.post(JOBS_PATH, content=b'{"prompt": "' + b"a" * 70 * MIB + b'"}', headers=JSON_HEADERS),
+        413,
+        "body_too_large",
+    )
+
+
+def test_prompt_of_60_mib_is_rejected_by_its_character_limit(gateway: RunningGateway) -> None:
+    answer = gateway.http.post(JOBS_PATH, content=b'{"prompt": "' + b"a" * 60 * MIB + b'"}', headers=JSON_HEADERS)
+    assert expect_final_error(answer, 400)["param"] == "prompt"
+
+
+def test_disconnect_during_a_body_is_no_internal_error(gateway: RunningGateway) -> None:
+    before = gateway.http.get("/metrics").text
+    host, port = gateway.url.removeprefix("http://").split(":")
+    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+        connection.sendall(HEADER_LINES + b"Content-Length: 500\r\n\r\n" + BODY)
+        time.sleep(0.1)
+    deadline = time.monotonic() + 10
+    while 'status="499"' not in (metrics := gateway.http.get("/metrics").text):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert metrics.count('status="500"') == before.count('status="500"') == 0
+    assert [line for line in gateway.read_problem_lines() if line["event"] == "trouble"] == []
+
+
+def test_compressed_body_is_rejected(gateway: RunningGateway) -> None:
+    answer = gateway.http.post(JOBS_PATH, content=BODY, headers=JSON_HEADERS | {"content-encoding": "gzip"})
+    assert "Content-Encoding" in expect_final_error(answer, 415, "unsupported_encoding")["message"]
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Authorization: Bearer \xff\xfe\r\n", b"401"),
+        (b"Authorization: Bearer nobody\r\nAuthorization: Bearer igw_sandbox\r\n", b"401"),
+        (b"Authorization: Bearer igw_sandbox\r\nHost: a/admin?x=#\r\n", b"400"),
+        (b"Authorization: Bearer igw_sandbox\r\nX-Forwarded-Host: evil\r\n", b"400"),
+        ("Authorization: Bearer igw_sandbox\r\nX-Stainless-Retry-Count: ٣\r\n".encode(), b"400"),
+        (b"Authorization: Bearer igw_sandbox\r\nX-Stainless-Retry-Count: " + b"9" * 5_000 + b"\r\n", b"400"),
+        (b"Authorization: Bearer igw_sandbox\r\nPrefer: wait=" + b"9" * 5_000 + b"\r\n", b"400"),
+    ],
+)
+def test_unusual_header_values_are_handled(gateway: RunningGateway, header: bytes, status: bytes) -> None:
+    received = send_raw(
+        gateway,
+        b"POST /v1/jobs HTTP/1.1\r\n" + header + b"Content-Type: application/json\r\n" + LENGTH_HEADER + b"\r\n" + BODY,
+    )
+    assert received.startswith(b"HTTP/1.1 " + status)
+    assert b"x-request-id: req_" in received
+    assert b"evil" not in received
+
+
+def test_malformed_requests_are_logged_once_a_minute_without_their_content(gateway: RunningGateway) -> None:
+    """However often: what anybody can send is written once a minute. (The first may have been another test's.)"""
+    before, garbage = count_server_log_lines(gateway), 50
+    for _ in range(garbage):
+        send_raw(gateway, b"\x16\x03\x01\x00\xa5 canary-in-garbage\r\n\r\n")
+    deadline = time.monotonic() + 10
+    while not count_server_log_lines(gateway):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert count_server_log_lines(gateway) - before <= 2
+    assert "canary-in-garbage" not in gateway.stderr
+
+
+def count_server_log_lines(gateway: RunningGateway) -> int:
+    return sum(line.get("library") == "uvicorn.error" for line in gateway.read_log_lines())

@@ -1,0 +1,75 @@
+"""A gateway that is going, or whose place is taken: callers are told when to ask again, operators what to do."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
+from tests.harness.gateway_runner import ROOT, run_gateway
+
+BODY = {"prompt": "a lighthouse"}
+
+
+def get_startup_problem(log_text: str) -> str:
+    """What kept it from starting, as its log says."""
+    lines = [json.loads(line) for line in log_text.splitlines()]
+    [problem] = [line["problem"] for line in lines if line["event"] == "start failed"]
+    return str(problem)
+
+
+def test_draining_rejects_new_jobs_and_finishes_running_ones(tmp_path: Path) -> None:
+    with run_gateway(tmp_path) as gateway, ThreadPoolExecutor(1) as threads:
+        gateway.sandbox.set_latency(2.0)
+        running = threads.submit(gateway.http.post, IMAGES_PATH, json=BODY)
+        while not gateway.http.get("/readyz").json()["jobs"]:
+            time.sleep(0.02)
+        gateway.process.send_signal(signal.SIGTERM)
+        while (readiness := gateway.http.get("/readyz")).status_code == 200:
+            time.sleep(0.02)
+        assert (readiness.status_code, readiness.json()["draining"]) == (503, True)
+        for path in (JOBS_PATH, IMAGES_PATH):
+            rejected = gateway.http.post(path, json=BODY)
+            assert rejected.status_code == 503
+            assert parse_error(rejected)["code"] == "draining"
+            assert 1 <= int(rejected.headers["retry-after"]) <= 120
+            assert "x-should-retry" not in rejected.headers, "elsewhere, or later, it is taken"
+        assert running.result(timeout=30).status_code == 200
+        assert gateway.process.wait(timeout=30) == 0
+
+
+def test_second_gateway_on_the_same_data_folder_does_not_start(tmp_path: Path) -> None:
+    with run_gateway(tmp_path):
+        command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0"]
+        second = subprocess.run(
+            [*command, "--data", str(tmp_path / "data")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert second.returncode == 1
+    assert "Traceback" not in second.stderr
+    assert "gateway.db" in second.stderr
+
+
+def test_unusable_image_folder_is_reported_at_startup(tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("no folder")
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 1
+    assert "Traceback" not in completed.stderr
+    assert "images cannot be a folder" in get_startup_problem(completed.stderr)
+
+
+def test_empty_secret_file_is_reported_at_startup(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 1
+    assert "Traceback" not in completed.stderr
+    assert "holds no secret" in get_startup_problem(completed.stderr)

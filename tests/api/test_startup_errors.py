@@ -1,0 +1,96 @@
+"""What keeps a gateway from starting is said in its log, in the form of all other lines, beside the exit code."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.gateway_runner import CONFIG, ROOT
+
+SECRET_ENVIRON = {"RUNFLOW_API_KEY": "rf_sandbox", "RUNAPI_API_KEY": "sk-sandbox", "IGW_KEY_DESIGN": "igw_design"}
+SHARED_STORAGE_ENVIRON = {
+    "IGW_SECRET": "a secret that is long enough",
+    "IGW_ASSETS": "images",
+    "IGW_ASSETS_SHARED": "yes",
+}
+
+
+def run_gateway(folder: Path, environ: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    clean_environ = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "serve"],
+        cwd=folder,
+        env={
+            **clean_environ,
+            "PYTHONPATH": str(ROOT),
+            "IGW_CONFIG": str(folder / "config"),
+            "IGW_PORT": "0",
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With a configuration that is right, and whose keys are all there."""
+    (tmp_path / "config").symlink_to(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def occupied_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def get_startup_problems(completed: "subprocess.CompletedProcess[str]") -> list[str]:
+    """One in a line, and every line of the log an object with the fields of all others."""
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "Traceback" not in completed.stderr
+    lines = [json.loads(line) for line in completed.stderr.splitlines()]
+    assert all({"at", "level", "event"} <= line.keys() for line in lines)
+    assert {line["level"] for line in lines if line["event"] == "start failed"} == {"error"}
+    return [line["problem"] for line in lines if line["event"] == "start failed"]
+
+
+CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "a configuration that is not there": ({"IGW_CONFIG": "nowhere"}, ["no such folder"]),
+    "settings, each in a line": ({"IGW_PORT": "many", "IGW_DRAIN_SECONDS": "soon"}, ["IGW_PORT", "IGW_DRAIN_SECONDS"]),
+    "a secret that cannot be kept": ({"IGW_DATA": "/proc/nothing"}, ["no secret can be kept there"]),
+    "a store that does not answer": (
+        {"REDIS_URL": "redis://127.0.0.1:1/0", **SHARED_STORAGE_ENVIRON},
+        ["Redis does not answer"],
+    ),
+    "a place for images that is none": ({"IGW_ASSETS": "ftp://images"}, ["is no object store"]),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_each_startup_problem_is_one_log_line(folder: Path, cause: str) -> None:
+    environ, words = CAUSES[cause]
+    reported = get_startup_problems(run_gateway(folder, {**SECRET_ENVIRON, **environ}))
+    assert len(reported) == len(words)
+    assert all(expected in problem for expected, problem in zip(words, reported, strict=True)), reported
+
+
+def test_occupied_port_is_one_log_line(folder: Path, occupied_port: int) -> None:
+    [problem] = get_startup_problems(run_gateway(folder, {**SECRET_ENVIRON, "IGW_PORT": str(occupied_port)}))
+    assert f"127.0.0.1:{occupied_port} cannot be listened on" in problem
+
+
+def test_console_log_reports_startup_problems_as_text(folder: Path) -> None:
+    completed = run_gateway(folder, {**SECRET_ENVIRON, "IGW_CONFIG": "nowhere", "IGW_LOG": "console"})
+    assert completed.returncode == 1
+    assert "start failed" in completed.stderr
+    assert "no such folder" in completed.stderr
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(completed.stderr)

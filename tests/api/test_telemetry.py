@@ -1,0 +1,185 @@
+"""What the gateway tells of itself: enough to find any request again, and nothing that was confided to it."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
+from tests.harness.gateway_runner import CONFIG, RunningGateway, run_gateway
+
+CANARY = "canary7f3a"
+COMMON_LOG_FIELDS = {"at", "level", "event"}
+METRIC_NAMES = {
+    *("igw_http_request_seconds", "igw_http_overhead_seconds", "igw_job_seconds", "igw_attempt_seconds"),
+    *("igw_images", "igw_spend_usd", "igw_failovers", "igw_cell_healthy", "igw_jobs_in_flight", "igw_account_orders"),
+    "igw_cell_conformance",
+    *("igw_jobs_accepted", "igw_troubles", "igw_rescues", "igw_price_drifts", "igw_config_reloads"),
+}
+
+
+@pytest.fixture(scope="module")
+def canary_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that has been confided canaries wherever there is room for one, in good times and in bad."""
+    folder: Path = tmp_path_factory.mktemp("told")
+    shutil.copytree(CONFIG, folder / "config")
+    offer = folder / "config" / "offers" / "runflow-runs.yaml"
+    offer.write_text(offer.read_text().replace('price: "0.034"', 'price: "0.04"'))
+    with run_gateway(folder, "--config", str(folder / "config")) as running:
+        running.sandbox.set_latency(0.0)
+        send_canaries(running)
+        yield running
+
+
+def send_canaries(gateway: RunningGateway) -> None:
+    vendors = gateway.sandbox
+    canary_image = make_canary_image()
+    fields = {"prompt": f"{CANARY} prompt", "metadata": {f"{CANARY}-name": CANARY}, "user": f"{CANARY}-user"}
+    headers = {
+        "prefer": "wait=20",
+        "idempotency-key": f"{CANARY}-key",
+        "user-agent": f"{CANARY}-agent",
+        "x-note": CANARY,
+        "cookie": f"session={CANARY}",
+        "traceparent": CANARY,
+    }
+    finished_job = gateway.http.post(JOBS_PATH, json=fields, headers=headers).json()
+    assert finished_job["status"] == "completed", finished_job
+    edit = {
+        **fields,
+        "operation": "edit",
+        "image": f"data:image/png;base64,{canary_image}",
+        "provider": {"only": ["runapi"]},
+    }
+    assert gateway.http.post(JOBS_PATH, json=edit, headers={"prefer": "wait=20"}).status_code == 200
+    mispriced = {**fields, "quality": "medium", "provider": {"only": ["runflow-runs"]}}
+    assert gateway.http.post(JOBS_PATH, json=mispriced, headers={"prefer": "wait=20"}).status_code == 200
+    url = finished_job["images"][0]["url"]
+    for address in (url, url + "x", f"{gateway.url}/{CANARY}?token={CANARY}", f"{gateway.url}/v1/jobs/{CANARY}"):
+        httpx.get(address, trust_env=False)
+    httpx.post(gateway.url + JOBS_PATH, json=fields, headers={"authorization": f"Bearer {CANARY}-key"}, trust_env=False)
+    for invalid_fields in ({"model": CANARY}, {"policy": CANARY}, {CANARY: 1}, {"size": CANARY}, {"max_price": CANARY}):
+        gateway.http.post(IMAGES_PATH, json=fields | invalid_fields)
+    gateway.http.post(
+        JOBS_PATH, content=f'{{"prompt": "{CANARY}'.encode(), headers={"content-type": "application/json"}
+    )
+    gateway.http.post(
+        JOBS_PATH, json={**fields, "operation": "edit", "image": f"https://{CANARY}.invalid/{CANARY}.png"}
+    )
+    error = json.dumps({"error": f"account {CANARY} has no money", "message": CANARY})
+    for fault in (
+        {"kind": "status", "status": 500, "body": error},
+        {"kind": "status", "status": 401, "body": error},
+        {"kind": "status", "status": 422, "body": error},
+        {"kind": "html", "status": 502, "body": CANARY},
+        {"kind": "fail", "message": CANARY, "code": CANARY},
+        {"kind": "truncate"},
+        {"kind": "reset_before"},
+        {"kind": "status", "route": "poll", "status": 500, "body": error},
+        {"kind": "status", "route": "download", "status": 404, "body": error},
+    ):
+        vendors.inject_fault(times=1, **fault)  # type: ignore[arg-type]
+        gateway.http.post(JOBS_PATH, json=fields, headers={"prefer": "wait=4"})
+        vendors.call_control_route("DELETE", "/faults")
+    gateway.wait_until_idle(3)
+
+
+def make_canary_image() -> str:
+    out, info = io.BytesIO(), PngInfo()
+    info.add_text("Comment", CANARY)
+    Image.new("RGB", (1024, 1024), "navy").save(out, "PNG", pnginfo=info)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def read_metric_samples(gateway: RunningGateway) -> list[Any]:
+    text = gateway.http.get("/metrics").text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def test_logs_and_metrics_contain_no_request_data(canary_gateway: RunningGateway) -> None:
+    metrics = canary_gateway.http.get("/metrics").text
+    link = re.compile(r"sig=[\w-]{10}|/callbacks/\w+/job_|/files/\d\d/|Bearer |iVBORw0|data:image")
+    for name, text in (("stdout", canary_gateway.stdout), ("stderr", canary_gateway.stderr), ("metrics", metrics)):
+        assert CANARY not in text, f"{name}: {text[max(0, text.find(CANARY) - 300) : text.find(CANARY) + 100]}"
+        assert not link.search(text) or name == "stdout"
+    for key in ("igw_sandbox", "sk-sandbox", "rf_sandbox"):
+        assert key not in canary_gateway.stderr + metrics
+    logs = [path for path in (canary_gateway.folder / "data").rglob("*.log*")]
+    assert [path for path in logs if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) -> None:
+    lines = canary_gateway.read_log_lines()
+    assert all(line.keys() >= COMMON_LOG_FIELDS for line in lines)
+    by_event: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_event.setdefault(line["event"], []).append(line)
+    assert all(line["id"].startswith("req_") and line["route"] for line in by_event["request answered"])
+    attempt_events = ("attempt opened", "attempt ended", "failed over", "money booked", "price drifted")
+    for event in ("job accepted", "job ended", *attempt_events):
+        assert all(len(line["config"]) == 12 and line["job"].startswith("job_") for line in by_event[event]), event
+    assert all(line["attempt"] >= 1 for event in attempt_events for line in by_event[event])
+    assert {(line["job"], line["attempt"]) for line in by_event["failed over"]} <= {
+        (line["job"], line["attempt"]) for line in by_event["attempt opened"]
+    }
+    jobs = {line["job"] for line in by_event["job accepted"]}
+    assert jobs == {line["job"] for line in by_event["job ended"]} | {
+        line["job"] for line in by_event["attempt opened"]
+    }
+    jobs_in_request_lines = {line["job"] for line in by_event["request answered"] if line.get("job")}
+    assert jobs <= jobs_in_request_lines, "each job is found by the request that it came from"
+
+
+def test_metrics_cover_requests_jobs_orders_and_spending(canary_gateway: RunningGateway) -> None:
+    text = canary_gateway.http.get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families.keys() >= METRIC_NAMES
+    cells = {"team", "seller", "model", "operation", "resolution", "quality"}
+    assert all(set(sample.labels) == cells for sample in families["igw_images"].samples)
+    spent = families["igw_spend_usd"].samples
+    assert all(set(sample.labels) == cells | {"line"} for sample in spent)
+    captured = sum(sample.value for sample in spent if sample.labels["line"] == "capture")
+    assert captured >= 0.06
+    assert {sample.labels["seller"] for sample in families["igw_cell_healthy"].samples} >= {"runapi", "runflow-runs"}
+    assert {sample.labels["outcome"] for sample in families["igw_attempt_seconds"].samples} >= {"delivered", "failed"}
+    assert all(family.documentation for family in families.values())
+    assert not [name for name in families if name.endswith("_created")]
+
+
+def test_metric_labels_stay_bounded_for_any_request(canary_gateway: RunningGateway) -> None:
+    def get_label_sets() -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+        return {(sample.name, tuple(sorted(sample.labels.items()))) for sample in read_metric_samples(canary_gateway)}
+
+    methods, before = ("GET", "POST", "PUT", "DELETE", "PATCH", "PROPFIND"), len(get_label_sets())
+    began = time.monotonic()
+    for number in range(2_000):
+        path = (
+            f"/{number}/x",
+            f"/v1/jobs/{number}",
+            IMAGES_PATH,
+            f"/files/{number}",
+            f"/callbacks/a/{number}/1/{number}",
+        )
+        fields = {"prompt": "a", "model": f"model-{number}", "policy": f"policy-{number}", "user": str(number)}
+        canary_gateway.http.request(methods[number % 6], path[number % 5], json=fields)
+    assert len(get_label_sets()) - before < 500, "a bounded number of routes, methods and statuses, with their buckets"
+    for number in range(30):
+        canary_gateway.http.post(IMAGES_PATH, json={"prompt": "a", "model": f"other-{number}"})
+        canary_gateway.http.get(f"/other/{number}")
+    label_set_count = len(get_label_sets())
+    for number in range(100):
+        canary_gateway.http.post(IMAGES_PATH, json={"prompt": "a", "model": f"another-{number}"})
+        canary_gateway.http.get(f"/another/{number}")
+    assert len(get_label_sets()) == label_set_count
+    assert time.monotonic() - began < 60

@@ -1,0 +1,233 @@
+"""Callers who send slowly, or never, or more than there is room for: each is told, and nobody else waits for them."""
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
+from tests.api.gateway_with_fault import FAILING_PROMPT
+from tests.api.raw_http import (
+    POST_IMAGE,
+    POST_JOB,
+    RawResponse,
+    connect,
+    poll_until_deadline,
+    read_response,
+    read_until_closed,
+)
+from tests.api.test_jobs import create_finished_job
+from tests.harness.gateway_runner import RunningGateway, run_gateway
+
+MIB = 1 << 20
+CONSTANT_OVERRIDES = {
+    "gateway.api.body_receiver.STALL_TIMEOUT_SECONDS": 1.0,
+    "gateway.api.body_receiver.BODY_TIMEOUT_SECONDS": 3.0,
+    "gateway.api.body_receiver.MEMORY_TIMEOUT_SECONDS": 0.5,
+    "gateway.api.application.MAX_TOTAL_BODY_BYTES": 8 * MIB,
+    "gateway.api.http_protocol.HEADER_TIMEOUT_SECONDS": 2.0,
+    "gateway.api.http_protocol.WRITE_TIMEOUT_SECONDS": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    folder: Path = tmp_path_factory.mktemp("impatient")
+    environ = {"EDGE_CONSTANTS": json.dumps(CONSTANT_OVERRIDES)}
+    with run_gateway(folder, program="tests.api.gateway_with_fault", environ=environ) as running:
+        running.sandbox.set_latency(0.0)
+        yield running
+
+
+def send_slowly(connection: socket.socket, seconds: float) -> bool:
+    """A byte every now and then; whether it was cut off."""
+    deadline = time.monotonic() + seconds
+    connection.settimeout(0.2)
+    while time.monotonic() < deadline:
+        try:
+            connection.sendall(b" ")
+            if connection.recv(1, socket.MSG_PEEK):
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    connection.settimeout(20)
+    return False
+
+
+@pytest.mark.parametrize("head", [POST_JOB, POST_IMAGE])
+@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+@pytest.mark.parametrize("begun", [b"", b"1\r\n{\r\n"])
+def test_body_that_never_arrives_is_408(
+    hasty_gateway: RunningGateway, head: bytes, framing: bytes, begun: bytes
+) -> None:
+    with connect(hasty_gateway) as connection:
+        connection.sendall(head + framing + begun)
+        answer = RawResponse(read_until_closed(connection))
+    assert answer.status == 408
+    assert answer.headers["connection"] == "close"
+    assert answer.error["code"] == "body_timeout"
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert "x-should-retry" not in answer.headers, "nothing was bought"
+
+
+def test_slowly_sent_body_is_408_after_the_body_timeout(hasty_gateway: RunningGateway) -> None:
+    with connect(hasty_gateway) as connection:
+        began = time.monotonic()
+        connection.sendall(POST_JOB + b"Content-Length: 1000000\r\n\r\n")
+        send_slowly(connection, 15)
+        answer = RawResponse(read_until_closed(connection))
+    assert (answer.status, answer.error["code"]) == (408, "body_timeout")
+    assert time.monotonic() - began > 2.5
+
+
+def test_client_waiting_for_its_job_has_no_body_timeout(hasty_gateway: RunningGateway) -> None:
+    """Longer than a body may take."""
+    hasty_gateway.sandbox.set_latency(4.0)
+    try:
+        answer = hasty_gateway.http.post(JOBS_PATH, json={"prompt": "a lighthouse"}, headers={"prefer": "wait=20"})
+    finally:
+        hasty_gateway.sandbox.set_latency(0.0)
+    assert answer.json()["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"GET /livez HTTP/1.1\r\n", b"GET /livez HTTP/1.1\r\nX-Note: a", b"G", b"GET /livez HTTP/1.1\r\nHost: x\r\n"],
+)
+def test_header_that_never_ends_is_408(hasty_gateway: RunningGateway, begun: bytes) -> None:
+    with connect(hasty_gateway) as connection:
+        connection.sendall(begun)
+        answer = RawResponse(read_until_closed(connection))
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
+    assert answer.error["code"] == "head_timeout"
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_slowly_sent_header_is_408(hasty_gateway: RunningGateway) -> None:
+    with connect(hasty_gateway) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX-Note: ")
+        send_slowly(connection, 15)
+        assert RawResponse(read_until_closed(connection)).status == 408
+
+
+def test_second_request_has_the_same_header_timeout(hasty_gateway: RunningGateway) -> None:
+    with connect(hasty_gateway) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_response(connection).status == 200
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX-Note: ")
+        assert RawResponse(read_until_closed(connection)).status == 408
+
+
+def test_silent_connection_is_closed(hasty_gateway: RunningGateway) -> None:
+    with connect(hasty_gateway) as connection:
+        assert read_until_closed(connection) == b""
+
+
+def test_rest_of_a_rejected_body_is_not_awaited_forever(hasty_gateway: RunningGateway) -> None:
+    with connect(hasty_gateway) as connection:
+        connection.sendall(POST_JOB.replace(b"igw_sandbox", b"nobody") + b"Content-Length: 1000000\r\n\r\n")
+        assert read_response(connection).status == 401
+        send_slowly(connection, 15)
+        connection.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
+
+
+def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway: RunningGateway) -> None:
+    """Three of 3 MiB that do not end, in a room of 8."""
+    with connect(hasty_gateway) as first, connect(hasty_gateway) as second, connect(hasty_gateway) as third:
+        before = hasty_gateway.get_resident_bytes()
+        for connection in (first, second):
+            connection.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
+        third.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
+        answers = [read_response(connection) for connection in (first, second, third)]
+        assert hasty_gateway.get_resident_bytes() - before < 100 * MIB
+    rejected = [answer for answer in answers if answer.status == 503]
+    assert rejected, [answer.raw for answer in answers]
+    for answer in rejected:
+        assert answer.error["code"] == "too_many_bodies"
+        assert 1 <= int(answer.headers["retry-after"]) <= 120
+    assert {answer.status for answer in answers} <= {408, 503}
+    # Whatever they held is free again.
+    large = b'{"prompt": "' + b"a" * 5 * MIB + b'"}'
+    assert hasty_gateway.http.post(JOBS_PATH, content=large, headers=JSON_HEADERS).status_code == 400
+
+
+def test_input_image_urls_use_no_body_memory(hasty_gateway: RunningGateway) -> None:
+    """What they lead to has a room of its own: a small body that names pictures waits for no large ones."""
+    edit = json.dumps({"prompt": "a", "operation": "edit", "image": ["https://a.invalid/a.png"] * 16}).encode()
+    with connect(hasty_gateway) as large, connect(hasty_gateway) as small:
+        large.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
+        time.sleep(0.3)
+        small.sendall(POST_JOB + b"Content-Length: %d\r\n\r\n" % len(edit) + edit)
+        assert read_response(small).error["code"] == "invalid_image_url"
+
+
+def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> None:
+    hasty_gateway.sandbox.set_latency(3.0)
+    image = b64encode(hasty_gateway.sandbox.fetch_sample_image(512, 512) + b"\0" * (9 * MIB // 2)).decode()
+    edit = {"prompt": "a lighthouse", "operation": "edit", "image": {"b64_json": image}, "size": "1024x1024"}
+    padded = json.dumps(edit).encode()
+    try:
+        with connect(hasty_gateway) as waiting:
+            waiting.sendall(POST_JOB + b"Prefer: wait=20\r\nContent-Length: %d\r\n\r\n" % len(padded) + padded)
+            for _ in poll_until_deadline(10):
+                if hasty_gateway.http.get("/readyz").json()["jobs"]:
+                    break
+            assert hasty_gateway.http.post(JOBS_PATH, content=padded, headers=JSON_HEADERS).status_code == 202
+            assert read_response(waiting).status == 200
+    finally:
+        hasty_gateway.sandbox.set_latency(0.0)
+        hasty_gateway.wait_until_idle()
+
+
+def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> None:
+    picture = create_finished_job(hasty_gateway)["images"][0]
+    request_count = 60 * MIB // picture["bytes"]
+    path = picture["url"].removeprefix(hasty_gateway.url).encode()
+    with connect(hasty_gateway) as connection:
+        connection.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path * request_count)
+        time.sleep(6)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while chunk := connection.recv(MIB):
+                received += chunk
+    assert len(received) < 40 * MIB, "what was on its way already"
+
+
+def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
+    environ = {"EDGE_CONSTANTS": json.dumps({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})}
+    with (
+        run_gateway(tmp_path, program="tests.api.gateway_with_fault", environ=environ) as gateway,
+        connect(gateway) as connection,
+    ):
+        connection.sendall(POST_JOB + b"Content-Length: 100\r\n\r\n{")
+        gateway.process.send_signal(signal.SIGTERM)
+        answer = RawResponse(read_until_closed(connection))
+        assert gateway.process.wait(timeout=30) == 0
+    assert (answer.status, answer.error["code"]) == (503, "draining")
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert 1 <= int(answer.headers["retry-after"]) <= 120
+
+
+def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> None:
+    for path in (JOBS_PATH, IMAGES_PATH):
+        headers = {"x-request-id": f"broken-{len(path)}"}
+        answer = hasty_gateway.http.post(path, json={"prompt": FAILING_PROMPT}, headers=headers)
+        assert answer.status_code == 424, "its progress is unknown, so no client may repeat it automatically"
+        assert parse_error(answer)["code"] == "internal_error"
+        assert answer.headers["x-should-retry"] == "false"
+        assert "canary" not in answer.text
+        assert answer.headers["x-request-id"] == headers["x-request-id"]
+        for _ in poll_until_deadline(10):
+            if [line for line in hasty_gateway.read_problem_lines() if line.get("request") == headers["x-request-id"]]:
+                break
+    assert "canary" not in hasty_gateway.stderr

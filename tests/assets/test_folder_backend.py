@@ -1,0 +1,367 @@
+"""A local folder of pictures: who may read it, what may lie in it, and what happens when there is no room."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.assets import folder_backend
+from gateway.assets.backend import CHUNK_BYTES
+from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
+
+JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
+OTHER_JOB = "job_48nka7p8pc7avmya1bpy29g0nk5q"
+KEY = make_object_key(JOB, "output-0.png")
+
+
+def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path) -> None:
+    async def run_with_storage() -> None:
+        storage = ImageStorage(str(root))
+        try:
+            await scenario(storage)
+        finally:
+            await storage.close()
+
+    asyncio.run(asyncio.wait_for(run_with_storage(), 20))
+
+
+async def put_image(storage: ImageStorage, data: bytes = b"picture", key: str = KEY) -> None:
+    await storage.put(key, data, "image/png")
+
+
+def list_files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+def test_files_are_readable_only_by_owner(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+
+    before = os.umask(0)
+    try:
+        run_scenario(scenario, tmp_path / "deep" / "pictures")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "deep" / "pictures").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert (tmp_path / "deep" / "pictures").stat().st_mode & 0o777 == 0o700
+
+
+def test_large_image_is_streamed_in_chunks(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, bytes(CHUNK_BYTES * 2 + 1))
+        assert [len(chunk) async for chunk in await storage.open_stream(KEY)] == [CHUNK_BYTES, CHUNK_BYTES, 1]
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_open_stream_survives_overwrite_and_delete(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, b"a" * 600_000)
+        overwritten, deleted = await storage.open_stream(KEY), await storage.open_stream(KEY)
+        await put_image(storage, b"b" * 10)
+        assert b"".join([chunk async for chunk in overwritten]) == b"a" * 600_000
+        await storage.delete_prefix(make_job_prefix(JOB))
+        assert b"".join([chunk async for chunk in deleted]) == b"a" * 600_000
+
+    run_scenario(scenario, tmp_path)
+
+
+def count_open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_closed_streams_leave_no_file_open(tmp_path: Path) -> None:
+    """A file is closed by `close`, not by garbage collection."""
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, bytes(600_000))
+        before = count_open_files()
+        references = []
+        for _ in range(20):
+            unread, started, read = [await storage.open_stream(KEY) for _ in range(3)]
+            chunks = aiter(started)
+            await anext(chunks)
+            assert sum([len(chunk) async for chunk in read]) == 600_000
+            assert count_open_files() == before + 3
+            for stream in (unread, started, read):
+                stream.close()
+                stream.close()
+            assert await storage.exists(KEY)
+            assert len(await storage.get(KEY)) == 600_000
+            assert count_open_files() == before
+            references += [unread, started, read, chunks]
+        with pytest.raises(StorageUnavailable):
+            await anext(chunks)
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_failed_reads_leave_no_file_open(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        (tmp_path / KEY).unlink()
+        os.mkfifo(tmp_path / KEY)
+        before = count_open_files()
+        for operation in (storage.get, storage.open_stream, storage.exists):
+            with pytest.raises(ForeignObject):
+                await operation(KEY)
+        assert count_open_files() == before
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_cancelled_opens_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_open = threading.Event()
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        before = count_open_files()
+        monkeypatch.setattr(folder_backend._OpenFile, "__init__", open_when_allowed)
+        tasks = [asyncio.create_task(storage.open_stream(KEY)) for _ in range(2 * folder_backend.MAX_THREADS)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        assert all(
+            isinstance(result, asyncio.CancelledError)
+            for result in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        may_open.set()
+        # Its threads do nothing else afterwards.
+        await storage.close()
+        assert count_open_files() == before
+
+    def open_when_allowed(file: folder_backend._OpenFile, descriptor: int) -> None:
+        may_open.wait(20)
+        original_init(file, descriptor)
+
+    original_init = folder_backend._OpenFile.__init__
+    run_scenario(scenario, tmp_path)
+
+
+def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file may get its number as soon as it is closed."""
+    reading, may_read = threading.Event(), threading.Event()
+
+    def pread_slowly(descriptor: int, size: int, position: int) -> bytes:
+        reading.set()
+        may_read.wait(20)
+        return pread(descriptor, size, position)
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, b"the picture")
+        before = count_open_files()
+        stream = await storage.open_stream(KEY)
+        monkeypatch.setattr(os, "pread", pread_slowly)
+        chunk = asyncio.create_task(anext(aiter(stream)))
+        await asyncio.to_thread(reading.wait, 20)
+        stream.close()
+        assert count_open_files() == before + 1
+        may_read.set()
+        assert await chunk == b"the picture"
+        assert count_open_files() == before
+
+    pread = os.pread
+    run_scenario(scenario, tmp_path)
+
+
+def test_partially_written_file_is_not_an_image(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        (tmp_path / "48" / JOB / ".output-1.png.0123456789abcdef").write_bytes(b"hal")
+        assert not await storage.exists(make_object_key(JOB, "output-1.png"))
+        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+        assert list_files(tmp_path) == []
+        assert not (tmp_path / "48" / JOB).exists()
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_failed_write_keeps_previous_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_partially(name: str, data: bytes, folder_descriptor: int) -> None:
+        original_write(name, data[:3], folder_descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, b"the first")
+        monkeypatch.setattr(folder_backend, "_write_file", write_partially)
+        with pytest.raises(StorageUnavailable, match="is in trouble: Input/output error"):
+            await put_image(storage, b"the second")
+        assert await storage.get(KEY) == b"the first"
+        assert list_files(tmp_path) == [KEY]
+
+    original_write = folder_backend._write_file
+    run_scenario(scenario, tmp_path)
+
+
+def test_put_syncs_file_and_folders_before_returning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(tmp_path)))
+
+    async def scenario(storage: ImageStorage) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        await put_image(storage)
+
+    run_scenario(scenario, tmp_path)
+    parent = f"/48/{JOB}"
+    assert [path.split("/.output")[0] for path in synced] == ["", "/48", parent, parent]
+    assert "/.output-0.png." in synced[2]
+
+
+LINK_PATHS = {
+    "the picture": KEY,
+    "the job's folder": f"48/{JOB}",
+    "the partition": "48",
+}
+
+
+@pytest.mark.parametrize("linked_path", LINK_PATHS)
+def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    secret = outside / {"the picture": "secret", "the job's folder": "output-0.png"}.get(
+        linked_path, f"{JOB}/output-0.png"
+    )
+    secret.parent.mkdir(parents=True)
+    secret.write_bytes(b"secret")
+    link = root / LINK_PATHS[linked_path]
+    link.parent.mkdir(parents=True)
+    link.symlink_to(secret if linked_path == "the picture" else outside)
+
+    async def scenario(storage: ImageStorage) -> None:
+        # What lies on the way may be set right again; no retry turns a link into the picture.
+        error_class = ForeignObject if linked_path == "the picture" else StorageUnavailable
+        for operation in (storage.get(KEY), storage.open_stream(KEY), storage.exists(KEY)):
+            with pytest.raises(error_class, match="a link or something else"):
+                await operation
+        if linked_path == "the picture":
+            await put_image(storage)
+            assert await storage.get(KEY) == b"picture"
+            assert not link.is_symlink()
+        else:
+            for operation in (put_image(storage), storage.delete_prefix(make_job_prefix(JOB))):
+                with pytest.raises(StorageUnavailable, match="a link or something else"):
+                    await operation
+
+    run_scenario(scenario, root)
+    assert list_files(outside) == [str(secret.relative_to(outside))]
+    assert secret.read_bytes() == b"secret"
+
+
+def test_deleting_symlink_keeps_its_target(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "root" / "48" / JOB).mkdir(parents=True)
+    (tmp_path / "root" / KEY).symlink_to(tmp_path / "precious")
+
+    async def scenario(storage: ImageStorage) -> None:
+        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+
+    run_scenario(scenario, tmp_path / "root")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def create_special_file(kind: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            # The name of a socket may be a hundred characters long.
+            with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+                server.bind(path.name)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
+def test_non_regular_file_is_not_read(kind: str, tmp_path: Path) -> None:
+    create_special_file(kind, tmp_path / KEY)
+
+    async def scenario(storage: ImageStorage) -> None:
+        for operation in (storage.get(KEY), storage.open_stream(KEY), storage.exists(KEY)):
+            with pytest.raises(ForeignObject, match=KEY):
+                await operation
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
+    """Sweeping goes job by job: an error would keep all later ones."""
+    create_special_file("folder", tmp_path / KEY)
+    other_key = make_object_key(JOB, "output-1.png")
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, key=other_key)
+        assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
+
+    run_scenario(scenario, tmp_path)
+    assert list_files(tmp_path) == []
+    assert (tmp_path / KEY).is_dir()
+
+
+def test_storage_folder_itself_may_be_a_symlink(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "pictures").symlink_to(tmp_path / "disk")
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        assert list_files(tmp_path / "disk") == [KEY]
+
+    run_scenario(scenario, tmp_path / "pictures")
+
+
+def test_vanished_folder_is_unavailable_not_missing_image(tmp_path: Path) -> None:
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        (tmp_path / "root").rename(tmp_path / "unmounted")
+        for operation in (
+            storage.get(KEY),
+            storage.exists(KEY),
+            put_image(storage),
+            storage.delete_prefix(make_job_prefix(JOB)),
+            storage.self_test(),
+        ):
+            with pytest.raises(StorageUnavailable, match="is its disk still mounted"):
+                await operation
+        (tmp_path / "unmounted").rename(tmp_path / "root")
+        assert await storage.get(KEY) == b"picture"
+
+    run_scenario(scenario, tmp_path / "root")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_read_only_folder_is_unavailable(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_os_error(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def scenario(storage: ImageStorage) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", raise_os_error)
+            with pytest.raises(StorageUnavailable, match="may not be used by this process"):
+                await put_image(storage)
+        await put_image(storage)
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_hanging_disk_does_not_block_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(folder_backend, "_write_file", lambda *_: released.wait(10))
+
+    async def scenario(storage: ImageStorage) -> None:
+        hanging = [asyncio.ensure_future(put_image(storage)) for _ in range(folder_backend.MAX_THREADS + 2)]
+        await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(lambda: "others work on") == "others work on"
+        released.set()
+        for error in await asyncio.gather(*hanging, return_exceptions=True):
+            assert isinstance(error, StorageError)
+
+    run_scenario(scenario, tmp_path)

@@ -1,0 +1,82 @@
+"""Teams' clients: each asks until it has an answer, as the idempotency key allows."""
+
+import random
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import httpx
+
+from tests.chaos.chaos_config import PROMPT_LENGTH
+from tests.harness.gateway_process import API_KEY
+
+RETRY_INTERVAL_SECONDS = 0.05
+
+
+class ClientOrder(NamedTuple):
+    """With an `image`, as a data URI, it is an edit."""
+
+    key: str
+    seller: str
+    image: str | None = None
+
+
+def make_job_body(key: str, seller: str, image: str | None = None) -> dict[str, object]:
+    prompt = f"{key} of a lighthouse at dawn ".ljust(PROMPT_LENGTH, ".")
+    params: dict[str, object] = {"prompt": prompt, "quality": "low", "policy": seller}
+    return params | ({"operation": "edit", "image": image} if image else {})
+
+
+def post_job(
+    client: httpx.Client, key: str, seller: str, wait_seconds: int = 0, image: str | None = None
+) -> httpx.Response:
+    headers = {"idempotency-key": key, "prefer": f"wait={wait_seconds}"}
+    return client.post("/v1/jobs", json=make_job_body(key, seller, image), headers=headers)
+
+
+class PersistentClients:
+    """Some clients at once, whose gateway may be gone at any moment. `jobs_by_key`: by key, the job they were told."""
+
+    def __init__(self, urls: Iterable[str], orders: Iterable[ClientOrder], duration_seconds: float, seed: int) -> None:
+        self.jobs_by_key: dict[str, str] = {}
+        self.replay_count = 0
+        self._urls = list(urls)
+        self._stopped = threading.Event()
+        self._random = random.Random(seed)  # noqa: S311 - it must be repeatable
+        self._pool = ThreadPoolExecutor(12)
+        started_at = time.monotonic()
+        self._futures: list[Future[None]] = [
+            self._pool.submit(self._post_until_accepted, order, started_at + self._random.uniform(0, duration_seconds))
+            for order in orders
+        ]
+
+    def _post_until_accepted(self, order: ClientOrder, start_at: float) -> None:
+        self._stopped.wait(max(0.0, start_at - time.monotonic()))
+        timeout = httpx.Timeout(5.0)
+        url = self._random.choice(self._urls)
+        with httpx.Client(
+            base_url=url, headers={"authorization": f"Bearer {API_KEY}"}, timeout=timeout, trust_env=False
+        ) as client:
+            while not self._stopped.is_set():
+                try:
+                    answer = post_job(client, order.key, order.seller, image=order.image)
+                except httpx.TransportError:
+                    self._stopped.wait(RETRY_INTERVAL_SECONDS)
+                    continue
+                if answer.status_code in (200, 202):
+                    self.jobs_by_key[order.key] = answer.json()["id"]
+                    self.replay_count += "idempotent-replayed" in answer.headers
+                    return
+                assert answer.status_code == 503, answer.text
+                self._stopped.wait(RETRY_INTERVAL_SECONDS)
+
+    def wait_until_done(self) -> None:
+        """When every one of them has an answer."""
+        for future in self._futures:
+            future.result(60)
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._pool.shutdown()

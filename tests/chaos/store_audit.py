@@ -1,0 +1,137 @@
+"""The end audit: what the store says of every job, beside what the vendors' invoice says was bought."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from gateway.engine.documents import REQUEST, decode_request
+from gateway.jobs.job import Attempt, Job, order_reference
+from gateway.store.base import Store
+from gateway.store.ledger_totals import BudgetBalance
+from tests.chaos.chaos_config import VENDOR_BY_SELLER
+from tests.harness.sandbox_runner import RunningSandbox
+
+TEAM = "chaos"
+
+
+class StoreSnapshot(Struct, frozen=True, kw_only=True):
+    """Everything that is saved, by job; `violation_count` is what the auditor finds wrong."""
+
+    jobs: dict[str, Job]
+    prompts: dict[str, str]
+    balances: tuple[BudgetBalance, ...]
+    violation_count: int
+    captured_micros: int
+
+    @property
+    def attempts(self) -> dict[str, Attempt]:
+        """By the name that their sellers know them by."""
+        return {
+            order_reference(job.id, attempt.number): attempt for job in self.jobs.values() for attempt in job.attempts
+        }
+
+    def get_seller(self, reference: str) -> str:
+        job_id, _, number = reference.rpartition("-")
+        job = self.jobs[job_id]
+        return job.route[job.attempts[int(number) - 1].route_index].seller
+
+    def list_unsettled_jobs(self) -> list[str]:
+        return [name for name, job in self.jobs.items() if not job.is_settled]
+
+    def count_outcomes(self) -> dict[str, dict[str, int]]:
+        """By seller: how many jobs ended how."""
+        outcomes_by_seller: dict[str, Counter[str]] = {}
+        for job in self.jobs.values():
+            outcome = job.state if job.fault is None else f"{job.state}: {job.fault}"
+            outcomes_by_seller.setdefault(job.route[0].seller, Counter())[outcome] += 1
+        return {seller: dict(counter) for seller, counter in sorted(outcomes_by_seller.items())}
+
+
+def read_snapshot(make_store: Callable[[], Store]) -> StoreSnapshot:
+    """Opens the store beside, or after, whoever else works with it."""
+    return asyncio.run(_read_async(make_store))
+
+
+async def _read_async(make_store: Callable[[], Store]) -> StoreSnapshot:
+    store = make_store()
+    await store.open()
+    try:
+        jobs = {job.id: job for job in await _list_jobs(store)}
+        prompts = {name: (await store.load_documents(name, REQUEST))[REQUEST] for name in jobs}
+        windows = {day: None for job in jobs.values() for day in _budget_windows(job)}
+        findings = [await store.audit(partition, repair=False) for partition in store.partitions]
+        entries = [
+            entry for window in windows if len(window) == 10 for entry in await store.list_ledger_entries(window, TEAM)
+        ]
+        return StoreSnapshot(
+            jobs=jobs,
+            prompts={name: decode_request(saved).prompt for name, saved in prompts.items()},
+            balances=tuple((await store.load_balances(TEAM, *windows)).values()),
+            violation_count=sum(finding.discrepancy_count for finding in findings),
+            captured_micros=sum(entry.amount for entry in entries if entry.line == "capture"),
+        )
+    finally:
+        await store.close()
+
+
+async def _list_jobs(store: Store) -> list[Job]:
+    page = await store.list_jobs(TEAM, 100)
+    jobs = list(page.jobs)
+    while page.next_cursor:
+        page = await store.list_jobs(TEAM, 100, page.next_cursor)
+        jobs += page.jobs
+    return jobs
+
+
+def _budget_windows(job: Job) -> tuple[str, str]:
+    day = datetime.fromtimestamp(job.created_at, UTC).date().isoformat()
+    return day, day[:7]
+
+
+def assert_consistent(snapshot: StoreSnapshot, acknowledged_jobs: Iterable[str]) -> None:
+    """Nothing is lost, nothing is open, nothing is set aside, and the books agree with themselves."""
+    assert set(acknowledged_jobs) - snapshot.jobs.keys() == set(), "acknowledged, and lost"
+    assert [name for name, job in snapshot.jobs.items() if not job.state.is_terminal] == []
+    assert snapshot.list_unsettled_jobs() == []
+    assert [balance.held for balance in snapshot.balances] == [0] * len(snapshot.balances)
+    assert snapshot.violation_count == 0
+    duplicates = [prompt for prompt, count in Counter(snapshot.prompts.values()).items() if count > 1]
+    assert duplicates == [], "requests that became several jobs"
+    assert sum(job.captured_amount for job in snapshot.jobs.values()) == snapshot.captured_micros
+
+
+def assert_matches_invoice(snapshot: StoreSnapshot, vendors: RunningSandbox) -> None:
+    """Each line of it is one capture, orphan or suspected line; beyond those only suspicions that proved unfounded."""
+    charges = vendors.list_charges()
+    charges_by_reference = {
+        line["client_ref"] or line["idempotency_key"]: line for line in charges if line["vendor"] != "openai"
+    }
+    attempts = snapshot.attempts
+    assert len(charges_by_reference) == sum(line["vendor"] != "openai" for line in charges), "an order was bought twice"
+    assert charges_by_reference.keys() - attempts.keys() == set(), "bought, and not in the books"
+    for reference, attempt in attempts.items():
+        booked = attempt.captured_amount + attempt.orphaned_amount + attempt.suspected_amount
+        if VENDOR_BY_SELLER[snapshot.get_seller(reference)] == "openai":
+            continue
+        if reference in charges_by_reference:
+            assert booked == charges_by_reference[reference]["usd_micros"], (
+                f"{reference} is charged, and booked as {attempt}"
+            )
+        else:
+            assert booked == attempt.suspected_amount, f"{reference} was never charged, and is booked as {attempt}"
+    _assert_total_matches(snapshot, charges, "openai")
+
+
+def _assert_total_matches(snapshot: StoreSnapshot, charges: list[dict[str, object]], vendor: str) -> None:
+    """For a vendor that is told no reference of ours: counted, with one price for every picture."""
+    attempts = [
+        attempt for ref, attempt in snapshot.attempts.items() if VENDOR_BY_SELLER[snapshot.get_seller(ref)] == vendor
+    ]
+    booked_total = sum(attempt.captured_amount + attempt.orphaned_amount for attempt in attempts)
+    suspected_amounts = [attempt.suspected_amount for attempt in attempts if attempt.suspected_amount]
+    charged_amounts = [line["usd_micros"] for line in charges if line["vendor"] == vendor]
+    assert len(set(charged_amounts) | set(suspected_amounts)) <= 1, "prices were to be alike"
+    assert booked_total <= sum(map(int, charged_amounts)) <= booked_total + sum(suspected_amounts)  # type: ignore[call-overload]

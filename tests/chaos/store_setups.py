@@ -1,0 +1,43 @@
+"""Where a test's gateways keep their jobs: a file, or a Redis that they share."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.store.base import Store
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
+from tests.chaos import chaos_config
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store import redis_servers
+
+STORE_KINDS = ("sqlite", "redis")
+LEASE_SECONDS = 2.0
+SECRET = "a secret for every replica"
+
+
+class StoreSetup(Struct, frozen=True):
+    """`config` may be changed by the test; `environ` leads gateways to the store; `make_store` opens it without them."""
+
+    kind: str
+    folder: Path
+    config: Path
+    environ: Mapping[str, str]
+    make_store: Callable[[], Store]
+
+
+def create_store_setup(folder: Path, vendors: RunningSandbox, server: redis_servers.RedisServer | None) -> StoreSetup:
+    config = chaos_config.write_config(folder / "config", vendors.url, LEASE_SECONDS)
+    gateway_folder = folder / "gateway"
+    if server is None:
+        return StoreSetup(
+            "sqlite", gateway_folder, config, {}, lambda: SqliteStore(gateway_folder / "data" / "gateway.db")
+        )
+    environ = {
+        "REDIS_URL": server.url,
+        "IGW_SECRET": SECRET,
+        "IGW_ASSETS": str(folder / "images"),
+        "IGW_ASSETS_SHARED": "yes",
+    }
+    return StoreSetup("redis", gateway_folder, config, environ, lambda: RedisStore(server.url))

@@ -1,0 +1,176 @@
+"""The configuration changes while jobs are running: by file or by signal, as a whole or not at all."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chaos import chaos_config
+from tests.chaos.persistent_clients import post_job
+from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+
+
+@pytest.fixture
+def config_folder(tmp_path: Path, sandbox: RunningSandbox) -> Path:
+    return chaos_config.write_config(tmp_path / "config", sandbox.url)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, config_folder: Path) -> Iterator[GatewayProcess]:
+    with run_gateway(tmp_path / "gateway", config_folder) as running:
+        yield running
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def get_config_state(gateway: GatewayProcess) -> Any:
+    return gateway.get("/readyz").json()["config"]
+
+
+def wait_for_reload(gateway: GatewayProcess, before: str) -> Any:
+    return wait_until(
+        lambda: (state := get_config_state(gateway))["in_force"] != before and state,
+        "the change is taken",
+        timeout_seconds=10,
+    )
+
+
+def test_changed_file_is_reloaded_automatically(gateway: GatewayProcess, config_folder: Path) -> None:
+    before = get_config_state(gateway)["in_force"]
+    replace_text(config_folder / "policies.yaml", "default: any", "default: runapi")
+    assert wait_for_reload(gateway, before)["last_reload"] == "taken"
+    with gateway.make_client() as client:
+        job = client.post("/v1/jobs", json={"prompt": "a lighthouse"}, headers={"prefer": "wait=30"}).json()
+    assert [image["seller"] for image in job["images"]] == ["runapi"]
+
+
+def test_sighup_reloads_an_unwatched_configuration(gateway: GatewayProcess, config_folder: Path) -> None:
+    before = get_config_state(gateway)["in_force"]
+    replace_text(config_folder / "gateway.yaml", "watch: true", "watch: false")
+    before = wait_for_reload(gateway, before)["in_force"]
+    replace_text(config_folder / "policies.yaml", "default: any", "default: runapi")
+    for _ in range(50):
+        assert get_config_state(gateway)["in_force"] == before
+    gateway.send_signal(signal.SIGHUP)
+    assert wait_for_reload(gateway, before)["last_reload"] == "taken"
+
+
+@pytest.mark.parametrize("how", ["file", "signal"])
+def test_invalid_file_is_reported_and_the_old_configuration_stays(
+    gateway: GatewayProcess, config_folder: Path, how: str
+) -> None:
+    if how == "signal":
+        before = get_config_state(gateway)["in_force"]
+        replace_text(config_folder / "gateway.yaml", "watch: true", "watch: false")
+        wait_for_reload(gateway, before)
+    before = get_config_state(gateway)["in_force"]
+    replace_text(config_folder / "policies.yaml", "default: any", "default: nobody")
+    if how == "signal":
+        gateway.send_signal(signal.SIGHUP)
+    config_state = wait_until(
+        lambda: (state := get_config_state(gateway))["last_reload"] == "refused" and state,
+        "it is refused",
+        timeout_seconds=10,
+    )
+    assert config_state["in_force"] == before
+    assert len(config_state["problems"]) == 1
+    assert "policies.yaml:" in config_state["problems"][0]
+    assert gateway.get("/readyz").status_code == 200
+    wait_until(
+        lambda: "configuration refused" in gateway.read_log() and "policies.yaml" in gateway.read_log(),
+        "the log says so",
+    )
+    with gateway.make_client() as client:
+        assert post_job(client, "key", "any", 30).json()["status"] == "completed"
+    replace_text(config_folder / "policies.yaml", "default: nobody", "default: any")
+    if how == "signal":
+        gateway.send_signal(signal.SIGHUP)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "taken", "it is whole again", timeout_seconds=10)
+    assert get_config_state(gateway)["problems"] == []
+
+
+def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProcess, config_folder: Path) -> None:
+    """The whole folder is gone for a while, as when it is mounted anew."""
+    before = get_config_state(gateway)["in_force"]
+    config_folder.rename(config_folder.with_name("elsewhere"))
+    gateway.send_signal(signal.SIGHUP)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "refused", "it is refused", timeout_seconds=10)
+    with gateway.make_client() as client:
+        assert post_job(client, "key", "any", 30).json()["status"] == "completed"
+    config_folder.with_name("elsewhere").rename(config_folder)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "taken", "it is back", timeout_seconds=10)
+    assert get_config_state(gateway)["in_force"] == before
+
+
+def start_ticketed_and_unanswered_jobs(gateway: GatewayProcess, sandbox: RunningSandbox) -> list[str]:
+    """Four jobs that are being asked about, and four whose orders are not answered yet."""
+    sandbox.set_latency(2.0)
+    with gateway.make_client() as client:
+        jobs = [post_job(client, f"asked-{number}", "runapi").json()["id"] for number in range(4)]
+        wait_until(lambda: all(_has_ticket(client, job) for job in jobs), "all have a ticket")
+        sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=2, times=4)
+        jobs += [post_job(client, f"slow-{number}", "runapi").json()["id"] for number in range(4)]
+        wait_until(lambda: len(sandbox.list_requests("runapi", "submit")) == 8, "all are on their way")
+        assert not any(_has_ticket(client, job) for job in jobs[4:])
+    return jobs
+
+
+def _has_ticket(client: httpx.Client, job: str) -> bool:
+    states = [attempt["state"] for attempt in client.get(f"/v1/jobs/{job}").json()["attempts"]]
+    return states == ["ticketed"]
+
+
+def wait_for_jobs(gateway: GatewayProcess, jobs: list[str]) -> list[str]:
+    with gateway.make_client() as client:
+        return [client.get(f"/v1/jobs/{job}?wait=30").json()["status"] for job in jobs]
+
+
+def test_removed_seller_finishes_its_orders_and_gets_no_new_ones(
+    gateway: GatewayProcess, config_folder: Path, sandbox: RunningSandbox
+) -> None:
+    jobs, before = start_ticketed_and_unanswered_jobs(gateway, sandbox), get_config_state(gateway)["in_force"]
+    (config_folder / "offers" / "runapi.yaml").unlink()
+    replace_text(config_folder / "policies.yaml", "  runapi: {rank: listed, sellers: [runapi]}\n", "")
+    replace_text(
+        config_folder / "policies.yaml",
+        "sellers: [runflow-runs, runapi, openai, runflow-run]",
+        "sellers: [runflow-runs]",
+    )
+    replace_text(config_folder / "teams.yaml", "runapi, ", "")
+    wait_for_reload(gateway, before)
+    with gateway.make_client() as client:
+        assert post_job(client, "late", "runapi").status_code == 400
+        later_job = post_job(client, "later", "any", 30).json()
+    assert [image["seller"] for image in later_job["images"]] == ["runflow-runs"]
+    assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
+    assert len(sandbox.list_requests("runapi", "submit")) == 8
+    assert len(sandbox.list_charges("runapi")) == 8
+
+
+def test_account_with_a_deleted_secret_finishes_its_orders(
+    gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
+) -> None:
+    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
+    secret.write_text("sk-sandbox\n")
+    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
+    wait_for_reload(gateway, before)
+    jobs = start_ticketed_and_unanswered_jobs(gateway, sandbox)
+    secret.unlink()
+    gateway.send_signal(signal.SIGHUP)
+    wait_until(lambda: _is_rejected(gateway), "nothing more is bought there", timeout_seconds=10)
+    assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
+    assert len(sandbox.list_requests("runapi", "submit")) == len(sandbox.list_charges("runapi"))
+
+
+def _is_rejected(gateway: GatewayProcess) -> bool:
+    with gateway.make_client() as client:
+        return post_job(client, f"late-{time.monotonic()}", "runapi").status_code == 400

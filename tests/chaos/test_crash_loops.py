@@ -1,0 +1,139 @@
+"""Gateways that die early, again and again: only the job that kills them is given up, and none that was ordered."""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
+from tests.chaos import chaos_config, store_audit
+from tests.chaos.store_setups import StoreSetup, create_store_setup
+from tests.chaos.test_replicas import post_jobs, wait_for_jobs
+from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+
+SHORT_LEASE_SECONDS = 1.0
+CRASH_COUNT = 3
+# Of one job: two crashes before its count stands, and those that are counted.
+MAX_CRASHES = 2 + MAX_RECLAIMS_WITHOUT_PROGRESS
+
+
+def shorten_lease(store_setup: StoreSetup, sandbox: RunningSandbox) -> StoreSetup:
+    """Whose leases are short, so that a death costs little time."""
+    return replace(store_setup, config=chaos_config.write_config(store_setup.config, sandbox.url, SHORT_LEASE_SECONDS))
+
+
+def start_ticketed_jobs(gateway: GatewayProcess) -> list[str]:
+    """Thirty jobs, whose tickets are known."""
+    jobs = [job for seller in ("runapi", "runflow-runs") for job in post_jobs(gateway, seller, 15)]
+    for job in jobs:
+        wait_until(lambda job=job: "ticketed" in gateway.get(f"/v1/jobs/{job}").text, "its ticket is known")
+    return jobs
+
+
+def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    """Each within the lease, as soon as it has claimed anything."""
+    stored = shorten_lease(create_store_setup(tmp_path, sandbox, None), sandbox)
+    sandbox.set_latency(2 + CRASH_COUNT * (SHORT_LEASE_SECONDS + 1.5))
+    gateway = GatewayProcess(stored.folder, stored.config, stored.environ)
+    try:
+        gateway.start()
+        jobs = start_ticketed_jobs(gateway)
+        gateway.kill()
+        for _ in range(CRASH_COUNT):
+            gateway.start()
+            wait_until(lambda: gateway.read_metric("igw_rescues_total"), "some are claimed")
+            gateway.kill()
+        gateway.start()
+        final_jobs = wait_for_jobs(gateway, jobs)
+        failed = [(job["error"], job["attempts"]) for job in final_jobs if job["status"] != "completed"]
+        assert failed == []
+        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all is settled")
+        gateway.stop()
+    finally:
+        gateway.kill_if_running()
+    saved = store_audit.read_snapshot(stored.make_store)
+    store_audit.assert_consistent(saved, jobs)
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == len(jobs)
+
+
+@contextmanager
+def run_crashing_gateway(store_setup: StoreSetup, crash_point: str) -> Iterator[GatewayProcess]:
+    """A gateway that a stranger's job kills, and that is started again as often as it dies."""
+    gateway = GatewayProcess(
+        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": crash_point}
+    )
+    stopped = threading.Event()
+
+    def restart_after_crashes() -> None:
+        while not stopped.wait(0.05):
+            if gateway.has_exited():
+                gateway.wait_for_exit()
+                gateway.start()
+
+    gateway.start()
+    restarter = threading.Thread(target=restart_after_crashes)
+    restarter.start()
+    try:
+        yield gateway
+    finally:
+        stopped.set()
+        restarter.join()
+        gateway.kill_if_running()
+
+
+def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> httpx.Response:
+    """By a client that asks again while the gateway is away."""
+    headers = {"authorization": f"Bearer {key}"}
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(gateway.url + path, headers=headers, timeout=40.0, trust_env=False)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", ["buying", "buying later"])
+def test_only_the_job_that_crashes_its_worker_fails(redis_setup: StoreSetup, sandbox: RunningSandbox, how: str) -> None:
+    """At once, or after three seconds and many renewals: that job fails after a bounded number of crashes."""
+    sandbox.set_latency(4.0)
+    with run_crashing_gateway(shorten_lease(redis_setup, sandbox), how) as gateway:
+        jobs = start_ticketed_jobs(gateway)
+        crashing_job = post_crashing_job(gateway)
+        final_jobs = [get_with_retries(gateway, f"/v1/jobs/{job}?wait=30").json() for job in jobs]
+        assert Counter(job["status"] for job in final_jobs) == {"completed": len(jobs)}
+        wait_until(
+            lambda: get_crashing_job(gateway, crashing_job)["status"] == "failed", "it is over", timeout_seconds=120
+        )
+        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all is settled")
+    saved = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(saved, jobs)
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == len(jobs)
+    log = gateway.read_log()
+    assert "got nowhere with it" in log
+    assert log.count("listening on") <= 1 + MAX_CRASHES
+
+
+def get_crashing_job(gateway: GatewayProcess, job_id: str) -> dict[str, Any]:
+    job: dict[str, Any] = get_with_retries(gateway, f"/v1/jobs/{job_id}", OTHER_TEAM_KEY).json()
+    return job
+
+
+def post_crashing_job(gateway: GatewayProcess) -> str:
+    """Posts until the client gets its job, since its process may crash right after accepting it."""
+    headers = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "poison"}
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.post(
+                f"{gateway.url}/v1/jobs", json={"prompt": "poison", "quality": "low"}, headers=headers, trust_env=False
+            )
+            return str(answer.json()["id"])
+        time.sleep(0.1)

@@ -1,0 +1,91 @@
+"""A replica is killed while a client that counts no retries waits: its repetition gets the job, bought once."""
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+
+REQUEST_COUNT = 3
+BODY = {"prompt": "a killed replica", "quality": "low"}
+ORDER_SECONDS = 4.0
+
+
+def _post_generation(gateway: GatewayProcess) -> httpx.Response:
+    with gateway.make_client() as client:
+        return client.post("/v1/images/generations", json=BODY)
+
+
+def _post_and_retry(killed: GatewayProcess, other_gateway: GatewayProcess, is_up: threading.Event) -> str:
+    """The job that was delivered in the end."""
+    with pytest.raises(httpx.HTTPError):
+        _post_generation(killed)
+    is_up.wait()
+    answer = _post_generation(other_gateway)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"]
+    return str(answer.headers["x-igw-job-id"])
+
+
+def test_retries_without_key_after_a_kill_return_the_same_jobs(
+    store_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    sandbox.set_latency(ORDER_SECONDS)
+    with ExitStack() as running, ThreadPoolExecutor(REQUEST_COUNT) as pool:
+        gateway = running.enter_context(run_gateway(store_setup.folder / "1", store_setup.config, store_setup.environ))
+        is_single = store_setup.kind == "sqlite"
+        other_gateway = (
+            gateway
+            if is_single
+            else running.enter_context(run_gateway(store_setup.folder / "2", store_setup.config, store_setup.environ))
+        )
+        is_up = threading.Event()
+        futures = [pool.submit(_post_and_retry, gateway, other_gateway, is_up) for _ in range(REQUEST_COUNT)]
+        wait_until(lambda: gateway.read_metric("igw_jobs_accepted_total") == REQUEST_COUNT, "all are accepted")
+        wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == REQUEST_COUNT, "all are ordered")
+        gateway.kill()
+        if is_single:
+            gateway.start()
+        is_up.set()
+        delivered = {future.result() for future in futures}
+        assert other_gateway.stays_idle(LEASE_SECONDS + 1.5)
+    assert (len(delivered), len(sandbox.list_charges())) == (REQUEST_COUNT, REQUEST_COUNT)
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
+def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
+    store_setup: StoreSetup, sandbox: RunningSandbox, is_killed: bool
+) -> None:
+    """A replica that stops in good order has answered its callers: an equal request is another order."""
+    with ExitStack() as running:
+        gateway = running.enter_context(run_gateway(store_setup.folder / "1", store_setup.config, store_setup.environ))
+        is_single = store_setup.kind == "sqlite"
+        other_gateway = (
+            gateway
+            if is_single
+            else running.enter_context(run_gateway(store_setup.folder / "2", store_setup.config, store_setup.environ))
+        )
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            body = json.dumps(BODY, separators=(",", ":")).encode()
+            lines = ["POST /v1/images/generations HTTP/1.1", "host: x", f"authorization: Bearer {API_KEY}"]
+            lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
+            client.sendall("\r\n".join(lines).encode() + body)
+            wait_until(lambda: len(sandbox.list_charges()) == 1 and gateway.is_idle(), "it has ended")
+            if is_killed:
+                gateway.kill()
+        if not is_killed:
+            gateway.stop()
+        if is_single:
+            gateway.start()
+        retry = _post_generation(other_gateway)
+        assert retry.status_code == 200, retry.text
+        assert retry.headers.get("idempotent-replayed") == ("true" if is_killed else None)
+        assert other_gateway.stays_idle(LEASE_SECONDS + 1.5)
+    assert len(sandbox.list_charges()) == (1 if is_killed else 2)

@@ -1,0 +1,205 @@
+"""A replica stands still while another one buys elsewhere, and then delivers what it had ordered itself."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
+from tests.chaos import store_audit
+from tests.chaos.persistent_clients import post_job
+from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.chaos.test_replicas import wait_for_jobs
+from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+
+REORDER_POLICY = "  again: {rank: listed, sellers: [openai, runflow-run], failover: {on_unknown: reorder}}\n"
+
+
+@pytest.fixture
+def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+    """They buy elsewhere if the outcome of an order is unknown."""
+    for file_name, old, new in (
+        ("policies.yaml", "default: any", f"{REORDER_POLICY}default: any"),
+        ("teams.yaml", "policies: [any,", "policies: [again, any,"),
+    ):
+        text = (redis_setup.config / file_name).read_text()
+        assert old in text
+        (redis_setup.config / file_name).write_text(text.replace(old, new))
+    with (
+        run_gateway(redis_setup.folder / "1", redis_setup.config, redis_setup.environ) as first,
+        run_gateway(redis_setup.folder / "2", redis_setup.config, redis_setup.environ) as second,
+    ):
+        yield first, second
+
+
+@contextmanager
+def pause_gateway(gateway: GatewayProcess) -> Iterator[None]:
+    gateway.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        gateway.send_signal(signal.SIGCONT)
+
+
+def start_ordered_job(gateway: GatewayProcess, sandbox: RunningSandbox) -> str:
+    """A job whose order at the first seller is on its way; its answer is heard by this replica alone."""
+    with gateway.make_client() as client:
+        job: str = post_job(client, "key", "again").json()["id"]
+    wait_until(lambda: sandbox.list_requests("openai", "submit"), "it is ordered")
+    return job
+
+
+def send_callback(gateway: GatewayProcess, sandbox: RunningSandbox) -> int:
+    """Sends RunAPI's callback about its last order to a replica."""
+    (order,) = [body for entry in sandbox.list_requests("runapi", "submit") if (body := entry["body"])]
+    path = urlsplit(json.loads(order)["callback_url"]).path
+    body = json.dumps({"id": sandbox.list_charges("runapi")[0]["id"], "status": "completed"}).encode()
+    timestamp = str(int(time.time()))
+    signature = compute_signature(CALLBACK_SECRET, "msg_1", timestamp, body)
+    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": timestamp, "x-callback-signature": signature}
+    with gateway.make_client() as client:
+        return client.post(path, content=body, headers=headers).status_code
+
+
+@pytest.fixture
+def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
+    """A lost order of RunAPI is found by its callback alone."""
+    accounts_path = redis_setup.config / "accounts.yaml"
+    accounts_path.write_text(accounts_path.read_text().replace("replay: trusted", "replay: untrusted"))
+    # The test itself calls, at the replica that it chooses.
+    environ = {"IGW_PUBLIC_URL": "http://127.0.0.1:1", **redis_setup.environ}
+    with (
+        run_gateway(redis_setup.folder / "1", redis_setup.config, environ) as first,
+        run_gateway(redis_setup.folder / "2", redis_setup.config, environ) as second,
+    ):
+        yield first, second
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["knows of its lost lease", "does not know of it yet"])
+def test_callback_lost_with_the_lease_is_processed_on_redelivery(
+    callback_replicas: tuple[GatewayProcess, GatewayProcess],
+    redis_setup: StoreSetup,
+    sandbox: RunningSandbox,
+    knows: bool,
+) -> None:
+    """Only this callback names the order. The seller cannot confirm it until the replica has lost the job."""
+    first, second = callback_replicas
+    sandbox.inject_fault("no_callback", vendor="runapi")
+    sandbox.inject_fault("reset_after", vendor="runapi", times=1)
+    sandbox.inject_fault("status", vendor="runapi", route="poll", status=500)
+    with first.make_client() as client:
+        job: str = post_job(client, "key", "runapi").json()["id"]
+    wait_until(lambda: sandbox.list_charges("runapi"), "it is ordered")
+    assert send_callback(first, sandbox) == 204
+    wait_until(lambda: sandbox.list_requests("runapi", "poll"), "the replica asks about the order")
+    with pause_gateway(first):
+        wait_until(lambda: second.read_metric("igw_rescues_total"), "it is taken over")
+        if not knows:
+            sandbox.call_control_route("DELETE", "/faults")
+    if knows:
+        wait_until(first.is_idle, "the replica knows that it has lost the job")
+        sandbox.call_control_route("DELETE", "/faults")
+    wait_until(lambda: send_callback(first, sandbox) == 204, "the redelivery is accepted")
+    (final_job,) = wait_for_jobs(second, [job])
+    assert final_job["status"] == "completed", final_job
+    wait_until(lambda: are_idle(first, second), "all is settled")
+    store_audit.assert_matches_invoice(store_audit.read_snapshot(redis_setup.make_store), sandbox)
+    assert len(sandbox.list_charges()) == 1
+
+
+def are_idle(first: GatewayProcess, second: GatewayProcess) -> bool:
+    return first.is_idle() and second.is_idle()
+
+
+def fetch_images(gateway: GatewayProcess, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The job's images as it lists them, beside what their links give."""
+    with gateway.make_client() as client:
+        return [image | {"fetched": _hash_content(client.get(image["url"]))} for image in job["images"]]
+
+
+def _hash_content(answer: httpx.Response) -> tuple[str, int]:
+    return sha256(answer.raise_for_status().content).hexdigest(), len(answer.content)
+
+
+def assert_delivers_what_it_lists(
+    gateway: GatewayProcess, job_id: str, redis_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    (job,) = wait_for_jobs(gateway, [job_id])
+    assert job["status"] == "completed", job
+    (image,) = fetch_images(gateway, job)
+    assert image["seller"] == "runflow-run"
+    assert image["fetched"] == (image["sha256"], image["bytes"])
+    assert len(sandbox.list_charges()) == 2
+    saved = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(saved, [job_id])
+    store_audit.assert_matches_invoice(saved, sandbox)
+    late_attempt, delivering_attempt = saved.jobs[job_id].attempts
+    assert (
+        late_attempt.delivered_count,
+        late_attempt.suspected_amount,
+        late_attempt.orphaned_amount > 0,
+        delivering_attempt.delivered_count,
+    ) == (0, 0, True, 1)
+    assert asyncio.run(_read_image_document_names(redis_setup, job_id)) == {"picture.2.0"}
+
+
+async def _read_image_document_names(redis_setup: StoreSetup, job_id: str) -> set[str]:
+    """Of pictures, those that lie beside the job, whichever attempt brought them."""
+    store = await redis_setup.make_store().open()
+    try:
+        return set(await store.load_documents(job_id, *(f"picture.{attempt}.0" for attempt in (1, 2))))
+    finally:
+        await store.close()
+
+
+def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
+    replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    """It only stood still, and it alone gets the answer to the order."""
+    first, second = replicas
+    sandbox.set_latency(1.0, 0.0, vendor="openai")
+    job = start_ordered_job(first, sandbox)
+    with pause_gateway(first):
+        wait_until(lambda: second.read_metric("igw_rescues_total"), "it is taken over")
+    (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
+    assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
+    wait_until(lambda: are_idle(first, second), "all is settled")
+    saved = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(saved, [job])
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == 1
+
+
+def test_late_image_does_not_replace_the_delivered_one(
+    replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    first, second = replicas
+    sandbox.set_latency(2.0, 0.0, vendor="openai")
+    job = start_ordered_job(first, sandbox)
+    with pause_gateway(first):
+        wait_for_jobs(second, [job])
+    wait_until(lambda: are_idle(first, second), "all is settled")
+    assert_delivers_what_it_lists(second, job, redis_setup, sandbox)
+    assert "late delivery" in first.read_log()
+    assert first.read_metric("igw_troubles_total") == 0, "a late delivery is no fault of ours"
+
+
+def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
+    replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    first, second = replicas
+    sandbox.set_latency(1.0, 0.0, vendor="openai")
+    sandbox.set_latency(6.0, 0.0, vendor="runflow")
+    job = start_ordered_job(first, sandbox)
+    with pause_gateway(first):
+        wait_until(lambda: sandbox.list_requests("runflow"), "it is bought elsewhere")
+    assert_delivers_what_it_lists(second, job, redis_setup, sandbox)

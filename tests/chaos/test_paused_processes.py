@@ -1,0 +1,107 @@
+"""A gateway, or its Redis, stands still for longer than a lease: whatever was on its way comes to its end, once."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+
+from tests.chaos import store_audit
+from tests.chaos.chaos_config import SELLERS
+from tests.chaos.persistent_clients import post_job
+from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.chaos.test_replicas import post_jobs, wait_for_jobs
+from tests.harness.gateway_process import run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store.redis_servers import RedisServer
+
+# A store that has not answered for so long is taken for gone.
+STORE_TIMEOUT_SECONDS = 5.0
+JOB_COUNT = 80
+
+
+@contextmanager
+def pause_process(pid: int, extra_seconds: float) -> Iterator[None]:
+    """Meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(extra_seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    """Nobody has taken its jobs over, and what came of the orders is known to its connections alone."""
+    sandbox.set_latency(LEASE_SECONDS + 3.0)
+    with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
+        jobs = [job for seller in SELLERS for job in post_jobs(gateway, seller, 2)]
+        wait_until(lambda: gateway.read_metric("igw_account_orders") == len(jobs), "all are ordered")
+        with pause_process(gateway.pid, LEASE_SECONDS + 1.5):
+            pass
+        final_jobs = wait_for_jobs(gateway, jobs)
+        assert {job["status"] for job in final_jobs} == {"completed"}, [
+            (job["error"], job["attempts"]) for job in final_jobs
+        ]
+        assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
+        wait_until(gateway.is_idle, "all is settled")
+        gateway.stop()
+    saved = store_audit.read_snapshot(store_setup.make_store)
+    store_audit.assert_consistent(saved, jobs)
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert len(sandbox.list_charges()) == len(jobs)
+
+
+def test_orders_and_responses_survive_a_paused_redis(
+    redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
+) -> None:
+    """Commits are carried out whose answers nobody waited for: each knows itself when it is repeated."""
+    sandbox.set_latency(3.0, 2.0)
+    with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
+        with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
+            futures = [pool.submit(_post_numbered_job, client, number) for number in range(JOB_COUNT)]
+            wait_until(lambda: sum(future.done() for future in futures) >= JOB_COUNT // 3, "some are accepted")
+            with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 2.5):
+                pass
+            answers = [future.result() for future in futures]
+        assert {answer.status_code for answer in answers} <= {202, 503}
+        jobs = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+        final_jobs = wait_for_jobs(gateway, jobs)
+        assert {job["status"] for job in final_jobs} == {"completed"}, [
+            gateway["attempts"] for gateway in final_jobs if gateway["error"]
+        ]
+        assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
+        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all is settled")
+        gateway.stop()
+    saved = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(saved, jobs)
+    store_audit.assert_matches_invoice(saved, sandbox)
+    assert not any(attempt.suspected_amount for attempt in saved.attempts.values())
+    assert len(sandbox.list_charges()) == sum(job.captured_amount > 0 for job in saved.jobs.values())
+
+
+def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(
+    redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
+) -> None:
+    """Without a key he would order anew; with one, asking again finds the job."""
+    with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
+        with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
+            with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 2.5):
+                futures = [pool.submit(_post_numbered_job, client, number, number % 2 == 0) for number in range(8)]
+            assert {future.result().status_code for future in futures} == {503}
+            retries = [_post_numbered_job(client, number) for number in range(0, 8, 2)]
+        final_jobs = wait_for_jobs(gateway, [answer.json()["id"] for answer in retries])
+        assert {job["status"] for job in final_jobs} == {"completed"}
+        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all is settled")
+        gateway.stop()
+    assert len(sandbox.list_charges()) == len(retries)
+    store_audit.assert_matches_invoice(store_audit.read_snapshot(redis_setup.make_store), sandbox)
+
+
+def _post_numbered_job(client: httpx.Client, number: int, is_keyed: bool = True) -> httpx.Response:
+    if is_keyed:
+        return post_job(client, f"key-{number}", SELLERS[number % len(SELLERS)])
+    return client.post("/v1/jobs", json={"prompt": f"no key {number}", "quality": "low", "policy": "runapi"})

@@ -1,0 +1,107 @@
+"""The first second of a gateway, and where it listens."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.gateway_process import wait_until
+from tests.harness.gateway_runner import ROOT, run_gateway
+
+HANDLER_BEFORE_IMPORTS = """
+import signal, sys
+sys.argv, sys.modules["click"] = ["image-gateway", *sys.argv[1:]], None
+try:
+    import gateway.cli
+except ImportError:
+    print(signal.getsignal(signal.SIGHUP).name)
+"""
+
+
+# As a shell starts a program, and as `nohup` does.
+EACH_INHERITED_HANDLER = pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+
+
+@EACH_INHERITED_HANDLER
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_serve_ignores_sighup_before_any_import(command: str, inherited: signal.Handlers) -> None:
+    """Other commands handle the signal as they inherited it."""
+    completed = subprocess.run(
+        [sys.executable, "-c", HANDLER_BEFORE_IMPORTS, command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, inherited),
+    )
+    assert completed.stdout.strip() == (signal.SIG_IGN if command == "serve" else inherited).name
+
+
+@EACH_INHERITED_HANDLER
+def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
+    tmp_path: Path, inherited: signal.Handlers
+) -> None:
+    """And again when it runs: also under `nohup`, SIGHUP says to read the configuration, and never to end."""
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGHUP, inherited)
+        )
+
+    def read_log() -> str:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        return (tmp_path / "log").read_text()
+
+    try:
+        wait_until(lambda: read_log() or handles_sighup(process.pid), "it minds them")
+        wait_until(lambda: "listening on" in read_log(), "it listens", lambda: process.send_signal(signal.SIGHUP))
+        wait_until(lambda: "reloaded" in read_log(), "it reads its configuration again")
+        before = read_log().count("reloaded")
+        wait_until(
+            lambda: read_log().count("reloaded") > before, "and again", lambda: process.send_signal(signal.SIGHUP)
+        )
+    finally:
+        process.kill()
+        process.wait()
+
+
+def handles_sighup(pid: int) -> bool:
+    """Whether its process has been told what to do about them."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = re.findall(r"Sig(?:Ign|Cgt):\s+([0-9a-f]+)", status)
+    return any(int(mask, 16) >> (signal.SIGHUP - 1) & 1 for mask in masks)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_gateway_listens_on_ipv6_addresses(tmp_path: Path, host: str) -> None:
+    with run_gateway(tmp_path, "--allow-remote", environ={"IGW_HOST": host}) as gateway:
+        assert gateway.url.startswith(f"http://[{host}]:")
+        assert gateway.http.get("/readyz").status_code == 200
+        port = int(gateway.url.rpartition(":")[2])
+        if host == "::":
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_startup_error_names_an_ipv6_address_in_use_with_its_port(tmp_path: Path) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        command = ["serve", "--sandbox", "--host", "::1", "--port", str(port), "--data", str(tmp_path)]
+        completed = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *command], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+    assert completed.returncode == 1
+    assert f"[::1]:{port} cannot be listened on" in completed.stderr

@@ -1,0 +1,119 @@
+"""Inputs that lie there without a job, and jobs whose inputs lie there no more."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chaos.persistent_clients import post_job
+from tests.chaos.store_setups import StoreSetup
+from tests.chaos.test_crashes import INPUT_DATA_URI
+from tests.chaos.test_replicas import wait_for_jobs
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.sandbox_runner import RunningSandbox
+
+REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "one-edit"}
+
+
+def list_image_files(store_setup: StoreSetup) -> list[Path]:
+    """All files of images, whosever they are."""
+    storage_folder = Path(store_setup.environ.get("IGW_ASSETS", store_setup.folder / "data" / "images"))
+    return [path for path in storage_folder.rglob("*.*") if path.is_file()]
+
+
+def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    with run_gateway(
+        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": "accepting"}
+    ) as gateway:
+        with gateway.make_client() as client:
+            (job,) = wait_for_jobs(
+                gateway, [post_job(client, "key", "runflow-runs", image=INPUT_DATA_URI).json()["id"]]
+            )
+        assert job["status"] == "completed"
+        before = list_image_files(store_setup)
+        assert len(before) == 2, "its input, and its picture"
+        post_edit_until_crash(gateway)
+        assert len(list_image_files(store_setup)) == 3
+        gateway.start()
+        wait_until(lambda: list_image_files(store_setup) == before, "what became no job is gone")
+        assert gateway.get(f"/v1/jobs/{job['id']}").json()["status"] == "completed"
+
+
+def post_edit(gateway: GatewayProcess) -> httpx.Response:
+    """Always the same, by a stranger."""
+    params = {"operation": "edit", "prompt": "a lighthouse", "quality": "low", "image": INPUT_DATA_URI}
+    return httpx.post(f"{gateway.url}/v1/jobs", json=params, headers=REQUEST_HEADERS, trust_env=False)
+
+
+def post_edit_until_crash(gateway: GatewayProcess) -> None:
+    with contextlib.suppress(httpx.TransportError):
+        post_edit(gateway)
+    gateway.wait_for_exit()
+
+
+@contextlib.contextmanager
+def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
+    """A gateway that died before it ordered anything, and the input of its job. It may be started again."""
+    with run_gateway(
+        redis_setup.folder, redis_setup.config, {**redis_setup.environ, "CHAOS_POISON": "buying"}
+    ) as gateway:
+        post_edit_until_crash(gateway)
+        (input_path,) = list_image_files(redis_setup)
+        del gateway.environ["CHAOS_POISON"]
+        yield gateway, input_path
+
+
+def wait_for_edit(gateway: GatewayProcess) -> dict[str, Any]:
+    job = post_edit(gateway).json()["id"]
+    answer = httpx.get(f"{gateway.url}/v1/jobs/{job}?wait=30", headers=REQUEST_HEADERS, timeout=40.0, trust_env=False)
+    return dict(answer.json())
+
+
+REPLACEMENTS: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "a folder": Path.mkdir,
+    "a link": lambda path: path.symlink_to("/etc/passwd"),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("lies_there", REPLACEMENTS)
+def test_edit_with_missing_input_fails_with_input_missing(
+    lies_there: str, redis_setup: StoreSetup, sandbox: RunningSandbox
+) -> None:
+    """There are several sellers, and none is asked. Only what somebody has laid there is told to the operator."""
+    with crash_before_ordering(redis_setup) as (gateway, input_path):
+        input_path.unlink()
+        REPLACEMENTS[lies_there](input_path)
+        gateway.start()
+        final_job = wait_for_edit(gateway)
+        assert (final_job["status"], final_job["error"]["code"], final_job["attempts"]) == (
+            "failed",
+            "input_missing",
+            [],
+        )
+        wait_until(gateway.is_idle, "all is settled")
+        assert gateway.read_metric("igw_troubles_total") == (lies_there != "nothing")
+        assert (str(input_path.relative_to(input_path.parents[2])) in gateway.read_log()) == (lies_there != "nothing")
+    assert sandbox.list_charges() == []
+    assert [gateway for vendor in ("runflow", "runapi") for gateway in sandbox.list_requests(vendor, "submit")] == []
+
+
+def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    """As when a disk is mounted elsewhere for a moment."""
+    with crash_before_ordering(redis_setup) as (gateway, input_path):
+        folder, elsewhere = input_path.parents[1], redis_setup.folder / "elsewhere"
+        folder.rename(elsewhere)
+        folder.symlink_to(elsewhere)
+        gateway.start()
+        # Nothing is bought for a caller that got no answer, unless it asks again.
+        post_edit(gateway)
+        wait_until(lambda: gateway.read_metric("igw_troubles_total"), "it was tried")
+        folder.unlink()
+        elsewhere.rename(folder)
+        assert wait_for_edit(gateway)["status"] == "completed"
+    assert len(sandbox.list_charges()) == 1

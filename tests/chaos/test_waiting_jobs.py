@@ -1,0 +1,26 @@
+"""Sellers that take their time: every caller gets his picture, and what waits for it takes little room."""
+
+from pathlib import Path
+
+from bench.waiting_jobs import measure_waiting_jobs
+from tests.chaos import chaos_config
+from tests.harness.gateway_process import run_gateway
+from tests.harness.sandbox_runner import RunningSandbox
+
+JOB_COUNT, ORDER_SECONDS = 200, 3.0
+# Measured: 80 MB before any job, 160 MB at most with a thousand. Pictures on their way out weigh more than jobs.
+MAX_MEMORY_MB = 240.0
+
+
+def test_hundreds_of_waiting_jobs_need_little_memory(tmp_path: Path, sandbox: RunningSandbox) -> None:
+    sandbox.set_latency(ORDER_SECONDS)
+    config = chaos_config.write_config(tmp_path / "config", sandbox.url, expected_seconds=ORDER_SECONDS)
+    with run_gateway(tmp_path / "gateway", config) as gateway:
+        measurement = measure_waiting_jobs(gateway, JOB_COUNT, ORDER_SECONDS)
+        print(measurement.render())
+        assert measurement.status_counts == {200: JOB_COUNT}
+        assert measurement.images == JOB_COUNT
+        assert measurement.concurrent_jobs > JOB_COUNT / 2
+        assert measurement.peak_mb < MAX_MEMORY_MB
+        gateway.stop()
+    assert len(sandbox.list_charges()) == JOB_COUNT

@@ -1,0 +1,161 @@
+"""A configuration whose sellers are those of the sandbox: the offers that are sold, quick, and OpenAI beside them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from sandbox.runapi.callbacks import CALLBACK_SECRET
+
+ROOT = Path(__file__).parent.parent.parent
+SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
+VENDOR_BY_SELLER = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
+# Whom a test's order falls to when its seller fails: another vendor, whose invoice is another one.
+BACKUP_BY_SELLER = {"runflow-runs": "runapi", "runflow-run": "runapi", "runapi": "runflow-runs", "openai": "runapi"}
+SECONDS_PATTERN = re.compile(r"seconds:.*\n( {6}\w+: \{p50.*\n)*")
+FAST_LATENCY = {"any": {"p50": 0.05, "p90": 0.2}}
+# A model of this name is expected to take long: its orders are not asked about for a while, unless their seller calls.
+SLOW_MODEL, SLOW_LATENCY = "unhurried", {"any": {"p50": 60, "p90": 120}}
+# A model that is sold at an address where nobody listens, and a little dearer by OpenAI.
+UNREACHABLE_MODEL, UNREACHABLE_SELLER, UNREACHABLE_URL = "secluded", "closed", "http://127.0.0.1:1"
+API_KEY, ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY = "igw_flow", "igw_poor", "igw_stranger"
+# Teams with a budget for a day.
+TEN_CENT_BUDGET_KEY, FORTY_CENT_BUDGET_KEY = "igw_careful", "igw_thrifty"
+# What one picture of 1024x1024 comes to by tokens, without those of the prompt: with them, what is booked for an order
+# that was charged and never answered is what was charged. For other sizes these are the estimates that they look like.
+OPENAI_PRICES = {"low": "0.00585", "medium": "0.05268", "high": "0.21072"}
+SECRET_ENVIRON = {
+    "IGW_FLOW_RUNFLOW": "rf_sandbox",
+    "IGW_FLOW_RUNAPI": "sk-sandbox",
+    "IGW_FLOW_RUNAPI_CALLBACKS": CALLBACK_SECRET,
+    "IGW_FLOW_OPENAI": "sk-sandbox",
+    "IGW_FLOW_KEY": API_KEY,
+    "IGW_FLOW_POOR_KEY": ONE_CENT_BUDGET_KEY,
+    "IGW_FLOW_STRANGER_KEY": OTHER_TEAM_KEY,
+    "IGW_FLOW_CAREFUL_KEY": TEN_CENT_BUDGET_KEY,
+    "IGW_FLOW_THRIFTY_KEY": FORTY_CENT_BUDGET_KEY,
+}
+
+
+class GatewaySetup(Struct, frozen=True, kw_only=True):
+    """How a file of tests wants gateways of its own: constants by their full names, the limits of accounts, and what
+    `gateway.yaml` says of jobs."""
+
+    constant_overrides: dict[str, Any] = {}
+    account_limits: dict[str, dict[str, int]] = {}
+    job_settings: dict[str, float] = {}
+
+
+def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, setup: GatewaySetup) -> None:
+    """`callback_secret_path`: the file in which Runflow's is found, once there is one."""
+    (folder / "offers").mkdir(parents=True)
+    for seller in SELLERS[:3]:
+        offer_text = (ROOT / "tests" / "config" / "offers" / f"{seller}.yaml").read_text()
+        account_block, offer_block = re.split(r"^  gpt-image-2:$", offer_text, flags=re.MULTILINE)
+        fast_offer, slow_offer = (_replace_seconds(seconds, offer_block) for seconds in (FAST_LATENCY, SLOW_LATENCY))
+        offers = f"{account_block}  gpt-image-2:{fast_offer}\n  {SLOW_MODEL}:{slow_offer}"
+        (folder / "offers" / f"{seller}.yaml").write_text(offers)
+    _write_json(
+        folder / "offers" / "openai.yaml",
+        OPENAI_OFFERS | {"offers": {**OPENAI_OFFERS["offers"], **_build_unreachable_offer(OPENAI_PRICES)}},
+    )
+    cheaper_prices = dict.fromkeys(OPENAI_PRICES, "0.001")
+    _write_json(
+        folder / "offers" / f"{UNREACHABLE_SELLER}.yaml",
+        OPENAI_OFFERS | {"account": UNREACHABLE_SELLER, "offers": _build_unreachable_offer(cheaper_prices)},
+    )
+    _write_json(folder / "models.yaml", {"models": {"gpt-image-2": {}, SLOW_MODEL: {}, UNREACHABLE_MODEL: {}}})
+    accounts = _build_accounts(sandbox_url, callback_secret_path)
+    for name, limits in setup.account_limits.items():
+        accounts[name]["limits"] = limits
+    _write_json(folder / "accounts.yaml", {"accounts": accounts})
+    _write_json(folder / "policies.yaml", {"policies": _build_policies(), "default": "cheapest"})
+    _write_json(folder / "teams.yaml", {"teams": _build_teams()})
+    _write_json(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": setup.job_settings})
+
+
+def _replace_seconds(seconds: object, offer: str) -> str:
+    replaced, count = SECONDS_PATTERN.subn(f"seconds: {json.dumps(seconds)}\n", offer)
+    assert count == 1, "the offer does not say how long it takes, or not as this reads it"
+    return replaced
+
+
+def _write_json(path: Path, content: object) -> None:
+    """JSON is YAML."""
+    path.write_text(json.dumps(content, indent=2))
+
+
+def _build_accounts(sandbox_url: str, callback_secret_path: Path) -> dict[str, Any]:
+    return {
+        "runflow": {
+            "base_url": f"{sandbox_url}/runflow",
+            "key": "env:IGW_FLOW_RUNFLOW",
+            "callback_secrets": [f"file:{callback_secret_path}"],
+            "private": True,
+        },
+        "runapi": {
+            "base_url": f"{sandbox_url}/runapi",
+            "key": "env:IGW_FLOW_RUNAPI",
+            "callback_secrets": ["env:IGW_FLOW_RUNAPI_CALLBACKS"],
+            "replay": "trusted",
+            "private": True,
+        },
+        "openai": {"base_url": f"{sandbox_url}/openai/v1", "key": "env:IGW_FLOW_OPENAI", "private": True},
+        UNREACHABLE_SELLER: {"base_url": UNREACHABLE_URL, "key": "env:IGW_FLOW_OPENAI", "private": True},
+    }
+
+
+def _build_policies() -> dict[str, Any]:
+    """For each seller: with another one behind it, and with one although its first order may have been taken."""
+    policies: dict[str, Any] = {"cheapest": {"rank": "cost"}}
+    for seller in SELLERS:
+        ranking = {"rank": "listed", "sellers": [seller, BACKUP_BY_SELLER[seller]]}
+        policies[f"first-{seller}"] = ranking
+        policies[f"again-{seller}"] = ranking | {"failover": {"on_unknown": "reorder"}}
+    return policies
+
+
+def _build_teams() -> dict[str, Any]:
+    policies = list(_build_policies())
+    return {
+        "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies},
+        "poor": {"keys": ["env:IGW_FLOW_POOR_KEY"], "policies": policies, "budget": {"day": "0.01"}},
+        "careful": {"keys": ["env:IGW_FLOW_CAREFUL_KEY"], "budget": {"day": "0.10"}},
+        "thrifty": {"keys": ["env:IGW_FLOW_THRIFTY_KEY"], "budget": {"day": "0.40"}},
+        "stranger": {"keys": ["env:IGW_FLOW_STRANGER_KEY"]},
+    }
+
+
+def _build_price_list(prices: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"price": price, "qualities": [quality], "source": "an estimate", "date": "2026-11-01"}
+        for quality, price in prices.items()
+    ]
+
+
+def _build_unreachable_offer(prices: Mapping[str, str]) -> dict[str, Any]:
+    return {UNREACHABLE_MODEL: OPENAI_OFFERS["offers"]["gpt-image-2"] | {"prices": _build_price_list(prices)}}
+
+
+OPENAI_OFFERS: dict[str, Any] = {
+    "account": "openai",
+    "adapter": "openai",
+    "offers": {
+        "gpt-image-2": {
+            "model": "gpt-image-2",
+            "images_per_order": 10,
+            "quality": {"selectable": ["low", "medium", "high"]},
+            "formats": ["png", "jpeg", "webp"],
+            "mask": True,
+            "inputs": 16,
+            "generate": {"pixels": "exact"},
+            "edit": {"pixels": "exact"},
+            "seconds": FAST_LATENCY,
+            "prices": _build_price_list(OPENAI_PRICES),
+            "tokens": {"input_text": "5.00", "input_image": "8.00", "output": "30.00"},
+        }
+    },
+}

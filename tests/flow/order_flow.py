@@ -1,0 +1,240 @@
+"""The gateway as a test sees it: the real command in a process of its own, buying from the sandbox."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from PIL import Image
+
+from gateway.jobs.commit import LedgerEntry
+from tests.flow import flow_config
+from tests.flow.flow_config import API_KEY, ROOT, SECRET_ENVIRON, SELLERS, VENDOR_BY_SELLER
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store.raw_store import RawStore
+
+READY_TIMEOUT_SECONDS = 60.0
+IDLE_TIMEOUT_SECONDS = 20.0
+PROMPT = "a lighthouse at dawn"
+JobJson = dict[str, Any]
+
+
+class FlowGateway:
+    """A running one, the books that it keeps, and how its callers ask it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, http: httpx.Client, folder: Path) -> None:
+        self.process = process
+        self.url = url
+        self.http = http
+        self._folder = folder
+        self.callback_secret_path = folder / "callback-secret"
+        self.test_id = ""
+
+    def add_test_id(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """No test asks for the very same as an earlier one, whose job it may be given."""
+        return {"metadata": {"test": self.test_id}, **body}
+
+    def post_job(self, body: Mapping[str, Any], key: str = API_KEY, **headers: str) -> httpx.Response:
+        """`POST /v1/jobs`, waiting for the job's end unless `prefer` says otherwise."""
+        request_headers = {"authorization": f"Bearer {key}", "prefer": "wait=30", **headers}
+        return self.http.post("/v1/jobs", json=self.add_test_id(body), headers=request_headers)
+
+    def post_generation(self, body: Mapping[str, Any], key: str = API_KEY, **headers: str) -> httpx.Response:
+        """OpenAI's route."""
+        header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers = {"authorization": f"Bearer {key}", **header_fields}
+        return self.http.post("/v1/images/generations", json=self.add_test_id(body), headers=headers)
+
+    def get_job(self, job_id: str, wait_seconds: int = 30, key: str = API_KEY) -> JobJson:
+        answer = self.http.get(
+            f"/v1/jobs/{job_id}", params={"wait": wait_seconds}, headers={"authorization": f"Bearer {key}"}
+        )
+        return dict(answer.raise_for_status().json())
+
+    def read_metric(self, name: str, **labels: str) -> float:
+        """The sum of all its samples that have these labels."""
+        wanted_labels = [f'{label}="{value}"' for label, value in labels.items()]
+        samples = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.http.get("/metrics").text, re.MULTILINE)
+        return sum(
+            float(value)
+            for label_text, value in samples
+            if all(wanted_label in label_text for wanted_label in wanted_labels)
+        )
+
+    def has_only_healthy_sellers(self) -> bool:
+        answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
+        return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in answer.json()["data"])
+
+    def wait_until(
+        self, description: str, condition: Callable[[], bool], timeout_seconds: float = IDLE_TIMEOUT_SECONDS
+    ) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"never: {description}"
+            time.sleep(0.01)
+
+    def wait_until_idle(self) -> None:
+        """Every job is settled: nothing about its money is open any more."""
+        self.wait_until("no job is worked on", lambda: self.http.get("/readyz").json()["jobs"] == 0)
+
+    def read_log(self) -> str:
+        """What it has written to standard error: its log, without the line that is being written."""
+        return (self._folder / "errors").read_text().rpartition("\n")[0]
+
+    def reload_config(self) -> None:
+        """Reads its configuration anew, and the secrets that it names."""
+        before = self.read_metric("igw_config_reloads_total", outcome="taken")
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_until("it is read", lambda: self.read_metric("igw_config_reloads_total", outcome="taken") > before)
+
+
+@contextmanager
+def run_gateway(
+    folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
+) -> Iterator[FlowGateway]:
+    """On a free port, with a configuration and data of its own; gone when the test run is, however that ends."""
+    flow_config.write_config(folder / "config", sandbox.url, folder / "callback-secret", setup)
+    (folder / "callback-secret").write_text("whsec_nobody_knows_this_one")
+    port = _find_free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tests.flow.gateway_with_overrides", "serve", "--config", str(folder / "config")]
+    command += ["--port", str(port), "--data", str(folder / "data")]
+    env = {**_get_clean_environ(), **SECRET_ENVIRON, "IGW_PUBLIC_URL": url, "IGW_DRAIN_SECONDS": "0", **environ}
+    env["FLOW_CONSTANTS"] = json.dumps(setup.constant_overrides)
+    with (folder / "errors").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT)
+    with process:
+        try:
+            _wait_until_listening(process, folder / "errors")
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+                yield FlowGateway(process, url, http, folder)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _get_clean_environ() -> dict[str, str]:
+    """The environment without anything that would configure a gateway."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
+
+
+def _find_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_until_listening(process: "subprocess.Popen[str]", log_path: Path) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "image-gateway listening on" in line:
+            return
+    raise AssertionError(f"the gateway did not start:\n{log_path.read_text()}")
+
+
+class OrderFlow:
+    """One test: a gateway that has nothing to do, a sandbox that has sold nothing, and the books between them.
+
+    No seller is still resting from what the last test did to it, or its orders would go elsewhere: unless the tests of
+    a gateway know better (`wait_for_healthy_sellers`).
+    """
+
+    def __init__(
+        self, gateway: FlowGateway, sandbox: RunningSandbox, raw_store: RawStore, wait_for_healthy_sellers: bool = True
+    ) -> None:
+        self.gateway = gateway
+        gateway.test_id = uuid4().hex
+        self.sandbox = sandbox
+        self._raw_store = raw_store
+        if wait_for_healthy_sellers:
+            gateway.wait_until("all sellers are well", gateway.has_only_healthy_sellers)
+        self._earlier_jobs = {entry.job for entry in raw_store.read_ledger()}
+        # Booked as suspected, and not charged: what no one but the vendor can know, said by the test.
+        self.uncharged_suspects: Counter[str] = Counter()
+        # Charged behind our back: what a vendor that breaks its promise bills twice, said by the test.
+        self.duplicate_charges: Counter[str] = Counter()
+
+    # --- buying
+
+    def buy(self, seller: str, **params: Any) -> JobJson:
+        """From this seller alone, waiting for the end."""
+        return self.run_job(provider={"only": [seller]}, **params)
+
+    def buy_with_failover(self, seller: str, **params: Any) -> JobJson:
+        """From this seller, and elsewhere if it fails."""
+        return self.run_job(policy=f"first-{seller}", **params)
+
+    def run_job(self, **params: Any) -> JobJson:
+        answer = self.gateway.post_job({"prompt": PROMPT, "quality": "low", **params})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def fetch_images(self, job: JobJson) -> list[Image.Image]:
+        """The job's images, fetched by their links and fully decoded."""
+        return [self.fetch_image(image["url"]) for image in job["images"]]
+
+    def fetch_image(self, url: str) -> Image.Image:
+        image = Image.open(io.BytesIO(self.gateway.http.get(url).raise_for_status().content))
+        image.load()
+        return image
+
+    # --- the sellers' side
+
+    def enable_callback_signatures(self) -> None:
+        """Runflow signs from now on, and the gateway knows by what."""
+        headers = {"authorization": "Bearer rf_sandbox"}
+        response = self.sandbox.http.post("/runflow/v1/callback-secrets", json={"label": "flow"}, headers=headers)
+        self.gateway.callback_secret_path.write_text(response.raise_for_status().json()["plain_secret"])
+        self.gateway.reload_config()
+
+    def count_callback_responses(self, status: int) -> float:
+        """How many calls of sellers were answered so, ever."""
+        return self.gateway.read_metric(
+            "igw_http_request_seconds_count", route="/callbacks/{adapter}/{job_id}/{attempt}/{seal}", status=str(status)
+        )
+
+    # --- the books
+
+    def read_ledger_entries(self) -> list[LedgerEntry]:
+        """This test's, once nothing is open any more."""
+        self.gateway.wait_until_idle()
+        return [entry for entry in self._raw_store.read_ledger() if entry.job not in self._earlier_jobs]
+
+    def sum_ledger_by_line(self) -> dict[tuple[str, str], int]:
+        """Micro-USD by seller and line, but for what comes to nothing."""
+        sums: Counter[tuple[str, str]] = Counter()
+        for entry in self.read_ledger_entries():
+            sums[entry.seller, str(entry.line)] += entry.amount
+        return {key: amount for key, amount in sums.items() if amount}
+
+    def sum_invoice_by_vendor(self) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for line in self.sandbox.list_charges():
+            sums[line["vendor"]] += line["usd_micros"]
+        return sums
+
+    def count_orders(self, seller: str) -> int:
+        """How many were sent to this seller's vendor, whatever became of them."""
+        return len(self.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit"))
+
+    def check_ledger_matches_invoice(self) -> None:
+        """What was invoiced is what was captured, orphaned or suspected, to the micro-USD."""
+        ledger, invoice = self.sum_ledger_by_line(), self.sum_invoice_by_vendor()
+        for vendor in dict.fromkeys(VENDOR_BY_SELLER.values()):
+            sellers = [seller for seller in SELLERS if VENDOR_BY_SELLER[seller] == vendor]
+            lines = {key: amount for key, amount in ledger.items() if key[0] in sellers}
+            suspected = sum(amount for (_, line), amount in lines.items() if line == "suspected")
+            assert self.uncharged_suspects[vendor] <= suspected, f"{vendor}: only suspects may not be charged: {lines}"
+            expected_amount = invoice[vendor] - self.duplicate_charges[vendor] + self.uncharged_suspects[vendor]
+            assert sum(lines.values()) == expected_amount, f"{vendor}: invoiced {invoice[vendor]}, booked {lines}"

@@ -1,0 +1,33 @@
+"""What sellers were asked for, and when."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
+
+from tests.flow.flow_config import VENDOR_BY_SELLER
+from tests.flow.order_flow import JobJson, OrderFlow
+
+T = TypeVar("T")
+# The sandbox and the gateway each have a clock.
+CLOCK_TOLERANCE_SECONDS = 0.1
+
+
+def get_order_times(flow: OrderFlow, seller: str, *fragments: str) -> list[float]:
+    """Of the orders at this seller's vendor in which these words stand."""
+    requests = flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")
+    return [entry["at"] for entry in requests if all(fragment in entry["body"] for fragment in fragments)]
+
+
+def get_order_gaps(order_times: Sequence[float]) -> list[float]:
+    return [later - earlier + CLOCK_TOLERANCE_SECONDS for earlier, later in pairwise(order_times)]
+
+
+def run_concurrently(count: int, call: Callable[[], T]) -> list[T]:
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(call) for _ in range(count)]]
+
+
+def get_attempted_sellers(job: JobJson) -> list[str]:
+    """Whose orders were tried, one after the other."""
+    return [attempt["seller"] for attempt in job["attempts"]]

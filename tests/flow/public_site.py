@@ -1,0 +1,135 @@
+"""A server on this machine that the gateway takes for one of the public internet, by its name; nothing else of it is.
+
+Half of this runs in the gateway's own process: one address counts as public, names lead there, and port 443 is the
+server's own. Everything in between is the real thing: guard, TLS and its certificates, redirects, limits.
+"""
+
+import ssl
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from gateway.upstream import address_guard, host_lookup
+
+# Of this machine, and of nobody else on it.
+PUBLIC_ADDRESS = "127.77.7.7"
+HOST_NAME, OTHER_HOST_NAME = "pictures.example", "more.pictures.example"
+MAX_WAIT_SECONDS = 30.0
+
+
+def patch_public_internet(server_port: str) -> None:
+    """In the process of a gateway, before it connects anywhere."""
+    is_public, make_result, lookup = (
+        address_guard.is_public,
+        address_guard._make_result,
+        host_lookup.SystemLookup.__call__,
+    )
+
+    async def lookup_with_site(self: host_lookup.SystemLookup, host: str) -> Sequence[str]:
+        return [PUBLIC_ADDRESS] if host in (HOST_NAME, OTHER_HOST_NAME) else await lookup(self, host)
+
+    def make_result_with_site_port(host: str, address: str, port: int) -> Any:
+        return make_result(host, address, int(server_port) if address == PUBLIC_ADDRESS else port)
+
+    address_guard.is_public = lambda address: address == PUBLIC_ADDRESS or is_public(address)
+    address_guard._make_result = make_result_with_site_port
+    host_lookup.SystemLookup.__call__ = lookup_with_site  # type: ignore[method-assign]
+
+
+class PublicSite:
+    """What stands at which path: a status, headers and pieces of a body. `asked`: how often each was asked for."""
+
+    def __init__(self, port: int, certificate: Path) -> None:
+        self.port = port
+        self.certificate = certificate
+        self.request_counts: Counter[str] = Counter()
+        self.pages: dict[str, tuple[int, dict[str, str], list[bytes | None]]] = {}
+        self.stopped = threading.Event()
+
+    def make_url(self, path: str, host_name: str = HOST_NAME) -> str:
+        return f"https://{host_name}{path}"
+
+    def add_page(self, path: str, *chunks: bytes | None, status: int = 200, **headers: str) -> str:
+        """None among the pieces: nothing more comes for a while, and nobody says how much it is. Answers with its
+        address."""
+        header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        content_length = None if None in chunks else sum(len(chunk) for chunk in chunks if chunk)
+        header_fields = {
+            **({"connection": "close"} if content_length is None else {"content-length": str(content_length)}),
+            **header_fields,
+        }
+        self.pages[path] = status, header_fields, list(chunks)
+        return self.make_url(path)
+
+    def make_environ(self) -> dict[str, str]:
+        """What leads a gateway here."""
+        return {"FLOW_PUBLIC": str(self.port), "SSL_CERT_FILE": str(self.certificate)}
+
+
+class _SiteServer(ThreadingHTTPServer):
+    daemon_threads = True
+    site: PublicSite
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that leave in the middle are what this is for."""
+
+
+class _PageHandler(BaseHTTPRequestHandler):
+    server: _SiteServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        site = self.server.site
+        site.request_counts[self.path] += 1
+        status, headers, chunks = site.pages.get(self.path, (404, {"content-length": "0"}, []))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for chunk in chunks:
+            if chunk is None:
+                site.stopped.wait(MAX_WAIT_SECONDS)
+            else:
+                self.wfile.write(chunk)
+
+    def log_message(self, *_: object) -> None:
+        """Tests look at `asked`."""
+
+
+@contextmanager
+def run_public_site(folder: Path) -> Iterator[PublicSite]:
+    certificate = _create_certificate(folder)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, folder / "key.pem")
+    with _SiteServer((PUBLIC_ADDRESS, 0), _PageHandler) as server:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.site = PublicSite(server.server_address[1], certificate)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.site
+        finally:
+            server.site.stopped.set()
+            server.shutdown()
+            thread.join()
+
+
+def _create_certificate(folder: Path) -> Path:
+    """For both names, signed by itself."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += [
+        "-days",
+        "2",
+        "-subj",
+        f"/CN={HOST_NAME}",
+        "-addext",
+        f"subjectAltName=DNS:{HOST_NAME},DNS:{OTHER_HOST_NAME}",
+    ]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "certificate.pem"

@@ -1,0 +1,52 @@
+"""Gateways on each store, and the way behind the store's back."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from tests.flow.flow_config import GatewaySetup
+from tests.flow.order_flow import FlowGateway, run_gateway
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store import redis_servers
+from tests.store.raw_redis import RawRedis
+from tests.store.raw_sqlite import RawSqlite
+from tests.store.raw_store import RawStore
+
+GatewayAndStore = tuple[FlowGateway, RawStore]
+STORE_KINDS = ("sqlite", "redis")
+DEFAULT_SETUP = GatewaySetup()
+
+
+@contextmanager
+def run_gateway_on_store(
+    store: str, folder: Path, sandbox: RunningSandbox, setup: GatewaySetup = DEFAULT_SETUP
+) -> Iterator[GatewayAndStore]:
+    if store == "redis":
+        with run_replicas(1, folder, sandbox, setup) as ([gateway], raw):
+            yield gateway, raw
+    else:
+        with (
+            run_gateway(folder, sandbox, {}, setup) as gateway,
+            closing(RawSqlite(folder / "data" / "gateway.db")) as raw,
+        ):
+            yield gateway, raw
+
+
+@contextmanager
+def run_replicas(
+    count: int, folder: Path, sandbox: RunningSandbox, setup: GatewaySetup = DEFAULT_SETUP
+) -> Iterator[tuple[list[FlowGateway], RawStore]]:
+    """So many gateways on one Redis."""
+    with redis_servers.run_single_server(folder / "redis") as server, ExitStack() as exit_stack:
+        environ = {
+            "REDIS_URL": server.url,
+            "IGW_SECRET": "a secret of the flow tests",
+            "IGW_ASSETS": str(folder / "images"),
+            "IGW_ASSETS_SHARED": "yes",
+        }
+        folders = [folder / f"replica-{index}" for index in range(count)]
+        gateways = [
+            exit_stack.enter_context(run_gateway(gateway_folder, sandbox, environ, setup)) for gateway_folder in folders
+        ]
+        with closing(RawRedis(server.client())) as raw:
+            yield gateways, raw

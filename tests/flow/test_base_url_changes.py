@@ -1,0 +1,149 @@
+"""A reload moves an account to another address while orders are on their way: they are known where they were placed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.flow.flow_config import SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
+from tests.flow.order_times import get_attempted_sellers
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.flow.test_proxy import PROXIED_REQUEST, configure_proxy, run_proxy
+from tests.harness import sandbox_runner
+from tests.harness.sandbox_runner import RunningSandbox
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+SETUP = GatewaySetup(
+    account_limits={"runapi": {"concurrency": 1}},
+    constant_overrides={
+        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
+        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 2.0,
+        "gateway.engine.order_submitter.SLOT_TIMEOUT_SECONDS": 20.0,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def gateway_and_store(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("moved"), sandbox_process, SETUP) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other_sandbox_process() -> Iterator[RunningSandbox]:
+    with sandbox_runner.run_sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def other_sandbox(other_sandbox_process: RunningSandbox) -> RunningSandbox:
+    """Other vendors, at another address."""
+    other_sandbox_process.reset()
+    return other_sandbox_process
+
+
+@contextmanager
+def move_account(flow: OrderFlow, account: str, target: RunningSandbox) -> Iterator[None]:
+    accounts = flow.gateway.callback_secret_path.parent / "config" / "accounts.yaml"
+    before = accounts.read_text()
+    config = json.loads(before)
+    config["accounts"][account]["base_url"] = config["accounts"][account]["base_url"].replace(
+        flow.sandbox.url, target.url
+    )
+    accounts.write_text(json.dumps(config))
+    try:
+        flow.gateway.reload_config()
+        yield
+    finally:
+        accounts.write_text(before)
+        flow.gateway.reload_config()
+
+
+def start_job(flow: OrderFlow, **params: object) -> str:
+    """The name of a job that nobody waits for."""
+    answer = flow.gateway.post_job({"prompt": PROMPT, "quality": "low", **params}, prefer="wait=0")
+    return str(answer.raise_for_status().json()["id"])
+
+
+def has_ticket(flow: OrderFlow, job_id: str) -> bool:
+    return [attempt["state"] for attempt in flow.gateway.get_job(job_id, wait_seconds=0)["attempts"]] == ["ticketed"]
+
+
+def wait_for_job(flow: OrderFlow, job_id: str) -> JobJson:
+    final_job = flow.gateway.get_job(job_id)
+    flow.gateway.wait_until_idle()
+    return final_job
+
+
+@pytest.mark.parametrize(
+    ("seller", "fault"),
+    [
+        pytest.param(RUNAPI, {"kind": "hang", "accepted": True}, id="repeated with its key"),
+        pytest.param(RUNFLOW_RUNS, {"kind": "hang", "accepted": True}, id="searched for"),
+        pytest.param(RUNFLOW_RUNS, {"kind": "slow", "seconds": 1.0}, id="answered late"),
+        pytest.param(RUNFLOW_RUN, {"kind": "slow", "seconds": 1.0}, id="answered with its picture"),
+    ],
+)
+def test_unanswered_order_is_resolved_at_its_original_base_url(
+    flow: OrderFlow, other_sandbox: RunningSandbox, seller: str, fault: dict[str, object]
+) -> None:
+    flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="submit", times=1, **fault)  # type: ignore[arg-type]
+    job_id = start_job(flow, provider={"only": [seller]})
+    flow.gateway.wait_until("it is on its way", lambda: flow.count_orders(seller) == 1)
+    with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
+        job = wait_for_job(flow, job_id)
+    assert (job["status"], get_attempted_sellers(job)) == ("completed", [seller])
+    assert [len(sandbox.list_charges()) for sandbox in (flow.sandbox, other_sandbox)] == [1, 0]
+    assert other_sandbox.list_requests(VENDOR_BY_SELLER[seller]) == []
+
+
+@pytest.mark.parametrize("seller", [RUNAPI, RUNFLOW_RUNS])
+def test_order_in_progress_is_polled_at_its_original_base_url(
+    flow: OrderFlow, other_sandbox: RunningSandbox, seller: str
+) -> None:
+    flow.sandbox.set_latency(1.5)
+    job_id = start_job(flow, provider={"only": [seller]})
+    flow.gateway.wait_until("it is taken", lambda: has_ticket(flow, job_id))
+    with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
+        assert wait_for_job(flow, job_id)["status"] == "completed"
+    assert other_sandbox.list_requests(VENDOR_BY_SELLER[seller]) == []
+
+
+def start_job_with_queued_order(flow: OrderFlow) -> str:
+    """A job of two orders at a seller that takes one at once."""
+    flow.sandbox.set_latency(1.5, vendor="runapi")
+    job_id = start_job(flow, policy=f"first-{RUNAPI}", n=2)
+    flow.gateway.wait_until("the first is taken", lambda: has_ticket(flow, job_id))
+    return job_id
+
+
+def test_queued_order_of_a_moved_account_goes_to_another_seller(flow: OrderFlow, other_sandbox: RunningSandbox) -> None:
+    """What it was planned for is there no more; nothing new goes to the old address, and nothing old to the new one."""
+    job_id = start_job_with_queued_order(flow)
+    with move_account(flow, "runapi", other_sandbox):
+        assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNFLOW_RUNS]
+    assert flow.count_orders(RUNAPI) == 1
+    assert other_sandbox.list_requests("runapi") == []
+
+
+def test_queued_orders_and_polls_use_the_reloaded_proxy(flow: OrderFlow) -> None:
+    job_id = start_job_with_queued_order(flow)
+    with run_proxy() as (url, traffic), configure_proxy(flow, "runapi", url):
+        assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNAPI]
+    methods = [method.decode() for method in PROXIED_REQUEST.findall(bytes(traffic))]
+    # The second order, and questions about the first before it.
+    assert methods.count("POST") == 1
+    assert methods.index("POST") > 0
+
+
+def test_new_jobs_use_the_new_base_url(flow: OrderFlow, other_sandbox: RunningSandbox) -> None:
+    with move_account(flow, "runapi", other_sandbox):
+        assert flow.buy(RUNAPI)["status"] == "completed"
+        flow.gateway.wait_until_idle()
+    assert flow.count_orders(RUNAPI) == 0
+    # On the invoice of the other sandbox, and not on that of the one that the books are compared with.
+    flow.duplicate_charges["runapi"] = -sum(line["usd_micros"] for line in other_sandbox.list_charges())

@@ -1,0 +1,154 @@
+"""Sellers that fail are asked no more while others sell; after a pause one order tries whether they are well again."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, GatewaySetup
+from tests.flow.order_flow import JobJson, OrderFlow
+from tests.flow.order_times import get_attempted_sellers, get_order_gaps, get_order_times, run_concurrently
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.sandbox_runner import RunningSandbox
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+OPEN_SECONDS = 0.75
+RETRY_AFTER_SECONDS = 2.0
+OPEN_DURATION = {"first": OPEN_SECONDS, "most": 8 * OPEN_SECONDS}
+SETUP = GatewaySetup(
+    constant_overrides={
+        "gateway.health.health_state.REFUSED_OPEN_DURATION": OPEN_DURATION,
+        "gateway.health.health_state.OUTAGE_OPEN_DURATION": OPEN_DURATION,
+        "gateway.health.health_state.UNFAITHFUL_OPEN_DURATION": OPEN_DURATION,
+        # Longer than any test waits: who rests for less does so because the seller has said for how long.
+        "gateway.health.circuit_breaker.DEFAULT_RETRY_AFTER_SECONDS": 60.0,
+        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def gateway_and_store(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    """Every test leaves all sellers well: what it has broken, it sees mended."""
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("health"), sandbox_process, SETUP) as running:
+        yield running
+
+
+def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> list[JobJson]:
+    """One job after the other, of which the last is this seller's; all others got their images elsewhere."""
+    jobs: list[JobJson] = []
+
+    def has_delivered() -> bool:
+        jobs.append(flow.buy_with_failover(seller, **params))
+        [image] = jobs[-1]["images"]
+        assert image["seller"] in (seller, BACKUP_BY_SELLER[seller])
+        return bool(image["seller"] == seller)
+
+    flow.gateway.wait_until(f"{seller} sells again", has_delivered)
+    return jobs
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_breaker_opens_when_the_seller_rejects_the_api_key(flow: OrderFlow, status: int) -> None:
+    flow.sandbox.inject_fault("status", vendor="openai", status=status, times=1)
+    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    *others, _ = buy_until_seller_delivers(flow, OPENAI)
+    assert [get_attempted_sellers(job) for job in others] == [[RUNAPI]] * len(others)
+    [gap] = get_order_gaps(get_order_times(flow, OPENAI))
+    assert gap >= OPEN_SECONDS
+
+
+def test_failed_probe_opens_the_breaker_for_longer(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("status", vendor="openai", status=401, times=2)
+    buy_until_seller_delivers(flow, OPENAI)
+    assert flow.buy_with_failover(OPENAI)["images"][0]["seller"] == OPENAI
+    first, second, _ = get_order_gaps(get_order_times(flow, OPENAI))
+    assert first >= OPEN_SECONDS
+    assert second >= 2 * OPEN_SECONDS
+
+
+def make_half_open(flow: OrderFlow) -> None:
+    """OpenAI's account was shut and its time is over; its next order takes longer than others need to be bought."""
+    flow.sandbox.inject_fault("status", vendor="openai", status=401, times=1)
+    flow.buy_with_failover(OPENAI)
+    flow.gateway.wait_until("it is due for a trial", flow.gateway.has_only_healthy_sellers)
+    flow.sandbox.set_latency(3.0, vendor="openai")
+
+
+def test_other_orders_go_elsewhere_while_a_probe_is_in_flight(flow: OrderFlow) -> None:
+    make_half_open(flow)
+    probe = flow.gateway.post_job(
+        {"prompt": "x", "quality": "low", "policy": f"first-{OPENAI}"}, prefer="wait=0"
+    ).json()
+    flow.gateway.wait_until("the trial is out", lambda: flow.count_orders(OPENAI) == 2)
+    assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.buy_with_failover(OPENAI))] == [
+        [RUNAPI]
+    ] * 5
+    assert get_attempted_sellers(flow.gateway.get_job(probe["id"])) == [OPENAI]
+    flow.sandbox.set_latency(0.0)
+    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI]
+
+
+def test_half_open_breaker_admits_one_of_many_concurrent_orders(flow: OrderFlow) -> None:
+    make_half_open(flow)
+    jobs = run_concurrently(6, lambda: flow.buy_with_failover(OPENAI))
+    assert Counter(tuple(get_attempted_sellers(job)) for job in jobs) == {(OPENAI,): 1, (RUNAPI,): 5}
+
+
+def test_five_consecutive_failures_open_the_breaker_of_that_cell_only(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("fail", vendor="runflow", times=5)
+    for _ in range(5):
+        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
+    for params in ({"quality": "medium"}, {"size": "2048x2048"}):
+        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS, **params)) == [RUNFLOW_RUNS]
+    flow.sandbox.inject_fault("fail", vendor="runflow", times=1)
+    buy_until_seller_delivers(flow, RUNFLOW_RUNS)
+    *failure_gaps, open_gap, longer_open_gap = get_order_gaps(get_order_times(flow, RUNFLOW_RUNS, '"low"', "1024"))
+    assert len(failure_gaps) == 4
+    assert open_gap >= OPEN_SECONDS
+    assert longer_open_gap >= 2 * OPEN_SECONDS
+
+
+def test_four_consecutive_failures_do_not_open_the_breaker(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("fail", vendor="runflow", times=4)
+    jobs = [flow.buy_with_failover(RUNFLOW_RUNS, quality="high") for _ in range(5)]
+    assert [get_attempted_sellers(job) for job in jobs] == [[RUNFLOW_RUNS, RUNAPI]] * 4 + [[RUNFLOW_RUNS]]
+
+
+def test_breaker_stays_open_for_the_retry_after_time(flow: OrderFlow) -> None:
+    headers = {"Retry-After": str(round(RETRY_AFTER_SECONDS))}
+    flow.sandbox.inject_fault("status", vendor="openai", status=429, headers=headers, times=1)
+    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    buy_until_seller_delivers(flow, OPENAI)
+    [gap] = get_order_gaps(get_order_times(flow, OPENAI))
+    assert gap >= RETRY_AFTER_SECONDS
+
+
+def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
+    flow: OrderFlow,
+) -> None:
+    """It is the cheapest, and every trial order of it is paid for, so there are few of them."""
+    flow.sandbox.inject_fault("downgrade", vendor="openai")
+    jobs = [flow.run_job() for _ in range(20)]
+    sellers_by_job = [get_attempted_sellers(job) for job in jobs]
+    switch_index = sellers_by_job.index([RUNFLOW_RUNS])
+    assert 3 <= switch_index <= 6, "what it delivered in the tests before counts as well"
+    assert flow.count_orders(OPENAI) <= switch_index + 3, "the trials of the first seconds"
+    assert all(job["warnings"] == ["delivered 512x512, asked for 1024x1024"] for job in jobs[:switch_index])
+    flow.sandbox.call_control_route("DELETE", "/faults")
+
+    def is_selected_again() -> bool:
+        return get_attempted_sellers(flow.run_job()) == [OPENAI]
+
+    flow.gateway.wait_until("it delivers what is ordered", is_selected_again)
+    assert [get_attempted_sellers(flow.run_job()) for _ in range(3)] == [[OPENAI]] * 3
+
+
+def test_only_seller_keeps_its_orders_despite_too_small_images(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("downgrade", vendor="openai")
+    jobs = [flow.buy(OPENAI, quality="medium") for _ in range(7)]
+    assert [get_attempted_sellers(job) for job in jobs] == [[OPENAI]] * 7
+    flow.sandbox.call_control_route("DELETE", "/faults")
+    assert get_attempted_sellers(flow.buy(OPENAI, quality="medium")) == [OPENAI]

@@ -1,0 +1,152 @@
+"""What callers do to us: ask twice, ask again, leave, spend more than they have."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY, SELLERS
+from tests.flow.order_flow import PROMPT, OrderFlow
+from tests.flow.test_order_faults import PRICE_MICROS
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
+
+
+def make_params(seller: str, **extra_params: object) -> dict[str, object]:
+    return {"prompt": PROMPT, "quality": "low", "provider": {"only": [seller]}, **extra_params}
+
+
+# Budgets
+
+
+@EACH_SELLER
+def test_request_over_budget_is_rejected_before_any_order(flow: OrderFlow, seller: str) -> None:
+    body = make_params(seller, quality="high", n=3)
+    answers = (
+        flow.gateway.post_job(body, key=ONE_CENT_BUDGET_KEY),
+        flow.gateway.post_generation(body, key=ONE_CENT_BUDGET_KEY),
+    )
+    for answer in answers:
+        assert answer.status_code == 429
+        assert answer.json()["error"]["code"] == "insufficient_quota"
+        assert answer.headers["x-should-retry"] == "false"
+    assert flow.count_orders(seller) == 0
+    assert flow.read_ledger_entries() == []
+
+
+def test_failed_job_releases_its_budget_hold(flow: OrderFlow) -> None:
+    """Each of these jobs would take all of the budget."""
+    flow.sandbox.inject_fault("refuse", vendor="runflow")
+    for number in range(3):
+        answer = flow.gateway.post_job(make_params(RUNFLOW_RUNS, prompt=f"{PROMPT} {number}"), key=ONE_CENT_BUDGET_KEY)
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "failed"
+    assert flow.sum_ledger_by_line() == {}
+
+
+# Asking twice
+
+
+def test_retry_with_same_key_and_body_returns_same_job(flow: OrderFlow) -> None:
+    body, key = make_params(RUNFLOW_RUNS), {"idempotency-key": "the-same"}
+    first, second = (flow.gateway.post_job(body, **key) for _ in range(2))
+    assert first.json()["id"] == second.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
+    assert flow.count_orders(RUNFLOW_RUNS) == 1
+
+
+def test_same_key_with_another_body_is_rejected(flow: OrderFlow) -> None:
+    key = {"idempotency-key": "one-body-only"}
+    assert flow.gateway.post_job(make_params(RUNFLOW_RUNS), **key).status_code == 200
+    answer = flow.gateway.post_job(make_params(RUNFLOW_RUNS, prompt="something else"), **key)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "idempotency_key_reused"
+    assert flow.count_orders(RUNFLOW_RUNS) == 1
+
+
+def test_same_key_of_another_team_creates_another_job(flow: OrderFlow) -> None:
+    body, key = make_params(RUNFLOW_RUNS), {"idempotency-key": "everybodys"}
+    response = flow.gateway.post_job(body, **key)
+    other_response = flow.gateway.post_job(body, key=OTHER_TEAM_KEY, **key)
+    assert response.status_code == other_response.status_code == 200
+    assert response.json()["id"] != other_response.json()["id"]
+    assert flow.count_orders(RUNFLOW_RUNS) == 2
+
+
+def test_concurrent_requests_with_one_key_create_one_job(flow: OrderFlow) -> None:
+    flow.sandbox.set_latency(0.2)
+    body = make_params(RUNAPI)
+
+    def get_job_id(_: int) -> str:
+        return str(flow.gateway.post_job(body, **{"idempotency-key": "all-at-once"}).json()["id"])
+
+    with ThreadPoolExecutor(10) as pool:
+        assert len(set(pool.map(get_job_id, range(10)))) == 1
+    assert flow.sum_ledger_by_line() == {(RUNAPI, "capture"): PRICE_MICROS[RUNAPI]}
+
+
+def test_each_request_without_key_creates_its_own_job(flow: OrderFlow) -> None:
+    first, second = (flow.gateway.post_job(make_params(RUNFLOW_RUNS)).json()["id"] for _ in range(2))
+    assert first != second
+    assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "capture"): 2 * PRICE_MICROS[RUNFLOW_RUNS]}
+
+
+# Leaving, and asking again
+
+
+def disconnect_early(flow: OrderFlow, body: dict[str, object]) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        flow.gateway.http.post(
+            "/v1/images/generations",
+            json=flow.gateway.add_test_id(body),
+            headers={"authorization": "Bearer igw_flow"},
+            timeout=0.2,
+        )
+
+
+@EACH_SELLER
+def test_job_continues_after_its_client_disconnects(flow: OrderFlow, seller: str) -> None:
+    flow.sandbox.set_latency(0.6)
+    disconnect_early(flow, make_params(seller, n=2))
+    [job] = {entry.job for entry in flow.read_ledger_entries()}
+    assert flow.gateway.get_job(job)["status"] == "completed"
+    assert len(flow.fetch_images(flow.gateway.get_job(job))) == 2
+
+
+@EACH_SELLER
+def test_sdk_retry_attaches_to_the_running_job(flow: OrderFlow, seller: str) -> None:
+    flow.sandbox.set_latency(0.6)
+    body = make_params(seller, prompt=f"{PROMPT}, of {seller}")
+    disconnect_early(flow, body)
+    retry = flow.gateway.post_generation(body, x_stainless_retry_count="1")
+    assert retry.status_code == 200
+    assert retry.headers["idempotent-replayed"] == "true"
+    assert {entry.job for entry in flow.read_ledger_entries()} == {retry.headers["x-igw-job-id"]}
+    assert flow.count_orders(seller) == 1
+
+
+def test_sdk_retry_returns_the_just_completed_job(flow: OrderFlow) -> None:
+    body = make_params(RUNFLOW_RUNS, prompt=f"{PROMPT}, just ended")
+    first = flow.gateway.post_generation(body)
+    retry = flow.gateway.post_generation(body, x_stainless_retry_count="2")
+    assert first.headers["x-igw-job-id"] == retry.headers["x-igw-job-id"]
+    assert first.json()["data"] == retry.json()["data"]
+    assert flow.count_orders(RUNFLOW_RUNS) == 1
+
+
+def test_sdk_retry_without_a_first_request_creates_a_job(flow: OrderFlow) -> None:
+    answer = flow.gateway.post_generation(
+        make_params(RUNFLOW_RUNS, prompt=f"{PROMPT}, never asked before"), x_stainless_retry_count="1"
+    )
+    assert answer.status_code == 200
+    assert "idempotent-replayed" not in answer.headers
+    assert flow.count_orders(RUNFLOW_RUNS) == 1
+
+
+def test_job_of_another_team_is_not_found(flow: OrderFlow) -> None:
+    job_id = flow.buy(RUNFLOW_RUNS)["id"]
+    answer = flow.gateway.http.get(f"/v1/jobs/{job_id}", headers={"authorization": f"Bearer {OTHER_TEAM_KEY}"})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "job_not_found"

@@ -1,0 +1,232 @@
+"""Edits whose input is an address: fetched once, looked at, kept, and sent to whichever seller takes the order."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.order_flow import OrderFlow
+from tests.flow.order_times import get_attempted_sellers
+from tests.flow.public_site import OTHER_HOST_NAME, PublicSite, run_public_site
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.sample_images import make_image
+from tests.harness.sandbox_runner import RunningSandbox
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
+MAX_INPUT_BYTES, FETCH_TIMEOUT_SECONDS = 2_000_000, 2.0
+SETUP = GatewaySetup(
+    constant_overrides={
+        "gateway.upstream.input_fetcher.INPUT_LIMITS": {
+            "most_bytes": MAX_INPUT_BYTES,
+            "seconds": FETCH_TIMEOUT_SECONDS,
+            "redirects": 3,
+        }
+    }
+)
+IMAGE = make_image(640, 640)
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicSite]:
+    with run_public_site(tmp_path_factory.mktemp("web")) as web:
+        yield web
+
+
+@pytest.fixture(scope="module")
+def gateway_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture(scope="module")
+def gateway_and_store(
+    gateway_folder: Path, web: PublicSite, sandbox_process: RunningSandbox
+) -> Iterator[GatewayAndStore]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in web.make_environ().items():
+            monkeypatch.setenv(name, value)
+        with run_gateway_on_store("sqlite", gateway_folder, sandbox_process, SETUP) as running:
+            yield running
+
+
+@pytest.fixture(autouse=True)
+def _clear_site(web: PublicSite) -> None:
+    web.pages.clear()
+    web.request_counts.clear()
+
+
+def has_received_image(flow: OrderFlow, seller: str, data: bytes) -> bool:
+    """Whether these very bytes came with the seller's last order: within it, in a data URI, or where its link leads."""
+    body = str(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")[-1]["body"])
+    if seller == OPENAI:
+        # The sandbox shows bodies as text, in which some bytes are only known to have been there.
+        return data.decode("utf-8", "replace") in body
+    order = json.loads(body)
+    [link] = order.get("source_image_urls") or order.get("input", order)["image_urls"]
+    if link.startswith("data:"):
+        return bool(link.partition(",")[2] == b64encode(data).decode())
+    return httpx.get(link, trust_env=False).raise_for_status().content == data
+
+
+def read_stored_input(gateway_folder: Path, job_id: str) -> bytes:
+    [path] = gateway_folder.rglob(f"{job_id}/input-0.*")
+    return path.read_bytes()
+
+
+def buy_edit(flow: OrderFlow, image: object, seller: str, **params: Any) -> dict[str, Any]:
+    return flow.buy(seller, operation="edit", image=image, size="1024x1024", **params)
+
+
+@EACH_SELLER
+def test_input_image_url_is_fetched_once_stored_and_sent_to_the_seller(
+    flow: OrderFlow, web: PublicSite, gateway_folder: Path, seller: str
+) -> None:
+    address = web.add_page("/picture.png", IMAGE, content_type="image/png")
+    job = buy_edit(flow, address, seller)
+    assert job["status"] == "completed"
+    assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
+    assert web.request_counts == {"/picture.png": 1}
+    assert read_stored_input(gateway_folder, job["id"]) == IMAGE
+    assert has_received_image(flow, seller, IMAGE)
+
+
+@pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI])
+def test_fetched_image_too_large_for_a_data_uri_is_uploaded_unchanged(
+    flow: OrderFlow, web: PublicSite, seller: str
+) -> None:
+    large = IMAGE + bytes(1 << 20)
+    job = buy_edit(flow, {"image_url": web.add_page("/large.png", large)}, seller)
+    assert job["status"] == "completed"
+    assert has_received_image(flow, seller, large)
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_large_image_is_read_completely_with_and_without_keep_alive(
+    flow: OrderFlow, web: PublicSite, gateway_folder: Path, connection: str
+) -> None:
+    large = IMAGE + bytes(1 << 20)
+    job = buy_edit(flow, web.add_page("/large.png", large, connection=connection), OPENAI)
+    assert read_stored_input(gateway_folder, job["id"]) == large
+
+
+@EACH_SELLER
+def test_image_type_comes_from_the_bytes_not_from_the_content_type(
+    flow: OrderFlow, web: PublicSite, gateway_folder: Path, seller: str
+) -> None:
+    """Its own bytes say what it is, and so does the name that sellers get."""
+    jpeg = make_image(512, 512, "JPEG")
+    job = buy_edit(flow, web.add_page("/picture.png", jpeg, content_type="image/png"), seller)
+    assert job["status"] == "completed"
+    assert [path.name for path in gateway_folder.rglob(f"{job['id']}/input-0.*")] == ["input-0.jpeg"]
+    assert has_received_image(flow, seller, jpeg)
+
+
+@EACH_SELLER
+def test_failover_sends_the_stored_image_without_fetching_it_again(
+    flow: OrderFlow, web: PublicSite, seller: str
+) -> None:
+    flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[seller], times=1)
+    image = web.add_page("/picture.png", IMAGE)
+    job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
+    assert get_attempted_sellers(job) == [seller, BACKUP_BY_SELLER[seller]]
+    assert has_received_image(flow, BACKUP_BY_SELLER[seller], IMAGE)
+    assert web.request_counts == {"/picture.png": 1}
+
+
+def test_several_input_image_urls_and_a_mask_keep_their_order(flow: OrderFlow, web: PublicSite) -> None:
+    first, second = make_image(320, 320), make_image(480, 480, "WEBP")
+    images = [web.add_page("/first.png", first), {"image_url": web.add_page("/second.webp", second)}]
+    mask = web.add_page("/mask.png", make_image(320, 320, mode="RGBA"))
+    job = flow.buy(RUNFLOW_RUNS, operation="edit", images=images, mask=mask, size="1024x1024", n=5)
+    assert len(flow.fetch_images(job)) == 5
+    order_input = json.loads(flow.sandbox.list_requests("runflow", "submit")[-1]["body"])["input"]
+    assert [link.partition(",")[2] for link in order_input["image_urls"]] == [
+        b64encode(image_bytes).decode() for image_bytes in (first, second)
+    ]
+    assert web.request_counts == {"/first.png": 1, "/second.webp": 1, "/mask.png": 1}
+
+
+def test_edit_has_the_aspect_ratio_of_the_fetched_image(flow: OrderFlow, web: PublicSite) -> None:
+    job = flow.buy(OPENAI, operation="edit", image=web.add_page("/wide.png", make_image(960, 640)))
+    [picture] = flow.fetch_images(job)
+    assert picture.width / picture.height == pytest.approx(1.5, rel=0.02)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_redirect_to_a_public_url_is_followed(flow: OrderFlow, web: PublicSite, status: int) -> None:
+    web.add_page("/picture.png", IMAGE)
+    web.add_page("/moved", status=status, location=web.make_url("/picture.png", OTHER_HOST_NAME))
+    job = buy_edit(flow, web.add_page("/old", status=status, location="/moved"), OPENAI)
+    assert job["status"] == "completed"
+    assert web.request_counts == {"/old": 1, "/moved": 1, "/picture.png": 1}
+    assert has_received_image(flow, OPENAI, IMAGE)
+
+
+# --- what is not taken
+
+
+def add_invalid_pages(web: PublicSite, flow: OrderFlow) -> dict[str, str]:
+    """Addresses of what is no input image."""
+    chunk = bytes(1 << 16)
+    return {
+        "missing": web.make_url("/missing"),
+        "forbidden": web.add_page("/forbidden", status=403),
+        "broken": web.add_page("/broken", status=500),
+        "page": web.add_page("/page", b"<!doctype html><title>A picture</title>", content_type="image/png"),
+        "empty": web.add_page("/empty"),
+        "cut-off": web.add_page("/cut", IMAGE[:-20]),
+        "too-large": web.add_page("/large", content_length=str(MAX_INPUT_BYTES + 1)),
+        "endless": web.add_page("/endless", *[chunk] * (MAX_INPUT_BYTES // len(chunk) + 2), None),
+        "slow": web.add_page("/slow", IMAGE[:100], None),
+        "round": web.add_page("/round", status=302, location="/round"),
+        "nowhere": web.add_page("/nowhere", status=302),
+        "home": web.add_page("/home", status=302, location=f"{flow.sandbox.url}/_/sample.png"),
+        "home-by-tls": web.add_page("/home-by-tls", status=302, location="https://127.0.0.1/sample.png"),
+        "plain": web.add_page("/plain", status=302, location="http://pictures.example/picture.png"),
+        "stranger": "https://no-such-name.invalid/picture.png",
+        "password": web.make_url("/picture.png").replace("//", "//user:password@"),
+        "other-port": web.make_url("/picture.png").replace(".example", ".example:8443"),
+        "file": "file:///etc/hostname",
+    }
+
+
+ERROR_CODES = {
+    "page": "invalid_image",
+    "empty": "invalid_image",
+    "cut-off": "invalid_image",
+}
+# Of an address that was not asked nothing is said.
+ERROR_MESSAGES = {
+    "missing": ": its server answered with status 404.",
+    "forbidden": ": its server answered with status 403.",
+    "broken": ": its server answered with status 500.",
+    "too-large": ": it is larger than",
+    "endless": ": it is larger than",
+    "slow": ": it did not come in time.",
+    **dict.fromkeys(("home", "home-by-tls", "plain", "password", "file"), "could not be fetched from its address."),
+}
+INVALID_PAGES = [
+    *("missing", "forbidden", "broken", "page", "empty", "cut-off", "too-large", "endless", "slow", "round"),
+    *("nowhere", "home", "home-by-tls", "plain", "stranger", "password", "other-port", "file"),
+]
+
+
+@pytest.mark.parametrize("what", INVALID_PAGES)
+def test_url_without_a_valid_image_is_rejected_without_any_order(flow: OrderFlow, web: PublicSite, what: str) -> None:
+    addresses = add_invalid_pages(web, flow)
+    web.add_page("/picture.png", IMAGE)
+    answer = flow.gateway.post_job({"prompt": "x", "operation": "edit", "image": addresses[what], "size": "1024x1024"})
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == ERROR_CODES.get(what, "invalid_image_url")
+    assert error["param"] == "image"
+    assert "'image'" in error["message"]
+    assert ERROR_MESSAGES.get(what, "") in error["message"]
+    assert "/picture.png" not in web.request_counts
+    assert sum(flow.count_orders(seller) for seller in SELLERS) == 0
+    assert flow.read_ledger_entries() == []

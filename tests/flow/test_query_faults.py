@@ -1,0 +1,230 @@
+"""An order is on its way, and asking about it, looking for it or fetching its pictures fails: no order is repeated."""
+
+import json
+import time
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from gateway.engine.result_fetcher import MAX_FETCH_TRIES
+from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, VENDOR_BY_SELLER
+from tests.flow.order_flow import PROMPT, OrderFlow
+from tests.flow.test_order_faults import PRICE_MICROS, format_fault, get_error_code
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+EACH_POLLED_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
+EACH_SELLER_BY_URL = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI])
+TRANSIENT_FAULTS = [
+    {"kind": "status", "status": 401},
+    {"kind": "status", "status": 404},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "0.05"}},
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503},
+    {"kind": "html"},
+    {"kind": "html", "status": 200},
+    {"kind": "reset_before"},
+    {"kind": "reset_after"},
+    {"kind": "truncate"},
+    {"kind": "hang"},
+    {"kind": "slow", "seconds": 0.2},
+]
+
+
+def expect_one_capture(flow: OrderFlow, seller: str) -> None:
+    assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
+    assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
+
+
+@EACH_POLLED_SELLER
+@pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
+def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
+    flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", times=2, **fault)
+    job = flow.buy_with_failover(seller)
+    assert job["status"] == "completed"
+    assert flow.count_orders(seller) == 1
+    expect_one_capture(flow, seller)
+
+
+@EACH_POLLED_SELLER
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "status", "status": 401}, {"kind": "status", "status": 404}, {"kind": "html", "status": 200}],
+    ids=format_fault,
+)
+def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
+    """By the attempt's deadline, by the time for which a new order may be unknown, by the third answer of nonsense."""
+    flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", **fault)
+    job = flow.buy_with_failover(seller)
+    assert get_error_code(job) == "outcome_unknown"
+    assert flow.sum_ledger_by_line() == {(seller, "suspected"): PRICE_MICROS[seller]}
+    assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
+
+
+@pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
+def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> None:
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault(vendor="runflow", route="find", times=2, **fault)
+    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    assert job["status"] == "completed"
+    expect_one_capture(flow, RUNFLOW_RUNS)
+
+
+def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    assert get_error_code(job) == "outcome_unknown"
+    assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
+
+
+@pytest.mark.parametrize("first", ["reset_before", "reset_after"])
+@pytest.mark.parametrize(
+    "second",
+    [{"kind": "status", "status": 401}, {"kind": "status", "status": 500}, {"kind": "reset_after"}],
+    ids=format_fault,
+)
+def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, first: str, second: dict[str, Any]) -> None:
+    flow.sandbox.inject_fault(first, vendor="runapi", times=1)
+    flow.sandbox.inject_fault(vendor="runapi", times=1, **second)
+    job = flow.buy_with_failover(RUNAPI)
+    assert job["status"] == "completed"
+    assert flow.count_orders(RUNAPI) >= 3
+    expect_one_capture(flow, RUNAPI)
+    keys = {entry["headers"]["idempotency-key"] for entry in flow.sandbox.list_requests("runapi", "submit")}
+    assert len(keys) == 1
+
+
+# Pictures
+
+
+@EACH_SELLER_BY_URL
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 500},
+        {"kind": "html"},
+        {"kind": "reset_before"},
+        {"kind": "truncate"},
+        {"kind": "slow", "seconds": 0.2, "drip": True},
+    ],
+    ids=format_fault,
+)
+def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
+    with flow.sandbox.override_switches("openai", delivers="url"):
+        flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
+        job = flow.buy_with_failover(seller)
+    assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
+    assert flow.count_orders(seller) == 1
+    expect_one_capture(flow, seller)
+
+
+@EACH_SELLER_BY_URL
+@pytest.mark.parametrize(
+    "fault",
+    [*({"kind": "status", "status": status} for status in (403, 404, 410)), {"kind": "html", "status": 200}],
+    ids=format_fault,
+)
+def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
+    """Asked for anew where that is possible; where it is not, it may be the host that has stumbled."""
+    with flow.sandbox.override_switches("openai", delivers="url"):
+        flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
+        job = flow.buy_with_failover(seller)
+    assert job["status"] == "completed"
+    expect_one_capture(flow, seller)
+
+
+@EACH_SELLER_BY_URL
+def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: OrderFlow, seller: str) -> None:
+    with flow.sandbox.override_switches("openai", delivers="url"):
+        flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=503)
+        job = flow.gateway.post_job(
+            {"prompt": PROMPT, "quality": "low", "policy": f"first-{seller}"}, prefer="wait=0"
+        ).json()
+        flow.gateway.wait_until(
+            "it is tried",
+            lambda: len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) > 2 * MAX_FETCH_TRIES,
+        )
+        flow.sandbox.call_control_route("DELETE", "/faults")
+    assert flow.gateway.get_job(job["id"])["status"] == "completed"
+    expect_one_capture(flow, seller)
+
+
+@EACH_SELLER_BY_URL
+def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
+    with flow.sandbox.override_switches("openai", delivers="url"):
+        flow.sandbox.inject_fault("html", vendor=VENDOR_BY_SELLER[seller], route="download", status=200)
+        job = flow.buy_with_failover(seller)
+    assert job["status"] == "failed"
+    assert job["images"] == []
+    assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
+    assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
+
+
+@EACH_SELLER_BY_URL
+def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, seller: str) -> None:
+    with flow.sandbox.override_switches("openai", delivers="url"):
+        flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=404)
+        job = flow.buy_with_failover(seller)
+    assert get_error_code(job) == "paid_not_delivered"
+    assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) == MAX_FETCH_TRIES
+    assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 401},
+        {"kind": "status", "status": 500},
+        {"kind": "html", "status": 200},
+        {"kind": "reset_after"},
+        {"kind": "truncate"},
+    ],
+    ids=format_fault,
+)
+def test_seller_with_failing_upload_is_skipped_without_an_order(
+    flow: OrderFlow, seller: str, fault: dict[str, Any]
+) -> None:
+    flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="upload", times=1, **fault)
+    data = flow.sandbox.fetch_sample_image(512, 512)
+    image = {"b64_json": b64encode(data + b"\0" * (1 << 20)).decode()}
+    job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
+    assert [delivered["seller"] for delivered in job["images"]] == [BACKUP_BY_SELLER[seller]]
+    assert flow.count_orders(seller) == 0
+    assert {key for key in flow.sum_ledger_by_line()} == {(BACKUP_BY_SELLER[seller], "capture")}
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_job_fails_without_an_order_when_no_seller_accepts_its_input(flow: OrderFlow, n: int) -> None:
+    """RunAPI makes one picture of an order: each image is bought by a task of its own, and given up by it."""
+    flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=500)
+    image = {"b64_json": b64encode(flow.sandbox.fetch_sample_image(512, 512)).decode()}
+    job = flow.buy(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
+    assert (job["status"], job["attempts"]) == ("failed", [])
+    assert len(flow.sandbox.list_requests("runapi", "upload")) == n
+    assert (flow.count_orders(RUNAPI), flow.sum_ledger_by_line()) == (0, {})
+
+
+def test_order_that_turns_failed_after_completion_is_polled_at_normal_pace(flow: OrderFlow) -> None:
+    """Its pictures exist, so that they may still come; that is no reason to ask for them all the time."""
+    flow.sandbox.inject_fault("status", vendor="runflow", route="download", status=503)
+    job = flow.gateway.post_job(
+        {"prompt": PROMPT, "quality": "low", "policy": f"first-{RUNFLOW_RUNS}"}, prefer="wait=0"
+    ).json()
+    flow.gateway.wait_until(
+        "its pictures are asked for", lambda: len(flow.sandbox.list_requests("runflow", "download")) > 1
+    )
+    failed = json.dumps({"status": "failed", "status_code": "failed", "error": {"message": "x"}})
+    flow.sandbox.inject_fault("status", vendor="runflow", route="poll", status=200, body=failed)
+    began, before = time.monotonic(), len(flow.sandbox.list_requests("runflow", "poll"))
+    time.sleep(1.0)
+    polls = len(flow.sandbox.list_requests("runflow", "poll")) - before
+    # The shortest pause of these tests is a twentieth of a second.
+    assert polls <= 2 * (time.monotonic() - began) / 0.05
+    flow.sandbox.call_control_route("DELETE", "/faults")
+    assert flow.gateway.get_job(job["id"])["status"] == "completed"
+    assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "capture"): PRICE_MICROS[RUNFLOW_RUNS]}

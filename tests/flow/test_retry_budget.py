@@ -1,0 +1,122 @@
+"""Extra orders, made because others failed, are few: when they are used up, a part fails instead of being reordered.
+
+In this gateway's life a minute lasts as long as all tests do, so what is used up stays used up.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.flow.flow_config import SELLERS, GatewaySetup
+from tests.flow.order_flow import JobJson, OrderFlow
+from tests.flow.order_times import get_attempted_sellers
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.sandbox_runner import RunningSandbox
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+ALLOWED_RETRIES = 3
+MANY_IMAGES = 10
+RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
+# More than the time that a machine with other work may take, less than anybody would wait for a part of a job.
+TOLERANCE_SECONDS = 15.0
+SETUP = GatewaySetup(
+    constant_overrides={
+        "gateway.health.order_limits.MIN_RETRIES": None,
+        "gateway.health.order_limits.RETRY_WINDOW_SECONDS": 3_600.0,
+        "gateway.health.health_state.REFUSED_OPEN_DURATION": None,
+    }
+)
+TimedJob = tuple[JobJson, float]
+
+
+@pytest.fixture(scope="module")
+def gateway_and_store(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("extra-orders"), sandbox_process, SETUP) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def exhausting_jobs(gateway_and_store: GatewayAndStore, sandbox_process: RunningSandbox) -> list[TimedJob]:
+    """The jobs that used up what is allowed, and the one that came too late, each with the seconds that it took."""
+    sandbox_process.reset()
+    sandbox_process.inject_fault("refuse", vendor="runflow")
+    flow = OrderFlow(gateway_and_store[0], sandbox_process, gateway_and_store[1])
+    jobs = [buy_timed(flow, n=MANY_IMAGES if number == 0 else 1) for number in range(ALLOWED_RETRIES + 1)]
+    flow.check_ledger_matches_invoice()
+    return jobs
+
+
+def buy_timed(flow: OrderFlow, **params: Any) -> TimedJob:
+    began = time.monotonic()
+    return flow.buy_with_failover(RUNFLOW_RUNS, **params), time.monotonic() - began
+
+
+@pytest.fixture
+def flow(
+    exhausting_jobs: list[TimedJob], gateway_and_store: GatewayAndStore, sandbox: RunningSandbox
+) -> Iterator[OrderFlow]:
+    """Of a gateway that may not make any extra order."""
+    flow = OrderFlow(gateway_and_store[0], sandbox, gateway_and_store[1], wait_for_healthy_sellers=False)
+    yield flow
+    flow.check_ledger_matches_invoice()
+
+
+def test_minimum_number_of_retries_is_allowed(exhausting_jobs: list[TimedJob]) -> None:
+    for job, _ in exhausting_jobs[1:ALLOWED_RETRIES]:
+        assert get_attempted_sellers(job) == [RUNFLOW_RUNS, RUNAPI]
+        assert job["status"] == "completed"
+
+
+def test_all_failover_orders_of_one_job_count_as_one_retry(
+    gateway_and_store: GatewayAndStore, exhausting_jobs: list[TimedJob]
+) -> None:
+    """The first of the jobs: three orders are refused, and ten take their place at a seller that makes one at once."""
+    job, _ = exhausting_jobs[0]
+    assert get_attempted_sellers(job) == [RUNFLOW_RUNS] * 3 + [RUNAPI] * MANY_IMAGES, job["attempts"]
+    assert len(job["images"]) == MANY_IMAGES
+
+
+def test_part_fails_after_waiting_for_an_exhausted_retry_budget(exhausting_jobs: list[TimedJob]) -> None:
+    job, seconds = exhausting_jobs[ALLOWED_RETRIES]
+    assert get_attempted_sellers(job) == [RUNFLOW_RUNS]
+    assert job["status"] == "failed"
+    assert job["error"]["code"] == "order_refused"
+    assert RETRY_BUDGET_TIMEOUT_SECONDS <= seconds < RETRY_BUDGET_TIMEOUT_SECONDS + TOLERANCE_SECONDS
+
+
+def test_first_orders_need_no_retry_budget(flow: OrderFlow) -> None:
+    jobs = [buy_timed(flow) for _ in range(3)]
+    assert [get_attempted_sellers(job) for job, _ in jobs] == [[RUNFLOW_RUNS]] * 3
+    assert {job["status"] for job, _ in jobs} == {"completed"}
+    assert min(seconds for _, seconds in jobs) < RETRY_BUDGET_TIMEOUT_SECONDS
+
+
+def test_missing_images_are_not_reordered_without_retry_budget(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("partial", vendor="runflow", missing=1, times=1)
+    job, _ = buy_timed(flow, n=4)
+    assert get_attempted_sellers(job) == [RUNFLOW_RUNS]
+    assert job["status"] == "completed"
+    assert [image["index"] for image in job["images"]] == [0, 1, 2]
+    assert any("3 of 4" in warning for warning in job["warnings"])
+
+
+def test_failover_from_a_seller_with_open_breaker_needs_no_retry_budget(flow: OrderFlow) -> None:
+    flow.sandbox.inject_fault("status", vendor="openai", status=401)
+    job = flow.buy_with_failover(OPENAI)
+    assert get_attempted_sellers(job) == [OPENAI, RUNAPI]
+    assert job["status"] == "completed"
+
+
+def test_failover_after_retry_after_needs_no_retry_budget(flow: OrderFlow) -> None:
+    """Orders that were on their way together all come back: each of them goes elsewhere."""
+    flow.sandbox.inject_fault("status", vendor="runflow", status=429, headers={"Retry-After": "2"}, times=1)
+    job, _ = buy_timed(flow)
+    assert get_attempted_sellers(job) == [RUNFLOW_RUNS, RUNAPI]
+    assert job["status"] == "completed"
+    flow.gateway.wait_until(
+        "it may be asked again", lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS]
+    )

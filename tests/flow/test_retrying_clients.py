@@ -1,0 +1,177 @@
+"""Clients that repeat by themselves buy once, however a request ends: OpenAI's own, and one that looks at the status
+alone, as most do. `python -m bench.client_retries` measures more of them."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+from uuid import uuid4
+
+import httpx
+import openai
+import pytest
+from msgspec import Struct
+
+from tests.clients.test_openai_node import PROGRAM_FOLDER, node_program  # noqa: F401  a fixture
+from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
+from tests.flow.order_flow import PROMPT, OrderFlow
+from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.sandbox_runner import RunningSandbox
+
+ROUTE = "/v1/images/generations"
+SETUP = GatewaySetup(constant_overrides={"gateway.api.failure_responses.UNAVAILABLE_RETRY_SECONDS": 1})
+RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504)
+MAX_TRIES = 3
+Buy = Callable[[str, str, dict[str, Any]], int]
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """How a request ends without a picture, and the answer that its client gets; `charges` of one call."""
+
+    name: str
+    status: int
+    code: str
+    faults: tuple[dict[str, Any], ...] = ()
+    charges: int = 0
+    seller: str = "openai"
+    key: str = API_KEY
+    extra_params: dict[str, Any] = {}
+
+
+def make_status_fault(number: int, **options: Any) -> dict[str, Any]:
+    return {"kind": "status", "status": number, "route": "submit", **options}
+
+
+FINAL_CASES = (
+    Case(
+        name="bare 500", faults=(make_status_fault(500, accepted=True),), status=424, code="outcome_unknown", charges=1
+    ),
+    Case(name="409", faults=(make_status_fault(409, accepted=True),), status=424, code="outcome_unknown", charges=1),
+    Case(name="answer lost", faults=({"kind": "reset_after"},), status=424, code="outcome_unknown", charges=1),
+    Case(
+        name="bare 503",
+        faults=({"kind": "html", "status": 503, "accepted": True},),
+        status=424,
+        code="outcome_unknown",
+        charges=1,
+    ),
+    Case(
+        name="no JSON",
+        faults=({"kind": "html", "status": 200, "accepted": True},),
+        status=424,
+        code="outcome_unknown",
+        charges=1,
+    ),
+    Case(name="empty", faults=({"kind": "empty_outputs"},), status=424, code="paid_not_delivered", charges=1),
+    Case(name="failed", faults=({"kind": "fail"},), status=424, code="sellers_failed", seller="runapi"),
+    Case(name="refused", faults=(make_status_fault(400),), status=424, code="order_refused"),
+    Case(name="content", faults=({"kind": "refuse_content"},), status=400, code="moderation_blocked"),
+    Case(name="mistake", extra_params={"size": "17x17"}, status=400, code="invalid_value"),
+)
+RETRIABLE_CASES = (
+    Case(name="no seller", faults=(make_status_fault(401),), status=503, code="sellers_unavailable"),
+    Case(
+        name="budget", key=ONE_CENT_BUDGET_KEY, extra_params={"quality": "high"}, status=429, code="insufficient_quota"
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def gateway_and_store(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("repeating"), sandbox_process, SETUP) as running:
+        yield running
+
+
+def buy_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:
+    """As urllib3 does it with a `Retry`, and whatever is built on it."""
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=60) as http:
+        for _ in range(MAX_TRIES):
+            answer = http.post(ROUTE, json=body)
+            if answer.status_code not in RETRIED_STATUSES:
+                break
+            time.sleep(float(answer.headers.get("retry-after", "0.1")))
+        return answer.status_code
+
+
+def buy_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
+    http = openai.DefaultHttpxClient(trust_env=False)
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=key, http_client=http) as client:
+        try:
+            client.images.generate(prompt=body["prompt"], extra_body=body)
+        except openai.APIStatusError as error:
+            return error.status_code
+    return 200
+
+
+@pytest.fixture(scope="module")
+def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:  # noqa: F811  the fixture above
+    """One process for all: node takes a while to start."""
+    command = [node_program, str(PROGRAM_FOLDER / "repeating.mjs")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        program_input: IO[str] = process.stdin
+        program_output: IO[str] = process.stdout
+
+        def buy_one(url: str, key: str, body: dict[str, Any]) -> int:
+            line = {"url": url, "key": key, "prompt": body["prompt"], "more": body}
+            program_input.write(json.dumps(line) + "\n")
+            program_input.flush()
+            return int(json.loads(program_output.readline())["status"])
+
+        yield buy_one
+        program_input.close()
+
+
+@pytest.fixture(params=["by status", "openai", "openai node"])
+def buy_with_client(request: pytest.FixtureRequest) -> Buy:
+    if request.param == "openai node":
+        buy: Buy = request.getfixturevalue("by_node")
+        return buy
+    return buy_with_openai_sdk if request.param == "openai" else buy_with_status_retries
+
+
+def count_requests(flow: OrderFlow) -> float:
+    return flow.gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
+
+
+def run_case(flow: OrderFlow, case: Case, buy: Buy) -> tuple[int, float]:
+    """The status that the client ended with, and how many requests it sent."""
+    for fault in case.faults:
+        flow.sandbox.inject_fault(**fault)
+    before = count_requests(flow)
+    return buy(flow.gateway.url, case.key, make_body(case)), count_requests(flow) - before
+
+
+def make_body(case: Case) -> dict[str, Any]:
+    """No other test's: what was asked before, and may have been bought, is not bought again."""
+    body = {"prompt": PROMPT, "quality": "low", "user": uuid4().hex, "provider": {"only": [case.seller]}}
+    return body | case.extra_params
+
+
+@pytest.mark.parametrize("case", FINAL_CASES, ids=lambda case: case.name)
+def test_final_response_makes_no_client_buy_twice(flow: OrderFlow, case: Case, buy_with_client: Buy) -> None:
+    assert run_case(flow, case, buy_with_client) == (case.status, 1)
+    assert len(flow.sandbox.list_charges()) == case.charges
+
+
+@pytest.mark.parametrize("case", RETRIABLE_CASES, ids=lambda case: case.name)
+def test_retriable_response_has_bought_nothing(flow: OrderFlow, case: Case, buy_with_client: Buy) -> None:
+    status, sent = run_case(flow, case, buy_with_client)
+    assert status == case.status
+    assert sent > 1 or buy_with_client is not buy_with_status_retries
+    assert flow.sandbox.list_charges() == []
+    assert flow.sum_ledger_by_line() == {}
+
+
+@pytest.mark.parametrize("case", [*FINAL_CASES, *RETRIABLE_CASES], ids=lambda case: case.name)
+def test_each_case_has_its_error_code_and_retry_headers(flow: OrderFlow, case: Case) -> None:
+    for fault in case.faults:
+        flow.sandbox.inject_fault(**fault)
+    answer = flow.gateway.post_generation(make_body(case), key=case.key)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (case.status, case.code)
+    assert ("retry-after" in answer.headers) is (case.status == 503)
+    assert ("x-should-retry" in answer.headers) is (case.status != 503)

@@ -1,0 +1,125 @@
+"""Two replicas on one Redis: what one learns of a seller's health, the other obeys; both say so. Pauses are the real
+ones, so whatever is shut stays shut: each test breaks something of its own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.flow.flow_config import API_KEY, SELLERS, GatewaySetup
+from tests.flow.order_flow import FlowGateway, OrderFlow
+from tests.flow.order_times import get_attempted_sellers
+from tests.flow.store_setups import run_replicas
+from tests.harness.sandbox_runner import RunningSandbox
+from tests.store.raw_store import RawStore
+
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
+CELL = {"model": "gpt-image-2", "operation": "generate", "resolution": "1k", "quality": "low"}
+SETUP = GatewaySetup(
+    constant_overrides={
+        "gateway.health.health_state.REFUSED_OPEN_DURATION": None,
+        "gateway.health.health_state.OUTAGE_OPEN_DURATION": None,
+    }
+)
+# In which a replica hears of the other, which it should within one.
+SYNC_TIMEOUT_SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def replica_pair(
+    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FlowGateway, FlowGateway, RawStore]]:
+    with run_replicas(2, tmp_path_factory.mktemp("pair"), sandbox_process, SETUP) as ([first, second], raw):
+        yield first, second, raw
+
+
+@pytest.fixture
+def replica_flows(
+    replica_pair: tuple[FlowGateway, FlowGateway, RawStore], sandbox: RunningSandbox
+) -> Iterator[tuple[OrderFlow, OrderFlow]]:
+    first, second, raw = replica_pair
+    here, there = (OrderFlow(gateway, sandbox, raw, wait_for_healthy_sellers=False) for gateway in (first, second))
+    yield here, there
+    second.wait_until_idle()
+    here.check_ledger_matches_invoice()
+
+
+def get_cell_health(gateway: FlowGateway, seller: str) -> dict[tuple[str, str, str], bool]:
+    """Whether each of its cells of which anything is known is healthy."""
+    answer = gateway.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
+    cell_signals: list[dict[str, Any]] = [signal for signal in answer.json()["data"] if signal["seller"] == seller]
+    return {
+        (signal["operation"], signal["resolution"], signal["quality"]): signal["healthy"]
+        for signal in cell_signals
+        if signal["model"] == CELL["model"]
+    }
+
+
+def is_unhealthy(gateway: FlowGateway, seller: str) -> bool:
+    cell_health = get_cell_health(gateway, seller)
+    return bool(cell_health) and not any(cell_health.values())
+
+
+def count_healthy_cells(gateway: FlowGateway, seller: str, **labels: str) -> float:
+    """How many are healthy by the metrics."""
+    return gateway.read_metric("igw_cell_healthy", seller=seller, **labels)
+
+
+def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(
+    replica_flows: tuple[OrderFlow, OrderFlow],
+) -> None:
+    here, there = replica_flows
+    before = count_healthy_cells(here.gateway, OPENAI)
+    here.sandbox.inject_fault("status", vendor="openai", status=401)
+    assert get_attempted_sellers(here.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    there.gateway.wait_until("it is heard there", lambda: is_unhealthy(there.gateway, OPENAI), SYNC_TIMEOUT_SECONDS)
+    for flow in (here, there, here, there):
+        assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [RUNAPI]
+        assert is_unhealthy(flow.gateway, OPENAI)
+        assert count_healthy_cells(flow.gateway, OPENAI) == 0 < before
+    assert here.count_orders(OPENAI) == 1
+
+
+def test_failing_cell_is_avoided_by_all_replicas_and_other_cells_are_used(
+    replica_flows: tuple[OrderFlow, OrderFlow],
+) -> None:
+    here, there = replica_flows
+    cell = ("generate", "1k", "low")
+    healthy = count_healthy_cells(there.gateway, RUNFLOW_RUNS)
+    here.sandbox.inject_fault("fail", vendor="runflow", times=5)
+    for _ in range(5):
+        assert get_attempted_sellers(here.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
+    there.gateway.wait_until(
+        "it is heard there",
+        lambda: get_cell_health(there.gateway, RUNFLOW_RUNS).get(cell) is False,
+        SYNC_TIMEOUT_SECONDS,
+    )
+    for flow in (here, there):
+        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNAPI]
+        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS, quality="medium")) == [RUNFLOW_RUNS]
+        assert [name for name, is_well in get_cell_health(flow.gateway, RUNFLOW_RUNS).items() if not is_well] == [cell]
+        assert count_healthy_cells(flow.gateway, RUNFLOW_RUNS, **CELL) == 0
+        assert count_healthy_cells(flow.gateway, RUNFLOW_RUNS) == healthy - 1
+    assert here.count_orders(RUNFLOW_RUNS) == 5 + 2
+
+
+def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
+    replica_flows: tuple[OrderFlow, OrderFlow],
+) -> None:
+    here, there = replica_flows
+    here.sandbox.set_balance("runapi", "0")
+    job = here.buy(RUNAPI)
+    assert job["error"]["code"] == "sellers_unavailable"
+    there.gateway.wait_until("it is heard there", lambda: is_unhealthy(there.gateway, RUNAPI), SYNC_TIMEOUT_SECONDS)
+    assert there.buy(RUNAPI)["error"]["code"] == "sellers_unavailable"
+    here.sandbox.set_balance("runapi", "100")
+
+    def is_healthy_here() -> bool:
+        """A success within two seconds of its shutting says little: replicas may differ about which came first."""
+        assert there.buy(RUNAPI)["status"] == "completed"
+        return all(get_cell_health(here.gateway, RUNAPI).values())
+
+    here.gateway.wait_until("what sells there is well here", is_healthy_here, SYNC_TIMEOUT_SECONDS)
+    for flow in (here, there):
+        assert all(get_cell_health(flow.gateway, RUNAPI).values())
+        assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNAPI]

@@ -1,0 +1,54 @@
+"""The real command, in which the waits that are for hours of trouble last moments, and no trouble outlasts a test.
+
+python -m tests.harness.fast_timings serve --port 0 ...
+"""
+
+import ctypes
+import signal
+from importlib import import_module
+
+from gateway.cli import main
+from gateway.health.health_state import OpenDuration
+from gateway.upstream.seller_client import CallOptions
+
+PR_SET_PDEATHSIG = 1
+# How long an order may take at least before it is given up, and how long one whose answer was lost is looked for.
+ATTEMPT_TIMEOUT_SECONDS = 2.0
+RECONCILE_SECONDS = 2.0
+CLOSE_AT_ONCE = OpenDuration(initial_seconds=0.0, max_seconds=0.0)
+
+FAST_TIMINGS: dict[str, object] = {
+    "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
+    # As long as the patience: an order whose answer does not come is found when its time is over.
+    "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
+    "gateway.engine.result_fetcher.MIN_BACKOFF_SECONDS": 0.02,
+    "gateway.engine.result_fetcher.MAX_BACKOFF_SECONDS": 0.5,
+    "gateway.engine.order_queries.QUERY_OPTIONS": CallOptions(timeout_seconds=0.4),
+    "gateway.engine.order_tracker.MISSING_ORDER_GRACE_SECONDS": 0.5,
+    "gateway.engine.order_tracker.MIN_RESEND_BACKOFF_SECONDS": 0.1,
+    "gateway.engine.order_tracker.SEARCH_SECONDS": 0.1,
+    "gateway.engine.poll_schedule.MIN_DELAY_SECONDS": 0.05,
+    "gateway.jobs.next_actions.RECONCILE_TIMEOUT_SECONDS": RECONCILE_SECONDS,
+    # One test's trouble is no reason to leave a seller out, or to order less, in the next one.
+    "gateway.health.health_state.OUTAGE_OPEN_DURATION": CLOSE_AT_ONCE,
+    "gateway.health.health_state.REFUSED_OPEN_DURATION": CLOSE_AT_ONCE,
+    "gateway.health.health_state.UNFAITHFUL_OPEN_DURATION": CLOSE_AT_ONCE,
+    "gateway.health.circuit_breaker.MIN_RETRY_AFTER_SECONDS": 0.05,
+    "gateway.health.circuit_breaker.DEFAULT_RETRY_AFTER_SECONDS": 0.05,
+    "gateway.health.concurrency_limiter.RECOVERY_INTERVAL_SECONDS": 0.05,
+    "gateway.health.order_limits.MIN_RETRIES": 10_000,
+}
+
+
+def apply_fast_timings() -> None:
+    for name, value in FAST_TIMINGS.items():
+        module_name, _, attribute = name.rpartition(".")
+        module = import_module(module_name)
+        assert hasattr(module, attribute), f"there is no {name} any more"
+        setattr(module, attribute, value)
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    apply_fast_timings()
+    main()

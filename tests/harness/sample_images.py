@@ -1,0 +1,21 @@
+"""Pictures as tests make and read them."""
+
+import base64
+import io
+
+from PIL import Image
+
+
+def decode_image(encoded: str | None) -> Image.Image:
+    """The picture itself, fully decoded: a truncated or mislabelled one fails here."""
+    assert encoded is not None
+    image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+    image.load()
+    return image
+
+
+def make_image(width: int, height: int, format_name: str = "PNG", mode: str = "RGB") -> bytes:
+    """A plain picture; in mode RGBA it is fully transparent."""
+    out = io.BytesIO()
+    Image.new(mode, (width, height)).save(out, format_name)
+    return out.getvalue()

@@ -1,0 +1,93 @@
+"""The sandbox as a test sees it: the real command in a process of its own, on free ports, gone when the test run is."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+READY_TIMEOUT_SECONDS = 30
+
+
+class RunningSandbox:
+    """A running sandbox and what tests ask of its control routes."""
+
+    def __init__(self, url: str, http: httpx.Client) -> None:
+        self.url = url
+        self.http = http
+
+    def call_control_route(self, method: str, path: str, body: object = None) -> Any:
+        answer = self.http.request(method, f"/_{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def reset(self) -> None:
+        """As freshly started, and without any of the vendors' latency unless a test asks for some."""
+        self.call_control_route("POST", "/reset")
+        self.set_latency(0.0)
+
+    def list_charges(self, vendor: str | None = None) -> list[dict[str, Any]]:
+        lines = self.call_control_route("GET", "/charges")["charges"]
+        return [line for line in lines if vendor in (None, line["vendor"])]
+
+    def sum_charges_usd(self, vendor: str) -> Decimal:
+        return sum((Decimal(line["usd_micros"]) / 1_000_000 for line in self.list_charges(vendor)), Decimal(0))
+
+    def inject_fault(self, kind: str, **rule: object) -> None:
+        self.call_control_route("POST", "/faults", {"kind": kind, **rule})
+
+    def set_latency(self, median: float, spread: float = 0.0, **which: str) -> None:
+        self.call_control_route("POST", "/latency", {"median": median, "spread": spread, **which})
+
+    def set_balance(self, vendor: str, usd: str) -> None:
+        self.call_control_route("POST", "/balance", {"vendor": vendor, "usd": usd})
+
+    def list_requests(self, vendor: str, route: str | None = None) -> list[dict[str, Any]]:
+        """What the vendor was sent, oldest first."""
+        entries = self.call_control_route("GET", "/requests")["requests"]
+        return [entry for entry in entries if entry["vendor"] == vendor and route in (None, entry["route"])]
+
+    @contextmanager
+    def override_switches(self, vendor: str, **switches: object) -> Iterator[None]:
+        """Another reading of the vendor's pages, for one test."""
+        previous = self.call_control_route("GET", "/switches")[vendor]
+        self.call_control_route("POST", "/switches", {vendor: switches})
+        try:
+            yield
+        finally:
+            self.call_control_route("POST", "/switches", {vendor: previous})
+
+    def fetch_sample_image(self, width: int = 256, height: int = 256) -> bytes:
+        return self.http.get("/_/sample.png", params={"w": width, "h": height}).raise_for_status().content
+
+
+@contextmanager
+def run_sandbox(*options: str) -> Iterator[RunningSandbox]:
+    command = [sys.executable, "-m", "gateway.cli", "sandbox", "--port", "0", "--with-parent", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            url = _wait_for_url(process)
+            with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+                yield RunningSandbox(url, http)
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _wait_for_url(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+    output = ""
+    while time.monotonic() < deadline:
+        line = process.stdout.readline()
+        output += line
+        if match := re.search(r"sandbox listening on (\S+)", line):
+            return match[1]
+        if not line and process.poll() is not None:
+            break
+    raise AssertionError(f"the sandbox did not start:\n{output}")

@@ -1,0 +1,53 @@
+"""Orders at the simulated RunAPI without any SDK: what a test needs to say, and no more."""
+
+import io
+import time
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from tests.harness.sandbox_runner import RunningSandbox
+
+ORDER_BODY = {"model": "gpt-image-2", "prompt": "a lighthouse at dawn"}
+AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
+
+
+class RunapiClient:
+    def __init__(self, sandbox: RunningSandbox) -> None:
+        self.sandbox = sandbox
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        headers = AUTH_HEADERS | arguments.pop("headers", {})
+        return self.sandbox.http.request(method, f"/runapi{path}", headers=headers, **arguments)
+
+    def create_task(self, action: str = "text_to_image", key: str | None = None, **fields: Any) -> httpx.Response:
+        headers = {"idempotency-key": key} if key else {}
+        return self.request("POST", f"/api/v1/gpt_image_2/{action}", json=ORDER_BODY | fields, headers=headers)
+
+    def run_edit(self, *sources: str, **fields: Any) -> dict[str, Any]:
+        """An edit, to its end."""
+        return self.wait_until_finished(
+            self.create_task("edit_image", source_image_urls=sources, **fields), "edit_image"
+        )
+
+    def run_generation(self, **fields: Any) -> dict[str, Any]:
+        """A text-to-image order, to its end."""
+        return self.wait_until_finished(self.create_task(**fields))
+
+    def poll_task(self, task_id: str, action: str = "text_to_image") -> httpx.Response:
+        return self.request("GET", f"/api/v1/gpt_image_2/{action}/{task_id}")
+
+    def wait_until_finished(self, created: httpx.Response, action: str = "text_to_image") -> dict[str, Any]:
+        assert created.is_success, created.text
+        deadline = time.monotonic() + 10
+        while (task := self.poll_task(created.json()["id"], action).json())["status"] not in ("completed", "failed"):
+            assert time.monotonic() < deadline, task
+            time.sleep(0.02)
+        return dict(task)
+
+
+def fetch_image_size(image_url: str) -> tuple[int, int]:
+    """The real pixels behind a link."""
+    with Image.open(io.BytesIO(httpx.get(image_url, trust_env=False).raise_for_status().content)) as image:
+        return image.size

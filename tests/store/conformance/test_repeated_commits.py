@@ -1,0 +1,132 @@
+"""A commit that was sent twice, or whose answer was lost, is done once."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.jobs.commit import Commit
+from gateway.jobs.job import Job
+from gateway.jobs.updates import CallbackReceived, ImagesReady, ResponseLost
+from gateway.store.base import MAX_REMEMBERED_COMMITS, Applied, VersionConflict
+from tests.store import job_factory
+from tests.store.job_factory import CEILING
+from tests.store.store_harness import LEASE_SECONDS, StoreHarness
+
+
+async def apply_seven_updates(harness: StoreHarness, job: Job) -> Job:
+    """As many commits as are remembered beside the one before them; the job settles with the last."""
+    job = await harness.apply_updates(
+        job,
+        job_factory.make_attempt_started(job),
+        ResponseLost(attempt=1),
+        CallbackReceived(attempt=1),
+        job_factory.make_ticket_received(),
+        ImagesReady(attempt=1),
+        ImagesReady(attempt=1, cost=41_000),
+        job_factory.make_images_stored(job),
+    )
+    assert job.is_settled
+    return job
+
+
+def make_full_commit(harness: StoreHarness) -> Commit:
+    """With all that an acceptance may bring, and a limit that it uses up."""
+    return harness.make_create_commit(
+        n=2, webhook=True, day=2 * CEILING, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
+    )
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+async def test_create_commit_repeated_at_once_changes_nothing(harness: StoreHarness, times: int) -> None:
+    """Although its key is known and its limit is used up by then: itself comes before all else."""
+    commit = make_full_commit(harness)
+    await harness.apply_commit(commit)
+    assert await harness.commit_without_effect(*[commit] * times) == [Applied()] * times
+
+
+@pytest.mark.parametrize("seconds", [0.0, LEASE_SECONDS, 3600.0])
+async def test_create_commit_is_remembered_after_seven_updates(harness: StoreHarness, seconds: float) -> None:
+    commit = make_full_commit(harness)
+    await apply_seven_updates(harness, await harness.apply_commit(commit))
+    harness.advance_time(seconds)
+    assert await harness.commit_without_effect(commit, commit) == [Applied(), Applied()]
+
+
+async def test_each_of_the_last_eight_commits_is_remembered(harness: StoreHarness) -> None:
+    job = await harness.create_job(webhook=True)
+    commits = []
+    for update in (
+        job_factory.make_attempt_started(job),
+        ResponseLost(attempt=1),
+        CallbackReceived(attempt=1),
+        job_factory.make_ticket_received(),
+        ImagesReady(attempt=1),
+        ImagesReady(attempt=1, cost=41_000),
+        ImagesReady(attempt=1, cost=42_000),
+        job_factory.make_images_stored(job),
+    ):
+        commits.append(job_factory.make_update_commit(job, update, harness.now))
+        job = await harness.apply_commit(commits[-1])
+    assert len(commits) == MAX_REMEMBERED_COMMITS
+    assert await harness.commit_without_effect(*commits, *reversed(commits)) == [Applied()] * 2 * MAX_REMEMBERED_COMMITS
+
+
+async def test_repeated_decision_is_applied_after_the_job_was_reclaimed(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    await harness.apply_commit(opening)
+    harness.advance_time(LEASE_SECONDS)
+    assert await harness.claim_job_ids() == {job.id}
+    assert await harness.commit_without_effect(opening) == [Applied()]
+
+
+async def test_repeated_commit_does_not_restore_a_lost_lease(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    job = await harness.apply_commit(opening)
+    assert await harness.store.release_job(job.id, 1, 100.0)
+    assert await harness.store.commit(opening) == Applied()
+    harness.advance_time(100.0)
+    (claimed,) = await harness.store.claim_jobs()
+    assert (claimed.job.id, claimed.fence) == (job.id, 2)
+
+
+async def test_concurrent_repetitions_of_a_commit_apply_it_once(harness: StoreHarness) -> None:
+    commit = make_full_commit(harness)
+    assert await asyncio.gather(*(harness.store.commit(commit) for _ in range(20))) == [Applied()] * 20
+    job = commit.job
+    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    assert await asyncio.gather(*(harness.store.commit(opening) for _ in range(20))) == [Applied()] * 20
+    assert await harness.store.load_job(job.id) == opening.job
+    assert [milestone.number for milestone in await harness.store.list_milestones(job.id)] == [1, 2]
+
+
+async def test_second_equal_update_of_a_version_is_version_conflict(
+    harness: StoreHarness,
+) -> None:
+    """Two replicas learn of the same callback a moment apart: two changes, and one of them has to look again."""
+    job = await harness.create_job()
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
+    first = job_factory.make_update_commit(job, CallbackReceived(attempt=1), harness.now)
+    second = job_factory.make_update_commit(job, CallbackReceived(attempt=1), harness.now + 0.001)
+    await harness.apply_commit(first)
+    assert await harness.commit_without_effect(second) == [VersionConflict()]
+
+
+async def test_commit_is_applied_though_its_caller_is_cancelled(harness: StoreHarness) -> None:
+    commit = make_full_commit(harness)
+    waiting = asyncio.create_task(harness.store.commit(commit))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    store = await harness.reopen()
+    assert await store.load_job(commit.job.id) == commit.job
+
+
+async def test_document_removed_and_written_in_one_commit_exists(harness: StoreHarness) -> None:
+    job = await harness.create_job(documents={"a": b"1"})
+    commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    await harness.apply_commit(replace(commit, documents={"a": b"2"}, removed_documents=("a",)))
+    assert await harness.store.load_documents(job.id, "a") == {"a": b"2"}

@@ -1,0 +1,145 @@
+"""What replicas tell each other: signals that are kept for a minute, and changes that are heard of at once."""
+
+import asyncio
+import time
+
+from gateway.jobs.updates import CallbackReceived
+from gateway.store.base import VersionConflict
+from gateway.store.job_watch import JobWatch
+from tests.store import job_factory
+from tests.store.store_harness import LEASE_SECONDS, StoreHarness
+
+NOTIFY_TIMEOUT_SECONDS = 1.0
+
+
+async def drain_watch(watch: JobWatch) -> None:
+    """What was told before is listened to its end; false alarms are allowed."""
+    while await watch.wait_for_change(0.05):
+        pass
+
+
+async def test_new_store_has_no_signals(harness: StoreHarness) -> None:
+    assert await harness.store.read_signals() == {}
+
+
+async def test_last_value_of_each_signal_is_read(harness: StoreHarness) -> None:
+    await harness.store.publish_signal("health one", b"\x00 first")
+    await harness.store.publish_signal("health one", b"\xff second")
+    await harness.store.publish_signal("health: {two}", b"")
+    assert await harness.store.read_signals() == {"health one": b"\xff second", "health: {two}": b""}
+
+
+async def test_signal_expires_a_minute_after_its_last_publication(harness: StoreHarness) -> None:
+    await harness.store.publish_signal("old", b"1")
+    await harness.store.publish_signal("renewed", b"1")
+    harness.advance_time(30.0)
+    await harness.store.publish_signal("renewed", b"2")
+    harness.advance_time(29.9)
+    assert await harness.store.read_signals() == {"old": b"1", "renewed": b"2"}
+    harness.advance_time(0.2)
+    assert await harness.store.read_signals() == {"renewed": b"2"}
+    harness.advance_time(30.0)
+    assert await harness.store.read_signals() == {}
+
+
+async def test_replicas_read_the_signals_of_each_other(shared_harness: StoreHarness) -> None:
+    async with shared_harness.open_another("two") as two:
+        await shared_harness.store.publish_signal("from one", b"1")
+        await two.publish_signal("from two", b"2")
+        assert (
+            await two.read_signals()
+            == await shared_harness.store.read_signals()
+            == {"from one": b"1", "from two": b"2"}
+        )
+
+
+async def test_watch_reports_a_change(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    with harness.store.watch(job.id) as watch:
+        await drain_watch(watch)
+        started_at = time.monotonic()
+        await harness.apply_updates(job, job_factory.make_attempt_started(job))
+        assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+        assert time.monotonic() - started_at < NOTIFY_TIMEOUT_SECONDS
+
+
+async def test_change_before_waiting_is_not_missed(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    with harness.store.watch(job.id) as watch:
+        await harness.apply_updates(job, job_factory.make_attempt_started(job))
+        assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+
+
+async def test_change_wakes_all_watches_of_the_job(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    with harness.store.watch(job.id) as first, harness.store.watch(job.id) as second:
+        await job_factory.gather_all([drain_watch(first), drain_watch(second)])
+        waiting = asyncio.gather(
+            first.wait_for_change(NOTIFY_TIMEOUT_SECONDS), second.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+        )
+        await asyncio.sleep(0)
+        await harness.apply_updates(job, job_factory.make_attempt_started(job))
+        assert await waiting == [True, True]
+
+
+async def test_watch_reports_each_change(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    with harness.store.watch(job.id) as watch:
+        for update in (
+            job_factory.make_attempt_started(job),
+            job_factory.make_ticket_received(),
+            job_factory.make_images_stored(job),
+        ):
+            await drain_watch(watch)
+            job = await harness.apply_updates(job, update)
+            assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+
+
+async def test_watch_ignores_other_jobs_and_refused_commits(harness: StoreHarness) -> None:
+    job, other = await harness.create_job(), await harness.create_job()
+    refused_commit = job_factory.make_update_commit(
+        job, job_factory.make_attempt_started(job, route_index=1), harness.now
+    )
+    job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
+    with harness.store.watch(job.id) as watch:
+        await drain_watch(watch)
+        await harness.apply_updates(other, job_factory.make_attempt_started(other))
+        assert await harness.store.commit(refused_commit) == VersionConflict()
+        assert not await watch.wait_for_change(0.1)
+
+
+async def test_unknown_job_can_be_watched(harness: StoreHarness) -> None:
+    with harness.store.watch("nonsense") as watch:
+        assert not await watch.wait_for_change(0.01)
+
+
+async def test_change_by_another_replica_is_reported_within_a_second(shared_harness: StoreHarness) -> None:
+    async with shared_harness.open_another("two") as two:
+        job = await shared_harness.create_job()
+        with two.watch(job.id) as watch:
+            for update in (
+                job_factory.make_attempt_started(job),
+                CallbackReceived(attempt=1),
+                job_factory.make_ticket_received(),
+                job_factory.make_images_stored(job),
+            ):
+                await drain_watch(watch)
+                started_at = time.monotonic()
+                job = await shared_harness.apply_updates(job, update)
+                assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
+                assert time.monotonic() - started_at < NOTIFY_TIMEOUT_SECONDS
+
+
+async def test_reclaim_does_not_hide_the_next_change(shared_harness: StoreHarness) -> None:
+    async with shared_harness.open_another("two") as two:
+        job = await shared_harness.create_job()
+        with shared_harness.store.watch(job.id) as watch:
+            shared_harness.advance_time(LEASE_SECONDS)
+            (claimed,) = await two.claim_jobs()
+            await drain_watch(watch)
+            await two.commit(
+                job_factory.make_update_commit(
+                    claimed.job, job_factory.make_attempt_started(job, fence=2), shared_harness.now
+                )
+            )
+            assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)

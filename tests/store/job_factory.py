@@ -1,0 +1,132 @@
+"""Jobs for tests: what is asked for, what becomes of it, and a clock that only tests move."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, TypeVar
+
+from gateway.catalogue import Cell
+from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_update_commit
+from gateway.jobs.creation import NewJob, create_job_commit
+from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
+from gateway.jobs.updates import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
+from gateway.store.partitions import new_job_id, team_partition
+from providers.image_sizes import Resolution
+from providers.orders import Operation, Quality
+
+T = TypeVar("T")
+_caller_numbers = count()
+# Far ahead, so that what Redis itself forgets on a date is never forgotten in the middle of a test.
+NOON = datetime(2040, 5, 10, 12, tzinfo=UTC).timestamp()
+DAY, MONTH = budget_windows(NOON)
+PRICE, CEILING = 40_000, 50_000
+CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.LOW)
+ROUTE_ENTRY = RouteEntry(
+    seller="runapi",
+    adapter="runapi",
+    model="gpt-image-2",
+    cell=CELL,
+    max_images=4,
+    price=PRICE,
+    ceiling=CEILING,
+    timeout_seconds=420.0,
+    pollable=True,
+    recovery_method=RecoveryMethod.SEARCH,
+)
+OTHER_ROUTE_ENTRY = ROUTE_ENTRY.__class__(
+    "runflow", "runflow_run", "gpt-image-2", CELL, 1, 45_000, 48_000, 420.0, True, RecoveryMethod.CALLBACK
+)
+
+
+class ManualClock:
+    """Stands still unless it is moved."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pick_teams_of_one_partition(team_count: int, first_team: str = "acme") -> tuple[str, ...]:
+    names = (f"neighbour-{number}" for number in count())
+    matching = (name for name in names if team_partition(name) == team_partition(first_team))
+    return (first_team, *(next(matching) for _ in range(team_count - 1)))
+
+
+def pick_teams_of_different_partitions(team_count: int) -> tuple[str, ...]:
+    chosen: dict[int, str] = {}
+    for name in _iterate_team_names():
+        chosen.setdefault(team_partition(name), name)
+        if len(chosen) == team_count:
+            return tuple(chosen.values())
+    raise AssertionError("there are no more names")
+
+
+def _iterate_team_names() -> Iterator[str]:
+    yield from (f"team-{number}" for number in count())
+
+
+def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit:
+    """A new job's first commit. `day` and `month` are limits."""
+    defaults: dict[str, Any] = {
+        "n": 1,
+        "route": (ROUTE_ENTRY, OTHER_ROUTE_ENTRY),
+        "id": new_job_id(team),
+        "model": "gpt-image-2",
+    }
+    limits = BudgetLimits(day=changes.pop("day", None), month=changes.pop("month", None))
+    return create_job_commit(NewJob(team=team, budget_limits=limits, **{**defaults, **changes}), now)
+
+
+def make_update_commit(job: Job, update: JobUpdate, now: float) -> Commit:
+    commit = build_update_commit(job, update, now)
+    assert isinstance(commit, Commit), f"the test asks for nothing: {commit}"
+    return commit
+
+
+def make_attempt_started(job: Job, fence: int = 1, route_index: int = 0) -> AttemptStarted:
+    return AttemptStarted(fence=fence, route_index=route_index, images=tuple(range(job.n)))
+
+
+def make_ticket_received(attempt: int = 1) -> TicketReceived:
+    return TicketReceived(attempt=attempt, ticket=f"ticket-{attempt}")
+
+
+def make_images_stored(job: Job, attempt: int = 1, **fields: Any) -> ImagesStored:
+    return ImagesStored(attempt=attempt, images=tuple(range(job.n)), **fields)
+
+
+def make_client_key(
+    name: str = "key-1", fingerprint: str = "body-1", ttl_seconds: float = 86_400.0
+) -> IdempotencyRecord:
+    """What a caller brings."""
+    return IdempotencyRecord(key=name, fingerprint=fingerprint, ttl_seconds=ttl_seconds)
+
+
+def make_body_key(
+    retry_count: bool | int, name: str = "digest-1", caller_id: str | None = None, ttl_seconds: float = 86_400.0
+) -> IdempotencyRecord:
+    """What is worked out of a body that came without a key; each caller is another one, unless the test says so.
+
+    `retry_count`: which retry it is; -1 for a client that does not count.
+    """
+    caller_id = caller_id or f"one:{next(_caller_numbers)}"
+    return IdempotencyRecord(
+        key=name,
+        fingerprint=name,
+        ttl_seconds=ttl_seconds,
+        is_body_key=True,
+        retry_count=int(retry_count),
+        caller_id=caller_id,
+    )
+
+
+async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """All at once."""
+    return list(await asyncio.gather(*calls))
+
+
+def parse_utc_time(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()

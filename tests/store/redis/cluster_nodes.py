@@ -1,0 +1,33 @@
+"""Clusters of two real nodes."""
+
+import time
+from collections.abc import Callable
+
+from tests.store import redis_servers
+from tests.store.redis_servers import RedisServer
+
+
+def join_nodes(old: RedisServer, new: RedisServer) -> None:
+    """Both know each other, and the first has all slots."""
+    new.execute("CLUSTER", "DELSLOTSRANGE", 0, redis_servers.SLOT_COUNT - 1)
+    new.execute("CLUSTER", "BUMPEPOCH")
+    old.execute("CLUSTER", "BUMPEPOCH")
+    old.execute("CLUSTER", "MEET", "127.0.0.1", new.port, new.bus_port)
+    wait_until(lambda: all(_is_complete(server) for server in (old, new)))
+
+
+def _is_complete(server: RedisServer) -> bool:
+    info = read_cluster_info(server)
+    return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "2" and info["cluster_size"] == "1"
+
+
+def read_cluster_info(server: RedisServer) -> dict[str, str]:
+    reply = server.execute("CLUSTER", "INFO")
+    return reply if isinstance(reply, dict) else dict(line.split(":") for line in reply.decode().split())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,31 @@
+"""What fault tests share: a store that is closed in any case, and what must hold after each fault."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.store.base import BudgetBalance
+from gateway.store.redis import RedisStore
+from tests.store import job_factory
+
+
+def run_async(scenario: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(scenario)
+
+
+@asynccontextmanager
+async def open_store(url: str, **options: Any) -> AsyncIterator[RedisStore]:
+    store = await RedisStore(url, **{"clock": job_factory.ManualClock(), **options}).open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def load_day_balance(store: RedisStore, team: str = "acme") -> BudgetBalance:
+    return (await store.load_balances(team, job_factory.DAY))[job_factory.DAY]
+
+
+async def count_discrepancies(store: RedisStore) -> int:
+    return sum([(await store.audit(partition, repair=False)).discrepancy_count for partition in store.partitions])

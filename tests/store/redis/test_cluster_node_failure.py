@@ -1,0 +1,102 @@
+"""One of a Cluster's nodes dies and nobody takes its place: what lies on the others goes on, the rest waits for it."""
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.jobs.commit import Commit
+from gateway.store.base import Applied, StoreUnavailable
+from gateway.store.partitions import team_partition
+from gateway.store.redis import RedisStore
+from gateway.store.redis.keys import PartitionKeys
+from tests.store import job_factory, redis_servers
+from tests.store.job_factory import NOON, ManualClock
+from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info, wait_until
+from tests.store.redis.redis_stores import open_store, run_async
+from tests.store.redis_servers import RedisServer
+from tests.store.store_harness import LEASE_SECONDS
+
+HALF_SLOTS = redis_servers.SLOT_COUNT // 2
+# A node that does not answer may cost a caller some seconds once, while the map is drawn anew.
+RECOVERY_SECONDS = 30.0
+JOB_COUNT = 5
+# Otherwise a Cluster that is not whole refuses everything, wherever it lies.
+PARTIAL_COVERAGE = ("--cluster-require-full-coverage", "no")
+
+
+def test_jobs_on_a_dead_node_wait_and_other_jobs_continue(tmp_path: Path) -> None:
+    async def scenario(first: RedisServer, second: RedisServer) -> None:
+        live_team, dead_team = (
+            _find_team(first, slots) for slots in ((0, HALF_SLOTS), (HALF_SLOTS, redis_servers.SLOT_COUNT))
+        )
+        clock = ManualClock()
+        async with open_store(first.url, clock=clock) as store:
+            jobs = {team: job_factory.make_create_commit(NOON, team) for team in (live_team, dead_team)}
+            for commit in jobs.values():
+                assert await store.commit(commit) == Applied()
+            second.kill()
+            await _commit_jobs(store, live_team)
+            clock.now += LEASE_SECONDS + 1
+            claimed = {claim.job.id for claim in await store.claim_jobs()}
+            assert jobs[live_team].job.id in claimed
+            assert len(claimed) == 1 + JOB_COUNT
+            assert await store.renew_leases({jobs[live_team].job.id: 2}) == frozenset()
+            second.start()
+            assert await _commit_until_available(store, dead_team) == Applied()
+            assert await store.load_job(jobs[dead_team].job.id) == jobs[dead_team].job
+            reclaimed = await _claim_until_found(store)
+            assert jobs[dead_team].job.id in reclaimed
+
+    with (
+        redis_servers.run_cluster_server(tmp_path / "first", *PARTIAL_COVERAGE) as first,
+        redis_servers.run_cluster_server(tmp_path / "second", *PARTIAL_COVERAGE) as second,
+    ):
+        join_nodes(first, second)
+        _split_slots(first, second)
+        run_async(scenario(first, second))
+
+
+async def _commit_jobs(store: RedisStore, team: str) -> None:
+    started_at = time.monotonic()
+    start: Commit | None = None
+    for _ in range(JOB_COUNT):
+        creation = job_factory.make_create_commit(NOON, team)
+        assert await store.commit(creation) == Applied()
+        start = job_factory.make_update_commit(creation.job, job_factory.make_attempt_started(creation.job), NOON)
+        assert await store.commit(start) == Applied()
+    assert time.monotonic() - started_at < RECOVERY_SECONDS
+
+
+async def _commit_until_available(store: RedisStore, team: str) -> object:
+    """Once the node is back: until it is known to be, it is said that it is not."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(StoreUnavailable):
+            return await store.commit(job_factory.make_create_commit(NOON, team))
+        await asyncio.sleep(0.2)
+    return None
+
+
+async def _claim_until_found(store: RedisStore) -> set[str]:
+    deadline, job_ids = time.monotonic() + RECOVERY_SECONDS, set[str]()
+    while not job_ids and time.monotonic() < deadline:
+        job_ids = {claim.job.id for claim in await store.claim_jobs()}
+    return job_ids
+
+
+def _find_team(server: RedisServer, slots: tuple[int, int]) -> str:
+    for team in job_factory.pick_teams_of_different_partitions(64):
+        slot = int(server.execute("CLUSTER", "KEYSLOT", PartitionKeys(team_partition(team)).due))
+        if slots[0] <= slot < slots[1]:
+            return team
+    raise AssertionError("no partition lies there")
+
+
+def _split_slots(first: RedisServer, second: RedisServer) -> None:
+    """Nothing lies there yet, so the second half is given away by saying so."""
+    for server in (first, second):
+        server.execute("CLUSTER", "DELSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
+    second.execute("CLUSTER", "ADDSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
+    second.execute("CLUSTER", "BUMPEPOCH")
+    wait_until(lambda: all(read_cluster_info(server)["cluster_size"] == "2" for server in (first, second)))

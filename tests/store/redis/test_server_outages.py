@@ -1,0 +1,255 @@
+"""A Redis that is there and cannot, or is away for a while: nothing is half done, and it goes on when it can again."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.jobs.commit import Commit
+from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
+from gateway.store.redis import pipeline
+from tests.store import job_factory, redis_servers
+from tests.store.job_factory import NOON
+from tests.store.redis.faulty_proxy import FaultyProxy, make_error_rule
+from tests.store.redis.redis_stores import count_discrepancies, load_day_balance, open_store, run_async
+from tests.store.redis_servers import RedisServer
+
+TRANSIENT_ERRORS = (
+    "LOADING Redis is loading the dataset in memory",
+    "READONLY You can't write against a read only replica.",
+    "BUSY Redis is busy running a script.",
+    "MISCONF Errors writing to the AOF file: No space left on device",
+    "NOREPLICAS Not enough good replicas to write.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+)
+LASTING_ERRORS = ("NOAUTH Authentication required.", "NOPERM this user has no permissions", "ERR something else")
+
+
+@pytest.mark.parametrize("word", TRANSIENT_ERRORS, ids=lambda word: word.split()[0])
+def test_transient_server_error_is_retried(empty_redis: None, single_server: RedisServer, word: str) -> None:
+    async def scenario() -> None:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+            proxy.reply_rule = make_error_rule(word, times=3)
+            commit = job_factory.make_create_commit(NOON)
+            assert await store.commit(commit) == Applied()
+            assert await store.load_job(commit.job.id) == commit.job
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("word", [*TRANSIENT_ERRORS, *LASTING_ERRORS], ids=lambda word: word.split()[0])
+def test_lasting_server_error_is_raised_and_nothing_is_committed(
+    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.3)
+
+    async def scenario() -> None:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+            proxy.reply_rule = make_error_rule(word, times=10_000)
+            commit = job_factory.make_create_commit(NOON)
+            with pytest.raises(StoreUnavailable):
+                await store.commit(commit)
+            proxy.reply_rule = None
+            assert await store.load_job(commit.job.id) is None
+            assert await store.commit(commit) == Applied()
+
+    run_async(scenario())
+
+
+def test_commit_waits_until_read_only_server_is_promoted(empty_redis: None, single_server: RedisServer) -> None:
+    """READONLY, from a real server that is made a replica and promoted again."""
+
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            commit = await asyncio.to_thread(_make_read_only, single_server)
+            writing = asyncio.create_task(store.commit(commit))
+            await asyncio.sleep(0.3)
+            assert not writing.done()
+            await asyncio.to_thread(single_server.execute, "REPLICAOF", "NO", "ONE")
+            assert await writing == Applied()
+
+    run_async(scenario())
+
+
+def _make_read_only(server: RedisServer) -> Commit:
+    server.execute("REPLICAOF", "127.0.0.1", "1")
+    return job_factory.make_create_commit(NOON)
+
+
+def test_full_memory_refuses_new_jobs_and_still_records_updates(empty_redis: None, single_server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            first = job_factory.make_create_commit(NOON, idempotency=job_factory.make_client_key())
+            assert await store.commit(first) == Applied()
+            held = await load_day_balance(store)
+            single_server.execute("CONFIG", "SET", "maxmemory", "1mb")
+            try:
+                refused = job_factory.make_create_commit(NOON)
+                with pytest.raises(StoreFull, match="maxmemory"):
+                    await store.commit(refused)
+                assert await load_day_balance(store) == held
+                assert await store.find_by_idempotency(
+                    first.job.team, job_factory.make_client_key()
+                ) == DuplicateRequest(first.job.id)
+                job = first.job
+                for update in (
+                    job_factory.make_attempt_started(job),
+                    job_factory.make_ticket_received(),
+                    job_factory.make_images_stored(job),
+                ):
+                    commit = job_factory.make_update_commit(job, update, NOON)
+                    assert await store.commit(commit) == Applied()
+                    job = commit.job
+                assert await store.load_job(job.id) == job
+                assert job.is_settled
+                assert (await load_day_balance(store)).spent == job_factory.PRICE
+            finally:
+                single_server.execute("CONFIG", "SET", "maxmemory", "0")
+            assert await store.load_job(refused.job.id) is None
+            assert await store.commit(refused) == Applied()
+            assert await count_discrepancies(store) == 0
+
+    run_async(scenario())
+
+
+def test_lease_renewal_fails_if_no_server_is_reachable(
+    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.3)
+
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            teams = job_factory.pick_teams_of_different_partitions(3)
+            leases = {commit.job.id: 1 for commit in (job_factory.make_create_commit(NOON, team) for team in teams)}
+            single_server.stop()
+            try:
+                with pytest.raises(StoreUnavailable):
+                    await store.renew_leases(leases)
+                assert await store.renew_leases({}) == frozenset(), "nothing was to be renewed"
+            finally:
+                single_server.start()
+
+    run_async(scenario())
+
+
+def test_flushed_scripts_are_sent_again(empty_redis: None, single_server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            for _ in range(3):
+                single_server.execute("SCRIPT", "FLUSH")
+                commits = [job_factory.make_create_commit(NOON, f"team-{number}") for number in range(20)]
+                assert set(await asyncio.gather(*map(store.commit, commits))) == {Applied()}
+            single_server.execute("SCRIPT", "FLUSH")
+            assert len((await store.list_jobs("team-0")).jobs) == 3
+            assert await count_discrepancies(store) == 0
+
+    run_async(scenario())
+
+
+def test_commits_and_watches_survive_a_server_restart(tmp_path: Path) -> None:
+    """Killed with commits under way; what was acknowledged is there, and whoever waited is answered."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store, open_store(server.url, owner="other") as other:
+            earlier = job_factory.make_create_commit(NOON)
+            assert await store.commit(earlier) == Applied()
+            with other.watch(earlier.job.id) as watch:
+                await asyncio.to_thread(server.kill)
+                commits = [job_factory.make_create_commit(NOON, f"team-{number}") for number in range(30)]
+                writing = [asyncio.create_task(store.commit(commit)) for commit in commits]
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(server.start)
+                assert set(await asyncio.gather(*writing)) == {Applied()}
+                changed = job_factory.make_update_commit(
+                    earlier.job, job_factory.make_attempt_started(earlier.job), NOON
+                )
+                assert await store.commit(changed) == Applied()
+                assert await watch.wait_for_change(5)
+            assert await other.load_job(earlier.job.id) == changed.job
+            assert all([await other.load_job(commit.job.id) == commit.job for commit in commits])
+            assert await count_discrepancies(store) == 0
+
+    with redis_servers.run_single_server(tmp_path) as server:
+        run_async(scenario(server))
+
+
+def test_commit_fails_while_server_is_down_and_succeeds_after_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.5)
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            commit = job_factory.make_create_commit(NOON)
+            await asyncio.to_thread(server.kill)
+            started_at = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await store.commit(commit)
+            assert time.monotonic() - started_at < 5
+            with pytest.raises(StoreUnavailable):
+                await store.load_job(commit.job.id)
+            await asyncio.to_thread(server.start)
+            assert await store.commit(commit) == Applied()
+
+    with redis_servers.run_single_server(tmp_path) as server:
+        run_async(scenario(server))
+
+
+def test_commit_to_a_hanging_server_times_out(empty_redis: None, single_server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+            proxy.is_flowing.clear()
+            commit = job_factory.make_create_commit(NOON)
+            started_at = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await store.commit(commit)
+            assert time.monotonic() - started_at < 15
+            proxy.is_flowing.set()
+            assert await store.commit(commit) == Applied()
+
+    run_async(scenario())
+
+
+def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
+    """LOADING, from a real server that takes its time to read what it kept."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            commits = [job_factory.make_create_commit(NOON, f"team-{number}") for number in range(100)]
+            assert set(await asyncio.gather(*map(store.commit, commits))) == {Applied()}
+            await asyncio.to_thread(_rewrite_aof, server)
+            await asyncio.to_thread(server.kill)
+            starting = asyncio.create_task(asyncio.to_thread(server.start))
+            was_loading = asyncio.create_task(asyncio.to_thread(_wait_for_loading, server))
+            later = job_factory.make_create_commit(NOON)
+            assert await store.commit(later) == Applied()
+            await starting
+            assert await was_loading
+            assert [await store.load_job(commit.job.id) for commit in commits] == [commit.job for commit in commits]
+
+    slow = ("--key-load-delay", "2500", "--loading-process-events-interval-bytes", "1024")
+    with redis_servers.run_single_server(tmp_path, *slow) as server:
+        run_async(scenario(server))
+
+
+def _rewrite_aof(server: RedisServer) -> None:
+    """Only the compact form of the file is read slowly on demand."""
+    server.execute("BGREWRITEAOF")
+    while (info := server.execute("INFO", "persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
+        time.sleep(0.01)
+
+
+def _wait_for_loading(server: RedisServer) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            server.execute("PING")
+        except redis.exceptions.BusyLoadingError:
+            return True
+        except redis.ConnectionError:
+            continue
+    return False

@@ -1,0 +1,145 @@
+"""Real redis-servers of a test's own: on free ports, with folders of their own, gone when the test run is."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+REPOSITORY = Path(__file__).parent.parent.parent
+READY_TIMEOUT_SECONDS = 20.0
+SLOT_COUNT = 16_384
+PR_SET_PDEATHSIG = 1
+# Loaded before the fork: between fork and exec nothing may be looked up.
+_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+
+
+class RedisServer:
+    """One redis-server that loses nothing when it is killed, and comes back on the same port with the same data."""
+
+    def __init__(self, folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.is_cluster = is_cluster
+        self.port, self.bus_port = _find_free_ports(2)
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns when it answers, with everything that it had."""
+        assert self._process is None, "it is running"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._build_command(), stdout=log, stderr=log, preexec_fn=_set_parent_death_signal
+            )
+        self._wait_until("it answers", self._is_ready)
+        if self.is_cluster:
+            self._take_all_slots()
+
+    def stop(self) -> None:
+        """As an operator does it."""
+        self._stop_process(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._stop_process(signal.SIGKILL)
+
+    def execute(self, *command: Any) -> Any:
+        with closing(self.make_client()) as client:
+            return client.execute_command(*command)
+
+    def make_client(self) -> "redis.Redis[bytes]":
+        """One that never tries anything twice."""
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+
+    def _build_command(self) -> list[str]:
+        path = f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        server = shutil.which("redis-server", path=path)
+        assert server is not None, "there is no redis-server: run `make setup`"
+        cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)) if self.is_cluster else ()
+        return [
+            *(server, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", ""),
+            *cluster,
+            *self._options,
+        ]
+
+    def _is_ready(self) -> bool:
+        process = self._process
+        assert process is not None
+        assert process.poll() is None, f"it ended:\n{(self.folder / 'redis.log').read_text()}"
+        try:
+            return bool(self.execute("PING"))
+        except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+            return False
+
+    def _take_all_slots(self) -> None:
+        if b"cluster_slots_assigned:0" in self.execute("CLUSTER", "INFO"):
+            self.execute("CLUSTER", "ADDSLOTSRANGE", 0, SLOT_COUNT - 1)
+        self._wait_until("the cluster is whole", lambda: b"cluster_state:ok" in self.execute("CLUSTER", "INFO"))
+
+    def _wait_until(self, description: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"never: {description}\n{(self.folder / 'redis.log').read_text()}"
+            time.sleep(0.005)
+
+    def _stop_process(self, stop_signal: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(stop_signal)
+        self._process.wait(timeout=READY_TIMEOUT_SECONDS)
+        self._process = None
+
+
+@contextmanager
+def run_server(folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> Iterator[RedisServer]:
+    server = RedisServer(folder, is_cluster, options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def run_single_server(folder: Path, *options: str) -> "contextmanager[RedisServer]":
+    return run_server(folder, options=options)
+
+
+def run_cluster_server(folder: Path, *options: str) -> "contextmanager[RedisServer]":
+    """One node that has all slots: as strict about them as a cluster of many."""
+    return run_server(folder, clustered=True, options=options)
+
+
+def _find_free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def _set_parent_death_signal() -> None:
+    """However the test run ends."""
+    _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,78 @@
+"""Jobs that a newer version has written into the same tables: this one leaves them alone and serves all others."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.jobs.job import Job
+from gateway.store.base import Applied, StoreError
+from tests.store import job_factory
+from tests.store.sqlite.sqlite_stores import TEAM, open_store
+
+
+def test_undecodable_job_is_skipped_and_reported(tmp_path: Path) -> None:
+    path, clock = tmp_path / "jobs.db", job_factory.ManualClock()
+    undecodable, known = job_factory.make_create_commit(clock.now), job_factory.make_create_commit(clock.now + 1)
+
+    async def create_jobs() -> None:
+        async with open_store(path, clock=clock) as store:
+            assert set(await job_factory.gather_all(store.commit(commit) for commit in (undecodable, known))) == {
+                Applied()
+            }
+
+    async def scenario() -> None:
+        async with open_store(path, clock=clock) as store:
+            assert store.warnings == ()
+            clock.now += 60
+            assert await store.claim_jobs(1) == ()
+            assert [claimed.job for claimed in await store.claim_jobs(1)] == [known.job]
+            with pytest.raises(StoreError, match="cannot be read by this version"):
+                await store.load_job(undecodable.job.id)
+            assert (await store.list_jobs(TEAM)).jobs == (known.job,)
+            assert undecodable.job.id in " ".join(store.warnings)
+            with pytest.raises(StoreError, match="cannot be read by this version"):
+                await store.audit(0)
+
+    asyncio.run(create_jobs())
+    before = make_undecodable(path, undecodable.job)
+    asyncio.run(scenario())
+    assert read_job_row(path, undecodable.job) == before
+
+
+def make_undecodable(path: Path, job: Job) -> list[object]:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE jobs SET blob = replace(blob, 'created', 'made') WHERE id = ?", (job.id,))
+        # The first to be claimed, so that it would be in everybody's way.
+        connection.execute("UPDATE due SET at = at - 1 WHERE job = ?", (job.id,))
+        connection.commit()
+    return read_job_row(path, job)
+
+
+def read_job_row(path: Path, job: Job) -> list[object]:
+    """The job as it is saved, and that it is due some time."""
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT jobs.*, due.job FROM jobs JOIN due ON due.job = jobs.id WHERE jobs.id = ?"
+        return list(connection.execute(query, (job.id,)).fetchone())
+
+
+def test_failed_query_does_not_keep_an_old_snapshot(tmp_path: Path) -> None:
+    path, clock = tmp_path / "jobs.db", job_factory.ManualClock()
+
+    async def scenario() -> None:
+        async with open_store(path, clock=clock) as store:
+            with closing(sqlite3.connect(path)) as connection:
+                row = (job_factory.DAY, TEAM, b"strange")
+                connection.executemany("INSERT INTO ledger (day, team, entry) VALUES (?, ?, ?)", [row, row])
+                connection.commit()
+            with pytest.raises(msgspec.MsgspecError) as raised:
+                await store.list_ledger_entries(job_factory.DAY)
+            commit = job_factory.make_create_commit(clock.now)
+            assert await store.commit(commit) == Applied()
+            assert await store.load_job(commit.job.id) == commit.job
+            assert raised.value.__traceback__ is not None
+
+    asyncio.run(scenario())

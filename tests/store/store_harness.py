@@ -1,0 +1,136 @@
+"""A store, whatever it is built on, with its clock and the way behind its back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway.jobs.commit import Commit
+from gateway.jobs.job import Job
+from gateway.jobs.updates import JobUpdate
+from gateway.store.base import Applied, CommitOutcome, Store
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
+from tests.store import job_factory
+from tests.store.raw_redis import RawRedis
+from tests.store.raw_sqlite import RawSqlite
+from tests.store.raw_store import RawStore
+from tests.store.redis_servers import RedisServer
+
+LEASE_SECONDS = 15.0
+STORE_KINDS = ("sqlite", "single", "clustered")
+SHARED_STORE_KINDS = ("single", "clustered")
+
+
+class StoreHarness:
+    """What one test sees. Its store is open from the start; `open_another` opens a second one on the same data."""
+
+    def __init__(self, store_kind: str, make_store: Callable[..., Store], raw_store: RawStore) -> None:
+        self.store_kind = store_kind
+        self.raw_store = raw_store
+        self.clock = job_factory.ManualClock()
+        self._make_store = make_store
+        self._runner = asyncio.Runner()
+        self.store = make_store(owner="one", lease=LEASE_SECONDS, clock=self.clock)
+        self.run_async(self.store.open())
+
+    def run_async(self, scenario: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(scenario)
+
+    def close(self) -> None:
+        self.run_async(self.store.close())
+        self._runner.close()
+        self.raw_store.close()
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
+    def advance_time(self, seconds: float) -> None:
+        """Time goes by, for what forgets by itself, too."""
+        self.clock.now += seconds
+        self.raw_store.expire_keys(seconds, self.clock.now)
+
+    @asynccontextmanager
+    async def open_another(self, replica_id: str = "two", **options: Any) -> AsyncIterator[Store]:
+        store = self._make_store(owner=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def reopen(self, replica_id: str = "two", **options: Any) -> Store:
+        """As after a restart of the process: the only way that a job changes hands where there is one process."""
+        await self.store.close()
+        return await self._open_store(replica_id, **options)
+
+    async def reopen_after_kill(self, replica_id: str = "two") -> Store:
+        """A store that is closed hands nothing over; what else tells it from one that was killed is taken away."""
+        await self.store.close()
+        self.raw_store.delete_close_marker(self.store.replica_id)
+        return await self._open_store(replica_id)
+
+    async def _open_store(self, replica_id: str, **options: Any) -> Store:
+        self.store = self._make_store(owner=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
+        return await self.store.open()
+
+    def make_create_commit(self, team: str = "acme", **changes: Any) -> Commit:
+        return job_factory.make_create_commit(self.now, team, **changes)
+
+    async def create_job(self, team: str = "acme", **changes: Any) -> Job:
+        return await self.apply_commit(self.make_create_commit(team, **changes))
+
+    async def try_create_job(self, team: str = "acme", **changes: Any) -> CommitOutcome:
+        return await self.store.commit(self.make_create_commit(team, **changes))
+
+    async def apply_commit(self, commit: Commit) -> Job:
+        assert await self.store.commit(commit) == Applied()
+        return commit.job
+
+    async def apply_updates(self, job: Job, *updates: JobUpdate) -> Job:
+        """One commit each."""
+        for update in updates:
+            job = await self.apply_commit(job_factory.make_update_commit(job, update, self.now))
+        return job
+
+    async def create_settled_job(self, team: str = "acme", **changes: Any) -> Job:
+        """A whole life: accepted, ordered, delivered, settled."""
+        job = await self.create_job(team, **changes)
+        return await self.apply_updates(
+            job,
+            job_factory.make_attempt_started(job),
+            job_factory.make_ticket_received(),
+            job_factory.make_images_stored(job),
+        )
+
+    async def commit_without_effect(self, *commits: Commit) -> list[CommitOutcome]:
+        """How these are answered, after which nothing at all may be different."""
+        before = self.raw_store.dump_everything()
+        outcomes = [await self.store.commit(commit) for commit in commits]
+        assert self.raw_store.dump_everything() == before
+        return outcomes
+
+    async def claim_job_ids(self) -> set[str]:
+        """Whose time has come; they are claimed by that."""
+        return {claimed.job.id for claimed in await self.store.claim_jobs()}
+
+
+def make_sqlite_harness(folder: Path) -> StoreHarness:
+    path = folder / "gateway.db"
+
+    def make_store(**options: Any) -> Store:
+        return SqliteStore(path, **options)
+
+    return StoreHarness("sqlite", make_store, RawSqlite(path))
+
+
+def make_redis_harness(server: RedisServer) -> StoreHarness:
+    raw_store = RawRedis(server.make_client())
+    raw_store.delete_everything()
+
+    def make_store(**options: Any) -> Store:
+        return RedisStore(server.url, **options)
+
+    return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)

@@ -1,0 +1,254 @@
+"""Drives a real store and a model of it through the same life, and compares the two after every step."""
+
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.jobs.commit import Commit, IdempotencyRecord, budget_windows
+from gateway.store.base import ClaimedDelivery
+from gateway.store.ledger_totals import BudgetBalance
+from gateway.store.partitions import team_partition
+from tests.store import job_factory
+from tests.store.store_harness import LEASE_SECONDS, StoreHarness
+from tests.store.store_model import ModelJob, StoreModel, list_possible_commits
+
+TEAM, TEAM_IN_SAME_PARTITION = job_factory.pick_teams_of_one_partition(2)
+TEAM_IN_OTHER_PARTITION = next(
+    team for team in job_factory.pick_teams_of_different_partitions(2) if team_partition(team) != team_partition(TEAM)
+)
+TEAMS = (TEAM, TEAM_IN_SAME_PARTITION, TEAM_IN_OTHER_PARTITION)
+# Multiples of eight: what ends by itself ends on one of them, or some seconds away from any.
+TIME_STEPS = (8.0, 8.0, 16.0, 64.0, 128.0, 4000.0)
+IDEMPOTENCY_RECORDS: tuple[IdempotencyRecord | None, ...] = (
+    *(
+        None,
+        None,
+        None,
+        job_factory.make_client_key("key", "one body"),
+        job_factory.make_client_key("key", "another body"),
+    ),
+    *(
+        job_factory.make_body_key(retry_count=attach, caller_id=caller)
+        for attach in (-1, 0, 1, 2)
+        for caller in ("one:1", "one:2", "two:1")
+    ),
+)
+BUDGET_LIMITS: tuple[dict[str, int], ...] = (
+    {},
+    {},
+    {"day": 400_000},
+    {"month": 700_000},
+    {"day": 150_000, "month": 600_000},
+)
+RANDOM_INDEX = st.integers(0, 2**30)
+
+
+class StoreStateMachine(RuleBasedStateMachine):
+    """`harness` is made before and closed after all runs; each run begins with it empty."""
+
+    harness: ClassVar[StoreHarness]
+    step_count: ClassVar[int]
+    refused_count: ClassVar[int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harness.raw_store.delete_everything()
+        # Ten minutes before a day and a month end.
+        self.harness.clock.now = job_factory.parse_utc_time("2040-05-31T23:50:00")
+        self.model = StoreModel(LEASE_SECONDS)
+        self.last_changed: tuple[ModelJob, ...] = ()
+
+    @property
+    def now(self) -> float:
+        return self.harness.now
+
+    def run_async(self, scenario: Coroutine[Any, Any, Any]) -> Any:
+        return self.harness.run_async(scenario)
+
+    # --- what may be done
+
+    @rule(
+        team=st.sampled_from(TEAMS),
+        n=st.integers(1, 3),
+        limits=st.sampled_from(BUDGET_LIMITS),
+        key=st.sampled_from(IDEMPOTENCY_RECORDS),
+    )
+    def create_job(self, team: str, n: int, limits: dict[str, int], key: IdempotencyRecord | None) -> None:
+        self.commit_to_both(self.harness.make_create_commit(team, n=n, idempotency=key, webhook=n == 1, **limits))
+
+    @rule(team=st.sampled_from(TEAMS))
+    def find_jobs_by_idempotency(self, team: str) -> None:
+        for record in filter(None, IDEMPOTENCY_RECORDS):
+            assert self.run_async(
+                self.harness.store.find_by_idempotency(team, record)
+            ) == self.model.find_by_idempotency(team, record, self.now)
+
+    @rule(team=st.sampled_from(TEAMS), record=st.sampled_from([record for record in IDEMPOTENCY_RECORDS if record]))
+    def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
+        self.run_async(self.harness.store.remove_caller(team, record))
+        self.model.remove_caller(team, record)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
+    def apply_possible_update(self, which: int, what: int) -> None:
+        """By the owner, or as a fact by anybody."""
+        entry = self.pick_entry(self.model.open_jobs or list(self.model.jobs.values()), which)
+        if possible := list_possible_commits(entry.job, entry.fence, self.now):
+            self.commit_to_both(possible[what % len(possible)])
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX, fence=st.sampled_from((-1, 1, 7)))
+    def refuse_decision_of_non_owner(self, which: int, what: int, fence: int) -> None:
+        entry = self.pick_entry(self.model.open_jobs, which)
+        decisions = [
+            commit
+            for commit in list_possible_commits(entry.job, entry.fence + fence, self.now)
+            if commit.fence is not None
+        ]
+        if decisions:
+            self.commit_without_effect(decisions[what % len(decisions)])
+
+    @precondition(lambda self: any(entry.before for entry in self.model.jobs.values()))
+    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
+    def refuse_outdated_update(self, which: int, what: int) -> None:
+        entry = self.pick_entry([entry for entry in self.model.jobs.values() if entry.previous_job], which)
+        assert entry.previous_job is not None
+        if possible := list_possible_commits(entry.previous_job, entry.fence, self.now):
+            self.commit_without_effect(possible[what % len(possible)])
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
+    def repeat_commit(self, which: int, what: int) -> None:
+        commits = self.pick_entry(list(self.model.jobs.values()), which).commits
+        self.commit_without_effect(commits[what % len(commits)])
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(most=st.sampled_from((1, 2, 100)))
+    def claim_jobs(self, most: int) -> None:
+        claimed = self.run_async(self.harness.store.claim_jobs(most))
+        assert [self.model.jobs[claim.job.id].due_at for claim in claimed] == self.model.list_claimable_times(
+            most, self.now
+        )
+        for claim in claimed:
+            entry = self.model.claim_job(claim.job.id, self.now)
+            assert (claim.job, claim.fence, claim.rescues) == (entry.job, entry.fence, entry.reclaims)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, 1, -1)))
+    def renew_leases(self, which: int, fence: int) -> None:
+        """Of about half of the jobs."""
+        entries = [entry for number, entry in enumerate(self.model.jobs.values()) if which >> number % 30 & 1]
+        leases = {entry.job.id: entry.fence + fence for entry in entries}
+        assert self.run_async(self.harness.store.renew_leases(leases)) == self.model.renew_leases(leases, self.now)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, -1)), seconds=st.sampled_from((0.0, 8.0, 600.0)))
+    def release_job(self, which: int, fence: int, seconds: float) -> None:
+        entry = self.pick_entry(list(self.model.jobs.values()), which)
+        job_and_fence = entry.job.id, entry.fence + fence
+        assert self.run_async(self.harness.store.release_job(*job_and_fence, seconds)) == self.model.release_job(
+            *job_and_fence, self.now + seconds
+        )
+
+    @rule(seconds=st.sampled_from(TIME_STEPS))
+    def advance_time(self, seconds: float) -> None:
+        self.harness.advance_time(seconds)
+
+    @precondition(lambda self: self.model.outbox)
+    @rule(most=st.sampled_from((1, 20)), then=st.sampled_from(("arrives", "waits", "is postponed")))
+    def send_webhooks(self, most: int, then: str) -> None:
+        due_times = sorted(delivery.due_at for delivery in self.model.outbox.values() if delivery.due_at <= self.now)
+        claimed = self.run_async(self.harness.store.claim_deliveries(most, lease=24.0))
+        assert [self.model.outbox[delivery.delivery.id].due_at for delivery in claimed] == due_times[:most]
+        for delivery in claimed:
+            self.finish_delivery(delivery, then)
+
+    def finish_delivery(self, claimed: ClaimedDelivery, result: str) -> None:
+        expected = self.model.outbox[claimed.delivery.id]
+        expected.attempts, expected.due_at = expected.attempts + 1, self.now + 24.0
+        assert (claimed.delivery, claimed.attempts) == (expected.delivery, expected.attempts)
+        if result == "arrives":
+            self.run_async(self.harness.store.ack_delivery(claimed.delivery.id, claimed.delivery.job))
+            del self.model.outbox[claimed.delivery.id]
+        elif result == "is postponed":
+            self.run_async(self.harness.store.retry_delivery(claimed.delivery.id, claimed.delivery.job, 320.0))
+            expected.due_at = self.now + 320.0
+
+    # --- how it is done
+
+    @staticmethod
+    def pick_entry(entries: list[ModelJob], index: int) -> ModelJob:
+        return entries[index % len(entries)]
+
+    def commit_to_both(self, commit: Commit) -> None:
+        assert self.run_async(self.harness.store.commit(commit)) == self.model.commit(commit, self.now)
+        self.last_changed = tuple(entry for name, entry in self.model.jobs.items() if name == commit.job.id)
+
+    def commit_without_effect(self, commit: Commit) -> None:
+        before = self.harness.raw_store.dump_everything()
+        self.commit_to_both(commit)
+        assert self.harness.raw_store.dump_everything() == before
+        type(self).refused_count += 1
+
+    # --- what must hold after each step
+
+    @invariant()
+    def check_store_matches_model(self) -> None:
+        type(self).step_count += 1
+        self.check_due_times()
+        self.check_money()
+        self.run_async(self.check_loads_and_audits())
+
+    def check_due_times(self) -> None:
+        due = self.harness.raw_store.read_due_times()
+        assert due.keys() == {entry.job.id for entry in self.model.open_jobs}
+        assert {name: round(at, 3) for name, at in due.items()} == {
+            name: round(at, 3) for name, at in self.model.due_times.items()
+        }
+
+    def check_money(self) -> None:
+        expected = self.model.compute_balances()
+        for key, balance in self.harness.raw_store.read_balances().items():
+            assert balance.held >= 0
+            assert balance == expected.pop(key, BudgetBalance())
+        assert set(expected.values()) <= {BudgetBalance()}
+        assert sorted(map(repr, self.harness.raw_store.read_ledger())) == sorted(map(repr, self.model.ledger))
+
+    async def check_loads_and_audits(self) -> None:
+        """In the jobs that are open, and in the one that was changed last."""
+        store = self.harness.store
+        expected_jobs = {entry.job.id: entry.job for entry in (*self.model.open_jobs, *self.last_changed)}
+        loads = [store.load_job(name) for name in expected_jobs]
+        audits = [store.audit(partition, repair=False) for partition in self.list_partitions()]
+        loaded_jobs, reports = await job_factory.gather_all(
+            (job_factory.gather_all(loads), job_factory.gather_all(audits))
+        )
+        assert loaded_jobs == list(expected_jobs.values())
+        assert [report.discrepancy_count for report in reports] == [0] * len(reports)
+
+    def teardown(self) -> None:
+        """At the end of a run, what the store's own reading says of the same."""
+        self.run_async(self.check_reads_match_model())
+
+    async def check_reads_match_model(self) -> None:
+        model, store = self.model, self.harness.store
+        loaded_jobs = await job_factory.gather_all(store.load_job(name) for name in model.jobs)
+        assert loaded_jobs == [entry.job for entry in model.jobs.values()]
+        expected_balances = model.compute_balances()
+        windows = sorted({window for entry in model.jobs.values() for window in budget_windows(entry.job.created_at)})
+        for team in TEAMS:
+            expected = {window: expected_balances.get((team, window), BudgetBalance()) for window in windows}
+            assert await store.load_balances(team, *windows) == expected
+            assert set((await store.list_jobs(team, 100)).jobs) == {
+                entry.job for entry in model.jobs.values() if entry.job.team == team
+            }
+
+    def list_partitions(self) -> list[int]:
+        """Those in use."""
+        return [
+            partition
+            for partition in self.harness.store.partitions
+            if partition in {team_partition(team) for team in TEAMS}
+        ] or [0]

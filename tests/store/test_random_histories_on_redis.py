@@ -1,0 +1,20 @@
+"""The same five thousand steps on Redis, single and clustered."""
+
+from contextlib import closing
+
+import pytest
+
+from gateway.store.redis.keys import REPLICA_CHANNEL_PREFIX
+from tests.store.redis_servers import RedisServer
+from tests.store.store_harness import make_redis_harness
+from tests.store.test_random_histories_on_sqlite import run_state_machine
+
+
+@pytest.mark.parametrize("kind", ["single", "clustered"])
+def test_random_job_histories_on_redis(kind: str, request: pytest.FixtureRequest) -> None:
+    """The other replica that has callers lives all the while."""
+    server: RedisServer = request.getfixturevalue(f"{kind}_server")
+    with closing(server.make_client()) as client, client.pubsub() as other:
+        other.subscribe(f"{REPLICA_CHANNEL_PREFIX}two")
+        assert other.get_message(timeout=5.0)
+        run_state_machine(lambda: make_redis_harness(server))

@@ -1,0 +1,74 @@
+"""What tests of a catalogue that follows its files share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.catalogue import Catalogue
+from gateway.config.reloader import ConfigReloader, ReloadResult
+from gateway.config.resolver import secrets_from_env
+from gateway.routing.plan import Plan, RoutingQuery, make_plan
+from providers import ADAPTERS
+from providers.image_sizes import Resolution, target_from_ratio
+from providers.orders import Format, ImageRequest, Operation, Quality
+from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES
+
+BY_SHAPE_FILE = "offers/by-shape.yaml"
+FILES_WITHOUT_BY_SHAPE = {
+    name: text.replace("[by-shape, by-pixel]", "[by-pixel]").replace(", by-shape: 1", "")
+    for name, text in SAMPLE_FILES.items()
+    if name != BY_SHAPE_FILE
+}
+
+
+def make_reloader(folder: Path, reloads: list[ReloadResult] | None = None) -> ConfigReloader:
+    return ConfigReloader(
+        folder, secrets_from_env(SAMPLE_ENVIRON), ADAPTERS, (reloads if reloads is not None else []).append
+    )
+
+
+@asynccontextmanager
+async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) -> AsyncIterator[ConfigReloader]:
+    reloader = make_reloader(folder, reloads)
+    task = asyncio.create_task(reloader.run())
+    try:
+        yield reloader
+    finally:
+        assert not task.done(), "the watcher gave up"
+        task.cancel()
+
+
+async def wait_until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  what is waited for knows of no event
+            await asyncio.sleep(0.01)
+
+
+def plan_sample_request(catalogue: Catalogue, model: str = "picture-2") -> Plan:
+    request = ImageRequest(
+        operation=Operation.GENERATE,
+        model=model,
+        prompt="",
+        n=1,
+        target=target_from_ratio("16:9", Resolution.ONE_K),
+        quality=Quality.HIGH,
+        output_format=Format.PNG,
+    )
+    return make_plan(catalogue, RoutingQuery(request=request), {})
+
+
+def list_sellers(catalogue: Catalogue) -> set[str]:
+    plan_result = plan_sample_request(catalogue)
+    return {entry.fit.offer.seller.name for entry in plan_result.ranked} | {
+        entry.seller for entry in plan_result.excluded
+    }
+
+
+def remove_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def set_price(folder: Path, price: str) -> None:
+    path = folder / BY_SHAPE_FILE
+    path.write_text(SAMPLE_FILES[BY_SHAPE_FILE].replace('"0.06"', f'"{price}"'))

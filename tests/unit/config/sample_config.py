@@ -1,0 +1,110 @@
+"""A small configuration that is right, for tests to change."""
+
+from pathlib import Path
+
+SAMPLE_FILES = {
+    "gateway.yaml": """\
+reload:
+  watch: true
+  every_seconds: 0.05
+""",
+    "models.yaml": """\
+models:
+  picture-2:
+    defaults: {size: 1024x1024, quality: high, output_format: png}
+    aliases: [picture-1, picture-1.5]
+    most_images: 4
+""",
+    "accounts.yaml": """\
+accounts:
+  runflow:
+    base_url: https://runflow.example
+    key: env:RUNFLOW_KEY
+  runapi:
+    base_url: https://runapi.example
+    key: env:RUNAPI_KEY
+    replay: trusted
+""",
+    "policies.yaml": """\
+policies:
+  cheapest:
+    rank: cost
+    within: 5%
+  steady:
+    rank: listed
+    sellers: [by-shape, by-pixel]
+  split:
+    rank: weighted
+    weights: {by-pixel: 3, by-shape: 1}
+rules:
+  - when: {team: design, resolution: 4k}
+    use: steady
+  - when: {operation: edit}
+    use: split
+default: cheapest
+""",
+    "teams.yaml": """\
+teams:
+  design:
+    policies: [cheapest, steady]
+    max_cost: "5.00"
+""",
+    "offers/by-pixel.yaml": """\
+account: runflow
+adapter: runflow_runs
+offers:
+  picture-2:
+    model: vendor/picture-2
+    images_per_order: 4
+    quality: {selectable: [low, medium, high]}
+    formats: [png]
+    mask: true
+    inputs: 16
+    generate: {pixels: exact}
+    edit: {pixels: unverified, presets: {square: 1024x1024}}
+    seconds:
+      low: {p50: 10, p90: 15}
+      medium: {p50: 18, p90: 26}
+      high: {p50: 28, p90: 45}
+    prices:
+      - price: "0.009"
+        qualities: [low]
+        source: price page
+        date: 2026-07-23
+      - price: "0.133"
+        ceiling: "0.211"
+        qualities: [medium, high]
+        source: price page
+        date: 2026-07-23
+""",
+    "offers/by-shape.yaml": """\
+account: runapi
+adapter: runapi
+offers:
+  picture-2:
+    model: picture-2
+    images_per_order: 1
+    quality: {assumes: high}
+    inputs: 16
+    generate:
+      ratios: [1:1, 16:9]
+      unsold: [1:1@4k]
+    edit:
+      ratios: [1:1, 16:9]
+    seconds: {any: {p50: 35, p90: 60}}
+    prices:
+      - price: "0.06"
+        source: price page
+        date: 2026-07-23
+""",
+}
+SAMPLE_ENVIRON = {"RUNFLOW_KEY": "first key", "RUNAPI_KEY": "second key"}
+
+
+def write_config(folder: Path, files: dict[str, str] | None = None) -> Path:
+    """The configuration in a folder, as it is or as given."""
+    for name, text in (files or SAMPLE_FILES).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder

@@ -1,0 +1,160 @@
+"""Every broken configuration is told for what it is, with file and line, and all of it in one run."""
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from gateway.config.loader import load
+from gateway.config.resolver import ResolvedConfig, placeholder_secrets, resolve, secrets_from_env
+from gateway.config.source_files import MAX_FILE_BYTES
+from providers import ADAPTERS
+from tests.unit.config.broken_config_cases import BrokenConfigCase, load_cases
+from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
+
+CASES = load_cases()
+SHIPPED_CONFIG = Path(__file__).parents[3] / "config"
+
+
+def resolve_config(folder: Path, environ: dict[str, str] = SAMPLE_ENVIRON) -> ResolvedConfig:
+    return resolve(load(folder), secrets_from_env(environ), ADAPTERS)
+
+
+def list_problems(folder: Path) -> list[str]:
+    return [str(problem).removeprefix(f"{folder}/") for problem in resolve_config(folder).problems]
+
+
+def test_sample_configuration_is_valid(tmp_path: Path) -> None:
+    config = resolve_config(write_config(tmp_path))
+    assert config.catalogue is not None
+    assert config.problems == config.warnings == ()
+
+
+def test_shipped_configuration_is_valid() -> None:
+    config = resolve(load(SHIPPED_CONFIG), placeholder_secrets, ADAPTERS)
+    assert config.catalogue is not None
+    assert config.warnings == ()
+
+
+def test_cases_are_numerous_and_uniquely_named() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 45
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_each_problem_has_file_line_and_cause(case: BrokenConfigCase, tmp_path: Path) -> None:
+    config = resolve_config(write_config(tmp_path, case.apply(SAMPLE_FILES)))
+    assert config.catalogue is None
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in config.problems] == list(case.expected_problems)
+    assert case.expected_problems
+
+
+INVALID_BYTES = {
+    "not UTF-8": (b"models:\n  \xff: {}\n", "models.yaml:2: is not UTF-8"),
+    "too large": (b"#" * (MAX_FILE_BYTES + 1), "models.yaml:1: is larger than 262,144 bytes"),
+    "too large, cut within a character": ("é".encode() * MAX_FILE_BYTES, "models.yaml:1: is larger than 262,144 bytes"),
+    "too deep": (b"models:\n  " + b"[" * 100_000, "models.yaml:2: nested deeper than 20 levels"),
+    "a control character": (
+        b"models:\n  a\x07b: {}\n",
+        "models.yaml:2: is not YAML: the character #x0007 is not allowed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), INVALID_BYTES.values(), ids=INVALID_BYTES)
+def test_invalid_bytes_are_reported(data: bytes, message: str, tmp_path: Path) -> None:
+    (write_config(tmp_path) / "models.yaml").write_bytes(data)
+    assert list_problems(tmp_path) == [message]
+
+
+def test_alias_bomb_is_rejected_without_using_memory(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{row}: &a{row} [{', '.join([f'*a{row - 1}'] * 9)}]" for row in range(1, 40)]
+    (write_config(tmp_path) / "teams.yaml").write_text("\n".join(rows))
+    tracemalloc.start()
+    start = time.perf_counter()
+    problems = list_problems(tmp_path)
+    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert problems == ["teams.yaml:1: aliases (& and *) are not allowed: write the value out"] + [
+        problem for problem in problems if problem.startswith("policies.yaml")
+    ]
+    assert seconds < 2
+    assert peak < 8_000_000
+
+
+def test_problems_of_all_files_are_reported_in_one_run(tmp_path: Path) -> None:
+    """A wrong type in one file, a name that leads nowhere in another, a duplicate in a third, bad YAML in a fourth."""
+    files = dict(SAMPLE_FILES)
+    files["gateway.yaml"] = "reload: {watch: maybe}\n"
+    files["accounts.yaml"] += "    replay: untrusted\n"
+    files["models.yaml"] = files["models.yaml"].replace("1024x1024", "1000x1000")
+    files["offers/by-pixel.yaml"] = files["offers/by-pixel.yaml"].replace('"0.009"', '"-1"')
+    files["offers/by-shape.yaml"] = files["offers/by-shape.yaml"].replace("inputs: 16", "inputs: 0")
+    files["policies.yaml"] = files["policies.yaml"].replace("rank: cost", "rank: costs").replace("by-shape,", "nobody,")
+    files["policies.yaml"] = files["policies.yaml"].replace("use: split", "use: splat")
+    files["teams.yaml"] = "teams: [\n"
+    problems = list_problems(write_config(tmp_path, files))
+    assert [problem.split(": ")[0] + ": " + problem.split(": ")[1] for problem in problems] == [
+        "accounts.yaml:9: accounts.runapi.replay",
+        "gateway.yaml:1: reload.watch",
+        "models.yaml:3: models.picture-2.defaults.size",
+        "offers/by-pixel.yaml:18: offers.picture-2.prices[0].price",
+        "offers/by-shape.yaml:8: offers.picture-2.inputs",
+        "policies.yaml:3: policies.cheapest.rank",
+        "policies.yaml:7: policies.steady.sellers[0]",
+        "policies.yaml:15: rules[1].use",
+        "teams.yaml:2: is not YAML",
+    ]
+
+
+def test_unreadable_file_is_reported_and_hides_nothing_else(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / "teams.yaml").unlink()
+    (tmp_path / "teams.yaml").mkdir()
+    (tmp_path / "gateway.yaml").write_text("reload: 1\n")
+    assert list_problems(tmp_path) == [
+        "gateway.yaml:1: reload: must be a block with watch, every_seconds",
+        "teams.yaml:1: cannot be read: it is no file",
+    ]
+
+
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        assert [str(problem) for problem in resolve_config(folder).problems] == [
+            f"{folder}:1: there is no such folder; name one with --config"
+        ]
+
+
+def test_missing_offers_are_reported_once(tmp_path: Path) -> None:
+    files = {name: text for name, text in SAMPLE_FILES.items() if not name.startswith("offers/")}
+    assert list_problems(write_config(tmp_path, files)) == [
+        "offers:1: there is no offers/<seller>.yaml, so nobody sells anything"
+    ]
+
+
+def test_offer_file_is_named_after_seller(tmp_path: Path) -> None:
+    files = dict(SAMPLE_FILES)
+    files["offers/By_Pixel.yaml"] = files.pop("offers/by-pixel.yaml")
+    assert (
+        "offers/By_Pixel.yaml:1: a file of offers is named after its seller, like runflow-runs.yaml"
+        in list_problems(write_config(tmp_path, files))
+    )
+
+
+def test_editor_temporary_files_are_ignored(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / ".#models.yaml").symlink_to("someone@somewhere.1234")
+    (tmp_path / "offers" / ".by-pixel.yaml.swp").write_text("")
+    (tmp_path / "notes.md").write_text("not configuration")
+    assert list_problems(tmp_path) == []
+
+
+def test_optional_files_may_be_absent(tmp_path: Path) -> None:
+    files = {name: text for name, text in SAMPLE_FILES.items() if name not in ("gateway.yaml", "teams.yaml")}
+    files["policies.yaml"] = files["policies.yaml"].replace("team: design, ", "")
+    config = resolve_config(write_config(tmp_path, files))
+    assert config.catalogue is not None
+    assert config.catalogue.teams == {}
+    assert config.catalogue.reload.watch is True

@@ -1,0 +1,60 @@
+"""An engine with a real store and no sellers: its jobs are unconfirmed, so that it waits for their callers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.engine.engine import Engine
+from gateway.jobs.job import Job
+from gateway.store.base import Applied
+from gateway.store.job_watch import JobWatchers
+from gateway.store.sqlite import SqliteStore
+from gateway.task_supervisor import TaskSupervisor
+from tests.store import job_factory
+
+# A few of them pass before an unconfirmed job is withdrawn.
+LEASE_SECONDS = 5.0
+
+
+class EngineReplica(Struct, frozen=True):
+    engine: Engine
+    store: SqliteStore
+    clock: job_factory.ManualClock
+    supervisor: TaskSupervisor
+
+    async def create_job_in_store(self) -> Job:
+        """By the store alone: nobody works on it."""
+        commit = job_factory.make_create_commit(self.clock.now)
+        assert await self.store.commit(commit) == Applied()
+        return commit.job
+
+    async def claim_all_jobs(self) -> set[str]:
+        job_ids: set[str] = set()
+        while claimed := await self.store.claim_jobs():
+            job_ids |= {claimed_job.job.id for claimed_job in claimed}
+        return job_ids
+
+
+@asynccontextmanager
+async def run_replica(folder: Path) -> AsyncIterator[EngineReplica]:
+    clock, events = job_factory.ManualClock(), list[Any]()
+    store = await SqliteStore(folder / "gateway.db", lease=LEASE_SECONDS, clock=clock).open()
+    context: Any = SimpleNamespace(
+        store=store,
+        job_watchers=JobWatchers(),
+        emit=events.append,
+        wall_clock=clock,
+        monotonic=asyncio.get_running_loop().time,
+        callback_urls=None,
+    )
+    engine = Engine(context, LEASE_SECONDS)
+    try:
+        yield EngineReplica(engine, store, clock, TaskSupervisor())
+    finally:
+        await engine.drain(0.0)
+        await store.close()

@@ -1,0 +1,120 @@
+"""What is claimed while a process ends belongs to whoever claims it next, at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.engine import engine
+from gateway.jobs.job import Job
+from gateway.store.base import MAX_EARLY_CRASHES
+from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
+
+TIMEOUT_SECONDS = 5.0
+
+
+async def wait_until(condition: Callable[[], Any]) -> None:
+    for _ in range(int(TIMEOUT_SECONDS * 100)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("never")
+
+
+def delay_claim(
+    claim: Callable[[], Awaitable[Any]], claim_started: asyncio.Event, may_return: asyncio.Event
+) -> Callable[[], Any]:
+    """A claim whose answer is late."""
+
+    async def claim_and_wait() -> Any:
+        claimed = await claim()
+        claim_started.set()
+        await may_return.wait()
+        return claimed
+
+    return claim_and_wait
+
+
+async def create_suspect_jobs(replica: EngineReplica, count: int = 1) -> list[Job]:
+    """Whose last owners died early."""
+    jobs = [await replica.create_job_in_store() for _ in range(count)]
+    for _ in range(MAX_EARLY_CRASHES):
+        replica.clock.now += LEASE_SECONDS + 1
+        await replica.claim_all_jobs()
+    replica.clock.now += LEASE_SECONDS + 1
+    return jobs
+
+
+@pytest.mark.parametrize("is_suspect", [False, True])
+def test_job_claimed_while_draining_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_suspect: bool
+) -> None:
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            if is_suspect:
+                (job,) = await create_suspect_jobs(replica)
+            else:
+                job = await replica.create_job_in_store()
+                replica.clock.now += LEASE_SECONDS + 1
+            claim_started, may_return = asyncio.Event(), asyncio.Event()
+            claim = replica.store.claim_jobs
+            monkeypatch.setattr(replica.store, "claim_jobs", delay_claim(claim, claim_started, may_return))
+            replica.engine.start(replica.supervisor)
+            await claim_started.wait()
+            draining = asyncio.create_task(replica.engine.drain(0.0))
+            await asyncio.sleep(0.05)
+            may_return.set()
+            await draining
+            assert replica.engine._worker_tasks == set()
+            monkeypatch.setattr(replica.store, "claim_jobs", claim)
+            assert await replica.claim_all_jobs() == {job.id}
+
+    asyncio.run(story())
+
+
+def test_waiting_suspect_job_is_handed_over(tmp_path: Path) -> None:
+    """Its own lease is long, and so was its claim that began with the others."""
+
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            (suspect,) = await create_suspect_jobs(replica)
+            other_job = await replica.create_job_in_store()
+            replica.clock.now += LEASE_SECONDS + 1
+            replica.engine.start(replica.supervisor)
+            await wait_until(lambda: other_job.id in replica.engine.workers)
+            await asyncio.sleep(0.1)
+            await replica.engine.drain(0.0)
+            assert await replica.claim_all_jobs() == {suspect.id, other_job.id}
+
+    asyncio.run(story())
+
+
+def test_running_suspect_job_is_handed_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            first, second = await create_suspect_jobs(replica, 2)
+            replica.engine.start(replica.supervisor)
+            await wait_until(lambda: replica.engine.workers)
+            await replica.engine.drain(0.0)
+            assert await replica.claim_all_jobs() == {first.id, second.id}
+
+    asyncio.run(story())
+
+
+def test_hanging_claim_does_not_block_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LAST_CLAIM_TIMEOUT_SECONDS", 0.1)
+
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            claim_started = asyncio.Event()
+            monkeypatch.setattr(
+                replica.store, "claim_jobs", delay_claim(replica.store.claim_jobs, claim_started, asyncio.Event())
+            )
+            replica.engine.start(replica.supervisor)
+            await claim_started.wait()
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await replica.engine.drain(0.0)
+
+    asyncio.run(story())

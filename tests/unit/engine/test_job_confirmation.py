@@ -1,0 +1,98 @@
+"""Whether a job that is promised is bought, also if its worker here ends at that moment."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.engine.job_worker import JobWorker
+from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS
+from gateway.jobs.updates import JobWithdrawn
+from gateway.store.base import Applied
+from tests.store import job_factory
+from tests.unit.engine.engine_replica import LEASE_SECONDS, run_replica
+
+TIMEOUT_SECONDS = 5.0
+
+
+def close_mailbox(worker: JobWorker) -> None:
+    worker.job_context.mailbox.close()
+
+
+def lose_lease(worker: JobWorker) -> None:
+    worker.on_lease_lost()
+
+
+@pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
+def test_confirmation_is_saved_even_if_local_worker_ends(
+    tmp_path: Path, end_worker: Callable[[JobWorker], None]
+) -> None:
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            job = await replica.create_job_in_store()
+            replica.clock.now += LEASE_SECONDS + 1
+            await replica.engine._claim_due_jobs()
+            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            await asyncio.sleep(0)
+            end_worker(replica.engine.workers[job.id])
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                confirmed = await confirming
+            saved = await replica.store.load_job(job.id)
+            assert confirmed == saved
+            assert saved is not None
+            assert saved.is_confirmed
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
+def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
+    tmp_path: Path, end_worker: Callable[[JobWorker], None]
+) -> None:
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            job = await replica.create_job_in_store()
+            replica.clock.now += LEASE_SECONDS + 1
+            await replica.engine._claim_due_jobs()
+            (worker,) = replica.engine.workers.values()
+            replica.clock.now += CONFIRMATION_TIMEOUT_SECONDS
+            withdrawal = job_factory.make_update_commit(job, JobWithdrawn(fence=worker.fence), replica.clock.now)
+            assert await replica.store.commit(withdrawal) == Applied()
+            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            await asyncio.sleep(0)
+            end_worker(worker)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                confirmed = await confirming
+            assert confirmed is not None
+            assert confirmed.withdrawn
+
+    asyncio.run(story())
+
+
+def test_confirmation_returns_when_worker_is_cancelled_while_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with run_replica(tmp_path) as replica:
+            job = await replica.create_job_in_store()
+            replica.clock.now += LEASE_SECONDS + 1
+            await replica.engine._claim_due_jobs()
+            saving, commit = asyncio.Event(), replica.store.commit
+
+            async def hang(*_: object) -> None:
+                saving.set()
+                await asyncio.Event().wait()
+
+            monkeypatch.setattr(replica.store, "commit", hang)
+            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await saving.wait()
+                monkeypatch.setattr(replica.store, "commit", commit)
+                (worker_task,) = replica.engine._worker_tasks
+                worker_task.cancel()
+                confirmed = await confirming
+            assert confirmed is not None
+            assert confirmed.is_confirmed
+
+    asyncio.run(story())

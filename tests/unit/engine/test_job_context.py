@@ -1,0 +1,88 @@
+"""The tasks of one job: what is left to do when one of them ends."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from gateway.engine import job_context as desk_module
+from gateway.engine.job_context import JobContext
+from gateway.events import ErrorReported
+from gateway.store.base import StoreUnavailable
+
+RECEIVE_TIMEOUT_SECONDS = 5.0
+
+
+def make_job_context(events: list[Any]) -> JobContext:
+    """Of a job that nothing is asked of but its name."""
+    return JobContext(SimpleNamespace(emit=events.append), SimpleNamespace(id="job_1"), 1)  # type: ignore[arg-type]
+
+
+async def raise_error() -> None:
+    raise ZeroDivisionError
+
+
+def test_finished_task_wakes_worker() -> None:
+    async def scenario() -> None:
+        job_context = make_job_context([])
+        job_context.start_task("work", lambda: asyncio.sleep(0))
+        async with asyncio.timeout(RECEIVE_TIMEOUT_SECONDS):
+            assert await job_context.mailbox.receive(60) == []
+
+    asyncio.run(scenario())
+
+
+def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) -> None:
+    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(desk_module, "MAX_BACKOFF_SECONDS", 0.4)
+
+    async def scenario() -> None:
+        events: list[Any] = []
+        job_context, loop = make_job_context(events), asyncio.get_running_loop()
+        pauses = []
+        for _ in range(4):
+            started = loop.time()
+            assert job_context.start_task("work", raise_error)
+            async with asyncio.timeout(RECEIVE_TIMEOUT_SECONDS):
+                await job_context.mailbox.receive(60)
+            pauses.append(round(loop.time() - started, 1))
+        assert pauses == [0.1, 0.2, 0.4, 0.4], "ever longer, to an end"
+        assert [type(event) for event in events] == [ErrorReported] * 4
+        assert "ZeroDivisionError" in events[0].message
+
+    asyncio.run(scenario())
+
+
+def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
+    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        job_context = make_job_context([])
+        job_context.start_task("work", raise_error)
+        await job_context.wait_for_tasks()
+        await asyncio.sleep(0)
+        assert not job_context.start_task("work", raise_error)
+        assert job_context.start_task("other work", lambda: asyncio.sleep(0))
+        await asyncio.sleep(0.25)
+        assert job_context.start_task("work", lambda: asyncio.sleep(0))
+        await job_context.wait_for_tasks()
+        await asyncio.sleep(0)
+        assert job_context.start_task("work", raise_error), "it has done well since"
+
+    asyncio.run(scenario())
+
+
+def test_task_that_failed_for_store_is_restarted_soon(monkeypatch: Any) -> None:
+    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.1)
+
+    async def raise_store_unavailable() -> None:
+        raise StoreUnavailable("away")
+
+    async def scenario() -> None:
+        job_context, loop = make_job_context([]), asyncio.get_running_loop()
+        started = loop.time()
+        for _ in range(4):
+            assert job_context.start_task("work", raise_store_unavailable)
+            await job_context.mailbox.receive(60)
+        assert 0.4 <= loop.time() - started < 0.8
+
+    asyncio.run(scenario())

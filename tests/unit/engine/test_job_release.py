@@ -1,0 +1,163 @@
+"""Which jobs a replica leaves to others, and for how long it leaves them alone."""
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.engine import engine, job_release
+from gateway.engine.engine_context import EngineContext, ReleaseCounts
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_release import CLAIM_INTERVAL_SECONDS, MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
+from gateway.events import ErrorReported
+from gateway.jobs.job import RecoveryMethod, RouteEntry
+from gateway.jobs.next_actions import derive_actions
+from gateway.jobs.updates import JobConfirmed, JobExpired
+from providers.faults import FaultKind
+from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
+
+ENABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key="known")), is_draining=False)
+DISABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key=None)), is_draining=False)
+
+
+class FakeReplica:
+    """It knows these sellers, and notes what it leaves, for how long, and what it says of that."""
+
+    def __init__(self, *configured: str, disabled: tuple[str, ...] = ()) -> None:
+        self.offers = dict.fromkeys(configured, ENABLED_OFFER) | dict.fromkeys(disabled, DISABLED_OFFER)
+        self.delays: list[float] = []
+        self.events: list[Any] = []
+        self.now = START + 1.0
+        self.release_counts = ReleaseCounts()
+
+    def find_offer(self, seller: str, *_: object) -> Any:
+        return self.offers.get(seller)
+
+    def make_context(self) -> Any:
+        catalogue = SimpleNamespace(find_offer=self.find_offer)
+        context: Any = SimpleNamespace(
+            catalogue=lambda: catalogue,
+            store=self,
+            emit=self.events.append,
+            wall_clock=lambda: self.now,
+            release_counts=self.release_counts,
+        )
+        context.find_offer = lambda entry, model: EngineContext.find_offer(context, entry, model)
+        context.is_configured = lambda entry, model: EngineContext.is_configured(context, entry, model)
+        return context
+
+    async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
+        self.delays.append(delay)
+        return True
+
+    def releases_job(self, scenario: JobScenario) -> bool:
+        async def release_and_wait() -> bool:
+            lease_lost = asyncio.Event()
+            releaser = JobReleaser(JobContext(self.make_context(), scenario.job, FENCE), lease_lost.set)
+            is_released = releaser.release_if_unservable(derive_actions(scenario.job, self.now, is_created_here=True))
+            if is_released:
+                async with asyncio.timeout(5):
+                    await lease_lost.wait()
+            return is_released
+
+        return asyncio.run(release_and_wait())
+
+
+def make_waiting_job(*route: RouteEntry, n: int = 1) -> JobScenario:
+    scenario = JobScenario(make_new_job(n=n, route=route))
+    scenario.apply(JobConfirmed(), 0.0)
+    return scenario
+
+
+RUNAPI, RUNFLOW = make_route_entry("runapi", max_images=1), make_route_entry("runflow-runs", max_images=1)
+
+
+def test_waiting_job_is_released_if_no_route_entry_is_configured() -> None:
+    assert FakeReplica().releases_job(make_waiting_job(RUNAPI, RUNFLOW))
+    assert FakeReplica("openai").releases_job(make_waiting_job(RUNAPI, RUNFLOW))
+    assert FakeReplica(disabled=("runapi", "runflow-runs")).releases_job(make_waiting_job(RUNAPI, RUNFLOW))
+    assert not FakeReplica("runflow-runs").releases_job(make_waiting_job(RUNAPI, RUNFLOW))
+
+
+def test_waiting_job_is_released_after_configured_entries_failed() -> None:
+    scenario = make_waiting_job(RUNAPI, RUNFLOW)
+    scenario.start_attempt(1)
+    scenario.fail_order(FaultKind.NO_CREDIT)
+    assert FakeReplica("runflow-runs").releases_job(scenario)
+    scenario.start_attempt(0)
+    scenario.fail_order(FaultKind.NO_CREDIT)
+    assert not FakeReplica().releases_job(scenario), "nobody is left to buy from, wherever it is"
+
+
+@pytest.mark.parametrize("recovery_method", [RecoveryMethod.REPLAY, RecoveryMethod.SEARCH, RecoveryMethod.CALLBACK])
+def test_order_of_unconfigured_seller_is_released(recovery_method: RecoveryMethod) -> None:
+    ticketed, without_response = (
+        make_waiting_job(make_route_entry("runapi", recovery_method=recovery_method)),
+        make_waiting_job(make_route_entry("runapi", recovery_method=recovery_method)),
+    )
+    ticketed.receive_ticket()
+    without_response.lose_response()
+    for scenario in (ticketed, without_response):
+        assert FakeReplica("openai").releases_job(scenario)
+        assert FakeReplica(disabled=("runapi",)).releases_job(scenario)
+        assert not FakeReplica("runapi").releases_job(scenario)
+
+
+def test_images_at_unconfigured_seller_are_released() -> None:
+    scenario = make_waiting_job(make_route_entry("openai", pollable=False))
+    scenario.start_attempt()
+    scenario.report_images_ready(image_urls=("https://pictures.example/1",))
+    assert FakeReplica().releases_job(scenario)
+    assert not FakeReplica("openai").releases_job(scenario)
+
+
+def test_job_is_kept_while_anything_can_be_done_here() -> None:
+    """The answer to an order that is on its way may still come: it is only known to be lost where nobody waits."""
+    scenario = make_waiting_job(RUNAPI, RUNFLOW, n=2)
+    scenario.start_attempt(0, (0,))
+    assert not FakeReplica().releases_job(scenario)
+    scenario.lose_response(1, (1,))
+    assert not FakeReplica().releases_job(scenario)
+
+
+def test_finished_job_is_never_released() -> None:
+    scenario, replica = make_waiting_job(RUNAPI), FakeReplica()
+    replica.now = START + DEADLINE_SECONDS + 1.0
+    assert not replica.releases_job(scenario)
+    scenario.apply(JobExpired(fence=FENCE), DEADLINE_SECONDS + 1.0)
+    assert not replica.releases_job(scenario)
+    assert replica.delays == []
+
+
+def test_release_is_logged_once_and_repeated_with_growing_delay() -> None:
+    scenario, replica = make_waiting_job(RUNAPI, RUNFLOW), FakeReplica()
+    for _ in range(MAX_SKIPPED_CLAIMS + 5):
+        assert replica.releases_job(scenario)
+    [event] = replica.events
+    assert isinstance(event, ErrorReported)
+    assert event.job == scenario.job.id
+    assert "runapi, runflow-runs: not in this configuration" in event.message
+    skipped_claims = [int(delay / CLAIM_INTERVAL_SECONDS) for delay in replica.delays]
+    assert skipped_claims == [*range(1, MAX_SKIPPED_CLAIMS + 1), *[MAX_SKIPPED_CLAIMS] * 5]
+    assert all(delay % CLAIM_INTERVAL_SECONDS < CLAIM_INTERVAL_SECONDS / 2 for delay in replica.delays)
+    assert any(earlier != later for earlier, later in pairwise(replica.delays[MAX_SKIPPED_CLAIMS:]))
+
+
+def test_release_ends_at_job_deadline() -> None:
+    scenario, replica = make_waiting_job(RUNAPI), FakeReplica()
+    for remaining in (0.8, 0.001):
+        replica.now = START + DEADLINE_SECONDS - remaining
+        assert replica.releases_job(scenario)
+    assert replica.delays == [pytest.approx(0.8), MIN_RELEASE_SECONDS]
+
+
+def test_release_uses_claim_interval_of_engine() -> None:
+    assert job_release.CLAIM_INTERVAL_SECONDS == engine.CLAIM_INTERVAL_SECONDS
+
+
+def test_release_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.engine.engine_context.MAX_RELEASE_COUNTS", 2)
+    release_counts = ReleaseCounts()
+    assert [release_counts.increment(job) for job in ("a", "b", "a", "c", "a", "b")] == [0, 0, 1, 0, 2, 0]

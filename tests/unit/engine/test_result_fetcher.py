@@ -1,0 +1,297 @@
+"""Pictures on their way home: whatever fails around them, none that can be had is let go."""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.assets.storage import StorageFull, StorageUnavailable
+from gateway.engine import result_fetcher
+from gateway.engine.documents import OrderTerms, SavedRequest, StoredImage, encode_document
+from gateway.engine.job_context import JobContext
+from gateway.engine.result_fetcher import MAX_FETCH_TRIES, ResultFetcher
+from gateway.jobs.job import Job
+from gateway.jobs.next_actions import IMAGE_TTL_SECONDS
+from gateway.jobs.transitions import Ignored, apply_update
+from gateway.jobs.updates import ImagesReady, ImagesStored, JobUpdate
+from gateway.store.base import StoreUnavailable
+from gateway.upstream.download import DownloadError
+from providers.faults import FaultKind
+from providers.image_sizes import Resolution, TargetSize
+from providers.order_status import Ready
+from providers.orders import Format, ImageBytes, ImageUrl, Operation, PixelSize, Quality
+from tests.harness.image_bytes import HEIGHT, WIDTH, encode_image, make_quadrant_image
+from tests.unit.jobs.job_scenario import START, JobScenario, make_new_job, make_route_entry
+
+IMAGE_BYTES = encode_image(make_quadrant_image(), "PNG")
+REQUEST = SavedRequest(
+    operation=Operation.GENERATE,
+    prompt="a lighthouse",
+    target=TargetSize(WIDTH, HEIGHT, "3:2", Resolution.ONE_K),
+    quality=Quality.LOW,
+    output_format=Format.PNG,
+)
+ORDER_TERMS = (OrderTerms(size=PixelSize(WIDTH, HEIGHT), quality=None, output_format=None),)
+OFFER: Any = SimpleNamespace(
+    seller=SimpleNamespace(account=SimpleNamespace(name="an account", allows_private_addresses=False, proxy=None)),
+    token_prices=None,
+    name="a seller",
+)
+DownloadOutcome = bytes | Exception
+
+
+class FakeMailbox:
+    """Saves at once whatever is posted."""
+
+    def __init__(self, fakes: "FetcherFakes") -> None:
+        self._fakes = fakes
+
+    async def post(self, *updates: JobUpdate, documents: dict[str, bytes] | None = None, **_: Any) -> bool:
+        job_context, previous_job = self._fakes.job_context, self._fakes.job_context.job
+        for update in updates:
+            self._fakes.posted.append(update)
+            changed = apply_update(job_context.job, update, self._fakes.now)
+            job_context.job = job_context.job if isinstance(changed, Ignored) else changed
+        self._fakes.documents |= documents or {}
+        return job_context.job is not previous_job
+
+
+class FetcherFakes:
+    """A store, a shelf and hosts that fail as a test says, one answer after the other, and do well after that."""
+
+    def __init__(self, job: Job) -> None:
+        self.now = START + 1.0
+        self.store_errors: list[Exception] = []
+        self.storage_errors: list[Exception] = []
+        self.answer_download: Callable[[str], DownloadOutcome] = lambda url: IMAGE_BYTES
+        self.posted: list[JobUpdate] = []
+        self.documents: dict[str, bytes] = {}
+        self.stored_keys: list[str] = []
+        self.downloaded_urls: list[str] = []
+        self.events: list[Any] = []
+        context: Any = SimpleNamespace(
+            store=SimpleNamespace(load_documents=self._load_documents),
+            storage=SimpleNamespace(put=self._put_image),
+            seller_client=SimpleNamespace(download=self._download),
+            emit=self.events.append,
+            wall_clock=lambda: self.now,
+        )
+        self.job_context = JobContext(context, job, 1)
+        self.job_context.mailbox = FakeMailbox(self)  # type: ignore[assignment]
+
+    async def _load_documents(self, job: str, *names: str) -> dict[str, bytes]:
+        if self.store_errors:
+            raise self.store_errors.pop(0)
+        return {"request": encode_document(REQUEST), "terms": encode_document(ORDER_TERMS)}
+
+    async def _put_image(self, key: str, data: bytes, media_type: str) -> None:
+        if self.storage_errors:
+            raise self.storage_errors.pop(0)
+        self.stored_keys.append(key)
+
+    async def _download(self, url: str, private: bool, proxy: object, account: str) -> bytes:
+        self.downloaded_urls.append(url)
+        answer = self.answer_download(url)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def fetch_and_store(self, *images: ImageBytes | ImageUrl) -> bool:
+        delivery = ResultFetcher(self.job_context).fetch_and_store(1, Ready(images=images, cost=7), OFFER)
+        return asyncio.run(asyncio.wait_for(delivery, 60))
+
+    @property
+    def stored_update(self) -> ImagesStored:
+        [last] = [update for update in self.posted if isinstance(update, ImagesStored)]
+        return last
+
+    def list_ready_updates(self) -> list[ImagesReady]:
+        return [update for update in self.posted if isinstance(update, ImagesReady)]
+
+
+@pytest.fixture(autouse=True)
+def short_backoffs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_fetcher, "MIN_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(result_fetcher, "MAX_BACKOFF_SECONDS", 0.005)
+
+
+def make_fakes(n: int = 1, pollable: bool = False) -> FetcherFakes:
+    scenario = JobScenario(
+        make_new_job(n=n, id="job_07abcdefghijklmnopqrstuvwxyz", route=(make_route_entry(pollable=pollable),))
+    )
+    images = tuple(range(n))
+    scenario.receive_ticket(0, images) if pollable else scenario.start_attempt(0, images)
+    return FetcherFakes(scenario.job)
+
+
+def make_inline_image() -> ImageBytes:
+    return ImageBytes(IMAGE_BYTES, "image/png", "")
+
+
+def make_image_url(number: int) -> ImageUrl:
+    return ImageUrl(f"https://pictures.example/{number}")
+
+
+def fail_url(url: ImageUrl, *errors: Exception) -> Callable[[str], DownloadOutcome]:
+    """This address does, so many times; all others, and this one in the end, have the picture."""
+    remaining = list(errors)
+    return lambda requested_url: remaining.pop(0) if requested_url == url.url and remaining else IMAGE_BYTES
+
+
+def test_unavailable_store_loses_no_inline_image() -> None:
+    fakes = make_fakes(n=3)
+    fakes.store_errors = [StoreUnavailable("away") for _ in range(20)]
+    assert fakes.fetch_and_store(make_inline_image(), make_inline_image(), make_inline_image())
+    assert fakes.stored_update == ImagesStored(attempt=1, images=(0, 1, 2), made_count=3, cost=7)
+    assert sorted(fakes.documents) == ["picture.1.0", "picture.1.1", "picture.1.2"]
+    assert fakes.list_ready_updates()[0] == ImagesReady(attempt=1, cost=7)
+
+
+@pytest.mark.parametrize("pollable", [True, False])
+def test_unavailable_storage_is_retried_without_downloading_again(pollable: bool) -> None:
+    fakes = make_fakes(n=2, pollable=pollable)
+    fakes.storage_errors = [StorageFull("full"), *(StorageUnavailable("away") for _ in range(20))]
+    assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
+    assert fakes.stored_update.images == (0, 1)
+    assert sorted(fakes.downloaded_urls) == [make_image_url(0).url, make_image_url(1).url]
+    assert fakes.list_ready_updates()[0].cost == 7
+
+
+def test_success_records_stored_images_only() -> None:
+    fakes = make_fakes(n=2)
+    assert fakes.fetch_and_store(make_inline_image(), make_inline_image())
+    assert fakes.posted == [fakes.stored_update]
+    assert fakes.events == []
+
+
+def test_internal_error_with_one_image_keeps_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = make_fakes(n=3)
+
+    async def put_or_fail(key: str, data: bytes, media_type: str) -> None:
+        if "image-1-1" in key:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(fakes.job_context.engine_context.storage, "put", put_or_fail)
+    assert fakes.fetch_and_store(make_inline_image(), make_inline_image(), make_inline_image())
+    assert (fakes.stored_update.images, fakes.stored_update.made_count, fakes.stored_update.missing_fault) == (
+        (0, 2),
+        3,
+        FaultKind.IMAGES_EXPIRED,
+    )
+    assert ["ZeroDivisionError" in event.message for event in fakes.events] == [True] * MAX_FETCH_TRIES
+
+
+def test_invalid_inline_image_is_tried_once() -> None:
+    fakes = make_fakes(n=2)
+    assert fakes.fetch_and_store(make_inline_image(), ImageBytes(b"<html>", "image/png", ""))
+    assert (fakes.stored_update.images, fakes.stored_update.missing_fault) == ((0,), FaultKind.IMAGES_EXPIRED)
+    assert fakes.list_ready_updates() == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [DownloadError("status 404", is_permanent=True), b"<html>", IMAGE_BYTES[:-20]],
+    ids=["gone", "a page", "cut off"],
+)
+def test_missing_or_invalid_image_is_given_up_after_max_tries(answer: DownloadOutcome) -> None:
+    fakes = make_fakes(n=2)
+    fakes.answer_download = lambda url: answer if url == make_image_url(1).url else IMAGE_BYTES
+    assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
+    assert (fakes.stored_update.images, fakes.stored_update.missing_fault) == ((0,), FaultKind.IMAGES_EXPIRED)
+    assert (fakes.downloaded_urls.count(make_image_url(0).url), fakes.downloaded_urls.count(make_image_url(1).url)) == (
+        1,
+        MAX_FETCH_TRIES,
+    )
+
+
+def test_unavailable_host_is_retried_until_it_answers() -> None:
+    fakes = make_fakes(n=2)
+    fakes.answer_download = fail_url(
+        make_image_url(1), *(DownloadError("status 503") for _ in range(10 * MAX_FETCH_TRIES))
+    )
+    assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
+    assert fakes.stored_update.images == (0, 1)
+
+
+def test_pollable_order_asks_for_new_urls_and_keeps_fetched_images() -> None:
+    """And what is here already is not fetched from them."""
+    fakes = make_fakes(n=2, pollable=True)
+    fakes.answer_download = fail_url(
+        make_image_url(1), *(DownloadError("status 503") for _ in range(10 * MAX_FETCH_TRIES))
+    )
+    fetcher = ResultFetcher(fakes.job_context)
+
+    def fetch_and_store(*images: ImageUrl) -> bool:
+        return asyncio.run(fetcher.fetch_and_store(1, Ready(images=images), OFFER))
+
+    assert [fetch_and_store(make_image_url(0), make_image_url(1)) for _ in range(2 * MAX_FETCH_TRIES)] == [
+        False
+    ] * 2 * MAX_FETCH_TRIES
+    assert [update for update in fakes.posted if isinstance(update, ImagesStored)] == []
+    assert fakes.job_context.get_attempt(1).images_ready
+    assert fetch_and_store(make_image_url(2), make_image_url(3))
+    assert fakes.stored_update.images == (0, 1)
+    assert (fakes.downloaded_urls.count(make_image_url(0).url), fakes.downloaded_urls.count(make_image_url(2).url)) == (
+        1,
+        0,
+    )
+
+
+def test_missing_request_document_ends_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = make_fakes(n=1)
+
+    async def load_documents(job_id: str, *names: str) -> dict[str, bytes]:
+        return {}
+
+    monkeypatch.setattr(fakes.job_context.engine_context.store, "load_documents", load_documents)
+    assert fakes.fetch_and_store(make_inline_image())
+    assert (fakes.stored_update.images, fakes.stored_update.missing_fault) == ((), FaultKind.IMAGES_EXPIRED)
+    assert len(fakes.events) == MAX_FETCH_TRIES
+
+
+@pytest.mark.parametrize("pollable", [True, False])
+def test_expired_images_end_order_with_the_images_fetched(pollable: bool) -> None:
+    fakes = make_fakes(n=2, pollable=pollable)
+    fakes.now = START + IMAGE_TTL_SECONDS - 1e-6
+    fakes.job_context.job = replace(fakes.job_context.job, deadline=fakes.now + 900)
+    fakes.answer_download = fail_url(make_image_url(1), *(DownloadError("status 503") for _ in range(100)))
+    assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
+    assert (fakes.stored_update.images, fakes.stored_update.missing_fault) == ((0,), FaultKind.IMAGES_EXPIRED)
+
+
+def test_images_of_expired_job_are_not_retried() -> None:
+    fakes = make_fakes(n=1)
+    fakes.now = fakes.job_context.job.deadline + 1
+    [part] = fakes.job_context.job.parts
+    fakes.job_context.job = replace(fakes.job_context.job, overdue=True, parts=(replace(part, attempt=None),))
+    fakes.answer_download = lambda url: DownloadError("status 503")
+    assert fakes.fetch_and_store(make_image_url(0))
+    assert not fakes.job_context.get_attempt(1).is_open
+    assert fakes.job_context.get_attempt(1).orphaned_amount == 7
+
+
+def test_stored_image_describes_its_bytes() -> None:
+    fakes = make_fakes(n=1)
+    assert fakes.fetch_and_store(make_inline_image())
+    [key] = fakes.stored_keys
+    saved = fakes.documents["picture.1.0"]
+    assert (
+        encode_document(
+            StoredImage(
+                index=0,
+                key=key,
+                format=Format.PNG,
+                width=WIDTH,
+                height=HEIGHT,
+                bytes=len(IMAGE_BYTES),
+                sha256=result_fetcher.sha256(IMAGE_BYTES).hexdigest(),
+                seller="runapi",
+                attempt=1,
+                is_opaque=True,
+            )
+        )
+        == saved
+    )

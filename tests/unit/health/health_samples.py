@@ -1,0 +1,65 @@
+"""Whose health is tested: two cells of one seller, another seller through the same account, and a third elsewhere."""
+
+from gateway.catalogue import ALL_CELLS, SellerAccount
+from gateway.config.values import Secret
+from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
+from gateway.routing.signals import CellSignals
+from providers.faults import FaultKind
+from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_offer, make_uniform_prices
+
+START = 1_000.0
+START_WALL_TIME = 1_700_000_000.0
+HIGH_CELL, LOW_CELL = ALL_CELLS[-1], ALL_CELLS[0]
+
+
+def make_account(name: str) -> SellerAccount:
+    return SellerAccount(name, f"https://{name}.example", Secret("s"), False, (), False)
+
+
+RUNS_HIGH = HealthKey("runs", "runflow", MODEL, HIGH_CELL)
+RUNS_LOW = HealthKey("runs", "runflow", MODEL, LOW_CELL)
+RUN_HIGH = HealthKey("run", "runflow", MODEL, HIGH_CELL)
+OTHER_ACCOUNT = HealthKey("runapi", "runapi", MODEL, HIGH_CELL)
+ALL_KEYS = (RUNS_HIGH, RUNS_LOW, RUN_HIGH, OTHER_ACCOUNT)
+CATALOGUE = make_catalogue(
+    [
+        make_offer("runs", make_uniform_prices(1), account=make_account("runflow")),
+        make_offer("run", make_uniform_prices(1), account=make_account("runflow")),
+        make_offer("runapi", make_uniform_prices(1), account=make_account("runapi")),
+    ]
+)
+
+
+def make_success(seconds: float = 2.0, as_ordered: bool | None = None) -> OrderOutcome:
+    return OrderOutcome(elapsed_seconds=seconds, as_ordered=as_ordered)
+
+
+def make_failure(kind: FaultKind, retry_after: float | None = None, seconds: float | None = None) -> OrderOutcome:
+    return OrderOutcome(fault=kind, retry_after=retry_after, elapsed_seconds=seconds)
+
+
+def make_tracker(fault: FaultKind, times: int = 1, retry_after: float | None = None) -> HealthTracker:
+    """Health that has seen this happen so often to `RUNS_HIGH` at the START."""
+    health = HealthTracker()
+    for _ in range(times):
+        health.record(RUNS_HIGH, make_failure(fault, retry_after), START)
+    return health
+
+
+def make_tracker_with_failures(every: int, times: int, interval: float) -> HealthTracker:
+    health = HealthTracker()
+    for number in range(times):
+        health.record(
+            RUNS_HIGH,
+            make_failure(FaultKind.ORDER_FAILED) if number % every == 0 else make_success(0.1),
+            START + number * interval,
+        )
+    return health
+
+
+def is_healthy(health: HealthTracker, key: HealthKey, now: float) -> bool:
+    return health.get_signals(key, now).healthy
+
+
+def get_signals(health: HealthTracker, key: HealthKey, now: float = START) -> CellSignals:
+    return health.get_signals(key, now)

@@ -1,0 +1,50 @@
+"""Limits of one account `a`, and what tests ask of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+from gateway.config.schema import AccountLimits
+from gateway.health.order_limits import OrderLimits, SlotTimeout
+from providers.faults import Fault, FaultKind
+
+WAIT_TIMEOUT_SECONDS = 5.0
+
+
+class ManualClock:
+    """Stands still unless it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_limits(clock: Callable[[], float] | None = None, **limits: int) -> OrderLimits:
+    return OrderLimits(clock or ManualClock(), {"a": AccountLimits(**limits)})
+
+
+def make_fault(retry_after: float | None = None, kind: FaultKind = FaultKind.RATE_LIMITED) -> Fault:
+    return Fault(kind=kind, retry_after=retry_after)
+
+
+async def count_free_slots(limits: OrderLimits, max_slots: int = 40) -> int:
+    """How many are let in at once, beside those who are in already."""
+    async with AsyncExitStack() as stack:
+        for number in range(max_slots):
+            try:
+                await stack.enter_async_context(limits.slot("a", 0))
+            except SlotTimeout:
+                return number
+    return max_slots
+
+
+@contextmanager
+def run_tasks(*awaitables: Awaitable[None]) -> Iterator[list["asyncio.Future[None]"]]:
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()

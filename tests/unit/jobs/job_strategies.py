@@ -1,0 +1,168 @@
+"""Acceptances, happenings and sellers by chance: sensible ones, and nonsense."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gateway.jobs import updates
+from gateway.jobs.creation import NewJob, OrderCost
+from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
+from gateway.jobs.next_actions import (
+    AbandonAttempt,
+    AbandonJob,
+    AttemptAction,
+    AwaitCallback,
+    AwaitClient,
+    ExpireJob,
+    FetchImages,
+    JobAction,
+    MarkResponseLost,
+    PollOrder,
+    ResendOrder,
+    SearchOrder,
+    SubmitOrder,
+    WithdrawJob,
+)
+from gateway.jobs.updates import JobUpdate
+from providers.faults import FaultKind
+from tests.unit.jobs.job_scenario import FENCE, PRICE, make_new_job, make_route_entry
+
+ROUTE_ENTRIES = st.builds(
+    make_route_entry,
+    st.sampled_from(["runapi", "runflow-runs", "openai"]),
+    max_images=st.sampled_from([1, 2, 4, 10]),
+    price=st.sampled_from([0, 1, PRICE]),
+    ceiling=st.sampled_from([0, PRICE, 2 * PRICE]),
+    timeout_seconds=st.sampled_from([0.0, 60.0, 420.0, 100_000.0]),
+    pollable=st.booleans(),
+    recovery_method=st.sampled_from(RecoveryMethod),
+)
+ORDER_COSTS = st.builds(OrderCost, st.sampled_from([0, 1, PRICE]), st.sampled_from([0, 1, PRICE]))
+
+
+def _make_new_job(
+    n: int, priced_entries: list[tuple[RouteEntry, OrderCost]], bills_by_tokens: bool, **changes: Any
+) -> NewJob:
+    costs = tuple(cost for _, cost in priced_entries) if bills_by_tokens else ()
+    return make_new_job(n, route=tuple(entry for entry, _ in priced_entries), order_costs=costs, **changes)
+
+
+NEW_JOBS = st.builds(
+    _make_new_job,
+    st.integers(1, 5),
+    st.lists(st.tuples(ROUTE_ENTRIES, ORDER_COSTS), min_size=1, max_size=4),
+    st.booleans(),
+    deadline_seconds=st.sampled_from([900.0, 900.0, 900.0, 60.0, 0.0]),
+    max_attempts=st.sampled_from([3, 3, 3, 2, 1, 0]),
+    reorder_on_unknown=st.booleans(),
+    has_webhook=st.booleans(),
+)
+
+RANDOMS = st.randoms(use_true_random=True)
+# One of the first four attempts mostly: a job by chance seldom has more.
+ATTEMPT_NUMBERS = st.sampled_from([1, 1, 2, 2, 3, 4, 5, 6, 0, -1, 2**63, -(10**30)])
+IMAGE_NUMBERS = st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, -1, 10**20]), max_size=6).map(tuple)
+COSTS = st.sampled_from([None, None, 0, 1, 99_999, PRICE, -1, -(10**30), 10**30])
+RETRY_AFTERS = st.sampled_from([None, None, 0.0, 2.0, 1e6, -1.0, 1e300, float("nan"), float("inf")])
+FAULT_KINDS = st.sampled_from(FaultKind)
+FENCES = st.sampled_from([0, 1, FENCE, -1, 2**63])
+TEXTS = st.sampled_from(["run-1", "run-2", "", "ß" * 40])
+TEXT_LISTS = st.lists(TEXTS, max_size=2).map(tuple)
+
+UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
+    st.builds(updates.TicketReceived, attempt=ATTEMPT_NUMBERS, ticket=TEXTS),
+    st.builds(updates.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS),
+    st.builds(updates.CallbackReceived, attempt=ATTEMPT_NUMBERS),
+    st.builds(updates.ImagesReady, attempt=ATTEMPT_NUMBERS, cost=COSTS, image_urls=TEXT_LISTS),
+    st.builds(
+        updates.ImagesStored,
+        attempt=ATTEMPT_NUMBERS,
+        images=IMAGE_NUMBERS,
+        made_count=st.sampled_from([None, None, 0, 1, 3, -7, 10**20]),
+        cost=COSTS,
+        missing_fault=FAULT_KINDS,
+        warnings=TEXT_LISTS,
+    ),
+    st.builds(updates.OrderFailed, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, cost=COSTS, retry_after=RETRY_AFTERS),
+    st.builds(
+        updates.AttemptStarted, fence=FENCES, route_index=st.integers(-1, 4) | st.just(2**63), images=IMAGE_NUMBERS
+    ),
+    st.builds(updates.AttemptAbandoned, fence=FENCES, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS),
+    st.builds(updates.JobConfirmed),
+    st.builds(
+        updates.PartAbandoned,
+        fence=FENCES,
+        images=IMAGE_NUMBERS,
+        fault=st.none() | FAULT_KINDS,
+        retry_after=RETRY_AFTERS,
+    ),
+)
+# What ends a job at once is left for last, so that most jobs live long enough to be interesting.
+ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
+    st.builds(updates.CancelRequested),
+    st.builds(updates.JobExpired, fence=FENCES),
+    st.builds(updates.JobWithdrawn, fence=FENCES),
+    st.builds(updates.JobAbandoned, fence=FENCES),
+)
+
+
+def is_waiting(action: JobAction) -> bool:
+    """Whether only the seller can bring it further, or the caller."""
+    return isinstance(action, AwaitClient | PollOrder | SearchOrder | AwaitCallback | ResendOrder | FetchImages)
+
+
+def perform_action(job: Job, action: JobAction, rng: Random, is_responsive: bool = True) -> JobUpdate | None:
+    """What an owner makes of a todo, with a seller that answers by chance; None where it does not answer."""
+    match action:
+        case SubmitOrder():
+            return _submit_order(job, action, rng)
+        case AbandonAttempt(attempt=attempt, fault=kind):
+            return updates.AttemptAbandoned(fence=FENCE, attempt=attempt, fault=kind)
+        case AwaitClient():
+            return updates.JobConfirmed() if rng.random() < 0.5 else None
+        case WithdrawJob():
+            return updates.JobWithdrawn(fence=FENCE)
+        case ExpireJob():
+            return updates.JobExpired(fence=FENCE)
+        case AbandonJob():
+            return updates.JobAbandoned(fence=FENCE)
+        case AttemptAction(attempt=attempt):
+            answer = draw_seller_update(job, attempt, rng) if is_responsive and rng.random() < 0.5 else None
+            return answer or (updates.ResponseLost(attempt=attempt) if isinstance(action, MarkResponseLost) else None)
+    raise AssertionError(action)
+
+
+def _submit_order(job: Job, action: SubmitOrder, rng: Random) -> JobUpdate:
+    if not action.route_indexes and action.retries and rng.random() < 0.7:
+        route_index = action.retries[0][0]
+        return updates.AttemptStarted(
+            fence=FENCE, route_index=route_index, images=action.images[: job.route[route_index].max_images]
+        )
+    if not action.route_indexes or job.max_attempts < 1:
+        count = rng.randrange(len(action.images)) + 1
+        return updates.PartAbandoned(fence=FENCE, images=action.images[:count])
+    route_index = rng.choice(action.route_indexes)
+    return updates.AttemptStarted(
+        fence=FENCE, route_index=route_index, images=action.images[: job.route[route_index].max_images]
+    )
+
+
+def draw_seller_update(job: Job, attempt: int, rng: Random) -> JobUpdate:
+    """Something that the seller, or whoever asks it, may say of this order at any time."""
+    ordered = job.attempts[attempt - 1].images
+    some_images = tuple(image for image in ordered if rng.random() < 0.7)
+    return rng.choice(
+        (
+            updates.TicketReceived(attempt=attempt, ticket=f"run-{attempt}"),
+            updates.CallbackReceived(attempt=attempt),
+            updates.ImagesReady(attempt=attempt, image_urls=rng.choice(((), ("https://a.example/1",)))),
+            updates.ImagesStored(attempt=attempt, images=ordered),
+            updates.ImagesStored(attempt=attempt, images=some_images, made_count=len(some_images)),
+            updates.ImagesReady(attempt=attempt, cost=rng.choice((0, 99_999))),
+            updates.OrderFailed(attempt=attempt, fault=rng.choice(list(FaultKind))),
+            updates.OrderFailed(attempt=attempt, fault=FaultKind.RATE_LIMITED, retry_after=0.0),
+            updates.OrderFailed(attempt=attempt, fault=rng.choice(list(FaultKind)), cost=rng.choice((0, 77_777))),
+            updates.ResponseLost(attempt=attempt),
+        )
+    )

@@ -1,0 +1,37 @@
+"""Jobs that another version saved: they load, and go on as far as this version knows them."""
+
+import json
+from typing import Any
+
+from gateway.jobs.commit import decode_job
+from gateway.jobs.job import Job
+from tests.unit.jobs.job_scenario import JobScenario, make_new_job, make_route_entry
+
+ACCOUNT_IDENTITY = "0123456789ab"
+ENTRY_WITH_ACCOUNT = make_route_entry("runapi", account_identity=ACCOUNT_IDENTITY)
+
+
+def make_saved_job() -> tuple[Job, Any]:
+    """A job with an order, and what lies in a store of it."""
+    scenario = JobScenario(make_new_job(route=(ENTRY_WITH_ACCOUNT,)))
+    scenario.start_attempt()
+    return scenario.job, json.loads(scenario.commits[-1].encoded_job)
+
+
+def decode_from_json(saved_json: Any) -> Job:
+    return decode_job(json.dumps(saved_json).encode())
+
+
+def test_route_entry_of_older_version_has_no_account() -> None:
+    job, saved_json = make_saved_job()
+    assert saved_json["route"][0].pop() == ACCOUNT_IDENTITY
+    older = decode_from_json(saved_json)
+    assert older.route == (make_route_entry("runapi"),)
+    assert older.route[0].account_identity == ""
+    assert older.attempts == job.attempts
+
+
+def test_route_entry_of_newer_version_is_read_without_new_field() -> None:
+    job, saved_json = make_saved_job()
+    saved_json["route"][0].append("something new")
+    assert decode_from_json(saved_json) == job

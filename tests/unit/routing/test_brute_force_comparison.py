@@ -1,0 +1,149 @@
+"""Every cell, count and policy over catalogues made by chance: the router and brute force name the same winner."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from gateway.catalogue import ALL_CELLS, Cell, Offer
+from gateway.config.schema import PolicyConfig, TeamConfig
+from gateway.config.values import Percent, Usd
+from gateway.routing.plan import RoutingQuery, make_plan
+from gateway.routing.signals import CellSignals
+from providers.image_sizes import RATIOS, target_from_ratio
+from providers.orders import Format, ImageBytes, ImageRequest, Operation
+from tests.unit.routing import brute_force_router
+from tests.unit.routing.catalogue_factory import MODEL, OTHER_MODEL, make_catalogue, offer_lists
+
+INPUT_IMAGE = ImageBytes(b"", "image/png", "")
+SELLER_NAMES = [f"seller-{position}" for position in range(5)]
+IMAGE_COUNTS = range(1, 11)
+PROMPTS = st.sampled_from(["", "a", "ä lighthouse", "x" * 2_400, "灯台" * 5_000])
+
+
+def make_policies(sellers: list[str]) -> dict[str, PolicyConfig]:
+    """Every rank, with every option that changes who wins."""
+    reversed_sellers = tuple(reversed(sellers))
+    return {
+        "cheapest": PolicyConfig(rank="cost"),
+        "cheapest-ish": PolicyConfig(rank="cost", within=Percent(500)),
+        "cheapest-listed": PolicyConfig(rank="cost", within=Percent(10_000), then="listed", sellers=reversed_sellers),
+        "fast": PolicyConfig(rank="latency"),
+        "fast-ish": PolicyConfig(rank="latency", within=Percent(5_000), then="cost"),
+        "steady": PolicyConfig(rank="listed", sellers=reversed_sellers),
+        "exact": PolicyConfig(rank="cost", fidelity="exact"),
+        "cheap or nothing": PolicyConfig(rank="latency", max_price=Usd(62_999)),
+        "thrifty": PolicyConfig(rank="latency", max_cost=Usd(100_000), ignore=("seller-1",)),
+        "patient": PolicyConfig(rank="cost", max_seconds=40.0, only=("seller-0", "seller-2", "seller-3")),
+    }
+
+
+SIGNALS = st.builds(
+    CellSignals,
+    healthy=st.sampled_from([True, True, False]),
+    p50=st.sampled_from([None, 10.0, 10.75, 11.25, 12.0, 15.0]),
+    p90=st.sampled_from([None, 15.0, 40.0, 50.0]),
+    load=st.sampled_from([0.0, 0.5, 1.0]),
+    conformance=st.sampled_from([None, 0.5, 0.9, 1.0]),
+    faithful=st.sampled_from([True, True, False]),
+)
+
+
+@st.composite
+def offers_and_signals_sets(draw: st.DrawFn) -> tuple[list[Offer], dict[Any, CellSignals]]:
+    offers = draw(offer_lists())
+    keys = st.tuples(st.sampled_from(SELLER_NAMES), st.just(MODEL), st.sampled_from(ALL_CELLS))
+    return offers, draw(st.dictionaries(keys, SIGNALS, max_size=30))
+
+
+TEAMS = st.builds(
+    TeamConfig,
+    policies=st.just(()),
+    max_price=st.sampled_from([None, None, Usd(62_999), Usd(63_000)]),
+    max_cost=st.sampled_from([None, None, Usd(200_000)]),
+)
+
+
+def make_requests(cell: Cell, params: Any) -> list[ImageRequest]:
+    ratio, pixels_asked, quality_asked, inputs, mask, prompt = params
+    is_edit = cell.operation is Operation.EDIT
+    return [
+        ImageRequest(
+            operation=cell.operation,
+            model=MODEL,
+            prompt=prompt,
+            n=n,
+            target=target_from_ratio(ratio, cell.resolution),
+            has_explicit_size=pixels_asked,
+            quality=cell.quality,
+            has_explicit_quality=quality_asked,
+            output_format=Format.PNG,
+            input_images=(INPUT_IMAGE,) * inputs if is_edit else (),
+            mask=INPUT_IMAGE if mask and is_edit else None,
+        )
+        for n in IMAGE_COUNTS
+    ]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    offers_and_signals=offers_and_signals_sets(),
+    team=TEAMS,
+    params=st.tuples(st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans(), PROMPTS),
+)
+def test_router_and_brute_force_agree_on_winner_and_price(
+    offers_and_signals: Any, team: TeamConfig, params: Any
+) -> None:
+    offers, signals = offers_and_signals
+    policies = make_policies([offer.seller.name for offer in offers])
+    team = structs.replace(team, policies=tuple(policies))
+    other_model_offer = structs.replace(offers[0], model=OTHER_MODEL) if offers else None
+    catalogue = make_catalogue(
+        [*offers, *([other_model_offer] if other_model_offer else [])], policies, teams={"everyone": team}
+    )
+    for cell in ALL_CELLS:
+        for request in make_requests(cell, params):
+            bids = brute_force_router.list_bids(offers, request, signals)
+            for name, policy in policies.items():
+                plan_result = make_plan(catalogue, RoutingQuery(request=request, team="everyone", policy=name), signals)
+                expected = brute_force_router.find_winner(bids, policy, team)
+                assert len(plan_result.ranked) + len(plan_result.excluded) == len(offers)
+                if expected is None:
+                    assert plan_result.ranked == ()
+                    continue
+                first = plan_result.ranked[0]
+                assert (first.fit.offer.seller.name, first.quote.total) == (
+                    expected.offer.seller.name,
+                    expected.total,
+                ), (name, request)
+                assert first.quote.ceiling >= first.quote.total
+                assert first.quote.orders == math.ceil(Fraction(request.n, first.fit.offer.images_per_order))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    offers_and_signals=offers_and_signals_sets(),
+    n=st.sampled_from(IMAGE_COUNTS),
+    draw=st.floats(0, 1, exclude_max=True),
+)
+def test_plan_accounts_for_every_offer_and_is_repeatable(offers_and_signals: Any, n: int, draw: float) -> None:
+    """Each offer is in or out once, out for a stated reason; the same question has the same answer."""
+    offers, signals = offers_and_signals
+    weights = {offer.seller.name: float(position) for position, offer in enumerate(offers)}
+    policies = {"split": PolicyConfig(rank="weighted", weights=weights), "cheapest": PolicyConfig(rank="cost")}
+    catalogue = make_catalogue(offers, policies)
+    for cell in ALL_CELLS:
+        request = make_requests(cell, ("1:1", False, False, 1, False, ""))[n - 1]
+        for name in policies:
+            query = RoutingQuery(request=request, team="everyone", policy=name)
+            plan_result = make_plan(catalogue, query, signals, draw)
+            names = [offer.fit.offer.seller.name for offer in plan_result.ranked] + [
+                offer.seller for offer in plan_result.excluded
+            ]
+            assert sorted(names) == sorted(offer.seller.name for offer in offers)
+            assert all(offer.reasons and all(offer.reasons) for offer in plan_result.excluded)
+            assert plan_result == make_plan(catalogue, query, signals, draw)
+            assert plan_result.config_hash == catalogue.hash

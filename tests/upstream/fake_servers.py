@@ -1,0 +1,196 @@
+"""Servers on loopback that do exactly one thing wrong, and what tests of the client share."""
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from ssl import SSLContext
+from typing import Any, TypeVar
+
+import uvloop
+
+from gateway.catalogue import Seller, SellerAccount
+from gateway.config.proxy import Proxy
+from gateway.config.values import Secret
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from providers import ADAPTERS
+from providers.adapter import Answer, Call
+from providers.faults import FaultKind
+from providers.order_status import NoAnswer
+
+T = TypeVar("T")
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+API_KEY = "canary-key-5b1f"
+GET_CALL = Call(method="GET", location="/things/1")
+ORDER_CALL = Call(method="POST", location="/things", headers={"content-type": "application/json"}, body=b'{"n":1}')
+QUICK_OPTIONS = CallOptions(timeout_seconds=5.0)
+EVENT_LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+
+
+class FakeServer:
+    """`request_heads` holds each request's head as it came; `connection_count` counts also those that never asked."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.request_heads: list[bytes] = []
+        self.connection_count = 0
+        self.open_connections = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def run_server(handle: ConnectionHandler, tls: SSLContext | None = None) -> AsyncIterator[FakeServer]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fake_server.connection_count += 1
+        fake_server.open_connections += 1
+        tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            # Clients that leave in the middle are what these tests are about.
+            # uvloop has a RuntimeError for it. Cancelled is whoever still hangs when the test is over.
+            with suppress(OSError, RuntimeError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await handle(_RecordingReader(reader, fake_server), writer)
+        finally:
+            fake_server.open_connections -= 1
+            tasks.discard(task)  # type: ignore[arg-type]
+            writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    fake_server = FakeServer(listener.sockets[0].getsockname()[1])
+    try:
+        yield fake_server
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.wait_closed()
+
+
+class _RecordingReader(asyncio.StreamReader):
+    """Reads for the behaviour, and notes each head."""
+
+    def __init__(self, reader: asyncio.StreamReader, fake_server: FakeServer) -> None:
+        self._reader, self._server = reader, fake_server
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def readuntil(self, separator: bytes = b"\n") -> bytes:
+        head = await self._reader.readuntil(separator)
+        self._server.request_heads.append(head)
+        return head
+
+    async def read(self, n: int = -1) -> bytes:
+        return await self._reader.read(n)
+
+    async def readexactly(self, n: int) -> bytes:
+        return await self._reader.readexactly(n)
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """One whole request: its body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    return await reader.readexactly(int(length or 0))
+
+
+def build_response(body: bytes = b"{}", status: str = "200 OK", headers: Sequence[str] = ()) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def make_responder(*chunks: bytes, interval: float = 0.0) -> ConnectionHandler:
+    """Answers one request with these bytes, and closes."""
+
+    async def send_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(interval)
+
+    return send_chunks
+
+
+async def serve_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As it should be: one request after the other over the same connection."""
+    while True:
+        await read_request(reader)
+        writer.write(build_response())
+        await writer.drain()
+
+
+async def hang_forever(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(3600)
+
+
+def make_sequence(
+    first: ConnectionHandler, finish: Callable[[asyncio.StreamWriter], Awaitable[None] | None]
+) -> ConnectionHandler:
+    async def run_both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await first(reader, writer)
+        if (awaitable := finish(writer)) is not None:
+            await awaitable
+
+    return run_both
+
+
+def reset_connection(writer: asyncio.StreamWriter) -> None:
+    """RST instead of FIN."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def keep_hanging(_: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(3600)
+
+
+def make_seller(
+    url: str, *, allows_private_addresses: bool = True, api_key: str | None = API_KEY, proxy: Proxy | None = None
+) -> Seller:
+    account = SellerAccount(
+        name="tested",
+        base_url=url,
+        api_key=Secret(api_key) if api_key else None,
+        replay_trusted=False,
+        callback_secrets=(),
+        allows_private_addresses=allows_private_addresses,
+        proxy=proxy,
+    )
+    return Seller(name="tested", account=account, adapter=ADAPTERS["openai"])
+
+
+def run_async(scenario: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(scenario)
+
+
+async def send_call(
+    handle: ConnectionHandler, call: Call = ORDER_CALL, options: CallOptions = QUICK_OPTIONS
+) -> Answer | NoAnswer:
+    async with run_server(handle) as running, SellerClient() as client:
+        return await client.send(call, make_seller(running.url), options)
+
+
+def get_fault_kind(outcome: Answer | NoAnswer) -> FaultKind:
+    assert isinstance(outcome, NoAnswer), outcome
+    return outcome.fault.kind
+
+
+def count_open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

@@ -1,0 +1,280 @@
+"""No way into our own network: 75 spellings of forbidden places × how one gets there. The canary must see nothing."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from gateway.config.proxy import Proxy
+from gateway.upstream import address_guard, host_lookup
+from gateway.upstream.download import DownloadError
+from gateway.upstream.seller_client import SellerClient, TransportPoolProtocol
+from gateway.upstream.transport import HostSource, TransportPool
+from providers.adapter import Call
+from providers.faults import FaultKind
+from tests.upstream.fake_servers import (
+    QUICK_OPTIONS,
+    FakeServer,
+    get_fault_kind,
+    make_seller,
+    run_async,
+    run_server,
+    serve_requests,
+)
+
+LOOPBACK_FORMS = [
+    *("127.0.0.1", "127.0.0.2", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0x7F.0.0.1", "0177.0.0.1"),
+    *("017700000001", "0177.1", "127.0.0.1.", "00127.0.0.1", "127.000.000.001", "0", "0.0.0.0", "0x0", "00"),  # noqa: S104
+    *("localhost", "localhost.", "LOCALHOST", "①②⑦.⓪.⓪.①", "127。0。0。1", "127%2e0%2e0%2e1", "%31%32%37.0.0.1"),
+    *("[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+    *("[0:0:0:0:0:ffff:7f00:0001]", "[::ffff:0:127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]"),
+    *("[2002:7f00:1::]", "[2002:7f00:1::1]", "[2001:0:7f00:1::]", "[::1%25lo]", "[fe80::1%25lo]"),
+]
+OTHER_PRIVATE_FORMS = [
+    *("10.0.0.1", "172.16.0.1", "172.31.255.254", "192.168.1.1", "100.64.0.1", "100.100.100.200", "169.254.169.254"),
+    *("169.254.170.2", "168.63.129.16", "192.0.0.8", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.51.100.1"),
+    *("203.0.113.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255", "2852039166", "0xa9fea9fe"),
+    *("[fd00:ec2::254]", "[fc00::1]", "[fe80::1]", "[fec0::1]", "[ff02::1]", "[100::1]", "[2001:db8::1]", "[3fff::1]"),
+    *("[2001:10::1]", "[2001:2::1]", "[2002:a9fe:a9fe::]", "[64:ff9b::a9fe:a9fe]", "[::ffff:169.254.169.254]"),
+    *("[5f00::1]", "[4000::1]", "[e000::1]"),
+]
+PRIVATE_FORMS = [*LOOPBACK_FORMS, *OTHER_PRIVATE_FORMS]
+# What a name server may answer: addresses only.
+PRIVATE_ADDRESSES = [form.strip("[]") for form in OTHER_PRIVATE_FORMS if "." in form or ":" in form] + [
+    *("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1"),  # noqa: S104
+    *("64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "::1%lo", "fe80::1%lo", "127.1", ""),
+]
+PUBLIC_ADDRESSES = ["93.184.215.14", "1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001:82a::200e"]
+INVALID_URLS = [
+    *("file:///etc/passwd", "gopher://127.0.0.1/", "unix:/run/x.sock", "ftp://1.1.1.1/", "data:,x", "//1.1.1.1/", ""),
+    *("https://1.1.1.1:22/", "https://1.1.1.1:80/", "https://1.1.1.1:8443/", "http://1.1.1.1/", "http://1.1.1.1:443/"),
+    *("https://user@1.1.1.1/", "https://user:word@1.1.1.1/", "https://1.1.1.1@127.0.0.1/", "https:///x", "https://"),
+    *("https://1.1.1.1\\@127.0.0.1/", "https://[::1", "https://[]/", "https://1.1.1.1\r\nx: y/", "https://a b/"),
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
+def test_private_address_is_not_public(address: str) -> None:
+    assert not address_guard.is_public(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
+def test_ordinary_address_is_public(address: str) -> None:
+    assert address_guard.is_public(address)
+
+
+def test_blocked_networks_embedded_in_ipv6_are_blocked() -> None:
+    for network in address_guard._BLOCKED_IPV4:
+        for inner in (network[0], network[-1]):
+            packed = int(inner)
+            for outer in (0, 0xFFFF << 32, 0x64FF9B << 96, 0x2002 << 112):
+                mapped = outer | (packed << 80 if outer >> 112 == 0x2002 else packed)
+                assert not address_guard.is_public(str(ipaddress.IPv6Address(mapped)))
+
+
+class CanaryCheck:
+    """A canary on loopback, and a client that would reach it if nothing stopped it."""
+
+    def __init__(self, canary: FakeServer, client: SellerClient) -> None:
+        self.canary, self.client = canary, client
+
+    async def assert_blocked(self, url: str) -> None:
+        put = Call(method="PUT", location=url, body=b"picture", is_presigned=True)
+        own = make_seller(url.partition("?")[0], allows_private_addresses=False)
+        assert get_fault_kind(await self.client.send(put, own, QUICK_OPTIONS)) is FaultKind.NOT_SENT
+        if url.startswith("http"):
+            order = Call(method="POST", location="/order", body=b"{}")
+            assert get_fault_kind(await self.client.send(order, own, QUICK_OPTIONS)) is FaultKind.NOT_SENT
+        with pytest.raises(DownloadError) as raised:
+            await self.client.download(url, private=False)
+        assert "canary" not in f"{raised.value!r} {raised.value.__context__!r}"
+
+
+async def _assert_all_blocked(urls: Sequence[str], transport_pool: TransportPool | None = None) -> None:
+    async with run_server(serve_requests) as canary, SellerClient(transport_pool) as client:
+        check = CanaryCheck(canary, client)
+        for url in urls:
+            await check.assert_blocked(url.replace("PORT", str(canary.port)))
+        assert (canary.connection_count, canary.request_heads) == (0, [])
+
+
+@pytest.mark.parametrize("form", PRIVATE_FORMS)
+def test_url_with_a_private_host_is_blocked(form: str) -> None:
+    run_async(
+        _assert_all_blocked(
+            [f"https://{form}/canary?signature=canary", f"https://{form}:PORT/canary", f"http://{form}:PORT/canary"]
+        )
+    )
+
+
+@pytest.mark.parametrize("url", INVALID_URLS)
+def test_invalid_url_is_never_requested(url: str) -> None:
+    async def scenario() -> None:
+        async with run_server(serve_requests) as canary, SellerClient() as client:
+            with pytest.raises(DownloadError) as raised:
+                await client.download(url, private=False)
+            assert raised.value.is_permanent
+            put = Call(method="PUT", location=url, is_presigned=True)
+            outcome = await client.send(
+                put, make_seller("https://1.1.1.1", allows_private_addresses=False), QUICK_OPTIONS
+            )
+            assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+            assert canary.connection_count == 0
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
+def test_name_that_resolves_to_a_private_address_is_blocked(address: str) -> None:
+    """Also not the second of two answers, whichever would have been tried first."""
+
+    async def resolve_and_check(answers: Sequence[str]) -> None:
+        asked: list[str] = []
+
+        async def lookup(host: str) -> Sequence[str]:
+            asked.append(host)
+            return answers
+
+        await _assert_all_blocked(["https://seller.example/canary"], TransportPool(lookup=lookup))
+        assert asked
+
+    for answers in ([address], ["1.1.1.1", address], [address, "2606:4700:4700::1111"]):
+        run_async(resolve_and_check(answers))
+
+
+@pytest.mark.parametrize("form", PRIVATE_FORMS)
+def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
+    """The first hop is a public server, here played by a transport; the second is the real client's."""
+
+    async def scenario() -> None:
+        async with run_server(serve_requests) as canary, SellerClient() as client:
+            transport_pool = client.transport_pool
+            real_transport = transport_pool.get(private=False, fresh_connection=False)
+
+            async def redirect_or_pass_on(request: httpx.Request) -> httpx.Response:
+                if request.url.host == "first.example":
+                    return httpx.Response(302, headers=[(b"location", request.url.params["to"].encode())])
+                return await real_transport.handle_async_request(request)
+
+            client.transport_pool = _SingleTransportPool(httpx.MockTransport(redirect_or_pass_on), transport_pool)
+            for target in (f"https://{form}/", f"https://{form}:{canary.port}/", f"http://{form}:{canary.port}/"):
+                first = httpx.URL("https://first.example/", params={"to": target})
+                with pytest.raises(DownloadError):
+                    await client.download(str(first), private=False)
+            assert canary.connection_count == 0
+
+    run_async(scenario())
+
+
+class _SingleTransportPool:
+    def __init__(self, transport: httpx.AsyncBaseTransport, closed_pool: TransportPoolProtocol) -> None:
+        self._transport, self._closed_pool = transport, closed_pool
+
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
+    ) -> httpx.AsyncBaseTransport:
+        return self._transport
+
+    async def aclose(self) -> None:
+        await self._closed_pool.aclose()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
+def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was checked is what is connected: whatever comes next is checked as well."""
+    monkeypatch.setattr(host_lookup, "CACHE_TTL_SECONDS", 0.0)
+    answers = [["1.1.1.1"], [address], ["1.1.1.1", address]]
+
+    async def lookup(_: str) -> Sequence[str]:
+        return answers[0] if len(answers) == 1 else answers.pop(0)
+
+    async def scenario() -> None:
+        connecting: list[object] = []
+        loop = asyncio.get_running_loop()
+
+        async def connect(sock: socket.socket, where: object) -> None:
+            connecting.append(where)
+            raise ConnectionRefusedError
+
+        loop.sock_connect = connect  # type: ignore[method-assign]
+        async with SellerClient(TransportPool(lookup=lookup)) as client:
+            put = Call(method="PUT", location="https://rebinding.example/x", is_presigned=True)
+            for _ in range(4):
+                outcome = await client.send(
+                    put, make_seller("https://1.1.1.1", allows_private_addresses=False), QUICK_OPTIONS
+                )
+                assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+        assert connecting == [("1.1.1.1", 443)]
+
+    run_async(scenario())
+
+
+def test_checked_address_is_connected_without_a_second_lookup() -> None:
+    """One lookup per connection, and the address goes from there into the socket."""
+    lookups: list[str] = []
+
+    async def lookup(host: str) -> Sequence[str]:
+        lookups.append(host)
+        return ["127.0.0.1"]
+
+    async def scenario() -> list[bytes]:
+        async with run_server(serve_requests) as running, SellerClient(TransportPool(lookup=lookup)) as client:
+            await client.send(
+                Call(method="GET", location="/"), make_seller(f"http://named.example:{running.port}"), QUICK_OPTIONS
+            )
+            return running.request_heads
+
+    assert b"Host: named.example:" in run_async(scenario())[0].replace(b"host:", b"Host:")
+    assert lookups == ["named.example"]
+
+
+def test_disabled_guard_lets_the_requests_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the same calls arrive, so these tests would notice."""
+    monkeypatch.setattr(address_guard, "is_public", address_guard.allow_all)
+
+    async def scenario() -> int:
+        async with run_server(serve_requests) as canary, SellerClient() as client:
+            order = Call(method="GET", location="/order")
+            await client.send(
+                order, make_seller(f"http://127.0.0.1:{canary.port}", allows_private_addresses=False), QUICK_OPTIONS
+            )
+            return canary.connection_count
+
+    assert run_async(scenario()) == 1
+
+
+@pytest.mark.parametrize(
+    ("base_url", "may"),
+    [
+        ("https://api.example", True),
+        ("https://api.example:8443/v1", True),
+        ("http://api.example:8080", True),
+        ("http://api.example:80", True),
+        ("http://api.example", False),
+        ("http://api.example/v1:80", False),
+    ],
+)
+def test_plain_http_requires_an_explicit_port(base_url: str, may: bool) -> None:
+    lookups: list[str] = []
+
+    async def lookup(host: str) -> Sequence[str]:
+        lookups.append(host)
+        return []
+
+    async def ask() -> None:
+        async with SellerClient(TransportPool(lookup=lookup)) as client:
+            outcome = await client.send(
+                Call(method="GET", location="/"), make_seller(base_url, allows_private_addresses=False), QUICK_OPTIONS
+            )
+            assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+
+    run_async(ask())
+    assert bool(lookups) is may

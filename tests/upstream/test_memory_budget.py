@@ -1,0 +1,169 @@
+"""The memory that large bodies share: in line, given back whatever happens, and never waited for in a circle."""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+
+import pytest
+
+from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from providers.adapter import Answer
+from tests.upstream.fake_servers import GET_CALL, build_response, make_responder, make_seller, run_async, run_server
+
+MIB = 1 << 20
+
+
+async def _completes_soon(waiting: Awaitable[None]) -> bool:
+    try:
+        await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(waiting)), 0.02)
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_small_bodies_never_wait() -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(MIB)
+        await budget.reserve_incoming().grow(MIB)
+        small = budget.reserve_incoming()
+        assert await _completes_soon(small.grow(SMALL_BODY_BYTES))
+        assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
+
+    run_async(scenario())
+
+
+def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
+    async def scenario() -> list[str]:
+        budget = MemoryBudget(10 * MIB)
+        first = budget.reserve_incoming()
+        await first.grow(8 * MIB)
+        served: list[str] = []
+
+        async def reserve_and_release(name: str, size: int) -> None:
+            reservation = budget.reserve_incoming()
+            await reservation.grow(size)
+            served.append(name)
+            await asyncio.sleep(0.01)
+            reservation.release()
+
+        tasks = [
+            asyncio.create_task(reserve_and_release(name, size)) for name, size in (("large", 9 * MIB), ("modest", MIB))
+        ]
+        await asyncio.sleep(0.02)
+        assert (served, budget.waiter_count) == ([], 2)
+        first.release()
+        await asyncio.gather(*tasks)
+        assert budget.reserved_bytes == 0
+        return served
+
+    assert run_async(scenario()) == ["large", "modest"]
+
+
+def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
+    async def scenario() -> int:
+        budget = MemoryBudget(MIB)
+        await budget.reserve_incoming().grow(5 * MIB)
+        return budget.reserved_bytes
+
+    assert run_async(scenario()) == MIB
+
+
+def test_growing_reservations_do_not_deadlock() -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(4 * MIB)
+        reservations = [budget.reserve_incoming() for _ in range(4)]
+        for reservation in reservations:
+            await reservation.grow(MIB)
+
+        async def finish(index: int) -> None:
+            await reservations[index].grow(3 * MIB)
+            await asyncio.sleep(0)
+            reservations[index].release()
+
+        await asyncio.wait_for(asyncio.gather(*(finish(index) for index in range(4))), 2.0)
+        assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cancelled_reservations_are_released(seed: int) -> None:
+    async def scenario() -> None:
+        chance = random.Random(seed)  # noqa: S311
+        budget = MemoryBudget(4 * MIB)
+
+        async def reserve_and_release() -> None:
+            is_outgoing = chance.random() < 0.3
+            reservation = budget.reserve_outgoing() if is_outgoing else budget.reserve_incoming()
+            try:
+                for _ in range(1 if is_outgoing else 3):
+                    await reservation.grow(reservation.held_bytes + chance.randrange(2 * MIB))
+                    await asyncio.sleep(chance.random() * 0.002)
+            finally:
+                reservation.release()
+
+        tasks = [asyncio.create_task(reserve_and_release()) for _ in range(100)]
+        for task in tasks:
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() * 0.001)
+                task.cancel()
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
+        assert (budget.reserved_bytes, budget.outgoing_bytes, budget.waiter_count) == (0, 0, 0)
+
+    run_async(scenario())
+
+
+def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
+    async def scenario() -> list[str]:
+        budget = MemoryBudget(8 * MIB)
+        first = budget.reserve_outgoing()
+        await first.grow(6 * MIB)
+        served: list[str] = []
+
+        async def reserve_and_release(name: str, reservation: MemoryReservation) -> None:
+            await reservation.grow(4 * MIB)
+            served.append(name)
+            await asyncio.sleep(0.01)
+            reservation.release()
+
+        tasks = [asyncio.create_task(reserve_and_release("out", budget.reserve_outgoing())) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        tasks += [asyncio.create_task(reserve_and_release("in", budget.reserve_incoming())) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        assert (served, budget.waiter_count) == ([], 4)
+        first.release()
+        await asyncio.gather(*tasks)
+        assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
+        return served
+
+    assert run_async(scenario()) == ["in", "in", "out", "out"]
+
+
+def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(8 * MIB)
+        await budget.reserve_outgoing().grow(100 * MIB)
+        assert budget.reserved_bytes == 6 * MIB
+        assert not await _completes_soon(budget.reserve_outgoing().grow(MIB))
+        assert await _completes_soon(budget.reserve_incoming().grow(2 * MIB))
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_many_large_responses_share_a_small_budget(announced: bool) -> None:
+    body = b"z" * (3 * MIB)
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+    async def scenario() -> None:
+        handle = make_responder(build_response(body) if announced else chunked)
+        async with run_server(handle) as running, SellerClient(memory_budget=MemoryBudget(4 * MIB)) as client:
+            tested_seller = make_seller(running.url)
+            outcomes = await asyncio.gather(
+                *(client.send(GET_CALL, tested_seller, CallOptions(timeout_seconds=10.0)) for _ in range(20))
+            )
+            assert all(isinstance(outcome, Answer) and outcome.body == body for outcome in outcomes)
+            assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (0, 0)
+
+    run_async(scenario())

@@ -1,0 +1,203 @@
+"""Large bodies share a limited room only while they travel: not while a seller draws, and at no picture's expense."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.memory_budget import MemoryBudget
+from gateway.upstream.download import DownloadLimits
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from providers.adapter import Answer, Call, FormPart
+from providers.faults import VERDICTS, ChargeStatus, FaultKind, HealthScope, PartConsequence
+from tests.upstream.fake_servers import (
+    GET_CALL,
+    build_response,
+    get_fault_kind,
+    make_responder,
+    make_seller,
+    read_request,
+    run_async,
+    run_server,
+    wait_until,
+)
+
+MIB = 1 << 20
+# More than sockets take by themselves.
+LARGE_BODY = bytes(16 * MIB)
+IMAGE = bytes(2 * MIB)
+PATIENT_OPTIONS = CallOptions(timeout_seconds=60.0)
+LARGE_ORDERS = {
+    "JSON": Call(method="POST", location="/", body=LARGE_BODY),
+    "form": Call(method="POST", location="/", body=(FormPart("image", LARGE_BODY, "a.png"), FormPart("n", b"1"))),
+}
+
+
+class SlowSeller:
+    """A seller that reads its orders once it may, and answers them when their pictures are drawn."""
+
+    def __init__(self) -> None:
+        self.may_read, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.read_count = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.may_read.wait()
+        await read_request(reader)
+        self.read_count += 1
+        await self.may_answer.wait()
+        writer.write(build_response())
+        await writer.drain()
+
+
+def start_orders(client: SellerClient, url: str, call: Call, count: int) -> "list[asyncio.Task[object]]":
+    return [asyncio.create_task(client.send(call, make_seller(url), PATIENT_OPTIONS)) for _ in range(count)]
+
+
+async def are_all_answered(tasks: "Sequence[asyncio.Task[object]]") -> bool:
+    return all(isinstance(outcome, Answer) for outcome in await asyncio.gather(*tasks))
+
+
+@pytest.mark.parametrize("call", LARGE_ORDERS.values(), ids=LARGE_ORDERS)
+def test_sent_order_holds_no_memory_while_the_seller_works(call: Call) -> None:
+    async def scenario() -> None:
+        slow_seller = SlowSeller()
+        slow_seller.may_read.set()
+        async with run_server(slow_seller) as running, SellerClient(memory_budget=MemoryBudget(32 * MIB)) as client:
+            tasks = start_orders(client, running.url, call, 5)
+            await wait_until(lambda: slow_seller.read_count == 5, 30.0)
+            await wait_until(lambda: not client.memory_budget.reserved_bytes)
+            assert not any(task.done() for task in tasks)
+            slow_seller.may_answer.set()
+            assert await are_all_answered(tasks)
+            assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (0, 0)
+
+    run_async(scenario())
+
+
+def test_slow_uploads_delay_each_other_but_not_polls_or_downloads() -> None:
+    async def scenario() -> None:
+        slow_seller = SlowSeller()
+        async with (
+            run_server(slow_seller) as slow,
+            run_server(make_responder(build_response(IMAGE))) as quick,
+            SellerClient(memory_budget=MemoryBudget(48 * MIB)) as client,
+        ):
+            tasks = start_orders(client, slow.url, LARGE_ORDERS["JSON"], 6)
+            await wait_until(lambda: slow.connection_count == 2)
+            assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (32 * MIB, 4)
+            assert isinstance(await client.send(GET_CALL, make_seller(quick.url), PATIENT_OPTIONS), Answer)
+            assert await client.download(f"{quick.url}/picture", private=True) == IMAGE
+            assert client.memory_budget.waiter_count == 4
+            slow_seller.may_read.set()
+            slow_seller.may_answer.set()
+            assert await are_all_answered(tasks)
+
+    run_async(scenario())
+
+
+def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(32 * MIB)
+        await budget.reserve_outgoing().grow(24 * MIB)
+        async with (
+            run_server(make_responder(build_response())) as running,
+            SellerClient(memory_budget=budget) as client,
+        ):
+            options = CallOptions(timeout_seconds=60.0, memory_timeout_seconds=0.1)
+            outcome = await client.send(LARGE_ORDERS["JSON"], make_seller(running.url), options)
+            assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
+            assert (running.connection_count, budget.waiter_count, budget.reserved_bytes) == (0, 0, 24 * MIB)
+
+    run_async(scenario())
+    verdict = VERDICTS[FaultKind.GATEWAY_BUSY]
+    assert (verdict.charge_status, verdict.consequence, verdict.health_scope) == (
+        ChargeStatus.NOT_CHARGED,
+        PartConsequence.FAIL_OVER,
+        HealthScope.NONE,
+    )
+
+
+def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
+    seconds = 2.0
+
+    async def scenario() -> None:
+        async with (
+            run_server(make_responder(build_response(IMAGE))) as running,
+            SellerClient(memory_budget=MemoryBudget(8 * MIB)) as client,
+        ):
+            budgets = client.memory_budget, client.link_memory_budget
+            reservations = [budget.reserve_incoming() for budget in budgets]
+            for reservation in reservations:
+                await reservation.grow(8 * MIB)
+            limits = DownloadLimits(timeout_seconds=seconds)
+            download = asyncio.create_task(client.download(f"{running.url}/picture", private=True, limits=limits))
+            poll = asyncio.create_task(
+                client.send(GET_CALL, make_seller(running.url), CallOptions(timeout_seconds=seconds))
+            )
+            await wait_until(lambda: all(budget.waiter_count == 1 for budget in budgets))
+            await asyncio.sleep(1.5 * seconds)
+            assert not download.done()
+            assert not poll.done()
+            for reservation in reservations:
+                reservation.release()
+            assert await download == IMAGE
+            assert isinstance(await poll, Answer)
+
+    run_async(scenario())
+
+
+def test_slow_response_after_memory_was_granted_times_out() -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(8 * MIB)
+        first = budget.reserve_incoming()
+        await first.grow(8 * MIB)
+        head = build_response(bytes(MIB))
+        async with (
+            run_server(make_responder(head[: MIB // 2], b"", interval=3600.0)) as running,
+            SellerClient(memory_budget=budget) as client,
+        ):
+            poll = asyncio.create_task(
+                client.send(GET_CALL, make_seller(running.url), CallOptions(timeout_seconds=0.5))
+            )
+            await wait_until(lambda: budget.waiter_count == 1)
+            first.release()
+            assert get_fault_kind(await poll) is FaultKind.RESPONSE_LOST
+            assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_large_response_reserves_little_more_memory_than_its_size(
+    announced: bool,
+) -> None:
+    size = 60 * MIB
+
+    async def scenario() -> None:
+        may_finish, body = asyncio.Event(), bytes(size)
+
+        async def send_in_two_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            length = f"Content-Length: {size}" if announced else "Connection: close"
+            writer.write(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + body[1:])
+            await writer.drain()
+            await may_finish.wait()
+            writer.write(body[:1])
+            await writer.drain()
+
+        async with run_server(send_in_two_parts) as running, SellerClient() as client:
+            options = CallOptions(timeout_seconds=60.0, max_response_bytes=96 * MIB)
+            sending = asyncio.create_task(client.send(GET_CALL, make_seller(running.url), options))
+            await wait_until(lambda: client.memory_budget.reserved_bytes >= size - MIB, 30.0)
+            assert client.memory_budget.reserved_bytes <= size + 16 * MIB
+            may_finish.set()
+            outcome = await sending
+            assert isinstance(outcome, Answer)
+            assert len(outcome.body) == size
+            assert client.memory_budget.reserved_bytes == 0
+            assert (
+                get_fault_kind(await client.send(GET_CALL, make_seller(running.url), PATIENT_OPTIONS))
+                is FaultKind.UNREADABLE
+            )
+
+    run_async(scenario())

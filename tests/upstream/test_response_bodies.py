@@ -1,0 +1,86 @@
+"""What comes back: taken in as long as it is of a size and a form that was agreed."""
+
+import gzip
+import zlib
+
+import pytest
+
+from gateway.upstream.seller_client import CallOptions
+from providers.adapter import Answer, Call
+from providers.faults import FaultKind
+from providers.order_status import NoAnswer
+from tests.upstream.fake_servers import API_KEY, build_response, get_fault_kind, make_responder, run_async, send_call
+from tests.upstream.test_send_failures import BROKEN_RESPONSES
+
+HUGE_BYTES = 200 << 20
+GZIP_BOMB = gzip.compress(b"0" * (64 << 20), 9)
+UNREADABLE_RESPONSES = {
+    "200 MB, announced": make_responder(
+        f"HTTP/1.1 200 OK\r\nContent-Length: {HUGE_BYTES}\r\n\r\n".encode(), *[b"0" * 65536] * 99
+    ),
+    "200 MB in chunks": make_responder(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"10000\r\n" + b"0" * 65536 + b"\r\n"] * 3200
+    ),
+    "200 MB until it closes": make_responder(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 3200),
+    "a gzip bomb": make_responder(build_response(GZIP_BOMB, headers=["Content-Encoding: gzip"])),
+    "gzip that is none": make_responder(build_response(b"{}", headers=["Content-Encoding: gzip"])),
+    "gzip without its end": make_responder(
+        build_response(gzip.compress(b"{}" * 99)[:-9], headers=["Content-Encoding: gzip"])
+    ),
+    "an encoding that nobody asked for": make_responder(build_response(b"{}", headers=["Content-Encoding: br"])),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE_RESPONSES)
+def test_response_that_cannot_be_read_is_unreadable(name: str) -> None:
+    assert get_fault_kind(run_async(send_call(UNREADABLE_RESPONSES[name]))) is FaultKind.UNREADABLE
+
+
+def test_response_larger_than_the_limit_is_unreadable() -> None:
+    options = CallOptions(timeout_seconds=5.0, max_response_bytes=100_000)
+    outcome = run_async(send_call(make_responder(build_response(b"0" * 100_000)), options=options))
+    assert isinstance(outcome, Answer)
+    assert len(outcome.body) == 100_000
+    assert (
+        get_fault_kind(run_async(send_call(make_responder(build_response(b"0" * 100_001)), options=options)))
+        is FaultKind.UNREADABLE
+    )
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 308, 400, 401, 404, 429, 500, 503])
+def test_every_status_is_returned_as_an_answer(status: int) -> None:
+    body = b"" if status == 204 else b"{}"
+    outcome = run_async(
+        send_call(
+            make_responder(build_response(body, f"{status} Said", ["Location: /elsewhere", "X-Two: 1", "x-two: 2"]))
+        )
+    )
+    assert isinstance(outcome, Answer)
+    assert (outcome.status, outcome.body) == (status, body)
+    assert outcome.headers["location"] == "/elsewhere"
+    assert outcome.headers["x-two"] == "1, 2"
+
+
+def test_unrequested_compression_is_decoded() -> None:
+    for compressed, encoding in ((gzip.compress(b'{"a":1}'), "gzip"), (zlib.compress(b'{"a":1}'), "deflate")):
+        outcome = run_async(
+            send_call(make_responder(build_response(compressed, headers=[f"Content-Encoding: {encoding}"])))
+        )
+        assert isinstance(outcome, Answer)
+        assert outcome.body == b'{"a":1}'
+
+
+def test_faults_contain_no_urls_headers_or_bodies() -> None:
+    """What the account, the call or the seller's own text held is nowhere in the fault."""
+    call = Call(method="POST", location="/canary-path?canary-query", headers={"x-id": "canary-header"}, body=b"canary")
+    behaviours = [
+        *BROKEN_RESPONSES.values(),
+        make_responder(b"canary-answer\r\n\r\n"),
+        UNREADABLE_RESPONSES["gzip that is none"],
+    ]
+    for behave in behaviours:
+        outcome = run_async(send_call(behave, call))
+        assert isinstance(outcome, NoAnswer)
+        assert outcome.fault.message.isidentifier(), outcome.fault.message
+        assert "canary" not in repr(outcome)
+        assert API_KEY not in repr(outcome)

@@ -1,0 +1,215 @@
+"""Each way in which an exchange can fail, over real sockets: did anything leave, or can nobody tell?"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport import TransportPool
+from providers.adapter import Answer, Call
+from providers.faults import FaultKind
+from providers.order_status import NoAnswer
+from tests.upstream.fake_servers import (
+    GET_CALL,
+    ORDER_CALL,
+    QUICK_OPTIONS,
+    build_response,
+    get_fault_kind,
+    hang_forever,
+    keep_hanging,
+    make_responder,
+    make_seller,
+    make_sequence,
+    reset_connection,
+    run_async,
+    run_server,
+    send_call,
+    serve_requests,
+)
+
+HALF_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+HALF_HEAD = b"HTTP/1.1 200 OK\r\nContent-Le"
+HALF_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nhalf"
+NO_LAST_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+NO_BYTES = b""
+
+BROKEN_RESPONSES = {
+    "closes without a word": make_responder(NO_BYTES),
+    "resets without a word": make_sequence(make_responder(NO_BYTES), reset_connection),
+    "closes within the head": make_responder(HALF_HEAD),
+    "resets within the head": make_sequence(make_responder(HALF_HEAD), reset_connection),
+    "closes within the body": make_responder(HALF_BODY),
+    "resets within the body": make_sequence(make_responder(HALF_BODY, interval=0.05), reset_connection),
+    "closes within a chunk": make_responder(HALF_CHUNK),
+    "resets within a chunk": make_sequence(make_responder(HALF_CHUNK, interval=0.05), reset_connection),
+    "closes without the last chunk": make_responder(NO_LAST_CHUNK),
+    "says garbage": make_responder(b"\x16\x03\x01 this is no HTTP at all\r\n\r\n"),
+    "says SSH": make_responder(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+    "says a status that is none": make_responder(b"HTTP/1.1 twohundred OK\r\n\r\n"),
+    "says two lengths": make_responder(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}!"),
+    "says a negative length": make_responder(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}"),
+    "says a chunk that is none": make_responder(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"),
+    "says headers without end": make_responder(b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 100_000),
+    "says a header of a megabyte": make_responder(b"HTTP/1.1 200 OK\r\nx: " + b"y" * (1 << 20) + b"\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
+@pytest.mark.parametrize("name", BROKEN_RESPONSES)
+def test_broken_response_to_an_order_is_response_lost(name: str, fresh: bool) -> None:
+    options = CallOptions(timeout_seconds=5.0, fresh_connection=fresh)
+    assert get_fault_kind(run_async(send_call(BROKEN_RESPONSES[name], options=options))) is FaultKind.RESPONSE_LOST
+
+
+@pytest.mark.parametrize("name", BROKEN_RESPONSES)
+def test_broken_response_to_a_get_is_response_lost(name: str) -> None:
+    assert get_fault_kind(run_async(send_call(BROKEN_RESPONSES[name], GET_CALL))) is FaultKind.RESPONSE_LOST
+
+
+SLOW_RESPONSES = {
+    "hangs before it reads": hang_forever,
+    "hangs before the head": make_sequence(make_responder(NO_BYTES), keep_hanging),
+    "hangs within the head": make_sequence(make_responder(HALF_HEAD), keep_hanging),
+    "hangs after the head": make_sequence(
+        make_responder(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"), keep_hanging
+    ),
+    "hangs within the body": make_sequence(make_responder(HALF_BODY), keep_hanging),
+    "a byte each 0.2 s": make_responder(*(bytes([byte]) for byte in build_response(b"0" * 400)), interval=0.2),
+    "a byte of body each 0.2 s": make_responder(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n", *[b"0"] * 400, interval=0.2
+    ),
+    "interim answers without end": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
+}
+
+
+@pytest.mark.parametrize("name", SLOW_RESPONSES)
+def test_timeout_covers_the_whole_exchange(name: str) -> None:
+    started_at = time.monotonic()
+    assert (
+        get_fault_kind(run_async(send_call(SLOW_RESPONSES[name], options=CallOptions(timeout_seconds=0.7))))
+        is FaultKind.RESPONSE_LOST
+    )
+    assert 0.6 < time.monotonic() - started_at < 1.2
+
+
+def test_large_order_to_a_server_that_never_reads_times_out() -> None:
+    large = Call(method="POST", location="/", body=b"x" * (30 << 20))
+    assert (
+        get_fault_kind(run_async(send_call(hang_forever, large, CallOptions(timeout_seconds=0.5))))
+        is FaultKind.RESPONSE_LOST
+    )
+
+
+def test_order_that_is_cut_off_half_way_is_response_lost() -> None:
+    async def read_partly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        reset_connection(writer)
+
+    large = Call(method="POST", location="/", body=b"x" * (30 << 20))
+    assert get_fault_kind(run_async(send_call(read_partly, large))) is FaultKind.RESPONSE_LOST
+
+
+def test_refused_connection_is_not_sent() -> None:
+    async def ask() -> Answer | NoAnswer:
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            async with SellerClient() as client:
+                return await client.send(
+                    ORDER_CALL, make_seller(f"http://127.0.0.1:{reserved.getsockname()[1]}"), QUICK_OPTIONS
+                )
+
+    outcome = run_async(ask())
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+    assert isinstance(outcome, NoAnswer)
+    assert outcome.fault.message == "ConnectionRefusedError"
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), socket.gaierror(-3, "try again"), OSError("odd")])
+def test_failed_dns_lookup_is_not_sent(error: OSError) -> None:
+    async def fail_lookup(_: str) -> Sequence[str]:
+        raise error
+
+    async def ask() -> Answer | NoAnswer:
+        async with SellerClient(TransportPool(lookup=fail_lookup)) as client:
+            return await client.send(ORDER_CALL, make_seller("https://seller.invalid"), QUICK_OPTIONS)
+
+    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+
+
+@pytest.mark.parametrize("host", ["seller.invalid", "a" * 70 + ".invalid", "a..b.invalid", "xn--.invalid"])
+def test_unknown_hostname_is_not_sent(host: str) -> None:
+    async def ask() -> Answer | NoAnswer:
+        async with SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://{host}"), QUICK_OPTIONS)
+
+    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+
+
+def test_hanging_dns_lookup_ends_with_the_connect_timeout() -> None:
+    async def hang_lookup(_: str) -> Sequence[str]:
+        await asyncio.sleep(3600)
+        return ()
+
+    async def ask(options: CallOptions) -> Answer | NoAnswer:
+        async with SellerClient(TransportPool(lookup=hang_lookup)) as client:
+            return await client.send(ORDER_CALL, make_seller("https://seller.invalid"), options)
+
+    for options in (CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3), CallOptions(timeout_seconds=0.3)):
+        started_at = time.monotonic()
+        assert get_fault_kind(run_async(ask(options))) is FaultKind.NOT_SENT
+        assert time.monotonic() - started_at < 1.0
+
+
+def test_listener_that_never_accepts_is_not_sent() -> None:
+    async def ask() -> Answer | NoAnswer:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            blockers = [socket.socket() for _ in range(4)]
+            for blocker in blockers:
+                blocker.setblocking(False)
+                blocker.connect_ex(full.getsockname())
+            async with SellerClient() as client:
+                try:
+                    url = f"http://127.0.0.1:{full.getsockname()[1]}"
+                    return await client.send(
+                        ORDER_CALL, make_seller(url), CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3)
+                    )
+                finally:
+                    for blocker in blockers:
+                        blocker.close()
+
+    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    "exchange", [CallOptions(timeout_seconds=2.0, connect_timeout_seconds=0.2), CallOptions(timeout_seconds=0.2)]
+)
+def test_exhausted_connection_pool_is_gateway_busy(exchange: CallOptions) -> None:
+    async def ask() -> tuple[Answer | NoAnswer, int]:
+        async with run_server(hang_forever) as running, SellerClient(TransportPool(max_connections=1)) as client:
+            first = asyncio.create_task(client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS))
+            await asyncio.sleep(0.1)
+            second = await client.send(ORDER_CALL, make_seller(running.url), exchange)
+            first.cancel()
+            await asyncio.wait([first])
+            return second, running.connection_count
+
+    outcome, connections = run_async(ask())
+    assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
+    assert connections == 1
+
+
+def test_closed_client_sends_nothing() -> None:
+    async def ask() -> tuple[Answer | NoAnswer, int]:
+        async with run_server(serve_requests) as running:
+            client = SellerClient()
+            await client.aclose()
+            return await client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS), running.connection_count
+
+    outcome, connections = run_async(ask())
+    assert get_fault_kind(outcome) is FaultKind.NOT_SENT
+    assert connections == 0
