@@ -173,7 +173,9 @@ def _score(words: list[str], module: Names) -> int:
 
 
 def print_share(what: str, names: list[str], of: int, goal: str) -> None:
-    print(f"{what:<44}{len(names):>5} of {of:<5} {len(names) / max(of, 1):>6.1%}   goal {goal}   {' '.join(names[:12])}")
+    print(
+        f"{what:<44}{len(names):>5} of {of:<5} {len(names) / max(of, 1):>6.1%}   goal {goal}   {' '.join(names[:12])}"
+    )
 
 
 def report() -> None:
@@ -182,8 +184,15 @@ def report() -> None:
     private = [name for name in functions if name.startswith("_")]
     stems = [module.path.stem for module in modules if module.path.stem != "__init__"]
     constants = sorted({name for module in modules for name in module.constants if SUPERLATIVES.search(name)})
-    print_share("functions named by a bare participle", [n for n in functions if is_participle(n)], len(functions), "<= 1 %")
-    print_share("functions that end in a preposition", [n for n in functions if ends_in_preposition(n)], len(functions), "<= 2 %")
+    print_share(
+        "functions named by a bare participle", [n for n in functions if is_participle(n)], len(functions), "<= 1 %"
+    )
+    print_share(
+        "functions that end in a preposition",
+        [n for n in functions if ends_in_preposition(n)],
+        len(functions),
+        "<= 2 %",
+    )
     print_share("private functions of one word", [n for n in private if is_one_private_word(n)], len(private), "<= 8 %")
     print_share("modules named by a gerund", [n for n in stems if is_gerund(n)], len(stems), "<= 3 %")
     print_share("constants with a superlative", constants, len(constants), "0")
@@ -194,7 +203,11 @@ def report() -> None:
 
 
 def print_usual_words(modules: list[Names]) -> None:
-    missed = {word: search(word, modules)[:3] for word, wanted in USUAL_WORDS.items() if wanted not in search(word, modules)[:3]}
+    missed = {
+        word: search(word, modules)[:3]
+        for word, wanted in USUAL_WORDS.items()
+        if wanted not in search(word, modules)[:3]
+    }
     print(f"usual words of the field found: {len(USUAL_WORDS) - len(missed)} of {len(USUAL_WORDS)}   goal >= 52 of 56")
     for word, found in missed.items():
         print(f"  {word}: wanted {USUAL_WORDS[word]}, found {', '.join(found) or 'nothing'}")
@@ -220,5 +233,7 @@ def check() -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only doubled class and module names; fail if there are any")
+    parser.add_argument(
+        "--check", action="store_true", help="only doubled class and module names; fail if there are any"
+    )
     sys.exit(check() if parser.parse_args().check else report())

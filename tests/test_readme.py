@@ -52,16 +52,16 @@ def find_curl_blocks() -> list[str]:
 
 def test_first_curl_returns_image(gateway: RunningGateway, tmp_path: Path) -> None:
     run_in_shell(find_curl_blocks()[0], gateway, tmp_path)
-    with Image.open(tmp_path / "picture.png") as image:
+    with Image.open(tmp_path / "image.png") as image:
         image.load()
         assert (image.format, image.size) == ("PNG", (1024, 1024))
 
 
 def test_curl_printed_at_startup_returns_image(gateway: RunningGateway, tmp_path: Path) -> None:
-    match = re.search(r"curl -s .*?picture\.png", gateway.stdout, re.DOTALL)
+    match = re.search(r"curl -s .*?image\.png", gateway.stdout, re.DOTALL)
     assert match is not None
     run_in_shell(match[0].replace(gateway.url, README_URL), gateway, tmp_path)
-    with Image.open(tmp_path / "picture.png") as image:
+    with Image.open(tmp_path / "image.png") as image:
         assert image.format == "PNG"
 
 
@@ -80,7 +80,7 @@ def test_openai_client_snippet_runs(gateway: RunningGateway, monkeypatch: pytest
     namespace: dict[str, Any] = {}
     exec(snippet.replace(README_URL, gateway.url), namespace)  # noqa: S102  that it runs is what is tested
     namespace["client"].close()
-    assert namespace["picture"].data[0].b64_json.startswith("iVBOR")
+    assert namespace["image"].data[0].b64_json.startswith("iVBOR")
 
 
 def test_yaml_example_is_valid_configuration(tmp_path: Path) -> None:

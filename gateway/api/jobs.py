@@ -63,7 +63,9 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
         inline_images = [
             input_image for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True) if not ref.is_url
         ]
-        await request.state["body_receiver"].reserve(sum(len(input_image.content.data) for input_image in inline_images))
+        await request.state["body_receiver"].reserve(
+            sum(len(input_image.content.data) for input_image in inline_images)
+        )
         return await submit_or_reuse_job(request, replace(job_request, input_images=input_images))
 
 

@@ -46,7 +46,7 @@ def _print_banner(world: SandboxState) -> None:
     curl -s {url}/openai/v1/images/generations \\
       -H 'Authorization: Bearer sk-sandbox' -H 'Content-Type: application/json' \\
       -d '{{"model": "gpt-image-2", "prompt": "a lighthouse at dawn", "size": "1024x1024", "quality": "low"}}' \\
-      | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > picture.png
+      | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > image.png
 
   Runflow  {url}/runflow    key rf_sandbox
   RunAPI   {url}/runapi     key sk-sandbox

@@ -268,7 +268,7 @@ def _print_banner(url: str, sandbox_url: str | None) -> None:
     curl -s {url}/v1/images/generations \\
       -H 'Authorization: Bearer {SANDBOX_KEY}' -H 'Content-Type: application/json' \\
       -d '{{"prompt": "a lighthouse at dawn"}}' \\
-      | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > picture.png
+      | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > image.png
 
   Sandbox  {sandbox_url}/_/   what was charged, faults, latency
   Metrics  {url}/metrics

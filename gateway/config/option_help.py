@@ -68,7 +68,10 @@ OPTION_HELP: dict[str, dict[str, str]] = {
         "resolutions": "Tiers that can be ordered. Default all.",
         "unsold": "Shapes that are not sold all the same, like 1:1@4k. Default none.",
     },
-    "ExpectedLatency": {"p50": "Seconds within which half are there.", "p90": "Seconds within which nine in ten are there."},
+    "ExpectedLatency": {
+        "p50": "Seconds within which half are there.",
+        "p90": "Seconds within which nine in ten are there.",
+    },
     "TokenPrices": {
         "input_text": "USD per million tokens of the prompt.",
         "input_image": "USD per million tokens of input images.",

@@ -64,7 +64,9 @@ class ServerMonitor:
             listed = await self._client.execute("ZRANGE", keys.retention, 0, -1)
             listed = [*listed, *await self._client.execute("SMEMBERS", keys.open)]
             try:
-                await self._audit_partition(partition, extra_jobs=jobs[partition] - {job_id.decode() for job_id in listed})
+                await self._audit_partition(
+                    partition, extra_jobs=jobs[partition] - {job_id.decode() for job_id in listed}
+                )
             except StoreUnavailable:
                 raise
             except StoreError:
