@@ -236,4 +236,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--check", action="store_true", help="only doubled class and module names; fail if there are any"
     )
-    sys.exit(check() if parser.parse_args().check else report())
+    if parser.parse_args().check:
+        sys.exit(check())
+    report()
