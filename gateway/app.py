@@ -97,7 +97,7 @@ class Gateway:
         config_hash = reload.resolved.catalogue.hash if reload.resolved.catalogue else reload.previous_hash
         self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
         for problem in problems:
-            self.logs.log("error", "configuration refused", problem=str(problem))
+            self.logs.log("error", "configuration rejected", problem=str(problem))
         if reload.is_applied and self.engine is not None:
             self._configure_limits()
 
@@ -109,7 +109,7 @@ class Gateway:
             "jobs": len(self.engine.workers) if self.engine else 0,
             "config": {
                 "in_force": self.reloader.current.hash,
-                "last_reload": "taken" if last.is_applied else "refused",
+                "last_reload": "applied" if last.is_applied else "rejected",
                 "problems": [_format_problem(problem, self.reloader.folder) for problem in last.resolved.problems[:20]],
             },
             "store": store,

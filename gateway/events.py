@@ -160,7 +160,7 @@ class CallbackOutcome(StrEnum):
 
 class CallbackHandled(Event, frozen=True, kw_only=True):
     """A request to a callback address. A line only if it was `forged` (a wrong signature at an address of ours) or
-    `unknown` (no address of ours): one a minute, the last of so many `times`."""
+    `unknown` (no address of ours): one a minute, the last of so many (`repeated`)."""
 
     adapter: str
     outcome: CallbackOutcome

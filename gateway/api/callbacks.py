@@ -10,8 +10,10 @@ from gateway.engine.callback_handler import RetryLater
 MAX_CALLBACK_BYTES = 1 << 20
 
 
-@post("/callbacks/{adapter:str}/{job_id:str}/{attempt:int}/{seal:str}", status_code=204)
-async def receive_callback(request: HttpRequest, adapter: str, job_id: str, attempt: int, seal: str) -> Response[None]:
+@post("/callbacks/{adapter:str}/{job_id:str}/{attempt:int}/{signature:str}", status_code=204)
+async def receive_callback(
+    request: HttpRequest, adapter: str, job_id: str, attempt: int, signature: str
+) -> Response[None]:
     """401 for whoever cannot have got this address, or signature, from us and the seller; else 204, whatever it is.
 
     503 where it cannot be heard at the moment: sellers call again.
@@ -20,7 +22,7 @@ async def receive_callback(request: HttpRequest, adapter: str, job_id: str, atte
     body = await read_body(request.stream(), request.headers.get("content-length"), MAX_CALLBACK_BYTES)
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        is_verified = await handler.hears((adapter, job_id, attempt, seal), headers, body)
+        is_verified = await handler.handle((adapter, job_id, attempt, signature), headers, body)
     except RetryLater:
         raise ApiError(503, "call_again", "This cannot be heard at the moment: call again.", retry_after=1) from None
     if not is_verified:

@@ -43,7 +43,7 @@ def track_job_creation(state: dict[str, Any], is_idempotent: bool) -> Iterator[N
 
 def record_created_job(state: dict[str, Any], job_id: str) -> None:
     """The job that the request has become."""
-    state[_JOB_CREATION_KEY] = JobCreation(job_id, state[_JOB_CREATION_KEY].is_findable)
+    state[_JOB_CREATION_KEY] = JobCreation(job_id, state[_JOB_CREATION_KEY].is_idempotent)
     state["job"] = job_id
 
 

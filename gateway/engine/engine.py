@@ -65,11 +65,11 @@ class Engine:
 
     def start(self, supervisor: TaskSupervisor) -> None:
         periodic_functions: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
-            "engine.claim": (self._claim_due_jobs, CLAIM_INTERVAL_SECONDS),
-            "engine.renew": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
-            "engine.share": (self._publish_health, HEALTH_INTERVAL_SECONDS),
-            "engine.audit": (self._audit_store, AUDIT_INTERVAL_SECONDS),
-            "engine.sweep": (self._delete_expired, CLEANUP_INTERVAL_SECONDS),
+            "engine.claim_jobs": (self._claim_due_jobs, CLAIM_INTERVAL_SECONDS),
+            "engine.renew_leases": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
+            "engine.publish_health": (self._publish_health, HEALTH_INTERVAL_SECONDS),
+            "engine.audit_store": (self._audit_store, AUDIT_INTERVAL_SECONDS),
+            "engine.delete_expired": (self._delete_expired, CLEANUP_INTERVAL_SECONDS),
         }
         for name, (periodic_function, seconds) in periodic_functions.items():
             self._periodic_tasks.append(supervisor.run_every(name, seconds, periodic_function))

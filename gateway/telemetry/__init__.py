@@ -1,1 +1,1 @@
-"""Who listens to the core's events: metrics and logs. Nothing imports these but the composition root."""
+"""Event sinks: metrics and logs. Only the composition root (`gateway/app.py`) imports them."""

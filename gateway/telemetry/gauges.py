@@ -1,4 +1,4 @@
-"""Values that nobody tells of: they are looked up when somebody asks for metrics."""
+"""Gauges: values that no event carries. They are read from the engine when `/metrics` is scraped."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,13 +10,16 @@ from gateway.health.health_tracker import HealthKey
 from gateway.task_supervisor import TaskSupervisor
 
 CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
-# Name: what it says, and its labels.
+# Metric name: (help text, label names).
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "igw_jobs_in_flight": ("Jobs that this process works on.", ()),
-    "igw_account_orders": ("Orders in progress at an account.", ("account",)),
-    "igw_cell_healthy": ("1 if orders may be placed there.", CELL_LABELS),
-    "igw_cell_conformance": ("Share of the last deliveries that were as ordered, where enough are known.", CELL_LABELS),
-    "igw_task_up": ("1 if a long-lived task works, 0 while it is down and being started again.", ("task",)),
+    "igw_jobs_in_flight": ("Jobs that this process is working on.", ()),
+    "igw_account_orders_in_flight": ("Orders in flight at an account.", ("account",)),
+    "igw_cell_healthy": ("1 if the circuit breaker allows orders for this cell, else 0.", CELL_LABELS),
+    "igw_cell_conformance": (
+        "Share of the recent deliveries that matched their order; absent while there are too few.",
+        CELL_LABELS,
+    ),
+    "igw_task_up": ("1 while a supervised task works, 0 while it is down and being restarted.", ("task",)),
 }
 
 
@@ -27,7 +30,7 @@ def collect_gauges(
     jobs = _make_gauge("igw_jobs_in_flight")
     jobs.add_metric([], len(engine.workers))
     yield jobs
-    orders = _make_gauge("igw_account_orders")
+    orders = _make_gauge("igw_account_orders_in_flight")
     for account in catalogue.accounts:
         orders.add_metric([account], engine.context.limits.count_in_flight(account))
     yield orders

@@ -1,6 +1,7 @@
-"""Log lines that clients can provoke, or an outage repeats: the first of a kind, then one a minute for all others.
+"""Limits how often log lines of one kind are written: the first at once, then one per minute for all others.
 
-What is counted is counted elsewhere, each time. Each line that is written says how many it stands for (`times`).
+It protects the log from lines that clients can provoke or that an outage repeats. A line that stands for several says
+so in its field `repeated`. Metrics are not affected: they count every event.
 """
 
 import threading
@@ -12,13 +13,13 @@ from msgspec import Struct
 
 LogLine = dict[str, Any]
 INTERVAL_SECONDS = 60.0
-# Kinds come from closed sets. Should they not, the rest of them is one kind.
+# Kinds come from closed sets. If there are more of them by mistake, all further kinds share one limit.
 MAX_KINDS = 1_000
 _OTHER_KINDS = object()
 
 
 class _LineKind(Struct):
-    """`written_count`: lines since `started_at`. `held_count`: how many were not written, and the last of them."""
+    """State of one kind: lines written since `started_at`, lines held back since then, and the last of these."""
 
     started_at: float
     written_count: int = 0
@@ -27,7 +28,7 @@ class _LineKind(Struct):
 
 
 class LogRateLimiter:
-    """Asked by many threads."""
+    """Decides which log lines are written. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,7 +36,10 @@ class LogRateLimiter:
         self._lock = threading.Lock()
 
     def try_admit(self, kind: Hashable, line: LogLine, burst: int) -> bool:
-        """Whether it is to be written now: if there were fewer than `burst` of its kind in this minute."""
+        """Returns whether to write the line now: fewer than `burst` lines of its kind were written in this minute.
+
+        A line that is not admitted is held back, and replaces the one that was held before.
+        """
         with self._lock:
             state = self._kinds.get(kind)
             if state is None:
@@ -48,26 +52,26 @@ class LogRateLimiter:
             return False
 
     def reset_kind(self, kind: Hashable) -> None:
-        """The next line of this kind is its first. Lines that are held are dropped."""
+        """Forgets this kind: its next line is written at once. Held lines are dropped."""
         with self._lock:
             self._kinds.pop(kind, None)
 
     def pop_due_lines(self) -> list[LogLine]:
-        """What was held for a minute."""
+        """Removes and returns the held lines of all kinds whose minute is over."""
         now = self._clock()
         with self._lock:
             due_kinds = [kind for kind, state in self._kinds.items() if now - state.started_at >= INTERVAL_SECONDS]
             return [line for kind in due_kinds for line in self._pop_held_lines(kind, now)]
 
     def pop_all_lines(self) -> list[LogLine]:
-        """What is held, however long."""
+        """Removes and returns all held lines. Used at shutdown."""
         with self._lock:
             return [line for kind in list(self._kinds) for line in self._pop_held_lines(kind, self._clock())]
 
     def _pop_held_lines(self, kind: Hashable, now: float) -> list[LogLine]:
-        """A kind that goes on has had its line for the next minute."""
+        """Ends the minute of a kind. The returned line counts as the first of its next minute."""
         state = self._kinds.pop(kind)
         if not state.held_count:
             return []
         self._kinds[kind] = _LineKind(now, written_count=1)
-        return [{**state.last_line, "times": state.held_count}]
+        return [{**state.last_line, "repeated": state.held_count}]

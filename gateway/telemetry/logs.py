@@ -58,7 +58,7 @@ class EventLogger:
         self._thread = self._start_thread()
 
     def _start_thread(self) -> threading.Thread:
-        thread = threading.Thread(target=self._run_writer, name="logs", daemon=True)
+        thread = threading.Thread(target=self._run_writer, name="event-log", daemon=True)
         thread.start()
         return thread
 
@@ -163,9 +163,9 @@ class _LibraryLogHandler(logging.Handler):
             record.levelname.lower(),
             {
                 "library": record.name,
-                "what": str(record.msg)[:200] if is_constant_text else None,
-                "place": f"{record.module}.{record.funcName}",
-                "fault": describe_exception(error) if error else None,
+                "message": str(record.msg)[:200] if is_constant_text else None,
+                "location": f"{record.module}.{record.funcName}",
+                "error": describe_exception(error) if error else None,
             },
         )
         self._logger.log_limited((level, *fields.values()), DEFAULT_BURST, level, "library", **fields)

@@ -1,4 +1,7 @@
-"""Events as Prometheus metrics. Labels come from closed sets: names in the configuration, states, faults, routes."""
+"""Counts events as Prometheus metrics.
+
+Label values come from closed sets: names in the configuration, states, fault kinds and routes.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,67 +21,77 @@ CELL_KEY_LABELS = ("operation", "resolution", "quality")
 
 
 class Metrics:
-    """A sink, and what it has counted."""
+    """An event sink: updates the metrics of this process and renders them."""
 
     def __init__(self) -> None:
-        # When each series was first counted is of no use, and would be every third of them.
+        # The `_created` series would be a third of all series, without any use.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         options: dict[str, Any] = {"registry": self.registry}
         self._requests = Histogram(
             "igw_http_request_seconds",
-            "Time to answer a request.",
+            "Seconds from a request to the end of its response.",
             ("route", "method", "status"),
             buckets=HTTP_BUCKETS,
             **options,
         )
         self._overhead = Histogram(
             "igw_http_overhead_seconds",
-            "The gateway's own share of it: without waiting for a job.",
+            "Seconds of igw_http_request_seconds without those spent waiting for a job.",
             ("route",),
             buckets=HTTP_BUCKETS,
             **options,
         )
         self._jobs = Histogram(
             "igw_job_seconds",
-            "From acceptance to a job's end for its team.",
+            "Seconds from a job's acceptance to its final state.",
             ("model", "state"),
             buckets=ORDER_BUCKETS,
             **options,
         )
         self._attempts = Histogram(
             "igw_attempt_seconds",
-            "From an attempt's opening to its end.",
+            "Seconds from an attempt's start to its end.",
             ("seller", "model", "outcome"),
             buckets=ORDER_BUCKETS,
             **options,
         )
         self._images = Counter(
-            "igw_images", "Images delivered.", ("team", "seller", "model", *CELL_KEY_LABELS), **options
+            "igw_images_delivered", "Images delivered.", ("team", "seller", "model", *CELL_KEY_LABELS), **options
         )
         self._spend = Counter(
             "igw_spend_usd",
-            "Money spent: captured for teams, orphaned, suspected, billed in excess.",
+            "Money spent in US dollars, by ledger line: capture, orphan, suspected, excess.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
             **options,
         )
         self._spend_corrections = Counter(
-            "igw_spend_corrected_usd",
-            "Money of igw_spend_usd that turned out not to have been spent.",
+            "igw_spend_corrections_usd",
+            "Amounts of igw_spend_usd that turned out not to have been charged.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
             **options,
         )
-        self._failovers = Counter("igw_failovers", "Orders placed elsewhere.", ("before", "after", "reason"), **options)
+        self._failovers = Counter(
+            "igw_failovers",
+            "Orders sent to another seller after a failure.",
+            ("from_seller", "to_seller", "reason"),
+            **options,
+        )
         self._price_mismatches = Counter(
-            "igw_price_drifts", "Orders charged at another price.", ("seller", *CELL_KEY_LABELS), **options
+            "igw_price_mismatches",
+            "Orders for which the seller charged another amount than its configured price.",
+            ("seller", *CELL_KEY_LABELS),
+            **options,
         )
-        self._reclaims = Counter("igw_rescues", "Jobs taken over from an owner that is gone.", **options)
-        self._errors = Counter("igw_troubles", "Things of ours that do not work.", ("where",), **options)
-        self._task_failures = Counter("igw_task_failures", "Failures of long-lived tasks.", ("task",), **options)
-        self._callbacks = Counter(
-            "igw_callbacks", "Callbacks received, by what they turned out to be.", ("adapter", "worth"), **options
+        self._reclaims = Counter(
+            "igw_jobs_reclaimed", "Jobs claimed after the lease of their previous worker expired.", **options
         )
-        self._reloads = Counter("igw_config_reloads", "Configurations read again.", ("outcome",), **options)
+        self._errors = Counter("igw_internal_errors", "Internal errors by component.", ("component",), **options)
+        self._task_failures = Counter("igw_task_failures", "Failures of supervised tasks.", ("task",), **options)
+        self._callbacks = Counter("igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome"), **options)
+        self._reloads = Counter(
+            "igw_config_reloads", "Configuration reloads, by outcome: applied or rejected.", ("outcome",), **options
+        )
         self._accepted_jobs = Counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), **options)
 
     def __call__(self, event: events.Event) -> None:
@@ -89,10 +102,10 @@ class Metrics:
         return generate_latest(self.registry)
 
     def register_gauges(self, collect_gauges: Callable[[], Iterator[GaugeMetricFamily]]) -> None:
-        """Values that are looked up when somebody asks."""
+        """Registers gauges that are collected at each scrape."""
         self.registry.register(_GaugeCollector(collect_gauges))
 
-    # --- events
+    # --- one handler per event class
 
     def _on_request_completed(self, event: events.RequestCompleted) -> None:
         self._requests.labels(event.route, event.method, str(event.status)).observe(event.seconds)
@@ -116,7 +129,7 @@ class Metrics:
             self._images.labels(*labels).inc(event.images)
 
     def _on_failover_started(self, event: events.FailoverStarted) -> None:
-        self._failovers.labels(event.from_seller, event.to_seller, str(event.reason or "missing")).inc()
+        self._failovers.labels(event.from_seller, event.to_seller, str(event.reason or "none")).inc()
 
     def _on_price_mismatch(self, event: events.PriceMismatch) -> None:
         self._price_mismatches.labels(event.seller, *_cell_label_values(event.cell)).inc()
@@ -133,7 +146,7 @@ class Metrics:
         self._callbacks.labels(event.adapter, event.outcome).inc()
 
     def _on_config_reloaded(self, event: events.ConfigReloaded) -> None:
-        self._reloads.labels("taken" if event.applied else "refused").inc()
+        self._reloads.labels("applied" if event.applied else "rejected").inc()
 
 
 _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {

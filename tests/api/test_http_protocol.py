@@ -247,7 +247,7 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
             (config / name).write_text(text)
         for _ in poll_until_deadline(20):
             config_state = running.http.get("/readyz").json()["config"]
-            if config_state["last_reload"] == "refused":
+            if config_state["last_reload"] == "rejected":
                 break
         problems = config_state["problems"]
         assert [problem for problem in problems if problem.startswith("policies.yaml:1: ")], problems

@@ -125,7 +125,7 @@ def test_disconnect_during_a_body_is_no_internal_error(gateway: RunningGateway) 
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert metrics.count('status="500"') == before.count('status="500"') == 0
-    assert [line for line in gateway.read_problem_lines() if line["event"] == "trouble"] == []
+    assert [line for line in gateway.read_problem_lines() if line["event"] == "error reported"] == []
 
 
 def test_compressed_body_is_rejected(gateway: RunningGateway) -> None:

@@ -23,9 +23,16 @@ CANARY = "canary7f3a"
 COMMON_LOG_FIELDS = {"at", "level", "event"}
 METRIC_NAMES = {
     *("igw_http_request_seconds", "igw_http_overhead_seconds", "igw_job_seconds", "igw_attempt_seconds"),
-    *("igw_images", "igw_spend_usd", "igw_failovers", "igw_cell_healthy", "igw_jobs_in_flight", "igw_account_orders"),
+    *(
+        "igw_images_delivered",
+        "igw_spend_usd",
+        "igw_failovers",
+        "igw_cell_healthy",
+        "igw_jobs_in_flight",
+        "igw_account_orders_in_flight",
+    ),
     "igw_cell_conformance",
-    *("igw_jobs_accepted", "igw_troubles", "igw_rescues", "igw_price_drifts", "igw_config_reloads"),
+    *("igw_jobs_accepted", "igw_internal_errors", "igw_jobs_reclaimed", "igw_price_mismatches", "igw_config_reloads"),
 }
 
 
@@ -125,19 +132,19 @@ def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) 
     by_event: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_event.setdefault(line["event"], []).append(line)
-    assert all(line["id"].startswith("req_") and line["route"] for line in by_event["request answered"])
-    attempt_events = ("attempt opened", "attempt ended", "failed over", "money booked", "price drifted")
+    assert all(line["id"].startswith("req_") and line["route"] for line in by_event["request completed"])
+    attempt_events = ("attempt recorded", "attempt ended", "failover started", "ledger entry posted", "price mismatch")
     for event in ("job accepted", "job ended", *attempt_events):
         assert all(len(line["config"]) == 12 and line["job"].startswith("job_") for line in by_event[event]), event
     assert all(line["attempt"] >= 1 for event in attempt_events for line in by_event[event])
-    assert {(line["job"], line["attempt"]) for line in by_event["failed over"]} <= {
-        (line["job"], line["attempt"]) for line in by_event["attempt opened"]
+    assert {(line["job"], line["attempt"]) for line in by_event["failover started"]} <= {
+        (line["job"], line["attempt"]) for line in by_event["attempt recorded"]
     }
     jobs = {line["job"] for line in by_event["job accepted"]}
     assert jobs == {line["job"] for line in by_event["job ended"]} | {
-        line["job"] for line in by_event["attempt opened"]
+        line["job"] for line in by_event["attempt recorded"]
     }
-    jobs_in_request_lines = {line["job"] for line in by_event["request answered"] if line.get("job")}
+    jobs_in_request_lines = {line["job"] for line in by_event["request completed"] if line.get("job")}
     assert jobs <= jobs_in_request_lines, "each job is found by the request that it came from"
 
 
@@ -146,7 +153,7 @@ def test_metrics_cover_requests_jobs_orders_and_spending(canary_gateway: Running
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families.keys() >= METRIC_NAMES
     cells = {"team", "seller", "model", "operation", "resolution", "quality"}
-    assert all(set(sample.labels) == cells for sample in families["igw_images"].samples)
+    assert all(set(sample.labels) == cells for sample in families["igw_images_delivered"].samples)
     spent = families["igw_spend_usd"].samples
     assert all(set(sample.labels) == cells | {"line"} for sample in spent)
     captured = sum(sample.value for sample in spent if sample.labels["line"] == "capture")

@@ -49,17 +49,17 @@ def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> N
 
 LIMITED_PROCESS_CODE = """
 import asyncio, resource, signal, sys
-from gateway.assets.storage import Shelf, ShelfFull
+from gateway.assets.storage import ImageStorage, StorageFull
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
-    shelf = Shelf(sys.argv[1])
-    await shelf.put(sys.argv[2], bytes(90_000), "image/png")
+    storage = ImageStorage(sys.argv[1])
+    await storage.put(sys.argv[2], bytes(90_000), "image/png")
     try:
-        await shelf.put(sys.argv[2], bytes(200_000), "image/png")
-    except ShelfFull as error:
-        print("full", len(await shelf.get(sys.argv[2])))
-    await shelf.close()
+        await storage.put(sys.argv[2], bytes(200_000), "image/png")
+    except StorageFull as error:
+        print("full", len(await storage.get(sys.argv[2])))
+    await storage.close()
 asyncio.run(main())
 """
 

@@ -158,7 +158,7 @@ def test_concurrent_put_and_delete_of_same_job_are_safe(run_scenario: ScenarioRu
             for result in results:
                 if isinstance(result, BaseException):
                     # A folder that vanished while it was written to: worth another try.
-                    assert type(result).__name__ == "ShelfUnavailable", (turn, result)
+                    assert type(result).__name__ == "StorageUnavailable", (turn, result)
         await put_image(storage, KEY)
         assert await storage.get(KEY) == b"picture"
 

@@ -37,7 +37,7 @@ def test_five_thousand_disconnecting_clients_leak_nothing(
             f"it holds no more than before: {before}",
             timeout_seconds=30,
         )
-        assert gateway.read_metric("igw_troubles_total") == 0, gateway.read_log()[-4_000:]
+        assert gateway.read_metric("igw_internal_errors_total") == 0, gateway.read_log()[-4_000:]
         gateway.stop_immediately()
     snapshot = store_audit.read_snapshot(redis_setup.make_store)
     assert {job.state for name, job in snapshot.jobs.items() if name != stuck_job_id} == {"completed"}

@@ -47,7 +47,7 @@ def wait_for_reload(gateway: GatewayProcess, before: str) -> Any:
 def test_changed_file_is_reloaded_automatically(gateway: GatewayProcess, config_folder: Path) -> None:
     before = get_config_state(gateway)["in_force"]
     replace_text(config_folder / "policies.yaml", "default: any", "default: runapi")
-    assert wait_for_reload(gateway, before)["last_reload"] == "taken"
+    assert wait_for_reload(gateway, before)["last_reload"] == "applied"
     with gateway.make_client() as client:
         job = client.post("/v1/jobs", json={"prompt": "a lighthouse"}, headers={"prefer": "wait=30"}).json()
     assert [image["seller"] for image in job["images"]] == ["runapi"]
@@ -61,7 +61,7 @@ def test_sighup_reloads_an_unwatched_configuration(gateway: GatewayProcess, conf
     for _ in range(50):
         assert get_config_state(gateway)["in_force"] == before
     gateway.send_signal(signal.SIGHUP)
-    assert wait_for_reload(gateway, before)["last_reload"] == "taken"
+    assert wait_for_reload(gateway, before)["last_reload"] == "applied"
 
 
 @pytest.mark.parametrize("how", ["file", "signal"])
@@ -77,7 +77,7 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     if how == "signal":
         gateway.send_signal(signal.SIGHUP)
     config_state = wait_until(
-        lambda: (state := get_config_state(gateway))["last_reload"] == "refused" and state,
+        lambda: (state := get_config_state(gateway))["last_reload"] == "rejected" and state,
         "it is refused",
         timeout_seconds=10,
     )
@@ -86,7 +86,7 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     assert "policies.yaml:" in config_state["problems"][0]
     assert gateway.get("/readyz").status_code == 200
     wait_until(
-        lambda: "configuration refused" in gateway.read_log() and "policies.yaml" in gateway.read_log(),
+        lambda: "configuration rejected" in gateway.read_log() and "policies.yaml" in gateway.read_log(),
         "the log says so",
     )
     with gateway.make_client() as client:
@@ -94,7 +94,7 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     replace_text(config_folder / "policies.yaml", "default: nobody", "default: any")
     if how == "signal":
         gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "taken", "it is whole again", timeout_seconds=10)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "applied", "it is whole again", timeout_seconds=10)
     assert get_config_state(gateway)["problems"] == []
 
 
@@ -103,11 +103,11 @@ def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProce
     before = get_config_state(gateway)["in_force"]
     config_folder.rename(config_folder.with_name("elsewhere"))
     gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "refused", "it is refused", timeout_seconds=10)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "rejected", "it is refused", timeout_seconds=10)
     with gateway.make_client() as client:
         assert post_job(client, "key", "any", 30).json()["status"] == "completed"
     config_folder.with_name("elsewhere").rename(config_folder)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "taken", "it is back", timeout_seconds=10)
+    wait_until(lambda: get_config_state(gateway)["last_reload"] == "applied", "it is back", timeout_seconds=10)
     assert get_config_state(gateway)["in_force"] == before
 
 

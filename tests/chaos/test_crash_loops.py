@@ -50,7 +50,7 @@ def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox
         gateway.kill()
         for _ in range(CRASH_COUNT):
             gateway.start()
-            wait_until(lambda: gateway.read_metric("igw_rescues_total"), "some are claimed")
+            wait_until(lambda: gateway.read_metric("igw_jobs_reclaimed_total"), "some are claimed")
             gateway.kill()
         gateway.start()
         final_jobs = wait_for_jobs(gateway, jobs)

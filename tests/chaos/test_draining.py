@@ -125,7 +125,7 @@ def test_clients_still_waiting_at_the_end_of_draining_get_their_job_id(
         job = pool.submit(post_job, client, "waits", "runapi", 60)
         images = pool.submit(_post_generation, client, "runapi", "image", x_stainless_retry_count="0")
         without_retry_count = pool.submit(_post_generation, client, "runapi", "stranger")
-        wait_until(lambda: gateway.read_metric("igw_account_orders") == 3, "all are ordered")
+        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 3, "all are ordered")
         gateway.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert job.result().status_code == 202
@@ -150,7 +150,7 @@ def test_second_signal_stops_the_gateway_immediately(
     sandbox.set_latency(20.0)
     with ThreadPoolExecutor(2) as pool, gateway.make_client() as client:
         waiting = pool.submit(post_job, client, "waits", "runapi", 60)
-        wait_until(lambda: gateway.read_metric("igw_account_orders") == 1, "it is ordered")
+        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 1, "it is ordered")
         gateway.send_signal(signal.SIGTERM)
         wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
         began = time.monotonic()

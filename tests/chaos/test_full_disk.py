@@ -110,7 +110,7 @@ def test_gateway_starts_with_a_full_image_and_database_disk(
             assert client.get(f"/v1/jobs/{finished_job['id']}").json()["status"] == "completed"
             assert post_job(client, "refused", "runapi").status_code == 503
             state = wait_until(lambda: _get_readiness_without_writes(gateway), "the store takes no writes")
-            assert "engine.share" in state["tasks"]["down"]
+            assert "engine.publish_health" in state["tasks"]["down"]
         wait_until(lambda: get_readiness(gateway, 200), "it is ready again")
         assert post_job(client, "refused", "runapi", wait_seconds=20).json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 2

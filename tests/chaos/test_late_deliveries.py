@@ -102,7 +102,7 @@ def test_callback_lost_with_the_lease_is_processed_on_redelivery(
     assert send_callback(first, sandbox) == 204
     wait_until(lambda: sandbox.list_requests("runapi", "poll"), "the replica asks about the order")
     with pause_gateway(first):
-        wait_until(lambda: second.read_metric("igw_rescues_total"), "it is taken over")
+        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "it is taken over")
         if not knows:
             sandbox.call_control_route("DELETE", "/faults")
     if knows:
@@ -169,7 +169,7 @@ def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
     sandbox.set_latency(1.0, 0.0, vendor="openai")
     job = start_ordered_job(first, sandbox)
     with pause_gateway(first):
-        wait_until(lambda: second.read_metric("igw_rescues_total"), "it is taken over")
+        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "it is taken over")
     (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
     assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
     wait_until(lambda: are_idle(first, second), "all is settled")
@@ -189,8 +189,8 @@ def test_late_image_does_not_replace_the_delivered_one(
         wait_for_jobs(second, [job])
     wait_until(lambda: are_idle(first, second), "all is settled")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)
-    assert "late delivery" in first.read_log()
-    assert first.read_metric("igw_troubles_total") == 0, "a late delivery is no fault of ours"
+    assert "late images received" in first.read_log()
+    assert first.read_metric("igw_internal_errors_total") == 0, "a late delivery is no fault of ours"
 
 
 def test_delivered_image_is_listed_instead_of_an_earlier_late_one(

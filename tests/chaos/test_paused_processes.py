@@ -39,7 +39,7 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
     sandbox.set_latency(LEASE_SECONDS + 3.0)
     with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
         jobs = [job for seller in SELLERS for job in post_jobs(gateway, seller, 2)]
-        wait_until(lambda: gateway.read_metric("igw_account_orders") == len(jobs), "all are ordered")
+        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == len(jobs), "all are ordered")
         with pause_process(gateway.pid, LEASE_SECONDS + 1.5):
             pass
         final_jobs = wait_for_jobs(gateway, jobs)

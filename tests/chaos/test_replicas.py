@@ -88,7 +88,7 @@ def test_other_replica_finishes_all_jobs_of_a_killed_one(
     assert {job["error"]["code"] for job in wait_for_jobs(second, unrecoverable_jobs)} == {"outcome_unknown"}
     assert time.monotonic() - killed < LEASE_SECONDS + 10
     wait_until(second.is_idle, "all is settled")
-    assert second.read_metric("igw_rescues_total") == 50
+    assert second.read_metric("igw_jobs_reclaimed_total") == 50
     with second.make_client() as client:
         assert all(_has_image(client, job) for job in final_jobs)
     second.stop()

@@ -59,10 +59,12 @@ def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
     try:
         wait_until(lambda: read_log() or handles_sighup(process.pid), "it minds them")
         wait_until(lambda: "listening on" in read_log(), "it listens", lambda: process.send_signal(signal.SIGHUP))
-        wait_until(lambda: "reloaded" in read_log(), "it reads its configuration again")
-        before = read_log().count("reloaded")
+        wait_until(lambda: "config reloaded" in read_log(), "it reads its configuration again")
+        before = read_log().count("config reloaded")
         wait_until(
-            lambda: read_log().count("reloaded") > before, "and again", lambda: process.send_signal(signal.SIGHUP)
+            lambda: read_log().count("config reloaded") > before,
+            "and again",
+            lambda: process.send_signal(signal.SIGHUP),
         )
     finally:
         process.kill()

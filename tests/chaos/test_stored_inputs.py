@@ -97,7 +97,7 @@ def test_edit_with_missing_input_fails_with_input_missing(
             [],
         )
         wait_until(gateway.is_idle, "all is settled")
-        assert gateway.read_metric("igw_troubles_total") == (lies_there != "nothing")
+        assert gateway.read_metric("igw_internal_errors_total") == (lies_there != "nothing")
         assert (str(input_path.relative_to(input_path.parents[2])) in gateway.read_log()) == (lies_there != "nothing")
     assert sandbox.list_charges() == []
     assert [gateway for vendor in ("runflow", "runapi") for gateway in sandbox.list_requests(vendor, "submit")] == []
@@ -112,7 +112,7 @@ def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: R
         gateway.start()
         # Nothing is bought for a caller that got no answer, unless it asks again.
         post_edit(gateway)
-        wait_until(lambda: gateway.read_metric("igw_troubles_total"), "it was tried")
+        wait_until(lambda: gateway.read_metric("igw_internal_errors_total"), "it was tried")
         folder.unlink()
         elsewhere.rename(folder)
         assert wait_for_edit(gateway)["status"] == "completed"

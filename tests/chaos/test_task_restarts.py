@@ -30,10 +30,16 @@ from tests.store.job_factory import NOON
 # The library's own plans for its next version: in a process of its own a gateway hides them, too.
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 COMMON_TASKS = {
-    *("engine.claim", "engine.renew", "engine.share", "engine.audit", "engine.sweep"),
+    *(
+        "engine.claim_jobs",
+        "engine.renew_leases",
+        "engine.publish_health",
+        "engine.audit_store",
+        "engine.delete_expired",
+    ),
     *("config.watch", "logs", "storage"),
 }
-STORE_TASKS = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.changes", "store.guard"}}
+STORE_TASKS = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.changes", "store.monitor_servers"}}
 
 
 class UnexpectedCrash(BaseException):
@@ -77,7 +83,7 @@ def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, store_setu
                 assert tasks["down"][name]["error"].startswith("CancelledError")
                 assert f'igw_task_up{{task="{name}"}} 0.0' in (await http.get("/metrics")).text
             # All of those that are at work every second or so; the others do not fail again.
-            frequent_tasks = names - {"engine.audit", "engine.sweep"}
+            frequent_tasks = names - {"engine.audit_store", "engine.delete_expired"}
             await wait_until(lambda: not frequent_tasks & gateway.supervisor.get_failures().keys(), "they are back")
             assert _list_running_tasks() >= names
             text = (await http.get("/metrics")).text
@@ -86,7 +92,7 @@ def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, store_setu
 
     uvloop.run(kill_each_task())
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    reported_tasks = {line["task"] for line in lines if line["event"] == "trouble"}
+    reported_tasks = {line["task"] for line in lines if line["event"] == "error reported"}
     assert reported_tasks >= COMMON_TASKS | STORE_TASKS[store_setup.kind]
 
 

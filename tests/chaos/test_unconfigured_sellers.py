@@ -94,7 +94,7 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     wait_until(lambda: time.monotonic() > deadline, "it has been alone for a while")
     assert [job["status"] for job in get_jobs(gateway_without_runapi, jobs)] == ["in_progress", "queued"]
     assert gateway_without_runapi.read_log().count(RELEASE_MESSAGE) == len(jobs)
-    assert gateway_without_runapi.read_metric("igw_rescues_total") <= len(jobs) * MAX_CLAIMS
+    assert gateway_without_runapi.read_metric("igw_jobs_reclaimed_total") <= len(jobs) * MAX_CLAIMS
     wait_until(gateway_without_runapi.is_idle, "it works on neither")
     gateway_with_runapi.start()
     final_jobs = get_jobs(gateway_with_runapi, jobs, wait_seconds=60)

@@ -190,7 +190,7 @@ def lose_store_after_commit(
         complete_first_job(first)
         with proxy.block_after_command(COMMIT_NEW_JOB.sha.encode()):
             request = pool.submit(post_request, client, 1)
-            wait_until(lambda: second.read_metric("igw_rescues_total"), "the other replica takes it over")
+            wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica takes it over")
             wait_until(lambda: has_finished(second), "that is over")
         yield request.result(), first, second
 

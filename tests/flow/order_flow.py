@@ -95,9 +95,9 @@ class FlowGateway:
 
     def reload_config(self) -> None:
         """Reads its configuration anew, and the secrets that it names."""
-        before = self.read_metric("igw_config_reloads_total", outcome="taken")
+        before = self.read_metric("igw_config_reloads_total", outcome="applied")
         self.process.send_signal(signal.SIGHUP)
-        self.wait_until("it is read", lambda: self.read_metric("igw_config_reloads_total", outcome="taken") > before)
+        self.wait_until("it is read", lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before)
 
 
 @contextmanager
@@ -201,7 +201,9 @@ class OrderFlow:
     def count_callback_responses(self, status: int) -> float:
         """How many calls of sellers were answered so, ever."""
         return self.gateway.read_metric(
-            "igw_http_request_seconds_count", route="/callbacks/{adapter}/{job_id}/{attempt}/{seal}", status=str(status)
+            "igw_http_request_seconds_count",
+            route="/callbacks/{adapter}/{job_id}/{attempt}/{signature}",
+            status=str(status),
         )
 
     # --- the books

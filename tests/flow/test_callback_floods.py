@@ -44,7 +44,7 @@ def post_callbacks(url: str, calls: Sequence[tuple[bytes, dict[str, str]]]) -> l
 
 
 def count_callbacks(flow: OrderFlow, outcome: str) -> float:
-    return flow.gateway.read_metric("igw_callbacks_total", worth=outcome)
+    return flow.gateway.read_metric("igw_callbacks_total", outcome=outcome)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
     forged_callback = sign_callback("x", b"{}", "bm9ib2R5")
     assert post_callbacks(address, [forged_callback] * CALL_COUNT) == [401] * CALL_COUNT
     assert (
-        post_callbacks(change_callback_url(address, seal="0" * 32), [forged_callback] * CALL_COUNT)
+        post_callbacks(change_callback_url(address, signature="0" * 32), [forged_callback] * CALL_COUNT)
         == [401] * CALL_COUNT
     )
     assert (count_callbacks(flow, "forged"), count_callbacks(flow, "unknown")) == (

@@ -123,8 +123,8 @@ def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
 
 def change_callback_url(url: str, **parts: str) -> str:
     base, adapter, job, attempt, signature = url.rsplit("/", 4)
-    segments = {"adapter": adapter, "job": job, "attempt": attempt, "seal": signature, **parts}
-    return "/".join([base, segments["adapter"], segments["job"], segments["attempt"], segments["seal"]])
+    segments = {"adapter": adapter, "job": job, "attempt": attempt, "signature": signature, **parts}
+    return "/".join([base, segments["adapter"], segments["job"], segments["attempt"], segments["signature"]])
 
 
 def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> None:
@@ -136,7 +136,7 @@ def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> No
         (url, {"secret": "bm9ib2R5"}),
         (url, {"at": time.time() - 3_600}),
         (url, {"at": time.time() + 3_600}),
-        (change_callback_url(url, seal="0" * 32), {}),
+        (change_callback_url(url, signature="0" * 32), {}),
         (change_callback_url(url, attempt="2"), {}),
         (change_callback_url(url, job=earlier_job), {}),
         (change_callback_url(url, adapter="runflow_runs"), {}),

@@ -46,7 +46,7 @@ def test_only_seller_is_retried_after_its_retry_after_time(flow: OrderFlow, sell
     first, second = get_order_times(flow, seller)
     assert 2.0 <= second - first < 4.0
     assert len(flow.sandbox.list_charges()) == 1
-    assert flow.gateway.read_metric("igw_failovers_total", before=seller, after=seller) == 0
+    assert flow.gateway.read_metric("igw_failovers_total", from_seller=seller, to_seller=seller) == 0
 
 
 def test_another_seller_is_tried_before_waiting(flow: OrderFlow) -> None:

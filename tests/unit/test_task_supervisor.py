@@ -102,15 +102,15 @@ async def test_periodic_task_backs_off_on_failure_and_recovers(events: list[Any]
         if outcome:
             raise outcome
 
-    task = supervisor.run_every("engine.sweep", 0.05, run_chore)
+    task = supervisor.run_every("engine.delete_expired", 0.05, run_chore)
     await wait_until(lambda: len(failing_names) >= 5)
-    assert failing_names[:5] == ["", "", "engine.sweep", "engine.sweep", ""]
+    assert failing_names[:5] == ["", "", "engine.delete_expired", "engine.delete_expired", ""]
     assert [(entry.component, entry.message) for entry in list_failures(events)] == [
         ("store", "Redis did not answer"),
         ("storage", "no room"),
     ]
     recovered = [event for event in events if isinstance(event, TaskRecovered)]
-    assert [(entry.task, entry.failures) for entry in recovered] == [("engine.sweep", 2)]
+    assert [(entry.task, entry.failures) for entry in recovered] == [("engine.delete_expired", 2)]
     assert events[-1] is recovered[0]
     await task.stop()
 

@@ -42,7 +42,7 @@ class ServerMonitor:
         await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
 
     def start(self, supervisor: TaskSupervisor) -> SupervisedTask:
-        return supervisor.run_every("store.guard", CHECK_INTERVAL_SECONDS, self._check_again)
+        return supervisor.run_every("store.monitor_servers", CHECK_INTERVAL_SECONDS, self._check_again)
 
     async def _check_again(self) -> None:
         """A Redis that is started anew while we run, or configured otherwise, is treated as at boot."""

@@ -72,7 +72,7 @@ def test_error_during_job_creation_says_job_may_exist(is_idempotent: bool, statu
 @pytest.mark.parametrize("refusal", [ApiError(400, "wrong", "No."), StoreUnavailable("away"), StoreFull("full")])
 def test_rejected_creation_proves_that_no_job_exists(refusal: Exception) -> None:
     scope = make_scope()
-    with pytest.raises(type(refusal)), track_job_creation(scope["state"], is_findable=False):
+    with pytest.raises(type(refusal)), track_job_creation(scope["state"], is_idempotent=False):
         raise refusal
     assert make_error(scope).status == 503
     assert "Nothing was ordered" in make_error(scope).message

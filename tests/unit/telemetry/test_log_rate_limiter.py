@@ -42,11 +42,11 @@ def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
     assert limiter.try_admit("b", {}, 1)
     assert limiter.pop_due_lines() == []
     clock.now += INTERVAL_SECONDS
-    assert limiter.pop_due_lines() == [{"n": 4, "times": 4}]
+    assert limiter.pop_due_lines() == [{"n": 4, "repeated": 4}]
     assert not limiter.try_admit("a", {"n": 5}, 1), "that was this minute's"
     assert limiter.pop_due_lines() == []
     clock.now += INTERVAL_SECONDS
-    assert limiter.pop_due_lines() == [{"n": 5, "times": 1}]
+    assert limiter.pop_due_lines() == [{"n": 5, "repeated": 1}]
     clock.now += INTERVAL_SECONDS
     assert limiter.pop_due_lines() == []
     assert limiter._kinds == {}
@@ -64,10 +64,10 @@ def test_every_event_is_counted_in_few_lines(seed: int) -> None:
         event_counts[kind] += 1
         ready = [{"kind": kind}] if limiter.try_admit(kind, {"kind": kind}, 1) else []
         for line in (*ready, *limiter.pop_due_lines()):
-            line_counts[line["kind"]] += line.get("times", 1)
+            line_counts[line["kind"]] += line.get("repeated", 1)
             lines += 1
     for line in limiter.pop_all_lines():
-        line_counts[line["kind"]] += line["times"]
+        line_counts[line["kind"]] += line["repeated"]
     assert line_counts == event_counts
     assert lines <= 3 * (2 + (clock.now - 1_000.0) / INTERVAL_SECONDS)
 
@@ -77,7 +77,7 @@ def test_excess_kinds_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter = LogRateLimiter(FakeClock())
     assert sum(limiter.try_admit(number, {}, 1) for number in range(1_000)) == 11
     assert len(limiter._kinds) == 11
-    assert [line["times"] for line in limiter.pop_all_lines()] == [989]
+    assert [line["repeated"] for line in limiter.pop_all_lines()] == [989]
 
 
 def test_unremarkable_callbacks_are_not_logged() -> None:
@@ -87,8 +87,8 @@ def test_unremarkable_callbacks_are_not_logged() -> None:
         for _ in range(100)
     ]
     lines = log_events(*events)
-    assert {(line["event"], line["worth"], line.get("times", 1)) for line in lines} == {
-        ("callback received", outcome, times) for outcome in ("forged", "unknown") for times in (1, 99)
+    assert {(line["event"], line["outcome"], line.get("repeated", 1)) for line in lines} == {
+        ("callback handled", outcome, times) for outcome in ("forged", "unknown") for times in (1, 99)
     }
     assert all(line["level"] == "warning" for line in lines)
 
@@ -96,7 +96,7 @@ def test_unremarkable_callbacks_are_not_logged() -> None:
 def test_request_errors_are_logged_for_first_requests_then_limited() -> None:
     lines = log_events(*(ErrorReported(component="api", message="KeyError", request=f"req_{n}") for n in range(100)))
     assert [line["request"] for line in lines[:REQUEST_ERROR_BURST]] == [f"req_{n}" for n in range(REQUEST_ERROR_BURST)]
-    assert [line["times"] for line in lines[REQUEST_ERROR_BURST:]] == [100 - REQUEST_ERROR_BURST]
+    assert [line["repeated"] for line in lines[REQUEST_ERROR_BURST:]] == [100 - REQUEST_ERROR_BURST]
 
 
 def test_internal_errors_are_never_limited() -> None:
@@ -106,20 +106,20 @@ def test_internal_errors_are_never_limited() -> None:
 def test_failing_task_is_one_line_until_it_recovers() -> None:
     failure = ErrorReported(component="storage", message="there is no room", task="storage")
     recovered = TaskRecovered(task="storage", failures=40, seconds=120.0)
-    other = ErrorReported(component="store", message="Redis did not answer", task="engine.share")
+    other = ErrorReported(component="store", message="Redis did not answer", task="engine.publish_health")
     lines = log_events(*[failure] * 40, recovered, failure, failure, other)
-    assert [(line["event"], line.get("task"), line.get("times", 1)) for line in lines] == [
-        ("trouble", "storage", 1),
+    assert [(line["event"], line.get("task"), line.get("repeated", 1)) for line in lines] == [
+        ("error reported", "storage", 1),
         ("task recovered", "storage", 1),
-        ("trouble", "storage", 1),
-        ("trouble", "engine.share", 1),
-        ("trouble", "storage", 1),
+        ("error reported", "storage", 1),
+        ("error reported", "engine.publish_health", 1),
+        ("error reported", "storage", 1),
     ]
 
 
 def test_repeated_library_message_is_logged_once() -> None:
     lines = log_events(library_messages=("Invalid HTTP request received.",) * 1_000 + ("Another.",))
-    assert [(line["what"], line.get("times", 1)) for line in lines] == [
+    assert [(line["message"], line.get("repeated", 1)) for line in lines] == [
         ("Invalid HTTP request received.", 1),
         ("Another.", 1),
         ("Invalid HTTP request received.", 999),
@@ -137,5 +137,5 @@ def test_held_lines_are_written_after_interval(monkeypatch: pytest.MonkeyPatch) 
     while out.getvalue().count("\n") < 2 and remaining_checks:
         remaining_checks -= 1
         logger._thread.join(0.05)
-    assert [json.loads(line).get("times") for line in out.getvalue().splitlines()] == [None, 2]
+    assert [json.loads(line).get("repeated") for line in out.getvalue().splitlines()] == [None, 2]
     logger.close()
