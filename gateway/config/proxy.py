@@ -31,7 +31,7 @@ class Proxy(Struct, frozen=True):
         match = _ADDRESS.fullmatch(address.reveal())
         if match is None:
             return None
-        bare_address = f"http://{match['place']}"
+        bare_address = f"http://{match['address']}"
         if match["user"] is None:
             return cls(bare_address)
         user, password = unquote(match["user"]), unquote(match["password"])

@@ -173,17 +173,17 @@ async def test_internal_error_is_reported_once_and_reloader_continues(
     reloads: list[ReloadResult] = []
     async with run_reloader(write_config(tmp_path), reloads) as reloader:
         before = reloader.current
-        for name, faulty in (("files_in", _raise_error), ("loaded", _raise_error)):
+        for name, faulty in (("read_folder", _raise_error), ("load_files", _raise_error)):
             reloads.clear()
             with monkeypatch.context() as patch:
                 patch.setattr(f"gateway.config.reloader.{name}", faulty)
-                set_price(tmp_path, "0.05" if name == "loaded" else "0.07")
+                set_price(tmp_path, "0.05" if name == "load_files" else "0.07")
                 await wait_until(lambda: reloads)
                 await asyncio.sleep(0.3)
             assert [str(problem) for reload in reloads[:1] for problem in reload.resolved.problems] == [
                 f"{tmp_path}:1: {UNEXPECTED_ERROR}: RuntimeError"
             ]
-            assert reloader.current is before or name == "loaded"
+            assert reloader.current is before or name == "load_files"
             assert len([reload for reload in reloads if not reload.is_applied]) == 1
             before = reloader.current
         set_price(tmp_path, "0.08")

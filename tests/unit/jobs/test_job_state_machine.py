@@ -66,7 +66,7 @@ class JobStateMachine(RuleBasedStateMachine):
         """Backwards now and then: clocks differ between processes."""
         self.seconds = max(0.0, self.seconds + pause)
 
-    @precondition(lambda self: len(self.past) > MIN_UPDATES_OF_OLD_JOB)
+    @precondition(lambda self: len(self.past_updates) > MIN_UPDATES_OF_OLD_JOB)
     @rule(pause=st.sampled_from([130.0, 500.0, 1_000.0, 90_000.0]))
     def pass_much_time(self, pause: float) -> None:
         self.seconds += pause
@@ -75,12 +75,12 @@ class JobStateMachine(RuleBasedStateMachine):
     def apply_any_update(self, update: JobUpdate) -> None:
         self.apply_update(update)
 
-    @precondition(lambda self: len(self.past) > MIN_UPDATES_OF_OLD_JOB)
+    @precondition(lambda self: len(self.past_updates) > MIN_UPDATES_OF_OLD_JOB)
     @rule(update=ENDING_UPDATES)
     def apply_ending_update(self, update: JobUpdate) -> None:
         self.apply_update(update)
 
-    @precondition(lambda self: self.past)
+    @precondition(lambda self: self.past_updates)
     @rule(steps_back=st.integers(0, 5))
     def repeat_past_update(self, steps_back: int) -> None:
         self.apply_update(self.past_updates[max(0, len(self.past_updates) - 1 - steps_back)])
@@ -93,7 +93,7 @@ class JobStateMachine(RuleBasedStateMachine):
     def perform_outdated_action(self, rng: Random, steps_back: int) -> None:
         self.perform_some_action(self.past_jobs[max(0, len(self.past_jobs) - 1 - steps_back)], rng)
 
-    @precondition(lambda self: self.life.job.attempts)
+    @precondition(lambda self: self.scenario.job.attempts)
     @rule(rng=RANDOMS)
     def receive_seller_update(self, rng: Random) -> None:
         """Of an order that runs, or ended long ago."""
@@ -113,7 +113,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @invariant()
     def actions_and_due_time_agree(self) -> None:
         """At this very moment, not only when something was saved last."""
-        if not hasattr(self, "life"):
+        if not hasattr(self, "scenario"):
             return
         job, now = self.scenario.job, START + self.seconds
         due_at = next_due(job, now)

@@ -37,10 +37,10 @@ def match_single_offer(image_request: ImageRequest, **changes: Any) -> Any:
 def test_most_faithful_size_spec_is_chosen() -> None:
     wide_request = make_request(target=target_from_pixels(1536, 864), has_explicit_size=True)
     assert match_single_offer(wide_request).size == PixelSize(1536, 864)
-    assert match_single_offer(wide_request).exact
+    assert match_single_offer(wide_request).is_exact
     square_request = make_request(target=target_from_pixels(1024, 1024), has_explicit_size=True)
     assert match_single_offer(square_request, sizing=UNVERIFIED_SIZES).size == PresetSize("square_hd")
-    assert match_single_offer(square_request, sizing=UNVERIFIED_SIZES).exact
+    assert match_single_offer(square_request, sizing=UNVERIFIED_SIZES).is_exact
     assert [
         substitution.name for substitution in match_single_offer(wide_request, sizing=UNVERIFIED_SIZES).substitutions
     ] == ["size_unverified"]
@@ -48,7 +48,7 @@ def test_most_faithful_size_spec_is_chosen() -> None:
     assert [
         substitution.name for substitution in match_single_offer(wide_request, sizing=RATIO_SIZES).substitutions
     ] == ["size_by_ratio"]
-    assert match_single_offer(structs.replace(wide_request, has_explicit_size=False), sizing=RATIO_SIZES).exact
+    assert match_single_offer(structs.replace(wide_request, has_explicit_size=False), sizing=RATIO_SIZES).is_exact
 
 
 def test_unoffered_ratio_is_excluded_with_reason() -> None:
@@ -60,7 +60,7 @@ def test_unoffered_ratio_is_excluded_with_reason() -> None:
     seven_to_four = match_single_offer(
         make_request(target=target_from_ratio("7:4", Resolution.ONE_K)), sizing=RATIO_SIZES
     )
-    assert (seven_to_four.size, seven_to_four.exact) == (RatioSize("16:9", Resolution.ONE_K), False)
+    assert (seven_to_four.size, seven_to_four.is_exact) == (RatioSize("16:9", Resolution.ONE_K), False)
     one_ratio = SizeOptions(ratios=(Ratio("16:9"),))
     assert match_single_offer(make_request(), sizing=one_ratio).reasons == ("cannot express 1024x1024 (1:1)",)
     square_4k = make_request(target=target_from_ratio("1:1", Resolution.FOUR_K))
@@ -69,11 +69,11 @@ def test_unoffered_ratio_is_excluded_with_reason() -> None:
 
 def test_assumed_quality_is_substitution_if_quality_was_requested() -> None:
     assumed_high = {"selectable_qualities": frozenset(), "assumed_quality": Quality.HIGH}
-    assert match_single_offer(make_request(), **assumed_high).exact
+    assert match_single_offer(make_request(), **assumed_high).is_exact
     for quality in Quality:
         result = match_single_offer(make_request(quality=quality, has_explicit_quality=True), **assumed_high)
         assert [substitution.name for substitution in result.substitutions] == ["quality_not_selectable"]
-    assert not match_single_offer(make_request(quality=Quality.LOW), **assumed_high).exact
+    assert not match_single_offer(make_request(quality=Quality.LOW), **assumed_high).is_exact
 
 
 def test_all_mismatch_reasons_are_listed() -> None:
@@ -109,7 +109,7 @@ def test_format_conversion_is_no_substitution() -> None:
     assert plan_result.ranked[0].fit.needs_conversion
     assert plan_result.ranked[0].fit.is_exact
     assert "its pictures are converted here" in plan_result.ranked[0].reasons
-    assert not match_single_offer(webp).converts
+    assert not match_single_offer(webp).needs_conversion
 
 
 def test_unknown_model_has_no_offers() -> None:
