@@ -98,7 +98,7 @@ class HttpExchange:
 
     def _build_overhead_header(self) -> list[tuple[bytes, bytes]]:
         """Of what waits for a job: the time that is ours."""
-        if "waited" not in self._state:
+        if "waited_seconds" not in self._state:
             return []
         seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]

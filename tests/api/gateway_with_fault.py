@@ -1,6 +1,6 @@
 """The gateway with less patience and less room, so that tests need not wait for what ends by itself; and with a fault.
 
-EDGE_CONSTANTS='{"gateway.api.body_receiver.STALL_SECONDS": 0.5}' python -m tests.api.gateway_with_fault serve --sandbox ...
+EDGE_CONSTANTS='{"gateway.api.body_receiver.STALL_TIMEOUT_SECONDS": 0.5}' python -m tests.api.gateway_with_fault serve --sandbox ...
 """
 
 import json
@@ -27,7 +27,7 @@ def install_fault() -> None:
     original = job_submission.submit_job
 
     async def fail_or_submit(tools: Any, request: Any) -> Any:
-        if request.wishes.prompt == FAILING_PROMPT:
+        if request.params.prompt == FAILING_PROMPT:
             raise RuntimeError(FAULT_MESSAGE) from ApiError(418, "canary", FAULT_MESSAGE)
         return await original(tools, request)
 

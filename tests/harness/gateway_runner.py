@@ -18,7 +18,7 @@ import httpx
 
 from tests.harness.sandbox_runner import RunningSandbox
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Tests' own, with the sellers and prices that they count on: whoever edits `config/` breaks none of them.
 CONFIG = ROOT / "tests" / "config"
 API_KEY = "igw_sandbox"

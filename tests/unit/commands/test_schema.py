@@ -132,7 +132,7 @@ INVISIBLE_PROBLEMS = ("must have either", "must be multiples", "a name must be a
 )
 def test_schema_finds_problems_visible_in_one_file(case: Any) -> None:
     text = case.apply(SAMPLE_FILES).get(case.file)
-    problems = [line for line in case.told if line.startswith(f"{case.file}:")]
+    problems = [line for line in case.expected_problems if line.startswith(f"{case.file}:")]
     visible = [
         line
         for line in problems
