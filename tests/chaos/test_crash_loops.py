@@ -100,7 +100,7 @@ def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> 
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("how", ["buying", "buying later"])
+@pytest.mark.parametrize("how", ["submit", "delayed submit"])
 def test_only_the_job_that_crashes_its_worker_fails(redis_setup: StoreSetup, sandbox: RunningSandbox, how: str) -> None:
     """At once, or after three seconds and many renewals: that job fails after a bounded number of crashes."""
     sandbox.set_latency(4.0)

@@ -53,7 +53,7 @@ def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: Run
         clients.close()
         gateway.kill_if_running()
     edits = sum(order.image is not None for order in orders)
-    print(f"seed {seed}, {edits} edits, {snapshot.endings()}, {clients.replay_count} replays")
+    print(f"seed {seed}, {edits} edits, {snapshot.count_outcomes()}, {clients.replay_count} replays")
     assert len(clients.jobs_by_key) == JOB_COUNT
     store_audit.assert_consistent(snapshot, clients.jobs_by_key.values())
     assert len(snapshot.jobs) == JOB_COUNT

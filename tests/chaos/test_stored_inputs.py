@@ -27,7 +27,7 @@ def list_image_files(store_setup: StoreSetup) -> list[Path]:
 
 def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     with run_gateway(
-        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": "accepting"}
+        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": "commit"}
     ) as gateway:
         with gateway.make_client() as client:
             (job,) = wait_for_jobs(
@@ -59,7 +59,7 @@ def post_edit_until_crash(gateway: GatewayProcess) -> None:
 def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
     """A gateway that died before it ordered anything, and the input of its job. It may be started again."""
     with run_gateway(
-        redis_setup.folder, redis_setup.config, {**redis_setup.environ, "CHAOS_POISON": "buying"}
+        redis_setup.folder, redis_setup.config, {**redis_setup.environ, "CHAOS_POISON": "submit"}
     ) as gateway:
         post_edit_until_crash(gateway)
         (input_path,) = list_image_files(redis_setup)

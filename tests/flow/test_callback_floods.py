@@ -22,7 +22,7 @@ RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 CALL_COUNT, ORDER_SECONDS = 300, 2.5
 # A second at most since the last question, and what a busy machine needs to fetch a picture.
 MAX_DELIVERY_SECONDS = 3.0
-ON_SQLITE_ONLY = pytest.mark.parametrize("kept", ["sqlite"], indirect=True)
+ON_SQLITE_ONLY = pytest.mark.parametrize("gateway_and_store", ["sqlite"], indirect=True)
 
 
 def sign_callback(callback_id: str, body: bytes, secret: str = CALLBACK_SECRET) -> tuple[bytes, dict[str, str]]:

@@ -22,7 +22,7 @@ SETUP = GatewaySetup(
         "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 60.0,
     },
 )
-ON_BOTH_STORES = pytest.mark.parametrize("kept", STORE_KINDS, indirect=True, scope="module")
+ON_BOTH_STORES = pytest.mark.parametrize("gateway_and_store", STORE_KINDS, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

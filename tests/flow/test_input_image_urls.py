@@ -23,9 +23,9 @@ MAX_INPUT_BYTES, FETCH_TIMEOUT_SECONDS = 2_000_000, 2.0
 SETUP = GatewaySetup(
     constant_overrides={
         "gateway.upstream.input_fetcher.INPUT_LIMITS": {
-            "most_bytes": MAX_INPUT_BYTES,
-            "seconds": FETCH_TIMEOUT_SECONDS,
-            "redirects": 3,
+            "max_bytes": MAX_INPUT_BYTES,
+            "timeout_seconds": FETCH_TIMEOUT_SECONDS,
+            "max_redirects": 3,
         }
     }
 )

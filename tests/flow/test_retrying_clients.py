@@ -129,7 +129,7 @@ def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:  # noqa: F811  the fi
 @pytest.fixture(params=["by status", "openai", "openai node"])
 def buy_with_client(request: pytest.FixtureRequest) -> Buy:
     if request.param == "openai node":
-        buy: Buy = request.getfixturevalue("by_node")
+        buy: Buy = request.getfixturevalue("buy_with_node_sdk")
         return buy
     return buy_with_openai_sdk if request.param == "openai" else buy_with_status_retries
 

@@ -154,7 +154,7 @@ def expect_dead_url_error(answer: httpx.Response) -> None:
         assert "x-should-retry" not in answer.headers
 
 
-@pytest.mark.parametrize("kept", [BY_NAME], indirect=True)
+@pytest.mark.parametrize("gateway_and_store", [BY_NAME], indirect=True)
 def test_nothing_outside_the_network_namespace_is_reachable(flow: OrderFlow, name_server: NameServer) -> None:
     """Neither a name server beside ours, nor anything else of this machine or beyond."""
     assert [name for _, name in socket.if_nameindex()] == ["lo"]
@@ -164,7 +164,7 @@ def test_nothing_outside_the_network_namespace_is_reachable(flow: OrderFlow, nam
     assert Path(f"{process_folder}/root/etc/resolv.conf").read_text() == f"nameserver {name_server.address}\n"
 
 
-@pytest.mark.parametrize("kept", [BY_NAME], indirect=True)
+@pytest.mark.parametrize("gateway_and_store", [BY_NAME], indirect=True)
 def test_orders_continue_when_the_sellers_name_server_stops_responding(
     flow: OrderFlow, name_server: NameServer
 ) -> None:

@@ -26,7 +26,7 @@ FAST_TIMINGS: dict[str, object] = {
     "gateway.engine.order_queries.QUERY_OPTIONS": CallOptions(timeout_seconds=0.4),
     "gateway.engine.order_tracker.MISSING_ORDER_GRACE_SECONDS": 0.5,
     "gateway.engine.order_tracker.MIN_RESEND_BACKOFF_SECONDS": 0.1,
-    "gateway.engine.order_tracker.SEARCH_SECONDS": 0.1,
+    "gateway.engine.order_tracker.SEARCH_INTERVAL_SECONDS": 0.1,
     "gateway.engine.poll_schedule.MIN_DELAY_SECONDS": 0.05,
     "gateway.jobs.next_actions.RECONCILE_TIMEOUT_SECONDS": RECONCILE_SECONDS,
     # One test's trouble is no reason to leave a seller out, or to order less, in the next one.

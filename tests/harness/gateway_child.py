@@ -26,12 +26,12 @@ PR_SET_PDEATHSIG = 1
 # Whose jobs kill their workers where a test wants them to.
 CRASHING_TEAM = "strangers"
 CRASH_POINTS: dict[str, list[tuple[type, str]]] = {
-    "buying": [(OrderSubmitter, "_buy_at")],
-    "asking": [(OrderTracker, "_ask")],
-    "accepting": [(SqliteStore, "commit"), (RedisStore, "commit")],
+    "submit": [(OrderSubmitter, "_submit_to_entry")],
+    "poll": [(OrderTracker, "_poll_order")],
+    "commit": [(SqliteStore, "commit"), (RedisStore, "commit")],
 }
 # The seconds of work on such a job before the crash.
-DELAYED_CRASH_POINTS = {"buying later": ("buying", 3.0)}
+DELAYED_CRASH_POINTS = {"delayed submit": ("submit", 3.0)}
 # Inputs without a job; in production an hour.
 UNCLAIMED_INPUT_TTL_SECONDS = 2.0
 
