@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
+from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import (
     POST_IMAGE,
     POST_JOB,
@@ -18,7 +19,6 @@ from tests.api.raw_http import (
     read_response,
     read_until_closed,
 )
-from tests.api.test_jobs import create_finished_job
 from tests.harness.gateway_runner import CONFIG, RunningGateway, run_gateway
 
 BODY = json.dumps({"prompt": "a lighthouse"}).encode()

@@ -12,8 +12,8 @@ import pytest
 from gateway.assets.signed_urls import UrlSigner
 from gateway.settings import Settings, load_settings, load_signing_secrets
 from tests.api.error_responses import expect_final_error
+from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import RawResponse, connect, poll_until_deadline, read_until_closed
-from tests.api.test_jobs import create_finished_job
 from tests.harness.gateway_runner import RunningGateway
 
 

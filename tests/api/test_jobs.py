@@ -1,28 +1,20 @@
 """Jobs: accepted at once or waited for, asked about later, the same for their own team and nothing for others."""
 
 import time
-from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
 from tests.api.error_responses import JOBS_PATH, expect_final_error
+from tests.api.job_requests import BODY, create_finished_job
 from tests.harness.gateway_runner import RunningGateway
 
-BODY = {"prompt": "a lighthouse"}
 JOB_FIELDS = {
     *("id", "object", "operation", "status", "model", "created_at", "finished_at", "deadline_at", "expires_at"),
     *("kept_until", "n", "requested", "effective", "images", "usage", "warnings", "error", "policy", "plan"),
     *("attempts", "metadata"),
 }
-
-
-def create_finished_job(gateway: RunningGateway, **fields: Any) -> dict[str, Any]:
-    answer = gateway.http.post(JOBS_PATH, json=BODY | fields, headers={"prefer": "wait=30"})
-    assert answer.status_code == 200, answer.text
-    job: dict[str, Any] = answer.json()
-    return job
 
 
 def test_job_is_accepted_with_202_and_can_be_waited_for(gateway: RunningGateway) -> None:

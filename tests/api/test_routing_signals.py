@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from tests.api.error_responses import JOBS_PATH, expect_final_error
-from tests.api.test_jobs import create_finished_job
+from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import API_KEY, CONFIG, RunningGateway, run_gateway
 
 CELL = ("gpt-image-2", "generate", "1k", "high")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.gateway_with_fault import FAILING_PROMPT
+from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import (
     POST_IMAGE,
     POST_JOB,
@@ -22,7 +23,6 @@ from tests.api.raw_http import (
     read_response,
     read_until_closed,
 )
-from tests.api.test_jobs import create_finished_job
 from tests.harness.gateway_runner import RunningGateway, run_gateway
 
 MIB = 1 << 20

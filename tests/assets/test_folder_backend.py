@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,29 +14,7 @@ from gateway.assets import folder_backend
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
-
-JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
-OTHER_JOB = "job_48nka7p8pc7avmya1bpy29g0nk5q"
-KEY = make_object_key(JOB, "output-0.png")
-
-
-def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path) -> None:
-    async def run_with_storage() -> None:
-        storage = ImageStorage(str(root))
-        try:
-            await scenario(storage)
-        finally:
-            await storage.close()
-
-    asyncio.run(asyncio.wait_for(run_with_storage(), 20))
-
-
-async def put_image(storage: ImageStorage, data: bytes = b"picture", key: str = KEY) -> None:
-    await storage.put(key, data, "image/png")
-
-
-def list_files(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+from tests.assets.storage_scenarios import JOB, KEY, list_files, put_image, run_scenario
 
 
 def test_files_are_readable_only_by_owner(tmp_path: Path) -> None:

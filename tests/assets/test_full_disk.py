@@ -10,7 +10,7 @@ import pytest
 
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageFull
-from tests.assets.test_folder_backend import JOB, KEY, OTHER_JOB, list_files, put_image, run_scenario
+from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, list_files, put_image, run_scenario
 
 
 @pytest.fixture

@@ -48,5 +48,5 @@ def run_replicas(
         gateways = [
             exit_stack.enter_context(run_gateway(gateway_folder, sandbox, environ, setup)) for gateway_folder in folders
         ]
-        with closing(RawRedis(server.client())) as raw:
+        with closing(RawRedis(server.make_client())) as raw:
             yield gateways, raw

@@ -134,8 +134,8 @@ def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> No
     assert earlier_job in later_url
     invalid_calls: list[tuple[str, dict[str, Any]]] = [
         (url, {"secret": "bm9ib2R5"}),
-        (url, {"at": time.time() - 3_600}),
-        (url, {"at": time.time() + 3_600}),
+        (url, {"sent_at": time.time() - 3_600}),
+        (url, {"sent_at": time.time() + 3_600}),
         (change_callback_url(url, signature="0" * 32), {}),
         (change_callback_url(url, attempt="2"), {}),
         (change_callback_url(url, job=earlier_job), {}),

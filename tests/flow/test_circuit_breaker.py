@@ -14,7 +14,7 @@ from tests.harness.sandbox_runner import RunningSandbox
 RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 OPEN_SECONDS = 0.75
 RETRY_AFTER_SECONDS = 2.0
-OPEN_DURATION = {"first": OPEN_SECONDS, "most": 8 * OPEN_SECONDS}
+OPEN_DURATION = {"initial_seconds": OPEN_SECONDS, "max_seconds": 8 * OPEN_SECONDS}
 SETUP = GatewaySetup(
     constant_overrides={
         "gateway.health.health_state.REFUSED_OPEN_DURATION": OPEN_DURATION,

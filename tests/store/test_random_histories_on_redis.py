@@ -5,9 +5,9 @@ from contextlib import closing
 import pytest
 
 from gateway.store.redis.keys import REPLICA_CHANNEL_PREFIX
+from tests.store.random_histories import run_state_machine
 from tests.store.redis_servers import RedisServer
 from tests.store.store_harness import make_redis_harness
-from tests.store.test_random_histories_on_sqlite import run_state_machine
 
 
 @pytest.mark.parametrize("kind", ["single", "clustered"])

@@ -1,40 +1,9 @@
 """Five thousand steps of any life that jobs may have, on each kind of store, everything checked after each step."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
-
-from tests.store.store_harness import StoreHarness, make_sqlite_harness
-from tests.store.store_state_machine import StoreStateMachine
-
-MIN_STEPS = 5_000
-# How many steps a run has is up to chance, so there are as many rounds of runs as it takes, and a limit to them.
-MAX_ROUNDS = 12
-SETTINGS = settings(
-    max_examples=15,
-    stateful_step_count=50,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def run_state_machine(make_harness: Callable[[], StoreHarness]) -> None:
-    class Machine(StoreStateMachine):
-        step_count = 0
-        refused_count = 0
-
-    Machine.harness = make_harness()
-    try:
-        for _ in range(MAX_ROUNDS):
-            if Machine.step_count < MIN_STEPS:
-                run_state_machine_as_test(Machine, settings=SETTINGS)
-    finally:
-        Machine.harness.close()
-    assert Machine.step_count >= MIN_STEPS
-    assert Machine.refused_count >= MIN_STEPS // 40
+from tests.store.random_histories import run_state_machine
+from tests.store.store_harness import make_sqlite_harness
 
 
 def test_random_job_histories_on_sqlite(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.upstream.fake_servers import (
     run_server,
     serve_requests,
 )
-from tests.upstream.test_address_guard import PRIVATE_FORMS, PUBLIC_ADDRESSES
+from tests.upstream.sample_addresses import PRIVATE_FORMS, PUBLIC_ADDRESSES
 
 LOCAL_HOSTS = [
     *("redis", "LOCALHOST.", "x.localhost", "printer.local", "metadata.google.internal", "metadata.google.internal."),

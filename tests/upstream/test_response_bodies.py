@@ -9,8 +9,8 @@ from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer
+from tests.upstream.broken_responses import BROKEN_RESPONSES
 from tests.upstream.fake_servers import API_KEY, build_response, get_fault_kind, make_responder, run_async, send_call
-from tests.upstream.test_send_failures import BROKEN_RESPONSES
 
 HUGE_BYTES = 200 << 20
 GZIP_BOMB = gzip.compress(b"0" * (64 << 20), 9)

@@ -12,7 +12,7 @@ from gateway.cell_coverage import summarize_cells
 from gateway.cli import main
 from providers.image_sizes import Resolution
 from providers.orders import Operation, Quality
-from tests.unit.commands.test_explain import run_program
+from tests.harness.cli_runner import run_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 

@@ -1,9 +1,6 @@
 """`image-gateway explain` as an operator uses it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
-from tests.harness.gateway_runner import CONFIG, ROOT
+from tests.harness.cli_runner import run_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 RANKED_MEMBERS = {
@@ -201,16 +198,6 @@ def test_names_that_look_like_markup_are_printed_literally(config_folder: Path) 
     teams = SAMPLE_FILES["teams.yaml"].replace("cheapest, ", "")
     write_config(config_folder, {"policies.yaml": text, "teams.yaml": teams})
     assert "policy [red]cheap[/red] (default)" in run_explain().stdout
-
-
-def run_program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """The real program, its output piped."""
-    program = str(Path(sys.executable).parent / "image-gateway")
-    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    environ = {"IGW_CONFIG": str(CONFIG), **environ}
-    return subprocess.run(
-        [program, *arguments], capture_output=True, text=True, check=False, cwd=ROOT, env=inherited | environ
-    )
 
 
 def test_installed_program_plans_from_full_configuration() -> None:

@@ -1,7 +1,6 @@
 """`image-gateway schema`: what an editor is told is what the gateway takes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
-from msgspec import inspect
 
 from gateway.cli import main
 from gateway.commands.schema import SCHEMA_TYPES
@@ -18,10 +16,11 @@ from gateway.config.json_schema import to_plain as as_written
 from gateway.config.option_help import OPTION_HELP
 from gateway.config.schema_base import ConfigStruct
 from gateway.config.values import Percent
-from gateway.config.yaml_nodes import YamlNode, parse_text
-from tests.unit.commands.test_explain import run_program
+from gateway.config.yaml_nodes import parse_text
+from tests.harness.cli_runner import run_program
 from tests.unit.config.broken_config_cases import load_cases
 from tests.unit.config.sample_config import SAMPLE_FILES
+from tests.unit.config.schema_helpers import iterate_structs, node_to_plain
 
 ROOT = Path(__file__).parents[3]
 SHIPPED_FILES = sorted((ROOT / "config").rglob("*.yaml"))
@@ -37,27 +36,6 @@ def make_validator(kind: str) -> Draft202012Validator:
 
 def parse_to_plain(text: str) -> Any:
     return node_to_plain(parse_text(text, "f").node)
-
-
-def node_to_plain(node: YamlNode) -> Any:
-    if isinstance(node.value, dict):
-        return {name: node_to_plain(inner) for name, inner in node.value.items()}
-    return [node_to_plain(item) for item in node.value] if isinstance(node.value, list) else node.value
-
-
-def iterate_structs(kind: type) -> Iterator[inspect.StructType]:
-    """All blocks that a file may hold."""
-    pending, seen = [inspect.type_info(kind)], set()
-    while pending:
-        info: Any = pending.pop()
-        if isinstance(info, inspect.StructType) and info.cls not in seen:
-            seen.add(info.cls)
-            yield info
-            pending += [field.type for field in info.fields]
-        for name in ("type", "item_type", "value_type"):
-            if isinstance(inner := getattr(info, name, None), inspect.Type):
-                pending.append(inner)
-        pending += getattr(info, "types", ())
 
 
 @pytest.mark.parametrize("kind", SCHEMA_TYPES)

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from gateway.config.loader import load
+from gateway.config.resolver import ResolvedConfig, resolve, secrets_from_env
+from providers import ADAPTERS
+
 SAMPLE_FILES = {
     "gateway.yaml": """\
 reload:
@@ -108,3 +112,11 @@ def write_config(folder: Path, files: dict[str, str] | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
+
+
+def resolve_config(folder: Path, environ: dict[str, str] = SAMPLE_ENVIRON) -> ResolvedConfig:
+    return resolve(load(folder), secrets_from_env(environ), ADAPTERS)
+
+
+def list_problems(folder: Path) -> list[str]:
+    return [str(problem).removeprefix(f"{folder}/") for problem in resolve_config(folder).problems]

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.schema import AccountLimits
-from tests.unit.config.sample_config import SAMPLE_FILES, write_config
-from tests.unit.config.test_broken_configs import list_problems
-from tests.unit.config.test_secret_redaction import resolve_config
+from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, resolve_config, write_config
 
 
 def write_limits(folder: Path, limits: str) -> Path:

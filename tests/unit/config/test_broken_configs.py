@@ -7,22 +7,14 @@ from pathlib import Path
 import pytest
 
 from gateway.config.loader import load
-from gateway.config.resolver import ResolvedConfig, placeholder_secrets, resolve, secrets_from_env
+from gateway.config.resolver import placeholder_secrets, resolve
 from gateway.config.source_files import MAX_FILE_BYTES
 from providers import ADAPTERS
 from tests.unit.config.broken_config_cases import BrokenConfigCase, load_cases
-from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
+from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, resolve_config, write_config
 
 CASES = load_cases()
 SHIPPED_CONFIG = Path(__file__).parents[3] / "config"
-
-
-def resolve_config(folder: Path, environ: dict[str, str] = SAMPLE_ENVIRON) -> ResolvedConfig:
-    return resolve(load(folder), secrets_from_env(environ), ADAPTERS)
-
-
-def list_problems(folder: Path) -> list[str]:
-    return [str(problem).removeprefix(f"{folder}/") for problem in resolve_config(folder).problems]
 
 
 def test_sample_configuration_is_valid(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.config.yaml_nodes import parse_text
-from tests.unit.commands.test_schema import node_to_plain
-from tests.unit.config.sample_config import SAMPLE_FILES, write_config
-from tests.unit.config.test_broken_configs import list_problems
+from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, write_config
+from tests.unit.config.schema_helpers import node_to_plain
 
 OptionPath = tuple[str | int, ...]
 

@@ -10,7 +10,7 @@ from msgspec import inspect
 from gateway.commands.schema import SCHEMA_TYPES
 from gateway.config.gateway_schema import GatewayFile
 from gateway.config.json_schema import to_plain
-from tests.unit.commands.test_schema import iterate_structs
+from tests.unit.config.schema_helpers import iterate_structs
 
 SHIPPED_CONFIG = Path(__file__).parents[3] / "config"
 # How far from its name a default may be told.

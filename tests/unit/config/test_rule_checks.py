@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.config.sample_config import SAMPLE_FILES, write_config
-from tests.unit.config.test_broken_configs import list_problems
+from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, write_config
 
 MODELS_FILE = SAMPLE_FILES["models.yaml"] + "  other: {most_images: 10}\n"
 

@@ -11,19 +11,15 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.config.loader import load
 from gateway.config.redaction import looks_like_secret, redact
-from gateway.config.resolver import NO_API_KEY, ResolvedConfig, resolve, secrets_from_env
+from gateway.config.resolver import NO_API_KEY, resolve, secrets_from_env
 from gateway.config.values import Secret, SecretRef
 from gateway.routing.plan import RoutingQuery, make_plan
 from providers import ADAPTERS
 from providers.image_sizes import target_from_pixels
 from providers.orders import Format, ImageRequest, Operation, Quality
-from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
+from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, resolve_config, write_config
 
 CANARY = "sk-live-4f9a8c7b6d5e4f3a2b1c0d9e"
-
-
-def resolve_config(folder: Path, environ: dict[str, str] = SAMPLE_ENVIRON) -> ResolvedConfig:
-    return resolve(load(folder), secrets_from_env(environ), ADAPTERS)
 
 
 def reveal_key(folder: Path, environ: dict[str, str], account: str = "runapi") -> str | None:

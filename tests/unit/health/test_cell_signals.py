@@ -20,11 +20,8 @@ from tests.unit.health.health_samples import (
     make_success,
     make_tracker,
 )
+from tests.unit.health.load_functions import get_zero_load
 from tests.unit.routing.catalogue_factory import MODEL, make_request
-
-
-def get_zero_load(_: str) -> float:
-    return 0.0
 
 
 def test_latency_needs_five_successes() -> None:

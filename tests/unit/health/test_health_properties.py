@@ -18,7 +18,7 @@ from tests.unit.health.health_samples import (
     START_WALL_TIME,
     make_success,
 )
-from tests.unit.health.test_cell_signals import get_zero_load
+from tests.unit.health.load_functions import get_zero_load
 
 SECONDS = st.one_of(st.none(), st.floats(0, 1_000), st.floats())
 OUTCOMES = st.builds(
