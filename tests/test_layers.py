@@ -1,7 +1,8 @@
-"""The walls of the house: who may import whom. `docs/architecture.md` says why."""
+"""Import directions: which module may import which. `docs/architecture.md` gives the reasons."""
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from providers import ADAPTERS
 
 ROOT = Path(__file__).parent.parent
 HTTP_CLIENTS = {"httpx", "aiohttp", "urllib3", "requests", "http"}
-# Everything below may import what stands to its right, and nothing else of ours.
+# A module may import modules of its own row and of the rows below, and no other modules of this project.
 LAYERS = [
     {"gateway.app", "gateway.cli", "gateway.commands"},
     {"gateway.api", "gateway.telemetry"},
     {"gateway.engine"},
     {
         "gateway.store",
+        "gateway.health",
         "gateway.upstream",
         "gateway.assets",
         "gateway.routing",
@@ -24,10 +26,17 @@ LAYERS = [
         "gateway.report",
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
-    | {"gateway.money", "gateway.clock", "gateway.events", "gateway.task_supervisor"},
+    | {"gateway.money", "gateway.clock", "gateway.events", "gateway.task_supervisor"}
+    | {"gateway.memory_budget", "gateway.body_thread"},
     {"providers"},
 ]
-CONTRACT_MODULES = {"spec", "orders", "progress", "faults", "sizes", "signing", "reading", "writing"}
+# What gateway.health may import of this project. Not gateway.upstream: the engine joins the two.
+HEALTH_IMPORTS = {"gateway.health", "gateway.routing", "gateway.catalogue", "gateway.config", "providers"}
+CONTRACT_MODULES = {
+    *("adapter", "orders", "order_status", "faults", "image_sizes", "callback_signatures", "parsing"),
+    "request_helpers",
+}
+SANDBOX_SELLERS = {"openai", "runapi", "runflow"}
 MODULES_ALLOWED_IN_PROVIDERS = {
     *("base64", "binascii", "collections", "datetime", "decimal", "email", "enum", "fractions", "functools", "urllib"),
     *("hashlib", "hmac", "json", "re", "typing", "msgspec"),
@@ -49,7 +58,7 @@ def get_module_name(path: Path) -> str:
 
 
 def iterate_imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in the file; `from a import b` counts as a.b."""
+    """Yields every module that a file imports, wherever in the file; `from a import b` counts as a.b."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,12 +67,16 @@ def iterate_imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def list_adapter_modules() -> list[Path]:
+    return [path for path in list_modules("providers") if "\nADAPTER = " in path.read_text()]
+
+
 def list_top_packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in iterate_imports(path)}
 
 
 def get_area(name: str) -> str:
-    """gateway.store.redis → gateway.store; providers.adapter → providers."""
+    """Returns gateway.store for gateway.store.redis, and providers for providers.adapter."""
     return "providers" if name.startswith("providers") else ".".join(name.split(".")[:2])
 
 
@@ -73,13 +86,13 @@ def find_layer(name: str) -> int | None:
 
 @pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
 def test_providers_are_pure(path: Path) -> None:
-    """No I/O, no clock, no randomness, no logging, and nothing of the gateway's."""
+    """No I/O, no clock, no randomness, no logging, no import from the gateway."""
     assert list_top_packages(path) <= MODULES_ALLOWED_IN_PROVIDERS | {"providers"}
 
 
 @pytest.mark.parametrize("package", ["providers", "gateway/routing"])
 def test_pure_packages_read_no_clock_and_do_no_io(package: str) -> None:
-    """Names that reach the world without an import of their own, or through a module that is allowed for its types."""
+    """Forbids calls that need no import of their own, or that come from a module allowed for its types."""
     violations = {
         f"{get_module_name(path)}: {name}"
         for path in list_modules(package)
@@ -91,43 +104,70 @@ def test_pure_packages_read_no_clock_and_do_no_io(package: str) -> None:
 
 def _get_called_name(node: ast.AST) -> str | None:
     function = node.func if isinstance(node, ast.Call) else None
-    return getattr(function, "request_id", None) or getattr(function, "attr", None)
+    return getattr(function, "id", None) or getattr(function, "attr", None)
 
 
 @pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
 def test_adapter_imports_only_contract_and_own_company(path: Path) -> None:
-    module = get_module_name(path).removeprefix("providers").strip(".")
-    if module == "":
+    """A company is one module of `providers/`, or one package there."""
+    own = path.relative_to(ROOT / "providers").with_suffix("").parts
+    if own == ("__init__",):
         return
     imported = {name.split(".")[1] for name in iterate_imports(path) if name.startswith("providers.")}
-    company = module.split("_")[0]
-    foreign = {other for other in imported - CONTRACT_MODULES if other.split("_")[0] != company}
-    assert foreign == set()
-    if module in CONTRACT_MODULES:
+    if own[0] in CONTRACT_MODULES:
         assert imported <= CONTRACT_MODULES
-    if module in ADAPTERS:
-        assert not imported & (ADAPTERS.keys() - {module}), "one dialect leans on another"
+    else:
+        assert imported <= CONTRACT_MODULES | {own[0]}
+
+
+def test_contract_lists_only_existing_modules() -> None:
+    assert {path.stem for path in (ROOT / "providers").glob("*.py")} >= CONTRACT_MODULES
+
+
+@pytest.mark.parametrize("path", list_adapter_modules(), ids=get_module_name)
+def test_no_adapter_imports_another_adapter(path: Path) -> None:
+    others = {get_module_name(other) for other in list_adapter_modules()} - {get_module_name(path)}
+    imported = set(iterate_imports(path))
+    assert not imported & others
+    assert not {name.rpartition(".")[0] for name in imported} & others
 
 
 @pytest.mark.parametrize("path", list_modules("providers"), ids=get_module_name)
 def test_adapters_never_construct_no_answer(path: Path) -> None:
-    """Only the exchange itself can fail to answer: a dialect reads what came, `reading.py` says when nothing did."""
+    """Only a call can stay without an answer. Adapters parse answers; `parsing.py` decides when there is none."""
     if get_module_name(path) == "providers.parsing":
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "Unanswered"]
+    assert not [node for node in calls if _get_called_name(node) == "NoAnswer"]
 
 
 @pytest.mark.parametrize("path", list_modules("gateway"), ids=get_module_name)
 def test_gateway_modules_import_only_allowed_layers(path: Path) -> None:
     own_layer = find_layer(get_module_name(path))
-    assert own_layer is not None or get_module_name(path) == "gateway", (
-        "a new area of the gateway needs a place in RANKS"
-    )
+    assert own_layer is not None or get_module_name(path) == "gateway", "add the new area of the gateway to LAYERS"
     for imported in iterate_imports(path):
         imported_layer = find_layer(imported)
         if own_layer is not None and imported_layer is not None:
             assert own_layer <= imported_layer, f"{get_module_name(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", list_modules("gateway/health"), ids=get_module_name)
+def test_health_imports_neither_upstream_nor_a_clock(path: Path) -> None:
+    """Every `now` is an argument. asyncio is for the queue of the concurrency limiter."""
+    areas = {get_area(name) for name in iterate_imports(path) if name.startswith(("gateway", "providers"))}
+    assert areas <= HEALTH_IMPORTS
+    assert not list_top_packages(path) & {"time", "datetime", "socket", "random", "secrets", "os"}
+
+
+@pytest.mark.parametrize("path", list_modules("gateway/upstream"), ids=get_module_name)
+def test_upstream_does_not_import_health(path: Path) -> None:
+    assert "gateway.health" not in {get_area(name) for name in iterate_imports(path)}
+
+
+@pytest.mark.parametrize("path", [ROOT / "gateway" / f"{name}.py" for name in ("memory_budget", "body_thread")])
+def test_helpers_for_large_bodies_import_nothing_of_this_project(path: Path) -> None:
+    """The API and the seller client both use them."""
+    assert not list_top_packages(path) & {"gateway", "providers", "httpx", "aiohttp", "litestar"}
 
 
 @pytest.mark.parametrize("package", ["gateway", "providers", "sandbox"])
@@ -137,17 +177,18 @@ def test_no_import_cycles(package: str) -> None:
         get_module_name(path): {module for module in list_imported_modules(path, names)}
         for path in list_modules(package)
     }
-    graph.pop(package)
+    for name in [get_module_name(path) for path in list_modules(package) if path.name == "__init__.py"]:
+        graph.pop(name)
     resolved: set[str] = set()
     while resolvable := {
-        name for name, dependencies in graph.items() if name not in resolved and dependencies <= resolved
+        name for name, dependencies in graph.items() if name not in resolved and dependencies & graph.keys() <= resolved
     }:
         resolved |= resolvable
     assert graph.keys() - resolved == set()
 
 
 def list_imported_modules(path: Path, names: set[str]) -> set[str]:
-    """Modules, not the things imported from them; a package's own docstring file imports nothing that matters."""
+    """Returns imported modules, not the names imported from them."""
     modules = {name if name in names else name.rpartition(".")[0] for name in iterate_imports(path)}
     return {name for name in modules if name in names and name.count(".")} - {get_module_name(path)}
 
@@ -172,6 +213,19 @@ def test_sandbox_imports_neither_gateway_nor_providers(path: Path) -> None:
     assert not list_top_packages(path) & {"gateway", "providers"}
 
 
+@pytest.mark.parametrize("path", list_modules("sandbox"), ids=get_module_name)
+def test_simulated_sellers_do_not_import_each_other(path: Path) -> None:
+    """Only `sandbox/app.py` joins the packages of the simulated sellers."""
+    own = path.relative_to(ROOT / "sandbox").with_suffix("").parts
+    imported = {name.split(".")[1] for name in iterate_imports(path) if name.startswith("sandbox.")}
+    if own != ("app",):
+        assert imported & SANDBOX_SELLERS <= {own[0]}
+
+
+def test_every_package_of_the_sandbox_is_a_seller() -> None:
+    assert {path.parent.name for path in (ROOT / "sandbox").glob("*/__init__.py")} == SANDBOX_SELLERS
+
+
 @pytest.mark.parametrize(
     "package", ["gateway", "providers", "sandbox", "tests/unit", "tests/contract", "docs", "bench"]
 )
@@ -184,6 +238,7 @@ def test_no_file_exceeds_400_lines(package: str) -> None:
 
 
 def test_adapters_table_lists_every_adapter_module() -> None:
-    """Folder and table agree: a dialect is a module that makes an ADAPTER."""
-    adapter_modules = {path.stem for path in list_modules("providers") if "\nADAPTER = " in path.read_text()}
-    assert adapter_modules == set(ADAPTERS)
+    """The modules that make an ADAPTER and the table ADAPTERS agree."""
+    adapters = [import_module(get_module_name(path)).ADAPTER for path in list_adapter_modules()]
+    assert {adapter.name: adapter for adapter in adapters} == ADAPTERS
+    assert len(adapters) == len(ADAPTERS)

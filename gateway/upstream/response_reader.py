@@ -1,26 +1,21 @@
-"""What an answer means, made out without keeping everybody else in this process waiting."""
+"""Reads sellers' responses, large ones in a thread, so that the event loop is not blocked."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from gateway.body_thread import BodyThread
 from providers.adapter import Answer
 from providers.order_status import NoAnswer
 
 ResultT = TypeVar("ResultT")
 
-# Ten milliseconds' work or so. Pictures in base64 make answers larger than that, and nothing else does.
+# Takes about ten milliseconds. Only responses that contain images as base64 are larger.
 MAX_INLINE_BYTES = 1 << 20
 
-# One after the other: two would not be read sooner, and would take the memory of two.
-_thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
+# Not the thread for request bodies: sixty megabytes of a seller's base64 would delay every client's JSON.
+_thread = BodyThread("response-reader", MAX_INLINE_BYTES)
 
 
 async def read_response(reader: Callable[[Answer], ResultT], answer: Answer | NoAnswer) -> ResultT | NoAnswer:
-    """What an exchange came to. A large answer is read by a thread."""
-    if isinstance(answer, NoAnswer):
-        return answer
-    if len(answer.body) <= MAX_INLINE_BYTES:
-        return reader(answer)
-    return await asyncio.get_running_loop().run_in_executor(_thread, reader, answer)
+    """Returns what `reader` makes of the answer, or the NoAnswer itself."""
+    return answer if isinstance(answer, NoAnswer) else await _thread.run(len(answer.body), reader, answer)

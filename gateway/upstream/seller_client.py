@@ -121,7 +121,7 @@ async def _send_request(
     try:
         async with asyncio.timeout(options.timeout_seconds) as timeout:
             # Until the transport says otherwise: a foreign one may never do so.
-            progress.left = True
+            progress.has_sent_bytes = True
             response = await transport.handle_async_request(request)
             # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
             reservation.release()

@@ -264,4 +264,7 @@ def test_overlong_url_is_not_an_address() -> None:
 @pytest.mark.parametrize(("size", "is_in_thread"), [(INLINE_MAX_BYTES, False), (INLINE_MAX_BYTES + 1, True)])
 def test_large_bodies_are_parsed_in_thread(size: int, is_in_thread: bool) -> None:
     thread = asyncio.run(run_off_loop(size, threading.current_thread))
-    assert (thread is not threading.main_thread(), thread.name.startswith("bodies")) == (is_in_thread, is_in_thread)
+    assert (thread is not threading.main_thread(), thread.name.startswith("request-parser")) == (
+        is_in_thread,
+        is_in_thread,
+    )

@@ -93,7 +93,7 @@ def test_pause_longer_than_timeout_fails_at_once() -> None:
 
 
 def test_waiter_is_admitted_at_end_of_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.health.order_limits.seconds_to_wait", lambda seconds: seconds)
+    monkeypatch.setattr("gateway.health.order_limits.clamp_retry_after", lambda seconds: seconds)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
