@@ -117,3 +117,18 @@ def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: R
         elsewhere.rename(folder)
         assert wait_for_edit(gateway)["status"] == "completed"
     assert len(sandbox.list_charges()) == 1
+
+
+def test_link_in_place_of_an_image_is_logged_and_not_followed(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    with (
+        run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway,
+        gateway.make_client() as client,
+    ):
+        (job,) = wait_for_jobs(gateway, [post_job(client, "key", "runflow-runs").json()["id"]])
+        (image,) = list_image_files(redis_setup)
+        image.unlink()
+        image.symlink_to("/etc/passwd")
+        answer = client.get(job["images"][0]["url"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "images_unavailable")
+        assert "root:" not in answer.text
+        wait_until(lambda: image.name in gateway.read_log(), "it is logged")
