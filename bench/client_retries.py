@@ -21,6 +21,7 @@ from tests.flow.order_flow import FlowGateway, run_gateway
 from tests.flow.store_setups import run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
 
@@ -147,7 +148,7 @@ def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCas
     gateway.wait_until_idle()
     sandbox.call_control_route("DELETE", "/faults")
     sandbox.set_latency(0.0)
-    gateway.wait_until("all sellers are well", gateway.has_only_healthy_sellers)
+    wait_until(gateway.has_only_healthy_sellers, "all sellers are well")
     return f"{final_status}: {_count_requests(gateway) - requests:.0f} / {len(sandbox.list_charges()) - charges}"
 
 

@@ -120,3 +120,9 @@ def write_config(
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
+
+
+def replace_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))

@@ -9,8 +9,9 @@ from tests.chaos.chaos_config import SELLERS
 from tests.chaos.disconnecting_clients import STAGE_WEIGHTS, DisconnectingClients
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store import redis_servers
 
 CLIENT_COUNT, SEED, CHECK_ORDER_COUNT = 5_000, 7, 100

@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from tests.chaos import chaos_config
+from tests.chaos.chaos_config import replace_text
 from tests.chaos.persistent_clients import post_job
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 
 @pytest.fixture
@@ -24,12 +26,6 @@ def config_folder(tmp_path: Path, sandbox: RunningSandbox) -> Path:
 def gateway(tmp_path: Path, config_folder: Path) -> Iterator[GatewayProcess]:
     with run_gateway(tmp_path / "gateway", config_folder) as running:
         yield running
-
-
-def replace_text(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def get_config_state(gateway: GatewayProcess) -> Any:

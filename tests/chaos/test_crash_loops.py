@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
 from tests.chaos import chaos_config, store_audit
+from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import StoreSetup, create_store_setup
-from tests.chaos.test_replicas import post_jobs, wait_for_jobs
-from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess, wait_until
+from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 SHORT_LEASE_SECONDS = 1.0
 CRASH_COUNT = 3

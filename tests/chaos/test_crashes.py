@@ -1,33 +1,21 @@
 """kill -9 at random moments, again and again: nothing is lost, nothing is bought twice, and the books say so."""
 
-import io
 import random
 import time
-from base64 import b64encode
-
-from PIL import Image
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
+from tests.chaos.job_requests import INPUT_DATA_URI
 from tests.chaos.persistent_clients import ClientOrder, PersistentClients
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, wait_until
+from tests.harness.gateway_process import GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 JOB_COUNT, KILL_COUNT = 100, 30
 SEEDS = {"sqlite": 41, "redis": 42}
 ORDERING_SECONDS = 30.0
 SETTLING_TIMEOUT_SECONDS = 60.0
-
-
-def _draw_input() -> str:
-    """A picture to edit, as a data URI."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (512, 512), "teal").save(buffer, "png")
-    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
-
-
-INPUT_DATA_URI = _draw_input()
 
 
 def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.redis.faulty_proxy import FaultyProxy
 from tests.store.redis_servers import RedisServer
 

@@ -12,8 +12,9 @@ import pytest
 from tests.chaos import chaos_config, store_audit
 from tests.chaos.persistent_clients import make_job_body, post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 SELLERS = ("runapi", "runflow-runs", "openai")
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import create_store_setup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 DISK_MB = 32
 

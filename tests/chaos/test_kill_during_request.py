@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 REQUEST_COUNT = 3
 BODY = {"prompt": "a killed replica", "quality": "low"}

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import signal
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,13 +10,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
 from tests.chaos import store_audit
+from tests.chaos.chaos_config import replace_text
+from tests.chaos.job_requests import wait_for_jobs
 from tests.chaos.persistent_clients import post_job
+from tests.chaos.process_pauses import pause_gateway
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.chaos.test_replicas import wait_for_jobs
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.signed_callbacks import sign_runapi_callback
+from tests.harness.wait import wait_until
 
 REORDER_POLICY = "  again: {rank: listed, sellers: [openai, runflow-run], failover: {on_unknown: reorder}}\n"
 
@@ -31,23 +31,12 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
         ("policies.yaml", "default: any", f"{REORDER_POLICY}default: any"),
         ("teams.yaml", "policies: [any,", "policies: [again, any,"),
     ):
-        text = (redis_setup.config / file_name).read_text()
-        assert old in text
-        (redis_setup.config / file_name).write_text(text.replace(old, new))
+        replace_text(redis_setup.config / file_name, old, new)
     with (
         run_gateway(redis_setup.folder / "1", redis_setup.config, redis_setup.environ) as first,
         run_gateway(redis_setup.folder / "2", redis_setup.config, redis_setup.environ) as second,
     ):
         yield first, second
-
-
-@contextmanager
-def pause_gateway(gateway: GatewayProcess) -> Iterator[None]:
-    gateway.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        gateway.send_signal(signal.SIGCONT)
 
 
 def start_ordered_job(gateway: GatewayProcess, sandbox: RunningSandbox) -> str:
@@ -63,9 +52,7 @@ def send_callback(gateway: GatewayProcess, sandbox: RunningSandbox) -> int:
     (order,) = [body for entry in sandbox.list_requests("runapi", "submit") if (body := entry["body"])]
     path = urlsplit(json.loads(order)["callback_url"]).path
     body = json.dumps({"id": sandbox.list_charges("runapi")[0]["id"], "status": "completed"}).encode()
-    timestamp = str(int(time.time()))
-    signature = compute_signature(CALLBACK_SECRET, "msg_1", timestamp, body)
-    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": timestamp, "x-callback-signature": signature}
+    headers = sign_runapi_callback(body)
     with gateway.make_client() as client:
         return client.post(path, content=body, headers=headers).status_code
 
@@ -73,8 +60,7 @@ def send_callback(gateway: GatewayProcess, sandbox: RunningSandbox) -> int:
 @pytest.fixture
 def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     """A lost order of RunAPI is found by its callback alone."""
-    accounts_path = redis_setup.config / "accounts.yaml"
-    accounts_path.write_text(accounts_path.read_text().replace("replay: trusted", "replay: untrusted"))
+    replace_text(redis_setup.config / "accounts.yaml", "replay: trusted", "replay: untrusted")
     # The test itself calls, at the replica that it chooses.
     environ = {"IGW_PUBLIC_URL": "http://127.0.0.1:1", **redis_setup.environ}
     with (

@@ -1,37 +1,21 @@
 """A gateway, or its Redis, stands still for longer than a lease: whatever was on its way comes to its end, once."""
 
-import os
-import signal
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
+from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
+from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.chaos.test_replicas import post_jobs, wait_for_jobs
-from tests.harness.gateway_process import run_gateway, wait_until
+from tests.harness.gateway_process import run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
-# A store that has not answered for so long is taken for gone.
-STORE_TIMEOUT_SECONDS = 5.0
 JOB_COUNT = 80
-
-
-@contextmanager
-def pause_process(pid: int, extra_seconds: float) -> Iterator[None]:
-    """Meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-        time.sleep(extra_seconds)
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:

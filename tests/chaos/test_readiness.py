@@ -9,7 +9,8 @@ import pytest
 
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
 # Less than any file of the database: it cannot be written any more, whatever it wants to keep.

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
 PROMPT = "refused at first"

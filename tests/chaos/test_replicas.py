@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from tests.chaos import chaos_config, store_audit
-from tests.chaos.persistent_clients import post_job
+from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 VENDORS = ("runapi", "runflow", "openai")
 
@@ -27,20 +28,6 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
             for name in ("1", "2")
         )
         yield first, second
-
-
-def post_jobs(gateway: GatewayProcess, seller: str, count: int, key: str = "key") -> list[str]:
-    """The jobs' names."""
-    with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda index: post_job(client, f"{key}-{seller}-{index}", seller), range(count)))
-    assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
-    return [answer.json()["id"] for answer in answers]
-
-
-def wait_for_jobs(gateway: GatewayProcess, job_ids: list[str], timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
-    with gateway.make_client(timeout_seconds + 10) as client, ThreadPoolExecutor(len(job_ids)) as pool:
-        answers = pool.map(lambda job: client.get(f"/v1/jobs/{job}", params={"wait": int(timeout_seconds)}), job_ids)
-        return [answer.json() for answer in answers]
 
 
 def test_client_waiting_at_another_replica_is_notified_of_completion(
@@ -140,8 +127,7 @@ def test_callback_at_another_replica_identifies_an_order_with_lost_response(
     sandbox.set_latency(1.0)
     sandbox.inject_fault("reset_after", vendor="runapi", times=3)
     config = chaos_config.write_config(redis_setup.config, sandbox.url, expected_seconds=60)
-    accounts = config / "accounts.yaml"
-    accounts.write_text(accounts.read_text().replace("replay: trusted", "replay: untrusted"))
+    chaos_config.replace_text(config / "accounts.yaml", "replay: trusted", "replay: untrusted")
     with run_replicas_with_callbacks_to_second(redis_setup, config) as (first, second):
         final_jobs = wait_for_jobs(first, post_jobs(first, "runapi", 5))
         assert {job["status"] for job in final_jobs} == {"completed"}, [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_process import wait_until
 from tests.harness.gateway_runner import ROOT, run_gateway
+from tests.harness.wait import wait_until
 
 HANDLER_BEFORE_IMPORTS = """
 import signal, sys

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.chaos.job_requests import INPUT_DATA_URI, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.chaos.test_crashes import INPUT_DATA_URI
-from tests.chaos.test_replicas import wait_for_jobs
-from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "one-edit"}
 

@@ -24,6 +24,7 @@ from gateway.telemetry import logs
 from providers import ADAPTERS
 from tests.chaos.store_setups import StoreSetup
 from tests.harness.gateway_process import SECRET_ENVIRON
+from tests.harness.wait import wait_until_async
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 
@@ -61,13 +62,6 @@ def gateway(store_setup: StoreSetup, tmp_path: Path, monkeypatch: pytest.MonkeyP
     out.close()
 
 
-async def wait_until(condition: Callable[[], Any], description: str, timeout_seconds: float = 15.0) -> Any:
-    async with asyncio.timeout(timeout_seconds):
-        while not (result := condition()):  # noqa: ASYNC110  what is waited for knows of no event
-            await asyncio.sleep(0.01)
-    return result
-
-
 def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, store_setup: StoreSetup, tmp_path: Path) -> None:
     async def kill_each_task() -> None:
         async with (
@@ -78,13 +72,15 @@ def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, store_setu
             assert names <= set(gateway.supervisor.task_names)
             for name in gateway.supervisor.task_names:
                 await _cancel_task(name)
-                await wait_until(lambda name=name: name in gateway.supervisor.get_failures(), f"{name} is down")
+                await wait_until_async(lambda name=name: name in gateway.supervisor.get_failures(), f"{name} is down")
                 tasks = (await http.get("/readyz")).json()["tasks"]
                 assert tasks["down"][name]["error"].startswith("CancelledError")
                 assert f'igw_task_up{{task="{name}"}} 0.0' in (await http.get("/metrics")).text
             # All of those that are at work every second or so; the others do not fail again.
             frequent_tasks = names - {"engine.audit_store", "engine.delete_expired"}
-            await wait_until(lambda: not frequent_tasks & gateway.supervisor.get_failures().keys(), "they are back")
+            await wait_until_async(
+                lambda: not frequent_tasks & gateway.supervisor.get_failures().keys(), "they are back"
+            )
             assert _list_running_tasks() >= names
             text = (await http.get("/metrics")).text
             assert all(f'igw_task_failures_total{{task="{name}"}}' in text for name in names)
@@ -129,14 +125,14 @@ def test_crashed_database_threads_fail_waiting_callers_and_restart(tmp_path: Pat
             assert {type(answer) for answer in answers} == {StoreUnavailable}
             with pytest.raises(StoreUnavailable, match="being started again"):
                 await run_query(lambda db: None)
-            await wait_until(
+            await wait_until_async(
                 lambda: store._supervisor.get_failures() and not has_dead_thread(store), "another thread serves"
             )
             assert await store.load_job(saved_commit.job.id) == saved_commit.job
             later_commit = job_factory.make_create_commit(NOON)
             await store.commit(later_commit)
             assert await store.load_job(later_commit.job.id) == later_commit.job
-            await wait_until(lambda: not store._supervisor.get_failures(), "it is well again")
+            await wait_until_async(lambda: not store._supervisor.get_failures(), "it is well again")
         await store.close()
 
     asyncio.run(crash_each_thread())
@@ -160,7 +156,7 @@ def test_restarted_log_thread_writes_the_remaining_lines(tmp_path: Path, monkeyp
             render = log._render
             monkeypatch.setattr(log, "_render", _raise_once(UnexpectedCrash(), render))
             log.log("info", "lost")
-            await wait_until(lambda: not log._thread.is_alive(), "it has died")
+            await wait_until_async(lambda: not log._thread.is_alive(), "it has died")
             log.log("info", "kept")
             with pytest.raises(UnexpectedCrash):
                 await log.restart_thread()

@@ -9,21 +9,17 @@ import httpx
 import pytest
 
 from tests.chaos import chaos_config, store_audit
+from tests.chaos.chaos_config import replace_text
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 RELEASE_MESSAGE = "is left to a replica that can go on with it"
 ORDER_SECONDS = 3.0
 # For so long the replica without the seller is alone with its jobs, each of which it may claim so often at most.
 ALONE_SECONDS, MAX_CLAIMS = 5.0, 8
-
-
-def replace_text(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def write_config_without_runapi(folder: Path, url: str) -> Path:

@@ -11,10 +11,11 @@ import pytest
 
 from gateway.store.redis.scripts import COMMIT_NEW_JOB
 from tests.chaos import store_audit
+from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.chaos.test_paused_processes import STORE_TIMEOUT_SECONDS, pause_process
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway, wait_until
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.filtering_proxy import run_filtering_proxy
 from tests.store.redis_servers import RedisServer
 

@@ -7,10 +7,11 @@ import openai
 import pytest
 from runapi.gpt_image_2 import GptImage2Client
 
-from tests.api.conftest import gateway, gateway_process  # noqa: F401  fixtures
 from tests.clients.openai_sdk import make_openai_client
 from tests.clients.runapi_sdk import make_runapi_client
+from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.shared_gateway import gateway, gateway_process  # noqa: F401  fixtures
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.clients.test_openai_node import PROGRAM_FOLDER, node_program  # noqa: F401  a fixture
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sample_images import decode_image
 
 RETRIED_PROMPT = "a lighthouse in a hurry"
 
 
 @pytest.fixture(scope="module")
-def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNamespace:  # noqa: F811  the fixture above
+def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNamespace:
     """All that the client bought and read: one run, because node takes a while to start."""
     vendors = gateway_process.sandbox
     vendors.call_control_route("DELETE", "/faults")

@@ -1,14 +1,9 @@
 """OpenAI's node SDK against the simulated OpenAI: the same wire, read by another client."""
 
 import base64
-import fcntl
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,38 +11,8 @@ import pytest
 
 from tests.clients.openai_sdk import compute_cost_micros
 from tests.harness import sandbox_runner
+from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sample_images import decode_image, make_image
-
-PROGRAM_FOLDER = Path(__file__).parent / "openai_node"
-# The machine's own node, or the one that `deploy/setup.sh dev` puts beside this Python where there is none.
-SEARCH_PATH = f"{os.environ.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"
-
-
-@pytest.fixture(scope="session")
-def node_program() -> str:
-    """The program, with the SDK installed exactly as locked. Parallel test processes install it once."""
-    programs = shutil.which("node", path=SEARCH_PATH), shutil.which("npm", path=SEARCH_PATH)
-    assert all(programs), "node and npm are needed: run deploy/setup.sh dev"
-    with (PROGRAM_FOLDER / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_installed():
-            command = [programs[1], "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(
-                command, cwd=PROGRAM_FOLDER, check=True, env={**os.environ, "PATH": SEARCH_PATH}, capture_output=True
-            )
-    return str(programs[0])
-
-
-def _is_installed() -> bool:
-    """npm writes its own copy of the lock last, so that a half-finished installation has none."""
-    copy = PROGRAM_FOLDER / "node_modules" / ".package-lock.json"
-    return copy.exists() and _read_openai_integrity(copy) == _read_openai_integrity(
-        PROGRAM_FOLDER / "package-lock.json"
-    )
-
-
-def _read_openai_integrity(lock_path: Path) -> object:
-    return json.loads(lock_path.read_text())["packages"]["node_modules/openai"]["integrity"]
 
 
 @pytest.fixture(scope="module")

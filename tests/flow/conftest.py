@@ -7,6 +7,7 @@ import pytest
 from tests.flow.order_flow import OrderFlow
 from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.harness import sandbox_runner
+from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 
 # How much faster than they say the vendors call back again.
 CALLBACK_RETRY_PACE = 0.02

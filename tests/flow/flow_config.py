@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Struct
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 
 ROOT = Path(__file__).parent.parent.parent
-SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
+RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
+EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
 VENDOR_BY_SELLER = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
 # Whom a test's order falls to when its seller fails: another vendor, whose invoice is another one.
 BACKUP_BY_SELLER = {"runflow-runs": "runapi", "runflow-run": "runapi", "runapi": "runflow-runs", "openai": "runapi"}
+# For one small image of low quality with the usual prompt.
+PRICE_MICROS = {"runflow-runs": 9_000, "runflow-run": 9_000, "runapi": 60_000, "openai": 5_875}
 SECONDS_PATTERN = re.compile(r"seconds:.*\n( {6}\w+: \{p50.*\n)*")
 FAST_LATENCY = {"any": {"p50": 0.05, "p90": 0.2}}
 # A model of this name is expected to take long: its orders are not asked about for a while, unless their seller calls.

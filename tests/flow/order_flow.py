@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from gateway.jobs.commit import LedgerEntry
 from tests.flow import flow_config
 from tests.flow.flow_config import API_KEY, ROOT, SECRET_ENVIRON, SELLERS, VENDOR_BY_SELLER
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
 READY_TIMEOUT_SECONDS = 60.0
-IDLE_TIMEOUT_SECONDS = 20.0
 PROMPT = "a lighthouse at dawn"
 JobJson = dict[str, Any]
 
@@ -38,7 +37,7 @@ class FlowGateway:
         self.process = process
         self.url = url
         self.http = http
-        self._folder = folder
+        self.folder = folder
         self.callback_secret_path = folder / "callback-secret"
         self.test_id = ""
 
@@ -77,27 +76,19 @@ class FlowGateway:
         answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
         return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in answer.json()["data"])
 
-    def wait_until(
-        self, description: str, condition: Callable[[], bool], timeout_seconds: float = IDLE_TIMEOUT_SECONDS
-    ) -> None:
-        deadline = time.monotonic() + timeout_seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"never: {description}"
-            time.sleep(0.01)
-
     def wait_until_idle(self) -> None:
         """Every job is settled: nothing about its money is open any more."""
-        self.wait_until("no job is worked on", lambda: self.http.get("/readyz").json()["jobs"] == 0)
+        wait_until(lambda: self.http.get("/readyz").json()["jobs"] == 0, "no job is worked on")
 
     def read_log(self) -> str:
         """What it has written to standard error: its log, without the line that is being written."""
-        return (self._folder / "errors").read_text().rpartition("\n")[0]
+        return (self.folder / "errors").read_text().rpartition("\n")[0]
 
     def reload_config(self) -> None:
         """Reads its configuration anew, and the secrets that it names."""
         before = self.read_metric("igw_config_reloads_total", outcome="applied")
         self.process.send_signal(signal.SIGHUP)
-        self.wait_until("it is read", lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before)
+        wait_until(lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before, "it is read")
 
 
 @contextmanager
@@ -158,7 +149,7 @@ class OrderFlow:
         self.sandbox = sandbox
         self._raw_store = raw_store
         if wait_for_healthy_sellers:
-            gateway.wait_until("all sellers are well", gateway.has_only_healthy_sellers)
+            wait_until(gateway.has_only_healthy_sellers, "all sellers are well")
         self._earlier_jobs = {entry.job for entry in raw_store.read_ledger()}
         # Booked as suspected, and not charged: what no one but the vendor can know, said by the test.
         self.uncharged_suspects: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from tests.flow.flow_config import VENDOR_BY_SELLER
-from tests.flow.order_flow import JobJson, OrderFlow
+from tests.flow.order_flow import OrderFlow
 
 T = TypeVar("T")
 # The sandbox and the gateway each have a clock.
@@ -26,8 +26,3 @@ def get_order_gaps(order_times: Sequence[float]) -> list[float]:
 def run_concurrently(count: int, call: Callable[[], T]) -> list[T]:
     with ThreadPoolExecutor(count) as pool:
         return [future.result() for future in [pool.submit(call) for _ in range(count)]]
-
-
-def get_attempted_sellers(job: JobJson) -> list[str]:
-    """Whose orders were tried, one after the other."""
-    return [attempt["seller"] for attempt in job["attempts"]]

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.flow_config import SELLERS, GatewaySetup
+from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
-from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_attempted_sellers, get_order_times, run_concurrently
+from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_order_times, run_concurrently
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 CONCURRENCY, PER_MINUTE = 2, 3
 RATE_WINDOW_SECONDS = 2.0
 SLOT_TIMEOUT_SECONDS = 0.5
@@ -73,7 +74,7 @@ def test_job_that_arrives_at_a_full_seller_goes_to_next_seller_at_once(flow: Ord
     flow.sandbox.set_latency(2.0, vendor="runapi")
     params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"first-{RUNAPI}"}
     blocking_job = flow.gateway.post_job(params, prefer="wait=0").json()
-    flow.gateway.wait_until("it is full", lambda: flow.count_orders(RUNAPI) == CONCURRENCY)
+    wait_until(lambda: flow.count_orders(RUNAPI) == CONCURRENCY, "it is full")
     assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
     assert get_attempted_sellers(flow.gateway.get_job(blocking_job["id"])) == [RUNAPI] * CONCURRENCY
 

@@ -1,20 +1,19 @@
 """A reload moves an account to another address while orders are on their way: they are known where they were placed."""
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from tests.flow.flow_config import SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.account_edits import configure_proxy, move_account
+from tests.flow.flow_config import RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
-from tests.flow.order_times import get_attempted_sellers
+from tests.flow.recording_proxy import PROXIED_REQUEST, run_proxy
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
-from tests.flow.test_proxy import PROXIED_REQUEST, configure_proxy, run_proxy
 from tests.harness import sandbox_runner
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 SETUP = GatewaySetup(
     account_limits={"runapi": {"concurrency": 1}},
     constant_overrides={
@@ -44,23 +43,6 @@ def other_sandbox(other_sandbox_process: RunningSandbox) -> RunningSandbox:
     """Other vendors, at another address."""
     other_sandbox_process.reset()
     return other_sandbox_process
-
-
-@contextmanager
-def move_account(flow: OrderFlow, account: str, target: RunningSandbox) -> Iterator[None]:
-    accounts = flow.gateway.callback_secret_path.parent / "config" / "accounts.yaml"
-    before = accounts.read_text()
-    config = json.loads(before)
-    config["accounts"][account]["base_url"] = config["accounts"][account]["base_url"].replace(
-        flow.sandbox.url, target.url
-    )
-    accounts.write_text(json.dumps(config))
-    try:
-        flow.gateway.reload_config()
-        yield
-    finally:
-        accounts.write_text(before)
-        flow.gateway.reload_config()
 
 
 def start_job(flow: OrderFlow, **params: object) -> str:
@@ -93,7 +75,7 @@ def test_unanswered_order_is_resolved_at_its_original_base_url(
 ) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="submit", times=1, **fault)  # type: ignore[arg-type]
     job_id = start_job(flow, provider={"only": [seller]})
-    flow.gateway.wait_until("it is on its way", lambda: flow.count_orders(seller) == 1)
+    wait_until(lambda: flow.count_orders(seller) == 1, "it is on its way")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
         job = wait_for_job(flow, job_id)
     assert (job["status"], get_attempted_sellers(job)) == ("completed", [seller])
@@ -107,7 +89,7 @@ def test_order_in_progress_is_polled_at_its_original_base_url(
 ) -> None:
     flow.sandbox.set_latency(1.5)
     job_id = start_job(flow, provider={"only": [seller]})
-    flow.gateway.wait_until("it is taken", lambda: has_ticket(flow, job_id))
+    wait_until(lambda: has_ticket(flow, job_id), "it is taken")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
         assert wait_for_job(flow, job_id)["status"] == "completed"
     assert other_sandbox.list_requests(VENDOR_BY_SELLER[seller]) == []
@@ -117,7 +99,7 @@ def start_job_with_queued_order(flow: OrderFlow) -> str:
     """A job of two orders at a seller that takes one at once."""
     flow.sandbox.set_latency(1.5, vendor="runapi")
     job_id = start_job(flow, policy=f"first-{RUNAPI}", n=2)
-    flow.gateway.wait_until("the first is taken", lambda: has_ticket(flow, job_id))
+    wait_until(lambda: has_ticket(flow, job_id), "the first is taken")
     return job_id
 
 

@@ -10,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
-from tests.flow.flow_config import SELLERS, SLOW_MODEL
+from sandbox.runapi.callbacks import CALLBACK_SECRET
+from tests.flow.callback_urls import change_callback_url, get_callback_url
+from tests.flow.flow_config import RUNAPI, RUNFLOW_RUNS, SLOW_MODEL
+from tests.flow.job_checks import expect_one_capture
 from tests.flow.order_flow import PROMPT, FlowGateway, OrderFlow
 from tests.flow.store_setups import run_replicas
-from tests.flow.test_callbacks import change_callback_url, expect_one_capture, get_callback_url
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.signed_callbacks import sign_runapi_callback
+from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 CALL_COUNT, ORDER_SECONDS = 300, 2.5
 # A second at most since the last question, and what a busy machine needs to fetch a picture.
 MAX_DELIVERY_SECONDS = 3.0
@@ -26,9 +28,7 @@ ON_SQLITE_ONLY = pytest.mark.parametrize("gateway_and_store", ["sqlite"], indire
 
 
 def sign_callback(callback_id: str, body: bytes, secret: str = CALLBACK_SECRET) -> tuple[bytes, dict[str, str]]:
-    timestamp = str(int(time.time()))
-    signature = compute_signature(secret, callback_id, timestamp, body)
-    return body, {"x-callback-id": callback_id, "x-callback-timestamp": timestamp, "x-callback-signature": signature}
+    return body, sign_runapi_callback(body, callback_id, secret)
 
 
 def post_callbacks(url: str, calls: Sequence[tuple[bytes, dict[str, str]]]) -> list[int]:
@@ -58,9 +58,7 @@ def place_slow_order(flow: OrderFlow) -> Iterator[str]:
     flow.sandbox.inject_fault("no_callback", vendor="runapi")
     params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNAPI]}, "model": SLOW_MODEL}
     job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
-    flow.gateway.wait_until(
-        "it is ordered", lambda: any(order["body"] for order in flow.sandbox.list_requests("runapi", "submit"))
-    )
+    wait_until(lambda: any(order["body"] for order in flow.sandbox.list_requests("runapi", "submit")), "it is ordered")
     ready_at, callback_address = time.monotonic() + ORDER_SECONDS, get_callback_url(flow, RUNAPI)
     yield callback_address
     # Another one, when it is done: it is heard at once.
@@ -81,7 +79,7 @@ def test_replays_of_one_callback_cause_one_poll(flow: OrderFlow, callback_url: s
     duplicates = count_callbacks(flow, "duplicate")
     callback = sign_callback("again and again", b'{"status": "completed"}')
     assert post_callbacks(callback_url, [callback] * CALL_COUNT) == [204] * CALL_COUNT
-    flow.gateway.wait_until("it is asked about", lambda: count_polls(flow) >= 1)
+    wait_until(lambda: count_polls(flow) >= 1, "it is asked about")
     assert count_polls(flow) == 1
     assert count_callbacks(flow, "duplicate") == duplicates + CALL_COUNT - 1
 
@@ -111,7 +109,7 @@ def test_replays_at_another_replica_cause_one_poll_by_the_job_worker(
     callback = sign_callback("again and again", b'{"status": "completed"}')
     for address in place_slow_order(flow):
         assert post_callbacks(address.replace(first.url, second.url), [callback] * CALL_COUNT) == [204] * CALL_COUNT
-        flow.gateway.wait_until("its owner asks", lambda: count_polls(flow) == 1)
+        wait_until(lambda: count_polls(flow) == 1, "its owner asks")
         assert count_callbacks(other_flow, "duplicate") == CALL_COUNT - 1
         time.sleep(1.2)
         assert count_polls(flow) == 1
@@ -132,9 +130,7 @@ def test_replays_at_another_replica_cause_one_poll_per_second_while_polls_fail(
         sandbox.inject_fault("status", vendor="runflow", route="poll", status=503)
         params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}, "model": SLOW_MODEL}
         first.post_job(params, prefer="wait=0")
-        first.wait_until(
-            "it is ordered", lambda: any(order["body"] for order in sandbox.list_requests("runflow", "submit"))
-        )
+        wait_until(lambda: any(order["body"] for order in sandbox.list_requests("runflow", "submit")), "it is ordered")
         address = get_callback_url(flow, RUNFLOW_RUNS).replace(first.url, second.url)
         body = b'{"id": "018f0000-0000-7000-8000-000000000001", "status": "completed"}'
         signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

@@ -8,12 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox.runapi.callbacks import CALLBACK_SECRET, compute_signature
-from tests.flow.flow_config import SELLERS, SLOW_MODEL, VENDOR_BY_SELLER
+from sandbox.runapi.callbacks import CALLBACK_SECRET
+from tests.flow.callback_urls import change_callback_url, get_callback_url
+from tests.flow.flow_config import PRICE_MICROS, RUNAPI, RUNFLOW_RUNS, SLOW_MODEL, VENDOR_BY_SELLER
+from tests.flow.job_checks import expect_one_capture
 from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
-from tests.flow.test_order_faults import PRICE_MICROS
+from tests.harness.signed_callbacks import sign_runapi_callback
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 EACH_CALLING_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
 # Far less than an unhurried order is expected to take: whoever is done by then has been called.
 MAX_CALLBACK_SECONDS = 10.0
@@ -29,24 +31,9 @@ def buy_from_slow_model(flow: OrderFlow, seller: str) -> JobJson:
     return job
 
 
-def expect_one_capture(flow: OrderFlow, seller: str, job: JobJson) -> None:
-    assert job["status"] == "completed"
-    assert len(job["images"]) == 1
-    assert flow.count_orders(seller) == 1
-    assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
-
-
-def get_callback_url(flow: OrderFlow, seller: str) -> str:
-    """Where the seller was asked to call, as the last order said. One whose body is still coming says nothing yet."""
-    bodies = [order["body"] for order in flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")]
-    return str(json.loads([body for body in bodies if body][-1])["callback_url"])
-
-
 def post_runapi_callback(url: str, body: bytes, secret: str = CALLBACK_SECRET, sent_at: float | None = None) -> int:
     """As RunAPI does it, and as an impostor would."""
-    timestamp = str(int(time.time() if sent_at is None else sent_at))
-    signature = compute_signature(secret, "msg_1", timestamp, body)
-    headers = {"x-callback-id": "msg_1", "x-callback-timestamp": timestamp, "x-callback-signature": signature}
+    headers = sign_runapi_callback(body, secret=secret, sent_at=sent_at)
     return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
 
 
@@ -69,7 +56,7 @@ def test_duplicate_callbacks_deliver_once(flow: OrderFlow, seller: str) -> None:
     accepted = flow.count_callback_responses(204)
     flow.sandbox.inject_fault("duplicate_callback", vendor=VENDOR_BY_SELLER[seller], copies=5)
     expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
-    flow.gateway.wait_until("all of them are answered", lambda: flow.count_callback_responses(204) == accepted + 5)
+    wait_until(lambda: flow.count_callback_responses(204) == accepted + 5, "all of them are answered")
 
 
 @EACH_CALLING_SELLER
@@ -121,12 +108,6 @@ def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
     assert flow.sum_ledger_by_line() == booked == {(RUNAPI, "capture"): PRICE_MICROS[RUNAPI]}
 
 
-def change_callback_url(url: str, **parts: str) -> str:
-    base, adapter, job, attempt, signature = url.rsplit("/", 4)
-    segments = {"adapter": adapter, "job": job, "attempt": attempt, "signature": signature, **parts}
-    return "/".join([base, segments["adapter"], segments["job"], segments["attempt"], segments["signature"]])
-
-
 def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> None:
     flow.buy(RUNAPI)
     url, body = get_callback_url(flow, RUNAPI), b'{"id": "task-1", "status": "completed"}'
@@ -171,7 +152,7 @@ def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: Ord
     flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
     params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}}
     job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
-    flow.gateway.wait_until("the order is sent", lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS))
+    wait_until(lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS), "the order is sent")
     secret = flow.gateway.callback_secret_path.read_text().encode()
     headers = {"runflow-signature": hmac.new(secret, body, "sha256").hexdigest()}
     assert (

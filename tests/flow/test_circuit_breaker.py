@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, GatewaySetup
+from tests.flow.flow_config import BACKUP_BY_SELLER, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
-from tests.flow.order_times import get_attempted_sellers, get_order_gaps, get_order_times, run_concurrently
+from tests.flow.order_times import get_order_gaps, get_order_times, run_concurrently
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 OPEN_SECONDS = 0.75
 RETRY_AFTER_SECONDS = 2.0
 OPEN_DURATION = {"initial_seconds": OPEN_SECONDS, "max_seconds": 8 * OPEN_SECONDS}
@@ -46,7 +47,7 @@ def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> li
         assert image["seller"] in (seller, BACKUP_BY_SELLER[seller])
         return bool(image["seller"] == seller)
 
-    flow.gateway.wait_until(f"{seller} sells again", has_delivered)
+    wait_until(has_delivered, f"{seller} sells again")
     return jobs
 
 
@@ -73,7 +74,7 @@ def make_half_open(flow: OrderFlow) -> None:
     """OpenAI's account was shut and its time is over; its next order takes longer than others need to be bought."""
     flow.sandbox.inject_fault("status", vendor="openai", status=401, times=1)
     flow.buy_with_failover(OPENAI)
-    flow.gateway.wait_until("it is due for a trial", flow.gateway.has_only_healthy_sellers)
+    wait_until(flow.gateway.has_only_healthy_sellers, "it is due for a trial")
     flow.sandbox.set_latency(3.0, vendor="openai")
 
 
@@ -82,7 +83,7 @@ def test_other_orders_go_elsewhere_while_a_probe_is_in_flight(flow: OrderFlow) -
     probe = flow.gateway.post_job(
         {"prompt": "x", "quality": "low", "policy": f"first-{OPENAI}"}, prefer="wait=0"
     ).json()
-    flow.gateway.wait_until("the trial is out", lambda: flow.count_orders(OPENAI) == 2)
+    wait_until(lambda: flow.count_orders(OPENAI) == 2, "the trial is out")
     assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.buy_with_failover(OPENAI))] == [
         [RUNAPI]
     ] * 5
@@ -142,7 +143,7 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
     def is_selected_again() -> bool:
         return get_attempted_sellers(flow.run_job()) == [OPENAI]
 
-    flow.gateway.wait_until("it delivers what is ordered", is_selected_again)
+    wait_until(is_selected_again, "it delivers what is ordered")
     assert [get_attempted_sellers(flow.run_job()) for _ in range(3)] == [[OPENAI]] * 3
 
 

@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY, SELLERS
+from tests.flow.flow_config import (
+    EACH_SELLER,
+    ONE_CENT_BUDGET_KEY,
+    OTHER_TEAM_KEY,
+    PRICE_MICROS,
+    RUNAPI,
+    RUNFLOW_RUNS,
+)
 from tests.flow.order_flow import PROMPT, OrderFlow
-from tests.flow.test_order_faults import PRICE_MICROS
-
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
-EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
 
 
 def make_params(seller: str, **extra_params: object) -> dict[str, object]:

@@ -5,14 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.flow.flow_config import SELLERS, GatewaySetup
-from tests.flow.order_flow import JobJson, OrderFlow
-from tests.flow.order_times import get_attempted_sellers
+from tests.flow.flow_config import OPENAI, PRICE_MICROS, RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, SELLERS, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers, get_status_and_code
+from tests.flow.order_flow import OrderFlow
 from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
-from tests.flow.test_order_faults import PRICE_MICROS
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 DEADLINE_SECONDS, LATE_SECONDS, ATTEMPT_TIMEOUT_SECONDS = 2.0, 3.0, 4.5
 SETUP = GatewaySetup(
     job_settings={"deadline_seconds": DEADLINE_SECONDS},
@@ -32,10 +31,6 @@ def gateway_and_store(
     store = getattr(request, "param", "sqlite")
     with run_gateway_on_store(store, tmp_path_factory.mktemp("deadlines"), sandbox_process, SETUP) as running:
         yield running
-
-
-def get_status_and_code(job: JobJson) -> tuple[str, str]:
-    return job["status"], job["error"]["code"]
 
 
 @ON_BOTH_STORES
@@ -100,7 +95,7 @@ def test_job_queued_until_its_deadline_is_never_ordered(flow: OrderFlow) -> None
     flow.sandbox.set_latency(1.75 * DEADLINE_SECONDS, vendor="openai")
     params = {"prompt": "a lighthouse at dawn", "quality": "low", "provider": {"only": [OPENAI]}}
     first = flow.gateway.post_job(params, prefer="wait=0").json()
-    flow.gateway.wait_until("it is ordered", lambda: flow.count_orders(OPENAI) == 1)
+    wait_until(lambda: flow.count_orders(OPENAI) == 1, "it is ordered")
     queued = flow.buy(OPENAI)
     assert get_status_and_code(queued) == ("expired", "deadline_exceeded")
     assert get_status_and_code(flow.gateway.get_job(first["id"])) == ("expired", "outcome_unknown")

@@ -9,16 +9,24 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.flow_config import (
+    BACKUP_BY_SELLER,
+    EACH_SELLER,
+    OPENAI,
+    RUNAPI,
+    RUNFLOW_RUN,
+    RUNFLOW_RUNS,
+    SELLERS,
+    VENDOR_BY_SELLER,
+    GatewaySetup,
+)
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
-from tests.flow.order_times import get_attempted_sellers
 from tests.flow.public_site import OTHER_HOST_NAME, PublicSite, run_public_site
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
-EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
 MAX_INPUT_BYTES, FETCH_TIMEOUT_SECONDS = 2_000_000, 2.0
 SETUP = GatewaySetup(
     constant_overrides={

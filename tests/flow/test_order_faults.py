@@ -5,10 +5,21 @@ from typing import Any
 
 import pytest
 
-from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, UNREACHABLE_MODEL, UNREACHABLE_SELLER, VENDOR_BY_SELLER
-from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
-
-PRICE_MICROS = {"runflow-runs": 9_000, "runflow-run": 9_000, "runapi": 60_000, "openai": 5_875}
+from tests.flow.flow_config import (
+    BACKUP_BY_SELLER,
+    EACH_SELLER,
+    OPENAI,
+    PRICE_MICROS,
+    RUNAPI,
+    RUNFLOW_RUN,
+    RUNFLOW_RUNS,
+    SELLERS,
+    UNREACHABLE_MODEL,
+    UNREACHABLE_SELLER,
+    VENDOR_BY_SELLER,
+)
+from tests.flow.job_checks import format_fault, get_error_code
+from tests.flow.order_flow import PROMPT, OrderFlow
 
 
 class Outcome(Enum):
@@ -23,7 +34,6 @@ class Outcome(Enum):
     REFUSED = "the content is refused: nothing is booked, and no other order"
 
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 O = Outcome
 # Rows: what befalls the first order. Columns: the ending at each seller, in the order of SELLERS.
 NOT_CHARGED = (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER)
@@ -74,11 +84,6 @@ ERROR_CODE_BY_OUTCOME = {
     O.SUSPECTED: "outcome_unknown",
     O.WRONGLY_SUSPECTED: "outcome_unknown",
 }
-EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
-
-
-def format_fault(fault: dict[str, Any]) -> str:
-    return "-".join(str(value) for value in fault.values() if not isinstance(value, dict | float))
 
 
 def make_cases() -> list[Any]:
@@ -104,10 +109,6 @@ def get_delivering_seller(seller: str, outcome: Outcome) -> str | None:
     if outcome is O.DELIVERED:
         return seller
     return BACKUP_BY_SELLER[seller] if outcome in (O.FAILED_OVER, O.ORPHANED_AND_FAILED_OVER) else None
-
-
-def get_error_code(job: JobJson) -> str | None:
-    return job["error"] and job["error"]["code"]
 
 
 @pytest.mark.parametrize(("seller", "fault", "end"), make_cases())

@@ -2,17 +2,25 @@
 
 import json
 import time
-from base64 import b64encode
 from typing import Any
 
 import pytest
 
 from gateway.engine.result_fetcher import MAX_FETCH_TRIES
-from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, VENDOR_BY_SELLER
+from tests.flow.flow_config import (
+    BACKUP_BY_SELLER,
+    OPENAI,
+    PRICE_MICROS,
+    RUNAPI,
+    RUNFLOW_RUN,
+    RUNFLOW_RUNS,
+    VENDOR_BY_SELLER,
+)
+from tests.flow.job_checks import format_fault, get_error_code
 from tests.flow.order_flow import PROMPT, OrderFlow
-from tests.flow.test_order_faults import PRICE_MICROS, format_fault, get_error_code
+from tests.harness.sample_images import encode_b64_json
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 EACH_POLLED_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
 EACH_SELLER_BY_URL = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI])
 TRANSIENT_FAULTS = [
@@ -31,7 +39,7 @@ TRANSIENT_FAULTS = [
 ]
 
 
-def expect_one_capture(flow: OrderFlow, seller: str) -> None:
+def expect_capture_without_failover(flow: OrderFlow, seller: str) -> None:
     assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
@@ -43,7 +51,7 @@ def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, 
     job = flow.buy_with_failover(seller)
     assert job["status"] == "completed"
     assert flow.count_orders(seller) == 1
-    expect_one_capture(flow, seller)
+    expect_capture_without_failover(flow, seller)
 
 
 @EACH_POLLED_SELLER
@@ -67,7 +75,7 @@ def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> No
     flow.sandbox.inject_fault(vendor="runflow", route="find", times=2, **fault)
     job = flow.buy_with_failover(RUNFLOW_RUNS)
     assert job["status"] == "completed"
-    expect_one_capture(flow, RUNFLOW_RUNS)
+    expect_capture_without_failover(flow, RUNFLOW_RUNS)
 
 
 def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> None:
@@ -90,7 +98,7 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
     job = flow.buy_with_failover(RUNAPI)
     assert job["status"] == "completed"
     assert flow.count_orders(RUNAPI) >= 3
-    expect_one_capture(flow, RUNAPI)
+    expect_capture_without_failover(flow, RUNAPI)
     keys = {entry["headers"]["idempotency-key"] for entry in flow.sandbox.list_requests("runapi", "submit")}
     assert len(keys) == 1
 
@@ -116,7 +124,7 @@ def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[s
         job = flow.buy_with_failover(seller)
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
     assert flow.count_orders(seller) == 1
-    expect_one_capture(flow, seller)
+    expect_capture_without_failover(flow, seller)
 
 
 @EACH_SELLER_BY_URL
@@ -131,7 +139,7 @@ def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, faul
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
         job = flow.buy_with_failover(seller)
     assert job["status"] == "completed"
-    expect_one_capture(flow, seller)
+    expect_capture_without_failover(flow, seller)
 
 
 @EACH_SELLER_BY_URL
@@ -141,13 +149,13 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
         job = flow.gateway.post_job(
             {"prompt": PROMPT, "quality": "low", "policy": f"first-{seller}"}, prefer="wait=0"
         ).json()
-        flow.gateway.wait_until(
-            "it is tried",
+        wait_until(
             lambda: len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) > 2 * MAX_FETCH_TRIES,
+            "it is tried",
         )
         flow.sandbox.call_control_route("DELETE", "/faults")
     assert flow.gateway.get_job(job["id"])["status"] == "completed"
-    expect_one_capture(flow, seller)
+    expect_capture_without_failover(flow, seller)
 
 
 @EACH_SELLER_BY_URL
@@ -191,7 +199,7 @@ def test_seller_with_failing_upload_is_skipped_without_an_order(
 ) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="upload", times=1, **fault)
     data = flow.sandbox.fetch_sample_image(512, 512)
-    image = {"b64_json": b64encode(data + b"\0" * (1 << 20)).decode()}
+    image = encode_b64_json(data + b"\0" * (1 << 20))
     job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
     assert [delivered["seller"] for delivered in job["images"]] == [BACKUP_BY_SELLER[seller]]
     assert flow.count_orders(seller) == 0
@@ -202,7 +210,7 @@ def test_seller_with_failing_upload_is_skipped_without_an_order(
 def test_job_fails_without_an_order_when_no_seller_accepts_its_input(flow: OrderFlow, n: int) -> None:
     """RunAPI makes one picture of an order: each image is bought by a task of its own, and given up by it."""
     flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=500)
-    image = {"b64_json": b64encode(flow.sandbox.fetch_sample_image(512, 512)).decode()}
+    image = encode_b64_json(flow.sandbox.fetch_sample_image(512, 512))
     job = flow.buy(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
     assert (job["status"], job["attempts"]) == ("failed", [])
     assert len(flow.sandbox.list_requests("runapi", "upload")) == n
@@ -215,9 +223,7 @@ def test_order_that_turns_failed_after_completion_is_polled_at_normal_pace(flow:
     job = flow.gateway.post_job(
         {"prompt": PROMPT, "quality": "low", "policy": f"first-{RUNFLOW_RUNS}"}, prefer="wait=0"
     ).json()
-    flow.gateway.wait_until(
-        "its pictures are asked for", lambda: len(flow.sandbox.list_requests("runflow", "download")) > 1
-    )
+    wait_until(lambda: len(flow.sandbox.list_requests("runflow", "download")) > 1, "its pictures are asked for")
     failed = json.dumps({"status": "failed", "status_code": "failed", "error": {"message": "x"}})
     flow.sandbox.inject_fault("status", vendor="runflow", route="poll", status=200, body=failed)
     began, before = time.monotonic(), len(flow.sandbox.list_requests("runflow", "poll"))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.flow.flow_config import SELLERS, GatewaySetup
+from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
-from tests.flow.order_times import get_attempted_sellers
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 ALLOWED_RETRIES = 3
 MANY_IMAGES = 10
 RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
@@ -117,6 +117,6 @@ def test_failover_after_retry_after_needs_no_retry_budget(flow: OrderFlow) -> No
     job, _ = buy_timed(flow)
     assert get_attempted_sellers(job) == [RUNFLOW_RUNS, RUNAPI]
     assert job["status"] == "completed"
-    flow.gateway.wait_until(
-        "it may be asked again", lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS]
+    wait_until(
+        lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS], "it may be asked again"
     )

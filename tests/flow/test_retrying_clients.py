@@ -13,10 +13,10 @@ import openai
 import pytest
 from msgspec import Struct
 
-from tests.clients.test_openai_node import PROGRAM_FOLDER, node_program  # noqa: F401  a fixture
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
+from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sandbox_runner import RunningSandbox
 
 ROUTE = "/v1/images/generations"
@@ -107,7 +107,7 @@ def buy_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
 
 
 @pytest.fixture(scope="module")
-def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:  # noqa: F811  the fixture above
+def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:
     """One process for all: node takes a while to start."""
     command = [node_program, str(PROGRAM_FOLDER / "repeating.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

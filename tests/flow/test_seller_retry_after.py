@@ -3,18 +3,17 @@
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.flow.flow_config import SELLERS, VENDOR_BY_SELLER, GatewaySetup
-from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
+from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.job_checks import get_faults_by_seller
+from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.order_times import get_order_times
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 DEADLINE_SECONDS = 12.0
 
 
@@ -32,10 +31,6 @@ def make_seller_busy(flow: OrderFlow, seller: str, seconds: object, orders: int 
     flow.sandbox.inject_fault(
         "status", vendor=VENDOR_BY_SELLER[seller], route="submit", status=status, headers=headers, times=orders
     )
-
-
-def get_faults_by_seller(job: JobJson) -> list[Any]:
-    return [(attempt["seller"], attempt["fault"]) for attempt in job["attempts"]]
 
 
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI, OPENAI])

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.flow.flow_config import API_KEY, SELLERS, GatewaySetup
+from tests.flow.flow_config import API_KEY, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import FlowGateway, OrderFlow
-from tests.flow.order_times import get_attempted_sellers
 from tests.flow.store_setups import run_replicas
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 CELL = {"model": "gpt-image-2", "operation": "generate", "resolution": "1k", "quality": "low"}
 SETUP = GatewaySetup(
     constant_overrides={
@@ -72,7 +72,7 @@ def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(
     before = count_healthy_cells(here.gateway, OPENAI)
     here.sandbox.inject_fault("status", vendor="openai", status=401)
     assert get_attempted_sellers(here.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
-    there.gateway.wait_until("it is heard there", lambda: is_unhealthy(there.gateway, OPENAI), SYNC_TIMEOUT_SECONDS)
+    wait_until(lambda: is_unhealthy(there.gateway, OPENAI), "it is heard there", timeout_seconds=SYNC_TIMEOUT_SECONDS)
     for flow in (here, there, here, there):
         assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [RUNAPI]
         assert is_unhealthy(flow.gateway, OPENAI)
@@ -89,10 +89,10 @@ def test_failing_cell_is_avoided_by_all_replicas_and_other_cells_are_used(
     here.sandbox.inject_fault("fail", vendor="runflow", times=5)
     for _ in range(5):
         assert get_attempted_sellers(here.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
-    there.gateway.wait_until(
-        "it is heard there",
+    wait_until(
         lambda: get_cell_health(there.gateway, RUNFLOW_RUNS).get(cell) is False,
-        SYNC_TIMEOUT_SECONDS,
+        "it is heard there",
+        timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
     for flow in (here, there):
         assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNAPI]
@@ -110,7 +110,7 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
     here.sandbox.set_balance("runapi", "0")
     job = here.buy(RUNAPI)
     assert job["error"]["code"] == "sellers_unavailable"
-    there.gateway.wait_until("it is heard there", lambda: is_unhealthy(there.gateway, RUNAPI), SYNC_TIMEOUT_SECONDS)
+    wait_until(lambda: is_unhealthy(there.gateway, RUNAPI), "it is heard there", timeout_seconds=SYNC_TIMEOUT_SECONDS)
     assert there.buy(RUNAPI)["error"]["code"] == "sellers_unavailable"
     here.sandbox.set_balance("runapi", "100")
 
@@ -119,7 +119,7 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
         assert there.buy(RUNAPI)["status"] == "completed"
         return all(get_cell_health(here.gateway, RUNAPI).values())
 
-    here.gateway.wait_until("what sells there is well here", is_healthy_here, SYNC_TIMEOUT_SECONDS)
+    wait_until(is_healthy_here, "what sells there is well here", timeout_seconds=SYNC_TIMEOUT_SECONDS)
     for flow in (here, there):
         assert all(get_cell_health(flow.gateway, RUNAPI).values())
         assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNAPI]

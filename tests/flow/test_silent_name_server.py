@@ -23,6 +23,7 @@ from tests.harness import sandbox_runner
 from tests.harness.name_server import NameServer, enter_own_network, run_name_server
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 SELLER_HOST, BY_NAME = "sellers.example", "by name"
 URLS_PER_REQUEST, CONCURRENT_REQUESTS = 16, 10
@@ -106,7 +107,7 @@ def flood_with_dead_urls(flow: OrderFlow, name_server: NameServer) -> Iterator[l
     for thread in threads:
         thread.start()
     try:
-        flow.gateway.wait_until("names are looked up", lambda: name_server.query_counts.total() > before)
+        wait_until(lambda: name_server.query_counts.total() > before, "names are looked up")
         time.sleep(0.5)
         yield answers
     finally:

@@ -8,12 +8,12 @@ import httpx
 import openai
 import pytest
 
-from tests.flow.flow_config import API_KEY, GatewaySetup
+from tests.flow.callback_urls import get_callback_url
+from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
 from tests.flow.order_flow import FlowGateway, OrderFlow, run_gateway
 from tests.flow.store_setups import GatewayAndStore
-from tests.flow.test_callbacks import get_callback_url
-from tests.flow.test_order_faults import PRICE_MICROS
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
 from tests.store.raw_redis import RawRedis
@@ -119,7 +119,7 @@ def test_partly_delivered_job_is_readable_after_a_store_outage(
     """Its worker knows the job, and the store alone what its picture is."""
     flow.sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=1.5, times=1)
     job = flow.gateway.post_job({"prompt": "a lighthouse", "n": 2, **RUNAPI_PARAMS}, prefer="wait=0").json()["id"]
-    flow.gateway.wait_until("one is there", lambda: len(get_job_response(flow.gateway, job).json()["images"]) == 1)
+    wait_until(lambda: len(get_job_response(flow.gateway, job).json()["images"]) == 1, "one is there")
     with proxy_and_redis[0].block_commands(*IMAGE_DOCUMENT_COMMAND):
         expect_store_unavailable(get_job_response(flow.gateway, job), 503)
     assert len(flow.gateway.get_job(job)["images"]) == 2

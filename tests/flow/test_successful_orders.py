@@ -1,15 +1,13 @@
 """All goes well: every seller delivers what was asked, for what it charges."""
 
-from base64 import b64encode
 from typing import Any
 
 import pytest
 
-from tests.flow.flow_config import SELLERS, VENDOR_BY_SELLER
+from tests.flow.flow_config import EACH_SELLER, VENDOR_BY_SELLER
 from tests.flow.order_flow import OrderFlow
-from tests.harness.sample_images import make_image
+from tests.harness.sample_images import encode_b64_json, encode_data_uri, make_image
 
-EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
 EACH_SELLER_WITH_MASKS = pytest.mark.parametrize("seller", ["runflow-runs", "runflow-run", "openai"])
 # How many images a seller makes of one order; a larger request is split.
 MAX_IMAGES_PER_ORDER = {"runflow-runs": 4, "runflow-run": 4, "runapi": 1, "openai": 10}
@@ -23,14 +21,6 @@ PRICES = {
 }
 TIERS = {"1k": (1024, 1024), "2k": (2048, 2048), "4k": (3840, 2160)}
 FORMATS = ["png", "jpeg", "webp"]
-
-
-def encode_b64_json(data: bytes) -> dict[str, str]:
-    return {"b64_json": b64encode(data).decode()}
-
-
-def encode_data_uri(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
 def is_near_size(size: tuple[int, int], wanted: tuple[int, int]) -> bool:

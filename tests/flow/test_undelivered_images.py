@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.flow_config import BACKUP_BY_SELLER, SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.flow_config import BACKUP_BY_SELLER, PRICE_MICROS, RUNFLOW_RUN, SELLERS, VENDOR_BY_SELLER, GatewaySetup
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
-from tests.flow.test_order_faults import PRICE_MICROS
 from tests.harness.sandbox_runner import RunningSandbox
 
-RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS
 DEADLINE_SECONDS = 4.0
 SETUP = GatewaySetup(
     job_settings={"deadline_seconds": DEADLINE_SECONDS},

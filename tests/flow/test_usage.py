@@ -1,6 +1,5 @@
 """The tokens of an answer: those that its sellers counted, and zeros in OpenAI's form where they count none."""
 
-import base64
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from openai.types.images_response import ImagesResponse
 
 from tests.clients.openai_sdk import compute_cost_micros
 from tests.flow.order_flow import OrderFlow
-from tests.harness.sample_images import make_image
+from tests.harness.sample_images import encode_b64_json, make_image
 
 NO_TOKENS = {
     "input_tokens": 0,
@@ -38,7 +37,7 @@ def test_usage_has_the_tokens_counted_by_the_seller(flow: OrderFlow) -> None:
 
 
 def test_usage_of_an_edit_includes_input_image_tokens(flow: OrderFlow) -> None:
-    image = {"b64_json": base64.b64encode(make_image(512, 512)).decode()}
+    image = encode_b64_json(make_image(512, 512))
     job = flow.buy("openai", operation="edit", image=[image, image])
     assert job["usage"]["input_tokens_details"]["image_tokens"] == 2 * 256
     assert job["usage"]["total_tokens"] == job["usage"]["input_tokens"] + job["usage"]["output_tokens"]

@@ -6,16 +6,16 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness import gateway_child
+from tests.harness.wait import wait_until
 
 API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_strangers_key"
 READY_TIMEOUT_SECONDS = 30.0
@@ -167,18 +167,3 @@ def run_gateway(folder: Path, config: Path, environ: Mapping[str, str] | None = 
         yield process
     finally:
         process.kill_if_running()
-
-
-def wait_until(
-    condition: Callable[[], Any],
-    description: str,
-    on_poll: Callable[[], None] = lambda: None,
-    timeout_seconds: float = 60.0,
-) -> Any:
-    """What `condition` says, as soon as it is true of anything."""
-    deadline = time.monotonic() + timeout_seconds
-    while not (result := condition()):
-        on_poll()
-        assert time.monotonic() < deadline, f"never: {description}"
-        time.sleep(0.02)
-    return result

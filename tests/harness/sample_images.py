@@ -14,6 +14,14 @@ def decode_image(encoded: str | None) -> Image.Image:
     return image
 
 
+def encode_data_uri(data: bytes, format_name: str = "png") -> str:
+    return f"data:image/{format_name};base64,{base64.b64encode(data).decode()}"
+
+
+def encode_b64_json(data: bytes) -> dict[str, str]:
+    return {"b64_json": base64.b64encode(data).decode()}
+
+
 def make_image(width: int, height: int, format_name: str = "PNG", mode: str = "RGB") -> bytes:
     """A plain picture; in mode RGBA it is fully transparent."""
     out = io.BytesIO()
