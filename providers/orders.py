@@ -25,6 +25,10 @@ class Format(StrEnum):
     JPEG = "jpeg"
     WEBP = "webp"
 
+    @property
+    def media_type(self) -> str:
+        return f"image/{self}"
+
 
 class ImageBytes(Struct, frozen=True, tag=True):
     """An input image as bytes that travel with the order."""

@@ -27,7 +27,6 @@ from gateway.engine.documents import (
 )
 from gateway.engine.engine import Engine
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
-from gateway.engine.result_fetcher import MEDIA_TYPES
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, Job
 from gateway.money import format_usd
@@ -305,4 +304,4 @@ async def open_image_stream(context: ApiContext, key: str) -> ObjectStream:
 
 
 def get_media_type(key: str) -> str:
-    return MEDIA_TYPES.get(Format(key.rpartition(".")[2]), "application/octet-stream")
+    return Format(key.rpartition(".")[2]).media_type

@@ -59,7 +59,7 @@ class FolderBackend:
         except OSError as error:
             error_class = StorageFull if error.errno in _DISK_FULL_ERRORS else StorageMisconfigured
             raise error_class(f"{path} cannot be a folder for pictures: {error.strerror}") from error
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="pictures")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="storage")
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
         await self._run_in_thread(self._write_object, key, data)

@@ -50,7 +50,7 @@ _PNG_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
 _PNG_CHUNK = struct.Struct(">I4s")
 
-_executor = ThreadPoolExecutor(MAX_CONCURRENT_CONVERSIONS, thread_name_prefix="converting")
+_executor = ThreadPoolExecutor(MAX_CONCURRENT_CONVERSIONS, thread_name_prefix="image-conversion")
 
 
 async def convert_image(data: bytes, header: ImageHeader, output_format: Format) -> bytes:

@@ -1,1 +1,4 @@
-"""Works on jobs: buys, follows, delivers, rescues. Decides nothing that `gateway/jobs` does not allow."""
+"""Runs jobs: submits orders, tracks them, fetches and stores the images.
+
+`gateway/jobs` decides which changes of a job are allowed.
+"""

@@ -1,4 +1,7 @@
-"""What a seller's callback is worth: a hint that there is something to ask about. What counts is the answer to that."""
+"""Handles sellers' callbacks: verifies the URL and the signature, then has the order polled.
+
+A callback is only a hint: what counts is the seller's response to the poll.
+"""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,28 +19,28 @@ from gateway.jobs.updates import CallbackReceived, JobUpdate, TicketReceived
 from gateway.store.base import VersionConflict
 
 MAX_COMMIT_TRIES = 5
-# Between two questions about one attempt that redelivered callbacks lead to, and for how many attempts this is known.
+# Between two ticket checks of one attempt, and for how many attempts the time of the last check is kept.
 MIN_TICKET_CHECK_INTERVAL_SECONDS, MAX_TICKET_CHECKS = 1.0, 10_000
 
 
 class RetryLater(Exception):
-    """What was said could not be checked, or saved: whoever said it should say it again."""
+    """The callback cannot be checked or saved at the moment. The seller should deliver it again."""
 
 
 class CallbackHandler:
-    """Whoever has an attempt's own address, and signs as its seller does, is heard."""
+    """Accepts callbacks that have an attempt's own URL and a valid signature of its seller."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._context = engine.context
         self._seen_callbacks = SeenCallbacks()
-        # When a seller was last asked whether a ticket belongs to an attempt.
+        # When the last ticket check of each attempt was.
         self._ticket_checked_at: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def handle(self, url_parts: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
-        """False if nobody but an impostor would say this. What comes late or twice is heard, and changes nothing.
+        """Returns False for an invalid URL or signature. Late and repeated callbacks are accepted without effect.
 
-        NotNow if it cannot be heard at the moment.
+        Raises RetryLater if the callback cannot be checked or saved at the moment.
         """
         adapter, job_id, attempt_number, signature = url_parts
         is_known_url = self._context.callback_urls is not None and self._context.callback_urls.verify(
@@ -70,7 +73,7 @@ class CallbackHandler:
             return CallbackOutcome.LATE
         secrets = [secret.reveal() for secret in offer.seller.account.callback_secrets]
         if not secrets:
-            # Without a secret nobody can tell who speaks: the order is asked about in its own time.
+            # Without a secret the sender cannot be verified: the order is polled on its schedule.
             return CallbackOutcome.UNCHECKED
         if not callback_spec.verify(headers, body, secrets, self._context.wall_clock()):
             return CallbackOutcome.FORGED
@@ -82,7 +85,10 @@ class CallbackHandler:
         return CallbackOutcome.ACCEPTED if is_new else CallbackOutcome.DUPLICATE
 
     async def _apply_callback(self, job: Job, attempt: Attempt, offer: Offer, ticket: str | None) -> int | None:
-        """Returns the fence of the owner here that the callback was passed to, None if it was saved in the store."""
+        """Passes the callback to the job's worker in this process, or else saves it.
+
+        Returns the fence of that worker; None if the callback was saved in the store.
+        """
         is_ticket_needed = ticket is not None and _is_missing_ticket(attempt)
         fence = self._engine.on_callback(job.id, attempt.number, ticket)
         if fence is not None and (not is_ticket_needed or await self._engine.has_lease(job.id, fence)):
@@ -99,20 +105,21 @@ class CallbackHandler:
         return None
 
     async def _is_applied(self, job: Job, attempt: Attempt, fence: int | None) -> bool:
-        """Whether a redelivery adds nothing. A ticket that its owner did not save is lost with the lease."""
+        """Returns whether a redelivery adds nothing. A ticket that its worker did not save is lost with the lease."""
         return fence is None or not _is_missing_ticket(attempt) or await self._engine.has_lease(job.id, fence)
 
     def _find_offer(self, job: Job, attempt: Attempt) -> Offer | None:
-        """NotNow where another replica may know the seller, and hear what cannot be checked here."""
+        """Returns the attempt's offer. Raises RetryLater if only another replica can check the callback."""
         offer = self._context.find_offer(job.route_entry(attempt), job.model)
         if offer is None and attempt.is_open:
             raise RetryLater
         return offer
 
     async def _record_ticket(self, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> None:
-        """The answer to the order may be lost: then nobody but this caller says which of the seller's orders it is.
+        """Records the ticket that the callback names, after the seller confirmed it.
 
-        Where only its word is to be had, the answer has the first say as long as it may come.
+        If the response to the order was lost, only the callback names the seller's order. Where the seller's status
+        does not echo our reference, the callback counts only once the response is known to be lost.
         """
         if attempt.response_lost_at is None and not echoes_references(offer):
             raise RetryLater
@@ -124,7 +131,7 @@ class CallbackHandler:
             await self._commit_fact(job.id, TicketReceived(attempt=attempt.number, ticket=ticket))
 
     def _limit_ticket_checks(self, job_id: str, attempt_number: int) -> None:
-        """Raises NotNow if the seller was asked about this attempt within the last second. A later delivery may ask."""
+        """Raises RetryLater if the last ticket check of this attempt was less than a second ago."""
         now, key = self._context.monotonic(), (job_id, attempt_number)
         if (
             now - self._ticket_checked_at.get(key, -MIN_TICKET_CHECK_INTERVAL_SECONDS)
@@ -137,10 +144,13 @@ class CallbackHandler:
             self._ticket_checked_at.popitem(last=False)
 
     async def _commit_fact(self, job_id: str, fact: JobUpdate) -> None:
-        """Its owner works elsewhere, and hears of what is saved."""
+        """Commits a fact about a job of another replica, whose worker sees the change.
+
+        Raises RetryLater after MAX_COMMIT_TRIES version conflicts.
+        """
         for _ in range(MAX_COMMIT_TRIES):
             job = await self._context.store.load_job(job_id)
-            commit = build_update_commit(job, fact, self._context.wall_clock()) if job else Ignored("gone")
+            commit = build_update_commit(job, fact, self._context.wall_clock()) if job else Ignored("job was deleted")
             if isinstance(commit, Ignored) or not isinstance(await self._context.store.commit(commit), VersionConflict):
                 return
         raise RetryLater

@@ -1,4 +1,4 @@
-"""Where sellers call back to: an address for each attempt."""
+"""Builds and verifies the signed callback URL of each attempt."""
 
 import hmac
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ SIGNATURE_DIGITS = 32
 
 
 class CallbackUrls:
-    """An address for each attempt, which nobody can make up. The first secret signs, all are believed."""
+    """Signed callback URLs, one per attempt. The first secret signs; signatures of all secrets are accepted."""
 
     def __init__(self, public_url: str, secrets: Sequence[bytes]) -> None:
         self._base_url = public_url.rstrip("/") + CALLBACKS_PATH
         self._secrets = secrets
 
     def build_url(self, adapter: str, job_id: str, attempt_number: int) -> str:
-        return f"{self._base_url}/{adapter}/{job_id}/{attempt_number}/{_compute_signature(self._secrets[0], adapter, job_id, attempt_number)}"
+        signature = _compute_signature(self._secrets[0], adapter, job_id, attempt_number)
+        return f"{self._base_url}/{adapter}/{job_id}/{attempt_number}/{signature}"
 
     def verify(self, adapter: str, job_id: str, attempt_number: int, signature: str) -> bool:
         expected_signatures = [_compute_signature(secret, adapter, job_id, attempt_number) for secret in self._secrets]

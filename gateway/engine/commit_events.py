@@ -1,4 +1,4 @@
-"""What a commit means to those who listen, and to health: told once, by whoever made the commit."""
+"""Emits the events of a commit, and records its outcomes in health. The worker that committed does so once."""
 
 from msgspec.structs import replace
 
@@ -20,7 +20,7 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
     for entry in commit.ledger_entries:
         context.emit(_make_ledger_event(job, entry))
     if job.state.is_terminal and not before.state.is_terminal:
-        context.emit(_emit_job_ended(context, job))
+        context.emit(_make_job_ended_event(job))
 
 
 def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -> None:
@@ -104,13 +104,13 @@ def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
 
 
 def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: OrderOutcome) -> None:
-    """How long the seller asked us to wait is known to the limits, which have obeyed it since the answer came."""
+    """Records the outcome of an order. The seller's Retry-After comes from the limits, which obey it already."""
     if health_key := context.get_health_key(job.route_entry(attempt), job.model):
         retry_after = context.limits.get_remaining_pause(health_key.account)
         context.health.record(health_key, replace(outcome, retry_after=retry_after), context.monotonic())
 
 
-def _emit_job_ended(context: EngineContext, job: Job) -> JobEnded:
+def _make_job_ended_event(job: Job) -> JobEnded:
     return JobEnded(
         job=job.id,
         team=job.team,

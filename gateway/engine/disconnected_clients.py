@@ -1,4 +1,7 @@
-"""Callers that left before their answer: taken off their jobs in the background, until the store has written it."""
+"""Removes disconnected clients from their jobs, in the background, until the store has saved it.
+
+Another client's identical request then creates a job of its own.
+"""
 
 import asyncio
 import contextlib
@@ -7,13 +10,13 @@ from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import Store, StoreUnavailable
 
 RETRY_INTERVAL_SECONDS = 0.5
-# If its caller cannot be removed in this time, the job is still found by a retry, and by no other request.
+# If a client cannot be removed in this time, only a retry of its own request still finds the job.
 TIMEOUT_SECONDS = 120.0
 MAX_PENDING = 10_000
 
 
 class DisconnectedClients:
-    """Those that are not written yet."""
+    """The removals that are not saved yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,7 +38,7 @@ class DisconnectedClients:
                     await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
     async def close(self, timeout_seconds: float) -> None:
-        """Gives up what is not written in so many seconds."""
+        """Waits for pending removals, then cancels the rest."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_seconds)
         for task in self._pending:

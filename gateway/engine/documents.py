@@ -1,4 +1,8 @@
-"""What lies beside a job, written once: its request, the terms of its places, its plan, and the pictures it got."""
+"""The documents stored beside a job, each written once.
+
+These are its request, the order terms of its route entries, its plan, its webhook URL, the saved calls of orders that
+may be resent, and its stored images.
+"""
 
 from collections.abc import Mapping
 
@@ -9,11 +13,11 @@ from providers.adapter import Call
 from providers.image_sizes import TargetSize
 from providers.orders import Format, Operation, Quality, SizeSpec
 
-REQUEST, TERMS, PLAN = "request", "terms", "plan"
+REQUEST, TERMS, PLAN, WEBHOOK = "request", "order_terms", "plan", "webhook"
 
 
 class StoredInput(Struct, frozen=True, kw_only=True):
-    """An input image, on our shelf under its key."""
+    """An input image in the storage."""
 
     key: str
     media_type: str
@@ -34,7 +38,7 @@ class RequestedParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SavedRequest(Struct, frozen=True, kw_only=True):
-    """An ImageRequest, its images kept apart."""
+    """An ImageRequest without its image bytes, which are in the storage."""
 
     operation: Operation
     prompt: str
@@ -68,7 +72,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True):
 
 
 class OrderTerms(Struct, frozen=True, kw_only=True):
-    """How an order at one place of the route is worded: what its seller is told of size, quality and format."""
+    """Size, quality and format as an order to one route entry states them."""
 
     size: SizeSpec
     quality: Quality | None
@@ -77,8 +81,10 @@ class OrderTerms(Struct, frozen=True, kw_only=True):
 
 
 class StoredImage(Struct, frozen=True, kw_only=True):
-    """A delivered image, on our shelf under its key, as read from its bytes. `quality`: the one that was ordered,
-    None where its seller offers no choice."""
+    """A delivered image in the storage, as its own bytes describe it.
+
+    `quality`: the ordered one; None if the seller offers no choice.
+    """
 
     index: int
     key: str
@@ -94,7 +100,7 @@ class StoredImage(Struct, frozen=True, kw_only=True):
 
 
 class JobDocuments(Struct, frozen=True, kw_only=True):
-    """The documents beside a job that its team may see."""
+    """The documents of a job that its team may see."""
 
     request: SavedRequest
     plan: SavedPlan
@@ -102,7 +108,7 @@ class JobDocuments(Struct, frozen=True, kw_only=True):
 
 
 class SavedCall(Struct, frozen=True, kw_only=True):
-    """An order's bytes, kept only where the seller promises that the same ones never buy twice."""
+    """The request of an order. Saved only if the seller guarantees that the same request never buys twice."""
 
     call: Call
 
@@ -145,9 +151,9 @@ def decode_call(data: bytes) -> Call:
 
 
 def image_document_name(attempt_number: int, index: int) -> str:
-    """By attempt: two of them may bring a picture for one image, and only one of these is delivered."""
-    return f"picture.{attempt_number}.{index}"
+    """Includes the attempt: two attempts may fetch the same image of a job, and only one of them is delivered."""
+    return f"image.{attempt_number}.{index}"
 
 
 def call_document_name(attempt_number: int) -> str:
-    return f"order.{attempt_number}"
+    return f"call.{attempt_number}"

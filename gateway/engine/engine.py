@@ -1,4 +1,7 @@
-"""Every job that this process works on: accepted here, rescued from others, kept ours, and handed over at the end."""
+"""Runs all jobs of this process.
+
+It creates jobs, claims those of other replicas, renews leases, and hands its jobs over at shutdown.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.object_keys import make_job_prefix
 from gateway.engine.disconnected_clients import DisconnectedClients
-from gateway.engine.engine_context import EngineContext
+from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception
@@ -26,25 +29,24 @@ from gateway.store.base import (
 from gateway.store.job_watch import JobWatch
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-CLAIM_INTERVAL_SECONDS = 1.0
-# How long a job that may be deadly is alone, if nothing comes of it earlier, and how many sweeps such trials may take
-# until others are looked for.
+# A suspect is a job whose workers crashed. It runs alone for SUSPECT_RUN_SECONDS unless it makes progress earlier, and
+# one claim may take so many claim intervals for suspects before other jobs are claimed again.
 SUSPECT_RUN_SECONDS, MAX_SUSPECT_INTERVALS = 1.0, 5.0
-# The upper bound for a suspect's last trial, before its job is abandoned.
+# The longest run of a suspect whose next crash abandons the job.
 MAX_SUSPECT_RUN_SECONDS = 15.0
 HEALTH_INTERVAL_SECONDS = 1.0
 AUDIT_INTERVAL_SECONDS = 60.0
 CLEANUP_INTERVAL_SECONDS = 600.0
-# For an answer to the last claim, at the end.
+# At shutdown: for the response to the last claim.
 LAST_CLAIM_TIMEOUT_SECONDS = 2.0
-# For writing down which callers have left, at the end.
+# At shutdown: for saving which clients have disconnected.
 DISCONNECTED_CLIENTS_TIMEOUT_SECONDS = 2.0
-# How long a change made elsewhere may go unheard before somebody looks.
+# How often a waiting request loads its job, in case a change notification was lost.
 JOB_POLL_SECONDS = 2.0
 
 
 class Engine:
-    """Started, it rescues and beats until it is stopped. `lease_seconds`: for how long the store takes a job to be ours."""
+    """Runs jobs from `start` to `drain`. `lease_seconds`: how long a lease lasts after each renewal."""
 
     def __init__(self, context: EngineContext, lease_seconds: float) -> None:
         self.context = context
@@ -55,13 +57,13 @@ class Engine:
         self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
         self._handover_requested = asyncio.Event()
-        # Held until what was claimed is owned or given away again.
+        # Held until each claimed job has a worker or is released.
         self._claim_lock = asyncio.Lock()
         self._is_stopped = False
-        # When the store last took a write, by the clock of the hands: whoever shares writes every second.
+        # When the store last accepted a write, by `context.monotonic`: health is published every second.
         self.last_write_at = context.monotonic()
 
-    # --- life
+    # --- start and shutdown
 
     def start(self, supervisor: TaskSupervisor) -> None:
         periodic_functions: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
@@ -75,7 +77,7 @@ class Engine:
             self._periodic_tasks.append(supervisor.run_every(name, seconds, periodic_function))
 
     async def drain(self, timeout_seconds: float) -> int:
-        """Claims nothing more, lets what is running finish, hands the rest over. How many jobs were handed over."""
+        """Stops claiming, waits for running jobs, then releases the rest. Returns how many were released."""
         self._draining.set()
         drain_conditions = (
             asyncio.create_task(self._wait_for_workers()),
@@ -95,7 +97,7 @@ class Engine:
         return len(remaining_workers)
 
     def hand_over_now(self) -> None:
-        """Hands over now what is being drained."""
+        """Ends a running `drain` early: all remaining jobs are released now."""
         self._handover_requested.set()
 
     async def _wait_for_workers(self) -> None:
@@ -103,7 +105,7 @@ class Engine:
             await asyncio.wait(self._worker_tasks)
 
     async def _wait_for_last_claim(self) -> None:
-        """Whatever is being claimed is handed over, too: others would wait for the end of its lease."""
+        """Waits for a running claim, so that its jobs are released too, before their leases expire."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_CLAIM_TIMEOUT_SECONDS), self._claim_lock:
                 return
@@ -111,27 +113,29 @@ class Engine:
     async def _hand_over(self, worker: JobWorker) -> None:
         with contextlib.suppress(StoreUnavailable):
             if worker.is_created_here and not worker.job.is_confirmed:
-                # Its clients get the answer that another replica continues it.
+                # Its clients are told that another replica continues the job.
                 await self._save_confirmation(worker.job.id)
             await self.context.store.release_job(worker.job.id, worker.fence, 0.0)
 
     # --- jobs
 
     async def create_job(self, command: CreateJobCommand) -> CreateJobResult:
-        """A job that the store took is ours, and being worked on when this returns."""
+        """Creates a job. If the store applied the commit, the job's worker has been started."""
         result = await create_job(self.context, command)
         if isinstance(result.outcome, Applied):
             self._start_new_job(result.commit.job, result.policy)
         return result
 
     async def confirm_job(self, job_id: str) -> Job | None:
-        """Makes sure that a job is bought, whatever becomes of this process. As it is then: one that was withdrawn
-        before stays so."""
+        """Saves that a job is to be bought even if this process crashes. Returns the job as saved.
+
+        A job that was withdrawn before stays withdrawn.
+        """
         if worker := self.workers.get(job_id):
             await worker.confirmer.confirm()
             if worker.job.is_confirmed:
                 return worker.job
-        # This process does not own the job, or not any more: another replica may own it, and withdraw it.
+        # This process does not hold the lease, or lost it: another replica may hold it, and withdraw the job.
         return await self._save_confirmation(job_id)
 
     async def _save_confirmation(self, job_id: str) -> Job | None:
@@ -173,16 +177,16 @@ class Engine:
             del self.workers[worker.job.id]
         self._worker_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            # Whoever claims the job next goes on with it.
+            # The next worker that claims the job continues it.
             self.context.emit(ErrorReported(component="engine", message=describe_exception(error), job=worker.job.id))
 
     async def get_job(self, job_id: str) -> Job | None:
-        """As it is now, wherever it is worked on."""
+        """Returns the job as its worker here has it, or else as it is stored."""
         worker = self.workers.get(job_id)
         return worker.job if worker else await self.context.store.load_job(job_id)
 
     async def wait_for_job(self, job_id: str, timeout_seconds: float) -> Job | None:
-        """Until its team need wait no longer, for so long at most, and no longer than anybody here works on jobs."""
+        """Waits until the job is terminal, for at most `timeout_seconds`, or until this process is stopped."""
         give_up_at = self.context.monotonic() + timeout_seconds
         with (
             JobWatch(self.context.job_watchers, job_id) as local_watch,
@@ -197,8 +201,10 @@ class Engine:
                 await watch.wait_for_change(min(remaining_seconds, JOB_POLL_SECONDS))
 
     def on_callback(self, job_id: str, attempt_number: int, ticket: str | None) -> int | None:
-        """Passes a seller's callback to the job's owner in this process, which asks about the order at once. The fence
-        of that owner; None if this process does not own the job."""
+        """Passes a seller's callback to the job's worker in this process, which polls the order at once.
+
+        Returns the fence of that worker; None if this process does not hold the lease.
+        """
         worker = self.workers.get(job_id)
         if worker is None or not worker.has_lease:
             return None
@@ -206,17 +212,17 @@ class Engine:
         return worker.fence
 
     async def has_lease(self, job_id: str, fence: int) -> bool:
-        """Asks the store, since a process that stood still does not notice at once that it lost a lease."""
+        """Asks the store: a process that was paused does not notice at once that it lost a lease."""
         worker = self.workers.get(job_id)
         if worker is None or worker.fence != fence:
             return False
         await self._renew_leases({job_id: fence})
         return worker.has_lease and worker.fence == fence
 
-    # --- chores
+    # --- periodic tasks
 
     async def _claim_due_jobs(self) -> None:
-        """Again as long as there are suspects to be tried out: in the time that one sweep takes, many of them pass."""
+        """Claims due jobs. Repeats while suspects are claimed, so that many of them run in one interval."""
         stop_at = self.context.monotonic() + CLAIM_INTERVAL_SECONDS * MAX_SUSPECT_INTERVALS
         while not self._draining.is_set():
             async with self._claim_lock:
@@ -227,8 +233,10 @@ class Engine:
                 return
 
     async def _start_claimed_jobs(self, claimed_jobs: Sequence[ClaimedJob]) -> Sequence[ClaimedJob]:
-        """Returns the suspects, whose owners start a while after the others. While draining, claimed jobs are released
-        at once."""
+        """Starts the workers of claimed jobs, those of suspects last. Returns the suspects.
+
+        While draining, claimed jobs are released at once.
+        """
         trusted = [claimed_job for claimed_job in claimed_jobs if not claimed_job.is_suspect]
         await asyncio.gather(*(self._start_or_release(claimed_job) for claimed_job in trusted))
         suspects = claimed_jobs[len(trusted) :]
@@ -251,13 +259,16 @@ class Engine:
             await self.context.store.release_job(claimed_job.job.id, claimed_job.fence, 0.0)
 
     async def _run_suspect_alone(self, claimed_job: ClaimedJob) -> None:
-        """Lets an owner run a suspect alone, so that another crash is due to this job. If this process does not crash,
-        it renews the lease at once, which resets the count unless earlier owners ran for longer before they crashed."""
+        """Runs a suspect alone, so that a crash is known to be caused by this job.
+
+        If this process does not crash, it renews the lease at once. That resets the job's crash count, unless earlier
+        workers ran for longer before they crashed.
+        """
         if (worker := self.workers.get(claimed_job.job.id)) is None:
             return
         seconds, event = SUSPECT_RUN_SECONDS, worker.job_context.progress_event
         if claimed_job.max_owned_seconds and claimed_job.reclaims == MAX_RECLAIMS_WITHOUT_PROGRESS - 1:
-            # After one more crash the job is abandoned: only a saved change or a longer life can still reset the count.
+            # After one more crash the job is abandoned: only a saved change or a longer run can still reset the count.
             seconds = min(
                 min_survival_seconds(claimed_job.max_owned_seconds, self._lease_seconds) + SUSPECT_RUN_SECONDS,
                 MAX_SUSPECT_RUN_SECONDS,
@@ -272,7 +283,7 @@ class Engine:
     def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
         job = claimed_job.job
         if worker := self.workers.get(job.id):
-            # This process could not renew its lease for a while. Only this owner knows the orders on their way.
+            # This process could not renew its lease for a while. Only its own worker knows the orders in flight.
             worker.on_lease_regained(claimed_job.fence)
             return worker
         self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
@@ -301,11 +312,11 @@ class Engine:
         for partition in self.context.store.partitions:
             report = await self.context.store.audit(partition)
             if report.discrepancy_count:
-                message = f"{report.discrepancy_count} numbers were wrong in partition {partition} and are mended"
+                message = f"audit repaired {report.discrepancy_count} inconsistencies in partition {partition}"
                 self.context.emit(ErrorReported(component="audit", message=message))
 
     async def _delete_expired(self) -> None:
-        """A job's pictures go first: what is forgotten names them no more."""
+        """Deletes expired jobs. Their images go first: once the job is deleted, nothing refers to them."""
         while expired_job_ids := await self.context.store.list_deletable_jobs():
             for job_id in expired_job_ids:
                 await self.context.storage.delete_prefix(make_job_prefix(job_id))

@@ -1,4 +1,4 @@
-"""What the engine works with. Made once, by the composition root."""
+"""The dependencies of all engine components. The composition root creates the context once."""
 
 from collections.abc import Callable
 
@@ -15,17 +15,19 @@ from gateway.store.base import Store
 from gateway.store.job_watch import JobWatchers
 from gateway.upstream.seller_client import SellerClient
 
+# How often each replica claims due jobs.
+CLAIM_INTERVAL_SECONDS = 1.0
 MAX_RELEASE_COUNTS = 10_000
 
 
 class ReleaseCounts:
-    """The jobs that were left to other replicas lately, and how often."""
+    """Counts how often this process released each job to other replicas, for the latest MAX_RELEASE_COUNTS jobs."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
     def increment(self, job_id: str) -> int:
-        """One more time. How often it was before."""
+        """Counts one more release of the job. Returns how many there were before."""
         previous_count = self._counts.pop(job_id, 0)
         self._counts[job_id] = previous_count + 1
         if len(self._counts) > MAX_RELEASE_COUNTS:
@@ -34,8 +36,11 @@ class ReleaseCounts:
 
 
 class EngineContext(Struct, frozen=True, kw_only=True):
-    """`wall_clock` is the wall clock, which jobs are written by; `monotonic` is monotonic, for health and limits. `job_watchers` are
-    those in this process who wait for a job of its own."""
+    """What every engine component is given to work with.
+
+    `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
+    jobs that it runs. `callback_urls` is None if the gateway has no public URL.
+    """
 
     store: Store
     seller_client: SellerClient
@@ -52,21 +57,21 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
-        """The offer that a place of a route stands for; also one that is draining, since orders of it may be open.
+        """Returns the configured offer of a route entry. It may be draining, since orders of it may be open.
 
-        A seller that has moved to another account or address since then is another one: it knows nothing of them.
+        Returns None if the seller has moved to another account or address: there it does not know the orders.
         """
         return self.catalogue().find_offer(route_entry.seller, model, route_entry.adapter, route_entry.account_identity)
 
     def is_configured(self, route_entry: RouteEntry, model: str) -> bool:
-        """Whether this configuration says what is bought there, were it nothing: it has such a seller, or dropped it.
+        """Returns whether this replica can decide about a route entry: it knows the seller, with an API key.
 
-        One that was never here, or has no key here, may be at home with another replica.
+        A draining seller counts. For a seller that is unknown here, another replica may have the key.
         """
         offer = self.catalogue().find_offer(route_entry.seller, model)
         return offer is not None and offer.seller.account.api_key is not None
 
     def get_health_key(self, route_entry: RouteEntry, model: str) -> HealthKey | None:
-        """What health knows a place by."""
+        """Returns the key of a route entry in the health tracker; None if its offer is not configured."""
         offer = self.find_offer(route_entry, model)
         return HealthKey(route_entry.seller, offer.seller.account.name, model, route_entry.cell) if offer else None

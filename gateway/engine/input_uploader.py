@@ -1,4 +1,4 @@
-"""Input images on their way to a seller: free and repeatable, so they travel before anything is ordered."""
+"""Uploads input images to a seller before an order is sent. Uploads are free and may be repeated."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ PUT_OPTIONS = CallOptions(timeout_seconds=180.0)
 
 
 class OrderNotSent(Exception):
-    """An input did not get there. Nothing has been ordered yet."""
+    """The order cannot be sent; `fault` says why. Nothing has been ordered or charged."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.kind)
@@ -29,12 +29,14 @@ class OrderNotSent(Exception):
 
 
 class UploadedInputs(Struct, frozen=True):
+    """The inputs of an order, as links or as bytes, whichever its seller takes."""
+
     sources: tuple[ImageSource, ...]
     mask: ImageSource | None
 
 
 class InputUploader:
-    """One job's. A seller who makes one picture of an order takes ten orders, and each input once."""
+    """Uploads the inputs of one job, each input once per seller, however many orders the job needs."""
 
     def __init__(self, context: EngineContext, job_id: str) -> None:
         self._context = context
@@ -43,7 +45,7 @@ class InputUploader:
         self._upload_lock = asyncio.Lock()
 
     async def upload_all(self, seller: Seller, request: SavedRequest) -> UploadedInputs:
-        """In the order of the request; NotBrought if one does not get there."""
+        """Returns the inputs in the order of the request. Raises OrderNotSent if one cannot be uploaded."""
         sources = [await self._upload_one(seller, stored_input) for stored_input in request.sources]
         mask = await self._upload_one(seller, request.mask) if request.mask else None
         return UploadedInputs(tuple(sources), mask)
@@ -53,37 +55,33 @@ class InputUploader:
             if link := self._uploaded_links.get((seller.name, stored_input.key)):
                 return link
             image = ImageBytes(await self._load_input(stored_input.key), stored_input.media_type, stored_input.name)
-            route = next(
-                (
-                    candidate
-                    for candidate in seller.adapter.input_transports
-                    if _accepts_size(candidate, len(image.data))
-                ),
-                None,
-            )
-            if isinstance(route, Upload):
+            transports = seller.adapter.input_transports
+            transport = next((option for option in transports if _accepts_size(option, len(image.data))), None)
+            if isinstance(transport, Upload):
                 link = self._uploaded_links[seller.name, stored_input.key] = await _upload_to_seller(
-                    self._context, seller, route, image
+                    self._context, seller, transport, image
                 )
                 return link
-        if route is None:
+        if transport is None:
             raise OrderNotSent(
-                Fault(kind=FaultKind.INVALID_ORDER, message="an input is larger than any way there allows")
+                Fault(kind=FaultKind.INVALID_ORDER, message="an input image is larger than the seller accepts")
             )
-        return ImageUrl(encode_data_uri(image)) if isinstance(route, DataUri) else image
+        return ImageUrl(encode_data_uri(image)) if isinstance(transport, DataUri) else image
 
     async def _load_input(self, key: str) -> bytes:
-        """No other seller could do without it either, and asking again does not bring it back."""
+        """Loads an input. Raises OrderNotSent if it is missing: then neither another seller nor a retry helps."""
         try:
             return await self._context.storage.get(key)
         except (ObjectNotFound, ForeignObject) as error:
             if isinstance(error, ForeignObject):
                 self._context.emit(ErrorReported(component=error.component, message=str(error), job=self._job_id))
-            raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="an input is no longer stored")) from None
+            raise OrderNotSent(
+                Fault(kind=FaultKind.INPUT_MISSING, message="an input image is no longer stored")
+            ) from None
 
 
-def _accepts_size(route: InputTransport, size: int) -> bool:
-    match route:
+def _accepts_size(transport: InputTransport, size: int) -> bool:
+    match transport:
         case Multipart():
             return True
         case DataUri(max_bytes=max_bytes) | Upload(max_bytes=max_bytes):
@@ -92,17 +90,17 @@ def _accepts_size(route: InputTransport, size: int) -> bool:
             return False
 
 
-async def _upload_to_seller(context: EngineContext, seller: Seller, route: Upload, image: ImageBytes) -> ImageUrl:
-    answer = await context.seller_client.send(route.prepare.build_call(image), seller, CALL_OPTIONS)
-    grant = route.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
+async def _upload_to_seller(context: EngineContext, seller: Seller, upload: Upload, image: ImageBytes) -> ImageUrl:
+    answer = await context.seller_client.send(upload.prepare.build_call(image), seller, CALL_OPTIONS)
+    grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(grant, UploadGrant):
         raise OrderNotSent(_get_fault(grant))
-    answer = await context.seller_client.send(route.put.build_call(UploadRequest(image, grant)), seller, PUT_OPTIONS)
-    upload_done = route.put.read_answer(answer) if isinstance(answer, Answer) else answer
+    answer = await context.seller_client.send(upload.put.build_call(UploadRequest(image, grant)), seller, PUT_OPTIONS)
+    upload_done = upload.put.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(upload_done, UploadDone):
         raise OrderNotSent(_get_fault(upload_done))
-    answer = await context.seller_client.send(route.confirm.build_call(grant), seller, CALL_OPTIONS)
-    link = route.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
+    answer = await context.seller_client.send(upload.confirm.build_call(grant), seller, CALL_OPTIONS)
+    link = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(link, ImageUrl):
         raise OrderNotSent(_get_fault(link))
     return link

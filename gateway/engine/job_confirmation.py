@@ -1,4 +1,4 @@
-"""Whether a job's caller counts on it: then it is bought, whatever becomes of the process that accepted it."""
+"""Confirms jobs: a confirmed job is bought even if the process that accepted it crashes."""
 
 import contextlib
 
@@ -7,21 +7,23 @@ from gateway.jobs.updates import JobConfirmed
 from gateway.store.base import StoreUnavailable
 from gateway.store.job_watch import JobWatch
 
-# How long a new job's first attempt may take to be opened, before the job is confirmed by a commit of its own.
+# How long to wait for the first attempt, whose commit confirms the job too, before a commit of its own is made.
 FIRST_ATTEMPT_TIMEOUT_SECONDS = 0.05
-# How often it is looked whether a caller has asked again, where nothing is heard of it.
+# How often the job is loaded while waiting for a retry, in case a change notification was lost.
 CONFIRMATION_POLL_SECONDS = 2.0
 
 
 class JobConfirmer:
-    """One job's."""
+    """Confirms one job."""
 
     def __init__(self, job_context: JobContext) -> None:
         self._job_context = job_context
 
     async def confirm(self) -> None:
-        """When this returns, it is saved that the job is to be bought, unless the job has ended or is owned elsewhere:
-        `is_confirmed` shows that. An attempt that is just being opened says so."""
+        """Saves that the job is to be bought. A first attempt that is saved meanwhile does so too.
+
+        The job stays unconfirmed if it has ended or its lease is lost: `is_confirmed` shows that.
+        """
         with JobWatch(self._job_context.engine_context.job_watchers, self._job_context.job.id) as watch:
             if not self._job_context.job.is_confirmed:
                 await watch.wait_for_change(FIRST_ATTEMPT_TIMEOUT_SECONDS)
@@ -29,7 +31,7 @@ class JobConfirmer:
             await self._job_context.mailbox.post(JobConfirmed())
 
     async def wait_for_client_retry(self, until: float) -> None:
-        """Whichever process the caller asks again confirms the job, here or in the store."""
+        """Waits until `until` for the client to retry. The process that receives the retry confirms the job."""
         context = self._job_context.engine_context
         with context.store.watch(self._job_context.job.id) as watch:
             while not self._job_context.job.is_confirmed and (remaining_seconds := until - context.wall_clock()) > 0:

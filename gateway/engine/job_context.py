@@ -1,4 +1,4 @@
-"""What the tasks of one job share: the job as it is saved, the mailbox of its owner, and the tasks themselves."""
+"""The context that the tasks of one job share: the saved job, the worker's mailbox, and the running tasks."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Hashable
@@ -11,29 +11,29 @@ from gateway.events import ErrorReported, describe_exception
 from gateway.jobs.job import Attempt, Job, RouteEntry
 from gateway.store.base import StoreUnavailable
 
-# Work that failed because of the store or the storage starts again after the short pause. After an unexpected error the
-# pauses grow, or it would fail each second until the job's deadline.
+# A task that failed because of the store or the storage restarts after the shortest backoff. After an unexpected error
+# the backoff grows, or the task would fail each second until the job's deadline.
 MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0
 TRANSIENT_ERRORS = (StoreUnavailable, StorageUnavailable)
 
 
 class JobContext:
-    """`fence` proves that the job is ours. Only the owner changes `job`."""
+    """The shared state of one job's tasks. `fence` proves the lease. Only the worker changes `job`."""
 
     def __init__(self, engine_context: EngineContext, job: Job, fence: int) -> None:
         self.engine_context = engine_context
         self.job = job
         self.fence = fence
         self.mailbox = Mailbox()
-        # Set when the owner makes progress. A saved change sets both, an answer about an open order only the first.
+        # Set when the worker makes progress: a saved change sets both, a poll of an open order only the first.
         self.progress_event = asyncio.Event()
         self.saved_event = asyncio.Event()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
-        # By name: how long the work rested the last time that it failed, and until when it rests now.
+        # By key of the task: its last backoff in seconds, and when it ends.
         self._backoffs: dict[Hashable, tuple[float, float]] = {}
 
     def set_job(self, job: Job) -> None:
-        """As it has been saved; whoever waits for it hears of it."""
+        """Sets the job as saved, and notifies those who wait for it in this process."""
         self.job = job
         self.engine_context.job_watchers.notify(job.id)
 
@@ -44,7 +44,7 @@ class JobContext:
         return self.job.route_entry(attempt)
 
     def start_task(self, key: Hashable, task_function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-        """Unless it is being done already, or has failed and rests. Whether it was begun."""
+        """Starts a task, unless one with this key runs or is backing off. Returns whether it was started."""
         if key in self._tasks or self._is_backing_off(key):
             return False
         task = asyncio.create_task(task_function())
@@ -56,7 +56,7 @@ class JobContext:
         return key in self._backoffs and asyncio.get_running_loop().time() < self._backoffs[key][1]
 
     def rename_task(self, key: Hashable, new_key: Hashable) -> None:
-        """The task that was started under one name goes on under another."""
+        """Changes the key of a running task."""
         self._tasks[new_key] = self._tasks.pop(key)
 
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
@@ -75,7 +75,7 @@ class JobContext:
         self.mailbox.wake()
 
     def _extend_backoff(self, key: Hashable, is_transient: bool) -> float:
-        """For how many seconds work of this name is not begun again."""
+        """Sets and returns the backoff, in seconds, for tasks of this key."""
         last_backoff, _ = self._backoffs.get(key, (0.0, 0.0))
         backoff = (
             MIN_BACKOFF_SECONDS
@@ -98,6 +98,6 @@ class JobContext:
         return any(key in keys for key in self._tasks)
 
     async def wait_for_tasks(self) -> None:
-        """When all tasks have, after `cancel_tasks`."""
+        """Returns when all tasks have ended. Called after `cancel_tasks`."""
         if self._tasks:
             await asyncio.wait(self._tasks.values())

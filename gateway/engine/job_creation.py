@@ -1,4 +1,7 @@
-"""From a request to a job: planned, its inputs kept, its money set aside, saved in one step."""
+"""Creates a job from a request.
+
+It makes the plan, stores the input images, and saves the job together with its budget hold in one commit.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -15,6 +18,7 @@ from gateway.engine.documents import (
     PLAN,
     REQUEST,
     TERMS,
+    WEBHOOK,
     OrderTerms,
     RequestedParams,
     SavedRequest,
@@ -34,38 +38,44 @@ from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, Stor
 from gateway.store.partitions import new_job_id
 from providers.orders import Format, ImageBytes
 
-# How many places of a plan a job may come to: the first so many, best first.
+# How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
-# For how long inputs may lie there without a job.
+# After which time stored inputs without a job are deleted.
 UNCLAIMED_INPUT_TTL_SECONDS = 3_600.0
 MIN_ATTEMPT_TIMEOUT_SECONDS = 420.0
 ATTEMPT_TIMEOUT_FACTOR = 4.0
 
 
 class NoOfferAvailable(Exception):
-    """No offer can take this request; `reasons` says why for each seller."""
+    """No configured offer can fulfil the request; `reasons` says why for each seller."""
 
     def __init__(self, reasons: Mapping[str, Sequence[str]]) -> None:
-        super().__init__("nobody sells this")
+        super().__init__("no configured offer can fulfil this request")
         self.reasons = reasons
 
 
 class ClientDisconnected(Exception):
-    """The caller left before anything was ordered. A job that was saved meanwhile stays unconfirmed: it is bought if
-    the caller asks again, and withdrawn otherwise."""
+    """The client disconnected before anything was ordered.
+
+    A job that was already saved stays unconfirmed: it is bought if the client retries, and withdrawn otherwise.
+    """
 
 
 class InputImage(Struct, frozen=True):
-    """An input image as it came, and what its bytes say of it."""
+    """An input image as received, with the header that its bytes contain."""
 
     content: ImageBytes
     header: ImageHeader
 
 
 class CreateJobCommand(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job. `warnings`: about the team's parameters, shown before anything is bought.
-    `requested_params`: those parameters. `is_client_connected`: called right before the job is saved; without it the job is wanted
-    however its request ends. `has_client_disconnected`: called once the job is saved, which may take long."""
+    """Everything that becomes part of a job.
+
+    `requested_params` are the image parameters as the team sent them, and `warnings` are about these; both are shown
+    before anything is bought. `draw` is the random number that breaks ties of the ranking.
+    `is_client_connected` is called right before the job is saved; without it, the job is created even if its request
+    ends early. `has_client_disconnected` is called once the job is saved, which may take long.
+    """
 
     query: RoutingQuery
     team: str
@@ -81,7 +91,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
 
 
 class CreateJobResult(Struct, frozen=True):
-    """A job that is about to be, and how the store took it."""
+    """The commit of a new job, the store's answer to it, and the name of the policy that planned it."""
 
     commit: Commit
     outcome: CommitOutcome
@@ -89,8 +99,11 @@ class CreateJobResult(Struct, frozen=True):
 
 
 async def create_job(context: EngineContext, command: CreateJobCommand) -> CreateJobResult:
-    """NobodySells or RoutingError if it cannot be, CallerGone if it need not, StoreUnsure if the store does not say;
-    else what it says."""
+    """Plans a job, stores its inputs and commits it.
+
+    Raises NoOfferAvailable or RoutingError if no offer fits, ClientDisconnected if the client is gone, and
+    StoreOutcomeUnknown if the store may or may not have saved the job.
+    """
     catalogue = context.catalogue()
     signals = context.health.get_catalogue_signals(catalogue, context.monotonic(), context.limits.get_load)
     plan = make_plan(catalogue, command.query, signals, command.draw)
@@ -105,7 +118,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         PLAN: msgspec.json.encode(plan_to_json(catalogue, plan)),
     }
     if command.webhook:
-        documents["webhook"] = command.webhook.encode()
+        documents[WEBHOOK] = command.webhook.encode()
     new_job = _make_new_job(context, command, plan, ranked_offers)
     commit = create_job_commit(msgspec.structs.replace(new_job, id=job_id, documents=documents), context.wall_clock())
     if command.is_client_connected is not None and not await command.is_client_connected():
@@ -114,7 +127,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     try:
         outcome = await context.store.commit(commit)
     except StoreOutcomeUnknown:
-        # The job may be there, or come yet: its inputs are kept for its caller, who may ask again.
+        # The job may have been saved, or still be saved: its inputs are kept for a retry of its client.
         raise
     except StoreUnavailable:
         await discard_inputs(context, job_id)
@@ -127,11 +140,11 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
 
 
 async def discard_inputs(context: EngineContext, job_id: str) -> None:
-    """Of what became no job: nobody would ever look for them."""
+    """Deletes the stored inputs of a job that was not created."""
     try:
         await context.storage.delete_prefix(make_job_prefix(job_id))
     except StorageError as error:
-        context.emit(ErrorReported(component="inputs", message=type(error).__name__, job=job_id))
+        context.emit(ErrorReported(component="input_uploads", message=type(error).__name__, job=job_id))
 
 
 def _make_new_job(
@@ -203,7 +216,10 @@ def _make_order_terms(ranked: RankedOffer, output_format: Format) -> OrderTerms:
 
 
 async def _build_saved_request(context: EngineContext, job_id: str, command: CreateJobCommand) -> SavedRequest:
-    """Announced first: should this process end before the job is accepted, its inputs are swept."""
+    """Stores the input images, and returns the request to save.
+
+    The job id is announced first: if this process crashes before the job is accepted, the inputs are deleted.
+    """
     request = command.query.request
     if command.inputs or command.mask:
         await context.store.announce_job(job_id, UNCLAIMED_INPUT_TTL_SECONDS)
@@ -227,7 +243,7 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
 
 
 async def _store_input(context: EngineContext, job_id: str, name: str, input_image: InputImage) -> StoredInput:
-    """Under a name of ours: a caller's own is never part of a key, and no seller needs it."""
+    """Stores one input under a generated name: the client's file name is never part of a key, nor sent to a seller."""
     extension = input_image.header.format
     key = make_object_key(job_id, f"{name}.{extension}")
     await context.storage.put(key, input_image.content.data, input_image.content.media_type)

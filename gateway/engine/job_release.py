@@ -1,8 +1,9 @@
-"""Leaves jobs to other replicas: those whose sellers this one's configuration lacks, and another's may have."""
+"""Releases jobs to other replicas if their sellers are not configured in this one, but may be in another."""
 
 import random
 from collections.abc import Callable, Sequence
 
+from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.jobs.job import RouteEntry
@@ -18,13 +19,13 @@ from gateway.jobs.next_actions import (
 )
 from gateway.jobs.updates import JobConfirmed
 
-# How often every replica looks for jobs, as `engine.RESCUE_SECONDS` says, and how many looks a job is left alone for.
-CLAIM_INTERVAL_SECONDS, MAX_SKIPPED_CLAIMS = 1.0, 10
+# For how many claim intervals a released job is not due, at most.
+MAX_SKIPPED_CLAIMS = 10
 MIN_RELEASE_SECONDS = 0.5
 
 
 class JobReleaser:
-    """One job's. `on_released`: tells its owner that it is not his any more."""
+    """Releases one job. `on_released` tells its worker that the lease is gone."""
 
     def __init__(self, job_context: JobContext, on_released: Callable[[], None]) -> None:
         self._job_context = job_context
@@ -32,15 +33,15 @@ class JobReleaser:
         self._on_released = on_released
 
     def release_if_unservable(self, actions: Sequence[JobAction]) -> bool:
-        """Whether the job is being left, since nothing of it can be done here.
+        """Releases the job if none of its actions can be done here. Returns whether it does.
 
-        As long as anything can, what cannot waits: whoever has an order on its way must hear its answer.
+        While one action can be done here, the others wait: only this process can receive the responses of its orders.
         """
         unconfigured = [self._list_unconfigured_entries(action) for action in actions]
         if not unconfigured or not all(unconfigured):
             return False
         self._job_context.start_task(
-            "leave",
+            "release",
             lambda: self._release_job(
                 {route_entry.seller for route_entries in unconfigured for route_entry in route_entries}
             ),
@@ -48,7 +49,7 @@ class JobReleaser:
         return True
 
     def _list_unconfigured_entries(self, action: JobAction) -> Sequence[RouteEntry]:
-        """The places, unknown here, without which this cannot be done at all."""
+        """Returns the route entries that are not configured here, if the action cannot be done without them."""
         job = self._job_context.job
         match action:
             case SubmitOrder(route_indexes=route_indexes, retries=retries):
@@ -75,26 +76,26 @@ class JobReleaser:
         job = self._job_context.job
         release_count = self._context.release_counts.increment(job.id)
         if not release_count:
-            message = "not in this configuration, so the job is left to a replica that can go on with it"
+            message = "not configured in this replica. The job was released for a replica that has them."
             self._context.emit(
                 ErrorReported(component="engine", message=f"{', '.join(sorted(sellers))}: {message}", job=job.id)
             )
         if not job.is_confirmed:
-            # This replica knows that the job was accepted; the next owner does not.
+            # Only this replica knows that the job was accepted: the next worker must not withdraw it.
             await self._job_context.mailbox.post(JobConfirmed())
         await self._context.store.release_job(job.id, self._job_context.fence, self._get_release_seconds(release_count))
         self._on_released()
 
     def _get_release_seconds(self, release_count: int) -> float:
-        """Longer each time: where nobody else is there, the job must not go round in a circle. Its deadline is obeyed
-        in time all the same, by whoever there is.
+        """Returns for how long the job is not due: longer with each release, but never past its deadline.
 
-        We have this job because we just looked, and look again after whole looks: the job is due a little later than
-        that, so that whoever else is there looks first. By how much is chance, since some look right after us.
+        Without other replicas, this one claims the job again; the growing delay keeps that rare. This replica has just
+        claimed, and claims again after whole intervals. The job is due a random fraction of an interval later, so that
+        other replicas claim it first.
         """
         release_seconds = CLAIM_INTERVAL_SECONDS * (
-            min(release_count + 1, MAX_SKIPPED_CLAIMS) + random.uniform(0.05, 0.45)
-        )  # noqa: S311  no secret
+            min(release_count + 1, MAX_SKIPPED_CLAIMS) + random.uniform(0.05, 0.45)  # noqa: S311  no secret
+        )
         job = self._job_context.job
         if job.state.is_terminal or job.overdue:
             return release_seconds

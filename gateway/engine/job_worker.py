@@ -1,6 +1,7 @@
-"""One job's owner: the only task that decides anything about it, until it is settled or belongs to somebody else.
+"""The worker of one job: the only task that decides about it, until the job is settled or the lease is lost.
 
-Its other tasks buy, ask and fetch; they tell it what happened, it commits that, and then sees what there is to do.
+Its helper tasks submit orders, poll and fetch, and post updates to its mailbox. The worker commits these, and then
+starts the next actions that follow from the saved job.
 """
 
 import asyncio
@@ -50,14 +51,15 @@ from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, St
 ResultT = TypeVar("ResultT")
 MAX_RECEIVE_SECONDS = 30.0
 STORE_RETRY_SECONDS = 0.5
-# How long our own commits may take to be known to ourselves, before a change is looked at as somebody else's.
+# How long a commit of this worker may take to update its own job, before a change counts as another replica's.
 SETTLE_SECONDS = 0.05
 
 
 class JobWorker:
-    """`fence` proves that the job is ours. `reclaims`: how many owners it has had since anything came of it; 0 where it
-    was accepted here. `previous_worker_until`: until when it awaits what the owner before it may have to say, of orders that
-    nothing else shows.
+    """Works on one job while it holds the lease; `fence` proves that.
+
+    `reclaims`: how often the job was claimed since it last made progress; 0 if it was created here.
+    `previous_worker_until`: until when responses that only the previous worker can receive are awaited.
     """
 
     def __init__(
@@ -85,10 +87,10 @@ class JobWorker:
 
     @property
     def has_lease(self) -> bool:
-        """False once another owner has the job, as far as this process knows."""
+        """False once this process knows that another worker has the lease."""
         return self._has_lease
 
-    # --- its life
+    # --- run
 
     async def run(self) -> None:
         try:
@@ -108,15 +110,15 @@ class JobWorker:
             self.job_context.saved_event.set()
 
     def on_lease_lost(self) -> None:
-        """Somebody else owns it now. What we ordered is still heard to the end: its answer is known to nobody else."""
+        """Stops new work. Orders in flight are still awaited: only this process can receive their responses."""
         self._has_lease = False
         self.job_context.cancel_tasks(keep=self.submitter.in_flight)
         self.job_context.mailbox.wake()
 
     def on_lease_regained(self, fence: int) -> None:
-        """It has been ours all along, and is so again by another fence: our lease had ended, and nobody else was there.
+        """Continues with a new fence, after the lease had expired and this process claimed its own job again.
 
-        Whatever we are doing goes on; but time may have passed without us.
+        Running tasks go on. Open orders are polled, since this process may have been paused.
         """
         self.job_context.fence = fence
         self._has_lease = True
@@ -127,13 +129,13 @@ class JobWorker:
         return self.job_context.has_task(self.submitter.in_flight)
 
     def _get_receive_timeout(self) -> float:
-        """Until the deadline has to be obeyed; everything else announces itself."""
+        """Returns the seconds until the job's deadline. All other events wake the mailbox."""
         if self.job.state.is_terminal or self.job.overdue:
             return MAX_RECEIVE_SECONDS
         remaining_seconds = self.job.deadline - self.context.wall_clock()
         return min(max(remaining_seconds, 0.05), MAX_RECEIVE_SECONDS)
 
-    # --- what there is to do
+    # --- start actions
 
     def _start_actions(self) -> None:
         actions = derive_actions(
@@ -142,7 +144,7 @@ class JobWorker:
         if self._releaser.release_if_unservable(actions):
             return
         if self.context.callback_urls is not None or self._previous_worker.until:
-            self.job_context.start_task("others", self._watch_remote_changes)
+            self.job_context.start_task("remote changes", self._watch_remote_changes)
         for attempt_number in self.tracker.pending_polls:
             self.job_context.start_task(("attempt", attempt_number), partial(self.tracker.poll_once, attempt_number))
         for action in actions:
@@ -154,7 +156,7 @@ class JobWorker:
             case SubmitOrder(images=images):
                 self.submitter.submit(images, action)
             case AbandonAttempt(attempt=attempt):
-                self.job_context.start_task(("give up", attempt), partial(self._abandon_attempt, action))
+                self.job_context.start_task(("abandon", attempt), partial(self._abandon_attempt, action))
             case AttemptAction(attempt=attempt):
                 self.job_context.start_task(("attempt", attempt), partial(self.tracker.run_action, action))
             case AwaitClient(until=until):
@@ -163,13 +165,13 @@ class JobWorker:
                 self.job_context.start_task(type(action), partial(self._record_decision, action))
 
     def _is_premature(self, action: JobAction) -> bool:
-        """Nothing is over before it was asked about, and no picture is lost while one of our tasks has it in hand."""
+        """Returns whether the action must wait for a pending poll, or for a task that handles the attempt's images."""
         if isinstance(action, AbandonLostImages) and self.job_context.has_task({("attempt", action.attempt)}):
             return True
         return bool(self.tracker.pending_polls) and isinstance(action, ExpireJob | AbandonAttempt)
 
     async def _abandon_attempt(self, action: AbandonAttempt) -> None:
-        """Also where somebody is still busy with it: that has taken long enough."""
+        """Abandons the attempt, and cancels a task that still works on it: its time is over."""
         update = AttemptAbandoned(fence=self.fence, attempt=action.attempt, fault=action.fault)
         if await self.job_context.mailbox.post(update):
             self.job_context.cancel_task(("attempt", action.attempt))
@@ -178,14 +180,16 @@ class JobWorker:
         if isinstance(action, ExpireJob):
             await self.job_context.mailbox.post(JobExpired(fence=self.fence))
         elif isinstance(action, AbandonJob):
-            message = f"{self._reclaims} owners in a row got nowhere with it: nothing more is bought for this job"
+            message = (
+                f"{self._reclaims} workers in a row made no progress. The job is abandoned, with no further orders."
+            )
             self.context.emit(ErrorReported(component="engine", message=message, job=self.job.id))
             await self.job_context.mailbox.post(JobAbandoned(fence=self.fence))
         elif isinstance(action, WithdrawJob):
             await self.job_context.mailbox.post(JobWithdrawn(fence=self.fence))
 
     async def _watch_remote_changes(self) -> None:
-        """Follows changes that other replicas save: callbacks that they received, and results of the owner before."""
+        """Watches for changes that other replicas save: their callbacks, and results of the previous worker."""
         with self.context.store.watch(self.job.id) as watch:
             while True:
                 await watch.wait_for_change(MAX_RECEIVE_SECONDS)
@@ -197,8 +201,10 @@ class JobWorker:
                         self.job_context.mailbox.wake()
 
     def _merge_remote_changes(self) -> None:
-        """Adopts changes saved by other replicas, while no commit of this owner is on its way. The order of an attempt
-        that changed is asked about at once."""
+        """Adopts changes that other replicas saved, while no commit of this worker is running.
+
+        The orders of changed attempts are polled at once.
+        """
         remote_job, self._remote_job = self._remote_job, None
         if remote_job is None or remote_job.version <= self.job.version:
             return
@@ -211,7 +217,7 @@ class JobWorker:
     # --- committing
 
     async def _commit_messages(self, messages: list[Message]) -> None:
-        """Until it is saved, or cannot be. What was learned is kept in mind while the store cannot write."""
+        """Saves the updates of the messages. Retries while the store is unavailable."""
         try:
             while messages:
                 job, effects = self._apply_messages(messages)
@@ -225,12 +231,15 @@ class JobWorker:
                     return self._on_commit_applied(commit, messages, effects)
                 messages = await self._on_commit_refused(commit, outcome, messages)
         finally:
-            # Also where the owner ends meanwhile: its senders would wait without end.
+            # Also if the worker is cancelled: the senders must not wait without end.
             _resolve_messages(messages, [False] * len(messages))
 
     async def _retry_until_available(self, operation: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Until the store answers. A commit whose answer is lost is repeated as it was: it recognises itself, and any
-        other would take what it did for somebody else's doing."""
+        """Repeats the store call until the store answers.
+
+        A commit whose answer was lost is repeated unchanged: the store recognises it. A different commit would
+        conflict with it.
+        """
         while True:
             try:
                 return await operation()
@@ -239,7 +248,7 @@ class JobWorker:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
 
     def _apply_messages(self, messages: list[Message]) -> tuple[Job, list[bool]]:
-        """What all of it makes of the job, and whether each letter changed anything."""
+        """Applies the messages to the job. Returns the new job, and for each message whether it changed anything."""
         job, now, effects = self.job, self.context.wall_clock(), []
         for message in messages:
             before = job
@@ -272,7 +281,10 @@ class JobWorker:
     async def _on_commit_refused(
         self, commit: Commit, outcome: CommitOutcome, messages: list[Message]
     ) -> list[Message]:
-        """What is left to be said about the job as others have made it meanwhile. Facts outlast our owning it."""
+        """Returns the messages to apply again, to the job as others have saved it.
+
+        After a lost lease these are only messages without decisions: facts may be saved without the lease.
+        """
         if isinstance(outcome, LeaseLost) and commit.fence == self.fence:
             self.on_lease_lost()
         elif isinstance(outcome, VersionConflict | LeaseLost) and (
@@ -281,7 +293,7 @@ class JobWorker:
             self.job_context.set_job(current_job)
         else:
             self.on_lease_lost()
-            raise StoreError(f"{self.job.id} is gone")
+            raise StoreError(f"job {self.job.id} was deleted while its worker ran")
         if self._has_lease:
             return messages
         with_decisions = [
@@ -292,7 +304,7 @@ class JobWorker:
 
 
 def _is_late_delivery(message: Message, job: Job) -> bool:
-    """Whether its pictures are only booked: the job does not list them, so nothing is kept beside it."""
+    """Returns whether its images are only booked: the job does not list them, so no documents are saved for them."""
     deliveries = (update for update in message.updates if isinstance(update, ImagesStored))
     return any(
         (attempt := job.get_attempt(update.attempt)) is None or not attempt.delivered_count for update in deliveries

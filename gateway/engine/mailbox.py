@@ -1,4 +1,4 @@
-"""What a job's tasks tell its owner. What lies there together is committed together."""
+"""The mailbox of a job's worker. Messages that wait together are committed together."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from gateway.jobs.updates import JobUpdate
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """Happenings that belong together, documents that are saved with them, and who waits for their being saved."""
+    """Updates that belong together, documents to save with them, and the future that the sender awaits."""
 
     updates: tuple[JobUpdate, ...]
     documents: Mapping[str, bytes]
@@ -18,7 +18,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Mailbox:
-    """Many write, one reads."""
+    """Many tasks post, one worker receives."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
@@ -32,9 +32,9 @@ class Mailbox:
         removed_documents: tuple[str, ...] = (),
         on_saved: Callable[[], None] | None = None,
     ) -> bool:
-        """Waits until it is saved. False if it changed nothing: it was not allowed, or nothing new.
+        """Posts updates and waits until they are saved. Returns False if they were not allowed or changed nothing.
 
-        `on_saved` is called if it is saved, also where that ends the job, and with it whoever waits here.
+        `on_saved` is called if they are saved, even if that ends the job and cancels the waiting task.
         """
         if self._is_closed:
             return False
@@ -53,11 +53,11 @@ class Mailbox:
         return await asyncio.shield(saved_future)
 
     def wake(self) -> None:
-        """Nothing is said, but there may be something to do."""
+        """Wakes the worker without a message: an action may be due."""
         self._wake_event.set()
 
     async def receive(self, timeout_seconds: float) -> list[Message]:
-        """Everything that lies there; waits for the first, for so long at most."""
+        """Returns all waiting messages. Waits for the first one for at most `timeout_seconds`."""
         try:
             async with asyncio.timeout(max(0.0, timeout_seconds)):
                 await self._wake_event.wait()
@@ -68,7 +68,7 @@ class Mailbox:
         return messages
 
     def close(self) -> None:
-        """Refuses all waiting letters, and those that are posted from now on."""
+        """Rejects all waiting messages, and those that are posted from now on."""
         self._is_closed = True
         for message in self._messages:
             if not message.saved_future.done():

@@ -1,4 +1,4 @@
-"""Buys images that wait: picks a place of the route, opens an attempt, sends the order, and hears its answer."""
+"""Submits orders for waiting images: picks a route entry, records the attempt, sends the order, records the outcome."""
 
 import asyncio
 from collections.abc import Hashable
@@ -18,9 +18,9 @@ from gateway.engine.documents import (
 )
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
+from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
-from gateway.engine.result_fetcher import compute_cost
 from gateway.health.order_limits import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
@@ -33,7 +33,7 @@ from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConse
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
 from providers.orders import Feature, Order, UnsupportedOrder
 
-# An order's answer: soon for a seller that takes it and works later, and only with the pictures for one that waits.
+# For sellers that accept an order and finish it later. Synchronous sellers respond only with the images.
 SUBMIT_TIMEOUT_SECONDS = 60.0
 SLOT_TIMEOUT_SECONDS = 30.0
 DEADLINE_MARGIN_SECONDS = 1.0
@@ -42,16 +42,19 @@ RETRY_BUDGET_POLL_SECONDS = 0.1
 
 
 class OrderSubmitter:
-    """One job's. `in_flight` names those tasks whose orders are on their way: their answers are known to nobody else."""
+    """Submits the orders of one job.
+
+    `in_flight`: keys of the tasks whose orders were sent; only this process can receive their responses.
+    """
 
     def __init__(self, job_context: JobContext, tracker: OrderTracker) -> None:
         self._job_context = job_context
         self._tracker = tracker
         self._context = job_context.engine_context
         self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
-        # Which of our tasks each image is being bought by.
+        # By image: the key of the task that orders it.
         self._assigned: dict[int, Hashable] = {}
-        # After how many tries orders of this job have been counted, as first ones or extra ones.
+        # The numbers of earlier tries whose orders were counted already, as first orders or as retries.
         self._counted_tries: set[int] = set()
         self._attempt_lock = asyncio.Lock()
         self._request: SavedRequest | None = None
@@ -59,12 +62,12 @@ class OrderSubmitter:
         self.in_flight: set[Hashable] = set()
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
-        """For those of them that nobody here is buying yet."""
+        """Starts a task for those images that no task orders yet."""
         if unassigned := tuple(image for image in images if image not in self._assigned):
             self._start_submission(unassigned, action)
 
     def _start_submission(self, images: tuple[int, ...], action: SubmitOrder) -> None:
-        key = ("buy", images)
+        key = ("submit", images)
         if self._job_context.start_task(key, lambda: self._run_submission(key, images, action)):
             self._assigned |= dict.fromkeys(images, key)
 
@@ -76,7 +79,7 @@ class OrderSubmitter:
             self.in_flight.discard(key)
 
     async def _submit_with_failover(self, key: Hashable, images: tuple[int, ...], action: SubmitOrder) -> None:
-        """At the first place that will do. A place that takes fewer at once gets them in several orders."""
+        """Tries the route entries in order until one accepts. An entry that takes fewer images gets several orders."""
         last_fault, retry_after = None, None
         tries = [*await self._list_first_tries(images, action.route_indexes), *action.retries]
         for try_number, (route_index, due_at) in enumerate(tries, 1):
@@ -100,27 +103,29 @@ class OrderSubmitter:
     async def _list_first_tries(
         self, images: tuple[int, ...], route_indexes: tuple[int, ...]
     ) -> list[tuple[int, float]]:
-        """The places that were not tried yet, now. A seller that said when to ask again is no extra order: it chose."""
+        """Returns the untried route entries, due now; none if the retry budget is exhausted.
+
+        Retries after a seller's Retry-After come on top: they need no budget.
+        """
         if not route_indexes or not await self._acquire_retry_budget(images, route_indexes):
             return []
         return [(route_index, 0.0) for route_index in self._sort_healthy_first(route_indexes)]
 
     def _get_slot_timeout(self, is_last: bool) -> float:
-        """How long it is worth queueing for a place among an account's orders: at the last seller, to the deadline.
+        """Returns how long to wait for a slot of the account: at the last seller, until the deadline.
 
-        And a moment longer: the deadline itself ends this, and a timer may ring before it, as if the seller had failed.
+        The margin lets the deadline itself end the job: a slot timeout before it would count as the seller's fault.
         """
         remaining_seconds = max(0.0, self._job_context.job.deadline - self._context.wall_clock())
         return remaining_seconds + DEADLINE_MARGIN_SECONDS if is_last else SLOT_TIMEOUT_SECONDS
 
     def _split_order(self, images: tuple[int, ...], action: SubmitOrder, max_images: int) -> None:
-        """Those who buy some of them take them over."""
+        """Splits the images into orders of at most `max_images`, each with a task of its own."""
         for first in range(0, len(images), max_images):
             self._start_submission(images[first : first + max_images], action)
 
     def _sort_healthy_first(self, route_indexes: tuple[int, ...]) -> list[int]:
-        """As a plan ranks them: places that deliver something other than ordered come after all that are well, places
-        that are closed at the moment last."""
+        """Sorts by standing, as the plan does: inexact entries after healthy ones, open circuit breakers last."""
         return sorted(
             route_indexes,
             key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).standing,
@@ -137,15 +142,15 @@ class OrderSubmitter:
             else CellSignals(healthy=False)
         )
 
-    # --- the budget of extra orders
+    # --- retry budget
 
     async def _acquire_retry_budget(self, images: tuple[int, ...], route_indexes: tuple[int, ...]) -> bool:
-        """Whether another order may be placed for images that one was placed for before. Waits a little.
+        """Returns whether an order may be sent for images that were ordered before. Waits a little for the budget.
 
-        All orders of a job that take the place of its first ones count as one, or a job for ten images would lose most
-        of them. Leaving a seller that is closed, for one that is not, is no extra order.
+        All orders of a job that replace its first ones count as one, or a job for ten images would fail most of them.
+        Leaving a seller with an open circuit breaker for a healthy one needs no budget.
         """
-        part = self._find_part(images)
+        part = self._job_context.job.find_part_with_images(images)
         try_count = len(part.tried_indexes) if part else 0
         give_up_at = self._context.monotonic() + RETRY_BUDGET_TIMEOUT_SECONDS
         while try_count not in self._counted_tries and not self._is_leaving_unhealthy_seller(part, route_indexes):
@@ -170,22 +175,19 @@ class OrderSubmitter:
             self._is_healthy(route[route_index]) for route_index in route_indexes
         )
 
-    def _find_part(self, images: tuple[int, ...]) -> Part | None:
-        return next((part for part in self._job_context.job.parts if set(images) <= set(part.images)), None)
-
     # --- one order
 
     async def _submit_to_entry(self, key: Hashable, images: tuple[int, ...], route_index: int, is_last: bool) -> bool:
-        """Whether this place has had its try. The last one gets it also when it is closed: nobody better is left."""
+        """Returns whether this entry was tried. The last one is tried even if its circuit breaker is open."""
         route_entry = self._job_context.job.route[route_index]
         account_name = self._require_offer(route_entry).seller.account.name
         request, terms = await self._load_request()
         async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last)):
-            # Whoever queued for long may find another configuration, and another key.
+            # The configuration, and the API key, may have changed while this task waited.
             offer = self._require_offer(route_entry)
             inputs = await self._uploader.upload_all(offer.seller, request)
             health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
-            # If a trial is due, this order is it, and whoever comes after it goes elsewhere.
+            # If a probe is due, this order is the probe, and later orders go to other entries.
             permit = self._context.health.acquire_permit(health_key, self._context.monotonic()) if health_key else None
             if health_key and permit is None and not is_last:
                 return False
@@ -202,7 +204,7 @@ class OrderSubmitter:
             return True
 
     def _require_offer(self, route_entry: RouteEntry) -> Offer:
-        """As it is configured by now; NotBrought if nothing new is to be ordered there."""
+        """Returns the offer as configured now. Raises OrderNotSent if the seller takes no new orders."""
         offer = self._context.find_offer(route_entry, self._job_context.job.model)
         if offer is None or offer.is_draining or offer.seller.account.api_key is None:
             raise OrderNotSent(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
@@ -219,16 +221,16 @@ class OrderSubmitter:
     async def _record_attempt(
         self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"
     ) -> tuple[int, Call] | None:
-        """Saves that an order is about to be sent, and with which bytes. None if it may not be, or not so any more.
+        """Saves that an order is about to be sent. Returns its number and request; None if it may not be sent.
 
-        One after the other: an attempt's number is part of its order. From the saving on, this is the attempt's task,
-        whatever it was started as: nobody else must think that the order was lost.
+        One attempt at a time: its number is part of the order. From then on the task has the attempt's key, so that
+        the worker starts no other task for it, as if the response were lost.
         """
         async with self._attempt_lock:
             attempt_number = len(self._job_context.job.attempts) + 1
             route_entry = self._job_context.job.route[route_index]
             if self._context.find_offer(route_entry, self._job_context.job.model) is not offer:
-                # The configuration changed while inputs were on their way: the owner begins anew with what it says.
+                # The configuration changed during the uploads: the worker starts again with the new one.
                 return None
             call = offer.seller.adapter.submit.build_call(
                 self._build_order(offer, route_entry, attempt_number, len(images), spec)
@@ -281,7 +283,7 @@ class OrderSubmitter:
         await self._tracker.track(attempt_number)
 
     async def send(self, offer: Offer, attempt_number: int, call: Call) -> None:
-        """Sends the order and tells what the answer means."""
+        """Sends the order and records what the response means."""
         adapter = offer.seller.adapter
         timeout_seconds = (
             self._get_remaining_seconds(attempt_number) if adapter.is_synchronous else SUBMIT_TIMEOUT_SECONDS
@@ -327,7 +329,7 @@ class OrderSubmitter:
 
 
 def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> FaultKind:
-    """Why nothing could be ordered at a place."""
+    """Returns the fault that an order failed with before it was sent."""
     match error:
         case OrderNotSent(fault=fault):
             kind: FaultKind = fault.kind
@@ -339,7 +341,7 @@ def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> Fau
 
 
 class _OrderSpec(Struct, frozen=True):
-    """What an order says, but for where and how many."""
+    """The content of an order, without its route entry and image count."""
 
     request: SavedRequest
     terms: OrderTerms

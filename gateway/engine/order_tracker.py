@@ -1,4 +1,4 @@
-"""Follows orders that were sent: asks about those with a ticket, looks for those without, fetches what is ready."""
+"""Tracks submitted orders: polls those with a ticket, searches for those without, passes finished ones on."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from gateway.catalogue import Offer
 from gateway.engine.documents import call_document_name, decode_call
 from gateway.engine.job_context import JobContext
+from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import poll_order, query_seller, resend_order, verify_ticket
-from gateway.engine.poll_schedule import PollSchedule
-from gateway.engine.result_fetcher import ResultFetcher, compute_cost
+from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
+from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs.job import Attempt, order_reference
 from gateway.jobs.next_actions import (
     SEARCH_INTERVAL_SECONDS,
@@ -36,31 +37,29 @@ from gateway.jobs.updates import (
     ResponseLost,
     TicketReceived,
 )
-from providers.faults import ChargeStatus, FaultKind, PollPolicy
+from providers.faults import FaultKind, PollPolicy
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult
 from providers.orders import ImageUrl, OrderReference
 
-MISSING_ORDER_GRACE_SECONDS = 60.0
-MAX_UNANSWERED_POLLS = 3
 MIN_RESEND_BACKOFF_SECONDS, MAX_RESEND_BACKOFF_SECONDS = 1.0, 60.0
 MIN_WAKE_INTERVAL_SECONDS = 1.0
 
 
 class OrderTracker:
-    """One job's."""
+    """Tracks the orders of one job. `pending_polls`: attempts to poll once before they may be abandoned as overdue."""
 
     def __init__(self, job_context: JobContext) -> None:
         self._job_context = job_context
         self._context = job_context.engine_context
         self._wake_events: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
-        # When a callback last cut a pause short.
+        # When a callback last ended a pause early.
         self._woken_at: defaultdict[int, float] = defaultdict(lambda: -inf)
         self._callback_tickets: dict[int, str] = {}
         self.result_fetcher = ResultFetcher(job_context)
         self.pending_polls: set[int] = set()
 
     def on_callback(self, attempt_number: int, ticket: str | None) -> None:
-        """The seller called back: ask now. If it names a ticket before we know one, whoever may miss it hears of it."""
+        """Polls the order at once. A ticket that the callback names is kept until it is verified."""
         attempt = self._job_context.job.get_attempt(attempt_number)
         if attempt is None or not attempt.is_open:
             return
@@ -98,14 +97,14 @@ class OrderTracker:
             await self.result_fetcher.fetch_and_store(action.attempt, ready, offer)
 
     async def track(self, attempt_number: int) -> None:
-        """The same task goes on with what there is to do for its attempt, while it holds the account's slot."""
+        """Runs the attempt's next actions in the same task, which holds the account's slot."""
         while action := self._get_next_action(attempt_number):
             if not isinstance(action, PollOrder | SearchOrder | ResendOrder | AwaitCallback | FetchImages):
                 return
             await self.run_action(action)
 
     def _find_offer(self, attempt: Attempt) -> Offer | None:
-        """Whom to ask about its order, as he is configured by now: his key may be another. None if nobody here can."""
+        """Returns the attempt's offer as configured now; None if this replica has no API key for it."""
         offer = self._context.find_offer(self._job_context.get_route_entry(attempt), self._job_context.job.model)
         return offer if offer and offer.seller.account.api_key else None
 
@@ -119,7 +118,7 @@ class OrderTracker:
     # --- orders with a ticket
 
     def resume(self) -> None:
-        """Time may have passed with nobody there: what is done by now must not be given up for being late."""
+        """Marks all open orders for one poll before any is abandoned: the job may have had no worker for a while."""
         job = self._job_context.job
         self.pending_polls = {attempt.number for attempt in job.attempts if attempt.is_open and job.can_poll(attempt)}
         for attempt_number in self.pending_polls:
@@ -140,7 +139,7 @@ class OrderTracker:
             self._job_context.progress_event.set()
 
     async def _poll_until_answered(self, attempt: Attempt, offer: Offer) -> Progress:
-        """Nothing is asked again after this, so a question that was not answered is not yet an answer."""
+        """Polls until the seller answers, at most MAX_UNANSWERED_POLLS times: no other poll follows."""
         for _ in range(MAX_UNANSWERED_POLLS - 1):
             progress = await self._poll_order(attempt, offer)
             if not isinstance(progress, NoAnswer):
@@ -149,7 +148,7 @@ class OrderTracker:
         return await self._poll_order(attempt, offer)
 
     async def _poll_until_final(self, attempt: Attempt, offer: Offer, action: PollOrder) -> None:
-        """Until it has ended, or until it may be waited for no longer."""
+        """Polls until the order is final or `action.until` has passed."""
         cell = self._job_context.get_route_entry(attempt).cell
         schedule = PollSchedule(
             offer.expected_latency[cell.quality].p50, self._context.wall_clock() - attempt.started_at
@@ -166,9 +165,9 @@ class OrderTracker:
             self._mark_polled(attempt.number)
             if is_final:
                 return
-            retry_after = _get_retry_after(progress)
-            if kind := unanswered_polls.record_poll(progress, self._context.wall_clock()):
-                update = AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=kind)
+            retry_after = get_retry_after(progress)
+            if fault := unanswered_polls.record_poll(progress, self._context.wall_clock()):
+                update = AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=fault)
                 if await self._post_update(update):
                     return
             if self._context.wall_clock() >= action.until:
@@ -178,16 +177,16 @@ class OrderTracker:
         return await poll_order(self._context, self._job_context.job, attempt, offer)
 
     async def _handle_final(self, attempt: Attempt, offer: Offer, progress: Progress) -> bool:
-        """Whether this was the order's end."""
+        """Handles a final response. Returns whether the attempt ended."""
         if isinstance(progress, Ready):
             return await self.result_fetcher.fetch_and_store(attempt.number, progress, offer)
         if not isinstance(progress, Failed):
             return False
         update = OrderFailed(attempt=attempt.number, fault=progress.fault.kind, cost=compute_cost(progress, offer))
-        # Not if its pictures exist: then it is asked on, at its pace.
+        # A failure does not count if the images exist: then the order is polled further.
         return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).is_open
 
-    # --- orders whose answer was lost
+    # --- orders whose response was lost
 
     async def _search_order(self, attempt: Attempt, offer: Offer, action: SearchOrder) -> None:
         reference = order_reference(self._job_context.job.id, attempt.number)
@@ -216,7 +215,7 @@ class OrderTracker:
             offer = self._find_offer(attempt) or offer
 
     async def _resolve_ticket(self, attempt: Attempt, offer: Offer) -> bool:
-        """Whether its ticket is known by now. One that a callback names is ours only if the seller says so."""
+        """Returns whether the attempt has a ticket. One that a callback names counts after the seller confirmed it."""
         attempt_number = attempt.number
         if (ticket := self._callback_tickets.get(attempt_number)) is not None:
             await self._post_update(CallbackReceived(attempt=attempt_number))
@@ -227,12 +226,15 @@ class OrderTracker:
                 await self._record_ticket(attempt, ticket)
         if self._job_context.get_attempt(attempt_number).ticket is None:
             return False
-        # Whoever called has something to say.
+        # The callback announced a change of the order.
         self.wake(attempt_number)
         return True
 
     async def _resend_order(self, attempt: Attempt, offer: Offer, action: ResendOrder) -> None:
-        """The same bytes with the same key. What refuses them says nothing of those that were sent before."""
+        """Sends the saved order again, with its idempotency key.
+
+        A refusal of the resent order says nothing about the first one.
+        """
         document_name = call_document_name(attempt.number)
         saved_call = (await self._context.store.load_documents(self._job_context.job.id, document_name)).get(
             document_name
@@ -258,63 +260,26 @@ class OrderTracker:
             )
 
     async def _record_ticket(self, attempt: Attempt, ticket: str) -> None:
-        """Its time may be over by now: it is asked about once all the same before it is given up."""
+        """Records the ticket. An attempt that is overdue by now is polled once before it is abandoned."""
         if self._context.wall_clock() >= attempt_deadline(
             self._job_context.job, replace(attempt, ticket=ticket, response_lost_at=None)
         ):
             self.pending_polls.add(attempt.number)
         await self._post_update(TicketReceived(attempt=attempt.number, ticket=ticket))
 
-    # --- what they share
+    # --- helpers
 
     async def _post_update(self, update: JobUpdate) -> bool:
-        """Whether it changed anything."""
+        """Posts an update to the worker. Returns whether it changed the job."""
         return await self._job_context.mailbox.post(update)
 
     async def _sleep_until_woken(self, attempt_number: int, timeout_seconds: float) -> None:
-        """Cut short by a callback, but not more often than once a second: what is asked then answers all of them."""
+        """Sleeps until the timeout or a callback, which wakes it at most once a second: one poll answers them all."""
         wake_event, monotonic = self._wake_events[attempt_number], self._context.monotonic
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await wake_event.wait()
                 await asyncio.sleep(self._woken_at[attempt_number] + MIN_WAKE_INTERVAL_SECONDS - monotonic())
                 self._woken_at[attempt_number] = monotonic()
-        # The pause ends here, and the next question follows.
+        # Callbacks up to here are covered by the poll that follows.
         wake_event.clear()
-
-
-class UnansweredPolls:
-    """How often in a row a question about an order was answered by nothing that can be believed."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._missing_since: float | None = None
-
-    def record_poll(self, progress: Progress, now: float) -> FaultKind | None:
-        """What to give the order up for, if this was once too often."""
-        if not isinstance(progress, NoAnswer):
-            self._count, self._missing_since = 0, None
-            return None
-        kind = progress.fault.kind
-        match progress.fault.verdict.poll_policy:
-            case PollPolicy.RETRY_THREE_TIMES:
-                self._count += 1
-                return kind if self._count >= MAX_UNANSWERED_POLLS else None
-            case PollPolicy.GRACE_PERIOD:
-                self._missing_since = now if self._missing_since is None else self._missing_since
-                # It had a ticket, so it was there: that it is gone does not prove that it was not paid for.
-                return FaultKind.RESPONSE_LOST if now - self._missing_since >= MISSING_ORDER_GRACE_SECONDS else None
-            case PollPolicy.ACCEPT_AS_FINAL:
-                return (
-                    kind
-                    if progress.fault.verdict.charge_status is not ChargeStatus.NOT_CHARGED
-                    else FaultKind.RESPONSE_LOST
-                )
-            case PollPolicy.RETRY:
-                return None
-
-
-def _get_retry_after(progress: Progress) -> float | None:
-    if isinstance(progress, InProgress):
-        return progress.retry_after
-    return progress.fault.retry_after if isinstance(progress, NoAnswer) else None

@@ -1,17 +1,28 @@
-"""When to ask about an order: near the time it is expected, then ever more seldom, or when the seller says."""
+"""When to poll an order, and when to stop.
+
+The first poll is due near the order's expected end, later ones with growing delays, or when the seller asks for them.
+"""
+
+from providers.faults import ChargeStatus, FaultKind, PollPolicy
+from providers.order_status import InProgress, NoAnswer, Progress
 
 FIRST_POLL_SHARE = 0.8
 POLL_SHARE = 0.12
 MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.2, 10.0
 BACKOFF_FACTOR = 1.3
 MAX_RETRY_AFTER_SECONDS = 60.0
+# For how long, and how often in a row, a poll may have no reliable answer before the order is abandoned.
+MISSING_ORDER_GRACE_SECONDS, MAX_UNANSWERED_POLLS = 60.0, 3
 
 
 class PollSchedule:
-    """`expected_seconds`: seconds after which half of such orders are done; `age_seconds`: seconds since this one was placed."""
+    """The delays between polls of one order.
+
+    `expected_seconds`: the median duration of such orders; `age_seconds`: the time since this one was sent.
+    """
 
     def __init__(self, expected_seconds: float, age_seconds: float = 0.0) -> None:
-        # Another replica's clock may be ahead of ours.
+        # The clock of the replica that sent the order may be ahead.
         age_seconds = max(age_seconds, 0.0)
         self._delay = min(max(expected_seconds * POLL_SHARE, MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
         self._first_delay = (
@@ -20,10 +31,47 @@ class PollSchedule:
         self._is_first = True
 
     def next_delay(self, retry_after: float | None = None) -> float:
-        """Seconds until the next question. `retry_after` is the seller's own, clamped to what makes sense."""
+        """Returns the seconds until the next poll. `retry_after` is the seller's; it is clamped."""
         if self._is_first:
             self._is_first = False
             return max(self._first_delay, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
         delay = self._delay
         self._delay = min(self._delay * BACKOFF_FACTOR, MAX_DELAY_SECONDS)
         return delay if retry_after is None else min(max(retry_after, MIN_DELAY_SECONDS), MAX_RETRY_AFTER_SECONDS)
+
+
+class UnansweredPolls:
+    """Counts consecutive polls of one order without a reliable answer."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._missing_since: float | None = None
+
+    def record_poll(self, progress: Progress, now: float) -> FaultKind | None:
+        """Records one poll. Returns the fault to abandon the order with; None to go on."""
+        if not isinstance(progress, NoAnswer):
+            self._count, self._missing_since = 0, None
+            return None
+        kind = progress.fault.kind
+        match progress.fault.verdict.poll_policy:
+            case PollPolicy.RETRY_THREE_TIMES:
+                self._count += 1
+                return kind if self._count >= MAX_UNANSWERED_POLLS else None
+            case PollPolicy.GRACE_PERIOD:
+                self._missing_since = now if self._missing_since is None else self._missing_since
+                # The order has a ticket, so it existed: that it is missing does not prove that it was not charged.
+                return FaultKind.RESPONSE_LOST if now - self._missing_since >= MISSING_ORDER_GRACE_SECONDS else None
+            case PollPolicy.ACCEPT_AS_FINAL:
+                return (
+                    kind
+                    if progress.fault.verdict.charge_status is not ChargeStatus.NOT_CHARGED
+                    else FaultKind.RESPONSE_LOST
+                )
+            case PollPolicy.RETRY:
+                return None
+
+
+def get_retry_after(progress: Progress) -> float | None:
+    if isinstance(progress, InProgress):
+        return progress.retry_after
+    return progress.fault.retry_after if isinstance(progress, NoAnswer) else None

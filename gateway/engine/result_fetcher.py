@@ -1,4 +1,4 @@
-"""Brings a seller's pictures home: fetched, looked at, converted where that is needed, kept, and then told of."""
+"""Fetches the images of finished orders, checks and converts them, stores them, and records the result."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -30,6 +30,7 @@ from gateway.engine.documents import (
     image_document_name,
 )
 from gateway.engine.job_context import JobContext
+from gateway.engine.order_costs import compute_cost
 from gateway.events import ErrorReported, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.job import Attempt
@@ -38,39 +39,38 @@ from gateway.jobs.updates import ImagesReady, ImagesStored
 from gateway.store.base import StoreUnavailable
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
-from providers.order_status import Failed, Ready
-from providers.orders import Format, ImageBytes, ImageSource, ImageUrl
+from providers.order_status import Ready
+from providers.orders import ImageBytes, ImageSource, ImageUrl
 
-# After how many tries it is believed that a picture is gone, or none: a host that stumbles says so too. With these
-# pauses that takes half a minute; whatever else is wrong is tried for as long as the picture may exist.
+# After how many tries an image counts as gone or invalid: a host in trouble claims the same. With these backoffs that
+# takes half a minute. Other failures are retried for as long as the image may exist.
 MAX_FETCH_TRIES = 5
 MIN_BACKOFF_SECONDS, BACKOFF_FACTOR, MAX_BACKOFF_SECONDS = 0.75, 3.0, 30.0
-# As long as pictures may take to be here.
+# The time that fetching and storing images may take.
 MAX_FETCH_SECONDS = 300.0
-MEDIA_TYPES = {Format.PNG: "image/png", Format.JPEG: "image/jpeg", Format.WEBP: "image/webp"}
 ResultT = TypeVar("ResultT")
 
 
 class FetchedImage(Struct, frozen=True):
-    """A picture as it came: what its own bytes say of it."""
+    """A downloaded image with its parsed header."""
 
     data: bytes
     header: ImageHeader
 
 
 class StoredResult(Struct, frozen=True):
-    """One that lies on our shelf."""
+    """A stored image, and whether it matches the order."""
 
     image: StoredImage
     output_check: OutputCheck
 
 
 class ImageGone(Exception):
-    """The picture will not come back by itself; the seller may know another address of it."""
+    """The image is not at its URL any more. The seller may return another URL when polled."""
 
 
 class FinishedOrder(Struct, frozen=True):
-    """An order whose pictures are made: what its seller says of them."""
+    """An order whose images are made, with the seller's response."""
 
     attempt_number: int
     ready: Ready
@@ -78,19 +78,19 @@ class FinishedOrder(Struct, frozen=True):
 
 
 class ResultFetcher:
-    """One job's. What is in our hands stays there until it is kept: it has been paid for."""
+    """Fetches the images of one job. They have been paid for, so they stay in memory until they are stored."""
 
     def __init__(self, job_context: JobContext) -> None:
         self._job_context = job_context
         self._context = job_context.engine_context
-        # By attempt and image.
+        # By attempt number and image index.
         self._stored_results: dict[tuple[int, int], StoredResult] = {}
         self._failed_tries: Counter[tuple[int, int]] = Counter()
         self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(_generate_backoff_delays)
         self._request_and_terms: tuple[SavedRequest, tuple[OrderTerms, ...]] | None = None
 
     async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
-        """Whether this ended the attempt. If not, the seller is asked again: it may have fresh addresses."""
+        """Returns whether the attempt ended. If not, the seller is to be polled again: it may return new URLs."""
         order = FinishedOrder(attempt_number, ready, offer)
         if self._is_early_record_needed(order):
             await self._record_ready(order)
@@ -119,7 +119,7 @@ class ResultFetcher:
                 return False
 
     def _should_retry(self, order: FinishedOrder) -> bool:
-        """Whether any of its pictures is neither here nor lost, and there is time to try again."""
+        """Returns whether an image is neither stored nor lost, and there is time for another try."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         image_keys = (
             (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
@@ -134,16 +134,19 @@ class ResultFetcher:
     def _get_image_expiry(self, attempt: Attempt) -> float:
         return attempt_deadline(self._job_context.job, replace(attempt, images_ready=True))
 
-    # --- that there are pictures
+    # --- record that images are ready
 
     def _is_early_record_needed(self, order: FinishedOrder) -> bool:
-        """Whoever cannot be asked again must not be forgotten, so it is saved where the pictures lie. And near a
-        deadline, that there are pictures, which are paid for and worth waiting for."""
+        """Returns whether to record before the fetch that the images are ready.
+
+        If the order cannot be polled again, their URLs must not be lost. Near a deadline, the record keeps the job
+        waiting for images that are paid for.
+        """
         attempt = self._job_context.get_attempt(order.attempt_number)
         return bool(self._list_unpollable_links(order)) or self._is_near_deadline(attempt)
 
     async def _record_ready(self, order: FinishedOrder) -> None:
-        """From here on only the pictures' own expiry ends the attempt."""
+        """Records once that the images are ready. From then on only their expiry ends the attempt."""
         if self._job_context.get_attempt(order.attempt_number).images_ready:
             return
         ready = order.ready
@@ -153,7 +156,7 @@ class ResultFetcher:
         )
 
     def _list_unpollable_links(self, order: FinishedOrder) -> tuple[str, ...]:
-        """For others it is enough that they can be asked."""
+        """Returns the image URLs of an order that cannot be polled again; for other orders none need be saved."""
         if self._job_context.job.can_poll(self._job_context.get_attempt(order.attempt_number)):
             return ()
         return tuple(source.url for source in order.ready.images if isinstance(source, ImageUrl))
@@ -162,7 +165,7 @@ class ResultFetcher:
         deadline = min(self._job_context.job.deadline, attempt_deadline(self._job_context.job, attempt))
         return deadline - self._context.wall_clock() < MAX_FETCH_SECONDS
 
-    # --- that they are here
+    # --- record that images are stored
 
     async def _record_stored(self, order: FinishedOrder, results: list[StoredResult], is_missing: bool) -> None:
         attempt = self._job_context.get_attempt(order.attempt_number)
@@ -217,10 +220,10 @@ class ResultFetcher:
         request, terms = self._request_and_terms
         return request, terms[attempt.route_index]
 
-    # --- one picture
+    # --- one image
 
     async def _fetch_one(self, order: FinishedOrder, index: int, source: ImageSource) -> None:
-        """Fetches it once, and keeps what came."""
+        """Fetches and stores one image, or counts a failed try."""
         image_key = order.attempt_number, index
         try:
             fetched_image = await self._download_image(source, order.offer.seller.account)
@@ -228,19 +231,19 @@ class ResultFetcher:
         except DownloadError as error:
             self._report_error(type(error).__name__)
         except (ImageGone, InvalidImage):
-            # The same bytes will never be another thing; what is fetched anew may be.
+            # Inline bytes stay invalid; another download may succeed.
             self._failed_tries[image_key] += MAX_FETCH_TRIES if isinstance(source, ImageBytes) else 1
-        except Exception as error:  # noqa: BLE001  over one picture its siblings must not be lost
+        except Exception as error:  # noqa: BLE001  one image must not cost its siblings
             self._report_error(describe_exception(error))
             self._failed_tries[image_key] += 1
 
     def _report_error(self, message: str) -> None:
-        self._context.emit(ErrorReported(component="delivery", message=message, job=self._job_context.job.id))
+        self._context.emit(ErrorReported(component="result_fetcher", message=message, job=self._job_context.job.id))
 
     async def _retry_until_available(
         self, order: FinishedOrder, operation: Callable[[], Awaitable[ResultT]]
     ) -> ResultT:
-        """What our store or our shelf refuses it takes later, and the picture is in nobody's hands but ours."""
+        """Retries until the store and the storage accept: only this process has the image."""
         backoff_delays = _generate_backoff_delays()
         while True:
             try:
@@ -251,7 +254,10 @@ class ResultFetcher:
             await asyncio.sleep(next(backoff_delays))
 
     async def _download_image(self, source: ImageSource, account: SellerAccount) -> FetchedImage:
-        """NotAPicture, Gone, or a DownloadError that may pass."""
+        """Downloads an image, or takes its inline bytes.
+
+        Raises InvalidImage, ImageGone, or a DownloadError that may be transient.
+        """
         if isinstance(source, ImageBytes):
             data = source.data
         else:
@@ -265,7 +271,7 @@ class ResultFetcher:
                 raise
         header = read_header(data)
         if not is_complete(data, header):
-            raise InvalidImage("the picture is cut off")
+            raise InvalidImage("the image is truncated")
         return FetchedImage(data, header)
 
     async def _store_one(self, order: FinishedOrder, index: int, fetched_image: FetchedImage) -> StoredResult:
@@ -274,13 +280,11 @@ class ResultFetcher:
         data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
         header = read_header(data)
         digest = sha256(data).hexdigest()
-        # By its bytes: another replica that fetches the same order's pictures may get others, or in another order.
+        # The digest is part of the key: another replica that fetches the same order may get other images.
         key = make_object_key(
             self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
         )
-        await self._retry_until_available(
-            order, lambda: self._context.storage.put(key, data, MEDIA_TYPES[header.format])
-        )
+        await self._retry_until_available(order, lambda: self._context.storage.put(key, data, header.format.media_type))
         image = StoredImage(
             index=index,
             key=key,
@@ -306,11 +310,3 @@ def _generate_backoff_delays() -> Iterator[float]:
 
 def _check_image(header: ImageHeader, request: SavedRequest, terms: OrderTerms) -> OutputCheck:
     return check_output(header, ExpectedOutput(request.target, terms.size), request.output_format)
-
-
-def compute_cost(progress: Ready | Failed, offer: Offer) -> int | None:
-    """What the seller says it charged; else what its tokens come to, where it sells by tokens."""
-    cost = progress.cost if isinstance(progress, Ready) else progress.fault.cost
-    if cost is not None or progress.usage is None or offer.token_prices is None:
-        return cost
-    return offer.token_prices.compute_cost(progress.usage)

@@ -1,4 +1,4 @@
-"""Callbacks that were processed already: a redelivery is answered, and the seller is not asked again."""
+"""Deduplicates callbacks: a redelivery is acknowledged, and the order is not polled again."""
 
 import asyncio
 from collections import OrderedDict
@@ -8,17 +8,17 @@ from typing import Any
 
 from providers.adapter import CallbackSpec
 
-# Only what its seller has signed gets here, and it calls a few times for each order.
+# Only callbacks with a valid signature get here, a few for each order.
 MAX_ATTEMPTS, MAX_DIGESTS_PER_ATTEMPT = 10_000, 32
 AttemptKey = tuple[str, int]
-# What became of a callback: the fence of the owner that it was passed to, None if it was saved.
+# The outcome of a callback: the fence of the worker that it was passed to, None if it was saved.
 WorkerFence = int | None
 # While a callback is being processed, the task that does so; then its outcome.
 SeenDigests = OrderedDict[bytes, "asyncio.Task[WorkerFence] | WorkerFence"]
 
 
 class SeenCallbacks:
-    """Of one process: another replica may process each of them once more."""
+    """The callbacks that this process has seen. Another replica may process each of them once more."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[AttemptKey, SeenDigests] = OrderedDict()
@@ -30,10 +30,10 @@ class SeenCallbacks:
         handler: Callable[[], Coroutine[Any, Any, WorkerFence]],
         is_applied: Callable[[WorkerFence], Awaitable[bool]],
     ) -> bool:
-        """Processes a callback unless an earlier delivery of it was processed and `is_applied`. Returns whether it did so.
+        """Processes a callback, unless an earlier delivery was processed and `is_applied`. Returns whether it did.
 
         A delivery that arrives while an earlier one is being processed ends as that one does. A callback that could not
-        be processed was not seen: the seller calls again.
+        be processed does not count as seen: the seller delivers it again.
         """
         seen = self._get_seen_digests(attempt_key)
         if digest in seen and await _is_already_applied(seen, digest, is_applied):
@@ -62,7 +62,7 @@ async def _is_already_applied(
         return True
     if await is_applied(fence_or_task):
         return True
-    # Another redelivery may be processed by now.
+    # Another redelivery may be in progress by now.
     other_task = seen.get(digest)
     if isinstance(other_task, asyncio.Task):
         await asyncio.shield(other_task)
@@ -81,6 +81,6 @@ def _record_outcome(seen: SeenDigests, digest: bytes, task: "asyncio.Task[Worker
 
 
 def compute_digest(callback: CallbackSpec, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Covers the name and the content. Not the signature, since a redelivery may have a new one."""
+    """Digests the delivery id and the body, but not the signature: a redelivery may have a new one."""
     delivery_id = headers.get(callback.id_header, "") if callback.id_header else ""
     return sha256(delivery_id.encode("utf-8", "backslashreplace") + b"\n" + body).digest()

@@ -4,6 +4,7 @@ Only what transitions need is here; what is written once (request, plan, order b
 Fields may be appended with a default and never change their meaning: replicas of two versions share one store.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -244,6 +245,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def get_attempt(self, number: int) -> Attempt | None:
         return self.attempts[number - 1] if 1 <= number <= len(self.attempts) else None
+
+    def find_part_with_images(self, images: Iterable[int]) -> Part | None:
+        """Returns the part that has all these images."""
+        return next((part for part in self.parts if set(images) <= set(part.images)), None)
 
     def get_order_price(self, route_index: int) -> int:
         return self.order_prices[route_index] if self.order_prices else 0

@@ -135,14 +135,14 @@ def assert_delivers_what_it_lists(
         late_attempt.orphaned_amount > 0,
         delivering_attempt.delivered_count,
     ) == (0, 0, True, 1)
-    assert asyncio.run(_read_image_document_names(redis_setup, job_id)) == {"picture.2.0"}
+    assert asyncio.run(_read_image_document_names(redis_setup, job_id)) == {"image.2.0"}
 
 
 async def _read_image_document_names(redis_setup: StoreSetup, job_id: str) -> set[str]:
     """Of pictures, those that lie beside the job, whichever attempt brought them."""
     store = await redis_setup.make_store().open()
     try:
-        return set(await store.load_documents(job_id, *(f"picture.{attempt}.0" for attempt in (1, 2))))
+        return set(await store.load_documents(job_id, *(f"image.{attempt}.0" for attempt in (1, 2))))
     finally:
         await store.close()
 

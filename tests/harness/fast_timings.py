@@ -24,7 +24,7 @@ FAST_TIMINGS: dict[str, object] = {
     "gateway.engine.result_fetcher.MIN_BACKOFF_SECONDS": 0.02,
     "gateway.engine.result_fetcher.MAX_BACKOFF_SECONDS": 0.5,
     "gateway.engine.order_queries.QUERY_OPTIONS": CallOptions(timeout_seconds=0.4),
-    "gateway.engine.order_tracker.MISSING_ORDER_GRACE_SECONDS": 0.5,
+    "gateway.engine.poll_schedule.MISSING_ORDER_GRACE_SECONDS": 0.5,
     "gateway.engine.order_tracker.MIN_RESEND_BACKOFF_SECONDS": 0.1,
     "gateway.engine.order_tracker.SEARCH_INTERVAL_SECONDS": 0.1,
     "gateway.engine.poll_schedule.MIN_DELAY_SECONDS": 0.05,

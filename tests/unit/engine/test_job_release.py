@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.engine import engine, job_release
-from gateway.engine.engine_context import EngineContext, ReleaseCounts
+from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext, ReleaseCounts
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_release import CLAIM_INTERVAL_SECONDS, MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
+from gateway.engine.job_release import MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.jobs.next_actions import derive_actions
@@ -138,7 +137,7 @@ def test_release_is_logged_once_and_repeated_with_growing_delay() -> None:
     [event] = replica.events
     assert isinstance(event, ErrorReported)
     assert event.job == scenario.job.id
-    assert "runapi, runflow-runs: not in this configuration" in event.message
+    assert "runapi, runflow-runs: not configured in this replica" in event.message
     skipped_claims = [int(delay / CLAIM_INTERVAL_SECONDS) for delay in replica.delays]
     assert skipped_claims == [*range(1, MAX_SKIPPED_CLAIMS + 1), *[MAX_SKIPPED_CLAIMS] * 5]
     assert all(delay % CLAIM_INTERVAL_SECONDS < CLAIM_INTERVAL_SECONDS / 2 for delay in replica.delays)
@@ -151,10 +150,6 @@ def test_release_ends_at_job_deadline() -> None:
         replica.now = START + DEADLINE_SECONDS - remaining
         assert replica.releases_job(scenario)
     assert replica.delays == [pytest.approx(0.8), MIN_RELEASE_SECONDS]
-
-
-def test_release_uses_claim_interval_of_engine() -> None:
-    assert job_release.CLAIM_INTERVAL_SECONDS == engine.CLAIM_INTERVAL_SECONDS
 
 
 def test_release_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

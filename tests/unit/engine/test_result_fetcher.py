@@ -85,7 +85,7 @@ class FetcherFakes:
     async def _load_documents(self, job: str, *names: str) -> dict[str, bytes]:
         if self.store_errors:
             raise self.store_errors.pop(0)
-        return {"request": encode_document(REQUEST), "terms": encode_document(ORDER_TERMS)}
+        return {"request": encode_document(REQUEST), "order_terms": encode_document(ORDER_TERMS)}
 
     async def _put_image(self, key: str, data: bytes, media_type: str) -> None:
         if self.storage_errors:
@@ -146,7 +146,7 @@ def test_unavailable_store_loses_no_inline_image() -> None:
     fakes.store_errors = [StoreUnavailable("away") for _ in range(20)]
     assert fakes.fetch_and_store(make_inline_image(), make_inline_image(), make_inline_image())
     assert fakes.stored_update == ImagesStored(attempt=1, images=(0, 1, 2), made_count=3, cost=7)
-    assert sorted(fakes.documents) == ["picture.1.0", "picture.1.1", "picture.1.2"]
+    assert sorted(fakes.documents) == ["image.1.0", "image.1.1", "image.1.2"]
     assert fakes.list_ready_updates()[0] == ImagesReady(attempt=1, cost=7)
 
 
@@ -277,7 +277,7 @@ def test_stored_image_describes_its_bytes() -> None:
     fakes = make_fakes(n=1)
     assert fakes.fetch_and_store(make_inline_image())
     [key] = fakes.stored_keys
-    saved = fakes.documents["picture.1.0"]
+    saved = fakes.documents["image.1.0"]
     assert (
         encode_document(
             StoredImage(
