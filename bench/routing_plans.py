@@ -7,15 +7,15 @@ import statistics
 import time
 from collections.abc import Callable
 
-from gateway.catalogue import ALL_CELLS, Catalogue, Model, Offer, Price, Seller, SellerAccount
-from gateway.config.gateway_schema import ReloadConfig
-from gateway.config.schema import ExpectedLatency, PoliciesFile, PolicyConfig, SizeOptions, TeamConfig
+from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.config.offer_schema import ExpectedLatency, SizeOptions
+from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
 from gateway.config.values import Percent, Secret, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Format, ImageRequest, Operation, Quality
 
 OFFERS = 20
 ROUNDS = 9

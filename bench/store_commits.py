@@ -15,7 +15,6 @@ from pathlib import Path
 
 import uvloop
 
-from gateway.catalogue import Cell
 from gateway.jobs import updates
 from gateway.jobs.commit import BudgetLimits, Commit, build_update_commit
 from gateway.jobs.creation import NewJob, create_job_commit
@@ -26,7 +25,7 @@ from gateway.store.partitions import new_job_id
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 from tests.store import redis_servers
 
 SECONDS = 4.0

@@ -6,30 +6,16 @@ from hashlib import sha256
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.config.gateway_schema import GatewayFile, ReloadConfig
+from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
 from gateway.config.proxy import Proxy
-from gateway.config.schema import AccountLimits, ExpectedLatency, PoliciesFile, SizeOptions, TeamConfig, TokenPrices
+from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.values import Secret
 from providers.adapter import Adapter
-from providers.image_sizes import Resolution
-from providers.orders import Format, Operation, Quality
+from providers.orders import Cell, Format, Operation, Quality
 
 # Longer than a job is ever open: its deadline, its seller's patience, and a day in which its pictures are fetched.
 DRAINING_TTL_SECONDS = 3 * 86_400.0
 IDENTITY_LENGTH = 12
-
-
-class Cell(Struct, frozen=True, order=True, array_like=True):
-    """The unit of price, health and latency."""
-
-    operation: Operation
-    resolution: Resolution
-    quality: Quality
-
-
-ALL_CELLS = tuple(
-    Cell(operation, resolution, quality) for operation in Operation for resolution in Resolution for quality in Quality
-)
 
 
 class Price(Struct, frozen=True):

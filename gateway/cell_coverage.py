@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.catalogue import ALL_CELLS, Catalogue, Cell, Offer
-from gateway.config.cross_checks import condition_values
+from gateway.catalogue import Catalogue, Offer
 from gateway.config.schema import RuleConfig
 from gateway.routing.fit import Fit, fit_requirements, match_offer, match_offers
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan_with_policy
 from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
-from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Cell, Format, ImageBytes, ImageRequest, Operation, Quality
 
 # Tried in this order: most sellers sell the first in every tier, and most callers want it or its like.
 LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
@@ -44,7 +43,7 @@ def build_coverage(catalogue: Catalogue) -> list[CellCoverage]:
     cell_coverages = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
         if rule.use != policies.default:
-            models = [model for model in catalogue.models if _rule_matches(rule, "model", model)]
+            models = [model for model in catalogue.models if rule.when.admits("model", model)]
             cell_coverages += _cover_cells(catalogue, _select_cells(rule), models, (rule.use, number))
     return cell_coverages
 
@@ -117,12 +116,7 @@ def _format_shape(target: TargetSize) -> str:
 
 def _select_cells(rule: RuleConfig) -> list[Cell]:
     names = ("operation", "resolution", "quality")
-    return [cell for cell in ALL_CELLS if all(_rule_matches(rule, name, getattr(cell, name)) for name in names)]
-
-
-def _rule_matches(rule: RuleConfig, name: str, value: object) -> bool:
-    wanted = condition_values(rule.when, name)
-    return wanted is None or value in wanted
+    return [cell for cell in ALL_CELLS if all(rule.when.admits(name, getattr(cell, name)) for name in names)]
 
 
 def _is_sold(catalogue: Catalogue, model: str, cell: Cell, target: TargetSize) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.catalogue import Cell
 from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import LedgerLine
 from providers.faults import FaultKind
+from providers.orders import Cell
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from gateway.catalogue import Catalogue
 from gateway.cell_coverage import CellCoverage
-from gateway.config.cross_checks import CONDITION_NAMES, condition_values
-from gateway.config.schema import RuleConditions, RuleConfig
+from gateway.config.schema import CONDITION_NAMES, RuleConditions, RuleConfig
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RankedOffer
 from providers.orders import Operation
@@ -66,7 +65,7 @@ def format_rule(catalogue: Catalogue, plan: Plan) -> str | None:
 
 
 def _format_conditions(conditions: RuleConditions) -> str:
-    values_by_name = {name: condition_values(conditions, name) for name in CONDITION_NAMES}
+    values_by_name = {name: conditions.get_values(name) for name in CONDITION_NAMES}
     parts = [f"{name} {'/'.join(map(str, values))}" for name, values in values_by_name.items() if values]
     parts += [f"{name}={value}" for name, value in conditions.metadata.items()]
     return ", ".join(parts) or "always"

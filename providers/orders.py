@@ -20,6 +20,19 @@ class Quality(StrEnum):
     HIGH = "high"
 
 
+class Cell(Struct, frozen=True, order=True, array_like=True):
+    """Operation, resolution tier and quality of an order: the unit of price, health and latency."""
+
+    operation: Operation
+    resolution: Resolution
+    quality: Quality
+
+
+ALL_CELLS = tuple(
+    Cell(operation, resolution, quality) for operation in Operation for resolution in Resolution for quality in Quality
+)
+
+
 class Format(StrEnum):
     PNG = "png"
     JPEG = "jpeg"

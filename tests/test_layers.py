@@ -26,7 +26,7 @@ LAYERS = [
         "gateway.report",
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
-    | {"gateway.money", "gateway.clock", "gateway.events", "gateway.task_supervisor"}
+    | {"gateway.money", "gateway.suggestions", "gateway.clock", "gateway.events", "gateway.task_supervisor"}
     | {"gateway.memory_budget", "gateway.body_thread"},
     {"providers"},
 ]

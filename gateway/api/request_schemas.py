@@ -14,12 +14,12 @@ from gateway.api.json_scanner import LongText
 from gateway.api.request_body import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
 from gateway.assets.image_header import InvalidImage, is_complete, read_header
 from gateway.catalogue import Catalogue, Model
-from gateway.config.validation import did_you_mean
 from gateway.engine.documents import RequestedParams
 from gateway.engine.job_creation import InputImage
 from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
 from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.suggestions import did_you_mean
 from gateway.upstream.input_fetcher import INPUT_LIMITS
 from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
 

@@ -6,8 +6,9 @@ import msgspec
 from litestar import Response, get
 
 from gateway.api.request_parsing import HttpRequest, authenticate_request, get_context, json_response
-from gateway.catalogue import Cell, Offer
+from gateway.catalogue import Offer
 from gateway.routing.signals import CellSignals, get_signals
+from providers.orders import Cell
 
 
 @get("/v1/signals")

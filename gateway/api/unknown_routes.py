@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.config.validation import did_you_mean
+from gateway.suggestions import did_you_mean
 
 # Clients never type these by hand.
 UNLISTED_PREFIXES = ("/callbacks/", "/files/")

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import inspect
 
 from gateway.api.api_errors import ApiError
-from gateway.config.validation import did_you_mean
+from gateway.suggestions import did_you_mean
 
 MAX_NAME_LENGTH = 60
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")

@@ -12,12 +12,12 @@ from rich.console import Console
 from gateway.catalogue import Catalogue, Model
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.live_signals import fetch_signals
-from gateway.config.validation import did_you_mean
 from gateway.config.values import Usd
 from gateway.report import plan_to_json, print_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
 from gateway.routing.signals import Signals
 from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.suggestions import did_you_mean
 from providers.image_sizes import Resolution
 from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
 

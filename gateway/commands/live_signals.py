@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gateway.catalogue import Catalogue, Cell, Offer
-from gateway.config.schema import ExpectedLatency
+from gateway.catalogue import Catalogue, Offer
+from gateway.config.offer_schema import ExpectedLatency
 from gateway.config.values import Secret
 from gateway.routing.signals import CellSignals, Signals
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 
 TIMEOUT_SECONDS = 10.0
 NonNegativeFloat = Annotated[float, Meta(ge=0)]

@@ -6,7 +6,8 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, Offer, Seller, SellerAccount
-from gateway.config.schema import ExpectedLatency, TeamConfig
+from gateway.config.offer_schema import ExpectedLatency
+from gateway.config.schema import TeamConfig
 from gateway.config.values import Secret, sha256_hex
 
 SANDBOX_TEAM = "sandbox"

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from gateway.config.json_schema import build_json_schema
-from gateway.config.schema import CONFIG_FILES, OfferFile
+from gateway.config.offer_schema import OfferFile
+from gateway.config.schema import CONFIG_FILES
 from gateway.config.schema_base import ConfigStruct
 
 SCHEMA_TYPES: dict[str, type[ConfigStruct]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.config.findings import Finding
-from gateway.config.schema import OfferConfig, SizeOptions
+from gateway.config.offer_schema import OfferConfig, SizeOptions
 from providers.adapter import Adapter
 from providers.image_sizes import RATIOS, Resolution
 from providers.orders import Feature, Operation

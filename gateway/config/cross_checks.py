@@ -1,16 +1,14 @@
 """Checks that span files: policies and teams against everything they name."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from gateway.config.findings import Finding, to_problems
 from gateway.config.loader import LoadedFiles
-from gateway.config.schema import Config, PolicyConfig, RuleConditions
-from gateway.config.validation import did_you_mean
+from gateway.config.schema import Config, PolicyConfig
 from gateway.config.yaml_nodes import Problem
+from gateway.suggestions import did_you_mean
 
 POLICIES_FILE = "policies.yaml"
-CONDITION_NAMES = ("team", "model", "operation", "resolution", "quality", "n")
 SELLER_FILTERS = ("sellers", "weights", "only", "ignore")
 
 
@@ -104,12 +102,6 @@ def eligible_sellers(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
     if policy.only is not None:
         eligible = [seller for seller in eligible if seller in policy.only]
     return [seller for seller in eligible if seller in sellers and seller not in policy.ignore]
-
-
-def condition_values(conditions: RuleConditions, name: str) -> tuple[Any, ...] | None:
-    """The values that a condition admits; None where there is no condition."""
-    value = getattr(conditions, name)
-    return value if value is None or isinstance(value, tuple) else (value,)
 
 
 def _check_teams(loaded: LoadedFiles, config: Config) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import NODEFAULT, Struct, inspect
 
-from gateway.config.option_help import EXTRA_CONSTRAINTS, OPTION_HELP
+from gateway.config.schema_base import ConfigStruct
 
 Schema = dict[str, Any]
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
@@ -43,15 +43,13 @@ def _describe_type(info: inspect.Type, definitions: dict[str, Schema]) -> Schema
 
 
 def _describe_struct(info: inspect.StructType, definitions: dict[str, Schema]) -> Schema:
-    name = info.cls.__name__
-    help_texts = {option: {"description": text} for option, text in OPTION_HELP.get(name, {}).items()}
-    extra_constraints = {"allOf": [EXTRA_CONSTRAINTS[name]]} if name in EXTRA_CONSTRAINTS else {}
+    constraints = info.cls.EXTRA_CONSTRAINTS if issubclass(info.cls, ConfigStruct) else {}
+    extra_constraints: Schema = {"allOf": [constraints]} if constraints else {}
     return extra_constraints | {
         "description": " ".join((info.cls.__doc__ or "").split()),
         "type": "object",
         "properties": {
-            field.encode_name: _describe_field(field, definitions) | help_texts.get(field.encode_name, {})
-            for field in info.fields
+            field.encode_name: _describe_field(field, definitions) | _get_help(field) for field in info.fields
         },
         "required": [field.encode_name for field in info.fields if field.required],
         "additionalProperties": False,
@@ -64,6 +62,10 @@ def _describe_field(field: inspect.Field, definitions: dict[str, Schema]) -> Sch
         return field_schema
     default = field.default_factory() if field.default is NODEFAULT else field.default
     return field_schema | {"default": to_plain(default)}
+
+
+def _get_help(field: inspect.Field) -> Schema:
+    return (field.type.extra_json_schema or {}) if isinstance(field.type, inspect.Metadata) else {}
 
 
 def _describe_dict(info: inspect.DictType, definitions: dict[str, Schema]) -> Schema:

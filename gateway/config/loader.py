@@ -7,12 +7,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.config.offer_schema import OfferFile
 from gateway.config.redaction import looks_like_secret
-from gateway.config.schema import CONFIG_FILES, OPTIONAL_FILES, Config, OfferFile
+from gateway.config.schema import CONFIG_FILES, OPTIONAL_FILES, Config
 from gateway.config.schema_base import ConfigStruct
 from gateway.config.source_files import OFFERS_FOLDER, SourceFiles, read_folder
-from gateway.config.validation import Validator, did_you_mean
+from gateway.config.validation import Validator
 from gateway.config.yaml_nodes import NAMELESS_KEYS, Problem, SourceLocation, YamlNode, YamlSyntaxError, parse_bytes
+from gateway.suggestions import did_you_mean
 
 # What stands in for a part that is wrong, which is told already. None of it could stand in a file.
 PLACEHOLDERS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "default": "", "offers": {}}

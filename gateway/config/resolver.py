@@ -4,18 +4,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue, Cell, Model, Offer, Price, Seller, SellerAccount
+from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
 from gateway.config import cross_checks, rule_checks
 from gateway.config.capability_checks import check_capabilities
 from gateway.config.findings import Finding, to_problems
 from gateway.config.loader import LoadedFiles
+from gateway.config.offer_schema import ExpectedLatency, OfferConfig, PriceRow
 from gateway.config.proxy import Proxy, ProxyRef
-from gateway.config.schema import AccountConfig, Config, ExpectedLatency, ModelConfig, OfferConfig, PriceRow
+from gateway.config.schema import AccountConfig, Config, ModelConfig
 from gateway.config.values import Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
 from providers.image_sizes import SizeError, target_from_pixels
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 
 
 class ResolvedConfig(Struct, frozen=True):
@@ -111,7 +112,7 @@ class _Resolver:
         except SizeError as error:
             self._add_problem(str(error), "models.yaml", "models", name, "defaults", "size")
             return None
-        return Model(name, width, height, config.defaults.quality, config.defaults.output_format, config.most_images)
+        return Model(name, width, height, config.defaults.quality, config.defaults.output_format, config.max_images)
 
     def _collect_aliases(self) -> dict[str, str]:
         return {

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.config.cross_checks import CONDITION_NAMES, POLICIES_FILE, check_name, condition_values
+from gateway.config.cross_checks import POLICIES_FILE, check_name
 from gateway.config.findings import Finding, to_problems
 from gateway.config.loader import LoadedFiles
-from gateway.config.schema import Config, RuleConditions, RuleConfig
+from gateway.config.schema import CONDITION_NAMES, Config, RuleConditions, RuleConfig
 from gateway.config.yaml_nodes import Problem
 from providers.image_sizes import Resolution
 from providers.orders import Operation, Quality
@@ -48,20 +48,20 @@ def _find_impossible_conditions(
     """Conditions that no request can ever meet."""
     known = {"team": loaded.known_names("teams"), "model": loaded.known_names("models")}
     for name in CONDITION_NAMES:
-        values = condition_values(conditions, name)
+        values = conditions.get_values(name)
         if values is not None and not values:
             yield "can never match: the list is empty", name
         for value in values or ():
             for message in check_name(name, str(value), known.get(name)):
                 yield f"can never match: {message}", name
     if loaded.is_reliable("models.yaml"):
-        model_names = condition_values(conditions, "model")
+        model_names = conditions.get_values("model")
         models = config.models.models
         max_images = max(
-            (model.most_images for name, model in models.items() if model_names is None or name in model_names),
+            (model.max_images for name, model in models.items() if model_names is None or name in model_names),
             default=None,
         )
-        for count in condition_values(conditions, "n") or ():
+        for count in conditions.get_values("n") or ():
             if max_images is not None and count > max_images:
                 scope = "" if model_names is None else f" for {', '.join(model_names)}"
                 yield f"can never match: no request{scope} has more than {max_images} images", "n"
@@ -88,15 +88,11 @@ def _find_shadowing_rules(
 
 def _expand_conditions(conditions: RuleConditions, loaded: LoadedFiles, config: Config) -> list[RequestSet]:
     """All requests that meet these conditions: for each model, since models differ in how many images they make."""
-    given = {
-        name: frozenset(values)
-        for name in CONDITION_NAMES
-        if (values := condition_values(conditions, name)) is not None
-    }
+    given = {name: frozenset(values) for name in CONDITION_NAMES if (values := conditions.get_values(name)) is not None}
     teams = frozenset({NO_TEAM, *(loaded.known_names("teams") or ())})
     is_reliable = loaded.is_reliable("models.yaml")
     max_images = (
-        {name: request_set.most_images for name, request_set in config.models.models.items()} if is_reliable else {}
+        {name: request_set.max_images for name, request_set in config.models.models.items()} if is_reliable else {}
     )
     request_sets = []
     # Where the models are not known, there is at least one, and nobody can say how many images it makes.
@@ -129,7 +125,7 @@ def _subtract_conditions(request_set: RequestSet, conditions: RuleConditions) ->
     """What a rule leaves of them: for each condition, those that meet all before it, and not this one."""
     remaining = request_set
     for name in CONDITION_NAMES:
-        values = condition_values(conditions, name)
+        values = conditions.get_values(name)
         if values is None:
             continue
         if others := remaining[name] - set(values):

@@ -1,173 +1,161 @@
-"""What the YAML may say: one strict struct per block. What it means is worked out in `catalogue.py`."""
+"""Schema of the YAML files: one strict struct per block. `catalogue.py` holds what they resolve to.
 
-from typing import Annotated, Literal
+`offer_schema.py` holds the blocks of `offers/<seller>.yaml`.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.config.gateway_schema import GatewayFile
+from gateway.config.offer_schema import OfferFile
 from gateway.config.proxy import ProxyRef
-from gateway.config.schema_base import NON_EMPTY, ConfigStruct, Count, NonEmptyText, PositiveSeconds
-from gateway.config.values import BaseUrl, Day, Percent, Ratio, SecretRef, SizeValue, Usd
+from gateway.config.schema_base import NON_EMPTY, ConfigStruct, Count, NonEmptyText, PositiveSeconds, option_help
+from gateway.config.values import BaseUrl, Percent, SecretRef, SizeValue, Usd
 from providers.image_sizes import Resolution
-from providers.order_status import TokenUsage
 from providers.orders import Format, Operation, Quality
+
+# --- gateway.yaml
+
+
+class ReloadConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Whether changed files are applied without a restart, and the interval in seconds between checks."""
+
+    watch: Annotated[bool, option_help("Whether changed files are applied without a restart. Default true.")] = True
+    every_seconds: Annotated[
+        PositiveSeconds, option_help("Seconds between two checks of the files. Default 1.0; larger delays changes.")
+    ] = 1.0
+
+
+class JobsConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Deadline of jobs, and how long a replica may be silent before other replicas claim its jobs."""
+
+    deadline_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="Seconds after which a job expires. Default 900.")
+    ] = 900.0
+    lease_seconds: Annotated[
+        float,
+        Meta(ge=1, le=300, description="Seconds of silence after which other replicas claim its jobs. Default 15."),
+    ] = 15.0
+
+
+class StoreConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Whether the gateway checks that Redis is configured durably, or relies on the operator's declaration."""
+
+    durability: Annotated[
+        Literal["checked", "declared"],
+        option_help(
+            "'checked': the gateway reads Redis's configuration; 'declared': the operator guarantees durability. "
+            "Default checked."
+        ),
+    ] = "checked"
+
+
+class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
+    """How long jobs, ledger entries and totals are kept."""
+
+    jobs_days: Annotated[
+        float, Meta(ge=0.01, le=3_650, description="Days for which settled jobs and their images are kept. Default 7.")
+    ] = 7.0
+    ledger_days: Annotated[
+        float, Meta(ge=32, le=3_650, description="Days for which each ledger entry is kept. Default 90.")
+    ] = 90.0
+    totals_months: Annotated[
+        int, Meta(ge=2, le=120, description="Months for which day totals and budgets are kept. Default 13.")
+    ] = 13
+
+
+class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
+    """The gateway's own options."""
+
+    reload: Annotated[ReloadConfig, option_help("How changes to these files are applied.")] = ReloadConfig()
+    jobs: Annotated[JobsConfig, option_help("How long jobs may take.")] = JobsConfig()
+    store: Annotated[StoreConfig, option_help("What is checked of Redis.")] = StoreConfig()
+    retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
+
 
 # --- models.yaml
 
 
 class ModelDefaults(ConfigStruct, frozen=True, kw_only=True):
-    """What `auto`, or nothing, means."""
+    """Defaults of a model, used where a request sends `auto` or nothing."""
 
-    size: SizeValue = SizeValue("1024x1024")
-    quality: Quality = Quality.HIGH
-    output_format: Format = Format.PNG
+    size: Annotated[SizeValue, option_help("Size in pixels. Default 1024x1024.")] = SizeValue("1024x1024")
+    quality: Annotated[Quality, option_help("Default high.")] = Quality.HIGH
+    output_format: Annotated[Format, option_help("File format. Default png.")] = Format.PNG
 
 
 class ModelConfig(ConfigStruct, frozen=True, kw_only=True):
-    """A name that callers ask for: its other names, its defaults, the most images of one request."""
+    """A model name that clients request: its aliases, its defaults and the maximum number of images per request."""
 
-    defaults: ModelDefaults = ModelDefaults()
-    aliases: tuple[NonEmptyText, ...] = ()
-    dalle_aliases: tuple[NonEmptyText, ...] = ()
-    most_images: Annotated[int, Meta(ge=1, le=10)] = 10
+    defaults: Annotated[ModelDefaults, option_help("Used where a request sends `auto` or nothing.")] = ModelDefaults()
+    aliases: Annotated[tuple[NonEmptyText, ...], option_help("Other names of the model. Default none.")] = ()
+    dalle_aliases: Annotated[
+        tuple[NonEmptyText, ...],
+        option_help("Other names, whose clients send DALL-E's parameters. Default none."),
+    ] = ()
+    max_images: Annotated[int, Meta(ge=1, le=10, description="Maximum images per request, 1 to 10. Default 10.")] = 10
 
 
 class ModelsFile(ConfigStruct, frozen=True, kw_only=True):
-    """The names that callers ask for."""
+    """Models that clients can request."""
 
-    models: Annotated[dict[NonEmptyText, ModelConfig], Meta(min_length=1)]
+    models: Annotated[dict[NonEmptyText, ModelConfig], Meta(min_length=1, description="Models, by name.")]
 
 
 # --- accounts.yaml
 
 
 class AccountLimits(ConfigStruct, frozen=True, kw_only=True):
-    """How much an account takes from each replica of the gateway: orders at once, and orders in a minute."""
+    """Limits of each gateway replica for one account: concurrent orders and orders per minute."""
 
-    concurrency: Annotated[int, Meta(ge=1, le=10_000)] | None = None
-    per_minute: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None,
+        option_help("Concurrent orders, from 1. Default no limit; further orders wait or go to other sellers."),
+    ] = None
+    per_minute: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None,
+        option_help("Orders in any 60 seconds, from 1. Default no limit; further orders wait or go to other sellers."),
+    ] = None
 
 
 class AccountConfig(ConfigStruct, frozen=True, kw_only=True):
-    """Ours, at a seller: where it is and the way there, what it is paid with, how it treats repeats, what it takes."""
+    """One account at a seller: base URL, API key, proxy, callback secrets, limits and whether idempotency keys are
+    trusted."""
 
-    base_url: BaseUrl
-    key: SecretRef
-    replay: Literal["trusted", "untrusted"] = "untrusted"
-    callback_secrets: tuple[SecretRef, ...] = ()
-    private: bool = False
-    proxy: ProxyRef | None = None
-    limits: AccountLimits = AccountLimits()
+    base_url: Annotated[BaseUrl, option_help("Base URL of the seller's API, without credentials or a query.")]
+    key: Annotated[
+        SecretRef,
+        option_help("Reference to the API key: env:NAME or file:/path. Without a key the account is disabled."),
+    ]
+    replay: Annotated[
+        Literal["trusted", "untrusted"],
+        option_help(
+            "Whether a repeated order with the same idempotency key and body is never charged twice. Default untrusted."
+        ),
+    ] = "untrusted"
+    callback_secrets: Annotated[
+        tuple[SecretRef, ...],
+        option_help("References to the secrets that sign callbacks. Default none: callbacks are rejected."),
+    ] = ()
+    private: Annotated[
+        bool, option_help("Whether the base URL may resolve to an address in a private network. Default false.")
+    ] = False
+    proxy: Annotated[
+        ProxyRef | None,
+        option_help(
+            "HTTP proxy for the account's requests: http://host:port, or a reference (env:NAME, file:/path) to a "
+            "proxy address with credentials. Default none."
+        ),
+    ] = None
+    limits: Annotated[AccountLimits, option_help("Limits of each gateway replica. Default no limits.")] = (
+        AccountLimits()
+    )
 
 
 class AccountsFile(ConfigStruct, frozen=True, kw_only=True):
-    """Our accounts at the sellers."""
+    """Accounts at the sellers."""
 
-    accounts: dict[NonEmptyText, AccountConfig]
-
-
-# --- offers/<seller>.yaml
-
-
-class QualityOptions(ConfigStruct, frozen=True, kw_only=True):
-    """Either the qualities that can be ordered, or the one that we believe comes."""
-
-    selectable: tuple[Quality, ...] = ()
-    assumes: Quality | None = None
-
-    def check_consistency(self) -> str | None:
-        if bool(self.selectable) == (self.assumes is not None):
-            return "must have either 'selectable' with at least one quality, or 'assumes'"
-        return None
-
-
-class SizeOptions(ConfigStruct, frozen=True, kw_only=True):
-    """How a size is addressed. Pixels and presets are exact; a ratio and a tier leave the pixels to the seller."""
-
-    pixels: Literal["exact", "unverified", "none"] = "none"
-    presets: dict[NonEmptyText, SizeValue] = {}  # noqa: RUF012  a struct copies it
-    ratios: tuple[Ratio, ...] = ()
-    resolutions: tuple[Resolution, ...] = tuple(Resolution)
-    unsold: tuple[NonEmptyText, ...] = ()
-
-
-QualityOrAny = Literal["any", "low", "medium", "high"]
-
-
-class ExpectedLatency(ConfigStruct, frozen=True, kw_only=True):
-    """Seconds until the pictures are there: half of them by `p50`, nine in ten by `p90`."""
-
-    p50: PositiveSeconds
-    p90: PositiveSeconds
-
-    def check_consistency(self) -> str | None:
-        return "p90 cannot be less than p50" if self.p90 < self.p50 else None
-
-
-class PriceRow(ConfigStruct, frozen=True, kw_only=True):
-    """USD per image for every cell of these operations, resolutions and qualities; left out means all.
-
-    `ceiling` is the most that is conceivable: it is set aside until the bill is known.
-    """
-
-    price: Usd
-    ceiling: Usd | None = None
-    operations: tuple[Operation, ...] = tuple(Operation)
-    resolutions: tuple[Resolution, ...] = tuple(Resolution)
-    qualities: tuple[Quality, ...] = tuple(Quality)
-    source: NonEmptyText
-    date: Day
-
-    def check_consistency(self) -> str | None:
-        is_below_price = self.ceiling is not None and self.ceiling < self.price
-        return "the ceiling cannot be below the price" if is_below_price else None
-
-
-class TokenPrices(ConfigStruct, frozen=True, kw_only=True):
-    """USD per million tokens, for sellers that bill by what they count: the prices of cells are then estimates of the
-    pictures alone, and what goes in is added for every order.
-
-    `image_tokens` is the most that one input image, or a mask, counts as.
-    """
-
-    input_text: Usd
-    input_image: Usd
-    output: Usd
-    image_tokens: Count = 7_000
-
-    def compute_cost(self, usage: TokenUsage) -> int:
-        """In micro-USD, rounded up: a budget must not be passed by halves."""
-        costs = (
-            usage.input_text * self.input_text,
-            usage.input_image * self.input_image,
-            usage.output * self.output,
-        )
-        return -(-sum(costs) // 1_000_000)
-
-
-class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
-    """What one seller sells under one of our models' names, as far as he can be told to."""
-
-    model: NonEmptyText
-    images_per_order: Count
-    quality: QualityOptions
-    generate: SizeOptions | None = None
-    edit: SizeOptions | None = None
-    formats: tuple[Format, ...] = ()
-    unverified: NonEmptyText | None = None
-    mask: bool = False
-    inputs: Annotated[int, Meta(ge=0, le=16)] = 0
-    seconds: dict[QualityOrAny, ExpectedLatency]
-    prices: tuple[PriceRow, ...]
-    tokens: TokenPrices | None = None
-
-
-class OfferFile(ConfigStruct, frozen=True, kw_only=True):
-    """One seller: an account reached through one dialect, and what he offers. The file has his name."""
-
-    account: NonEmptyText
-    adapter: NonEmptyText
-    offers: Annotated[dict[NonEmptyText, OfferConfig], Meta(min_length=1)]
+    accounts: Annotated[dict[NonEmptyText, AccountConfig], option_help("Accounts, by name.")]
 
 
 # --- policies.yaml
@@ -176,80 +164,143 @@ Rank = Literal["cost", "latency", "listed", "weighted"]
 
 
 class FailoverConfig(ConfigStruct, frozen=True, kw_only=True):
-    """How many orders are tried per image, and whether to buy again where the first may have been taken."""
+    """Maximum attempts per image, and whether images are ordered again if the first order may have been charged."""
 
-    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
-    on_unknown: Literal["fail", "reorder"] = "fail"
+    attempts: Annotated[int, Meta(ge=1, le=10, description="Orders tried per image, 1 to 10. Default 3.")] = 3
+    on_unknown: Annotated[
+        Literal["fail", "reorder"],
+        option_help("'reorder': order again although the first order may have been charged. Default fail."),
+    ] = "fail"
 
 
 class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
-    """A way to rank sellers, and limits that narrow whom it ranks."""
+    """A policy: how sellers are ranked, and which limits exclude sellers."""
 
-    rank: Rank
-    sellers: tuple[NonEmptyText, ...] | None = None
-    weights: dict[NonEmptyText, Annotated[float, Meta(ge=0, le=1_000_000)]] | None = None
-    within: Percent = Percent(0)
-    then: Rank = "latency"
-    fidelity: Literal["nearest", "exact"] = "nearest"
-    failover: FailoverConfig = FailoverConfig()
-    max_price: Usd | None = None
-    max_cost: Usd | None = None
-    max_seconds: PositiveSeconds | None = None
-    only: tuple[NonEmptyText, ...] | None = None
-    ignore: tuple[NonEmptyText, ...] = ()
+    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {"properties": {"then": {"not": {"const": "weighted"}}}}
+
+    rank: Annotated[
+        Rank,
+        option_help(
+            "Ranks by quote (cost), expected time (latency), order of 'sellers' (listed) or random (weighted)."
+        ),
+    ]
+    sellers: Annotated[
+        tuple[NonEmptyText, ...] | None,
+        option_help("Only these sellers; for rank 'listed' in this order. Default all."),
+    ] = None
+    weights: Annotated[
+        dict[NonEmptyText, Annotated[float, Meta(ge=0, le=1_000_000)]] | None,
+        option_help("Shares of requests by seller, for rank 'weighted' only."),
+    ] = None
+    within: Annotated[
+        Percent,
+        option_help("Sellers this close to the best tie with it, like 5%. Default 0%; for cost and latency only."),
+    ] = Percent(0)
+    then: Annotated[Rank, option_help("How ties are ordered. Default latency.")] = "latency"
+    fidelity: Annotated[
+        Literal["nearest", "exact"], option_help("'exact' excludes sellers that need a substitution. Default nearest.")
+    ] = "nearest"
+    failover: Annotated[FailoverConfig, option_help("What happens if an order fails.")] = FailoverConfig()
+    max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
+    max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
+    max_seconds: Annotated[PositiveSeconds | None, option_help("Maximum p90 in seconds. Default no limit.")] = None
+    only: Annotated[tuple[NonEmptyText, ...] | None, option_help("Only these sellers, in no order. Default all.")] = (
+        None
+    )
+    ignore: Annotated[tuple[NonEmptyText, ...], option_help("Excludes these sellers. Default none.")] = ()
 
 
 class RuleConditions(ConfigStruct, frozen=True, kw_only=True):
-    """All of these must hold; each is one value or a list of which one must be met."""
+    """Conditions of a rule. All must match; a list matches if it contains the request's value."""
 
-    team: NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None = None
-    model: NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None = None
-    operation: Operation | Annotated[tuple[Operation, ...], NON_EMPTY] | None = None
-    resolution: Resolution | Annotated[tuple[Resolution, ...], NON_EMPTY] | None = None
-    quality: Quality | Annotated[tuple[Quality, ...], NON_EMPTY] | None = None
-    n: Count | Annotated[tuple[Count, ...], NON_EMPTY] | None = None
-    metadata: dict[NonEmptyText, NonEmptyText] = {}  # noqa: RUF012  a struct copies it
+    team: Annotated[
+        NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None,
+        option_help("Team of the request. Default any, or none."),
+    ] = None
+    model: Annotated[
+        NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None,
+        option_help("Requested model, by its own name. Default any."),
+    ] = None
+    operation: Annotated[
+        Operation | Annotated[tuple[Operation, ...], NON_EMPTY] | None,
+        option_help("Requested operation. Default either."),
+    ] = None
+    resolution: Annotated[
+        Resolution | Annotated[tuple[Resolution, ...], NON_EMPTY] | None,
+        option_help("Resolution tier of the requested size. Default any."),
+    ] = None
+    quality: Annotated[
+        Quality | Annotated[tuple[Quality, ...], NON_EMPTY] | None, option_help("Requested quality. Default any.")
+    ] = None
+    n: Annotated[
+        Count | Annotated[tuple[Count, ...], NON_EMPTY] | None,
+        option_help("Number of images of the request. Default any."),
+    ] = None
+    metadata: Annotated[
+        dict[NonEmptyText, NonEmptyText], option_help("Entries that the request's metadata must contain. Default none.")
+    ] = {}  # noqa: RUF012  a struct copies it
+
+    def get_values(self, name: str) -> tuple[Any, ...] | None:
+        """Returns the values that a condition matches, None without that condition."""
+        value = getattr(self, name)
+        return value if value is None or isinstance(value, tuple) else (value,)
+
+    def admits(self, name: str, value: object) -> bool:
+        """Returns whether the condition matches this value. A missing condition matches every value."""
+        allowed = self.get_values(name)
+        return allowed is None or value in allowed
+
+
+# All conditions but `metadata`, which is compared entry by entry.
+CONDITION_NAMES = ("team", "model", "operation", "resolution", "quality", "n")
 
 
 class RuleConfig(ConfigStruct, frozen=True, kw_only=True):
-    """Which policy to use when."""
+    """Selects a policy for requests that match the conditions."""
 
-    when: RuleConditions
-    use: NonEmptyText
+    when: Annotated[RuleConditions, option_help("Conditions, all of which must match.")]
+    use: Annotated[NonEmptyText, option_help("The policy to use.")]
 
 
 class PoliciesFile(ConfigStruct, frozen=True, kw_only=True):
-    """The policies, the rules that choose among them (the first that holds decides), and what else is used."""
+    """Policies, the rules that select one of them (the first match wins), and the default policy."""
 
-    policies: dict[NonEmptyText, PolicyConfig]
-    rules: tuple[RuleConfig, ...] = ()
-    default: NonEmptyText
+    policies: Annotated[dict[NonEmptyText, PolicyConfig], option_help("Policies, by name.")]
+    rules: Annotated[
+        tuple[RuleConfig, ...], option_help("Rules that select a policy; the first match wins. Default none.")
+    ] = ()
+    default: Annotated[NonEmptyText, option_help("The policy to use if no rule matches.")]
 
 
 # --- teams.yaml
 
 
 class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
-    """What a team may spend, in USD, in a day and in a month (UTC). What is set aside for running jobs counts."""
+    """Budget of a team in USD per day and per month (UTC). Amounts held for running jobs count."""
 
-    day: Usd | None = None
-    month: Usd | None = None
+    day: Annotated[Usd | None, option_help("Maximum USD per day (UTC). Default no limit.")] = None
+    month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
 
 
 class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
-    """A team's keys, its budget, which policies it may name, and its limits in USD, per image and per request."""
+    """A team: API keys, budget, policies it may request, and limits in USD per image and per request."""
 
-    keys: tuple[SecretRef, ...] = ()
-    budget: BudgetConfig = BudgetConfig()
-    policies: tuple[NonEmptyText, ...] = ()
-    max_price: Usd | None = None
-    max_cost: Usd | None = None
+    keys: Annotated[
+        tuple[SecretRef, ...],
+        option_help("References to the team's API keys: env:NAME or file:/path. Default none: no client can call."),
+    ] = ()
+    budget: Annotated[BudgetConfig, option_help("Maximum USD per day and month. Default no limit.")] = BudgetConfig()
+    policies: Annotated[
+        tuple[NonEmptyText, ...], option_help("Policies that the team's clients may request. Default none.")
+    ] = ()
+    max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
+    max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
 
 
 class TeamsFile(ConfigStruct, frozen=True, kw_only=True):
-    """Who calls, and what they may choose."""
+    """Teams and their limits."""
 
-    teams: dict[NonEmptyText, TeamConfig] = {}  # noqa: RUF012  a struct copies it
+    teams: Annotated[dict[NonEmptyText, TeamConfig], option_help("Teams, by name. Default none.")] = {}  # noqa: RUF012
 
 
 CONFIG_FILES: dict[str, type[ConfigStruct]] = {
@@ -263,7 +314,7 @@ OPTIONAL_FILES = {"gateway.yaml", "teams.yaml"}
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """All files, as far as each is right by itself. What is wrong is left out of it."""
+    """All configuration files, without the parts that are invalid."""
 
     gateway: GatewayFile
     models: ModelsFile

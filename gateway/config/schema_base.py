@@ -1,19 +1,26 @@
-"""What all blocks have in common, and the numbers and texts that several of them hold."""
+"""Base class and shared types of the configuration schema."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[float, Meta(ge=0.05, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=100)]
 NON_EMPTY = Meta(min_length=1)
 NonEmptyText = Annotated[str, Meta(min_length=1)]
 
 
+def option_help(text: str) -> Meta:
+    """Help for an option, shown by editors. It names the unit, the default and the consequence."""
+    return Meta(description=text)
+
+
 class ConfigStruct(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Every block refuses what it does not know."""
+    """Base of all configuration structs. Unknown options are errors."""
+
+    # JSON Schema keywords for constraints between options, as far as JSON Schema can express them.
+    EXTRA_CONSTRAINTS: ClassVar[dict[str, Any]] = {}
 
     def check_consistency(self) -> str | None:
-        """What is wrong with options that are right each by itself. Only asked where all of them are."""
+        """Returns a message if options contradict each other. Called only if each option is valid by itself."""
         return None

@@ -1,12 +1,11 @@
 """Located data into strict structs: every problem of every file in one run, each with its place and what was meant."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from msgspec import Struct, inspect
 
 from gateway.config.yaml_nodes import Problem, SourceLocation, YamlNode
+from gateway.suggestions import did_you_mean
 
 INVALID: Any = object()
 
@@ -39,10 +38,6 @@ class Validator:
     def add_problem(self, location: SourceLocation, message: str) -> Any:
         self.problems.append(Problem(location, message))
         return INVALID
-
-    def build(self, node: YamlNode, type_: Any) -> Any:
-        """A value of this type, or MISSING if the node does not hold one."""
-        return self._build_value(node, inspect.type_info(type_))
 
     def _build_value(self, node: YamlNode, info: inspect.Type) -> Any:
         match info:
@@ -177,15 +172,6 @@ def make_placeholder(info: inspect.Type) -> Any:
             return text_type()
     empty_values = {inspect.DictType: {}, inspect.VarTupleType: (), inspect.ListType: [], inspect.StrType: ""}
     return empty_values.get(type(info), 0)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean …?', or what there is."""
-    known = list(known)
-    similar = difflib.get_close_matches(name, known, n=1)
-    if similar:
-        return f"; did you mean '{similar[0]}'?"
-    return f"; there is {', '.join(known)}" if known else ""
 
 
 def _looks_like(node: YamlNode, candidate: inspect.Type) -> bool:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.catalogue import Cell
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, BreakerSnapshot
 from gateway.health.stats import ConformanceRate, LatencyStats
+from providers.orders import Cell
 
 CellKey = tuple[str, str, Cell]
 MAX_SNAPSHOT_BYTES = 4 << 20

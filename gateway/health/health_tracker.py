@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue, Cell
+from gateway.catalogue import Catalogue
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
 from gateway.health.health_snapshot import (
     AccountSnapshot,
@@ -26,6 +26,7 @@ from gateway.health.health_state import AccountHealth, CellHealth
 from gateway.health.stats import MIN_LATENCY_SAMPLES, ConformanceRate, LatencyStats, merge_conformance, merge_latency
 from gateway.routing.signals import MIN_DELIVERIES, UNKNOWN_SIGNALS, CellSignals, Signals
 from providers.faults import VERDICTS, FaultKind, HealthScope
+from providers.orders import Cell
 
 REPLICA_TTL_SECONDS = 60.0
 # By how much the wall clocks of two replicas may differ before the one's news look old to the other.

@@ -9,13 +9,13 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from gateway.catalogue import Cell
 from gateway.jobs.failure import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.next_actions import next_due
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.jobs.transitions import Ignored, apply_update
 from gateway.jobs.updates import Decision, JobUpdate
+from providers.orders import Cell
 
 BODY_KEY_TTL_SECONDS = 120.0
 # Instead of a retry's number, for a client that does not count its retries.

@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.catalogue import Cell
 from providers.faults import FaultKind
 from providers.order_status import TokenUsage
+from providers.orders import Cell
 
 SCHEMA_VERSION = 1
 # How long the caller of an unconfirmed job may take to ask again: as long as clients repeat by themselves.

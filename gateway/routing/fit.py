@@ -5,10 +5,10 @@ from fractions import Fraction
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue, Cell, Offer
-from gateway.config.schema import SizeOptions
+from gateway.catalogue import Catalogue, Offer
+from gateway.config.offer_schema import SizeOptions
 from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_error, find_nearest_ratio, parse_ratio
-from providers.orders import Format, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
+from providers.orders import Cell, Format, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
 
 MAX_CACHED_FITS = 4_096
 # Pixels come in steps of 16, so that a ratio may not be met to the last digit by the model's own sizes.

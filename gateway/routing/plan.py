@@ -6,14 +6,13 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue
-from gateway.config.cross_checks import condition_values
 from gateway.config.schema import FailoverConfig, PolicyConfig, Rank, RuleConfig, TeamConfig
-from gateway.config.validation import did_you_mean
 from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
 from gateway.routing.quote import Quote, make_quote
 from gateway.routing.ranking import Candidate, rank_candidates
 from gateway.routing.signals import CellSignals, Signals, get_signals, is_below_conformance
+from gateway.suggestions import did_you_mean
 from providers.orders import ImageRequest
 
 Number = TypeVar("Number", int, float)
@@ -163,11 +162,8 @@ def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
         ("quality", request.quality),
         ("n", request.n),
     )
-    for name, actual in actual_values:
-        allowed = condition_values(rule.when, name)
-        if allowed is not None and actual not in allowed:
-            return False
-    return rule.when.metadata.items() <= request.metadata.items()
+    has_metadata = rule.when.metadata.items() <= request.metadata.items()
+    return has_metadata and all(rule.when.admits(name, actual) for name, actual in actual_values)
 
 
 def _combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:

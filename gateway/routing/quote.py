@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from gateway.config.schema import TokenPrices
+from gateway.config.offer_schema import TokenPrices
 from gateway.routing.fit import Fit
 from providers.order_status import TokenUsage
 from providers.orders import ImageRequest

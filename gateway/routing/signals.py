@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gateway.catalogue import Cell, Offer
+from gateway.catalogue import Offer
+from providers.orders import Cell
 
 # Fewer deliveries than this say nothing, and fewer than MISSES that were not as ordered may be an accident.
 MIN_DELIVERIES, MIN_MISSES = 5, 3

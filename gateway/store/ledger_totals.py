@@ -5,9 +5,9 @@ from datetime import date, timedelta
 
 from msgspec import Struct
 
-from gateway.catalogue import Cell
 from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.transition_tables import LedgerLine
+from providers.orders import Cell
 
 # Ten years of them.
 MAX_DAYS = 3_660

@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypeVar
 
-from gateway.catalogue import Cell
 from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_update_commit
 from gateway.jobs.creation import NewJob, create_job_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.updates import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
 from gateway.store.partitions import new_job_id, team_partition
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 
 T = TypeVar("T")
 _caller_numbers = count()

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.catalogue import ALL_CELLS, Cell
 from gateway.cell_coverage import summarize_cells
 from gateway.cli import main
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import ALL_CELLS, Cell, Operation, Quality
 from tests.harness.cli_runner import run_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
@@ -51,12 +50,12 @@ def test_quiet_prints_only_warnings(tmp_path: Path) -> None:
 
 
 def test_problems_go_to_stderr_one_per_line_with_count(tmp_path: Path) -> None:
-    files = SAMPLE_FILES | {"models.yaml": "models: {picture-2: {most_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
+    files = SAMPLE_FILES | {"models.yaml": "models: {picture-2: {max_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
     result = run_check(write_config(tmp_path, files))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
         f"error: {tmp_path}/gateway.yaml:1: reload: must be a block with watch, every_seconds",
-        f"error: {tmp_path}/models.yaml:1: models.picture-2.most_images: must be a whole number from 1 to 10, not 0",
+        f"error: {tmp_path}/models.yaml:1: models.picture-2.max_images: must be a whole number from 1 to 10, not 0",
         f"2 problems in {tmp_path}: nothing of it would take effect",
     ]
 

@@ -1,10 +1,10 @@
 """What a running gateway expects and knows takes the place of what the files say, and its keys that of ours."""
 
-from gateway.catalogue import Catalogue, Cell
+from gateway.catalogue import Catalogue
 from gateway.commands.live_signals import CellSignalsEntry, SignalsResponse
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     make_account,

@@ -17,7 +17,7 @@ models:
   picture-2:
     defaults: {size: 1024x1024, quality: high, output_format: png}
     aliases: [picture-1, picture-1.5]
-    most_images: 4
+    max_images: 4
 """,
     "accounts.yaml": """\
 accounts:

@@ -45,7 +45,7 @@ def test_removed_model_is_drained(tmp_path: Path) -> None:
         for name, text in SAMPLE_FILES.items()
         if "offers:" in text
     }
-    models = SAMPLE_FILES["models.yaml"] + "  other:\n    most_images: 1\n"
+    models = SAMPLE_FILES["models.yaml"] + "  other:\n    max_images: 1\n"
     reloader = make_reloader(write_config(tmp_path, {**SAMPLE_FILES, **extended_offers, "models.yaml": models}))
     assert len(reloader.current.offers["other"]) == 2
     write_config(tmp_path)

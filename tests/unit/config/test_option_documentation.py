@@ -8,8 +8,8 @@ import pytest
 from msgspec import inspect
 
 from gateway.commands.schema import SCHEMA_TYPES
-from gateway.config.gateway_schema import GatewayFile
 from gateway.config.json_schema import to_plain
+from gateway.config.schema import GatewayFile
 from tests.unit.config.schema_helpers import iterate_structs
 
 SHIPPED_CONFIG = Path(__file__).parents[3] / "config"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, write_config
 
-MODELS_FILE = SAMPLE_FILES["models.yaml"] + "  other: {most_images: 10}\n"
+MODELS_FILE = SAMPLE_FILES["models.yaml"] + "  other: {max_images: 10}\n"
 
 
 def list_rule_problems(rules: list[str], folder: Path) -> list[str]:

@@ -1,10 +1,11 @@
 """Whose health is tested: two cells of one seller, another seller through the same account, and a third elsewhere."""
 
-from gateway.catalogue import ALL_CELLS, SellerAccount
+from gateway.catalogue import SellerAccount
 from gateway.config.values import Secret
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
 from gateway.routing.signals import CellSignals
 from providers.faults import FaultKind
+from providers.orders import ALL_CELLS
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_offer, make_uniform_prices
 
 START = 1_000.0

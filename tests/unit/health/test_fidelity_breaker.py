@@ -2,13 +2,12 @@
 
 import pytest
 
-from gateway.catalogue import Cell
 from gateway.config.schema import PolicyConfig
 from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 from tests.unit.health.health_samples import CATALOGUE, START, START_WALL_TIME, make_failure, make_success
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_request
 

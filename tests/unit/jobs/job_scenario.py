@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.catalogue import Cell
 from gateway.jobs.commit import Commit, build_update_commit
 from gateway.jobs.creation import NewJob, create_job_commit
 from gateway.jobs.job import Attempt, Job, JobState, PartState, RecoveryMethod, RouteEntry
@@ -20,7 +19,7 @@ from gateway.jobs.updates import (
 )
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution
-from providers.orders import Operation, Quality
+from providers.orders import Cell, Operation, Quality
 from tests.unit.jobs.job_invariants import CommitTotals
 
 CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)

@@ -9,10 +9,10 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from gateway.catalogue import Cell, Offer
+from gateway.catalogue import Offer
 from gateway.config.schema import PolicyConfig, TeamConfig
 from gateway.routing.signals import CellSignals
-from providers.orders import ImageRequest
+from providers.orders import Cell, ImageRequest
 
 
 @dataclass(frozen=True)

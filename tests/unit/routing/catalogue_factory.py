@@ -6,21 +6,13 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.catalogue import ALL_CELLS, Catalogue, Cell, Model, Offer, Price, Seller, SellerAccount
-from gateway.config.gateway_schema import ReloadConfig
-from gateway.config.schema import (
-    ExpectedLatency,
-    PoliciesFile,
-    PolicyConfig,
-    RuleConfig,
-    SizeOptions,
-    TeamConfig,
-    TokenPrices,
-)
+from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
+from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, RuleConfig, TeamConfig
 from gateway.config.values import Ratio, Secret, SizeValue, Usd
 from providers import ADAPTERS
 from providers.image_sizes import RATIOS, Resolution, target_from_ratio
-from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Cell, Format, ImageRequest, Operation, Quality
 
 MODEL = "gpt-image-2"
 OTHER_MODEL = "another"

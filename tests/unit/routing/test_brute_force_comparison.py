@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.catalogue import ALL_CELLS, Cell, Offer
+from gateway.catalogue import Offer
 from gateway.config.schema import PolicyConfig, TeamConfig
 from gateway.config.values import Percent, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
 from providers.image_sizes import RATIOS, target_from_ratio
-from providers.orders import Format, ImageBytes, ImageRequest, Operation
+from providers.orders import ALL_CELLS, Cell, Format, ImageBytes, ImageRequest, Operation
 from tests.unit.routing import brute_force_router
 from tests.unit.routing.catalogue_factory import MODEL, OTHER_MODEL, make_catalogue, offer_lists
 

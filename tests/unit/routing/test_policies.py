@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue import ALL_CELLS
 from gateway.config.schema import PolicyConfig, Rank, RuleConditions, RuleConfig, TeamConfig
 from gateway.config.values import Percent, Usd
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
 from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import Quality
+from providers.orders import ALL_CELLS, Quality
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     make_catalogue,
