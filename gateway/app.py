@@ -27,7 +27,8 @@ from gateway.engine.engine import Engine
 from gateway.engine.engine_context import EngineContext
 from gateway.events import ConfigReloaded, Event, make_error_event
 from gateway.health.health_tracker import HealthTracker
-from gateway.health.order_limits import OrderLimits, RetryBudget
+from gateway.health.order_limits import OrderLimits
+from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings, load_signing_secrets
 from gateway.store.base import DAY_SECONDS, Retention, Store
 from gateway.store.job_watch import JobWatchers

@@ -1,7 +1,7 @@
-"""The memory that large bodies may take together. Whoever finds none left waits in line.
+"""A memory budget that large bodies share. A body that finds no memory left waits in a queue.
 
-What comes in goes before what is to go out: it has been paid for. And some room is kept for it alone, so that bodies
-which leave slowly hold up each other, and no picture.
+Incoming bodies are served first, since they have been paid for. A quarter of the budget is for them alone, so that slow
+uploads delay only each other.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from typing import NamedTuple, Protocol, Self
 
 SMALL_BODY_BYTES = 64 << 10
 DEFAULT_BUDGET_BYTES = 256 << 20
-# Of four parts of the budget, so many may be taken by what is to go out.
+# How many quarters of the budget outgoing bodies may use.
 _OUTGOING_QUARTERS = 3
 
 
 class Reservation(Protocol):
-    """What a body that comes in needs of memory, which it takes in steps."""
+    """The memory of an incoming body, which grows in steps."""
 
     max_step_bytes: int
 
     async def grow(self, size: int) -> None:
-        """Waits until `size` bytes in all are there for it."""
+        """Waits until `size` bytes in total are reserved."""
 
 
 class _Waiter(NamedTuple):
@@ -32,8 +32,10 @@ class _Waiter(NamedTuple):
 
 
 class MemoryBudget:
-    """Each line is served in its order; except that those who hold some and need more never wait for each other for
-    ever."""
+    """Serves each queue in its order.
+
+    Exception: if all holders of memory wait for more, one of them exceeds the budget, so that they do not deadlock.
+    """
 
     def __init__(self, max_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self.max_bytes = max_bytes
@@ -44,12 +46,12 @@ class MemoryBudget:
         self.reserved_bytes = 0
         self.outgoing_bytes = 0
 
-    def reserve_incoming(self, timeout_seconds: asyncio.Timeout | None = None) -> "MemoryReservation":
-        """For a body that comes in. Holds nothing yet. While it waits for room, the clock of `timeout_seconds` stands still."""
-        return MemoryReservation(self, timeout_seconds=timeout_seconds)
+    def reserve_incoming(self, timeout: asyncio.Timeout | None = None) -> "MemoryReservation":
+        """Returns an empty reservation for an incoming body. While it waits for memory, `timeout` is paused."""
+        return MemoryReservation(self, timeout=timeout)
 
     def reserve_outgoing(self) -> "MemoryReservation":
-        """For a body that is to go out, whole before it does."""
+        """Returns an empty reservation for an outgoing body, which reserves all its memory before it is sent."""
         return MemoryReservation(self, is_outgoing=True)
 
     @property
@@ -57,7 +59,7 @@ class MemoryBudget:
         return len(self._incoming) + len(self._outgoing)
 
     async def _grow_reservation(self, reservation: "MemoryReservation", size: int) -> None:
-        """A body larger than all that it may take takes all of it."""
+        """Waits for memory. A body larger than the limit reserves the whole limit."""
         more_bytes = (
             min(size, self._max_outgoing_bytes if reservation.is_outgoing else self.max_bytes) - reservation.held_bytes
         )
@@ -74,7 +76,7 @@ class MemoryBudget:
             raise
 
     def _remove_waiter(self, queue: deque[_Waiter], waiter: _Waiter) -> None:
-        """It may have been granted in the same moment; then its share gives it back with the rest."""
+        """Removes a cancelled waiter. If it was granted in the same moment, its reservation releases the memory."""
         if waiter in queue:
             queue.remove(waiter)
         self._grant_waiters()
@@ -91,10 +93,10 @@ class MemoryBudget:
             self._grant_waiter(self._incoming.popleft())
         while self._outgoing and not self._incoming and self._has_room(self._outgoing[0]):
             self._grant_waiter(self._outgoing.popleft())
-        # What goes out needs no more than it has.
+        # Outgoing bodies never grow once they hold memory.
         blocked = [waiter for waiter in self._incoming if waiter.reservation.held_bytes]
         if blocked and len(blocked) == self._holder_count:
-            # All that hold memory wait for more, so none would ever give any back: one goes beyond the budget.
+            # All holders wait for more, so none would ever release any: one exceeds the budget.
             self._incoming.remove(blocked[0])
             self._grant_waiter(blocked[0])
 
@@ -114,21 +116,21 @@ class MemoryBudget:
 
 
 class MemoryReservation:
-    """What one body takes of the budget."""
+    """The memory that one body holds of the budget."""
 
     max_step_bytes = 16 << 20
     __slots__ = ("_timeout", "budget", "held_bytes", "is_outgoing")
 
     def __init__(
-        self, budget: MemoryBudget, *, is_outgoing: bool = False, timeout_seconds: asyncio.Timeout | None = None
+        self, budget: MemoryBudget, *, is_outgoing: bool = False, timeout: asyncio.Timeout | None = None
     ) -> None:
         self.budget = budget
-        self._timeout = timeout_seconds
+        self._timeout = timeout
         self.is_outgoing = is_outgoing
         self.held_bytes = 0
 
     async def grow(self, size: int) -> None:
-        """Waits until `size` bytes in all are covered. Small bodies are not worth counting."""
+        """Waits until `size` bytes in total are reserved. Small bodies are not counted."""
         if size > SMALL_BODY_BYTES:
             with _pause_timeout(self._timeout):
                 await self.budget._grow_reservation(self, size)
@@ -145,16 +147,16 @@ class MemoryReservation:
 
 
 @contextmanager
-def _pause_timeout(timeout_seconds: asyncio.Timeout | None) -> Iterator[None]:
-    """What time passes here is our own doing, and no seller's: it does not count."""
-    deadline = None if timeout_seconds is None or timeout_seconds.expired() else timeout_seconds.when()
-    if timeout_seconds is None or deadline is None:
+def _pause_timeout(timeout: asyncio.Timeout | None) -> Iterator[None]:
+    """Pauses the timeout: the seller did not cause the wait for memory."""
+    deadline = None if timeout is None or timeout.expired() else timeout.when()
+    if timeout is None or deadline is None:
         yield
         return
     loop = asyncio.get_running_loop()
     paused_at = loop.time()
-    timeout_seconds.reschedule(None)
+    timeout.reschedule(None)
     try:
         yield
     finally:
-        timeout_seconds.reschedule(deadline + loop.time() - paused_at)
+        timeout.reschedule(deadline + loop.time() - paused_at)

@@ -9,7 +9,8 @@ from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.events import EventSink
 from gateway.health.health_tracker import HealthKey, HealthTracker
-from gateway.health.order_limits import OrderLimits, RetryBudget
+from gateway.health.order_limits import OrderLimits
+from gateway.health.retry_budget import RetryBudget
 from gateway.jobs.job import RouteEntry
 from gateway.store.base import Store
 from gateway.store.job_watch import JobWatchers

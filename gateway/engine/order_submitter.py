@@ -21,7 +21,7 @@ from gateway.engine.job_context import JobContext
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
-from gateway.health.order_limits import SlotTimeout
+from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
 from gateway.jobs.updates import AttemptStarted, OrderFailed, PartAbandoned, ResponseLost, TicketReceived

@@ -1,1 +1,1 @@
-"""Health of sellers: circuit breakers, limiters, statistics, and what replicas share about them."""
+"""Health of accounts and cells, and how much may be ordered from them at once."""

@@ -1,11 +1,11 @@
-"""Whether anything is ordered at an account, or of a cell: open, shut for a while, or due for one trial order.
+"""A circuit breaker for one account or one cell: closed, open, or half-open with one probe order at a time.
 
-open --too much went wrong--> shut --time--> due --may_try--> on trial --success--> open
-                                ^                                 |
-                                +-------failure, twice as long----+
+closed --too many failures--> open --time is up--> half-open --start_probe--> probing --success--> closed
+                               ^                                                 |
+                               +--------------- failure, twice as long ----------+
 
-Times are this process's monotonic seconds. `began` is when the order in question was sent: one that was sent before
-the gate shut says nothing about what shut it, however late its outcome comes.
+Times are this process's monotonic seconds. `sent_at` is when the order in question was sent: an order that was sent
+before the breaker opened proves nothing about the reason, however late its outcome arrives.
 """
 
 from math import inf, isnan
@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-# Nobody waits longer for the outcome of a trial that never comes: another order may try then.
+# A probe without an outcome after this time no longer blocks the next probe.
 PROBE_TIMEOUT_SECONDS = 420.0
-# By how much two replicas may differ about when the same thing happened: one exchange, and some delay.
+# How far two replicas may differ about the time of the same event: one snapshot interval and some delay.
 SYNC_DELAY_SECONDS = 2.0
 MAX_OPEN_SECONDS = 21_600.0
 SecondsAgo = Annotated[float, Meta(ge=0, le=1e12)]
@@ -24,21 +24,24 @@ MIN_RETRY_AFTER_SECONDS, DEFAULT_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 
 
 
 def clamp_retry_after(retry_after: float | None) -> float:
-    """What a seller asks for, within reason: some name a day, or a moment that has passed."""
+    """Limits a seller's Retry-After to 1–300 s; 10 s if it gave none.
+
+    Some sellers send a day, or a moment in the past.
+    """
     if retry_after is None or isnan(retry_after):
         return DEFAULT_RETRY_AFTER_SECONDS
     return min(max(retry_after, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
 
 
 class OpenDuration(Struct, frozen=True):
-    """How long a gate shuts at first, and after many failed trials. Nothing at most: it opens without a trial."""
+    """How long a breaker stays open at first, and at most after failed probes."""
 
     initial_seconds: float
     max_seconds: float
 
 
 class BreakerSnapshot(Struct, frozen=True, array_like=True):
-    """A gate as one replica tells the others of it: in seconds ago and seconds left, which need no common clock."""
+    """A breaker's state as one replica publishes it, in seconds ago and seconds left: replicas share no clock."""
 
     tripped_ago: SecondsAgo | None = None
     open_seconds_left: OpenSeconds = 0.0
@@ -51,13 +54,15 @@ EMPTY_BREAKER_SNAPSHOT = BreakerSnapshot()
 
 
 class _Probe(NamedTuple):
-    """`permit` is told from others by its identity."""
+    """`permit` is compared by identity."""
 
     started_at: float
     permit: object
 
 
 class CircuitBreaker:
+    """Closed: orders pass. Open: orders are blocked. Half-open: one probe order decides."""
+
     def __init__(self) -> None:
         self._tripped_at: float | None = None
         self._open_until = -inf
@@ -66,24 +71,24 @@ class CircuitBreaker:
         self._probe: _Probe | None = None
         self._success_sent_at = -inf
         self._remote_success_sent_at = -inf
-        # When the order was sent whose success opened the gate last.
+        # When the order was sent whose success closed the breaker last.
         self.recovery_sent_at = -inf
         self._tripped_by_replica: str | None = None
 
-    # --- asking
+    # --- state
 
     def is_tripped(self, now: float) -> bool:
-        """Shut, due for a trial or on trial: not simply open."""
+        """Returns whether the breaker is open or half-open. Closes it first if its time is up and it needs no probe."""
         if self._tripped_at is not None and not self._max_open_seconds and now >= self._open_until:
             self._close()
         return self._tripped_at is not None
 
     def is_half_open(self, now: float) -> bool:
-        """Shut once, and its time is over: the next order, or the one that is out, decides."""
+        """Returns whether the open time is up, so that the next probe or the one in flight decides."""
         return self.is_tripped(now) and now >= self._open_until
 
     def allows_request(self, now: float) -> bool:
-        """Whether one more order may go: any if it is open, one at a time if it is due for a trial."""
+        """Returns whether one more order may be sent: any if closed, one probe at a time if half-open."""
         if not self.is_tripped(now):
             return True
         return now >= self._open_until and (
@@ -91,18 +96,18 @@ class CircuitBreaker:
         )
 
     def is_probing(self, now: float) -> bool:
-        """Due for a trial, and the order that decides is on its way."""
+        """Returns whether the breaker is half-open and its probe is in flight."""
         return self.is_tripped(now) and now >= self._open_until and not self.allows_request(now)
 
-    # --- what happens
+    # --- outcomes
 
     def start_probe(self, permit: object, now: float) -> None:
-        """An order goes that `allows_request` has let through."""
+        """Records that an order that `allows_request` permitted is about to be sent: the probe, unless closed."""
         if self.is_tripped(now):
             self._probe = _Probe(now, permit)
 
     def cancel_probe(self, permit: object) -> None:
-        """That order did not go after all. If it was the trial, another may go."""
+        """Records that the order was not sent. If it was the probe, another order may become the probe."""
         if self._probe is not None and self._probe.permit is permit:
             self._probe = None
 
@@ -112,7 +117,7 @@ class CircuitBreaker:
             self._close_after_success(sent_at)
 
     def record_failure(self, duration: OpenDuration, sent_at: float, now: float) -> None:
-        """Something happened for which a gate shuts."""
+        """Opens a closed breaker; after a failed probe, opens it for twice as long."""
         if not self.is_tripped(now):
             self._trip(now, duration.initial_seconds, duration.max_seconds)
         elif self._tripped_at is None or sent_at < self._tripped_at:
@@ -127,7 +132,10 @@ class CircuitBreaker:
             )
 
     def back_off(self, seconds: float, now: float) -> None:
-        """Opens by itself when the time is over, unless it was shut for something worse."""
+        """Opens the breaker for so many seconds, after which it closes without a probe.
+
+        A breaker that is open for a worse reason keeps that reason.
+        """
         if not self.is_tripped(now):
             self._trip(now, seconds, 0.0)
         if now + seconds > self._open_until:
@@ -135,14 +143,9 @@ class CircuitBreaker:
         self._probe = None
 
     def record_inconclusive(self, sent_at: float) -> None:
-        """An order ended in a way that says nothing about this gate. If it was the trial, another may go."""
+        """Records an outcome that proves nothing. If the order was the probe, another order may become the probe."""
         if self._probe is not None and sent_at + SYNC_DELAY_SECONDS >= self._probe.started_at:
             self._probe = None
-
-    def reset(self, now: float) -> None:
-        """What it was shut for has been mended by hand."""
-        self._success_sent_at = now
-        self._close()
 
     def _close_after_success(self, sent_at: float) -> None:
         self.recovery_sent_at = sent_at
@@ -163,7 +166,7 @@ class CircuitBreaker:
     # --- replicas
 
     def to_snapshot(self, now: float) -> BreakerSnapshot:
-        """What was seen here. What others told is theirs to tell, or it would go round for ever."""
+        """Returns what this replica observed itself. Other replicas publish their own observations."""
         success_ago = (
             _seconds_since(self._success_sent_at, now) if now - self._success_sent_at <= MAX_OPEN_SECONDS else None
         )
@@ -179,7 +182,10 @@ class CircuitBreaker:
         )
 
     def merge_snapshot(self, snapshot: BreakerSnapshot, replica: str, taken_at: float) -> None:
-        """`then`: when it was told, by our clock, a little late rather than early. In doubt the gate stays shut."""
+        """Merges another replica's snapshot. In doubt the breaker stays open.
+
+        `taken_at`: when the snapshot was taken, by this process's clock; rather too late than too early.
+        """
         if snapshot.success_ago is not None:
             self._merge_success(taken_at - snapshot.success_ago - SYNC_DELAY_SECONDS)
         if snapshot.tripped_ago is not None:
@@ -191,7 +197,7 @@ class CircuitBreaker:
             self._close_after_success(sent_at)
 
     def _merge_trip(self, snapshot: BreakerSnapshot, tripped_at: float, replica: str, taken_at: float) -> None:
-        # One that is due for a trial there is due here: that it still is must not look like a longer pause.
+        # A breaker that is half-open there is half-open here: this must not look like a longer open time.
         open_until = taken_at + snapshot.open_seconds_left if snapshot.open_seconds_left else tripped_at
         if tripped_at <= max(self._success_sent_at, self._remote_success_sent_at):
             return
@@ -200,7 +206,8 @@ class CircuitBreaker:
             and max(tripped_at - self._tripped_at, open_until - self._open_until) <= SYNC_DELAY_SECONDS
         ):
             return
-        # Even if it was shut here as well: were the longer pause told on as our own, each would lengthen the other's.
+        # Also if this replica opened the breaker itself. If both published the longer time as their own, both would
+        # lengthen it without end.
         self._tripped_by_replica = replica
         self._tripped_at = tripped_at if self._tripped_at is None else max(self._tripped_at, tripped_at)
         self._open_until = max(self._open_until, open_until)
@@ -210,7 +217,7 @@ class CircuitBreaker:
         )
 
     def drop_replica(self, replica: str, now: float) -> None:
-        """That replica is silent: what it told is worth a trial at once, and no more waiting."""
+        """Makes the breaker half-open now if only the silent replica kept it open."""
         if self._tripped_by_replica == replica:
             self._open_until = min(self._open_until, now)
 

@@ -1,4 +1,4 @@
-"""The way into one account: who is in, who waits, and how many are let in."""
+"""Concurrency and rate limiter of one account: adaptive, with a queue."""
 
 import asyncio
 from collections import deque
@@ -9,20 +9,23 @@ from gateway.config.schema import AccountLimits
 
 RATE_WINDOW_SECONDS = 60.0
 RECOVERY_INTERVAL_SECONDS = 10.0
-# Orders that were sent together are refused together: that is one complaint, not many.
-COMPLAINT_DEDUP_SECONDS = 1.0
+# Rejections of orders that were sent together count as one.
+REJECTION_DEDUP_SECONDS = 1.0
 
 
 class SlotTimeout(Exception):
-    """There was no place in time. `seconds`: for how much longer the seller wants no orders, if it said so."""
+    """No order slot became free in time, so nothing was sent.
+
+    `retry_after`: for how many more seconds the seller wants no orders, if it gave a time.
+    """
 
     def __init__(self, retry_after: float | None = None) -> None:
-        super().__init__("no place among the orders in progress")
+        super().__init__("no free order slot in time")
         self.retry_after = retry_after
 
 
 class AdaptiveLimit:
-    """How many at once a seller bears: half as many after each complaint, one more after each while without one."""
+    """The concurrency that a seller tolerates: halved after a rejection, then raised by one every ten seconds."""
 
     def __init__(self) -> None:
         self._reduced_limit: int | None = None
@@ -30,9 +33,9 @@ class AdaptiveLimit:
         self._reduced_at = 0.0
 
     def halve(self, now: float, baseline: int) -> None:
-        """`known`: how many were allowed, or else were seen in progress; 0 if neither is known."""
+        """`baseline`: the configured limit, else the highest number seen in flight; 0 if neither is known."""
         current = self.get_current(now)
-        if current is not None and now - self._reduced_at < COMPLAINT_DEDUP_SECONDS:
+        if current is not None and now - self._reduced_at < REJECTION_DEDUP_SECONDS:
             return
         if current is None:
             self._full_limit = baseline
@@ -40,7 +43,7 @@ class AdaptiveLimit:
             self._reduced_limit, self._reduced_at = max(1, limit // 2), now
 
     def get_current(self, now: float) -> int | None:
-        """None when all that was taken away has been given back."""
+        """Returns the reduced limit, or None once it has risen to the full limit again."""
         if self._reduced_limit is None:
             return None
         recovered = self._reduced_limit + max(0, floor((now - self._reduced_at) / RECOVERY_INTERVAL_SECONDS))
@@ -56,7 +59,7 @@ class AdaptiveLimit:
 
 
 class PeakInFlight:
-    """The most that were in progress at once, in this minute and the one before."""
+    """The highest number of orders in flight during this minute and the previous one."""
 
     def __init__(self) -> None:
         self._current_minute, self._current_peak, self._previous_peak = -1, 0, 0
@@ -77,6 +80,8 @@ class PeakInFlight:
 
 
 class AccountLimiter:
+    """Grants order slots of one account, first come, first served. `clock` returns monotonic seconds."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self.in_flight = 0
         self._clock = clock
@@ -88,7 +93,7 @@ class AccountLimiter:
         self._peak = PeakInFlight()
         self._wakeup: asyncio.TimerHandle | None = None
 
-    # --- what is allowed
+    # --- limits
 
     @property
     def is_idle(self) -> bool:
@@ -121,7 +126,7 @@ class AccountLimiter:
         return min((limit for limit in limits if limit is not None), default=inf)
 
     def _get_earliest_start(self, now: float) -> float:
-        """When it is worth asking again whether a pause or the rate stands in the way; now or before: neither does."""
+        """Returns when the pause and the rate limit allow the next order; not after `now` if they do already."""
         self._drop_old_starts(now)
         is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
         rate_allows_at = self._start_times[0] + RATE_WINDOW_SECONDS if is_rate_exhausted else -inf
@@ -131,7 +136,7 @@ class AccountLimiter:
         while self._start_times and self._start_times[0] + RATE_WINDOW_SECONDS <= now:
             self._start_times.popleft()
 
-    # --- in and out
+    # --- slots
 
     async def acquire(self, timeout_seconds: float) -> None:
         now = self._clock()
@@ -167,7 +172,7 @@ class AccountLimiter:
             self._start_times.append(now)
 
     def _cancel_waiter(self, waiter: asyncio.Future[float]) -> None:
-        """He may have been let in at the very moment when he stopped waiting: then he goes, having ordered nothing."""
+        """Removes a waiter that stopped waiting. If it got a slot in the same moment, gives the slot back unused."""
         if waiter.done() and not waiter.cancelled():
             if (start_time := waiter.result()) in self._start_times:
                 self._start_times.remove(start_time)
@@ -185,7 +190,7 @@ class AccountLimiter:
         self._schedule_wakeup(now)
 
     def _schedule_wakeup(self, now: float) -> None:
-        """To look again when time alone may have made room. Who leaves makes room without it."""
+        """Schedules the next admission for when time alone makes room; a released slot needs no timer."""
         if self._wakeup:
             self._wakeup.cancel()
             self._wakeup = None

@@ -1,4 +1,4 @@
-"""What replicas tell each other of the health of accounts and cells, and how that is written."""
+"""Health snapshots that replicas exchange, and their encoding."""
 
 from typing import Annotated, Literal
 
@@ -38,7 +38,7 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
 
 
 class HealthSnapshot(Struct, frozen=True, array_like=True):
-    """What one replica has seen itself. `wall_time` is its wall clock; everything else is in seconds ago or left."""
+    """Observations of one replica. `wall_time` is its wall clock; all other times are seconds ago or left."""
 
     version: Literal[1]
     wall_time: Annotated[float, Meta(ge=0, le=1e12)]
@@ -47,7 +47,7 @@ class HealthSnapshot(Struct, frozen=True, array_like=True):
 
 
 class ReplicaHealth(Struct, frozen=True):
-    """A replica's last snapshot: when that was made by its clock, and when it arrived by ours."""
+    """A replica's last snapshot: `wall_time` by the replica's clock, `received_at` by this process's clock."""
 
     wall_time: float
     received_at: float
@@ -59,7 +59,7 @@ _DECODER = msgspec.msgpack.Decoder(HealthSnapshot)
 
 
 def decode_snapshot(data: bytes) -> HealthSnapshot | None:
-    """Any bytes: None for what is no snapshot, perhaps because another version of the gateway has written it."""
+    """Decodes any bytes. Returns None if they are not a snapshot, or one of another version of the gateway."""
     try:
         return _DECODER.decode(data) if len(data) <= MAX_SNAPSHOT_BYTES else None
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What one account, or one cell, has gone through lately, and what that makes of its gate."""
+"""Recent outcomes of one account or one cell, and the circuit breakers that they drive."""
 
 from gateway.health.circuit_breaker import CircuitBreaker, OpenDuration, clamp_retry_after
 from gateway.health.stats import (
@@ -11,20 +11,22 @@ from gateway.health.stats import (
 from gateway.routing.signals import is_below_conformance
 from providers.faults import FaultKind
 
-# A key or a credit does not mend itself within a minute; a seller that is down, or a cell, may.
+# An invalid key or missing credit is not repaired within a minute; an outage of a seller or a cell may be.
 REFUSED_OPEN_DURATION = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
 OUTAGE_OPEN_DURATION = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
-# Every trial of a cell whose pictures are not what is ordered is paid for. Where little is ordered, a short pause would
-# make a trial of every order.
+# Each probe of a cell that delivers other images than ordered costs money. With a short open time, every order of a
+# cell that sells little would be a probe.
 UNFAITHFUL_OPEN_DURATION = OpenDuration(initial_seconds=300.0, max_seconds=21_600.0)
 REFUSAL_FAULTS = frozenset({FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
 MAX_CONSECUTIVE_FAILURES = 5
-# Longer than an order takes, or every outcome would stand alone in its window.
+# Longer than an order takes, so that one window holds several outcomes.
 WINDOW_SECONDS, WINDOW_BUCKETS = 120.0, 12
 MIN_OUTCOMES = 10
 
 
 class AccountHealth:
+    """Consecutive failures of an account, and its circuit breaker."""
+
     def __init__(self) -> None:
         self.breaker = CircuitBreaker()
         self._consecutive_failures = 0
@@ -50,8 +52,11 @@ class AccountHealth:
 
 
 class CellHealth:
-    """`fidelity_breaker` is shut while the pictures are not what is ordered. It forbids no order: such a cell comes after those
-    that deliver what is ordered, and is better than none."""
+    """Statistics of a cell of one seller's model, and its two circuit breakers.
+
+    `fidelity_breaker` is open while images differ from what was ordered. It blocks no order: routing ranks such a cell
+    after the cells that deliver what was ordered.
+    """
 
     def __init__(self) -> None:
         self.breaker = CircuitBreaker()
@@ -73,14 +78,17 @@ class CellHealth:
         self.fidelity_breaker.record_success(sent_at)
 
     def record_unfaithful_delivery(self, replica_rate: ConformanceRate, sent_at: float, now: float) -> None:
-        """`replica_rate`: the counts of the other replicas. One odd picture shuts nothing, but fails a trial."""
+        """Records images that differ from the order. A single delivery opens no closed breaker, but fails a probe.
+
+        `replica_rate`: deliveries as the other replicas counted them.
+        """
         self.conformance.add(False, sent_at)
         merged_rate = merge_conformance((self.get_conformance_rate(now), replica_rate))
         if self.fidelity_breaker.is_tripped(now) or is_below_conformance(merged_rate.count, merged_rate.share):
             self.fidelity_breaker.record_failure(UNFAITHFUL_OPEN_DURATION, sent_at, now)
 
     def get_conformance_rate(self, now: float) -> ConformanceRate:
-        """What was ordered before a trial succeeded says nothing about what is delivered now."""
+        """Returns the rate of deliveries as ordered, of orders sent since the last successful probe."""
         return self.conformance.get_rate(now, since=self.fidelity_breaker.recovery_sent_at)
 
     def record_failure(self, sent_at: float, now: float) -> None:
@@ -98,7 +106,7 @@ class CellHealth:
         return is_rate_exceeded or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES
 
     def _reset_counters(self) -> None:
-        """Whoever is shut out starts afresh when he is let in again, however that comes about."""
+        """Resets the counters, so that the cell starts from zero once its breaker closes."""
         self._consecutive_failures = 0
         self._outcomes.clear()
         self._failures.clear()

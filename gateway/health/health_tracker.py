@@ -1,7 +1,7 @@
-"""Which accounts and cells are well: learned from what became of orders, shared with the other replicas.
+"""Tracks which accounts and cells are healthy, from outcomes of orders and from other replicas' snapshots.
 
-`now` is always this process's monotonic clock, `wall_time` the wall clock; only the age of what other replicas tell is
-judged by it. Whether the last healthy offer is used all the same is for the routing to say.
+`now` is this process's monotonic clock, `wall_time` the wall clock, which serves only to compute how old a snapshot is.
+Routing decides whether an unhealthy offer is used when no healthy one is left.
 """
 
 from collections import OrderedDict
@@ -29,12 +29,12 @@ from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 
 REPLICA_TTL_SECONDS = 60.0
-# By how much the wall clocks of two replicas may differ before the one's news look old to the other.
+# How far the wall clocks of two replicas may differ before snapshots look older than they are.
 MAX_CLOCK_SKEW_SECONDS = 5.0
-# Far more than any catalogue has. What was not touched for longest is forgotten first.
+# Far more than any catalogue has. The least recently used entry is dropped first.
 MAX_CELLS, MAX_ACCOUNTS, MAX_REPLICAS = 10_000, 1_000, 250
 
-# Faults after which it is sure that the seller had taken the order, so that nothing is wrong with the account.
+# Faults that prove that the seller accepted the order, so the account works.
 ACCEPTED_FAULTS = frozenset(
     {FaultKind.ORDER_FAILED, FaultKind.ORDER_TIMED_OUT, FaultKind.NO_IMAGES, FaultKind.IMAGES_EXPIRED}
 )
@@ -44,7 +44,7 @@ StateKey = TypeVar("StateKey", bound=Hashable)
 
 
 class HealthKey(Struct, frozen=True):
-    """Where an order goes: to a seller, through an account, for a cell of a model."""
+    """The subjects that an outcome counts for: a seller, its account, and a cell of a model."""
 
     seller: str
     account: str
@@ -57,15 +57,15 @@ class HealthKey(Struct, frozen=True):
 
 
 class OrderPermit(Struct, frozen=True, eq=False):
-    """One order's leave to be sent. No two are the same: only who has it may give it back (`HealthTracker.release_permit`)."""
+    """Permission to send one order. Compared by identity, so only its holder can release it."""
 
     key: HealthKey
 
 
 class OrderOutcome(Struct, frozen=True, kw_only=True):
-    """What became of an order. No fault is a success.
+    """How an order ended; a success if `fault` is None.
 
-    `elapsed_seconds` from sending it to its end; of a fault too, if known. `as_ordered`: whether what came is what was ordered.
+    `elapsed_seconds`: from sending the order to its end, if known. `as_ordered`: whether the images match the order.
     """
 
     fault: FaultKind | None = None
@@ -79,20 +79,20 @@ class OrderOutcome(Struct, frozen=True, kw_only=True):
 
 
 class HealthTracker:
-    """Of one process. `name` is what it is called among the replicas: it does not listen to itself."""
+    """Health as one process sees it. `replica_name`: snapshots under this name are its own and are ignored."""
 
     def __init__(self, replica_name: str = "") -> None:
         self._replica_name = replica_name
         self._accounts: OrderedDict[str, AccountHealth] = OrderedDict()
         self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
         self._replicas: OrderedDict[str, ReplicaHealth] = OrderedDict()
-        # Worked out from `_replicas` when it is asked for, and anew whenever that changes.
+        # Computed from `_replicas` on demand, and cleared whenever they change.
         self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
 
-    # --- what happens
+    # --- outcomes
 
     def record(self, key: HealthKey, outcome: OrderOutcome, now: float) -> None:
-        """An order has ended."""
+        """Records how an order ended."""
         account, cell = self._get_account(key.account), self._get_cell(key.cell_key)
         sent_at = outcome.estimate_send_time(now)
         scope = VERDICTS[outcome.fault].health_scope if outcome.fault else None
@@ -109,7 +109,7 @@ class HealthTracker:
         elif scope is HealthScope.CELL:
             cell.record_failure(sent_at, now)
             cell.fidelity_breaker.record_inconclusive(sent_at)
-            # Without knowing when it was sent, it may be from before the account was shut.
+            # If the time of sending is unknown, the order may be older than the open breaker of the account.
             if outcome.fault in ACCEPTED_FAULTS and outcome.elapsed_seconds is not None:
                 account.record_success(sent_at)
             account.breaker.record_inconclusive(sent_at)
@@ -126,13 +126,15 @@ class HealthTracker:
             cell.record_unfaithful_delivery(self._get_replica_stats(cell_key)[1], sent_at, now)
 
     def record_accepted(self, account: str, elapsed_seconds: float, now: float) -> None:
-        """The seller took an order that was sent so many seconds ago: whatever becomes of it, the account is well."""
+        """Records that the seller accepted an order sent `elapsed_seconds` ago: the account works."""
         self._get_account(account).record_success(now - max(0.0, elapsed_seconds))
 
     def acquire_permit(self, key: HealthKey, now: float) -> OrderPermit | None:
-        """Leave to send an order now. Where the account or the cell is due for a trial, this order is it, and no other
-        gets leave until its outcome is known, or it is withdrawn. Where pictures are not what is ordered, orders are
-        placed as a last resort; only while a trial is out, the others go elsewhere."""
+        """Returns a permit to send one order, or None while a circuit breaker blocks it.
+
+        If a breaker is half-open, the permit is for its probe, and no other permit is given until the probe's outcome
+        is known or the permit is released. An open fidelity breaker blocks orders only while its probe is in flight.
+        """
         cell = self._cells.get(key.cell_key)
         if not self._allows_request(key, now) or (cell and cell.fidelity_breaker.is_probing(now)):
             return None
@@ -143,28 +145,24 @@ class HealthTracker:
         return permit
 
     def release_permit(self, permit: OrderPermit) -> None:
-        """The order that got this leave was not sent. Whatever another one tries meanwhile goes on."""
+        """Gives back the permit of an order that was not sent. Another order's probe is not affected."""
         for breaker in self._get_breakers(permit.key):
             breaker.cancel_probe(permit)
 
     def record_inconclusive(self, key: HealthKey, sent_at: float) -> None:
-        """An order that was sent then has ended without saying anything of the seller."""
+        """Records an order whose outcome proves nothing about the seller."""
         for breaker in self._get_breakers(key):
             breaker.record_inconclusive(sent_at)
 
-    def reset_account(self, account: str, now: float) -> None:
-        """It has another key or address: what it was shut for is over."""
-        self._get_account(account).breaker.reset(now)
-
-    # --- what is known
+    # --- signals
 
     def get_catalogue_signals(self, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> Signals:
-        """What is known now of the catalogue's cells; each is worked out when it is looked at, so look at once."""
+        """Returns a view of the signals of the catalogue's cells. Each is computed when read, so read them at once."""
         self._drop_silent_replicas(now)
         return _SignalsView(self, catalogue, now, load)
 
     def get_signals(self, key: HealthKey, now: float, load: float = 0.0) -> CellSignals:
-        """Of one cell; UNKNOWN if nothing is."""
+        """Returns the signals of one cell; UNKNOWN_SIGNALS if there is no data about it."""
         cell = self._cells.get(key.cell_key)
         latency, conformance = self._get_stats(key.cell_key, cell, now)
         has_enough_deliveries = conformance.count >= MIN_DELIVERIES
@@ -205,7 +203,7 @@ class HealthTracker:
     # --- replicas
 
     def make_snapshot(self, now: float, wall_time: float) -> bytes:
-        """What this process has seen itself, for the others."""
+        """Encodes what this process observed itself, for the other replicas."""
         accounts = (
             AccountSnapshot(name, account_health.breaker.to_snapshot(now))
             for name, account_health in self._accounts.items()
@@ -230,10 +228,10 @@ class HealthTracker:
         )
 
     def merge_snapshot(self, replica_name: str, data: bytes, now: float, wall_time: float) -> bool:
-        """Another replica's snapshot: whether it was news. The same one may come again, as the store keeps it.
+        """Merges another replica's snapshot and returns whether it was new. The store may return the same one twice.
 
-        Clocks: a snapshot that looks older than SKEW is taken for that much older than it is after SKEW; otherwise it
-        counts as just made, which is an exchange late at most. A replica whose clock is a minute slow is not heard.
+        A snapshot counts as taken just now, unless it looks older than MAX_CLOCK_SKEW_SECONDS: then this much is
+        deducted from its age. Snapshots of a replica whose clock is a minute slow are ignored.
         """
         self._drop_silent_replicas(now)
         snapshot = None if replica_name == self._replica_name else decode_snapshot(data)
@@ -278,7 +276,7 @@ class HealthTracker:
             cell.fidelity_breaker.drop_replica(replica_name, now)
 
     def _allows_request(self, key: HealthKey, now: float) -> bool:
-        """Whether account and cell let orders through: what is not known has never been shut."""
+        """Returns whether the breakers of account and cell allow an order. Unknown ones count as closed."""
         account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
         return all(state.breaker.allows_request(now) for state in (account, cell) if state)
 
@@ -306,7 +304,7 @@ def _get_or_create(
 
 
 class _SignalsView(Mapping[CellKey, CellSignals]):
-    """Every cell of the catalogue of which anything is known. A plan asks for a few of very many."""
+    """The signals of every cell of the catalogue that has any. A plan reads a few of very many."""
 
     def __init__(self, health: HealthTracker, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> None:
         self._health, self._catalogue, self._now, self._load = health, catalogue, now, load
@@ -330,5 +328,5 @@ class _SignalsView(Mapping[CellKey, CellSignals]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        """Nobody need count before asking."""
+        """Saves counting all cells for a truth test."""
         return True

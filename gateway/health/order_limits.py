@@ -1,24 +1,18 @@
-"""How much is ordered at once and in a minute: what the operator allows, and what the sellers turn out to bear."""
+"""Limits on orders of each account: how many at once, and how many in a minute."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from gateway.config.schema import AccountLimits
 from gateway.health.circuit_breaker import clamp_retry_after
-from gateway.health.concurrency_limiter import AccountLimiter, SlotTimeout
-from gateway.health.stats import SlidingWindowCounter
+from gateway.health.concurrency_limiter import AccountLimiter
 from providers.faults import Fault, FaultKind
 
-__all__ = ["AccountLimits", "OrderLimits", "RetryBudget", "SlotTimeout"]
-
 BACKPRESSURE_FAULTS = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED})
-MAX_RETRY_SHARE = 0.1
-MIN_RETRIES = 3
-RETRY_WINDOW_SECONDS, RETRY_WINDOW_BUCKETS = 60.0, 60
 
 
 class OrderLimits:
-    """Of one process. `clock` counts this process's monotonic seconds, as `time.monotonic` does."""
+    """Order limits of one process. `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float], accounts: Mapping[str, AccountLimits] | None = None) -> None:
         self._clock = clock
@@ -26,9 +20,9 @@ class OrderLimits:
         self.configure(accounts or {})
 
     def configure(self, accounts: Mapping[str, AccountLimits]) -> None:
-        """Also while orders are in progress: they finish, and nobody is let in until there is room below the new limit.
+        """Applies new limits. Orders in flight finish; no other starts until the new limit allows it.
 
-        An account that is not named any more keeps its limits while anything is in progress there.
+        An account that is no longer configured keeps its limits while it has orders in flight.
         """
         for name in [name for name, limiter in self._limiters.items() if name not in accounts and limiter.is_idle]:
             del self._limiters[name]
@@ -37,9 +31,9 @@ class OrderLimits:
 
     @asynccontextmanager
     async def slot(self, account: str, timeout_seconds: float) -> AsyncIterator[None]:
-        """A place among the orders in progress, for as long as the block lasts. First come, first served.
+        """Holds one of the account's order slots while the block runs; first come, first served.
 
-        NoSlot if there is none within so many seconds: nothing was sent, and the seller is not to blame.
+        Raises SlotTimeout if none is free in time: nothing was sent, and the seller is not at fault.
         """
         limiter = self._get_limiter(account)
         await limiter.acquire(timeout_seconds)
@@ -49,10 +43,7 @@ class OrderLimits:
             limiter.release()
 
     def on_fault(self, account: str, fault: Fault) -> None:
-        """The seller wants fewer orders: none for as long as he says, and after a 429 only half as many at once.
-
-        Any other fault means nothing here.
-        """
+        """Slows down if the fault asks for it: pauses for Retry-After, and halves the concurrency after a 429."""
         if fault.kind not in BACKPRESSURE_FAULTS:
             return
         limiter = self._get_limiter(account)
@@ -62,12 +53,12 @@ class OrderLimits:
             limiter.pause(clamp_retry_after(fault.retry_after))
 
     def get_load(self, account: str) -> float:
-        """In progress against what is allowed: 0 where nothing is limited, from 1 on a new order would have to wait."""
+        """Returns orders in flight divided by the limit: 0 without a limit, 1 or more if a new order would wait."""
         limiter = self._limiters.get(account)
         return limiter.get_load() if limiter else 0.0
 
     def get_remaining_pause(self, account: str) -> float | None:
-        """For how many more seconds the seller wants no order at all; None if it did not say, or they are over."""
+        """Returns for how many more seconds the seller wants no orders; None if it gave no time or the time is up."""
         limiter = self._limiters.get(account)
         return limiter.get_remaining_pause() if limiter else None
 
@@ -79,22 +70,3 @@ class OrderLimits:
         if account not in self._limiters:
             self._limiters[account] = AccountLimiter(self._clock)
         return self._limiters[account]
-
-
-class RetryBudget:
-    """Extra orders, made because others failed: few among the last minute's, so that trouble does not breed trouble."""
-
-    def __init__(self) -> None:
-        self._first_orders = SlidingWindowCounter(RETRY_WINDOW_SECONDS, RETRY_WINDOW_BUCKETS)
-        self._retries = SlidingWindowCounter(RETRY_WINDOW_SECONDS, RETRY_WINDOW_BUCKETS)
-
-    def record_first_order(self, now: float) -> None:
-        """A first order, which nobody had failed at before."""
-        self._first_orders.add(now)
-
-    def can_retry(self, now: float) -> bool:
-        allowed = max(MIN_RETRIES, int(self._first_orders.count(now) * MAX_RETRY_SHARE))
-        return self._retries.count(now) < allowed
-
-    def record_retry(self, now: float) -> None:
-        self._retries.add(now)

@@ -1,4 +1,4 @@
-"""What is counted, in little and bounded memory however much happens: counts, latency quantiles, conformance."""
+"""Statistics in bounded memory: sliding window counter, latency quantiles, conformance rate."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from msgspec import Meta, Struct
 
 LATENCY_WINDOW_SECONDS = 180.0
 LATENCY_WINDOW_COUNT = 5
-# Neighbouring buckets are a tenth apart; a quantile is the mean of its bucket, so it is off by a few percent at most.
+# Neighbouring buckets differ by 10 %. A quantile is the mean of its bucket, so its error is a few percent at most.
 LOG_BUCKET_WIDTH = log(1.1)
 MIN_LATENCY_SECONDS, MAX_LATENCY_SECONDS = 0.1, 7_200.0
-# Deliveries of up to a day ago, the last fifty of them; the day is cut off to the minute.
+# The last fifty deliveries of the last day; the day is rounded to the minute.
 MAX_DELIVERIES, DELIVERY_WINDOW_SECONDS, MINUTE_SECONDS = 50, 86_400.0, 60.0
 MIN_LATENCY_SAMPLES = 5
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -20,7 +20,7 @@ Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 
 
 class SlidingWindowCounter:
-    """How many in the last `window_seconds` seconds, to within one of its buckets."""
+    """Counts events of the last `window_seconds`, to within one bucket."""
 
     def __init__(self, window_seconds: float, bucket_count: int) -> None:
         self._bucket_seconds = window_seconds / bucket_count
@@ -43,7 +43,7 @@ class SlidingWindowCounter:
 
 
 class LatencyStats(Struct, frozen=True, array_like=True):
-    """Seconds until half, and nine in ten, of so many orders were done."""
+    """Seconds within which half (p50) and nine tenths (p90) of `count` orders were done."""
 
     count: Count = 0
     p50: Seconds = 0.0
@@ -51,14 +51,14 @@ class LatencyStats(Struct, frozen=True, array_like=True):
 
 
 class ConformanceRate(Struct, frozen=True, array_like=True):
-    """The share of so many deliveries that were as ordered."""
+    """The share of `count` deliveries whose images matched the order."""
 
     count: Count = 0
     share: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class LatencyHistogram:
-    """The successes of the last 12 to 15 minutes, in windows of buckets that grow with what they hold."""
+    """Latencies of the successes of the last 12 to 15 minutes, in windows of logarithmic buckets."""
 
     def __init__(self) -> None:
         self._windows: list[tuple[int, dict[int, tuple[int, float]]]] = [(-1, {})] * LATENCY_WINDOW_COUNT
@@ -113,7 +113,7 @@ def _estimate_quantile(buckets: dict[int, tuple[int, float]], count: int, fracti
 
 
 class ConformanceWindow:
-    """The last deliveries of a day: when each was ordered, and whether what came is what was ordered."""
+    """The last deliveries of a day: when each was ordered, and whether its images matched the order."""
 
     def __init__(self) -> None:
         self._deliveries: deque[tuple[float, bool]] = deque(maxlen=MAX_DELIVERIES)
@@ -124,7 +124,7 @@ class ConformanceWindow:
         self._cached = None
 
     def get_rate(self, now: float, since: float = -inf) -> ConformanceRate:
-        """Of what was ordered `slot_epoch` then, and not longer than a day ago."""
+        """Returns the rate of orders sent after `since` and within the last day."""
         oldest = max(floor(now / MINUTE_SECONDS) * MINUTE_SECONDS - DELIVERY_WINDOW_SECONDS, since)
         if self._cached is None or self._cached[0] != oldest:
             self._cached = (
@@ -139,7 +139,7 @@ def _compute_rate(deliveries: Sequence[bool]) -> ConformanceRate:
 
 
 def merge_latency(replicas: Sequence[LatencyStats]) -> LatencyStats:
-    """Of several replicas, each with the weight of what it has seen."""
+    """Averages the statistics of several replicas, weighted by their counts."""
     count = sum(replica.count for replica in replicas)
     if not count:
         return LatencyStats()

@@ -256,4 +256,4 @@ def _conformance_reasons(signals: CellSignals) -> Iterator[str]:
     if not signals.faithful:
         yield f"{signals.conformance_text}, so after those that deliver what is ordered"
     elif is_below_conformance(signals.deliveries, signals.conformance or 0.0):
-        yield f"{signals.conformance_text}; a trial order is due"
+        yield f"{signals.conformance_text}; a probe order is due"

@@ -16,7 +16,7 @@ class CellSignals(Struct, frozen=True, kw_only=True):
     """None means that nothing has been measured yet, and the offer's own expectation counts.
 
     `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while too few are; it is true
-    again when a trial order is due.
+    again when a probe order is due.
     """
 
     healthy: bool = True

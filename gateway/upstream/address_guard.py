@@ -1,6 +1,6 @@
-"""Which addresses may be connected to: decided on what is about to be connected, and not on how it was written.
+"""Blocks connections to private addresses (SSRF protection), by the address that is about to be connected.
 
-So neither an odd spelling, nor a redirect, nor a name server that changes its mind leads into our own network.
+So neither an odd spelling, nor a redirect, nor DNS rebinding leads into the operator's own network.
 """
 
 import errno
@@ -21,9 +21,9 @@ _BLOCKED_IPV4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
         *("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
-        "100.64.0.0/10",  # carriers' NAT; Alibaba's metadata live here
-        "168.63.129.16/32",  # Azure's own services for a machine, at an otherwise public address
-        *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24"),  # protocols' own
+        "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata service
+        "168.63.129.16/32",  # Azure's platform services, at an otherwise public address
+        *("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24"),  # protocol assignments
         "192.88.99.0/24",  # 6to4 relays
         *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),  # documentation
         "198.18.0.0/15",  # benchmarks
@@ -36,26 +36,26 @@ _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
 _BLOCKED_IPV6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # protocols' own: Teredo, ORCHID, benchmarks
+        "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
         *("2001:db8::/32", "3fff::/20"),  # documentation
         "2002::/16",  # 6to4: any IPv4 address in disguise
     )
 )
-# Of at least two words. What ends in a number is an address to somebody, however it is written: 127.1, 0x7f.1.
+# At least two labels. If the last one is a number, some resolvers read an address: 127.1, 0x7f.1.
 _HOSTNAME = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*\.?", re.ASCII | re.IGNORECASE)
-# Names that lead into some network of one's own wherever they are looked up.
+# Top-level names that lead into a private network wherever they are resolved.
 _LOCAL_DOMAINS = {"localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "arpa"}
 
 
 class AddressBlocked(PermissionError):
-    """The guard does not let us connect there."""
+    """The address guard blocked the connection."""
 
     def __init__(self) -> None:
-        super().__init__(errno.EACCES, "address refused")
+        super().__init__(errno.EACCES, "address blocked")
 
 
 def is_public(address: str) -> bool:
-    """Whether this is an ordinary address of the public internet."""
+    """Returns whether this is an ordinary address of the public internet."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -67,9 +67,9 @@ def is_public(address: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """The same of a host that somebody else will look up: an ordinary address, or a name that is none in disguise.
+    """Returns whether a host that a proxy will resolve is an ordinary address, or a name that cannot be an address.
 
-    Where such a name leads is known only to whoever looks it up.
+    Only the proxy can check which address such a name resolves to.
     """
     return is_public(host) or (
         bool(_HOSTNAME.fullmatch(host)) and host.lower().rstrip(".").split(".")[-1] not in _LOCAL_DOMAINS
@@ -77,12 +77,12 @@ def is_public_host(host: str) -> bool:
 
 
 def allow_all(_: str) -> bool:
-    """For accounts that the configuration calls private: they may live in our own network."""
+    """Allows every address: for accounts that the configuration calls private."""
     return True
 
 
 def make_socket_factory(is_allowed: AddressCheck) -> SocketFactoryType:
-    """Makes sockets for addresses that the guard lets pass. Literal addresses come by here too, and only here."""
+    """Returns a factory of sockets to allowed addresses. Literal addresses are checked only here."""
 
     def create_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -94,7 +94,7 @@ def make_socket_factory(is_allowed: AddressCheck) -> SocketFactoryType:
 
 
 class GuardedResolver(AbstractResolver):
-    """Refuses a name as soon as one of its addresses is bad: which of them is tried first is chance."""
+    """Blocks a name if one of its addresses is blocked: which address is connected first is random."""
 
     def __init__(self, is_allowed: AddressCheck, lookup: Lookup) -> None:
         self._is_allowed = is_allowed
@@ -111,7 +111,7 @@ class GuardedResolver(AbstractResolver):
         return [_make_result(host, address, port) for address in addresses]
 
     async def close(self) -> None:
-        """The lookup belongs to whoever gave it."""
+        """Does nothing: the lookup is shared and closed by its owner."""
 
 
 def _make_result(host: str, address: str, port: int) -> ResolveResult:

@@ -1,4 +1,4 @@
-"""Pictures, fetched from wherever they were put: any public address, and never with credentials of ours."""
+"""Downloads images from any public address, without credentials."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import httpx
 from msgspec import Struct
 
 from gateway.memory_budget import Reservation
+from gateway.upstream.address_guard import AddressBlocked
+from gateway.upstream.host_lookup import LookupTimeout
 from gateway.upstream.http_bodies import (
     ResponseTooLarge,
     ResponseUnreadable,
@@ -19,12 +21,12 @@ from gateway.upstream.request_builder import USER_AGENT, UnsendableRequest, vali
 
 _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 _PERMANENT_STATUSES = {400, 401, 403, 404, 410, 451}
-# What connecting calls an address that we never connect to, however often we try.
-_PERMANENT_ERRORS = {"AddressBlocked", "InvalidUrlClientError"}
+# Errors for addresses that are never connected: retrying is useless.
+_PERMANENT_ERRORS = {AddressBlocked.__name__, "InvalidUrlClientError"}
 
 
 class DownloadLimits(Struct, frozen=True):
-    """`timeout_seconds` for everything, redirects included, but for the time in which we have no room for it."""
+    """`timeout_seconds` covers the whole download with its redirects, but not the wait for memory."""
 
     max_bytes: int = 64 << 20
     timeout_seconds: float = 60.0
@@ -32,15 +34,17 @@ class DownloadLimits(Struct, frozen=True):
 
 
 DEFAULT_LIMITS = DownloadLimits()
-# Errors of names that are not looked up in time, in words for the client that named them.
-_PUBLIC_REASONS = {"LookupTimeout": "its host name could not be resolved in time"}
-# Room for a picture, whose clock stands still while it waits for it.
+# Lookup errors, in words for the client that named the host.
+_PUBLIC_REASONS = {LookupTimeout.__name__: "its host name could not be resolved in time"}
+# Opens the reservation of memory for an image. While it waits for memory, the timeout is paused.
 OpenReservation = Callable[[asyncio.Timeout], AbstractContextManager[Reservation]]
 
 
 class DownloadRequest(Struct, frozen=True):
-    """`private`: whether it may be in our own network; else https to public addresses only. `tenant`: the team or
-    account that lookups are counted against."""
+    """`private`: whether the URL may lead into the operator's network; else only https to public addresses.
+
+    `tenant`: the team or account that DNS lookups are counted against.
+    """
 
     url: str
     private: bool
@@ -49,9 +53,10 @@ class DownloadRequest(Struct, frozen=True):
 
 
 class DownloadError(Exception):
-    """No picture. `is_permanent`: another try of the same address is of no use. Never holds an address: it may be signed.
+    """The download failed. The message never contains the URL, which may be signed.
 
-    `public_reason`: the text for the client that named the address; None if the address was not asked.
+    `is_permanent`: retrying the same URL is useless. `public_reason`: text for the client that named the URL; None if
+    the server was not asked.
     """
 
     def __init__(self, reason: str, *, is_permanent: bool = False, public_reason: str | None = None) -> None:
@@ -63,7 +68,7 @@ class DownloadError(Exception):
 async def download(
     transport: httpx.AsyncBaseTransport, request: DownloadRequest, open_reservation: OpenReservation
 ) -> bytes:
-    """DownloadError says why not."""
+    """Returns the content behind the URL. Raises DownloadError."""
     failure: DownloadError
     limits = request.limits
     try:
@@ -90,15 +95,15 @@ async def download(
             str(error), is_permanent=str(error) in _PERMANENT_ERRORS, public_reason=_PUBLIC_REASONS.get(str(error))
         )
     except TimeoutError as error:
-        failure = DownloadError(type(error).__name__, public_reason="it did not come in time")
+        failure = DownloadError(type(error).__name__, public_reason="it did not arrive in time")
     except ResponseUnreadable as error:
         failure = DownloadError(type(error).__name__)
-    # Outside of `except`, so that it carries no other error's text along.
+    # Raised outside of `except`, so that it does not carry the text of another error.
     raise failure
 
 
 async def _follow_redirects(transport: httpx.AsyncBaseTransport, request: DownloadRequest) -> httpx.Response:
-    """The first answer that leads no further. Every address on the way is checked as the first was."""
+    """Returns the first response that is not a redirect. Every URL on the way is validated like the first."""
     url = validate_external_url(request.url, request.private)
     for _ in range(request.limits.max_redirects + 1):
         response = await transport.handle_async_request(_build_get_request(url, request.tenant))

@@ -1,18 +1,18 @@
-"""Something limited that tenants share: none takes more than its part, and the one that holds least is served first."""
+"""A semaphore that tenants share fairly: each has its own limit, and the tenant that holds least is served first."""
 
 import asyncio
 from collections import Counter, deque
 from typing import NamedTuple
 
-# Of one tenant. Later requests are refused at once.
+# Of one tenant. Further requests are rejected at once.
 MAX_WAITERS = 64
 
 
 class SemaphoreFull(Exception):
-    """There was none left within the time given. `is_own`: the tenant itself holds all that it may."""
+    """No share became free in time. `is_own`: whether the tenant's own limit was the reason."""
 
     def __init__(self, *, is_own: bool) -> None:
-        super().__init__("the tenant's own part is taken" if is_own else "all of it is taken")
+        super().__init__("the tenant's limit is reached" if is_own else "the total limit is reached")
         self.is_own = is_own
 
 
@@ -22,7 +22,7 @@ class _SemaphoreWaiter(NamedTuple):
 
 
 class FairSemaphore:
-    """At most `max_total` at once, and `max_per_tenant` of it for each. A tenant's own requests are served in their order."""
+    """Grants at most `max_total` at once, and `max_per_tenant` to each tenant, whose requests are served in order."""
 
     def __init__(self, max_total: int, max_per_tenant: int) -> None:
         self.max_total, self.max_per_tenant = max_total, max_per_tenant
@@ -34,7 +34,7 @@ class FairSemaphore:
         return self._held.total()
 
     async def acquire(self, tenant: str, timeout_seconds: float, amount: int = 1) -> None:
-        """Waits for so long at most; BudgetFull if that was not enough, or cannot be."""
+        """Waits for a share of `amount`. Raises SemaphoreFull if it is not granted in time, or can never be."""
         if amount > self.max_per_tenant or len(self._waiters.get(tenant, ())) >= MAX_WAITERS:
             raise SemaphoreFull(is_own=True)
         waiter = _SemaphoreWaiter(amount, asyncio.get_running_loop().create_future())
@@ -43,7 +43,7 @@ class FairSemaphore:
         if waiter.granted.done():
             return
         try:
-            # The future itself is never cancelled, so it always says whether it was granted.
+            # The future itself is never cancelled, so it shows reliably whether it was granted.
             await asyncio.wait((waiter.granted,), timeout=timeout_seconds)
         except asyncio.CancelledError:
             self._cancel_waiter(tenant, waiter)
@@ -60,7 +60,7 @@ class FairSemaphore:
         self._grant_waiters()
 
     def _cancel_waiter(self, tenant: str, waiter: _SemaphoreWaiter) -> None:
-        """It may have been granted in the same moment."""
+        """Removes the waiter, or releases its share if it was granted in the same moment."""
         if waiter.granted.done():
             self.release(tenant, waiter.amount)
         else:
@@ -80,7 +80,7 @@ class FairSemaphore:
             waiter.granted.set_result(None)
 
     def _pick_tenant(self) -> str | None:
-        """The tenant that holds least, of those whose own part has room, if the whole has room for it."""
+        """Returns the tenant that holds least of those below their limit, or None if the total has no room for it."""
         eligible = [
             tenant
             for tenant, queue in self._waiters.items()

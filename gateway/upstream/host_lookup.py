@@ -1,7 +1,7 @@
-"""Names of hosts looked up: once for all who ask at the same time, remembered for a moment, and shared fairly.
+"""DNS lookups: shared by concurrent callers, cached for a moment, limited fairly per tenant.
 
-The system's lookup cannot be cancelled: where a name server is silent, it keeps its thread for 10 s and more. So each
-counts against the tenant that has caused it until it really ends, and a wait for it has a bound.
+The system's resolver cannot be cancelled: if a name server is silent, a lookup occupies its thread for 10 s and more.
+So each lookup counts against the tenant that caused it until it really ends, and waiting for it has a time limit.
 """
 
 import asyncio
@@ -18,36 +18,38 @@ from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 Addresses = Sequence[str]
 
-# On whose behalf this task connects: a team, or an account. Lookups are shared fairly among them.
+# The team or account for which this task connects. Lookups are shared fairly among tenants.
 current_tenant: ContextVar[str] = ContextVar("current_tenant", default="")
 CACHE_TTL_SECONDS = 10.0
-# For a thread, and for what is known already where no answer comes: RFC 8767 calls them stale.
+# How long to wait for a thread, and for a fresh answer before stale addresses are used (RFC 8767).
 THREAD_WAIT_SECONDS, STALE_WAIT_SECONDS = 2.0, 1.0
 MAX_CACHED_HOSTS = 1_000
-# A name server's own answer, and no trouble in reaching one.
+# Errors that are a name server's answer, not a failure to reach it.
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 class LookupTimeout(OSError):
-    """No name server has answered in time."""
+    """No name server answered in time."""
 
 
 class LookupLimitReached(OSError):
-    """Too many names are being looked up already."""
+    """Too many lookups are running already."""
 
 
 class TotalLookupLimitReached(LookupLimitReached):
-    """Those of other tenants."""
+    """The limit for all tenants is reached."""
 
 
 class TenantLookupLimitReached(LookupLimitReached):
-    """This tenant's own."""
+    """This tenant's limit is reached."""
 
 
 class LookupLimits(Struct, frozen=True):
-    """How many names are looked up at once, for all tenants and for each; how long a caller waits for an answer
-    (None: as long as it may take to connect); and for how long known addresses stand in for an answer that does not
-    come."""
+    """How many lookups run at once, in total and for each tenant.
+
+    `timeout_seconds`: how long a caller waits for an answer (None: until its connect timeout). `stale_seconds`: for how
+    long cached addresses are used if no answer arrives.
+    """
 
     max_total: int
     max_per_tenant: int
@@ -56,7 +58,7 @@ class LookupLimits(Struct, frozen=True):
 
 
 class _CachedAddresses(Struct):
-    """`fresh_until` is put off where no answer comes: a silent name server is not asked all the time."""
+    """`fresh_until` is postponed if no answer arrives, so that a silent name server is not asked again at once."""
 
     addresses: Addresses
     fresh_until: float
@@ -64,7 +66,7 @@ class _CachedAddresses(Struct):
 
 
 class HostLookup:
-    """`lookup`: how a name is looked up that is not known yet."""
+    """Resolves host names, with a cache. `lookup` resolves names that are not cached."""
 
     def __init__(self, lookup: Lookup, limits: LookupLimits) -> None:
         self._lookup, self._limits = lookup, limits
@@ -73,7 +75,7 @@ class HostLookup:
         self._running: dict[str, asyncio.Task[Addresses]] = {}
 
     async def __call__(self, host: str) -> Addresses:
-        """OSError if there are none: socket.gaierror, LookupTimeout or LookupsFull."""
+        """Returns the addresses of a host. Raises OSError: socket.gaierror, LookupTimeout or LookupLimitReached."""
         cached, now = self._cache.get(host), _get_loop_time()
         if cached is None or now >= cached.stale_until:
             return await self._await_lookup(host, self._limits.timeout_seconds)
@@ -92,7 +94,7 @@ class HostLookup:
             task.cancel()
 
     async def _await_lookup(self, host: str, timeout_seconds: float | None) -> Addresses:
-        """A caller that stops waiting does not stop a lookup that others may wait for."""
+        """Waits for a lookup. A caller that stops waiting does not cancel it: others may wait for it."""
         running = self._running.get(host) or await self._start_lookup(host)
         if running is None:
             return self._cache[host].addresses
@@ -103,7 +105,7 @@ class HostLookup:
             raise LookupTimeout from None
 
     async def _start_lookup(self, host: str) -> "asyncio.Task[Addresses] | None":
-        """None if its addresses came while this waited for a thread."""
+        """Returns the running lookup, or None if its addresses arrived during the wait for a thread."""
         tenant = current_tenant.get()
         try:
             await self._thread_slots.acquire(tenant, THREAD_WAIT_SECONDS)
@@ -131,7 +133,7 @@ class HostLookup:
         del self._running[host]
         self._thread_slots.release(tenant)
         if not task.cancelled():
-            # Retrieved here, since no caller may be waiting any more.
+            # Retrieve the exception: no caller may be waiting any more.
             task.exception()
 
 
@@ -140,12 +142,12 @@ def _get_loop_time() -> float:
 
 
 class SystemLookup:
-    """Looks names up with the system's resolver, in threads that do not delay the end of the process."""
+    """Resolves names with the system's resolver, in threads that do not delay the end of the process."""
 
     async def __call__(self, host: str) -> Addresses:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Addresses] = loop.create_future()
-        threading.Thread(target=_resolve_in_thread, args=(host, loop, future), name="lookup", daemon=True).start()
+        threading.Thread(target=_resolve_in_thread, args=(host, loop, future), name="host-lookup", daemon=True).start()
         return await future
 
 
@@ -157,7 +159,7 @@ def _resolve_in_thread(host: str, loop: asyncio.AbstractEventLoop, future: "asyn
     try:
         loop.call_soon_threadsafe(_set_result, future, result)
     except RuntimeError:
-        # The loop is closed, and the caller with it.
+        # The event loop is closed.
         return
 
 
@@ -174,6 +176,6 @@ def _get_addresses(host: str) -> Addresses:
     try:
         entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError:
-        # What cannot even be written in a question to a name server.
+        # The name cannot be encoded for DNS.
         raise socket.gaierror(socket.EAI_NONAME, "not a name") from None
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in entries))

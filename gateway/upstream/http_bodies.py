@@ -1,4 +1,4 @@
-"""Bodies on their way out and in: streamed, counted, and never larger than agreed."""
+"""HTTP bodies: multipart encoding, streaming of requests, decoding and size limits of responses."""
 
 import io
 import re
@@ -12,26 +12,25 @@ from gateway.memory_budget import SMALL_BODY_BYTES, Reservation
 from providers.adapter import FormPart
 
 _CHUNK_BYTES = 256 << 10
-# Room is taken in ever larger steps: few of them, and the last not much more than is needed.
+# Memory is reserved in growing steps: few steps, and the last one not much larger than needed.
 _GROWTH_FACTOR = 3
-# What browsers do with names in forms, and servers undo.
+# Browsers escape names in forms like this, and servers decode it.
 _FORM_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 
 
 class ResponseUnreadable(Exception):
-    """An answer came, and is not one that can be taken in."""
+    """The response could not be decoded: broken encoding or compression."""
 
 
 class ResponseTooLarge(ResponseUnreadable):
-    """It is larger than agreed, or claims to be."""
+    """The response is larger than allowed, or declares to be."""
 
 
 class RequestBody(httpx.AsyncByteStream):
-    """Pieces one after the other. Large ones leave as views of themselves, so that nothing is held twice.
+    """Streams parts one after the other, without copying large ones.
 
-    `on_written` is called when the socket has taken all of them, but for the last few views. How long the seller
-    then thinks about it is another matter.
+    `on_written` is called once the socket has accepted all but the last few chunks, before the seller responds.
     """
 
     def __init__(self, parts: Sequence[bytes]) -> None:
@@ -44,11 +43,11 @@ class RequestBody(httpx.AsyncByteStream):
 
 
 def _ignore_written() -> None:
-    """Nobody wants to know."""
+    """Does nothing."""
 
 
 class _ChunkIterator(AsyncIterator[bytes]):
-    """No generator: one that is cut short would leave a task behind that closes it."""
+    """Yields chunks. Not a generator: an interrupted generator would leave a task behind that closes it."""
 
     def __init__(self, parts: Sequence[bytes], on_written: Callable[[], None]) -> None:
         self._chunks = _split_chunks(parts)
@@ -64,12 +63,12 @@ class _ChunkIterator(AsyncIterator[bytes]):
 def _split_chunks(parts: Sequence[bytes]) -> Iterator[bytes]:
     for part in parts:
         view = memoryview(part)
-        # Whoever writes to a socket takes views as well as bytes; the interface has no word for it.
+        # A memoryview is sent like bytes; httpx's interface has no type for it.
         yield from (view[offset : offset + _CHUNK_BYTES] for offset in range(0, len(view), _CHUNK_BYTES))  # type: ignore[misc]
 
 
 def encode_multipart(parts: Sequence[FormPart]) -> tuple[str, RequestBody]:
-    """multipart/form-data: its content type, and its body."""
+    """Encodes a form as multipart/form-data. Returns its content type and its body."""
     boundary = secrets.token_hex(16)
     pieces: list[bytes] = []
     for part in parts:
@@ -84,16 +83,16 @@ def _render_part_head(part: FormPart, boundary: str) -> bytes:
         lines[-1] += f'; filename="{part.filename.translate(_FORM_ESCAPES)}"'
     media_type = part.media_type or ("application/octet-stream" if part.filename is not None else "")
     if not _MEDIA_TYPE.fullmatch(media_type):
-        raise ValueError("not a media type")
+        raise ValueError("invalid media type")
     if media_type:
         lines.append(f"Content-Type: {media_type}")
     return "\r\n".join((*lines, "", "")).encode()
 
 
 def get_response_stream(response: httpx.Response) -> httpx.AsyncByteStream:
-    """To be closed by whoever asks for it."""
+    """Returns the response's stream, which the caller must close."""
     if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("the transport is not asynchronous")
+        raise TypeError("response stream must be an AsyncByteStream")
     return response.stream
 
 
@@ -108,12 +107,15 @@ def get_response_headers(response: httpx.Response) -> dict[str, str]:
 async def read_response_body(
     stream: httpx.AsyncByteStream, headers: Mapping[str, str], max_bytes: int, reservation: Reservation
 ) -> bytes:
-    """The body, as soon as there is room for it."""
+    """Reads and decodes a body, and waits for memory as it grows.
+
+    Raises ResponseTooLarge or ResponseUnreadable.
+    """
     declared = _parse_content_length(headers.get("content-length", ""))
     if declared > max_bytes:
         raise ResponseTooLarge
     decoder = _make_decoder(headers.get("content-encoding", ""))
-    # Unlike a bytearray, this hands its content over without copying it.
+    # Unlike a bytearray, BytesIO returns its content without copying it.
     body = io.BytesIO()
     reserved_bytes = SMALL_BODY_BYTES
     async for chunk in stream:
@@ -131,7 +133,7 @@ async def read_response_body(
 
 
 def _parse_content_length(length: str) -> int:
-    """Whether it is true, the transport checks; a nonsense length counts for nothing here."""
+    """Returns the declared length, or 0 if it is invalid. The transport checks whether it is true."""
     return int(length) if re.fullmatch(r"[0-9]{1,15}", length, re.ASCII) else 0
 
 
@@ -140,14 +142,14 @@ class _IdentityDecoder:
         return (chunk,)
 
     def finish(self) -> None:
-        """Whether anything is missing, the transport knows."""
+        """Does nothing: the transport checks whether the body is complete."""
 
 
 class _ZlibDecoder:
-    """Some answer packed although we ask them not to. A little of it may unpack to very much, so: bit by bit."""
+    """Decompresses responses of servers that compress although not asked to, in small steps: it may be a zip bomb."""
 
     def __init__(self) -> None:
-        # Either of gzip's and zlib's frames.
+        # Accepts gzip and zlib headers.
         self._decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""Input images that clients name by their links: fetched within what is there for such links alone, fairly by team.
+"""Fetches input images from URLs in clients' requests, within limits of their own, shared fairly by team.
 
-Whatever a link leads to (a name server that is silent, a server that drips, pictures as large as they may be), it takes
-up its own team's share, and nothing that orders or sellers' links need.
+A URL with a silent name server, a slow server or very large images occupies its own team's share only, and nothing that
+orders or sellers' URLs need.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from gateway.upstream.seller_client import TransportPoolProtocol
 from gateway.upstream.transport import LOOKUP_LIMITS, HostSource
 
 INPUT_LIMITS = DownloadLimits(max_bytes=50 << 20, timeout_seconds=30.0)
-# For all links of one request.
+# For all URLs of one request.
 REQUEST_TIMEOUT_SECONDS = 60.0
-# At once: of all teams, and of one. A team that is alone has enough of it; of many, each soon gets a first one, since
-# the team that holds least is next.
+# At once, for all teams and for one team. One team alone has enough. Of many teams, each soon gets its first download,
+# since the team that holds least is served next.
 MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
-# For any of these. A team that has used up its own gets the error before its client times out.
+# Wait for any of these. A team at its limit gets the error before its client times out.
 QUEUE_TIMEOUT_SECONDS = 5.0
 _IS_OWN_LOOKUP_LIMIT = {TotalLookupLimitReached.__name__: False, TenantLookupLimitReached.__name__: True}
 
 
 class FetchLimitReached(Exception):
-    """`limit` says how much of what is being fetched already: by the team itself (`is_own`), or by all of them."""
+    """A limit on concurrent fetches is reached. `limit` names it; `is_own`: whether it is the team's own."""
 
     def __init__(self, limit: str, *, is_own: bool) -> None:
         super().__init__(limit)
@@ -39,18 +39,18 @@ class FetchLimitReached(Exception):
 
 
 class InputsTooLarge(Exception):
-    """The links of one request lead to more than all its team may have in memory."""
+    """The input images of one request are larger than its team's share of memory."""
 
     def __init__(self, max_bytes: int) -> None:
-        super().__init__("inputs too large")
+        super().__init__("input images too large")
         self.max_bytes = max_bytes
 
 
 class InputFetcher:
-    """Of one process. `private`: whether links may lead into our own network."""
+    """Fetches images for one process. `private`: whether URLs may lead into the operator's network."""
 
     def __init__(self, transport_pool: TransportPoolProtocol, *, private: bool = False) -> None:
-        # Hosts that clients name come once, most of them: connections that wait for them would only pile up.
+        # Most hosts in clients' URLs are used once: idle connections to them would pile up.
         self._transport = transport_pool.get(private=private, fresh_connection=True, source=HostSource.CLIENT)
         self._private = private
         self.downloads = FairSemaphore(MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS)
@@ -58,7 +58,7 @@ class InputFetcher:
 
     @contextmanager
     def open_request(self, team: str) -> "Iterator[RequestInputs]":
-        """What the block fetches counts as held until it ends."""
+        """Opens the inputs of one request. The memory of its images is held until the block ends."""
         inputs = RequestInputs(self, team)
         try:
             yield inputs
@@ -92,7 +92,7 @@ class InputFetcher:
 
 
 class RequestInputs:
-    """One request's."""
+    """The input images of one request: fetched by URL, their memory held until `release`."""
 
     def __init__(self, fetcher: InputFetcher, team: str) -> None:
         self._fetcher, self._team = fetcher, team
@@ -100,10 +100,10 @@ class RequestInputs:
         self.held_bytes = 0
 
     async def fetch(self, url: str) -> bytes:
-        """DownloadError, FetchRefused or InputsTooLarge."""
+        """Fetches one image. Raises DownloadError, FetchLimitReached or InputsTooLarge."""
         timeout_seconds = min(INPUT_LIMITS.timeout_seconds, self._deadline - monotonic())
         if timeout_seconds <= 0:
-            raise DownloadError("too late", public_reason="it did not come in time")
+            raise DownloadError("request timeout", public_reason="it did not arrive in time")
         reservation = _ImageReservation(self)
         data = await self._fetcher.download(url, timeout_seconds, self._team, reservation)
         reservation.shrink(len(data))
@@ -116,7 +116,7 @@ class RequestInputs:
         self.held_bytes += more_bytes
 
     def release(self, size: int | None = None) -> None:
-        """So many bytes, or all."""
+        """Releases `size` bytes, by default all."""
         size = self.held_bytes if size is None else size
         if size:
             self._fetcher.memory.release(self._team, size)
@@ -124,11 +124,11 @@ class RequestInputs:
 
 
 class _ImageReservation(Struct):
-    """One image's memory. It is held until its request has become a job."""
+    """The memory of one image, held until its request has become a job."""
 
     inputs: RequestInputs
     reserved_bytes: int = SMALL_BODY_BYTES
-    # Four at once must not fill the request's part with what they take ahead.
+    # Small, so that four images at once do not fill the team's share with memory reserved in advance.
     max_step_bytes: int = 1 << 20
 
     async def grow(self, size: int) -> None:
@@ -137,7 +137,7 @@ class _ImageReservation(Struct):
             self.reserved_bytes = size
 
     def shrink(self, size: int) -> None:
-        """What was taken ahead."""
+        """Releases the memory that was reserved beyond `size`."""
         if self.reserved_bytes > max(size, SMALL_BODY_BYTES):
             self.inputs.release(self.reserved_bytes - max(size, SMALL_BODY_BYTES))
             self.reserved_bytes = max(size, SMALL_BODY_BYTES)

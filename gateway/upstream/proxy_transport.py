@@ -1,6 +1,6 @@
-"""The way out through an account's proxy: a tunnel to https, and plain HTTP asked for by its whole address.
+"""HTTP transport through an account's proxy: a CONNECT tunnel for https, absolute-form requests for http.
 
-The proxy looks names up and connects. So what a guard can judge here is only what a host is called.
+The proxy resolves names and connects, so the address guard can check only the host's name here.
 """
 
 import httpx
@@ -11,7 +11,10 @@ from gateway.upstream.address_guard import AddressBlocked, AddressCheck
 
 
 class ProxyTransport(httpx.AsyncBaseTransport):
-    """Over an engine that serves all proxies: it keeps connections apart by proxy, credentials and target."""
+    """Sends through one proxy, over a transport that serves all proxies.
+
+    That transport keeps connections separate by proxy, credentials and target.
+    """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, proxy: Proxy, is_allowed: AddressCheck) -> None:
         self._transport, self._proxy, self._is_allowed = transport, proxy, is_allowed
@@ -21,11 +24,11 @@ class ProxyTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(AddressBlocked.__name__)
         auth_headers = {"Proxy-Authorization": self._proxy.credentials.reveal()} if self._proxy.credentials else {}
         if request.url.scheme == "http":
-            # The request itself is the proxy's to read.
+            # The proxy reads the request itself.
             request.headers.update(auth_headers)
         request.extensions["aiohttp_options"] = {
             "proxy": yarl.URL(self._proxy.address),
-            # A tunnel is kept even where only one request is to pass it.
+            # The proxy must keep the tunnel open, even for a single request.
             "proxy_headers": {"User-Agent": request.headers["user-agent"], "Connection": "keep-alive", **auth_headers},
         }
         return await self._transport.handle_async_request(request)

@@ -1,4 +1,4 @@
-"""A call, composed into the request that leaves: to the account's own origin with its key, or elsewhere without."""
+"""Builds the HTTP request for a call: to the account's base URL with its key, or to a presigned URL without."""
 
 import re
 from collections.abc import Mapping
@@ -16,42 +16,42 @@ HTTPS_PORT = 443
 _DEFAULT_HEADERS = {"user-agent": USER_AGENT, "accept": "*/*"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
-# What frames a message or steers the connection is ours to say. Headers of uploads come from the seller's answers.
+# Headers that frame the message or control the connection. Headers of uploads come from the seller's answers.
 _RESERVED_HEADERS = {
     *("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "transfer-encoding"),
     *("upgrade", "expect"),
 }
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
-# Printable, and nothing that one reader of addresses takes for a slash, another for a letter.
+# Printable characters without a backslash, which some URL parsers read as a slash.
 _ABSOLUTE_URL = re.compile(r"https?://[^\x00-\x20\\\x7f-\U0010ffff]+", re.ASCII | re.IGNORECASE)
 _SAFE_PATH = re.compile(r"(?!.*/\.{1,2}(?:[/?#]|$))/[^\x00-\x20\\\x7f-\U0010ffff]*", re.ASCII)
 _HAS_EXPLICIT_PORT = re.compile(r"https?://[^/]*:[0-9]+(?:/|$)", re.ASCII)
 
 
 class UnsendableRequest(ValueError):
-    """It cannot be put on the wire as it is, so nothing was sent. Says nothing about what it holds."""
+    """The request is malformed, so nothing was sent. The message does not contain its contents."""
 
 
 class BadUrl(UnsendableRequest):
-    """No address that we may send this to."""
+    """The URL is invalid or not allowed."""
 
 
 class BadHeader(UnsendableRequest):
-    """A header that is not allowed, or would be more than one line."""
+    """A header is not allowed, or contains a line break."""
 
 
 class BadBody(UnsendableRequest):
-    """A form that cannot be written."""
+    """A form cannot be encoded."""
 
 
 class MissingApiKey(UnsendableRequest):
-    """The account has no key, so it is disabled."""
+    """The account has no API key, so it is disabled."""
 
 
 def build_request(
     call: Call, seller: Seller, progress: SendProgress, connect_timeout_seconds: float
 ) -> tuple[httpx.Request, RequestBody]:
-    """The request, and its body."""
+    """Returns the request and its body. Raises UnsendableRequest."""
     url = resolve_url(call, seller.account)
     content_type, body = _encode_body(call)
     credentials = {} if call.is_presigned else _make_credentials(seller)
@@ -87,12 +87,12 @@ def resolve_url(call: Call, account: SellerAccount) -> httpx.URL:
 
 @lru_cache(maxsize=1_024)
 def _parse_url_cached(url: str) -> httpx.URL:
-    """The same order is asked about again and again, and taking an address apart is a fifth of what asking costs."""
+    """Parses with a cache: the same order is polled many times, and parsing its URL is a fifth of a poll's cost."""
     return _parse_url(url)
 
 
 def validate_external_url(url: str, private: bool) -> httpx.URL:
-    """An address that somebody else gave us: to public https only, unless they may live in our own network."""
+    """Parses a URL from a seller or a client. Allows only https to the default port, unless `private`."""
     if not _ABSOLUTE_URL.fullmatch(url):
         raise BadUrl
     parsed = _parse_url(url)
@@ -103,14 +103,14 @@ def validate_external_url(url: str, private: bool) -> httpx.URL:
 
 
 def _is_plain_http(base_url: str) -> bool:
-    """Plain HTTP through the public internet has to be asked for, by naming the port."""
+    """Returns whether the URL is plain HTTP without a port. Through the public internet that needs an explicit port."""
     return base_url.startswith("http:") and not _HAS_EXPLICIT_PORT.match(base_url)
 
 
 def _parse_url(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
-        # Some hosts are found to be malformed only when they are looked at.
+        # httpx detects some malformed hosts only on access.
         is_absolute = bool(parsed.host) and parsed.scheme in ("http", "https")
     except (httpx.InvalidURL, ValueError):
         is_absolute = False

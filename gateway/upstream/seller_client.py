@@ -1,4 +1,4 @@
-"""One exchange with a seller, whose failure is classified: either nothing has left, or nobody can tell."""
+"""HTTP client for sellers. The failure of a call is classified as not sent, or as outcome unknown."""
 
 import asyncio
 from typing import Protocol, Self
@@ -26,10 +26,12 @@ _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedP
 
 
 class CallOptions(Struct, frozen=True):
-    """What one exchange may take. `timeout_seconds` from its first step outside to the answer's last byte, but for the time in
-    which we have no room for the answer; `memory_timeout_seconds` before that, for room among the large bodies that are being
-    sent. `fresh_connection`: over a connection of its own, for orders that must not be sent twice; one that was kept alive may be
-    dead, and then nobody can tell whether the order arrived."""
+    """Limits of one call.
+
+    `memory_timeout_seconds`: for the wait for memory to send a large body. `timeout_seconds`: from then until the last
+    byte of the answer, without the wait for memory for it. `fresh_connection`: use a new connection, for orders that
+    must not be sent twice. A kept-alive connection may be dead, and then it is unknown whether the order arrived.
+    """
 
     timeout_seconds: float
     connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
@@ -39,7 +41,7 @@ class CallOptions(Struct, frozen=True):
 
 
 class TransportPoolProtocol(Protocol):
-    """What `TransportPool` is; tests may bring another."""
+    """The interface of `TransportPool`; tests substitute their own."""
 
     def get(
         self,
@@ -54,10 +56,10 @@ class TransportPoolProtocol(Protocol):
 
 
 class SellerClient:
-    """To be made where an event loop runs, once per process, and closed.
+    """Sends calls to sellers and downloads their images. Make one per process in a running event loop, and close it.
 
-    What is sent to a host that a seller has named, or fetched from one, takes nothing that orders need: neither
-    connections and lookups, nor memory.
+    Uploads to hosts that a seller named, and downloads from them, use connections, lookups and memory of their own, so
+    that they cannot delay orders.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class SellerClient:
         self.link_memory_budget = MemoryBudget(self.memory_budget.max_bytes)
 
     async def send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
-        """Raises nothing but the caller's own cancellation."""
+        """Sends a call and returns its answer, or NoAnswer. Raises only CancelledError."""
         progress, account = SendProgress(), seller.account
         try:
             request, body = build_request(call, seller, progress, options.connect_timeout_seconds)
@@ -96,7 +98,7 @@ class SellerClient:
         proxy: Proxy | None = None,
         account: str = "",
     ) -> bytes:
-        """A picture from wherever a seller put it, through his account's proxy; raises DownloadError."""
+        """Downloads an image from a seller's URL, through the account's proxy. Raises DownloadError."""
         transport = self.transport_pool.get(
             private=private, fresh_connection=False, proxy=proxy, source=HostSource.SELLER
         )
@@ -120,10 +122,10 @@ async def _send_request(
     progress = request.extensions["progress"]
     try:
         async with asyncio.timeout(options.timeout_seconds) as timeout:
-            # Until the transport says otherwise: a foreign one may never do so.
+            # Assumed until the transport reports otherwise; a substituted transport reports nothing.
             progress.has_sent_bytes = True
             response = await transport.handle_async_request(request)
-            # Its order has been taken, or refused unread; while the answer waits for room, others may send theirs.
+            # The seller read the request, or rejected it unread. Its memory is free while the answer waits for memory.
             reservation.release()
             return await _read_answer(
                 response, options.max_response_bytes, reservation.budget.reserve_incoming(timeout)
@@ -168,7 +170,7 @@ async def _reserve_memory(reservation: MemoryReservation, size: int, timeout_sec
 
 
 def _build_no_answer(kind: FaultKind, error: Exception) -> NoAnswer:
-    """Names only what happened: errors' texts hold addresses, and addresses may hold permissions."""
+    """Builds a NoAnswer that contains the error's name only: error texts contain URLs, which may be signed."""
     transport_error = str(error) if isinstance(error, httpx.TransportError) else ""
     name = transport_error if transport_error.isidentifier() else type(error).__name__
     return NoAnswer(fault=Fault(kind=kind, message=name))

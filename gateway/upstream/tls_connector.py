@@ -1,7 +1,7 @@
-"""TLS as asyncio does it, on whatever loop runs.
+"""aiohttp connector that uses asyncio's TLS instead of uvloop's.
 
-uvloop's own drops up to a quarter of a megabyte of an answer if its connection ends while its reader is busy
-(`eof_received` in its sslproto.pyx, 0.23), and connections that are used once always end with their answer.
+uvloop's TLS drops up to a quarter of a megabyte of a response if the connection ends while its reader is busy
+(`eof_received` in its sslproto.pyx, 0.23), and connections that are used once always end with their response.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ TransportAndProtocol = tuple[asyncio.Transport, ResponseHandler]
 
 
 class TlsConnector(aiohttp.TCPConnector):
-    """Connects without TLS, and then speaks it over that connection; or over a proxy's tunnel."""
+    """Connects without TLS, then starts TLS over that connection, or over a proxy's tunnel."""
 
     async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> TransportAndProtocol:
-        """`args`: what makes a protocol for a connection."""
+        """`args`: the factory of the connection's protocol."""
         context, host = kwargs.pop("ssl", None), kwargs.pop("server_hostname", None)
         if not context:
             return await super()._wrap_create_connection(*args, **kwargs)
@@ -37,7 +37,7 @@ class TlsConnector(aiohttp.TCPConnector):
         self,
         underlying_transport: asyncio.Transport,
         req: ClientRequest,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  as the method that this stands for has it
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - signature of the overridden method
         *_: Any,
     ) -> TransportAndProtocol:
         context, host = self._get_ssl_context(req), req.server_hostname or req.host
@@ -52,7 +52,7 @@ class TlsConnector(aiohttp.TCPConnector):
 
 
 class _TlsHandshake:
-    """One connection, on its way."""
+    """A TLS handshake in progress on one connection."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, protocol: ResponseHandler, context: ssl.SSLContext, host: str | None
@@ -62,14 +62,14 @@ class _TlsHandshake:
         self._ssl_protocol: sslproto.SSLProtocol | None = None
 
     def start(self) -> sslproto.SSLProtocol:
-        """When the connection is there."""
+        """Creates the TLS protocol for a new connection."""
         self._ssl_protocol = sslproto.SSLProtocol(
             self._loop, self._protocol, self._context, self._done, False, self._host
         )
         return self._ssl_protocol
 
     def start_on(self, connection: asyncio.Transport) -> None:
-        """A connection that has been used for something else until now."""
+        """Starts TLS on a connection that was used without it until now."""
         ssl_protocol = self.start()
         connection.set_protocol(ssl_protocol)
         ssl_protocol.connection_made(connection)

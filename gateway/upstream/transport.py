@@ -1,6 +1,6 @@
-"""httpx's interface over aiohttp's engine, which neither slows down with many connections nor leaks cancelled ones.
+"""httpx transport on top of aiohttp, which stays fast with many connections and does not leak cancelled ones.
 
-No cookies, no redirects, no proxies from the environment, no unpacking, no credentials found anywhere.
+It stores no cookies, follows no redirects, decodes nothing, and ignores proxies and credentials of the environment.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ _READ_AHEAD_BYTES = 64 << 10
 
 
 class SendProgress:
-    """How far a request has come. As long as nothing has left, nothing can have been bought."""
+    """How far a request has been sent. Until its first byte is sent, nothing can have been bought."""
 
     __slots__ = ("_connection", "has_sent_bytes", "is_queued")
 
     def __init__(self) -> None:
         self.has_sent_bytes = False
-        # Waits for one of our own connections to become free.
+        # Whether it waits for one of the pool's connections.
         self.is_queued = False
         self._connection: asyncio.Transport | None = None
 
     def on_connected(self, connection: asyncio.Transport) -> None:
-        """Connected, but nothing of the request has left: TLS, or a proxy's tunnel, may be still to come."""
+        """Records the connection. Nothing was sent yet: TLS or a proxy's tunnel may come first."""
         self._connection = connection
 
     def on_sending(self, connection: asyncio.Transport | None) -> None:
@@ -52,12 +52,12 @@ class SendProgress:
         self._connection = connection
 
     def abort(self) -> None:
-        """Closing politely would wait for the other side to take what is still unsent, perhaps for ever."""
+        """Closes the connection at once. A clean close would wait for the other side to read what is still unsent."""
         if self._connection is not None:
             self._connection.abort()
 
     def finish_close(self) -> None:
-        """What is being closed is closed now; what is kept alive stays."""
+        """Aborts the connection if it is closing; a kept-alive one stays open."""
         if self._connection is not None and self._connection.is_closing():
             self._connection.abort()
 
@@ -66,13 +66,13 @@ _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 
 
 class _ProgressConnector(TlsConnector):
-    """Everything up to here, TLS included, was before the request's first byte."""
+    """Records in SendProgress when a request connects and when its first byte may be sent."""
 
     async def connect(
         self,
         req: ClientRequest,
         traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the engine's own signature
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         _current_progress.get().on_sending(connection.transport)
@@ -85,14 +85,14 @@ class _ProgressConnector(TlsConnector):
         progress.is_queued = False
 
     async def _create_direct_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Also to a proxy that is still to be asked for a tunnel: the engine forgets it if it is closed meanwhile."""
+        """Also records connections to a proxy before its tunnel stands: aiohttp forgets them if closed meanwhile."""
         connection, protocol = await super()._create_direct_connection(*args, **kwargs)
         _current_progress.get().on_connected(connection)
         return connection, protocol
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """One session of aiohttp's. To be made where an event loop runs."""
+    """Sends requests with one aiohttp session. Make it in a running event loop."""
 
     def __init__(self, connector: aiohttp.BaseConnector) -> None:
         self._session = aiohttp.ClientSession(
@@ -108,8 +108,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises httpx's errors: a PoolTimeout if nothing was tried, for want of something of ours; a ConnectError or
-        ConnectTimeout if no byte has left; else others."""
+        """Sends a request. Raises errors of httpx.
+
+        PoolTimeout: a limit of this gateway prevented sending. ConnectError, ConnectTimeout: no byte was sent. Others:
+        the request may have been sent.
+        """
         progress = request.extensions.get("progress") or SendProgress()
         progress.has_sent_bytes = progress.is_queued = False
         _current_progress.set(progress)
@@ -119,14 +122,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             progress.abort()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever breaks in the engine, the request may have left
+        except Exception as error:  # noqa: BLE001 - whatever fails in aiohttp, the request may have been sent
             progress.abort()
             failure = _to_httpx_error(error, progress)
         else:
             return httpx.Response(
                 response.status, headers=list(response.raw_headers), stream=_ResponseStream(response, progress)
             )
-        # Outside of `except`, since the engine's errors hold addresses and headers that no log may see.
+        # Raised outside of `except`: aiohttp's errors contain URLs and headers that must not be logged.
         raise failure
 
     async def _send_request(self, request: httpx.Request) -> aiohttp.ClientResponse:
@@ -136,7 +139,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
-            # As it is: a signed address that is quoted anew is another one.
+            # Unchanged: quoting a signed URL again would invalidate it.
             yarl.URL(str(request.url), encoded=True),
             headers=headers,
             data=await _get_payload(request, {name.lower(): value for name, value in headers}),
@@ -151,18 +154,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 @lru_cache(maxsize=64)
 def _make_timeout(connect_timeout_seconds: float) -> aiohttp.ClientTimeout:
-    """Only for connecting, TLS and a free slot included: the rest is the caller's deadline."""
+    """Limits connecting only, with TLS and the wait for a free connection; the caller limits the rest."""
     return aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds, ceil_threshold=connect_timeout_seconds)
 
 
 async def _get_payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
-    """A small body whole, so that it leaves together with the headers."""
+    """Returns the body to send: a small one whole, so that it is sent together with the headers."""
     length = headers.get("content-length")
     if length is None and "transfer-encoding" not in headers:
         return None
     stream = request.stream
     if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the body is not asynchronous")
+        raise TypeError("request body must be an AsyncByteStream")
     if length is None or int(length) > SMALL_BODY_BYTES:
         return stream
     return b"".join([chunk async for chunk in stream]) or None
@@ -187,7 +190,7 @@ def _describe_error(error: Exception) -> str:
 
 
 class _ResponseStream(httpx.AsyncByteStream):
-    """An answer's body as it comes. Given up before its end, its connection is broken off."""
+    """Streams a response body. Closing it before its end aborts the connection."""
 
     def __init__(self, response: aiohttp.ClientResponse, progress: SendProgress) -> None:
         self._response = response
@@ -199,7 +202,7 @@ class _ResponseStream(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._response.content.readany()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever fails in aiohttp becomes an error of httpx
             failure = _to_httpx_error(error, self._progress)
         else:
             if chunk:
@@ -208,13 +211,13 @@ class _ResponseStream(httpx.AsyncByteStream):
         raise failure
 
     async def aclose(self) -> None:
-        # Does nothing to a connection that went back to the pool when the body ended.
+        # No effect on a connection that went back to the pool when the body ended.
         self._response.close()
         self._progress.finish_close()
 
 
 class HostSource(Enum):
-    """Who has chosen the name of a host."""
+    """Who chose a host's name: the operator, a seller, or a client."""
 
     OPERATOR = "operator"
     SELLER = "seller"
@@ -222,18 +225,20 @@ class HostSource(Enum):
 
 
 MAX_CONNECTIONS = 2_000
-# A seller's own name is one of the operator's few: each is looked up once at a time, and never waits for another.
+# The operator's hosts are few. Each is looked up once at a time and never waits for another.
 LOOKUP_LIMITS = {
     HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
     HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
-    # The system asks a name server again after 5 s: one lost packet is survived.
+    # The system's resolver retries after 5 s, so 6 s tolerate one lost packet.
     HostSource.CLIENT: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
 }
 
 
 class _SourceTransports:
-    """The transports to hosts whose names come from one source: into the public internet only, or anywhere; over
-    connections that are kept alive, or fresh ones; by ourselves, or through a proxy."""
+    """The transports to hosts whose names come from one source.
+
+    One for each combination: public addresses only or any, kept-alive or fresh connections, direct or through a proxy.
+    """
 
     def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
         def make_transport(
@@ -241,7 +246,7 @@ class _SourceTransports:
         ) -> httpx.AsyncBaseTransport:
             connector = _ProgressConnector(
                 resolver=address_guard.GuardedResolver(is_allowed, lookup),
-                # Ours remembers names, too, and for all connectors.
+                # HostLookup caches names for all connectors.
                 use_dns_cache=False,
                 socket_factory=address_guard.make_socket_factory(is_allowed),
                 ssl=tls or True,
@@ -268,8 +273,12 @@ class _SourceTransports:
 
 
 class TransportPool:
-    """The ways out, apart by who names the host: lookups and connections that one source uses up are not missing to
-    another. A proxy is always the operator's choice, so it may be anywhere."""
+    """HTTP transports, separate for each source of host names.
+
+    So one source cannot use up the connections or lookups of another.
+
+    The operator chooses a proxy, so its address may be anywhere.
+    """
 
     def __init__(
         self,

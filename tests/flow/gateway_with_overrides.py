@@ -1,6 +1,6 @@
 """The impatient gateway, with some of its constants as one file of tests wants them.
 
-FLOW_CONSTANTS='{"gateway.health.order_limits.MIN_RETRIES": null}' python -m tests.flow.gateway_with_overrides serve --port 0 ...
+FLOW_CONSTANTS='{"gateway.health.retry_budget.MIN_RETRIES": null}' python -m tests.flow.gateway_with_overrides serve --port 0 ...
 
 null: as it is in the product. FLOW_PUBLIC: see `public_site.py`. FLOW_RESOLVER_FILE: see `name_server.py`.
 """

@@ -215,7 +215,7 @@ ERROR_MESSAGES = {
     "broken": ": its server answered with status 500.",
     "too-large": ": it is larger than",
     "endless": ": it is larger than",
-    "slow": ": it did not come in time.",
+    "slow": ": it did not arrive in time.",
     **dict.fromkeys(("home", "home-by-tls", "plain", "password", "file"), "could not be fetched from its address."),
 }
 INVALID_PAGES = [

@@ -23,8 +23,8 @@ RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
 TOLERANCE_SECONDS = 15.0
 SETUP = GatewaySetup(
     constant_overrides={
-        "gateway.health.order_limits.MIN_RETRIES": None,
-        "gateway.health.order_limits.RETRY_WINDOW_SECONDS": 3_600.0,
+        "gateway.health.retry_budget.MIN_RETRIES": None,
+        "gateway.health.retry_budget.RETRY_WINDOW_SECONDS": 3_600.0,
         "gateway.health.health_state.REFUSED_OPEN_DURATION": None,
     }
 )

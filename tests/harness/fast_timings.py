@@ -36,7 +36,7 @@ FAST_TIMINGS: dict[str, object] = {
     "gateway.health.circuit_breaker.MIN_RETRY_AFTER_SECONDS": 0.05,
     "gateway.health.circuit_breaker.DEFAULT_RETRY_AFTER_SECONDS": 0.05,
     "gateway.health.concurrency_limiter.RECOVERY_INTERVAL_SECONDS": 0.05,
-    "gateway.health.order_limits.MIN_RETRIES": 10_000,
+    "gateway.health.retry_budget.MIN_RETRIES": 10_000,
 }
 
 

@@ -1,4 +1,4 @@
-"""What several tests of the client start from."""
+"""Fixtures of the seller client's tests."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=SCHEMES)
 def proxy_environment(request: pytest.FixtureRequest, certificate: Path) -> ProxyEnvironment:
-    """A proxy, and sellers behind it that speak plainly or TLS."""
+    """A proxy, and sellers behind it with plain HTTP or TLS."""
     return ProxyEnvironment(certificate, request.param)
 
 
 @pytest.fixture
 def tunnel_environment(certificate: Path) -> ProxyEnvironment:
-    """A proxy, and sellers behind it that speak TLS."""
+    """A proxy, and sellers behind it with TLS."""
     return ProxyEnvironment(certificate, "https")

@@ -1,4 +1,4 @@
-"""A proxy on loopback, where every name leads: tunnels after CONNECT, and passes on what is asked for as a whole."""
+"""A proxy on loopback that every hostname resolves to: tunnels after CONNECT, forwards plain HTTP requests."""
 
 import asyncio
 from base64 import b64encode
@@ -37,14 +37,14 @@ CONNECT_RESPONSE = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def make_proxy(url: str, *, with_credentials: bool = False) -> Proxy:
-    """`with_credentials`: with credentials."""
+    """Returns a proxy's configuration."""
     proxy = Proxy.parse(Secret(url.replace("//", f"//{PROXY_USER}:{PROXY_PASSWORD}@") if with_credentials else url))
     assert proxy is not None
     return proxy
 
 
 def make_forwarder(stop_event: asyncio.Event | None = None, recorded: bytearray | None = None) -> ConnectionHandler:
-    """`stop_event`: when both sides lose their connections. `recorded`: all that it could read on its way to sellers."""
+    """Returns a proxy. `stop_event` closes its connections; `recorded` collects what it reads on the way to sellers."""
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -69,7 +69,7 @@ def make_forwarder(stop_event: asyncio.Event | None = None, recorded: bytearray 
 
 
 def _strip_proxy_headers(head: bytes) -> bytes:
-    """A seller takes a whole address for its path, too."""
+    """Removes the proxy's headers. The full URL stays: sellers accept it as a path."""
     return b"".join(line for line in head.splitlines(keepends=True) if not line.lower().startswith(b"proxy-"))
 
 
@@ -100,7 +100,7 @@ def make_rejecting_proxy(status: str) -> ConnectionHandler:
 
 
 class ProxySetup(Struct):
-    """A proxy, a seller behind it, and a client that knows both."""
+    """A proxy, a seller behind it, and a client."""
 
     client: SellerClient
     seller: FakeServer
@@ -121,7 +121,7 @@ class ProxySetup(Struct):
 
 
 class ProxyEnvironment:
-    """Where the streets are: their certificate, and whether sellers speak TLS."""
+    """Starts proxies and sellers; `scheme` says whether sellers use TLS."""
 
     def __init__(self, certificate: Path, scheme: str) -> None:
         self.scheme, self._certificate = scheme, certificate
@@ -144,6 +144,6 @@ class ProxyEnvironment:
 
 
 async def _resolve_proxy_only(hostname: str) -> list[str]:
-    """Names of sellers are for the proxy to look up."""
+    """Fails for sellers' names: only the proxy may resolve them."""
     assert hostname == "127.0.0.1" or hostname == "proxy.internal"
     return ["127.0.0.1"]

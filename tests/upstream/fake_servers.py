@@ -1,4 +1,4 @@
-"""Servers on loopback that do exactly one thing wrong, and what tests of the client share."""
+"""Servers on loopback that misbehave in one way, and helpers for tests of the client."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ EVENT_LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio"
 
 
 class FakeServer:
-    """`request_heads` holds each request's head as it came; `connection_count` counts also those that never asked."""
+    """`request_heads`: heads of requests as received. `connection_count` includes connections without a request."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -53,8 +53,8 @@ async def run_server(handle: ConnectionHandler, tls: SSLContext | None = None) -
         fake_server.open_connections += 1
         tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
         try:
-            # Clients that leave in the middle are what these tests are about.
-            # uvloop has a RuntimeError for it. Cancelled is whoever still hangs when the test is over.
+            # Clients that disconnect are expected here.
+            # uvloop raises RuntimeError for it. Connections that still hang at the end of a test are cancelled.
             with suppress(OSError, RuntimeError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await handle(_RecordingReader(reader, fake_server), writer)
         finally:
@@ -75,7 +75,7 @@ async def run_server(handle: ConnectionHandler, tls: SSLContext | None = None) -
 
 
 class _RecordingReader(asyncio.StreamReader):
-    """Reads for the behaviour, and notes each head."""
+    """Records the heads of the requests that a handler reads."""
 
     def __init__(self, reader: asyncio.StreamReader, fake_server: FakeServer) -> None:
         self._reader, self._server = reader, fake_server
@@ -96,7 +96,7 @@ class _RecordingReader(asyncio.StreamReader):
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """One whole request: its body."""
+    """Reads one request and returns its body."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
     return await reader.readexactly(int(length or 0))
@@ -108,7 +108,7 @@ def build_response(body: bytes = b"{}", status: str = "200 OK", headers: Sequenc
 
 
 def make_responder(*chunks: bytes, interval: float = 0.0) -> ConnectionHandler:
-    """Answers one request with these bytes, and closes."""
+    """Responds to one request with these bytes, then closes."""
 
     async def send_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -121,7 +121,7 @@ def make_responder(*chunks: bytes, interval: float = 0.0) -> ConnectionHandler:
 
 
 async def serve_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As it should be: one request after the other over the same connection."""
+    """Serves requests correctly, one after the other over the same connection."""
     while True:
         await read_request(reader)
         writer.write(build_response())
@@ -144,7 +144,7 @@ def make_sequence(
 
 
 def reset_connection(writer: asyncio.StreamWriter) -> None:
-    """RST instead of FIN."""
+    """Closes with RST instead of FIN."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -189,8 +189,8 @@ def count_open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
+async def wait_until(condition: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

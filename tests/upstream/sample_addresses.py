@@ -23,7 +23,7 @@ OTHER_PRIVATE_FORMS = [
 PRIVATE_FORMS = [*LOOPBACK_FORMS, *OTHER_PRIVATE_FORMS]
 
 
-# What a name server may answer: addresses only.
+# Answers of a name server.
 PRIVATE_ADDRESSES = [form.strip("[]") for form in OTHER_PRIVATE_FORMS if "." in form or ":" in form] + [
     *("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1"),  # noqa: S104
     *("64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "::1%lo", "fe80::1%lo", "127.1", ""),

@@ -1,4 +1,4 @@
-"""No way into our own network: 75 spellings of forbidden places × how one gets there. The canary must see nothing."""
+"""No request reaches a private address: 75 spellings of private hosts, by URL, redirect and DNS."""
 
 import asyncio
 import ipaddress
@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from gateway.config.proxy import Proxy
 from gateway.upstream import address_guard, host_lookup
 from gateway.upstream.download import DownloadError
-from gateway.upstream.seller_client import SellerClient, TransportPoolProtocol
-from gateway.upstream.transport import HostSource, TransportPool
+from gateway.upstream.seller_client import SellerClient
+from gateway.upstream.transport import TransportPool
 from providers.adapter import Call
 from providers.faults import FaultKind
 from tests.upstream.fake_servers import (
@@ -24,6 +23,7 @@ from tests.upstream.fake_servers import (
     run_server,
     serve_requests,
 )
+from tests.upstream.fake_transports import FixedTransportPool
 from tests.upstream.sample_addresses import PRIVATE_ADDRESSES, PRIVATE_FORMS, PUBLIC_ADDRESSES
 
 INVALID_URLS = [
@@ -54,7 +54,7 @@ def test_blocked_networks_embedded_in_ipv6_are_blocked() -> None:
 
 
 class CanaryCheck:
-    """A canary on loopback, and a client that would reach it if nothing stopped it."""
+    """A canary server on loopback, and a client that must not reach it."""
 
     def __init__(self, canary: FakeServer, client: SellerClient) -> None:
         self.canary, self.client = canary, client
@@ -107,7 +107,7 @@ def test_invalid_url_is_never_requested(url: str) -> None:
 
 @pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
 def test_name_that_resolves_to_a_private_address_is_blocked(address: str) -> None:
-    """Also not the second of two answers, whichever would have been tried first."""
+    """Also if only one of two addresses is private."""
 
     async def resolve_and_check(answers: Sequence[str]) -> None:
         asked: list[str] = []
@@ -125,7 +125,7 @@ def test_name_that_resolves_to_a_private_address_is_blocked(address: str) -> Non
 
 @pytest.mark.parametrize("form", PRIVATE_FORMS)
 def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
-    """The first hop is a public server, here played by a transport; the second is the real client's."""
+    """The first hop is a public server, simulated by a transport; the second uses the real client."""
 
     async def scenario() -> None:
         async with run_server(serve_requests) as canary, SellerClient() as client:
@@ -137,7 +137,7 @@ def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
                     return httpx.Response(302, headers=[(b"location", request.url.params["to"].encode())])
                 return await real_transport.handle_async_request(request)
 
-            client.transport_pool = _SingleTransportPool(httpx.MockTransport(redirect_or_pass_on), transport_pool)
+            client.transport_pool = FixedTransportPool(httpx.MockTransport(redirect_or_pass_on), transport_pool)
             for target in (f"https://{form}/", f"https://{form}:{canary.port}/", f"http://{form}:{canary.port}/"):
                 first = httpx.URL("https://first.example/", params={"to": target})
                 with pytest.raises(DownloadError):
@@ -147,27 +147,9 @@ def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
     run_async(scenario())
 
 
-class _SingleTransportPool:
-    def __init__(self, transport: httpx.AsyncBaseTransport, closed_pool: TransportPoolProtocol) -> None:
-        self._transport, self._closed_pool = transport, closed_pool
-
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport:
-        return self._transport
-
-    async def aclose(self) -> None:
-        await self._closed_pool.aclose()
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
 def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was checked is what is connected: whatever comes next is checked as well."""
+    """The checked address is the one that is connected; each new lookup is checked as well."""
     monkeypatch.setattr(host_lookup, "CACHE_TTL_SECONDS", 0.0)
     answers = [["1.1.1.1"], [address], ["1.1.1.1", address]]
 
@@ -196,7 +178,7 @@ def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_checked_address_is_connected_without_a_second_lookup() -> None:
-    """One lookup per connection, and the address goes from there into the socket."""
+    """Each connection makes one lookup and connects to its result."""
     lookups: list[str] = []
 
     async def lookup(host: str) -> Sequence[str]:
@@ -215,7 +197,7 @@ def test_checked_address_is_connected_without_a_second_lookup() -> None:
 
 
 def test_disabled_guard_lets_the_requests_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it the same calls arrive, so these tests would notice."""
+    """Without the guard the same calls arrive, so these tests can fail."""
     monkeypatch.setattr(address_guard, "is_public", address_guard.allow_all)
 
     async def scenario() -> int:
@@ -230,7 +212,7 @@ def test_disabled_guard_lets_the_requests_through(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("base_url", "may"),
+    ("base_url", "is_allowed"),
     [
         ("https://api.example", True),
         ("https://api.example:8443/v1", True),
@@ -240,19 +222,19 @@ def test_disabled_guard_lets_the_requests_through(monkeypatch: pytest.MonkeyPatc
         ("http://api.example/v1:80", False),
     ],
 )
-def test_plain_http_requires_an_explicit_port(base_url: str, may: bool) -> None:
+def test_plain_http_requires_an_explicit_port(base_url: str, is_allowed: bool) -> None:
     lookups: list[str] = []
 
     async def lookup(host: str) -> Sequence[str]:
         lookups.append(host)
         return []
 
-    async def ask() -> None:
+    async def send_call() -> None:
         async with SellerClient(TransportPool(lookup=lookup)) as client:
             outcome = await client.send(
                 Call(method="GET", location="/"), make_seller(base_url, allows_private_addresses=False), QUICK_OPTIONS
             )
             assert get_fault_kind(outcome) is FaultKind.NOT_SENT
 
-    run_async(ask())
-    assert bool(lookups) is may
+    run_async(send_call())
+    assert bool(lookups) is is_allowed

@@ -1,4 +1,4 @@
-"""Whoever gives up, at whatever moment, leaves nothing behind: no connection, slot, task or file."""
+"""A call that is cancelled at any moment leaks no connection, slot, task or file."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ LARGE_RESPONSE = build_response(b"y" * 300_000)
 
 
 async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Slow at every step, so that whoever leaves at a random moment leaves at any of them."""
+    """Responds slowly at every step, so that random cancellations hit all of them."""
     chance = random.Random(1)  # noqa: S311
     while True:
         await asyncio.sleep(chance.random() * 0.01)
@@ -45,7 +45,7 @@ async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 async def _cancel_randomly(client: SellerClient, running: FakeServer) -> int:
-    """How many were cancelled; the others had been answered before."""
+    """Cancels calls at random moments. Returns how many were cancelled before their answer."""
     chance = random.Random(7)  # noqa: S311
     cancelled = 0
 
@@ -76,10 +76,12 @@ async def _check_for_leaks() -> None:
             outcomes = await asyncio.gather(
                 *(
                     client.send(
-                        call, make_seller(running.url), CallOptions(timeout_seconds=10.0, fresh_connection=fresh)
+                        call,
+                        make_seller(running.url),
+                        CallOptions(timeout_seconds=10.0, fresh_connection=fresh_connection),
                     )
                     for call in (GET_CALL, LARGE_CALL)
-                    for fresh in (False, True)
+                    for fresh_connection in (False, True)
                     for _ in range(25)
                 )
             )
@@ -96,21 +98,21 @@ def test_cancelled_requests_leak_nothing(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
-@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
-def test_cancelling_an_unread_large_order_closes_its_connection(loop: str, fresh: bool) -> None:
-    """Closing politely would keep the connection until the other side has read what is on its way."""
+@pytest.mark.parametrize("fresh_connection", [True, False], ids=["fresh", "reused"])
+def test_cancelling_an_unread_large_order_closes_its_connection(loop: str, fresh_connection: bool) -> None:
+    """A clean close would keep the connection until the other side has read the sent bytes."""
 
     async def scenario() -> None:
         async with run_server(hang_forever) as running, SellerClient() as client:
             before = count_open_files()
             large = Call(method="POST", location="/", body=b"x" * (30 << 20))
-            options = CallOptions(timeout_seconds=30.0, fresh_connection=fresh)
+            options = CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
             sending = asyncio.create_task(client.send(large, make_seller(running.url), options))
             await asyncio.sleep(0.2)
             sending.cancel()
             await asyncio.wait([sending])
             assert sending.cancelled()
-            # The server's own side stays open, since it neither reads nor writes.
+            # The server's end stays open, since it neither reads nor writes.
             await wait_until(lambda: count_open_files() == before + 1)
             assert client.memory_budget.reserved_bytes == 0
 
@@ -121,7 +123,7 @@ def test_cancelling_an_unread_large_order_closes_its_connection(loop: str, fresh
 def test_early_response_to_a_large_order_closes_its_connection(loop: str) -> None:
     async def respond_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        # Until nothing more fits on the way, so that some of the order is still unsent.
+        # Wait until the buffers are full, so that a part of the order is still unsent.
         await asyncio.sleep(0.3)
         writer.write(build_response(b"too large", "413 Too Large"))
         await writer.drain()

@@ -1,4 +1,4 @@
-"""Which connection an order travels on, and who must never see our key."""
+"""Which connection a call uses, and which servers must never receive the API key."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ from tests.upstream.fake_servers import (
 
 
 async def answer_once_then_drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Says that the connection may be used again, and drops what comes over it next."""
+    """Responds with keep-alive, and drops the connection at the next request."""
     await read_request(reader)
     writer.write(build_response())
     await writer.drain()
@@ -40,51 +40,55 @@ async def close_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 
 async def _send_twice(
-    handle: ConnectionHandler, call: Call, *, fresh: bool, pause: float
+    handle: ConnectionHandler, call: Call, *, fresh_connection: bool, pause: float
 ) -> tuple[Answer | NoAnswer, int]:
     async with run_server(handle) as running, SellerClient() as client:
         tested_seller = make_seller(running.url)
-        first = await client.send(call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
+        first = await client.send(
+            call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+        )
         assert isinstance(first, Answer)
         await asyncio.sleep(pause)
-        second = await client.send(call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
+        second = await client.send(
+            call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+        )
         return second, running.connection_count
 
 
 def test_idle_connection_is_reused() -> None:
-    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh=False, pause=0.0))
+    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh_connection=False, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 1
 
 
 def test_fresh_order_opens_a_new_connection() -> None:
-    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh=True, pause=0.0))
+    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh_connection=True, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 2
 
 
 def test_fresh_order_never_uses_a_dead_connection() -> None:
     for handle in (answer_once_then_drop, close_while_idle):
-        second, connections = run_async(_send_twice(handle, ORDER_CALL, fresh=True, pause=0.0))
+        second, connections = run_async(_send_twice(handle, ORDER_CALL, fresh_connection=True, pause=0.0))
         assert isinstance(second, Answer)
         assert connections == 2
 
 
 def test_order_on_a_dying_connection_is_response_lost_and_not_resent() -> None:
-    second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh=False, pause=0.0))
+    second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh_connection=False, pause=0.0))
     assert get_fault_kind(second) is FaultKind.RESPONSE_LOST
     assert connections == 1
 
 
 def test_get_on_a_dying_connection_is_resent() -> None:
-    second, connections = run_async(_send_twice(answer_once_then_drop, GET_CALL, fresh=False, pause=0.0))
+    second, connections = run_async(_send_twice(answer_once_then_drop, GET_CALL, fresh_connection=False, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 2
 
 
 @pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
 def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
-    second, connections = run_async(_send_twice(close_while_idle, call, fresh=False, pause=0.1))
+    second, connections = run_async(_send_twice(close_while_idle, call, fresh_connection=False, pause=0.1))
     assert isinstance(second, Answer)
     assert connections == 2
 
@@ -92,21 +96,21 @@ def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
 def test_redirects_are_not_followed(status: int, call: Call) -> None:
-    async def ask() -> tuple[Answer | NoAnswer, int]:
+    async def send_call() -> tuple[Answer | NoAnswer, int]:
         async with run_server(serve_requests) as canary, SellerClient() as client:
             redirect = make_responder(build_response(b"", f"{status} Moved", [f"Location: {canary.url}/stolen"]))
             async with run_server(redirect) as running:
                 outcome = await client.send(call, make_seller(running.url), QUICK_OPTIONS)
             return outcome, canary.connection_count
 
-    outcome, connections = run_async(ask())
+    outcome, connections = run_async(send_call())
     assert isinstance(outcome, Answer)
     assert outcome.status == status
     assert connections == 0
 
 
 def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
-    """Byte for byte the address that was signed, also where it could be written otherwise."""
+    """The URL is sent byte for byte as signed."""
     path = "/bucket/a%2Fb%20c/~d?X-Sig=a%2Fb%2B%3D&empty=&x=%7e"
 
     async def put(**options: object) -> bytes:
@@ -118,7 +122,7 @@ def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
                 body=b"picture",
                 is_presigned=True,
             )
-            # The store may even be the account's own origin.
+            # The upload's host may even be the account's own.
             outcome = await client.send(call, make_seller(store.url), QUICK_OPTIONS)
             assert isinstance(outcome, Answer)
             return store.request_heads[0]
@@ -131,13 +135,13 @@ def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
 
 
 def test_cookies_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask() -> list[bytes]:
+    async def send_call() -> list[bytes]:
         async with run_server(_set_cookies) as running, SellerClient() as client:
             await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
             await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
             return running.request_heads
 
-    heads = run_async(ask())
+    heads = run_async(send_call())
     assert len(heads) == 2
     assert b"cookie" not in heads[1].lower()
 
@@ -150,11 +154,11 @@ async def _set_cookies(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
 def test_direct_requests_ignore_proxy_environment_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask() -> tuple[int, int]:
+    async def send_call() -> tuple[int, int]:
         async with run_server(serve_requests) as proxy, run_server(serve_requests) as running:
             monkeypatch.setenv(name, proxy.url)
             async with SellerClient() as client:
                 await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
             return proxy.connection_count, running.connection_count
 
-    assert run_async(ask()) == (0, 1)
+    assert run_async(send_call()) == (0, 1)

@@ -1,4 +1,4 @@
-"""Pictures: redirects checked hop by hop, whole or not at all, and not a word about their addresses."""
+"""Image downloads: redirects are checked at each hop, results are complete, URLs are never logged."""
 
 import asyncio
 import logging
@@ -40,12 +40,12 @@ def test_image_is_downloaded_completely() -> None:
 
 
 def test_download_request_has_no_credentials() -> None:
-    async def ask() -> bytes:
+    async def download_and_read_head() -> bytes:
         async with run_server(serve_requests) as running, SellerClient() as client:
             await client.download(running.url + SIGNED_PATH, private=True)
             return running.request_heads[0].lower()
 
-    head = run_async(ask())
+    head = run_async(download_and_read_head())
     assert head.startswith(b"get " + SIGNED_PATH.lower().encode())
     assert b"accept-encoding: identity" in head
     assert b"authorization" not in head
@@ -65,12 +65,12 @@ TRANSIENT_FAILURES = {
     "204": make_responder(b"HTTP/1.1 204 None\r\n\r\n"),
     "304": make_responder(b"HTTP/1.1 304 Same\r\n\r\n"),
     "206": make_responder(build_response(IMAGE[:10], "206 Partial")),
-    "shorter than announced": make_responder(build_response(IMAGE)[:-1]),
+    "shorter than declared": make_responder(build_response(IMAGE)[:-1]),
     "cut within a chunk": make_responder(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\nhalf"),
     "reset": make_sequence(make_responder(build_response(IMAGE)[:-1], interval=0.05), reset_connection),
     "closed": make_responder(b""),
     "garbage": make_responder(b"no HTTP\r\n\r\n"),
-    "round and round": make_responder(build_response(b"", "302 Found", ["Location: /again"])),
+    "endless redirects": make_responder(build_response(b"", "302 Found", ["Location: /again"])),
 }
 
 
@@ -82,11 +82,11 @@ def test_transient_failure_is_not_permanent(name: str) -> None:
 
 
 def test_image_larger_than_the_limit_is_a_permanent_error() -> None:
-    assert len(download_image(make_responder(build_response(b"0" * 1000)), most_bytes=1000)) == 1000
+    assert len(download_image(make_responder(build_response(b"0" * 1000)), max_bytes=1000)) == 1000
     endless = make_responder(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 2000)
     for handle in (make_responder(build_response(b"0" * 1001)), endless):
         with pytest.raises(DownloadError) as raised:
-            download_image(handle, most_bytes=1000)
+            download_image(handle, max_bytes=1000)
         assert raised.value.is_permanent
 
 
@@ -94,25 +94,25 @@ DRIPPING_RESPONSE = make_responder(*(bytes([byte]) for byte in build_response(IM
 
 
 @pytest.mark.parametrize(
-    "behave",
+    "handle",
     [make_sequence(make_responder(b"HTTP/1.1 200 OK\r\n"), keep_hanging), DRIPPING_RESPONSE],
     ids=["hangs", "drips"],
 )
-def test_slow_download_times_out(behave: ConnectionHandler) -> None:
+def test_slow_download_times_out(handle: ConnectionHandler) -> None:
     started_at = time.monotonic()
     with pytest.raises(DownloadError) as raised:
-        download_image(behave, seconds=0.4)
+        download_image(handle, timeout_seconds=0.4)
     assert not raised.value.is_permanent
     assert time.monotonic() - started_at < 1.0
 
 
-def _make_redirect_chain(hops: int, end: bytes = b"") -> ConnectionHandler:
-    """/0 leads to /1, and so on; what is at the end is a picture, or an address."""
+def _make_redirect_chain(hops: int, last_location: bytes = b"") -> ConnectionHandler:
+    """/0 redirects to /1, and so on; the last hop returns an image, or redirects to `last_location`."""
 
     async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         hop = int(head.split(b" ")[1].strip(b"/").split(b"?")[0])
-        target = end if hop == hops - 1 and end else b"/%d" % (hop + 1)
+        target = last_location if hop == hops - 1 and last_location else b"/%d" % (hop + 1)
         is_last = hop >= hops
         writer.write(
             build_response(IMAGE) if is_last else build_response(b"", "302 Found", [f"Location: {target.decode()}"])
@@ -136,11 +136,11 @@ def test_up_to_three_redirects_are_followed(hops: int, arrives: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["file:///etc/passwd", "ftp://1.1.1.1/", "https://user@1.1.1.1/", "data:,x", "gopher://1.1.1.1/"]
+    "url", ["file:///etc/passwd", "ftp://1.1.1.1/", "https://user@1.1.1.1/", "data:,x", "gopher://1.1.1.1/"]
 )
-def test_redirect_to_a_forbidden_url_is_a_permanent_error(end: str) -> None:
+def test_redirect_to_a_forbidden_url_is_a_permanent_error(url: str) -> None:
     async def follow() -> None:
-        async with run_server(_make_redirect_chain(2, end.encode())) as running, SellerClient() as client:
+        async with run_server(_make_redirect_chain(2, url.encode())) as running, SellerClient() as client:
             await client.download(f"{running.url}/0", private=True)
 
     with pytest.raises(DownloadError) as raised:

@@ -1,4 +1,4 @@
-"""What teams share: none takes more than its part, none waits behind another's crowd, and nothing of it is lost."""
+"""Tenants share fairly: none exceeds its limit, none waits behind another's queue, no share is lost."""
 
 import asyncio
 import random
@@ -62,7 +62,7 @@ def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
         await asyncio.gather(*waiting)
         return served
 
-    # One release each: beta still holds 3, 2, 1 of its first four when they come.
+    # One release each: beta still holds 3, 2, 1 of its first four at these moments.
     assert run_async(scenario()) == ["alpha", "alpha", "beta", "beta"]
 
 

@@ -1,4 +1,4 @@
-"""Names that are looked up: once at a time, within each tenant's part, and none waits for another's."""
+"""DNS lookups: shared by concurrent callers, cached, limited per tenant."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ LIMITS = LookupLimits(max_total=8, max_per_tenant=2, timeout_seconds=0.2)
 
 
 class FakeNameServer:
-    """A name server: what it knows it says, what it does not it keeps to itself until `may_fail`."""
+    """A name server that answers known names and stays silent about others until `may_fail` is set."""
 
     def __init__(self, **addresses: Sequence[str] | OSError) -> None:
         self.addresses = addresses
@@ -70,7 +70,7 @@ def run_with_name_server(
 
 @pytest.mark.parametrize("is_full", [False, True])
 def test_concurrent_lookups_of_a_name_share_one_query_and_are_cached(is_full: bool) -> None:
-    """Also by those who had to wait until they could have asked themselves."""
+    """Also by callers that had to wait for a free lookup."""
 
     async def scenario(name_server: FakeNameServer) -> None:
         lookup = HostLookup(name_server, LIMITS)
@@ -158,11 +158,11 @@ def test_cached_addresses_are_used_while_the_name_server_is_down(
         assert await look_up_or_error(lookup, "seller") == ["1.1.1.1"]
         assert time.monotonic() - started_at < 0.3
         assert await asyncio.gather(*(look_up_or_error(lookup, "seller") for _ in range(10))) == [["1.1.1.1"]] * 10
-        assert name_server.lookup_counts == {"seller": 2}, "asked again later, and not by each"
+        assert name_server.lookup_counts == {"seller": 2}, "asked again once after a while"
         name_server.may_fail.set()
         await wait_until(lambda: not lookup._running)
         await asyncio.sleep(0.5)
-        assert await look_up_or_error(lookup, "seller") is socket.gaierror, "not for ever"
+        assert await look_up_or_error(lookup, "seller") is socket.gaierror, "only for a limited time"
 
     run_with_name_server(scenario, seller=["1.1.1.1"])
 
@@ -210,7 +210,7 @@ def test_system_lookup_thread_ends_with_its_lookup() -> None:
 
 
 def test_lookup_result_after_the_loop_closed_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As filterwarnings has it, an unhandled exception of a thread would fail this."""
+    """An unhandled exception in the thread would fail this test (filterwarnings)."""
     may_end = threading.Event()
 
     def wait_and_return_nothing(*_: object, **__: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Links that clients name, whatever they lead to: within their team's part, and at no seller's expense."""
+"""Input images by URL: slow or large ones use up their team's share only, and nothing that orders need."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "MAX_TEAM_DOWNLOADS": MAX_TEST_TEAM_DOWNLOADS,
         "MAX_BYTES": 8 * MIB,
         "MAX_TEAM_BYTES": 4 * MIB,
-        "WAIT_SECONDS": 0.2,
+        "QUEUE_TIMEOUT_SECONDS": 0.2,
         "INPUT_LIMITS": DownloadLimits(max_bytes=4 * MIB, timeout_seconds=1.0),
     }.items():
         monkeypatch.setattr(input_fetcher, name, value)
@@ -73,10 +73,10 @@ def make_chunked_responder(size: int) -> ConnectionHandler:
     return make_responder(head, b"%x\r\n" % size + bytes(size) + b"\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize("behave", [hang_forever, drip_body], ids=["never answers", "drips"])
-def test_team_with_hanging_downloads_is_rejected_and_others_are_served(behave: ConnectionHandler) -> None:
+@pytest.mark.parametrize("handle", [hang_forever, drip_body], ids=["never answers", "drips"])
+def test_team_with_hanging_downloads_is_rejected_and_others_are_served(handle: ConnectionHandler) -> None:
     async def scenario() -> None:
-        async with run_fetcher(behave) as (fetcher, url), run_server(make_responder(build_response(IMAGE))) as quick:
+        async with run_fetcher(handle) as (fetcher, url), run_server(make_responder(build_response(IMAGE))) as quick:
             stuck = asyncio.create_task(fetch_all(fetcher, "beta", url, url))
             await wait_until(lambda: fetcher.downloads.in_use == MAX_TEST_TEAM_DOWNLOADS)
             [refused] = await fetch_all(fetcher, "beta", url)
@@ -107,7 +107,7 @@ def test_image_memory_is_held_until_the_request_ends_and_limited_per_team() -> N
             with ExitStack() as requests:
                 for _ in range(2):
                     await requests.enter_context(fetcher.open_request("beta")).fetch(url)
-                assert fetcher.memory.in_use == 2 * (2 * MIB - 65536), "what was taken ahead is given back"
+                assert fetcher.memory.in_use == 2 * (2 * MIB - 65536), "memory reserved in advance is released"
                 [refused] = await fetch_all(fetcher, "beta", url)
                 assert isinstance(refused, FetchLimitReached)
                 assert (refused.is_own, refused.limit) == (True, "4 MiB of input images")
@@ -139,7 +139,7 @@ def test_request_timeout_covers_all_its_urls(monkeypatch: pytest.MonkeyPatch) ->
                 for _ in range(3):
                     with pytest.raises(DownloadError) as late:
                         await inputs.fetch(url)
-                    assert late.value.public_reason == "it did not come in time"
+                    assert late.value.public_reason == "it did not arrive in time"
             assert time.monotonic() - started_at < 1.5
 
     run_async(scenario())
@@ -179,7 +179,7 @@ def test_cancelled_download_releases_its_slots() -> None:
 
 @pytest.mark.parametrize("source", ["a client", "a seller"])
 def test_hanging_hosts_use_no_connections_of_orders(source: str) -> None:
-    """Of a gateway that may have three at once to each kind of host."""
+    """With at most three connections to each kind of host."""
 
     async def scenario() -> None:
         async with (
@@ -210,7 +210,7 @@ def _start_hanging_requests(client: SellerClient, url: str, source: str) -> Iter
 
 @pytest.mark.parametrize("source", ["a client", "a seller"])
 def test_hanging_dns_names_use_no_lookups_of_orders(source: str) -> None:
-    """More of them than there are threads for any kind of hosts, each of a team or account of its own."""
+    """More names than lookup threads for any kind of host, each of another team or account."""
     silent = asyncio.Event()
 
     async def lookup(host: str) -> Sequence[str]:

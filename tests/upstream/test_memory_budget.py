@@ -1,4 +1,4 @@
-"""The memory that large bodies share: in line, given back whatever happens, and never waited for in a circle."""
+"""Memory budget for large bodies: served in order, always released, no deadlock."""
 
 import asyncio
 import random
@@ -151,13 +151,13 @@ def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
     run_async(scenario())
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_many_large_responses_share_a_small_budget(announced: bool) -> None:
+@pytest.mark.parametrize("declares_length", [True, False])
+def test_many_large_responses_share_a_small_budget(declares_length: bool) -> None:
     body = b"z" * (3 * MIB)
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
     async def scenario() -> None:
-        handle = make_responder(build_response(body) if announced else chunked)
+        handle = make_responder(build_response(body) if declares_length else chunked)
         async with run_server(handle) as running, SellerClient(memory_budget=MemoryBudget(4 * MIB)) as client:
             tested_seller = make_seller(running.url)
             outcomes = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""Large bodies share a limited room only while they travel: not while a seller draws, and at no picture's expense."""
+"""Large bodies share a limited memory only while they travel, not while a seller works."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from tests.upstream.fake_servers import (
 )
 
 MIB = 1 << 20
-# More than sockets take by themselves.
+# More than the sockets' buffers hold.
 LARGE_BODY = bytes(16 * MIB)
 IMAGE = bytes(2 * MIB)
 PATIENT_OPTIONS = CallOptions(timeout_seconds=60.0)
@@ -34,7 +34,7 @@ LARGE_ORDERS = {
 
 
 class SlowSeller:
-    """A seller that reads its orders once it may, and answers them when their pictures are drawn."""
+    """A seller that reads its orders once `may_read` is set, and answers later."""
 
     def __init__(self) -> None:
         self.may_read, self.may_answer = asyncio.Event(), asyncio.Event()
@@ -167,9 +167,9 @@ def test_slow_response_after_memory_was_granted_times_out() -> None:
     run_async(scenario())
 
 
-@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("declares_length", [True, False])
 def test_large_response_reserves_little_more_memory_than_its_size(
-    announced: bool,
+    declares_length: bool,
 ) -> None:
     size = 60 * MIB
 
@@ -178,7 +178,7 @@ def test_large_response_reserves_little_more_memory_than_its_size(
 
         async def send_in_two_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_request(reader)
-            length = f"Content-Length: {size}" if announced else "Connection: close"
+            length = f"Content-Length: {size}" if declares_length else "Connection: close"
             writer.write(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + body[1:])
             await writer.drain()
             await may_finish.wait()

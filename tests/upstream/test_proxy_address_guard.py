@@ -1,4 +1,4 @@
-"""What a proxy is never asked for, although the proxy itself may live anywhere."""
+"""Hosts that a proxy is never asked for, although the proxy's own address may be anywhere."""
 
 import httpx
 import pytest

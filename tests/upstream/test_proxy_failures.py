@@ -1,4 +1,4 @@
-"""Each way in which a proxy can fail: did anything reach the seller, or can nobody tell? And who gets to see what."""
+"""Every way in which a proxy can fail: not sent, or response lost; and where credentials may appear."""
 
 import asyncio
 import gc
@@ -61,20 +61,20 @@ TUNNEL_FAILURES = {
     ),
     "hangs up": (make_responder(b""), "ServerDisconnectedError"),
     "resets": (make_sequence(make_responder(b""), reset_connection), None),
-    "says garbage": (make_responder(b"SSH-2.0-OpenSSH_9.2p1\r\n"), None),
-    "says half a head": (make_responder(b"HTTP/1.1 200 Connection est"), None),
-    "says headers without end": (make_responder(b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 100_000), None),
+    "sends garbage": (make_responder(b"SSH-2.0-OpenSSH_9.2p1\r\n"), None),
+    "sends half a head": (make_responder(b"HTTP/1.1 200 Connection est"), None),
+    "sends endless headers": (make_responder(b"HTTP/1.1 200 OK\r\n" + b"x-filler: 0123456789\r\n" * 100_000), None),
     "hangs up on the handshake": (_close_during_handshake, None),
 }
 
 
-@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["get", "order"])
 @pytest.mark.parametrize("name", TUNNEL_FAILURES)
 def test_failed_tunnel_is_not_sent(name: str, call: Call, tunnel_environment: ProxyEnvironment) -> None:
-    behave, message = TUNNEL_FAILURES[name]
+    handle, message = TUNNEL_FAILURES[name]
 
     async def scenario() -> Answer | NoAnswer:
-        async with tunnel_environment.start_servers(proxy=behave) as setup:
+        async with tunnel_environment.start_servers(handle_proxy=handle) as setup:
             before = count_open_files()
             outcome = await setup.send_order(call, CallOptions(timeout_seconds=5.0, fresh_connection=True))
             assert setup.seller.request_heads == []
@@ -89,32 +89,32 @@ def test_failed_tunnel_is_not_sent(name: str, call: Call, tunnel_environment: Pr
 
 SLOW_PROXIES = {
     "hangs": hang_forever,
-    "hangs after it was asked": make_sequence(make_responder(b""), keep_hanging),
-    "hangs within its answer": make_sequence(make_responder(b"HTTP/1.1 200 Conn"), keep_hanging),
+    "hangs after the request": make_sequence(make_responder(b""), keep_hanging),
+    "hangs within its response": make_sequence(make_responder(b"HTTP/1.1 200 Conn"), keep_hanging),
     "hangs within the handshake": make_sequence(make_responder(b"HTTP/1.1 200 OK\r\n\r\n"), keep_hanging),
-    "has interim answers without end": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
-    "says a byte each 0.2 s": make_responder(
+    "sends endless interim responses": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
+    "sends a byte each 0.2 s": make_responder(
         *(bytes([byte]) for byte in b"HTTP/1.1 200 OK and more\r\n\r\n"), interval=0.2
     ),
 }
 
 
 @pytest.mark.parametrize(
-    "exchange", [CallOptions(5.0, connect_timeout_seconds=0.3), CallOptions(0.3)], ids=["connect", "whole"]
+    "options", [CallOptions(5.0, connect_timeout_seconds=0.3), CallOptions(0.3)], ids=["connect", "whole"]
 )
 @pytest.mark.parametrize("name", SLOW_PROXIES)
 def test_slow_tunnel_times_out_and_is_not_sent(
-    name: str, exchange: CallOptions, tunnel_environment: ProxyEnvironment
+    name: str, options: CallOptions, tunnel_environment: ProxyEnvironment
 ) -> None:
     async def scenario() -> Answer | NoAnswer:
-        async with tunnel_environment.start_servers(proxy=SLOW_PROXIES[name]) as setup:
-            return await setup.send_order(options=exchange)
+        async with tunnel_environment.start_servers(handle_proxy=SLOW_PROXIES[name]) as setup:
+            return await setup.send_order(options=options)
 
     assert get_fault_kind(run_async(scenario())) is FaultKind.NOT_SENT
 
 
 def test_unreachable_proxy_is_not_sent(proxy_environment: ProxyEnvironment) -> None:
-    """And never goes without it."""
+    """The call is not sent without the proxy."""
 
     async def scenario() -> tuple[Answer | NoAnswer, int]:
         with socket.socket() as reserved:
@@ -143,9 +143,9 @@ def test_certificate_for_another_host_is_rejected_through_a_tunnel(tunnel_enviro
     run_async(scenario())
 
 
-@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
+@pytest.mark.parametrize("fresh_connection", [True, False], ids=["fresh", "reused"])
 def test_order_on_a_dying_proxy_is_response_lost_and_not_resent(
-    fresh: bool, proxy_environment: ProxyEnvironment
+    fresh_connection: bool, proxy_environment: ProxyEnvironment
 ) -> None:
     async def scenario() -> None:
         was_received = asyncio.Event()
@@ -156,7 +156,9 @@ def test_order_on_a_dying_proxy_is_response_lost_and_not_resent(
             await asyncio.sleep(3600)
 
         async with proxy_environment.start_servers(read_and_hang, make_forwarder(stop_event=was_received)) as setup:
-            outcome = await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh))
+            outcome = await setup.send_order(
+                options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+            )
             assert get_fault_kind(outcome) is FaultKind.RESPONSE_LOST
             assert len(setup.seller.request_heads) == 1
 
@@ -198,7 +200,7 @@ def test_plain_http_proxy_error_is_returned_as_the_sellers_answer(status: int, c
     assert outcome.status == status
 
 
-# --- leaving nothing behind
+# --- leaks
 
 
 def _make_slow_proxy(chance: random.Random) -> ConnectionHandler:
@@ -213,7 +215,7 @@ def _make_slow_proxy(chance: random.Random) -> ConnectionHandler:
 def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: ProxyEnvironment) -> None:
     async def scenario() -> None:
         chance = random.Random(5)  # noqa: S311
-        async with proxy_environment.start_servers(proxy=_make_slow_proxy(chance)) as setup:
+        async with proxy_environment.start_servers(handle_proxy=_make_slow_proxy(chance)) as setup:
             before, tasks = count_open_files(), len(asyncio.all_tasks())
 
             async def send_and_cancel(seconds: float) -> None:
@@ -251,7 +253,7 @@ def test_cancelling_an_unread_large_order_behind_a_proxy_closes_connections(
             sending.cancel()
             await asyncio.wait([sending])
             assert sending.cancelled()
-            # The proxy has not noticed, and keeps its two connections; the seller keeps his.
+            # The proxy has not noticed and keeps its two connections; the seller keeps its one.
             await wait_until(lambda: count_open_files() == before + 3)
 
     EVENT_LOOPS[loop](scenario())
@@ -260,7 +262,7 @@ def test_cancelling_an_unread_large_order_behind_a_proxy_closes_connections(
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
 def test_closing_the_client_while_connecting_leaks_nothing(loop: str, tunnel_environment: ProxyEnvironment) -> None:
     async def scenario() -> None:
-        async with tunnel_environment.start_servers(proxy=hang_forever) as setup:
+        async with tunnel_environment.start_servers(handle_proxy=hang_forever) as setup:
             before = count_open_files()
             sending = asyncio.create_task(setup.send_order(options=CallOptions(timeout_seconds=30.0)))
             await wait_until(lambda: setup.proxy.connection_count == 1)
@@ -268,13 +270,13 @@ def test_closing_the_client_while_connecting_leaks_nothing(loop: str, tunnel_env
             sending.cancel()
             await asyncio.wait([sending])
             gc.collect()
-            # The proxy's own side stays open, since it does not read.
+            # The proxy's end stays open, since it does not read.
             await wait_until(lambda: count_open_files() <= before + 1)
 
     EVENT_LOOPS[loop](scenario())
 
 
-# --- what nobody gets to see
+# --- secrets
 
 
 @pytest.mark.parametrize("name", TUNNEL_FAILURES)
@@ -285,7 +287,7 @@ def test_proxy_credentials_are_never_logged_or_reported(
     limits = DownloadLimits(timeout_seconds=1.0)
 
     async def scenario() -> str:
-        async with proxy_environment.start_servers(proxy=TUNNEL_FAILURES[name][0]) as setup:
+        async with proxy_environment.start_servers(handle_proxy=TUNNEL_FAILURES[name][0]) as setup:
             output = repr(await setup.send_order(options=CallOptions(timeout_seconds=1.0))) + repr(
                 setup.make_seller(with_credentials=True)
             )

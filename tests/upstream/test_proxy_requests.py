@@ -1,4 +1,4 @@
-"""Through an account's proxy: what arrives, in which form, and over which connection."""
+"""Requests through an account's proxy: their form, and the connections that they use."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_tunnel_is_requested_by_hostname_and_hides_the_order(tunnel_environment:
 
 
 def test_plain_http_proxy_is_sent_the_exact_full_url(certificate: Path) -> None:
-    """Byte for byte the address that was signed."""
+    """The URL is sent byte for byte as signed."""
     path = "/bucket/a%2Fb%20c/~d?X-Sig=a%2Fb%2B%3D&empty=&x=%7e"
 
     async def scenario() -> bytes:
@@ -116,18 +116,19 @@ def test_proxy_environment_variables_are_ignored(
     run_async(scenario())
 
 
-# --- which connection
+# --- connections
 
 
-@pytest.mark.parametrize(("fresh", "connections"), [(True, 2), (False, 1)], ids=["fresh", "kept"])
+@pytest.mark.parametrize(("fresh_connection", "connections"), [(True, 2), (False, 1)], ids=["fresh", "reused"])
 def test_fresh_orders_open_new_connections_and_others_reuse_them(
-    fresh: bool, connections: int, proxy_environment: ProxyEnvironment
+    fresh_connection: bool, connections: int, proxy_environment: ProxyEnvironment
 ) -> None:
     async def scenario() -> tuple[int, int]:
         async with proxy_environment.start_servers() as setup:
             for _ in range(2):
                 assert isinstance(
-                    await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh)), Answer
+                    await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)),
+                    Answer,
                 )
             return setup.proxy.connection_count, setup.seller.connection_count
 
@@ -137,7 +138,7 @@ def test_fresh_orders_open_new_connections_and_others_reuse_them(
 def test_changed_proxy_or_credentials_open_a_new_connection(
     proxy_environment: ProxyEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And those that nobody uses any more close by themselves."""
+    """Unused connections close after their idle timeout."""
     monkeypatch.setattr(transport, "_KEEPALIVE_SECONDS", 0.2)
 
     async def scenario() -> None:

@@ -1,13 +1,11 @@
-"""What leaves, and what is never put on the wire."""
+"""Requests as sent, and malformed calls that are never sent."""
 
 import asyncio
 
 import httpx
 import pytest
 
-from gateway.config.proxy import Proxy
 from gateway.upstream.seller_client import CallOptions, SellerClient
-from gateway.upstream.transport import HostSource, TransportPool
 from providers.adapter import Answer, Call, FormPart
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer
@@ -22,17 +20,20 @@ from tests.upstream.fake_servers import (
     run_server,
     serve_requests,
 )
+from tests.upstream.fake_transports import FixedTransportPool
 
 UNSENDABLE_CALLS = {
     "a line break in a header": Call(method="GET", location="/", headers={"x-id": "1\r\nauthorization: Bearer mine"}),
     "a line feed in a header": Call(method="GET", location="/", headers={"x-id": "1\nx: y"}),
     "a NUL in a header": Call(method="GET", location="/", headers={"x-id": "1\0"}),
-    "letters that no header can hold": Call(method="GET", location="/", headers={"x-id": "größe 東京"}),
+    "characters that a header cannot contain": Call(method="GET", location="/", headers={"x-id": "größe 東京"}),
     "a lone surrogate": Call(method="GET", location="/", headers={"x-id": "\ud800"}),
     "a header's name with a colon": Call(method="GET", location="/", headers={"x:y": "1"}),
     "a header without a name": Call(method="GET", location="/", headers={"": "1"}),
-    "a length that is not ours": Call(method="POST", location="/", headers={"Content-Length": "3"}, body=b"{}"),
-    "chunks that are not ours": Call(method="POST", location="/", headers={"Transfer-Encoding": "chunked"}, body=b"{}"),
+    "another content length": Call(method="POST", location="/", headers={"Content-Length": "3"}, body=b"{}"),
+    "another transfer encoding": Call(
+        method="POST", location="/", headers={"Transfer-Encoding": "chunked"}, body=b"{}"
+    ),
     "another host": Call(method="GET", location="/", headers={"Host": "other.example"}),
     "an expectation": Call(method="POST", location="/", headers={"Expect": "100-continue"}, body=b"{}"),
     "a line break in the address": Call(method="GET", location="/things\r\nx: y"),
@@ -40,50 +41,52 @@ UNSENDABLE_CALLS = {
     "an address that starts elsewhere": Call(method="GET", location="@other.example/things"),
     "an address that continues the host": Call(method="GET", location=".other.example/things"),
     "an address that names a port": Call(method="GET", location=":1/things"),
-    "a way out of the base URL": Call(method="GET", location="/things/../../admin"),
+    "a path that leaves the base URL": Call(method="GET", location="/things/../../admin"),
     "backslashes": Call(method="GET", location="/\\other.example"),
     "a form with two lines in a type": Call(
         method="POST", location="/", body=(FormPart("image", b"", "a.png", "image/png\r\nx: y"),)
     ),
-    "a form with no such type": Call(method="POST", location="/", body=(FormPart("image", b"", "a.png", "größe"),)),
+    "a form with a type that is not ASCII": Call(
+        method="POST", location="/", body=(FormPart("image", b"", "a.png", "größe"),)
+    ),
     "a form with a lone surrogate": Call(method="POST", location="/", body=(FormPart("\ud800", b""),)),
 }
 
 
 @pytest.mark.parametrize("name", UNSENDABLE_CALLS)
 def test_unsendable_call_is_not_sent(name: str) -> None:
-    async def ask() -> tuple[Answer | NoAnswer, int]:
+    async def send_call() -> tuple[Answer | NoAnswer, int]:
         async with run_server(serve_requests) as running, SellerClient() as client:
             return await client.send(
                 UNSENDABLE_CALLS[name], make_seller(running.url), QUICK_OPTIONS
             ), running.connection_count
 
-    outcome, connections = run_async(ask())
+    outcome, connections = run_async(send_call())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
     assert connections == 0
 
 
 @pytest.mark.parametrize("secret", [None, "two\r\nlines", "größe"])
 def test_call_without_a_usable_api_key_is_not_sent(secret: str | None) -> None:
-    async def ask() -> tuple[Answer | NoAnswer, int]:
+    async def send_call() -> tuple[Answer | NoAnswer, int]:
         async with run_server(serve_requests) as running, SellerClient() as client:
             outcome = await client.send(ORDER_CALL, make_seller(running.url, api_key=secret), QUICK_OPTIONS)
             return outcome, running.connection_count
 
-    outcome, connections = run_async(ask())
+    outcome, connections = run_async(send_call())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
     assert connections == 0
 
 
 def test_request_line_and_headers() -> None:
-    async def ask() -> list[bytes]:
+    async def send_call() -> list[bytes]:
         async with run_server(serve_requests) as running, SellerClient() as client:
             url = f"{running.url}/base"
             await client.send(GET_CALL, make_seller(url), QUICK_OPTIONS)
             await client.send(ORDER_CALL, make_seller(url), CallOptions(timeout_seconds=5.0, fresh_connection=True))
             return [head.replace(str(running.port).encode(), b"PORT") for head in running.request_heads]
 
-    get_request, order_request = run_async(ask())
+    get_request, order_request = run_async(send_call())
     assert get_request.split(b"\r\n")[0] == b"GET /base/things/1 HTTP/1.1"
     assert sorted(get_request.lower().split(b"\r\n")[1:-2]) == [
         b"accept-encoding: identity",
@@ -97,46 +100,26 @@ def test_request_line_and_headers() -> None:
     )
 
 
-class _FixedTransportPool(TransportPool):
-    """Somebody else's transport, which knows nothing of how far a request has come."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport:
-        return self._transport
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-
 def test_foreign_transport_that_hangs_is_response_lost() -> None:
     async def hang_request(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async def ask() -> Answer | NoAnswer:
-        async with SellerClient(_FixedTransportPool(httpx.MockTransport(hang_request))) as client:
+    async def send_call() -> Answer | NoAnswer:
+        async with SellerClient(FixedTransportPool(httpx.MockTransport(hang_request))) as client:
             return await client.send(ORDER_CALL, make_seller("http://127.0.0.1:1"), CallOptions(timeout_seconds=0.1))
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.RESPONSE_LOST
+    assert get_fault_kind(run_async(send_call())) is FaultKind.RESPONSE_LOST
 
 
 def test_response_of_a_foreign_transport_is_returned() -> None:
     def echo(request: httpx.Request) -> httpx.Response:
         return httpx.Response(201, headers={"X-Method": request.method}, content=b"{}")
 
-    async def ask() -> Answer | NoAnswer:
-        async with SellerClient(_FixedTransportPool(httpx.MockTransport(echo))) as client:
+    async def send_call() -> Answer | NoAnswer:
+        async with SellerClient(FixedTransportPool(httpx.MockTransport(echo))) as client:
             return await client.send(ORDER_CALL, make_seller("http://127.0.0.1:1"), QUICK_OPTIONS)
 
-    outcome = run_async(ask())
+    outcome = run_async(send_call())
     assert isinstance(outcome, Answer)
     assert (outcome.status, outcome.headers["x-method"], outcome.body) == (201, "POST", b"{}")

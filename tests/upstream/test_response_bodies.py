@@ -1,4 +1,4 @@
-"""What comes back: taken in as long as it is of a size and a form that was agreed."""
+"""Response bodies: decoded if allowed in size and encoding, otherwise unreadable."""
 
 import gzip
 import zlib
@@ -15,7 +15,7 @@ from tests.upstream.fake_servers import API_KEY, build_response, get_fault_kind,
 HUGE_BYTES = 200 << 20
 GZIP_BOMB = gzip.compress(b"0" * (64 << 20), 9)
 UNREADABLE_RESPONSES = {
-    "200 MB, announced": make_responder(
+    "200 MB, declared": make_responder(
         f"HTTP/1.1 200 OK\r\nContent-Length: {HUGE_BYTES}\r\n\r\n".encode(), *[b"0" * 65536] * 99
     ),
     "200 MB in chunks": make_responder(
@@ -23,11 +23,11 @@ UNREADABLE_RESPONSES = {
     ),
     "200 MB until it closes": make_responder(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 3200),
     "a gzip bomb": make_responder(build_response(GZIP_BOMB, headers=["Content-Encoding: gzip"])),
-    "gzip that is none": make_responder(build_response(b"{}", headers=["Content-Encoding: gzip"])),
-    "gzip without its end": make_responder(
+    "invalid gzip": make_responder(build_response(b"{}", headers=["Content-Encoding: gzip"])),
+    "truncated gzip": make_responder(
         build_response(gzip.compress(b"{}" * 99)[:-9], headers=["Content-Encoding: gzip"])
     ),
-    "an encoding that nobody asked for": make_responder(build_response(b"{}", headers=["Content-Encoding: br"])),
+    "an unrequested encoding": make_responder(build_response(b"{}", headers=["Content-Encoding: br"])),
 }
 
 
@@ -71,15 +71,15 @@ def test_unrequested_compression_is_decoded() -> None:
 
 
 def test_faults_contain_no_urls_headers_or_bodies() -> None:
-    """What the account, the call or the seller's own text held is nowhere in the fault."""
+    """The fault contains nothing of the account, the call or the seller's response."""
     call = Call(method="POST", location="/canary-path?canary-query", headers={"x-id": "canary-header"}, body=b"canary")
-    behaviours = [
+    handlers = [
         *BROKEN_RESPONSES.values(),
         make_responder(b"canary-answer\r\n\r\n"),
-        UNREADABLE_RESPONSES["gzip that is none"],
+        UNREADABLE_RESPONSES["invalid gzip"],
     ]
-    for behave in behaviours:
-        outcome = run_async(send_call(behave, call))
+    for handle in handlers:
+        outcome = run_async(send_call(handle, call))
         assert isinstance(outcome, NoAnswer)
         assert outcome.fault.message.isidentifier(), outcome.fault.message
         assert "canary" not in repr(outcome)

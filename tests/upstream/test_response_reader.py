@@ -1,4 +1,4 @@
-"""Large answers are read beside everything else."""
+"""Large responses are read in a thread."""
 
 import asyncio
 import threading
@@ -43,12 +43,12 @@ def test_missing_response_is_returned_unread() -> None:
     assert run_async(read_response(READ_ANSWER, lost)) is lost
 
 
-@pytest.mark.parametrize("pictures", [1, 10])
-def test_sixty_megabytes_of_images_are_read_completely(pictures: int) -> None:
-    data = bytes(range(256)) * (45 * 4_096 // pictures) + b"the end"
-    entries = [{"b64_json": b64encode(data).decode()}] * pictures
+@pytest.mark.parametrize("image_count", [1, 10])
+def test_sixty_megabytes_of_images_are_read_completely(image_count: int) -> None:
+    data = bytes(range(256)) * (45 * 4_096 // image_count) + b"the end"
+    entries = [{"b64_json": b64encode(data).decode()}] * image_count
     answer = Answer(200, {}, msgspec.json.encode({"created": 1, "data": entries}))
     assert len(answer.body) > 60_000_000
     ready = run_async(read_response(READ_ANSWER, answer))
     assert isinstance(ready, Ready)
-    assert [image.data for image in ready.images if isinstance(image, ImageBytes)] == [data] * pictures
+    assert [image.data for image in ready.images if isinstance(image, ImageBytes)] == [data] * image_count

@@ -1,4 +1,4 @@
-"""The simulated sellers, bought from through the real client: JSON, forms, uploads to addresses that were signed."""
+"""Orders at the simulated sellers through the real seller client: JSON, forms, uploads to presigned URLs."""
 
 import asyncio
 import email.policy
@@ -39,7 +39,7 @@ from tests.upstream.fake_servers import (
 
 
 class SellerClientDriver(AdapterDriver):
-    """The contract tests' plain engine, with the gateway's own client below."""
+    """The contract tests' driver on top of the gateway's client."""
 
     def send(self, call: Call) -> Answer | NoAnswer:
         sandbox_account = fixture_cases.get_sandbox_account(self.adapter)
@@ -104,7 +104,7 @@ def _create_mask(width: int, height: int) -> ImageBytes:
 
 
 def test_multipart_form_is_encoded_exactly() -> None:
-    """Names are escaped as browsers do, so that none ends its line or its quotes."""
+    """Names are escaped as browsers do it, so that none ends its line or its quotes."""
     parts = (
         FormPart("prompt", "größe\r\nzwei".encode()),
         FormPart("n", b"1"),
@@ -154,9 +154,9 @@ def test_bodies_of_every_size_arrive_complete(size: int) -> None:
     async def send_bodies() -> None:
         async with run_server(handle_request) as running, SellerClient() as client:
             call = Call(method="POST", location=ORDER_CALL.location, body=body)
-            for fresh in (True, False):
+            for fresh_connection in (True, False):
                 outcome = await client.send(
-                    call, make_seller(running.url), CallOptions(timeout_seconds=5.0, fresh_connection=fresh)
+                    call, make_seller(running.url), CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
                 )
                 assert isinstance(outcome, Answer)
                 assert outcome.body == body

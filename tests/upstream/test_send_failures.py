@@ -1,4 +1,4 @@
-"""Each way in which an exchange can fail, over real sockets: did anything leave, or can nobody tell?"""
+"""Every way in which a call can fail, over real sockets: not sent, or response lost."""
 
 import asyncio
 import socket
@@ -32,10 +32,10 @@ from tests.upstream.fake_servers import (
 )
 
 
-@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "kept"])
+@pytest.mark.parametrize("fresh_connection", [True, False], ids=["fresh", "reused"])
 @pytest.mark.parametrize("name", BROKEN_RESPONSES)
-def test_broken_response_to_an_order_is_response_lost(name: str, fresh: bool) -> None:
-    options = CallOptions(timeout_seconds=5.0, fresh_connection=fresh)
+def test_broken_response_to_an_order_is_response_lost(name: str, fresh_connection: bool) -> None:
+    options = CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
     assert get_fault_kind(run_async(send_call(BROKEN_RESPONSES[name], options=options))) is FaultKind.RESPONSE_LOST
 
 
@@ -56,7 +56,7 @@ SLOW_RESPONSES = {
     "a byte of body each 0.2 s": make_responder(
         b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n", *[b"0"] * 400, interval=0.2
     ),
-    "interim answers without end": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
+    "endless interim responses": make_responder(*[b"HTTP/1.1 103 Early Hints\r\n\r\n"] * 400, interval=0.05),
 }
 
 
@@ -88,7 +88,7 @@ def test_order_that_is_cut_off_half_way_is_response_lost() -> None:
 
 
 def test_refused_connection_is_not_sent() -> None:
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             async with SellerClient() as client:
@@ -96,7 +96,7 @@ def test_refused_connection_is_not_sent() -> None:
                     ORDER_CALL, make_seller(f"http://127.0.0.1:{reserved.getsockname()[1]}"), QUICK_OPTIONS
                 )
 
-    outcome = run_async(ask())
+    outcome = run_async(send_order())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
     assert isinstance(outcome, NoAnswer)
     assert outcome.fault.message == "ConnectionRefusedError"
@@ -107,20 +107,20 @@ def test_failed_dns_lookup_is_not_sent(error: OSError) -> None:
     async def fail_lookup(_: str) -> Sequence[str]:
         raise error
 
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         async with SellerClient(TransportPool(lookup=fail_lookup)) as client:
             return await client.send(ORDER_CALL, make_seller("https://seller.invalid"), QUICK_OPTIONS)
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 @pytest.mark.parametrize("host", ["seller.invalid", "a" * 70 + ".invalid", "a..b.invalid", "xn--.invalid"])
 def test_unknown_hostname_is_not_sent(host: str) -> None:
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         async with SellerClient() as client:
             return await client.send(ORDER_CALL, make_seller(f"https://{host}"), QUICK_OPTIONS)
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 def test_hanging_dns_lookup_ends_with_the_connect_timeout() -> None:
@@ -128,18 +128,18 @@ def test_hanging_dns_lookup_ends_with_the_connect_timeout() -> None:
         await asyncio.sleep(3600)
         return ()
 
-    async def ask(options: CallOptions) -> Answer | NoAnswer:
+    async def send_order(options: CallOptions) -> Answer | NoAnswer:
         async with SellerClient(TransportPool(lookup=hang_lookup)) as client:
             return await client.send(ORDER_CALL, make_seller("https://seller.invalid"), options)
 
     for options in (CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3), CallOptions(timeout_seconds=0.3)):
         started_at = time.monotonic()
-        assert get_fault_kind(run_async(ask(options))) is FaultKind.NOT_SENT
+        assert get_fault_kind(run_async(send_order(options))) is FaultKind.NOT_SENT
         assert time.monotonic() - started_at < 1.0
 
 
 def test_listener_that_never_accepts_is_not_sent() -> None:
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
@@ -157,34 +157,34 @@ def test_listener_that_never_accepts_is_not_sent() -> None:
                     for blocker in blockers:
                         blocker.close()
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 @pytest.mark.parametrize(
-    "exchange", [CallOptions(timeout_seconds=2.0, connect_timeout_seconds=0.2), CallOptions(timeout_seconds=0.2)]
+    "options", [CallOptions(timeout_seconds=2.0, connect_timeout_seconds=0.2), CallOptions(timeout_seconds=0.2)]
 )
-def test_exhausted_connection_pool_is_gateway_busy(exchange: CallOptions) -> None:
-    async def ask() -> tuple[Answer | NoAnswer, int]:
+def test_exhausted_connection_pool_is_gateway_busy(options: CallOptions) -> None:
+    async def send_order() -> tuple[Answer | NoAnswer, int]:
         async with run_server(hang_forever) as running, SellerClient(TransportPool(max_connections=1)) as client:
             first = asyncio.create_task(client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS))
             await asyncio.sleep(0.1)
-            second = await client.send(ORDER_CALL, make_seller(running.url), exchange)
+            second = await client.send(ORDER_CALL, make_seller(running.url), options)
             first.cancel()
             await asyncio.wait([first])
             return second, running.connection_count
 
-    outcome, connections = run_async(ask())
+    outcome, connections = run_async(send_order())
     assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
     assert connections == 1
 
 
 def test_closed_client_sends_nothing() -> None:
-    async def ask() -> tuple[Answer | NoAnswer, int]:
+    async def send_order() -> tuple[Answer | NoAnswer, int]:
         async with run_server(serve_requests) as running:
             client = SellerClient()
             await client.aclose()
             return await client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS), running.connection_count
 
-    outcome, connections = run_async(ask())
+    outcome, connections = run_async(send_order())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
     assert connections == 0

@@ -1,4 +1,4 @@
-"""TLS fails closed: without a certificate that is right, nothing leaves."""
+"""TLS fails closed: nothing is sent without a valid certificate."""
 
 import asyncio
 import gc
@@ -57,7 +57,7 @@ def test_certificate_for_another_host_is_rejected(certificate: Path) -> None:
 
 
 def test_certificate_is_checked_against_the_hostname(certificate: Path) -> None:
-    """Although the address was looked up, checked and connected to by number."""
+    """Although the connection is made to an address that was resolved before."""
     outcome, requests = run_async(_send_to_tls_server(certificate, SELLER_HOST, make_client_context(certificate)))
     assert isinstance(outcome, Answer)
     assert len(requests) == 1
@@ -69,41 +69,41 @@ def test_server_without_tls_is_not_sent() -> None:
         writer.write(build_response(b"", "400 Plain HTTP here"))
         await writer.drain()
 
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         async with run_server(respond_without_tls) as running, SellerClient() as client:
             return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 def test_hanging_tls_handshake_is_not_sent() -> None:
-    async def ask(options: CallOptions) -> Answer | NoAnswer:
+    async def send_order(options: CallOptions) -> Answer | NoAnswer:
         async with run_server(hang_forever) as running, SellerClient() as client:
             return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), options)
 
     assert (
-        get_fault_kind(run_async(ask(CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3))))
+        get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3))))
         is FaultKind.NOT_SENT
     )
-    assert get_fault_kind(run_async(ask(CallOptions(timeout_seconds=0.3)))) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=0.3)))) is FaultKind.NOT_SENT
 
 
 def test_connection_closed_during_handshake_is_not_sent() -> None:
     async def close_during_handshake(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read(10)
 
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         async with run_server(close_during_handshake) as running, SellerClient() as client:
             return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.NOT_SENT
+    assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 def test_connection_closed_after_handshake_is_response_lost(certificate: Path) -> None:
     async def read_and_close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await read_request(reader)
 
-    async def ask() -> Answer | NoAnswer:
+    async def send_order() -> Answer | NoAnswer:
         tls = make_client_context(certificate)
         async with run_server(read_and_close, make_server_context(certificate)) as running:
             async with SellerClient(TransportPool(resolve_to_loopback, tls)) as client:
@@ -111,7 +111,7 @@ def test_connection_closed_after_handshake_is_response_lost(certificate: Path) -
                     ORDER_CALL, make_seller(f"https://{SELLER_HOST}:{running.port}"), QUICK_OPTIONS
                 )
 
-    assert get_fault_kind(run_async(ask())) is FaultKind.RESPONSE_LOST
+    assert get_fault_kind(run_async(send_order())) is FaultKind.RESPONSE_LOST
 
 
 @pytest.mark.parametrize("loop", EVENT_LOOPS)

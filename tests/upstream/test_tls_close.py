@@ -1,4 +1,4 @@
-"""Answers that come with the end of their connection, as all to orders do: over TLS they come whole."""
+"""TLS responses are complete if the connection closes right after them, as it does for all orders."""
 
 import contextlib
 import socket
@@ -22,8 +22,8 @@ REPETITIONS = 4
 
 
 @contextlib.contextmanager
-def run_closing_server(tls: ssl.SSLContext, size: int, says_goodbye: bool) -> Iterator[int]:
-    """Answers so many times, and closes without waiting for the client to have read anything. Yields its port."""
+def run_closing_server(tls: ssl.SSLContext, size: int, sends_close_notify: bool) -> Iterator[int]:
+    """Responds, and closes at once without waiting for the client to read. Yields the port."""
 
     def serve() -> None:
         for _ in range(REPETITIONS):
@@ -31,7 +31,7 @@ def run_closing_server(tls: ssl.SSLContext, size: int, says_goodbye: bool) -> It
                 while not connection.recv(65_536).endswith(ORDER_CALL.body):
                     pass
                 connection.sendall(build_response(b"x" * size, headers=("Connection: close",)))
-                if says_goodbye:
+                if sends_close_notify:
                     connection.setblocking(False)
                     with contextlib.suppress(ssl.SSLWantReadError):
                         connection.unwrap()
@@ -45,7 +45,7 @@ def run_closing_server(tls: ssl.SSLContext, size: int, says_goodbye: bool) -> It
 
 @contextlib.contextmanager
 def run_tunnel_proxy() -> Iterator[Proxy]:
-    """A proxy that passes on all that it has read before it ends a connection."""
+    """A proxy that forwards all it has read before it closes a connection."""
 
     def serve() -> None:
         for _ in range(REPETITIONS):
@@ -87,18 +87,18 @@ async def _receive_sizes(certificate: Path, port: int, proxy: Proxy | None = Non
 
 
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
-@pytest.mark.parametrize("says_goodbye", [True, False])
+@pytest.mark.parametrize("sends_close_notify", [True, False])
 @pytest.mark.parametrize("size", RESPONSE_SIZES)
 def test_large_response_is_complete_when_the_connection_closes_after_it(
-    certificate: Path, size: int, says_goodbye: bool, loop: str
+    certificate: Path, size: int, sends_close_notify: bool, loop: str
 ) -> None:
-    with run_closing_server(make_server_context(certificate), size, says_goodbye) as port:
+    with run_closing_server(make_server_context(certificate), size, sends_close_notify) as port:
         sizes: list[Sequence[int | None]] = []
 
-        async def ask() -> None:
+        async def send_orders() -> None:
             sizes.append(await _receive_sizes(certificate, port))
 
-        EVENT_LOOPS[loop](ask())
+        EVENT_LOOPS[loop](send_orders())
     assert sizes == [[size] * REPETITIONS]
 
 
@@ -106,13 +106,13 @@ def test_large_response_is_complete_when_the_connection_closes_after_it(
 @pytest.mark.parametrize("size", RESPONSE_SIZES)
 def test_large_response_through_a_tunnel_is_complete(certificate: Path, size: int, loop: str) -> None:
     with (
-        run_closing_server(make_server_context(certificate), size, says_goodbye=False) as port,
+        run_closing_server(make_server_context(certificate), size, sends_close_notify=False) as port,
         run_tunnel_proxy() as proxy,
     ):
         sizes: list[Sequence[int | None]] = []
 
-        async def ask() -> None:
+        async def send_orders() -> None:
             sizes.append(await _receive_sizes(certificate, port, proxy))
 
-        EVENT_LOOPS[loop](ask())
+        EVENT_LOOPS[loop](send_orders())
     assert sizes == [[size] * REPETITIONS]

@@ -1,4 +1,4 @@
-"""TLS for servers on loopback: a certificate for one name, signed by itself."""
+"""TLS for servers on loopback: a self-signed certificate for one name."""
 
 import ssl
 import subprocess
@@ -9,7 +9,7 @@ SELLER_HOST = "seller.example"
 
 
 def create_certificate(folder: Path) -> Path:
-    """For NAME only; key and certificate in one file."""
+    """Creates a certificate for one name; key and certificate in one file."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", f"/CN={SELLER_HOST}", "-addext", f"subjectAltName=DNS:{SELLER_HOST}"]
     command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]

@@ -1,4 +1,4 @@
-"""Whose health is tested: two cells of one seller, another seller through the same account, and a third elsewhere."""
+"""Sample sellers: two cells of one seller, another seller through the same account, and a third through its own."""
 
 from gateway.catalogue import SellerAccount
 from gateway.config.values import Secret
@@ -40,7 +40,7 @@ def make_failure(kind: FaultKind, retry_after: float | None = None, seconds: flo
 
 
 def make_tracker(fault: FaultKind, times: int = 1, retry_after: float | None = None) -> HealthTracker:
-    """Health that has seen this happen so often to `RUNS_HIGH` at the START."""
+    """Returns health that has recorded the fault for `RUNS_HIGH` at START so many times."""
     health = HealthTracker()
     for _ in range(times):
         health.record(RUNS_HIGH, make_failure(fault, retry_after), START)

@@ -1,18 +1,19 @@
-"""Limits of one account `a`, and what tests ask of them."""
+"""Order limits of one account `a`, and helpers to check them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from gateway.config.schema import AccountLimits
-from gateway.health.order_limits import OrderLimits, SlotTimeout
+from gateway.health.concurrency_limiter import SlotTimeout
+from gateway.health.order_limits import OrderLimits
 from providers.faults import Fault, FaultKind
 
 WAIT_TIMEOUT_SECONDS = 5.0
 
 
 class ManualClock:
-    """Stands still unless it is turned."""
+    """Stands still until a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -30,7 +31,7 @@ def make_fault(retry_after: float | None = None, kind: FaultKind = FaultKind.RAT
 
 
 async def count_free_slots(limits: OrderLimits, max_slots: int = 40) -> int:
-    """How many are let in at once, beside those who are in already."""
+    """Counts how many more slots can be taken at once."""
     async with AsyncExitStack() as stack:
         for number in range(max_slots):
             try:

@@ -1,4 +1,4 @@
-"""A seller that is shut is due for a trial in time: one order, whose end opens it, or shuts it for longer."""
+"""An open circuit breaker becomes half-open in time: one probe order closes it, or opens it for longer."""
 
 import pytest
 
@@ -16,37 +16,39 @@ from tests.unit.health.health_samples import (
     make_tracker_with_failures,
 )
 
-OF_NOBODY = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.NONE]
-
-
-@pytest.mark.parametrize(("kind", "times", "first"), [(FaultKind.INVALID_KEY, 1, 60), (FaultKind.ORDER_FAILED, 5, 30)])
-def test_only_one_probe_is_allowed_when_open_time_ends(kind: FaultKind, times: int, first: float) -> None:
-    health = make_tracker(kind, times)
-    assert not health.acquire_permit(RUNS_HIGH, START + first - 0.01)
-    assert health.acquire_permit(RUNS_HIGH, START + first)
-    assert not health.acquire_permit(RUNS_HIGH, START + first + 5)
-    assert not is_healthy(health, RUNS_HIGH, START + first + 5)
+SCOPELESS_FAULTS = [kind for kind, verdict in VERDICTS.items() if verdict.health_scope is HealthScope.NONE]
 
 
 @pytest.mark.parametrize(
-    ("kind", "times", "pauses"),
+    ("kind", "times", "open_seconds"), [(FaultKind.INVALID_KEY, 1, 60), (FaultKind.ORDER_FAILED, 5, 30)]
+)
+def test_only_one_probe_is_allowed_when_open_time_ends(kind: FaultKind, times: int, open_seconds: float) -> None:
+    health = make_tracker(kind, times)
+    assert not health.acquire_permit(RUNS_HIGH, START + open_seconds - 0.01)
+    assert health.acquire_permit(RUNS_HIGH, START + open_seconds)
+    assert not health.acquire_permit(RUNS_HIGH, START + open_seconds + 5)
+    assert not is_healthy(health, RUNS_HIGH, START + open_seconds + 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "times", "open_times"),
     [
         (FaultKind.NO_CREDIT, 1, [60, 120, 240, 480, 900, 900]),
         (FaultKind.NOT_SENT, 5, [30, 60, 120, 240, 300, 300]),
         (FaultKind.ORDER_FAILED, 5, [30, 60, 120, 240, 300, 300]),
     ],
 )
-def test_each_failed_probe_doubles_open_time(kind: FaultKind, times: int, pauses: list[float]) -> None:
+def test_each_failed_probe_doubles_open_time(kind: FaultKind, times: int, open_times: list[float]) -> None:
     health, now = make_tracker(kind, times), START
-    for pause in pauses:
-        assert not health.acquire_permit(RUNS_HIGH, now + pause - 0.01)
-        now += pause
+    for open_seconds in open_times:
+        assert not health.acquire_permit(RUNS_HIGH, now + open_seconds - 0.01)
+        now += open_seconds
         assert health.acquire_permit(RUNS_HIGH, now)
         health.record(RUNS_HIGH, make_failure(kind), now)
     health.record(RUNS_HIGH, make_success(1.0), now + 1_000)
     for _ in range(times):
         health.record(RUNS_HIGH, make_failure(kind), now + 1_000)
-    assert is_healthy(health, RUNS_HIGH, now + 1_000 + pauses[0]), "a success has closed the matter"
+    assert is_healthy(health, RUNS_HIGH, now + 1_000 + open_times[0]), "a success resets the open time"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_failures_while_open_do_not_extend_open_time() -> None:
     assert is_healthy(health, RUNS_HIGH, START + 60)
 
 
-@pytest.mark.parametrize("kind", OF_NOBODY)
+@pytest.mark.parametrize("kind", SCOPELESS_FAULTS)
 def test_inconclusive_probe_allows_next_probe(kind: FaultKind) -> None:
     health = make_tracker(FaultKind.INVALID_KEY)
     assert health.acquire_permit(RUNS_HIGH, START + 60)
@@ -126,7 +128,7 @@ def test_released_probe_permit_allows_next_probe() -> None:
 
 @pytest.mark.parametrize("kind", [FaultKind.ORDER_FAILED, FaultKind.NOT_SENT], ids=["cell", "account"])
 def test_only_the_probing_permit_frees_the_probe(kind: FaultKind) -> None:
-    """One that got leave while the seller was still well, and is withdrawn later, is another."""
+    """A permit given while the seller was healthy, and released later, is not the probe's."""
     health = HealthTracker()
     before = health.acquire_permit(RUNS_HIGH, START)
     for _ in range(5):
@@ -164,7 +166,9 @@ def test_account_probe_that_fails_for_cell_leaves_account_half_open() -> None:
     health.record(RUNS_HIGH, make_failure(FaultKind.SERVER_ERROR, seconds=1), START + 61)
     assert health.acquire_permit(RUN_HIGH, START + 61)
     health.record(RUN_HIGH, make_failure(FaultKind.ORDER_FAILED, seconds=1), START + 62)
-    assert all(health.acquire_permit(RUN_HIGH, START + 62) for _ in range(3)), "whoever takes an order takes our key"
+    assert all(health.acquire_permit(RUN_HIGH, START + 62) for _ in range(3)), (
+        "a seller that accepts an order accepts the key"
+    )
 
 
 def test_cell_is_not_probed_while_account_is_open() -> None:

@@ -1,4 +1,4 @@
-"""What routing gets to know: latency, conformance and load of cells, as far as anything is known of them."""
+"""Signals for routing: latency, conformance and load of the cells that have any data."""
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_cells_without_data_have_no_signals() -> None:
     signals = HealthTracker().get_catalogue_signals(CATALOGUE, START, get_zero_load)
     assert dict(signals) == {}
     assert len(signals) == 0
-    assert signals.get(("nobody", MODEL, HIGH_CELL), UNKNOWN_SIGNALS) == UNKNOWN_SIGNALS
+    assert signals.get(("unknown", MODEL, HIGH_CELL), UNKNOWN_SIGNALS) == UNKNOWN_SIGNALS
 
 
 def test_signals_list_unhealthy_account_and_measured_cells() -> None:
@@ -112,7 +112,7 @@ def test_plan_ranks_unhealthy_sellers_last() -> None:
         return [entry.fit.offer.seller.name for entry in plan_result.ranked]
 
     assert rank_sellers(START) == ["runapi", "runs", "run"]
-    assert rank_sellers(START + 60) == ["runs", "run", "runapi"], "somebody has to be the trial"
+    assert rank_sellers(START + 60) == ["runs", "run", "runapi"], "one seller must get the probe"
 
 
 def test_least_recently_used_cell_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:

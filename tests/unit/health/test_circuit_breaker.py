@@ -1,4 +1,4 @@
-"""What shuts an account or a cell, for how long, and what opens it again."""
+"""Which failures open the circuit breaker of an account or a cell, for how long, and what closes it."""
 
 from math import inf, nan
 
@@ -75,7 +75,7 @@ def test_rate_limit_opens_breaker_for_bounded_retry_after(retry_after: float | N
     health = make_tracker(FaultKind.RATE_LIMITED, retry_after=retry_after)
     assert not is_healthy(health, RUN_HIGH, START + seconds - 0.01)
     assert is_healthy(health, RUN_HIGH, START + seconds)
-    assert all(health.acquire_permit(RUN_HIGH, START + seconds) for _ in range(3)), "no trial is needed"
+    assert all(health.acquire_permit(RUN_HIGH, START + seconds) for _ in range(3)), "no probe is needed"
 
 
 def test_second_rate_limit_extends_but_never_shortens_backoff() -> None:
@@ -94,14 +94,7 @@ def test_rejected_key_outlasts_shorter_backoff() -> None:
     health.record(RUN_HIGH, make_failure(FaultKind.RATE_LIMITED, retry_after=1), START + 2)
     assert not is_healthy(health, RUN_HIGH, START + 60)
     assert health.acquire_permit(RUN_HIGH, START + 61)
-    assert not health.acquire_permit(RUN_HIGH, START + 61), "a trial is needed all the same"
-
-
-def test_reset_account_is_tried_at_once() -> None:
-    health = make_tracker(FaultKind.INVALID_KEY)
-    health.reset_account("runflow", START + 1)
-    assert health.acquire_permit(RUN_HIGH, START + 1)
-    assert health.acquire_permit(RUNS_HIGH, START + 1)
+    assert not health.acquire_permit(RUN_HIGH, START + 61), "a probe is needed all the same"
 
 
 # --- cells
@@ -146,7 +139,7 @@ def test_slowness_and_downgrades_block_no_order() -> None:
 
 
 def test_last_seller_may_become_unhealthy_too() -> None:
-    """That a bad chance is better than none is for the routing to say."""
+    """Routing decides whether an unhealthy seller is used when no healthy one is left."""
     health = HealthTracker()
     for key in ALL_KEYS:
         health.record(key, make_failure(FaultKind.INVALID_KEY), START)

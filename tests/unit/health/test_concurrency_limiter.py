@@ -1,4 +1,4 @@
-"""How many orders are in progress at once, who waits for a place, and what happens when the limit changes."""
+"""Concurrency limit of an account: how many orders run at once, which wait, and what a changed limit does."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.config.schema import AccountLimits
-from gateway.health.order_limits import SlotTimeout
+from gateway.health.concurrency_limiter import SlotTimeout
 from tests.unit.health.limit_helpers import WAIT_TIMEOUT_SECONDS, count_free_slots, make_limits, run_tasks
 
 
@@ -77,13 +77,13 @@ def test_newcomers_do_not_overtake_waiters() -> None:
     asyncio.run(scenario())
 
 
-def test_timed_out_waiter_blocks_nobody() -> None:
+def test_timed_out_waiter_blocks_no_order() -> None:
     async def scenario() -> None:
         limits = make_limits(concurrency=1)
         async with limits.slot("a", 0):
             with pytest.raises(SlotTimeout):
                 async with limits.slot("a", 0.01):
-                    pytest.fail("nobody may be here")
+                    pytest.fail("no slot is free")
         assert await count_free_slots(limits) == 1
 
     asyncio.run(scenario())
@@ -116,7 +116,7 @@ def test_cancelled_waiter_passes_slot_to_next() -> None:
             second.cancel()
             await third
         assert admitted == ["third"]
-        assert await count_free_slots(limits) == 1, "the cancelled one has not used up the minute either"
+        assert await count_free_slots(limits) == 1, "the cancelled order does not count against the rate limit"
 
     asyncio.run(scenario())
 

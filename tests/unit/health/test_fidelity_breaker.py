@@ -1,4 +1,4 @@
-"""A cell whose pictures are not what is ordered comes after those that deliver it, until a trial order succeeds."""
+"""A cell that delivers other images than ordered is ranked last until a probe order succeeds."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from providers.orders import Cell, Operation, Quality
 from tests.unit.health.health_samples import CATALOGUE, START, START_WALL_TIME, make_failure, make_success
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_request
 
-# The cell that a plain request is ordered from, and the two sellers behind the one that ranks first.
+# The cell of a plain request, and the two sellers that rank after the first.
 CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
 RUNS = HealthKey("runs", "runflow", MODEL, CELL)
 RUN = HealthKey("run", "runflow", MODEL, CELL)
@@ -56,7 +56,7 @@ def send_snapshot(sender: HealthTracker, receiver: HealthTracker, now: float = S
     receiver.merge_snapshot(name, sender.make_snapshot(now, START_WALL_TIME + now), now, START_WALL_TIME + now)
 
 
-# --- how much it takes
+# --- what opens it
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_exact_policy_excludes_unfaithful_cell() -> None:
     assert list_sellers(plan_with_health(one_odd, policy=exact))[0] == "runs"
 
 
-# --- how it comes back
+# --- what closes it
 
 
 def test_one_probe_is_due_after_pause_and_its_success_restores_cell() -> None:
@@ -128,9 +128,9 @@ def test_one_probe_is_due_after_pause_and_its_success_restores_cell() -> None:
     assert list_sellers(plan_with_health(health, due - 1))[-1] == "runs"
     plan_result = plan_with_health(health, due)
     assert list_sellers(plan_result)[0] == "runs"
-    assert "delivered as ordered 0 of 12; a trial order is due" in plan_result.ranked[0].reasons
+    assert "delivered as ordered 0 of 12; a probe order is due" in plan_result.ranked[0].reasons
     assert health.acquire_permit(RUNS, due)
-    assert list_sellers(plan_with_health(health, due + 1))[-1] == "runs", "one order is enough of a trial"
+    assert list_sellers(plan_with_health(health, due + 1))[-1] == "runs", "one order is the probe"
     assert health.acquire_permit(RUNS, due + 1) is None
     health.record(RUNS, make_success(seconds=20, as_ordered=True), due + 20)
     assert list_sellers(plan_with_health(health, due + 20))[0] == "runs"
@@ -184,7 +184,7 @@ def test_unfaithful_cell_still_accepts_orders() -> None:
     assert all(health.acquire_permit(RUNS, START + 1) for _ in range(3))
     assert not is_faithful(health, START + PROBE_PAUSES[0] - 1)
     record_deliveries(health, True, now=START + 30)
-    assert is_faithful(health, START + 30), "and what they bring counts"
+    assert is_faithful(health, START + 30), "and their deliveries count"
 
 
 def test_order_sent_before_cell_became_unfaithful_does_not_restore_it() -> None:
@@ -203,7 +203,7 @@ def test_deliveries_older_than_a_day_are_forgotten() -> None:
     assert not is_faithful(health, START + DAY_SECONDS - 60)
 
 
-# --- among replicas
+# --- replicas
 
 
 def test_replicas_judge_by_deliveries_of_all() -> None:
@@ -227,7 +227,7 @@ def test_successful_probe_of_other_replica_restores_cell() -> None:
     send_snapshot(remote, local, due + 11, "there")
     assert is_faithful(local, due + 11)
     record_deliveries(local, False, now=due + 20)
-    assert is_faithful(local, due + 20), "what came before the trial is forgotten here as well"
+    assert is_faithful(local, due + 20), "deliveries before the probe are forgotten here, too"
 
 
 def test_replica_without_own_data_follows_others() -> None:

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: nothing raises, nothing grows for ever, and a success ends every closure."""
+"""Random events in random order: nothing raises, memory is bounded, and a success closes every breaker."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,16 +31,16 @@ OUTCOMES = st.builds(
 HEALTH_KEYS = st.one_of(
     st.sampled_from(ALL_KEYS), st.builds(HealthKey, st.text(), st.text(), st.text(), st.just(HIGH_CELL))
 )
-# Mostly forwards; a clock that jumps back is a broken promise, and must break nothing else.
+# Mostly forwards. A clock that jumps back breaks its contract, but must break nothing else.
 TIME_STEPS = st.one_of(st.floats(0, 5), st.floats(0, 400), st.floats(-100, 2_000))
-OPERATIONS = st.sampled_from(["record", "record", "record", "try", "withdraw", "accepted", "tell", "renewed", "look"])
+OPERATIONS = st.sampled_from(["record", "record", "record", "acquire", "release", "accept", "exchange", "read"])
 EVENTS = st.lists(st.tuples(OPERATIONS, TIME_STEPS, HEALTH_KEYS, OUTCOMES), max_size=50)
 
 property_settings = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class ReplicaPair:
-    """Two replicas that tell each other what they see."""
+    """Two replicas that exchange snapshots."""
 
     def __init__(self) -> None:
         self.first, self.second = HealthTracker("one"), HealthTracker("other")
@@ -56,17 +56,15 @@ class ReplicaPair:
         match operation:
             case "record":
                 health.record(key, outcome, self.now)
-            case "try":
+            case "acquire":
                 self.permits.append((health, health.acquire_permit(key, self.now)))
-            case "withdraw":
+            case "release":
                 self._release_oldest_permit()
-            case "accepted":
+            case "accept":
                 health.record_accepted(key.account, 1.0, self.now)
-            case "renewed":
-                health.reset_account(key.account, self.now)
-            case "look":
+            case "read":
                 assert len(dict(health.get_catalogue_signals(CATALOGUE, self.now, get_zero_load))) <= 3 * 18
-            case "tell":
+            case "exchange":
                 self.exchange_snapshots()
 
     def _release_oldest_permit(self) -> None:
@@ -128,7 +126,7 @@ def test_only_one_probe_runs_at_a_time(events: list[tuple[str, float, HealthKey,
 
 
 def count_objects(value: object) -> int:
-    """How many things there are within it."""
+    """Counts the objects that `value` contains."""
     if isinstance(value, dict):
         return sum(1 + count_objects(inner) for inner in value.values())
     if isinstance(value, list | tuple):

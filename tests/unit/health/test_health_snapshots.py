@@ -1,4 +1,4 @@
-"""Replicas learn from each other: what each has seen itself, as soon as it is told, and no longer than it speaks."""
+"""Replicas share what each observed itself, until a replica is silent for a minute."""
 
 import pytest
 
@@ -21,12 +21,12 @@ from tests.unit.health.health_samples import (
 )
 
 DELAYS_AND_SKEWS = [(0.0, 0.0), (1.0, 0.0), (0.5, 4.0), (0.5, -4.0), (0.5, -30.0)]
-# This process's monotonic clock has nothing to do with the other's.
+# The monotonic clocks of two processes are unrelated.
 CLOCK_OFFSET_SECONDS = 50_000.0
 
 
 def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "teller") -> bool:
-    """So many seconds after the START."""
+    """`seconds`: how long after START the snapshot is made and received."""
     data = sender.make_snapshot(START + seconds, START_WALL_TIME + seconds)
     return receiver.merge_snapshot(name, data, START + seconds, START_WALL_TIME + seconds)
 
@@ -44,7 +44,7 @@ def test_open_breaker_applies_to_all_replicas_despite_clock_skew(
     assert receiver.merge_snapshot("b", data, now + 1 + delay, START_WALL_TIME + 1 + delay + skew)
     assert not is_healthy(receiver, RUNS_HIGH, now + pause - 0.01)
     assert receiver.acquire_permit(RUNS_HIGH, now + pause + delay)
-    assert not receiver.acquire_permit(RUNS_HIGH, now + pause + delay), "each replica sends one trial"
+    assert not receiver.acquire_permit(RUNS_HIGH, now + pause + delay), "each replica sends one probe"
 
 
 def test_old_snapshot_counts_from_when_it_was_made() -> None:
@@ -227,7 +227,7 @@ def test_silent_replica_is_forgotten() -> None:
     assert is_healthy(receiver, RUNS_HIGH, START + 242)
     assert get_signals(receiver, OTHER_ACCOUNT, START + 242) == UNKNOWN_SIGNALS
     assert receiver.acquire_permit(RUNS_HIGH, START + 242)
-    assert not receiver.acquire_permit(RUNS_HIGH, START + 242), "what it told is still worth a trial"
+    assert not receiver.acquire_permit(RUNS_HIGH, START + 242), "its snapshot still requires a probe"
 
 
 def test_returning_replica_is_merged_again() -> None:

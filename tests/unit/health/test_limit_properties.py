@@ -1,4 +1,4 @@
-"""However orders come, wait, end, fail and are cancelled: no place is lost, none is given twice."""
+"""Orders that start, wait, end, fail and are cancelled at random lose no slot and never share one."""
 
 import asyncio
 from random import Random
@@ -7,12 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.schema import AccountLimits
-from gateway.health.order_limits import OrderLimits, RetryBudget, SlotTimeout
+from gateway.health.concurrency_limiter import SlotTimeout
+from gateway.health.order_limits import OrderLimits
+from gateway.health.retry_budget import RetryBudget
 from providers.faults import Fault, FaultKind
 
 
 class RandomOrders:
-    """Orders that do what chance says, and what is true of them all the while."""
+    """Orders with random behaviour, and checks that must hold at every moment."""
 
     def __init__(self, seed: int, allowed: AccountLimits) -> None:
         self.random_numbers = Random(seed)  # noqa: S311 - repeatable chance for a test
@@ -58,7 +60,7 @@ class RandomOrders:
         tasks = [asyncio.create_task(self.place_order()) for _ in range(25)]
         await self.disturb_randomly(tasks)
         while not all(task.done() for task in tasks):
-            # Time must go on, or nobody is let in whom a pause or the rate keeps out; and somebody has to look.
+            # Time must pass, so that pauses and rate limits end, and a configuration call must admit the waiters.
             self.now += 30
             self.limits.configure({"a": self.account_limits})
             await asyncio.sleep(0)
@@ -123,7 +125,7 @@ def test_retries_never_exceed_their_share_of_last_minute(events: list[tuple[bool
             budget.record_first_order(now)
             order_times.append(now)
         elif budget.can_retry(now):
-            # Counted in whole seconds, so a minute is 59 to 60 of them.
+            # The window is counted in whole seconds, so it covers 59 to 60 of them.
             recent_orders = len([time for time in order_times if time > now - 60])
             assert len([time for time in retry_times if time > now - 59]) < max(3, recent_orders / 10)
             budget.record_retry(now)

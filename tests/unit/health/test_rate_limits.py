@@ -1,4 +1,4 @@
-"""How many orders are sent in a minute, and what sellers' complaints change."""
+"""Rate limit of an account, and the slowdown after a seller's rejections."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.health import concurrency_limiter
-from gateway.health.order_limits import SlotTimeout
+from gateway.health.concurrency_limiter import SlotTimeout
 from providers.faults import FaultKind
 from tests.unit.health.limit_helpers import (
     WAIT_TIMEOUT_SECONDS,
@@ -49,7 +49,7 @@ def test_waiter_is_admitted_in_next_minute(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(scenario())
 
 
-# --- what sellers say
+# --- backpressure
 
 
 @pytest.mark.parametrize("kind", [FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED])
@@ -178,9 +178,7 @@ def test_without_recent_orders_nothing_is_halved() -> None:
         assert await count_free_slots(limits) == 40
         clock.now += 120
         limits.on_fault("a", make_fault())
-        assert await count_free_slots(limits) == 40, (
-            "what was seen more than a minute before is not what the seller minds"
-        )
+        assert await count_free_slots(limits) == 40, "a peak of more than a minute ago does not count"
 
     asyncio.run(scenario())
 

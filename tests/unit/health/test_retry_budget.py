@@ -1,8 +1,8 @@
-"""How many orders may be extra ones."""
+"""How many orders may be retries."""
 
 import pytest
 
-from gateway.health.order_limits import RetryBudget
+from gateway.health.retry_budget import RetryBudget
 
 
 def use_up_retries(budget: RetryBudget, now: float) -> int:
@@ -27,5 +27,5 @@ def test_budget_counts_last_minute_only() -> None:
     for _ in range(100):
         budget.record_first_order(0)
     assert use_up_retries(budget, 30) == 10
-    assert use_up_retries(budget, 61) == 0, "the orders are gone, what was added is not"
+    assert use_up_retries(budget, 61) == 0, "the first orders are out of the window, the retries are not"
     assert use_up_retries(budget, 91) == 3

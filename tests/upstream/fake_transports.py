@@ -1,0 +1,30 @@
+"""A transport pool with a single transport."""
+
+import httpx
+
+from gateway.config.proxy import Proxy
+from gateway.upstream.seller_client import TransportPoolProtocol
+from gateway.upstream.transport import HostSource
+
+
+class FixedTransportPool:
+    """Returns `transport` for every host. It reports nothing about the progress of a request.
+
+    `wrapped_pool`: is closed in place of the transport.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, wrapped_pool: TransportPoolProtocol | None = None) -> None:
+        self._transport, self._wrapped_pool = transport, wrapped_pool
+
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
+    ) -> httpx.AsyncBaseTransport:
+        return self._transport
+
+    async def aclose(self) -> None:
+        await (self._wrapped_pool or self._transport).aclose()
