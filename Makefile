@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leave a core for the sandbox that each test process talks to.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup run test check bench fmt docs lock clean
+.PHONY: help setup run test check words bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,11 @@ check: setup ## Check format, lint, types, layers and generated pages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/words.py --check
 	$(BIN)/pytest -q tests/test_layers.py tests/test_repository.py
+
+words: setup ## Count how plainly the code is named and written
+	$(BIN)/python docs/words.py
 
 bench: setup ## Measure what plans, commits and requests cost, and what hostile bodies can do
 	$(BIN)/python bench/routing_plans.py

@@ -1,6 +1,6 @@
 """Counts how plainly the code is named and written: `make words`.
 
-`--check` prints only doubled class and module names, and fails if there are any.
+`--check` reports only class and module names that exist twice, and fails if there are any.
 """
 
 import argparse
@@ -16,45 +16,111 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gateway", "providers")
+TEXT_FOLDERS = (*PACKAGES, "sandbox", "tests", "bench", "docs")
 
 # Module names that exist more than once, and why.
 SHARED_MODULE_NAMES = {
     "__init__": "Python's own name for a package",
-    "store": "the Store of each backend: store/redis, store/sqlite",
-    "leases": "leases of each backend: store/redis, store/sqlite",
+    "adapter": "the contract of adapters, and the adapter of a provider that needs several modules",
+    "schema": "the schema of the configuration, and the command that prints it",
+    "store": "the store of each backend: store/redis, store/sqlite",
 }
 IRREGULAR_PARTICIPLES = set(
-    "begun bound bought brought broken built caught chosen done drawn driven fallen felt forgotten found given gone "
-    "heard held hidden kept known laid led left lent lost made meant met paid said seen sent shown sold spent stood "
-    "stolen taken taught thought told torn understood went withdrawn won worn written".split()
+    re.findall(
+        r"\w+",
+        """begun bound bought brought broken built caught chosen done drawn driven fallen felt forgotten found given
+        gone heard held hidden kept known laid led left lent lost made meant met paid said seen sent shown sold spent
+        stood stolen taken taught thought told torn understood went withdrawn won worn written""",
+    )
 )
-# End in -ed, but are no participles.
-NOT_PARTICIPLES = {"seed", "feed", "speed", "need", "embed", "proceed", "exceed", "shed", "shared_bed"}
+NOT_PARTICIPLES = {"seed", "feed", "speed", "need", "embed", "proceed", "exceed", "shed"}
 PREPOSITIONS = {"of", "by", "for", "in", "at", "about", "with"}
-# End in -ing, but name a thing.
-NOUNS_IN_ING = {"string", "ring", "routing", "setting", "settings", "thing", "timing", "warning"}
+NOT_GERUNDS = {"string", "ring", "routing", "ranking", "setting", "settings", "thing", "timing", "warning"}
 SUPERLATIVES = re.compile(r"(?:^|_)(?:MOST|LEAST|LONGEST|LARGEST)(?:_|$)")
 
-# Words and turns that rules 8 and 9 of the naming rules exclude.
-RIDDLES = {
+# Words and phrases that rules 8 and 9 of the naming rules exclude.
+EXCLUDED_WORDS = {
     "a person for a program": r"\b(?:whoever|whomever|nobody|somebody|anybody|he|him|his|she)\b",
     "we and ours": r"\b(?:us|ours)\b",
     "old words": r"\b(?:anew|lest|seldom|for ever|were it|were there|whence|thereof|needs must)\b",
     "is no X": r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|other\b|worse\b|better\b)[a-z]",
-    "relative clause as subject": r"(?:^|[.;:!?] +)(?:What|Who) (?:is|was|are|were|has|had|can|could|may|must|does|did|"
-    r"comes|came|goes|went|needs|it|they|the|a|an|no|one|this|that|each|every|you|we)\b(?![^.!\n]*\?)",
-    "programs that hear, tell, know, die or wish": r"\b(?:hears?|heard|hearing|tells?|told|telling|knows|dies|died|dying|wish|wishes|"
-    r"wished)\b",
+    "relative clause as subject": (
+        r"(?:^|[.;:!?] +)(?:What|Who) (?:is|was|are|were|has|had|can|could|may|must|does|did|comes|came|goes|went|needs"
+        r"|it|they|the|a|an|no|one|this|that|each|every|you|we)\b(?![^.!\n]*\?)"
+    ),
+    "programs that hear, tell, know, die or wish": (
+        r"\b(?:hears?|heard|hearing|tells?|told|telling|knows|dies|died|dying|wish|wishes|wished)\b"
+    ),
 }
-RIDDLE = {kind: re.compile(pattern, re.IGNORECASE if kind[0] != "r" else 0) for kind, pattern in RIDDLES.items()}
+EXCLUDED_PATTERNS = {
+    kind: re.compile(pattern, re.IGNORECASE if kind != "relative clause as subject" else 0)
+    for kind, pattern in EXCLUDED_WORDS.items()
+}
 
-# The field's usual words, and the module that a search for them must find.
-USUAL_WORDS: dict[str, str] = {}
+# Usual words of this field, and the module that a search for each must find among its first three results.
+USUAL_WORDS = {
+    "circuit breaker": "gateway/health/circuit_breaker.py",
+    "half open": "gateway/health/circuit_breaker.py",
+    "rate limit": "gateway/health/concurrency_limiter.py",
+    "concurrency limit": "gateway/health/concurrency_limiter.py",
+    "retry budget": "gateway/health/order_limits.py",
+    "backoff": "gateway/engine/poll_schedule.py",
+    "retry after": "providers/parsing.py",
+    "lease": "gateway/store/redis/lease_manager.py",
+    "fence": "gateway/store/base.py",
+    "idempotency": "gateway/store/redis/idempotency_lookup.py",
+    "deduplication": "gateway/store/body_deduplication.py",
+    "redact": "gateway/config/redaction.py",
+    "signed url": "gateway/assets/signed_urls.py",
+    "request parsing": "gateway/api/request_parsing.py",
+    "authentication": "gateway/api/auth.py",
+    "json schema": "gateway/config/json_schema.py",
+    "config reload": "gateway/config/reloader.py",
+    "config validation": "gateway/config/validation.py",
+    "proxy": "gateway/upstream/proxy_transport.py",
+    "dns": "gateway/upstream/host_lookup.py",
+    "tls": "gateway/upstream/tls_connector.py",
+    "ssrf": "gateway/upstream/address_guard.py",
+    "download": "gateway/upstream/download.py",
+    "multipart": "gateway/upstream/http_bodies.py",
+    "memory budget": "gateway/memory_budget.py",
+    "metrics": "gateway/telemetry/metrics.py",
+    "logging": "gateway/telemetry/logs.py",
+    "readiness": "gateway/app.py",
+    "graceful shutdown": "gateway/app.py",
+    "failover": "gateway/engine/order_submitter.py",
+    "ranking": "gateway/routing/ranking.py",
+    "quote": "gateway/routing/quote.py",
+    "budget": "gateway/jobs/commit.py",
+    "ledger": "gateway/store/ledger_totals.py",
+    "state machine": "gateway/jobs/transition_tables.py",
+    "job worker": "gateway/engine/job_worker.py",
+    "mailbox": "gateway/engine/mailbox.py",
+    "callback signature": "providers/callback_signatures.py",
+    "callback handler": "gateway/engine/callback_handler.py",
+    "webhook": "gateway/jobs/commit.py",
+    "crash recovery": "gateway/jobs/next_actions.py",
+    "image conversion": "gateway/assets/image_conversion.py",
+    "image header": "gateway/assets/image_header.py",
+    "storage backend": "gateway/assets/backend.py",
+    "s3 bucket": "gateway/assets/bucket_backend.py",
+    "schema migration": "gateway/store/sqlite/database.py",
+    "expiry": "gateway/jobs/next_actions.py",
+    "audit": "gateway/store/audit.py",
+    "lua script": "gateway/store/redis/scripts.py",
+    "pipeline": "gateway/store/redis/pipeline.py",
+    "partition": "gateway/store/partitions.py",
+    "fault": "providers/faults.py",
+    "outcome unknown": "gateway/engine/job_creation.py",
+    "task supervisor": "gateway/task_supervisor.py",
+    "command line": "gateway/cli.py",
+    "environment": "gateway/settings.py",
+}
 
 
 @dataclass
-class Names:
-    """What one module declares."""
+class Module:
+    """The names that a module declares."""
 
     path: Path
     tree: ast.Module
@@ -65,23 +131,27 @@ class Names:
 
 @dataclass(frozen=True)
 class Text:
-    """A docstring, comment, message or page, and where it stands."""
+    """One line of a docstring, comment, message or page, and its location."""
 
     path: Path
     line: int
     text: str
 
 
-def read_names(path: Path) -> Names:
-    names = Names(path, ast.parse(path.read_text()))
-    for node in ast.walk(names.tree):
+def read_modules() -> list[Module]:
+    return [read_module(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def read_module(path: Path) -> Module:
+    module = Module(path, ast.parse(path.read_text()))
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__"):
-            names.functions.append(node.name)
+            module.functions.append(node.name)
         elif isinstance(node, ast.ClassDef):
-            names.classes.append(node.name)
+            module.classes.append(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.isupper():
-            names.constants.append(node.id)
-    return names
+            module.constants.append(node.id)
+    return module
 
 
 def is_participle(name: str) -> bool:
@@ -95,25 +165,25 @@ def ends_in_preposition(name: str) -> bool:
     return "_" in name.strip("_") and name.rpartition("_")[2] in PREPOSITIONS
 
 
-def is_one_private_word(name: str) -> bool:
-    return name.startswith("_") and "_" not in name.strip("_")
+def is_gerund(name: str) -> bool:
+    word = name.rpartition("_")[2]
+    return word.endswith("ing") and word not in NOT_GERUNDS
 
 
-def is_gerund(module: str) -> bool:
-    word = module.rpartition("_")[2]
-    return word.endswith("ing") and word not in NOUNS_IN_ING
-
-
-def find_doubled(names: Iterable[str]) -> list[str]:
+def find_duplicates(names: Iterable[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
-def find_doubled_modules(modules: Iterable[Path]) -> list[str]:
-    return [name for name in find_doubled(path.stem for path in modules) if name not in SHARED_MODULE_NAMES]
+def find_duplicate_classes(modules: list[Module]) -> list[str]:
+    return find_duplicates(name for module in modules for name in module.classes)
+
+
+def find_duplicate_modules(modules: list[Module]) -> list[str]:
+    return [name for name in find_duplicates(module.path.stem for module in modules) if name not in SHARED_MODULE_NAMES]
 
 
 def read_code_texts(path: Path) -> Iterator[Text]:
-    """Comments, docstrings and messages: strings with a blank in them."""
+    """Yield comments, docstrings and messages: strings that contain a space."""
     source = path.read_text()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -125,7 +195,7 @@ def read_code_texts(path: Path) -> Iterator[Text]:
 
 
 def read_page_texts(path: Path) -> Iterator[Text]:
-    """A page without its code blocks; of YAML, Lua and shell only comments."""
+    """Yield the lines of a page outside its code blocks; of YAML, Lua and shell only comments."""
     is_page, in_block = path.suffix == ".md", False
     marker = "--" if path.suffix == ".lua" else "#"
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -137,9 +207,9 @@ def read_page_texts(path: Path) -> Iterator[Text]:
             yield Text(path, number, line.partition(marker)[2].strip())
 
 
-def find_texts() -> Iterator[Text]:
-    for package in (*PACKAGES, "sandbox", "tests", "bench", "docs"):
-        for path in sorted((ROOT / package).rglob("*.py")):
+def read_all_texts() -> Iterator[Text]:
+    for folder in TEXT_FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
             if path != Path(__file__):
                 yield from read_code_texts(path)
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "gateway").rglob("*.lua")]
@@ -148,94 +218,92 @@ def find_texts() -> Iterator[Text]:
         yield from read_page_texts(path)
 
 
-def find_riddles(texts: Iterable[Text]) -> Iterator[tuple[Text, str, str]]:
-    for text in texts:
-        for kind, pattern in RIDDLE.items():
-            if match := pattern.search(text.text):
-                yield text, kind, match[0]
-
-
-def search(phrase: str, modules: Iterable[Names]) -> list[str]:
-    """Module paths, best first: a word counts most in the path, then in a class, a function, and least in prose."""
+def search(phrase: str, modules: Iterable[Module]) -> list[str]:
+    """Return module paths, best first: a word counts most in the path, then in a class, then elsewhere."""
     words = [word.rstrip("s") for word in phrase.lower().split()]
-    scores = {str(module.path.relative_to(ROOT)): _score(words, module) for module in modules}
+    scores = {str(module.path.relative_to(ROOT)): _score_module(words, module) for module in modules}
     return sorted((path for path, score in scores.items() if score), key=lambda path: (-scores[path], len(path)))
 
 
-def _score(words: list[str], module: Names) -> int:
-    docstring = (ast.get_docstring(module.tree) or "").lower()
-    path = str(module.path.relative_to(ROOT)).lower()
-    declared = " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name) for name in module.classes).lower()
-    functions = " ".join(module.functions + module.constants).lower()
-    weights = ((path, 8), (declared, 4), (functions, 2), (docstring, 2))
-    scores = [sum(weight for text, weight in weights if word in text) for word in words]
+def _score_module(words: list[str], module: Module) -> int:
+    classes = " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name) for name in module.classes)
+    weights = {
+        str(module.path.relative_to(ROOT)): 8,
+        classes: 4,
+        " ".join(module.functions + module.constants): 2,
+        ast.get_docstring(module.tree) or "": 2,
+    }
+    scores = [sum(weight for text, weight in weights.items() if word in text.lower()) for word in words]
     return sum(scores) if all(scores) else 0
 
 
-def print_share(what: str, names: list[str], of: int, goal: str) -> None:
-    print(
-        f"{what:<44}{len(names):>5} of {of:<5} {len(names) / max(of, 1):>6.1%}   goal {goal}   {' '.join(names[:12])}"
-    )
+def write_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
-def report() -> None:
-    modules = [read_names(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+def report_names(modules: list[Module]) -> None:
     functions = [name for module in modules for name in module.functions]
     private = [name for name in functions if name.startswith("_")]
+    classes = [name for module in modules for name in module.classes]
     stems = [module.path.stem for module in modules if module.path.stem != "__init__"]
-    constants = sorted({name for module in modules for name in module.constants if SUPERLATIVES.search(name)})
-    print_share(
-        "functions named by a bare participle", [n for n in functions if is_participle(n)], len(functions), "<= 1 %"
+    constants = [name for module in modules for name in module.constants]
+    for title, found, names, goal in (
+        ("functions named by a bare participle", filter(is_participle, functions), functions, "<= 1 %"),
+        ("functions that end in a preposition", filter(ends_in_preposition, functions), functions, "<= 2 %"),
+        ("private functions of one word", (n for n in private if "_" not in n.strip("_")), private, "<= 8 %"),
+        ("modules named by a gerund", filter(is_gerund, stems), stems, "<= 3 %"),
+        ("constants with a superlative", filter(SUPERLATIVES.search, constants), constants, "0"),
+        ("class names that exist twice", find_duplicate_classes(modules), classes, "0"),
+        ("module names that exist twice", find_duplicate_modules(modules), stems, "0"),
+    ):
+        hits = list(found)
+        share = len(hits) / max(len(names), 1)
+        write_line(f"{title:<40}{len(hits):>4} of {len(names):<5}{share:>6.1%}  goal {goal:<7}{' '.join(hits[:12])}")
+
+
+def report_usual_words(modules: list[Module]) -> None:
+    results = {phrase: search(phrase, modules)[:3] for phrase in USUAL_WORDS}
+    missed = [phrase for phrase, paths in results.items() if USUAL_WORDS[phrase] not in paths]
+    write_line(f"usual words found: {len(USUAL_WORDS) - len(missed)} of {len(USUAL_WORDS)}  goal >= 52 of 56")
+    for phrase in missed:
+        found = ", ".join(results[phrase]) or "nothing"
+        write_line(f"  {phrase}: expected {USUAL_WORDS[phrase]}, found {found}")
+
+
+def report_excluded_words() -> None:
+    hits = [
+        (text, kind, match[0])
+        for text in read_all_texts()
+        for kind, pattern in EXCLUDED_PATTERNS.items()
+        if (match := pattern.search(text.text))
+    ]
+    write_line(f"words of rules 8 and 9: {len(hits)}  goal 0")
+    for text, kind, word in hits:
+        write_line(f"  {text.path.relative_to(ROOT)}:{text.line}: {word!r} ({kind}): {text.text[:110]}")
+
+
+def check(modules: list[Module]) -> int:
+    duplicates = [f"class name exists twice: {name}" for name in find_duplicate_classes(modules)]
+    duplicates += [f"module name exists twice: {name}" for name in find_duplicate_modules(modules)]
+    for duplicate in duplicates:
+        write_line(duplicate)
+    return 1 if duplicates else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="report only names that exist twice; fail if there are any"
     )
-    print_share(
-        "functions that end in a preposition",
-        [n for n in functions if ends_in_preposition(n)],
-        len(functions),
-        "<= 2 %",
-    )
-    print_share("private functions of one word", [n for n in private if is_one_private_word(n)], len(private), "<= 8 %")
-    print_share("modules named by a gerund", [n for n in stems if is_gerund(n)], len(stems), "<= 3 %")
-    print_share("constants with a superlative", constants, len(constants), "0")
-    print_share("class names used twice", find_doubled(n for m in modules for n in m.classes), len(functions), "0")
-    print_share("module names used twice", find_doubled_modules(m.path for m in modules), len(stems), "0")
-    print_usual_words(modules)
-    print_riddles()
-
-
-def print_usual_words(modules: list[Names]) -> None:
-    missed = {
-        word: search(word, modules)[:3]
-        for word, wanted in USUAL_WORDS.items()
-        if wanted not in search(word, modules)[:3]
-    }
-    print(f"usual words of the field found: {len(USUAL_WORDS) - len(missed)} of {len(USUAL_WORDS)}   goal >= 52 of 56")
-    for word, found in missed.items():
-        print(f"  {word}: wanted {USUAL_WORDS[word]}, found {', '.join(found) or 'nothing'}")
-
-
-def print_riddles() -> None:
-    riddles = list(find_riddles(find_texts()))
-    print(f"words of rules 8 and 9: {len(riddles)}   goal 0")
-    for text, kind, word in riddles:
-        print(f"  {text.path.relative_to(ROOT)}:{text.line}: {word!r} ({kind}): {text.text[:110]}")
-
-
-def check() -> int:
-    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    classes = find_doubled(name for path in paths for name in read_names(path).classes)
-    modules = find_doubled_modules(paths)
-    for name in classes:
-        print(f"class name used twice: {name}")
-    for name in modules:
-        print(f"module name used twice: {name}")
-    return 1 if classes or modules else 0
+    arguments = parser.parse_args()
+    modules = read_modules()
+    if arguments.check:
+        return check(modules)
+    report_names(modules)
+    report_usual_words(modules)
+    report_excluded_words()
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="only doubled class and module names; fail if there are any"
-    )
-    if parser.parse_args().check:
-        sys.exit(check())
-    report()
+    sys.exit(main())
