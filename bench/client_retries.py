@@ -1,7 +1,7 @@
-"""How often clients that repeat by themselves buy, for each way in which a request can end without its picture.
+"""Counts requests and charges of clients that retry by themselves, for each way in which a request can fail.
 
 `python -m bench.client_retries [--node FOLDER] [--python PROGRAM]`: FOLDER has a `node_modules` with `openai`, `ai` and
-`@ai-sdk/openai`, and PROGRAM is a Python with `litellm` and `urllib3`; without them, those clients are left out.
+`@ai-sdk/openai`, and PROGRAM is a Python with `litellm` and `urllib3`; clients without them are skipped.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
 
-PROGRAM_FOLDER = Path(__file__).parent / "repeating"
+PROGRAM_FOLDER = Path(__file__).parent / "retrying_clients"
 OPENAI_NODE = Path(__file__).parent.parent / "tests" / "clients" / "openai_node" / "repeating.mjs"
 Pipes = tuple[IO[str], IO[str]]
 ROUTE = "/v1/images/generations"
 SETUP = GatewaySetup(
-    # What a caller is asked to wait is waited for by all of them; a minute each would make this take an hour.
+    # All clients wait as long as Retry-After says; a minute each would take an hour.
     constant_overrides={"gateway.api.failure_responses.UNAVAILABLE_RETRY_SECONDS": 1},
 )
 SHORT_DEADLINE_SETUP = GatewaySetup(
@@ -47,7 +47,7 @@ SHORT_WAIT_SETUP = GatewaySetup(constant_overrides={"gateway.api.images.MAX_JOB_
 
 
 class FailureCase(Struct, frozen=True, kw_only=True):
-    """How a request comes to end badly."""
+    """One way in which a request fails."""
 
     name: str
     faults: tuple[dict[str, Any], ...] = ()
@@ -66,37 +66,39 @@ def make_status_fault(number: int, **options: Any) -> dict[str, Any]:
 
 OPENAI_FIELDS, RUNAPI_FIELDS = make_seller_fields("openai"), make_seller_fields("runapi")
 CASES = (
-    FailureCase(name="bare 500, taken", faults=(make_status_fault(500, accepted=True),), extra_fields=OPENAI_FIELDS),
-    FailureCase(name="answer lost", faults=({"kind": "reset_after"},), extra_fields=OPENAI_FIELDS),
     FailureCase(
-        name="bare 503 in HTML, taken",
+        name="500, order accepted", faults=(make_status_fault(500, accepted=True),), extra_fields=OPENAI_FIELDS
+    ),
+    FailureCase(name="response lost", faults=({"kind": "reset_after"},), extra_fields=OPENAI_FIELDS),
+    FailureCase(
+        name="503 HTML, accepted",
         faults=({"kind": "html", "status": 503, "accepted": True},),
         extra_fields=OPENAI_FIELDS,
     ),
     FailureCase(
-        name="200 in HTML, taken",
+        name="200 HTML, accepted",
         faults=({"kind": "html", "status": 200, "accepted": True},),
         extra_fields=OPENAI_FIELDS,
     ),
-    FailureCase(name="overdue", faults=({"kind": "stuck"},), extra_fields=RUNAPI_FIELDS),
-    FailureCase(name="paid, no picture", faults=({"kind": "empty_outputs"},), extra_fields=OPENAI_FIELDS),
-    FailureCase(name="paid, link dead", faults=({"kind": "expired_url"},), extra_fields=RUNAPI_FIELDS),
+    FailureCase(name="order timed out", faults=({"kind": "stuck"},), extra_fields=RUNAPI_FIELDS),
+    FailureCase(name="charged, no image", faults=({"kind": "empty_outputs"},), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="charged, URL expired", faults=({"kind": "expired_url"},), extra_fields=RUNAPI_FIELDS),
     FailureCase(name="seller failed", faults=({"kind": "fail"},), extra_fields=RUNAPI_FIELDS),
-    FailureCase(name="order refused", faults=(make_status_fault(400),), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="order rejected", faults=(make_status_fault(400),), extra_fields=OPENAI_FIELDS),
     FailureCase(name="content refused", faults=({"kind": "refuse_content"},), extra_fields=OPENAI_FIELDS),
-    FailureCase(name="no seller takes it", faults=(make_status_fault(401),), extra_fields=OPENAI_FIELDS),
+    FailureCase(name="rejected by all", faults=(make_status_fault(401),), extra_fields=OPENAI_FIELDS),
     FailureCase(name="over budget", extra_fields={"quality": "high"}, key=ONE_CENT_BUDGET_KEY),
-    FailureCase(name="caller's mistake", extra_fields={"size": "17x17"}),
+    FailureCase(name="invalid request", extra_fields={"size": "17x17"}),
 )
 DEADLINE_CASE = FailureCase(name="deadline, order running", extra_fields=OPENAI_FIELDS, latency=3.0)
 SLOW_CASE = FailureCase(name="still running", extra_fields=OPENAI_FIELDS, latency=2.0)
-# The store does not say which pictures a finished job has; a moment later it does.
-STORE_OUTAGE_CASE = FailureCase(name="store away, job finished", extra_fields=RUNAPI_FIELDS)
+# The store cannot return the images of a finished job, and shortly afterwards it can.
+STORE_OUTAGE_CASE = FailureCase(name="store down, job done", extra_fields=RUNAPI_FIELDS)
 OUTAGE_SECONDS, IMAGE_READS = 1.5, (b"HMGET", b"document:picture")
 
 
 class RetryingClient:
-    """A program that orders once for each line it is given, repeating as it was written to."""
+    """A program that sends one order for each line of input, with its own retries."""
 
     def __init__(self, name: str, pipes: Pipes) -> None:
         self.name, self._pipes = name, pipes
@@ -119,7 +121,7 @@ def start_clients(node: Path | None, python: str | None) -> Iterator[list[Retryi
     with ExitStack() as stack:
         if node:
             for name, program in (("openai_node", OPENAI_NODE), ("ai_sdk", PROGRAM_FOLDER / "ai_sdk.mjs")):
-                # A program finds its packages beside itself only.
+                # Node finds packages only beside the program.
                 copy = node / f"{name}.mjs"
                 copy.write_text(program.read_text())
                 stack.callback(copy.unlink)
@@ -132,14 +134,14 @@ def _start_program(command: list[str]) -> Iterator[Pipes]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         pipes = process.stdin, process.stdout
         if pipes[0] is None or pipes[1] is None:
-            raise RuntimeError("a program without pipes")
+            raise RuntimeError("the program has no pipes")
         with pipes[0], pipes[1]:
             yield pipes[0], pipes[1]
             pipes[0].close()
 
 
 def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCase, client: RetryingClient) -> str:
-    """Requests and charges of one call, and the status that its client ended with."""
+    """Send one order; return its final status, and the number of requests and charges."""
     for fault in case.faults:
         sandbox.inject_fault(**fault)
     sandbox.set_latency(case.latency)
@@ -148,7 +150,7 @@ def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCas
     gateway.wait_until_idle()
     sandbox.call_control_route("DELETE", "/faults")
     sandbox.set_latency(0.0)
-    wait_until(gateway.has_only_healthy_sellers, "all sellers are well")
+    wait_until(gateway.has_only_healthy_sellers, "all sellers are healthy")
     return f"{final_status}: {_count_requests(gateway) - requests:.0f} / {len(sandbox.list_charges()) - charges}"
 
 

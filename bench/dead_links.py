@@ -1,11 +1,11 @@
-"""Orders of one team while another's links lead to names whose name server is silent.
+"""Measures one team's order rate while the input URLs of another team have unresponsive name servers.
 `python -m bench.dead_links [seconds] [requests] [repetitions]`
 
-Team alpha orders from four sellers, each by two callers one order after the other. Team beta sends so many requests a
-second (one unless said), each with 16 links. Sellers are reached by a name, which the same name server knows.
+Team alpha orders from four sellers, with two clients each that send one order after another. Team beta sends a number
+of requests a second (default: one), each with 16 URLs. The same name server resolves the name of the sellers.
 
-What the same number of requests costs that are refused before any link is looked at is measured beside it: they share a
-processor with alpha's orders as well. Everything runs in a network namespace, where the machine allows one.
+For comparison, beta also sends requests that are rejected before any URL is resolved, since these share the processor
+with alpha's orders as well. Everything runs in a network namespace if the machine allows one.
 """
 
 import json
@@ -35,8 +35,8 @@ from tests.harness.name_server import NETWORK_NAMESPACE, enter_own_network, run_
 
 SECONDS, REQUESTS_PER_SECOND, REPETITIONS, TIMEOUT_SECONDS = 20.0, 1.0, 3, 300.0
 SELLER_NAME, LINKS_PER_REQUEST, CALLERS_PER_SELLER = "sellers.example", 16, 2
-# Makes the request invalid before its links are looked at.
-INVALID_FIELDS = {"quality": "none of ours"}
+# Makes the request invalid before its URLs are resolved.
+INVALID_FIELDS = {"quality": "unknown"}
 
 
 class OrderRate(Struct, frozen=True, kw_only=True):
@@ -82,13 +82,13 @@ def measure_orders(target: GatewayProcess, seconds: float) -> OrderRate:
 
 
 def read_cpu_seconds(target: GatewayProcess) -> float:
-    """What its process has used so far, in the system's and its own code."""
+    """Return the CPU seconds of the process so far, user and system."""
     fields = Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class FloodProcess:
-    """Beta's, in a process of its own: alpha's clients share no interpreter with it."""
+    """Sends beta's requests from another process, so that alpha's clients do not share its interpreter."""
 
     def __init__(self, url: str, requests_per_second: float, extra_fields: Mapping[str, str]) -> None:
         command = [
@@ -103,7 +103,7 @@ class FloodProcess:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)  # noqa: S603
 
     def run_during(self, measurement: Callable[[], OrderRate]) -> tuple[OrderRate, str]:
-        """And its answers, by status and code."""
+        """Run a measurement during the flood; return its result and beta's responses by status and code."""
         try:
             time.sleep(3.0)
             rate = measurement()
@@ -114,7 +114,7 @@ class FloodProcess:
 
 
 def send_flood(url: str, requests_per_second: float, extra_fields: Mapping[str, str]) -> Counter[str]:
-    """So many requests a second until a line is read, and then until the last is answered."""
+    """Send requests until a line is read from standard input, then wait for the last response."""
     response_counts, stopped, numbers = Counter[str](), threading.Event(), count()
     threads: list[threading.Thread] = []
     with httpx.Client(
@@ -127,7 +127,7 @@ def send_flood(url: str, requests_per_second: float, extra_fields: Mapping[str, 
 
         def send_request() -> None:
             number = f"{os.getpid()}-{next(numbers)}"
-            links = [f"https://dead-{number}-{link}.example/picture.png" for link in range(LINKS_PER_REQUEST)]
+            links = [f"https://dead-{number}-{link}.example/image.png" for link in range(LINKS_PER_REQUEST)]
             response = client.post(
                 "/v1/jobs", json={"prompt": "beta", "operation": "edit", "images": links, **extra_fields}
             )
@@ -147,7 +147,7 @@ def count_unhealthy_cells(target: GatewayProcess) -> int:
 
 
 class DeadLinkBenchmark:
-    """`rates_by_scenario`: orders a minute, by what beta does meanwhile."""
+    """Measures each scenario. `rates_by_scenario`: orders per minute."""
 
     def __init__(self, target: GatewayProcess, seconds: float, requests_per_second: float) -> None:
         self._target, self._seconds, self._requests_per_second = target, seconds, requests_per_second
@@ -170,7 +170,8 @@ class DeadLinkBenchmark:
             f"{name}: {statistics.mean(rates):.0f} ± {statistics.stdev(rates) if len(rates) > 1 else 0:.0f}"
             for name, rates in self.rates_by_scenario.items()
         )
-        return f"orders a minute, {self._requests_per_second:g} requests of {LINKS_PER_REQUEST} links a second: {', '.join(summaries)}"
+        load = f"{self._requests_per_second:g} requests of {LINKS_PER_REQUEST} URLs a second"
+        return f"orders a minute, {load}: {', '.join(summaries)}"
 
 
 def main(
@@ -191,19 +192,19 @@ def main(
             for _ in range(int(repetitions)):
                 benchmark.measure_scenario("alpha alone", None)
                 benchmark.measure_scenario("dead links", {})
-                benchmark.measure_scenario("refused at once", INVALID_FIELDS)
+                benchmark.measure_scenario("rejected at once", INVALID_FIELDS)
             print(benchmark)
 
 
 @contextmanager
 def enter_network() -> Iterator[None]:
-    """One of our own, or this machine's."""
+    """Enter a new network namespace if the machine allows it."""
     with ExitStack() as stack:
         try:
             stack.enter_context(enter_own_network())
             print(f"in a network namespace: {os.readlink(NETWORK_NAMESPACE)}")
         except OSError as error:
-            print(f"in the network of this machine, which does not allow another one ({error})")
+            print(f"in the network of this machine, which does not allow a namespace ({error})")
         yield
 
 

@@ -1,7 +1,7 @@
-"""The gateway, with a heart in its event loop: a line in the file HEARTBEAT for each beat that came late.
+"""The gateway with a heartbeat in its event loop: writes a line to the file HEARTBEAT for each late beat.
 
-A line holds when it came, by how many milliseconds it was late, and how much time on processors the whole process took
-meanwhile: what the machine gave to other programs is no doing of the gateway.
+A line contains the time of the beat, by how many milliseconds it was late, and the CPU time of the process meanwhile,
+which shows whether the gateway or another program used the processor.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class HeartbeatRecorder:
 class HeartbeatServer(serve._GatewayServer):
     async def startup(self, *args: Any, **kwargs: Any) -> None:
         await super().startup(*args, **kwargs)
-        file = open(os.environ["HEARTBEAT"], "w")  # noqa: ASYNC230, SIM115  # for as long as the process lives
+        file = open(os.environ["HEARTBEAT"], "w")  # noqa: ASYNC230, SIM115  # open until the process ends
         HeartbeatRecorder(asyncio.get_running_loop(), file).record_beat()
 
 

@@ -1,8 +1,8 @@
-"""How long bodies that are made to hurt keep everybody else waiting. `python -m bench.hostile_bodies [bodies]`
+"""Measures how long hostile request bodies block the event loop. `python -m bench.hostile_bodies [bodies]`
 
-One caller sends them to a running gateway, one after the other and as fast as they are refused; another process asks
-`/livez` all the while, and the gateway's event loop has a heart that should beat every two milliseconds. A beat that is
-late while the gateway itself was at work is a stall; one that is late while other programs had the processor is not.
+One client sends them to a running gateway, one after another; another process requests `/livez` meanwhile, and a
+heartbeat runs in the gateway's event loop every two milliseconds. A late beat during which the gateway used the
+processor is a stall; a late beat during which other programs used it is not.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ PING_INTERVAL_SECONDS = 0.002
 
 
 class PingLatency(Struct, frozen=True):
-    """Milliseconds that `/livez` took. `worst_body` was being sent when it took longest."""
+    """Milliseconds of requests to `/livez`. `worst_body` was being sent during the slowest one."""
 
     ping_count: int
     p99_ms: float
@@ -38,11 +38,11 @@ class PingLatency(Struct, frozen=True):
 
     def render(self) -> str:
         during = f" (during {self.worst_body})" if self.worst_body else ""
-        return f"{self.ping_count} questions, 99 % within {self.p99_ms:.1f} ms, longest {self.max_ms:.1f} ms{during}"
+        return f"{self.ping_count} pings, 99 % within {self.p99_ms:.1f} ms, longest {self.max_ms:.1f} ms{during}"
 
 
 class LateHeartbeat(Struct, frozen=True):
-    """One that came late: when, by how many milliseconds, and how many of these the gateway itself was at work."""
+    """One late beat: its time, its delay, and the CPU time of the gateway meanwhile, in milliseconds."""
 
     arrived_at: float
     late_ms: float
@@ -54,7 +54,7 @@ class LateHeartbeat(Struct, frozen=True):
 
 
 class SentBody(Struct, frozen=True):
-    """A body that was sent: when it began and ended, and what the gateway said."""
+    """A body that was sent: start, end, and the status of the response."""
 
     name: str
     started_at: float
@@ -63,7 +63,7 @@ class SentBody(Struct, frozen=True):
 
 
 def ping_until(url: str, is_over: Callable[[], bool]) -> list[tuple[float, float]]:
-    """When each question was asked, and how many seconds it took."""
+    """Ping until `is_over`; return the start and the duration of each ping."""
     pings = []
     with _open_connection(url) as connection:
         while not is_over():
@@ -86,7 +86,7 @@ def send_body(url: str, route: str, name: str, body: bytes) -> SentBody:
             connection.sendall(head.encode())
             connection.sendall(body)
         except OSError:
-            # Refused before all of it was sent: the answer is there to be read.
+            # Rejected before all of it was sent: the response can still be read.
             pass
         status = _read_status(connection)
     return SentBody(name, started_at, time.monotonic(), status)
@@ -125,7 +125,7 @@ def measure_stalls(url: str, count: int) -> tuple[PingLatency, list[SentBody]]:
     start.set()
     pings = ping_until(url, is_over)
     sender.join()
-    slowest = max(pings, key=lambda body: body[1])
+    slowest = max(pings, key=lambda ping: ping[1])
     during = [body.name for body in sent if body.started_at <= slowest[0] + slowest[1] and body.ended_at >= slowest[0]]
     return _summarize_pings(pings, ", ".join(during)), sent
 
@@ -151,13 +151,13 @@ def main(count: int = BODY_COUNT) -> None:
         with run_gateway(Path(folder), environ=environ, program="bench.gateway_with_heartbeat") as gateway:
             end = time.monotonic() + QUIET_SECONDS
             quiet = _summarize_pings(ping_until(gateway.url, lambda: time.monotonic() > end))
-            print(f"nothing sent: {quiet.render()}")
+            print(f"without load: {quiet.render()}")
             stalls, sent = measure_stalls(gateway.url, count)
         print(f"{len(sent)} hostile bodies: {stalls.render()}")
         _print_stalls([beat for beat in read_late_heartbeats(heartbeat_file) if beat.arrived_at > end], sent)
-        print(f"answers: {dict(sorted(Counter(body.status for body in sent).items()))}")
+        print(f"responses: {dict(sorted(Counter(body.status for body in sent).items()))}")
         slowest = max(sent, key=lambda body: body.ended_at - body.started_at)
-        print(f"slowest answer: {slowest.ended_at - slowest.started_at:.2f} s for {slowest.name}")
+        print(f"slowest response: {slowest.ended_at - slowest.started_at:.2f} s for {slowest.name}")
 
 
 def _print_stalls(beats: list[LateHeartbeat], sent: list[SentBody]) -> None:
@@ -171,7 +171,7 @@ def _print_stalls(beats: list[LateHeartbeat], sent: list[SentBody]) -> None:
             if body.started_at <= beat.arrived_at and body.ended_at >= beat.arrived_at - beat.late_ms / 1000
         ]
         print(f"  {beat.stall_ms:5.1f} ms (late by {beat.late_ms:.1f} ms) during {', '.join(during)}")
-    print(f"at most {MAX_STALL_MS:g} ms are wanted")
+    print(f"target: at most {MAX_STALL_MS:g} ms")
 
 
 if __name__ == "__main__":

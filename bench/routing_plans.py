@@ -1,6 +1,6 @@
-"""What a plan costs: µs of CPU for one over twenty offers, for the shipped policies' ranks, with and without signals.
+"""Measures a routing plan: µs of CPU over twenty offers, for each rank, with and without signals.
 
-`make bench` runs it. Figures are of process time, best and median of several rounds, in one run on one machine.
+`make bench` runs it. Figures are process time, best and median of several rounds, in one run on one machine.
 """
 
 import statistics
@@ -56,7 +56,7 @@ def _build_offer(account: SellerAccount, position: int) -> Offer:
     return Offer(
         seller=Seller(f"seller-{position}", account, ADAPTERS["runflow_runs"]),
         model=MODEL,
-        remote_model="their/model",
+        remote_model="seller/model",
         images_per_order=4,
         selectable_qualities=frozenset(Quality),
         assumed_quality=None,
@@ -85,7 +85,7 @@ def build_query(policy: str, n: int = 3) -> RoutingQuery:
 
 
 def measure_cpu_us(work: Callable[[], object]) -> tuple[float, float]:
-    """Best and median µs of CPU for one call."""
+    """Return the best and the median µs of CPU of one call."""
     work()
     rounds = []
     for _ in range(ROUNDS):
@@ -114,7 +114,7 @@ def main() -> None:
             )  # type: ignore[misc]
             worst = max(worst, median)
             print(f"  {policy:16} {label:12} {best:6.1f} {median:6.1f}")
-    print(f"worst median {worst:.1f} µs; the aim is {MAX_MICROSECONDS} at most")
+    print(f"worst median {worst:.1f} µs; target: at most {MAX_MICROSECONDS} µs")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What asking costs: requests per second, and µs of this process's CPU each, with 16, 128 and 1,000 at once.
+"""Measures the seller client: requests per second, and µs of CPU each, with 16, 128 and 1,000 at once.
 
-`make bench` runs it. Each request is a GET of a small JSON over kept connections from a server in another process:
-through the gateway's own client, and through httpx's own transport with the same number of connections allowed.
-Rates are of wall time, in one run on one machine. All ask the same address, as polling does again and again.
+`make bench` runs it. Each request is a GET of a small JSON over persistent connections to a server in another process:
+through the gateway's own client, and through httpx's own transport with the same number of connections. Rates are of
+wall time, in one run on one machine. All requests have the same URL, like repeated polls.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from providers.adapter import Answer, Call
 
 SECONDS = 3.0
 CONCURRENCY_LEVELS = (16, 128, 1_000)
-# httpx needs 7 s for each round of a thousand, so that more would only take longer to say the same.
+# httpx needs 7 s for each round of a thousand; longer runs give the same result.
 MAX_SECONDS = 10.0
 BODY = b'{"id":"0b6c1f3a-8d0e-4f5e-9f66-0d6e7c0b9a11","status":"running","progress":0.5}'
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
@@ -33,7 +33,7 @@ SendRequest = Callable[[], Awaitable[bool]]
 
 
 class StubServer(asyncio.Protocol):
-    """As little of a server as can be: its cost is not what is measured."""
+    """A minimal server, since its cost is not measured."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -52,7 +52,7 @@ def run_server(port_pipe: Connection) -> None:
 
 
 async def measure_requests(send: SendRequest, concurrent: int) -> tuple[float, float]:
-    """Requests per second, and µs of CPU each."""
+    """Return requests per second, and µs of CPU each."""
     await asyncio.gather(*(send() for _ in range(concurrent)))
     started_at, cpu_started = time.perf_counter(), time.process_time()
     done = 0
@@ -110,7 +110,10 @@ def main() -> None:
     port = receiver.recv()
     print(f"{'':24}{'at once':>10}{'requests/s':>14}{'µs CPU each':>14}")
     try:
-        for name, measure_client in (("upstream", measure_seller_client), ("httpx's own transport", measure_httpx)):
+        for name, measure_client in (
+            ("seller client", measure_seller_client),
+            ("httpx's own transport", measure_httpx),
+        ):
             for concurrent in CONCURRENCY_LEVELS:
                 rate, each = uvloop.run(measure_client(port, concurrent))
                 print(f"{name:24}{concurrent:>10,}{rate:>14,.0f}{each:>14,.0f}", flush=True)

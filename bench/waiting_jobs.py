@@ -1,7 +1,7 @@
-"""Many jobs that sellers sit on, all waited for: what one process needs. `python -m bench.waiting_jobs [jobs] [seconds]`
+"""Measures memory and files of one process with many waiting jobs. `python -m bench.waiting_jobs [jobs] [seconds]`
 
-Half of the orders keep a connection to their seller, the others are asked about; every caller keeps one to us. All end
-at the same moment, and every answer holds its picture.
+Half of the orders hold a connection to their seller, the others are polled; every client holds a connection to the
+gateway. All orders finish at the same moment, and every response contains its image.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 120.0
 
 
 class ProcessUsage(Struct, frozen=True, kw_only=True):
-    """Megabytes as the system counts them: before, with `concurrent_jobs` jobs in progress, at most. `answers` by status."""
+    """Resident memory before, with `concurrent_jobs` jobs in progress, and at its peak; responses by status."""
 
     concurrent_jobs: int
     before_mb: float
@@ -36,14 +36,14 @@ class ProcessUsage(Struct, frozen=True, kw_only=True):
 
     def render(self) -> str:
         return (
-            f"{self.concurrent_jobs} at once; resident {self.before_mb:.0f} MB before, {self.during_mb:.0f} MB with these, "
-            f"{self.peak_mb:.0f} MB at most; {self.open_files} open files; {self.seconds:.1f} s until the last of "
-            f"{self.images} pictures"
+            f"{self.concurrent_jobs} at once; resident {self.before_mb:.0f} MB before, "
+            f"{self.during_mb:.0f} MB with them, {self.peak_mb:.0f} MB at most; {self.open_files} open files; {self.seconds:.1f} s until the last of "
+            f"{self.images} images"
         )
 
 
 def measure_waiting_jobs(target: GatewayProcess, jobs: int, seconds: float) -> ProcessUsage:
-    """The sellers take so many seconds already."""
+    """Measure; the latency of the sellers must already be `seconds`."""
     return asyncio.run(_measure_waiting_jobs(target, jobs, seconds))
 
 
@@ -72,14 +72,14 @@ async def _measure_waiting_jobs(target: GatewayProcess, jobs: int, seconds: floa
 
 async def _send_order(client: httpx.AsyncClient, number: int) -> tuple[int, bool]:
     seller = chaos_config.SELLERS[number % len(chaos_config.SELLERS)]
-    response = await client.post("/v1/images/generations", json=make_job_body(f"held-{number}", seller))
+    response = await client.post("/v1/images/generations", json=make_job_body(f"waiting-{number}", seller))
     return response.status_code, response.is_success and len(response.json()["data"]) == 1
 
 
 async def _sample_peak(
     target: GatewayProcess, jobs: int, tasks: "list[asyncio.Task[tuple[int, bool]]]"
 ) -> dict[str, float]:
-    """The most jobs that were in progress at once before any had ended, and what they took."""
+    """Return the peak of jobs in progress before any finished, with memory and files at that time."""
     peak = {"jobs": 0.0, "memory": 0.0, "files": 0.0}
     while peak["jobs"] < jobs and not any(task.done() for task in tasks):
         in_progress = await asyncio.to_thread(target.read_metric, "igw_jobs_in_flight")
@@ -93,7 +93,7 @@ def main(jobs: int = JOBS, seconds: float = SECONDS) -> None:
         sandbox.set_latency(seconds)
         config = chaos_config.write_config(Path(folder) / "config", sandbox.url, expected_seconds=seconds)
         with run_gateway(Path(folder) / "gateway", config) as target:
-            print(f"{jobs} jobs, held {seconds:g} s: {measure_waiting_jobs(target, jobs, seconds).render()}")
+            print(f"{jobs} jobs, each waiting {seconds:g} s: {measure_waiting_jobs(target, jobs, seconds).render()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// Vercel's AI SDK as it comes: one order for each line of standard input, one status for each on standard output.
+// Vercel's AI SDK with its defaults: reads an order per line of standard input, writes a status per line.
 import { createInterface } from "node:readline";
 import { createOpenAI } from "@ai-sdk/openai";
 import * as ai from "ai";
@@ -7,7 +7,7 @@ const generateImage = ai.generateImage ?? ai.experimental_generateImage;
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { url, key, prompt, more } = JSON.parse(line);
-  // Fields that it does not know it leaves out; here they stand for what else may lead to an answer.
+  // The SDK drops unknown fields, so they are added to the request body here.
   const widened = (address, init) => fetch(address, { ...init, body: JSON.stringify({ ...JSON.parse(init.body), ...more }) });
   const model = createOpenAI({ baseURL: `${url}/v1`, apiKey: key, fetch: widened }).image("gpt-image-2");
   let status = 200;

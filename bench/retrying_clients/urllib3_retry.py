@@ -1,4 +1,4 @@
-"""urllib3 with the Retry that one finds everywhere: three repeats, whatever the method, for 429 and what is 5xx."""
+"""urllib3 with the most common Retry configuration: three retries of any method, for 429 and 5xx."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""LiteLLM's Router with one deployment, and as many retries as its own default says."""
+"""LiteLLM's Router with one deployment and its default retries."""
 
 import asyncio
 import json
@@ -12,10 +12,10 @@ from litellm import Router
 
 async def send_order(order: dict) -> int:
     params = {"model": "openai/gpt-image-2", "api_base": f"{order['url']}/v1", "api_key": order["key"]}
-    router = Router(model_list=[{"model_name": "picture", "litellm_params": params}])
+    router = Router(model_list=[{"model_name": "image", "litellm_params": params}])
     try:
-        await router.aimage_generation(model="picture", prompt=order["prompt"], extra_body=order["more"])
-    except Exception as error:  # noqa: BLE001  whatever it raises is its own, with the status in it
+        await router.aimage_generation(model="image", prompt=order["prompt"], extra_body=order["more"])
+    except Exception as error:  # noqa: BLE001  its own exceptions, with the status in them
         return int(getattr(error, "status_code", 0) or 0)
     return 200
 

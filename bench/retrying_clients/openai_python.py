@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK as it comes: an order for each line of standard input, a status for each on standard output."""
+"""OpenAI's Python SDK with its defaults: reads an order per line of standard input, writes a status per line."""
 
 import json
 import sys
