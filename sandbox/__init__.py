@@ -1,1 +1,1 @@
-"""The vendors, simulated over real HTTP. Imports neither `gateway` nor `providers`, nor shares their mistakes."""
+"""Simulated vendors over real HTTP. Imports neither `gateway` nor `providers`, so that it cannot share their bugs."""

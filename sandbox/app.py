@@ -1,4 +1,4 @@
-"""Joins the vendors, the stored files and the control routes into one application."""
+"""The ASGI application: vendors, stored files and control routes."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ VENDOR_MODULES = {Vendor.RUNFLOW: runflow_routes, Vendor.RUNAPI: runapi_routes, 
 async def index(state: State) -> dict[str, Any]:
     sandbox: SandboxState = state.sandbox
     return {
-        "what": "image vendors, simulated: nothing here costs money",
+        "what": "simulated image vendors: nothing here costs money",
         "vendors": {vendor: f"{sandbox.base_url}/{vendor}" for vendor in VENDOR_MODULES},
         "keys": {"runflow": "rf_sandbox", "runapi": "sk-sandbox", "openai": "sk-sandbox"},
         "control": f"{sandbox.base_url}/_/",
@@ -35,12 +35,12 @@ async def index(state: State) -> dict[str, Any]:
 
 
 def handle_http_exception(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
-    """Errors of the framework itself, in the words of whichever vendor was addressed."""
+    """Render the framework's own errors in the format of the vendor that was called."""
     sandbox: SandboxState = request.app.state.sandbox
     vendor = request.url.path.split("/")[1]
     if vendor in set(Vendor):
         if "route_handler" not in request.scope:
-            # A wrong address, which is what somebody who looks into the log is most likely to have used.
+            # Unknown URLs are logged too: they are the usual mistake of a new client.
             sandbox.request_log.add_request(cast(HTTPScope, request.scope), Vendor(vendor))
         body = sandbox.vendor_states[Vendor(vendor)].build_error_body(error.status_code)
     else:
@@ -51,13 +51,13 @@ def handle_http_exception(request: Request[Any, Any, State], error: HTTPExceptio
 
 
 def handle_unexpected_error(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
-    """A mistake of the sandbox itself: its vendors answer 500 as ever, and the log says what it was."""
-    LOG.error("the sandbox itself failed at %s", request.url.path, exc_info=error)
+    """Answer 500 in the vendor's format for an internal error of the sandbox, and log it."""
+    LOG.error("internal error of the sandbox at %s", request.url.path, exc_info=error)
     return handle_http_exception(request, InternalServerException())
 
 
 async def add_vendor_headers(message: Message, scope: Scope) -> None:
-    """What a vendor writes on all its answers, on those to unknown routes and on staged refusals too."""
+    """Add the headers that a vendor puts on all its responses, also on unknown routes and injected faults."""
     if message["type"] != "http.response.start":
         return
     sandbox: SandboxState = scope["litestar_app"].state.sandbox

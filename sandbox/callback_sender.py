@@ -1,4 +1,4 @@
-"""Vendors' callbacks: signed, sent until accepted or given up, and remembered."""
+"""Delivery of the vendors' callbacks, with retries."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import httpx
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a vendor tries again: after each of `delays_seconds`, on 5xx and silence, or on anything but 2xx."""
+    """When a vendor retries: after each of `delays_seconds`, on 5xx and no response, or on anything but 2xx."""
 
     delays_seconds: tuple[float, ...]
     retries_any_failure: bool
@@ -32,7 +32,7 @@ class DeliveryAttempt:
 
 @dataclass(slots=True)
 class CallbackDelivery:
-    """One callback: the frozen bytes, and every attempt to hand them over."""
+    """One callback: its final bytes, and every attempt to deliver them."""
 
     url: str
     body: bytes = field(repr=False)
@@ -49,7 +49,7 @@ class CallbackDelivery:
 
 
 class CallbackSender:
-    """Sends in the background; `aclose` drops what has not been delivered, as a vendor's restart would not."""
+    """Delivers callbacks in the background. `aclose` drops undelivered ones."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ class CallbackSender:
         task.add_done_callback(self._tasks.discard)
 
     async def deliver(self, delivery: CallbackDelivery, scale_delay: Callable[[float], float] = float) -> None:
-        """All attempts, one after another. `scale_delay` lets a test shorten the vendor's waits."""
+        """Make all attempts, one after another. `scale_delay` shortens the vendor's delays in tests."""
         for delay in (*delivery.retry_policy.delays_seconds, None):
             status = await self._attempt_delivery(delivery)
             if delay is None or not delivery.retry_policy.should_retry(status):
@@ -87,7 +87,7 @@ class CallbackSender:
         return status
 
     def cancel_all(self) -> None:
-        """Forgets what is under way, so that nothing of before a reset is heard after it."""
+        """Cancel all deliveries, so that no callback from before a reset arrives after it."""
         for task in tuple(self._tasks):
             task.cancel()
 

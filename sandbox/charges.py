@@ -1,4 +1,4 @@
-"""What the vendors charged: the invoice that the gateway's own books are compared with. Integer micro-USD."""
+"""The vendors' charges, to compare with the gateway's ledger. Amounts are integer micro-USD."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -8,12 +8,12 @@ MAX_CHARGES = 1_000_000
 
 
 def parse_usd(usd: str) -> int:
-    """'0.133' → 133000."""
+    """Convert '0.133' to 133000."""
     return int(Decimal(usd) * MICROS_PER_USD)
 
 
 def format_usd(micros: int) -> str:
-    """133000 → '0.133'."""
+    """Convert 133000 to '0.133'."""
     text = f"{Decimal(micros) / MICROS_PER_USD:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -29,7 +29,7 @@ class Charge:
     charged_at: float
 
     def to_json(self) -> dict[str, object]:
-        """`usd` for people, `usd_micros` for sums that must not drift."""
+        """Serialize the charge: `usd` for people, `usd_micros` for exact sums."""
         return {
             "vendor": self.vendor,
             "id": self.id,
@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(slots=True)
 class Invoice:
-    """Every charge of every vendor, in the order it was settled. The oldest of a million go, and are counted."""
+    """Every charge of every vendor, in order of settlement. The oldest are dropped beyond a million, and counted."""
 
     charges: list[Charge] = field(default_factory=list)
     dropped_count: int = 0
@@ -52,7 +52,7 @@ class Invoice:
     def add(self, charge: Charge) -> None:
         self.charges.append(charge)
         if len(self.charges) > MAX_CHARGES:
-            # Many at a time, because each time the whole list moves up.
+            # Drops many at a time, because each deletion moves the whole list.
             excess = len(self.charges) - MAX_CHARGES * 9 // 10
             del self.charges[:excess]
             self.dropped_count += excess
@@ -60,7 +60,7 @@ class Invoice:
 
 @dataclass(slots=True)
 class VendorBalance:
-    """Prepaid credit at one vendor; `reserved` is promised to orders in flight."""
+    """Prepaid credit at one vendor; `reserved` belongs to orders in flight."""
 
     remaining: int
     reserved: int = 0

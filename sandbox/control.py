@@ -1,4 +1,4 @@
-"""The `/_/` routes: what the sandbox was asked and charged, and how it is told to misbehave."""
+"""The control routes `/_/`: requests received, charges, injected faults."""
 
 import asyncio
 import difflib
@@ -34,7 +34,7 @@ class BalanceChange(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def _decode_body(body: bytes, type_: Any) -> Any:
-    """Strict: a misspelt control request must not pass for obeyed."""
+    """Decode strictly: a misspelt control request must be rejected."""
     try:
         return msgspec.json.decode(body or b"{}", type=type_)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -43,21 +43,21 @@ def _decode_body(body: bytes, type_: Any) -> Any:
 
 @get("/")
 async def show_index() -> dict[str, Any]:
-    """What can be asked here."""
+    """List the control routes."""
     return {
-        "GET /_/charges": "the invoice: every charge, oldest first; beyond a million the oldest are `forgotten`",
-        "POST /_/faults": "adds a rule: {kind, vendor?, route?, times?, probability?, …}",
-        "GET /_/faults": "the rules in force",
-        "DELETE /_/faults": "back to good behaviour",
+        "GET /_/charges": "the invoice: every charge, oldest first; beyond a million the oldest are `dropped`",
+        "POST /_/faults": "add a fault rule: {kind, vendor?, route?, times?, probability?, …}",
+        "GET /_/faults": "the active fault rules",
+        "DELETE /_/faults": "remove all fault rules",
         "POST /_/latency": "{vendor?, quality?, median, spread} in seconds",
-        "POST /_/balance": "{vendor, usd}: what is left on the account",
-        "GET /_/balance": "what is left, reserved and spent at each vendor",
-        "POST /_/switches": "{vendor: {switch: value}}: which reading of a disputed page is followed",
-        "GET /_/switches": "every switch and its setting",
-        "GET /_/requests": "the last requests the vendors were sent",
-        "GET /_/health": "that the sandbox is alive, and how much it holds",
-        "GET /_/sample.png?w=&h=": "a picture to use as an edit's input",
-        "POST /_/reset": "forget everything but the switches",
+        "POST /_/balance": "{vendor, usd}: set the remaining credit",
+        "GET /_/balance": "remaining, reserved and spent credit of each vendor",
+        "POST /_/switches": "{vendor: {switch: value}}: which reading of an ambiguous page the sandbox follows",
+        "GET /_/switches": "every switch and its value",
+        "GET /_/requests": "the last requests to the vendors",
+        "GET /_/health": "number of tasks, orders and charges, and peak memory",
+        "GET /_/sample.png?w=&h=": "a sample image to edit",
+        "POST /_/reset": "delete all state but the switches",
         "kinds": FAULT_DESCRIPTIONS,
         "routes": list(RouteKind),
         "vendors": list(Vendor),
@@ -68,9 +68,9 @@ async def show_index() -> dict[str, Any]:
 async def list_charges(state: State) -> dict[str, Any]:
     sandbox: SandboxState = state.sandbox
     sandbox.settle_all()
-    # Each vendor's charges are settled when somebody looks, and so come one vendor after the other.
+    # Each vendor's charges are settled when they are read, so they come one vendor after the other.
     sorted_charges = sorted(sandbox.invoice.charges, key=lambda charge: charge.charged_at)
-    return {"charges": [charge.to_json() for charge in sorted_charges], "forgotten": sandbox.invoice.dropped_count}
+    return {"charges": [charge.to_json() for charge in sorted_charges], "dropped": sandbox.invoice.dropped_count}
 
 
 @get("/faults")
@@ -92,7 +92,7 @@ async def add_fault(request: ControlRequest, state: State) -> dict[str, Any]:
 
 
 def _suggest_kind(body: bytes) -> str:
-    """For a misspelt kind: the one that was probably meant, and all the others."""
+    """Suggest the closest kind for an unknown one, else list all kinds."""
     try:
         kind = str(msgspec.json.decode(body).get("kind", ""))
     except (msgspec.DecodeError, RecursionError, AttributeError):
@@ -142,7 +142,9 @@ async def set_balance(request: ControlRequest, state: State) -> dict[str, Any]:
     try:
         amount = parse_usd(str(change.usd))
     except (ArithmeticError, ValueError) as error:
-        raise HTTPException(status_code=400, detail=f"usd must be an amount, not {change.usd!r}") from error
+        raise HTTPException(
+            status_code=400, detail=f"Invalid usd {change.usd!r}: use an amount such as 12.50"
+        ) from error
     state.sandbox.settle_all()
     state.sandbox.simulators[change.vendor].balance.remaining = amount
     return {"vendor": change.vendor, "usd": format_usd(amount)}
@@ -174,7 +176,7 @@ async def list_requests(state: State) -> dict[str, Any]:
 
 @get("/health")
 async def get_health(state: State) -> dict[str, Any]:
-    """For whoever keeps a sandbox running for weeks: none of these should grow without end."""
+    """Report sizes that must stay bounded while a sandbox runs for weeks."""
     sandbox: SandboxState = state.sandbox
     return {
         "tasks": len(asyncio.all_tasks()),

@@ -1,4 +1,4 @@
-"""Faults on demand: which rule strikes which exchange. What it does is up to `interference.py` and the vendors."""
+"""Fault injection: which rule applies to which request. `fault_middleware` and the vendors carry it out."""
 
 import random
 import re
@@ -16,11 +16,11 @@ class Vendor(StrEnum):
 
 
 class RouteKind(StrEnum):
-    """The exchanges that a rule may name, in the gateway's words."""
+    """The kinds of requests that a rule may name."""
 
     SUBMIT = "submit"
     POLL = "poll"
-    SEARCH = "find"
+    SEARCH = "search"
     UPLOAD = "upload"
     DOWNLOAD = "download"
     ACCOUNT = "account"
@@ -43,7 +43,7 @@ class InjectedFault(StrEnum):
     REFUSE_CONTENT = "refuse_content"
     EMPTY_OUTPUTS = "empty_outputs"
     PARTIAL = "partial"
-    HALF_SIZE = "downgrade"
+    HALF_SIZE = "half_size"
     EXPIRED_URL = "expired_url"
     IGNORE_IDEMPOTENCY_KEY = "ignore_idempotency_key"
     # the callback
@@ -53,28 +53,28 @@ class InjectedFault(StrEnum):
     FORGED_CALLBACK = "forged_callback"
 
 
-# Shown on the control page. A kind not in WIRE_KINDS works on the order itself.
+# Listed by the control routes. A kind that is not in WIRE_KINDS affects the order itself.
 FAULT_DESCRIPTIONS = {
-    InjectedFault.RESET_BEFORE: "the connection is reset before the vendor looks at the request",
-    InjectedFault.RESET_AFTER: "the request is carried out, then the connection is reset: the answer is lost",
-    InjectedFault.HANG: "nothing comes back for `seconds` (an hour); with `accepted` the request is carried out first",
-    InjectedFault.SLOW: "the answer comes `seconds` (2) late; with `drip` its body takes so long, drop by drop",
-    InjectedFault.TRUNCATE: "the request is carried out, half the answer's body arrives, then the connection is reset",
-    InjectedFault.REFUSE: "the vendor's own refusal with `status` (422): nothing is ordered",
-    InjectedFault.STATUS: "an answer with `status` (500), `headers`, `body`; with `accepted` the request is carried out first",
-    InjectedFault.HTML: "a proxy's HTML page with `status` (502); with `accepted` the request is carried out first",
-    InjectedFault.STUCK: "the order stays in progress for ever",
+    InjectedFault.RESET_BEFORE: "the connection is reset before the vendor reads the request",
+    InjectedFault.RESET_AFTER: "the request is processed, then the connection is reset: the response is lost",
+    InjectedFault.HANG: "no response for `seconds` (3600); with `accepted` the request is processed first",
+    InjectedFault.SLOW: "the response comes `seconds` (2) late; with `in_chunks` its body takes that long",
+    InjectedFault.TRUNCATE: "the request is processed, half of the response body is sent, then the connection is reset",
+    InjectedFault.REFUSE: "the vendor's own error with `status` (422): nothing is ordered",
+    InjectedFault.STATUS: "`status` (500), `headers` and `body`; with `accepted` the request is processed first",
+    InjectedFault.HTML: "a proxy's HTML page with `status` (502); with `accepted` the request is processed first",
+    InjectedFault.STUCK: "the order stays in progress",
     InjectedFault.FAIL: "the order fails with `code` and `message`",
-    InjectedFault.REFUSE_CONTENT: "the order is refused for its content",
-    InjectedFault.EMPTY_OUTPUTS: "the order succeeds, is charged, and has no pictures",
-    InjectedFault.PARTIAL: "`missing` (1) of the pictures are not made, and not charged",
-    InjectedFault.HALF_SIZE: "pictures are half as wide and high as sold, at the full price",
-    InjectedFault.EXPIRED_URL: "links to the pictures have expired already",
-    InjectedFault.IGNORE_IDEMPOTENCY_KEY: "a replayed key buys again",
+    InjectedFault.REFUSE_CONTENT: "the vendor refuses the content of the order",
+    InjectedFault.EMPTY_OUTPUTS: "the order succeeds, is charged, and has no images",
+    InjectedFault.PARTIAL: "`missing` (1) of the images are not generated, and not charged",
+    InjectedFault.HALF_SIZE: "images have half the ordered width and height, at the full price",
+    InjectedFault.EXPIRED_URL: "URLs of the images have already expired",
+    InjectedFault.IGNORE_IDEMPOTENCY_KEY: "a repeated idempotency key creates another order",
     InjectedFault.NO_CALLBACK: "no callback is sent",
-    InjectedFault.EARLY_CALLBACK: "the order completes and its callback arrives before the answer to its submit",
+    InjectedFault.EARLY_CALLBACK: "the order completes and its callback arrives before the response to its submit",
     InjectedFault.DUPLICATE_CALLBACK: "every callback is sent `copies` (2) times",
-    InjectedFault.FORGED_CALLBACK: "a callback with a wrong signature and the opposite news comes first",
+    InjectedFault.FORGED_CALLBACK: "a callback with a wrong signature and the opposite status comes first",
 }
 ANY_ROUTE_KINDS = {
     InjectedFault.RESET_BEFORE,
@@ -86,7 +86,7 @@ ANY_ROUTE_KINDS = {
     InjectedFault.HTML,
 }
 WIRE_KINDS = ANY_ROUTE_KINDS | {InjectedFault.REFUSE}
-# A replay strikes or misses when its key comes back, not when the order is first placed.
+# IGNORE_IDEMPOTENCY_KEY applies when a key is repeated, not when the order is placed.
 ORDER_KINDS = tuple(
     kind for kind in InjectedFault if kind not in WIRE_KINDS and kind is not InjectedFault.IGNORE_IDEMPOTENCY_KEY
 )
@@ -97,7 +97,7 @@ FRAMING_HEADERS = {"content-length", "transfer-encoding"}
 
 
 class FaultRule(Struct, forbid_unknown_fields=True, kw_only=True):
-    """One line of mischief. Without `times` and `probability` it applies for ever."""
+    """One fault rule. Without `times` and `probability` it applies to every matching request."""
 
     kind: InjectedFault
     vendor: Vendor | None = None
@@ -109,31 +109,33 @@ class FaultRule(Struct, forbid_unknown_fields=True, kw_only=True):
     body: str | None = None
     seconds: Annotated[float, Meta(ge=0, le=86_400)] | UnsetType = UNSET
     accepted: bool = False
-    drip: bool = False
+    in_chunks: bool = False
     code: str | None = None
     message: str | None = None
     missing: Annotated[int, Meta(ge=1)] = 1
     copies: Annotated[int, Meta(ge=2, le=100)] = 2
 
     def find_problem(self) -> str | None:
-        """Why this rule could never apply, if so."""
+        """Return why this rule could never apply, or None."""
         is_submit_only = self.kind not in ANY_ROUTE_KINDS
         if is_submit_only and self.route not in (None, RouteKind.SUBMIT):
-            return f"'{self.kind}' works on orders: leave `route` out or use 'submit'"
+            return f"'{self.kind}' applies to orders: omit `route` or use 'submit'"
         for name, value in self.headers.items():
             if name.lower() in FRAMING_HEADERS:
-                return f"'{name}' would break the connection for good: use 'truncate' for an answer that is cut off"
+                return (
+                    f"Invalid header '{name}': it would break the connection. Use 'truncate' for an incomplete response"
+                )
             if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-                return f"'{name}: {value}' cannot be sent as a header"
+                return f"Invalid header '{name}: {value}'"
         return None
 
     def applies_to(self, vendor: Vendor, route: RouteKind) -> bool:
-        # Without a route a rule means the exchange where money moves, so that polls in a test are left alone.
+        # Without a route a rule applies to submits, so that polls in a test are not disturbed.
         return self.vendor in (None, vendor) and (self.route or RouteKind.SUBMIT) is route
 
 
 class FaultInjector:
-    """The rules in force. Taking one counts it down; the dice are seeded so that a run can be repeated."""
+    """The active rules. Taking one decrements its count; random numbers are seeded, so that runs are repeatable."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
@@ -144,12 +146,12 @@ class FaultInjector:
         self.rules.append(rule)
 
     def clear(self) -> None:
-        """No rules, and the dice as at the start."""
+        """Remove all rules and reset the random generator."""
         self.rules.clear()
         self._random.seed(self._seed)
 
     def take_rule(self, vendor: Vendor, route: RouteKind, kinds: Iterable[InjectedFault]) -> FaultRule | None:
-        """The first rule that strikes this exchange now, if any."""
+        """Return the first rule that applies to this request, and decrement its count."""
         for rule in self.rules:
             if rule.kind in kinds and rule.applies_to(vendor, route) and self._random.random() < rule.probability:
                 if rule.times is not None:
@@ -160,7 +162,7 @@ class FaultInjector:
         return None
 
     def take_order_rules(self, vendor: Vendor) -> dict[InjectedFault, FaultRule]:
-        """All rules that strike one new order: each kind at most once."""
+        """Return all rules that apply to a new order, at most one of each kind."""
         rules: dict[InjectedFault, FaultRule] = {}
         for kind in ORDER_KINDS:
             if rule := self.take_rule(vendor, RouteKind.SUBMIT, (kind,)):

@@ -1,4 +1,4 @@
-"""Applies the faults of `mischief.py` that happen on the wire, and keeps the list of what was asked."""
+"""Middleware that injects the faults of the connection, and logs the requests."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ MAX_CHUNKS = 500
 
 
 class FaultMiddleware(ASGIMiddleware):
-    """Wraps every vendor route; the control routes carry no vendor and are never disturbed."""
+    """Wraps every vendor route. Control routes have no vendor and are never disturbed."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -49,7 +49,7 @@ def _identify_route(scope: Scope) -> tuple[Vendor | None, RouteKind | None]:
 
 
 class FaultExecutor:
-    """One rule at work on one exchange."""
+    """Applies one rule to one request."""
 
     def __init__(self, rule: FaultRule, build_error_body: Callable[[int, str | None, str | None], object]) -> None:
         self.rule = rule
@@ -79,7 +79,7 @@ class FaultExecutor:
         return default if self.rule.seconds is msgspec.UNSET else self.rule.seconds
 
     async def _hang_connection(self, scope: Scope, receive: Receive) -> None:
-        """Not for longer than the client does, or the hung would pile up here."""
+        """Hang until the client disconnects, so that hanging requests do not pile up."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wait_for_disconnect(receive), self._get_seconds(3_600))
         await reset_connection(scope, receive)
@@ -107,7 +107,7 @@ class FaultExecutor:
         return msgspec.json.encode(self.build_error_body(status, rule.code, rule.message))
 
     def _delay_response(self, send: Send) -> Send:
-        """Holds the answer back, not the order: that is taken as fast as ever."""
+        """Delay the response, not the processing of the request."""
         seconds = self._get_seconds(2)
 
         async def send_late(message: Message) -> None:
@@ -122,7 +122,7 @@ class FaultExecutor:
             body, has_more, started_at = message["body"], message.get("more_body", False), time.monotonic()
             step = max(1, len(body) // MAX_CHUNKS)
             for offset in range(0, len(body), step):
-                # Against the clock, because the loop's own timer rounds so short a sleep to nothing.
+                # Sleeps until a time of the clock, because the event loop rounds such short sleeps to zero.
                 await asyncio.sleep(max(0.0, started_at + seconds * (offset + step) / len(body) - time.monotonic()))
                 is_last = offset + step >= len(body)
                 await send(
@@ -133,20 +133,20 @@ class FaultExecutor:
                     }
                 )
 
-        return send_in_chunks if self.rule.drip else send_late
+        return send_in_chunks if self.rule.in_chunks else send_late
 
     async def _truncate_response(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         start, body = await capture_response(scope, receive, next_app)
         if start is not None:
             await send(start)
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-            # Give the half that was sent time to leave before the reset overtakes it.
+            # Gives the sent half time to arrive before the reset.
             await asyncio.sleep(0.05)
         await reset_connection(scope, receive)
 
 
 async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) -> tuple[Message | None, bytes]:
-    """Carries the request out and keeps the answer here: its start, if there was one, and its body."""
+    """Process the request and return its response without sending it: its start, if any, and its body."""
     start: Message | None = None
     body = bytearray()
     complete = asyncio.Event()
@@ -161,7 +161,7 @@ async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) ->
                 complete.set()
 
     async def receive_or_complete() -> Any:
-        """A stream listens until its client leaves; where there is none it must learn that it has been sent."""
+        """A streaming handler waits for a disconnect; report one when the response is complete."""
         tasks = [asyncio.ensure_future(receive()), asyncio.ensure_future(complete.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -175,14 +175,14 @@ async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) ->
 
 
 async def reset_connection(scope: Scope, receive: Receive) -> None:
-    """Cuts the connection as a crashed vendor does; see `server.py` for how the transport gets here."""
+    """Reset the connection as a crashed vendor does; `server.py` provides the callable."""
     cast("Callable[[], None]", (scope["extensions"] or {})["sandbox.reset"])()
-    # The server complains about requests that end without an answer, unless it has noticed that nobody is there.
+    # The server logs requests that end without a response, unless the client has disconnected.
     await wait_for_disconnect(receive)
 
 
 async def _drain_request(receive: Receive) -> None:
-    """A reset that meets a client still sending looks different to it every time."""
+    """Read the whole request: a reset while the client is sending would have random effects."""
     while (await receive()).get("more_body", False):
         pass
 

@@ -1,4 +1,4 @@
-"""Stored files: pictures to download by signed links, and places to upload to. Served on a port of their own."""
+"""Stored files: images with signed URLs to download, and slots to upload to. Served on their own port."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ MAX_UPLOAD_BYTES = 1 << 30
 
 @dataclass(slots=True)
 class UploadSlot:
-    """A place somebody may put bytes into, until it expires, if they come with exactly these headers."""
+    """A presigned upload: accepts bytes with exactly these headers until it expires."""
 
     id: str
     vendor: Vendor
@@ -37,7 +37,7 @@ class UploadSlot:
 
 
 class FileStore:
-    """Pictures are kept as recipes; uploads as bytes, the oldest dropped beyond a limit."""
+    """Stores images as recipes and uploads as bytes; the oldest are dropped beyond a limit."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
@@ -53,7 +53,7 @@ class FileStore:
             self._images.popitem(last=False)
 
     def make_image_url(self, vendor: Vendor, file_id: str, extension: str, ttl_seconds: float) -> str:
-        """A signed URL that stops working after `ttl_seconds`; a negative number makes one that never worked."""
+        """Return a signed URL that expires after `ttl_seconds`; with a negative number it has already expired."""
         return self._sign_url("GET", f"/files/{vendor}/{file_id}.{extension}", ttl_seconds)
 
     def add_upload(self, upload: UploadSlot) -> str:
@@ -69,7 +69,7 @@ class FileStore:
         return self._sign_url("GET", f"/files/{upload.vendor}/uploads/{upload.id}", ttl_seconds)
 
     def store_upload(self, upload: UploadSlot, data: bytes) -> None:
-        # It may have been dropped while its bytes were still on their way.
+        # The slot may have been dropped while its bytes were arriving.
         if upload.id not in self._uploads:
             return
         self._upload_bytes += len(data) - len(upload.data or b"")
@@ -80,7 +80,7 @@ class FileStore:
     def _drop_oldest_upload(self) -> None:
         _, upload = self._uploads.popitem(last=False)
         self._upload_bytes -= len(upload.data or b"")
-        # A vendor may still know the upload, but must not keep its bytes alive.
+        # A vendor may still hold the slot, but must not keep its bytes in memory.
         upload.data = b""
 
     async def render_image(self, image: ImageRecipe) -> bytes:
@@ -104,7 +104,7 @@ class FileStore:
         return hmac.new(self._secret, f"{method} {path}?{expires_at}".encode(), hashlib.sha256).hexdigest()
 
     def is_valid_url(self, method: str, path: str, query: Mapping[str, str]) -> bool:
-        """Whether a link is genuine, meant for this and still good."""
+        """Return whether a URL is signed for this method and path, and has not expired."""
         expires_at = query.get("expires", "")
         expected_signature = self._compute_signature(method, path, expires_at).encode()
         return (
@@ -149,7 +149,7 @@ async def download_upload(
 async def receive_upload(
     request: Request[object, object, State], state: State, upload_id: FromPath[str]
 ) -> Response[bytes]:
-    """Presigned storage: no credentials wanted, every promised header and byte checked."""
+    """Accept an upload to a presigned URL: no credentials allowed, headers and checksum verified."""
     file_store: FileStore = state.sandbox.file_store
     upload = file_store.get_upload(upload_id)
     if upload is None or not file_store.is_valid_url("PUT", request.url.path, request.query_params):

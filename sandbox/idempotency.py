@@ -1,4 +1,4 @@
-"""Replayed keys: the first answer again, a conflict for another body, one order for simultaneous duplicates."""
+"""Idempotency keys: repeats get the first result, other bodies a conflict, concurrent duplicates one order."""
 
 import asyncio
 import hashlib
@@ -15,19 +15,19 @@ class KeyConflictError(Exception):
 
 
 class ReplayCache(Generic[ResultT]):
-    """What each key brought about. Only successes are kept: a refused request may be mended and sent again."""
+    """Results by idempotency key. Only successes are kept: a rejected request may be corrected and sent again."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, tuple[bytes, asyncio.Future[ResultT]]] = OrderedDict()
 
     def __contains__(self, key: str) -> bool:
-        """Whether the key has brought something about, or is about to."""
+        """Return whether the key has a result, or a request in progress."""
         return key in self._entries
 
     async def run_once(
         self, key: str | None, body: bytes, create: Callable[[], Awaitable[ResultT]]
     ) -> tuple[ResultT, bool]:
-        """The result of `create`, and whether it is a replay."""
+        """Return the result of `create`, and whether it is a replay."""
         if key is None:
             return await create(), False
         fingerprint = hashlib.sha256(body).digest()
@@ -41,7 +41,7 @@ class ReplayCache(Generic[ResultT]):
         try:
             result = await create()
         except BaseException:
-            # The key becomes free before those who wait for it look again.
+            # Frees the key before the waiting duplicates look again.
             self._entries.pop(key, None)
             future.cancel()
             raise
@@ -52,6 +52,6 @@ class ReplayCache(Generic[ResultT]):
 
 
 async def _wait_for_result(future: asyncio.Future[ResultT]) -> ResultT | None:
-    """What the first request with this key brought about, or None if it came to nothing."""
+    """Return the result of the first request with this key, or None if it failed."""
     await asyncio.wait([future])
     return None if future.cancelled() else future.result()

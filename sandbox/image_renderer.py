@@ -1,4 +1,4 @@
-"""Draws real pictures at exact pixels, and reads the ones that callers send. Pillow only; no I/O."""
+"""Renders real images of exact pixel sizes, and reads the images of clients. Pillow only; no I/O."""
 
 import base64
 import hashlib
@@ -18,17 +18,17 @@ THUMBNAIL_EDGE = 128
 MAX_RENDERED_CHARACTERS = 640
 RENDER_CACHE_BYTES = 64 << 20
 
-# Whatever Pillow raises over hostile bytes; its bomb warning too, for processes that turn warnings into errors.
+# All that Pillow raises for hostile bytes; also its bomb warning, for processes that turn warnings into errors.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class InvalidImageError(Exception):
-    """The bytes are no PNG, JPEG or WebP picture of a sane size."""
+    """The bytes are not a PNG, JPEG or WebP image of a valid size."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class SourceImage:
-    """A picture that a caller sent: what it was, and a thumbnail to draw into edits."""
+    """A client's image: its properties, and a thumbnail to draw into edits."""
 
     width: int
     height: int
@@ -39,9 +39,9 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """A recipe: the same recipe always draws the same bytes, so that only recipes need keeping.
+    """What to draw. The same recipe always renders the same bytes, so that only recipes are stored.
 
-    `is_transparent` leaves the corners open, which JPEG cannot; `compression` is the JPEG or WebP quality, 0 to 100.
+    `is_transparent` makes the corners transparent (not in JPEG); `compression` is the JPEG or WebP quality, 0 to 100.
     """
 
     width: int
@@ -54,19 +54,19 @@ class ImageRecipe:
     compression: int | None = None
 
     def __post_init__(self) -> None:
-        """Keeps of a long prompt what can be drawn, and a digest, so that different prompts stay different pictures."""
+        """Shorten a long prompt and add a digest, so that different prompts still render different images."""
         if len(self.caption) > MAX_RENDERED_CHARACTERS:
             digest = hashlib.sha256(self.caption.encode("utf-8", "replace")).hexdigest()[:16]
             shortened_caption = f"{self.caption[: MAX_RENDERED_CHARACTERS - 20]}… {digest}"
             object.__setattr__(self, "caption", shortened_caption)
 
 
-# A picture that is sent again and again, as in a test run, is looked at and kept once; as long as an order has it.
+# An image that is sent repeatedly, as in a test run, is decoded and kept once, as long as an order uses it.
 _KNOWN_SOURCES: WeakValueDictionary[bytes, SourceImage] = WeakValueDictionary()
 
 
 def shorten_prompt(prompt: str) -> str:
-    """As much of a prompt as a picture shows: recipes are kept by the thousand. The rest still changes the colours."""
+    """Shorten a prompt to what an image shows, since thousands of recipes are kept. The rest changes the colours."""
     if len(prompt) <= MAX_CAPTION_CHARACTERS:
         return prompt
     digest = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()[:8]
@@ -74,7 +74,7 @@ def shorten_prompt(prompt: str) -> str:
 
 
 def read_image(data: bytes) -> SourceImage:
-    """Looks at a caller's picture the way a vendor would."""
+    """Decode a client's image as a vendor would."""
     digest = hashlib.sha256(data).digest()
     if (source := _KNOWN_SOURCES.get(digest)) is None:
         source = _KNOWN_SOURCES[digest] = _decode_image(data)
@@ -88,14 +88,14 @@ def _decode_image(data: bytes) -> SourceImage:
                 raise InvalidImageError(f"{image.width}x{image.height} is too large")
             size, image_format = image.size, str(image.format).lower()
             has_alpha = image.has_transparency_data
-            # Lets a JPEG decode at a fraction of its size.
+            # Decodes a JPEG at a fraction of its size.
             image.draft("RGB", (THUMBNAIL_EDGE, THUMBNAIL_EDGE))
             scaled = image.convert("RGB")
             scaled.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
     except InvalidImageError:
         raise
     except PILLOW_ERRORS as error:
-        raise InvalidImageError("the bytes are not a readable PNG, JPEG or WebP picture") from error
+        raise InvalidImageError("the bytes are not a readable PNG, JPEG or WebP image") from error
     thumbnail = io.BytesIO()
     scaled.save(thumbnail, "JPEG", quality=70)
     return SourceImage(*size, image_format, thumbnail.getvalue(), has_alpha)
@@ -108,7 +108,7 @@ def decode_data_uri(uri: str) -> bytes:
     try:
         return base64.b64decode(payload, validate=True)
     except ValueError as error:
-        raise InvalidImageError("the data URI's base64 is broken") from error
+        raise InvalidImageError("the data URI has invalid base64") from error
 
 
 def encode_data_uri(data: bytes, image_format: str) -> str:
@@ -116,7 +116,7 @@ def encode_data_uri(data: bytes, image_format: str) -> str:
 
 
 def render_image(recipe: ImageRecipe) -> bytes:
-    """CPU-bound (a 4k PNG takes some 100 ms): call it in a thread."""
+    """Render an image. CPU-bound (a 4k PNG takes about 100 ms): call it in a thread."""
     canvas = _draw_canvas(recipe)
     if recipe.is_transparent:
         canvas.putalpha(_make_rounded_mask(canvas.size))
@@ -135,7 +135,7 @@ def _get_quality(recipe: ImageRecipe, default: int) -> int:
 
 
 def _make_rounded_mask(size: tuple[int, int]) -> Image.Image:
-    """An alpha channel that cuts the corners off."""
+    """Make an alpha channel with transparent corners."""
     alpha = Image.new("L", size, 0)
     ImageDraw.Draw(alpha).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius=min(size) // 8, fill=255)
     return alpha
@@ -156,7 +156,7 @@ def _draw_canvas(recipe: ImageRecipe) -> Image.Image:
 
 
 def _paste_sources(canvas: Image.Image, sources: tuple[SourceImage, ...], margin: int) -> None:
-    """Edits show what they were made from, in a row along the bottom."""
+    """Draw the input images of an edit in a row along the bottom."""
     edge = max(1, min(canvas.size) // 4)
     x = margin
     for source in sources:
@@ -179,7 +179,7 @@ def _draw_caption(pen: ImageDraw.ImageDraw, recipe: ImageRecipe, margin: int) ->
 
 
 class RenderCache:
-    """Pictures drawn lately, so that fetching one twice does not draw it twice. Asked from several threads."""
+    """Cache of recently rendered images. Thread-safe."""
 
     def __init__(self, max_bytes: int = RENDER_CACHE_BYTES) -> None:
         self.max_bytes = max_bytes
@@ -198,7 +198,7 @@ class RenderCache:
         return data
 
     def _store_image(self, recipe: ImageRecipe, data: bytes) -> None:
-        # Another thread may have drawn it meanwhile: the same bytes.
+        # Another thread may have rendered the same bytes meanwhile.
         self.size_bytes += len(data) - len(self.images.pop(recipe, b""))
         self.images[recipe] = data
         while self.size_bytes > self.max_bytes:

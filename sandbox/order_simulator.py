@@ -1,4 +1,4 @@
-"""What every vendor does alike: take an order, work on it for a while, charge for it when it succeeds."""
+"""Simulates orders for all vendors: accept, work for a while, charge on success."""
 
 import asyncio
 import dataclasses
@@ -26,7 +26,7 @@ class InsufficientCreditError(Exception):
 
 
 class ClientDisconnectedError(Exception):
-    """Nobody is waiting for this order's answer any more."""
+    """The client disconnected before its order finished."""
 
 
 class Outcome(StrEnum):
@@ -44,7 +44,7 @@ class Phase(StrEnum):
 
 
 class Latency(Struct, frozen=True):
-    """Seconds an order takes: normal around `median`, never under a third of it."""
+    """Seconds that an order takes: normally distributed around `median`, at least a third of it."""
 
     median: float
     spread: float
@@ -61,9 +61,9 @@ REALISTIC_LATENCY = {
 
 @dataclass(slots=True, eq=False)
 class SimulatedOrder:
-    """One paid piece of work. `price_micros` is what success costs; a failed order costs nothing.
+    """One order. `price_micros` is charged on success; a failed order costs nothing.
 
-    `base_price` is the part of the price that does not shrink when some of the pictures are not made.
+    `base_price` is the part of the price that does not depend on the number of images.
     """
 
     id: str
@@ -94,7 +94,7 @@ class SimulatedOrder:
 
 
 class OrderSimulator:
-    """One vendor's till and workshop. Time passes by itself: whoever looks first settles what has ended."""
+    """Orders and balance of one vendor. Without background tasks: every access first settles finished orders."""
 
     def __init__(self, vendor: Vendor, invoice: Invoice, balance: int, slots: int) -> None:
         self.vendor = vendor
@@ -108,13 +108,13 @@ class OrderSimulator:
         self.orders: OrderedDict[str, SimulatedOrder] = OrderedDict()
 
     def set_concurrency(self, slots: int) -> None:
-        """How many orders are worked on at once; the rest wait in the queue and are never refused."""
+        """Set how many orders run at once; the rest wait in the queue and are never rejected."""
         busy_until = sorted(self._slots, reverse=True)[:slots]
         self._slots = busy_until + [0.0] * (slots - len(busy_until))
         heapq.heapify(self._slots)
 
     def place_order(self, order: SimulatedOrder) -> SimulatedOrder:
-        """Takes an order, or raises OutOfCreditError; applies the mischief that changes what becomes of it."""
+        """Accept an order, or raise InsufficientCreditError; apply the fault rules that change its outcome."""
         self.settle_finished()
         _apply_fault_rules(order)
         if not self.balance.can_cover(order.price_micros):
@@ -141,7 +141,7 @@ class OrderSimulator:
         return max(latency.median / 3, self._random.gauss(latency.median, latency.spread))
 
     def settle_finished(self) -> None:
-        """Charges every order that has ended by now."""
+        """Charge every order that has finished."""
         now = time.time()
         while self._running_orders and self._running_orders[0][0] <= now:
             self._settle_order(heapq.heappop(self._running_orders)[2])
@@ -150,7 +150,7 @@ class OrderSimulator:
         if order.is_settled:
             return
         order.is_settled = True
-        # Cancelling stops nothing at the vendor: work that had begun is billed, as Runflow's page warns.
+        # Cancelling does not stop the work: work already begun is billed, as Runflow's page warns.
         is_billed_cancellation = order.outcome is Outcome.CANCELLED and order.ends_at > order.starts_at
         order.charged_micros = (
             order.price_micros if is_billed_cancellation or order.outcome in (Outcome.SUCCEEDED, Outcome.PARTIAL) else 0
@@ -170,34 +170,34 @@ class OrderSimulator:
             )
 
     def cancel_order(self, order: SimulatedOrder) -> None:
-        """Ends an order for its owner; an order that is over stays as it is."""
+        """Cancel an order; a finished order stays as it is."""
         self.settle_finished()
         if not order.is_settled:
             order.outcome, order.ends_at = Outcome.CANCELLED, time.time()
             self._settle_order(order)
 
     async def wait_for_order(self, order: SimulatedOrder, receive: Receive | None = None) -> None:
-        """Until the order has ended, for vendors that answer at once with pictures.
+        """Wait until the order has finished, for vendors whose response contains the images.
 
-        With the request's `receive` an order that never ends is waited for only as long as the client does;
-        then ClientLeftError. Any other order is waited for: that the client left does not stop it.
+        For an order that never finishes: wait until the client of `receive` disconnects, then raise
+        ClientDisconnectedError. A disconnect does not stop any other order.
         """
         if math.isinf(order.ends_at):
             await (wait_for_disconnect(receive) if receive else asyncio.Event().wait())
             raise ClientDisconnectedError
-        while (remaining_seconds := order.ends_at - time.time()) > 0:  # noqa: ASYNC110 - a sleep may end a hair too early by this clock
+        while (remaining_seconds := order.ends_at - time.time()) > 0:  # noqa: ASYNC110 - a sleep may end slightly too early by this clock
             await asyncio.sleep(remaining_seconds)
         self.settle_finished()
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Until the connection is gone; what the client still sends is dropped."""
+    """Wait until the client disconnects; drop what it still sends."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _apply_fault_rules(order: SimulatedOrder) -> None:
-    """What mischief makes of an order: settled here once, so that vendors only have to show it."""
+    """Apply the fault rules to an order once, so that vendors only have to serialize the outcome."""
     rules = order.fault_rules
     if rule := rules.get(InjectedFault.FAIL):
         order.outcome = Outcome.FAILED
@@ -220,7 +220,7 @@ def _drop_images(order: SimulatedOrder, missing: int) -> None:
     if made_count == 0:
         order.outcome, order.failure = (
             Outcome.FAILED,
-            ("PROVIDER_ERROR", "None of the pictures could be made."),
+            ("PROVIDER_ERROR", "None of the images could be generated."),
         )
     else:
         order.outcome = Outcome.PARTIAL

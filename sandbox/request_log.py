@@ -1,4 +1,4 @@
-"""The last requests that vendors were sent, for whoever debugs a client: in memory, keys masked, bodies cut."""
+"""The last requests to the vendors, for debugging: in memory, keys masked, bodies truncated."""
 
 import time
 from collections import deque
@@ -16,9 +16,9 @@ SECRET_HEADERS = {b"authorization", b"proxy-authorization", b"x-api-key", b"api-
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """Bytes as they came: as text they would take twice the room and more.
+    """One request, as raw bytes, which take less than half the memory of text.
 
-    Not the scope itself, to which the framework ties whole bodies and connections.
+    It does not keep the ASGI scope, which references whole bodies and connections.
     """
 
     vendor: Vendor
@@ -51,7 +51,7 @@ class RequestLog:
         self.entries: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
 
     def wrap_receive(self, scope: HTTPScope, vendor: Vendor, route: RouteKind | None, receive: Receive) -> Receive:
-        """Notes the request now, and its body as the vendor reads it."""
+        """Log the request now, and its body while the vendor reads it."""
         entry = self.add_request(scope, vendor, route)
 
         async def receive_and_log() -> Any:

@@ -1,4 +1,4 @@
-"""Runs the sandbox: one process, one port for the vendors' APIs and one for their stored files."""
+"""The sandbox server: one process, one port for the vendors' APIs and one for their stored files."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ BACKLOG = 2_048
 
 
 class PortInUseError(Exception):
-    """The port that was asked for by number cannot be had."""
+    """The requested port is in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """`port` None means 8090 or the next free pair; 0 means any. The files' port follows the API's."""
+    """`port`: None means 8090 or the next free pair, 0 any free port. The port for files follows that for the APIs."""
 
     host: str = "127.0.0.1"
     port: int | None = None
@@ -37,7 +37,7 @@ class SandboxOptions:
 
 
 class ResettableProtocol(HttpToolsProtocol):
-    """Hands each request the means to cut its own connection, which ASGI has no word for."""
+    """Gives each request a callable that resets its connection, which ASGI does not offer."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -48,13 +48,16 @@ class ResettableProtocol(HttpToolsProtocol):
         if transport.is_closing():
             return
         raw_socket = transport.get_extra_info("socket")
-        # No lingering: the peer sees a reset at once, not an orderly end.
+        # Without lingering, the peer sees a reset at once.
         raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
 
 def run_server(options: SandboxOptions, on_ready: Callable[[SandboxState], None]) -> None:
-    """Runs until SIGINT or SIGTERM, or until its parent is gone if so asked. `on_ready` is told when it answers."""
+    """Run until SIGINT or SIGTERM, or with `stops_with_parent` until the parent exits.
+
+    Calls `on_ready` when the server accepts requests.
+    """
     api_socket, files_socket = _open_sockets(options)
     sandbox = SandboxState(is_realistic=options.is_realistic)
     sandbox.base_url = _format_url(options.host, api_socket)
@@ -71,7 +74,7 @@ def run_server(options: SandboxOptions, on_ready: Callable[[SandboxState], None]
     server = _SandboxServer(
         config, on_ready=lambda: on_ready(sandbox), parent_pid=os.getppid() if options.stops_with_parent else None
     )
-    # Ctrl-C is how one stops it, and no failure.
+    # Ctrl-C is the normal way to stop it.
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[api_socket, files_socket])
 
@@ -87,7 +90,7 @@ class _SandboxServer(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Clients still waiting are cut off on purpose, which the server would report with a traceback for each.
+        # Waiting clients are disconnected on purpose; the server would log a traceback for each.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets=sockets)
 
@@ -116,7 +119,7 @@ def _open_sockets(options: SandboxOptions) -> tuple[socket.socket, socket.socket
             if error.errno != errno.EADDRINUSE:
                 break
     ports = f"ports {first_port} and {first_port + 1}"
-    raise PortInUseError(f"cannot listen on {options.host}, {ports}: {reason}; try another with --port")
+    raise PortInUseError(f"cannot listen on {options.host}, {ports}: {reason}. Choose another port with --port")
 
 
 def _open_socket_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
@@ -133,7 +136,7 @@ def _open_listener(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # At once: two processes may both bind a port on which neither listens yet.
+        # Listens at once: two processes may both bind a port on which neither listens yet.
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

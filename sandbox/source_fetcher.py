@@ -1,4 +1,4 @@
-"""Fetches what callers point at, as a vendor would: over HTTP, or out of a data URI."""
+"""Fetches the input images of requests as a vendor does: over HTTP, or from a data URI."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ TIMEOUT_SECONDS = 10.0
 
 
 class SourceUnreadableError(Exception):
-    """What stands behind the address could not be had, or is no picture."""
+    """The URL could not be fetched, or its content is not an image."""
 
 
 class SourceFetcher:
-    """Whoever uses it has checked that the address is one of the kinds that its vendor takes."""
+    """Fetches source images. Callers must have checked that the vendor accepts this kind of URL."""
 
     def __init__(self) -> None:
         self._client = httpx.AsyncClient(
@@ -24,7 +24,7 @@ class SourceFetcher:
         )
 
     async def fetch_image(self, address: str) -> image_renderer.SourceImage:
-        """The picture behind a URL or in a data URI."""
+        """Fetch the image of a URL or a data URI."""
         try:
             data = (
                 image_renderer.decode_data_uri(address)
@@ -36,14 +36,14 @@ class SourceFetcher:
             raise SourceUnreadableError(str(error)) from error
 
     async def fetch_bytes(self, url: str) -> bytes:
-        """The bytes behind a URL, up to a limit."""
+        """Fetch the bytes of a URL, up to a limit."""
         try:
             async with self._client.stream("GET", url) as response:
                 if not response.is_success:
-                    raise SourceUnreadableError(f"the address answered {response.status_code}")
+                    raise SourceUnreadableError(f"the URL answered with status {response.status_code}")
                 return await _read_limited(response)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise SourceUnreadableError(f"the address could not be reached ({type(error).__name__})") from error
+            raise SourceUnreadableError(f"the URL could not be reached ({type(error).__name__})") from error
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -54,5 +54,5 @@ async def _read_limited(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         data += chunk
         if len(data) > MAX_BYTES:
-            raise SourceUnreadableError(f"more than {MAX_BYTES >> 20} MiB")
+            raise SourceUnreadableError(f"the file is larger than {MAX_BYTES >> 20} MiB")
     return bytes(data)

@@ -1,4 +1,4 @@
-"""Everything the sandbox remembers, in one place. Nothing here survives a restart."""
+"""All state of the sandbox. Nothing survives a restart."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,21 +13,24 @@ from sandbox.request_log import RequestLog
 from sandbox.source_fetcher import SourceFetcher
 from sandbox.switches import Switches, default_switches
 
-# Enough for weeks of load tests: credit that runs out should be somebody's intention.
+# Enough for weeks of load tests: credit should only run out on purpose.
 INITIAL_BALANCE_MICROS = 1_000_000 * MICROS_PER_USD
 
 
 class VendorState(Protocol):
-    """What a vendor's module keeps; the rest of the sandbox asks it only this."""
+    """The state of one vendor, as far as the rest of the sandbox uses it."""
 
     def build_error_body(self, status: int, code: str | None = None, message: str | None = None) -> object:
-        """The vendor's own error body for a status."""
+        """Build the vendor's own error body for a status."""
         ...
 
 
 @dataclass(slots=True)
 class SandboxState:
-    """`header_builders` make the headers that all answers of a vendor carry out of the request's; few vendors have any."""
+    """The shared state of all vendors.
+
+    `header_builders` make the headers of all responses of a vendor from the headers of the request.
+    """
 
     is_realistic: bool = False
     base_url: str = ""
@@ -44,8 +47,8 @@ class SandboxState:
     header_builders: dict[Vendor, Callable[[Mapping[str, str]], Mapping[str, str]]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Opens every shop afresh: new tills, empty books. Switches stay as they are."""
-        # A new one, because orders still under way hold on to the old one and end on it.
+        """Reset every vendor: new balances, empty invoice. Switches stay as they are."""
+        # A new invoice, because orders in flight are still charged to the old one.
         self.invoice = Invoice()
         self.file_store.clear()
         self.request_log.entries.clear()

@@ -1,6 +1,6 @@
-"""Where the vendors' pages contradict each other or say nothing: which reading the sandbox follows.
+"""Switches for behaviour that the vendors' pages leave open or describe differently.
 
-Every default is the reading with the best evidence; `POST /_/switches` changes one while the sandbox runs.
+Every default is the behaviour with the best evidence; `POST /_/switches` changes one while the sandbox runs.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ class RunflowSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
     price: Literal["by_quality", "flat", "headline"] = "by_quality"
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     sizes_in_output: bool = False
-    bad_input: Literal["refused", "failed_run"] = "refused"
+    invalid_input_response: Literal["refused", "failed_run"] = "refused"
     no_credit_code: Literal["INSUFFICIENT_CREDIT", "INSUFFICIENT_CREDITS"] = "INSUFFICIENT_CREDIT"
     error_body: Literal["flat", "nested", "detail"] = "flat"
     rate_limit_headers: bool = False
@@ -27,12 +27,12 @@ class RunflowSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
     sync_mode: bool = True
     balance_body: Literal["balance", "balance_cents"] = "balance"
     cursors: Literal["first", "next_pq"] = "first"
-    any_key: bool = False
+    accepts_any_key: bool = False
     link_seconds: Annotated[float, Meta(gt=0)] = 86_400.0
 
 
 class RunapiSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
-    forbidden_ratio: Literal["refused", "failed_task"] = "refused"
+    forbidden_ratio_response: Literal["refused", "failed_task"] = "refused"
     unknown_fields: Literal["ignored", "refused"] = "ignored"
     create_status: Literal["pending", "processing"] = "processing"
     create_code: Literal[200, 201, 202] = 200
@@ -50,19 +50,19 @@ class RunapiSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class OpenaiSwitches(Struct, forbid_unknown_fields=True, kw_only=True):
-    delivers: Literal["b64_json", "url"] = "b64_json"
+    image_format: Literal["b64_json", "url"] = "b64_json"
     usage: bool = True
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
     link_seconds: Annotated[float, Meta(gt=0)] = 3_600.0
 
 
 class Switches(Struct, kw_only=True):
-    """`callback_pace` multiplies the vendors' pauses between callback attempts, so that tests need not wait."""
+    """`callback_delay_factor` multiplies the vendors' delays between callback attempts, to shorten tests."""
 
     runflow: RunflowSwitches
     runapi: RunapiSwitches
     openai: OpenaiSwitches
-    callback_pace: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    callback_delay_factor: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 def default_switches() -> Switches:
@@ -70,12 +70,12 @@ def default_switches() -> Switches:
 
 
 def merge_switches(switches: Switches, changes: dict[str, Any]) -> Switches:
-    """The switches with {"runflow": {"num_images_max": 10}} merged in; msgspec.ValidationError names what is wrong."""
+    """Return the switches with changes such as {"runflow": {"num_images_max": 10}}; raises msgspec.ValidationError."""
     merged = msgspec.to_builtins(switches)
     for name, value in changes.items():
         known = merged.get(name)
         merged[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
-    unknown = merged.keys() - {"runflow", "runapi", "openai", "callback_pace"}
+    unknown = merged.keys() - {"runflow", "runapi", "openai", "callback_delay_factor"}
     if unknown:
-        raise msgspec.ValidationError(f"no such vendor: {', '.join(sorted(unknown))}")
+        raise msgspec.ValidationError(f"unknown vendor: {', '.join(sorted(unknown))}")
     return msgspec.convert(merged, Switches)

@@ -1,1 +1,1 @@
-"""A simulated seller that speaks OpenAI's Images API."""
+"""The simulated OpenAI Images API."""

@@ -1,4 +1,4 @@
-"""The fields of an image request, one check each. A check gives the value back or refuses it by name."""
+"""Checks of the fields of an image request. A check returns the value, or raises an error that names the field."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,8 @@ def make_text_check(max_characters: int | None = None) -> FieldCheck:
         if not isinstance(value, str):
             raise _type_error(param, value, "a string")
         if max_characters is not None and len(value) > max_characters:
-            message = f"Invalid '{param}': string too long. Expected at most {max_characters} characters, but got {len(value)}."
+            problem = f"Expected at most {max_characters} characters, but got {len(value)}."
+            message = f"Invalid '{param}': string too long. {problem}"
             raise invalid_param_error(param, message, "string_above_max_length")
         return value
 
@@ -54,7 +55,7 @@ def check_boolean(param: str, value: Any) -> bool:
 
 
 def make_unsupported_check(reason: str) -> FieldCheck:
-    """A field of the SDK's that none of the models here takes; as null it says nothing and passes."""
+    """Make a check for a field of the SDK that the simulated models do not support; null is accepted."""
 
     def check(param: str, _: Any) -> Any:
         raise invalid_param_error(param, f"'{param}' is {reason}.", "unsupported_parameter")
@@ -101,7 +102,7 @@ BOOLEAN_FIELDS = {"stream"}
 
 
 def check_fields(fields: Mapping[str, Any], checks: Mapping[str, FieldCheck]) -> dict[str, Any]:
-    """The fields that say something. A null is as good as nothing, an unknown name never is."""
+    """Check all fields and return those that are not null. Unknown names are errors, even with null."""
     for name in fields:
         if name not in checks:
             raise _unknown_param_error(name)
@@ -110,7 +111,7 @@ def check_fields(fields: Mapping[str, Any], checks: Mapping[str, FieldCheck]) ->
 
 
 def parse_form_value(name: str, value: str) -> Any:
-    """A form has only strings: numbers and flags are read from them, anything else stays for the check to refuse."""
+    """Convert a form's string to the type of the field; the check rejects what cannot be converted."""
     if name in INTEGER_FIELDS:
         try:
             return int(value)

@@ -1,4 +1,4 @@
-"""What a caller wants, once every rule of OpenAI's that spans several fields has been checked."""
+"""The validated parameters of an image request, including OpenAI's rules that span several fields."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ DEFAULT_QUALITY = "high"
 
 @dataclass(frozen=True, slots=True)
 class OpenaiImageParams:
-    """Everything effective: nothing is `auto` any more."""
+    """The effective parameters, with every `auto` resolved."""
 
     operation: str
     model: OpenaiModel
@@ -59,7 +59,7 @@ class OpenaiImageParams:
         )
 
     def compute_tokens(self, image_count: int, with_inputs: bool = True) -> BilledTokens:
-        """For so many pictures, with or without what was sent in."""
+        """Compute the tokens of this many images, with or without the input tokens."""
         tokens_per_image = (
             self.model.count_output_tokens(self.size, self.quality) + self.partial_images * PARTIAL_IMAGE_TOKENS
         )
@@ -72,7 +72,7 @@ class OpenaiImageParams:
         )
 
     def to_json(self) -> dict[str, str]:
-        """What the answer says about every picture; `size` is the size that is paid for."""
+        """Serialize the fields that the response has in common for all images; `size` is the billed size."""
         width, height = self.size
         return {
             "background": self.background,
@@ -85,7 +85,7 @@ class OpenaiImageParams:
 def parse_image_params(
     fields: Mapping[str, Any], operation: str, sources: Sequence[SourceImage] = ()
 ) -> OpenaiImageParams:
-    """From fields that have each passed their check."""
+    """Parse fields that have each passed their check."""
     model = find_model(fields)
     if not fields.get("prompt"):
         raise invalid_param_error("prompt", "Missing required parameter: 'prompt'.", "missing_required_parameter")
@@ -168,6 +168,6 @@ def _find_size_problem(width: int, height: int) -> str | None:
 
 
 def _nearest_standard_size(source: SourceImage) -> Size:
-    """An edit without a size keeps the shape of its first picture as well as the standard sizes can."""
+    """Return the standard size whose ratio is closest to that of the first input image."""
     ratio = source.width / source.height
     return min(STANDARD_SIZES, key=lambda size: abs(size[0] / size[1] - ratio))

@@ -1,4 +1,4 @@
-"""One sale: the order behind a request, and what OpenAI says about it in the end."""
+"""One order at the simulated OpenAI, and its response."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from sandbox.state import SandboxState
 
 
 class OpenaiOrder:
-    """From here on the order runs by itself: a caller who leaves is charged all the same."""
+    """One order. It runs by itself: a client that disconnects is charged nevertheless."""
 
     def __init__(self, sandbox: SandboxState, params: OpenaiImageParams, order_id: str) -> None:
         self.sandbox = sandbox
@@ -41,17 +41,17 @@ class OpenaiOrder:
 
     @property
     def is_content_refused(self) -> bool:
-        """A refusal of content is an answer of its own even to those who asked for a stream."""
+        """Whether the content is refused, which is answered with an error even if a stream was requested."""
         return InjectedFault.REFUSE_CONTENT in self.order.fault_rules
 
     async def wait(self, receive: Callable[[], Awaitable[Any]] | None = None) -> None:
         try:
             await self.simulator.wait_for_order(self.order, receive)
         except ClientDisconnectedError as error:
-            raise OpenaiError(499, None, "The client left.") from error
+            raise OpenaiError(499, None, "The client disconnected.") from error
 
     def get_images(self) -> tuple[ImageRecipe, ...]:
-        """What is delivered, once the order is over; or the refusal that says why nothing is."""
+        """Return the images of the finished order, or raise the error that explains why there are none."""
         order = self.order
         if self.is_content_refused:
             raise OpenaiError(400, "moderation_blocked")
@@ -61,11 +61,11 @@ class OpenaiOrder:
         return () if InjectedFault.EMPTY_OUTPUTS in order.fault_rules else order.images
 
     def compute_tokens(self) -> BilledTokens:
-        """Exactly what the invoice charges: `empty_outputs` is charged too, pictures that were never made are not."""
+        """Compute the billed tokens: `empty_outputs` is charged too, images that were not generated are not."""
         return self.params.compute_tokens(len(self.order.images))
 
     def list_common_fields(self) -> dict[str, Any]:
-        """What every answer and event says about the pictures."""
+        """List the fields that every response and event contains."""
         identifier = self.params.safety_identifier
         return {**self.params.to_json(), **({"safety_identifier": identifier} if identifier else {})}
 
@@ -82,7 +82,7 @@ class OpenaiOrder:
 
     async def _serialize_image(self, index: int, image: ImageRecipe) -> dict[str, str]:
         switches = self.sandbox.switches.openai
-        if switches.delivers == "b64_json":
+        if switches.image_format == "b64_json":
             return {"b64_json": await self.render_base64(image)}
         file_id = f"{self.order.id}-{index}"
         self.sandbox.file_store.add_image(file_id, image)

@@ -1,4 +1,4 @@
-"""OpenAI's models, how many tokens a picture takes, and what tokens cost. Integer micro-USD."""
+"""OpenAI's models, the tokens per image, and the prices of tokens. Amounts are integer micro-USD."""
 
 import math
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ TILE_EDGE, TILE_TOKENS, MAX_SCALED_EDGE = 512, 256, 1024
 
 @dataclass(frozen=True, slots=True)
 class ModelPrices:
-    """Micro-USD for a million tokens."""
+    """Prices in micro-USD per million tokens."""
 
     text_in: int
     image_in: int
@@ -51,7 +51,7 @@ class OpenaiModel:
     input_fidelity: tuple[str, ...] = ()
 
     def count_output_tokens(self, size: Size, quality: str) -> int:
-        """By the row whose edges come nearest: tokens do not grow evenly with pixels, so nothing is computed."""
+        """Return the tokens of the table row with the nearest size: they do not grow linearly with pixels."""
         nearest = min(
             self.tokens, key=lambda row: math.hypot(*(math.log(a / b) for a, b in zip(row, size, strict=True)))
         )
@@ -80,20 +80,20 @@ MODELS = {
         ),
     )
 }
-# For a null or absent model; OpenAI's pages differ on whether there still is a default.
+# The model if none is given; OpenAI's pages differ on whether there still is a default.
 DEFAULT_MODEL = "gpt-image-1.5"
 
 
 @dataclass(frozen=True, slots=True)
 class BilledTokens:
-    """What an answer reports, and what is billed."""
+    """The tokens that a response reports and that are billed."""
 
     text_in: int
     image_in: int
     image_out: int
 
     def compute_charge(self, prices: ModelPrices) -> int:
-        """Exact for every model: image tokens come in even numbers, so that no half micro-USD is left over."""
+        """Compute the charge in micro-USD. It is exact, since the numbers of image tokens are even."""
         parts = self.text_in * prices.text_in, self.image_in * prices.image_in, self.image_out * prices.image_out
         return sum(parts) // MICROS_PER_USD
 
@@ -109,12 +109,12 @@ class BilledTokens:
 
 
 def estimate_text_tokens(prompt: str) -> int:
-    """A rough estimate; the true tokeniser is not part of any published page."""
+    """Estimate the tokens of a prompt; the real tokenizer is not published."""
     return -(-len(prompt.encode("utf-8", "replace")) // TEXT_BYTES_PER_TOKEN)
 
 
 def count_image_tokens(source: SourceImage) -> int:
-    """Assumed: so many tokens per tile of the picture once it is shrunk to fit."""
+    """Return the tokens of an input image: a number per tile of the scaled image (an assumption)."""
     scale = min(1.0, MAX_SCALED_EDGE / max(source.width, source.height))
     across, down = (math.ceil(edge * scale / TILE_EDGE) for edge in (source.width, source.height))
     return across * down * TILE_TOKENS

@@ -1,4 +1,4 @@
-"""The bodies OpenAI accepts: JSON, and for edits a form or JSON with links. Declared types are not believed."""
+"""Parsing of OpenAI's request bodies: JSON, and for edits a form or JSON with URLs. Ignores declared media types."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from sandbox.openai.errors import OpenaiError, invalid_param_error
 from sandbox.source_fetcher import SourceFetcher, SourceUnreadableError
 
 HttpRequest = Request[object, object, State]
-# Bytes that are fetched only when the rest of the request has proved sound.
+# Fetches bytes, only after the rest of the request has been validated.
 ImageLoader = Callable[[], Awaitable[bytes]]
 
 MAX_IMAGES = 16
@@ -31,7 +31,7 @@ IMAGE_FIELD_NAME = re.compile(r"image(\[\d*\])?")
 
 @dataclass(slots=True)
 class EditBody:
-    """`param` is what this kind of body calls its pictures."""
+    """A parsed edit. `param` is the name of the image field in this kind of body."""
 
     param: str
     fields: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ async def _parse_form(request: HttpRequest) -> EditBody:
         elif name == "mask":
             body.mask_loader = _make_file_loader("mask", value)
         else:
-            # A nested field such as svg[model] is refused or checked under its first name.
+            # A nested field such as svg[model] is checked or rejected under its first name.
             outer_name = name.partition("[")[0]
             body.fields[outer_name] = (
                 field_checks.parse_form_value(outer_name, value) if isinstance(value, str) else value
@@ -115,7 +115,9 @@ def _parse_image_url(param: str, reference: object) -> str:
     if len(members) != 1 or not isinstance(value := next(iter(members.values())), str):
         raise invalid_param_error(param, f"'{param}' must have exactly one of 'image_url' and 'file_id'.")
     if "file_id" in members:
-        raise invalid_param_error(param, f"No file '{value}': the sandbox keeps no files.", "image_file_not_found")
+        raise invalid_param_error(
+            param, f"File '{value}' not found: the sandbox does not store files.", "image_file_not_found"
+        )
     if "image_url" not in members:
         raise invalid_param_error(param, f"Unknown parameter: '{param}.{next(iter(members))}'.", "unknown_parameter")
     if len(value) > MAX_URL_CHARACTERS:
@@ -142,7 +144,7 @@ async def _download_image(param: str, url: str, fetcher: SourceFetcher) -> bytes
 
 
 async def load_source_images(body: EditBody) -> list[SourceImage]:
-    """Every picture looked at, the mask held against the first one."""
+    """Load and decode all images, and compare the mask with the first one."""
     if not body.image_loaders:
         raise invalid_param_error(
             body.param, f"Missing required parameter: '{body.param}'.", "missing_required_parameter"
@@ -150,7 +152,7 @@ async def load_source_images(body: EditBody) -> list[SourceImage]:
     if len(body.image_loaders) > MAX_IMAGES:
         message = f"Invalid '{body.param}': expected at most {MAX_IMAGES} images, but got {len(body.image_loaders)}."
         raise invalid_param_error(body.param, message, "array_above_max_length")
-    # One after another, so that sixteen big pictures are never in memory at once.
+    # One after another, so that sixteen large images are never in memory at once.
     images = [await _load_source_image(body.param, loader) for loader in body.image_loaders]
     if body.mask_loader is not None:
         _check_mask(await _load_source_image("mask", body.mask_loader), images[0])

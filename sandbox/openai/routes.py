@@ -1,4 +1,4 @@
-"""OpenAI's Images API, as `docs/quirks/openai.md` describes it: synchronous, billed by tokens, no idempotency keys."""
+"""Routes of OpenAI's Images API as in `docs/quirks/openai.md`: synchronous, billed by tokens, no idempotency keys."""
 
 import secrets
 import time
@@ -27,14 +27,14 @@ HttpRequest = Request[object, object, State]
 
 
 class OpenaiState:
-    """OpenAI remembers nothing between requests that a caller could ask for."""
+    """The state of the simulated OpenAI, which keeps nothing between requests."""
 
     def build_error_body(self, status: int, code: str | None = None, message: str | None = None) -> object:
         return errors.build_error_body(status, code, message)
 
 
 def create_vendor_state(sandbox: SandboxState) -> OpenaiState:
-    # For the answers that never reach a handler: unknown URLs and staged refusals.
+    # For responses that do not come from a handler: unknown URLs and injected faults.
     sandbox.header_builders[Vendor.OPENAI] = lambda _: _build_response_headers(_generate_request_id(), 0.0)
     return OpenaiState()
 
@@ -48,7 +48,7 @@ def _build_response_headers(request_id: str, duration_seconds: float) -> dict[st
 
 
 class RequestIdMiddleware(ASGIMiddleware):
-    """Every answer says which request it belongs to; the invoice line of a sale has the same id."""
+    """Adds a request id to every response; the charge of an order has the same id."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -92,7 +92,7 @@ async def create_edit(request: HttpRequest, state: State) -> Response[Any]:
     body = await request_body.parse_edit_body(request, state.sandbox.source_fetcher)
     checks = field_checks.EDIT_FORM_CHECKS if body.param == "image" else field_checks.EDIT_JSON_CHECKS
     fields = field_checks.check_fields(body.fields, checks)
-    # Once without the pictures, so that nothing is fetched for a request that is wrong anyway.
+    # Validated without images first, so that nothing is fetched for an invalid request.
     parse_image_params(fields, "edit")
     return await _fulfil_order(
         request, state.sandbox, parse_image_params(fields, "edit", await request_body.load_source_images(body))
@@ -114,7 +114,7 @@ async def list_models() -> dict[str, Any]:
     return {"object": "list", "data": [_serialize_model(model) for model in MODELS.values()]}
 
 
-# A path, not a name: the SDK sends an id with a slash in it as %2F, which arrives as a slash.
+# A path parameter: the SDK sends the slash of an id as %2F, which arrives as a slash.
 @get(["/models/{model_id:path}", "/v1/models/{model_id:path}"], opt={"route": RouteKind.ACCOUNT})
 async def get_model(model_id: FromPath[str]) -> dict[str, Any]:
     name = model_id.removeprefix("/")

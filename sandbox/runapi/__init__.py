@@ -1,1 +1,1 @@
-"""A simulated RunAPI."""
+"""The simulated RunAPI."""

@@ -1,4 +1,4 @@
-"""RunAPI's account and price routes. Prices are read by anyone, and are those that orders are charged."""
+"""RunAPI's account and price routes. Prices are public, and equal those that orders are charged."""
 
 import hashlib
 import time
@@ -28,7 +28,7 @@ async def get_user() -> dict[str, Any]:
 
 @get("/api/v1/me/balance", opt=ROUTE_OPTIONS, guards=[require_api_key])
 async def get_balance(vendor: InjectedState) -> dict[str, int]:
-    """What running tasks have reserved is not there to be spent."""
+    """Return the balance without the amounts reserved by running tasks."""
     vendor.simulator.settle_finished()
     vendor_balance = vendor.simulator.balance
     available_cents = (vendor_balance.remaining - vendor_balance.reserved) // MICROS_PER_CENT
@@ -62,7 +62,7 @@ def _matches_query(schedule: dict[str, Any], query: Mapping[str, str]) -> bool:
 
 
 def _normalize_name(name: object) -> str:
-    """It is not known whether the vendor wants a name with dashes or underscores: either will do."""
+    """Accept dashes and underscores, since it is unknown which ones the vendor requires."""
     return str(name).replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""RunAPI's callbacks: the finished task, signed, sent until somebody answers 2xx."""
+"""RunAPI's callbacks: the finished task, signed, retried until a 2xx response."""
 
 import base64
 import hashlib
@@ -13,11 +13,11 @@ from sandbox.callback_sender import CallbackDelivery, RetryPolicy
 from sandbox.fault_injection import InjectedFault
 from sandbox.runapi.tasks import RunapiState, RunapiTask, serialize_task
 
-# What a receiver verifies with: the account's callback secret. Public, since nothing here is secret.
+# The account's callback secret, with which receivers verify. It is public, as all keys of the sandbox.
 CALLBACK_SECRET = "cnVuYXBpLXNhbmRib3gtY2FsbGJhY2stc2VjcmV0"  # noqa: S105
-WRONG_SECRET = base64.b64encode(b"somebody else's secret").decode()
+WRONG_SECRET = base64.b64encode(b"the secret of another account").decode()
 
-# The vendor's schedule is unknown. All attempts fall within the 300 s for which a timestamp is good.
+# The vendor's schedule is unknown. All attempts are within the 300 s for which a timestamp is valid.
 RETRY_POLICY = RetryPolicy(delays_seconds=(5, 20, 60, 120), retries_any_failure=True)
 NO_RETRIES = RetryPolicy(delays_seconds=(), retries_any_failure=False)
 
@@ -28,7 +28,7 @@ def compute_signature(secret: str, callback_id: str, timestamp: str, body: bytes
 
 
 async def send_callbacks(state: RunapiState, task: RunapiTask) -> None:
-    """Waits for the task's end and sends what its buyer is to hear; returns when each message was tried once."""
+    """Wait for the task to finish and send its callbacks; return after the first attempt of each."""
     if task.callback_url is None or InjectedFault.NO_CALLBACK in task.order.fault_rules:
         return
     await state.simulator.wait_for_order(task.order)
@@ -36,13 +36,15 @@ async def send_callbacks(state: RunapiState, task: RunapiTask) -> None:
     if InjectedFault.FORGED_CALLBACK in task.order.fault_rules:
         await sender.deliver(_build_forged_delivery(state, task, task.callback_url))
     for delivery in (deliveries := _build_deliveries(state, task, task.callback_url)):
-        sender.start_task(sender.deliver(delivery, lambda seconds: seconds * state.sandbox.switches.callback_pace))
+        sender.start_task(
+            sender.deliver(delivery, lambda seconds: seconds * state.sandbox.switches.callback_delay_factor)
+        )
     for delivery in deliveries:
         await delivery.first_attempt_done.wait()
 
 
 def _build_deliveries(state: RunapiState, task: RunapiTask, url: str) -> list[CallbackDelivery]:
-    """Duplicates share their id, which is how a receiver knows them."""
+    """Build the callback and its duplicates, which share its id, so that receivers can recognize them."""
     rule = task.order.fault_rules.get(InjectedFault.DUPLICATE_CALLBACK)
     original = _build_delivery(url, msgspec.json.encode(serialize_task(state, task)), CALLBACK_SECRET)
     return [original, *(_copy_delivery(original) for _ in range(rule.copies - 1 if rule else 0))]
@@ -53,7 +55,7 @@ def _copy_delivery(delivery: CallbackDelivery) -> CallbackDelivery:
 
 
 def _build_forged_delivery(state: RunapiState, task: RunapiTask, url: str) -> CallbackDelivery:
-    """The opposite of what happened, signed by somebody who does not know the secret."""
+    """Build a callback with the opposite status, signed with a wrong secret."""
     body: dict[str, object] = {"id": task.order.id, "status": "failed", "error": "Forged failure"}
     if serialize_task(state, task)["status"] == "failed":
         image = {"url": f"{state.sandbox.file_store.base_url}/files/runapi/forged.png"}

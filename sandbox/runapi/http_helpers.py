@@ -1,4 +1,4 @@
-"""RunAPI's letter paper: the key, the headers, JSON in, errors out. The same on every route."""
+"""RunAPI's HTTP conventions, the same on every route: API key, headers, JSON bodies, errors."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ MAX_HEADER_CHARACTERS = 512
 HttpRequest = Request[Any, Any, State]
 ErrorStyle = Literal["plain", "nested", "top_level_code"]
 
-# Texts and codes as the vendor's fixtures have them, where they have any.
+# Codes and messages as in the vendor's fixtures, where they have any.
 ERRORS_BY_STATUS = {
     400: ("bad_request", "Bad request"),
     401: ("unauthorized", "Unauthorized"),
@@ -35,7 +35,7 @@ DEFAULT_ERROR = ("request_failed", "Request failed")
 
 
 class RunapiError(Exception):
-    """An answer other than 2xx; `errors` names fields and what is wrong with each."""
+    """An error response; `errors` lists the problems of each field."""
 
     def __init__(self, status: int, message: str | None = None, errors: Mapping[str, list[str]] | None = None) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ def validation_error(errors: Mapping[str, list[str]]) -> RunapiError:
 def build_error_body(
     style: ErrorStyle, status: int, code: str | None = None, message: str | None = None
 ) -> dict[str, object]:
-    """A plain body cannot hold a code: one that somebody asked for by name comes nested, as in the fixtures."""
+    """Build an error body. A plain body has no code: an explicit code makes it nested, as in the fixtures."""
     usual_code, usual_message = ERRORS_BY_STATUS.get(status, DEFAULT_ERROR)
     text = message or usual_message
     if style == "nested" or (style == "plain" and code):
@@ -70,7 +70,7 @@ def render_error(request: HttpRequest, error: RunapiError) -> Response[dict[str,
 
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard: wants the one good key."""
+    """Guard: require the API key."""
     scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or key.strip() != API_KEY:
         raise RunapiError(401)
@@ -85,7 +85,7 @@ def build_response_headers(request_headers: Mapping[str, str]) -> dict[str, str]
 
 
 def get_short_header(request: HttpRequest, name: str) -> str | None:
-    """A caller's own reference: absent, or ASCII of a limited length."""
+    """Return a header of limited ASCII length, or None if it is absent."""
     value = request.headers.get(name, "").strip()
     if not _is_short_ascii(value):
         raise RunapiError(400, f"{name} must be at most {MAX_HEADER_CHARACTERS} ASCII characters")
@@ -97,7 +97,7 @@ def _is_short_ascii(value: str) -> bool:
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body."""
+    """Parse the request body as a JSON object."""
     try:
         decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -106,7 +106,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def is_blank(value: object) -> bool:
-    """Nothing in it: such a field counts as left out, as in the vendor's clients."""
+    """Return whether a field counts as omitted, as in the vendor's clients."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What RunAPI sells: which orders it takes, at which price, in which pixels. Pure."""
+"""RunAPI's rules for orders: which are valid, their price, their pixels. Pure."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ PRICES = {"1k": parse_usd("0.06"), "2k": parse_usd("0.10"), "4k": parse_usd("0.1
 FLAT_EDIT_PRICE = parse_usd("0.16")
 MAX_SOURCES = 16
 
-# The page gives no pixels; these are what the model can make, the usual square of each tier in mind.
+# The page gives no pixels: these are the usual square sizes of each resolution, within the model's limits.
 PIXELS_BY_RESOLUTION = {"1k": 1024 * 1024, "2k": 2048 * 2048, "4k": 3840 * 2160}
 EDGE_STEP = 16
 MAX_EDGE = 3840
@@ -51,7 +51,7 @@ RATIO_TOLERANCE = 0.015
 
 @dataclass(frozen=True, slots=True)
 class TaskParams:
-    """A valid order. `ratio` None: whatever the first source has."""
+    """A valid order. `ratio` None means the ratio of the first source image."""
 
     prompt: str
     ratio: float | None
@@ -68,20 +68,24 @@ def get_price(action: TaskAction, resolution: str, switches: RunapiSwitches) -> 
 
 
 def find_problems(action: TaskAction, fields: Mapping[str, Any], switches: RunapiSwitches) -> dict[str, list[str]]:
-    """What is wrong with an order's fields, each under its name."""
+    """Return the problems of an order, by field."""
     checks = dict(FIELD_CHECKS)
     if action is TaskAction.EDIT_IMAGE:
         checks["source_image_urls"] = lambda value: check_sources(value, switches.data_uri_sources)
     problems = {name: [problem] for name, check in checks.items() if (problem := check(fields.get(name)))}
     if switches.unknown_fields == "refused":
         problems |= {name: ["is not permitted"] for name in fields if name not in checks}
-    if not problems and switches.forbidden_ratio == "refused" and (problem := find_forbidden_combination(fields)):
+    if (
+        not problems
+        and switches.forbidden_ratio_response == "refused"
+        and (problem := find_forbidden_combination(fields))
+    ):
         problems["output_resolution"] = [problem]
     return problems
 
 
 def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
-    """The combinations that the vendor's types forbid in prose and no machine rule does."""
+    """Return the problem of a combination that the vendor's types forbid in prose only, or None."""
     ratio, resolution = _get_ratio(fields), _get_resolution(fields)
     if ratio == "1:1" and resolution == "4k":
         return "cannot be 4k when aspect_ratio is 1:1"
@@ -91,7 +95,7 @@ def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
 
 
 def parse_task_params(action: TaskAction, fields: Mapping[str, Any]) -> TaskParams:
-    """An order whose fields have no problems, except perhaps a forbidden combination."""
+    """Parse fields without problems; only a forbidden combination is possible."""
     ratio = RATIOS.get(_get_ratio(fields))
     is_edit = action is TaskAction.EDIT_IMAGE
     return TaskParams(
@@ -166,7 +170,7 @@ FIELD_CHECKS: Mapping[str, Callable[[object], str | None]] = {
 
 @cache
 def compute_size(ratio: float, resolution: str) -> tuple[int, int]:
-    """The largest legal picture of this ratio (or the nearest that the model can make) within the tier's pixels."""
+    """Return the largest valid size of this ratio, or of the nearest possible one, within the resolution's pixels."""
     if ratio < 1:
         height, width = compute_size(1 / ratio, resolution)
         return width, height

@@ -1,4 +1,4 @@
-"""How an order at RunAPI becomes a task: checked, paid for once per key, its sources fetched."""
+"""Creation of RunAPI's tasks: validate, fetch sources, place one order per idempotency key."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ from sandbox.source_fetcher import SourceUnreadableError
 
 @dataclass(frozen=True, slots=True)
 class CreateTaskCommand:
-    """A create as it came in; `client_reference` is the caller's own name for it."""
+    """A create request; `client_reference` is the client's own id for it."""
 
     action: TaskAction
     fields: Mapping[str, Any]
@@ -33,7 +33,7 @@ class CreateTaskCommand:
 
 
 async def get_or_create_task(state: RunapiState, command: CreateTaskCommand) -> tuple[RunapiTask, bool]:
-    """The task, and whether it was there already."""
+    """Return the task, and whether it already existed."""
     if _should_ignore_key(state, command.idempotency_key):
         return await _create_new_task(state, command), False
     try:
@@ -54,7 +54,7 @@ def _should_ignore_key(state: RunapiState, key: str | None) -> bool:
 
 
 def _replay_fingerprint(state: RunapiState, command: CreateTaskCommand) -> bytes:
-    """What a replay must repeat. One key does not serve two actions."""
+    """Return the bytes that a replay must repeat; they include the action."""
     if state.switches.replay_compares == "bytes":
         body = command.body
     else:
@@ -103,7 +103,7 @@ def _place_order(state: RunapiState, order: SimulatedOrder) -> None:
 def _build_order(
     command: CreateTaskCommand, params: TaskParams, sources: tuple[SourceImage, ...], price: int
 ) -> SimulatedOrder:
-    """Without a ratio of its own an edit takes that of its first source."""
+    """Build the order. Without a ratio, an edit takes the ratio of its first source."""
     source_ratio = sources[0].width / sources[0].height if sources else 1.0
     image = ImageRecipe(
         *terms.compute_size(params.ratio or source_ratio, params.resolution),
@@ -123,7 +123,7 @@ def _build_order(
 
 
 async def _fetch_sources(state: RunapiState, params: TaskParams) -> tuple[tuple[SourceImage, ...], str | None]:
-    """The pictures to edit; or none, and why the task is going to fail."""
+    """Fetch the images to edit; on failure return none, and the reason for which the task fails."""
     if params.is_forbidden:
         return (), "This combination of aspect_ratio and output_resolution is not supported"
     fetched = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""RunAPI's tasks: what is kept of each, and what its buyer is shown."""
+"""RunAPI's tasks: their state and their JSON."""
 
 import time
 from collections import OrderedDict
@@ -23,7 +23,7 @@ MICRO_CENTS_PER_MICRO = 100
 
 @dataclass(slots=True, eq=False)
 class RunapiTask:
-    """`image_url` is made once, so that a finished task reads the same for ever."""
+    """One task. `image_url` is made once, so that a finished task never changes."""
 
     order: SimulatedOrder
     action: TaskAction
@@ -35,12 +35,12 @@ class RunapiTask:
         phase = self.order.get_phase(now)
         if phase is Phase.FINISHED:
             return "completed" if self.order.has_succeeded(now) else "failed"
-        # A task that was called processing at its creation does not fall back to pending.
+        # A task whose first status was processing does not go back to pending.
         return self.first_status if phase in (Phase.QUEUED, Phase.DISPATCHING) else "processing"
 
 
 class RunapiState:
-    """All that this vendor remembers."""
+    """The state of the simulated RunAPI."""
 
     def __init__(self, sandbox: SandboxState) -> None:
         self.sandbox = sandbox
@@ -64,12 +64,12 @@ class RunapiState:
         return self._tasks.get(task_id)
 
 
-# How a handler is given what its vendor remembers.
+# The vendor's state, injected into handlers.
 InjectedState = NamedDependency[RunapiState]
 
 
 def serialize_ticket(state: RunapiState, task: RunapiTask, status: str) -> dict[str, Any]:
-    """What a create answers: never a result, never a cost."""
+    """Serialize the response to a create: without result and cost."""
     body: dict[str, Any] = {"id": task.order.id, "status": status}
     if state.switches.legacy_billing != "absent":
         body["billing"] = _serialize_billing(task.order, time.time())
@@ -77,7 +77,7 @@ def serialize_ticket(state: RunapiState, task: RunapiTask, status: str) -> dict[
 
 
 def serialize_task(state: RunapiState, task: RunapiTask) -> dict[str, Any]:
-    """A task as polls and callbacks show it."""
+    """Serialize a task for polls and callbacks."""
     now = time.time()
     state.simulator.settle_finished()
     order = task.order
@@ -105,7 +105,7 @@ def _serialize_images(state: RunapiState, task: RunapiTask, now: float) -> list[
 
 
 def _serialize_billing(order: SimulatedOrder, now: float) -> dict[str, Any]:
-    """The block that clients before core 0.9 knew; its members are null until they happen."""
+    """Serialize the block that clients before core 0.9 use; its members are null until they happen."""
     is_paid = order.has_succeeded(now)
     is_refunded = order.get_phase(now) is Phase.FINISHED and not is_paid
     settlement = {

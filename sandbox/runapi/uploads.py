@@ -1,4 +1,4 @@
-"""RunAPI's temporary files: local bytes in three steps, or somebody else's URL or base64 in one."""
+"""RunAPI's temporary files: local bytes in three steps, or a URL or base64 in one."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ from sandbox.runapi.order_rules import is_http_url
 from sandbox.runapi.tasks import InjectedState, RunapiState, format_timestamp
 from sandbox.source_fetcher import SourceUnreadableError
 
-# The page gives no limit; this is what the files' port takes.
+# The page gives no limit; this is the limit of the file store.
 MAX_BYTES = 64 << 20
 ROUTE_OPTIONS = {"route": RouteKind.UPLOAD}
 
@@ -73,7 +73,7 @@ async def register_file(request: HttpRequest, vendor: InjectedState) -> Response
 
 
 def _create_upload(vendor: RunapiState, name: str, size_bytes: int, media_type: str | None) -> UploadSlot:
-    """The hour starts here: for the bytes to come as for the link to what came."""
+    """Create an upload slot. Its lifetime starts here, for the upload and for the download URL."""
     return UploadSlot(
         id=secrets.token_urlsafe(24),
         vendor=Vendor.RUNAPI,

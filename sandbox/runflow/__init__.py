@@ -1,1 +1,1 @@
-"""A simulated Runflow."""
+"""The simulated Runflow."""

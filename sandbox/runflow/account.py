@@ -1,4 +1,4 @@
-"""Runflow's account routes: who am I, what is left, the secrets that sign callbacks, and whether it is up."""
+"""Runflow's account routes: organization, balance, callback secrets, health."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ async def list_credit_balances(state: State) -> dict[str, Any]:
 
 @post("/v1/callback-secrets", status_code=201, opt=ROUTE_OPTIONS)
 async def create_secret(request: HttpRequest, state: State) -> dict[str, Any]:
-    """The newest secret signs; older ones are kept until they are deleted, for receivers that still know them."""
+    """Create a secret. The newest one signs; older ones are kept until they are deleted."""
     label = parse_json_object(await request.body() or b"{}").get("label")
     if label is not None and not (isinstance(label, str) and len(label) <= MAX_LABEL_CHARACTERS):
         raise validation_error(

@@ -1,4 +1,4 @@
-"""Runflow's three-step upload and the references to what was uploaded."""
+"""Runflow's three-step upload, and the references to uploaded assets."""
 
 import time
 from collections import OrderedDict
@@ -40,14 +40,14 @@ class UploadedAsset:
 
 
 class AssetStore:
-    """What was uploaded, and what input addresses stand for."""
+    """The uploaded assets; resolves the input URLs of runs."""
 
     def __init__(self, sandbox: SandboxState) -> None:
         self.sandbox = sandbox
         self._assets: OrderedDict[str, UploadedAsset] = OrderedDict()
 
     def create_upload(self, name: str, media_type: str, size_bytes: int) -> tuple[str, str]:
-        """A new place to put bytes into: its id and its signed address."""
+        """Create an upload slot; return its id and its signed URL."""
         asset_id = generate_uuid7()
         upload = UploadSlot(
             id=asset_id,
@@ -64,7 +64,7 @@ class AssetStore:
         return asset_id, self.sandbox.file_store.add_upload(upload)
 
     def get_asset(self, asset_id: str) -> UploadedAsset:
-        """An asset that is still there: stored bytes may have made room for newer ones."""
+        """Return an asset, or raise 404: its bytes may have been dropped for newer ones."""
         asset = self._assets.get(asset_id)
         if asset is None or (asset.upload.data is not None and self.sandbox.file_store.get_upload(asset_id) is None):
             self._assets.pop(asset_id, None)
@@ -72,7 +72,7 @@ class AssetStore:
         return asset
 
     async def fetch_image(self, address: str) -> image_renderer.SourceImage:
-        """What a run's input points at: a web address, a data URI or one of our own references."""
+        """Fetch the image of a web URL, a data URI or a `runflow://` reference."""
         if not address.startswith(REFERENCE_PREFIX):
             if not address.startswith(("http://", "https://", "data:")):
                 raise SourceUnreadableError("media URL must use HTTP(S) or data URI")
@@ -117,7 +117,7 @@ async def confirm_upload(state: State, asset_id: FromPath[str]) -> dict[str, Any
 
 @get("/v1/assets/{asset_id:str}", opt=ROUTE_OPTIONS)
 async def get_asset(state: State, asset_id: FromPath[str]) -> dict[str, Any]:
-    """Signs the address afresh."""
+    """Return the asset with a newly signed URL."""
     asset = get_asset_store(state).get_asset(asset_id)
     if not asset.is_confirmed:
         raise RunflowError(404, "ASSET_NOT_FOUND", "The asset was not found.")

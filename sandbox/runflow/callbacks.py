@@ -1,4 +1,4 @@
-"""Runflow's callbacks: one when a run is over, signed if there is a secret, and the list of what was sent."""
+"""Runflow's callbacks: one when a run has finished, signed if there is a secret, and the list of deliveries."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ CHECKS_PER_SECOND = 20
 
 @dataclass(slots=True)
 class CallbackSecret:
-    """Shown whole once, when it is made."""
+    """A secret that signs callbacks; shown in full only when it is created."""
 
     value: str
     label: str | None
@@ -44,14 +44,14 @@ class CallbackSecret:
 
 
 class RunCallbacks:
-    """Calls back about runs, with the newest secret."""
+    """Sends the callbacks of runs, signed with the newest secret."""
 
     def __init__(self, sandbox: SandboxState) -> None:
         self.sandbox = sandbox
         self.secrets: list[CallbackSecret] = []
 
     async def send_callbacks(self, run: RunflowRun) -> None:
-        """Waits for the run to be over, then tells whoever wants to know; mischief may tell more, or nothing."""
+        """Wait until the run has finished, then send its callbacks; fault rules may add or suppress some."""
         while not run.order.is_settled:
             await asyncio.sleep(1 / CHECKS_PER_SECOND)
             self.sandbox.settle_all()
@@ -66,7 +66,7 @@ class RunCallbacks:
             await self._send_delivery(run, self._make_delivery(run, body, is_automatic=True))
 
     async def redeliver(self, run: RunflowRun) -> DeliveryRecord:
-        """A fresh payload from the run as it is now."""
+        """Send a new callback with the current state of the run."""
         record = self._make_delivery(run, await self._build_body(run), is_automatic=False)
         self.sandbox.callback_sender.start_task(self._send_delivery(run, record))
         return record
@@ -74,7 +74,7 @@ class RunCallbacks:
     async def _send_delivery(self, run: RunflowRun, record: DeliveryRecord) -> None:
         run.deliveries.append(record)
         await self.sandbox.callback_sender.deliver(
-            record.delivery, lambda delay: delay * self.sandbox.switches.callback_pace
+            record.delivery, lambda delay: delay * self.sandbox.switches.callback_delay_factor
         )
 
     async def _build_body(self, run: RunflowRun) -> bytes:
@@ -85,14 +85,14 @@ class RunCallbacks:
         return self._encode_payload(run, EVENTS_BY_OUTCOME[order.outcome], run.get_status(), output)
 
     async def _forge_delivery(self, run: RunflowRun) -> DeliveryRecord:
-        """The opposite news, signed by somebody who does not know the secret."""
-        false_news = ("run.failed", "failed") if run.get_status() == "succeeded" else ("run.completed", "succeeded")
-        record = self._make_delivery(run, self._encode_payload(run, *false_news, None), is_automatic=True)
+        """Build a callback with the opposite status, signed with a wrong secret."""
+        forged_status = ("run.failed", "failed") if run.get_status() == "succeeded" else ("run.completed", "succeeded")
+        record = self._make_delivery(run, self._encode_payload(run, *forged_status, None), is_automatic=True)
         record.delivery.headers = self._build_headers(record.delivery.body, "whsec_" + secrets.token_hex(16))
         return record
 
     def _encode_payload(self, run: RunflowRun, event: str, status: str, output: Any) -> bytes:
-        """In the documented order of keys."""
+        """Encode the payload, with its keys in the documented order."""
         return msgspec.json.encode(
             {
                 "event": event,

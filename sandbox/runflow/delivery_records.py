@@ -1,4 +1,4 @@
-"""The record that Runflow keeps of each callback it sent."""
+"""Runflow's record of each callback that it sent."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from sandbox.runflow.http_helpers import format_timestamp, generate_uuid7
 
 @dataclass(slots=True)
 class DeliveryRecord:
-    """The record of one delivery; the bytes are frozen, since the signature depends on them."""
+    """The record of one delivery. Its bytes never change, since the signature depends on them."""
 
     run_id: str
     delivery: CallbackDelivery

@@ -1,4 +1,4 @@
-"""Runflow's letter paper: keys, error envelopes, ids and times. The same on every route."""
+"""Runflow's HTTP conventions, the same on every route: API keys, error bodies, ids, timestamps."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from litestar.handlers import BaseRouteHandler
 from sandbox.switches import RunflowSwitches
 
 API_KEY = "rf_sandbox"
-# Knows everything and may change nothing: for trying what a key without the scope `runs:create` is told.
+# May read everything and change nothing, like a key without the scope `runs:create`.
 READ_ONLY_KEY = "rf_sandbox_readonly"
 KEY_PREFIXES = ("rf_live_", "rf_svc_", "rfk_", "rf_")
 
@@ -39,7 +39,7 @@ DEFAULT_ERROR = ("INTERNAL_ERROR", "An internal error occurred.")
 
 
 class RunflowError(Exception):
-    """An answer other than success; `errors` point at fields as FastAPI does."""
+    """An error response; `errors` name fields in FastAPI's format."""
 
     def __init__(
         self,
@@ -86,22 +86,22 @@ def get_switches(connection: ASGIConnection[Any, Any, Any, Any]) -> RunflowSwitc
 
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: wants a good key, and one with the scope to write where the route writes."""
+    """Guard: require a valid key, and one with write scope on routes that write."""
     scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
-    any_key = get_switches(connection).any_key and key.startswith(KEY_PREFIXES)
-    if scheme.lower() != "bearer" or not (key in (API_KEY, READ_ONLY_KEY) or any_key):
+    is_accepted = get_switches(connection).accepts_any_key and key.startswith(KEY_PREFIXES)
+    if scheme.lower() != "bearer" or not (key in (API_KEY, READ_ONLY_KEY) or is_accepted):
         raise RunflowError(401)
     if key == READ_ONLY_KEY and connection.scope.get("method") != "GET":
         raise RunflowError(403)
 
 
 def build_rate_limit_headers(request_headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of the rate-limit page's older version."""
+    """Build the headers of the older version of the rate-limit page."""
     return {"x-ratelimit-limit": "600", "x-ratelimit-remaining": "599", "x-ratelimit-reset": str(int(time.time()) + 60)}
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body."""
+    """Parse the request body as a JSON object."""
     try:
         decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -110,7 +110,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def generate_uuid7() -> str:
-    """A UUID that sorts by time, as Runflow's ids do."""
+    """Generate a UUID that sorts by time, like Runflow's ids."""
     timestamp = int(time.time() * 1_000) << 80
     random_bits = int.from_bytes(os.urandom(10)) & ((1 << 80) - 1)
     number = (timestamp | random_bits) & ~(0xF << 76) & ~(0x3 << 62) | (0x7 << 76) | (0x2 << 62)
@@ -125,10 +125,10 @@ def is_uuid(text: str) -> bool:
 
 
 def format_timestamp(timestamp: float | None) -> str | None:
-    """API answers end in Z …"""
+    """Format a timestamp as in API responses, ending in Z."""
     return None if timestamp is None else format_callback_timestamp(timestamp).replace("+00:00", "Z")
 
 
 def format_callback_timestamp(timestamp: float) -> str:
-    """… and callbacks in +00:00, which their signatures depend on."""
+    """Format a timestamp as in callbacks, ending in +00:00: their signatures depend on it."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Taking Runflow's orders: what a request must look like, what it costs, what becomes of it."""
+"""Creation of Runflow's runs: validate the request, place the order, store the run."""
 
 from collections import OrderedDict
 from typing import Any
@@ -26,7 +26,7 @@ MAX_CLIENT_REF_CHARACTERS = 255
 
 
 class RunflowState:
-    """Everything this vendor remembers."""
+    """The state of the simulated Runflow."""
 
     def __init__(self, sandbox: SandboxState) -> None:
         self.sandbox = sandbox
@@ -52,10 +52,10 @@ class RunflowState:
     async def place_run(
         self, model: str, fields: dict[str, Any], request: dict[str, Any], idempotency_key: str | None
     ) -> RunflowRun:
-        """Checks an input, takes the money aside and starts the work."""
+        """Validate an input, reserve its price and start the run."""
         switches = self.sandbox.switches.runflow
         problems = find_problems(fields, MODELS[model], switches)
-        if problems and switches.bad_input == "refused":
+        if problems and switches.invalid_input_response == "refused":
             raise validation_error(*problems)
         order = await self._build_order(model, fields, problems)
         order.idempotency_key, order.client_ref = idempotency_key, request.get("client_ref")
@@ -103,7 +103,7 @@ def _build_failed_order(code: str, message: str) -> SimulatedOrder:
 
 
 def split_request(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model's input, and what the request says beside it."""
+    """Split a request into the model's input and the options of the run."""
     run_input, options = (
         body.get("input"),
         {name: body.get(name) for name in ("callback_url", "metadata", "client_ref")},

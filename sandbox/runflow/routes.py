@@ -1,6 +1,6 @@
-"""Runflow: runs that are ordered and asked for, and the synchronous route of its generated pages.
+"""Routes of the simulated Runflow: asynchronous runs, and the synchronous route of its generated pages.
 
-`shop.py` works on a run, `runflow_orders.py` takes it, `runflow_runs.py` shows it.
+`orders.py` creates a run, `order_simulator.py` works on it, `runs.py` serializes it.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def get_vendor_state(state: State) -> RunflowState:
 
 @post("/v1/models/{path:path}", status_code=201, opt=SUBMIT_OPTIONS)
 async def create_run(request: HttpRequest, state: State, path: FromPath[str]) -> Response[bytes]:
-    """`/v1/models/{owner}/{model…}/runs`: a model's id has as many segments as it likes."""
+    """Create a run. In `/v1/models/{owner}/{model…}/runs` a model's id may have any number of segments."""
     vendor = get_vendor_state(state)
     model, _, action = path.strip("/").rpartition("/")
     if get_switches(request).providerless_route:
@@ -77,7 +77,7 @@ async def create_run(request: HttpRequest, state: State, path: FromPath[str]) ->
 
 
 def _get_replay_key(request: HttpRequest, vendor: RunflowState) -> str | None:
-    """The key, unless mischief has the vendor overlook that it came before."""
+    """Return the idempotency key, or None if a fault rule makes the vendor ignore a repeated one."""
     key = request.headers.get("idempotency-key")
     kinds = (InjectedFault.IGNORE_IDEMPOTENCY_KEY,)
     if (
@@ -108,7 +108,7 @@ async def _start_callback(vendor: RunflowState, run: RunflowRun) -> None:
 
 @post("/v1/run/{path:path}", status_code=200, opt=SUBMIT_OPTIONS)
 async def run_synchronously(request: HttpRequest, state: State, path: FromPath[str]) -> dict[str, Any]:
-    """The flat, synchronous route of the generated pages. Nobody is known to use it: unverified."""
+    """Run synchronously. This route appears in generated pages only; its behaviour is unverified."""
     vendor = get_vendor_state(state)
     model = path.strip("/")
     if not get_switches(request).run_route or model not in MODELS:
@@ -119,13 +119,13 @@ async def run_synchronously(request: HttpRequest, state: State, path: FromPath[s
         run = await vendor.place_run(model, parse_json_object(body), {}, request.headers.get("idempotency-key"))
         return run.order.id.encode()
 
-    # Whoever repeats a key while the first order is under way waits for that one.
+    # A repeated key waits for the first order with it.
     run_id, _ = await _run_once(vendor, _get_replay_key(request, vendor), path.encode() + body, place_run)
     run = vendor.get_run(run_id.decode())
     try:
         await vendor.simulator.wait_for_order(run.order, request.receive)
     except ClientDisconnectedError:
-        raise RunflowError(499, "CLIENT_LEFT", "The client left; the run goes on.") from None
+        raise RunflowError(499, "CLIENT_LEFT", "The client disconnected; the run goes on.") from None
     if run.order.outcome is Outcome.FAILED:
         raise RunflowError(422, *run.order.failure)
     output = await runs.build_output(run) or {"outputs": []}
@@ -167,7 +167,7 @@ async def redeliver_callback(state: State, run_id: FromPath[str]) -> dict[str, A
 
 @post("/v1/admin/runs/{run_id:str}/cancellation", opt=POLL_OPTIONS)
 async def cancel_run(request: HttpRequest, state: State, run_id: FromPath[str]) -> Response[bytes]:
-    """For administrators only; the work goes on at the provider and is billed, its pictures are dropped."""
+    """Cancel a run (administrators only). The work continues and is billed; its images are dropped."""
     vendor = get_vendor_state(state)
     run = vendor.get_run(run_id)
     reason = parse_json_object(await request.body() or b"{}").get("reason")

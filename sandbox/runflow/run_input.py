@@ -1,4 +1,4 @@
-"""What Runflow's two models take: checks an `input` and turns it into pictures to draw and a price to pay."""
+"""The input of Runflow's two models: validation, images to draw, price."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,21 +26,11 @@ FLAT_PRICE = parse_usd("0.133")
 HEADLINE_PRICES = {False: parse_usd("0.211"), True: parse_usd("0.219")}
 MAX_PROMPT_CHARACTERS = 32_000
 AUTO_PIXELS = 1 << 20
-KNOWN_FIELDS = {
-    "prompt",
-    "num_images",
-    "output_format",
-    "image_size",
-    "quality",
-    "sync_mode",
-    "image_urls",
-    "mask_url",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class RunInput:
-    """An input that passed: what to draw, once the pictures it points at have been fetched."""
+    """A valid input."""
 
     is_edit: bool
     prompt: str
@@ -50,7 +40,6 @@ class RunInput:
     size: tuple[int, int] | None
     image_urls: tuple[str, ...]
     mask_url: str | None
-    is_sync: bool
 
     def list_image_recipes(self, sources: tuple[SourceImage, ...]) -> tuple[ImageRecipe, ...]:
         width, height = self.size or _size_from_sources(sources)
@@ -73,7 +62,7 @@ class RunInput:
 
 
 def find_problems(fields: dict[str, Any], is_edit: bool, switches: RunflowSwitches) -> list[dict[str, Any]]:
-    """Everything wrong with an input, all at once."""
+    """Return all problems of an input."""
     problems = [
         *_check_choice(fields, "output_format", FORMATS),
         *_check_choice(fields, "quality", QUALITIES),
@@ -88,7 +77,7 @@ def find_problems(fields: dict[str, Any], is_edit: bool, switches: RunflowSwitch
 
 
 def parse_run_input(fields: dict[str, Any], is_edit: bool) -> RunInput:
-    """Only for an input without problems."""
+    """Parse an input without problems."""
     return RunInput(
         is_edit=is_edit,
         prompt=fields["prompt"],
@@ -98,7 +87,6 @@ def parse_run_input(fields: dict[str, Any], is_edit: bool) -> RunInput:
         size=_parse_pixels(fields.get("image_size", "auto" if is_edit else "landscape_4_3")),
         image_urls=tuple(fields.get("image_urls", ())),
         mask_url=fields.get("mask_url"),
-        is_sync=fields.get("sync_mode", False),
     )
 
 
@@ -176,7 +164,7 @@ def _parse_pixels(size: object) -> tuple[int, int] | None:
 
 
 def _size_from_sources(sources: tuple[SourceImage, ...]) -> tuple[int, int]:
-    """The first source's ratio, bent to what the model can have, at about a million pixels."""
+    """Return a size of about a million pixels with the first source's ratio, within the model's limits."""
     ratio = sources[0].width / sources[0].height if sources else 1.0
     ratio = min(2.9, max(1 / 2.9, ratio))
     height = round((AUTO_PIXELS / ratio) ** 0.5 / 16) * 16

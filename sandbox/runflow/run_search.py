@@ -1,5 +1,6 @@
-"""Listing runs: the filters that pages and clients show, paging, sorting."""
+"""Search of runs: filters, paging, sorting."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,17 +14,17 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
 SEARCH_FIELDS = ("client_ref", "status_code", "id", "created_at")
 RunFilter = Callable[[RunflowRun], bool]
-# `client_ref:abc` as documented, `client_ref.EQ:'abc'` as real clients send it; one kind of quotes around a value.
+# `client_ref:abc` as documented, `client_ref.EQ:'abc'` as real clients send it.
 _TERM_PATTERN = re.compile(
     r"(?P<name>\w+)(?:\.(?i:eq))?\s*(?P<operator>>=|<=|[:=><])\s*(?P<quote>'?)(?P<value>[^']*)(?P=quote)", re.ASCII
 )
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    ":": lambda one, other: one == other,
-    "=": lambda one, other: one == other,
-    ">": lambda one, other: one > other,
-    "<": lambda one, other: one < other,
-    ">=": lambda one, other: one >= other,
-    "<=": lambda one, other: one <= other,
+    ":": operator.eq,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
 }
 
 
@@ -36,7 +37,7 @@ class RunQuery:
 
 
 def parse_query(query: Mapping[str, str]) -> RunQuery:
-    """`q` in the filter's own language; the fields' plain names as parameters mean the same as one term each."""
+    """Parse `q`, a filter expression; parameters named like a field are one more term each."""
     limit = _parse_number(query, "limit", DEFAULT_LIMIT)
     if not 1 <= limit <= MAX_LIMIT:
         raise validation_error(build_field_error(f"Input should be from 1 to {MAX_LIMIT}", "limit"))
@@ -114,7 +115,7 @@ def build_page(runs: list[RunflowRun], query: RunQuery, cursors: str) -> dict[st
 
 
 def _serialize_entry(run: RunflowRun) -> dict[str, Any]:
-    """A run in a list: without its output, which is signed only for whoever reads the run itself."""
+    """Serialize a run for a list: without its output."""
     return {
         "id": run.order.id,
         "target_type": "model",

@@ -1,4 +1,4 @@
-"""A run as its owner sees it: status words, output, cost, and the whole object that the API answers with."""
+"""Runflow's runs: status, output, cost, and their JSON."""
 
 import time
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ MODEL_IDS = {
 
 @dataclass(slots=True, eq=False)
 class RunflowRun:
-    """An order with what its owner said beside it."""
+    """A run: its order, and the request that created it."""
 
     order: SimulatedOrder
     model: str
@@ -50,7 +50,7 @@ class RunflowRun:
 
 
 async def build_output(run: RunflowRun) -> dict[str, Any] | None:
-    """Null until success. Links are signed afresh on every read."""
+    """Build the output: null until success. URLs are newly signed on every read."""
     if not run.order.has_succeeded(time.time()):
         return None
     is_inline = run.sandbox.switches.runflow.sync_mode and run.input.get("sync_mode") is True
@@ -62,7 +62,7 @@ async def build_output(run: RunflowRun) -> dict[str, Any] | None:
 
 
 async def _read_output(run: RunflowRun) -> dict[str, Any] | None:
-    """Inline output is not kept: the first read after the end takes it. Callbacks and the flat route do not."""
+    """Read the output. Inline output is available once: the first read after the end removes it."""
     if run.is_inline_output_taken:
         return None
     output = await build_output(run)
@@ -86,7 +86,7 @@ async def _serialize_image(run: RunflowRun, number: int, is_inline: bool) -> dic
 
 
 async def encode_run(run: RunflowRun, *, is_new: bool = False) -> bytes:
-    """The run object. Right after creation it is queued, however fast the work."""
+    """Encode a run. Right after its creation the status is `queued`."""
     order = run.order
     is_finished = order.is_settled and not is_new
     has_failed = is_finished and order.outcome is Outcome.FAILED
@@ -132,7 +132,7 @@ async def encode_run(run: RunflowRun, *, is_new: bool = False) -> bytes:
 
 
 def _format_cost(order: SimulatedOrder) -> str | None:
-    """A decimal string; failed runs are not billed."""
+    """Format the cost as decimal text; None for failed runs, which are not billed."""
     return format_usd(order.charged_micros) if order.charged_micros else None
 
 
@@ -141,7 +141,7 @@ def _get_failure_stage(order: SimulatedOrder) -> str:
 
 
 def replace_data_uris(fields: dict[str, Any]) -> dict[str, Any]:
-    """Data URIs are stored as assets at once, so the run shows a reference instead."""
+    """Replace data URIs by references, since Runflow stores them as assets."""
 
     def replace_value(value: Any) -> Any:
         return "runflow://assets/inline" if isinstance(value, str) and value.startswith("data:") else value

@@ -106,7 +106,7 @@ def test_invoice_line_has_the_request_id(sandbox, openai_client):
 
 
 def test_sandbox_switch_delivers_urls_instead_of_base64(sandbox, openai_client):
-    with sandbox.switched("openai", delivers="url"):
+    with sandbox.switched("openai", image_format="url"):
         image = openai_client.images.generate(model=MODEL, prompt="a lighthouse", output_format="webp").data[0]
     assert image.b64_json is None
     assert sandbox.http.get(image.url).content[8:12] == b"WEBP"

@@ -155,7 +155,7 @@ def test_empty_success_is_charged(sandbox, openai_client):
 
 
 def test_downgraded_image_reports_the_ordered_size(sandbox, openai_client):
-    sandbox.fault("downgrade", vendor="openai")
+    sandbox.fault("half_size", vendor="openai")
     answer = openai_client.images.generate(
         model=MODEL, prompt="a lighthouse", size="2048x1024", background="transparent"
     )
@@ -167,7 +167,7 @@ def test_downgraded_image_reports_the_ordered_size(sandbox, openai_client):
 
 def test_expired_urls_are_rejected(sandbox, openai_client):
     sandbox.fault("expired_url", vendor="openai")
-    with sandbox.switched("openai", delivers="url"):
+    with sandbox.switched("openai", image_format="url"):
         url = openai_client.images.generate(model=MODEL, prompt="a lighthouse").data[0].url
     assert sandbox.http.get(url).status_code == 403
 

@@ -28,10 +28,10 @@ def gateway_and_store(
 def flow(gateway_and_store: GatewayAndStore, sandbox: sandbox_runner.RunningSandbox) -> Iterator[OrderFlow]:
     """A gateway with nothing to do, a sandbox that has sold nothing; in the end the one's books are the other's."""
     gateway, raw = gateway_and_store
-    sandbox.call_control_route("POST", "/switches", {"callback_pace": CALLBACK_RETRY_PACE})
+    sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": CALLBACK_RETRY_PACE})
     try:
         flow = OrderFlow(gateway, sandbox, raw)
         yield flow
         flow.check_ledger_matches_invoice()
     finally:
-        sandbox.call_control_route("POST", "/switches", {"callback_pace": 1.0})
+        sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 1.0})

@@ -130,7 +130,7 @@ def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> No
 def test_callback_identifies_an_order_with_lost_response_when_search_fails(flow: OrderFlow) -> None:
     """The answer to the order is lost, the search is down: only the callback says which run it is."""
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     flow.sandbox.set_latency(0.3)
     expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
 
@@ -138,7 +138,7 @@ def test_callback_identifies_an_order_with_lost_response_when_search_fails(flow:
 def test_early_callback_identifies_an_order_with_lost_response(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("early_callback", vendor="runflow")
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
 
 
@@ -149,7 +149,7 @@ def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: Ord
     body = json.dumps({"run_id": flow.sandbox.list_charges("runflow")[0]["id"]}).encode()
     flow.sandbox.inject_fault("no_callback", vendor="runflow")
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}}
     job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
     wait_until(lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS), "the order is sent")

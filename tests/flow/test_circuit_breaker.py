@@ -131,13 +131,13 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
     flow: OrderFlow,
 ) -> None:
     """It is the cheapest, and every trial order of it is paid for, so there are few of them."""
-    flow.sandbox.inject_fault("downgrade", vendor="openai")
+    flow.sandbox.inject_fault("half_size", vendor="openai")
     jobs = [flow.run_job() for _ in range(20)]
     sellers_by_job = [get_attempted_sellers(job) for job in jobs]
     switch_index = sellers_by_job.index([RUNFLOW_RUNS])
     assert 3 <= switch_index <= 6, "what it delivered in the tests before counts as well"
     assert flow.count_orders(OPENAI) <= switch_index + 3, "the trials of the first seconds"
-    assert all(job["warnings"] == ["delivered 512x512, requested 1024x1024"] for job in jobs[:switch_index])
+    assert all(job["warnings"] == ["delivered 512x512, asked for 1024x1024"] for job in jobs[:switch_index])
     flow.sandbox.call_control_route("DELETE", "/faults")
 
     def is_selected_again() -> bool:
@@ -148,7 +148,7 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
 
 
 def test_only_seller_keeps_its_orders_despite_too_small_images(flow: OrderFlow) -> None:
-    flow.sandbox.inject_fault("downgrade", vendor="openai")
+    flow.sandbox.inject_fault("half_size", vendor="openai")
     jobs = [flow.buy(OPENAI, quality="medium") for _ in range(7)]
     assert [get_attempted_sellers(job) for job in jobs] == [[OPENAI]] * 7
     flow.sandbox.call_control_route("DELETE", "/faults")

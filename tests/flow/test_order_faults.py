@@ -60,13 +60,13 @@ FAULTS: list[tuple[dict[str, Any], tuple[Outcome, Outcome, Outcome, Outcome]]] =
     ({"kind": "hang", "accepted": True},                      ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "truncate"},                                    ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "slow", "seconds": 0.3},                        (O.DELIVERED,) * 4),
-    ({"kind": "slow", "seconds": 0.3, "drip": True},          (O.DELIVERED,) * 4),
+    ({"kind": "slow", "seconds": 0.3, "in_chunks": True},          (O.DELIVERED,) * 4),
     ({"kind": "stuck"},                                       (O.WRONGLY_SUSPECTED,) * 4),
     ({"kind": "fail"},                                        (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, NOT_ACCEPTED_WITHOUT_RESPONSE[3])),
     ({"kind": "partial"},                                     (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, NOT_ACCEPTED_WITHOUT_RESPONSE[3])),
     ({"kind": "refuse_content"},                              (O.REFUSED,) * 4),
     ({"kind": "empty_outputs"},                               (O.ORPHANED_AND_FAILED_OVER,) * 4),
-    ({"kind": "downgrade"},                                   (O.DELIVERED,) * 4),
+    ({"kind": "half_size"},                                   (O.DELIVERED,) * 4),
     ({"kind": "expired_url"},                                 (O.ORPHANED,) * 4),
 ]
 # fmt: on
@@ -116,7 +116,7 @@ def test_order_fault_has_the_outcome_in_the_table(
     flow: OrderFlow, seller: str, fault: dict[str, Any], end: Outcome
 ) -> None:
     is_delivered_by_url = seller == OPENAI and fault["kind"] == "expired_url"
-    with flow.sandbox.override_switches("openai", delivers="url" if is_delivered_by_url else "b64_json"):
+    with flow.sandbox.override_switches("openai", image_format="url" if is_delivered_by_url else "b64_json"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], times=1, **fault)
         job = flow.buy_with_failover(seller)
     assert flow.sum_ledger_by_line() == get_expected_ledger(seller, end), job
@@ -132,7 +132,7 @@ def test_order_fault_has_the_outcome_in_the_table(
 
 @EACH_SELLER
 def test_too_small_image_is_delivered_with_a_warning(flow: OrderFlow, seller: str) -> None:
-    flow.sandbox.inject_fault("downgrade", vendor=VENDOR_BY_SELLER[seller])
+    flow.sandbox.inject_fault("half_size", vendor=VENDOR_BY_SELLER[seller])
     job = flow.buy_with_failover(seller, size="1024x1024")
     [picture] = flow.fetch_images(job)
     assert picture.size == (512, 512)

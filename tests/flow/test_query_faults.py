@@ -72,7 +72,7 @@ def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, sell
 @pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
 def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.inject_fault(vendor="runflow", route="find", times=2, **fault)
+    flow.sandbox.inject_fault(vendor="runflow", route="search", times=2, **fault)
     job = flow.buy_with_failover(RUNFLOW_RUNS)
     assert job["status"] == "completed"
     expect_capture_without_failover(flow, RUNFLOW_RUNS)
@@ -80,7 +80,7 @@ def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> No
 
 def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
-    flow.sandbox.inject_fault("status", vendor="runflow", route="find", status=500)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     job = flow.buy_with_failover(RUNFLOW_RUNS)
     assert get_error_code(job) == "outcome_unknown"
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
@@ -114,12 +114,12 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
         {"kind": "html"},
         {"kind": "reset_before"},
         {"kind": "truncate"},
-        {"kind": "slow", "seconds": 0.2, "drip": True},
+        {"kind": "slow", "seconds": 0.2, "in_chunks": True},
     ],
     ids=format_fault,
 )
 def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
-    with flow.sandbox.override_switches("openai", delivers="url"):
+    with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
         job = flow.buy_with_failover(seller)
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
@@ -135,7 +135,7 @@ def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[s
 )
 def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     """Asked for anew where that is possible; where it is not, it may be the host that has stumbled."""
-    with flow.sandbox.override_switches("openai", delivers="url"):
+    with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
         job = flow.buy_with_failover(seller)
     assert job["status"] == "completed"
@@ -144,7 +144,7 @@ def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, faul
 
 @EACH_SELLER_BY_URL
 def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: OrderFlow, seller: str) -> None:
-    with flow.sandbox.override_switches("openai", delivers="url"):
+    with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=503)
         job = flow.gateway.post_job(
             {"prompt": PROMPT, "quality": "low", "policy": f"first-{seller}"}, prefer="wait=0"
@@ -160,7 +160,7 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
 
 @EACH_SELLER_BY_URL
 def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
-    with flow.sandbox.override_switches("openai", delivers="url"):
+    with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("html", vendor=VENDOR_BY_SELLER[seller], route="download", status=200)
         job = flow.buy_with_failover(seller)
     assert job["status"] == "failed"
@@ -171,7 +171,7 @@ def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, sell
 
 @EACH_SELLER_BY_URL
 def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, seller: str) -> None:
-    with flow.sandbox.override_switches("openai", delivers="url"):
+    with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=404)
         job = flow.buy_with_failover(seller)
     assert get_error_code(job) == "paid_not_delivered"

@@ -1,4 +1,4 @@
-"""The sandbox as a test sees it: the real command in a process of its own, on free ports, gone when the test run is."""
+"""Runs the sandbox for tests: the real command in its own process, on free ports, until the test run ends."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ READY_TIMEOUT_SECONDS = 30
 
 
 class RunningSandbox:
-    """A running sandbox and what tests ask of its control routes."""
+    """A running sandbox, with its control routes as methods."""
 
     def __init__(self, url: str, http: httpx.Client) -> None:
         self.url = url
@@ -27,7 +27,7 @@ class RunningSandbox:
         return answer.json()
 
     def reset(self) -> None:
-        """As freshly started, and without any of the vendors' latency unless a test asks for some."""
+        """Reset the sandbox, with zero latency unless a test sets another."""
         self.call_control_route("POST", "/reset")
         self.set_latency(0.0)
 
@@ -41,20 +41,20 @@ class RunningSandbox:
     def inject_fault(self, kind: str, **rule: object) -> None:
         self.call_control_route("POST", "/faults", {"kind": kind, **rule})
 
-    def set_latency(self, median: float, spread: float = 0.0, **which: str) -> None:
-        self.call_control_route("POST", "/latency", {"median": median, "spread": spread, **which})
+    def set_latency(self, median: float, spread: float = 0.0, **scope: str) -> None:
+        self.call_control_route("POST", "/latency", {"median": median, "spread": spread, **scope})
 
     def set_balance(self, vendor: str, usd: str) -> None:
         self.call_control_route("POST", "/balance", {"vendor": vendor, "usd": usd})
 
     def list_requests(self, vendor: str, route: str | None = None) -> list[dict[str, Any]]:
-        """What the vendor was sent, oldest first."""
+        """Return the requests to the vendor, oldest first."""
         entries = self.call_control_route("GET", "/requests")["requests"]
         return [entry for entry in entries if entry["vendor"] == vendor and route in (None, entry["route"])]
 
     @contextmanager
     def override_switches(self, vendor: str, **switches: object) -> Iterator[None]:
-        """Another reading of the vendor's pages, for one test."""
+        """Change switches of a vendor for one test."""
         previous = self.call_control_route("GET", "/switches")[vendor]
         self.call_control_route("POST", "/switches", {vendor: switches})
         try:

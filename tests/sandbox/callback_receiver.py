@@ -1,4 +1,4 @@
-"""A loopback HTTP server for vendors' callbacks: notes what it is sent, answers as told."""
+"""A loopback HTTP server that records vendors' callbacks and answers with given statuses."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReceivedCallback:
-    """One callback as it came in; header names in lower case."""
+    """One received callback; header names in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -25,7 +25,7 @@ class ReceivedCallback:
 
 
 class CallbackReceiver:
-    """Answers 200 at once, unless `queue_statuses` or `delay_seconds` say otherwise."""
+    """Records callbacks. Answers 200 at once by default; see `queue_statuses` and `delay_seconds`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -35,23 +35,23 @@ class CallbackReceiver:
         self._changed = threading.Condition()
 
     def queue_statuses(self, *statuses: int) -> None:
-        """What the next callbacks are answered, one status each."""
+        """Set the statuses with which to answer the next callbacks."""
         self._statuses.extend(statuses)
 
     def list_callbacks(self) -> list[ReceivedCallback]:
-        """All there is so far."""
+        """Return the callbacks received so far."""
         with self._changed:
             return list(self._callbacks)
 
     def wait_for_callbacks(self, count: int = 1, timeout: float = 10) -> list[ReceivedCallback]:
-        """Everything received, once it is at least `count`."""
+        """Wait for at least `count` callbacks and return all received ones."""
         with self._changed:
             has_enough = self._changed.wait_for(lambda: len(self._callbacks) >= count, timeout)
             assert has_enough, f"{len(self._callbacks)} callbacks instead of {count} within {timeout} s"
             return list(self._callbacks)
 
     def add_callback(self, callback: ReceivedCallback) -> int:
-        """The status to answer."""
+        """Record a callback and return the status to answer with."""
         with self._changed:
             self._callbacks.append(callback)
             self._changed.notify_all()
@@ -60,7 +60,7 @@ class CallbackReceiver:
 
 @contextmanager
 def run_receiver() -> Iterator[CallbackReceiver]:
-    """A receiver on a free port, for the length of one `with`."""
+    """Run a receiver on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -73,7 +73,7 @@ def run_receiver() -> Iterator[CallbackReceiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet: tests look at `received`."""
+            """Log nothing: tests read the recorded callbacks."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver = CallbackReceiver(f"http://127.0.0.1:{server.server_port}/callbacks")

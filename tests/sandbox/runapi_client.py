@@ -1,4 +1,4 @@
-"""Orders at the simulated RunAPI without any SDK: what a test needs to say, and no more."""
+"""A client of the simulated RunAPI over plain HTTP."""
 
 import io
 import time
@@ -26,13 +26,13 @@ class RunapiClient:
         return self.request("POST", f"/api/v1/gpt_image_2/{action}", json=ORDER_BODY | fields, headers=headers)
 
     def run_edit(self, *sources: str, **fields: Any) -> dict[str, Any]:
-        """An edit, to its end."""
+        """Create an edit and wait until it has finished."""
         return self.wait_until_finished(
             self.create_task("edit_image", source_image_urls=sources, **fields), "edit_image"
         )
 
     def run_generation(self, **fields: Any) -> dict[str, Any]:
-        """A text-to-image order, to its end."""
+        """Create a text-to-image task and wait until it has finished."""
         return self.wait_until_finished(self.create_task(**fields))
 
     def poll_task(self, task_id: str, action: str = "text_to_image") -> httpx.Response:
@@ -48,6 +48,6 @@ class RunapiClient:
 
 
 def fetch_image_size(image_url: str) -> tuple[int, int]:
-    """The real pixels behind a link."""
+    """Return the actual size of the image at a URL."""
     with Image.open(io.BytesIO(httpx.get(image_url, trust_env=False).raise_for_status().content)) as image:
         return image.size

@@ -1,4 +1,4 @@
-"""Whoever owns runs at the simulated Runflow, with bare HTTP: there is no client by somebody else to be had."""
+"""A client of the simulated Runflow over plain HTTP, since no public client of the API exists."""
 
 import io
 import time
@@ -44,7 +44,7 @@ class RunflowClient:
 
 
 def build_order(prompt: str = "a lighthouse at dawn", **fields: Any) -> dict[str, Any]:
-    """A low-quality order; what is not a field of the model's input goes beside it."""
+    """Build a low-quality order; the options of a run go beside the model's input."""
     options = {name: fields.pop(name) for name in ("callback_url", "metadata", "client_ref") if name in fields}
     return {"input": {"prompt": prompt, "quality": "low", **fields}, **options}
 

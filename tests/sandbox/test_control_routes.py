@@ -1,4 +1,4 @@
-"""The control routes: strict about what they are told, exact about what they tell."""
+"""The control routes validate requests strictly and report exactly."""
 
 import threading
 import time
@@ -25,11 +25,11 @@ def post_invalid_body(sandbox: RunningSandbox, path: str, body: bytes) -> str:
     return str(answer.json()["error"])
 
 
-# What can be asked
+# Routes
 
 
 def test_index_lists_every_route_and_fault(sandbox):
-    index = sandbox.control("GET", "/")
+    index = sandbox.call_control_route("GET", "/")
     assert set(index["kinds"]) == set(InjectedFault)
     routes = [name.split()[:2] for name in index if name.startswith("GET ")]
     for method, path in routes:
@@ -60,7 +60,7 @@ def test_invalid_body_is_rejected(sandbox, path, body):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "expected"),
     [
         ("/latency", b"{}", "median"),
         ("/latency", b'{"median": -1}', "median"),
@@ -74,17 +74,17 @@ def test_invalid_body_is_rejected(sandbox, path, body):
         ("/switches", b'{"acme": {}}', "acme"),
         ("/switches", b'{"openai": 1}', "openai"),
         ("/switches", b'{"openai": {"deliver": "url"}}', "deliver"),
-        ("/switches", b'{"openai": {"delivers": "fax"}}', "fax"),
+        ("/switches", b'{"openai": {"image_format": "fax"}}', "fax"),
         ("/switches", b'{"runflow": {"concurrency": 0}}', "concurrency"),
-        ("/switches", b'{"callback_pace": 2}', "callback_pace"),
+        ("/switches", b'{"callback_delay_factor": 2}', "callback_delay_factor"),
     ],
 )
-def test_error_names_the_invalid_value(sandbox, path, body, said):
-    assert said in post_invalid_body(sandbox, path, body)
+def test_error_names_the_invalid_value(sandbox, path, body, expected):
+    assert expected in post_invalid_body(sandbox, path, body)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected"),
     [
         ("reset_afer", "did you mean 'reset_after'?"),
         ("hnag", "did you mean 'hang'?"),
@@ -92,18 +92,18 @@ def test_error_names_the_invalid_value(sandbox, path, body, said):
         (7, "kinds are:"),
     ],
 )
-def test_misspelt_fault_gets_a_suggestion(sandbox, kind, said):
+def test_misspelt_fault_gets_a_suggestion(sandbox, kind, expected):
     answer = sandbox.http.post("/_/faults", json={"kind": kind})
     assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    assert expected in answer.json()["error"]
 
 
 def test_fault_rules_are_listed_and_cleared(sandbox):
-    sandbox.fault("slow", vendor="runapi", seconds=1, times=3)
-    (rule,) = sandbox.control("GET", "/faults")["faults"]
+    sandbox.inject_fault("slow", vendor="runapi", seconds=1, times=3)
+    (rule,) = sandbox.call_control_route("GET", "/faults")["faults"]
     assert (rule["kind"], rule["vendor"], rule["seconds"], rule["times"]) == ("slow", "runapi", 1, 3)
-    assert sandbox.control("DELETE", "/faults") == {"faults": []}
-    assert sandbox.control("GET", "/faults") == {"faults": []}
+    assert sandbox.call_control_route("DELETE", "/faults") == {"faults": []}
+    assert sandbox.call_control_route("GET", "/faults") == {"faults": []}
 
 
 # The invoice
@@ -112,7 +112,7 @@ def test_fault_rules_are_listed_and_cleared(sandbox):
 def test_charge_is_reported_exactly(sandbox):
     before = time.time()
     assert submit_order(sandbox).status_code == 200
-    (charge,) = sandbox.control("GET", "/charges")["charges"]
+    (charge,) = sandbox.call_control_route("GET", "/charges")["charges"]
     assert (charge["vendor"], charge["images"], charge["usd"], charge["usd_micros"]) == ("openai", 1, 0.005865, 5865)
     assert (charge["idempotency_key"], charge["client_ref"]) == (None, None)
     assert before <= charge["at"] <= time.time()
@@ -125,7 +125,7 @@ def test_charges_of_several_vendors_are_listed_by_time(sandbox):
         assert sandbox.http.post(
             "/runapi/api/v1/gpt_image_2/text_to_image", json=order, headers=AUTH_HEADERS
         ).is_success
-    charges = sandbox.charges()
+    charges = sandbox.list_charges()
     assert [charge["vendor"] for charge in charges] == ["openai", "runapi", "openai", "runapi"]
 
 
@@ -133,20 +133,23 @@ def test_charges_of_several_vendors_are_listed_by_time(sandbox):
 
 
 def test_order_over_the_balance_is_rejected(sandbox):
-    sandbox.balance("openai", "0.01")
+    sandbox.set_balance("openai", "0.01")
     assert submit_order(sandbox).status_code == 200
-    assert sandbox.control("GET", "/balance")["openai"] == {
+    assert sandbox.call_control_route("GET", "/balance")["openai"] == {
         "usd": "0.004135",
         "reserved_usd": "0.0",
         "spent_usd": "0.005865",
     }
     assert submit_order(sandbox).status_code == 429
-    assert sandbox.control("POST", "/balance", {"vendor": "openai", "usd": 0.5}) == {"vendor": "openai", "usd": "0.5"}
+    assert sandbox.call_control_route("POST", "/balance", {"vendor": "openai", "usd": 0.5}) == {
+        "vendor": "openai",
+        "usd": "0.5",
+    }
     assert submit_order(sandbox).status_code == 200
 
 
 def test_money_of_running_orders_is_shown_as_reserved(sandbox):
-    sandbox.fault("stuck", vendor="openai")
+    sandbox.inject_fault("stuck", vendor="openai")
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             sandbox.url + SUBMIT_PATH,
@@ -155,7 +158,7 @@ def test_money_of_running_orders_is_shown_as_reserved(sandbox):
             timeout=0.2,
             trust_env=False,
         )
-    assert sandbox.control("GET", "/balance")["openai"]["reserved_usd"] == "0.005865"
+    assert sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"] == "0.005865"
 
 
 # Latency
@@ -168,13 +171,13 @@ def measure_order_seconds(sandbox: RunningSandbox, **order: Any) -> float:
 
 
 def test_latency_delays_orders(sandbox):
-    sandbox.latency(0.3, vendor="openai")
+    sandbox.set_latency(0.3, vendor="openai")
     assert measure_order_seconds(sandbox) >= 0.3
 
 
 def test_latency_can_be_set_per_quality_and_vendor(sandbox):
-    sandbox.latency(0.8, vendor="openai", quality="high")
-    sandbox.latency(9, vendor="runapi")
+    sandbox.set_latency(0.8, vendor="openai", quality="high")
+    sandbox.set_latency(9, vendor="runapi")
     assert measure_order_seconds(sandbox, quality="low") < 0.7
     assert measure_order_seconds(sandbox, quality="high") >= 0.8
 
@@ -183,23 +186,25 @@ def test_latency_can_be_set_per_quality_and_vendor(sandbox):
 
 
 def test_changing_a_switch_keeps_the_others(sandbox):
-    with sandbox.switched("openai", delivers="url"):
-        now = sandbox.control("GET", "/switches")
-        assert (now["openai"]["delivers"], now["openai"]["usage"]) == ("url", True)
+    with sandbox.override_switches("openai", image_format="url"):
+        now = sandbox.call_control_route("GET", "/switches")
+        assert (now["openai"]["image_format"], now["openai"]["usage"]) == ("url", True)
         sandbox.reset()
-        assert sandbox.control("GET", "/switches") == now
-    assert sandbox.control("GET", "/switches")["openai"]["delivers"] == "b64_json"
+        assert sandbox.call_control_route("GET", "/switches") == now
+    assert sandbox.call_control_route("GET", "/switches")["openai"]["image_format"] == "b64_json"
 
 
 def test_rejected_change_of_switches_changes_nothing(sandbox):
-    before = sandbox.control("GET", "/switches")
-    post_invalid_body(sandbox, "/switches", b'{"runapi": {"legacy_billing": "only"}, "openai": {"delivers": "fax"}}')
-    assert sandbox.control("GET", "/switches") == before
+    before = sandbox.call_control_route("GET", "/switches")
+    post_invalid_body(
+        sandbox, "/switches", b'{"runapi": {"legacy_billing": "only"}, "openai": {"image_format": "fax"}}'
+    )
+    assert sandbox.call_control_route("GET", "/switches") == before
 
 
 def test_lower_concurrency_makes_orders_wait(sandbox):
-    sandbox.latency(0.3, vendor="openai")
-    with sandbox.switched("openai", concurrency=1):
+    sandbox.set_latency(0.3, vendor="openai")
+    with sandbox.override_switches("openai", concurrency=1):
         started_at = time.monotonic()
         threads = [threading.Thread(target=submit_order, args=[sandbox]) for _ in range(2)]
         for thread in threads:
@@ -214,34 +219,34 @@ def test_lower_concurrency_makes_orders_wait(sandbox):
 
 def test_reset_clears_everything_but_the_switches(sandbox):
     submit_order(sandbox)
-    sandbox.fault("refuse")
-    sandbox.balance("openai", "0")
-    sandbox.control("POST", "/reset")
-    assert sandbox.charges() == []
-    assert sandbox.control("GET", "/faults") == {"faults": []}
-    assert sandbox.control("GET", "/requests") == {"requests": []}
-    assert sandbox.control("GET", "/balance")["openai"]["spent_usd"] == "0.0"
+    sandbox.inject_fault("refuse")
+    sandbox.set_balance("openai", "0")
+    sandbox.call_control_route("POST", "/reset")
+    assert sandbox.list_charges() == []
+    assert sandbox.call_control_route("GET", "/faults") == {"faults": []}
+    assert sandbox.call_control_route("GET", "/requests") == {"requests": []}
+    assert sandbox.call_control_route("GET", "/balance")["openai"]["spent_usd"] == "0.0"
     assert submit_order(sandbox).status_code == 200
 
 
 def test_order_from_before_a_reset_is_not_charged(sandbox):
-    sandbox.latency(0.4, vendor="openai")
+    sandbox.set_latency(0.4, vendor="openai")
     thread = threading.Thread(target=submit_order, args=[sandbox])
     thread.start()
-    # Noted as a request is not yet taken as an order: only money set aside says so.
-    while not float(sandbox.control("GET", "/balance")["openai"]["reserved_usd"]):
+    # A logged request may not be an order yet: only reserved money proves it.
+    while not float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]):
         time.sleep(0.01)
     sandbox.reset()
     thread.join()
-    assert sandbox.charges() == []
-    assert sandbox.control("GET", "/balance")["openai"]["spent_usd"] == "0.0"
+    assert sandbox.list_charges() == []
+    assert sandbox.call_control_route("GET", "/balance")["openai"]["spent_usd"] == "0.0"
 
 
 # Samples
 
 
 def test_samples_have_the_requested_size(sandbox):
-    assert sandbox.sample(64, 48)[16:24] == (64).to_bytes(4) + (48).to_bytes(4)
+    assert sandbox.fetch_sample_image(64, 48)[16:24] == (64).to_bytes(4) + (48).to_bytes(4)
     assert sandbox.http.get("/_/sample.png").content[16:24] == (1024).to_bytes(4) * 2
 
 
@@ -252,7 +257,7 @@ def test_invalid_sample_size_is_rejected(sandbox, query):
 
 def test_health_reports_counts_and_memory(sandbox):
     submit_order(sandbox)
-    health = sandbox.control("GET", "/health")
+    health = sandbox.call_control_route("GET", "/health")
     assert (health["orders"], health["charges"]) == (1, 1)
     assert 0 < health["tasks"] < 100
     assert health["peak_memory_mb"] > 10

@@ -1,4 +1,4 @@
-"""Faults on the wire, seen from a client that knows nothing: what arrives, and whether money was taken."""
+"""Faults of the connection as a client sees them: what arrives, and whether the order is charged."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ JSON_AND_STREAM = pytest.mark.parametrize("stream", [False, True], ids=["json", 
 
 
 def submit_order(sandbox: RunningSandbox, **options: Any) -> httpx.Response:
-    """On a connection of its own, so that no test meets another one's broken connection."""
+    """Submit an order on its own connection, so that no test gets another one's broken connection."""
     body = {**ORDER_BODY, "stream": options.pop("stream", False)}
     with httpx.Client(
         base_url=sandbox.url, trust_env=False, headers=AUTH_HEADERS, timeout=options.pop("timeout", 10)
@@ -29,7 +29,7 @@ def submit_order(sandbox: RunningSandbox, **options: Any) -> httpx.Response:
 
 
 def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
-    """How many charges there are; where some are expected, when they have had time to come."""
+    """Count the charges, waiting until there are as many as expected."""
     deadline = time.monotonic() + 5
     while (count := len(sandbox.list_charges("openai"))) < expected and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -38,17 +38,20 @@ def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
 
 @contextmanager
 def open_order_socket(sandbox: RunningSandbox, stream: bool = False) -> Iterator[socket.socket]:
-    """A socket on which a purchase has been asked for."""
+    """Open a socket and submit an order on it."""
     address = urlsplit(sandbox.url)
     body = json.dumps({**ORDER_BODY, "stream": stream}).encode()
-    head = f"POST {SUBMIT_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-sandbox\r\nContent-Type: application/json\r\n"
+    head = (
+        f"POST {SUBMIT_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-sandbox\r\n"
+        "Content-Type: application/json\r\n"
+    )
     with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
         connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         yield connection
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Everything until the end, or ConnectionResetError if the end is not an orderly one."""
+    """Read all data until the connection is closed; raises ConnectionResetError if it is reset."""
     data = b""
     while chunk := connection.recv(65536):
         data += chunk
@@ -56,14 +59,14 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def read_until_reset(connection: socket.socket) -> bytes:
-    """What came before the connection was cut."""
+    """Read all data until the connection is reset."""
     data = b""
     while True:
         try:
             chunk = connection.recv(65536)
         except ConnectionResetError:
             return data
-        assert chunk, "an orderly end"
+        assert chunk, "the connection was closed, not reset"
         data += chunk
 
 
@@ -72,7 +75,7 @@ def read_until_reset(connection: socket.socket) -> bytes:
 
 @JSON_AND_STREAM
 def test_reset_before_charges_nothing(sandbox, stream):
-    sandbox.fault("reset_before", vendor="openai")
+    sandbox.inject_fault("reset_before", vendor="openai")
     with open_order_socket(sandbox, stream) as connection, pytest.raises(ConnectionResetError):
         read_to_end(connection)
     assert count_charges(sandbox) == 0
@@ -80,15 +83,15 @@ def test_reset_before_charges_nothing(sandbox, stream):
 
 @JSON_AND_STREAM
 def test_reset_after_charges_without_a_response(sandbox, stream):
-    sandbox.fault("reset_after", vendor="openai")
+    sandbox.inject_fault("reset_after", vendor="openai")
     with open_order_socket(sandbox, stream) as connection, pytest.raises(ConnectionResetError):
         read_to_end(connection)
     assert count_charges(sandbox) == 1
 
 
 def test_reset_after_waits_until_the_order_is_finished(sandbox):
-    sandbox.latency(0.3, vendor="openai")
-    sandbox.fault("reset_after", vendor="openai")
+    sandbox.set_latency(0.3, vendor="openai")
+    sandbox.inject_fault("reset_after", vendor="openai")
     started_at = time.monotonic()
     with pytest.raises(httpx.TransportError):
         submit_order(sandbox)
@@ -98,14 +101,14 @@ def test_reset_after_waits_until_the_order_is_finished(sandbox):
 @JSON_AND_STREAM
 @pytest.mark.parametrize(("accepted", "charges"), [(False, 0), (True, 1)])
 def test_hang_sends_nothing_and_charges_only_if_accepted(sandbox, accepted, charges, stream):
-    sandbox.fault("hang", vendor="openai", accepted=accepted)
+    sandbox.inject_fault("hang", vendor="openai", accepted=accepted)
     with pytest.raises(httpx.ReadTimeout):
         submit_order(sandbox, timeout=0.4, stream=stream)
     assert count_charges(sandbox, charges) == charges
 
 
 def test_hang_ends_with_a_reset_after_its_seconds(sandbox):
-    sandbox.fault("hang", vendor="openai", seconds=0.2)
+    sandbox.inject_fault("hang", vendor="openai", seconds=0.2)
     started_at = time.monotonic()
     with open_order_socket(sandbox) as connection, pytest.raises(ConnectionResetError):
         read_to_end(connection)
@@ -113,22 +116,22 @@ def test_hang_ends_with_a_reset_after_its_seconds(sandbox):
 
 
 def test_slow_responds_late_and_correctly(sandbox):
-    sandbox.fault("slow", vendor="openai", seconds=0.3)
+    sandbox.inject_fault("slow", vendor="openai", seconds=0.3)
     answer = submit_order(sandbox)
     assert answer.elapsed.total_seconds() >= 0.3
     assert len(answer.json()["data"]) == 1
 
 
 def test_slow_delays_the_response_and_not_the_order(sandbox):
-    sandbox.fault("slow", vendor="openai", seconds=1)
+    sandbox.inject_fault("slow", vendor="openai", seconds=1)
     with pytest.raises(httpx.ReadTimeout):
         submit_order(sandbox, timeout=0.3)
     assert count_charges(sandbox, 1) == 1
 
 
 @JSON_AND_STREAM
-def test_dripping_response_arrives_in_many_chunks_and_complete(sandbox, stream):
-    sandbox.fault("slow", vendor="openai", seconds=0.3, drip=True)
+def test_slow_response_in_chunks_arrives_complete(sandbox, stream):
+    sandbox.inject_fault("slow", vendor="openai", seconds=0.3, in_chunks=True)
     started_at, chunks = time.monotonic(), []
     with httpx.Client(base_url=sandbox.url, trust_env=False, headers=AUTH_HEADERS) as http:
         with http.stream("POST", SUBMIT_PATH, json={**ORDER_BODY, "stream": stream}) as answer:
@@ -140,7 +143,7 @@ def test_dripping_response_arrives_in_many_chunks_and_complete(sandbox, stream):
 
 
 def test_truncated_response_declares_all_and_sends_half(sandbox):
-    sandbox.fault("truncate", vendor="openai")
+    sandbox.inject_fault("truncate", vendor="openai")
     with open_order_socket(sandbox) as connection:
         head, _, body = read_until_reset(connection).partition(b"\r\n\r\n")
     declared_length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -150,7 +153,7 @@ def test_truncated_response_declares_all_and_sends_half(sandbox):
 
 
 def test_truncated_stream_ends_half_way(sandbox):
-    sandbox.fault("truncate", vendor="openai")
+    sandbox.inject_fault("truncate", vendor="openai")
     with open_order_socket(sandbox, stream=True) as connection:
         data = read_until_reset(connection)
     assert b'"b64_json":"' in data
@@ -158,11 +161,11 @@ def test_truncated_stream_ends_half_way(sandbox):
     assert count_charges(sandbox) == 1
 
 
-# Answers
+# Responses
 
 
 def test_refuse_returns_the_vendors_own_error(sandbox):
-    sandbox.fault("refuse", vendor="openai", status=400, code="billing_hard_limit_reached", message="No.")
+    sandbox.inject_fault("refuse", vendor="openai", status=400, code="billing_hard_limit_reached", message="No.")
     answer = submit_order(sandbox)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "billing_hard_limit_reached"
@@ -171,7 +174,7 @@ def test_refuse_returns_the_vendors_own_error(sandbox):
 
 
 def test_refuse_never_accepts_the_order(sandbox):
-    sandbox.fault("refuse", vendor="openai", accepted=True)
+    sandbox.inject_fault("refuse", vendor="openai", accepted=True)
     assert submit_order(sandbox).status_code == 422
     assert count_charges(sandbox) == 0
 
@@ -179,7 +182,7 @@ def test_refuse_never_accepts_the_order(sandbox):
 @JSON_AND_STREAM
 @pytest.mark.parametrize(("accepted", "charges"), [(False, 0), (True, 1)])
 def test_status_fault_sends_its_headers_and_body(sandbox, accepted, charges, stream):
-    sandbox.fault(
+    sandbox.inject_fault(
         "status", vendor="openai", status=503, headers={"Retry-After": "7"}, body='{"odd": 1}', accepted=accepted
     )
     answer = submit_order(sandbox, stream=stream)
@@ -189,15 +192,15 @@ def test_status_fault_sends_its_headers_and_body(sandbox, accepted, charges, str
 
 @pytest.mark.parametrize("status", [200, 204, 304, 599])
 def test_status_fault_leaves_the_connection_usable(sandbox, status):
-    sandbox.fault("status", vendor="openai", status=status, times=1)
+    sandbox.inject_fault("status", vendor="openai", status=status, times=1)
     with httpx.Client(base_url=sandbox.url, trust_env=False, headers=AUTH_HEADERS) as http:
         assert http.post(SUBMIT_PATH, json=ORDER_BODY).status_code == status
         assert http.post(SUBMIT_PATH, json=ORDER_BODY).json()["data"]
 
 
 def test_html_fault_returns_a_proxy_error_page(sandbox):
-    sandbox.fault("html", vendor="openai", times=1)
-    sandbox.fault("html", vendor="openai", status=504, body="<p>gone</p>", accepted=True)
+    sandbox.inject_fault("html", vendor="openai", times=1)
+    sandbox.inject_fault("html", vendor="openai", status=504, body="<p>gone</p>", accepted=True)
     first, second = submit_order(sandbox), submit_order(sandbox)
     assert (first.status_code, first.headers["content-type"]) == (502, "text/html")
     assert "<html>" in first.text
@@ -205,18 +208,18 @@ def test_html_fault_returns_a_proxy_error_page(sandbox):
     assert count_charges(sandbox) == 1
 
 
-# Trouble leaves nothing behind
+# Faults leave no tasks behind
 
 
 def test_disconnected_clients_leave_no_tasks_running(sandbox):
-    """Otherwise weeks of hangs and stuck orders would fill the memory."""
-    before = sandbox.control("GET", "/health")["tasks"]
+    """Otherwise weeks of hanging requests and stuck orders would fill the memory."""
+    before = sandbox.call_control_route("GET", "/health")["tasks"]
     for kind in ("hang", "stuck"):
-        sandbox.fault(kind, vendor="openai", times=4)
+        sandbox.inject_fault(kind, vendor="openai", times=4)
         for stream in (False, True, False, False):
             with pytest.raises(httpx.ReadTimeout):
                 submit_order(sandbox, timeout=0.15, stream=stream)
     deadline = time.monotonic() + 3
-    while sandbox.control("GET", "/health")["tasks"] > before and time.monotonic() < deadline:
+    while sandbox.call_control_route("GET", "/health")["tasks"] > before and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert sandbox.control("GET", "/health")["tasks"] <= before
+    assert sandbox.call_control_route("GET", "/health")["tasks"] <= before

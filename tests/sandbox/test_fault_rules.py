@@ -1,4 +1,4 @@
-"""Which exchange a rule of mischief strikes, and which rules are refused."""
+"""Which requests a fault rule applies to, and which rules are rejected."""
 
 import httpx
 import pytest
@@ -16,45 +16,45 @@ def submit_order(sandbox: RunningSandbox) -> httpx.Response:
 
 
 def test_rule_applies_the_given_number_of_times(sandbox):
-    sandbox.fault("refuse", vendor="openai", times=2)
+    sandbox.inject_fault("refuse", vendor="openai", times=2)
     assert [submit_order(sandbox).status_code for _ in range(3)] == [422, 422, 200]
-    assert sandbox.control("GET", "/faults") == {"faults": []}
+    assert sandbox.call_control_route("GET", "/faults") == {"faults": []}
 
 
 def test_rules_apply_in_the_order_of_their_creation(sandbox):
-    sandbox.fault("status", vendor="openai", status=418, times=1)
-    sandbox.fault("refuse", vendor="openai")
+    sandbox.inject_fault("status", vendor="openai", status=418, times=1)
+    sandbox.inject_fault("refuse", vendor="openai")
     assert [submit_order(sandbox).status_code for _ in range(2)] == [418, 422]
 
 
 def test_rule_does_not_affect_other_vendors_and_routes(sandbox):
-    sandbox.fault("reset_before", vendor="runapi")
-    sandbox.fault("status", vendor="openai", route="account", status=503)
+    sandbox.inject_fault("reset_before", vendor="runapi")
+    sandbox.inject_fault("status", vendor="openai", route="account", status=503)
     assert submit_order(sandbox).status_code == 200
     assert sandbox.http.get("/openai/v1/models", headers=AUTH_HEADERS).status_code == 503
 
 
 def test_rule_without_route_applies_to_submit_only(sandbox):
-    sandbox.fault("status", status=503)
+    sandbox.inject_fault("status", status=503)
     assert sandbox.http.get("/openai/v1/models", headers=AUTH_HEADERS).status_code == 200
     assert submit_order(sandbox).status_code == 503
 
 
 def test_rule_without_vendor_applies_to_all_vendors(sandbox):
-    sandbox.fault("status", status=503)
+    sandbox.inject_fault("status", status=503)
     for path in (SUBMIT_PATH, "/runapi/api/v1/gpt_image_2/text_to_image", "/runflow/v1/models/openai/gpt-image-2/runs"):
         assert sandbox.http.post(path, json={}).status_code == 503, path
 
 
 def test_rules_never_apply_to_control_routes(sandbox):
     for route in RouteKind:
-        sandbox.fault("reset_before", route=route)
-    assert sandbox.charges() == []
+        sandbox.inject_fault("reset_before", route=route)
+    assert sandbox.list_charges() == []
 
 
 def test_deleting_the_rules_restores_normal_behaviour(sandbox):
-    sandbox.fault("reset_before")
-    sandbox.control("DELETE", "/faults")
+    sandbox.inject_fault("reset_before")
+    sandbox.call_control_route("DELETE", "/faults")
     assert submit_order(sandbox).status_code == 200
 
 
@@ -74,7 +74,7 @@ def test_probability_is_respected_and_reproducible():
 def test_reset_restarts_the_random_sequence(sandbox):
     def list_faults() -> list[bool]:
         sandbox.reset()
-        sandbox.fault("status", vendor="openai", route="account", probability=0.5)
+        sandbox.inject_fault("status", vendor="openai", route="account", probability=0.5)
         return [sandbox.http.get("/openai/v1/models", headers=AUTH_HEADERS).is_error for _ in range(30)]
 
     first = list_faults()
@@ -83,7 +83,7 @@ def test_reset_restarts_the_random_sequence(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "expected"),
     [
         ({"kind": "status", "status": 100}, "status"),
         ({"kind": "status", "status": 600}, "status"),
@@ -98,8 +98,8 @@ def test_reset_restarts_the_random_sequence(sandbox):
         ({"kind": "slow", "vendor": "acme"}, "acme"),
     ],
 )
-def test_invalid_rule_is_rejected(sandbox, rule, said):
+def test_invalid_rule_is_rejected(sandbox, rule, expected):
     answer = sandbox.http.post("/_/faults", json=rule)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]
-    assert sandbox.control("GET", "/faults") == {"faults": []}
+    assert expected in answer.json()["error"]
+    assert sandbox.call_control_route("GET", "/faults") == {"faults": []}

@@ -1,4 +1,4 @@
-"""Stored files: who may fetch and put what, until when; and that the store cannot grow without end."""
+"""Stored files: signed URLs, uploads, expiry, and the limits of the store."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from sandbox import file_store as files_module
+from sandbox import file_store
 from sandbox.fault_injection import Vendor
 from sandbox.file_store import FileStore, UploadSlot
 from sandbox.image_renderer import ImageRecipe
@@ -19,7 +19,7 @@ AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 
 def create_image_url(sandbox: RunningSandbox, **switches: Any) -> str:
     order = {"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low", "output_format": "webp"}
-    with sandbox.override_switches("openai", delivers="url", **switches):
+    with sandbox.override_switches("openai", image_format="url", **switches):
         answer = sandbox.http.post("/openai/v1/images/generations", json=order, headers=AUTH_HEADERS)
     return str(answer.json()["data"][0]["url"])
 
@@ -41,7 +41,7 @@ def put_bytes(url: str, data: bytes, **headers: str) -> httpx.Response:
     return httpx.put(url, content=data, headers=request_headers, trust_env=False)
 
 
-# Links
+# Signed URLs
 
 
 def test_files_have_their_own_port(sandbox):
@@ -118,13 +118,13 @@ def test_far_too_large_upload_is_rejected(sandbox):
     try:
         assert put_bytes(url, bytes(70 << 20)).status_code == 413
     except httpx.WriteError:
-        # Refused before it had all been sent, which is as good.
-        assert sandbox.charges() == []
+        # Rejected before all of it was sent, which is as good.
+        assert sandbox.list_charges() == []
 
 
 def test_late_upload_is_rejected(sandbox):
     body = {"filename": "a.png", "byte_size": 3, "checksum": "kAFQmDzST7DWlj99KOF/cg==", "content_type": "image/png"}
-    with sandbox.switched("runapi", upload_seconds=0.2):
+    with sandbox.override_switches("runapi", upload_seconds=0.2):
         prepared = sandbox.http.post("/runapi/api/v1/files/prepare", json=body, headers=AUTH_HEADERS).json()
     time.sleep(0.25)
     answer = httpx.put(prepared["upload_url"], content=b"abc", headers=prepared["headers"], trust_env=False)
@@ -132,7 +132,7 @@ def test_late_upload_is_rejected(sandbox):
 
 
 def test_signed_url_is_valid_for_one_method_only():
-    """A signature is good for one method, as presigned addresses are."""
+    """A signature is valid for one method, as in presigned URLs."""
     files, later = FileStore(), time.time() + 60
     upload = UploadSlot("u", Vendor.RUNFLOW, "a.png", "image/png", 3, {}, later)
     for url, method in ((files.add_upload(upload), "PUT"), (files.make_download_url(upload, 60), "GET")):
@@ -141,7 +141,7 @@ def test_signed_url_is_valid_for_one_method_only():
         assert good == [method == "GET", method == "PUT"]
 
 
-# What is kept
+# Limits
 
 
 def add_upload(files: FileStore, name: str, data: bytes | None) -> UploadSlot:
@@ -153,7 +153,7 @@ def add_upload(files: FileStore, name: str, data: bytes | None) -> UploadSlot:
 
 
 def test_oldest_uploads_are_evicted(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(file_store, "MAX_UPLOAD_BYTES", 100)
     files = FileStore()
     for name in "abc":
         add_upload(files, name, bytes(40))
@@ -161,7 +161,7 @@ def test_oldest_uploads_are_evicted(monkeypatch):
 
 
 def test_refilling_an_upload_counts_once(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(file_store, "MAX_UPLOAD_BYTES", 100)
     files = FileStore()
     upload = add_upload(files, "a", bytes(60))
     files.store_upload(upload, bytes(70))
@@ -170,8 +170,8 @@ def test_refilling_an_upload_counts_once(monkeypatch):
 
 
 def test_bytes_for_an_evicted_upload_are_not_stored(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_UPLOAD_BYTES", 100)
-    monkeypatch.setattr(files_module, "MAX_UPLOADS", 2)
+    monkeypatch.setattr(file_store, "MAX_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(file_store, "MAX_UPLOADS", 2)
     files = FileStore()
     evicted = add_upload(files, "gone", None)
     add_upload(files, "a", bytes(60))
@@ -182,7 +182,7 @@ def test_bytes_for_an_evicted_upload_are_not_stored(monkeypatch):
 
 
 def test_bytes_of_an_evicted_upload_are_freed(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_UPLOAD_BYTES", 100)
+    monkeypatch.setattr(file_store, "MAX_UPLOAD_BYTES", 100)
     files = FileStore()
     evicted = add_upload(files, "a", bytes(60))
     add_upload(files, "b", bytes(60))
@@ -190,7 +190,7 @@ def test_bytes_of_an_evicted_upload_are_freed(monkeypatch):
 
 
 def test_unused_uploads_are_evicted(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_UPLOADS", 3)
+    monkeypatch.setattr(file_store, "MAX_UPLOADS", 3)
     files = FileStore()
     for number in range(10):
         add_upload(files, str(number), None)
@@ -198,7 +198,7 @@ def test_unused_uploads_are_evicted(monkeypatch):
 
 
 def test_old_images_are_evicted(monkeypatch):
-    monkeypatch.setattr(files_module, "MAX_IMAGES", 2)
+    monkeypatch.setattr(file_store, "MAX_IMAGES", 2)
     files = FileStore()
     for number in range(4):
         files.add_image(str(number), ImageRecipe(16, 16, "png", "x"))

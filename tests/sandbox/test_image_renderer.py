@@ -1,4 +1,4 @@
-"""Pictures: drawn at exactly the asked pixels whatever is written on them, read with suspicion."""
+"""Image rendering at exact sizes with any caption, and careful decoding of clients' images."""
 
 import base64
 import contextlib
@@ -63,7 +63,7 @@ def test_same_recipe_renders_the_same_bytes_and_another_prompt_others():
         return image_renderer.render_image(ImageRecipe(64, 64, "png", caption))
 
     assert render_caption("a") == render_caption("a") != render_caption("b")
-    # Long prompts that differ only at the end are still different pictures.
+    # Long prompts that differ only at the end still render different images.
     assert render_caption("x" * 20_000 + "a") != render_caption("x" * 20_000 + "b")
 
 
@@ -98,7 +98,7 @@ def test_transparent_image_has_clear_corners_and_a_solid_middle(kind):
 
 
 def test_recipe_of_a_long_prompt_is_small():
-    """Recipes are kept by the ten thousand."""
+    """Tens of thousands of recipes are kept."""
     assert len(ImageRecipe(64, 64, "png", "x" * 32_000).caption) < 1_000
 
 
@@ -142,7 +142,7 @@ def test_equal_images_are_shared_and_freed_when_unused():
     [
         b"",
         b"\0",
-        b"no picture",
+        b"not an image",
         create_blank_image(30, 20, "GIF"),
         create_blank_image(30, 20, "BMP"),
         create_blank_image(300, 200)[:80],
@@ -182,7 +182,7 @@ def build_png(width: int, height: int, rows: bytes) -> bytes:
 
 @pytest.mark.parametrize("edge", [7_100, 10_000, 20_000, 2_000_000_000])
 def test_decompression_bomb_is_rejected_unopened(edge):
-    """Just over the limit, over Pillow's limit for a warning, over its limit for an error, absurd."""
+    """Slightly over the limit, over Pillow's limit for a warning, over its limit for an error, and far over all."""
     with pytest.raises(InvalidImageError):
         image_renderer.read_image(build_png(edge, edge, b""))
 
@@ -215,33 +215,33 @@ def test_data_uris_are_decoded_unchanged(data):
 
 
 def test_cache_keeps_its_limit_and_evicts_the_least_recently_used(monkeypatch):
-    monkeypatch.setattr(image_renderer, "render_image", lambda picture: bytes(picture.width))
+    monkeypatch.setattr(image_renderer, "render_image", lambda recipe: bytes(recipe.width))
     cache = RenderCache(max_bytes=100)
     for width in (40, 50, 40, 60):
         assert len(cache.get_or_render(ImageRecipe(width, 1, "png", "x"))) == width
     rendered_widths = []
     monkeypatch.setattr(
-        image_renderer, "render_image", lambda picture: rendered_widths.append(picture.width) or bytes(picture.width)
+        image_renderer, "render_image", lambda recipe: rendered_widths.append(recipe.width) or bytes(recipe.width)
     )
     for width in (40, 60, 50):
         cache.get_or_render(ImageRecipe(width, 1, "png", "x"))
-    # The one that had not been asked for the longest had to go.
+    # The least recently used image was evicted.
     assert rendered_widths == [50]
 
 
 def test_image_larger_than_the_cache_is_rendered(monkeypatch):
-    monkeypatch.setattr(image_renderer, "render_image", lambda picture: bytes(picture.width))
+    monkeypatch.setattr(image_renderer, "render_image", lambda recipe: bytes(recipe.width))
     cache = RenderCache(max_bytes=10)
     assert [len(cache.get_or_render(ImageRecipe(30, 1, "png", "x"))) for _ in range(3)] == [30, 30, 30]
 
 
 def test_image_rendered_by_two_threads_is_counted_once(monkeypatch):
-    """Counted twice, the cache would believe itself fuller and fuller, until nothing was kept in it."""
+    """Counted twice, its size would fill the cache without any image in it."""
     barrier = threading.Barrier(2)
 
-    def render_together(picture: ImageRecipe) -> bytes:
+    def render_together(recipe: ImageRecipe) -> bytes:
         barrier.wait(5)
-        return bytes(picture.width)
+        return bytes(recipe.width)
 
     monkeypatch.setattr(image_renderer, "render_image", render_together)
     cache = RenderCache(max_bytes=100)

@@ -1,4 +1,4 @@
-"""Bodies that no SDK would send: OpenAI answers every one of them in its own words, and buys nothing."""
+"""Bodies that no SDK sends: OpenAI answers each with its own error format, and charges nothing."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def post_body(sandbox: RunningSandbox, route: str, content_type: str, body: byte
 
 
 def build_form(*parts: tuple[bytes, bytes, bytes]) -> bytes:
-    """Each part a name, further header text, and what is in it."""
+    """Build a form; each part has a name, further header text, and a body."""
     return b"".join(PART_TEMPLATE % part for part in parts) + b"--x--\r\n"
 
 
@@ -40,7 +40,7 @@ def parse_openai_error(answer: httpx.Response) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"prompt": "\\ud800"}'],
-    ids=["empty", "cut off", "list", "number", "no text", "nested too deeply", "half a letter"],
+    ids=["empty", "cut off", "list", "number", "no text", "nested too deeply", "lone surrogate"],
 )
 def test_invalid_json_is_a_bad_request(sandbox, route, body):
     answer = post_body(sandbox, route, JSON_TYPE, body)
@@ -112,7 +112,7 @@ def test_any_fields_are_accepted_or_return_an_openai_error(sandbox, fields, rout
         parse_openai_error(answer)
 
 
-# Litestar announces new spellings for parameters of its handlers: nothing that a mistake could hide in.
+# Litestar announces deprecations of handler parameters, which are unrelated to this test.
 @pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 def test_internal_error_is_logged_and_returned_as_openai_error(monkeypatch, caplog):
     monkeypatch.setattr(image_params, "find_model", lambda _: 1 / 0)

@@ -1,4 +1,4 @@
-"""The till: who is charged, when, exactly once."""
+"""The order simulator: which orders are charged, when, exactly once."""
 
 import asyncio
 import math
@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import charges
-from sandbox import order_simulator as shop_module
+from sandbox import charges, order_simulator
 from sandbox.charges import Invoice
 from sandbox.fault_injection import FaultRule, InjectedFault, Vendor
 from sandbox.image_renderer import ImageRecipe
@@ -28,7 +27,7 @@ RECIPE = ImageRecipe(64, 64, "png", "a lighthouse")
 
 
 class FakeTime:
-    """Stands in for the shop's `time`."""
+    """Replaces the simulator's `time` module."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -40,7 +39,7 @@ class FakeTime:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     clock = FakeTime()
-    monkeypatch.setattr(shop_module, "time", clock)
+    monkeypatch.setattr(order_simulator, "time", clock)
     return clock
 
 
@@ -93,7 +92,7 @@ def test_money_is_reserved_while_orders_run(clock):
 def test_failed_order_releases_its_money(clock):
     simulator = make_simulator(balance=100)
     failed = simulator.place_order(
-        build_order(mischief=make_fault_rules(InjectedFault.FAIL, code="OOPS", message="No."))
+        build_order(fault_rules=make_fault_rules(InjectedFault.FAIL, code="OOPS", message="No."))
     )
     clock.now += 10
     assert list_charges(simulator) == []
@@ -159,7 +158,9 @@ def test_cancelling_a_finished_order_changes_nothing(clock):
 def test_missing_images_are_not_charged_but_the_base_price_is(clock):
     simulator = make_simulator()
     partial = simulator.place_order(
-        build_order(price=310, base=10, image_count=3, mischief=make_fault_rules(InjectedFault.PARTIAL, missing=2))
+        build_order(
+            price=310, base_price=10, image_count=3, fault_rules=make_fault_rules(InjectedFault.PARTIAL, missing=2)
+        )
     )
     clock.now += 10
     assert list_charges(simulator) == [("a", 110)]
@@ -170,7 +171,7 @@ def test_missing_images_are_not_charged_but_the_base_price_is(clock):
 def test_order_without_images_has_failed(clock):
     simulator = make_simulator()
     empty = simulator.place_order(
-        build_order(image_count=2, mischief=make_fault_rules(InjectedFault.PARTIAL, missing=5))
+        build_order(image_count=2, fault_rules=make_fault_rules(InjectedFault.PARTIAL, missing=5))
     )
     clock.now += 10
     assert empty.outcome is Outcome.FAILED
@@ -179,7 +180,7 @@ def test_order_without_images_has_failed(clock):
 
 def test_half_size_order_costs_the_full_price(clock):
     simulator = make_simulator()
-    half_size = simulator.place_order(build_order(mischief=make_fault_rules(InjectedFault.HALF_SIZE)))
+    half_size = simulator.place_order(build_order(fault_rules=make_fault_rules(InjectedFault.HALF_SIZE)))
     clock.now += 10
     assert (half_size.images[0].width, half_size.images[0].height) == (32, 32)
     assert list_charges(simulator) == [("a", 100)]
@@ -187,7 +188,7 @@ def test_half_size_order_costs_the_full_price(clock):
 
 def test_stuck_order_never_ends_and_takes_no_slot(clock):
     simulator = make_simulator(concurrency=1)
-    stuck = simulator.place_order(build_order("a", mischief=make_fault_rules(InjectedFault.STUCK)))
+    stuck = simulator.place_order(build_order("a", fault_rules=make_fault_rules(InjectedFault.STUCK)))
     assert math.isinf(stuck.ends_at)
     assert simulator.place_order(build_order("b")).starts_at == clock.now
     clock.now += 1e9
@@ -202,7 +203,7 @@ def test_order_takes_at_least_a_third_of_the_median(clock):
 
 
 def test_old_orders_are_dropped_and_still_charged(clock, monkeypatch):
-    monkeypatch.setattr(shop_module, "MAX_ORDERS", 3)
+    monkeypatch.setattr(order_simulator, "MAX_ORDERS", 3)
     simulator = make_simulator()
     for number in range(5):
         simulator.place_order(build_order(str(number), price=1))
@@ -223,7 +224,7 @@ def test_oldest_charges_are_dropped_and_counted(clock, monkeypatch):
 
 
 def test_awaited_order_is_settled(monkeypatch):
-    """Even where a timer ends too early, as by a hair every timer may."""
+    """Even if a timer ends slightly too early, as every timer may."""
     sleep = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds / 2))
     simulator = make_simulator(latency_seconds=0.05)
@@ -239,7 +240,7 @@ def test_wait_for_a_stuck_order_ends_when_the_client_disconnects():
         return messages.pop(0)
 
     simulator = make_simulator()
-    stuck = simulator.place_order(build_order(mischief=make_fault_rules(InjectedFault.STUCK)))
+    stuck = simulator.place_order(build_order(fault_rules=make_fault_rules(InjectedFault.STUCK)))
     with pytest.raises(ClientDisconnectedError):
         asyncio.run(simulator.wait_for_order(stuck, receive))
     assert messages == []
@@ -268,7 +269,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_balance_and_charges_always_add_up(steps):
     clock, placed = FakeTime(), []
-    original_time, shop_module.time = shop_module.time, SimpleNamespace(time=clock.time)  # type: ignore[assignment]
+    original_time, order_simulator.time = order_simulator.time, SimpleNamespace(time=clock.time)  # type: ignore[assignment]
     try:
         simulator = make_simulator(concurrency=2)
         for step, number, kind in steps:
@@ -278,7 +279,7 @@ def test_balance_and_charges_always_add_up(steps):
                 simulator.cancel_order(placed[number % len(placed)])
             elif step == "place":
                 simulated_order = build_order(
-                    str(len(placed)), price=number, image_count=3, mischief=make_fault_rules(kind) if kind else {}
+                    str(len(placed)), price=number, image_count=3, fault_rules=make_fault_rules(kind) if kind else {}
                 )
                 try:
                     placed.append(simulator.place_order(simulated_order))
@@ -288,9 +289,9 @@ def test_balance_and_charges_always_add_up(steps):
             charged = sum(charge.micros for charge in simulator.invoice.charges)
             assert simulator.balance.spent == charged == 1_000 - simulator.balance.remaining
             assert simulator.balance.reserved == sum(
-                simulated_order.price for simulated_order in placed if not simulated_order.settled
+                simulated_order.price_micros for simulated_order in placed if not simulated_order.is_settled
             )
             assert simulator.balance.remaining >= simulator.balance.reserved >= 0
             assert len({charge.id for charge in simulator.invoice.charges}) == len(simulator.invoice.charges)
     finally:
-        shop_module.time = original_time
+        order_simulator.time = original_time

@@ -1,4 +1,4 @@
-"""RunAPI's callbacks, as a receiver on loopback sees them."""
+"""RunAPI's callbacks, as received over loopback."""
 
 import base64
 import hashlib
@@ -16,26 +16,15 @@ from tests.sandbox.runapi_client import RunapiClient
 
 
 @pytest.fixture
-def runapi_client(sandbox: RunningSandbox) -> RunapiClient:
-    return RunapiClient(sandbox)
-
-
-@pytest.fixture
-def receiver() -> Iterator[CallbackReceiver]:
-    with run_receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def immediate_retries(sandbox: RunningSandbox) -> Iterator[None]:
-    """Retries follow at once."""
-    sandbox.call_control_route("POST", "/switches", {"callback_pace": 0})
+    """Make retries immediate."""
+    sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 0})
     yield
-    sandbox.call_control_route("POST", "/switches", {"callback_pace": 1})
+    sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 1})
 
 
 def has_valid_signature(callback: ReceivedCallback) -> bool:
-    """The check that the vendor's page tells receivers to make."""
+    """Verify the signature as the vendor's page describes it."""
     headers = callback.headers
     signed_bytes = f"{headers['x-callback-id']}.{headers['x-callback-timestamp']}.".encode() + callback.body
     expected = hmac.new(base64.b64decode(CALLBACK_SECRET), signed_bytes, hashlib.sha256).digest()
@@ -74,7 +63,7 @@ def test_callback_is_sent_when_the_task_ends(
     assert receiver.wait_for_callbacks()[0].received_at - started_at >= 0.3
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("immediate_retries")
 @pytest.mark.parametrize("status", [500, 404, 302])
 def test_failed_callback_is_retried_with_the_same_bytes(
     runapi_client: RunapiClient, receiver: CallbackReceiver, status: int
@@ -89,13 +78,13 @@ def test_failed_callback_is_retried_with_the_same_bytes(
 
 
 def _expect_last_callback(runapi_client: RunapiClient, receiver: CallbackReceiver, callback_count: int) -> None:
-    """By the time its callback is here, any further one of the order before would have been as well."""
+    """Create another task; when its callback arrives, further ones of earlier tasks would have arrived too."""
     task = runapi_client.create_task(callback_url=receiver.url).json()
     assert receiver.wait_for_callbacks(callback_count)[-1].json()["id"] == task["id"]
     assert len(receiver.list_callbacks()) == callback_count
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("immediate_retries")
 def test_callback_is_given_up_after_five_attempts(runapi_client: RunapiClient, receiver: CallbackReceiver) -> None:
     receiver.queue_statuses(*[500] * 5)
     runapi_client.create_task(callback_url=receiver.url)
@@ -139,9 +128,9 @@ def test_duplicate_callbacks_share_their_id(
     _expect_last_callback(runapi_client, receiver, callback_count=4)
 
 
-@pytest.mark.parametrize(("outcome", "lie"), [("completed", "failed"), ("failed", "completed")])
+@pytest.mark.parametrize(("outcome", "false_status"), [("completed", "failed"), ("failed", "completed")])
 def test_forged_callback_arrives_first_with_a_false_status(
-    sandbox: RunningSandbox, runapi_client: RunapiClient, receiver: CallbackReceiver, outcome: str, lie: str
+    sandbox: RunningSandbox, runapi_client: RunapiClient, receiver: CallbackReceiver, outcome: str, false_status: str
 ) -> None:
     sandbox.inject_fault("forged_callback", vendor="runapi", times=1)
     if outcome == "failed":
@@ -151,7 +140,7 @@ def test_forged_callback_arrives_first_with_a_false_status(
     forged, real = receiver.wait_for_callbacks(2)
     assert real.received_at - forged.received_at >= 0.1
     assert (has_valid_signature(forged), has_valid_signature(real)) == (False, True)
-    assert (forged.json()["id"], forged.json()["status"]) == (task["id"], lie)
+    assert (forged.json()["id"], forged.json()["status"]) == (task["id"], false_status)
     assert (real.json()["id"], real.json()["status"]) == (task["id"], outcome)
     assert forged.headers["x-callback-id"] != real.headers["x-callback-id"]
 

@@ -1,4 +1,4 @@
-"""What goes into RunAPI and what comes out: uploads, sources, links, and when each of them ends."""
+"""RunAPI's files: uploads, source images, result URLs, and their expiry."""
 
 import base64
 import hashlib
@@ -11,11 +11,6 @@ import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.sandbox.runapi_client import AUTH_HEADERS, RunapiClient, fetch_image_size
-
-
-@pytest.fixture
-def runapi_client(sandbox: RunningSandbox) -> RunapiClient:
-    return RunapiClient(sandbox)
 
 
 @pytest.fixture
@@ -121,7 +116,7 @@ def test_invalid_source_is_rejected(runapi_client: RunapiClient, source: object)
 def test_unfetchable_source_is_rejected(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
     source = {"type": "url", "url": f"{sandbox.url}/_/nothing.png"}
     answer = runapi_client.request("POST", "/api/v1/files", json={"source": source})
-    assert (answer.status_code, answer.json()["errors"]) == (422, {"source": ["the address answered 404"]})
+    assert (answer.status_code, answer.json()["errors"]) == (422, {"source": ["the URL answered with status 404"]})
 
 
 def test_data_uri_is_accepted_only_if_the_switch_allows_it(
@@ -149,7 +144,7 @@ def test_source_that_is_not_an_image_fails_the_task_uncharged(
 
 
 def test_result_depends_on_its_source_images(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    """The picture differs by what it was made from: sources are really read."""
+    """Different sources make different images: the sources are really read."""
     first, second = (f"{sandbox.url}/_/sample.png?w=320&h={height}" for height in (320, 318))
     images = [
         fetch_url(runapi_client.run_edit(source, aspect_ratio="1:1")["images"][0]["url"]).content

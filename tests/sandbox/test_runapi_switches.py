@@ -1,4 +1,4 @@
-"""Each disputed reading of RunAPI's page, switched; and prices, which every reading must get right."""
+"""RunAPI's switches, and prices, which must be consistent under every switch."""
 
 from decimal import Decimal
 from typing import Any
@@ -11,11 +11,6 @@ from tests.sandbox.runapi_client import ORDER_BODY, RunapiClient
 
 PIXELS_BY_TIER = {"1k": (655_360, 1_572_864), "2k": (1_572_865, 4_194_304), "4k": (4_194_305, 8_294_400)}
 ACTIONS = ("text_to_image", "edit_image")
-
-
-@pytest.fixture
-def runapi_client(sandbox: RunningSandbox) -> RunapiClient:
-    return RunapiClient(sandbox)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +28,7 @@ def test_forbidden_ratio_and_resolution_is_rejected_or_fails(
 ) -> None:
     refusal = runapi_client.create_task(**fields)
     assert (refusal.status_code, list(refusal.json()["errors"])) == (422, ["output_resolution"])
-    with sandbox.override_switches("runapi", forbidden_ratio="failed_task"):
+    with sandbox.override_switches("runapi", forbidden_ratio_response="failed_task"):
         task = runapi_client.run_generation(**fields)
     assert task["status"] == "failed"
     assert "not supported" in task["error"]

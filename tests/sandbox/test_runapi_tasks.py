@@ -1,4 +1,4 @@
-"""RunAPI's tasks, keys and faults over real sockets: what its SDK does not let anybody see."""
+"""RunAPI's tasks, keys and faults over real sockets, beyond what its SDK shows."""
 
 import time
 import uuid
@@ -9,11 +9,6 @@ import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.sandbox.runapi_client import ORDER_BODY, RunapiClient, fetch_image_size
-
-
-@pytest.fixture
-def runapi_client(sandbox: RunningSandbox) -> RunapiClient:
-    return RunapiClient(sandbox)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +107,7 @@ def test_finished_task_never_changes(sandbox: RunningSandbox, runapi_client: Run
 
 
 def test_status_never_goes_back(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    """Also when a task has to wait for another one."""
+    """Also when a task waits for another one."""
     order = ["pending", "processing", "completed"]
     sandbox.set_latency(0.3, vendor="runapi")
     with sandbox.override_switches("runapi", create_status="pending", concurrency=1):
@@ -129,7 +124,7 @@ def test_status_never_goes_back(sandbox: RunningSandbox, runapi_client: RunapiCl
 def test_concurrent_duplicates_create_one_task_and_one_charge(
     sandbox: RunningSandbox, runapi_client: RunapiClient
 ) -> None:
-    """The source takes its time, so that all of them are under way together."""
+    """The source is slow, so that all requests are in progress at once."""
     image_url = runapi_client.request("POST", "/api/v1/files", json=_build_sample_source(sandbox)).json()["url"]
     sandbox.inject_fault("slow", vendor="runapi", route="download", seconds=0.3)
     with ThreadPoolExecutor(12) as pool:
@@ -218,7 +213,7 @@ def test_running_order_reserves_money_and_failed_order_releases_it(
 
 
 def test_rejected_order_uses_up_no_fault_rule(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    """A fault that is to strike once strikes the next order that is really taken."""
+    """A rule with `times: 1` applies to the next order that is accepted."""
     sandbox.inject_fault("fail", vendor="runapi", times=1)
     sandbox.set_balance("runapi", "0")
     assert runapi_client.create_task().status_code == 402
@@ -257,7 +252,7 @@ def test_success_without_images_is_charged(sandbox: RunningSandbox, runapi_clien
 
 
 def test_half_size_image_costs_the_full_price(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    sandbox.inject_fault("downgrade", vendor="runapi", times=1)
+    sandbox.inject_fault("half_size", vendor="runapi", times=1)
     task = runapi_client.run_generation(aspect_ratio="1:1", output_resolution="2k")
     assert fetch_image_size(task["images"][0]["url"]) == (1024, 1024)
     assert task["usage"]["cost"] == 0.10

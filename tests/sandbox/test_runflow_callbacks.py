@@ -1,4 +1,4 @@
-"""Runflow's callbacks: their bytes, their signature, their retries, and their mischief."""
+"""Runflow's callbacks: bytes, signatures, retries, injected faults."""
 
 import hashlib
 import hmac
@@ -9,22 +9,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
-from tests.sandbox.callback_receiver import CallbackReceiver, run_receiver
+from tests.sandbox.callback_receiver import CallbackReceiver
 from tests.sandbox.runflow_client import RunflowClient, build_order
 
 
 @pytest.fixture
 def runflow_client(sandbox: RunningSandbox) -> Iterator[RunflowClient]:
-    before = sandbox.call_control_route("GET", "/switches")["callback_pace"]
-    sandbox.call_control_route("POST", "/switches", {"callback_pace": 0.01})
+    before = sandbox.call_control_route("GET", "/switches")["callback_delay_factor"]
+    sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 0.01})
     yield RunflowClient(sandbox)
-    sandbox.call_control_route("POST", "/switches", {"callback_pace": before})
-
-
-@pytest.fixture
-def receiver() -> Iterator[CallbackReceiver]:
-    with run_receiver() as one:
-        yield one
+    sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": before})
 
 
 def create_secret(runflow_client: RunflowClient) -> str:

@@ -1,4 +1,4 @@
-"""Idempotency keys at the simulated Runflow: the same answer again, and nothing bought twice."""
+"""Idempotency keys at the simulated Runflow: a repeat gets the same response and is not charged again."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -71,7 +71,7 @@ def test_replay_of_a_synchronous_order_returns_its_inline_images(runflow_client:
 def test_replay_of_a_synchronous_order_waits_for_the_running_order(
     sandbox: RunningSandbox, runflow_client: RunflowClient
 ) -> None:
-    """The first client gave up waiting; asking again with the same key gets what was bought then."""
+    """The first client times out; a repeat with the same key gets the result of the first order."""
     sandbox.set_latency(1.0)
     headers = runflow_client.headers | {"idempotency-key": "k"}
     body = {"prompt": "x", "quality": "low"}

@@ -1,4 +1,4 @@
-"""What the simulated Runflow takes: input fields, edits, assets."""
+"""Inputs of the simulated Runflow: fields, edits, assets."""
 
 import base64
 from typing import Any

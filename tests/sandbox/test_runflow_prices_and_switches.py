@@ -1,4 +1,4 @@
-"""Runflow's money and its disputed points."""
+"""Runflow's prices and switches."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_each_switch_changes_its_behaviour(sandbox: RunningSandbox, runflow_clie
     with sandbox.override_switches("runflow", sizes_in_output=True):
         entry = runflow_client.run_to_end(build_order(image_size="square_hd"))["output"]["outputs"][0]
         assert (entry["width"], entry["height"]) == (1024, 1024)
-    with sandbox.override_switches("runflow", bad_input="failed_run"):
+    with sandbox.override_switches("runflow", invalid_input_response="failed_run"):
         assert runflow_client.run_to_end(build_order(quality="bad"))["failure_code"] == "INPUT_VALIDATION_FAILED"
     with sandbox.override_switches("runflow", canceled="cancelled"):
         statuses = runflow_client.request("GET", "/v1/runs/statuses").json()["items"]

@@ -1,4 +1,4 @@
-"""Lists of runs at the simulated Runflow: filters, pages, and what is refused."""
+"""Search of runs at the simulated Runflow: filters, paging, invalid queries."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tests.sandbox.runflow_client import RunflowClient, build_order
 
 
 def test_filters_accept_both_spellings(runflow_client: RunflowClient) -> None:
-    ids = [runflow_client.run_to_end(build_order(client_ref=f"ours-{number}"))["id"] for number in range(3)]
-    for query in ("client_ref.EQ:'ours-1'", "client_ref.eq:'ours-1'", "client_ref:ours-1", "client_ref=ours-1"):
+    ids = [runflow_client.run_to_end(build_order(client_ref=f"job-{number}"))["id"] for number in range(3)]
+    for query in ("client_ref.EQ:'job-1'", "client_ref.eq:'job-1'", "client_ref:job-1", "client_ref=job-1"):
         items = runflow_client.request("GET", f"/v1/runs?q={query}").json()["items"]
         assert [run["id"] for run in items] == [ids[1]]
-    both = runflow_client.request("GET", "/v1/runs?q=status_code:succeeded AND client_ref:ours-2").json()["items"]
+    both = runflow_client.request("GET", "/v1/runs?q=status_code:succeeded AND client_ref:job-2").json()["items"]
     assert [run["id"] for run in both] == [ids[2]]
     assert runflow_client.request("GET", "/v1/runs?q=client_ref:nobody").json()["items"] == []
 

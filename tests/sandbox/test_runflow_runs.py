@@ -1,4 +1,4 @@
-"""Runs at the simulated Runflow: who may order, states, output, failures."""
+"""Runs at the simulated Runflow: authentication, statuses, output, failures."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def test_read_only_key_cannot_create_runs(sandbox: RunningSandbox) -> None:
 
 
 def test_any_key_switch_accepts_well_formed_keys(sandbox: RunningSandbox) -> None:
-    with sandbox.override_switches("runflow", any_key=True):
+    with sandbox.override_switches("runflow", accepts_any_key=True):
         for key in ("rf_live_1", "rf_svc_1", "rfk_1", "rf_1"):
             assert RunflowClient(sandbox, key).request("GET", "/v1/auth/me").status_code == 200
         assert RunflowClient(sandbox, "sk-1").request("GET", "/v1/auth/me").status_code == 401
@@ -149,7 +149,7 @@ def test_partial_run_is_charged_per_image(sandbox: RunningSandbox, runflow_clien
 
 
 def test_half_size_image_costs_the_full_price(sandbox: RunningSandbox, runflow_client: RunflowClient) -> None:
-    sandbox.inject_fault("downgrade", vendor="runflow")
+    sandbox.inject_fault("half_size", vendor="runflow")
     run = runflow_client.run_to_end(build_order(image_size={"width": 2048, "height": 2048}))
     assert fetch_image_info(run["output"]["outputs"][0]["url"])[:2] == (1024, 1024)
     assert run["cost"] == "0.009"

@@ -1,4 +1,4 @@
-"""The sandbox as a process: which ports it takes, when it ends."""
+"""The sandbox process: its ports, and when it ends."""
 
 import contextlib
 import os
@@ -24,8 +24,10 @@ READY_LINE = re.compile(r"sandbox listening on (http://\S+)")
 
 @contextlib.contextmanager
 def start_sandbox(*options: str) -> Iterator["subprocess.Popen[str]"]:
-    """A sandbox that a test may end by itself. SIGINT ends it however the tests were started: a shell has programs
-    behind `&` ignore it."""
+    """Start a sandbox that a test may stop.
+
+    It always handles SIGINT, which programs ignore if a shell started the tests in the background.
+    """
     with subprocess.Popen(
         [*SANDBOX_COMMAND, *options],
         stdout=subprocess.PIPE,
@@ -73,7 +75,7 @@ def test_concurrent_sandboxes_take_different_port_pairs():
 
 def test_half_busy_port_pair_is_skipped():
     with socket.socket() as busy:
-        # Where it is taken already, by whatever else runs on this machine, that serves as well.
+        # If another program uses the port already, the test works as well.
         with contextlib.suppress(OSError):
             busy.bind(("127.0.0.1", DEFAULT_PORT + 1))
             busy.listen()
@@ -173,14 +175,14 @@ def test_with_parent_stops_the_sandbox_when_its_parent_is_killed(with_parent):
                 time.sleep(0.05)
             assert is_answering(url) is not with_parent
         finally:
-            # Where the test fails it may be alive against expectation.
+            # If the test fails, the sandbox may still run.
             if is_answering(url):
                 os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_injected_faults_are_not_logged_as_errors(stream):
-    """Thousands of staged faults would fill a log, or the pipe of whoever started the sandbox and does not read it."""
+    """Thousands of injected faults would fill the log, or the pipe of a parent process that does not read it."""
     with start_sandbox("--port", "0") as process:
         url = read_url(process)
         order = {"model": "gpt-image-2", "prompt": "a lighthouse", "stream": stream}
