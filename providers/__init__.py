@@ -1,4 +1,4 @@
-"""Dialects of the companies that sell pictures, and the contract they keep. Pure: no I/O, no clock, no randomness."""
+"""Adapters for the APIs of image providers, and the contract that they keep. Pure: no I/O, no clock, no randomness."""
 
 from collections.abc import Mapping
 

@@ -1,6 +1,6 @@
-"""The contract between the gateway and a provider's dialect: plain values in, plain values out, no I/O anywhere.
+"""The contract between the gateway and an adapter: plain values in, plain values out, no I/O.
 
-A dialect turns an Order into a Call, and an Answer into a Progress. Whoever performs the Call makes the Answer.
+An adapter turns an Order into a Call, and an Answer into a Progress. The seller client sends the Call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +27,10 @@ class FormPart(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """A request to be made. `location` is a path below the account's base URL; if `is_presigned`, a whole URL
-    that carries its own permission and must be given no credentials of ours."""
+    """A request to a seller. `location` is a path below the account's base URL.
+
+    If `is_presigned`, `location` is a complete URL that grants access by itself: it is called without an API key.
+    """
 
     method: str
     location: str
@@ -38,7 +40,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True):
-    """What came back: header names in lower case, the body whole."""
+    """A response: header names in lower case, and the complete body."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,14 +52,17 @@ class Answer(Struct, frozen=True):
 
 
 class Endpoint(Struct, Generic[SubjectT, ResultT], frozen=True):
-    """One exchange, described: what to send, and what the answer means. `read` takes any bytes and never raises."""
+    """One endpoint of a seller: how to build its call, and how to read its answer.
+
+    `read_answer` accepts any bytes and never raises.
+    """
 
     build_call: Callable[[SubjectT], Call]
     read_answer: Callable[[Answer], ResultT]
 
 
 class UploadGrant(Struct, frozen=True):
-    """A place to upload to."""
+    """A presigned URL to upload one image to, with the headers that it requires."""
 
     upload_id: str
     url: str
@@ -65,7 +70,7 @@ class UploadGrant(Struct, frozen=True):
 
 
 class UploadDone(Struct, frozen=True):
-    """The bytes have arrived."""
+    """The upload is complete."""
 
 
 class UploadRequest(Struct, frozen=True):
@@ -74,17 +79,20 @@ class UploadRequest(Struct, frozen=True):
 
 
 class Multipart(Struct, frozen=True, tag=True):
-    """Bytes travel inside the order."""
+    """Sends input bytes as parts of a multipart order."""
 
 
 class DataUri(Struct, frozen=True, tag=True):
-    """Bytes travel inside the order as a data URI, up to this size."""
+    """Sends input bytes inside the order as a data URI, up to `max_bytes`."""
 
     max_bytes: int
 
 
 class Upload(Struct, frozen=True, tag=True):
-    """Bytes go to the seller's store first, which costs nothing and may be repeated; its link travels in the order."""
+    """Uploads input bytes to the seller's storage first and sends their URL in the order.
+
+    An upload costs nothing and may be repeated.
+    """
 
     prepare: Endpoint[ImageBytes, UploadGrant | NoAnswer]
     put: Endpoint[UploadRequest, UploadDone | NoAnswer]
@@ -93,17 +101,14 @@ class Upload(Struct, frozen=True, tag=True):
     ttl_seconds: int
 
 
-class ByUrl(Struct, frozen=True, tag=True):
-    """A public address travels in the order and the seller fetches from it."""
-
-
-InputTransport = Multipart | DataUri | Upload | ByUrl
+InputTransport = Multipart | DataUri | Upload
 
 
 class CallbackSpec(Struct, frozen=True):
-    """How to tell a genuine callback, and which order it speaks of. It is only a hint: what counts is asking.
+    """How to verify a callback, and how to find the order that it names.
 
-    `id_header`: the signed header, in lower case, by which the seller tells one callback from another.
+    A callback is only a hint: the order is polled before anything is decided. `id_header`: the signed header, in lower
+    case, that identifies one callback.
     """
 
     verify: Callable[[Mapping[str, str], bytes, Sequence[str], float], bool]
@@ -112,7 +117,10 @@ class CallbackSpec(Struct, frozen=True):
 
 
 class Adapter(Struct, frozen=True, kw_only=True):
-    """A seller's wire dialect: a record of pure functions. `docs_url` and `checked_on`: what it was written from, and when."""
+    """One wire dialect, as a record of pure functions.
+
+    `docs_url` and `checked_on`: the documentation that the adapter follows, and when it was last compared with it.
+    """
 
     name: str
     docs_url: str

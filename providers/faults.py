@@ -1,4 +1,4 @@
-"""What can go wrong with an order, in our words, and what is done about each: one table decides every failure.
+"""Every kind of failure of an order and its consequences: one table decides them all.
 
 `docs/faults.md` is generated from `VERDICTS`.
 """
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class FaultKind(StrEnum):
-    # Nothing can have been bought.
+    # Nothing was charged.
     NOT_SENT = "not_sent"
     GATEWAY_BUSY = "gateway_busy"
     INVALID_ORDER = "invalid_order"
@@ -23,7 +23,7 @@ class FaultKind(StrEnum):
     INPUT_MISSING = "input_missing"
     CONTENT_REFUSED = "content_refused"
     ORDER_FAILED = "order_failed"
-    # Nobody can tell from here whether something was bought.
+    # It is unknown whether something was charged.
     RESPONSE_LOST = "response_lost"
     SERVER_ERROR = "server_error"
     OVERLOADED = "overloaded"
@@ -32,13 +32,13 @@ class FaultKind(StrEnum):
     UNKNOWN_STATUS = "unknown_status"
     ORDER_CANCELLED = "order_cancelled"
     ORDER_TIMED_OUT = "order_timed_out"
-    # Paid for, and not to be had.
+    # Charged, but no image can be delivered.
     NO_IMAGES = "no_images"
     IMAGES_EXPIRED = "images_expired"
 
 
 class ChargeStatus(StrEnum):
-    """Whether money may have been spent when an order's submit, or the order itself, ends this way."""
+    """Whether the seller charged for an order that ends with this fault."""
 
     NOT_CHARGED = "not charged"
     UNKNOWN = "unknown"
@@ -46,7 +46,7 @@ class ChargeStatus(StrEnum):
 
 
 class PartConsequence(StrEnum):
-    """What becomes of the part of the job that the attempt was for."""
+    """What happens to the part of the job that the attempt was for."""
 
     FAIL_OVER = "fail over"
     STOP = "stop, unless the policy says on_unknown: reorder"
@@ -55,7 +55,7 @@ class PartConsequence(StrEnum):
 
 
 class HealthScope(StrEnum):
-    """Whose health it counts against."""
+    """Whose health statistics the fault counts against."""
 
     ACCOUNT = "account"
     CELL = "cell"
@@ -63,7 +63,7 @@ class HealthScope(StrEnum):
 
 
 class PollPolicy(StrEnum):
-    """What to make of it when it is the answer to a question about an order that was placed before."""
+    """How to treat the fault when it is the answer to a poll of an existing order."""
 
     RETRY = "poll again until the attempt's deadline"
     RETRY_THREE_TIMES = "poll again, at most three times in a row"
@@ -72,7 +72,10 @@ class PollPolicy(StrEnum):
 
 
 class Verdict(Struct, frozen=True):
-    """`is_transient`: the same order may succeed later, or at another seller; the order itself is correct."""
+    """The consequences of a fault.
+
+    `is_transient`: the order itself is valid; it may succeed later or at another seller.
+    """
 
     charge_status: ChargeStatus
     consequence: PartConsequence
@@ -125,33 +128,33 @@ VERDICTS: dict[FaultKind, Verdict] = {
 # fmt: on
 
 FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
-    FaultKind.NOT_SENT: "no byte of the request left: name not found, refused, no TLS",
-    FaultKind.GATEWAY_BUSY: "it stayed here: too many large bodies, connections or lookups at once",
-    FaultKind.INVALID_ORDER: "the seller finds the order itself wrong (most 4xx, or a run that failed its input checks)",
-    FaultKind.NOT_FOUND: "404 or 410: no such model when ordering, no such order when asking",
-    FaultKind.INVALID_KEY: "401: our key is wrong or revoked",
-    FaultKind.NO_CREDIT: "402, or the seller's own word for an empty account",
-    FaultKind.FORBIDDEN: "403: our key may not do this",
-    FaultKind.RATE_LIMITED: "429: too fast",
-    FaultKind.UNAVAILABLE: "503 in the seller's own words: it did not take the order",
-    FaultKind.INPUT_MISSING: "what the order is made of is gone from our own storage: an input image, or the request",
+    FaultKind.NOT_SENT: "the request was not sent: DNS failure, connection refused, TLS error",
+    FaultKind.GATEWAY_BUSY: "the gateway did not send the request: too many bodies, connections or lookups at once",
+    FaultKind.INVALID_ORDER: "the seller rejected the order as invalid (most 4xx, or a run with invalid input)",
+    FaultKind.NOT_FOUND: "404 or 410: the model does not exist (submit) or the order does not exist (poll)",
+    FaultKind.INVALID_KEY: "401: the API key is wrong or revoked",
+    FaultKind.NO_CREDIT: "402, or the seller's own code for an empty account",
+    FaultKind.FORBIDDEN: "403: the API key is not allowed to do this",
+    FaultKind.RATE_LIMITED: "429: too many requests",
+    FaultKind.UNAVAILABLE: "503 with the seller's own error: it did not accept the order",
+    FaultKind.INPUT_MISSING: "an input image or the saved request is missing from the gateway's own storage",
     FaultKind.CONTENT_REFUSED: "the seller refuses the content",
-    FaultKind.ORDER_FAILED: "the seller took the order and says that it failed; failed orders are not charged",
-    FaultKind.RESPONSE_LOST: "the request left and no whole answer came back: reset, timeout, 408",
-    FaultKind.SERVER_ERROR: "a bare 5xx or a redirect: the order may have been taken before it broke",
-    FaultKind.OVERLOADED: "a bare 503, perhaps from a proxy that had passed the order on",
-    FaultKind.IDEMPOTENCY_CONFLICT: "409: our idempotency key is in use, so something was ordered under it",
-    FaultKind.UNREADABLE: "a success that cannot be read: no JSON, no id, no status",
-    FaultKind.UNKNOWN_STATUS: "a status word that is in no table of ours",
-    FaultKind.ORDER_CANCELLED: "the order was cancelled at the seller, which may bill what had begun",
-    FaultKind.ORDER_TIMED_OUT: "taken by the seller and still not finished at the attempt's deadline",
-    FaultKind.NO_IMAGES: "the seller says success and delivers no picture",
-    FaultKind.IMAGES_EXPIRED: "pictures were made and could not be fetched before they expired",
+    FaultKind.ORDER_FAILED: "the seller accepted the order and reports that it failed; failed orders are not charged",
+    FaultKind.RESPONSE_LOST: "the request was sent, but no complete response arrived: connection reset, timeout, 408",
+    FaultKind.SERVER_ERROR: "a 5xx without the seller's own error, or a redirect: the order may have been accepted",
+    FaultKind.OVERLOADED: "a 503 without the seller's own error, perhaps from a proxy that had forwarded the order",
+    FaultKind.IDEMPOTENCY_CONFLICT: "409: the idempotency key is in use, so an order exists under it",
+    FaultKind.UNREADABLE: "a success status with an unreadable body: invalid JSON, no id or no status",
+    FaultKind.UNKNOWN_STATUS: "an order status that the adapter does not recognize",
+    FaultKind.ORDER_CANCELLED: "the order was cancelled at the seller, which may charge for work already begun",
+    FaultKind.ORDER_TIMED_OUT: "the seller accepted the order, but did not finish it before the attempt's deadline",
+    FaultKind.NO_IMAGES: "the seller reports success but delivers no image",
+    FaultKind.IMAGES_EXPIRED: "the images were generated, but expired before they could be fetched",
 }
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One thing that went wrong. `message` is the seller's text: for operators' eyes, never for a log or a caller."""
+    """One failure. `message` is the seller's text, for operators only: never log it or show it to a client."""
 
     kind: FaultKind
     status: int | None = None
@@ -166,7 +169,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     @property
     def charge_status(self) -> ChargeStatus:
-        """What the seller says it charged outranks what usually follows from a fault of this kind."""
+        """Return whether money was charged: a cost that the seller reports overrides the default of the kind."""
         return ChargeStatus.CHARGED if self.cost else self.verdict.charge_status
 
 
@@ -179,14 +182,14 @@ _KINDS_BY_STATUS = {
     409: FaultKind.IDEMPOTENCY_CONFLICT,
     410: FaultKind.NOT_FOUND,
     429: FaultKind.RATE_LIMITED,
-    # RunAPI's early pages use 455 for "service unavailable"; to everybody else it means nothing.
+    # RunAPI's early pages use 455 for "service unavailable"; it is not a standard status.
     455: FaultKind.SERVER_ERROR,
     503: FaultKind.OVERLOADED,
 }
 
 
 def fault_kind_from_status(status: int) -> FaultKind:
-    """What an HTTP status says by itself. A seller's own code, where it has one, says it better."""
+    """Return the kind of fault for an HTTP status. A seller's own error code is more precise: use it first."""
     if kind := _KINDS_BY_STATUS.get(status):
         return kind
     return FaultKind.INVALID_ORDER if 400 <= status < 500 else FaultKind.SERVER_ERROR
@@ -200,9 +203,10 @@ _CONTENT_REFUSAL = re.compile(
 
 
 def detect_content_refusal(kind: FaultKind, *messages: str | None) -> FaultKind:
-    """The kind, unless a seller that has no code for it says in so many words that it refuses the content.
+    """Return CONTENT_REFUSED if the messages say that the seller refuses the content, else `kind`.
 
-    The last resort, since words change; and only for what the seller says of the order itself.
+    For sellers without an error code for it. Texts change, so this is a last resort, and only for messages about the
+    order itself.
     """
     is_about_order = kind in (FaultKind.INVALID_ORDER, FaultKind.ORDER_FAILED)
     is_refusal = is_about_order and any(_CONTENT_REFUSAL.search(message) for message in messages if message)

@@ -1,4 +1,4 @@
-"""Sizes of GPT Image 2: pixels, named ratios and resolution tiers, and the way between them. Pure arithmetic."""
+"""Sizes of GPT Image 2: pixels, named ratios, resolutions, and the conversions between them. Pure arithmetic."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ MAX_EDGE = 3840
 MAX_RATIO = Fraction(3)
 MIN_PIXELS = 655_360
 MAX_PIXELS = 8_294_400
-# How far a delivered or offered ratio may be from the one asked for and still count as the same.
+# The relative difference up to which two ratios count as equal.
 RATIO_TOLERANCE = 0.02
 
 
@@ -23,14 +23,14 @@ class Resolution(StrEnum):
     FOUR_K = "4k"
 
 
-# The most pixels that each tier holds, in rising order.
+# The maximum number of pixels of each resolution, in ascending order.
 MAX_PIXELS_BY_RESOLUTION = {Resolution.ONE_K: 1_572_864, Resolution.TWO_K: 4_194_304, Resolution.FOUR_K: MAX_PIXELS}
-# The number of pixels a ratio aims for within its tier: that of the tier's best-known square or screen.
+# The preferred number of pixels of each resolution: that of its best-known square or screen size.
 _PREFERRED_PIXELS = {Resolution.ONE_K: 1_048_576, Resolution.TWO_K: 4_194_304, Resolution.FOUR_K: MAX_PIXELS}
 
 RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16", "2:1", "1:2", "3:1", "1:3", "21:9", "9:21")
 
-# Sizes that everybody means by these words, where the aim alone would pick a neighbour.
+# Common sizes; the pixel count alone would select a neighbouring size.
 _STANDARD_SIZES = {
     ("3:2", Resolution.ONE_K): (1536, 1024),
     ("2:3", Resolution.ONE_K): (1024, 1536),
@@ -40,11 +40,11 @@ _STANDARD_SIZES = {
 
 
 class SizeError(ValueError):
-    """The size cannot be had from this model; the message says why, in words for the caller."""
+    """The model does not support the size. The message is for the client."""
 
 
 class TargetSize(Struct, frozen=True):
-    """What a request resolves to before it is priced: exact pixels, and how they are named by ratio and tier."""
+    """The size that a request resolves to: exact pixels, with their ratio and resolution."""
 
     width: int
     height: int
@@ -53,14 +53,14 @@ class TargetSize(Struct, frozen=True):
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """'1536x1024' → (1536, 1024); whether the model has that size is another question."""
+    """Parse '1536x1024' as (1536, 1024). Does not check whether the model supports the size."""
     if not (match := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)):
         raise SizeError(f"size must look like 1536x1024, not {text[:40]!r}")
     return int(match[1]), int(match[2])
 
 
 def find_size_error(width: int, height: int) -> str | None:
-    """The first rule of the model that these pixels break."""
+    """Return the first rule of the model that these pixels break, or None."""
     longest, shortest = max(width, height), min(width, height)
     if shortest < 1:
         return "width and height must be positive"
@@ -78,7 +78,7 @@ def find_size_error(width: int, height: int) -> str | None:
 
 
 def resolution_from_pixels(width: int, height: int) -> Resolution:
-    """The tier that this many pixels belong to; more than the largest tier holds still counts as that tier."""
+    """Return the resolution of this many pixels; the largest one if there are too many."""
     return next(
         (tier for tier, max_pixels in MAX_PIXELS_BY_RESOLUTION.items() if width * height <= max_pixels),
         Resolution.FOUR_K,
@@ -86,7 +86,7 @@ def resolution_from_pixels(width: int, height: int) -> Resolution:
 
 
 def parse_ratio(text: str) -> Fraction:
-    """'16:9' → 16/9. Refuses what no size of the model can have."""
+    """Parse '16:9' as 16/9. Raises SizeError for ratios that no size of the model has."""
     if not (match := re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", text, re.ASCII)):
         raise SizeError(f"aspect_ratio must look like 16:9, not {text[:40]!r}")
     ratio = Fraction(int(match[1]), int(match[2]))
@@ -99,7 +99,7 @@ _RATIO_NAMES = {parse_ratio(name): name for name in RATIOS}
 
 
 def find_nearest_ratio(width: int, height: int, ratio_names: Iterable[str] = RATIOS) -> tuple[str, float]:
-    """The named ratio closest to these pixels, and how far off it is (0.02 is 2 %)."""
+    """Return the named ratio closest to these pixels, and its relative error (0.02 is 2 %)."""
     ratio = Fraction(width, height)
     return min(
         ((name, compute_ratio_error(ratio, parse_ratio(name))) for name in ratio_names), key=lambda pair: pair[1]
@@ -107,18 +107,18 @@ def find_nearest_ratio(width: int, height: int, ratio_names: Iterable[str] = RAT
 
 
 def compute_ratio_error(first: Fraction, second: Fraction) -> float:
-    """How far apart two ratios are, the same whichever comes first."""
+    """Return the relative difference of two ratios, independent of their order."""
     return float(max(first / second, second / first) - 1)
 
 
 def ratio_from_pixels(width: int, height: int) -> str:
-    """The named ratio within tolerance of these pixels, or their own in lowest terms."""
+    """Return the named ratio within tolerance of these pixels, else their exact ratio in lowest terms."""
     name, error = find_nearest_ratio(width, height)
     return name if error <= RATIO_TOLERANCE else _format_ratio(Fraction(width, height))
 
 
 def target_from_pixels(width: int, height: int) -> TargetSize:
-    """The target that exactly these pixels are; SizeError if the model does not have them."""
+    """Return the target of exactly these pixels; SizeError if the model does not support them."""
     if problem := find_size_error(width, height):
         raise SizeError(f"size {width}x{height} is not possible: {problem}")
     return TargetSize(width, height, ratio_from_pixels(width, height), resolution_from_pixels(width, height))
@@ -126,7 +126,7 @@ def target_from_pixels(width: int, height: int) -> TargetSize:
 
 @lru_cache(maxsize=1024)
 def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
-    """The best legal pixels for a ratio in a tier: the ratio exactly if that can be, else within tolerance."""
+    """Return the best valid pixels for a ratio: with exactly this ratio if possible, else within tolerance."""
     exact_ratio = parse_ratio(ratio)
     name = _RATIO_NAMES.get(exact_ratio) or _format_ratio(exact_ratio)
     if standard_size := _STANDARD_SIZES.get((name, resolution)):
@@ -140,7 +140,7 @@ def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
 
 
 def _list_valid_sizes(ratio: Fraction, resolution: Resolution) -> list[tuple[float, int, int]]:
-    """All legal pixels of about this ratio in this tier, with how far off the ratio each is."""
+    """List all valid pixels of about this ratio in this resolution, each with its ratio error."""
     valid_sizes = []
     for height in range(EDGE_STEP, MAX_EDGE + 1, EDGE_STEP):
         floor = int(ratio * height) // EDGE_STEP * EDGE_STEP

@@ -1,6 +1,6 @@
-"""Any OpenAI-compatible Images API: OpenAI itself, or another gateway. The answer to an order holds its pictures.
+"""Adapter for OpenAI-compatible Images APIs: OpenAI itself, or another gateway. The answer contains the images.
 
-https://platform.openai.com/docs/api-reference/images. What is assumed beyond that: docs/quirks/openai.md.
+https://platform.openai.com/docs/api-reference/images. Assumptions beyond that: docs/quirks/openai.md.
 """
 
 from datetime import date
@@ -18,12 +18,13 @@ from providers.orders import (
     Order,
     PixelSize,
     SizeSpec,
+    UnsupportedOrder,
     check_supported,
 )
 from providers.parsing import JsonObject, ParseError, get_object, make_submit_reader
 from providers.request_helpers import build_bearer_headers, build_json_call
 
-# The seller's own codes, where they say more than the HTTP status that comes with them.
+# The seller's error codes that are more precise than the HTTP status.
 FAULTS_BY_CODE = {
     "moderation_blocked": FaultKind.CONTENT_REFUSED,
     "content_policy_violation": FaultKind.CONTENT_REFUSED,
@@ -35,9 +36,7 @@ FAULTS_BY_CODE = {
     "upstream_unavailable": FaultKind.UNAVAILABLE,
 }
 
-_COMMON_FEATURES = frozenset(
-    {Feature.MULTIPLE_IMAGES, Feature.PIXEL_SIZE, Feature.AUTO_SIZE, Feature.QUALITY, Feature.OUTPUT_FORMAT}
-)
+_COMMON_FEATURES = frozenset({Feature.MULTIPLE_IMAGES, Feature.PIXEL_SIZE, Feature.QUALITY, Feature.OUTPUT_FORMAT})
 CAPABILITIES = Capabilities(
     generate_features=_COMMON_FEATURES,
     edit_features=_COMMON_FEATURES | {Feature.INPUT_BYTES, Feature.MASK},
@@ -47,7 +46,10 @@ CAPABILITIES = Capabilities(
 
 
 def to_order(order: Order) -> Call:
-    """JSON for new pictures, a form for edits. No `response_format`: models of this family refuse it."""
+    """Build the call: JSON for generations, a multipart form for edits.
+
+    `response_format` is omitted: models of this family reject it.
+    """
     check_supported(order, CAPABILITIES)
     fields = {
         "model": order.model,
@@ -64,11 +66,13 @@ def to_order(order: Order) -> Call:
 
 
 def _to_size(size: SizeSpec) -> str:
-    return f"{size.width}x{size.height}" if isinstance(size, PixelSize) else "auto"
+    if not isinstance(size, PixelSize):
+        raise UnsupportedOrder(f"the adapter does not support sizes of type {type(size).__name__}")
+    return f"{size.width}x{size.height}"
 
 
 def _to_files(order: Order) -> list[FormPart]:
-    """Text comes first and the images in order, as the vendor's own client sends them."""
+    """Build the file parts, in the order of the seller's own client: images, then the mask."""
     field = "image" if len(order.input_images) == 1 else "image[]"
     files = [_to_file(field, image) for image in order.input_images if isinstance(image, ImageBytes)]
     return [*files, _to_file("mask", order.mask)] if isinstance(order.mask, ImageBytes) else files
@@ -81,7 +85,7 @@ def _to_file(field: str, image: ImageBytes) -> FormPart:
 def from_order(answer: Answer) -> Progress:
     body = parsing.parse_json_object(answer.body)
     if not isinstance(body.get("data"), list):
-        raise ParseError(FaultKind.UNREADABLE, message="no list of images in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no list of images")
     images = [_parse_image(entry) for entry in body["data"]]
     return parsing.status_from_images(
         images, (get_object(body, "usage").get("cost"),), usage=_parse_usage(get_object(body, "usage"))
@@ -89,7 +93,7 @@ def from_order(answer: Answer) -> Progress:
 
 
 def _parse_image(entry: object) -> ImageSource | None:
-    """Bytes, whose type the bytes themselves tell, or an address."""
+    """Parse one entry: base64 bytes (their type is detected later) or a URL."""
     if not isinstance(entry, dict):
         return None
     data = parsing.decode_base64(entry.get("b64_json"))
@@ -97,7 +101,7 @@ def _parse_image(entry: object) -> ImageSource | None:
 
 
 def _parse_usage(usage: JsonObject) -> TokenUsage | None:
-    """Tokens to bill by; None unless all are there, since a part of them would bill too little."""
+    """Return the token counts, or None unless all are present: a partial count would bill too little."""
     details = get_object(usage, "input_tokens_details")
     input_text, input_image = (
         parsing.parse_count(details.get("text_tokens")),

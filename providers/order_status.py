@@ -1,4 +1,4 @@
-"""What one answer tells us about an order."""
+"""The status of an order as one answer reports it."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from providers.orders import ImageSource
 
 
 class StatusNote(StrEnum):
-    """Oddities in an answer that do not keep its pictures from being delivered."""
+    """Anomalies in an answer that do not prevent delivery."""
 
     COST_UNREADABLE = "cost_unreadable"
     COST_IMPLAUSIBLE = "cost_implausible"
@@ -18,7 +18,7 @@ class StatusNote(StrEnum):
 
 
 class TokenUsage(Struct, frozen=True, kw_only=True):
-    """What a seller that bills by tokens counted."""
+    """The tokens that a seller counted for its bill."""
 
     input_text: int
     input_image: int
@@ -26,25 +26,25 @@ class TokenUsage(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag=True):
-    """What one exchange told about one order: the seller's id for it and our reference, where the answer shows them."""
+    """The status of an order as of one answer: its id and its reference, where the answer has them."""
 
     id: str | None = None
     reference: str | None = None
 
 
 class Accepted(Progress, frozen=True, kw_only=True, tag=True):
-    """The seller has taken the order; come back with the id."""
+    """The seller accepted the order; poll it by its id."""
 
 
 class InProgress(Progress, frozen=True, kw_only=True, tag=True):
-    """Still at it. `retry_after` is the seller's wish, in seconds."""
+    """The order is in progress. `retry_after`: seconds that the seller asks to wait before the next poll."""
 
     status: str
     retry_after: float | None = None
 
 
 class Ready(Progress, frozen=True, kw_only=True, tag=True):
-    """Pictures. `cost` is what the seller says it charged, in micro-USD."""
+    """The images are ready. `cost`: the charge that the seller reports, in micro-USD."""
 
     images: tuple[ImageSource, ...]
     cost: int | None = None
@@ -53,19 +53,22 @@ class Ready(Progress, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(Progress, frozen=True, kw_only=True, tag=True):
-    """The seller says that the order failed or that it does not take it. `usage`: what it bills all the same."""
+    """The order failed or was rejected. `usage`: tokens that the seller bills nevertheless."""
 
     fault: Fault
     usage: TokenUsage | None = None
 
 
 class NoAnswer(Progress, frozen=True, kw_only=True, tag=True):
-    """The exchange failed: we know no more about the order than before. Never made by a dialect's own reading."""
+    """The call failed: the status of the order is unknown, as before.
+
+    Only the seller client and `parsing` create it, never an adapter.
+    """
 
     fault: Fault
 
 
 class SearchResult(Progress, frozen=True, kw_only=True, tag=True):
-    """A search's findings, each with id and reference; the caller picks those that carry its own reference."""
+    """The orders that a search found, each with id and reference; the caller selects those with its own reference."""
 
     orders: tuple[Progress, ...]

@@ -1,4 +1,4 @@
-"""What is asked: a team's request, and an order for one seller."""
+"""A team's image request, and an order for one seller."""
 
 import re
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Format(StrEnum):
 
 
 class ImageBytes(Struct, frozen=True, tag=True):
-    """An input image as bytes that travel with the order."""
+    """An image as bytes."""
 
     data: bytes
     media_type: str
@@ -52,7 +52,7 @@ class ImageBytes(Struct, frozen=True, tag=True):
 
 
 class ImageUrl(Struct, frozen=True, tag=True):
-    """An image as an address, from which the seller fetches an input, or we an output."""
+    """An image as a URL: the seller fetches an input from it, or the gateway an output."""
 
     url: str
 
@@ -61,9 +61,9 @@ ImageSource = ImageBytes | ImageUrl
 
 
 class ImageRequest(Struct, frozen=True, kw_only=True):
-    """What a team asks, checked and in our words: before it is known who will be paid for it.
+    """A team's validated request, before a seller is chosen.
 
-    `has_explicit_size` and `has_explicit_quality` tell a wish from a default: only a wish can be disappointed.
+    `has_explicit_size` and `has_explicit_quality`: the client named them, so a deviation is worth a warning.
     """
 
     operation: Operation
@@ -81,34 +81,30 @@ class ImageRequest(Struct, frozen=True, kw_only=True):
 
 
 class PixelSize(Struct, frozen=True, tag=True):
-    """A size addressed by its exact pixels."""
+    """A size given as exact pixels."""
 
     width: int
     height: int
 
 
 class PresetSize(Struct, frozen=True, tag=True):
-    """A size addressed by the seller's own name for it."""
+    """A size given as the seller's own name for it."""
 
     name: str
 
 
 class RatioSize(Struct, frozen=True, tag=True):
-    """A size addressed by ratio and tier; which pixels that makes is the seller's business."""
+    """A size given as ratio and resolution; the seller chooses the pixels."""
 
     ratio: str
     resolution: Resolution
 
 
-class AutoSize(Struct, frozen=True, tag=True):
-    """The seller takes the size from the inputs."""
-
-
-SizeSpec = PixelSize | PresetSize | RatioSize | AutoSize
+SizeSpec = PixelSize | PresetSize | RatioSize
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One purchase from one seller. `model` is the seller's own id; `reference` is ours, unique to the attempt."""
+    """One order at one seller. `model` is the seller's id; `reference` is the gateway's id of the attempt."""
 
     reference: str
     operation: Operation
@@ -121,11 +117,10 @@ class Order(Struct, frozen=True, kw_only=True):
     input_images: tuple[ImageSource, ...] = ()
     mask: ImageSource | None = None
     callback_url: str | None = None
-    metadata: Mapping[str, str] = {}
 
 
 class Ticket(Struct, frozen=True):
-    """What we come back with to ask about an order: the seller's id, and what was ordered where."""
+    """What identifies an order at its seller: the seller's id, the operation and the model."""
 
     id: str
     operation: Operation
@@ -133,33 +128,31 @@ class Ticket(Struct, frozen=True):
 
 
 class OrderReference(Struct, frozen=True):
-    """Our own name for an order whose ticket we never saw. `search_count` counts the searches before this one."""
+    """The gateway's reference of an order whose ticket is unknown. `search_count`: searches so far."""
 
     value: str
     search_count: int = 0
 
 
 class Feature(StrEnum):
-    """What an order may make use of beyond a prompt and a model. Docs and contract tests go by this list."""
+    """An optional feature of an order. The docs and the contract tests iterate over this list."""
 
     MULTIPLE_IMAGES = "multiple images"
     PIXEL_SIZE = "size in pixels"
     PRESET_SIZE = "preset sizes"
-    RATIO_SIZE = "ratio and tier"
-    AUTO_SIZE = "size from the inputs"
+    RATIO_SIZE = "ratio and resolution"
     QUALITY = "quality"
     OUTPUT_FORMAT = "output format"
     INPUT_BYTES = "input bytes"
     INPUT_URLS = "input URLs"
     MASK = "mask"
     CALLBACK = "callback"
-    METADATA = "metadata"
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What a dialect has words for. Which of it is sold, and for how much, is a datum of each offer.
+    """The features that an adapter can express. Each offer configures which of them are sold, and at which price.
 
-    An operation without any feature is one that it cannot order at all.
+    An operation without features cannot be ordered at all.
     """
 
     generate_features: frozenset[Feature] = frozenset()
@@ -176,19 +169,21 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
 
 class UnsupportedOrder(ValueError):
-    """The dialect has no words for this order. Never bend a request in silence: whoever planned it must plan again."""
+    """The adapter cannot express this order.
+
+    Adapters never drop a parameter silently; the caller must make another plan.
+    """
 
 
 _SIZE_FEATURES = {
     PixelSize: Feature.PIXEL_SIZE,
     PresetSize: Feature.PRESET_SIZE,
     RatioSize: Feature.RATIO_SIZE,
-    AutoSize: Feature.AUTO_SIZE,
 }
 
 
 def get_used_features(order: Order) -> frozenset[Feature]:
-    """Everything this order makes use of."""
+    """Return the features that this order uses."""
     images = (*order.input_images, *((order.mask,) if order.mask else ()))
     used = {
         Feature.MULTIPLE_IMAGES: order.image_count > 1,
@@ -198,7 +193,6 @@ def get_used_features(order: Order) -> frozenset[Feature]:
         Feature.INPUT_URLS: any(isinstance(image, ImageUrl) for image in images),
         Feature.MASK: order.mask is not None,
         Feature.CALLBACK: order.callback_url is not None,
-        Feature.METADATA: bool(order.metadata),
     }
     return frozenset({_SIZE_FEATURES[type(order.size)], *(feature for feature, is_used in used.items() if is_used)})
 
@@ -208,26 +202,28 @@ _MODEL_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9.
 
 
 def _check_characters(order: Order) -> None:
-    """What becomes part of a path, a header or a body must be fit for it, in every dialect alike."""
+    """Check that reference, model and prompt are safe in a path, a header and a body."""
     if not _REFERENCE_PATTERN.fullmatch(order.reference):
-        raise UnsupportedOrder("a reference may hold 1 to 255 letters, digits and ._- only")
+        raise UnsupportedOrder("Invalid order reference: use 1 to 255 letters, digits or ._-")
     if not _MODEL_PATTERN.fullmatch(order.model):
-        raise UnsupportedOrder("a seller's model is named by letters, digits and ._- between slashes")
+        raise UnsupportedOrder("Invalid model id of the seller: use letters, digits and ._- between slashes")
     try:
         order.prompt.encode()
     except UnicodeEncodeError:
-        raise UnsupportedOrder("the prompt holds half a character (a lone surrogate)") from None
+        raise UnsupportedOrder("Invalid prompt: it contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def check_supported(order: Order, capabilities: Capabilities) -> None:
-    """Raises InexpressibleError for whatever in this order the dialect would have to leave out."""
+    """Raise UnsupportedOrder if the adapter cannot express everything in this order."""
     _check_characters(order)
     if missing := get_used_features(order) - capabilities.get_features(order.operation):
-        raise UnsupportedOrder(f"no words for: {', '.join(sorted(missing))}")
+        raise UnsupportedOrder(f"the adapter does not support: {', '.join(sorted(missing))}")
     if not 1 <= order.image_count <= capabilities.max_images:
         raise UnsupportedOrder(
-            f"{order.image_count} images in one order; at most {capabilities.max_images} can be asked for"
+            f"{order.image_count} images in one order; the adapter supports 1 to {capabilities.max_images}"
         )
     min_inputs, max_inputs = (1, capabilities.max_input_images) if order.operation is Operation.EDIT else (0, 0)
     if not min_inputs <= len(order.input_images) <= max_inputs:
-        raise UnsupportedOrder(f"{len(order.input_images)} input images; {min_inputs} to {max_inputs} can be sent")
+        raise UnsupportedOrder(
+            f"{len(order.input_images)} input images; the adapter supports {min_inputs} to {max_inputs}"
+        )

@@ -1,4 +1,4 @@
-"""Lenient reading of sellers' answers: any bytes become a value or an Unclear, never another exception."""
+"""Lenient parsing of sellers' answers: any bytes become a value or a ParseError, never another exception."""
 
 import binascii
 import json
@@ -18,7 +18,7 @@ from providers.orders import ImageBytes, ImageSource, ImageUrl
 
 MAX_IMAGES = 16
 MICROS_PER_USD = 1_000_000
-# No order of at most ten pictures costs this much: such a figure is cents for dollars, or nonsense.
+# No order of at most ten images costs more: such an amount is in cents, or wrong.
 MAX_PLAUSIBLE_USD = 100
 MAX_TEXT_CHARACTERS = 500
 MAX_COUNT = 10**9
@@ -27,10 +27,10 @@ _ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
 _WEB_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?=[/?#]|$)[!-~]{0,8000}", re.IGNORECASE)
 _UNSAFE_URL_CHARACTERS = re.compile(r"[^!-~]+")
 _URLSAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# A multiple of four, so that each slice stands for whole bytes.
+# A multiple of four, so that each slice decodes to complete bytes.
 _SLICE_CHARACTERS = 1 << 20
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,100}", re.IGNORECASE | re.ASCII)
-# Credentials are ours to give, and framing belongs to whoever sends.
+# Only the gateway sets credentials, and only the HTTP client sets framing headers.
 _RESERVED_HEADER = re.compile(
     r"(proxy-)?authorization|cookie|host|connection|keep-alive|te|trailer|transfer-encoding|content-length|upgrade|expect",
     re.IGNORECASE,
@@ -43,7 +43,7 @@ ResultT = TypeVar("ResultT")
 
 
 class ParseError(Exception):
-    """Raised while reading: this answer says nothing that can be relied on."""
+    """The answer contains nothing reliable."""
 
     def __init__(self, kind: FaultKind, code: str | None = None, message: str = "") -> None:
         super().__init__(kind, code, message)
@@ -53,7 +53,7 @@ class ParseError(Exception):
 def make_submit_reader(
     read: Callable[[Answer], Progress], parse_error: Callable[[Answer], Fault]
 ) -> Callable[[Answer], Progress]:
-    """Reads the answer to a submit: a clear refusal is a failed order, anything else unclear leaves it open."""
+    """Make a reader for answers to orders: a definite rejection becomes Failed, anything unclear NoAnswer."""
 
     def read_submit(answer: Answer) -> Progress:
         try:
@@ -70,7 +70,7 @@ def make_submit_reader(
 def make_query_reader(
     read: Callable[[Answer], ResultT], parse_error: Callable[[Answer], Fault]
 ) -> Callable[[Answer], ResultT | NoAnswer]:
-    """Reads the answer to a question: a question that fails says nothing about the order."""
+    """Make a reader for answers to queries: a failed query says nothing about the order."""
 
     def read_query(answer: Answer) -> ResultT | NoAnswer:
         try:
@@ -82,7 +82,7 @@ def make_query_reader(
 
 
 def parse_json_object(body: bytes) -> JsonObject:
-    """The body as a JSON object."""
+    """Parse the body as a JSON object."""
     try:
         decoded = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -93,7 +93,10 @@ def parse_json_object(body: bytes) -> JsonObject:
 
 
 def _parse_with_stdlib(body: bytes) -> object:
-    """Python's own reader takes NaN and lone surrogates, which must not cost us a picture that was paid for."""
+    """Parse with the standard library, which accepts NaN and lone surrogates.
+
+    An image that was paid for must not be lost because of them.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -101,14 +104,14 @@ def _parse_with_stdlib(body: bytes) -> object:
 
 
 def get_object(body: object, *names: str) -> JsonObject:
-    """The object found by following names; an empty one where there is none."""
+    """Return the nested object at the path of `names`, or an empty one."""
     for name in names:
         body = body.get(name) if isinstance(body, dict) else None
     return body if isinstance(body, dict) else {}
 
 
 def parse_upload_headers(value: object) -> dict[str, str]:
-    """Headers that a seller wants back, as far as they can be sent and are the seller's to ask for."""
+    """Return the headers that a seller requires for an upload, without invalid and reserved ones."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name.lower(): content for name, content in pairs if _is_allowed_header(name, content)}
 
@@ -124,14 +127,14 @@ def get_list(body: JsonObject, name: str) -> list[Any]:
 
 
 def parse_text(value: object) -> str | None:
-    """A string worth having; a number counts, as some sellers number what others name."""
+    """Return a non-blank string; integers are converted, since some sellers use numeric ids."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
         return str(value)
     return value if isinstance(value, str) and value.strip() else None
 
 
 def sanitize_text(value: object) -> str:
-    """A seller's words for an operator: short, on one line, printable."""
+    """Return a seller's text for operators: short, one line, printable."""
     raw_text = parse_text(value) or ""
     printable = "".join(
         character if character.isprintable() else " " for character in raw_text[: 2 * MAX_TEXT_CHARACTERS]
@@ -140,12 +143,12 @@ def sanitize_text(value: object) -> str:
 
 
 def parse_code(value: object) -> str | None:
-    """A seller's code or status word, short enough for a table or a label."""
+    """Return a seller's error code or status, short enough for a table or a label."""
     return sanitize_text(value)[:80] or None
 
 
 def parse_order_id(value: object) -> str | None:
-    """An id that may safely become part of a path."""
+    """Return an id that is safe as part of a path."""
     candidate = parse_text(value)
     return candidate if candidate and _ORDER_ID.fullmatch(candidate) else None
 
@@ -155,7 +158,7 @@ def parse_count(value: object) -> int | None:
 
 
 def parse_cost(*candidates: object) -> tuple[int | None, tuple[StatusNote, ...]]:
-    """A seller's USD as micro-USD, from the first place with a sane amount. Any other is not believed, and noted."""
+    """Return the first plausible amount in USD as micro-USD. Implausible amounts are ignored and noted."""
     notes: tuple[StatusNote, ...] = ()
     for value in candidates:
         amount, note = _parse_amount(value)
@@ -180,14 +183,14 @@ def _parse_amount(value: object) -> tuple[int | None, StatusNote | None]:
 
 
 def convert_to_usd(value: object, units_per_usd: int) -> str | None:
-    """So many cents, or micro-cents, as a decimal text; None where there is no number."""
+    """Convert cents, or micro-cents, to USD as decimal text; None if `value` is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_COUNT:
         return None
     return str(Decimal(repr(value)) / units_per_usd)
 
 
 def parse_image(value: object) -> ImageSource | None:
-    """An image's address or its bytes, from a URL or a data URI."""
+    """Parse a URL or a data URI."""
     if not isinstance(value, str):
         return None
     if match := _DATA_URI.match(value):
@@ -198,7 +201,7 @@ def parse_image(value: object) -> ImageSource | None:
 
 
 def decode_base64(value: object) -> bytes | None:
-    """However it is written: with line breaks, in the alphabet for URLs, without its padding, as a data URI."""
+    """Decode base64 in any notation: with line breaks, URL-safe, without padding, as a data URI."""
     if not isinstance(value, str):
         return None
     payload = value[match.end() :] if (match := _DATA_URI.match(value)) else value
@@ -217,7 +220,7 @@ def _decode_leniently(payload: bytes) -> bytes | None:
 
 
 def _decode_strictly(payload: bytes) -> bytes:
-    """Slice by slice: nothing else runs in this process while one is decoded, whichever thread does it."""
+    """Decode slice by slice, since decoding holds the interpreter lock."""
     view = memoryview(payload)
     slices = [view[start : start + _SLICE_CHARACTERS] for start in range(0, len(view), _SLICE_CHARACTERS)]
     pieces = [binascii.a2b_base64(chunk, strict_mode=True) for chunk in slices]
@@ -227,16 +230,16 @@ def _decode_strictly(payload: bytes) -> bytes:
 
 
 def status_from_images(entries: list[ImageSource | None], costs: tuple[object, ...], **fields: Any) -> Progress:
-    """Success, as far as it goes: the pictures that can be read. An empty success is a fault of its own.
+    """Return Ready with the readable images, or Failed with NO_IMAGES if there are none.
 
-    Pictures that are there and cannot be read are another matter: they may be made out at the next look.
+    If images exist but none is readable, raise ParseError: the next poll may succeed.
     """
     amount, notes = parse_cost(*costs)
     images = [image for image in entries if image]
     if entries and not images:
-        raise ParseError(FaultKind.UNREADABLE, message="none of the pictures can be read")
+        raise ParseError(FaultKind.UNREADABLE, message="none of the images can be read")
     if not images:
-        fault = Fault(kind=FaultKind.NO_IMAGES, message="success without a picture", cost=amount)
+        fault = Fault(kind=FaultKind.NO_IMAGES, message="success without an image", cost=amount)
         return Failed(fault=fault, **fields)
     if len(images) < len(entries):
         notes += (StatusNote.IMAGE_UNREADABLE,)
@@ -246,7 +249,7 @@ def status_from_images(entries: list[ImageSource | None], costs: tuple[object, .
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from a number or from a date measured against the answer's own Date; None if it says neither."""
+    """Parse Retry-After: a number of seconds, or a date relative to the answer's own Date header."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII):
         return float(value)

@@ -1,4 +1,4 @@
-"""What every dialect writes the same way."""
+"""Helpers that all adapters use to build requests."""
 
 import base64
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def build_bearer_headers(secret: str) -> Mapping[str, str]:
 
 
 def build_json_call(method: str, location: str, fields: Mapping[str, object], **headers: str) -> Call:
-    """A call with a JSON body, leaving out what was not said; `idempotency_key` becomes the header of that name."""
+    """Build a call with a JSON body. Fields that are None are omitted; `idempotency_key` becomes a header."""
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return Call(
         method=method,

@@ -1,4 +1,4 @@
-"""What the README says is what happens: its commands are run as they stand, against a running gateway."""
+"""The commands and examples of the README work, against a running gateway."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 
 
 def run_in_shell(command: str, gateway: RunningGateway, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """As somebody pastes it into a shell, but for the port."""
+    """Run a command of the README in a shell, with the port of the test's gateway."""
     assert README_URL in command
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail\n{command.replace(README_URL, gateway.url)}"],  # noqa: S607
@@ -78,7 +78,7 @@ def test_openai_client_snippet_runs(gateway: RunningGateway, monkeypatch: pytest
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (snippet,) = find_code_blocks("python")
     namespace: dict[str, Any] = {}
-    exec(snippet.replace(README_URL, gateway.url), namespace)  # noqa: S102  that it runs is what is tested
+    exec(snippet.replace(README_URL, gateway.url), namespace)  # noqa: S102  the test checks that it runs
     namespace["client"].close()
     assert namespace["image"].data[0].b64_json.startswith("iVBOR")
 
@@ -137,7 +137,7 @@ def test_without_port_option_next_free_port_is_used(tmp_path: Path) -> None:
 
 
 def _occupy_default_port() -> socket.socket:
-    """The usual port, if somebody else does not have it already."""
+    """Occupy the default port, unless another program uses it already."""
     try:
         return socket.create_server(("127.0.0.1", int(ENV_OPTIONS["port"].default or 0)))
     except OSError:

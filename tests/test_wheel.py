@@ -1,4 +1,4 @@
-"""The package as it is installed: away from the repository it starts, plans, and writes its configuration out."""
+"""The installed package works without the repository: it starts, plans and writes its configuration."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.s
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built and installed into an environment of its own; what it depends on is borrowed from this one."""
+    """Build the wheel and install it into its own environment; dependencies come from the current one."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     offline = ("--no-deps", "--no-index")
@@ -42,7 +42,8 @@ def run_program(program: Path, folder: Path, *command: str) -> "subprocess.Compl
 
 
 def test_wheel_is_complete(program: Path, tmp_path: Path) -> None:
-    code = "import gateway; from gateway.store.redis.scripts import CLAIM; print(gateway.__file__, len(CLAIM.text))"
+    imports = "import gateway; from gateway.store.redis.scripts import CLAIM_JOB"
+    code = f"{imports}; print(gateway.__file__, len(CLAIM_JOB.text))"
     result = run_program(program.with_name("python"), tmp_path, "-c", code)
     assert result.returncode == 0, result.stderr
     assert str(ROOT / "gateway") not in result.stdout
@@ -56,7 +57,7 @@ def test_commands_fall_back_to_shipped_configuration(program: Path, tmp_path: Pa
     assert explained.returncode == 0, explained.stderr
     missing = run_program(program, tmp_path, "check", "--config", "config")
     assert missing.returncode == 1
-    assert "there is no such folder" in missing.stderr, "one that was named is not replaced"
+    assert "there is no such folder" in missing.stderr, "a folder given by --config has no fallback"
 
 
 def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def run_server(program: Path, folder: Path) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while not (match := re.search(r"listening on (http\S+)", out.read_text())):
             assert process.poll() is None, err.read_text()
-            assert time.monotonic() < deadline, "it does not listen"
+            assert time.monotonic() < deadline, "the gateway did not start listening"
             time.sleep(0.02)
         yield match[1]
     finally:

@@ -1,6 +1,6 @@
-"""RunAPI's dialect: order a task, ask for it under the action it was ordered by, hear of it by callback.
+"""Adapter for RunAPI: submit a task, poll it under the action it was submitted with, receive its callback.
 
-https://runapi.ai/docs/api/gpt-image-2/text-to-image. What is assumed beyond that: docs/quirks/runapi.md.
+https://runapi.ai/docs/api/gpt-image-2/text-to-image. Assumptions beyond that: docs/quirks/runapi.md.
 """
 
 from datetime import date
@@ -31,12 +31,12 @@ from providers.runapi.files import INPUT_TRANSPORTS
 from providers.runapi.tasks import from_task
 
 ACTIONS = {Operation.GENERATE: "text_to_image", Operation.EDIT: "edit_image"}
-# The service in a path, by model; a model that is not listed has the service of its own name.
+# The service in the path, by model; the default is the model's own name.
 SERVICES = {"gpt-image-2.5-flare": "gpt_image_2_5", "gpt-image-2.5-sunburst": "gpt_image_2_5"}
-# The seller sells every named ratio at every tier but these; without a ratio it draws at 1k only.
+# The seller offers every named ratio at every resolution, except these.
 UNSUPPORTED_SIZES = {("1:1", Resolution.FOUR_K)}
 
-_COMMON_FEATURES = frozenset({Feature.RATIO_SIZE, Feature.AUTO_SIZE, Feature.CALLBACK})
+_COMMON_FEATURES = frozenset({Feature.RATIO_SIZE, Feature.CALLBACK})
 CAPABILITIES = Capabilities(
     generate_features=_COMMON_FEATURES,
     edit_features=_COMMON_FEATURES | {Feature.INPUT_URLS},
@@ -50,7 +50,7 @@ def to_task(order: Order) -> Call:
     fields = {
         "model": order.model,
         "prompt": order.prompt,
-        **_to_shape(order),
+        **_to_ratio_and_resolution(order),
         "source_image_urls": [image.url for image in order.input_images if isinstance(image, ImageUrl)] or None,
         "callback_url": order.callback_url,
     }
@@ -58,12 +58,12 @@ def to_task(order: Order) -> Call:
     return build_json_call("POST", path, fields, idempotency_key=order.reference, x_client_request_id=order.reference)
 
 
-def _to_shape(order: Order) -> dict[str, Any]:
+def _to_ratio_and_resolution(order: Order) -> dict[str, Any]:
     if not isinstance(order.size, RatioSize):
-        return {"aspect_ratio": "auto", "output_resolution": Resolution.ONE_K}
+        raise UnsupportedOrder(f"the adapter does not support sizes of type {type(order.size).__name__}")
     ratio, resolution = order.size.ratio, order.size.resolution
     if ratio not in RATIOS or (ratio, resolution) in UNSUPPORTED_SIZES:
-        raise UnsupportedOrder(f"ratio {ratio} at {resolution} is not among those that can be asked for")
+        raise UnsupportedOrder(f"the adapter does not support ratio {ratio} at {resolution}")
     return {"aspect_ratio": ratio, "output_resolution": resolution}
 
 
@@ -73,9 +73,10 @@ def _build_action_path(model: str, operation: Operation) -> str:
 
 
 def from_submit(answer: Answer) -> Progress:
-    """A header tells that a task exists, and which: it outranks a lost body and any refusal.
+    """Read the answer to a submit.
 
-    But not a 409, where the task may be one that was ordered with other bytes.
+    The x-runapi-task-id header proves that a task exists: it takes precedence over an unreadable body or a rejection,
+    but not over a 409, where the task may have been submitted with another body.
     """
     progress = _read_submit(answer)
     task_id = parsing.parse_order_id(answer.headers.get("x-runapi-task-id"))

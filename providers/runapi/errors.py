@@ -1,4 +1,4 @@
-"""RunAPI's three shapes of an error: `{error: text}`, that with `errors` by field, and `{error: {code, message}}`."""
+"""Parsing of RunAPI's errors: `{error: text}`, the same with `errors` by field, and `{error: {code, message}}`."""
 
 from providers import parsing
 from providers.adapter import Answer
@@ -6,12 +6,12 @@ from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kin
 from providers.parsing import JsonObject, ParseError, get_object
 
 FAULTS_BY_CODE = {"rate_limited": FaultKind.RATE_LIMITED, "request_conflict": FaultKind.IDEMPOTENCY_CONFLICT}
-# The seller's own word that it did not take the order. Any other 503 may come from something in between.
+# The seller's own message that it did not accept the order. Any other 503 may come from a proxy.
 NO_CHANNEL_MESSAGE = "no active channel available"
 
 
 def parse_error(answer: Answer) -> Fault:
-    """What a refused exchange says."""
+    """Parse the error of a failed call."""
     code, messages = parse_code_and_messages(_parse_body(answer))
     return Fault(
         kind=_classify_fault(answer.status, code, messages),
@@ -23,7 +23,7 @@ def parse_error(answer: Answer) -> Fault:
 
 
 def parse_code_and_messages(body: JsonObject) -> tuple[str | None, list[str]]:
-    """The code, and all that is said; what is said of fields, but never their names, which may be anything."""
+    """Return the code and all messages, without field names, which may contain anything."""
     nested = get_object(body, "error")
     code = parsing.parse_code(nested.get("code") or body.get("code"))
     field_messages = [

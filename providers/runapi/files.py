@@ -1,4 +1,4 @@
-"""How input images get to RunAPI: asked for, put into its store, confirmed. The link it gives lives one hour."""
+"""Upload of input images to RunAPI: prepare, put, confirm. The resulting URL is valid for one hour."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from providers.request_helpers import build_json_call
 from providers.runapi.errors import parse_error
 
 UPLOAD_TTL_SECONDS = 3_600
-# No limit is published; this is what the other seller of the same model takes.
+# No limit is published; this is Runflow's limit for the same model.
 MAX_UPLOAD_BYTES = 50 << 20
 
 
@@ -31,12 +31,12 @@ def from_upload(answer: Answer) -> UploadGrant:
     body = parsing.parse_json_object(answer.body)
     upload_id, upload_url = parsing.parse_text(body.get("signed_id")), parsing.parse_image(body.get("upload_url"))
     if upload_id is None or not isinstance(upload_url, ImageUrl):
-        raise ParseError(FaultKind.UNREADABLE, message="no place to upload to in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no upload URL")
     return UploadGrant(upload_id, upload_url.url, parsing.parse_upload_headers(body.get("headers")))
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """Exactly the headers that were given, and not our key: the place carries its own permission."""
+    """Send exactly the headers of the grant, without the API key: the URL grants access by itself."""
     grant = upload.grant
     return Call(method="PUT", location=grant.url, headers=grant.headers, body=upload.image.data, is_presigned=True)
 
@@ -52,7 +52,7 @@ def to_confirmation(grant: UploadGrant) -> Call:
 def from_confirmation(answer: Answer) -> ImageUrl:
     file_url = parsing.parse_image(parsing.parse_json_object(answer.body).get("url"))
     if not isinstance(file_url, ImageUrl):
-        raise ParseError(FaultKind.UNREADABLE, message="no address of the stored file in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no URL of the stored file")
     return file_url
 
 

@@ -1,4 +1,4 @@
-"""What a task of RunAPI's says: its state, its pictures, what it cost, why it failed."""
+"""Parsing of RunAPI's tasks: status, images, cost and failure."""
 
 from providers import parsing
 from providers.faults import Fault, FaultKind, detect_content_refusal
@@ -10,7 +10,7 @@ from providers.runapi import errors
 CENTS_PER_USD = 100
 MICRO_CENTS_PER_USD = 100_000_000
 
-# Four words are documented; the others stand in the vendor's own test fixtures, so they cost nothing to know.
+# Four statuses are documented; the others appear in the vendor's own test fixtures.
 WORKING, COMPLETED, FAILED = "working", "completed", "failed"
 STATES_BY_STATUS = {
     "pending": WORKING,
@@ -24,7 +24,7 @@ STATES_BY_STATUS = {
 
 
 def from_task(task: JsonObject, *, is_new: bool) -> Progress:
-    """A task object. Right after ordering, an id is what counts: whatever else is odd, we have a ticket."""
+    """Parse a task. Right after submitting, an id is enough: the order can be polled, whatever else is wrong."""
     task_id = parsing.parse_order_id(task.get("id")) or parsing.parse_order_id(task.get("task_id"))
     status = parsing.parse_code(task.get("status"))
     state = STATES_BY_STATUS.get((status or "").lower())
@@ -47,7 +47,7 @@ def _parse_images(task: JsonObject) -> list[ImageSource | None]:
 
 
 def _list_costs(task: JsonObject) -> tuple[object, ...]:
-    """`usage.cost` in USD; until August 2026 the settlement stood in `billing`, in cents and in micro-cents."""
+    """List candidates for the cost: `usage.cost` in USD, and `billing` in cents and micro-cents (until August 2026)."""
     settlement = get_object(task, "billing", "settlement")
     cents = parsing.convert_to_usd(settlement.get("charged_amount_cents"), CENTS_PER_USD)
     micro_cents = parsing.convert_to_usd(settlement.get("amount_micro_cents"), MICRO_CENTS_PER_USD)
@@ -55,7 +55,7 @@ def _list_costs(task: JsonObject) -> tuple[object, ...]:
 
 
 def _parse_failure(task: JsonObject) -> Fault:
-    """Failed tasks are not charged; one that shows a charge all the same is believed."""
+    """Parse the failure. Failed tasks are not charged, unless the task itself reports a cost."""
     code, messages = errors.parse_code_and_messages(task)
     amount, _ = parsing.parse_cost(*_list_costs(task))
     kind = detect_content_refusal(FaultKind.ORDER_FAILED, code, *messages)

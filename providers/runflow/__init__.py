@@ -1,1 +1,1 @@
-"""The adapters for Runflow: model runs and the older run API."""
+"""The adapters for Runflow's two APIs: asynchronous runs and synchronous run."""

@@ -1,4 +1,4 @@
-"""How input images get to Runflow: inside the order while small, else by a three-step upload. For both dialects."""
+"""Input images for both Runflow adapters: small ones inside the order, larger ones by a three-step upload."""
 
 from providers import parsing
 from providers.adapter import (
@@ -31,12 +31,12 @@ def from_upload(answer: Answer) -> UploadGrant:
     body = parsing.parse_json_object(answer.body)
     upload_id, upload_url = parsing.parse_order_id(body.get("asset_id")), parsing.parse_image(body.get("upload_url"))
     if upload_id is None or not isinstance(upload_url, ImageUrl):
-        raise ParseError(FaultKind.UNREADABLE, message="no place to upload to in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no upload URL")
     return UploadGrant(upload_id, upload_url.url, {})
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """The bytes, with the type that was announced and without our key."""
+    """Send the bytes with the declared media type, without the API key."""
     headers = {"content-type": upload.image.media_type}
     return Call(method="PUT", location=upload.grant.url, headers=headers, body=upload.image.data, is_presigned=True)
 
@@ -50,13 +50,13 @@ def to_confirmation(grant: UploadGrant) -> Call:
 
 
 def from_confirmation(answer: Answer) -> ImageUrl:
-    """The signed address, which every age of the service could read; `runflow://` references failed in one."""
+    """Return the signed URL, which every version of the service accepts; one version rejected `runflow://`."""
     body = parsing.parse_json_object(answer.body)
     image_url = parsing.parse_image(body.get("url"))
     if isinstance(image_url, ImageUrl):
         return image_url
     if (asset_id := parsing.parse_order_id(body.get("id"))) is None:
-        raise ParseError(FaultKind.UNREADABLE, message="no asset in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no asset")
     return ImageUrl(f"runflow://assets/{asset_id}")
 
 

@@ -1,4 +1,4 @@
-"""What both of Runflow's dialects share: the envelope of errors, the words of a run, where its pictures are."""
+"""Shared by both Runflow adapters: error bodies, run statuses, images in a run."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ from providers.adapter import Answer, Call, Endpoint
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
 from providers.order_status import Accepted, Failed, InProgress, Progress
 from providers.orders import (
-    AutoSize,
     Capabilities,
     Feature,
     ImageSource,
@@ -21,7 +20,7 @@ from providers.orders import (
 )
 from providers.parsing import JsonObject, ParseError, get_object, make_query_reader
 
-# Two pages spell "cancelled" differently and "errored" stands in one client only; both were seen, so both are read.
+# Two pages spell "cancelled" differently, and "errored" appears in one client only: all are accepted.
 WORKING, SUCCEEDED, FAILED, CANCELLED = "working", "succeeded", "failed", "cancelled"
 STATES_BY_STATUS = {
     "queued": WORKING,
@@ -35,7 +34,7 @@ STATES_BY_STATUS = {
     "cancelled": CANCELLED,
 }
 
-# The seller's own codes, where they say more than the HTTP status that comes with them.
+# The seller's error codes that are more precise than the HTTP status.
 FAULTS_BY_CODE = {
     "INSUFFICIENT_CREDIT": FaultKind.NO_CREDIT,
     "INSUFFICIENT_CREDITS": FaultKind.NO_CREDIT,
@@ -44,9 +43,8 @@ FAULTS_BY_CODE = {
 }
 FAULTS_BY_FAILURE_CODE = {"INPUT_VALIDATION_FAILED": FaultKind.INVALID_ORDER}
 
-
-# The pages say 4 and 10 images; four is what the generated schema says. Sixteen inputs is what other sellers of this
-# model take. Only edits document `auto` as a size.
+# The pages say 4 and 10 images, the generated schema says four. Sixteen inputs is the limit of other sellers of this
+# model.
 MAX_IMAGES, MAX_INPUT_IMAGES = 4, 16
 _COMMON_FEATURES = {
     Feature.MULTIPLE_IMAGES,
@@ -55,11 +53,11 @@ _COMMON_FEATURES = {
     Feature.QUALITY,
     Feature.OUTPUT_FORMAT,
 }
-_EDIT_FEATURES = {Feature.AUTO_SIZE, Feature.INPUT_URLS, Feature.MASK}
+_EDIT_FEATURES = {Feature.INPUT_URLS, Feature.MASK}
 
 
 def build_capabilities(*extra_features: Feature) -> Capabilities:
-    """The model's own words, the same in both dialects, and what a dialect has words for beside them."""
+    """Return the capabilities that both adapters share, and the extra ones of one adapter."""
     return Capabilities(
         generate_features=frozenset({*_COMMON_FEATURES, *extra_features}),
         edit_features=frozenset({*_COMMON_FEATURES, *_EDIT_FEATURES, *extra_features}),
@@ -69,7 +67,7 @@ def build_capabilities(*extra_features: Feature) -> Capabilities:
 
 
 def to_input(order: Order) -> dict[str, Any]:
-    """The model's own fields, the same in both dialects."""
+    """Build the input fields of the model, which are the same in both adapters."""
     fields = {
         "prompt": order.prompt,
         "num_images": order.image_count,
@@ -88,18 +86,16 @@ def _to_image_size(size: SizeSpec) -> object:
             return {"width": width, "height": height}
         case PresetSize(name=name):
             return name
-        case AutoSize():
-            return "auto"
     return None
 
 
 def to_model_path(order: Order) -> str:
-    """`openai/gpt-image-2`, with `/edit` behind it for the other operation."""
+    """Return `openai/gpt-image-2`, followed by `/edit` for edits."""
     return order.model + ("/edit" if order.operation is Operation.EDIT else "")
 
 
 def parse_error(answer: Answer) -> Fault:
-    """Flat `{code, message, errors}` as documented; nested and FastAPI's `detail` as seen in clients."""
+    """Parse an error: flat `{code, message, errors}` as documented, nested or FastAPI's `detail` as seen in clients."""
     try:
         body = parsing.parse_json_object(answer.body)
     except ParseError:
@@ -118,7 +114,7 @@ def parse_error(answer: Answer) -> Fault:
 
 
 def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
-    """The message, and what is said of each field; never the fields' names, which may be anything."""
+    """List all messages, without field names, which may contain anything."""
     lists = [value for name in ("errors", "detail") if isinstance(value := envelope.get(name), list)]
     field_messages = [entry.get("msg") for entries in lists for entry in entries[:8] if isinstance(entry, dict)]
     candidates = [envelope.get("message"), envelope.get("detail"), body.get("error"), *field_messages]
@@ -126,7 +122,7 @@ def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
 
 
 def from_run(run: JsonObject, *, is_new: bool) -> Progress:
-    """A run object. Right after ordering, an id is what counts: whatever else is odd, we have a ticket."""
+    """Parse a run. Right after submitting, an id is enough: the order can be polled, whatever else is wrong."""
     run_id, reference = parsing.parse_order_id(run.get("id")), parsing.parse_text(run.get("client_ref"))
     status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
     state = STATES_BY_STATUS.get(status or "")
@@ -159,13 +155,13 @@ def _parse_failure(run: JsonObject, state: str) -> Fault:
     return Fault(kind=kind, code=code, message=message, cost=amount)
 
 
-# Where pictures were seen in answers, the documented place first.
+# The fields in which answers contained images, the documented one first.
 _IMAGE_FIELDS = ("outputs", "images", "image_urls", "image", "url", "output_url")
 
 
 def parse_images(output: object) -> list[ImageSource | None]:
-    """All pictures of the first place that has any that can be read. None stands for one that cannot."""
-    values = [output.get(value) for value in _IMAGE_FIELDS] if isinstance(output, dict) else [output]
+    """Return the images of the first field with a readable one; None stands for an unreadable image."""
+    values = [output.get(name) for name in _IMAGE_FIELDS] if isinstance(output, dict) else [output]
     lists = [_parse_entries(value) for value in values if value]
     return next((images for images in lists if any(images)), lists[0] if lists else [])
 
@@ -176,7 +172,7 @@ def _parse_entries(value: object) -> list[ImageSource | None]:
 
 
 def _is_other_media(entry: object) -> bool:
-    """A video or a sound beside the pictures is no picture that failed to be read."""
+    """Return whether the entry is a video or a sound, which does not count as an unreadable image."""
     kind = entry.get("type") if isinstance(entry, dict) else None
     return isinstance(kind, str) and kind.lower().startswith(("video", "audio"))
 

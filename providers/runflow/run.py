@@ -1,6 +1,6 @@
-"""Runflow's synchronous dialect: a flat order, and the pictures in its answer.
+"""Adapter for Runflow's synchronous API: one request, the images in its response.
 
-It stands in generated model pages only and no public client uses it; docs/quirks/runflow.md says what is assumed.
+Only generated model pages document it, and public clients do not use it. Assumptions: docs/quirks/runflow.md.
 https://www.runflow.io/api/models/openai/gpt-image-2/llms.txt
 """
 
@@ -16,7 +16,7 @@ from providers.request_helpers import build_bearer_headers, build_json_call
 from providers.runflow import common
 from providers.runflow.assets import INPUT_TRANSPORTS
 
-# A flat body has no room for a callback, metadata or our reference.
+# The flat body has no fields for a callback or a reference.
 CAPABILITIES = common.build_capabilities()
 
 
@@ -28,7 +28,7 @@ def to_order(order: Order) -> Call:
 
 
 def from_order(answer: Answer) -> Progress:
-    """Pictures in `images` or `outputs`, whatever stands beside them. Should there be a run instead, it is followed."""
+    """Parse images from `images` or `outputs`. If the answer is a run instead, return the status of the run."""
     body = parsing.parse_json_object(answer.body)
     images = common.parse_images(body)
     if not any(images):
@@ -36,7 +36,7 @@ def from_order(answer: Answer) -> Progress:
             return common.from_run(body, is_new=True)
         images = images or common.parse_images(body.get("output"))
     if not any(name in body for name in ("images", "outputs", "output")):
-        raise ParseError(FaultKind.UNREADABLE, message="neither images nor outputs nor a run in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has neither images nor outputs nor a run")
     return parsing.status_from_images(images, (body.get("cost"),), id=parsing.parse_order_id(body.get("id")))
 
 

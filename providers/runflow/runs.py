@@ -1,6 +1,6 @@
-"""Runflow's documented dialect: order a run, ask for it by id, find it by our reference, hear of it by callback.
+"""Adapter for Runflow's runs API: submit a run, poll it by id, search it by reference, receive its callback.
 
-https://docs.runflow.io/concepts/runs. Assumptions that nobody could check: docs/quirks/runflow.md.
+https://docs.runflow.io/concepts/runs. Unverified assumptions: docs/quirks/runflow.md.
 """
 
 import re
@@ -17,7 +17,7 @@ from providers.request_helpers import build_bearer_headers, build_json_call
 from providers.runflow import common
 from providers.runflow.assets import INPUT_TRANSPORTS
 
-CAPABILITIES = common.build_capabilities(Feature.CALLBACK, Feature.METADATA)
+CAPABILITIES = common.build_capabilities(Feature.CALLBACK)
 
 
 def to_run(order: Order) -> Call:
@@ -25,7 +25,6 @@ def to_run(order: Order) -> Call:
     fields = {
         "input": common.to_input(order),
         "callback_url": order.callback_url,
-        "metadata": dict(order.metadata) or None,
         "client_ref": order.reference,
     }
     return build_json_call(
@@ -37,13 +36,13 @@ def from_ordered(answer: Answer) -> Progress:
     return common.from_run(parsing.parse_json_object(answer.body), is_new=True)
 
 
-# Two pages, two spellings of the same filter: the one that real clients send comes first, then they alternate.
+# Two pages spell the filter differently: searches alternate, beginning with the spelling of real clients.
 _SEARCH_FILTERS = ("client_ref.EQ:'{}'", "client_ref:{}")
 
 
 def to_search(reference: OrderReference) -> Call:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", reference.value):
-        raise UnsupportedOrder("a reference to search for may hold letters, digits and ._- only")
+        raise UnsupportedOrder("Invalid order reference: use 1 to 255 letters, digits or ._-")
     query = _SEARCH_FILTERS[reference.search_count % len(_SEARCH_FILTERS)].format(reference.value)
     return Call(method="GET", location=f"/v1/runs?q={_quote_query(query)}&limit=10")
 
@@ -53,13 +52,13 @@ def _quote_query(query: str) -> str:
 
 
 def from_search(answer: Answer) -> Progress:
-    """Runs that carry a reference, to be asked for one by one: a list need not show what came of them.
+    """Return the runs found. Each must be polled, since a list may omit their results.
 
-    Which of them are ours is for whoever searched to see, since a filter may be ignored.
+    The seller may ignore the filter: the caller compares the references.
     """
     body = parsing.parse_json_object(answer.body)
     if not isinstance(body.get("items"), list):
-        raise ParseError(FaultKind.UNREADABLE, message="no list of runs in the answer")
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no list of runs")
     return SearchResult(orders=tuple(order for run in body["items"] if (order := _parse_search_entry(run))))
 
 
@@ -71,7 +70,7 @@ def _parse_search_entry(run: object) -> Accepted | None:
 
 
 def from_callback(body: bytes) -> str | None:
-    """The run that a callback speaks of; it calls the id `run_id`."""
+    """Return the id of the run that a callback names in `run_id`."""
     try:
         return parsing.parse_order_id(parsing.parse_json_object(body).get("run_id"))
     except ParseError:

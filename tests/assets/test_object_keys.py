@@ -1,4 +1,4 @@
-"""Object keys contain no text of clients."""
+"""Keys hold nothing that anybody else has written."""
 
 import pytest
 from hypothesis import given

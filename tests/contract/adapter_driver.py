@@ -1,4 +1,4 @@
-"""Carries a dialect's calls over real sockets, as plainly as can be: what the gateway's engine will do with care."""
+"""Sends an adapter's calls over real sockets, in the simplest way, without the gateway's engine."""
 
 import time
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ MAX_UNANSWERED_POLLS = 3
 
 @dataclass
 class AdapterDriver:
-    """One adapter at its account."""
+    """One adapter and its account in the sandbox."""
 
     adapter: Adapter
     sandbox: RunningSandbox
@@ -39,7 +39,7 @@ class AdapterDriver:
     api_key: str | None = None
 
     def send(self, call: Call) -> Answer | NoAnswer:
-        """The exchange itself: its failure says only that we do not know."""
+        """Send a call; a failed one returns NoAnswer."""
         account = fixture_cases.get_sandbox_account(self.adapter)
         url = call.location if call.is_presigned else f"{self.sandbox.url}{account['path']}{call.location}"
         secret = account["key"] if self.api_key is None else self.api_key
@@ -63,7 +63,7 @@ class AdapterDriver:
         return status
 
     def submit_and_poll(self, order: Order) -> Progress:
-        """Submits and asks until there is an outcome."""
+        """Submit an order and poll it until it has finished."""
         status = self.submit(order)
         if not isinstance(status, Accepted) or status.id is None:
             return status
@@ -90,7 +90,7 @@ class AdapterDriver:
         return [Ticket(str(order.id), Operation.GENERATE, "") for order in matching]
 
     def upload_input(self, image: ImageBytes, transport_class: type[Any]) -> ImageSource:
-        """Gets an input image there by one of the dialect's routes."""
+        """Upload an input image with one of the adapter's transports."""
         transport = next(
             candidate for candidate in self.adapter.input_transports if isinstance(candidate, transport_class)
         )
@@ -107,7 +107,7 @@ class AdapterDriver:
         return image_url
 
     def fetch_images(self, ready: Progress) -> list[bytes]:
-        """The bytes of what was delivered; links are fetched without credentials."""
+        """Return the bytes of the images; URLs are fetched without credentials."""
         assert isinstance(ready, Ready), ready
         return [image.data if isinstance(image, ImageBytes) else self._fetch_image(image) for image in ready.images]
 
@@ -118,5 +118,5 @@ class AdapterDriver:
 def _build_body_args(call: Call) -> dict[str, Any]:
     if isinstance(call.body, bytes):
         return {"content": call.body}
-    # httpx writes fields given as nameless files in the order they come.
+    # httpx keeps the order of fields only if they are given as files without a name.
     return {"files": [(part.field, (part.filename, part.data, part.media_type)) for part in call.body]}

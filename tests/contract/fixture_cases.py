@@ -1,4 +1,4 @@
-"""Fixtures of all adapters, read from `tests/fixtures/<adapter>/`. A new adapter brings files, not code."""
+"""Fixtures of all adapters, from `tests/fixtures/<adapter>/`. A new adapter needs fixture files, but no test code."""
 
 import json
 from functools import cache
@@ -11,11 +11,12 @@ from providers import ADAPTERS
 from providers.adapter import Adapter, Answer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+EACH_ADAPTER = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
 
 
 @cache
 def load_fixture(adapter: str, name: str) -> dict[str, Any] | None:
-    """One fixture file; one that is the same as another adapter's only says so."""
+    """Load a fixture file; `same_as` refers to the file of another adapter."""
     path = FIXTURES / adapter / f"{name}.json"
     if not path.exists():
         return None
@@ -28,12 +29,12 @@ def get_model(adapter: Adapter) -> str:
 
 
 def get_sandbox_account(adapter: Adapter) -> dict[str, str]:
-    """Where the sandbox plays this seller: its vendor, path and key. Empty if it does not."""
+    """Return vendor, path and key of this seller in the sandbox; empty if the sandbox does not simulate it."""
     return dict(_load_adapter_fixture(adapter).get("sandbox", {}))
 
 
 def list_excused_cases(adapter: Adapter) -> dict[str, str]:
-    """Required cases that this seller cannot have, each with the reason."""
+    """Return the required cases that this seller cannot have, each with a reason."""
     return dict(_load_adapter_fixture(adapter)["not_applicable"])
 
 
@@ -67,7 +68,7 @@ def make_answer(case: dict[str, Any]) -> Answer:
 
 
 def parametrize_cases(endpoint: str) -> list[Any]:
-    """pytest parameters: adapter and case, for every fixture of a step."""
+    """Return pytest parameters, adapter and case, for every fixture of an endpoint."""
     return [
         pytest.param(adapter, case, id=f"{name}-{case['case']}")
         for name, adapter in ADAPTERS.items()
@@ -76,8 +77,8 @@ def parametrize_cases(endpoint: str) -> list[Any]:
 
 
 def list_bodies(adapter: Adapter) -> list[bytes]:
-    """Every body in the fixtures, as seeds for mutation."""
-    found_cases = [case for endpoint in ("submit", "poll", "find") for case in list_cases(adapter.name, endpoint)]
+    """Return every body in the fixtures, as seeds for mutation."""
+    found_cases = [case for endpoint in ("submit", "poll", "search") for case in list_cases(adapter.name, endpoint)]
     found_cases += [
         case for endpoint in ("prepare", "put", "confirm") for case in list_upload_cases(adapter.name, endpoint)
     ]

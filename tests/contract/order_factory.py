@@ -1,11 +1,10 @@
-"""Orders made from what a dialect says it has words for, so that every adapter is asked for all it can say."""
+"""Orders made from an adapter's capabilities, so that the tests use each of its features."""
 
 from msgspec import structs
 
 from providers.adapter import Adapter
 from providers.image_sizes import Resolution
 from providers.orders import (
-    AutoSize,
     Feature,
     Format,
     ImageBytes,
@@ -26,7 +25,6 @@ SIZES_BY_FEATURE = {
     Feature.PIXEL_SIZE: PixelSize(1024, 768),
     Feature.PRESET_SIZE: PresetSize("square_hd"),
     Feature.RATIO_SIZE: RatioSize("16:9", Resolution.TWO_K),
-    Feature.AUTO_SIZE: AutoSize(),
 }
 OTHER_SIZES_BY_FEATURE = {
     Feature.PIXEL_SIZE: PixelSize(1536, 1024),
@@ -36,7 +34,7 @@ OTHER_SIZES_BY_FEATURE = {
 
 
 def make_minimal_order(adapter: Adapter, operation: Operation) -> Order:
-    """The simplest order that the dialect has words for."""
+    """Make the simplest order that the adapter supports."""
     features = adapter.capabilities.get_features(operation)
     size = next(size for feature, size in SIZES_BY_FEATURE.items() if feature in features)
     return Order(
@@ -54,7 +52,7 @@ def make_input_image(adapter: Adapter, operation: Operation) -> ImageSource:
 
 
 def add_feature(order: Order, feature: Feature) -> Order:
-    """The same order making use of one more feature."""
+    """Return the same order with one more feature."""
     has_image_urls = any(isinstance(image, ImageUrl) for image in order.input_images)
     changes: dict[Feature, dict[str, object]] = {
         Feature.MULTIPLE_IMAGES: {"image_count": 2},
@@ -64,7 +62,6 @@ def add_feature(order: Order, feature: Feature) -> Order:
         Feature.INPUT_URLS: {"input_images": (IMAGE_URL, IMAGE_URL)},
         Feature.MASK: {"mask": IMAGE_URL if has_image_urls else INLINE_IMAGE},
         Feature.CALLBACK: {"callback_url": "https://gateway.example.net/callbacks/x"},
-        Feature.METADATA: {"metadata": {"team": "design"}},
     }
     if feature in SIZES_BY_FEATURE:
         has_this_size = type(order.size) is type(SIZES_BY_FEATURE[feature])
@@ -75,7 +72,7 @@ def add_feature(order: Order, feature: Feature) -> Order:
 
 
 def make_full_order(adapter: Adapter, operation: Operation) -> Order:
-    """An order that uses all that the dialect can say at once."""
+    """Make an order that uses all features of the adapter at once."""
     order = make_minimal_order(adapter, operation)
     for feature in sorted(adapter.capabilities.get_features(operation) - SIZES_BY_FEATURE.keys()):
         order = add_feature(order, feature)

@@ -1,4 +1,4 @@
-"""What tests over real sockets share: the simulated sellers, and an order that each has words for."""
+"""Shared by tests over real sockets: the simulated sellers, and an order that each of them supports."""
 
 import io
 from typing import Any
@@ -10,7 +10,7 @@ from PIL import Image
 from providers import ADAPTERS
 from providers.adapter import Adapter
 from providers.image_sizes import Resolution
-from providers.orders import Feature, Operation, Order, PixelSize, Quality, RatioSize
+from providers.orders import Feature, ImageBytes, Operation, Order, PixelSize, Quality, RatioSize, SizeSpec
 from tests.contract import fixture_cases
 from tests.contract.adapter_driver import AdapterDriver
 from tests.harness.sandbox_runner import RunningSandbox
@@ -24,7 +24,7 @@ VENDORS_BY_SELLER = {name: account["vendor"] for name, account in SANDBOX_ACCOUN
 
 
 def list_simulated_sellers(*features: Feature, polled_only: bool = False) -> list[str]:
-    """Simulated sellers whose dialect has all these words."""
+    """List the simulated sellers whose adapter has all these features."""
     adapters = [ADAPTERS[name] for name in SANDBOX_ACCOUNTS]
     capable = [
         adapter
@@ -53,6 +53,18 @@ def make_order(adapter: Adapter, number: int = 1, **changes: Any) -> Order:
         quality=None if uses_ratio else Quality.LOW,
     )
     return structs.replace(base_order, **changes)
+
+
+def make_wide_size(adapter: Adapter) -> SizeSpec:
+    """Return a size of ratio 2:1 that the adapter supports."""
+    uses_ratio = Feature.RATIO_SIZE in adapter.capabilities.edit_features
+    return RatioSize("2:1", Resolution.ONE_K) if uses_ratio else PixelSize(1440, 720)
+
+
+def make_mask(width: int, height: int) -> ImageBytes:
+    data = io.BytesIO()
+    Image.new("RGBA", (width, height), (0, 0, 0, 0)).save(data, "PNG")
+    return ImageBytes(data.getvalue(), "image/png", "mask.png")
 
 
 def read_image_info(data: bytes) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""What each adapter makes of its seller's answers: every state, every error body, every oddity, by name."""
+"""How each adapter reads its seller's answers: every status, error body and anomaly, by name."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from providers.faults import ChargeStatus
 from providers.order_status import Failed, NoAnswer
 from tests.contract import fixture_cases
 
-# Outcomes that every seller's fixtures must name, or say why that seller cannot have them.
+# Cases that every seller's fixtures must contain, or excuse with a reason.
 CASES_REQUIRED_OF_ALL = {
-    "several pictures",
-    "pictures, one unreadable",
-    "no pictures: empty list",
-    "pictures missing from the answer",
-    "too many pictures",
+    "several images",
+    "images, one unreadable",
+    "no images: empty list",
+    "images missing from the answer",
+    "too many images",
     "cost missing",
     "cost negative",
     "cost NaN",
-    "cost as words",
-    "cost absurd",
+    "cost as text",
+    "cost implausible",
     "failed",
     "content refused",
     "no id",
@@ -34,15 +34,15 @@ CASES_REQUIRED_OF_ALL = {
     "429 with a date",
     "redirect",
 }
-CASES_REQUIRED_OF_POLLED = {"working", "unknown status word", "no status word"}
-CASES_REQUIRED_OF_TICKETED = {"accepted", "unknown status word with an id"}
+CASES_REQUIRED_OF_POLLED = {"working", "unknown status", "no status"}
+CASES_REQUIRED_OF_TICKETED = {"accepted", "unknown status with an id"}
 
 
 EMPTY_VALUES = ((), [], {})
 
 
 def status_to_plain_data(value: object) -> Any:
-    """A progress as plain data: without what is empty, and without the seller's prose."""
+    """Convert a progress to plain data, without empty values and without the seller's messages."""
     data = msgspec.to_builtins(value)
     data.get("fault", {}).pop("message", None)
     return _remove_empty_values(data)
@@ -75,7 +75,7 @@ def test_poll_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any])
     assert status_to_plain_data(adapter.poll.read_answer(fixture_cases.make_answer(case))) == get_expected_status(case)
 
 
-@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("find"))
+@pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("search"))
 def test_search_answer_is_read_as_expected(adapter: Adapter, case: dict[str, Any]) -> None:
     assert adapter.search is not None
     assert status_to_plain_data(adapter.search.read_answer(fixture_cases.make_answer(case))) == get_expected_status(
@@ -99,9 +99,9 @@ def test_upload_answer_is_read_as_expected(adapter: Adapter, endpoint_name: str,
     assert status_to_plain_data(read.read_answer(fixture_cases.make_answer(case))) == get_expected_status(case)
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+@fixture_cases.EACH_ADAPTER
 def test_fixtures_cover_every_required_outcome(adapter: Adapter) -> None:
-    """A missing case is a missing decision."""
+    """A missing case means that its treatment was never decided."""
     excused = fixture_cases.list_excused_cases(adapter).keys()
     submit_cases = {case["case"] for case in fixture_cases.list_cases(adapter.name, "submit")}
     poll_cases = {case["case"] for case in fixture_cases.list_cases(adapter.name, "poll")}
@@ -116,10 +116,10 @@ def test_fixtures_cover_every_required_outcome(adapter: Adapter) -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+@fixture_cases.EACH_ADAPTER
 def test_fixtures_exist_for_every_endpoint(adapter: Adapter) -> None:
     assert bool(fixture_cases.list_cases(adapter.name, "poll")) == (adapter.poll is not None)
-    assert bool(fixture_cases.list_cases(adapter.name, "find")) == (adapter.search is not None)
+    assert bool(fixture_cases.list_cases(adapter.name, "search")) == (adapter.search is not None)
     assert bool(fixture_cases.load_fixture(adapter.name, "callback")) == (adapter.callback is not None)
     uploads = any(isinstance(route, Upload) for route in adapter.input_transports)
     assert all(
@@ -129,7 +129,7 @@ def test_fixtures_exist_for_every_endpoint(adapter: Adapter) -> None:
 
 @pytest.mark.parametrize(("adapter", "case"), fixture_cases.parametrize_cases("poll"))
 def test_failed_poll_never_ends_order(adapter: Adapter, case: dict[str, Any]) -> None:
-    """A 503 while polling must not buy a second image."""
+    """A 503 while polling must not lead to a second order."""
     assert adapter.poll is not None
     status = adapter.poll.read_answer(fixture_cases.make_answer(case))
     if not 200 <= case["status"] < 300:

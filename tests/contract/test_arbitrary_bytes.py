@@ -1,4 +1,4 @@
-"""An adapter given any bytes whatever returns a Progress: random ones, mutated answers, JSON of every shape."""
+"""Adapters return a Progress for any bytes: random ones, mutated answers, JSON of every shape."""
 
 import json
 from typing import Any, get_args
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers import ADAPTERS
 from providers.adapter import Adapter, Answer, Upload, UploadDone, UploadGrant
 from providers.faults import Fault, FaultKind
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult, StatusNote
@@ -71,7 +70,7 @@ def _dump_json(value: Any) -> bytes:
 
 
 def _replace_random_value(draw: st.DrawFn, value: Any) -> Any:
-    """A fixture with one of its values, somewhere, replaced by anything."""
+    """Replace one value somewhere in a fixture by any other."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(value)))
         return value | {name: _replace_random_value(draw, value[name])}
@@ -83,7 +82,7 @@ def _replace_random_value(draw: st.DrawFn, value: Any) -> Any:
 
 @st.composite
 def response_bodies(draw: st.DrawFn, adapter: Adapter) -> bytes:
-    """Noise; JSON of any shape; fixtures with a value replaced; fixtures with bytes replaced."""
+    """Generate random bytes, JSON of any shape, and fixtures with a replaced value or replaced bytes."""
     kind = draw(st.integers(0, 3))
     if kind == 0:
         return draw(st.binary(max_size=200))
@@ -100,7 +99,7 @@ def response_bodies(draw: st.DrawFn, adapter: Adapter) -> bytes:
 
 
 def check_order_status(status: Progress) -> None:
-    """What the engine relies on, whatever the seller sent."""
+    """Check all that the engine relies on."""
     assert isinstance(status, Accepted | InProgress | Ready | Failed | NoAnswer | SearchResult)
     assert status.id is None or (0 < len(status.id) <= 200 and "/" not in status.id)
     if isinstance(status, Accepted):
@@ -150,7 +149,7 @@ def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
             assert isinstance(route.confirm.read_answer(answer), ImageUrl | NoAnswer)
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+@fixture_cases.EACH_ADAPTER
 def test_arbitrary_bytes_become_order_status(adapter: Adapter) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
@@ -164,17 +163,17 @@ def test_arbitrary_bytes_become_order_status(adapter: Adapter) -> None:
     check_body()
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+@fixture_cases.EACH_ADAPTER
 @pytest.mark.parametrize("status", [*range(200, 600, 7), 199, 600, 999])
 def test_any_http_status_becomes_order_status(adapter: Adapter, status: int) -> None:
     for body in (b"", b"{}", b'{"error": {"code": "x", "message": "y"}}', b'{"code": 7}'):
         read_with_every_endpoint(adapter, Answer(status, {}, body))
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+@fixture_cases.EACH_ADAPTER
 @pytest.mark.parametrize("depth", [100, 900, 1_000, 100_000])
 def test_deep_nesting_does_not_overflow(adapter: Adapter, depth: int) -> None:
-    """Near the limit of recursion one step more, in a printer or a comparison, would raise."""
+    """Near the recursion limit, one more level (in formatting or comparing) would raise."""
     for opening, closing in [
         (b"[", b"]"),
         *((b'{"%s":' % name, b"}") for name in (b"output", b"image", b"error", b"usage", b"data")),
@@ -190,13 +189,13 @@ def test_deep_nesting_does_not_overflow(adapter: Adapter, depth: int) -> None:
 
 
 def test_order_status_classes_are_complete() -> None:
-    """A new one must be added to the checks above."""
+    """A new class must be added to the checks above."""
     assert {kind.__name__ for kind in Progress.__subclasses__()} == {
         "Accepted",
-        "Working",
+        "InProgress",
         "Ready",
         "Failed",
-        "Unanswered",
-        "Listed",
+        "NoAnswer",
+        "SearchResult",
     }
     assert get_args(ImageBytes | ImageUrl) == (ImageBytes, ImageUrl)

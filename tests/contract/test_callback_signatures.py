@@ -1,4 +1,4 @@
-"""Genuine callbacks are known by their signature, everything else is not, and any body may come."""
+"""Only genuine callbacks have a valid signature, and any body is handled."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_both_secrets_verify_during_rotation(adapter: Adapter) -> None:
 
 @EACH_ADAPTER
 def test_empty_secrets_verify_nothing(adapter: Adapter) -> None:
-    """An empty secret must not become an empty key that anybody can sign with."""
+    """An empty secret must not become an empty key, with which every sender could sign."""
     content, callback = load_callback_fixture(adapter)
     genuine = content["genuine"]
     for secrets in ([], [""], ["", ""]):
@@ -100,7 +100,7 @@ def test_body_without_order_id_is_unreadable(adapter: Adapter) -> None:
 def test_signatures_are_compared_in_constant_time_with_every_secret(
     adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither where two signatures differ nor which secret is the right one may show in the time taken."""
+    """The duration must not reveal where two signatures differ, nor which secret matches."""
     comparisons: list[tuple[bytes, bytes]] = []
 
     def record_comparison(first: bytes, second: bytes) -> bool:
@@ -125,7 +125,7 @@ def test_secret_may_be_any_text(adapter: Adapter) -> None:
 
 
 def test_runapi_secret_tolerates_whitespace_padding_and_urlsafe_base64() -> None:
-    """With a line end, without its padding, in the alphabet for URLs."""
+    """The secret may have a line end, no padding, or the URL-safe alphabet."""
     content, callback = load_callback_fixture(ADAPTERS["runapi"])
     genuine = content["genuine"]
     secret = content["secrets"][1]

@@ -1,4 +1,4 @@
-"""What each adapter sends: nothing it has words for is left out, nothing it has no words for slips through."""
+"""The calls of each adapter: they contain every supported feature, and unsupported ones are rejected."""
 
 import json
 import re
@@ -13,7 +13,6 @@ from providers.adapter import Adapter, Call, DataUri, Multipart, Upload, UploadG
 from providers.orders import Feature, Operation, Order, OrderReference, Ticket, UnsupportedOrder
 from tests.contract import fixture_cases, order_factory
 
-EACH_ADAPTER = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
 EACH_OPERATION = pytest.mark.parametrize(
     ("adapter", "operation"),
     [
@@ -27,7 +26,7 @@ EACH_OPERATION = pytest.mark.parametrize(
 @EACH_OPERATION
 @pytest.mark.parametrize("feature", list(Feature))
 def test_feature_changes_call_or_is_rejected_by_name(adapter: Adapter, operation: Operation, feature: Feature) -> None:
-    """Never bend a request in silence."""
+    """Adapters never drop a parameter silently."""
     minimal = order_factory.make_minimal_order(adapter, operation)
     extended = order_factory.add_feature(minimal, feature)
     if feature in adapter.capabilities.get_features(operation):
@@ -49,7 +48,7 @@ def test_counts_beyond_capabilities_are_rejected(adapter: Adapter, operation: Op
             adapter.submit.build_call(structs.replace(minimal, input_images=sources))
 
 
-@EACH_ADAPTER
+@fixture_cases.EACH_ADAPTER
 def test_unsupported_operation_is_rejected(adapter: Adapter) -> None:
     for operation in set(Operation) - set(adapter.capabilities.operations):
         supported = order_factory.make_minimal_order(adapter, adapter.capabilities.operations[0])
@@ -59,7 +58,7 @@ def test_unsupported_operation_is_rejected(adapter: Adapter) -> None:
 
 
 def test_suite_works_for_adapter_with_one_operation() -> None:
-    """None of those that are here is one, so that nobody would notice that the suite cannot take it."""
+    """No existing adapter has one operation only, so the suite must be checked with a made-up one."""
     capabilities = structs.replace(ADAPTERS["openai"].capabilities, edit_features=frozenset(), max_input_images=0)
     adapter = structs.replace(ADAPTERS["openai"], capabilities=capabilities, input_transports=())
     assert adapter.capabilities.operations == (Operation.GENERATE,)
@@ -74,13 +73,13 @@ def test_call_contains_every_field_of_order(adapter: Adapter, operation: Operati
     sent_text = format_call(adapter.submit.build_call(order))
     assert order.prompt in sent_text
     assert order.model in sent_text or order.model.replace("-", "_") in sent_text
-    for value in (order.quality, order.output_format, order.callback_url, *order.metadata.values()):
+    for value in (order.quality, order.output_format, order.callback_url):
         assert value is None or value in sent_text
 
 
 @EACH_OPERATION
 def test_same_order_makes_same_bytes(adapter: Adapter, operation: Operation) -> None:
-    """A replay with the same key must be the same request."""
+    """A resent order with the same key must be the same request."""
     order = order_factory.make_full_order(adapter, operation)
     assert adapter.submit.build_call(order) == adapter.submit.build_call(structs.replace(order))
 
@@ -105,7 +104,7 @@ def test_any_prompt_is_sent_unchanged(adapter: Adapter, operation: Operation, pr
         assert prompt.encode() in [part.data for part in call.body]
 
 
-@EACH_ADAPTER
+@fixture_cases.EACH_ADAPTER
 def test_secret_is_sent_in_headers_only(adapter: Adapter) -> None:
     headers = adapter.build_auth_headers("s3cret")
     assert any("s3cret" in value for value in headers.values())
@@ -116,9 +115,9 @@ def test_secret_is_sent_in_headers_only(adapter: Adapter) -> None:
         assert all(name == name.lower() and value.isascii() for name, value in call.headers.items())
 
 
-@EACH_ADAPTER
+@fixture_cases.EACH_ADAPTER
 def test_input_transports_match_edit_features(adapter: Adapter) -> None:
-    """Bytes go with the order where it has words for bytes; else they become links."""
+    """Bytes are sent with the order if the adapter supports it; else they become URLs."""
     features = adapter.capabilities.edit_features
     accepts_bytes = any(isinstance(route, Multipart) for route in adapter.input_transports)
     accepts_urls = any(isinstance(route, DataUri | Upload) for route in adapter.input_transports)
@@ -126,7 +125,7 @@ def test_input_transports_match_edit_features(adapter: Adapter) -> None:
     assert accepts_urls == (Feature.INPUT_URLS in features)
 
 
-@EACH_ADAPTER
+@fixture_cases.EACH_ADAPTER
 def test_adapters_are_registered_under_their_names(adapter: Adapter) -> None:
     assert ADAPTERS[adapter.name] is adapter
     assert adapter.docs_url.startswith("https://")
@@ -134,7 +133,7 @@ def test_adapters_are_registered_under_their_names(adapter: Adapter) -> None:
 
 
 def list_every_call(adapter: Adapter) -> list[Call]:
-    """One call of every kind that the dialect can make."""
+    """Return one call of every kind that the adapter makes."""
     calls = [
         adapter.submit.build_call(order_factory.make_full_order(adapter, operation))
         for operation in adapter.capabilities.operations
@@ -149,7 +148,7 @@ def list_every_call(adapter: Adapter) -> list[Call]:
         calls += [adapter.search.build_call(OrderReference("igw-0f-7k2m-0-1", search_count)) for search_count in (0, 1)]
     for route in adapter.input_transports:
         if isinstance(route, Upload):
-            grant = UploadGrant("handle", "https://storage.example.net/put?sig=1", {"content-type": "image/png"})
+            grant = UploadGrant("upload-1", "https://storage.example.net/put?sig=1", {"content-type": "image/png"})
             calls += [
                 route.prepare.build_call(order_factory.INLINE_IMAGE),
                 route.put.build_call(UploadRequest(order_factory.INLINE_IMAGE, grant)),
@@ -174,7 +173,7 @@ def _list_strings(value: Any) -> list[str]:
 
 
 def test_runflow_search_alternates_filter_spelling() -> None:
-    """The pages show one, real clients send the other; searching again tries the other one."""
+    """The pages show one spelling, real clients send the other; a repeated search tries the other one."""
     search = ADAPTERS["runflow_runs"].search
     assert search is not None
     locations = [search.build_call(OrderReference("igw-1", number)).location for number in range(3)]
@@ -228,7 +227,6 @@ DOCUMENTED_CALLS: list[tuple[str, Operation, str, dict[str, Any]]] = [
                 "output_format": "webp",
             },
             "callback_url": "https://gateway.example.net/callbacks/x",
-            "metadata": {"team": "design"},
             "client_ref": "igw-0f-7k2m-0-1",
         },
     ),

@@ -1,4 +1,4 @@
-"""Under each of the sandbox's faults: what an adapter believes about money agrees with the vendor's own invoice."""
+"""The charge status that each adapter reports under each injected fault agrees with the vendor's invoice."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.contract.simulated_sellers import (
 )
 from tests.harness.sandbox_runner import RunningSandbox
 
-# What one submit under each fault may say about money. The vendor's own invoice is the judge.
+# The faults injected into one submit each. The vendor's invoice decides which charge status is correct.
 SANDBOX_FAULTS: list[dict[str, Any]] = [
     {"kind": "reset_before"},
     {"kind": "reset_after"},
@@ -39,7 +39,7 @@ SANDBOX_FAULTS: list[dict[str, Any]] = [
     {"kind": "refuse_content"},
     {"kind": "empty_outputs"},
     {"kind": "partial"},
-    {"kind": "downgrade"},
+    {"kind": "half_size"},
     {"kind": "expired_url"},
     {"kind": "stuck"},
 ]
@@ -125,7 +125,7 @@ def test_expired_image_urls_cannot_be_fetched(sandbox: RunningSandbox, name: str
 
 
 def test_inline_output_of_synchronous_route_is_read(sandbox: RunningSandbox) -> None:
-    """`sync_mode` is never asked for; a seller that answers so anyway is understood."""
+    """The adapter never requests `sync_mode`, but reads inline images."""
     driver = make_driver(sandbox, "runflow_run")
     call = driver.adapter.submit.build_call(make_order(driver.adapter))
     assert isinstance(call.body, bytes)

@@ -1,4 +1,4 @@
-"""What no dialect may send, whoever asks for it."""
+"""Orders that every adapter rejects before it sends anything."""
 
 import pytest
 from msgspec import structs
@@ -6,12 +6,10 @@ from msgspec import structs
 from providers import ADAPTERS
 from providers.adapter import Adapter, Upload
 from providers.orders import Operation, UnsupportedOrder
-from tests.contract import order_factory
-
-EACH_ADAPTER = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
+from tests.contract import fixture_cases, order_factory
 
 
-@EACH_ADAPTER
+@fixture_cases.EACH_ADAPTER
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -22,7 +20,7 @@ EACH_ADAPTER = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(AD
         {"model": "../../admin?x="},
         {"model": "a//b"},
         {"model": ""},
-        {"prompt": "half a character: \ud800"},
+        {"prompt": "a lone surrogate: \ud800"},
     ],
 )
 def test_invalid_order_is_rejected_before_sending(adapter: Adapter, hostile: dict[str, str]) -> None:
@@ -34,7 +32,7 @@ def test_invalid_order_is_rejected_before_sending(adapter: Adapter, hostile: dic
 
 @pytest.mark.parametrize(("name", "seconds"), [("runflow_runs", 86_400), ("runflow_run", 86_400), ("runapi", 3_600)])
 def test_uploaded_input_is_reused_while_its_url_is_valid(name: str, seconds: int) -> None:
-    """Runflow's pages say days, so a day is safe; RunAPI's say one hour."""
+    """Runflow's pages promise days, so one day is safe; RunAPI's promise one hour."""
     (upload,) = (route for route in ADAPTERS[name].input_transports if isinstance(route, Upload))
     assert upload.ttl_seconds == seconds
     assert upload.max_bytes == 50 << 20

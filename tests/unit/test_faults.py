@@ -1,4 +1,4 @@
-"""The one table of failures: complete, and in agreement with itself."""
+"""The table of fault verdicts is complete and consistent."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_every_fault_kind_has_verdict_and_description() -> None:
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_charge_status_limits_consequence(kind: FaultKind) -> None:
-    """What may have been bought is never bought again by itself; what was surely not may be had elsewhere."""
+    """An order that may have been charged is never repeated automatically; an uncharged one may fail over."""
     verdict = VERDICTS[kind]
     allowed = {
         ChargeStatus.NOT_CHARGED: {PartConsequence.FAIL_OVER, PartConsequence.FINAL},
@@ -33,7 +33,7 @@ def test_charge_status_limits_consequence(kind: FaultKind) -> None:
 
 
 def test_reported_cost_outranks_fault_kind() -> None:
-    """Failed orders are not charged; one that was all the same is money spent for nothing."""
+    """Failed orders are not charged, unless the seller reports a cost."""
     assert Fault(kind=FaultKind.ORDER_FAILED).charge_status is ChargeStatus.NOT_CHARGED
     assert Fault(kind=FaultKind.ORDER_FAILED, cost=0).charge_status is ChargeStatus.NOT_CHARGED
     assert Fault(kind=FaultKind.ORDER_FAILED, cost=133_000).charge_status is ChargeStatus.CHARGED
@@ -81,9 +81,9 @@ def test_status_that_may_hide_an_order_is_unknown_charge(status: int) -> None:
 
 
 def test_only_ended_orders_are_accepted_as_final_when_polling() -> None:
-    """A key that stopped working, or a limit, says nothing about the order that is being asked for."""
-    believed = {kind for kind, verdict in VERDICTS.items() if verdict.poll_policy is PollPolicy.ACCEPT_AS_FINAL}
-    assert believed == {
+    """An invalid key or a rate limit says nothing about the order that is polled."""
+    final_kinds = {kind for kind, verdict in VERDICTS.items() if verdict.poll_policy is PollPolicy.ACCEPT_AS_FINAL}
+    assert final_kinds == {
         FaultKind.CONTENT_REFUSED,
         FaultKind.ORDER_FAILED,
         FaultKind.ORDER_CANCELLED,

@@ -1,4 +1,4 @@
-"""Sizes: every legal target yields a legal size, every illegal one says why, ratios and tiers round-trip."""
+"""Image sizes: every valid target has a valid size, invalid ones an error, ratios and resolutions round-trip."""
 
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ RATIO_SIDES = st.integers(1, 9_999)
 
 
 def is_valid_size(width: int, height: int) -> bool:
-    """The model's law, written again and differently."""
+    """The model's rules, written independently of the code."""
     is_on_grid = width % 16 == 0 and height % 16 == 0 and min(width, height) > 0
     return (
         is_on_grid

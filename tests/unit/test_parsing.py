@@ -1,4 +1,4 @@
-"""Small readings that every dialect relies on: money, waits, ids, pictures, words."""
+"""Parsing helpers that every adapter uses: cost, Retry-After, ids, images, text."""
 
 from base64 import b64encode
 from decimal import Decimal
@@ -76,7 +76,7 @@ def test_invalid_retry_after_is_none(header: str) -> None:
 
 
 def test_retry_after_date_needs_date_header() -> None:
-    """There is no clock in here to compare it with, and ours may differ from theirs."""
+    """Adapters have no clock, and the gateway's clock may differ from the seller's."""
     assert parsing.parse_retry_after({"retry-after": "Mon, 01 Jun 2026 10:00:30 GMT"}) is None
 
 
@@ -136,9 +136,9 @@ def test_base64_decodes_alike_whole_and_in_slices(encoded: str) -> None:
         assert parsing.decode_base64(encoded) == decoded
 
 
-@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 3, 4])
-def test_base64_longer_than_one_slice_is_decoded(beyond: int) -> None:
-    data = bytes((3 << 18) + beyond)
+@pytest.mark.parametrize("extra_bytes", [-1, 0, 1, 2, 3, 4])
+def test_base64_longer_than_one_slice_is_decoded(extra_bytes: int) -> None:
+    data = bytes((3 << 18) + extra_bytes)
     assert parsing.decode_base64(b64encode(data).decode()) == data
 
 

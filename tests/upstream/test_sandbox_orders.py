@@ -2,12 +2,10 @@
 
 import asyncio
 import email.policy
-import io
 from email.parser import BytesParser
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from gateway.catalogue import Seller as Sold
 from gateway.catalogue import SellerAccount
@@ -16,14 +14,15 @@ from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers import ADAPTERS
 from providers.adapter import Answer, Call, DataUri, FormPart, InputTransport, Multipart, Upload
 from providers.order_status import NoAnswer
-from providers.orders import AutoSize, Feature, ImageBytes, Operation
+from providers.orders import Feature, ImageBytes, Operation
 from tests.contract import fixture_cases
 from tests.contract.adapter_driver import AdapterDriver
 from tests.contract.simulated_sellers import (
     EACH_SELLER,
     SANDBOX_ACCOUNTS,
-    VENDORS_BY_SELLER,
+    make_mask,
     make_order,
+    make_wide_size,
     read_image_info,
 )
 from tests.harness.sandbox_runner import RunningSandbox
@@ -89,18 +88,12 @@ def test_edit_accepts_inputs_by_every_transport(
         driver.adapter,
         operation=Operation.EDIT,
         input_images=tuple(driver.upload_input(image, route) for _ in range(2)),
-        mask=driver.upload_input(_create_mask(640, 320), route) if has_mask else None,
-        size=AutoSize(),
+        mask=driver.upload_input(make_mask(640, 320), route) if has_mask else None,
+        size=make_wide_size(driver.adapter),
     )
     (data,) = driver.fetch_images(driver.submit_and_poll(edit))
     width, height, _ = read_image_info(data)
-    assert width / height == pytest.approx(1.5 if VENDORS_BY_SELLER[name] == "openai" else 2, rel=0.03)
-
-
-def _create_mask(width: int, height: int) -> ImageBytes:
-    data = io.BytesIO()
-    Image.new("RGBA", (width, height), (0, 0, 0, 0)).save(data, "PNG")
-    return ImageBytes(data.getvalue(), "image/png", "mask.png")
+    assert width / height == pytest.approx(2, rel=0.03)
 
 
 def test_multipart_form_is_encoded_exactly() -> None:
