@@ -1,8 +1,8 @@
-"""What a commit costs: commits per second, and µs of this process's CPU each, with 1, 16 and 64 jobs at once.
+"""Measures commits per second, and the CPU time of this process per commit in µs, with 1, 16 and 64 jobs at once.
 
-`make bench` runs it. Redis is a real server of its own with appendfsync always; SQLite writes with synchronous=FULL.
-Each job is accepted, opened, ticketed, delivered: four commits, one after the other, as an owner makes them. Building
-the commit (`apply`) is measured with it. Rates are of wall time, in one run on one machine.
+`make bench` runs it. Redis is a real server with appendfsync always; SQLite writes with synchronous=FULL. Each job is
+created, gets an attempt and a ticket, and its images are stored: four commits in order, as its owner makes them. The
+time to build a commit is included. Rates are per second of wall time, in one run on one machine.
 """
 
 import asyncio
@@ -75,15 +75,15 @@ async def run_job(store: Store, team: str) -> int:
 
 
 async def _commit_or_exit(store: Store, commit: Commit | Ignored) -> Commit:
-    """A benchmark of what is refused would measure nothing."""
+    """Commits, and exits if the store refuses: a benchmark of refusals would be useless."""
     outcome = commit if isinstance(commit, Ignored) else await store.commit(commit)
     if isinstance(commit, Ignored) or not isinstance(outcome, Applied):
-        raise SystemExit(f"not done: {outcome}")
+        raise SystemExit(f"The store refused a commit: {outcome}")
     return commit
 
 
 async def measure_commits(store: Store, concurrent: int) -> tuple[float, float]:
-    """Commits per second, and µs of CPU each."""
+    """Returns commits per second, and the CPU time per commit in µs."""
     ends_at = time.perf_counter() + SECONDS
 
     async def worker(number: int) -> int:
@@ -115,7 +115,7 @@ async def open_redis() -> AsyncIterator[Store]:
 
 async def main(names: list[str]) -> None:
     stores: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {"redis": open_redis, "sqlite": open_sqlite}
-    print(f"{'store':8}{'jobs at once':>14}{'commits/s':>12}{'µs CPU each':>14}{'aim':>9}")
+    print(f"{'store':8}{'jobs at once':>14}{'commits/s':>12}{'µs CPU each':>14}{'goal':>9}")
     for name in names or stores:
         for concurrent in CONCURRENCY_LEVELS:
             async with stores[name]() as store:

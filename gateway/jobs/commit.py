@@ -95,7 +95,7 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
         return self.retry_count > 0
 
     @property
-    def expects_first(self) -> bool:
+    def awaits_first_request(self) -> bool:
         """Whether its first request may still be on its way."""
         return self.is_retry and not self.has_refused_first
 

@@ -1,1 +1,4 @@
-"""Where jobs live: one protocol, kept by Redis for replicas and by SQLite for one node. The only redis and sqlite3."""
+"""Stores jobs: one protocol, implemented with Redis for several replicas and with SQLite for one process.
+
+Only this package imports redis and sqlite3.
+"""

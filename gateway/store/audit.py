@@ -1,4 +1,7 @@
-"""Working out anew, from jobs and ledger, every number that was derived from them; pure. The stores read and mend."""
+"""Recomputes every number that is derived from jobs and ledger, and compares.
+
+Pure: the stores read the snapshot and write the repairs.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +17,10 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, 
 
 
 class PartitionSnapshot(Struct, frozen=True, kw_only=True):
-    """One moment of a partition: the jobs that are listed as open or due, and what was derived from them.
+    """A consistent snapshot of a partition: the jobs that are listed as open or due, and the numbers derived from jobs.
 
-    `open_jobs` and `due_jobs` name jobs, also such as are gone. `ledger_entries` holds whole days, `total_corrections` those days and all others of
-    their months, `budget_drifts` the windows that these days are and belong to.
+    `open_jobs` and `due_jobs` may list jobs that do not exist. `ledger_entries` holds whole days, `totals` those days
+    and all others of their months, `balances` the windows of these days and months.
     """
 
     jobs: Mapping[str, Job]
@@ -30,7 +33,7 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
 
 
 class BudgetDrift(Struct, frozen=True, kw_only=True):
-    """What has to be added to a budget's window to make it right."""
+    """The amounts to add to a budget window to correct it."""
 
     team: str
     window: str
@@ -39,7 +42,7 @@ class BudgetDrift(Struct, frozen=True, kw_only=True):
 
 
 class AuditReport(Struct, frozen=True, kw_only=True):
-    """What was wrong in a partition. `missing_jobs` are jobs that are named and not there: nothing brings them back."""
+    """The discrepancies of a partition. `missing_jobs` are listed but do not exist: they cannot be restored."""
 
     not_due: tuple[str, ...] = ()
     not_open: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
 
 
 def list_audit_days(now: float, jobs: Iterable[Job]) -> tuple[str, ...]:
-    """Today and yesterday, and the days that open jobs belong to: all others have been audited when they were over."""
+    """Returns today, yesterday and the days of open jobs. All other days were audited after they ended."""
     today = datetime.fromtimestamp(now, UTC).date()
     recent = {today.isoformat(), (today - timedelta(days=1)).isoformat()}
     return tuple(sorted(recent | {budget_windows(job.created_at)[0] for job in jobs}))
@@ -77,7 +80,7 @@ def list_month_days(month: str) -> tuple[str, ...]:
 
 
 def find_discrepancies(snapshot: PartitionSnapshot, now: float) -> AuditReport:
-    """Everything that differs from what jobs and ledger say."""
+    """Returns every difference from the numbers that jobs and ledger imply."""
     missing_entries = tuple(_find_missing_entries(snapshot, now))
     totals = sum_entries((*snapshot.ledger_entries, *missing_entries))
     unsettled = {job_id for job_id, job in snapshot.jobs.items() if not job.is_settled}
@@ -93,7 +96,7 @@ def find_discrepancies(snapshot: PartitionSnapshot, now: float) -> AuditReport:
 
 
 def _find_missing_entries(snapshot: PartitionSnapshot, now: float) -> Iterator[LedgerEntry]:
-    """What a job says it cost and the ledger does not, or the other way round; for the days whose ledger is kept."""
+    """Yields the differences between the costs of jobs and the ledger, for the days of the snapshot."""
     booked: defaultdict[str, dict[tuple[int, LedgerLine], LedgerEntry]] = defaultdict(dict)
     for entry in snapshot.ledger_entries:
         lines = booked[entry.job]

@@ -1,4 +1,12 @@
-"""What every store can do, and how it answers. One conformance suite holds all of them to the words of this page."""
+"""The Store protocol, its errors, and the outcomes of a commit. One conformance suite tests every store against it.
+
+ComponentError
+└── StoreError                    the store failed
+    ├── StoreUnavailable          not now; nothing was done
+    │   ├── StoreOutcomeUnknown   the command may have been carried out
+    │   └── StoreFull             no room for new jobs
+    └── StoreMisconfigured        jobs would be lost
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
@@ -14,76 +22,81 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal
 
 DAY_SECONDS = 86_400.0
 FIRST_FENCE = 1
-# How many of a job's last changes know themselves when they are sent again.
+# A commit that is sent again is recognised among this many last commits of its job.
 MAX_REMEMBERED_COMMITS = 8
-# After so many early crashes of its owners in a row, a job runs alone: another of their jobs may be the cause.
+# After this many early crashes of its owners in a row, a job is claimed alone: it may be the cause.
 MAX_EARLY_CRASHES = 2
 MAX_LEASE_SECONDS = 3_600.0
-# Two renewals of a lease may come late or never before it ends.
+# Two renewals in a row may fail before a lease ends.
 RENEWALS_PER_LEASE = 3
+# Signals are deleted after this time.
+SIGNAL_TTL_SECONDS = 60.0
+# How long a store remembers that a process closed normally: longer than jobs with callers of that process run.
+CLOSED_MARK_TTL_SECONDS = 86_400.0
 
 
 def initial_lease_seconds(reclaims: int, lease: float) -> float:
-    """The first lease of a claim. It grows with each crash of an owner that ran the job alone, so that such a job
-    crashes owners less and less often. Renewals do not shorten it until the count of claims is reset."""
+    """Returns the lease of a new claim. It doubles with each owner that crashed while it ran the job alone, up to
+    MAX_LEASE_SECONDS. Renewals do not shorten it until the count of reclaims is reset."""
     crashes = max(0, reclaims - MAX_EARLY_CRASHES - 1)
     return max(lease, min(lease * 2.0 ** min(crashes, 64), MAX_LEASE_SECONDS))
 
 
 def min_survival_seconds(max_owned_seconds: float, lease: float) -> float:
-    """How long an owner must work on a job to show that the job does not crash it: clearly longer than any owner that
-    crashed, which may have worked until its next renewal. If none of those reached a renewal, any renewal shows it."""
+    """Returns how long an owner must work on a job before the job counts as harmless: clearly longer than every owner
+    that crashed. A crashed owner may have worked until just before its next renewal. 0 if none of them reached a
+    renewal."""
     return 2 * (max_owned_seconds + lease / RENEWALS_PER_LEASE) if max_owned_seconds else 0.0
 
 
 class StoreError(ComponentError):
-    """The store did not do it, in words for an operator."""
+    """The store failed. The text is written for operators."""
 
     component = "store"
 
 
 class StoreUnavailable(StoreError):
-    """Not to be reached, or not able to write just now: the same again later is safe."""
+    """The store cannot be reached or cannot write at the moment. Retrying is safe."""
 
 
 class StoreOutcomeUnknown(StoreUnavailable):
-    """It was asked and did not answer: it may have done it, and may do it yet. Any other StoreUnavailable says that it
-    did nothing, and will not."""
+    """The store received the command and did not answer, so it may have carried it out, or may do so later. Every other
+    StoreUnavailable means that nothing was done."""
 
 
 class StoreFull(StoreUnavailable):
-    """There is no room for new jobs. What is known of old ones is still recorded."""
+    """There is no room for new jobs. Updates of existing jobs may still be recorded."""
 
 
 class StoreMisconfigured(StoreError):
-    """It would lose jobs as it is configured: says what to change."""
+    """The store would lose jobs with its present configuration. The text says what to change."""
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """For how long what is kept, in seconds. Jobs count from their settling, money from the day it belongs to."""
+    """How long each kind of data is kept, in seconds: jobs after they are settled, money after its day."""
 
     jobs: float = 7 * DAY_SECONDS
     ledger: float = 90 * DAY_SECONDS
     totals: float = 396 * DAY_SECONDS
 
 
-# --- how a commit is answered
+# --- outcomes of a commit
 
 
 class Applied(Struct, frozen=True):
-    """It is done, now or when it was sent before."""
+    """The commit is applied, now or when it was sent before."""
 
 
 class VersionConflict(Struct, frozen=True):
-    """Somebody else changed the job: load it and apply the happening to what it is now."""
+    """The job has changed since it was loaded. Load it and apply the update again."""
 
 
 class LeaseLost(Struct, frozen=True):
-    """Somebody else owns the job now: decide nothing more about it."""
+    """Another replica owns the job now. This one must not decide about it any more."""
 
 
 class BudgetExceeded(Struct, frozen=True, kw_only=True):
-    """The team's limit for this window would be passed. Nothing was accepted."""
+    """The hold would exceed the team's limit of this window. No job was created."""
 
     window: str
     limit: int
@@ -92,13 +105,13 @@ class BudgetExceeded(Struct, frozen=True, kw_only=True):
 
 
 class DuplicateRequest(Struct, frozen=True):
-    """This request has made that job before. Nothing was accepted."""
+    """The request belongs to an existing job. No job was created."""
 
     job_id: str
 
 
 class IdempotencyKeyReused(Struct, frozen=True):
-    """The idempotency key belongs to another request, which made that job. Nothing was accepted."""
+    """The idempotency key belongs to another request, which created that job. No job was created."""
 
     job_id: str
 
@@ -108,23 +121,23 @@ CommitOutcome = Applied | VersionConflict | LeaseLost | BudgetExceeded | Idempot
 
 
 def needs_lookup(record: IdempotencyRecord) -> bool:
-    """Whether the record is looked up before its commit: one without a key only if the request says that it repeats."""
+    """Whether the record must be looked up before its commit. Without a key, only a retry needs that."""
     return record.is_retry or not record.is_body_key
 
 
 def match_fingerprint(record: IdempotencyRecord, fingerprint: str, job_id: str) -> IdempotencyMatch:
-    """What a caller's key has found, by the fingerprint of the request that made the job."""
+    """Compares the fingerprint stored under a key with the request's: the same request, or a reused key."""
     return DuplicateRequest(job_id) if fingerprint == record.fingerprint else IdempotencyKeyReused(job_id)
 
 
-# --- what is read
+# --- results
 
 
 class ClaimedJob(Struct, frozen=True, kw_only=True):
-    """A job that is now ours to decide about, while our fence is the last one given out and we have not given it away.
+    """A job that this replica owns, until the store issues a later fence or the replica releases the job.
 
-    `reclaims`: the claims, this one included, since the job's last change or since an owner worked on it for longer than
-    `min_survival_seconds`. `max_owned_seconds`: the longest time, by its renewals, that an owner worked on it before it crashed.
+    `reclaims`: claims since the job last changed, or since an owner outlived `min_survival_seconds`, this one included.
+    `max_owned_seconds`: the longest time, by its renewals, that an owner worked on it before it crashed.
     """
 
     job: Job
@@ -134,132 +147,133 @@ class ClaimedJob(Struct, frozen=True, kw_only=True):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the job may have crashed its last owners, so that it must run alone."""
+        """Whether the job may have crashed its last owners and must run alone."""
         return self.reclaims > MAX_EARLY_CRASHES
 
 
 class JobPage(Struct, frozen=True):
-    """Jobs, newest first; `next_cursor` is the cursor of the next page, None on the last one."""
+    """A page of jobs, newest first. `next_cursor` is None on the last page."""
 
     jobs: tuple[Job, ...]
     next_cursor: str | None
 
 
 class ClaimedDelivery(Struct, frozen=True, kw_only=True):
-    """A webhook that is ours to send until the lease ends; `attempts` counts this one."""
+    """A webhook that this replica sends until the lease ends. `attempts` includes this one."""
 
     delivery: WebhookDelivery
     attempts: int
 
 
 class Store(Protocol):
-    """All or nothing, and safe to repeat: a commit that was sent twice, or whose answer was lost, is done once.
+    """Stores jobs. A commit is applied completely or not at all, and once however often it is sent.
 
-    Whoever awaits a call may be cancelled: what was sent is still done. Every call may raise StoreUnavailable.
+    If the task that awaits a call is cancelled, the call is still carried out. Every call may raise StoreUnavailable.
     """
 
     replica_id: str
     partitions: Sequence[int]
 
     async def open(self) -> Self:
-        """Connects and checks; StoreUnfit if jobs would be lost as it is configured. `warnings` says what to know."""
+        """Connects and checks the server or file. StoreMisconfigured if jobs could be lost; `warnings` lists lesser
+        problems."""
 
     async def close(self) -> None:
-        """Finishes what was sent, and lets go of everything."""
+        """Finishes pending calls and closes all connections."""
 
     @property
     def warnings(self) -> tuple[str, ...]: ...
 
     async def commit(self, commit: Commit) -> CommitOutcome:
-        """Compare-and-set. A new job is owned by this process, its fence is FIRST_FENCE and its lease begins now.
+        """Applies a commit if the job still has the expected version. This replica owns a new job: its fence is
+        FIRST_FENCE and its lease begins now.
 
         An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
-        (StoreFull); a full disk under SQLite refuses everything until there is room.
+        (StoreFull); SQLite refuses everything until its disk has room.
 
-        A new job whose request belongs to a job that is there is not accepted (`bodies.py` says which), and its caller
-        becomes that job's. A first asking takes away the mark of the entry that awaited it. No request is given a job
-        that ended with nothing bought: its entry only says, to one retry, that a first request has come.
+        If the request belongs to an existing job (`body_deduplication.py`), no job is created and the request becomes a
+        caller of that job. A first request clears `awaits_first_request` of the entry that awaited it. No request gets
+        a job that ended and charged nothing: its entry only records, for one retry, that a first request has arrived.
 
-        StoreUnsure where a commit may still be done; a new job is not confirmed then, and no owner buys it.
+        Raises StoreOutcomeUnknown if the commit may still be applied. A new job is unconfirmed then, and no owner
+        orders its images.
         """
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
-        """Something of this job will lie elsewhere before it is accepted: unless that is done within so many seconds,
-        `list_deletable_jobs` names it, so that what lies there is found. Its acceptance ends this."""
+        """Registers a job whose inputs are stored before it is created. Unless it is created within `timeout_seconds`,
+        `list_deletable_jobs` returns it, so that its inputs are deleted."""
 
     async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
-        """What a commit of a new job would find under this record. A repeated request becomes a caller of that job.
-        None: a commit would accept it, unless another request comes first. A first request without a key is not looked
-        up."""
+        """Returns what a commit of a new job would find under this record, or None. A retry becomes a caller of the job
+        that is found. A first request without a key is not looked up."""
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
-        """The request's caller has left without an answer: it is removed from whichever job of its body
-        it waited for. Safe to repeat."""
+        """Removes the request's caller from the job that it waited for: its client disconnected. Safe to repeat."""
 
     async def load_job(self, job_id: str) -> Job | None: ...
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
-        """Those of the named documents that lie beside the job."""
+        """Returns those of the named documents that exist."""
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
-        """Jobs whose time has come and whose lease is over, soonest first; each gets a new fence and a new lease.
+        """Claims jobs that are due and whose lease has ended, soonest first. Each gets a new fence and lease.
 
-        At most one of them, the last, is a suspect; its lease is as long as `initial_lease_seconds` says. Callers that waited for
-        one at another owner's have lost their connections: they are its callers no more.
+        At most one, the last, is a suspect, with the lease of `initial_lease_seconds`. Callers that waited at the
+        former owner are removed: their connections are lost.
         """
 
     async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
-        """Renews the leases of these jobs, given with their fences. Returns those that are not ours any more. Where
-        some of them cannot be reached the others are renewed; StoreUnavailable if none can.
+        """Renews the leases of these jobs (job id to fence). Returns the ids of jobs that this replica no longer owns.
+        Partitions that cannot be reached are skipped; StoreUnavailable if none can be.
 
-        Resets the count of claims of a job whose owner has worked on it for longer than `min_survival_seconds`. Until then
-        the renewal does not shorten the longer lease of a suspect."""
+        Resets the reclaims of a job whose owner has worked on it for longer than `min_survival_seconds`. Until then, a
+        renewal does not shorten the longer lease of a suspect."""
 
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
-        """Gives the job away: due again in so many seconds, to whoever claims it. This claim does not count: the
-        job did not crash us. False if it was not ours."""
+        """Releases a job: due again after `delay` seconds, for any replica. The claim is not counted. Returns False if
+        this replica did not own it."""
 
     async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """A team's jobs, newest first. ValueError for a cursor that is none."""
+        """Lists a team's jobs, newest first. ValueError for an invalid cursor."""
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
-        """Those with a higher number than `after`, in order."""
+        """Lists the job's milestones with a number above `after_number`, in order."""
 
     async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]: ...
 
     async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        """All entries of a day, in the order they were made (within each partition)."""
+        """Lists all entries of a day, in the order of their creation within each partition."""
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
-        """Day totals from one day to another, both included. ValueError for no day, or more than ten years."""
+        """Lists the totals of these days, both included. ValueError for an invalid date or more than MAX_DAYS."""
 
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
-        """Webhooks whose time has come. Unless acknowledged or postponed, each comes again when the lease is over."""
+        """Claims webhooks that are due. Each is due again when the lease ends, unless it is acknowledged or retried."""
 
     async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
-        """It need not be sent again: it has arrived, or never will."""
+        """Removes a webhook: it was delivered, or is given up."""
 
     async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
-        """It did not arrive: try again in so many seconds."""
+        """Schedules another attempt after `delay` seconds."""
 
     async def publish_signal(self, name: str, value: bytes) -> None:
-        """Tells the other replicas; each name's last value is kept for a minute."""
+        """Publishes a value to all replicas. The last value of each name is kept for SIGNAL_TTL_SECONDS."""
 
     async def read_signals(self) -> Mapping[str, bytes]:
-        """What all replicas have told within the last minute, this one included."""
+        """Returns the values that all replicas published within SIGNAL_TTL_SECONDS, this one included."""
 
     def watch(self, job_id: str) -> JobWatch:
-        """Hears of every change of this job, whoever makes it. Open it before loading, so that none is missed."""
+        """Watches a job for changes by any replica. Enter it before loading the job, so that no change is missed."""
 
     async def audit(self, partition: int, repair: bool = True) -> AuditReport:
-        """Works out holds, spends and due times anew from jobs and ledger, and mends what differs."""
+        """Recomputes holds, spends and due times from jobs and ledger, reports discrepancies and repairs them."""
 
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
-        """Settled jobs that have been kept for their time, and announced ones that were not accepted in theirs.
-        Whatever of them lies elsewhere must go before they do."""
+        """Lists settled jobs whose retention has ended, and announced jobs that were never created. Delete their images
+        before the jobs."""
 
     async def delete_job(self, job_id: str) -> None:
-        """With all that lies beside it; its money stays. Safe to repeat."""
+        """Deletes a job and everything stored beside it, except its ledger entries. Safe to repeat."""
 
     async def delete_expired(self) -> None:
-        """Forgets money, keys and signals that have been kept for their time."""
+        """Deletes ledger entries, totals, budgets, keys and signals whose retention has ended."""

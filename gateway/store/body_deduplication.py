@@ -1,4 +1,7 @@
-"""Which live job of one body a request belongs to: the rules of `redis/lua/bodies.lua`, for stores that read Python."""
+"""Decides which existing job a request without an idempotency key belongs to: deduplication by request body.
+
+`redis/lua/body_deduplication.lua` has the same rules.
+"""
 
 from collections.abc import Iterable
 
@@ -7,11 +10,11 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import IdempotencyRecord
 
-# Of one body; and of one job, of which none but the last are needed.
+# Entries of one body, and callers of one job, of which only the last are needed.
 MAX_ENTRIES, MAX_CALLERS = 512, 16
-# Of one body, and counted among its entries: each awaits one retry.
+# Refusals of one body, which count among its entries: each awaits one retry.
 MAX_REFUSALS = 32
-# Instead of a retry's number, for a caller whose place no retry takes.
+# The retry count of a caller that no retry can replace.
 IRREPLACEABLE = 1_000_000
 
 
@@ -23,11 +26,12 @@ class JobCaller(Struct, frozen=True, array_like=True):
 
 
 class BodyEntry(Struct, frozen=True):
-    """One job that was asked for with this body. `number` is its place in the order of age.
+    """A job that was requested with this body. Older entries have lower numbers.
 
-    A caller that left without an answer is none of its `callers`. `awaits_first_request`: a retry made it, whose first request
-    may still be on its way. `is_refused`: nothing was bought, and no request gets this job again; its callers are those
-    that an SDK counted, whose next retries need jobs of their own and have no first request on its way.
+    Callers that disconnected without an answer are removed from `callers`. `awaits_first_request`: a retry created the
+    job, and its first request may still arrive. `is_refused`: the job ended and charged nothing, and no request gets it
+    any more. Such a refusal keeps the callers that an SDK counted: their next retries need jobs of their own, which
+    await no first request.
     """
 
     number: int
@@ -43,11 +47,12 @@ class BodyEntry(Struct, frozen=True):
 
 
 def find_entry(entries: Iterable[BodyEntry], record: IdempotencyRecord) -> BodyEntry | None:
-    """The one that this request belongs to; None, or one that `is_refused`, if it needs a job of its own.
+    """Returns the entry that this request belongs to. The request needs a job of its own if this returns None or an
+    entry that `is_refused`.
 
-    A retry may get one that no caller waits for, or its predecessor's: ten retries get ten jobs, even before this
-    gateway notices that ten connections broke. A first request may get one that awaits it, that no caller waits for,
-    or that has ended and may have been bought.
+    A retry can get a job without callers, or the job of its predecessor: ten retries get ten jobs, even before this
+    gateway notices that ten connections broke. A first request can get a job that awaits it, that has no callers, or
+    that has ended and may be charged.
     """
     entries = list(entries)
     if existing := next(
@@ -59,9 +64,9 @@ def find_entry(entries: Iterable[BodyEntry], record: IdempotencyRecord) -> BodyE
 
 
 def add_caller(entry: BodyEntry, record: IdempotencyRecord) -> BodyEntry:
-    """The entry with this caller, in place of its predecessor.
+    """Returns the entry with this caller in place of its predecessor.
 
-    A first request that comes late has been given up already: it has no place that another retry could take.
+    The client has already given up a first request that arrives late, so no retry can replace it.
     """
     is_late, predecessor = entry.awaits_first_request and not record.is_retry, _find_predecessor(entry, record)
     others = [caller for caller in entry.callers if caller is not predecessor][-(MAX_CALLERS - 1) :]
@@ -70,23 +75,26 @@ def add_caller(entry: BodyEntry, record: IdempotencyRecord) -> BodyEntry:
 
 
 def refuse_entry(entry: BodyEntry) -> BodyEntry | None:
-    """What is left of the entry of a job for which nothing was bought, if anything is: which first requests have come.
+    """Turns the entry of a job that charged nothing into a refusal, which records the first requests that have arrived.
 
-    Where the job's own first request is still on its way, the next retry awaits it, too.
+    Returns None if there is nothing to record. If the job still awaits its own first request, there is not: the next
+    retry awaits that request, too.
     """
-    counted = tuple(caller for caller in entry.callers if 0 <= caller.retry_count < IRREPLACEABLE)
-    return replace(entry, callers=counted, is_refused=True) if counted and not entry.awaits_first_request else None
+    counted_callers = tuple(caller for caller in entry.callers if 0 <= caller.retry_count < IRREPLACEABLE)
+    if not counted_callers or entry.awaits_first_request:
+        return None
+    return replace(entry, callers=counted_callers, is_refused=True)
 
 
-def follow_refusal(refusal: BodyEntry, asked: IdempotencyRecord) -> BodyEntry | None:
-    """What is left of it when this retry has got a job of its own."""
-    predecessor = _find_predecessor(refusal, asked)
+def remove_predecessor(refusal: BodyEntry, record: IdempotencyRecord) -> BodyEntry | None:
+    """Returns the refusal after this retry got a job of its own, or None if it has no callers left."""
+    predecessor = _find_predecessor(refusal, record)
     others = tuple(caller for caller in refusal.callers if caller is not predecessor)
     return replace(refusal, callers=others) if others else None
 
 
 def _find_predecessor(entry: BodyEntry, record: IdempotencyRecord) -> JobCaller | None:
-    """Its SDK has sent it last before this retry, and has given it up since."""
+    """Returns the request that the SDK sent last before this retry, and has given up since."""
     earlier = [caller for caller in entry.callers if record.is_retry and caller.retry_count < record.retry_count]
     return max(earlier, key=lambda caller: caller.retry_count, default=None)
 
@@ -107,12 +115,13 @@ def _rank_entry(entry: BodyEntry, record: IdempotencyRecord) -> tuple[bool, bool
 
 
 def find_entry_to_evict(entries: Iterable[BodyEntry]) -> BodyEntry | None:
-    """The one that makes room where there are too many: the oldest refusal, else the oldest that has ended, else the
-    oldest."""
+    """Returns the entry to delete where there are too many: the oldest refusal, else the oldest ended job, else the
+    oldest job."""
     entries = sorted(entries, key=lambda entry: (not entry.is_refused, not entry.has_ended, entry.number))
     return entries[0] if len(entries) >= MAX_ENTRIES else None
 
 
 def find_superfluous_refusal(entries: Iterable[BodyEntry]) -> BodyEntry | None:
+    """Returns the oldest refusal where there are too many."""
     refusals = [entry for entry in entries if entry.is_refused]
     return min(refusals, key=lambda entry: entry.number) if len(refusals) > MAX_REFUSALS else None

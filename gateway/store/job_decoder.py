@@ -1,4 +1,4 @@
-"""Saved jobs as this version reads them."""
+"""Decodes stored jobs, and remembers the ones that this version cannot read."""
 
 import msgspec
 
@@ -8,18 +8,18 @@ from gateway.store.base import StoreError
 
 
 class JobDecoder:
-    """Reads saved jobs, and remembers which it could not: a newer version may have written what this one cannot know.
-
-    They stay as they are until a version comes that can.
-    """
+    """Decodes stored jobs. Jobs of a newer version that this one cannot read are left unchanged."""
 
     def __init__(self) -> None:
         self.unreadable: set[str] = set()
 
     def decode(self, job_id: str, encoded_job: bytes) -> Job:
-        """StoreError if this version cannot."""
+        """StoreError if this version cannot read the job."""
         if (job := self.try_decode(job_id, encoded_job)) is None:
-            raise StoreError(f"{job_id} cannot be read by this version")
+            raise StoreError(
+                f"Job {job_id} was written by a newer version and cannot be read by this version. "
+                "Start the newer version."
+            )
         return job
 
     def try_decode(self, job_id: str, encoded_job: bytes) -> Job | None:
@@ -34,4 +34,8 @@ class JobDecoder:
         if not self.unreadable:
             return ()
         examples = ", ".join(sorted(self.unreadable)[:3])
-        return (f"this version cannot read some jobs, and leaves them alone: {len(self.unreadable)} ({examples})",)
+        count = len(self.unreadable)
+        return (
+            f"{count} jobs were written by a newer version and are ignored by this one ({examples}). "
+            "Start the newer version to process them.",
+        )

@@ -1,4 +1,4 @@
-"""Hearing of a job's changes, whoever makes them."""
+"""Notifies tasks of this process about changes of a job."""
 
 import asyncio
 from collections import defaultdict
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class JobWatch:
-    """Open from `with` to its end. A change that happens in between is never missed."""
+    """Watches one job within a `with` block. No change that happens inside the block is missed."""
 
     def __init__(self, watchers: "JobWatchers", job_id: str) -> None:
         self._watchers = watchers
@@ -21,7 +21,7 @@ class JobWatch:
         self._watchers.remove(self._job_id, self._event)
 
     async def wait_for_change(self, timeout_seconds: float) -> bool:
-        """Waits for a change since the last call, for so long at most. True may be a false alarm."""
+        """Waits for a change since the last call. False after the timeout. True may be a false alarm."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._event.wait()
@@ -32,7 +32,7 @@ class JobWatch:
 
 
 class JobWatchers:
-    """All that are open in this process."""
+    """All open watches of this process."""
 
     def __init__(self) -> None:
         self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -50,6 +50,6 @@ class JobWatchers:
             event.set()
 
     def notify_all(self) -> None:
-        """Something may have been missed: let everybody look."""
+        """Wakes all watchers, because changes may have been missed."""
         for job_id in self._events:
             self.notify(job_id)

@@ -1,4 +1,4 @@
-"""What the ledger's entries add up to."""
+"""Sums of ledger entries: day totals per account, and a budget's balance."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -9,19 +9,19 @@ from gateway.jobs.commit import LedgerEntry
 from gateway.jobs.transition_tables import LedgerLine
 from providers.orders import Cell
 
-# Ten years of them.
+# Ten years.
 MAX_DAYS = 3_660
 
 
 class BudgetBalance(Struct, frozen=True, kw_only=True):
-    """One window of a team's budget, in micro-USD: set aside for open jobs, and captured."""
+    """One window of a team's budget, in micro-USD: held for open jobs, and spent."""
 
     held: int = 0
     spent: int = 0
 
 
 class LedgerAccount(Struct, frozen=True, kw_only=True, order=True, array_like=True):
-    """What a day's entries are added up by."""
+    """The fields by which a day's entries are summed."""
 
     team: str
     seller: str
@@ -31,7 +31,7 @@ class LedgerAccount(Struct, frozen=True, kw_only=True, order=True, array_like=Tr
 
 
 class DayTotal(Struct, frozen=True, kw_only=True):
-    """What one day's entries of one account add up to."""
+    """The sum of one day's entries of one account."""
 
     day: str
     account: LedgerAccount
@@ -44,7 +44,7 @@ def ledger_account(entry: LedgerEntry) -> LedgerAccount:
 
 
 def sum_entries(entries: Iterable[LedgerEntry]) -> dict[tuple[str, LedgerAccount], DayTotal]:
-    """By day and account; accounts where nothing is left are there too, with 0."""
+    """Sums entries by day and account. Accounts whose sum is 0 are included."""
     totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
     for entry in entries:
         key = entry.day, ledger_account(entry)
@@ -59,8 +59,8 @@ def sum_entries(entries: Iterable[LedgerEntry]) -> dict[tuple[str, LedgerAccount
 
 
 def list_days(first_day: str, last_day: str) -> list[str]:
-    """ValueError for what is no day, and for more days than anybody keeps."""
+    """Lists the days of a period, both included. ValueError for an invalid date or more than MAX_DAYS."""
     start, end = date.fromisoformat(first_day), date.fromisoformat(last_day)
     if (end - start).days > MAX_DAYS:
-        raise ValueError(f"at most {MAX_DAYS} days can be asked for at once")
+        raise ValueError(f"Invalid period: {first_day} to {last_day} is longer than {MAX_DAYS} days.")
     return [(start + timedelta(days=offset)).isoformat() for offset in range((end - start).days + 1)]

@@ -1,4 +1,4 @@
-"""Which partition a team's keys belong to, and job ids that carry it."""
+"""Maps teams to partitions, and creates job ids that contain their partition."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ def team_partition(team: str) -> int:
 
 
 def new_job_id(team: str) -> str:
-    """130 random bits, so that nobody guesses another team's; and the partition, so that the job is found by its id."""
+    """Creates a job id: the partition, by which the job is found, and 130 random bits, so that no id can be guessed."""
     return f"job_{team_partition(team):02}{b32encode(secrets.token_bytes(17))[:26].decode().lower()}"
 
 
@@ -23,6 +23,6 @@ def is_job_id(text: str) -> bool:
 
 
 def job_partition(job_id: str) -> int | None:
-    """None if this cannot be the id of any job."""
+    """Returns the partition of a job id, or None for an invalid id."""
     match = _JOB_ID.fullmatch(job_id)
     return int(match[1]) if match and int(match[1]) < PARTITIONS else None

@@ -68,7 +68,7 @@ CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
     "a secret that cannot be kept": ({"IGW_DATA": "/proc/nothing"}, ["no secret can be kept there"]),
     "a store that does not answer": (
         {"REDIS_URL": "redis://127.0.0.1:1/0", **SHARED_STORAGE_ENVIRON},
-        ["Redis does not answer"],
+        ["Redis cannot be reached"],
     ),
     "a place for images that is none": ({"IGW_ASSETS": "ftp://images"}, ["is no object store"]),
 }

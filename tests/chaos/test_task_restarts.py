@@ -40,7 +40,7 @@ COMMON_TASKS = {
     ),
     *("config.watch", "logs", "storage"),
 }
-STORE_TASKS = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.changes", "store.monitor_servers"}}
+STORE_TASKS = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.change_listener", "store.server_monitor"}}
 
 
 class UnexpectedCrash(BaseException):

@@ -1,4 +1,4 @@
-"""One server of each kind for each test process; tests that end or reconfigure a server start their own."""
+"""One Redis server of each kind per test process. Tests that stop or reconfigure a server start their own."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.store import redis_servers
 
-# What these find wrong is shown as if a test had said it.
+# Failed assertions of these modules are explained like those of tests.
 pytest.register_assert_rewrite("tests.store.store_harness", "tests.store.store_state_machine")
 
 

@@ -1,4 +1,4 @@
-"""A proxy before a store that passes chosen commands; it cuts the connections of all others, as a network might."""
+"""A TCP proxy in front of Redis that cuts the connections of chosen commands."""
 
 import contextlib
 import socket
@@ -11,9 +11,9 @@ CHUNK_BYTES = 1 << 16
 
 
 class FilteringProxy:
-    """`blocked_words`: words of commands that do not come through, all of them in one piece; None lets everything through.
+    """The proxy. `blocked_words`: a chunk of data with all of these words is cut; None lets everything through.
 
-    `blocked_count` counts the pieces that did not.
+    `blocked_count`: the number of chunks that were cut.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -30,7 +30,7 @@ class FilteringProxy:
 
     @contextmanager
     def block_commands(self, *words: bytes) -> Iterator[None]:
-        """Refuses commands with these words as long as the block runs; any command, if there are none."""
+        """Cuts commands with these words, or all commands, within the `with` block."""
         self.blocked_words = words
         try:
             yield
@@ -39,7 +39,7 @@ class FilteringProxy:
 
     @contextmanager
     def block_after_command(self, word: bytes) -> Iterator[None]:
-        """The next command with this word still comes through, and none after it as long as the block runs."""
+        """Lets the next command with this word through, and cuts all later ones within the `with` block."""
         self.last_allowed_word = word
         try:
             yield
@@ -48,7 +48,7 @@ class FilteringProxy:
 
     @contextmanager
     def block_briefly(self, seconds: float, *words: bytes) -> Iterator[None]:
-        """Until so long after the first of them was refused, though the block runs on."""
+        """Cuts commands for so many seconds after the first one was cut, at most within the `with` block."""
         count_before, ended = self.blocked_count, threading.Event()
 
         def unblock() -> None:

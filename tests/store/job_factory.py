@@ -1,4 +1,4 @@
-"""Jobs for tests: what is asked for, what becomes of it, and a clock that only tests move."""
+"""Makes jobs, updates and idempotency records for tests, and a clock that only tests move."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator
@@ -16,7 +16,7 @@ from providers.orders import Cell, Operation, Quality
 
 T = TypeVar("T")
 _caller_numbers = count()
-# Far ahead, so that what Redis itself forgets on a date is never forgotten in the middle of a test.
+# Far ahead, so that Redis expires no key by its date during a test.
 NOON = datetime(2040, 5, 10, 12, tzinfo=UTC).timestamp()
 DAY, MONTH = budget_windows(NOON)
 PRICE, CEILING = 40_000, 50_000
@@ -39,7 +39,7 @@ OTHER_ROUTE_ENTRY = ROUTE_ENTRY.__class__(
 
 
 class ManualClock:
-    """Stands still unless it is moved."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self, now: float = NOON) -> None:
         self.now = now
@@ -68,7 +68,7 @@ def _iterate_team_names() -> Iterator[str]:
 
 
 def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit:
-    """A new job's first commit. `day` and `month` are limits."""
+    """Makes a new job's first commit. `day` and `month` are budget limits."""
     defaults: dict[str, Any] = {
         "n": 1,
         "route": (ROUTE_ENTRY, OTHER_ROUTE_ENTRY),
@@ -81,7 +81,7 @@ def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit
 
 def make_update_commit(job: Job, update: JobUpdate, now: float) -> Commit:
     commit = build_update_commit(job, update, now)
-    assert isinstance(commit, Commit), f"the test asks for nothing: {commit}"
+    assert isinstance(commit, Commit), f"the update changes nothing: {commit}"
     return commit
 
 
@@ -100,14 +100,14 @@ def make_images_stored(job: Job, attempt: int = 1, **fields: Any) -> ImagesStore
 def make_client_key(
     name: str = "key-1", fingerprint: str = "body-1", ttl_seconds: float = 86_400.0
 ) -> IdempotencyRecord:
-    """What a caller brings."""
+    """Makes the record of a client's idempotency key."""
     return IdempotencyRecord(key=name, fingerprint=fingerprint, ttl_seconds=ttl_seconds)
 
 
 def make_body_key(
     retry_count: bool | int, name: str = "digest-1", caller_id: str | None = None, ttl_seconds: float = 86_400.0
 ) -> IdempotencyRecord:
-    """What is worked out of a body that came without a key; each caller is another one, unless the test says so.
+    """Makes the record of a request body that came without a key. Each caller is new, unless the test names it.
 
     `retry_count`: which retry it is; -1 for a client that does not count.
     """
@@ -123,7 +123,7 @@ def make_body_key(
 
 
 async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """All at once."""
+    """Awaits all calls at once."""
     return list(await asyncio.gather(*calls))
 
 

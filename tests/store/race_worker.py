@@ -1,4 +1,4 @@
-"""One of two processes that race for the same money and the same jobs: told what to do and when, line by line."""
+"""One of two processes that race for the same budget and jobs. It receives its commands as JSON lines."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ class RaceWorker:
         self._store = store
 
     async def create_jobs(self, team: str, job_count: int, day: int) -> dict[str, Any]:
-        """So many jobs at once, all against the same limit."""
+        """Creates so many jobs at once, all against the same limit."""
         commits = [job_factory.make_create_commit(job_factory.NOON, team, day=day) for _ in range(job_count)]
         outcomes = await job_factory.gather_all(self._store.commit(commit) for commit in commits)
         return dict(Counter(type(outcome).__name__ for outcome in outcomes))
 
     async def claim_and_start(self, job_id: str, route_index: int) -> dict[str, Any]:
-        """Whoever gets the job decides about it, and whoever does not tries to, with what it knew before."""
+        """Tries to claim the job and to start its attempt, without a claim with the former fence."""
         loaded_job = await self._store.load_job(job_id)
         assert loaded_job is not None
         await exchange_message("loaded")
@@ -36,7 +36,7 @@ class RaceWorker:
         return {"claimed": claimed_job is not None, "outcome": type(outcome).__name__}
 
     async def record_callback(self, job_id: str, time_offset: int) -> dict[str, Any]:
-        """Both see the same version of the job, and each its own moment."""
+        """Records a callback at its own time, for the version of the job that both processes loaded."""
         loaded_job = await self._store.load_job(job_id)
         assert loaded_job is not None
         await exchange_message("loaded")
@@ -47,7 +47,7 @@ class RaceWorker:
 
 
 async def exchange_message(reply: object) -> dict[str, Any] | None:
-    """Answers with this, and waits for what to do next; None at the end."""
+    """Sends the reply, and waits for the next command. Returns None at the end."""
     print(json.dumps(reply), flush=True)
     line = await asyncio.to_thread(sys.stdin.readline)
     return json.loads(line) if line else None
@@ -59,7 +59,7 @@ async def main(url: str, replica_id: str, now: float) -> None:
     reply: object = "ready"
     try:
         while command := await exchange_message(reply):
-            reply = await getattr(worker, command.pop("do"))(**command)
+            reply = await getattr(worker, command.pop("command"))(**command)
     finally:
         await store.close()
 

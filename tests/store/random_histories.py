@@ -9,12 +9,8 @@ from tests.store.store_harness import StoreHarness
 from tests.store.store_state_machine import StoreStateMachine
 
 MIN_STEPS = 5_000
-
-
-# How many steps a run has is up to chance, so there are as many rounds of runs as it takes, and a limit to them.
+# The number of steps of a run is random, so rounds are repeated until there are enough, up to a limit.
 MAX_ROUNDS = 12
-
-
 SETTINGS = settings(
     max_examples=15,
     stateful_step_count=50,

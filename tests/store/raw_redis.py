@@ -1,4 +1,4 @@
-"""Behind the back of a Redis store."""
+"""Direct access to the data of a Redis store."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import PARTITIONS, job_partition, team_partition
 from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SERVER_RUNS, PartitionKeys
 
-# What is kept for a time counted from now ends sooner than this; what is kept until a date of the tests' clock, later.
+# Keys with a relative expiry have less than this left, and keys that expire on a date of the tests' clock have more.
 MAX_RELATIVE_TTL_MS = 500 * 86_400_000
-# One look at everything; unlike a store's own scripts it has no shebang, so that a Cluster lets it see all slots.
+# Reads everything at once. Without a shebang, unlike the store's scripts, so that a Cluster allows access to all slots.
 _READ_EVERYTHING = """
 local readers = {
   string = function(key) return redis.call('GET', key) end,
@@ -61,16 +61,16 @@ class RawRedis:
         self.client.close()
 
     def delete_everything(self) -> None:
-        """But for the mark that this run of the server was seen before: nobody need audit all partitions for it."""
+        """Deletes everything but the known run id of the server, so that the store does not audit all partitions."""
         self.client.flushall()
         self.client.sadd(SERVER_RUNS, self.client.info("server")["run_id"])
 
     def delete_close_marker(self, replica_id: str) -> None:
-        """A Cluster has no such mark."""
+        """Deletes the mark. A Cluster has none."""
         self.client.delete(f"{CLOSED_MARK_PREFIX}{replica_id}")
 
     def dump_everything(self) -> dict[bytes, Any]:
-        """Without the lock that an audit leaves behind, and the mark of a closed store: they say nothing of any job."""
+        """Leaves out the locks of audits and the marks of closed replicas, which belong to no job."""
         found = {
             key: (_to_comparable(kind, value), expires_at) for key, kind, value, expires_at in self.read_everything()
         }

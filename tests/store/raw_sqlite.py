@@ -1,4 +1,4 @@
-"""Behind the back of an SQLite store."""
+"""Direct access to the data of an SQLite store."""
 
 import sqlite3
 from pathlib import Path
@@ -13,7 +13,7 @@ _SELECT_ENTRIES = "SELECT number, entry FROM ledger"
 
 
 class RawSqlite:
-    """On a connection of its own: the store's lock keeps other stores out, not this."""
+    """Reads and changes the database on its own connection: the store's lock only excludes other stores."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,7 +21,7 @@ class RawSqlite:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """Opened when it is needed first: the store makes the file."""
+        """The connection, opened when it is first used: the store creates the file."""
         if self._connection is None:
             self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         return self._connection
@@ -37,14 +37,14 @@ class RawSqlite:
                 self.connection.execute(f"DELETE FROM {table}")  # noqa: S608
 
     def delete_close_marker(self, replica_id: str) -> None:
-        self.connection.execute("DELETE FROM closed WHERE owner = ?", (replica_id,))
+        self.connection.execute("DELETE FROM closed_replicas WHERE replica_id = ?", (replica_id,))
 
     def dump_everything(self) -> dict[str, list[Any]]:
-        """Without the marks of closed stores: they say nothing of any job."""
+        """Leaves out the marks of closed replicas, which belong to no job."""
         return {
             table: sorted(self.connection.execute(f"SELECT * FROM {table}"), key=repr)  # noqa: S608
             for table in self._list_tables()
-            if table != "closed"
+            if table != "closed_replicas"
         }
 
     def _list_tables(self) -> list[str]:
@@ -52,7 +52,7 @@ class RawSqlite:
         return [name for (name,) in found]
 
     def read_due_times(self) -> dict[str, float]:
-        return dict(self.connection.execute("SELECT job, at FROM due").fetchall())
+        return dict(self.connection.execute("SELECT job_id, due_at FROM due").fetchall())
 
     def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
         rows = self.connection.execute("SELECT team, window, held, spent FROM budgets")
@@ -64,19 +64,19 @@ class RawSqlite:
         )
 
     def expire_keys(self, seconds: float, now: float) -> None:
-        """Nothing: here only the store forgets, by its own clock."""
+        """Does nothing: only the store deletes expired rows, by its own clock."""
 
     def delete_due_entry(self, job_id: str) -> None:
-        self._change_one_row("DELETE FROM due WHERE job = ?", job_id)
+        self._change_one_row("DELETE FROM due WHERE job_id = ?", job_id)
 
     def insert_due_entry(self, job_id: str) -> None:
-        self._change_one_row("INSERT INTO due (job, at) VALUES (?, 0.0)", job_id)
+        self._change_one_row("INSERT INTO due (job_id, due_at) VALUES (?, 0.0)", job_id)
 
     def delete_open_entry(self, job_id: str) -> None:
-        self._change_one_row("UPDATE jobs SET settled = 1.0 WHERE id = ?", job_id)
+        self._change_one_row("UPDATE jobs SET settled_at = 1.0 WHERE id = ?", job_id)
 
     def insert_open_entry(self, job_id: str) -> None:
-        self._change_one_row("UPDATE jobs SET settled = NULL WHERE id = ?", job_id)
+        self._change_one_row("UPDATE jobs SET settled_at = NULL WHERE id = ?", job_id)
 
     def delete_job(self, job_id: str) -> None:
         self._change_one_row("DELETE FROM jobs WHERE id = ?", job_id)
@@ -95,4 +95,4 @@ class RawSqlite:
         self._change_one_row("UPDATE totals SET amount = amount + ? WHERE day = ?", amount, day)
 
     def _change_one_row(self, statement: str, *values: Any) -> None:
-        assert self.connection.execute(statement, values).rowcount == 1, "the damage is not done"
+        assert self.connection.execute(statement, values).rowcount == 1, "the statement changed no row"

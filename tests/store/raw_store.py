@@ -1,4 +1,4 @@
-"""The way behind a store's back: to see everything that it keeps, and to do damage."""
+"""Direct access to a store's data, past the store: to read everything, and to damage it."""
 
 from typing import Any, Protocol
 
@@ -10,32 +10,32 @@ class RawStore(Protocol):
     def close(self) -> None: ...
 
     def delete_everything(self) -> None:
-        """Everything is gone, under a store that is open."""
+        """Deletes all data of an open store."""
 
     def dump_everything(self) -> Any:
-        """Everything that is kept; equal if and only if nothing has changed."""
+        """Returns all data. Two results are equal if and only if nothing has changed."""
 
     def delete_close_marker(self, replica_id: str) -> None:
-        """What a store that was closed left behind, and one that was killed does not."""
+        """Deletes the mark that a closed store leaves, and a killed one does not."""
 
     def read_due_times(self) -> dict[str, float]:
-        """The jobs that somebody will look at, and when."""
+        """Returns the due time of each job that has one."""
 
     def read_balances(self) -> dict[tuple[str, str], BudgetBalance]:
-        """Of every team and window in which something has happened."""
+        """Returns the balances of all teams and windows."""
 
     def read_ledger(self) -> tuple[LedgerEntry, ...]:
-        """Of all days."""
+        """Returns the entries of all days."""
 
     def expire_keys(self, seconds: float, now: float) -> None:
-        """Stands in for a server that forgets by itself, on a clock that no test can move."""
+        """Expires keys as the server would: no test can move the server's clock."""
 
     def delete_due_entry(self, job_id: str) -> None: ...
 
     def insert_due_entry(self, job_id: str) -> None: ...
 
     def delete_open_entry(self, job_id: str) -> None:
-        """From the list of what is open."""
+        """Deletes the job from the list of open jobs."""
 
     def insert_open_entry(self, job_id: str) -> None: ...
 
@@ -44,7 +44,7 @@ class RawStore(Protocol):
     def change_balance(self, team: str, window: str, held: int = 0, spent: int = 0) -> None: ...
 
     def delete_ledger_entries(self, job_id: str) -> int:
-        """How many ledger entries are gone."""
+        """Deletes the job's ledger entries and returns their number."""
 
     def change_totals(self, day: str, amount: int) -> None:
-        """Of every account of that day."""
+        """Adds the amount to the total of every account of that day."""

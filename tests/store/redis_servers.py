@@ -1,4 +1,4 @@
-"""Real redis-servers of a test's own: on free ports, with folders of their own, gone when the test run is."""
+"""Runs real Redis servers for tests, on free ports and with their own folders. They end with the test run."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ REPOSITORY = Path(__file__).parent.parent.parent
 READY_TIMEOUT_SECONDS = 20.0
 SLOT_COUNT = 16_384
 PR_SET_PDEATHSIG = 1
-# Loaded before the fork: between fork and exec nothing may be looked up.
+# Loaded before the fork: nothing may be loaded between fork and exec.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class RedisServer:
-    """One redis-server that loses nothing when it is killed, and comes back on the same port with the same data."""
+    """A Redis server that loses no data when it is killed, and restarts on the same port."""
 
     def __init__(self, folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
@@ -40,12 +40,12 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "it is not running"
+        assert self._process is not None, "the server is not running"
         return self._process.pid
 
     def start(self) -> None:
-        """Returns when it answers, with everything that it had."""
-        assert self._process is None, "it is running"
+        """Starts the server. Returns when it answers with all its data."""
+        assert self._process is None, "the server is running"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -56,7 +56,7 @@ class RedisServer:
             self._take_all_slots()
 
     def stop(self) -> None:
-        """As an operator does it."""
+        """Stops the server normally."""
         self._stop_process(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -67,7 +67,7 @@ class RedisServer:
             return client.execute_command(*command)
 
     def make_client(self) -> "redis.Redis[bytes]":
-        """One that never tries anything twice."""
+        """Makes a client that never retries."""
         return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
 
     def _build_command(self) -> list[str]:
@@ -85,7 +85,7 @@ class RedisServer:
     def _is_ready(self) -> bool:
         process = self._process
         assert process is not None
-        assert process.poll() is None, f"it ended:\n{(self.folder / 'redis.log').read_text()}"
+        assert process.poll() is None, f"the server has ended:\n{(self.folder / 'redis.log').read_text()}"
         try:
             return bool(self.execute("PING"))
         except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
@@ -99,7 +99,7 @@ class RedisServer:
     def _wait_until(self, description: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"never: {description}\n{(self.folder / 'redis.log').read_text()}"
+            assert time.monotonic() < deadline, f"timeout: {description}\n{(self.folder / 'redis.log').read_text()}"
             time.sleep(0.005)
 
     def _stop_process(self, stop_signal: signal.Signals) -> None:
@@ -120,13 +120,13 @@ def run_server(folder: Path, is_cluster: bool = False, options: tuple[str, ...] 
         server.kill()
 
 
-def run_single_server(folder: Path, *options: str) -> "contextmanager[RedisServer]":
+def run_single_server(folder: Path, *options: str) -> AbstractContextManager[RedisServer]:
     return run_server(folder, options=options)
 
 
-def run_cluster_server(folder: Path, *options: str) -> "contextmanager[RedisServer]":
-    """One node that has all slots: as strict about them as a cluster of many."""
-    return run_server(folder, clustered=True, options=options)
+def run_cluster_server(folder: Path, *options: str) -> AbstractContextManager[RedisServer]:
+    """Runs one node with all slots. It checks slots as strictly as a larger Cluster."""
+    return run_server(folder, is_cluster=True, options=options)
 
 
 def _find_free_ports(count: int) -> list[int]:
@@ -141,5 +141,5 @@ def _find_free_ports(count: int) -> list[int]:
 
 
 def _set_parent_death_signal() -> None:
-    """However the test run ends."""
+    """Makes the server end with the test run, however that ends."""
     _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)

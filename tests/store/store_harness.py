@@ -1,4 +1,4 @@
-"""A store, whatever it is built on, with its clock and the way behind its back."""
+"""A store of any kind, with its clock and direct access to its data."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -24,7 +24,7 @@ SHARED_STORE_KINDS = ("single", "clustered")
 
 
 class StoreHarness:
-    """What one test sees. Its store is open from the start; `open_another` opens a second one on the same data."""
+    """The store of one test, open from the start. `open_another` opens a second store with the same data."""
 
     def __init__(self, store_kind: str, make_store: Callable[..., Store], raw_store: RawStore) -> None:
         self.store_kind = store_kind
@@ -32,7 +32,7 @@ class StoreHarness:
         self.clock = job_factory.ManualClock()
         self._make_store = make_store
         self._runner = asyncio.Runner()
-        self.store = make_store(owner="one", lease=LEASE_SECONDS, clock=self.clock)
+        self.store = make_store(replica_id="one", lease=LEASE_SECONDS, clock=self.clock)
         self.run_async(self.store.open())
 
     def run_async(self, scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -48,13 +48,13 @@ class StoreHarness:
         return self.clock.now
 
     def advance_time(self, seconds: float) -> None:
-        """Time goes by, for what forgets by itself, too."""
+        """Advances the clock, also for keys that the server expires by itself."""
         self.clock.now += seconds
         self.raw_store.expire_keys(seconds, self.clock.now)
 
     @asynccontextmanager
     async def open_another(self, replica_id: str = "two", **options: Any) -> AsyncIterator[Store]:
-        store = self._make_store(owner=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
+        store = self._make_store(replica_id=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
         await store.open()
         try:
             yield store
@@ -62,18 +62,18 @@ class StoreHarness:
             await store.close()
 
     async def reopen(self, replica_id: str = "two", **options: Any) -> Store:
-        """As after a restart of the process: the only way that a job changes hands where there is one process."""
+        """Closes and opens the store, as a restart of the process does."""
         await self.store.close()
         return await self._open_store(replica_id, **options)
 
     async def reopen_after_kill(self, replica_id: str = "two") -> Store:
-        """A store that is closed hands nothing over; what else tells it from one that was killed is taken away."""
+        """Reopens the store as after a kill: the mark of a normal close is deleted."""
         await self.store.close()
         self.raw_store.delete_close_marker(self.store.replica_id)
         return await self._open_store(replica_id)
 
     async def _open_store(self, replica_id: str, **options: Any) -> Store:
-        self.store = self._make_store(owner=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
+        self.store = self._make_store(replica_id=replica_id, lease=LEASE_SECONDS, clock=self.clock, **options)
         return await self.store.open()
 
     def make_create_commit(self, team: str = "acme", **changes: Any) -> Commit:
@@ -90,13 +90,13 @@ class StoreHarness:
         return commit.job
 
     async def apply_updates(self, job: Job, *updates: JobUpdate) -> Job:
-        """One commit each."""
+        """Applies the updates, each with its own commit."""
         for update in updates:
             job = await self.apply_commit(job_factory.make_update_commit(job, update, self.now))
         return job
 
     async def create_settled_job(self, team: str = "acme", **changes: Any) -> Job:
-        """A whole life: accepted, ordered, delivered, settled."""
+        """Creates a job, orders its images, stores them, and so settles the job."""
         job = await self.create_job(team, **changes)
         return await self.apply_updates(
             job,
@@ -106,14 +106,14 @@ class StoreHarness:
         )
 
     async def commit_without_effect(self, *commits: Commit) -> list[CommitOutcome]:
-        """How these are answered, after which nothing at all may be different."""
+        """Commits, asserts that the stored data is unchanged, and returns the outcomes."""
         before = self.raw_store.dump_everything()
         outcomes = [await self.store.commit(commit) for commit in commits]
         assert self.raw_store.dump_everything() == before
         return outcomes
 
     async def claim_job_ids(self) -> set[str]:
-        """Whose time has come; they are claimed by that."""
+        """Claims the due jobs and returns their ids."""
         return {claimed.job.id for claimed in await self.store.claim_jobs()}
 
 

@@ -1,4 +1,4 @@
-"""What a store must hold and answer, kept in plain dictionaries."""
+"""A model of a store in plain dictionaries: what it must contain and return."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ from providers.faults import FaultKind
 
 @dataclass
 class ModelJob:
-    """A job, whose it is, when it is due, and its last commits."""
+    """A job with its owner, due time and last commits."""
 
     job: Job
     due_at: float | None
@@ -65,7 +65,7 @@ class ModelJob:
 
 @dataclass
 class ModelDelivery:
-    """A webhook on its way out."""
+    """A webhook in the outbox."""
 
     delivery: WebhookDelivery
     due_at: float
@@ -74,7 +74,7 @@ class ModelDelivery:
 
 @dataclass
 class ModelKey:
-    """Under a caller's key."""
+    """The record of a client's idempotency key."""
 
     fingerprint: str
     job_id: str
@@ -83,7 +83,7 @@ class ModelKey:
 
 @dataclass
 class ModelBodyEntry:
-    """A job that a body was asked for with: the callers that wait for it or were answered, and which retry each is."""
+    """A job that was requested with a body, and its callers with their retry counts."""
 
     job_id: str
     callers: dict[str, float]
@@ -112,7 +112,7 @@ class StoreModel:
         return {name: entry.due_at for name, entry in self.jobs.items() if entry.due_at is not None}
 
     def compute_balances(self) -> dict[tuple[str, str], BudgetBalance]:
-        """Worked out from the jobs and the ledger alone."""
+        """Computes the balances from the jobs and the ledger alone."""
         held: Counter[tuple[str, str]] = Counter()
         spent: Counter[tuple[str, str]] = Counter()
         for entry in self.jobs.values():
@@ -125,7 +125,7 @@ class StoreModel:
         return {key: BudgetBalance(held=held[key], spent=spent[key]) for key in held.keys() | spent.keys()}
 
     def commit(self, commit: Commit, now: float) -> CommitOutcome:
-        """How it must be answered; what it changes is changed here, too."""
+        """Applies the commit to the model and returns the expected outcome."""
         entry = self.jobs.get(commit.job.id)
         refusal = self._find_outcome(entry, commit, now)
         if refusal is None:
@@ -144,7 +144,7 @@ class StoreModel:
     def find_by_idempotency(
         self, team: str, record: IdempotencyRecord, now: float
     ) -> DuplicateRequest | IdempotencyKeyReused | None:
-        """Before its commit."""
+        """Returns the expected result of a lookup before the commit."""
         return None if record.is_body_key and not record.is_retry else self._find_match(team, record, now)
 
     def _find_match(
@@ -173,12 +173,12 @@ class StoreModel:
 
     @staticmethod
     def _list_predecessors(entry: ModelBodyEntry, record: IdempotencyRecord) -> list[str]:
-        """By the SDK that asks now: the last of them is its predecessor."""
+        """Returns the callers that the same SDK may have sent before: the last one is the predecessor."""
         earlier = (name for name, retry in entry.callers.items() if record.is_retry and retry < record.retry_count)
         return sorted(earlier, key=entry.callers.__getitem__)
 
     def _find_entry(self, team: str, record: IdempotencyRecord, now: float) -> ModelBodyEntry | None:
-        """Jobs are kept in the order of their age. One that is refused stands for none."""
+        """Returns the entry that the request belongs to. Entries are sorted by age. A refusal means a new job."""
         entries = [entry for entry in self._bodies.get((team, record.key), []) if entry.expires_at > now]
         for entry in entries:
             if record.caller_id in entry.callers and not entry.is_refused:
@@ -243,7 +243,7 @@ class StoreModel:
 
     @staticmethod
     def _keep_refusal(entry: ModelBodyEntry, now: float) -> None:
-        """What is left is for the retries of those whose SDKs count, whose first requests have all come."""
+        """Keeps the callers that an SDK counted: their first requests have all arrived."""
         entry.callers = {name: retry for name, retry in entry.callers.items() if 0 <= retry < inf}
         entry.is_refused = True
         if not entry.callers or entry.awaits_first_request:
@@ -271,14 +271,14 @@ class StoreModel:
         return entry
 
     def list_claimable_times(self, limit: int, now: float) -> list[float]:
-        """When those are due that a claim must give: many whose owners lived, or died once, and one of the others."""
+        """Returns the due times of the jobs that a claim returns: all with at most one early crash, and one suspect."""
         entries = [entry for entry in self.jobs.values() if entry.due_at is not None and entry.due_at <= now]
         batch = sorted(entry.due_at or 0.0 for entry in entries if entry.reclaims < MAX_EARLY_CRASHES)
         suspects = sorted(entry.due_at or 0.0 for entry in entries if entry.reclaims >= MAX_EARLY_CRASHES)
         return batch[:limit] + suspects[:1]
 
     def renew_leases(self, leases: Mapping[str, int], now: float) -> frozenset[str]:
-        """Returns those that are not the caller's any more. There is one process here, so no owner crashes."""
+        """Returns the jobs that this replica no longer owns. There is one process here, so no owner crashes."""
         owned = {job_id for job_id, fence in leases.items() if self._is_owned_under_fence(job_id, fence)}
         for job_id in owned:
             self.jobs[job_id].due_at, self.jobs[job_id].reclaims = now + self.lease, 0
@@ -298,7 +298,7 @@ class StoreModel:
 
 
 def list_possible_commits(job: Job, fence: int, now: float) -> list[Commit]:
-    """Every change of this job that would be one."""
+    """Lists every commit that would change this job."""
     commits = (build_update_commit(job, update, now) for update in _list_possible_updates(job, fence))
     return [commit for commit in commits if not isinstance(commit, Ignored)]
 

@@ -1,4 +1,4 @@
-"""Drives a real store and a model of it through the same life, and compares the two after every step."""
+"""Applies the same random steps to a real store and to a model, and compares them after every step."""
 
 from collections.abc import Coroutine
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ TEAM_IN_OTHER_PARTITION = next(
     team for team in job_factory.pick_teams_of_different_partitions(2) if team_partition(team) != team_partition(TEAM)
 )
 TEAMS = (TEAM, TEAM_IN_SAME_PARTITION, TEAM_IN_OTHER_PARTITION)
-# Multiples of eight: what ends by itself ends on one of them, or some seconds away from any.
+# Multiples of eight: each expiry is at one of them, or some seconds away from all.
 TIME_STEPS = (8.0, 8.0, 16.0, 64.0, 128.0, 4000.0)
 IDEMPOTENCY_RECORDS: tuple[IdempotencyRecord | None, ...] = (
     *(
@@ -46,7 +46,7 @@ RANDOM_INDEX = st.integers(0, 2**30)
 
 
 class StoreStateMachine(RuleBasedStateMachine):
-    """`harness` is made before and closed after all runs; each run begins with it empty."""
+    """The machine. `harness` is shared by all runs; each run starts with an empty store."""
 
     harness: ClassVar[StoreHarness]
     step_count: ClassVar[int]
@@ -55,7 +55,7 @@ class StoreStateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.harness.raw_store.delete_everything()
-        # Ten minutes before a day and a month end.
+        # Ten minutes before the end of a day and a month.
         self.harness.clock.now = job_factory.parse_utc_time("2040-05-31T23:50:00")
         self.model = StoreModel(LEASE_SECONDS)
         self.last_changed: tuple[ModelJob, ...] = ()
@@ -67,7 +67,7 @@ class StoreStateMachine(RuleBasedStateMachine):
     def run_async(self, scenario: Coroutine[Any, Any, Any]) -> Any:
         return self.harness.run_async(scenario)
 
-    # --- what may be done
+    # --- rules
 
     @rule(
         team=st.sampled_from(TEAMS),
@@ -76,7 +76,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         key=st.sampled_from(IDEMPOTENCY_RECORDS),
     )
     def create_job(self, team: str, n: int, limits: dict[str, int], key: IdempotencyRecord | None) -> None:
-        self.commit_to_both(self.harness.make_create_commit(team, n=n, idempotency=key, webhook=n == 1, **limits))
+        self.commit_to_both(self.harness.make_create_commit(team, n=n, idempotency=key, has_webhook=n == 1, **limits))
 
     @rule(team=st.sampled_from(TEAMS))
     def find_jobs_by_idempotency(self, team: str) -> None:
@@ -91,62 +91,62 @@ class StoreStateMachine(RuleBasedStateMachine):
         self.model.remove_caller(team, record)
 
     @precondition(lambda self: self.model.jobs)
-    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
-    def apply_possible_update(self, which: int, what: int) -> None:
-        """By the owner, or as a fact by anybody."""
-        entry = self.pick_entry(self.model.open_jobs or list(self.model.jobs.values()), which)
+    @rule(job_index=RANDOM_INDEX, commit_index=RANDOM_INDEX)
+    def apply_possible_update(self, job_index: int, commit_index: int) -> None:
+        """Applies a decision of the owner, or a fact from any replica."""
+        entry = self.pick_entry(self.model.open_jobs or list(self.model.jobs.values()), job_index)
         if possible := list_possible_commits(entry.job, entry.fence, self.now):
-            self.commit_to_both(possible[what % len(possible)])
+            self.commit_to_both(possible[commit_index % len(possible)])
 
-    @precondition(lambda self: self.model.open)
-    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX, fence=st.sampled_from((-1, 1, 7)))
-    def refuse_decision_of_non_owner(self, which: int, what: int, fence: int) -> None:
-        entry = self.pick_entry(self.model.open_jobs, which)
+    @precondition(lambda self: self.model.open_jobs)
+    @rule(job_index=RANDOM_INDEX, commit_index=RANDOM_INDEX, fence=st.sampled_from((-1, 1, 7)))
+    def refuse_decision_of_non_owner(self, job_index: int, commit_index: int, fence: int) -> None:
+        entry = self.pick_entry(self.model.open_jobs, job_index)
         decisions = [
             commit
             for commit in list_possible_commits(entry.job, entry.fence + fence, self.now)
             if commit.fence is not None
         ]
         if decisions:
-            self.commit_without_effect(decisions[what % len(decisions)])
+            self.commit_without_effect(decisions[commit_index % len(decisions)])
 
-    @precondition(lambda self: any(entry.before for entry in self.model.jobs.values()))
-    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
-    def refuse_outdated_update(self, which: int, what: int) -> None:
-        entry = self.pick_entry([entry for entry in self.model.jobs.values() if entry.previous_job], which)
+    @precondition(lambda self: any(entry.previous_job for entry in self.model.jobs.values()))
+    @rule(job_index=RANDOM_INDEX, commit_index=RANDOM_INDEX)
+    def refuse_outdated_update(self, job_index: int, commit_index: int) -> None:
+        entry = self.pick_entry([entry for entry in self.model.jobs.values() if entry.previous_job], job_index)
         assert entry.previous_job is not None
         if possible := list_possible_commits(entry.previous_job, entry.fence, self.now):
-            self.commit_without_effect(possible[what % len(possible)])
+            self.commit_without_effect(possible[commit_index % len(possible)])
 
     @precondition(lambda self: self.model.jobs)
-    @rule(which=RANDOM_INDEX, what=RANDOM_INDEX)
-    def repeat_commit(self, which: int, what: int) -> None:
-        commits = self.pick_entry(list(self.model.jobs.values()), which).commits
-        self.commit_without_effect(commits[what % len(commits)])
+    @rule(job_index=RANDOM_INDEX, commit_index=RANDOM_INDEX)
+    def repeat_commit(self, job_index: int, commit_index: int) -> None:
+        commits = self.pick_entry(list(self.model.jobs.values()), job_index).commits
+        self.commit_without_effect(commits[commit_index % len(commits)])
 
     @precondition(lambda self: self.model.jobs)
-    @rule(most=st.sampled_from((1, 2, 100)))
-    def claim_jobs(self, most: int) -> None:
-        claimed = self.run_async(self.harness.store.claim_jobs(most))
+    @rule(limit=st.sampled_from((1, 2, 100)))
+    def claim_jobs(self, limit: int) -> None:
+        claimed = self.run_async(self.harness.store.claim_jobs(limit))
         assert [self.model.jobs[claim.job.id].due_at for claim in claimed] == self.model.list_claimable_times(
-            most, self.now
+            limit, self.now
         )
         for claim in claimed:
             entry = self.model.claim_job(claim.job.id, self.now)
-            assert (claim.job, claim.fence, claim.rescues) == (entry.job, entry.fence, entry.reclaims)
+            assert (claim.job, claim.fence, claim.reclaims) == (entry.job, entry.fence, entry.reclaims)
 
     @precondition(lambda self: self.model.jobs)
-    @rule(which=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, 1, -1)))
-    def renew_leases(self, which: int, fence: int) -> None:
-        """Of about half of the jobs."""
-        entries = [entry for number, entry in enumerate(self.model.jobs.values()) if which >> number % 30 & 1]
+    @rule(job_index=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, 1, -1)))
+    def renew_leases(self, job_index: int, fence: int) -> None:
+        """Renews the leases of about half of the jobs."""
+        entries = [entry for number, entry in enumerate(self.model.jobs.values()) if job_index >> number % 30 & 1]
         leases = {entry.job.id: entry.fence + fence for entry in entries}
         assert self.run_async(self.harness.store.renew_leases(leases)) == self.model.renew_leases(leases, self.now)
 
     @precondition(lambda self: self.model.jobs)
-    @rule(which=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, -1)), seconds=st.sampled_from((0.0, 8.0, 600.0)))
-    def release_job(self, which: int, fence: int, seconds: float) -> None:
-        entry = self.pick_entry(list(self.model.jobs.values()), which)
+    @rule(job_index=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, -1)), seconds=st.sampled_from((0.0, 8.0, 600.0)))
+    def release_job(self, job_index: int, fence: int, seconds: float) -> None:
+        entry = self.pick_entry(list(self.model.jobs.values()), job_index)
         job_and_fence = entry.job.id, entry.fence + fence
         assert self.run_async(self.harness.store.release_job(*job_and_fence, seconds)) == self.model.release_job(
             *job_and_fence, self.now + seconds
@@ -157,26 +157,26 @@ class StoreStateMachine(RuleBasedStateMachine):
         self.harness.advance_time(seconds)
 
     @precondition(lambda self: self.model.outbox)
-    @rule(most=st.sampled_from((1, 20)), then=st.sampled_from(("arrives", "waits", "is postponed")))
-    def send_webhooks(self, most: int, then: str) -> None:
+    @rule(limit=st.sampled_from((1, 20)), result=st.sampled_from(("acknowledged", "ignored", "retried")))
+    def send_webhooks(self, limit: int, result: str) -> None:
         due_times = sorted(delivery.due_at for delivery in self.model.outbox.values() if delivery.due_at <= self.now)
-        claimed = self.run_async(self.harness.store.claim_deliveries(most, lease=24.0))
-        assert [self.model.outbox[delivery.delivery.id].due_at for delivery in claimed] == due_times[:most]
+        claimed = self.run_async(self.harness.store.claim_deliveries(limit, lease=24.0))
+        assert [self.model.outbox[delivery.delivery.id].due_at for delivery in claimed] == due_times[:limit]
         for delivery in claimed:
-            self.finish_delivery(delivery, then)
+            self.finish_delivery(delivery, result)
 
     def finish_delivery(self, claimed: ClaimedDelivery, result: str) -> None:
         expected = self.model.outbox[claimed.delivery.id]
         expected.attempts, expected.due_at = expected.attempts + 1, self.now + 24.0
         assert (claimed.delivery, claimed.attempts) == (expected.delivery, expected.attempts)
-        if result == "arrives":
+        if result == "acknowledged":
             self.run_async(self.harness.store.ack_delivery(claimed.delivery.id, claimed.delivery.job))
             del self.model.outbox[claimed.delivery.id]
-        elif result == "is postponed":
+        elif result == "retried":
             self.run_async(self.harness.store.retry_delivery(claimed.delivery.id, claimed.delivery.job, 320.0))
             expected.due_at = self.now + 320.0
 
-    # --- how it is done
+    # --- helpers
 
     @staticmethod
     def pick_entry(entries: list[ModelJob], index: int) -> ModelJob:
@@ -192,7 +192,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         assert self.harness.raw_store.dump_everything() == before
         type(self).refused_count += 1
 
-    # --- what must hold after each step
+    # --- invariants
 
     @invariant()
     def check_store_matches_model(self) -> None:
@@ -217,7 +217,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         assert sorted(map(repr, self.harness.raw_store.read_ledger())) == sorted(map(repr, self.model.ledger))
 
     async def check_loads_and_audits(self) -> None:
-        """In the jobs that are open, and in the one that was changed last."""
+        """Loads the open jobs and the one that was changed last, and audits all partitions."""
         store = self.harness.store
         expected_jobs = {entry.job.id: entry.job for entry in (*self.model.open_jobs, *self.last_changed)}
         loads = [store.load_job(name) for name in expected_jobs]
@@ -229,7 +229,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         assert [report.discrepancy_count for report in reports] == [0] * len(reports)
 
     def teardown(self) -> None:
-        """At the end of a run, what the store's own reading says of the same."""
+        """Compares the results of the store's queries with the model at the end of a run."""
         self.run_async(self.check_reads_match_model())
 
     async def check_reads_match_model(self) -> None:
@@ -246,7 +246,7 @@ class StoreStateMachine(RuleBasedStateMachine):
             }
 
     def list_partitions(self) -> list[int]:
-        """Those in use."""
+        """Returns the partitions of the teams."""
         return [
             partition
             for partition in self.harness.store.partitions

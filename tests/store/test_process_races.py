@@ -1,4 +1,4 @@
-"""Two real processes race for the last of a budget, and for a job. SQLite has one process, and no such race."""
+"""Two real processes race for the rest of a budget, and for a job. SQLite has one process and no such race."""
 
 import json
 import subprocess
@@ -22,20 +22,20 @@ JOBS_IN_BUDGET = 100
 
 
 class RacingProcess:
-    """A racer, seen from here."""
+    """A race worker, as the test controls it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def send_command(self, command: str, **arguments: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": command, **arguments}) + "\n")
+        self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
         self._process.stdin.flush()
 
     def read_reply(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "it ended"
+        assert line, "the race worker has ended"
         return json.loads(line)
 
 
@@ -50,7 +50,7 @@ def harness(request: pytest.FixtureRequest) -> Iterator[StoreHarness]:
 
 @pytest.fixture
 def racers(harness: StoreHarness, request: pytest.FixtureRequest) -> Iterator[tuple[RacingProcess, RacingProcess]]:
-    """For them a lease has gone by since the world's noon."""
+    """Two processes whose clocks are one lease ahead of the harness."""
     server: RedisServer = request.getfixturevalue(f"{harness.store_kind}_server")
     with _start_process(server.url, "first") as first, _start_process(server.url, "second") as second:
         assert (first.read_reply(), second.read_reply()) == ("ready", "ready")
@@ -73,10 +73,10 @@ def read_both_replies(racers: tuple[RacingProcess, RacingProcess]) -> tuple[Any,
 
 
 def continue_both(racers: tuple[RacingProcess, RacingProcess]) -> None:
-    """From where each has loaded the same version of the job."""
+    """Lets both continue after each has loaded the same version of the job."""
     assert read_both_replies(racers) == ("loaded", "loaded")
     for racer in racers:
-        racer.send_command("go on")
+        racer.send_command("continue")
 
 
 def test_budget_for_a_hundred_jobs_admits_exactly_a_hundred(
@@ -85,9 +85,9 @@ def test_budget_for_a_hundred_jobs_admits_exactly_a_hundred(
     for number in range(ROUNDS):
         team = f"team-{number}"
         for racer in racers:
-            racer.send_command("accept", team=team, jobs=JOBS_PER_PROCESS, day=JOBS_IN_BUDGET * CEILING)
+            racer.send_command("create_jobs", team=team, job_count=JOBS_PER_PROCESS, day=JOBS_IN_BUDGET * CEILING)
         outcomes = sum((Counter(reply) for reply in read_both_replies(racers)), Counter())
-        assert outcomes == {"Applied": JOBS_IN_BUDGET, "OverBudget": 2 * JOBS_PER_PROCESS - JOBS_IN_BUDGET}
+        assert outcomes == {"Applied": JOBS_IN_BUDGET, "BudgetExceeded": 2 * JOBS_PER_PROCESS - JOBS_IN_BUDGET}
         held = BudgetBalance(held=JOBS_IN_BUDGET * CEILING)
         assert harness.run_async(harness.store.load_balances(team, DAY, MONTH)) == {DAY: held, MONTH: held}
         assert len(harness.raw_store.read_due_times()) == (number + 1) * JOBS_IN_BUDGET
@@ -99,11 +99,11 @@ def test_job_with_expired_lease_is_claimed_and_started_once(
     for number in range(ROUNDS):
         job = harness.run_async(harness.create_job(f"team-{number}"))
         for position, racer in enumerate(racers):
-            racer.send_command("decide", job=job.id, place=position)
+            racer.send_command("claim_and_start", job_id=job.id, route_index=position)
         continue_both(racers)
         replies = sorted(read_both_replies(racers), key=lambda reply: bool(reply["claimed"]))
         assert [reply["claimed"] for reply in replies] == [False, True]
-        assert replies[0]["outcome"] in ("Stale", "Fenced")
+        assert replies[0]["outcome"] in ("VersionConflict", "LeaseLost")
         assert replies[1]["outcome"] == "Applied"
         assert len(harness.run_async(harness.store.load_job(job.id)).attempts) == 1
 
@@ -115,7 +115,7 @@ def test_one_of_two_concurrent_updates_is_version_conflict(
         job = harness.run_async(harness.create_job(f"team-{number}"))
         harness.run_async(harness.apply_updates(job, job_factory.make_attempt_started(job)))
         for position, racer in enumerate(racers):
-            racer.send_command("learn", job=job.id, number=position)
+            racer.send_command("record_callback", job_id=job.id, time_offset=position)
         continue_both(racers)
-        assert sorted(reply["outcome"] for reply in read_both_replies(racers)) == ["Applied", "Stale"]
+        assert sorted(reply["outcome"] for reply in read_both_replies(racers)) == ["Applied", "VersionConflict"]
         assert harness.run_async(harness.store.load_job(job.id)).version == 3

@@ -1,4 +1,4 @@
-"""The same five thousand steps on Redis, single and clustered."""
+"""Five thousand random steps of jobs on Redis, single and clustered."""
 
 from contextlib import closing
 
@@ -12,7 +12,7 @@ from tests.store.store_harness import make_redis_harness
 
 @pytest.mark.parametrize("kind", ["single", "clustered"])
 def test_random_job_histories_on_redis(kind: str, request: pytest.FixtureRequest) -> None:
-    """The other replica that has callers lives all the while."""
+    """The other replica with callers is alive all the time."""
     server: RedisServer = request.getfixturevalue(f"{kind}_server")
     with closing(server.make_client()) as client, client.pubsub() as other:
         other.subscribe(f"{REPLICA_CHANNEL_PREFIX}two")

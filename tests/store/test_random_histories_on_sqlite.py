@@ -1,4 +1,4 @@
-"""Five thousand steps of any life that jobs may have, on each kind of store, everything checked after each step."""
+"""Five thousand random steps of jobs on SQLite, with all invariants checked after each step."""
 
 from pathlib import Path
 

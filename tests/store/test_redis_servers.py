@@ -1,4 +1,4 @@
-"""The servers that other tests lean on: they lose nothing, and nothing is left of them."""
+"""The Redis servers of the tests lose no data, and leave nothing behind."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from tests.store import redis_servers
 START_SERVER_CODE = """
 import sys, time
 from pathlib import Path
-from tests.store import servers
-server = servers.Server(Path(sys.argv[1]))
+from tests.store import redis_servers
+server = redis_servers.RedisServer(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)
 time.sleep(600)
@@ -27,10 +27,10 @@ time.sleep(600)
 def test_restarted_server_keeps_its_port_and_data(tmp_path: Path, kind: type, end: str) -> None:
     with kind(tmp_path) as server:
         port, pid = server.port, server.pid
-        assert server.cli("SET", "name", "value") in (True, b"OK")
+        assert server.execute("SET", "name", "value") in (True, b"OK")
         getattr(server, end)()
         server.start()
-        assert (server.port, server.cli("GET", "name")) == (port, b"value")
+        assert (server.port, server.execute("GET", "name")) == (port, b"value")
         assert server.pid != pid
 
 
@@ -39,8 +39,8 @@ def test_only_cluster_server_runs_in_cluster_mode(tmp_path: Path) -> None:
         redis_servers.run_single_server(tmp_path / "single") as single,
         redis_servers.run_cluster_server(tmp_path / "clustered") as clustered,
     ):
-        assert single.cli("INFO", "server")["redis_mode"] == "standalone"
-        assert clustered.cli("INFO", "server")["redis_mode"] == "cluster"
+        assert single.execute("INFO", "server")["redis_mode"] == "standalone"
+        assert clustered.execute("INFO", "server")["redis_mode"] == "cluster"
 
 
 def test_server_is_stopped_at_the_end_of_its_block(tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ def test_server_dies_with_its_parent_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 10
     while is_alive(pid):
-        assert time.monotonic() < deadline, "it lives on"
+        assert time.monotonic() < deadline, "the server is still running"
         time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:
-    """What has ended and is not yet fetched by anybody is not alive either."""
+    """Whether the process runs. A zombie does not count."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -57,13 +57,13 @@ async def test_ended_task_is_reported_and_restarted(events: list[Any], error: Ba
         task.record_success()
         await asyncio.sleep(60)
 
-    task = supervisor.run("store.changes", work)
+    task = supervisor.run("store.change_listener", work)
     await wait_until(lambda: supervisor.get_failures())
-    failure = supervisor.get_failures()["store.changes"]
+    failure = supervisor.get_failures()["store.change_listener"]
     assert (failure.count, type(error).__name__ in failure.error) == (1, True)
     await wait_until(lambda: runs == 3)
     assert supervisor.get_failures() == {}
-    assert [(event.component, event.task) for event in list_failures(events)] == [("task", "store.changes")] * 2
+    assert [(event.component, event.task) for event in list_failures(events)] == [("task", "store.change_listener")] * 2
     assert all(
         type(error).__name__ in event.message and "closed" not in event.message for event in list_failures(events)
     )

@@ -1,4 +1,4 @@
-"""Jobs in Redis, single or Cluster."""
+"""The Redis store, for replicas that share jobs: a single server or a Cluster."""
 
 from gateway.store.redis.store import RedisStore
 

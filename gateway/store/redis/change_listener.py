@@ -1,6 +1,6 @@
-"""Hears of changes that other replicas make, on a connection of its own: commands never wait for it.
+"""Subscribes to changes that other replicas publish, on a connection of its own: commands never wait for it.
 
-That it is there tells others that this process lives: a channel of the replica's own has a listener as long as that.
+It also subscribes to the replica's own channel, which shows the other replicas that this process is alive.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from gateway.store.redis.redis_client import create_client
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
 IDLE_SECONDS = 5.0
-# Watchers look again by themselves every 2 s; a longer pause without messages would delay them.
+# Workers also check their jobs every 2 s, so a longer pause would gain nothing.
 MAX_BACKOFF_SECONDS = 1.0
 
 
 class ChangeListener:
-    """`pick_server` names a server that is up; every one of a Cluster passes on what any of them publishes."""
+    """Listens for changes. `pick_server` returns a server's URL; each server of a Cluster forwards all messages."""
 
     def __init__(
         self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, supervisor: TaskSupervisor
@@ -29,7 +29,7 @@ class ChangeListener:
         self._task: SupervisedTask | None = None
 
     async def start(self) -> None:
-        """Returns when it listens, or after its first failure, since watchers also look by themselves."""
+        """Starts the listener. Returns when it is subscribed or failed once: watchers also check by themselves."""
         first_attempt = asyncio.Event()
 
         async def listen_once(task: SupervisedTask) -> None:
@@ -38,11 +38,11 @@ class ChangeListener:
             finally:
                 first_attempt.set()
 
-        self._task = self._supervisor.run("store.changes", listen_once, MAX_BACKOFF_SECONDS)
+        self._task = self._supervisor.run("store.change_listener", listen_once, MAX_BACKOFF_SECONDS)
         await first_attempt.wait()
 
     async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
-        """A connection that says nothing is asked whether it still lives: a hole in the network says nothing, too."""
+        """Subscribes, and passes changes to the watchers. A silent connection is pinged: it may be broken."""
         async with create_client(self._pick_server(), max_connections=1) as client, client.pubsub() as subscription:
             await subscription.subscribe(*self._channels)
             task.record_success()
@@ -53,7 +53,7 @@ class ChangeListener:
                 if message is None:
                     await subscription.ping()
                     if await subscription.get_message(timeout=IDLE_SECONDS) is None:
-                        raise ConnectionError("the subscription is dead")
+                        raise ConnectionError("The subscription does not answer a ping.")
                 elif message["type"] == "message":
                     self._watchers.notify(message["data"].decode())
 

@@ -1,4 +1,4 @@
-"""A commit as the Lua script wants it, and what lies in Redis as our words."""
+"""Encodes commits for the Lua scripts and decodes their replies and stored values."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,24 +35,27 @@ _account_decoder = msgspec.json.Decoder(LedgerAccount)
 
 
 def _to_json(value: Any) -> str:
-    """As text: Redis's MessagePack knows no bytes."""
+    """Encodes as text: the MessagePack of Redis has no bytes."""
     return _encoder.encode(value).decode()
 
 
 def encode_settings(replica_id: str, lease: float, retention: Retention, is_single: bool, now: float | None) -> bytes:
-    """What every script needs to know. Without `now` the server's own clock is used."""
-    replica_keys = {"replicas": REPLICA_CHANNEL_PREFIX, "closed": CLOSED_MARK_PREFIX} if is_single else {}
+    """Encodes the settings that every script gets. Without `now`, scripts use the server's clock."""
+    replica_keys = {
+        "replica_channel_prefix": REPLICA_CHANNEL_PREFIX,
+        "closed_mark_prefix": CLOSED_MARK_PREFIX,
+    }
     return pack(
         {
-            "owner": replica_id,
+            "replica_id": replica_id,
             "lease": lease,
             "keep_jobs": retention.jobs,
-            "remembered": MAX_REMEMBERED_COMMITS,
-            "early_deaths": MAX_EARLY_CRASHES,
-            "longest_lease": MAX_LEASE_SECONDS,
-            "beat_seconds": lease / RENEWALS_PER_LEASE,
-            "channel": CHANGES_CHANNEL,
-            **replica_keys,
+            "max_remembered_commits": MAX_REMEMBERED_COMMITS,
+            "max_early_crashes": MAX_EARLY_CRASHES,
+            "max_lease": MAX_LEASE_SECONDS,
+            "renewal_interval": lease / RENEWALS_PER_LEASE,
+            "changes_channel": CHANGES_CHANNEL,
+            **(replica_keys if is_single else {}),
             **({} if now is None else {"now": now}),
         }
     )
@@ -92,14 +95,14 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
     job = commit.job
     day, _ = budget_windows(job.created_at)
     message: dict[str, Any] = {
-        "id": job.id,
-        "op": commit.commit_id,
-        "expected": commit.expected_version,
-        "blob": commit.encoded_job.decode(),
+        "job_id": job.id,
+        "commit_id": commit.commit_id,
+        "expected_version": commit.expected_version,
+        "encoded_job": commit.encoded_job.decode(),
         "documents": list(commit.documents),
-        "dropped": commit.removed_documents,
+        "removed_documents": commit.removed_documents,
         "milestones": [_to_json(milestone) for milestone in commit.milestones],
-        "webhooks": [{"id": webhook.id, "data": _to_json(webhook)} for webhook in commit.webhook_deliveries],
+        "webhooks": [{"delivery_id": webhook.id, "data": _to_json(webhook)} for webhook in commit.webhook_deliveries],
         "ledger": [encode_entry(entry) for entry in commit.ledger_entries],
         "budget": [
             {
@@ -115,15 +118,15 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
     if commit.fence is not None:
         message["fence"] = commit.fence
     if commit.due_at is not None:
-        message["due"] = max(0.0, commit.due_at - commit.committed_at)
+        message["due_in_seconds"] = max(0.0, commit.due_at - commit.committed_at)
     if commit.idempotency_ttl is not None:
         is_body_key = job.body_key is not None
-        message |= {"linger": commit.idempotency_ttl, "soft": is_body_key}
-        message |= {"may_be_bought": commit.may_be_charged, "is_refused": commit.is_refused}
+        message |= {"idempotency_ttl": commit.idempotency_ttl, "is_body_key": is_body_key}
+        message |= {"may_be_charged": commit.may_be_charged, "is_refused": commit.is_refused}
     if commit.ledger_entries or commit.budget_changes:
         message |= {
-            "ledger_ends": compute_expiry(day, retention.ledger),
-            "totals_end": compute_expiry(day, retention.totals),
+            "ledger_expires_at": compute_expiry(day, retention.ledger),
+            "totals_expire_at": compute_expiry(day, retention.totals),
         }
     if commit.expected_version == 0:
         message |= _encode_new_job(commit, retention)
@@ -135,8 +138,8 @@ def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
     oldest_member = max(0.0, job.created_at - retention.jobs - 2 * 86_400)
     message: dict[str, Any] = {
         "team": job.team,
-        "listed": format_list_member(job.created_at, job.id),
-        "oldest": format_list_member(oldest_member, ""),
+        "list_member": format_list_member(job.created_at, job.id),
+        "oldest_member": format_list_member(oldest_member, ""),
     }
     if commit.idempotency:
         message["idempotency"] = encode_record(commit.idempotency)
@@ -146,12 +149,12 @@ def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
 def encode_record(record: IdempotencyRecord) -> dict[str, Any]:
     return {
         "fingerprint": record.fingerprint,
-        "seconds": record.ttl_seconds,
-        "soft": record.is_body_key,
-        "attach": record.is_retry,
-        "expects_first": record.expects_first,
-        "retry": record.retry_count,
-        "caller": record.caller_id,
+        "ttl_seconds": record.ttl_seconds,
+        "is_body_key": record.is_body_key,
+        "is_retry": record.is_retry,
+        "awaits_first_request": record.awaits_first_request,
+        "retry_count": record.retry_count,
+        "caller_id": record.caller_id,
     }
 
 
@@ -161,13 +164,13 @@ def encode_entry(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def compute_expiry(day: str, retention_seconds: float) -> float:
-    """When what belongs to a day is kept no longer: so long after the month that it is in."""
+    """Returns when the data of a day expires: `retention_seconds` after the end of its month."""
     month_end = datetime.fromisoformat(f"{day[:7]}-01").replace(tzinfo=UTC) + timedelta(days=31)
     return month_end.timestamp() + retention_seconds
 
 
 def format_list_member(created_at: float, job_id: str) -> str:
-    """How a job stands in its team's list: by its time, then its id, in the order of the letters."""
+    """Returns the member for a job in its team's list, which sorts by time and then by id."""
     return f"{created_at:017.6f}:{job_id}"
 
 
@@ -175,27 +178,27 @@ def decode_outcome(reply: list[bytes]) -> CommitOutcome:
     match reply:
         case [b"applied"]:
             return Applied()
-        case [b"stale"]:
+        case [b"version_conflict"]:
             return VersionConflict()
-        case [b"fenced"]:
+        case [b"lease_lost"]:
             return LeaseLost()
-        case [b"known", job_id]:
+        case [b"duplicate_request", job_id]:
             return DuplicateRequest(job_id.decode())
-        case [b"key reused", job_id]:
+        case [b"key_reused", job_id]:
             return IdempotencyKeyReused(job_id.decode())
-        case [_, window, limit, spent, held]:
+        case [b"budget_exceeded", window, limit, spent, held]:
             return BudgetExceeded(window=window.decode(), limit=int(limit), spent=int(spent), held=int(held))
-    raise ValueError(f"an answer that no script gives: {reply!r}")
+    raise ValueError(f"Unexpected reply of the commit script: {reply!r}")
 
 
 def decode_match(record: IdempotencyRecord, values: "list[bytes | None]") -> IdempotencyMatch | None:
-    """From what lies under a caller's key; Redis itself forgets it in time."""
+    """Decodes the record of a client's key, which Redis deletes when it expires."""
     fingerprint, job_id = values
     return match_fingerprint(record, fingerprint.decode(), job_id.decode()) if fingerprint and job_id else None
 
 
 def decode_scores(reply: "list[bytes]") -> list[tuple[float, str]]:
-    """Scores and names, as a script's answer has them side by side."""
+    """Decodes a reply of alternating members and scores."""
     return [(float(score), member.decode()) for member, score in zip(reply[::2], reply[1::2], strict=True)]
 
 
@@ -204,11 +207,13 @@ def decode_milestones(lines: list[bytes]) -> tuple[Milestone, ...]:
 
 
 def decode_entries(lines: list[bytes]) -> tuple[LedgerEntry, ...]:
-    """StoreError if one was written by a newer version, in words that this one does not know."""
+    """StoreError if a newer version wrote an entry that this one cannot read."""
     try:
         return tuple(_entry_decoder.decode(line) for line in lines)
     except msgspec.MsgspecError:
-        raise StoreError("a ledger entry cannot be read by this version") from None
+        raise StoreError(
+            "A ledger entry was written by a newer version and cannot be read by this version. Start the newer version."
+        ) from None
 
 
 def decode_delivery(data: bytes) -> WebhookDelivery:
@@ -216,7 +221,7 @@ def decode_delivery(data: bytes) -> WebhookDelivery:
 
 
 def decode_totals(day: str, reply: "list[bytes] | dict[bytes, bytes]") -> tuple[DayTotal, ...]:
-    """A day's hash: one field for the amount of each account, one for its images."""
+    """Decodes a day's hash: for each account, one field with its amount and one with its images."""
     fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     return tuple(
         DayTotal(

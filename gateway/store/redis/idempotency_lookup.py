@@ -1,4 +1,4 @@
-"""What requests have become before, in Redis: found by a caller's key, or by the body."""
+"""Finds the job of a repeated request in Redis, by the client's idempotency key or by its body."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from gateway.store.redis.redis_client import RedisClient
 async def find_match(
     client: RedisClient, key: str, record: IdempotencyRecord, settings: Any
 ) -> IdempotencyMatch | None:
-    """What lies under the record's key; a repetition becomes a caller of that."""
+    """Returns the job that the request belongs to, or None. A retry becomes a caller of that job."""
     if not needs_lookup(record):
         return None
     if not record.is_body_key:
-        return codec.decode_match(record, await client.execute("HMGET", key, "fingerprint", "job"))
+        return codec.decode_match(record, await client.execute("HMGET", key, "fingerprint", "job_id"))
     job_id = await client.run_script(scripts.ATTACH_CALLER, [key], settings, codec.pack(codec.encode_record(record)))
     return DuplicateRequest(job_id.decode()) if job_id else None
 
 
 async def remove_caller(client: RedisClient, key: str, record: IdempotencyRecord, settings: Any) -> None:
-    """From whichever job of the body it waited for."""
+    """Removes the request's caller from whichever job of its body it waited for."""
     if record.is_body_key:
         await client.run_script(scripts.REMOVE_CALLER, [key], settings, record.caller_id)

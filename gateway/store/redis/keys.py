@@ -1,22 +1,22 @@
-"""Names of keys. All of a partition's share one hash tag, so that a Cluster keeps them together.
+"""Names of Redis keys. All keys of a partition share one hash tag, so that a Cluster keeps them on one server.
 
-Only ids, digests, team names and dates make up a name: nothing that a caller wrote.
+Names contain only ids, digests, team names and dates: no text of a client.
 """
 
 from gateway.store.partitions import job_partition
 
 CHANGES_CHANNEL = "igw:changed"
-# And an owner's name: the channel that this replica alone listens on; the mark of one that has closed in good order.
+# Followed by a replica id: the channel to which only this replica subscribes; the mark of one that closed normally.
 REPLICA_CHANNEL_PREFIX = "igw:replica:"
 CLOSED_MARK_PREFIX = "igw:closed:"
-SIGNALS = "igw:shared"
+SIGNALS = "igw:signals"
 SERVER_RUNS = "igw:runs"
-# Every job of every partition, as a pattern.
+# Matches every job of every partition.
 JOB_PATTERN = "igw:{*}:job:*"
 
 
 class PartitionKeys:
-    """One partition's keys."""
+    """The keys of one partition."""
 
     def __init__(self, partition: int) -> None:
         self.prefix = f"igw:{{{partition:02}}}:"
@@ -25,9 +25,10 @@ class PartitionKeys:
         self.outbox = f"{self.prefix}outbox"
         self.webhooks = f"{self.prefix}webhooks"
         self.teams = f"{self.prefix}teams"
-        self.retention = f"{self.prefix}kept"
-        self.audit_lock = f"{self.prefix}audit"
-        self.no_idempotency_record = f"{self.prefix}record"
+        self.retention = f"{self.prefix}retention"
+        self.audit_lock = f"{self.prefix}audit_lock"
+        # Given to scripts that need no idempotency record.
+        self.no_idempotency_record = f"{self.prefix}unused"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"
@@ -48,12 +49,12 @@ class PartitionKeys:
         return f"{self.prefix}budget:{team}:{window}"
 
     def idempotency_record(self, team: str, key: str, is_body_key: bool) -> str:
-        """With the length of the team's name, so that no other team's key can read the same."""
-        return f"{self.prefix}{'soft' if is_body_key else 'key'}:{len(team)}:{team}:{key}"
+        """Contains the length of the team's name, so that keys of different teams differ."""
+        return f"{self.prefix}{'body' if is_body_key else 'key'}:{len(team)}:{team}:{key}"
 
 
 class KeySpace:
-    """Every partition's, made once."""
+    """The keys of all partitions."""
 
     def __init__(self, partitions: range) -> None:
         self._keys = [PartitionKeys(partition) for partition in partitions]
@@ -62,6 +63,6 @@ class KeySpace:
         return self._keys[partition]
 
     def get_job_keys(self, job_id: str) -> PartitionKeys | None:
-        """None if this cannot be the id of any job."""
+        """Returns the keys of the job's partition, or None for an invalid id."""
         partition = job_partition(job_id)
         return None if partition is None else self._keys[partition]

@@ -1,4 +1,4 @@
-"""Whose a job is, and until when."""
+"""Claims, renews and releases jobs in Redis."""
 
 import asyncio
 import secrets
@@ -15,12 +15,12 @@ from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
 
-# Among so many of a partition one can be claimed, unless all are for a newer version.
+# Among this many suspects of a partition, one can be claimed, unless only a newer version can read them all.
 MAX_SUSPECTS = 10
 
 
 class RedisLeaseManager(Struct, frozen=True):
-    """In whose name jobs are claimed, and for how long, stands in `get_settings`."""
+    """Claims, renews and releases jobs. `get_settings` returns the script settings with the replica id and lease."""
 
     client: RedisClient
     key_space: KeySpace
@@ -34,7 +34,7 @@ class RedisLeaseManager(Struct, frozen=True):
         return tuple(claimed_job for claimed_job in (*claimed, await self._claim_suspect(suspects)) if claimed_job)
 
     async def _list_claimable(self, limit: int) -> tuple[list[str], list[str]]:
-        """What may be claimed together, and the suspects, of which one is; soonest first."""
+        """Lists jobs that may be claimed together, and suspects, of which one is claimed; soonest first."""
         all_keys = (self.key_space[partition] for partition in self.partitions)
         replies = await gather_available(
             self.client.run_script(
@@ -48,17 +48,17 @@ class RedisLeaseManager(Struct, frozen=True):
         return [job_id for _, job_id in sorted(batch)[:limit]], [job_id for _, job_id in sorted(suspects)]
 
     async def _claim_suspect(self, job_ids: Sequence[str]) -> ClaimedJob | None:
-        """The first of them that can be: others may be gone by now, or only a newer version can read them."""
+        """Claims the first suspect that it can: others may be claimed already, or unreadable for this version."""
         for job_id in job_ids:
             if claimed := await self._claim_job(job_id):
                 return claimed
         return None
 
     async def _claim_job(self, job_id: str) -> ClaimedJob | None:
-        """Looked at before it is taken: what only a newer version can read is left to that."""
+        """Claims a job, or returns None. Decodes it first: a job that only a newer version can read is left to that."""
         if not (keys := self.key_space.get_job_keys(job_id)):
             return None
-        encoded_job = await self.client.execute("HGET", keys.job(job_id), "blob")
+        encoded_job = await self.client.execute("HGET", keys.job(job_id), "encoded_job")
         if not encoded_job or (current_job := self.decoder.try_decode(job_id, encoded_job)) is None:
             return None
         token = secrets.token_hex(8)
@@ -103,13 +103,13 @@ class RedisLeaseManager(Struct, frozen=True):
 
     async def release_job(self, keys: PartitionKeys, job_id: str, fence: int, delay: float) -> bool:
         if not isfinite(delay):
-            raise ValueError("a job cannot be put off for that long")
+            raise ValueError(f"Invalid delay: {delay}. It must be finite.")
         arguments = (self.get_settings(), job_id, fence, delay)
         return bool(await self.client.run_script(scripts.RELEASE_JOB, [keys.job(job_id), keys.due], *arguments))
 
 
 async def gather_available(calls: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The answers of all partitions that give one; that some are away is an error only if all are."""
+    """Returns the replies of all partitions that can be reached. StoreUnavailable only if none can be."""
     replies = await asyncio.gather(*calls, return_exceptions=True)
     errors = [reply for reply in replies if isinstance(reply, BaseException)]
     unexpected = [error for error in errors if not isinstance(error, StoreUnavailable)]

@@ -1,4 +1,4 @@
-"""The auditor's hands: one moment of a partition in our words, and its corrections."""
+"""Audits one partition in Redis: reads a consistent snapshot and applies the repairs with one script."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ from gateway.store.redis.redis_client import RedisClient
 
 
 class PartitionAuditor:
-    """Of one partition, once."""
+    """Audits one partition once."""
 
     def __init__(self, client: RedisClient, keys: PartitionKeys, retention: Retention, decoder: JobDecoder) -> None:
         self._client = client
@@ -30,7 +30,7 @@ class PartitionAuditor:
     async def audit(
         self, settings: bytes, now: float, repair: bool = True, extra_jobs: Collection[str] = ()
     ) -> AuditReport:
-        """`extra_jobs` names jobs to look at, whether or not anything lists them."""
+        """Audits the listed jobs and `extra_jobs`."""
         snapshot = await self._take_snapshot(now, extra_jobs)
         report = find_discrepancies(snapshot, now)
         if repair and (report.discrepancy_count or extra_jobs):
@@ -38,7 +38,7 @@ class PartitionAuditor:
         return report
 
     async def _take_snapshot(self, now: float, extra_jobs: Collection[str]) -> PartitionSnapshot:
-        """Which days are wanted is told from the jobs that are there now; those that come in meanwhile are today's."""
+        """Reads the snapshot of the days to audit. Jobs that are created after the days were chosen belong to today."""
         keys, client = self._keys, self._client
         listed_jobs = await self._load_listed_jobs(extra_jobs)
         days = tuple(
@@ -83,7 +83,9 @@ class PartitionAuditor:
         listed_ids = set(await client.execute("SMEMBERS", keys.open))
         listed_ids |= set(await client.execute("ZRANGE", keys.due, 0, -1))
         job_ids = sorted({job_id.decode() for job_id in listed_ids} | set(extra_jobs))
-        encoded_jobs = await asyncio.gather(*(client.execute("HGET", keys.job(job_id), "blob") for job_id in job_ids))
+        encoded_jobs = await asyncio.gather(
+            *(client.execute("HGET", keys.job(job_id), "encoded_job") for job_id in job_ids)
+        )
         return [
             self._decoder.decode(job_id, encoded_job)
             for job_id, encoded_job in zip(job_ids, encoded_jobs, strict=True)
@@ -103,30 +105,30 @@ class PartitionAuditor:
             "unlisted": [
                 self._encode_unlisted(snapshot.jobs[job_id], keys) for job_id in {*report.not_due, *report.not_open}
             ],
-            "gone": [*report.settled_but_listed, *report.missing_jobs],
-            "kept": settled,
-            "entries": [
+            "delisted": [*report.settled_but_listed, *report.missing_jobs],
+            "retained": settled,
+            "missing_entries": [
                 {
                     **codec.encode_entry(entry),
                     "key": keys.get_index(self._keys.ledger(entry.day)),
-                    "ends": codec.compute_expiry(entry.day, self._retention.ledger),
+                    "expires_at": codec.compute_expiry(entry.day, self._retention.ledger),
                 }
                 for entry in report.missing_entries
             ],
-            "totals": [
+            "total_corrections": [
                 {
                     **codec.encode_total(total),
                     "key": keys.get_index(self._keys.totals(total.day)),
-                    "ends": codec.compute_expiry(total.day, self._retention.totals),
+                    "expires_at": codec.compute_expiry(total.day, self._retention.totals),
                 }
                 for total in report.total_corrections
             ],
-            "balances": [
+            "budget_drifts": [
                 {
                     "key": keys.get_index(self._keys.budget(drift.team, drift.window)),
                     "held": drift.held,
                     "spent": drift.spent,
-                    "ends": codec.compute_expiry(f"{drift.window[:7]}-01", self._retention.totals),
+                    "expires_at": codec.compute_expiry(f"{drift.window[:7]}-01", self._retention.totals),
                 }
                 for drift in report.budget_drifts
             ],
@@ -135,11 +137,11 @@ class PartitionAuditor:
         await self._client.run_script(scripts.REPAIR, keys.names, settings, self._token, packed)
 
     def _encode_unlisted(self, job: Job, keys: "_KeyIndex") -> dict[str, Any]:
-        return {"id": job.id, "version": str(job.version), "key": keys.get_index(self._keys.job(job.id))}
+        return {"job_id": job.id, "version": str(job.version), "key": keys.get_index(self._keys.job(job.id))}
 
 
 class _KeyIndex:
-    """Keys in the order in which a script gets them."""
+    """The keys of a script, each with its index."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names

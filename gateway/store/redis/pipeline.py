@@ -1,7 +1,8 @@
-"""Commands on their way to one server: what callers ask for in the same turn of the event loop travels as one pipeline.
+"""Sends commands to one server. Commands of the same turn of the event loop are sent as one pipeline.
 
-Everything sent here is safe to repeat, so a lost answer is asked for again until patience ends. Whoever waits may be
-cancelled: what was asked for is still sent. Nobody waits longer than patience, however long the line is.
+All commands are safe to repeat, so they are sent again after transient errors and lost replies, until TIMEOUT_SECONDS.
+If the caller is cancelled, its command is still sent. No caller waits longer than TIMEOUT_SECONDS and its grace,
+however long the queue is.
 """
 
 import asyncio
@@ -31,22 +32,23 @@ from redis.exceptions import (
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 
 TIMEOUT_SECONDS = 5.0
-# So that an answer which says why comes before the one that only says that none came.
+# So that an error with a cause arrives before the plain timeout.
 TIMEOUT_GRACE_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BATCH = 256
 MAX_PIPELINES = 2
 Command = tuple[Any, ...]
-# The server is there and will be able again, mostly after a failover: the same command later is right.
+# The server will accept the same command later, mostly after a failover.
 _TRANSIENT_ERRORS = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, ConnectionError, TimeoutError)
 _NO_RETRY = Retry(NoBackoff(), 0)
 _TRANSIENT_PREFIXES = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED")
 
 
 class PendingCommand:
-    """One command, and who waits for its answer. `script_text`: the script's, for a server that does not know it.
+    """A command and the future of its reply. `script_text`: the script, for a server that has not loaded it.
 
-    `is_sent`: it is on its way to a server; `is_outcome_unknown`: one may have run it without our hearing of it.
+    `is_sent`: a server may receive it now. `is_outcome_unknown`: an earlier attempt may have executed it, and its reply
+    was lost.
     """
 
     __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text")
@@ -59,12 +61,12 @@ class PendingCommand:
         self.is_sent = self.is_outcome_unknown = False
 
     def try_resolve(self, reply: Any) -> bool:
-        """Otherwise it must be sent again."""
+        """Resolves the command with this reply. Returns False if it must be sent again."""
         if self.is_sent and isinstance(reply, Exception) and not is_rejection(reply):
             self.is_outcome_unknown = True
         self.is_sent = False
         if isinstance(reply, NoScriptError) and self.script_text is not None:
-            # The server was restarted or is another one; sent once as text, it knows the script from then on.
+            # The server has not loaded the script: it is new or was restarted. EVAL loads it.
             self.command, self.script_text = ("EVAL", self.script_text.encode(), *self.command[2:]), None
             return False
         if is_transient(reply) and monotonic() < self.deadline:
@@ -76,12 +78,14 @@ class PendingCommand:
         if self.reply.done():
             return
         if isinstance(reply, Exception) and (self.is_outcome_unknown or self.is_sent):
-            reply = StoreOutcomeUnknown(f"Redis may have carried it out: {type(reply).__name__}: {str(reply)[:200]}")
+            reply = StoreOutcomeUnknown(
+                f"Redis may have executed the command: {type(reply).__name__}: {str(reply)[:200]}"
+            )
         self.reply.set_result(reply)
 
 
 class CommandPipeline:
-    """To one server, or to all of a Cluster while nobody knows which."""
+    """Sends commands to one server, or to a Cluster while the server of their key is unknown."""
 
     def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]]) -> None:
         self._driver = driver
@@ -91,7 +95,7 @@ class CommandPipeline:
         self._is_flush_scheduled = False
 
     async def execute(self, pending: PendingCommand) -> Any:
-        """The answer, or the error that the server answered with."""
+        """Returns the reply, or the error as a value."""
         self._queue.append(pending)
         if not self._is_flush_scheduled:
             self._is_flush_scheduled = True
@@ -100,8 +104,8 @@ class CommandPipeline:
             async with asyncio.timeout(TIMEOUT_SECONDS + TIMEOUT_GRACE_SECONDS):
                 return await asyncio.shield(pending.reply)
         except builtins.TimeoutError:
-            # If it has not been sent by now, it never will be.
-            pending.resolve(StoreUnavailable(f"Redis did not answer within {TIMEOUT_SECONDS:g} s"))
+            # A command that is unsent now will not be sent any more.
+            pending.resolve(StoreUnavailable(f"Redis did not answer within {TIMEOUT_SECONDS:g} s."))
             return pending.reply.result()
 
     def _flush_queue(self) -> None:
@@ -128,14 +132,14 @@ class CommandPipeline:
                     backoff = min(backoff * 2, 1.0)
         finally:
             for pending in batch:
-                pending.resolve(StoreUnavailable("the command was given up before it was answered"))
+                pending.resolve(StoreUnavailable("The command was cancelled before Redis answered."))
 
     async def _execute_batch(
         self, batch: Sequence[PendingCommand], is_broken: bool
     ) -> list[tuple[PendingCommand, Any]]:
-        """One for each command, whatever happens: where none came, the error that kept it from coming.
+        """Sends a batch. Returns a reply for each command, or the error that prevented it.
 
-        Those that were given up before there was a connection are left out: they must not be sent any more.
+        Commands that timed out before there was a connection are left out: they must not be sent any more.
         """
         pipeline = self._driver.pipeline(transaction=False)
         try:
@@ -152,20 +156,20 @@ class CommandPipeline:
                 return list(zip(batch, await pipeline.execute(raise_on_error=False), strict=True))
         except (RedisError, OSError, RedisClusterException) as error:
             return [(pending, error) for pending in batch]
-        except Exception as error:  # noqa: BLE001  uvloop, for one, has a RuntimeError for a connection that was reset
+        except Exception as error:  # noqa: BLE001  uvloop raises RuntimeError for a connection that was reset
             return [(pending, ConnectionError(f"{type(error).__name__}: {error}")) for pending in batch]
         finally:
             await pipeline.reset()
 
     async def wait_until_idle(self) -> None:
-        """When everything that was handed over has been answered."""
+        """Returns when all commands have been answered."""
         while self._send_tasks or self._queue:
             self._flush_queue()
             await asyncio.wait(self._send_tasks)
 
 
 async def _reconnect_if_closed(connection: Any) -> None:
-    """Reconnects a pooled connection that has ended: the outcome of commands sent over it would be unknown."""
+    """Reconnects a pooled connection that was closed: the outcome of commands sent over it would be unknown."""
     if await connection.can_read():
         await connection.disconnect()
         await connection.connect()
@@ -173,7 +177,7 @@ async def _reconnect_if_closed(connection: Any) -> None:
 
 @contextmanager
 def _disable_retry(connection: Any) -> Iterator[None]:
-    """A lost answer must be known to be lost: the client's own second try would hide it."""
+    """Disables the retries of the Redis client, which would hide a lost reply."""
     if connection is None:
         yield
         return
@@ -191,16 +195,16 @@ def is_transient(reply: Any) -> bool:
 
 
 def is_rejection(error: Exception) -> bool:
-    """Whether it proves that the server did not run the command: neither in whole nor in part."""
+    """Whether the error proves that the server did not execute any part of the command."""
     return isinstance(error, NoScriptError | OutOfMemoryError) or (
         isinstance(error, ResponseError) and is_transient(error)
     )
 
 
 def _drop_overdue(batch: list[PendingCommand]) -> list[PendingCommand]:
-    """Those whose time is over before they were sent are not sent any more: nobody waits for them."""
+    """Removes commands that timed out before they were sent."""
     now = monotonic()
     for pending in batch:
         if pending.deadline < now:
-            pending.resolve(StoreUnavailable("the command was given up before it was sent"))
+            pending.resolve(StoreUnavailable(f"The command was not sent within {TIMEOUT_SECONDS:g} s."))
     return [pending for pending in batch if not pending.reply.done()]

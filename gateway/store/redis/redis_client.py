@@ -1,5 +1,7 @@
-"""The way to Redis, single or Cluster. Each server of a Cluster has a lane of its own: one that hangs holds up only
-what it alone has."""
+"""The Redis client of the store, for a single server or a Cluster.
+
+Each server of a Cluster has its own pipeline, so that one that hangs delays only its own keys.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -27,13 +29,13 @@ def _make_retry() -> Retry:
 
 
 async def connect(url: str) -> "Redis | RedisCluster":
-    """A Cluster is told from a single server by asking it."""
+    """Connects to a single server or a Cluster, as the server at this URL reports."""
     client = create_client(url, max_connections=MAX_PIPELINES + 3)
     try:
         server = await client.info("server")
     except Exception as error:
         await client.aclose()
-        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+        raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
     if server.get("redis_mode") != "cluster":
         return client
     await client.aclose()
@@ -48,7 +50,7 @@ def create_client(url: str, max_connections: int) -> Redis:
 
 
 def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
-    """The address of one: of any where there are several."""
+    """Returns the URL of the single server, or of a random server of a Cluster."""
     if not isinstance(client, RedisCluster):
         return url
     node = client.get_random_node()
@@ -58,7 +60,7 @@ def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
 
 
 class RedisClient:
-    """Takes commands until it is closed."""
+    """Executes commands and scripts, each on the server of its first key."""
 
     def __init__(self, driver: "Redis | RedisCluster") -> None:
         self.driver = driver
@@ -77,7 +79,7 @@ class RedisClient:
 
     async def _send_command(self, key: str, command: tuple[Any, ...], script_text: str | None) -> Any:
         if self._is_closed:
-            raise StoreUnavailable("the store is closed")
+            raise StoreUnavailable("The store is closed.")
         pending = PendingCommand((command[0], *(_encode_argument(argument) for argument in command[1:])), script_text)
         reply = await self._get_pipeline(key).execute(pending)
         if isinstance(reply, Exception):
@@ -97,14 +99,14 @@ class RedisClient:
         return nodes[0].name if nodes else ""
 
     async def _reconnect(self) -> None:
-        """After a failover old connections lead to the wrong server; new ones go where the name leads now."""
+        """Closes all connections: after a failover, old ones lead to the wrong server."""
         if isinstance(self.driver, RedisCluster):
             await self.driver.aclose()
         else:
             await self.driver.connection_pool.disconnect(inuse_connections=False)
 
     async def execute_on_primaries(self, *command: Any) -> list[Any]:
-        """From each server that can be written to; several in a Cluster. Errors are answers, too."""
+        """Executes a command on each primary server. Returns errors of the servers as replies."""
         try:
             if isinstance(self.driver, RedisCluster):
                 await self.driver.initialize()
@@ -116,26 +118,26 @@ class RedisClient:
             raise _translate_error(error) from error
 
     async def scan_keys(self, pattern: str) -> list[str]:
-        """Of all keys that match, wherever they are; slow, so only for the hour after a disaster."""
+        """Returns all keys that match, of all servers. Slow: used only after a restart of Redis."""
         try:
             return [key.decode() async for key in self.driver.scan_iter(match=pattern, count=1000)]
         except Exception as error:
             raise _translate_error(error) from error
 
     async def close(self) -> None:
-        """What was handed over is finished, nothing more is taken."""
+        """Refuses new commands, waits for pending ones, and disconnects."""
         self._is_closed = True
         await asyncio.gather(*(pipeline.wait_until_idle() for pipeline in self._pipelines.values()))
         await self.driver.aclose()
 
 
 def _encode_argument(value: Any) -> Any:
-    """Before it joins others: what cannot be written must fail for its own caller alone."""
+    """Encodes an argument before its command joins a batch, so that an invalid one fails for its own caller alone."""
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | int | float) and not isinstance(value, bool):
         return value
-    raise TypeError(f"{type(value).__name__} is nothing that Redis keeps")
+    raise TypeError(f"Invalid argument of type {type(value).__name__} for a Redis command.")
 
 
 async def _await_reply(call: Any) -> Any:
@@ -149,5 +151,5 @@ def _translate_error(error: Exception) -> StoreError:
     if isinstance(error, StoreError):
         return error
     if isinstance(error, OutOfMemoryError):
-        return StoreFull("Redis has no memory left for new jobs: raise maxmemory, or wait for old jobs to expire")
+        return StoreFull("Redis has no memory left for new jobs. Raise maxmemory, or wait until old jobs expire.")
     return StoreUnavailable(f"Redis: {type(error).__name__}: {str(error)[:200]}")

@@ -1,4 +1,4 @@
-"""The Lua scripts. Each has a shebang, so that Redis refuses it whole or runs it whole, also when memory is full."""
+"""The Lua scripts. Each has a shebang, so that Redis executes it completely or not at all, also when memory is full."""
 
 import hashlib
 from pathlib import Path
@@ -10,6 +10,8 @@ _INCLUDES = ("clock", "body_deduplication")
 
 
 class Script(Struct, frozen=True):
+    """A script's source, and the SHA-1 by which Redis finds it."""
+
     text: str
     sha: str
 
@@ -22,7 +24,7 @@ def _load_script(name: str, flags: str = "") -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# One body in two roles: with memory full, nothing new is accepted, but what is known of old jobs is still recorded.
+# One script with two flags: with full memory, Redis refuses new jobs and still records updates of existing jobs.
 COMMIT_NEW_JOB = _load_script("commit")
 ANNOUNCE_JOB = _load_script("announce_job")
 COMMIT_UPDATE = _load_script("commit", "flags=allow-oom")

@@ -1,4 +1,4 @@
-"""What a Redis must be like to be trusted with paid jobs, and what is done when one was started anew."""
+"""Checks that a Redis server keeps jobs safe, and recovers after a restart of the server."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ MIN_VERSION = (7, 0)
 
 
 async def check_servers(client: RedisClient, durability: Durability) -> tuple[str, ...]:
-    """What to be warned of. StoreUnfit if jobs would be lost."""
+    """Checks all servers. Returns warnings; StoreMisconfigured if jobs would be lost."""
     for server in await client.execute_on_primaries("INFO", "server"):
         _require_version(_parse_info(server))
     warnings: list[str] = []
@@ -26,10 +26,10 @@ async def check_servers(client: RedisClient, durability: Durability) -> tuple[st
 async def recover_from_restart(
     client: RedisClient, durability: Durability, repair: Callable[[], Awaitable[None]]
 ) -> None:
-    """If a server is another process than anybody saw last, its append-only file is written anew at once: a tail that
-    was torn in the middle of a script would otherwise be carried out by half at the restart after it. Then `repair`.
+    """If a server was restarted, rewrites its append-only file and calls `repair`. A power failure may cut a script's
+    record in the file; without the rewrite, the next restart would execute half of that script.
 
-    Managed servers do not allow that, and keep their data in ways of their own.
+    Managed servers do not allow the rewrite and keep their data by other means.
     """
     current_runs = {_parse_info(server)["run_id"] for server in await client.execute_on_primaries("INFO", "server")}
     known_runs = {run.decode() for run in await client.execute("SMEMBERS", SERVER_RUNS)}
@@ -38,7 +38,9 @@ async def recover_from_restart(
     for reply in await client.execute_on_primaries("BGREWRITEAOF"):
         is_refused = isinstance(reply, Exception) and "in progress" not in str(reply)
         if is_refused and durability == "checked":
-            raise StoreUnavailable(f"Redis was restarted and cannot write its append-only file anew: {reply}")
+            raise StoreUnavailable(
+                f"Redis was restarted and refuses BGREWRITEAOF: {reply}. Allow the command, or declare its durability."
+            )
     await repair()
     await client.execute("SADD", SERVER_RUNS, *current_runs)
     for old_run in known_runs - current_runs:
@@ -49,9 +51,7 @@ def _require_version(server_info: dict[str, str]) -> None:
     version = server_info.get("redis_version", "0")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < MIN_VERSION:
-        raise StoreMisconfigured(
-            f"Redis {version} is too old: 7.0 or newer (or Valkey) runs scripts whole or not at all"
-        )
+        raise StoreMisconfigured(f"Redis {version} is too old: 7.0 or newer (or Valkey) is required.")
 
 
 def _check_option(option: str, reply: Any, durability: Durability) -> list[str]:
@@ -60,29 +60,29 @@ def _check_option(option: str, reply: Any, durability: Durability) -> list[str]:
     value = _read_option(reply, option)
     if option == "maxmemory-policy" and value != "noeviction":
         raise StoreMisconfigured(
-            f"Redis would throw jobs away when its memory is full (maxmemory-policy {value}): "
-            "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"
+            f"Redis evicts jobs when its memory is full (maxmemory-policy {value}). "
+            "Run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf."
         )
     if option == "appendonly" and value != "yes":
         if durability == "checked":
             raise StoreMisconfigured(
-                "Redis keeps no append-only file, so a restart would lose paid jobs: run CONFIG SET appendonly yes, "
-                "and set it in redis.conf; where the operator keeps data safe otherwise, set store.durability: declared"
+                "Redis has no append-only file, so a restart would lose paid jobs. Run CONFIG SET appendonly yes, and "
+                "set it in redis.conf. If the data is safe otherwise, set store.durability: declared."
             )
-        return ["Redis keeps no append-only file: what a restart loses is up to whoever declared it durable"]
+        return ["Redis has no append-only file. Its durability is declared, so a restart may lose jobs."]
     if option == "appendfsync" and value != "always":
-        return [f"Redis writes with appendfsync {value}: a power failure may lose the last seconds (always loses none)"]
+        return [f"Redis uses appendfsync {value}: a power failure may lose the last seconds. `always` loses nothing."]
     return []
 
 
 def _report_hidden_option(option: str, error: Exception, durability: Durability) -> str:
-    """Managed servers do not show their configuration."""
+    """Returns the warning for an option that a managed server does not show."""
     if durability == "checked":
         raise StoreMisconfigured(
-            f"Redis does not show its {option} ({error}): allow CONFIG GET to this user, or, on a managed server that "
-            "is known to keep all data and to evict nothing, set store.durability: declared"
+            f"Redis does not allow CONFIG GET {option} ({error}). Allow it for this user, or set store.durability: "
+            "declared for a managed server that keeps all data and evicts nothing."
         )
-    return f"Redis does not show its {option}: believed to be right, since its durability is declared"
+    return f"Redis does not allow CONFIG GET {option}. The option is not checked, because the durability is declared."
 
 
 def _read_option(reply: Any, option: str) -> str:
@@ -94,7 +94,7 @@ def _parse_info(reply: Any) -> dict[str, str]:
     if isinstance(reply, dict):
         return {str(name): str(value) for name, value in reply.items()}
     if isinstance(reply, Exception):
-        raise StoreUnavailable(f"Redis does not say what it is: {reply}")
+        raise StoreUnavailable(f"Redis refused INFO: {reply}")
     lines = (line.partition(":") for line in _decode_text(reply).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in lines}
 

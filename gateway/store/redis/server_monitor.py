@@ -1,4 +1,4 @@
-"""Sees to it that Redis is, and stays, what jobs can be trusted to: at boot, and for as long as we run."""
+"""Checks every 5 s that Redis keeps jobs safe. While it does not, no new job is accepted."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -20,7 +20,7 @@ class AuditCallback(Protocol):
 
 
 class ServerMonitor:
-    """`unfit`: why no new job may be trusted to it at the moment."""
+    """Checks the servers. `misconfiguration`: why new jobs are refused at the moment."""
 
     def __init__(
         self, client: RedisClient, durability: server_checks.Durability, audit_partition: AuditCallback
@@ -37,15 +37,15 @@ class ServerMonitor:
         return (str(self.misconfiguration), *self._warnings) if self.misconfiguration else self._warnings
 
     async def check_once(self) -> None:
-        """StoreUnfit if jobs would be lost. What a restart may have left half done is mended."""
+        """StoreMisconfigured if jobs would be lost. Repairs transitions that a restart may have left half written."""
         self._warnings = await server_checks.check_servers(self._client, self._durability)
         await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
 
     def start(self, supervisor: TaskSupervisor) -> SupervisedTask:
-        return supervisor.run_every("store.monitor_servers", CHECK_INTERVAL_SECONDS, self._check_again)
+        return supervisor.run_every("store.server_monitor", CHECK_INTERVAL_SECONDS, self._check_again)
 
     async def _check_again(self) -> None:
-        """A Redis that is started anew while we run, or configured otherwise, is treated as at boot."""
+        """Treats a restart or a changed configuration of Redis as at the start of the gateway."""
         try:
             await self.check_once()
             self.misconfiguration = None
@@ -53,7 +53,7 @@ class ServerMonitor:
             self.misconfiguration = error
 
     async def _audit_all_partitions(self) -> None:
-        """Also jobs that nothing names: of a transition that was torn in two, the job comes first."""
+        """Also audits jobs that are listed nowhere: a half-written transition starts with the job."""
         jobs: defaultdict[int, set[str]] = defaultdict(set)
         for key in await self._client.scan_keys(JOB_PATTERN):
             job_id = key.rpartition(":")[2]
@@ -64,11 +64,10 @@ class ServerMonitor:
             listed = await self._client.execute("ZRANGE", keys.retention, 0, -1)
             listed = [*listed, *await self._client.execute("SMEMBERS", keys.open)]
             try:
-                await self._audit_partition(
-                    partition, extra_jobs=jobs[partition] - {job_id.decode() for job_id in listed}
-                )
+                listed_jobs = {job_id.decode() for job_id in listed}
+                await self._audit_partition(partition, extra_jobs=jobs[partition] - listed_jobs)
             except StoreUnavailable:
                 raise
             except StoreError:
-                # A job or entry that only a newer version can read: one of those must audit this partition.
+                # Only a newer version can read a job or entry here, so such a gateway must audit this partition.
                 continue

@@ -1,11 +1,10 @@
-"""Jobs in Redis, for replicas that share them."""
+"""The store for replicas that share jobs: one Lua script per commit."""
 
 import asyncio
-import builtins
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
 from typing import Self
 
@@ -13,6 +12,8 @@ from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Mileston
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
 from gateway.store.base import (
+    CLOSED_MARK_TTL_SECONDS,
+    SIGNAL_TTL_SECONDS,
     ClaimedDelivery,
     ClaimedJob,
     CommitOutcome,
@@ -33,17 +34,15 @@ from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-SIGNAL_TTL_SECONDS = 60.0
-# Longer than jobs run that its callers may have been told of.
-CLOSED_MARK_TTL_SECONDS = 86_400
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
 
 
 class RedisStore:
-    """`durability`: 'checked' asks Redis how it is configured, 'declared' believes the operator of one that hides it.
+    """Stores jobs in Redis. `durability`: 'checked' checks the configuration of Redis, 'declared' trusts the operator
+    where Redis does not show it.
 
-    `clock` is for tests that move time; without it the server's own is used.
+    `clock` is for tests that move time; without it, the server's clock is used.
     """
 
     partitions: Sequence[int] = range(PARTITIONS)
@@ -99,12 +98,13 @@ class RedisStore:
             await self._client.close()
 
     async def _mark_closed(self) -> None:
-        """What is not said counts as killed: then callers that were told 202 may share a job that still runs."""
+        """Marks this replica as closed. Without the mark it counts as killed, and its callers are removed from their
+        jobs: a client that got 202 could then share a job with another request."""
         if not self._client.is_single:
             return
         with contextlib.suppress(StoreUnavailable):
             await self._client.execute(
-                "SET", f"{CLOSED_MARK_PREFIX}{self.replica_id}", "", "EX", CLOSED_MARK_TTL_SECONDS
+                "SET", f"{CLOSED_MARK_PREFIX}{self.replica_id}", "", "EX", int(CLOSED_MARK_TTL_SECONDS)
             )
 
     def _pick_server(self) -> str:
@@ -149,7 +149,7 @@ class RedisStore:
     async def load_job(self, job_id: str) -> Job | None:
         if not (keys := self._key_space.get_job_keys(job_id)):
             return None
-        encoded_job = await self._client.execute("HGET", keys.job(job_id), "blob")
+        encoded_job = await self._client.execute("HGET", keys.job(job_id), "encoded_job")
         return self._decoder.decode(job_id, encoded_job) if encoded_job else None
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
@@ -167,13 +167,10 @@ class RedisStore:
     async def release_job(self, job_id: str, fence: int, delay: float) -> bool:
         return await self._lease_manager.release_job(self._get_keys(job_id), job_id, fence, delay)
 
-    async def _list_due(self, index: str, limit: int) -> list[str]:
-        """What has had its time in all partitions, soonest first."""
+    async def _list_due(self, index_keys: Iterable[str], limit: int) -> list[str]:
+        """Lists the due members of these indexes, one for each partition, soonest first."""
         replies = await gather_available(
-            self._client.run_script(
-                scripts.LIST_DUE, [getattr(self._key_space[partition], index)], self._script_settings, limit
-            )
-            for partition in self.partitions
+            self._client.run_script(scripts.LIST_DUE, [key], self._script_settings, limit) for key in index_keys
         )
         return [
             member for _, member in sorted(pair for reply in replies for pair in codec.decode_scores(reply))[:limit]
@@ -185,7 +182,8 @@ class RedisStore:
     # --- webhooks
 
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
-        claims = [self._claim_delivery(delivery_id, lease) for delivery_id in await self._list_due("outbox", limit)]
+        outbox_keys = (self._key_space[partition].outbox for partition in self.partitions)
+        claims = [self._claim_delivery(delivery_id, lease) for delivery_id in await self._list_due(outbox_keys, limit)]
         return tuple(claimed for claimed in await asyncio.gather(*claims) if claimed)
 
     async def _claim_delivery(self, delivery_id: str, lease: float) -> ClaimedDelivery | None:
@@ -213,8 +211,8 @@ class RedisStore:
 
     async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
         if cursor is not None and not _CURSOR.fullmatch(cursor):
-            raise ValueError("this is no cursor: use the one that came with the page before")
-        jobs: builtins.list[Job] = []
+            raise ValueError("Invalid cursor. Use the one from the previous page.")
+        jobs: list[Job] = []
         limit, upper_bound = max(1, min(limit, 100)), f"({cursor}" if cursor else "+"
         keys = self._key_space[team_partition(team)]
         while len(jobs) <= limit:
@@ -232,7 +230,7 @@ class RedisStore:
         return JobPage(tuple(jobs[:limit]), next_cursor)
 
     async def _load_listed_job(self, job_id: str, keys: PartitionKeys) -> Job | None:
-        encoded_job = await self._client.execute("HGET", keys.job(job_id), "blob")
+        encoded_job = await self._client.execute("HGET", keys.job(job_id), "encoded_job")
         return self._decoder.try_decode(job_id, encoded_job) if encoded_job else None
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
@@ -258,7 +256,7 @@ class RedisStore:
         return tuple(entry for entry in entries if team in (None, entry.team))
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
-        totals: builtins.list[DayTotal] = []
+        totals: list[DayTotal] = []
         for day in list_days(first_day, last_day):
             calls = [
                 self._client.execute("HGETALL", self._key_space[partition].totals(day))
@@ -267,7 +265,7 @@ class RedisStore:
             totals += [total for fields in await asyncio.gather(*calls) for total in codec.decode_totals(day, fields)]
         return tuple(total for total in totals if team in (None, total.account.team))
 
-    # --- what replicas share, and upkeep
+    # --- signals and maintenance
 
     async def publish_signal(self, name: str, value: bytes) -> None:
         await self._client.run_script(scripts.PUBLISH_SIGNAL, [SIGNALS], self._script_settings, name, value)
@@ -282,7 +280,9 @@ class RedisStore:
         return await self._audit_partition(partition, repair)
 
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
-        return tuple(await self._list_due("retention", limit))
+        return tuple(
+            await self._list_due((self._key_space[partition].retention for partition in self.partitions), limit)
+        )
 
     async def delete_job(self, job_id: str) -> None:
         keys = self._get_keys(job_id)
@@ -296,9 +296,9 @@ class RedisStore:
         await self._client.run_script(scripts.DELETE_JOB, script_keys, self._script_settings, job_id, member)
 
     async def delete_expired(self) -> None:
-        """Nothing is left to do: money, keys and signals carry their own ends."""
+        """Does nothing: Redis deletes expired ledger entries, keys and signals."""
 
-    # --- what they share
+    # --- helpers
 
     async def _audit_partition(
         self, partition: int, repair: bool = True, extra_jobs: Collection[str] = ()
@@ -320,7 +320,7 @@ class RedisStore:
 
     def _get_keys(self, job_id: str) -> PartitionKeys:
         if not (keys := self._key_space.get_job_keys(job_id[:_ID_LENGTH])):
-            raise ValueError("this is not the id of a job")
+            raise ValueError(f"Invalid job id: {job_id!r}")
         return keys
 
     def _select_partitions(self, team: str | None) -> Sequence[int]:

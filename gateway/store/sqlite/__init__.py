@@ -1,4 +1,4 @@
-"""Jobs in a file, for one process."""
+"""The SQLite store, for one process."""
 
 from gateway.store.sqlite.store import SqliteStore
 

@@ -1,4 +1,4 @@
-"""The live jobs of each body, as rows. Each function is one step of the writer's transaction."""
+"""Stores the live jobs of each request body as rows. Each function is one step of the writer's transaction."""
 
 from collections.abc import Iterator
 from sqlite3 import Connection
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.job import Job
-from gateway.store.base import DuplicateRequest
+from gateway.store.base import CLOSED_MARK_TTL_SECONDS, DuplicateRequest
 from gateway.store.body_deduplication import (
     BodyEntry,
     JobCaller,
@@ -17,37 +17,34 @@ from gateway.store.body_deduplication import (
     find_entry,
     find_entry_to_evict,
     find_superfluous_refusal,
-    follow_refusal,
     refuse_entry,
+    remove_predecessor,
 )
 
 _CALLERS_DECODER = msgspec.json.Decoder(tuple[JobCaller, ...])
 
-# Longer than jobs run that callers of a closed process may have been told of.
-CLOSED_SECONDS = 86_400.0
-
-_SELECT_ENTRIES = """SELECT number, job, callers, expects_first, has_ended, may_be_bought, is_refused FROM bodies
-WHERE team = ? AND key = ? AND expires > ? ORDER BY number"""
-_ALL = """SELECT team, key, number, job, callers, expects_first, has_ended, may_be_bought, is_refused
-FROM bodies WHERE expires > ?"""
-_SELECT_NEXT_NUMBER = "SELECT coalesce(max(number), 0) + 1 FROM bodies WHERE team = ? AND key = ?"
-_INSERT_ENTRY = (
-    "INSERT INTO bodies (team, key, number, job, callers, expects_first, expires) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_UPDATE_ENTRY = """UPDATE bodies SET callers = ?, expects_first = ?, is_refused = ?
+_ENTRY_COLUMNS = "number, job_id, callers, awaits_first_request, has_ended, may_be_charged, is_refused"
+_SELECT_ENTRIES = f"""SELECT {_ENTRY_COLUMNS} FROM body_entries
+WHERE team = ? AND key = ? AND expires_at > ? ORDER BY number"""  # noqa: S608  the columns are constant
+_SELECT_ALL_ENTRIES = f"SELECT team, key, {_ENTRY_COLUMNS} FROM body_entries WHERE expires_at > ?"  # noqa: S608
+_SELECT_NEXT_NUMBER = "SELECT coalesce(max(number), 0) + 1 FROM body_entries WHERE team = ? AND key = ?"
+_INSERT_ENTRY = """INSERT INTO body_entries (team, key, number, job_id, callers, awaits_first_request, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_ENTRY = """UPDATE body_entries SET callers = ?, awaits_first_request = ?, is_refused = ?
 WHERE team = ? AND key = ? AND number = ?"""
-_DELETE_ENTRY = "DELETE FROM bodies WHERE team = ? AND key = ? AND number = ?"
-_DELETE_EXPIRED = "DELETE FROM bodies WHERE team = ? AND key = ? AND expires <= ?"
-_END_ENTRY = """UPDATE bodies SET expires = ?, has_ended = 1, may_be_bought = ?
-WHERE team = ? AND key = ? AND job = ? AND expires > ?"""
-_CLOSE = "INSERT INTO closed (owner, at) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET at = excluded.at"
-_REOPEN = "DELETE FROM closed WHERE owner = ?"
-_FORGET_CLOSED = "DELETE FROM closed WHERE at <= ?"
-_CLOSED = "SELECT owner FROM closed WHERE at > ?"
+_DELETE_ENTRY = "DELETE FROM body_entries WHERE team = ? AND key = ? AND number = ?"
+_DELETE_EXPIRED = "DELETE FROM body_entries WHERE team = ? AND key = ? AND expires_at <= ?"
+_END_ENTRY = """UPDATE body_entries SET expires_at = ?, has_ended = 1, may_be_charged = ?
+WHERE team = ? AND key = ? AND job_id = ? AND expires_at > ?"""
+_MARK_CLOSED = """INSERT INTO closed_replicas (replica_id, closed_at) VALUES (?, ?)
+ON CONFLICT (replica_id) DO UPDATE SET closed_at = excluded.closed_at"""
+_DELETE_CLOSED_MARK = "DELETE FROM closed_replicas WHERE replica_id = ?"
+_DELETE_OLD_CLOSED_MARKS = "DELETE FROM closed_replicas WHERE closed_at <= ?"
+_SELECT_CLOSED_REPLICAS = "SELECT replica_id FROM closed_replicas WHERE closed_at > ?"
 
 
 class BodyKey(Struct, frozen=True):
-    """One team's body, at one moment."""
+    """The key of one team's request body, and the current time."""
 
     team: str
     key: str
@@ -55,7 +52,7 @@ class BodyKey(Struct, frozen=True):
 
 
 def attach_caller(db: Connection, body: BodyKey, record: IdempotencyRecord) -> DuplicateRequest | None:
-    """The job that this request belongs to, which has it for a caller from now on."""
+    """Makes the request a caller of the job that it belongs to. None if it needs a job of its own."""
     entry = find_entry(_load_entries(db, body), record)
     if entry is None or entry.is_refused:
         return None
@@ -65,13 +62,13 @@ def attach_caller(db: Connection, body: BodyKey, record: IdempotencyRecord) -> D
 
 
 def add_entry(db: Connection, body: BodyKey, record: IdempotencyRecord, job_id: str) -> None:
-    """For a request that belongs to no other job."""
+    """Adds the new job of a request that belongs to no other job."""
     db.execute(_DELETE_EXPIRED, (body.team, body.key, body.now))
     entries = list(_load_entries(db, body))
     if refusal := find_entry(entries, record):
-        _replace(db, body, refusal, follow_refusal(refusal, record))
+        _replace_entry(db, body, refusal, remove_predecessor(refusal, record))
     if evicted := find_entry_to_evict(entries):
-        db.execute(_DELETE_ENTRY, (body.team, body.key, evicted.number))
+        _delete_entry(db, body, evicted)
     (number,) = db.execute(_SELECT_NEXT_NUMBER, (body.team, body.key)).fetchone()
     row = (
         body.team,
@@ -79,76 +76,82 @@ def add_entry(db: Connection, body: BodyKey, record: IdempotencyRecord, job_id: 
         number,
         job_id,
         _encode_callers((JobCaller(record.caller_id, record.retry_count),)),
-        record.expects_first and refusal is None,
+        record.awaits_first_request and refusal is None,
         body.now + record.ttl_seconds,
     )
     db.execute(_INSERT_ENTRY, row)
 
 
 def end_entry(db: Connection, commit: Commit, now: float) -> None:
-    """A job has ended: its entry outlives it for a while."""
+    """Records that the job has ended. Its entry outlives it for a while."""
     job = commit.job
     if commit.idempotency_ttl is None or job.body_key is None:
         return
     db.execute(_END_ENTRY, (now + commit.idempotency_ttl, commit.may_be_charged, job.team, job.body_key, job.id, now))
     if commit.is_refused:
-        _refuse(db, BodyKey(job.team, job.body_key, now), job.id)
+        _refuse_job_entry(db, BodyKey(job.team, job.body_key, now), job.id)
 
 
-def _refuse(db: Connection, body: BodyKey, job: str) -> None:
+def _refuse_job_entry(db: Connection, body: BodyKey, job_id: str) -> None:
     for entry in _load_entries(db, body):
-        if entry.job_id == job:
-            _replace(db, body, entry, refuse_entry(entry))
+        if entry.job_id == job_id:
+            _replace_entry(db, body, entry, refuse_entry(entry))
     if superfluous := find_superfluous_refusal(_load_entries(db, body)):
-        _replace(db, body, superfluous, None)
+        _delete_entry(db, body, superfluous)
 
 
 def remove_caller(db: Connection, body: BodyKey, caller_id: str) -> None:
     for entry in _load_entries(db, body):
-        _update_callers(db, body, entry, [caller for caller in entry.callers if caller.caller_id != caller_id])
+        _keep_callers(db, body, entry, [caller for caller in entry.callers if caller.caller_id != caller_id])
 
 
 def remove_owner_callers(db: Connection, owner: str, job: Job, now: float) -> None:
-    """Those that waited for a job in the process that owned it until now."""
+    """Removes the callers that waited for the job in the process that owned it until now."""
     if job.body_key is None:
         return
     body = BodyKey(job.team, job.body_key, now)
     for entry in _load_entries(db, body):
         if entry.job_id == job.id:
-            _update_callers(
+            _keep_callers(
                 db, body, entry, [caller for caller in entry.callers if not caller.caller_id.startswith(f"{owner}:")]
             )
 
 
-def remove_dead_callers(db: Connection, owner: str, now: float) -> None:
-    """Takes off the callers of processes that were killed: no other process has the database, so these are all that did
-    not close in good order. Whether a killed process had answered those of jobs that have ended is not known."""
-    oldest = now - CLOSED_SECONDS
-    db.execute(_REOPEN, (owner,))
-    db.execute(_FORGET_CLOSED, (oldest,))
-    spared = {owner, *(closed for (closed,) in db.execute(_CLOSED, (oldest,)))}
-    for team, key, *row in db.execute(_ALL, (now,)).fetchall():
+def remove_dead_callers(db: Connection, replica_id: str, now: float) -> None:
+    """Removes the callers of processes that were killed, also from ended jobs, because it is unknown whether those
+    callers were answered. Only one process uses the database, so every other process that left no closed mark was
+    killed."""
+    oldest_mark = now - CLOSED_MARK_TTL_SECONDS
+    db.execute(_DELETE_CLOSED_MARK, (replica_id,))
+    db.execute(_DELETE_OLD_CLOSED_MARKS, (oldest_mark,))
+    closed_replicas = (closed_id for (closed_id,) in db.execute(_SELECT_CLOSED_REPLICAS, (oldest_mark,)))
+    trusted_replicas = {replica_id, *closed_replicas}
+    for team, key, *row in db.execute(_SELECT_ALL_ENTRIES, (now,)).fetchall():
         entry = _decode_entry(*row)
-        kept = [caller for caller in entry.callers if caller.caller_id.rpartition(":")[0] in spared]
-        _update_callers(db, BodyKey(team, key, now), entry, kept)
+        callers = [caller for caller in entry.callers if caller.caller_id.rpartition(":")[0] in trusted_replicas]
+        _keep_callers(db, BodyKey(team, key, now), entry, callers)
 
 
-def mark_closed(db: Connection, owner: str, now: float) -> None:
-    """This process closes in good order: its callers were answered, or are taken off."""
-    db.execute(_CLOSE, (owner, now))
+def mark_closed(db: Connection, replica_id: str, now: float) -> None:
+    """Records that this process closes normally: its callers were answered, or are removed."""
+    db.execute(_MARK_CLOSED, (replica_id, now))
 
 
-def _update_callers(db: Connection, body: BodyKey, entry: BodyEntry, callers: list[JobCaller]) -> None:
-    """A refusal keeps its callers: that their first requests have come stays true."""
+def _keep_callers(db: Connection, body: BodyKey, entry: BodyEntry, callers: list[JobCaller]) -> None:
+    """Removes all other callers. A refusal keeps all: it records that their first requests have arrived."""
     if len(callers) < len(entry.callers) and not entry.is_refused:
         _update_entry(db, body, replace(entry, callers=tuple(callers)))
 
 
-def _replace(db: Connection, body: BodyKey, entry: BodyEntry, changed: BodyEntry | None) -> None:
-    if changed is None:
-        db.execute(_DELETE_ENTRY, (body.team, body.key, entry.number))
+def _replace_entry(db: Connection, body: BodyKey, entry: BodyEntry, replacement: BodyEntry | None) -> None:
+    if replacement is None:
+        _delete_entry(db, body, entry)
     else:
-        _update_entry(db, body, changed)
+        _update_entry(db, body, replacement)
+
+
+def _delete_entry(db: Connection, body: BodyKey, entry: BodyEntry) -> None:
+    db.execute(_DELETE_ENTRY, (body.team, body.key, entry.number))
 
 
 def _load_entries(db: Connection, body: BodyKey) -> Iterator[BodyEntry]:

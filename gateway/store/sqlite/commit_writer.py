@@ -1,4 +1,7 @@
-"""A commit as rows: whether it may be done, and everything that it changes. Runs inside the writer's transaction."""
+"""Writes a commit as rows: checks whether it is allowed, then writes everything it changes.
+
+Runs inside the writer's transaction.
+"""
 
 from collections.abc import Callable
 from sqlite3 import Connection
@@ -20,32 +23,31 @@ from gateway.store.base import (
 from gateway.store.ledger_totals import sum_entries
 from gateway.store.sqlite import queries
 from gateway.store.sqlite.body_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.sqlite.due_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 
-_SELECT_JOB = """SELECT number, version, fence, owner, ops, settled, (SELECT at FROM due WHERE job = id)
-FROM jobs WHERE id = ?"""
-_INSERT_JOB = """INSERT INTO jobs (id, team, created, version, fence, owner, ops, settled, blob)
+_SELECT_JOB = """SELECT number, version, fence, owner, commit_ids, settled_at,
+(SELECT due_at FROM due WHERE job_id = id) FROM jobs WHERE id = ?"""
+_INSERT_JOB = """INSERT INTO jobs (id, team, created_at, version, fence, owner, commit_ids, settled_at, encoded_job)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_UPDATE_JOB = """UPDATE jobs SET version = ?, rescues = 0, claimed_at = NULL, longest = 0, ops = ?, settled = ?, blob = ?
-WHERE number = ?"""
-_DELETE_ANNOUNCED = "DELETE FROM announced WHERE job = ?"
-_UPSERT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
-_DELETE_DUE = "DELETE FROM due WHERE job = ?"
-_UPSERT_KEY = """INSERT INTO keys (team, key, fingerprint, job, expires) VALUES (?, ?, ?, ?, ?)
+_UPDATE_JOB = """UPDATE jobs SET version = ?, reclaims = 0, claimed_at = NULL, max_owned_seconds = 0, commit_ids = ?,
+settled_at = ?, encoded_job = ? WHERE number = ?"""
+_DELETE_ANNOUNCED = "DELETE FROM announced WHERE job_id = ?"
+_UPSERT_KEY = """INSERT INTO idempotency_keys (team, key, fingerprint, job_id, expires_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (team, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, job = excluded.job, expires = excluded.expires"""
-_SET_KEY_EXPIRY = "UPDATE keys SET expires = ? WHERE team = ? AND key = ? AND job = ?"
+SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at"""
+_SET_KEY_EXPIRY = "UPDATE idempotency_keys SET expires_at = ? WHERE team = ? AND key = ? AND job_id = ?"
 _SELECT_BALANCE = "SELECT held, spent FROM budgets WHERE window = ? AND team = ?"
-_INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job, number, entry) VALUES (?, ?, ?)"
-_INSERT_DELIVERY = "INSERT OR IGNORE INTO outbox (job, id, at, entry) VALUES (?, ?, ?, ?)"
-_INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job, name, content) VALUES (?, ?, ?)"
-_DELETE_DOCUMENT = "DELETE FROM documents WHERE job = ? AND name = ?"
+_INSERT_MILESTONE = "INSERT OR REPLACE INTO milestones (job_id, number, entry) VALUES (?, ?, ?)"
+_INSERT_DELIVERY = "INSERT OR IGNORE INTO outbox (job_id, delivery_id, due_at, entry) VALUES (?, ?, ?, ?)"
+_INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (job_id, name, content) VALUES (?, ?, ?)"
+_DELETE_DOCUMENT = "DELETE FROM documents WHERE job_id = ? AND name = ?"
 
 
 class _ExistingJob(NamedTuple):
-    """What is there of the job already."""
+    """The stored row of a job."""
 
     number: int
     version: int
@@ -56,12 +58,13 @@ class _ExistingJob(NamedTuple):
     due_at: float | None
 
     def has_active_fence(self, fence: int) -> bool:
-        """Whoever has given the job away knows its last fence, and has no say any more."""
+        """Whether the fence is the present owner's. A replica that released the job still has its last fence, but may
+        not decide about the job any more."""
         return self.owner is not None and self.fence == fence
 
 
 class CommitWriter(Struct, frozen=True, kw_only=True):
-    """How this store commits."""
+    """Applies commits of this replica."""
 
     replica_id: str
     lease: float
@@ -115,20 +118,20 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         db.execute(_INSERT_JOB, row)
 
     def _write_due(self, db: Connection, commit: Commit, existing: _ExistingJob | None, now: float) -> None:
-        """Whoever owns the job is trusted to look at it until the lease ends."""
+        """An owned job is due when its lease ends, any other when the commit says."""
         due_at = existing.due_at if existing else None
         if commit.job.is_settled:
             if due_at is not None:
-                db.execute(_DELETE_DUE, (commit.job.id,))
+                delete_due(db, commit.job.id)
         elif existing and existing.owner is None:
             delay = 0.0 if commit.due_at is None else commit.due_at - commit.committed_at
-            db.execute(_UPSERT_DUE, (commit.job.id, now + delay))
+            set_due(db, commit.job.id, now + delay)
         elif due_at is None:
-            db.execute(_UPSERT_DUE, (commit.job.id, now + self.lease))
+            set_due(db, commit.job.id, now + self.lease)
 
 
 def _find_refusal(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
-    """Why a new job is not accepted."""
+    """Returns why a new job is not created, or None."""
     return _find_duplicate(db, commit, now) or _check_budget(db, commit)
 
 
@@ -173,7 +176,7 @@ def _write_idempotency(db: Connection, commit: Commit, now: float) -> None:
 
 
 def _write_related_rows(db: Connection, commit: Commit, now: float) -> None:
-    """What lies beside the job: a dropped document first, so that its name may be taken anew."""
+    """Writes the rows beside the job. Removed documents first, so that a new document may reuse the name."""
     job_id = commit.job.id
     if commit.milestones:
         db.executemany(

@@ -1,4 +1,4 @@
-"""The database's file: whose it is, whether it is fit to hold jobs, and its tables."""
+"""Opens the database file: takes its lock, checks it, migrates its schema."""
 
 import contextlib
 import fcntl
@@ -9,53 +9,62 @@ from typing import Any
 
 from gateway.store.base import StoreFull, StoreMisconfigured
 
-# The first one with everything that is used here: upserts, RETURNING, functions for JSON.
+# The first version with upserts, RETURNING and the JSON functions.
 MIN_SQLITE_VERSION = (3, 38, 0)
 APPLICATION_ID = int.from_bytes(b"igwj", "big")
-# Reading through a larger file would hold up the start by more than a second.
+# Checking a larger file would delay the start by more than a second.
 MAX_CHECKED_BYTES = 256 * 1024 * 1024
-# Pages in the log before they are moved to where they belong: 16 MB, so that this happens seldom.
+# A checkpoint runs when the write-ahead log has this many pages (16 MB).
 CHECKPOINT_PAGES = 4_000
-# What of a log that has grown larger, while somebody was reading for long, is kept for the next time.
+# A log that has grown larger, during a long read, is truncated to this size.
 MAX_IDLE_WAL_BYTES = 64 * 1024 * 1024
 
-# Jobs and documents are wide and keep their rowid, so that a change touches a page of recent ones; the rest is narrow.
-# `settled` is empty while a job is open: what it is indexed by is the list of the open jobs.
-# Due times lie apart from the jobs, so that renewing a thousand leases writes a few pages.
-_SCHEMA_1 = """
+# Jobs and documents are wide and keep their rowid, so that a change touches a page of recent rows.
+# `settled_at` is NULL while a job is open, so its index also lists the open jobs.
+# Due times are a table of their own, so that renewing a thousand leases writes a few pages.
+# `owned_seconds`: how long the present owner has worked on the job. `max_owned_seconds`: the longest time of an owner
+# that crashed. `announced`: jobs that are about to be created, and until when. `closed_replicas`: processes that closed
+# normally.
+_SCHEMA = """
 CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, team TEXT NOT NULL, created REAL NOT NULL,
-    version INTEGER NOT NULL, fence INTEGER NOT NULL, owner TEXT, rescues INTEGER NOT NULL DEFAULT 0,
-    ops TEXT NOT NULL, settled REAL, blob BLOB NOT NULL
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, team TEXT NOT NULL, created_at REAL NOT NULL,
+    version INTEGER NOT NULL, fence INTEGER NOT NULL, owner TEXT, reclaims INTEGER NOT NULL DEFAULT 0,
+    commit_ids TEXT NOT NULL, settled_at REAL, encoded_job BLOB NOT NULL,
+    claimed_at REAL, max_owned_seconds REAL NOT NULL DEFAULT 0
 );
-CREATE INDEX jobs_of_team ON jobs (team, created, id);
-CREATE INDEX jobs_settled ON jobs (settled, created);
-CREATE TABLE due (job TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX due_at ON due (at);
+CREATE INDEX jobs_by_team ON jobs (team, created_at, id);
+CREATE INDEX jobs_by_settled_at ON jobs (settled_at, created_at);
+CREATE TABLE due (job_id TEXT PRIMARY KEY, due_at REAL NOT NULL, owned_seconds REAL) WITHOUT ROWID;
+CREATE INDEX due_by_time ON due (due_at);
+CREATE TABLE announced (job_id TEXT PRIMARY KEY, expires_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX announced_by_time ON announced (expires_at);
 CREATE TABLE documents (
-    job TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (job, name)
+    job_id TEXT NOT NULL, name TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (job_id, name)
 );
 CREATE TABLE milestones (
-    job TEXT NOT NULL, number INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (job, number)
+    job_id TEXT NOT NULL, number INTEGER NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (job_id, number)
 ) WITHOUT ROWID;
-CREATE TABLE keys (
-    team TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, job TEXT NOT NULL, expires REAL NOT NULL,
+CREATE TABLE idempotency_keys (
+    team TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, job_id TEXT NOT NULL, expires_at REAL NOT NULL,
     PRIMARY KEY (team, key)
 ) WITHOUT ROWID;
-CREATE INDEX keys_expiring ON keys (expires);
-CREATE TABLE bodies (
-    team TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, job TEXT NOT NULL, callers TEXT NOT NULL,
-    expects_first INTEGER NOT NULL, has_ended INTEGER NOT NULL DEFAULT 0, may_be_bought INTEGER NOT NULL DEFAULT 0,
-    expires REAL NOT NULL, PRIMARY KEY (team, key, number)
+CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+CREATE TABLE body_entries (
+    team TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, job_id TEXT NOT NULL, callers TEXT NOT NULL,
+    awaits_first_request INTEGER NOT NULL, has_ended INTEGER NOT NULL DEFAULT 0,
+    may_be_charged INTEGER NOT NULL DEFAULT 0, is_refused INTEGER NOT NULL DEFAULT 0, expires_at REAL NOT NULL,
+    PRIMARY KEY (team, key, number)
 ) WITHOUT ROWID;
-CREATE INDEX bodies_expiring ON bodies (expires);
+CREATE INDEX body_entries_by_expiry ON body_entries (expires_at);
+CREATE TABLE closed_replicas (replica_id TEXT PRIMARY KEY, closed_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX closed_replicas_by_time ON closed_replicas (closed_at);
 CREATE TABLE outbox (
-    job TEXT NOT NULL, id TEXT NOT NULL, at REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0, entry BLOB NOT NULL,
-    PRIMARY KEY (job, id)
+    job_id TEXT NOT NULL, delivery_id TEXT NOT NULL, due_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    entry BLOB NOT NULL, PRIMARY KEY (job_id, delivery_id)
 ) WITHOUT ROWID;
-CREATE INDEX outbox_at ON outbox (at);
+CREATE INDEX outbox_by_time ON outbox (due_at);
 CREATE TABLE ledger (number INTEGER PRIMARY KEY, day TEXT NOT NULL, team TEXT NOT NULL, entry BLOB NOT NULL);
-CREATE INDEX ledger_of_day ON ledger (day);
+CREATE INDEX ledger_by_day ON ledger (day);
 CREATE TABLE totals (
     day TEXT NOT NULL, account TEXT NOT NULL, team TEXT NOT NULL, amount INTEGER NOT NULL, images INTEGER NOT NULL,
     PRIMARY KEY (day, account)
@@ -64,35 +73,18 @@ CREATE TABLE budgets (
     window TEXT NOT NULL, team TEXT NOT NULL, held INTEGER NOT NULL, spent INTEGER NOT NULL,
     PRIMARY KEY (window, team)
 ) WITHOUT ROWID;
-CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, published_at REAL NOT NULL) WITHOUT ROWID;
 """
-# What connections share lies in a file of 32 kB, which the first of them creates again.
+# Each script migrates from the schema before it. Only append to this.
+MIGRATIONS = (_SCHEMA,)
+# Connections share a file of 32 kB beside the database, which the first connection creates again.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)
 )
-# Jobs that are about to be accepted, and until when that may take.
-_SCHEMA_2 = """
-CREATE TABLE announced (job TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX announced_at ON announced (at);
-"""
-# How long a job's owner has worked on it, and the longest time of an owner that crashed.
-_SCHEMA_3 = """
-ALTER TABLE jobs ADD COLUMN claimed_at REAL;
-ALTER TABLE jobs ADD COLUMN longest REAL NOT NULL DEFAULT 0;
-ALTER TABLE due ADD COLUMN lived REAL;
-"""
-# Entries of jobs for which nothing was bought, and processes that closed in good order.
-_REFUSED = """
-ALTER TABLE bodies ADD COLUMN is_refused INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE closed (owner TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX closed_at ON closed (at);
-"""
-# What makes each schema from the one before. Only ever append.
-MIGRATIONS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3, _REFUSED)
 
 
 class DatabaseLock:
-    """Held from opening to closing: two processes with one database would each believe that they own all jobs."""
+    """The exclusive lock of a database, held from opening to closing: each of two processes would own all jobs."""
 
     def __init__(self, database: Path) -> None:
         path = database.with_name(f"{database.name}.lock")
@@ -109,10 +101,10 @@ class DatabaseLock:
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise StoreMisconfigured(
-                f"{database} is in use by process {holder}: stop that one first, or name another database here; "
-                "processes that are to share their jobs need Redis"
+                f"{database} is in use by process {holder}. Stop it first, or configure another file. "
+                "Replicas that share jobs need Redis."
             ) from error
-        # The holder only improves a message: a full disk must not stop a start.
+        # The process id is only for the message: a full disk must not prevent a start.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -122,7 +114,8 @@ class DatabaseLock:
 
 
 def acquire_lock(database: Path) -> DatabaseLock:
-    """Creates what is missing of folder and file; nobody but us may read what teams have asked for."""
+    """Locks the database. Creates its folder and file if they do not exist, readable for this user alone: requests are
+    private."""
     try:
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DatabaseLock(database)
@@ -137,11 +130,13 @@ def acquire_lock(database: Path) -> DatabaseLock:
 
 
 def _unusable_error(database: Path, error: OSError) -> StoreMisconfigured:
-    return StoreMisconfigured(f"{database} cannot be used: {error.strerror or error}")
+    return StoreMisconfigured(
+        f"{database} cannot be used: {error.strerror or error}. Check the path and its permissions."
+    )
 
 
 def _create_file(database: Path) -> None:
-    """The name of a new file is as durable as what will be in it."""
+    """Creates the file and makes its name durable, too."""
     if database.exists():
         return
     os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -153,14 +148,14 @@ def _create_file(database: Path) -> None:
 
 
 def open_writer(database: Path) -> sqlite3.Connection:
-    """Checked and brought to the newest schema. StoreUnfit says what is wrong with it.
+    """Opens and checks the database, and migrates its schema. StoreMisconfigured if it cannot be used.
 
-    Where the disk has no room for the file that connections share, the database is opened for this one alone
-    (`is_exclusive`), which needs none: what is there can be read, and written as soon as there is room.
+    If the disk has no room for the file that connections share, the database is opened for this connection alone
+    (`is_exclusive`), which does not need that file: jobs can be read, and written as soon as there is room.
     """
     if sqlite3.sqlite_version_info < MIN_SQLITE_VERSION:
         minimum = ".".join(str(number) for number in MIN_SQLITE_VERSION)
-        raise StoreMisconfigured(f"SQLite {sqlite3.sqlite_version} is too old: {minimum} or newer is needed")
+        raise StoreMisconfigured(f"SQLite {sqlite3.sqlite_version} is too old: {minimum} or newer is required.")
     try:
         return _open_prepared(database, exclusive=False)
     except StoreFull:
@@ -168,7 +163,7 @@ def open_writer(database: Path) -> sqlite3.Connection:
 
 
 def is_exclusive(connection: sqlite3.Connection) -> bool:
-    """Whether no other connection can be made while this one is open."""
+    """Whether no other connection can be opened while this one is open."""
     return bool(_query_value(connection, "PRAGMA locking_mode") == "exclusive")
 
 
@@ -207,15 +202,15 @@ def _connect(database: Path, mode: str) -> sqlite3.Connection:
 def _translate_open_error(database: Path, error: sqlite3.Error) -> StoreMisconfigured | StoreFull:
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _SHARED_MEMORY_ERRORS:
-        return StoreFull(f"there is no room beside {database}: its disk is full")
+        return StoreFull(f"The disk of {database} is full. Free some space.")
     match code & 0xFF:
         case sqlite3.SQLITE_NOTADB:
-            return StoreMisconfigured(f"{database} is no SQLite database: name another file")
+            return StoreMisconfigured(f"{database} is not an SQLite database. Configure another file.")
         case sqlite3.SQLITE_CORRUPT:
-            return StoreMisconfigured(f"{database} is damaged ({error}): bring back a copy, or name another file")
+            return StoreMisconfigured(f"{database} is damaged ({error}). Restore a backup, or configure another file.")
         case sqlite3.SQLITE_FULL:
-            return StoreFull(f"there is no room for {database}: its disk is full")
-    return StoreMisconfigured(f"{database} cannot be used: {error}")
+            return StoreFull(f"The disk of {database} is full. Free some space.")
+    return StoreMisconfigured(f"{database} cannot be used: {error}. Check the file and its permissions.")
 
 
 def _configure_connection(connection: sqlite3.Connection, database: Path) -> None:
@@ -223,7 +218,9 @@ def _configure_connection(connection: sqlite3.Connection, database: Path) -> Non
     journal_mode = _query_value(connection, "PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     if journal_mode != "wal" or _query_value(connection, "PRAGMA synchronous") != 2:
-        raise StoreMisconfigured(f"{database} lies where a write-ahead log cannot be kept: put it on a local disk")
+        raise StoreMisconfigured(
+            f"{database} is on a file system without write-ahead logging. Move it to a local disk."
+        )
     connection.execute("PRAGMA foreign_keys=OFF")
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute("PRAGMA cache_size=-32768")
@@ -232,26 +229,28 @@ def _configure_connection(connection: sqlite3.Connection, database: Path) -> Non
     if schema and database.stat().st_size <= MAX_CHECKED_BYTES:
         check_result = _query_value(connection, "PRAGMA quick_check(1)")
         if check_result != "ok":
-            raise StoreMisconfigured(f"{database} is damaged ({check_result}): bring back a copy, or name another file")
+            raise StoreMisconfigured(
+                f"{database} is damaged ({check_result}). Restore a backup, or configure another file."
+            )
     _migrate(connection, schema)
 
 
 def _read_schema_version(connection: sqlite3.Connection, database: Path) -> int:
-    """0 for a file without anything in it."""
+    """Returns 0 for an empty file."""
     schema: int = _query_value(connection, "PRAGMA user_version")
     tables: int = _query_value(connection, "SELECT count(*) FROM sqlite_master")
     if (schema or tables) and _query_value(connection, "PRAGMA application_id") != APPLICATION_ID:
-        raise StoreMisconfigured(f"{database} is another program's database: name another file")
+        raise StoreMisconfigured(f"{database} belongs to another program. Configure another file.")
     if schema > len(MIGRATIONS):
         raise StoreMisconfigured(
-            f"{database} was made by a newer version (schema {schema}, known here: {len(MIGRATIONS)}): "
-            "start that version, or name another file"
+            f"{database} was written by a newer version (schema {schema}, supported: {len(MIGRATIONS)}). "
+            "Start that version, or configure another file."
         )
     return schema
 
 
 def _migrate(connection: sqlite3.Connection, schema: int) -> None:
-    """All or nothing. `executescript` would commit in between, unless the script begins its transaction itself."""
+    """Applies the missing migrations in one transaction. The script begins it: `executescript` would commit before."""
     if schema == len(MIGRATIONS):
         return
     script = "".join(MIGRATIONS[schema:])

@@ -1,4 +1,4 @@
-"""Two threads beside the event loop: one writes, everything that waits in one transaction; the other one reads."""
+"""Two threads beside the event loop: a writer, which commits all waiting calls in one transaction, and a reader."""
 
 import asyncio
 import sqlite3
@@ -14,9 +14,9 @@ from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
 T = TypeVar("T")
 
-# A thread that has run for so long does not crash at once, as the one before it did.
+# A restarted thread that runs for this long counts as recovered.
 HEALTHY_AFTER_SECONDS = 1.0
-# What keeps SQLite from doing its work just now. Any other of its errors is a mistake of ours.
+# Errors after which SQLite may work again later. Every other error is a bug of the gateway.
 _UNAVAILABLE_CODES = frozenset(
     (
         *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN),
@@ -27,20 +27,20 @@ _UNAVAILABLE_CODES = frozenset(
 
 
 def translate_error(error: Exception) -> Exception:
-    """What a caller is told of an error."""
+    """Returns the error that the caller gets."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return StoreFull("there is no room left on the disk of the database")
+        return StoreFull("The disk of the database is full. Free some space.")
     if code in _UNAVAILABLE_CODES:
-        return StoreUnavailable(f"the database cannot be used just now: {error}")
+        return StoreUnavailable(f"The database cannot be used at the moment: {error}")
     if isinstance(error, StopIteration):
-        # No future takes one.
-        return RuntimeError(f"ended by {error!r}")
+        # A future does not accept StopIteration.
+        return RuntimeError(f"The call raised {error!r}.")
     return error
 
 
 class _DatabaseCall(Generic[T]):
-    """Something to be done by a thread, and who waits for it. `on_success` is done in the loop if it succeeded."""
+    """A call for a thread, and the future of its result. `on_success` is called in the event loop if it succeeded."""
 
     __slots__ = ("error", "function", "future", "on_success", "result")
 
@@ -55,7 +55,7 @@ class _DatabaseCall(Generic[T]):
         self.error: Exception | None = None
 
     def call_on_success(self) -> None:
-        """Whoever waited may have been cancelled; it is done all the same, and the others are told."""
+        """Calls `on_success`, even if the caller was cancelled: the change was written."""
         if self.error is None and self.on_success:
             self.on_success(self.result)
 
@@ -69,9 +69,9 @@ class _DatabaseCall(Generic[T]):
 
 
 class _DatabaseThread(ABC):
-    """A thread with a connection of its own, and a queue. After a crash the callers get an error, and another starts.
+    """A thread with its own connection and a queue. After a crash, pending calls fail and a new thread starts.
 
-    `connect` is called here, so that an error is the caller's, and by each thread that takes the place of a dead one.
+    `connect` is called by the constructor, so that its error reaches the caller, and by each new thread after a crash.
     """
 
     max_batch: int
@@ -94,7 +94,7 @@ class _DatabaseThread(ABC):
         return thread
 
     async def _supervise_thread(self, task: SupervisedTask) -> None:
-        """Raises the error that the thread crashes with; called again, it starts another one."""
+        """Raises the error with which the thread crashed. If called again, it starts a new thread."""
         if self._thread_end.done():
             self._thread = self._start_thread(None)
         healthy_timer = self._loop.call_later(HEALTHY_AFTER_SECONDS, task.record_success)
@@ -106,9 +106,9 @@ class _DatabaseThread(ABC):
     async def run(
         self, function: Callable[[sqlite3.Connection], T], on_success: Callable[[T], None] | None = None
     ) -> T:
-        """Once this has been called it is done, whether or not anybody goes on waiting for it."""
+        """Runs the function on the thread and returns its result. It runs even if the caller is cancelled."""
         if self._is_stopping:
-            raise StoreUnavailable("the store is closed")
+            raise StoreUnavailable("The store is closed.")
         if self._thread_end.done():
             raise _thread_crashed_error()
         future: asyncio.Future[T] = self._loop.create_future()
@@ -116,7 +116,7 @@ class _DatabaseThread(ABC):
         return await future
 
     async def stop(self) -> None:
-        """Does what waits, and closes the connection."""
+        """Finishes pending calls and closes the connection."""
         if not self._is_stopping:
             self._is_stopping = True
             self._queue.put(None)
@@ -131,7 +131,7 @@ class _DatabaseThread(ABC):
                 self._current_batch = batch
                 self._run_batch(batch)
                 self._post_to_loop(_resolve_calls, batch)
-        except BaseException as error:  # noqa: BLE001  whatever the error, no caller may wait without end
+        except BaseException as error:  # noqa: BLE001  no caller may wait without end
             self._post_to_loop(self._on_crash, error)
         else:
             self._post_to_loop(self._thread_end.set_result, None)
@@ -140,28 +140,30 @@ class _DatabaseThread(ABC):
                 connection.close()
 
     def _on_crash(self, error: BaseException) -> None:
-        """In the loop, like all that is put into the queue: nothing can be put there between this and the answer."""
-        unanswered = [call for call in self._current_batch if not call.future.done()]
+        """Fails all pending calls. Runs in the event loop like `run`, so that no call can be queued in between."""
+        pending = [call for call in self._current_batch if not call.future.done()]
         with suppress(Empty):
             while True:
                 if call := self._queue.get_nowait():
-                    unanswered.append(call)
-        for call in unanswered:
+                    pending.append(call)
+        for call in pending:
             call.error = _thread_crashed_error()
-        _resolve_calls(unanswered)
-        self._thread_end.set_exception(error if isinstance(error, Exception) else RuntimeError(f"ended by {error!r}"))
-        # Looked at here, so that it is not reported a second time where a closed store has no supervisor any more.
+        _resolve_calls(pending)
+        self._thread_end.set_exception(
+            error if isinstance(error, Exception) else RuntimeError(f"The thread raised {error!r}.")
+        )
+        # Retrieved here, so that asyncio does not report it again if the store is closed and has no supervisor.
         self._thread_end.exception()
 
     def _take_batch(self) -> list[_DatabaseCall[Any]]:
-        """Waits for something to do; everything that is there by then. Nothing once it is to stop."""
+        """Waits for calls, and returns all that are queued. Returns an empty list when the thread must stop."""
         batch: list[_DatabaseCall[Any]] = []
         with suppress(Empty):
             while len(batch) < self.max_batch:
                 call = self._queue.get(block=not batch)
                 if call is None:
                     if batch:
-                        # To be found again when these are done; nothing can have come after it.
+                        # Stop after this batch. No call can be queued behind it.
                         self._queue.put(None)
                     break
                 batch.append(call)
@@ -169,16 +171,16 @@ class _DatabaseThread(ABC):
 
     @abstractmethod
     def _run_batch(self, batch: list[_DatabaseCall[Any]]) -> None:
-        """Does all of it, and sees to it that everybody who waits is answered."""
+        """Runs all calls of the batch, and sets the result or error of each."""
 
     def _post_to_loop(self, callback: Callable[..., None], argument: object) -> None:
-        # A loop that was closed in the meantime has nobody left who waits.
+        # If the loop was closed meanwhile, no caller waits any more.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, argument)
 
 
 def _thread_crashed_error() -> StoreUnavailable:
-    return StoreUnavailable("the thread of the database has crashed and is being started again")
+    return StoreUnavailable("The database thread crashed and is being restarted. Retry.")
 
 
 def _resolve_calls(calls: list[_DatabaseCall[Any]]) -> None:
@@ -190,7 +192,7 @@ def _resolve_calls(calls: list[_DatabaseCall[Any]]) -> None:
 
 
 class ReaderThread(_DatabaseThread):
-    """Sees everything that was committed before it was asked."""
+    """Reads. Each call sees everything that was committed before it."""
 
     max_batch = 16
 
@@ -198,15 +200,15 @@ class ReaderThread(_DatabaseThread):
         for call in batch:
             try:
                 call.result = call.function(self._connection)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's, and the thread lives on
+            except Exception as error:  # noqa: BLE001  the caller gets the error, and the thread continues
                 call.error = translate_error(error)
                 _roll_back(self._connection)
 
 
 class WriterThread(_DatabaseThread):
-    """Group commit: everything that waits shares one transaction, and one wait for the disk.
+    """Group commit: all waiting calls share one transaction and one disk sync.
 
-    What is to be done may be tried twice, so it changes nothing but the database.
+    A function may be called twice, so it must not change anything but the database.
     """
 
     max_batch = 256
@@ -215,22 +217,24 @@ class WriterThread(_DatabaseThread):
         try:
             if not self._run_together(batch):
                 self._run_separately(batch)
-        except Exception as error:  # noqa: BLE001  nothing of the group was kept; the thread lives on
+        except Exception as error:  # noqa: BLE001  the batch was rolled back, and the thread continues
             _roll_back(self._connection)
             failure = translate_error(error)
             if not isinstance(failure, StoreFull):
-                # What the disk did not confirm may be there after the next start.
-                failure = StoreOutcomeUnknown(f"the database did not confirm it: {error}")
+                # Unconfirmed changes may be in the database after the next start.
+                failure = StoreOutcomeUnknown(
+                    f"The database did not confirm the commit: {error}. It may have been written."
+                )
             for call in batch:
                 call.error = call.error or failure
 
     def _run_together(self, batch: list[_DatabaseCall[Any]]) -> bool:
-        """Without savepoints, which nearly never have anything to save. False, and nothing is done, if one failed."""
+        """Runs the batch without savepoints, which are rarely needed. Returns False if a call fails."""
         self._connection.execute("BEGIN IMMEDIATE")
         for call in batch:
             try:
                 call.result = call.function(self._connection)
-            except Exception:  # noqa: BLE001  it is done once more, and fails again, for itself
+            except Exception:  # noqa: BLE001  the call runs again separately and gets its own error
                 _roll_back(self._connection)
                 return False
         self._connection.execute("COMMIT")
@@ -243,21 +247,21 @@ class WriterThread(_DatabaseThread):
         self._connection.execute("COMMIT")
 
     def _run_in_savepoint(self, call: _DatabaseCall[Any]) -> None:
-        """An error undoes this one only, unless SQLite has undone everything: then it is everybody's."""
+        """Runs one call. Its error undoes this call only, unless SQLite rolled back the whole transaction."""
         execute = self._connection.execute
-        execute("SAVEPOINT one")
+        execute("SAVEPOINT call")
         try:
             call.result = call.function(self._connection)
         except Exception as error:
             if not self._connection.in_transaction:
                 raise
             call.error = translate_error(error)
-            execute("ROLLBACK TO one")
-        execute("RELEASE one")
+            execute("ROLLBACK TO call")
+        execute("RELEASE call")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    # What cannot be rolled back now is rolled back by the next group's failing to begin.
+    # If this fails, the next batch fails to begin and rolls back again.
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")

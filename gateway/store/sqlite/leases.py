@@ -1,4 +1,4 @@
-"""Whose a job or a webhook is, and until when. Each function is one step of the writer's transaction."""
+"""Claims, renews and releases jobs. Each function is one step of the writer's transaction."""
 
 from collections.abc import Mapping
 from sqlite3 import Connection
@@ -6,53 +6,44 @@ from sqlite3 import Connection
 import msgspec
 from msgspec import Struct
 
-from gateway.jobs.commit import WebhookDelivery
-from gateway.store.base import MAX_EARLY_CRASHES, RENEWALS_PER_LEASE, ClaimedDelivery, ClaimedJob, initial_lease_seconds
+from gateway.store.base import MAX_EARLY_CRASHES, RENEWALS_PER_LEASE, ClaimedJob, initial_lease_seconds
 from gateway.store.sqlite.body_rows import remove_owner_callers
+from gateway.store.sqlite.due_rows import set_due
 from gateway.store.sqlite.queries import JobQueries
 
-_DELIVERY_DECODER = msgspec.json.Decoder(WebhookDelivery)
-
-# Here and below, CROSS says what to begin with, and + what not to: all open jobs would be looked at otherwise.
-_SELECT_CLAIMABLE = """SELECT jobs.number, jobs.id, owner, fence, rescues, longest, iif(claimed_at IS NULL, 0, lived), blob
-FROM due CROSS JOIN jobs ON jobs.id = due.job WHERE due.at <= ? AND +settled IS NULL"""
-_SELECT_DUE = f"{_SELECT_CLAIMABLE} AND rescues < ? ORDER BY due.at LIMIT ?"
-_SELECT_SUSPECT = f"{_SELECT_CLAIMABLE} AND rescues >= ? ORDER BY due.at LIMIT 1"
-_CLAIM_JOB = """UPDATE jobs SET fence = fence + 1, rescues = rescues + 1, owner = ?, claimed_at = ?, longest = ?
-WHERE number = ?"""
-_EXTEND_DUE = "UPDATE due SET at = ?, lived = 0 WHERE job = ?"
-# One statement for all leases: nothing else of the process can come between and make them late.
-_RENEW_LEASES = """INSERT INTO due (job, at, lived)
+# CROSS makes SQLite start with the table on its left, and + excludes an index: it would scan all open jobs otherwise.
+_SELECT_CLAIMABLE = """SELECT jobs.number, jobs.id, owner, fence, reclaims, max_owned_seconds,
+iif(claimed_at IS NULL, 0, owned_seconds), encoded_job
+FROM due CROSS JOIN jobs ON jobs.id = due.job_id WHERE due.due_at <= ? AND +settled_at IS NULL"""
+_SELECT_DUE = f"{_SELECT_CLAIMABLE} AND reclaims < ? ORDER BY due.due_at LIMIT ?"
+_SELECT_SUSPECT = f"{_SELECT_CLAIMABLE} AND reclaims >= ? ORDER BY due.due_at LIMIT 1"
+_CLAIM_JOB = """UPDATE jobs SET fence = fence + 1, reclaims = reclaims + 1, owner = ?, claimed_at = ?,
+max_owned_seconds = ? WHERE number = ?"""
+_EXTEND_DUE = "UPDATE due SET due_at = ?, owned_seconds = 0 WHERE job_id = ?"
+# One statement for all leases, so that no other call of this process delays some of them.
+_RENEW_LEASES = """INSERT INTO due (job_id, due_at, owned_seconds)
 SELECT jobs.id, ?, round(? - jobs.claimed_at, 3) FROM json_each(?) AS lease CROSS JOIN jobs ON jobs.id = lease.key
-WHERE jobs.fence = lease.value AND jobs.owner = ? AND +jobs.settled IS NULL
-ON CONFLICT (job) DO UPDATE SET at = max(at, excluded.at), lived = excluded.lived RETURNING job"""
-_RESET_RECLAIMS = """UPDATE jobs SET rescues = 0 WHERE id = ? AND rescues > 0
-AND (longest = 0 OR (SELECT lived FROM due WHERE job = jobs.id) > 2 * (longest + ?))"""
-# For jobs that are not suspects any more: they had longer leases.
-_SHORTEN_LEASES = """UPDATE due SET at = ? WHERE at > ? AND job IN (SELECT value FROM json_each(?))
-AND (SELECT rescues FROM jobs WHERE id = due.job) = 0"""
-_RELEASE_JOB = """UPDATE jobs SET owner = NULL, rescues = max(0, rescues - 1), claimed_at = NULL
-WHERE id = ? AND fence = ? AND owner = ? AND settled IS NULL"""
-_UPSERT_DUE = "INSERT INTO due (job, at) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET at = excluded.at"
-
-_SELECT_DUE_DELIVERIES = "SELECT job, id, tries, entry FROM outbox WHERE at <= ? ORDER BY at LIMIT ?"
-_LEASE_DELIVERY = "UPDATE outbox SET at = ?, tries = tries + 1 WHERE job = ? AND id = ?"
-_DELETE_DELIVERY = "DELETE FROM outbox WHERE job = ? AND id = ?"
-_RESCHEDULE_DELIVERY = "UPDATE outbox SET at = ? WHERE job = ? AND id = ?"
-
-_UPSERT_SIGNAL = """INSERT INTO signals (name, value, at) VALUES (?, ?, ?)
-ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"""
+WHERE jobs.fence = lease.value AND jobs.owner = ? AND +jobs.settled_at IS NULL
+ON CONFLICT (job_id) DO UPDATE SET due_at = max(due_at, excluded.due_at), owned_seconds = excluded.owned_seconds
+RETURNING job_id"""
+_RESET_RECLAIMS = """UPDATE jobs SET reclaims = 0 WHERE id = ? AND reclaims > 0 AND (max_owned_seconds = 0
+OR (SELECT owned_seconds FROM due WHERE job_id = jobs.id) > 2 * (max_owned_seconds + ?))"""
+# For jobs that are no longer suspects: those had longer leases.
+_SHORTEN_LEASES = """UPDATE due SET due_at = ? WHERE due_at > ? AND job_id IN (SELECT value FROM json_each(?))
+AND (SELECT reclaims FROM jobs WHERE id = due.job_id) = 0"""
+_RELEASE_JOB = """UPDATE jobs SET owner = NULL, reclaims = max(0, reclaims - 1), claimed_at = NULL
+WHERE id = ? AND fence = ? AND owner = ? AND settled_at IS NULL"""
 
 
 class SqliteLeaseManager(Struct, frozen=True):
-    """In whose name jobs are claimed, and for how long."""
+    """Claims, renews and releases jobs for one replica."""
 
     replica_id: str
     lease: float
     decoder: JobQueries
 
     def claim_jobs(self, db: Connection, limit: int, now: float) -> tuple[ClaimedJob, ...]:
-        """A job that cannot be read is put off, so that it keeps nobody from the others."""
+        """Claims due jobs. A job that cannot be read is due again after a lease: it does not block the others."""
         claimed = []
         rows = db.execute(_SELECT_DUE, (now, MAX_EARLY_CRASHES, limit)).fetchall()
         rows += db.execute(_SELECT_SUSPECT, (now, MAX_EARLY_CRASHES)).fetchall()
@@ -80,26 +71,5 @@ class SqliteLeaseManager(Struct, frozen=True):
     def release_job(self, db: Connection, job_id: str, fence: int, due_at: float) -> bool:
         if db.execute(_RELEASE_JOB, (job_id, fence, self.replica_id)).rowcount != 1:
             return False
-        db.execute(_UPSERT_DUE, (job_id, due_at))
+        set_due(db, job_id, due_at)
         return True
-
-
-def claim_deliveries(db: Connection, limit: int, now: float, lease_ends_at: float) -> tuple[ClaimedDelivery, ...]:
-    rows = db.execute(_SELECT_DUE_DELIVERIES, (now, limit)).fetchall()
-    db.executemany(_LEASE_DELIVERY, [(lease_ends_at, job_id, delivery_id) for job_id, delivery_id, *_ in rows])
-    return tuple(
-        ClaimedDelivery(delivery=_DELIVERY_DECODER.decode(entry), attempts=attempts + 1) for *_, attempts, entry in rows
-    )
-
-
-def ack_delivery(db: Connection, delivery_id: str, job_id: str) -> None:
-    db.execute(_DELETE_DELIVERY, (job_id, delivery_id))
-
-
-def retry_delivery(db: Connection, delivery_id: str, job_id: str, due_at: float) -> None:
-    """Only changes what still waits: what has arrived does not come back."""
-    db.execute(_RESCHEDULE_DELIVERY, (due_at, job_id, delivery_id))
-
-
-def publish_signal(db: Connection, name: str, value: bytes, now: float) -> None:
-    db.execute(_UPSERT_SIGNAL, (name, value, now))

@@ -1,4 +1,4 @@
-"""Rows of money: what commits and repairs both write."""
+"""Writes ledger entries, totals and budgets, for commits and repairs."""
 
 from collections.abc import Iterable
 from sqlite3 import Connection
@@ -32,5 +32,5 @@ def add_totals(db: Connection, totals: Iterable[DayTotal]) -> None:
 
 
 def update_budgets(db: Connection, changes: Iterable[tuple[str, str, int, int]]) -> None:
-    """Each is a window, a team, and what is added to held and spent."""
+    """Adds to budgets. Each change is a window, a team, and the amounts to add to held and spent."""
     db.executemany(_ADD_BUDGET, list(changes))

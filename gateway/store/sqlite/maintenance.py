@@ -1,4 +1,4 @@
-"""Working the derived numbers out anew, and forgetting what is old."""
+"""Audits and repairs derived numbers, and deletes data whose retention has ended."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,50 +9,51 @@ from sqlite3 import Connection
 import msgspec
 
 from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days
-from gateway.store.base import Retention
+from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
-from gateway.store.sqlite.queries import SIGNAL_TTL_SECONDS, JobQueries
+from gateway.store.sqlite.queries import JobQueries
 
-# How much is forgotten at a time: a few milliseconds, in which nobody else writes.
+# Rows deleted in one transaction: it takes a few milliseconds, during which other writes wait.
 DELETE_BATCH_ROWS = 1_000
 
-_SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.blob, jobs.settled IS NULL, due.job IS NOT NULL
-FROM jobs LEFT JOIN due ON due.job = jobs.id WHERE jobs.settled IS NULL
+_SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
+FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
 UNION ALL
-SELECT due.job, jobs.blob, 0, 1 FROM due LEFT JOIN jobs ON jobs.id = due.job
-WHERE jobs.id IS NULL OR jobs.settled IS NOT NULL"""
+SELECT due.job_id, jobs.encoded_job, 0, 1 FROM due LEFT JOIN jobs ON jobs.id = due.job_id
+WHERE jobs.id IS NULL OR jobs.settled_at IS NOT NULL"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day IN (SELECT value FROM json_each(?)) ORDER BY number"
 _SELECT_TOTALS = "SELECT day, account, amount, images FROM totals WHERE day BETWEEN ? AND ?"
 _SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
 
-_INSERT_DUE = "INSERT OR IGNORE INTO due (job, at) VALUES (?, ?)"
-_REOPEN_JOB = "UPDATE jobs SET settled = NULL WHERE id = ?"
-_SETTLE_JOB = "UPDATE jobs SET settled = coalesce(settled, ?) WHERE id = ?"
-_DELETE_DUE = "DELETE FROM due WHERE job = ?"
+_INSERT_DUE = "INSERT OR IGNORE INTO due (job_id, due_at) VALUES (?, ?)"
+_REOPEN_JOB = "UPDATE jobs SET settled_at = NULL WHERE id = ?"
+_SETTLE_JOB = "UPDATE jobs SET settled_at = coalesce(settled_at, ?) WHERE id = ?"
+_DELETE_DUE = "DELETE FROM due WHERE job_id = ?"
 
-_SELECT_OLDEST_OPEN = "SELECT min(created) FROM jobs WHERE settled IS NULL"
-_INSERT_ANNOUNCED = "INSERT OR REPLACE INTO announced (job, at) VALUES (?, ?)"
-_SELECT_DELETABLE_JOBS = """SELECT id FROM jobs WHERE settled <= ?
-UNION ALL SELECT job FROM announced WHERE at <= ? LIMIT ?"""
+_SELECT_OLDEST_OPEN = "SELECT min(created_at) FROM jobs WHERE settled_at IS NULL"
+_INSERT_ANNOUNCED = "INSERT OR REPLACE INTO announced (job_id, expires_at) VALUES (?, ?)"
+_SELECT_DELETABLE_JOBS = """SELECT id FROM jobs WHERE settled_at <= ?
+UNION ALL SELECT job_id FROM announced WHERE expires_at <= ? LIMIT ?"""
 _DELETE_JOB_ROWS = (
-    "DELETE FROM documents WHERE job = ?",
-    "DELETE FROM milestones WHERE job = ?",
-    "DELETE FROM outbox WHERE job = ?",
-    "DELETE FROM due WHERE job = ?",
-    "DELETE FROM announced WHERE job = ?",
+    "DELETE FROM documents WHERE job_id = ?",
+    "DELETE FROM milestones WHERE job_id = ?",
+    "DELETE FROM outbox WHERE job_id = ?",
+    "DELETE FROM due WHERE job_id = ?",
+    "DELETE FROM announced WHERE job_id = ?",
     "DELETE FROM jobs WHERE id = ?",
 )
 _DELETE_OLD_ENTRIES = "DELETE FROM ledger WHERE number IN (SELECT number FROM ledger WHERE day < ? LIMIT ?)"
 _DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account) IN
 (SELECT day, account FROM totals WHERE day < ? LIMIT ?)"""
-# A month is the beginning of its days' names, so it counts as one of them only when it is over.
+# A month sorts before its own days, so it must be excluded until it is over.
 _DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
-_DELETE_EXPIRED_KEYS = "DELETE FROM keys WHERE (team, key) IN (SELECT team, key FROM keys WHERE expires <= ? LIMIT ?)"
-_DELETE_EXPIRED_BODIES = """DELETE FROM bodies WHERE (team, key, number) IN
-(SELECT team, key, number FROM bodies WHERE expires <= ? LIMIT ?)"""
-_DELETE_EXPIRED_SIGNALS = "DELETE FROM signals WHERE name IN (SELECT name FROM signals WHERE at <= ? LIMIT ?)"
+_DELETE_EXPIRED_KEYS = """DELETE FROM idempotency_keys WHERE (team, key) IN
+(SELECT team, key FROM idempotency_keys WHERE expires_at <= ? LIMIT ?)"""
+_DELETE_EXPIRED_BODIES = """DELETE FROM body_entries WHERE (team, key, number) IN
+(SELECT team, key, number FROM body_entries WHERE expires_at <= ? LIMIT ?)"""
+_DELETE_EXPIRED_SIGNALS = "DELETE FROM signals WHERE name IN (SELECT name FROM signals WHERE published_at <= ? LIMIT ?)"
 
 
 # --- auditing
@@ -60,7 +61,7 @@ _DELETE_EXPIRED_SIGNALS = "DELETE FROM signals WHERE name IN (SELECT name FROM s
 
 @contextmanager
 def read_transaction(db: Connection) -> Iterator[None]:
-    """Everything that is read in here is of the same moment. Where one thread does everything, it is so already."""
+    """Makes all reads inside it consistent. If the writer thread also reads, its transaction is open already."""
     if db.in_transaction:
         yield
         return
@@ -76,7 +77,7 @@ def audit(db: Connection, decoder: JobQueries, now: float) -> AuditReport:
 
 
 def repair(db: Connection, decoder: JobQueries, now: float) -> AuditReport:
-    """What was wrong until now."""
+    """Audits and repairs. Returns what was repaired."""
     report = audit(db, decoder, now)
     db.executemany(_INSERT_DUE, [(job_id, now) for job_id in report.not_due])
     db.executemany(_REOPEN_JOB, [(job_id,) for job_id in report.not_open])
@@ -89,7 +90,7 @@ def repair(db: Connection, decoder: JobQueries, now: float) -> AuditReport:
 
 
 def _take_snapshot(db: Connection, decoder: JobQueries, now: float) -> PartitionSnapshot:
-    """StoreError if a job cannot be read: what it has set aside would look like a mistake."""
+    """StoreError if a job cannot be read: without it, its hold would look like a discrepancy."""
     jobs, open_ids, due_ids = {}, set(), set()
     for job_id, encoded_job, is_open, is_due in db.execute(_SELECT_LISTED_JOBS).fetchall():
         if encoded_job is not None:
@@ -121,15 +122,15 @@ def _read_totals(db: Connection, month: str) -> Iterator[DayTotal]:
         yield DayTotal(day=day, account=ACCOUNT_DECODER.decode(account), amount=amount, images=images)
 
 
-# --- forgetting
+# --- deleting
 
 
-# Forgets one bite; whether there is more of the same.
+# Deletes one batch. Returns whether there may be more.
 DeletionStep = Callable[[Connection], bool]
 
 
 def deletion_steps(retention: Retention, now: float) -> tuple[DeletionStep, ...]:
-    """Each to be repeated while it finds more."""
+    """Returns the steps. Repeat each until it returns False."""
     return (
         partial(_delete_money, retention=retention, now=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_KEYS, before=now),
@@ -156,7 +157,7 @@ def _delete_rows(db: Connection, sql: str, before: float | str) -> bool:
 
 
 def _delete_money(db: Connection, retention: Retention, now: float) -> bool:
-    """Never days that are still audited, nor months that they belong to: they would seem to have lost money."""
+    """Keeps days that are still audited, and the months they belong to: the audit would report money as missing."""
     (oldest_open,) = db.execute(_SELECT_OLDEST_OPEN).fetchone()
     first_audited_day = min(_to_date(now) - timedelta(days=1), _to_date(now if oldest_open is None else oldest_open))
     entries_before = min(first_audited_day, _to_date(now - retention.ledger)).isoformat()

@@ -1,6 +1,6 @@
-"""What is read, each with one statement, so that it is one moment's truth.
+"""Queries, one statement each, so that each result is consistent.
 
-Rows are fetched before they are looked at: a question that is left half answered would keep the reader in that moment.
+All rows are fetched at once: an unfinished cursor would hold the reader's transaction open.
 """
 
 import base64
@@ -17,29 +17,27 @@ from gateway.store.job_decoder import JobDecoder
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER
 
-SIGNAL_TTL_SECONDS = 60.0
 MAX_LISTED_JOBS = 100
 
 _CURSOR_DECODER = msgspec.json.Decoder(tuple[float, str])
 _MILESTONE_DECODER = msgspec.json.Decoder(Milestone)
 
-_SELECT_KEY = "SELECT fingerprint, job FROM keys WHERE team = ? AND key = ? AND expires > ?"
-_SELECT_JOB = "SELECT blob FROM jobs WHERE id = ?"
-_SELECT_DOCUMENTS = "SELECT name, content FROM documents WHERE job = ? AND name IN (SELECT value FROM json_each(?))"
-_SELECT_NEWEST = "SELECT created, id, blob FROM jobs WHERE team = ? ORDER BY created DESC, id DESC LIMIT ?"
-_SELECT_OLDER = """SELECT created, id, blob FROM jobs WHERE team = ? AND (created, id) < (?, ?)
-ORDER BY created DESC, id DESC LIMIT ?"""
-_SELECT_MILESTONES = "SELECT entry FROM milestones WHERE job = ? AND number > ? ORDER BY number"
+_SELECT_KEY = "SELECT fingerprint, job_id FROM idempotency_keys WHERE team = ? AND key = ? AND expires_at > ?"
+_SELECT_JOB = "SELECT encoded_job FROM jobs WHERE id = ?"
+_SELECT_DOCUMENTS = "SELECT name, content FROM documents WHERE job_id = ? AND name IN (SELECT value FROM json_each(?))"
+_SELECT_NEWEST = "SELECT created_at, id, encoded_job FROM jobs WHERE team = ? ORDER BY created_at DESC, id DESC LIMIT ?"
+_SELECT_OLDER = """SELECT created_at, id, encoded_job FROM jobs WHERE team = ? AND (created_at, id) < (?, ?)
+ORDER BY created_at DESC, id DESC LIMIT ?"""
+_SELECT_MILESTONES = "SELECT entry FROM milestones WHERE job_id = ? AND number > ? ORDER BY number"
 _SELECT_BALANCES = """SELECT window, held, spent FROM budgets
 WHERE team = ? AND window IN (SELECT value FROM json_each(?))"""
 _SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day = ? AND (?2 IS NULL OR team = ?2) ORDER BY number"
 _SELECT_TOTALS = """SELECT day, account, amount, images FROM totals
 WHERE day BETWEEN ? AND ? AND (?3 IS NULL OR team = ?3)"""
-_SELECT_SIGNALS = "SELECT name, value FROM signals WHERE at > ?"
 
 
 class JobQueries(JobDecoder):
-    """Saved jobs, from their table."""
+    """Loads and lists jobs."""
 
     def load_job(self, db: Connection, job_id: str) -> Job | None:
         row = db.execute(_SELECT_JOB, (job_id,)).fetchone()
@@ -63,16 +61,16 @@ def encode_cursor(created_at: float, job_id: str) -> str:
 
 
 def decode_cursor(cursor: str) -> tuple[float, str]:
-    """Where a page ended. ValueError if this is no cursor of ours."""
+    """Returns the creation time and id of the last job of the previous page. ValueError for an invalid cursor."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
         return _CURSOR_DECODER.decode(text)
     except (binascii.Error, msgspec.MsgspecError, UnicodeError) as error:
-        raise ValueError("this is no cursor") from error
+        raise ValueError("Invalid cursor. Use the one from the previous page.") from error
 
 
 def find_by_idempotency(db: Connection, team: str, record: IdempotencyRecord, now: float) -> IdempotencyMatch | None:
-    """Of a caller's key."""
+    """Finds the job of a client's idempotency key."""
     row = db.execute(_SELECT_KEY, (team, record.key, now)).fetchone()
     return None if row is None else match_fingerprint(record, *row)
 
@@ -89,7 +87,7 @@ def list_milestones(db: Connection, job_id: str, after_number: int) -> tuple[Mil
 
 
 def load_balances(db: Connection, team: str, windows: tuple[str, ...]) -> Mapping[str, BudgetBalance]:
-    """A window in which nothing has happened is there with nothing in it."""
+    """Returns an empty balance for a window without entries."""
     rows = db.execute(_SELECT_BALANCES, (team, msgspec.json.encode(windows).decode())).fetchall()
     balances = {window: BudgetBalance(held=held, spent=spent) for window, held, spent in rows}
     return {window: balances.get(window, BudgetBalance()) for window in windows}
@@ -106,7 +104,3 @@ def list_day_totals(db: Connection, first_day: str, last_day: str, team: str | N
         for day, account, amount, images in db.execute(_SELECT_TOTALS, (first_day, last_day, team)).fetchall()
     )
     return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
-
-
-def read_signals(db: Connection, now: float) -> Mapping[str, bytes]:
-    return dict(db.execute(_SELECT_SIGNALS, (now - SIGNAL_TTL_SECONDS,)).fetchall())

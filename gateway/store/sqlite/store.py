@@ -1,6 +1,6 @@
-"""The store for one process: a file, its exclusive lock, one thread that writes and one that reads.
+"""The store for one process: a file with an exclusive lock, a writer thread and a reader thread.
 
-Money and due times change in the job's own transaction, and what was answered is on the disk.
+A commit changes job, money and due time in one transaction, and is on disk when it returns.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from gateway.store.base import (
 )
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import leases, maintenance, queries
+from gateway.store.sqlite import maintenance, outbox, queries, replica_signals
 from gateway.store.sqlite.body_rows import BodyKey, attach_caller, mark_closed, remove_caller, remove_dead_callers
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class _OpenHandles(Struct, frozen=True):
-    """What is held from opening to closing. Without a reader, the writer reads, too."""
+    """The resources of an open store. Without a reader, the writer also reads."""
 
     lock: DatabaseLock
     writer: WriterThread
@@ -53,7 +53,7 @@ class _OpenHandles(Struct, frozen=True):
 
 
 class SqliteStore:
-    """Everything lies in one partition."""
+    """Stores jobs in an SQLite file, as one partition."""
 
     partitions: Sequence[int] = (0,)
 
@@ -63,12 +63,12 @@ class SqliteStore:
         *,
         replica_id: str | None = None,
         lease: float = 15.0,
-        retention: Retention = Retention(),  # noqa: B008  it is immutable
+        retention: Retention = Retention(),  # noqa: B008  Retention is immutable
         clock: Callable[[], float] = time.time,
         supervisor: TaskSupervisor | None = None,
     ) -> None:
         self.replica_id = replica_id or f"sqlite-{secrets.token_hex(4)}"
-        # Resolved, so that whichever way leads to the file, there is one lock.
+        # Resolved, so that all paths to the file share one lock.
         self._path, self._retention, self._clock = Path(path).resolve(), retention, clock
         self._job_queries = queries.JobQueries()
         self._commit_writer = CommitWriter(replica_id=self.replica_id, lease=lease, clock=clock)
@@ -79,7 +79,7 @@ class SqliteStore:
         self._close_task: asyncio.Task[None] | None = None
 
     async def open(self) -> Self:
-        """In the loop itself: nothing else goes on yet that it could hold up."""
+        """Opens the database in the event loop itself: no other task runs yet that it could delay."""
         lock = acquire_lock(self._path)
         try:
             writer = WriterThread(partial(open_writer, self._path), "writer", self._supervisor)
@@ -100,22 +100,22 @@ class SqliteStore:
         return self
 
     async def _remove_dead_callers(self, writer: WriterThread) -> None:
-        """Where the disk is full they stay until their jobs are claimed: nothing can be accepted either."""
+        """Removes callers of killed processes. With a full disk they stay until their jobs are claimed."""
         with contextlib.suppress(StoreFull):
             await writer.run(lambda db: remove_dead_callers(db, self.replica_id, self._clock()))
 
     async def close(self) -> None:
-        """Goes on to the end also when whoever waits for it is cancelled."""
+        """Closes the store completely, even if the task that awaits it is cancelled."""
         if self._handles is not None and self._close_task is None:
             self._close_task = asyncio.create_task(self._close_handles(self._handles))
         if self._close_task is not None:
             await asyncio.shield(self._close_task)
 
     async def _close_handles(self, handles: _OpenHandles) -> None:
-        """The reader first: the last connection moves the log into the database, and only the writer can."""
+        """Closes the reader first: the last connection moves the log into the database, and only the writer can."""
         if handles.reader is not None:
             await handles.reader.stop()
-        # A process without this mark counts as killed: then callers that were answered may share a job.
+        # Without this mark the process counts as killed, and callers that were answered are removed from their jobs.
         with contextlib.suppress(StoreError):
             await handles.writer.run(lambda db: mark_closed(db, self.replica_id, self._clock()))
         await handles.writer.stop()
@@ -135,7 +135,7 @@ class SqliteStore:
 
     def _require_handles(self) -> _OpenHandles:
         if self._handles is None:
-            raise StoreUnavailable("the store is not open")
+            raise StoreUnavailable("The store is not open.")
         return self._handles
 
     # --- jobs
@@ -207,29 +207,29 @@ class SqliteStore:
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
         def claim_batch(db: Connection) -> tuple[ClaimedDelivery, ...]:
             now = self._clock()
-            return leases.claim_deliveries(db, limit, now, now + lease)
+            return outbox.claim_deliveries(db, limit, now, now + lease)
 
         return await self._run_write(claim_batch)
 
     async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
-        await self._run_write(lambda db: leases.ack_delivery(db, delivery_id, job_id))
+        await self._run_write(lambda db: outbox.ack_delivery(db, delivery_id, job_id))
 
     async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
-        await self._run_write(lambda db: leases.retry_delivery(db, delivery_id, job_id, self._clock() + delay))
+        await self._run_write(lambda db: outbox.retry_delivery(db, delivery_id, job_id, self._clock() + delay))
 
     async def publish_signal(self, name: str, value: bytes) -> None:
-        await self._run_write(lambda db: leases.publish_signal(db, name, value, self._clock()))
+        await self._run_write(lambda db: replica_signals.publish_signal(db, name, value, self._clock()))
 
     async def read_signals(self) -> Mapping[str, bytes]:
-        return await self._run_read(lambda db: queries.read_signals(db, self._clock()))
+        return await self._run_read(lambda db: replica_signals.read_signals(db, self._clock()))
 
     def watch(self, job_id: str) -> JobWatch:
         return JobWatch(self._watchers, job_id)
 
-    # --- upkeep
+    # --- maintenance
 
     async def audit(self, partition: int, repair: bool = True) -> AuditReport:
-        """Looks beside the writer, which is held up only if there is something to mend."""
+        """Audits on the reader thread. The writer thread is used only if there is something to repair."""
 
         def read_report(db: Connection) -> AuditReport:
             with maintenance.read_transaction(db):

@@ -1,4 +1,4 @@
-"""Every test here is told to every kind of store, each time to one that is empty."""
+"""Runs every test of this folder with every kind of store, each time with an empty one."""
 
 import inspect
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from tests.store.store_harness import (
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """A test that is a coroutine runs on its world's own loop."""
+    """Runs a coroutine test on the event loop of its harness."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    harness = pyfuncitem.funcargs.get("world") or pyfuncitem.funcargs["replicas"]
+    harness = pyfuncitem.funcargs.get("harness") or pyfuncitem.funcargs["shared_harness"]
     assert isinstance(harness, StoreHarness)
     harness.run_async(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
@@ -38,7 +38,7 @@ def harness(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 @pytest.fixture(params=SHARED_STORE_KINDS)
 def shared_harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
-    """Only where several processes share a store; SQLite has one process (`test_one_process.py`)."""
+    """A harness for stores that several processes share. SQLite has one process (`test_single_process.py`)."""
     yield from _open_harness(str(request.param), request, tmp_path)
 
 

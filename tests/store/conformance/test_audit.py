@@ -1,4 +1,4 @@
-"""The auditor: finds nothing where nothing is wrong, and every kind of damage; mends it once, or only tells."""
+"""The audit finds no discrepancy where there is none, finds every kind of damage, and repairs it once."""
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -21,7 +21,7 @@ EMPTY_REPORT = AuditReport()
 
 
 async def run_audit(harness: StoreHarness, repair: bool = True, team: str = "acme") -> AuditReport:
-    """Of the partition that a team's jobs lie in."""
+    """Audits the partition of a team."""
     partition = (
         team_partition(team) if team_partition(team) in harness.store.partitions else harness.store.partitions[0]
     )
@@ -38,7 +38,7 @@ async def create_ordered_job(harness: StoreHarness) -> Job:
 
 
 async def create_settled_job(harness: StoreHarness) -> Job:
-    return await harness.create_settled_job(webhook=True)
+    return await harness.create_settled_job(has_webhook=True)
 
 
 async def create_cancelled_job(harness: StoreHarness) -> Job:
@@ -92,18 +92,18 @@ SCENARIOS: list[Scenario] = [
 ]
 
 
-@pytest.mark.parametrize("story", SCENARIOS, ids=lambda story: story.__name__)
-async def test_no_discrepancies_after_each_scenario(harness: StoreHarness, story: Scenario) -> None:
-    await story(harness)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_no_discrepancies_after_each_scenario(harness: StoreHarness, scenario: Scenario) -> None:
+    await scenario(harness)
     assert await run_audit(harness) == EMPTY_REPORT
 
 
-@pytest.mark.parametrize("story", SCENARIOS, ids=lambda story: story.__name__)
-async def test_no_discrepancies_after_midnight_and_month_end(harness: StoreHarness, story: Scenario) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_no_discrepancies_after_midnight_and_month_end(harness: StoreHarness, scenario: Scenario) -> None:
     harness.clock.now = job_factory.parse_utc_time("2040-05-31T23:59:50")
-    await story(harness)
+    await scenario(harness)
     harness.advance_time(20.0)
-    await story(harness)
+    await scenario(harness)
     assert await run_audit(harness) == EMPTY_REPORT
 
 
@@ -123,7 +123,7 @@ async def test_no_discrepancies_in_any_partition(harness: StoreHarness) -> None:
 
 
 async def audit_and_repair(harness: StoreHarness) -> AuditReport:
-    """Told first, with nothing mended; then mended; then there is nothing left."""
+    """Audits without repair, then with repair, then asserts that no discrepancy is left."""
     dump_before = harness.raw_store.dump_everything()
     report = await run_audit(harness, repair=False)
     assert harness.raw_store.dump_everything() == dump_before
@@ -146,10 +146,10 @@ async def test_open_job_missing_from_the_open_list_is_repaired(harness: StoreHar
     assert await audit_and_repair(harness) == AuditReport(not_open=(job.id,))
 
 
-@pytest.mark.parametrize("which", ["make_due", "make_open"])
-async def test_settled_job_that_is_still_listed_is_removed(harness: StoreHarness, which: str) -> None:
+@pytest.mark.parametrize("insert_method", ["insert_due_entry", "insert_open_entry"])
+async def test_settled_job_that_is_still_listed_is_removed(harness: StoreHarness, insert_method: str) -> None:
     job = await harness.create_settled_job()
-    getattr(harness.raw_store, which)(job.id)
+    getattr(harness.raw_store, insert_method)(job.id)
     assert await audit_and_repair(harness) == AuditReport(settled_but_listed=(job.id,))
     harness.advance_time(10 * LEASE_SECONDS)
     assert await harness.claim_job_ids() == set()
@@ -169,7 +169,7 @@ async def test_changed_budget_is_repaired(harness: StoreHarness, window: str, he
 
 
 async def test_hold_without_jobs_is_released(harness: StoreHarness) -> None:
-    """With no job open any more: what is derived from nothing is nothing."""
+    """Without open jobs, every hold must be 0."""
     await harness.create_settled_job()
     harness.raw_store.change_balance("acme", DAY, held=7)
     assert await audit_and_repair(harness) == AuditReport(
@@ -260,7 +260,7 @@ async def test_damage_in_another_partition_is_not_repaired(shared_harness: Store
 
 
 async def test_jobs_continue_during_a_repair(harness: StoreHarness) -> None:
-    """Corrections are added, never set: what changes in between is not lost."""
+    """Repairs are added, never set, so concurrent changes are not lost."""
     job = await harness.create_job()
     harness.raw_store.change_balance("acme", DAY, held=1000)
 
@@ -270,7 +270,7 @@ async def test_jobs_continue_during_a_repair(harness: StoreHarness) -> None:
 
     async def audit_repeatedly() -> None:
         for _ in range(10):
-            # Where jobs come in faster than they can be looked at together, it gives up until later.
+            # If jobs arrive faster than the audit can read them, it gives up until later.
             with suppress(StoreUnavailable):
                 await run_audit(harness)
 

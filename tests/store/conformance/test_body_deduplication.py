@@ -1,4 +1,4 @@
-"""A body's own record holds all live jobs of that body, and who waits for each: it says which one a request gets."""
+"""A body's record holds all live jobs of that body and their callers. It decides which job a request gets."""
 
 import asyncio
 
@@ -29,8 +29,8 @@ async def remove_callers(harness: StoreHarness, *records: IdempotencyRecord, tea
 
 
 async def create_failed_job(harness: StoreHarness, kind: FaultKind) -> Job:
-    """With no seller left to try."""
-    return await fail_job(harness, await harness.create_job(idempotency=make_first_request(), tries=1), kind)
+    """Creates a job that fails because no seller is left."""
+    return await fail_job(harness, await harness.create_job(idempotency=make_first_request(), max_attempts=1), kind)
 
 
 async def fail_job(harness: StoreHarness, job: Job, kind: FaultKind = FaultKind.UNAVAILABLE) -> Job:
@@ -40,13 +40,13 @@ async def fail_job(harness: StoreHarness, job: Job, kind: FaultKind = FaultKind.
 
 
 async def create_refused_jobs(harness: StoreHarness, *records: IdempotencyRecord) -> None:
-    """Nothing is bought for these, each a job of its own, and their callers are told so."""
-    jobs = [await harness.create_job(idempotency=record, tries=1) for record in records]
+    """Creates one job for each record. All fail without charges, and their callers get that answer."""
+    jobs = [await harness.create_job(idempotency=record, max_attempts=1) for record in records]
     for job in jobs:
         await fail_job(harness, job)
 
 
-# --- repetitions
+# --- retries
 
 
 async def test_retry_attaches_to_the_running_job(harness: StoreHarness) -> None:
@@ -63,7 +63,7 @@ async def test_retry_of_an_unknown_body_creates_a_job(harness: StoreHarness) -> 
 
 
 async def test_ten_retries_get_the_ten_jobs_of_their_first_requests(harness: StoreHarness) -> None:
-    """Also before the gateway notices that the first connections broke."""
+    """Also before the gateway notices that the connections of the first requests broke."""
     records = [make_first_request() for _ in range(10)]
     jobs = [await harness.create_job(idempotency=record) for record in records]
     for retry in (1, 2, 3):
@@ -75,7 +75,7 @@ async def test_ten_retries_get_the_ten_jobs_of_their_first_requests(harness: Sto
 
 
 async def test_ten_retries_without_first_requests_create_ten_jobs(harness: StoreHarness) -> None:
-    """None of them is another one's successor: an SDK counts its retries."""
+    """No retry replaces another one: an SDK counts its retries."""
     for _ in range(10):
         assert await harness.store.find_by_idempotency("acme", make_retry()) is None
         assert await harness.try_create_job(idempotency=make_retry()) == Applied()
@@ -85,7 +85,7 @@ async def test_ten_retries_without_first_requests_create_ten_jobs(harness: Store
 
 
 async def test_retry_gets_the_job_of_its_own_predecessor(harness: StoreHarness) -> None:
-    """Not another one's, who still waits for the answer to its first request."""
+    """It does not get the job of another client that still waits for its first request."""
     records = [make_first_request() for _ in range(3)]
     jobs = [await harness.create_job(idempotency=record) for record in records]
     await remove_callers(harness, records[1])
@@ -116,7 +116,7 @@ async def test_retry_prefers_a_running_job_to_a_finished_one(harness: StoreHarne
 
 
 async def test_repeated_lookup_of_one_caller_counts_once(harness: StoreHarness) -> None:
-    """As when the answer to the command was lost."""
+    """The reply to the first lookup may have been lost."""
     records = [make_first_request() for _ in range(2)]
     jobs = [await harness.create_job(idempotency=record) for record in records]
     same = make_retry("one:same")
@@ -173,7 +173,7 @@ async def test_body_entry_of_an_uncharged_job_is_removed_at_once(harness: StoreH
     assert await harness.try_create_job(idempotency=make_retry()) == Applied()
 
 
-# --- first askings
+# --- first requests
 
 
 async def test_two_first_requests_of_one_body_create_two_jobs(harness: StoreHarness) -> None:
@@ -273,7 +273,7 @@ async def test_retries_of_refused_requests_and_first_requests_create_separate_jo
 async def test_retry_of_a_refused_request_does_not_get_the_job_of_another_caller(
     harness: StoreHarness, is_running: bool
 ) -> None:
-    """Whether that job runs, or was delivered."""
+    """Neither while that job runs nor after it was delivered."""
     await create_refused_jobs(harness, make_first_request())
     other = await (harness.create_job if is_running else harness.create_settled_job)(idempotency=make_first_request())
     assert await harness.store.find_by_idempotency("acme", make_retry()) is None
@@ -318,7 +318,7 @@ async def test_first_request_after_a_refused_retry_shares_its_job_with_the_next_
 
 
 async def test_late_first_request_of_a_refused_job_is_not_awaited_again(harness: StoreHarness) -> None:
-    job = await harness.create_job(idempotency=make_retry(), tries=1)
+    job = await harness.create_job(idempotency=make_retry(), max_attempts=1)
     assert await harness.try_create_job(idempotency=make_first_request()) == DuplicateRequest(job.id)
     await fail_job(harness, job)
     await harness.create_job(idempotency=make_retry(retry_count=2))
@@ -364,7 +364,7 @@ async def test_retry_over_budget_does_not_use_up_the_refusal(harness: StoreHarne
 
 
 async def test_retry_of_a_request_refused_by_its_process_awaits_no_first_request(harness: StoreHarness) -> None:
-    """That request never came to the store."""
+    """That first request never reached the store."""
     await harness.create_job(idempotency=replace(make_retry(), has_refused_first=True))
     assert await harness.try_create_job(idempotency=make_first_request()) == Applied()
 
@@ -376,7 +376,7 @@ async def test_oldest_of_too_many_refusals_is_dropped(harness: StoreHarness) -> 
     assert outcomes == [DuplicateRequest(jobs[-1].id), Applied()]
 
 
-# --- whose callers
+# --- callers of other processes
 
 
 async def test_claim_removes_the_callers_of_a_crashed_owner(harness: StoreHarness) -> None:
@@ -389,7 +389,7 @@ async def test_claim_removes_the_callers_of_a_crashed_owner(harness: StoreHarnes
 
 
 async def test_claim_keeps_callers_of_other_replicas_and_jobs(shared_harness: StoreHarness) -> None:
-    """The claimer itself, whose lease had only lapsed, has kept its connections, too."""
+    """If the claiming replica itself owned the job before, its connections still exist."""
     harness = shared_harness
     jobs = [await harness.create_job(idempotency=make_first_request(f"one:{number}")) for number in range(2)]
     async with harness.open_another("three") as three:
@@ -407,7 +407,7 @@ async def test_claim_keeps_callers_of_other_replicas_and_jobs(shared_harness: St
 
 
 async def test_callers_of_a_killed_process_are_removed_at_once(harness: StoreHarness) -> None:
-    """Each of its jobs is for one who asks again; a Cluster's servers cannot tell before the job is claimed."""
+    """Each of its jobs goes to one repeated request. The servers of a Cluster only see this when the job is claimed."""
     jobs = [
         await harness.create_job(idempotency=make_first_request("one:1")),
         await harness.create_job(idempotency=make_first_request("one:2")),
@@ -423,7 +423,7 @@ async def test_callers_of_a_killed_process_are_removed_at_once(harness: StoreHar
 
 
 async def test_callers_of_a_second_killed_process_are_removed_too(harness: StoreHarness) -> None:
-    """Though the job is still the first one's."""
+    """The first process still owns the job."""
     if harness.store_kind == "clustered":
         return
     job = await harness.create_job(idempotency=make_first_request("one:1"))
@@ -433,7 +433,7 @@ async def test_callers_of_a_second_killed_process_are_removed_too(harness: Store
 
 
 async def test_callers_of_a_killed_process_are_removed_from_finished_jobs(harness: StoreHarness) -> None:
-    """They may not have been answered. A Cluster's servers cannot tell, and the job is not claimed any more."""
+    """They may be unanswered. The servers of a Cluster do not see the kill, and no replica claims the job."""
     job = await harness.create_settled_job(idempotency=make_first_request("one:1"))
     await harness.reopen_after_kill()
     outcomes = [await harness.try_create_job(idempotency=make_first_request(f"two:{number}")) for number in range(2)]
@@ -441,10 +441,10 @@ async def test_callers_of_a_killed_process_are_removed_from_finished_jobs(harnes
 
 
 async def test_callers_of_a_closed_process_stay_at_finished_jobs(harness: StoreHarness) -> None:
-    """Also after the next one was killed."""
+    """They stay even after the next process was killed."""
     await harness.create_settled_job(idempotency=make_first_request("one:1"))
     await harness.reopen("two")
-    assert await harness.try_create_job(idempotency=make_first_request("two:1"), tries=1) == Applied()
+    assert await harness.try_create_job(idempotency=make_first_request("two:1"), max_attempts=1) == Applied()
     await harness.reopen_after_kill("three")
     outcomes = [await harness.try_create_job(idempotency=make_first_request(f"three:{number}")) for number in range(2)]
     assert [type(outcome) for outcome in outcomes] == [
@@ -454,7 +454,7 @@ async def test_callers_of_a_closed_process_stay_at_finished_jobs(harness: StoreH
 
 
 async def test_callers_stay_after_a_clean_close(harness: StoreHarness) -> None:
-    """It answered them, with 202, and gave their job away."""
+    """The process answered them with 202 and released their job."""
     job = await harness.create_job(idempotency=make_first_request("one:1"))
     assert await harness.store.release_job(job.id, 1, 0.0)
     await harness.reopen("two")
@@ -468,7 +468,7 @@ async def test_callers_of_a_live_replica_stay(shared_harness: StoreHarness) -> N
         assert await two.commit(shared_harness.make_create_commit(idempotency=make_first_request("two:1"))) == Applied()
 
 
-# --- apart
+# --- separate records
 
 
 async def test_bodies_of_teams_are_separate(harness: StoreHarness) -> None:
@@ -479,7 +479,7 @@ async def test_bodies_of_teams_are_separate(harness: StoreHarness) -> None:
 
 
 async def test_body_key_is_never_a_client_key(harness: StoreHarness) -> None:
-    """Though the two look alike."""
+    """Even if both have the same text."""
     await harness.create_job(idempotency=make_first_request(name="same"))
     assert await harness.try_create_job(idempotency=job_factory.make_client_key("same", "same")) == Applied()
 

@@ -1,4 +1,4 @@
-"""Budgets, ledger and totals: what is set aside, what is captured, and in which window it counts."""
+"""Budgets, ledger and totals: what is held, what is captured, and in which window it counts."""
 
 import pytest
 
@@ -56,7 +56,7 @@ async def test_teams_have_separate_budgets(harness: StoreHarness) -> None:
 async def test_money_counts_in_the_windows_of_the_jobs_creation(
     harness: StoreHarness, accepted: str, windows: tuple[str, str], later: tuple[str, ...]
 ) -> None:
-    """Settled a minute past midnight, a month's or a year's end."""
+    """The job is settled a minute after the end of a day, month or year."""
     harness.clock.now = job_factory.parse_utc_time(accepted)
     job = await harness.create_job()
     harness.advance_time(60.0)
@@ -112,7 +112,7 @@ async def test_ledger_is_listed_for_one_team_or_all(harness: StoreHarness) -> No
 
 
 async def create_corrected_job(harness: StoreHarness) -> Job:
-    """Suspected first; then the seller says that it failed, which costs nothing."""
+    """Creates a job that was assumed to be charged until the seller reported a failure, which costs nothing."""
     job = await harness.create_job()
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job), job_factory.make_ticket_received())
     job = await harness.apply_updates(job, AttemptAbandoned(fence=1, attempt=1, fault=FaultKind.ORDER_TIMED_OUT))
@@ -184,7 +184,7 @@ async def test_day_totals_are_listed_by_inclusive_days_and_team(harness: StoreHa
 
 
 async def test_very_large_sums_are_exact_to_the_micro_dollar(harness: StoreHarness) -> None:
-    """Above 2**31 and with more digits than a float that was printed short."""
+    """Amounts above 2**31, with more digits than a shortly printed float has."""
     expensive_entry = job_factory.ROUTE_ENTRY.__class__(
         "runapi",
         "runapi",

@@ -1,4 +1,4 @@
-"""What a commit is refused for. Whatever it is, nothing at all is written."""
+"""Reasons for refusing a commit. A refused commit writes nothing."""
 
 import asyncio
 
@@ -55,7 +55,7 @@ async def test_decision_with_unknown_fence_is_lease_lost(harness: StoreHarness) 
 
 
 async def test_outdated_decision_after_reclaim_is_refused(harness: StoreHarness) -> None:
-    """Which of the two it is told first leads to the same end: reloaded and tried again, it is fenced."""
+    """Both refusals are right. If the replica reloads the job and tries again, its lease is lost."""
     job = await harness.create_job()
     opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
     harness.advance_time(LEASE_SECONDS)
@@ -81,7 +81,7 @@ async def test_budget_exceeded_reports_its_figures(harness: StoreHarness, name: 
     await harness.create_settled_job()
     await harness.create_job()
     full = PRICE + 2 * CEILING
-    extras = {"webhook": True, "idempotency": job_factory.make_client_key(), "documents": {"request": b"{}"}}
+    extras = {"has_webhook": True, "idempotency": job_factory.make_client_key(), "documents": {"request": b"{}"}}
     over = harness.make_create_commit(**{name: full - 1}, **extras)
     expected = BudgetExceeded(window=window, limit=full - 1, spent=PRICE, held=CEILING)
     assert await harness.commit_without_effect(over) == [expected]
@@ -129,7 +129,7 @@ async def test_released_hold_can_be_held_again(harness: StoreHarness) -> None:
 async def test_request_with_the_same_key_is_duplicate_request(harness: StoreHarness) -> None:
     job = await harness.create_job(idempotency=job_factory.make_client_key())
     again = harness.make_create_commit(
-        n=1, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}, webhook=True
+        n=1, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}, has_webhook=True
     )
     assert await harness.commit_without_effect(again) == [DuplicateRequest(job.id)]
 

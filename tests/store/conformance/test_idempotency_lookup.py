@@ -1,4 +1,4 @@
-"""What a caller's key has become before, told without anything being accepted: by the rules of accepting."""
+"""Looking up the job of an idempotency key finds what a commit would find, and creates nothing."""
 
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS
@@ -11,7 +11,7 @@ from tests.store.store_harness import StoreHarness
 async def find_without_change(
     harness: StoreHarness, record: IdempotencyRecord, team: str = "acme"
 ) -> DuplicateRequest | IdempotencyKeyReused | None:
-    """After which nothing at all may be different."""
+    """Looks up, and asserts that the store is unchanged."""
     before = harness.raw_store.dump_everything()
     match = await harness.store.find_by_idempotency(team, record)
     assert harness.raw_store.dump_everything() == before

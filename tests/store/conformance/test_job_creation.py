@@ -1,4 +1,4 @@
-"""A job's first commit: what is there afterwards, and who owns it."""
+"""A job's first commit: what the store contains afterwards, and who owns the job."""
 
 import pytest
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
 
 async def test_created_job_is_loaded_unchanged(harness: StoreHarness) -> None:
-    job = await harness.create_job(n=3, webhook=True, warnings=("a warning",), config="c0ffee")
+    job = await harness.create_job(n=3, has_webhook=True, warnings=("a warning",), config_hash="c0ffee")
     assert await harness.store.load_job(job.id) == job
     assert await harness.store.list_jobs("acme") == JobPage((job,), None)
 

@@ -1,4 +1,4 @@
-"""What a team sees of its jobs: newest first, page by page; and what happened to one, from any point on."""
+"""Lists of a team's jobs, newest first and page by page, and of a job's milestones."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.store.store_harness import StoreHarness
 
 
 async def create_jobs(harness: StoreHarness, count: int, team: str = "acme") -> list[Job]:
-    """Newest first."""
+    """Creates jobs, and returns them newest first."""
     jobs = []
     for _ in range(count):
         jobs.append(await harness.create_job(team))

@@ -1,4 +1,4 @@
-"""Who may decide about a job, until when, and who looks after it then."""
+"""Leases: which replica may decide about a job, until when, and which one claims it afterwards."""
 
 import pytest
 
@@ -37,7 +37,7 @@ async def test_decision_of_the_new_owner_resets_the_reclaim_count(harness: Store
 
 
 async def test_fact_resets_the_reclaim_count(harness: StoreHarness) -> None:
-    """Whoever brings it: somebody got on with the job."""
+    """A fact from any replica shows that the job makes progress."""
     job = await harness.create_job()
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
     harness.advance_time(LEASE_SECONDS)
@@ -111,7 +111,7 @@ async def test_renewal_reports_lost_leases_and_leaves_them_unchanged(harness: St
 
 
 async def test_expired_unclaimed_lease_can_be_renewed(harness: StoreHarness) -> None:
-    """A process that slept and whose jobs nobody took: nothing was decided meanwhile."""
+    """A process slept, and no replica claimed its jobs, so nothing was decided meanwhile."""
     job = await harness.create_job()
     harness.advance_time(10 * LEASE_SECONDS)
     assert await harness.store.renew_leases({job.id: 1}) == frozenset()
@@ -160,7 +160,7 @@ async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarne
     job = await harness.create_job()
     harness.advance_time(5.0)
     opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
-    assert opening.due_at == harness.now, "somebody without any memory would look at once: the order may be lost"
+    assert opening.due_at == harness.now, "another replica would look at the job at once: the order may be lost"
     job = await harness.apply_commit(opening)
     assert await harness.claim_job_ids() == set()
     harness.advance_time(LEASE_SECONDS - 5.01)
@@ -170,7 +170,7 @@ async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarne
 
 
 async def test_update_by_owner_with_expired_lease_does_not_renew_it(harness: StoreHarness) -> None:
-    """Only a beat does: whoever is late may decide until somebody else has the job, and not a moment longer."""
+    """Only a renewal does. A late owner may decide until another replica claims the job, and no longer."""
     job = await harness.create_job()
     harness.advance_time(LEASE_SECONDS + 1)
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
@@ -211,7 +211,7 @@ async def test_settled_job_is_never_due(harness: StoreHarness) -> None:
 
 
 async def test_finished_job_is_due_until_it_is_settled(harness: StoreHarness) -> None:
-    job = await harness.create_job(seconds=60.0)
+    job = await harness.create_job(deadline_seconds=60.0)
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job), job_factory.make_ticket_received())
     harness.advance_time(60.0)
     (claimed,) = await harness.store.claim_jobs()
@@ -289,7 +289,7 @@ async def test_owner_that_renewed_once_does_not_count_as_crashed(harness: StoreH
 
 
 async def crash_early(harness: StoreHarness, crash_count: int) -> None:
-    """Owner after owner, as soon as each has claimed what it could."""
+    """Lets owners claim and crash one after the other, each right after its claim."""
     for _ in range(crash_count):
         await harness.store.claim_jobs()
         harness.advance_time(LEASE_SECONDS)
@@ -345,7 +345,7 @@ async def test_renewal_gives_a_suspect_an_ordinary_lease(harness: StoreHarness) 
 
 
 async def claim_and_crash(harness: StoreHarness, number: int, lifetime: float) -> ClaimedJob:
-    """The next process claims the job, renews its lease as often as it should, and crashes after so many seconds."""
+    """Lets the next process claim the job, renew its lease on time, and crash after `lifetime` seconds."""
     await harness.reopen(f"process {number}")
     (claimed,) = await harness.store.claim_jobs()
     while lifetime >= RENEWAL_SECONDS:
@@ -356,30 +356,30 @@ async def claim_and_crash(harness: StoreHarness, number: int, lifetime: float) -
     return claimed
 
 
-@pytest.mark.parametrize("lives", [RENEWAL_SECONDS, 2 * RENEWAL_SECONDS + 1.0, 10 * RENEWAL_SECONDS])
-async def test_late_crashes_count_from_the_second_one(harness: StoreHarness, lives: float) -> None:
+@pytest.mark.parametrize("lifetime", [RENEWAL_SECONDS, 2 * RENEWAL_SECONDS + 1.0, 10 * RENEWAL_SECONDS])
+async def test_late_crashes_count_from_the_second_one(harness: StoreHarness, lifetime: float) -> None:
     await harness.create_job()
     harness.advance_time(LEASE_SECONDS)
-    claims = [await claim_and_crash(harness, number, lives) for number in range(6)]
-    max_owned_seconds = lives // RENEWAL_SECONDS * RENEWAL_SECONDS
+    claims = [await claim_and_crash(harness, number, lifetime) for number in range(6)]
+    max_owned_seconds = lifetime // RENEWAL_SECONDS * RENEWAL_SECONDS
     assert [(claim.reclaims, claim.max_owned_seconds) for claim in claims] == [
         (1, 0.0),
         *((crashes, max_owned_seconds) for crashes in range(1, 6)),
     ]
 
 
-@pytest.mark.parametrize(("longer", "rescues"), [(0.0, 6), (RENEWAL_SECONDS, 1)])
+@pytest.mark.parametrize(("extra_seconds", "reclaims"), [(0.0, 6), (RENEWAL_SECONDS, 1)])
 async def test_owner_that_outlives_crashed_ones_resets_the_count(
-    harness: StoreHarness, longer: float, rescues: int
+    harness: StoreHarness, extra_seconds: float, reclaims: int
 ) -> None:
     await harness.create_job()
     harness.advance_time(LEASE_SECONDS)
     for number in range(5):
         await claim_and_crash(harness, number, 2 * RENEWAL_SECONDS)
     assert (
-        await claim_and_crash(harness, 5, min_survival_seconds(2 * RENEWAL_SECONDS, LEASE_SECONDS) + longer)
+        await claim_and_crash(harness, 5, min_survival_seconds(2 * RENEWAL_SECONDS, LEASE_SECONDS) + extra_seconds)
     ).reclaims == 5
-    assert (await claim_and_crash(harness, 6, 0.0)).reclaims == rescues
+    assert (await claim_and_crash(harness, 6, 0.0)).reclaims == reclaims
 
 
 async def test_update_resets_the_reclaim_count_and_lifetime(harness: StoreHarness) -> None:
@@ -422,7 +422,7 @@ async def test_release_of_a_suspect_does_not_raise_its_count(harness: StoreHarne
 
 
 async def test_many_suspects_do_not_delay_other_jobs(harness: StoreHarness) -> None:
-    """All in one partition, and all of them due earlier."""
+    """All suspects are in one partition and due earlier than the other jobs."""
     for _ in range(130):
         await harness.create_job()
     harness.advance_time(LEASE_SECONDS)

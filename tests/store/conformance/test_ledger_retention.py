@@ -1,4 +1,4 @@
-"""A day whose ledger is forgotten while one of its jobs is still open."""
+"""The ledger of a day is deleted while one of its jobs is still open."""
 
 from gateway.store.base import Retention
 from gateway.store.ledger_totals import BudgetBalance
@@ -20,7 +20,7 @@ async def test_deletion_causes_no_audit_discrepancies(harness: StoreHarness) -> 
 
 
 async def test_days_of_the_current_month_are_kept_despite_short_retention(harness: StoreHarness) -> None:
-    """The month's sum is audited against its days: without them it would look like money that was made up."""
+    """The audit compares the month's sum with its days: without them, the sum would be a discrepancy."""
     harness.clock.now = parse_utc_time("2040-05-03T12:00:00")
     store = await harness.reopen(retention=Retention(jobs=60.0, ledger=DAY_SECONDS, totals=3 * DAY_SECONDS))
     await harness.create_settled_job()

@@ -1,4 +1,4 @@
-"""Where one name ends and the next begins is never in doubt."""
+"""Names of teams and keys that contain separators do not collide."""
 
 from itertools import count
 
@@ -9,7 +9,7 @@ from tests.store.store_harness import StoreHarness
 
 
 async def test_team_and_key_with_separators_do_not_collide(harness: StoreHarness) -> None:
-    """`a` with the key `b:c`, and `a:b` with the key `c`."""
+    """Team `a` with key `b:c`, and team `a:b` with key `c`."""
     first, second = next((f"a{n}", f"a{n}:b") for n in count() if team_partition(f"a{n}") == team_partition(f"a{n}:b"))
     await harness.create_job(first, idempotency=job_factory.make_client_key("b:c"))
     assert (

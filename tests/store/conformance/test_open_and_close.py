@@ -1,4 +1,4 @@
-"""A store by itself: its name, its partitions, what it has to say, and its end."""
+"""A store's replica id, partitions and warnings, and what it does when closed."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A job that was given away is nobody's: whoever had it can neither keep it nor move it."""
+"""A released job has no owner: its former owner can neither renew its lease nor update it."""
 
 from tests.store.store_harness import StoreHarness
 

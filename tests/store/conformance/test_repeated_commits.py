@@ -1,4 +1,4 @@
-"""A commit that was sent twice, or whose answer was lost, is done once."""
+"""A commit that is sent twice, or whose reply was lost, is applied once."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
 
 async def apply_seven_updates(harness: StoreHarness, job: Job) -> Job:
-    """As many commits as are remembered beside the one before them; the job settles with the last."""
+    """Applies as many commits as the store remembers beside the one before them. The last one settles the job."""
     job = await harness.apply_updates(
         job,
         job_factory.make_attempt_started(job),
@@ -31,15 +31,15 @@ async def apply_seven_updates(harness: StoreHarness, job: Job) -> Job:
 
 
 def make_full_commit(harness: StoreHarness) -> Commit:
-    """With all that an acceptance may bring, and a limit that it uses up."""
+    """Makes a commit with everything that a new job may contain, and a budget that it uses up."""
     return harness.make_create_commit(
-        n=2, webhook=True, day=2 * CEILING, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
+        n=2, has_webhook=True, day=2 * CEILING, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
     )
 
 
 @pytest.mark.parametrize("times", [1, 2, 9])
 async def test_create_commit_repeated_at_once_changes_nothing(harness: StoreHarness, times: int) -> None:
-    """Although its key is known and its limit is used up by then: itself comes before all else."""
+    """Its key exists and its budget is used up by then, but the store recognises the commit first."""
     commit = make_full_commit(harness)
     await harness.apply_commit(commit)
     assert await harness.commit_without_effect(*[commit] * times) == [Applied()] * times
@@ -54,7 +54,7 @@ async def test_create_commit_is_remembered_after_seven_updates(harness: StoreHar
 
 
 async def test_each_of_the_last_eight_commits_is_remembered(harness: StoreHarness) -> None:
-    job = await harness.create_job(webhook=True)
+    job = await harness.create_job(has_webhook=True)
     commits = []
     for update in (
         job_factory.make_attempt_started(job),
@@ -105,7 +105,7 @@ async def test_concurrent_repetitions_of_a_commit_apply_it_once(harness: StoreHa
 async def test_second_equal_update_of_a_version_is_version_conflict(
     harness: StoreHarness,
 ) -> None:
-    """Two replicas learn of the same callback a moment apart: two changes, and one of them has to look again."""
+    """Two replicas receive the same callback at different moments: one of them must load the job again."""
     job = await harness.create_job()
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
     first = job_factory.make_update_commit(job, CallbackReceived(attempt=1), harness.now)

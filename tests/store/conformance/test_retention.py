@@ -1,4 +1,4 @@
-"""What is forgotten, and when: jobs by their settling, money by the day it belongs to, open jobs never."""
+"""Retention: jobs count from their settling, money from its day, and open jobs are never deleted."""
 
 from gateway.jobs.updates import CancelRequested
 from gateway.store.base import JobPage, Retention
@@ -19,7 +19,7 @@ def test_default_retention_is_a_week_a_quarter_and_a_year() -> None:
 
 
 async def delete_old_data(harness: StoreHarness) -> int:
-    """As whoever watches over retention does it; how many jobs are gone."""
+    """Deletes old data as the engine does. Returns the number of deleted jobs."""
     job_ids = await harness.store.list_deletable_jobs()
     for job_id in job_ids:
         await harness.store.delete_job(job_id)

@@ -1,4 +1,4 @@
-"""What replicas tell each other: signals that are kept for a minute, and changes that are heard of at once."""
+"""Communication of replicas: signals that expire after a minute, and changes of jobs that arrive at once."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ NOTIFY_TIMEOUT_SECONDS = 1.0
 
 
 async def drain_watch(watch: JobWatch) -> None:
-    """What was told before is listened to its end; false alarms are allowed."""
+    """Consumes earlier notifications. False alarms are allowed."""
     while await watch.wait_for_change(0.05):
         pass
 

@@ -1,4 +1,4 @@
-"""Not applicable to SQLite: whatever needs two processes. This is what it does instead."""
+"""What SQLite does where other stores have several processes."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_second_store_on_the_same_file_is_rejected(tmp_path: Path) -> None:
 
 
 async def test_jobs_are_reclaimed_after_restart_when_their_leases_end(harness: StoreHarness) -> None:
-    """Of every kind: where there is one process, this is how jobs change hands."""
+    """For every kind of store. With one process, only a restart makes jobs change their owner."""
     job = await harness.create_job()
     store = await harness.reopen("two")
     assert store.replica_id == "two"
@@ -39,7 +39,7 @@ async def test_jobs_are_reclaimed_after_restart_when_their_leases_end(harness: S
 
 async def test_reopening_loses_nothing(harness: StoreHarness) -> None:
     job = await harness.create_settled_job(
-        webhook=True, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
+        has_webhook=True, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
     )
     before = harness.raw_store.dump_everything()
     await harness.reopen("one")

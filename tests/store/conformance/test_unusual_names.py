@@ -1,4 +1,4 @@
-"""Teams may be called anything, and what callers write never becomes part of a name."""
+"""Teams may have any name, and no text of a client becomes part of a key."""
 
 import pytest
 
@@ -18,7 +18,7 @@ UNUSUAL_NAMES = [
 @pytest.mark.parametrize("team", UNUSUAL_NAMES, ids=lambda team: ascii(team)[:20])
 async def test_team_may_have_any_name(harness: StoreHarness, team: str) -> None:
     job = await harness.create_settled_job(
-        team, webhook=True, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
+        team, has_webhook=True, idempotency=job_factory.make_client_key(), documents={"request": b"{}"}
     )
     open_job = await harness.create_job(team)
     assert await harness.store.load_job(job.id) == job
@@ -53,10 +53,10 @@ async def test_idempotency_key_may_be_any_text(harness: StoreHarness) -> None:
 
 
 async def test_redis_keys_contain_no_client_text(shared_harness: StoreHarness) -> None:
-    """Names show up in slow logs and in operators' tools. Only Redis has any: SQLite's are those of its tables."""
+    """Keys appear in slow logs and in operators' tools. SQLite has no such keys."""
     prompt = "a canary in a coal mine"
     job = await shared_harness.create_settled_job(
-        webhook=True, documents={"request": prompt.encode(), "plan": prompt.encode()}
+        has_webhook=True, documents={"request": prompt.encode(), "plan": prompt.encode()}
     )
     assert await shared_harness.store.load_documents(job.id, "request") == {"request": prompt.encode()}
     raw_redis = shared_harness.raw_store
@@ -68,7 +68,7 @@ async def test_redis_keys_contain_no_client_text(shared_harness: StoreHarness) -
 
 async def test_redis_keys_of_a_partition_share_one_slot(shared_harness: StoreHarness) -> None:
     for team in UNUSUAL_NAMES:
-        await shared_harness.create_settled_job(team, idempotency=job_factory.make_client_key(), webhook=True)
+        await shared_harness.create_settled_job(team, idempotency=job_factory.make_client_key(), has_webhook=True)
     raw_redis = shared_harness.raw_store
     assert isinstance(raw_redis, RawRedis)
     tags = {name.partition(b"{")[2][:3] for name, *_ in raw_redis.read_everything() if b"{" in name}

@@ -1,4 +1,4 @@
-"""Webhooks on their way out: leased to whoever sends them, until they have arrived."""
+"""The webhook outbox: each webhook is leased to the replica that sends it, until it is delivered."""
 
 from gateway.jobs.commit import WebhookDelivery
 from gateway.jobs.updates import CancelRequested
@@ -8,7 +8,7 @@ from tests.store.store_harness import StoreHarness
 
 
 async def create_delivery(harness: StoreHarness, team: str = "acme") -> WebhookDelivery:
-    job = await harness.create_job(team, webhook=True)
+    job = await harness.create_job(team, has_webhook=True)
     commit = job_factory.make_update_commit(job, CancelRequested(), harness.now)
     await harness.apply_commit(commit)
     (delivery,) = commit.webhook_deliveries
@@ -16,7 +16,7 @@ async def create_delivery(harness: StoreHarness, team: str = "acme") -> WebhookD
 
 
 async def test_no_delivery_exists_before_the_job_ends(harness: StoreHarness) -> None:
-    await harness.create_job(webhook=True)
+    await harness.create_job(has_webhook=True)
     assert await harness.store.claim_deliveries() == ()
 
 
@@ -97,7 +97,7 @@ async def test_oldest_deliveries_are_claimed_first(harness: StoreHarness) -> Non
 
 
 async def test_repeated_commit_creates_no_second_delivery(harness: StoreHarness) -> None:
-    job = await harness.create_job(webhook=True)
+    job = await harness.create_job(has_webhook=True)
     ending = job_factory.make_update_commit(job, CancelRequested(), harness.now)
     await harness.apply_commit(ending)
     (claimed,) = await harness.store.claim_deliveries()

@@ -8,7 +8,7 @@ from tests.store.redis_servers import RedisServer
 
 
 def join_nodes(old: RedisServer, new: RedisServer) -> None:
-    """Both know each other, and the first has all slots."""
+    """Joins the nodes to a Cluster. The first one has all slots."""
     new.execute("CLUSTER", "DELSLOTSRANGE", 0, redis_servers.SLOT_COUNT - 1)
     new.execute("CLUSTER", "BUMPEPOCH")
     old.execute("CLUSTER", "BUMPEPOCH")

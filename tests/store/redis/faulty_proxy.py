@@ -1,4 +1,4 @@
-"""Stands between a store and its Redis, and does to what passes what a bad network or a bad server would."""
+"""A TCP proxy in front of Redis that loses commands and replies, hangs, and returns errors."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,9 @@ ReplyRule = Callable[[bytes], bytes | None]
 
 
 class FaultyProxy:
-    """`replies_to_lose`: scripts whose answers are still to be lost, after they were carried out. `commands_to_lose`: those
-    that are to be lost before. `reply_rule` may answer a command itself. While not `is_flowing`, nothing passes or breaks."""
+    """The proxy. `replies_to_lose`: how many replies of executed scripts to lose. `commands_to_lose`: how many scripts
+    to lose before they are executed. `reply_rule` may answer a command itself. While not `is_flowing`, nothing is relayed
+    or closed."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -27,7 +28,7 @@ class FaultyProxy:
         self.is_flowing.set()
 
     def silence_subscriptions(self) -> None:
-        """Those that there are now hear and say nothing any more, and nothing breaks; new ones are well."""
+        """Stops relaying on the present subscriptions without closing them. New ones work."""
         for relay in self.subscriptions:
             relay.is_silenced = True
 
@@ -73,7 +74,7 @@ class FaultyProxy:
 
 
 class _ConnectionRelay:
-    """One connection. It ends as soon as one of its ways does."""
+    """One relayed connection. It ends as soon as one direction ends."""
 
     def __init__(self, proxy: FaultyProxy, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._proxy = proxy
@@ -112,7 +113,7 @@ class _ConnectionRelay:
 
 
 def make_error_rule(error: str, times: int) -> ReplyRule:
-    """Scripts are answered with this error, so often."""
+    """Returns a rule that answers scripts with this error, so many times."""
     remaining = [times]
 
     def reply_with_error(command: bytes) -> bytes | None:

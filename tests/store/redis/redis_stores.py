@@ -1,4 +1,4 @@
-"""What fault tests share: a store that is closed in any case, and what must hold after each fault."""
+"""Helpers of fault tests: stores that are always closed, and checks after each fault."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine

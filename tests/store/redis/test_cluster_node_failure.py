@@ -1,4 +1,4 @@
-"""One of a Cluster's nodes dies and nobody takes its place: what lies on the others goes on, the rest waits for it."""
+"""One node of a Cluster fails and is not replaced: jobs on other nodes continue, the rest waits for it."""
 
 import asyncio
 import time
@@ -18,10 +18,10 @@ from tests.store.redis_servers import RedisServer
 from tests.store.store_harness import LEASE_SECONDS
 
 HALF_SLOTS = redis_servers.SLOT_COUNT // 2
-# A node that does not answer may cost a caller some seconds once, while the map is drawn anew.
+# A failed node may delay one caller by some seconds, while the client reads the new slot map.
 RECOVERY_SECONDS = 30.0
 JOB_COUNT = 5
-# Otherwise a Cluster that is not whole refuses everything, wherever it lies.
+# Otherwise an incomplete Cluster refuses all commands.
 PARTIAL_COVERAGE = ("--cluster-require-full-coverage", "no")
 
 
@@ -69,7 +69,7 @@ async def _commit_jobs(store: RedisStore, team: str) -> None:
 
 
 async def _commit_until_available(store: RedisStore, team: str) -> object:
-    """Once the node is back: until it is known to be, it is said that it is not."""
+    """Commits once the node is available again. Until the client notices, StoreUnavailable is right."""
     deadline = time.monotonic() + RECOVERY_SECONDS
     while time.monotonic() < deadline:
         with suppress(StoreUnavailable):
@@ -94,7 +94,7 @@ def _find_team(server: RedisServer, slots: tuple[int, int]) -> str:
 
 
 def _split_slots(first: RedisServer, second: RedisServer) -> None:
-    """Nothing lies there yet, so the second half is given away by saying so."""
+    """Assigns the second half of the slots to the second node. The slots are still empty."""
     for server in (first, second):
         server.execute("CLUSTER", "DELSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
     second.execute("CLUSTER", "ADDSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)

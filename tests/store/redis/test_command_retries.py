@@ -1,4 +1,4 @@
-"""Answers that never come, commands that are sent twice, callers that leave: each commit is done, and once."""
+"""Lost replies, repeated commands, cancelled callers: each commit is applied exactly once."""
 
 import asyncio
 
@@ -12,11 +12,11 @@ from tests.store.redis.faulty_proxy import FaultyProxy
 from tests.store.redis.redis_stores import count_discrepancies, load_day_balance, open_store, run_async
 from tests.store.redis_servers import RedisServer
 
-pytestmark = pytest.mark.usefixtures("emptied")
+pytestmark = pytest.mark.usefixtures("empty_redis")
 
 
 def make_job_commits() -> list[Commit]:
-    """Every commit of one job, in order."""
+    """Returns all commits of one job, in order."""
     commits = [job_factory.make_create_commit(NOON)]
     for update in (
         job_factory.make_attempt_started(commits[0].job),
@@ -71,7 +71,7 @@ def test_claim_with_lost_reply_still_returns_the_job(single_server: RedisServer)
 
 
 def test_repeated_commits_change_nothing(single_server: RedisServer) -> None:
-    """By the same process and by another, one after the other and all at once, early and late."""
+    """Repeated by the same and another process, one by one and all at once, early and late."""
 
     async def scenario() -> None:
         async with open_store(single_server.url) as store, open_store(single_server.url) as other:
@@ -92,7 +92,7 @@ def test_repeated_commits_change_nothing(single_server: RedisServer) -> None:
 
 
 def test_cancelled_caller_still_commits(single_server: RedisServer) -> None:
-    """At whatever point it is cancelled; and no connection is lost by it."""
+    """The caller may be cancelled at any point, and no connection is lost."""
 
     async def scenario() -> None:
         async with open_store(single_server.url) as store:

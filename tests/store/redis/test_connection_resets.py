@@ -28,18 +28,18 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def run_on_uvloop(scenario: Coroutine[Any, Any, None]) -> None:
-    """In the loop of production: it has errors of its own for connections that are reset."""
+    """Runs on the event loop of production, which has errors of its own for reset connections."""
     uvloop.run(scenario)
 
 
 class ResettingProxy:
-    """Between a store and its Redis: passes everything on or, while `is_resetting`, resets three of ten connections after
-    each of their messages, new ones included. In threads: it must not wait for the loop that it puts to the test."""
+    """A TCP proxy in front of Redis. While `is_resetting`, it resets three of ten connections after each message, new
+    ones included. It runs in threads, because it must not wait for the event loop under test."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._random = random.Random(16)  # noqa: S311  it only has to be the same again
+        self._random = random.Random(16)  # noqa: S311  only repeatability matters
         self._sockets: set[socket.socket] = set()
         self.is_resetting = False
         self.reset_count = 0
@@ -75,7 +75,7 @@ class ResettingProxy:
                 connection.close()
 
     def _relay_once(self, client: socket.socket, server: socket.socket) -> bool:
-        """False when the connection is over."""
+        """Relays one message. Returns False if the connection has ended."""
         for source in select.select((client, server), (), (), 60)[0]:
             if not (data := source.recv(1 << 16)):
                 return False
@@ -93,7 +93,7 @@ async def count_subscribers(server: RedisServer) -> int:
 
 
 def make_progress_check(server: RedisServer, commits: list[Commit]) -> Callable[[], Coroutine[Any, Any, bool]]:
-    """Both hear, and commits are acknowledged that were not before."""
+    """Returns a check: both replicas are subscribed, and new commits were acknowledged."""
     count_before = len(commits)
 
     async def has_progressed() -> bool:
@@ -102,8 +102,8 @@ def make_progress_check(server: RedisServer, commits: list[Commit]) -> Callable[
     return has_progressed
 
 
-async def wait_until(condition: Callable[[], Coroutine[Any, Any, bool]], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
+async def wait_until(condition: Callable[[], Coroutine[Any, Any, bool]], timeout_seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_seconds
     while not await condition():
         if time.monotonic() > deadline:
             return False
@@ -113,8 +113,8 @@ async def wait_until(condition: Callable[[], Coroutine[Any, Any, bool]], timeout
 
 @asynccontextmanager
 async def keep_committing(*stores: RedisStore) -> AsyncIterator[list[Commit]]:
-    """Commits without a pause, through all of the stores at once; what was acknowledged. None of them is refused: what
-    breaks is sent again, for as long as patience lasts."""
+    """Commits without a pause through all stores, and yields the list of acknowledged commits. No commit is refused:
+    after a broken connection it is sent again, until the timeout."""
     commits: list[Commit] = []
 
     async def commit_forever(store: RedisStore) -> None:
@@ -134,7 +134,7 @@ async def keep_committing(*stores: RedisStore) -> AsyncIterator[list[Commit]]:
 
 
 async def receives_changes(store: RedisStore, other: RedisStore) -> bool:
-    """Whether a change that one makes reaches the other one at once, and not only when it looks again by itself."""
+    """Whether a change by one store reaches the other at once, and not only at its next regular check."""
     commit = job_factory.make_create_commit(NOON)
     assert await other.commit(commit) == Applied()
     with store.watch(commit.job.id) as watch:
@@ -147,7 +147,7 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
     empty_redis: None, single_server: RedisServer
 ) -> None:
     async def scenario(proxy: ResettingProxy) -> None:
-        async with open_store(proxy.url) as store, open_store(proxy.url, owner="other") as other:
+        async with open_store(proxy.url) as store, open_store(proxy.url, replica_id="other") as other:
             async with keep_committing(store, other) as commits:
                 for _ in range(4):
                     proxy.is_resetting = True
@@ -168,7 +168,7 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
 
 def test_replicas_receive_changes_after_ten_server_kills(tmp_path: Path) -> None:
     async def scenario(server: RedisServer) -> None:
-        async with open_store(server.url) as store, open_store(server.url, owner="other") as other:
+        async with open_store(server.url) as store, open_store(server.url, replica_id="other") as other:
             async with keep_committing(store, other) as commits:
                 for _ in range(10):
                     await asyncio.to_thread(server.kill)

@@ -1,4 +1,4 @@
-"""Whether a commit that failed may still be done: only if a server got it and its result is unknown."""
+"""A failed commit may still be applied only if a server received it and its result is unknown."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from tests.store.redis.faulty_proxy import SCRIPT_COMMANDS, FaultyProxy, ReplyRu
 from tests.store.redis.redis_stores import open_store, run_async
 from tests.store.redis_servers import RedisServer
 
-pytestmark = pytest.mark.usefixtures("emptied")
+pytestmark = pytest.mark.usefixtures("empty_redis")
 
 
 @pytest.fixture(autouse=True)
@@ -21,17 +21,19 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 1.0)
 
 
-@pytest.mark.parametrize("word", ["LOADING loading", "MISCONF disk", "OOM full", "READONLY replica", "NOREPLICAS none"])
-def test_error_reply_means_nothing_was_committed(single_server: RedisServer, word: str) -> None:
+@pytest.mark.parametrize(
+    "error", ["LOADING loading", "MISCONF disk", "OOM full", "READONLY replica", "NOREPLICAS none"]
+)
+def test_error_reply_means_nothing_was_committed(single_server: RedisServer, error: str) -> None:
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
             commit = job_factory.make_create_commit(NOON)
-            proxy.reply_rule = make_error_rule(word, 1_000)
+            proxy.reply_rule = make_error_rule(error, 1_000)
             with pytest.raises(StoreUnavailable) as refused:
                 await store.commit(commit)
-            is_script_reply = not word.startswith("LOADING")
+            is_script_reply = not error.startswith("LOADING")
             assert isinstance(refused.value, StoreOutcomeUnknown) is not is_script_reply
-            assert isinstance(refused.value, StoreFull) is word.startswith("OOM")
+            assert isinstance(refused.value, StoreFull) is error.startswith("OOM")
             proxy.reply_rule = None
             assert await store.load_job(commit.job.id) is None
 
@@ -39,7 +41,7 @@ def test_error_reply_means_nothing_was_committed(single_server: RedisServer, wor
 
 
 def test_full_memory_after_script_flush_commits_nothing(single_server: RedisServer) -> None:
-    """It knows no script, which it says first, and then that there is no room."""
+    """The server first reports that it has no script, and then that its memory is full."""
 
     async def scenario() -> None:
         async with open_store(single_server.url) as store:
@@ -57,13 +59,13 @@ def test_full_memory_after_script_flush_commits_nothing(single_server: RedisServ
 
 
 def test_lost_reply_stays_unknown_after_script_flush(single_server: RedisServer) -> None:
-    """The command was carried out; the server forgot its scripts and has no room by the time that it is asked again."""
+    """The command was executed. Before it is sent again, the server loses its scripts and its memory becomes full."""
 
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
             commit = job_factory.make_create_commit(NOON)
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied(), (
-                "the server knows the script by now"
+                "the server has loaded the script by now"
             )
             proxy.replies_to_lose, proxy.reply_rule = 1, _make_flushed_and_full_rule(proxy)
             with pytest.raises(StoreOutcomeUnknown):
@@ -75,7 +77,7 @@ def test_lost_reply_stays_unknown_after_script_flush(single_server: RedisServer)
 
 
 def _make_flushed_and_full_rule(meddler: FaultyProxy) -> ReplyRule:
-    """As soon as an answer was lost."""
+    """Returns a rule that reports missing scripts and full memory after a reply was lost."""
 
     def reply_with_error(command: bytes) -> bytes | None:
         if meddler.replies_to_lose or command.upper() not in SCRIPT_COMMANDS:
@@ -117,14 +119,14 @@ def test_silent_server_leaves_the_outcome_unknown(single_server: RedisServer) ->
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied(), (
-                "the server knows the script by now"
+                "the server has loaded the script by now"
             )
             commit = job_factory.make_create_commit(NOON)
             proxy.is_flowing.clear()
             with pytest.raises(StoreOutcomeUnknown):
                 await store.commit(commit)
             proxy.is_flowing.set()
-            # Behind the command that was held up, on the same connection or after it.
+            # Behind the delayed command, on the same connection or a later one.
             await asyncio.sleep(1.0)
             assert await store.load_job(commit.job.id) == commit.job
             assert await store.commit(commit) == Applied()
@@ -146,7 +148,7 @@ def test_lost_replies_leave_the_outcome_unknown(single_server: RedisServer) -> N
 
 
 def test_commit_given_up_before_connecting_is_never_sent(single_server: RedisServer) -> None:
-    """A server that accepts connections late, when no caller waits for the command any more."""
+    """The server accepts connections only after the caller's timeout."""
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:

@@ -1,4 +1,4 @@
-"""What once went wrong when somebody tried hard: each stands here so that it does not come back."""
+"""Regression tests of the Redis store: each stands for a bug that was found by adversarial tests."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.store.redis.faulty_proxy import FaultyProxy
 from tests.store.redis.redis_stores import count_discrepancies, open_store, run_async
 from tests.store.redis_servers import RedisServer
 
-pytestmark = pytest.mark.usefixtures("emptied")
+pytestmark = pytest.mark.usefixtures("empty_redis")
 
 
 def test_cancelled_caller_still_commits_after_script_flush(single_server: RedisServer) -> None:
@@ -58,7 +58,7 @@ async def _create_jobs_forever(store: RedisStore) -> None:
 
 
 def test_concurrent_audits_repair_a_discrepancy_once(single_server: RedisServer) -> None:
-    """The same damage, seen by two of them at once."""
+    """Two audits find the same damage at once."""
 
     async def scenario() -> None:
         async with open_store(single_server.url) as first, open_store(single_server.url) as second:
@@ -76,7 +76,7 @@ def test_concurrent_audits_repair_a_discrepancy_once(single_server: RedisServer)
 
 
 def test_many_settled_jobs_do_not_slow_down_the_start(tmp_path: Path) -> None:
-    """After a restart only what nothing names is looked at, and that is nothing."""
+    """After a restart only jobs that are listed nowhere are audited, and there are none."""
 
     async def settle_jobs(server: RedisServer) -> None:
         async with open_store(server.url) as store:
@@ -235,7 +235,7 @@ def test_unencodable_argument_fails_only_its_own_caller(single_server: RedisServ
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert results[:20] == [Applied()] * 20
             assert [type(result) for result in results[20:]] == [UnicodeEncodeError, TypeError]
-            with pytest.raises(ValueError, match="put off"):
+            with pytest.raises(ValueError, match="must be finite"):
                 await store.release_job(commits[0].job.id, 1, float("nan"))
             assert await store.renew_leases({commits[0].job.id: 1, "no job": 1}) == {"no job"}
 

@@ -1,4 +1,4 @@
-"""What a Redis must be like before it gets a job, and what is done after it was started anew."""
+"""Checks of a Redis server before it gets jobs, and recovery after it was restarted."""
 
 import asyncio
 import re
@@ -93,19 +93,19 @@ def test_wrong_password_is_reported(single_server: RedisServer) -> None:
 
 
 def test_unreachable_server_is_reported() -> None:
-    with pytest.raises(StoreUnavailable, match="does not answer"):
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
         run_async(_open_and_commit("redis://127.0.0.1:1/0"))
 
 
-# In the middle of which of its commands the last transition's record ends. An acceptance writes this many.
+# The number of commands that a new job writes. The tests cut the record within one of them.
 COMMANDS_PER_NEW_JOB = 13
 
 
-@pytest.mark.parametrize("torn", [1, 3, 6, 9, COMMANDS_PER_NEW_JOB])
-@pytest.mark.parametrize("ending", ["acceptance", "settling"])
-def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, torn: int, ending: str) -> None:
-    """After a power failure in the middle of a write, the transition is there as a whole or not at all; also after
-    the restart after that, where an old Redis carries out the torn half unless its file was written anew."""
+@pytest.mark.parametrize("command_index", [1, 3, 6, 9, COMMANDS_PER_NEW_JOB])
+@pytest.mark.parametrize("last_transition", ["creation", "settling"])
+def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int, last_transition: str) -> None:
+    """After a power failure during a write, the transition is stored completely or not at all. That also holds after
+    the next restart, where old versions of Redis execute the partial record unless the file was rewritten."""
 
     async def commit_before_crash(server: RedisServer) -> None:
         async with open_store(server.url) as store:
@@ -119,7 +119,7 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, torn: int, ending: 
                 job = commit.job
             last = (
                 job_factory.make_create_commit(NOON)
-                if ending == "acceptance"
+                if last_transition == "creation"
                 else job_factory.make_update_commit(job, job_factory.make_images_stored(job), NOON)
             )
             assert await store.commit(last) == Applied()
@@ -129,10 +129,10 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, torn: int, ending: 
         async with open_store(server.url) as store:
             await _wait_for_aof_rewrite(server)
             assert await count_discrepancies(store) == 0
-            # What is written from now on would end the torn transition, too, if that were still in the file.
+            # This commit would also complete the cut transition if that were still in the file.
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied()
             assert await store.load_job(saved[0]) == saved[1]
-            if ending == "acceptance":
+            if last_transition == "creation":
                 assert await store.load_job(saved[2].job.id) is None
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
@@ -146,14 +146,14 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, torn: int, ending: 
     with redis_servers.run_single_server(tmp_path) as server:
         run_async(commit_before_crash(server))
         server.kill()
-        _truncate_aof(tmp_path, torn)
+        _truncate_aof(tmp_path, command_index)
         server.start()
         run_async(check_after_restart(server))
 
 
-@pytest.mark.parametrize("torn", range(1, COMMANDS_PER_NEW_JOB + 1))
-def test_partly_applied_transition_is_repaired(tmp_path: Path, torn: int) -> None:
-    """Two restarts with no gateway in between."""
+@pytest.mark.parametrize("command_index", range(1, COMMANDS_PER_NEW_JOB + 1))
+def test_partly_applied_transition_is_repaired(tmp_path: Path, command_index: int) -> None:
+    """Redis restarts twice while no gateway runs."""
 
     async def commit_before_crash(server: RedisServer) -> None:
         async with open_store(server.url) as store:
@@ -173,24 +173,26 @@ def test_partly_applied_transition_is_repaired(tmp_path: Path, torn: int) -> Non
     with redis_servers.run_single_server(tmp_path) as server:
         run_async(commit_before_crash(server))
         server.kill()
-        _truncate_aof(tmp_path, torn)
+        _truncate_aof(tmp_path, command_index)
         for _ in range(2):
             server.start()
-            server.cli("EVAL", "redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[1], 2)", 1, "something")
+            server.execute("EVAL", "redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[1], 2)", 1, "something")
             server.kill()
         server.start()
         run_async(check_after_restart(server))
 
 
 def _truncate_aof(folder: Path, command_index: int) -> None:
-    """The file ends in the middle of a command of its last transition; its store, which closed after that, did not."""
+    """Cuts the file within a command of its last transition, as if the store had not closed afterwards."""
     [path] = (folder / "appendonlydir").glob("*.incr.aof")
     written, closing, _ = path.read_bytes().partition(b"*5\r\n$3\r\nSET\r\n$27\r\nigw:closed:")
     assert closing
     start = written.rindex(b"*1\r\n$5\r\nMULTI")
     assert written.endswith(b"*1\r\n$4\r\nEXEC\r\n")
     commands = [match.start() for match in re.finditer(rb"\*\d+\r\n\$\d+\r\n[A-Z]+\r\n", written[start:])]
-    assert len(commands) >= COMMANDS_PER_NEW_JOB + 2, "an acceptance writes less than it did: count its commands anew"
+    assert len(commands) >= COMMANDS_PER_NEW_JOB + 2, (
+        "a new job writes fewer commands than before: update COMMANDS_PER_NEW_JOB"
+    )
     path.write_bytes(written[: start + commands[command_index] + 6])
 
 

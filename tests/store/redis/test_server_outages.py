@@ -1,4 +1,4 @@
-"""A Redis that is there and cannot, or is away for a while: nothing is half done, and it goes on when it can again."""
+"""Redis refuses commands or is unreachable for a while: nothing is applied partly, and work continues afterwards."""
 
 import asyncio
 import time
@@ -29,11 +29,11 @@ TRANSIENT_ERRORS = (
 LASTING_ERRORS = ("NOAUTH Authentication required.", "NOPERM this user has no permissions", "ERR something else")
 
 
-@pytest.mark.parametrize("word", TRANSIENT_ERRORS, ids=lambda word: word.split()[0])
-def test_transient_server_error_is_retried(empty_redis: None, single_server: RedisServer, word: str) -> None:
+@pytest.mark.parametrize("error", TRANSIENT_ERRORS, ids=lambda error: error.split()[0])
+def test_transient_server_error_is_retried(empty_redis: None, single_server: RedisServer, error: str) -> None:
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
-            proxy.reply_rule = make_error_rule(word, times=3)
+            proxy.reply_rule = make_error_rule(error, times=3)
             commit = job_factory.make_create_commit(NOON)
             assert await store.commit(commit) == Applied()
             assert await store.load_job(commit.job.id) == commit.job
@@ -41,15 +41,15 @@ def test_transient_server_error_is_retried(empty_redis: None, single_server: Red
     run_async(scenario())
 
 
-@pytest.mark.parametrize("word", [*TRANSIENT_ERRORS, *LASTING_ERRORS], ids=lambda word: word.split()[0])
+@pytest.mark.parametrize("error", [*TRANSIENT_ERRORS, *LASTING_ERRORS], ids=lambda error: error.split()[0])
 def test_lasting_server_error_is_raised_and_nothing_is_committed(
-    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch, word: str
+    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.3)
 
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
-            proxy.reply_rule = make_error_rule(word, times=10_000)
+            proxy.reply_rule = make_error_rule(error, times=10_000)
             commit = job_factory.make_create_commit(NOON)
             with pytest.raises(StoreUnavailable):
                 await store.commit(commit)
@@ -61,7 +61,7 @@ def test_lasting_server_error_is_raised_and_nothing_is_committed(
 
 
 def test_commit_waits_until_read_only_server_is_promoted(empty_redis: None, single_server: RedisServer) -> None:
-    """READONLY, from a real server that is made a replica and promoted again."""
+    """READONLY errors of a real server that becomes a replica and is promoted again."""
 
     async def scenario() -> None:
         async with open_store(single_server.url) as store:
@@ -129,7 +129,7 @@ def test_lease_renewal_fails_if_no_server_is_reachable(
             try:
                 with pytest.raises(StoreUnavailable):
                     await store.renew_leases(leases)
-                assert await store.renew_leases({}) == frozenset(), "nothing was to be renewed"
+                assert await store.renew_leases({}) == frozenset(), "the test renewed no lease"
             finally:
                 single_server.start()
 
@@ -151,10 +151,10 @@ def test_flushed_scripts_are_sent_again(empty_redis: None, single_server: RedisS
 
 
 def test_commits_and_watches_survive_a_server_restart(tmp_path: Path) -> None:
-    """Killed with commits under way; what was acknowledged is there, and whoever waited is answered."""
+    """The server is killed during commits. Acknowledged commits are stored, and every caller gets an outcome."""
 
     async def scenario(server: RedisServer) -> None:
-        async with open_store(server.url) as store, open_store(server.url, owner="other") as other:
+        async with open_store(server.url) as store, open_store(server.url, replica_id="other") as other:
             earlier = job_factory.make_create_commit(NOON)
             assert await store.commit(earlier) == Applied()
             with other.watch(earlier.job.id) as watch:
@@ -215,7 +215,7 @@ def test_commit_to_a_hanging_server_times_out(empty_redis: None, single_server: 
 
 
 def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
-    """LOADING, from a real server that takes its time to read what it kept."""
+    """LOADING errors of a real server that reads its data slowly."""
 
     async def scenario(server: RedisServer) -> None:
         async with open_store(server.url) as store:
@@ -237,7 +237,7 @@ def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
 
 
 def _rewrite_aof(server: RedisServer) -> None:
-    """Only the compact form of the file is read slowly on demand."""
+    """Rewrites the append-only file: only its compact form can be read slowly on demand."""
     server.execute("BGREWRITEAOF")
     while (info := server.execute("INFO", "persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
         time.sleep(0.01)

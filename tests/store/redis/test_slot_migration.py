@@ -1,4 +1,4 @@
-"""A Cluster whose slots move while jobs run: MOVED, from two real nodes."""
+"""Slots of a Cluster move while jobs run: MOVED errors of two real nodes."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.store.redis_servers import RedisServer
 
 
 def test_partition_is_found_after_moving_to_another_node(tmp_path: Path) -> None:
-    """In the middle of a job's life, with its keys; also for what was not there before, and for reading."""
+    """The keys move during a job's life. New jobs and queries work afterwards, too."""
 
     async def scenario(old: RedisServer, new: RedisServer) -> None:
         async with open_store(old.url) as store:

@@ -1,4 +1,4 @@
-"""Jobs that a newer version has written: this one leaves them alone and serves all others."""
+"""Jobs of a newer version stay unchanged, and all other jobs are processed."""
 
 import pytest
 
@@ -16,8 +16,8 @@ def test_undecodable_job_is_skipped_and_reported(empty_redis: None, single_serve
             undecodable, known = job_factory.make_create_commit(NOON), job_factory.make_create_commit(NOON + 1)
             assert {await store.commit(commit) for commit in (undecodable, known)} == {Applied()}
             key = f"igw:{{{undecodable.job.id[4:6]}}}:job:{undecodable.job.id}"
-            newer = undecodable.encoded_job.replace(b'"created"', b'"made"')
-            single_server.execute("HSET", key, "blob", newer)
+            newer = undecodable.encoded_job.replace(b'"created_at"', b'"made_at"')
+            single_server.execute("HSET", key, "encoded_job", newer)
             assert store.warnings == ()
             clock.now += 60
             assert [claimed.job for claimed in await store.claim_jobs()] == [known.job]
@@ -27,7 +27,7 @@ def test_undecodable_job_is_skipped_and_reported(empty_redis: None, single_serve
             with pytest.raises(StoreError, match="cannot be read by this version"):
                 await store.audit(int(undecodable.job.id[4:6]))
             assert undecodable.job.id in " ".join(store.warnings)
-            assert single_server.execute("HGET", key, "blob") == newer
+            assert single_server.execute("HGET", key, "encoded_job") == newer
         single_server.execute("DEL", "igw:runs")
         async with open_store(single_server.url, clock=clock) as store:
             assert await store.load_job(known.job.id) == known.job

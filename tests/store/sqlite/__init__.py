@@ -1,1 +1,1 @@
-"""What is particular to SQLite; all else is in the suite that holds for every store."""
+"""Tests of SQLite alone. The conformance suite tests what all stores have in common."""

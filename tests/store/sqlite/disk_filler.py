@@ -1,4 +1,4 @@
-"""Runs out of room, as far as files may grow, and gets it back. Says how each commit was answered."""
+"""Commits until a file size limit is reached, then lifts it. Prints the outcome of each commit."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""Buys one job after the other, so many side by side, and says each time what is saved, until it is killed."""
+"""Creates jobs and applies updates, so many at once, and prints each saved version, until it is killed."""
 
 import asyncio
 import os
@@ -15,13 +15,13 @@ from tests.store.sqlite.sqlite_stores import TEAM
 
 async def commit_and_print(store: SqliteStore, commit: Commit) -> None:
     assert await store.commit(commit) == Applied()
-    # Past every buffer of ours: what was said was saved.
+    # Unbuffered: every printed version was saved.
     os.write(1, f"{commit.job.id} {commit.job.version}\n".encode())
 
 
 async def create_jobs_forever(store: SqliteStore) -> None:
     while True:
-        commit = job_factory.make_create_commit(time.time(), TEAM, webhook=True, documents={"request": b"r" * 700})
+        commit = job_factory.make_create_commit(time.time(), TEAM, has_webhook=True, documents={"request": b"r" * 700})
         await commit_and_print(store, commit)
         for update in (
             job_factory.make_attempt_started(commit.job),

@@ -1,4 +1,4 @@
-"""A store for one story, child processes that buy until they are killed, and whether what is kept fits together."""
+"""Helpers of SQLite tests: a store for one test, child processes that are killed, and a consistency check."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def open_store(path: Path, **options: Any) -> AsyncIterator[SqliteStore]:
 
 
 def run_with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]], **options: Any) -> None:
-    """The whole of a test that needs one store."""
+    """Opens a store, runs the scenario with it, and closes it."""
 
     async def run_scenario() -> None:
         async with open_store(path, **options) as store:
@@ -48,9 +48,9 @@ def run_child(script: str, *arguments: object) -> Iterator["subprocess.Popen[str
 
 
 def create_jobs_until_killed(path: Path, concurrency: int, line_count: int) -> dict[str, int]:
-    """What a process was told to have saved before `kill -9`: jobs, and their versions."""
+    """Kills a writing process and returns the versions of the jobs that it had saved before."""
     acknowledged: dict[str, int] = {}
-    with run_child("buying", path, concurrency) as process:
+    with run_child("job_writer", path, concurrency) as process:
         assert process.stdout
         for number, line in enumerate(process.stdout, 1):
             job_id, version = line.split()
@@ -72,7 +72,7 @@ async def list_all_jobs(store: SqliteStore) -> list[Job]:
 
 
 async def assert_consistent(store: SqliteStore) -> list[Job]:
-    """Each job is there with everything that belongs to its version, and with nothing more."""
+    """Asserts that each job is stored with everything that belongs to its version, and nothing more."""
     assert (await store.audit(0, repair=False)).discrepancy_count == 0
     jobs = await list_all_jobs(store)
     entries = [

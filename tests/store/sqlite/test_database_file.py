@@ -1,4 +1,4 @@
-"""Whose the file is, and whether it is fit to hold jobs."""
+"""The database file: its lock, its checks, and what an unusable file causes."""
 
 import asyncio
 import os
@@ -30,12 +30,12 @@ def open_and_get_error(path: Path) -> str:
 
 
 def test_second_process_is_told_the_pid_of_the_owner_and_what_to_do(path: Path) -> None:
-    with run_child("buying", path, 1) as holder:
+    with run_child("job_writer", path, 1) as holder:
         assert holder.stdout
         assert holder.stdout.readline()
         message = open_and_get_error(path)
         assert f"in use by process {holder.pid}" in message
-        assert "stop that one" in message
+        assert "Stop it first" in message
     run_with_store(path, load_unknown_job)
 
 
@@ -84,19 +84,19 @@ def test_file_of_a_newer_version_is_rejected_unchanged(path: Path) -> None:
     run_with_store(path, load_unknown_job)
     execute_statement(path, "PRAGMA user_version=99")
     before = path.read_bytes()
-    assert "made by a newer version" in open_and_get_error(path)
+    assert "written by a newer version" in open_and_get_error(path)
     assert path.read_bytes() == before
 
 
 def test_database_of_another_program_is_rejected(path: Path) -> None:
     execute_statement(path, "CREATE TABLE recipes (name TEXT)")
-    assert "another program's" in open_and_get_error(path)
+    assert "belongs to another program" in open_and_get_error(path)
 
 
 @pytest.mark.parametrize("content", [b"no database", b"no database" * 1_000])
 def test_file_that_is_not_a_database_is_rejected(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert "no SQLite database" in open_and_get_error(path)
+    assert "is not an SQLite database" in open_and_get_error(path)
     assert path.read_bytes() == content
 
 
@@ -134,7 +134,7 @@ def test_rejected_store_can_be_opened_after_the_cause_is_fixed(path: Path) -> No
 
 
 def test_writer_is_synchronous_and_reader_is_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked of the very connection that writes: `synchronous` is not kept in the file."""
+    """Checks the connections of the store themselves: `synchronous` is not stored in the file."""
     connections: dict[bool, sqlite3.Connection] = {}
     connect = sqlite3.connect
 

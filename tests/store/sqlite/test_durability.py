@@ -1,4 +1,4 @@
-"""Power, disk and process fail: what was answered is there, what was not is there as a whole or not at all."""
+"""Power, disk and process fail: acknowledged commits are stored, others completely or not at all."""
 
 import asyncio
 import shutil
@@ -68,8 +68,8 @@ async def assert_no_discrepancies(store: SqliteStore) -> None:
 
 
 def test_store_recovers_after_the_disk_was_full(path: Path) -> None:
-    """The log cannot grow; what was refused is done when it is sent again."""
-    with run_child("filling", path) as process:
+    """The log cannot grow. Refused commits succeed when they are sent again."""
+    with run_child("disk_filler", path) as process:
         output, _ = process.communicate(timeout=20)
         assert process.returncode == 0
     (applied, refused, discrepancies), (applied_later, refused_later, discrepancies_later) = (
@@ -88,7 +88,7 @@ def test_acknowledged_commits_survive_kill_9(path: Path, side_by_side: int) -> N
     async def check_versions(store: SqliteStore) -> None:
         stored_versions = {job.id: job.version for job in await assert_consistent(store)}
         assert {job for job, version in acknowledged.items() if stored_versions.get(job, 0) < version} == set()
-        # What was being written when the kill came, and no more.
+        # The commits that were being written when the process was killed, and no more.
         unacknowledged = sum(stored_versions.values()) - sum(acknowledged.values())
         assert 0 <= unacknowledged <= side_by_side * 3
 
@@ -98,7 +98,7 @@ def test_acknowledged_commits_survive_kill_9(path: Path, side_by_side: int) -> N
 
 
 def test_truncated_wal_loses_only_whole_commits(path: Path, tmp_path: Path) -> None:
-    """Power loss on a disk that lied. Whatever is cut off, the commits before it are all there."""
+    """A power loss on a disk that confirmed unfinished writes. All commits before the cut are stored."""
     acknowledged = create_jobs_until_killed(path, 1, 120)
     log = path.with_name("jobs.db-wal")
     size = log.stat().st_size
@@ -123,7 +123,7 @@ def test_truncated_wal_loses_only_whole_commits(path: Path, tmp_path: Path) -> N
         versions.append(asyncio.run(_sum_job_versions(folder / path.name)))
     assert versions[0] >= sum(acknowledged.values())
     assert versions == sorted(versions, reverse=True)
-    # More than the last commit has, and what the kill has interruption_error.
+    # More than the last commit wrote and what the kill interrupted.
     assert versions[5] < versions[0]
     assert versions[-1] == 0
 

@@ -1,4 +1,4 @@
-"""Many callers, one transaction; and each of them is answered for itself."""
+"""Group commit: many calls share one transaction, and each gets its own result."""
 
 import asyncio
 import sqlite3
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def run_with_writer(path: Path, scenario: Callable[[WriterThread, Statements], Coroutine[Any, Any, None]]) -> list[int]:
-    """What a story with a writer of its own leaves behind."""
+    """Runs a scenario with its own writer thread, and returns the numbers in the database."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
     connection.execute("CREATE TABLE children (parent INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)")
@@ -57,7 +57,7 @@ def make_insert(number: int) -> Callable[[sqlite3.Connection], int]:
 
 
 class BlockedWriter:
-    """Keeps the writer busy until everything that is to be one group waits."""
+    """Blocks the writer until all calls of one batch wait."""
 
     def __init__(self, writer: WriterThread) -> None:
         self._is_busy, self._may_continue = threading.Event(), threading.Event()
@@ -138,7 +138,7 @@ def make_disk_full_error() -> sqlite3.OperationalError:
 
 
 def test_failed_commit_fails_the_whole_group_and_writer_continues(path: Path) -> None:
-    """A deferred constraint is checked no sooner than that; and nothing says beforehand that it will be broken."""
+    """A deferred constraint is checked by COMMIT alone, so no call fails before it."""
 
     def break_constraint(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO children VALUES (99)")

@@ -1,4 +1,4 @@
-"""What a store is asked all day long looks nothing up by walking through a table."""
+"""Frequent statements never scan a whole table."""
 
 import re
 import sqlite3
@@ -11,7 +11,7 @@ from gateway.store.sqlite import SqliteStore
 from tests.store import job_factory
 from tests.store.sqlite.sqlite_stores import TEAM, run_with_store
 
-FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals)|TEMP B-TREE|\(settled=")
+FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals)|TEMP B-TREE|\(settled_at=")
 
 
 def test_ordinary_statements_use_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_ordinary_statements_use_an_index(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def run_ordinary_operations(store: SqliteStore) -> None:
     limited = job_factory.make_create_commit(
-        job_factory.NOON, webhook=True, day=10**9, month=10**9, documents={"request": b"{}"}
+        job_factory.NOON, has_webhook=True, day=10**9, month=10**9, documents={"request": b"{}"}
     )
     for key in (job_factory.make_client_key(), job_factory.make_body_key(retry_count=True)):
         await store.commit(job_factory.make_create_commit(job_factory.NOON, idempotency=key))

@@ -1,4 +1,4 @@
-"""Jobs that a newer version has written into the same tables: this one leaves them alone and serves all others."""
+"""Jobs of a newer version in the same tables stay unchanged, and all other jobs are processed."""
 
 import asyncio
 import sqlite3
@@ -45,17 +45,19 @@ def test_undecodable_job_is_skipped_and_reported(tmp_path: Path) -> None:
 
 def make_undecodable(path: Path, job: Job) -> list[object]:
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE jobs SET blob = replace(blob, 'created', 'made') WHERE id = ?", (job.id,))
-        # The first to be claimed, so that it would be in everybody's way.
-        connection.execute("UPDATE due SET at = at - 1 WHERE job = ?", (job.id,))
+        connection.execute(
+            "UPDATE jobs SET encoded_job = replace(encoded_job, 'created_at', 'made_at') WHERE id = ?", (job.id,)
+        )
+        # Due first, so that it could block the other jobs.
+        connection.execute("UPDATE due SET due_at = due_at - 1 WHERE job_id = ?", (job.id,))
         connection.commit()
     return read_job_row(path, job)
 
 
 def read_job_row(path: Path, job: Job) -> list[object]:
-    """The job as it is saved, and that it is due some time."""
+    """Returns the stored job, and asserts that it has a due time."""
     with closing(sqlite3.connect(path)) as connection:
-        query = "SELECT jobs.*, due.job FROM jobs JOIN due ON due.job = jobs.id WHERE jobs.id = ?"
+        query = "SELECT jobs.*, due.job_id FROM jobs JOIN due ON due.job_id = jobs.id WHERE jobs.id = ?"
         return list(connection.execute(query, (job.id,)).fetchone())
 
 

@@ -1,3 +1,5 @@
-redis.call('ZREM', KEYS[1], ARGV[2])
-redis.call('HDEL', KEYS[2], ARGV[2], ARGV[2] .. '#tries', ARGV[2] .. '#token')
+-- Removes a webhook: it was delivered, or is given up.
+local outbox, webhooks, delivery_id = KEYS[1], KEYS[2], ARGV[2]
+redis.call('ZREM', outbox, delivery_id)
+redis.call('HDEL', webhooks, delivery_id, delivery_id .. '#attempts', delivery_id .. '#token')
 return 1

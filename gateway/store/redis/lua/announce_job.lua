@@ -1,5 +1,6 @@
--- A job that may never be accepted is listed as one to be forgotten, later.
+-- Registers a job that may never be created, so that its inputs are deleted later.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-redis.call('ZADD', KEYS[1], moment(now + tonumber(ARGV[3])), ARGV[2])
+local retention, job_id, timeout = KEYS[1], ARGV[2], tonumber(ARGV[3])
+redis.call('ZADD', retention, format_score(now + timeout), job_id)
 return 1

@@ -1,5 +1,6 @@
--- A request that repeats another becomes a caller of the job that it belongs to.
+-- Attaches a repeated request to the job that it belongs to. Returns the job's id, or false.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 --include body_deduplication
-return (attach_caller(KEYS[1], cmsgpack.unpack(ARGV[2]))) or false
+local record_key, request = KEYS[1], cmsgpack.unpack(ARGV[2])
+return (attach_caller(record_key, request)) or false

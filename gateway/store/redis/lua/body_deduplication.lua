@@ -1,93 +1,96 @@
--- All live jobs that one body was asked for with, oldest first: one packed list, read and written whole.
--- An entry: job, ends (moment), callers (name, retry), expects_first, ended, may_be_bought, is_refused.
--- The same rules in Python: gateway/store/body_deduplication.py
-local MAX_ENTRIES, MAX_CALLERS, MAX_REFUSALS, NEVER = 512, 16, 32, 1000000
+-- All live jobs of one request body, oldest first: one packed list, read and written whole.
+-- An entry: job_id, expires_at, callers (caller_id, retry_count), awaits_first_request, has_ended, may_be_charged,
+-- is_refused. The same rules in Python: gateway/store/body_deduplication.py
+local MAX_ENTRIES, MAX_CALLERS, MAX_REFUSALS, IRREPLACEABLE = 512, 16, 32, 1000000
 
-local function read_entries(record)
-  local packed, live = redis.call('GET', record), {}
+local function read_entries(record_key)
+  local packed, live_entries = redis.call('GET', record_key), {}
   if packed then
     for _, entry in ipairs(cmsgpack.unpack(packed)) do
-      if entry.ends > now then live[#live + 1] = entry end
+      if entry.expires_at > now then live_entries[#live_entries + 1] = entry end
     end
   end
-  return live
+  return live_entries
 end
 
--- The record itself ends with its last entry.
-local function write_entries(record, entries)
-  local live, last = {}, now
+-- The record itself expires with its last entry.
+local function write_entries(record_key, entries)
+  local live_entries, last_expiry = {}, now
   for _, entry in ipairs(entries) do
-    if entry.ends > now then
-      live[#live + 1] = entry
-      last = math.max(last, entry.ends)
+    if entry.expires_at > now then
+      live_entries[#live_entries + 1] = entry
+      last_expiry = math.max(last_expiry, entry.expires_at)
     end
   end
-  if #live == 0 then return redis.call('DEL', record) end
-  redis.call('SET', record, cmsgpack.pack(live), 'PX', whole(math.ceil((last - now) * 1000)))
+  if #live_entries == 0 then return redis.call('DEL', record_key) end
+  local ttl_ms = format_integer(math.ceil((last_expiry - now) * 1000))
+  redis.call('SET', record_key, cmsgpack.pack(live_entries), 'PX', ttl_ms)
 end
 
-local function has_caller(entry, name)
+local function has_caller(entry, caller_id)
   for _, caller in ipairs(entry.callers) do
-    if caller.name == name then return true end
+    if caller.caller_id == caller_id then return true end
   end
   return false
 end
 
--- The caller that this retry takes the place of: its SDK has sent it last before this one, and has given it up since.
-local function find_predecessor(entry, asked)
+-- Returns the index of the caller that this retry replaces: the request that the SDK sent last before this one, and
+-- has given up since.
+local function find_predecessor(entry, request)
   local found
-  for number, caller in ipairs(entry.callers) do
-    if asked.attach and caller.retry < asked.retry and (not found or caller.retry > entry.callers[found].retry) then found = number end
+  for index, caller in ipairs(entry.callers) do
+    local is_earlier = request.is_retry and caller.retry_count < request.retry_count
+    if is_earlier and (not found or caller.retry_count > entry.callers[found].retry_count) then found = index end
   end
   return found
 end
 
--- A retry may have an entry that no caller waits for, or one of its predecessor's; a first asking one that awaits it,
--- that no caller waits for, or that may be bought. One that is refused says that its caller's next retry needs a job of
--- its own, whose first request has come already.
-local function may_have(entry, asked)
+-- A retry can attach to an entry without callers, or to one with its predecessor. A first request can attach to an
+-- entry that awaits it, that has no callers, or that may be charged. A refusal matches the next retry of one of its
+-- callers: that retry needs a job of its own, and its first request has already arrived.
+local function can_attach(entry, request)
   if #entry.callers == 0 then return true end
-  if asked.attach or entry.is_refused then return find_predecessor(entry, asked) ~= nil end
-  return entry.expects_first or entry.may_be_bought
+  if request.is_retry or entry.is_refused then return find_predecessor(entry, request) ~= nil end
+  return entry.awaits_first_request or entry.may_be_charged
 end
 
--- What is smaller is better; the first difference counts, and then age.
-local function preference(entry, asked)
-  local predecessor = find_predecessor(entry, asked)
-  return (not asked.attach and entry.expects_first) and 0 or 1,
+-- A smaller rank is better. The first difference decides, then age.
+local function rank_entry(entry, request)
+  local predecessor = find_predecessor(entry, request)
+  return (not request.is_retry and entry.awaits_first_request) and 0 or 1,
     #entry.callers == 0 and 0 or 1,
-    predecessor and asked.retry - entry.callers[predecessor].retry or 0,
+    predecessor and request.retry_count - entry.callers[predecessor].retry_count or 0,
     entry.is_refused and 0 or 1,
-    entry.ended and 1 or 0
+    entry.has_ended and 1 or 0
 end
 
-local function is_better(entry, other, asked)
-  local ours, theirs = {preference(entry, asked)}, {preference(other, asked)}
-  for number, value in ipairs(ours) do
-    if value ~= theirs[number] then return value < theirs[number] end
+local function is_better(entry, other, request)
+  local entry_rank, other_rank = {rank_entry(entry, request)}, {rank_entry(other, request)}
+  for index, value in ipairs(entry_rank) do
+    if value ~= other_rank[index] then return value < other_rank[index] end
   end
   return false
 end
 
--- If there is none, or one that is refused, the request needs a job of its own.
-local function find_entry(entries, asked)
-  local found
+-- The request needs a job of its own if this returns nil or a refusal.
+local function find_entry(entries, request)
+  local best
   for _, entry in ipairs(entries) do
-    if not entry.is_refused and has_caller(entry, asked.caller) then return entry end
-    if may_have(entry, asked) and (not found or is_better(entry, found, asked)) then found = entry end
+    if not entry.is_refused and has_caller(entry, request.caller_id) then return entry end
+    if can_attach(entry, request) and (not best or is_better(entry, best, request)) then best = entry end
   end
-  return found
+  return best
 end
 
--- Takes callers off: those that are to go, of one job, or of all. Whether there were any. An entry that is refused keeps
--- them: that their first requests have come stays true.
-local function drop_callers(entries, is_to_go, job)
+-- Removes the callers for which `should_drop` is true, of one job or of all jobs. Returns whether there were any. A
+-- refusal keeps its callers: it records that their first requests have arrived.
+local function drop_callers(entries, should_drop, job_id)
   local is_changed = false
   for _, entry in ipairs(entries) do
-    local is_meant = not entry.is_refused and (not job or entry.job == job)
-    for number = is_meant and #entry.callers or 0, 1, -1 do
-      if is_to_go(entry.callers[number].name) then
-        table.remove(entry.callers, number)
+    local is_selected = not entry.is_refused and (not job_id or entry.job_id == job_id)
+    for index = is_selected and #entry.callers or 0, 1, -1 do
+      if should_drop(entry.callers[index].caller_id) then
+        table.remove(entry.callers, index)
         is_changed = true
       end
     end
@@ -95,100 +98,107 @@ local function drop_callers(entries, is_to_go, job)
   return is_changed
 end
 
--- A replica listens on a channel of its own, and a process that is killed loses its connections at once.
-local function is_listening(owner)
-  local told = redis.pcall('PUBSUB', 'NUMSUB', settings.replicas .. owner)
-  return not told.err and tonumber(told[2]) > 0
+-- Each replica subscribes to a channel of its own. A process that is killed loses its connections at once.
+local function is_listening(replica_id)
+  local counts = redis.pcall('PUBSUB', 'NUMSUB', settings.replica_channel_prefix .. replica_id)
+  return not counts.err and tonumber(counts[2]) > 0
 end
 
--- Takes off the callers of replicas that were killed: also of jobs that have ended, since it is not known whether they
--- were answered. A replica that closed in good order has answered its callers, or taken them off. Where the asking replica
--- itself seems not to listen, the others cannot be judged. A Cluster's servers know only their own listeners.
+-- Removes the callers of replicas that were killed, also from ended jobs, because it is unknown whether those callers
+-- were answered. A replica that closed normally has answered its callers or removed them. If this replica itself seems
+-- not to listen, the others cannot be judged. The servers of a Cluster see only their own subscribers.
 local function drop_dead_callers(entries)
-  if not settings.replicas or not is_listening(settings.owner) then return false end
-  local dead = {[settings.owner] = false}
-  return drop_callers(entries, function(name)
-    local owner = string.match(name, '^(.*):')
-    if owner and dead[owner] == nil then
-      dead[owner] = not is_listening(owner) and redis.call('EXISTS', settings.closed .. owner) == 0
+  if not settings.replica_channel_prefix or not is_listening(settings.replica_id) then return false end
+  local is_dead = {[settings.replica_id] = false}
+  return drop_callers(entries, function(caller_id)
+    local replica_id = string.match(caller_id, '^(.*):')
+    if replica_id and is_dead[replica_id] == nil then
+      local has_closed = redis.call('EXISTS', settings.closed_mark_prefix .. replica_id) == 1
+      is_dead[replica_id] = not is_listening(replica_id) and not has_closed
     end
-    return owner and dead[owner]
+    return replica_id and is_dead[replica_id]
   end)
 end
 
--- The job that this request belongs to, which has it for a caller from now on; nil if it needs one of its own.
-local function attach_caller(record, asked)
-  local entries = read_entries(record)
-  local found = find_entry(entries, asked)
-  if (not found or found.is_refused) and #entries > 0 and drop_dead_callers(entries) then
-    found = find_entry(entries, asked)
+-- Makes the request a caller of the job that it belongs to, and returns the job's id. Returns nil and the entries if
+-- the request needs a job of its own.
+local function attach_caller(record_key, request)
+  local entries = read_entries(record_key)
+  local entry = find_entry(entries, request)
+  if (not entry or entry.is_refused) and #entries > 0 and drop_dead_callers(entries) then
+    entry = find_entry(entries, request)
   end
-  if not found or found.is_refused then return nil, entries end
-  if has_caller(found, asked.caller) then return found.job end
-  local is_late = not asked.attach and found.expects_first
-  local predecessor = find_predecessor(found, asked)
-  if predecessor then table.remove(found.callers, predecessor) end
-  if #found.callers >= MAX_CALLERS then table.remove(found.callers, 1) end
-  -- A first request that comes late has been given up already: it has no place that another retry could take.
-  found.callers[#found.callers + 1] = {name = asked.caller, retry = is_late and NEVER or asked.retry}
-  if is_late then found.expects_first = false end
-  write_entries(record, entries)
-  return found.job
+  if not entry or entry.is_refused then return nil, entries end
+  if has_caller(entry, request.caller_id) then return entry.job_id end
+  local is_late = not request.is_retry and entry.awaits_first_request
+  local predecessor = find_predecessor(entry, request)
+  if predecessor then table.remove(entry.callers, predecessor) end
+  if #entry.callers >= MAX_CALLERS then table.remove(entry.callers, 1) end
+  -- The client has already given up a first request that arrives late, so no retry can replace it.
+  local retry_count = is_late and IRREPLACEABLE or request.retry_count
+  entry.callers[#entry.callers + 1] = {caller_id = request.caller_id, retry_count = retry_count}
+  if is_late then entry.awaits_first_request = false end
+  write_entries(record_key, entries)
+  return entry.job_id
 end
 
--- The oldest refusal, else the oldest that has ended, else the oldest.
-local function find_superfluous(entries)
+-- Returns the index of the oldest refusal, else of the oldest ended job, else of the oldest job.
+local function find_entry_to_evict(entries)
   local refused, ended
-  for number = #entries, 1, -1 do
-    if entries[number].is_refused then refused = number end
-    if entries[number].ended then ended = number end
+  for index = #entries, 1, -1 do
+    if entries[index].is_refused then refused = index end
+    if entries[index].has_ended then ended = index end
   end
   return refused or ended or 1
 end
 
--- For a request that belongs to no other job.
-local function add_entry(record, entries, asked, job)
-  local refusal = find_entry(entries, asked)
+-- Adds the new job of a request that belongs to no other job.
+local function add_entry(record_key, entries, request, job_id)
+  local refusal = find_entry(entries, request)
   if refusal then
-    table.remove(refusal.callers, find_predecessor(refusal, asked))
-    if #refusal.callers == 0 then refusal.ends = now end
+    table.remove(refusal.callers, find_predecessor(refusal, request))
+    if #refusal.callers == 0 then refusal.expires_at = now end
   end
-  if #entries >= MAX_ENTRIES then table.remove(entries, find_superfluous(entries)) end
+  if #entries >= MAX_ENTRIES then table.remove(entries, find_entry_to_evict(entries)) end
   entries[#entries + 1] = {
-    job = job, ends = now + asked.seconds, callers = {{name = asked.caller, retry = asked.retry}},
-    expects_first = asked.expects_first and not refusal, ended = false, may_be_bought = false, is_refused = false,
+    job_id = job_id, expires_at = now + request.ttl_seconds,
+    callers = {{caller_id = request.caller_id, retry_count = request.retry_count}},
+    awaits_first_request = request.awaits_first_request and not refusal, has_ended = false, may_be_charged = false,
+    is_refused = false,
   }
-  write_entries(record, entries)
+  write_entries(record_key, entries)
 end
 
--- Nothing was bought for its job. What is left says which first requests have come; where the job's own is still on its
--- way, the next retry awaits it, too.
+-- Turns the entry of a job that charged nothing into a refusal, which records the first requests that have arrived. If
+-- the job still awaits its own first request, the entry expires: the next retry awaits that request, too.
 local function refuse_entry(entries, entry)
-  local counted, refusals = {}, {}
+  local counted_callers, refusals = {}, {}
   for _, caller in ipairs(entry.callers) do
-    if caller.retry >= 0 and caller.retry < NEVER then counted[#counted + 1] = caller end
+    local is_counted = caller.retry_count >= 0 and caller.retry_count < IRREPLACEABLE
+    if is_counted then counted_callers[#counted_callers + 1] = caller end
   end
-  entry.callers, entry.is_refused = counted, true
-  if #counted == 0 or entry.expects_first then entry.ends = now end
+  entry.callers, entry.is_refused = counted_callers, true
+  if #counted_callers == 0 or entry.awaits_first_request then entry.expires_at = now end
   for _, other in ipairs(entries) do
-    if other.is_refused and other.ends > now then refusals[#refusals + 1] = other end
+    if other.is_refused and other.expires_at > now then refusals[#refusals + 1] = other end
   end
-  if #refusals > MAX_REFUSALS then refusals[1].ends = now end
+  if #refusals > MAX_REFUSALS then refusals[1].expires_at = now end
 end
 
-local function end_entry(record, commit)
-  local entries = read_entries(record)
+local function end_entry(record_key, commit)
+  local entries = read_entries(record_key)
   for _, entry in ipairs(entries) do
-    if entry.job == commit.id then
-      entry.ends, entry.ended, entry.may_be_bought = now + commit.linger, true, commit.may_be_bought
+    if entry.job_id == commit.job_id then
+      entry.expires_at, entry.has_ended = now + commit.idempotency_ttl, true
+      entry.may_be_charged = commit.may_be_charged
       if commit.is_refused then refuse_entry(entries, entry) end
-      return write_entries(record, entries)
+      return write_entries(record_key, entries)
     end
   end
 end
 
--- Of one job, or of all jobs of the body.
-local function remove_callers(record, is_to_go, job)
-  local entries = read_entries(record)
-  if drop_callers(entries, is_to_go, job) then write_entries(record, entries) end
+-- Removes callers of one job, or of all jobs of the body.
+local function remove_callers(record_key, should_drop, job_id)
+  local entries = read_entries(record_key)
+  if drop_callers(entries, should_drop, job_id) then write_entries(record_key, entries) end
 end

@@ -1,25 +1,28 @@
--- A job whose lease is over goes to whoever asks first. The token lets a repeated claim know itself.
+-- Claims a due job. A claim that is sent again recognises itself by its token.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 --include body_deduplication
-local job, due, body, id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3]
-local score = redis.call('ZSCORE', due, id)
-local seen = redis.call('HMGET', job, 'token', 'blob', 'owner', 'lived', 'longest')
-if not seen[2] then return false end
-if seen[1] ~= token then
-  if not score or tonumber(score) > now then return false end
-  -- Clients that waited at the owner before have lost their connections, unless it is the claimer itself.
-  local former = (seen[3] or '') .. ':'
-  if former ~= ':' and former ~= settings.owner .. ':' then
-    redis.call('HSET', job, 'longest', math.max(tonumber(seen[4] or 0), tonumber(seen[5] or 0)))
-    remove_callers(body, function(name) return string.sub(name, 1, #former) == former end, id)
+local job, due, record_key, job_id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3]
+local due_at = redis.call('ZSCORE', due, job_id)
+local fields = redis.call('HMGET', job, 'claim_token', 'encoded_job', 'owner', 'owned_seconds', 'max_owned_seconds')
+if not fields[2] then return false end
+if fields[1] ~= token then
+  if not due_at or tonumber(due_at) > now then return false end
+  -- Clients that waited at the former owner have lost their connections, unless this replica is the former owner.
+  local former_prefix = (fields[3] or '') .. ':'
+  if former_prefix ~= ':' and former_prefix ~= settings.replica_id .. ':' then
+    redis.call('HSET', job, 'max_owned_seconds', math.max(tonumber(fields[4] or 0), tonumber(fields[5] or 0)))
+    remove_callers(record_key, function(caller_id)
+      return string.sub(caller_id, 1, #former_prefix) == former_prefix
+    end, job_id)
   end
   redis.call('HINCRBY', job, 'fence', 1)
-  -- The more owners crashed with it alone, the longer until the next claim.
-  local alone = redis.call('HINCRBY', job, 'rescues', 1) - settings.early_deaths - 1
-  local longest = math.max(settings.lease, settings.longest_lease)
-  local lease = math.min(settings.lease * 2 ^ math.min(math.max(alone, 0), 64), longest)
-  redis.call('HSET', job, 'owner', settings.owner, 'token', token, 'claimed_at', moment(now), 'lived', 0)
-  redis.call('ZADD', due, 'XX', moment(now + lease), id)
+  -- The lease doubles with each owner that crashed while it ran the job alone.
+  local crashes_alone = redis.call('HINCRBY', job, 'reclaims', 1) - settings.max_early_crashes - 1
+  local max_lease = math.max(settings.lease, settings.max_lease)
+  local lease = math.min(settings.lease * 2 ^ math.min(math.max(crashes_alone, 0), 64), max_lease)
+  redis.call('HSET', job, 'owner', settings.replica_id, 'claim_token', token, 'claimed_at', format_score(now),
+    'owned_seconds', 0)
+  redis.call('ZADD', due, 'XX', format_score(now + lease), job_id)
 end
-return redis.call('HMGET', job, 'blob', 'fence', 'rescues', 'longest')
+return redis.call('HMGET', job, 'encoded_job', 'fence', 'reclaims', 'max_owned_seconds')

@@ -1,9 +1,9 @@
--- One clock for all leases: the server's own, unless a test brings another.
-local function clock()
+-- One clock for all leases: the server's, unless a test sets `now`.
+local function read_clock()
   if settings.now then return settings.now end
-  local read = redis.call('TIME')
-  return tonumber(read[1]) + tonumber(read[2]) / 1000000
+  local reply = redis.call('TIME')
+  return tonumber(reply[1]) + tonumber(reply[2]) / 1000000
 end
-local now = clock()
-local function moment(at) return string.format('%.6f', at) end
-local function whole(number) return string.format('%.0f', number) end
+local now = read_clock()
+local function format_score(timestamp) return string.format('%.6f', timestamp) end
+local function format_integer(number) return string.format('%.0f', number) end

@@ -1,111 +1,117 @@
--- One transition of one job: all of it or nothing, and done once however often it is sent.
+-- Commits one transition of one job: completely or not at all, and once however often it is sent.
 -- ARGV: the commit, the settings, then the documents' bytes in the order of their names.
--- The job comes first and numbers derived from it last: the auditor can mend those, but not a job.
+-- The job is written first and derived numbers last: the auditor can repair those, but not a job.
 local settings = cmsgpack.unpack(ARGV[2])
 --include clock
 --include body_deduplication
 local commit = cmsgpack.unpack(ARGV[1])
-local job, due, open, jobs, milestones, ledger, totals = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local budgets = {day = KEYS[8], month = KEYS[9]}
-local outbox, webhooks, record, teams, kept = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
+local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
 
-local known = redis.call('HMGET', job, 'version', 'fence', 'owner', 'ops')
-local ops, owner = known[4] or '', known[3] or ''
-if string.find(ops, commit.op, 1, true) then return {'applied'} end
-if tonumber(known[1] or 0) ~= commit.expected then return {'stale'} end
-if commit.fence and (owner == '' or tonumber(known[2] or 0) ~= commit.fence) then return {'fenced'} end
-local is_new = commit.expected == 0
+local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
+local commit_ids, owner = existing[4] or '', existing[3] or ''
+if string.find(commit_ids, commit.commit_id, 1, true) then return {'applied'} end
+if tonumber(existing[1] or 0) ~= commit.expected_version then return {'version_conflict'} end
+if commit.fence and (owner == '' or tonumber(existing[2] or 0) ~= commit.fence) then return {'lease_lost'} end
+local is_new = commit.expected_version == 0
 
 local entries
 
-local function refusal()
-  local asked = commit.idempotency
-  if asked and asked.soft then
-    local known
-    known, entries = attach_caller(record, asked)
-    if known then return {'known', known} end
-  elseif asked then
-    local seen = redis.call('HMGET', record, 'fingerprint', 'job')
-    if seen[2] then return {seen[1] == asked.fingerprint and 'known' or 'key reused', seen[2]} end
+local function find_refusal()
+  local request = commit.idempotency
+  if request and request.is_body_key then
+    local job_id
+    job_id, entries = attach_caller(record_key, request)
+    if job_id then return {'duplicate_request', job_id} end
+  elseif request then
+    local stored = redis.call('HMGET', record_key, 'fingerprint', 'job_id')
+    if stored[2] then
+      return {stored[1] == request.fingerprint and 'duplicate_request' or 'key_reused', stored[2]}
+    end
   end
-  for _, move in ipairs(commit.budget) do
-    local balance = redis.call('HMGET', budgets[move.kind], 'held', 'spent')
+  for _, change in ipairs(commit.budget) do
+    local balance = redis.call('HMGET', budgets[change.kind], 'held', 'spent')
     local held, spent = tonumber(balance[1] or 0), tonumber(balance[2] or 0)
-    if move.limit and held + spent + move.hold > move.limit then
-      return {'over budget', move.window, whole(move.limit), whole(spent), whole(held)}
+    if change.limit and held + spent + change.hold > change.limit then
+      local numbers = {format_integer(change.limit), format_integer(spent), format_integer(held)}
+      return {'budget_exceeded', change.window, unpack(numbers)}
     end
   end
 end
 
 if is_new then
-  local refused = refusal()
-  if refused then return refused end
-  owner = settings.owner
-  -- Before there is a job: one that is listed here would be forgotten.
-  redis.call('ZREM', kept, commit.id)
+  local refusal = find_refusal()
+  if refusal then return refusal end
+  owner = settings.replica_id
+  -- Before the job is written: a job that is listed here would be deleted.
+  redis.call('ZREM', retention, commit.job_id)
   redis.call('HSET', job, 'fence', 1, 'owner', owner)
 end
-redis.call('HSET', job, 'version', whole(commit.expected + 1), 'blob', commit.blob, 'rescues', 0,
-  'ops', string.sub(commit.op .. ' ' .. ops, 1, settings.remembered * (#commit.op + 1)))
--- This is progress: how long earlier owners worked on the job no longer matters.
-if not is_new then redis.call('HDEL', job, 'claimed_at', 'lived', 'longest') end
-for _, name in ipairs(commit.dropped) do redis.call('HDEL', job, 'document:' .. name) end
-for number, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[number + 2]) end
+redis.call('HSET', job, 'version', format_integer(commit.expected_version + 1), 'encoded_job', commit.encoded_job,
+  'reclaims', 0, 'commit_ids',
+  string.sub(commit.commit_id .. ' ' .. commit_ids, 1, settings.max_remembered_commits * (#commit.commit_id + 1)))
+-- The job made progress: how long earlier owners worked on it no longer matters.
+if not is_new then redis.call('HDEL', job, 'claimed_at', 'owned_seconds', 'max_owned_seconds') end
+for _, name in ipairs(commit.removed_documents) do redis.call('HDEL', job, 'document:' .. name) end
+for index, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[index + 2]) end
 
-if commit.due then
-  redis.call('SADD', open, commit.id)
+if commit.due_in_seconds then
+  redis.call('SADD', open_jobs, commit.job_id)
   if owner == '' then
-    redis.call('ZADD', due, moment(now + commit.due), commit.id)
+    redis.call('ZADD', due, format_score(now + commit.due_in_seconds), commit.job_id)
   else
-    redis.call('ZADD', due, 'NX', moment(now + settings.lease), commit.id)
+    redis.call('ZADD', due, 'NX', format_score(now + settings.lease), commit.job_id)
   end
 else
-  redis.call('ZREM', due, commit.id)
-  redis.call('SREM', open, commit.id)
+  redis.call('ZREM', due, commit.job_id)
+  redis.call('SREM', open_jobs, commit.job_id)
 end
 
 for _, milestone in ipairs(commit.milestones) do redis.call('RPUSH', milestones, milestone) end
 if is_new then
   redis.call('SADD', teams, commit.team)
-  redis.call('ZADD', jobs, 0, commit.listed)
-  redis.call('ZREMRANGEBYLEX', jobs, '-', '(' .. commit.oldest)
-  redis.call('EXPIRE', jobs, whole(settings.keep_jobs + 172800))
-  local asked = commit.idempotency
-  if asked and asked.soft then
-    add_entry(record, entries, asked, commit.id)
-  elseif asked then
-    redis.call('HSET', record, 'fingerprint', asked.fingerprint, 'job', commit.id)
-    redis.call('PEXPIRE', record, whole(asked.seconds * 1000))
+  redis.call('ZADD', team_jobs, 0, commit.list_member)
+  redis.call('ZREMRANGEBYLEX', team_jobs, '-', '(' .. commit.oldest_member)
+  redis.call('EXPIRE', team_jobs, format_integer(settings.keep_jobs + 172800))
+  local request = commit.idempotency
+  if request and request.is_body_key then
+    add_entry(record_key, entries, request, commit.job_id)
+  elseif request then
+    redis.call('HSET', record_key, 'fingerprint', request.fingerprint, 'job_id', commit.job_id)
+    redis.call('PEXPIRE', record_key, format_integer(request.ttl_seconds * 1000))
   end
-elseif commit.linger and commit.soft then
-  end_entry(record, commit)
-elseif commit.linger and redis.call('HGET', record, 'job') == commit.id then
-  redis.call('PEXPIRE', record, whole(commit.linger * 1000))
+elseif commit.idempotency_ttl and commit.is_body_key then
+  end_entry(record_key, commit)
+elseif commit.idempotency_ttl and redis.call('HGET', record_key, 'job_id') == commit.job_id then
+  redis.call('PEXPIRE', record_key, format_integer(commit.idempotency_ttl * 1000))
 end
-if not commit.due then
-  -- It is forgotten when its pictures are; should nobody do that, it goes by itself a day later.
-  redis.call('EXPIRE', job, whole(settings.keep_jobs + 86400))
-  redis.call('EXPIRE', milestones, whole(settings.keep_jobs + 86400))
+if not commit.due_in_seconds then
+  -- A replica deletes the job together with its images. If none does, the job expires a day later.
+  redis.call('EXPIRE', job, format_integer(settings.keep_jobs + 86400))
+  redis.call('EXPIRE', milestones, format_integer(settings.keep_jobs + 86400))
 end
 for _, webhook in ipairs(commit.webhooks) do
-  redis.call('HSET', webhooks, webhook.id, webhook.data)
-  redis.call('ZADD', outbox, moment(now), webhook.id)
+  redis.call('HSET', webhooks, webhook.delivery_id, webhook.data)
+  redis.call('ZADD', outbox, format_score(now), webhook.delivery_id)
 end
 for _, entry in ipairs(commit.ledger) do
   redis.call('RPUSH', ledger, entry.data)
-  redis.call('HINCRBY', totals, 'amount:' .. entry.account, whole(entry.amount))
-  redis.call('HINCRBY', totals, 'images:' .. entry.account, whole(entry.images))
+  redis.call('HINCRBY', totals, 'amount:' .. entry.account, format_integer(entry.amount))
+  redis.call('HINCRBY', totals, 'images:' .. entry.account, format_integer(entry.images))
 end
 if #commit.ledger > 0 then
-  redis.call('EXPIREAT', ledger, whole(commit.ledger_ends))
-  redis.call('EXPIREAT', totals, whole(commit.totals_end))
+  redis.call('EXPIREAT', ledger, format_integer(commit.ledger_expires_at))
+  redis.call('EXPIREAT', totals, format_integer(commit.totals_expire_at))
 end
-for _, move in ipairs(commit.budget) do
-  redis.call('HINCRBY', budgets[move.kind], 'held', whole(move.hold))
-  redis.call('HINCRBY', budgets[move.kind], 'spent', whole(move.spend))
-  redis.call('EXPIREAT', budgets[move.kind], whole(commit.totals_end))
+for _, change in ipairs(commit.budget) do
+  redis.call('HINCRBY', budgets[change.kind], 'held', format_integer(change.hold))
+  redis.call('HINCRBY', budgets[change.kind], 'spent', format_integer(change.spend))
+  redis.call('EXPIREAT', budgets[change.kind], format_integer(commit.totals_expire_at))
 end
--- Last of all: what is not listed here after a disaster may be half done, and is looked at.
-if not commit.due then redis.call('ZADD', kept, moment(now + settings.keep_jobs), commit.id) end
-redis.call('PUBLISH', settings.channel, commit.id)
+-- Last of all: after a crash of the server, a settled job that is missing here may be half written and is audited.
+if not commit.due_in_seconds then
+  redis.call('ZADD', retention, format_score(now + settings.keep_jobs), commit.job_id)
+end
+redis.call('PUBLISH', settings.changes_channel, commit.job_id)
 return {'applied'}

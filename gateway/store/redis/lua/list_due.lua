@@ -1,4 +1,5 @@
--- Which of an index have had their time, soonest first, and when that was.
+-- Lists the due members of a sorted set with their due times, soonest first.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', moment(now), 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+local index, limit = KEYS[1], ARGV[2]
+return redis.call('ZRANGEBYSCORE', index, '-inf', format_score(now), 'WITHSCORES', 'LIMIT', 0, limit)

@@ -1,5 +1,6 @@
--- What one replica tells the others, and when it did.
+-- Publishes a replica's signal with its time.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-redis.call('HSET', KEYS[1], ARGV[2], cmsgpack.pack({now, ARGV[3]}))
+local signals, name, value = KEYS[1], ARGV[2], ARGV[3]
+redis.call('HSET', signals, name, cmsgpack.pack({now, value}))
 return 1

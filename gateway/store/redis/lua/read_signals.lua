@@ -1,14 +1,15 @@
--- What all replicas told within the last seconds; what is older is forgotten.
+-- Reads the signals of the last seconds and deletes older ones.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-local told, fresh = redis.call('HGETALL', KEYS[1]), {}
-for number = 1, #told, 2 do
-  local value = cmsgpack.unpack(told[number + 1])
-  if now - value[1] <= tonumber(ARGV[2]) then
-    fresh[#fresh + 1] = told[number]
-    fresh[#fresh + 1] = value[2]
+local signals, ttl_seconds = KEYS[1], tonumber(ARGV[2])
+local stored, fresh = redis.call('HGETALL', signals), {}
+for index = 1, #stored, 2 do
+  local signal = cmsgpack.unpack(stored[index + 1])
+  if now - signal[1] <= ttl_seconds then
+    fresh[#fresh + 1] = stored[index]
+    fresh[#fresh + 1] = signal[2]
   else
-    redis.call('HDEL', KEYS[1], told[number])
+    redis.call('HDEL', signals, stored[index])
   end
 end
 return fresh

@@ -1,11 +1,11 @@
--- Gives a job away until its time comes.
+-- Releases a job until its next due time.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-local job, due, id, fence, seconds = KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4]
-local seen = redis.call('HMGET', job, 'fence', 'owner', 'rescues')
-if seen[1] ~= fence or seen[2] == '' or not redis.call('ZSCORE', due, id) then return 0 end
--- The owner that releases the job did not crash: its claim does not count.
-redis.call('HSET', job, 'owner', '', 'rescues', math.max(0, tonumber(seen[3] or 0) - 1))
-redis.call('HDEL', job, 'claimed_at', 'lived')
-redis.call('ZADD', due, 'XX', moment(now + tonumber(seconds)), id)
+local job, due, job_id, fence, delay = KEYS[1], KEYS[2], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local fields = redis.call('HMGET', job, 'fence', 'owner', 'reclaims')
+if fields[1] ~= fence or fields[2] == '' or not redis.call('ZSCORE', due, job_id) then return 0 end
+-- An owner that releases the job did not crash: its claim does not count.
+redis.call('HSET', job, 'owner', '', 'reclaims', math.max(0, tonumber(fields[3] or 0) - 1))
+redis.call('HDEL', job, 'claimed_at', 'owned_seconds')
+redis.call('ZADD', due, 'XX', format_score(now + delay), job_id)
 return 1

@@ -1,6 +1,7 @@
--- A caller has left without an answer, whichever job of this body it was waiting for.
+-- Removes a caller whose client disconnected, from whichever job of the body it waited for.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
 --include body_deduplication
-remove_callers(KEYS[1], function(name) return name == ARGV[2] end)
+local record_key, disconnected_id = KEYS[1], ARGV[2]
+remove_callers(record_key, function(caller_id) return caller_id == disconnected_id end)
 return 1

@@ -1,33 +1,36 @@
--- The auditor's corrections, all additions, made once: only while its lock stands, which goes with them.
--- KEYS: lock, due, open, kept, then those that the corrections name by their number.
+-- Applies the auditor's repairs. All are additions, made once: only while its lock exists, which they delete.
+-- KEYS: lock, due, open, retention, then those that the corrections name by their index.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-local token, found = ARGV[2], cmsgpack.unpack(ARGV[3])
-if redis.call('GET', KEYS[1]) ~= token then return 0 end
-for _, job in ipairs(found.unlisted) do
-  if redis.call('HGET', KEYS[job.key], 'version') == job.version then
-    redis.call('SADD', KEYS[3], job.id)
-    redis.call('ZADD', KEYS[2], 'NX', moment(now), job.id)
+local lock, due, open_jobs, retention = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local token, corrections = ARGV[2], cmsgpack.unpack(ARGV[3])
+if redis.call('GET', lock) ~= token then return 0 end
+for _, unlisted in ipairs(corrections.unlisted) do
+  if redis.call('HGET', KEYS[unlisted.key], 'version') == unlisted.version then
+    redis.call('SADD', open_jobs, unlisted.job_id)
+    redis.call('ZADD', due, 'NX', format_score(now), unlisted.job_id)
   end
 end
-for _, id in ipairs(found.gone) do
-  redis.call('ZREM', KEYS[2], id)
-  redis.call('SREM', KEYS[3], id)
+for _, job_id in ipairs(corrections.delisted) do
+  redis.call('ZREM', due, job_id)
+  redis.call('SREM', open_jobs, job_id)
 end
-for _, id in ipairs(found.kept) do redis.call('ZADD', KEYS[4], 'NX', moment(now + settings.keep_jobs), id) end
-for _, entry in ipairs(found.entries) do
+for _, job_id in ipairs(corrections.retained) do
+  redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), job_id)
+end
+for _, entry in ipairs(corrections.missing_entries) do
   redis.call('RPUSH', KEYS[entry.key], entry.data)
-  redis.call('EXPIREAT', KEYS[entry.key], whole(entry.ends))
+  redis.call('EXPIREAT', KEYS[entry.key], format_integer(entry.expires_at))
 end
-for _, total in ipairs(found.totals) do
-  redis.call('HINCRBY', KEYS[total.key], 'amount:' .. total.account, whole(total.amount))
-  redis.call('HINCRBY', KEYS[total.key], 'images:' .. total.account, whole(total.images))
-  redis.call('EXPIREAT', KEYS[total.key], whole(total.ends))
+for _, total in ipairs(corrections.total_corrections) do
+  redis.call('HINCRBY', KEYS[total.key], 'amount:' .. total.account, format_integer(total.amount))
+  redis.call('HINCRBY', KEYS[total.key], 'images:' .. total.account, format_integer(total.images))
+  redis.call('EXPIREAT', KEYS[total.key], format_integer(total.expires_at))
 end
-for _, drift in ipairs(found.balances) do
-  redis.call('HINCRBY', KEYS[drift.key], 'held', whole(drift.held))
-  redis.call('HINCRBY', KEYS[drift.key], 'spent', whole(drift.spent))
-  redis.call('EXPIREAT', KEYS[drift.key], whole(drift.ends))
+for _, drift in ipairs(corrections.budget_drifts) do
+  redis.call('HINCRBY', KEYS[drift.key], 'held', format_integer(drift.held))
+  redis.call('HINCRBY', KEYS[drift.key], 'spent', format_integer(drift.spent))
+  redis.call('EXPIREAT', KEYS[drift.key], format_integer(drift.expires_at))
 end
-redis.call('DEL', KEYS[1])
+redis.call('DEL', lock)
 return 1

@@ -1,5 +1,6 @@
--- A webhook that did not arrive is tried again later, unless it has arrived meanwhile.
+-- Schedules another attempt of a webhook, unless it was delivered meanwhile.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-redis.call('ZADD', KEYS[1], 'XX', moment(now + tonumber(ARGV[3])), ARGV[2])
+local outbox, delivery_id, delay = KEYS[1], ARGV[2], tonumber(ARGV[3])
+redis.call('ZADD', outbox, 'XX', format_score(now + delay), delivery_id)
 return 1
