@@ -1,4 +1,4 @@
-"""The parts of the page for operators that follow from the code: settings, metrics and the lines of the log."""
+"""Builds the generated tables of `operations.md`: settings, metrics and log events."""
 
 import re
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from gateway.telemetry.logs import event_name
 from gateway.telemetry.metrics import Metrics
 
 Row = tuple[str, ...]
-SETTINGS_HEAD: Row = ("Variable", "Without it", "What it does")
-METRICS_HEAD: Row = ("Metric", "Labels", "What it counts")
-LOG_EVENTS_HEAD: Row = ("`event`", "Fields", "What happened")
+SETTINGS_HEAD: Row = ("Variable", "Default", "Meaning")
+METRICS_HEAD: Row = ("Metric", "Labels", "Meaning")
+LOG_EVENTS_HEAD: Row = ("`event`", "Fields", "Meaning")
 
 
 def build_settings_rows() -> list[Row]:
@@ -25,7 +25,7 @@ def build_settings_rows() -> list[Row]:
 
 
 def build_metrics_rows() -> list[Row]:
-    """As they are scraped: counters end in _total."""
+    """Lists the metrics by their scraped names: counters end in _total."""
     metrics: list[Any] = list(Metrics().registry._collector_to_names)
     counters = [
         (f"{metric._name}{'_total' if metric._type == 'counter' else ''}", metric._labelnames, metric._documentation)
@@ -37,7 +37,7 @@ def build_metrics_rows() -> list[Row]:
 
 
 def build_log_event_rows() -> list[Row]:
-    """A field that is nothing is left out of its line."""
+    """Lists the log events with their fields. A log line omits fields that are None."""
     return [
         (f"`{event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
         for kind in Event.__subclasses__()
@@ -45,12 +45,12 @@ def build_log_event_rows() -> list[Row]:
 
 
 def replace_sections(path: Path, sections: dict[str, str]) -> str:
-    """The page as it is, but for what stands between its marks."""
+    """Returns the text of the page, with the content between its marks replaced."""
     text = path.read_text()
     for name, content in sections.items():
         start_mark, end_mark = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
         pattern = re.compile(f"({re.escape(start_mark)}).*?({re.escape(end_mark)})", re.DOTALL)
         text, replaced = pattern.subn(rf"\g<1>{content.replace(chr(92), chr(92) * 2)}\g<2>", text)
         if replaced != 1:
-            raise ValueError(f"{path.name} has no place for {name}")
+            raise ValueError(f"{path.name} has no marks for the generated section {name}")
     return text
