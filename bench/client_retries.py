@@ -94,7 +94,7 @@ DEADLINE_CASE = FailureCase(name="deadline, order running", extra_fields=OPENAI_
 SLOW_CASE = FailureCase(name="still running", extra_fields=OPENAI_FIELDS, latency=2.0)
 # The store cannot return the images of a finished job, and shortly afterwards it can.
 STORE_OUTAGE_CASE = FailureCase(name="store down, job done", extra_fields=RUNAPI_FIELDS)
-OUTAGE_SECONDS, IMAGE_READS = 1.5, (b"HMGET", b"document:picture")
+OUTAGE_SECONDS, IMAGE_READS = 1.5, (b"HMGET", b"document:image")
 
 
 class RetryingClient:

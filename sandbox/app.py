@@ -12,12 +12,12 @@ from litestar.types import HTTPScope, Message, Scope
 
 from sandbox import file_store
 from sandbox.control import control_router
-from sandbox.fault_injection import Vendor
 from sandbox.fault_middleware import FaultMiddleware
 from sandbox.openai import routes as openai_routes
 from sandbox.runapi import routes as runapi_routes
 from sandbox.runflow import routes as runflow_routes
 from sandbox.state import SandboxState
+from sandbox.vendors import Vendor
 
 LOG = logging.getLogger("uvicorn.error")
 VENDOR_MODULES = {Vendor.RUNFLOW: runflow_routes, Vendor.RUNAPI: runapi_routes, Vendor.OPENAI: openai_routes}

@@ -14,9 +14,10 @@ from msgspec import Meta, Struct
 
 from sandbox import image_renderer, switches
 from sandbox.charges import format_usd, parse_usd
-from sandbox.fault_injection import FAULT_DESCRIPTIONS, FaultRule, InjectedFault, RouteKind, Vendor
+from sandbox.fault_injection import FAULT_DESCRIPTIONS, FaultRule, InjectedFault
 from sandbox.order_simulator import Latency
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 ControlRequest = Request[object, object, State]
 

@@ -8,22 +8,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-
-class Vendor(StrEnum):
-    RUNFLOW = "runflow"
-    RUNAPI = "runapi"
-    OPENAI = "openai"
-
-
-class RouteKind(StrEnum):
-    """The kinds of requests that a rule may name."""
-
-    SUBMIT = "submit"
-    POLL = "poll"
-    SEARCH = "search"
-    UPLOAD = "upload"
-    DOWNLOAD = "download"
-    ACCOUNT = "account"
+from sandbox.vendors import RouteKind, Vendor
 
 
 class InjectedFault(StrEnum):

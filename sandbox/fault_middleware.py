@@ -11,9 +11,10 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from sandbox.fault_injection import WIRE_KINDS, FaultRule, InjectedFault, RouteKind, Vendor
+from sandbox.fault_injection import WIRE_KINDS, FaultRule, InjectedFault
 from sandbox.order_simulator import wait_for_disconnect
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 PROXY_ERROR_PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 BODILESS_STATUSES = {204, 304}

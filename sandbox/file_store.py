@@ -13,8 +13,8 @@ from litestar import Request, Response, get, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.image_renderer import MEDIA_TYPES, ImageRecipe, RenderCache
+from sandbox.vendors import RouteKind, Vendor
 
 MAX_IMAGES = 50_000
 MAX_UPLOADS = 50_000

@@ -15,8 +15,9 @@ from litestar.types import Receive
 from msgspec import Struct
 
 from sandbox.charges import Charge, Invoice, VendorBalance
-from sandbox.fault_injection import FaultRule, InjectedFault, Vendor
+from sandbox.fault_injection import FaultRule, InjectedFault
 from sandbox.image_renderer import ImageRecipe
+from sandbox.vendors import Vendor
 
 MAX_ORDERS = 20_000
 

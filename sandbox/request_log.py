@@ -7,7 +7,7 @@ from typing import Any
 
 from litestar.types import HTTPScope, Receive
 
-from sandbox.fault_injection import RouteKind, Vendor
+from sandbox.vendors import RouteKind, Vendor
 
 MAX_REQUESTS = 1_000
 MAX_BODY_BYTES = 64 << 10

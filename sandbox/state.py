@@ -6,12 +6,13 @@ from typing import Protocol
 
 from sandbox.callback_sender import CallbackSender
 from sandbox.charges import MICROS_PER_USD, Invoice
-from sandbox.fault_injection import FaultInjector, Vendor
+from sandbox.fault_injection import FaultInjector
 from sandbox.file_store import FileStore
 from sandbox.order_simulator import FAST_LATENCY, REALISTIC_LATENCY, OrderSimulator
 from sandbox.request_log import RequestLog
 from sandbox.source_fetcher import SourceFetcher
 from sandbox.switches import Switches, default_switches
+from sandbox.vendors import Vendor
 
 # Enough for weeks of load tests: credit should only run out on purpose.
 INITIAL_BALANCE_MICROS = 1_000_000 * MICROS_PER_USD

@@ -6,13 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sandbox.fault_injection import InjectedFault, Vendor
+from sandbox.fault_injection import InjectedFault
 from sandbox.image_renderer import ImageRecipe
 from sandbox.openai.errors import OpenaiError
 from sandbox.openai.image_params import OpenaiImageParams
 from sandbox.openai.prices import BilledTokens
 from sandbox.order_simulator import ClientDisconnectedError, InsufficientCreditError, Outcome, SimulatedOrder
 from sandbox.state import SandboxState
+from sandbox.vendors import Vendor
 
 
 class OpenaiOrder:

@@ -14,13 +14,13 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.openai import errors, event_stream, field_checks, request_body
 from sandbox.openai.errors import OpenaiError
 from sandbox.openai.image_params import OpenaiImageParams, parse_image_params, unknown_model_error
 from sandbox.openai.order import OpenaiOrder
 from sandbox.openai.prices import MODELS, OpenaiModel
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 API_KEY = "sk-sandbox"
 HttpRequest = Request[object, object, State]

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 from litestar import Response, get, post
 
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.runapi import order_rules as terms
 from sandbox.runapi.http_helpers import HttpRequest, parse_json_object, require_api_key, validation_error
 from sandbox.runapi.order_rules import TaskAction
 from sandbox.runapi.tasks import MICROS_PER_CENT, InjectedState, RunapiState, format_timestamp
 from sandbox.switches import RunapiSwitches
+from sandbox.vendors import RouteKind, Vendor
 
 SERVICE = "gpt_image_2"
 FILTERS = ("service", "action", "model")

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox.fault_injection import InjectedFault, RouteKind, Vendor
+from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import KeyConflictError
 from sandbox.image_renderer import ImageRecipe, SourceImage, shorten_prompt
 from sandbox.order_simulator import InsufficientCreditError, Outcome, SimulatedOrder
@@ -19,6 +19,7 @@ from sandbox.runapi.http_helpers import RunapiError, validation_error
 from sandbox.runapi.order_rules import TaskAction, TaskParams
 from sandbox.runapi.tasks import RunapiState, RunapiTask
 from sandbox.source_fetcher import SourceUnreadableError
+from sandbox.vendors import RouteKind, Vendor
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.runapi import account, uploads
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from sandbox.runapi.http_helpers import (
@@ -26,6 +25,7 @@ from sandbox.runapi.order_rules import TaskAction
 from sandbox.runapi.orders import CreateTaskCommand, get_or_create_task
 from sandbox.runapi.tasks import InjectedState, RunapiState, RunapiTask, serialize_task, serialize_ticket
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 __all__ = ["CALLBACK_SECRET", "HANDLERS", "create_vendor_state"]
 

@@ -9,13 +9,14 @@ from typing import Any
 from litestar.di import NamedDependency
 
 from sandbox.charges import MICROS_PER_USD
-from sandbox.fault_injection import InjectedFault, Vendor
+from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import ReplayCache
 from sandbox.order_simulator import MAX_ORDERS, Phase, SimulatedOrder
 from sandbox.runapi.http_helpers import build_error_body
 from sandbox.runapi.order_rules import TaskAction
 from sandbox.state import SandboxState
 from sandbox.switches import RunapiSwitches
+from sandbox.vendors import Vendor
 
 MICROS_PER_CENT = MICROS_PER_USD // 100
 MICRO_CENTS_PER_MICRO = 100

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from litestar import Response, post
 
 from sandbox import image_renderer
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.file_store import UploadSlot
 from sandbox.runapi.http_helpers import (
     HttpRequest,
@@ -28,6 +27,7 @@ from sandbox.runapi.http_helpers import (
 from sandbox.runapi.order_rules import is_http_url
 from sandbox.runapi.tasks import InjectedState, RunapiState, format_timestamp
 from sandbox.source_fetcher import SourceUnreadableError
+from sandbox.vendors import RouteKind, Vendor
 
 # The page gives no limit; this is the limit of the file store.
 MAX_BYTES = 64 << 20

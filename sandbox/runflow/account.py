@@ -7,7 +7,6 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from sandbox.charges import format_usd
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.order_simulator import OrderSimulator
 from sandbox.runflow.callbacks import CallbackSecret
 from sandbox.runflow.http_helpers import (
@@ -20,6 +19,7 @@ from sandbox.runflow.http_helpers import (
     validation_error,
 )
 from sandbox.runflow.runs import ORG_ID
+from sandbox.vendors import RouteKind, Vendor
 
 ROUTE_OPTIONS = {"route": RouteKind.ACCOUNT}
 MAX_LABEL_CHARACTERS = 255

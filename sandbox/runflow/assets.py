@@ -10,7 +10,6 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from sandbox import image_renderer
-from sandbox.fault_injection import RouteKind, Vendor
 from sandbox.file_store import UploadSlot
 from sandbox.runflow.http_helpers import (
     HttpRequest,
@@ -23,6 +22,7 @@ from sandbox.runflow.http_helpers import (
 )
 from sandbox.source_fetcher import SourceUnreadableError
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 MAX_BYTES = 50 << 20
 MAX_ASSETS = 50_000

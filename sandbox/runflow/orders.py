@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from typing import Any
 
-from sandbox.fault_injection import Vendor
 from sandbox.idempotency import ReplayCache
 from sandbox.order_simulator import MAX_ORDERS, InsufficientCreditError, Outcome, SimulatedOrder
 from sandbox.runflow.assets import AssetStore
@@ -20,6 +19,7 @@ from sandbox.runflow.run_input import MODELS, find_problems, parse_run_input
 from sandbox.runflow.runs import RunflowRun, replace_data_uris
 from sandbox.source_fetcher import SourceUnreadableError
 from sandbox.state import SandboxState
+from sandbox.vendors import Vendor
 
 MAX_CALLBACK_URL_CHARACTERS = 2048
 MAX_CLIENT_REF_CHARACTERS = 255

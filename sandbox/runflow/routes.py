@@ -9,7 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from sandbox.fault_injection import InjectedFault, RouteKind, Vendor
+from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import KeyConflictError
 from sandbox.order_simulator import ClientDisconnectedError, Outcome
 from sandbox.runflow import account, assets, runs
@@ -29,6 +29,7 @@ from sandbox.runflow.run_input import MODELS, PROVIDERLESS_MODELS
 from sandbox.runflow.run_search import build_page, parse_query
 from sandbox.runflow.runs import RunflowRun
 from sandbox.state import SandboxState
+from sandbox.vendors import RouteKind, Vendor
 
 SUBMIT_OPTIONS, POLL_OPTIONS, SEARCH_OPTIONS = (
     {"route": RouteKind.SUBMIT},

@@ -8,11 +8,12 @@ import msgspec
 
 from sandbox import image_renderer
 from sandbox.charges import format_usd
-from sandbox.fault_injection import InjectedFault, Vendor
+from sandbox.fault_injection import InjectedFault
 from sandbox.order_simulator import Outcome, Phase, SimulatedOrder
 from sandbox.runflow.delivery_records import DeliveryRecord
 from sandbox.runflow.http_helpers import format_timestamp, generate_uuid7
 from sandbox.state import SandboxState
+from sandbox.vendors import Vendor
 
 ORG_ID = "0198a3f0-5d1c-7c44-9a51-3d2f6f1f0a01"
 MODEL_IDS = {

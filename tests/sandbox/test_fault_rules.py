@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from sandbox.fault_injection import FaultInjector, FaultRule, InjectedFault, RouteKind, Vendor
+from sandbox.fault_injection import FaultInjector, FaultRule, InjectedFault
+from sandbox.vendors import RouteKind, Vendor
 from tests.harness.sandbox_runner import RunningSandbox
 
 SUBMIT_PATH = "/openai/v1/images/generations"

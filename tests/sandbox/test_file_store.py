@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from sandbox import file_store
-from sandbox.fault_injection import Vendor
 from sandbox.file_store import FileStore, UploadSlot
 from sandbox.image_renderer import ImageRecipe
+from sandbox.vendors import Vendor
 from tests.harness.sandbox_runner import RunningSandbox
 
 AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}

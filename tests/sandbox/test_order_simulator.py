@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sandbox import charges, order_simulator
 from sandbox.charges import Invoice
-from sandbox.fault_injection import FaultRule, InjectedFault, Vendor
+from sandbox.fault_injection import FaultRule, InjectedFault
 from sandbox.image_renderer import ImageRecipe
 from sandbox.order_simulator import (
     ClientDisconnectedError,
@@ -22,6 +22,7 @@ from sandbox.order_simulator import (
     Phase,
     SimulatedOrder,
 )
+from sandbox.vendors import Vendor
 
 RECIPE = ImageRecipe(64, 64, "png", "a lighthouse")
 
