@@ -1,8 +1,8 @@
-# Every target does its own set-up and may be repeated from any state; `make help` lists them.
+# Every target does its own setup and can be repeated in any state; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-# Leave a core for the sandbox that each test process talks to.
+# Leaves a processor core for the sandbox of each test process.
 TEST_PROCESSES ?= 2
 
 .PHONY: help setup run test check words bench fmt docs lock clean
@@ -13,14 +13,14 @@ help: ## List the targets
 setup: ## Install everything that tests and checks need
 	@deploy/setup.sh dev
 
-run: ## Start the gateway, buying from simulated sellers for no money, and say what to try
+run: ## Start the gateway with simulated sellers, which cost nothing
 	@deploy/setup.sh run
 	@exec $(BIN)/image-gateway serve --sandbox
 
 test: setup ## Run all tests against real servers and real clients
 	$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
 
-check: setup ## Check format, lint, types, layers and generated pages
+check: setup ## Check format, lint, types, names, layers and generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -31,7 +31,7 @@ check: setup ## Check format, lint, types, layers and generated pages
 words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
-bench: setup ## Measure what plans, commits and requests cost, and what hostile bodies can do
+bench: setup ## Measure plans, commits, requests and hostile bodies
 	$(BIN)/python bench/routing_plans.py
 	$(BIN)/python -m bench.store_commits
 	$(BIN)/python -m bench.seller_client
@@ -39,16 +39,16 @@ bench: setup ## Measure what plans, commits and requests cost, and what hostile 
 	$(BIN)/python -m bench.waiting_jobs
 	$(BIN)/python -m bench.hostile_bodies
 
-fmt: setup ## Format the code and mend what lint can mend
+fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-docs: setup ## Write the generated pages anew
+docs: setup ## Regenerate the generated pages
 	$(BIN)/python docs/generate.py
 
-lock: setup ## Pin the dependencies anew, with hashes and without addresses
+lock: setup ## Update the pinned dependencies, with hashes and without URLs
 	deploy/lock.sh
 
-clean: ## Remove everything that set-up and tests made
+clean: ## Remove everything that setup and tests created
 	rm -rf .venv .venv-runapi-old .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
