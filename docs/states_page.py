@@ -1,4 +1,4 @@
-"""What `docs/states.md` shows of `gateway/jobs`: its moves as diagrams, its bookings and its recovery as rows."""
+"""Generates `docs/states.md` from `gateway/jobs`: transitions as diagrams, bookings and actions as tables."""
 
 from collections.abc import Iterator
 
@@ -38,25 +38,25 @@ from gateway.store.base import MAX_EARLY_CRASHES, MAX_LEASE_SECONDS
 from providers.faults import VERDICTS, FaultKind, Verdict
 
 Row = tuple[str, ...]
-BOOKING_HEAD: Row = ("The attempt ended with", "Bought?", "Booked as", "Its images", "with `on_unknown: reorder`")
-ACTIONS_HEAD: Row = ("To do", "When", "What")
+BOOKING_HEAD: Row = ("Fault of the attempt", "Charged?", "Booked as", "Its images become", "With `on_unknown: reorder`")
+ACTIONS_HEAD: Row = ("Action", "Condition", "Meaning")
 
-_RESPONSE_LOST = "the answer to the order is lost"
+_RESPONSE_LOST = "the response to the order is lost"
 ACTION_CONDITIONS: dict[type[JobAction], str] = {
     SubmitOrder: "images are waiting",
-    PollOrder: "the ticket is known, and its seller can be asked",
-    FetchImages: "the pictures are made, and their links are all that leads to them",
-    MarkResponseLost: "an order was opened, and nobody is left who waits for its answer",
-    ResendOrder: f"{_RESPONSE_LOST}; its seller is trusted with idempotency keys",
-    SearchOrder: f"{_RESPONSE_LOST}; its seller lists orders by our reference",
-    AwaitCallback: f"{_RESPONSE_LOST}; its seller only calls back",
-    AbandonAttempt: "an order's time is over, or there is no way to trace it",
-    AwaitPreviousWorker: "instead of giving up for want of any trace, for one lease after the job was taken over",
-    AbandonLostImages: "pictures came with an answer, and are neither kept nor to be asked for",
+    PollOrder: "the order has a ticket, and its seller can be polled",
+    FetchImages: "the images are finished, and only their URLs lead to them",
+    MarkResponseLost: "an attempt was started, and no task waits for its response",
+    ResendOrder: f"{_RESPONSE_LOST}; its seller is trusted to honour idempotency keys",
+    SearchOrder: f"{_RESPONSE_LOST}; its seller lists orders by reference",
+    AwaitCallback: f"{_RESPONSE_LOST}; its seller can only send a callback",
+    AbandonAttempt: "an order has timed out, or cannot be found in any way",
+    AwaitPreviousWorker: "the order cannot be found in any way; for one lease after the job was reclaimed",
+    AbandonLostImages: "images came with a response, and are neither stored nor available by polling",
     AwaitClient: "nothing was ordered, and the job's client may have got an error instead of the job",
-    WithdrawJob: "the same, and the caller has not asked again in time",
-    ExpireJob: "the job's deadline is over; before anything else",
-    AbandonJob: f"{MAX_RECLAIMS_WITHOUT_PROGRESS - 1} owners in a row crashed without progress",
+    WithdrawJob: "the same, and the client has not repeated its request in time",
+    ExpireJob: "the job's deadline has passed; takes precedence",
+    AbandonJob: f"{MAX_RECLAIMS_WITHOUT_PROGRESS - 1} workers in a row crashed without progress",
 }
 
 
@@ -64,9 +64,10 @@ def render_states_body(bookings: str, actions: str) -> str:
     return f"""
 # States
 
-A **job** is what a team asked for. Its images are bought in **parts**: as many at once as the seller takes. Each try to
-buy a part is an **attempt**, one order at one seller. An image that one attempt did not bring is tried again elsewhere,
-as part of another. The arrows are all there are (`gateway/jobs/transition_tables.py`); tests check each step against them.
+A **job** is one request of a team. Its images are ordered in **parts**, each with as many images as one order of the
+seller may have. An **attempt** is one order for one part at one seller. An image that an attempt does not deliver
+becomes part of a later attempt at another seller. The diagrams show all transitions
+(`gateway/jobs/transition_tables.py`); tests check every step of a job against them.
 
 ## Job
 
@@ -77,68 +78,69 @@ as part of another. The arrows are all there are (`gateway/jobs/transition_table
 ## Attempt
 
 {render_diagram(ATTEMPT_TRANSITIONS)}
-## Terminal is not settled
+## Terminal and settled
 
-- **Terminal** is for the team: {_join_alternatives([f"`{state}`" for state in JobState if state.is_terminal])}.
-  No image is waited for any more, what was held and not spent is given back, the webhook goes out. Nothing that becomes
-  known later changes it.
-- **Settled** is for the money: terminal, and every attempt is closed. Until then the job stays in the index of what has
-  to be looked at, however long ago its team got its answer.
+- **Terminal** concerns the team: {_join_alternatives([f"`{state}`" for state in JobState if state.is_terminal])}.
+  The job waits for no more images, the unspent reservation is released, and the webhook is sent. Later events do not
+  change the result.
+- **Settled** concerns the money: the job is terminal, and every attempt is closed. Until then the job stays in the index
+  of jobs with due actions.
 
-In between stand orders that still run when the deadline ends the job. They are asked about until it is known what they
-cost. Their pictures, if they come, are an orphan: ours to pay, never the team's. Once a seller has made the pictures,
-the deadline no longer ends the job: only the pictures' own expiry does.
+A job is terminal but not settled if an order is still running when the deadline ends the job. The order is polled until
+its cost is known. If its images arrive, their cost is an orphan: the operator pays it, never the team. Once a seller has
+finished the images, the deadline no longer ends the job, only the expiry of the images does.
 
-Some images are better than none: a job that ends with a part of them is `completed`, pays for those, and says in its
-`warnings` how many are there. One that was cancelled is `cancelled`, whatever arrived, and pays for what did.
+A job that ends with some of its images is `completed`: the team pays for these, and `warnings` says how many there are.
+A cancelled job is `cancelled`, and the team pays for the images delivered so far.
 
-## What was bought, and what then
+## Charges and their bookings
 
-Delivered images are booked as `capture`, the only line that a team pays. What else an attempt cost:
+Delivered images are booked as `capture`, the only line that the team pays. Other costs of an attempt:
 
 {bookings}
-With all tries used up, or the deadline over, images that would wait fail instead; after a cancel they are dropped.
-What a seller reports as its charge outranks the price, and a reported charge means *bought*, whatever the fault. If an
-order brought some of its images, its cost is split over all that were made: the delivered ones' share is captured, the
-rest is an orphan. A team never pays more than was set aside for the images that it gets: what a seller bills beyond
-that is booked as `excess`, ours to pay.
+If no attempts are left, or the deadline has passed, images that would wait fail instead; after a cancellation they are
+dropped. A cost that the seller reports overrides the price, and means *charged*, whatever the fault. If an order
+delivers some of its images, its cost is divided among all generated ones: the share of the delivered images is
+captured, the rest is an orphan. A team never pays more than was reserved for the images that it receives: the operator
+pays a higher cost, which is booked as `excess`.
 
-News of a closed attempt changes the books only, by a further entry with the amount reversed: `suspected` becomes
-`orphan` when the pictures turn up after all, and nothing when the seller says that the order failed. All entries belong
-to the day and month (UTC) of the job's acceptance.
+Events of a closed attempt change bookings only, by another entry that reverses the amount: `suspected` becomes `orphan`
+if the images are found later, and is removed if the seller reports that the order failed. All entries belong to the day
+and month (UTC) of the job's creation.
 
-## What a rescuer does
+## Reclaimed jobs
 
-Whoever takes a job over knows what is saved of it and nothing else. That is enough:
+A worker that reclaims a job uses only what is saved of it:
 
 {actions}
-How long an order is waited for:
+An order is awaited:
 
-- with a ticket, until its offer's patience is over;
-- with its answer lost, {RECONCILE_TIMEOUT_SECONDS:.0f} s from then on; longer, to the end of the offer's patience, if its
-  seller called back or may be sent the same order again;
-- with its pictures made, as long as sellers keep them: {IMAGE_TTL_SECONDS / 3600:.0f} h.
+- with a ticket, until the timeout of its offer;
+- without a response, for {RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller has called back or
+  accepts the same order again;
+- with finished images, as long as sellers keep them: {IMAGE_TTL_SECONDS / 3600:.0f} h.
 
-A ticket is asked about every {POLL_INTERVAL_SECONDS:.0f} s, a lost order looked for every {SEARCH_INTERVAL_SECONDS:.0f} s. A synchronous
-order that a rescuer finds opened has no trace, and its answer is known at most to the owner before. That one may live
-and only have stood still, so what it says within one lease still counts; then the order is given up, as `lost`.
+A ticket is polled every {POLL_INTERVAL_SECONDS:.0f} s, and an order without one is searched every
+{SEARCH_INTERVAL_SECONDS:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way to find that
+order; only the previous worker may have its response. That worker may still run after a pause, so its updates are
+accepted for one lease; then the attempt is abandoned as `response_lost`.
 
-A job is *confirmed* once an attempt is opened, its caller was answered 202, or a caller asks for it again. One that is
-not belongs to a request that may have been answered 503: it is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its creation,
-and its Idempotency-Key may order again.
+A job is *confirmed* once an attempt is started, its client received a 202, or a client requests it again. The client of
+an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its creation, and its
+Idempotency-Key may order again.
 
-## What becomes of a job that kills its workers
+## Jobs that crash their workers
 
-An owner that dies within a beat may have died of any job that it had just claimed. So a death counts against all of
-them, and after {MAX_EARLY_CRASHES} in a row each is tried out alone, and beaten at once if its owner lives. One that is
-still deadly is tried again ever later (its lease doubles with each death, to {MAX_LEASE_SECONDS / 3600:.0f} h), and in the
-end it is abandoned: nothing more is bought for it. What was ordered is asked about until its time is over, and is
-delivered.
+A worker that crashes within one renewal of its leases may have crashed because of any job that it had just claimed. So
+the crash counts against all of them. After {MAX_EARLY_CRASHES} crashes in a row, each of these jobs is claimed alone, and its
+lease is renewed at once. A job that crashes its worker again is claimed later each time (its lease doubles, up to
+{MAX_LEASE_SECONDS / 3600:.0f} h), and is finally abandoned: nothing more is ordered for it. Existing orders are polled until
+their timeout, and their images are delivered.
 """
 
 
 def render_diagram(transitions: TransitionTable) -> str:
-    """What nothing leads out of is an end."""
+    """Render a Mermaid diagram; states without outgoing transitions are final."""
     sources = {old for old, _ in transitions}
     ends = dict.fromkeys(new for _, new in transitions if new not in sources)
     arrows = [f"{old or '[*]'} --> {new}: {_check_label(label)}" for (old, new), label in transitions.items()]
@@ -148,12 +150,12 @@ def render_diagram(transitions: TransitionTable) -> str:
 
 def _check_label(label: str) -> str:
     if set(label) & set(":;#"):
-        raise ValueError(f"mermaid would cut this label: {label}")
+        raise ValueError(f"Invalid label {label!r}: Mermaid would cut it at : ; or #")
     return label
 
 
 def build_booking_rows() -> Iterator[Row]:
-    """Faults with the same consequences share a row."""
+    """Yield one row for each set of consequences, with all its faults."""
     kinds_by_consequences: dict[tuple[str, ...], list[FaultKind]] = {}
     for kind in FaultKind:
         kinds_by_consequences.setdefault(_describe_consequences(VERDICTS[kind]), []).append(kind)
@@ -173,7 +175,7 @@ def build_action_rows() -> Iterator[Row]:
 
 
 def _iterate_action_types(base: type[JobAction]) -> Iterator[type[JobAction]]:
-    """Those that are really given out."""
+    """Yield the concrete action types."""
     for kind in base.__subclasses__():
         if kind is not AttemptAction:
             yield kind
