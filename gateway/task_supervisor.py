@@ -1,7 +1,7 @@
-"""Keeps the long-lived tasks of a process running: one that fails is reported, counted, and started again.
+"""Supervises the long-running tasks of a process: a task that fails is reported, counted and restarted.
 
-Nothing awaits such a task, so without this its end would go unnoticed. There is no supervising task that could end,
-too: the event loop itself calls back when a task is done.
+Nothing awaits such a task, so its end would otherwise go unnoticed. The supervisor is not a task itself, which could
+end too: the event loop calls it when a task is done.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ TaskFunction = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
 
 
 class TaskFailure(Struct, frozen=True):
-    """Why a task is down: its last error, how many times in a row it has failed, and since when."""
+    """Why a task is down: its last error, how often in a row it has failed, and when it first did."""
 
     error: str
     count: int
@@ -27,7 +27,7 @@ class TaskFailure(Struct, frozen=True):
 
 
 class TaskSupervisor:
-    """One per process. `emit` receives each failure; `get_failures` names the tasks that are down at the moment."""
+    """Runs supervised tasks; one per process. `emit` receives each failure and recovery."""
 
     def __init__(self, emit: EventSink = lambda event: None, clock: Callable[[], float] = time.monotonic) -> None:
         self.emit = emit
@@ -35,14 +35,17 @@ class TaskSupervisor:
         self._tasks: set[SupervisedTask] = set()
 
     def run(self, name: str, function: TaskFunction, max_backoff: float = MAX_BACKOFF_SECONDS) -> "SupervisedTask":
-        """Runs `function` until it returns or is stopped. It calls `record_success` of the task it is given when all is well."""
+        """Runs `function`, and restarts it after each failure, until it returns or is stopped.
+
+        The function is given its task, and calls `record_success` of it once it works.
+        """
         task = SupervisedTask(self, name, function, max_backoff)
         self._tasks.add(task)
         task.start()
         return task
 
     def run_every(self, name: str, interval: float, function: Callable[[], Awaitable[None]]) -> "SupervisedTask":
-        """Runs `function` again and again, with so many seconds in between, and after a failure no later than that."""
+        """Runs `function` every `interval` seconds; after a failure, no later than that."""
 
         async def repeat(task: SupervisedTask) -> None:
             while True:
@@ -65,7 +68,7 @@ class TaskSupervisor:
 
 
 class SupervisedTask:
-    """One task and all its restarts. Any end but a return counts as a failure, a cancellation by others included."""
+    """One task with its restarts. Any end but a return is a failure, even a cancellation, unless `stop` caused it."""
 
     def __init__(self, supervisor: TaskSupervisor, name: str, function: TaskFunction, max_backoff: float) -> None:
         self.name = name
@@ -82,22 +85,22 @@ class SupervisedTask:
         self._task.add_done_callback(self._on_done)
 
     def record_success(self) -> None:
-        """All is well: the task is not down any more, and its next failure is its first."""
+        """Ends a failure: the task is not down any more, and its next failure counts as the first."""
         if self.failure is None:
             return
         down_seconds = round(self._supervisor.clock() - self.failure.first_failed_at, 1)
         recovered = TaskRecovered(task=self.name, failures=self.failure.count, seconds=down_seconds)
         self.failure = None
-        # Not from here: a listener that fails must not end the task.
+        # Not emitted directly: an event sink that fails must not end the task.
         asyncio.get_running_loop().call_soon(self._supervisor.emit, recovered)
 
     async def stop(self) -> None:
-        """Returns when the task has ended; safe to repeat."""
+        """Cancels the task and returns when it has ended; may be repeated."""
         self._is_stopped = True
         self._supervisor.discard(self)
         if self._restart_timer:
             self._restart_timer.cancel()
-        # Once is not enough: a cancellation that meets a timeout in the same moment may be taken for that.
+        # Repeated, since a cancellation at the moment of a timeout may be mistaken for the timeout.
         while self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task], timeout=0.5)
@@ -109,7 +112,7 @@ class SupervisedTask:
             return
         previous = self.failure or TaskFailure("", 0, self._supervisor.clock())
         self.failure = TaskFailure(describe_exception(error), previous.count + 1, previous.first_failed_at)
-        # Doubled only so often: the number itself must not grow without end.
+        # The exponent is bounded, or the number would grow without end.
         backoff = min(FIRST_BACKOFF_SECONDS * 2 ** min(previous.count, 10), self._max_backoff)
         self._restart_timer = asyncio.get_running_loop().call_later(backoff, self.start)
         self._supervisor.emit(make_error_event(error, task=self.name))

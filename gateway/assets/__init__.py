@@ -1,1 +1,1 @@
-"""Images in and out: what they are, what they become, where they lie, and who may fetch them."""
+"""Images: their headers, conversion, storage and signed URLs."""

@@ -1,51 +1,51 @@
-"""What any place for pictures can do, and what it says when it cannot."""
+"""The storage backend protocol, and the errors that every backend raises."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 from gateway.events import ComponentError
 
-# Large enough that a chunk costs more to send than to fetch, small enough that a thousand readers fit into memory.
+# Large enough that reading a chunk is cheap beside sending it, small enough that a thousand readers fit into memory.
 CHUNK_BYTES = 256 * 1024
 
 
 class StorageError(ComponentError):
-    """The object store did not do it, in words for an operator."""
+    """A storage operation failed. The text is written for operators."""
 
     component = "storage"
 
 
 class StorageUnavailable(StorageError):
-    """Not to be reached, forbidden or in trouble just now: the same again later is safe, and worth a try."""
+    """The storage is unreachable or failing at the moment. A retry is safe and may succeed."""
 
 
 class StorageFull(StorageUnavailable):
-    """There is no room for another picture."""
+    """The storage has no space for another image."""
 
 
 class StorageAccessDenied(StorageUnavailable):
-    """It is there and refuses this process: wrong credentials, no such bucket, a folder that may not be written.
+    """The storage refuses this process: wrong credentials, unknown bucket, read-only folder.
 
-    At the start that is a mistake in the configuration; later it may pass.
+    At startup that is a configuration error; later it may be transient.
     """
 
 
 class StorageMisconfigured(StorageError):
-    """It cannot be used as it is configured: says what to change."""
+    """The storage URL cannot be used; the text says what to change."""
 
 
 class ObjectNotFound(StorageError):
-    """No such picture lies here: never put, or deleted since."""
+    """No image is stored under this key: it was never stored, or has been deleted."""
 
 
 class ForeignObject(StorageError):
-    """Something that the gateway did not store lies at this key, such as a folder or a link. A retry does not help."""
+    """At this key is something that the gateway did not store, such as a folder or a link. A retry does not help."""
 
 
 class ObjectStream(Protocol):
-    """One picture, in chunks of at most CHUNK_BYTES, as it was when it was opened.
+    """One image, in chunks of at most CHUNK_BYTES, as it was when the stream was opened.
 
-    The caller must close it, read or not: `with closing(await shelf.stream(key)) as stream`.
+    The caller must close it, read or not: `with closing(await storage.open_stream(key)) as stream`.
     """
 
     size: int
@@ -53,18 +53,12 @@ class ObjectStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def close(self) -> None:
-        """Safe to repeat, and to do while it is being read, which then ends."""
+        """Closes the stream; may be repeated. A read in progress ends."""
         ...
 
 
 class StorageBackend(Protocol):
-    """Where pictures lie. Keys have been looked at before they come here.
-
-    `is_local`: other machines do not see them, unless somebody has seen to it that they do.
-    """
-
-    @property
-    def is_local(self) -> bool: ...
+    """Stores image bytes by key. Keys have been validated before."""
 
     async def put(self, key: str, data: bytes, media_type: str) -> None: ...
 
@@ -72,10 +66,8 @@ class StorageBackend(Protocol):
 
     async def get(self, key: str) -> bytes: ...
 
-    async def exists(self, key: str) -> bool: ...
-
     async def check_free_space(self) -> None:
-        """ShelfFull if a large picture would not fit."""
+        """Raises StorageFull if a large image would not fit."""
 
     async def delete_prefix(self, prefix: str) -> int: ...
 

@@ -1,4 +1,4 @@
-"""Pictures in S3, Google Cloud Storage or Azure, or in this process's memory: everything that obstore reaches."""
+"""Stores images in S3, Google Cloud Storage or Azure, or in this process's memory, through obstore."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import RetryConfig
 
-# Our own tries come after these, further apart.
+# Retries within one call. The gateway retries later with longer backoffs.
 RETRY_CONFIG: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-# What an address may say of itself; keys and all else come from the environment, where no log shows them.
+# The options that a storage URL may contain. Credentials come from the environment, which no log shows.
 _URL_OPTIONS = {
     "s3": {"endpoint": "endpoint", "region": "region"},
     "gs": {},
@@ -37,14 +37,15 @@ _KEYS_PER_CALL = 1000
 
 
 class BucketBackend:
+    """A bucket, or a part of one."""
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
-        self.is_local = parts.scheme == "memory"
         self._store = _make_object_store(self._name, parts.scheme, parts.query)
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
-        # In one call, whatever its size: parts that were sent before a cancellation would lie there for ever.
+        # In one request, whatever its size: a cancelled multipart upload would leave its parts behind.
         with _translate_errors(self._name, not_found_message=f"{self._name} does not exist"):
             await self._store.put_async(key, data, attributes={"Content-Type": media_type}, use_multipart=False)
 
@@ -57,14 +58,6 @@ class BucketBackend:
         with _translate_errors(self._name):
             return BucketStream(await self._store.get_async(key), self._name)
 
-    async def exists(self, key: str) -> bool:
-        try:
-            with _translate_errors(self._name):
-                await self._store.head_async(key)
-        except ObjectNotFound:
-            return False
-        return True
-
     async def delete_prefix(self, prefix: str) -> int:
         deleted = 0
         with _translate_errors(self._name, not_found_message=f"{self._name} does not exist"):
@@ -74,20 +67,22 @@ class BucketBackend:
         return deleted
 
     async def check_free_space(self) -> None:
-        """There is always room."""
+        """Does nothing: a bucket has no size limit."""
 
     async def close(self) -> None:
-        """Connections end with the object."""
+        """Does nothing: connections close with the object."""
 
 
 class BucketStream:
+    """An ObjectStream that reads from an HTTP response."""
+
     def __init__(self, result: "GetResult", name: str) -> None:
         self.size = result.meta["size"]
         self._result: GetResult | None = result
         self._name = name
 
     def close(self) -> None:
-        """Drops the response: the library closes its connection with it."""
+        """Drops the response, which closes its connection."""
         self._result = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -99,7 +94,7 @@ class BucketStream:
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
-            # What comes may be larger: what lies in memory, for one, comes whole.
+            # Chunks may be larger: an object in memory comes in one chunk.
             view = memoryview(chunk)
             for start in range(0, len(view), CHUNK_BYTES):
                 yield bytes(view[start : start + CHUNK_BYTES])
@@ -107,26 +102,26 @@ class BucketStream:
 
 @contextmanager
 def _translate_errors(name: str, not_found_message: str | None = None) -> Iterator[None]:
-    """In our words: the library's quote addresses, answers and at times the name of a credential."""
+    """Translates errors of the library: their texts quote URLs, responses and sometimes credential names."""
     try:
         yield
     except FileNotFoundError:
         raise (
             StorageAccessDenied(not_found_message)
             if not_found_message
-            else ObjectNotFound("no such picture in the object store")
+            else ObjectNotFound("no image is stored under this key")
         ) from None
     except (BaseError, OSError) as error:
         raise _translate_error(name, error) from None
 
 
 def _translate_error(name: str, error: Exception) -> StorageUnavailable:
-    """Not every kind of call tells a refusal from other trouble by its class."""
+    """Reads the status from the text: not every call shows a refusal by its exception class."""
     match = _STATUS_PATTERN.search(str(error))
     status = int(match[1]) if match else None
     if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return StorageAccessDenied(f"{name} may not be used with the credentials of this process")
-    error_text = f"answers with {status}" if status else "does not answer as it should, or not at all"
+        return StorageAccessDenied(f"{name} refuses the credentials of this process")
+    error_text = f"responded with status {status}" if status else "is unreachable or returned an invalid response"
     return StorageUnavailable(f"{name} {error_text}")
 
 
@@ -141,7 +136,7 @@ def _make_object_store(name: str, scheme: str, query: str) -> ObjectStore:
         )
     config: dict[str, Any] = {config_names[option]: value for option, value in options.items()}
     if options.get("endpoint", "").startswith("http://"):
-        # Never without need: whatever is said here replaces all that the environment says about connections.
+        # Only if needed: these options replace all connection options of the environment.
         config["client_options"] = {"allow_http": True}
     try:
         return from_url(name, retry_config=RETRY_CONFIG, **config)

@@ -1,4 +1,4 @@
-"""A local folder of pictures: put is durable and all or nothing, and nothing outside of the folder is ever reached."""
+"""Stores images in a local folder. Writes are durable and atomic, and nothing outside of the folder is accessed."""
 
 import asyncio
 import contextlib
@@ -26,30 +26,28 @@ from gateway.assets.backend import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# One disk gains little from more, and a disk that hangs holds up no other work of the process.
+# More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
-# A large picture: with less room than that, what is bought might not be kept.
+# The size of a large image: with less free space, images that are paid for might not be stored.
 MIN_FREE_BYTES = 8 * 1024 * 1024
-# Keys begin with a letter or digit, so that no key ever names a file that is still being written.
+# Keys begin with a letter or digit, so no key can name a file that is still being written.
 _TEMPORARY_PREFIX = "."
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SUBFOLDER_FLAGS = _FOLDER_FLAGS | os.O_NOFOLLOW
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# Opening must not wait either, should somebody have laid a pipe where a picture belongs.
+# Opening must not block, even if a pipe has the name of an image.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PERMISSION_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _UNEXPECTED_FILE_ERRORS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMLINK})
-# Where a file is opened: a link, or the socket of a program.
+# Errors of opening a link, or a socket.
 _NOT_A_FILE_ERRORS = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
 class FolderBackend:
-    """The object store's own library follows links and leaves it to the system when a file reaches the disk."""
-
-    is_local = True
+    """A folder on this machine. It does not use obstore, which follows links and does not sync files to the disk."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -58,7 +56,7 @@ class FolderBackend:
             os.close(os.open(self._root, _FOLDER_FLAGS))
         except OSError as error:
             error_class = StorageFull if error.errno in _DISK_FULL_ERRORS else StorageMisconfigured
-            raise error_class(f"{path} cannot be a folder for pictures: {error.strerror}") from error
+            raise error_class(f"{path} cannot be used to store images: {error.strerror}") from error
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="storage")
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
@@ -72,17 +70,10 @@ class FolderBackend:
         try:
             file = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
-            # It may have been opened in the same moment, or be just now.
+            # The file may have been opened already, or be opened right now.
             opening.add_done_callback(_close_opened_file)
             raise
         return FileStream(file, self._read_chunk)
-
-    async def exists(self, key: str) -> bool:
-        try:
-            await self._run_in_thread(self._require_object, key)
-        except ObjectNotFound:
-            return False
-        return True
 
     async def check_free_space(self) -> None:
         await self._run_in_thread(self._reserve_free_space)
@@ -107,12 +98,12 @@ class FolderBackend:
 
     def _translate_error(self, error: OSError) -> StorageError:
         if error.errno in _DISK_FULL_ERRORS:
-            return StorageFull(f"there is no room in {self._root}: {error.strerror}")
+            return StorageFull(f"no space left in {self._root}: {error.strerror}")
         if error.errno in _PERMISSION_ERRORS:
             return StorageAccessDenied(f"{self._root} may not be used by this process: {error.strerror}")
         if error.errno in _UNEXPECTED_FILE_ERRORS:
-            return StorageAccessDenied(f"{self._root} holds a link or something else where only our own files belong")
-        return StorageUnavailable(f"{self._root} is in trouble: {error.strerror}")
+            return StorageAccessDenied(f"{self._root} contains a link or another file that the gateway did not store")
+        return StorageUnavailable(f"{self._root} failed: {error.strerror}")
 
     def _write_object(self, key: str, data: bytes) -> None:
         *parents, name = key.split("/")
@@ -125,11 +116,11 @@ class FolderBackend:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary_name, dir_fd=folder)
                 raise
-            # The name must be as durable as what it stands for.
+            # The name must be as durable as the content.
             os.fsync(folder)
 
     def _reserve_free_space(self) -> None:
-        """Takes the room without writing to it, and gives it back. Quotas and limits on files are seen, too."""
+        """Allocates the space without writing to it, and frees it again. Quotas and file size limits count, too."""
         with self._open_folder([]) as folder:
             name = f"{_TEMPORARY_PREFIX}room.{secrets.token_hex(8)}"
             descriptor = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=folder)
@@ -146,11 +137,8 @@ class FolderBackend:
             while part := file.read(position, max_bytes=file.size - position):
                 parts.append(part)
                 position += len(part)
-        # Nearly always a single part, which is not copied again.
+        # Nearly always a single part, which `join` does not copy.
         return b"".join(parts)
-
-    def _require_object(self, key: str) -> None:
-        self._open_object(key).close()
 
     def _open_object(self, key: str) -> "_OpenFile":
         *parents, name = key.split("/")
@@ -158,9 +146,9 @@ class FolderBackend:
             with self._open_folder(parents) as folder:
                 file = _open_file(name, folder)
         except FileNotFoundError:
-            raise ObjectNotFound("no such picture in the object store") from None
+            raise ObjectNotFound("no image is stored under this key") from None
         if file is None:
-            raise ForeignObject(f"{self._root} holds a link or something else at {key}, where only an image belongs")
+            raise ForeignObject(f"{self._root} contains at {key} a link or another file that the gateway did not store")
         return file
 
     async def _read_chunk(self, file: "_OpenFile", position: int) -> bytes:
@@ -183,12 +171,12 @@ class FolderBackend:
 
     @contextlib.contextmanager
     def _open_folder(self, parts: list[str], create: bool = False) -> Iterator[int]:
-        """Goes down step by step, so that a link cannot lead anywhere else, whenever it was laid."""
+        """Opens one folder after the other, so that no link can lead outside, even if it is created meanwhile."""
         try:
             current = os.open(self._root, _FOLDER_FLAGS)
         except FileNotFoundError:
-            # Not to be taken for a picture that is not there.
-            raise StorageUnavailable(f"{self._root} is gone: is its disk still mounted?") from None
+            # Must not look like a missing image.
+            raise StorageUnavailable(f"{self._root} does not exist. Check that its disk is mounted.") from None
         try:
             for part in parts:
                 if create:
@@ -201,7 +189,7 @@ class FolderBackend:
 
 
 class FileStream:
-    """Reads from a file that stays open, whatever becomes of its name."""
+    """Reads from an open file, even if it is renamed or deleted meanwhile."""
 
     def __init__(self, file: "_OpenFile", read_chunk: Callable[["_OpenFile", int], Awaitable[bytes]]) -> None:
         self.size = file.size
@@ -219,8 +207,10 @@ class FileStream:
 
 
 class _OpenFile:
-    """An open file. Closing waits for nothing: if it is being read, the last reader closes it, so that none reads
-    another file that has been given its number meanwhile."""
+    """An open file. `close` does not wait: during a read, the last reader closes the descriptor.
+
+    Otherwise a reader could read another file that got the same descriptor meanwhile.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -233,7 +223,7 @@ class _OpenFile:
     def read(self, position: int, max_bytes: int = CHUNK_BYTES) -> bytes:
         with self._lock:
             if self._is_closed:
-                raise StorageUnavailable("this picture is not open any more")
+                raise StorageUnavailable("this image stream is closed")
             self._reader_count += 1
         try:
             return os.pread(self._descriptor, max_bytes, position)
@@ -253,7 +243,7 @@ class _OpenFile:
 
 
 def _open_file(name: str, folder: int) -> _OpenFile | None:
-    """Opens a file for reading. None if something else has its name."""
+    """Opens a file for reading. Returns None if the name belongs to something other than a file."""
     try:
         file = _OpenFile(os.open(name, _READ_FLAGS, dir_fd=folder))
     except OSError as error:
@@ -288,7 +278,7 @@ def _make_folder(name: str, parent: int) -> None:
 
 
 def _is_folder(name: str, parent: int) -> bool:
-    """Folders in that of a job are not ours, and stay."""
+    """Returns whether the name is a folder. The gateway creates none inside a job's folder, and deletes none there."""
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -299,6 +289,6 @@ def _remove_folder(name: str, parent: int) -> None:
     try:
         os.rmdir(name, dir_fd=parent)
     except OSError as error:
-        # Something was put there meanwhile, or somebody else has removed it.
+        # A file was stored there meanwhile, or another replica has removed the folder.
         if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
             raise

@@ -1,4 +1,4 @@
-"""From one format to another, for sellers that cannot deliver the one that was asked for."""
+"""Converts images between formats, for sellers that cannot deliver the requested one."""
 
 import asyncio
 import io
@@ -13,10 +13,10 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 from gateway.assets.image_header import UPRIGHT, ImageHeader, InvalidImage
 from providers.orders import Format
 
-# A picture of 40 megapixels takes half a gigabyte while it is converted; more at once would only wait for a core.
+# Converting an image of 40 megapixels takes half a gigabyte; more at once would only wait for a core.
 MAX_CONCURRENT_CONVERSIONS = 2
-# Near to lossless, with colours at full resolution: small text and thin lines are what these models are bought for.
-# A PNG stays exact. It and WebP work less hard than their libraries would: half the time or less, a tenth more room.
+# Nearly lossless, with colours at full resolution, since small text and thin lines are typical of these models. PNG is
+# exact. PNG and WebP use less effort than their libraries' defaults: half the time or less, for 10 % larger files.
 ENCODER_OPTIONS: dict[Format, dict[str, Any]] = {
     Format.PNG: {"compress_level": 3},
     Format.JPEG: {"quality": 92, "subsampling": 0},
@@ -28,9 +28,9 @@ _MODES = {
     Format.JPEG: frozenset({"L", "RGB"}),
     Format.WEBP: frozenset({"RGB", "RGBA"}),
 }
-# What a colour profile says it is for, by the mode of the picture it lies in.
+# The colour space that a profile must declare, by the mode of its image.
 _COLOUR_SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB "}
-# How stored pixels are turned to be shown: https://exiftool.org/TagNames/EXIF.html, tag 0x0112.
+# How stored pixels are transposed for display: https://exiftool.org/TagNames/EXIF.html, tag 0x0112.
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,12 +40,12 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Whatever Pillow raises over broken bytes; its bomb warning too, for processes that turn warnings into errors.
+# All that Pillow raises for broken bytes; its bomb warning too, since a process may turn warnings into errors.
 _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
-# What a PNG says about itself, which nobody sees.
+# Text chunks of a PNG, which are not displayed.
 _PNG_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _PNG_SIGNATURE_BYTES, _PNG_CHECKSUM_BYTES = 8, 4
 _PNG_CHUNK = struct.Struct(">I4s")
@@ -54,7 +54,7 @@ _executor = ThreadPoolExecutor(MAX_CONCURRENT_CONVERSIONS, thread_name_prefix="i
 
 
 async def convert_image(data: bytes, header: ImageHeader, output_format: Format) -> bytes:
-    """The same picture in the wanted format, upright and in its own colours; the same bytes if it is in it already."""
+    """Returns the image in the output format, upright and with its colour profile; unchanged if it has that format."""
     if header.format is output_format:
         return data
     return await asyncio.get_running_loop().run_in_executor(_executor, _convert_in_thread, data, header, output_format)
@@ -70,14 +70,14 @@ def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format) 
                 _apply_orientation(_convert_mode(output_format, image), header.orientation), output_format, profile
             )
     except _DECODE_ERRORS as error:
-        # Not its words: they may quote what lies in the picture.
+        # Without its text, which may quote the content of the image.
         raise InvalidImage(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
 
 
 def _strip_text_chunks(data: bytes) -> bytes:
-    """The same pixels without what Pillow would unpack beside them, and refuse the picture for if there is much of it.
+    """Removes text chunks and oversized colour profiles, for which Pillow would refuse the image.
 
-    Sellers write prompts, workflows and signatures into their pictures. None of it goes along anyway.
+    Sellers write prompts, workflows and signatures into text chunks; a converted image contains none of them.
     """
     kept_pieces, kept_from, position = [], 0, _PNG_SIGNATURE_BYTES
     while position + _PNG_CHUNK.size <= len(data):
@@ -92,7 +92,7 @@ def _strip_text_chunks(data: bytes) -> bytes:
 
 
 def _is_oversized_profile(profile: bytes) -> bool:
-    """Whether a colour profile is larger than Pillow reads; its name, a zero and a method stand before it."""
+    """Returns whether a colour profile is larger than Pillow accepts. It follows its name, a zero and a method byte."""
     decompressor = zlib.decompressobj()
     try:
         decompressor.decompress(profile[profile.find(b"\0") + 2 :], MAX_TEXT_CHUNK)
@@ -102,19 +102,21 @@ def _is_oversized_profile(profile: bytes) -> bool:
 
 
 def _check_size(image: Image.Image, header: ImageHeader) -> None:
-    """What is decoded must be what was looked at: a file may hold several sizes, and only one was judged.
+    """Checks that the size to decode is the one in the header: a file may contain several.
 
-    So nothing beyond `MOST_PIXELS` is ever decoded, and Pillow's own limit, which is one for the whole process, stays.
+    So an image larger than `MAX_PIXELS` is never decoded, and Pillow's process-wide limit need not be changed.
     """
     if image.size != header.stored_size:
         width, height = header.stored_size
-        raise InvalidImage(f"a {header.format} of two minds: {width}x{height} and {image.width}x{image.height}")
+        raise InvalidImage(
+            f"a {header.format} with contradicting sizes: {width}x{height} and {image.width}x{image.height}"
+        )
 
 
 def _convert_mode(output_format: Format, image: Image.Image) -> Image.Image:
-    """Pixels as the format can hold them, decoded, and transparency as a channel of its own."""
+    """Decodes the pixels into a mode that the format supports, with transparency as an alpha channel."""
     if image.mode.startswith("I"):
-        # Sixteen bits of grey; a plain conversion would cut all that is brighter than 1/256 to white.
+        # 16-bit grey: a plain conversion would clip all values above 255 to white.
         return (
             image.convert("I")
             .point(lambda value: value / 256)
@@ -138,7 +140,7 @@ def _apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _encode_image(image: Image.Image, output_format: Format, profile: bytes | None) -> bytes:
-    # Nothing else goes along: a note on orientation, in Exif or XMP, would turn the picture a second time.
+    # No other metadata is kept: an orientation in Exif or XMP would rotate the image a second time.
     image.info.clear()
     is_profile_usable = profile is not None and profile[16:20] == _COLOUR_SPACES.get(image.mode)
     buffer = io.BytesIO()

@@ -1,4 +1,7 @@
-"""What a picture is, read from the head of its own bytes: never from a declared type, and without decoding it. Pure."""
+"""Parses image headers: format, size, orientation and transparency.
+
+The declared media type is never used, and no pixels are decoded. Pure.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,25 +13,25 @@ from msgspec import Struct
 from providers.orders import Format
 
 MAX_PIXELS = 40_000_000
-# The longest edge of a WebP file, so that whatever is let in can become any of the three formats.
+# The longest edge of a WebP file, so that every accepted image can be converted to any of the three formats.
 MAX_EDGE_PIXELS = 16_383
-# A file of ever more tiny parts would keep us reading; real ones have a handful before their pixels.
+# Bounds the work for a file of many tiny chunks; real files have a handful before their pixels.
 MAX_CHUNKS = 4_096
-# https://exiftool.org/TagNames/EXIF.html: from 5 on, the picture is shown lying on its side.
+# https://exiftool.org/TagNames/EXIF.html: from 5 on, width and height are swapped.
 UPRIGHT, MAX_ORIENTATION, MIN_ROTATED_ORIENTATION = 1, 8, 5
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Grey and colour, each with a channel of transparency. Other types may name transparent colours in a part of their own.
+# Grey and colour, each with an alpha channel. Other types may declare transparent colours in a tRNS chunk.
 _PNG_ALPHA_TYPES = (4, 6)
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-# Baseline, extended and progressive. What else the standard knows, no browser shows.
+# Baseline, extended and progressive. Browsers support no other frames of the standard.
 _JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
-# Nothing, a start and an end: before the pixels these mean that what stands here is no marker.
+# Zero, start and end: before the pixels these bytes are not valid markers.
 _JPEG_INVALID_MARKERS = frozenset({0x00, 0xD8, 0xD9})
-# Encoders that fill up at all fill up to a few bytes.
+# Fill bytes before a marker; encoders write a few at most.
 _JPEG_FILL = re.compile(rb"\xff{1,65536}")
 _EXIF = b"Exif\0\0"
 _JPEG_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -36,17 +39,18 @@ _WEBP_FIRST_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X")
 _WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L")
 _WEBP_HAS_ALPHA, _WEBP_HAS_EXIF, _WEBP_IS_ANIMATED = 0x10, 0x08, 0x02
 _ORIENTATION_TAG = 0x0112
-# More than any camera writes, and few enough to be read at once.
+# More than any camera writes, but quick to read.
 _MAX_EXIF_BYTES, _MAX_EXIF_ENTRIES = 65_536, 512
 
 _PNG_CHUNK = Layout(">I4s")
 _RIFF_CHUNK = Layout("<4sI")
 _JPEG_FRAME = Layout(">BHH")
 _JPEG_LENGTH = Layout(">H")
-# How many entries; an entry's tag and its value, with type and count between them.
+# The number of entries; an entry's tag and value, with type and count between them.
 _EXIF_LITTLE, _EXIF_BIG = (Layout("<H"), Layout("<H6xH")), (Layout(">H"), Layout(">H6xH"))
 
-# What comes instead of pictures, and the word for it. Looked for in order, behind blanks and in lower case.
+# Other formats that are received instead: (contained bytes, prefix, description). Matched in this order against the
+# start of the file, in lower case and without leading blanks.
 _OTHER_FORMATS = (
     (b"", b"gif8", "a GIF"),
     (b"", b"bm", "a BMP"),
@@ -68,13 +72,14 @@ _SEARCH_BLOCK_BYTES = 1 << 20
 
 
 class InvalidImage(ValueError):
-    """These bytes are no PNG, JPEG or WebP of a sane size: says what they are instead, in words for an operator."""
+    """The bytes are not a supported image; the text says what they are instead, for operators."""
 
 
 class ImageHeader(Struct, frozen=True):
-    """Width and height as the picture is shown; `orientation` is how its stored pixels must be turned for that.
+    """The header of an image. Width and height are those of the displayed image.
 
-    `has_alpha`: it can be transparent somewhere; whether it is, only its pixels tell. `frames`: more than one move.
+    `orientation`: the Exif value that maps stored pixels to displayed ones. `has_alpha`: the image may have transparent
+    pixels. `frames`: more than one if it is animated.
     """
 
     format: Format
@@ -91,7 +96,7 @@ class ImageHeader(Struct, frozen=True):
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Format and size. NotAPicture for anything that we do not keep, convert or serve."""
+    """Parses the header. Raises InvalidImage for anything that the gateway does not store, convert or serve."""
     image_format, read_fields = _detect_format(data)
     fields = read_fields(data)
     width, height = fields.width, fields.height
@@ -99,7 +104,7 @@ def read_header(data: bytes) -> ImageHeader:
         raise InvalidImage(f"a {image_format} without any pixels: {width}x{height}")
     if width * height > MAX_PIXELS or max(width, height) > MAX_EDGE_PIXELS:
         raise InvalidImage(
-            f"{width}x{height} is too large: at most {MAX_PIXELS:,} pixels and {MAX_EDGE_PIXELS:,} on an edge are handled"
+            f"{width}x{height} is too large: the limits are {MAX_PIXELS:,} pixels and {MAX_EDGE_PIXELS:,} on an edge"
         )
     if fields.orientation >= MIN_ROTATED_ORIENTATION:
         width, height = height, width
@@ -107,15 +112,15 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def is_complete(data: bytes, header: ImageHeader) -> bool:
-    """Whether the file's end is there. What lies before it is only known when it is decoded."""
+    """Returns whether the file has its end. Whether all before it is valid shows only when it is decoded."""
     if header.format is Format.WEBP:
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    # Earlier parts may hold small pictures of their own, which end like this one.
+    # Earlier chunks may contain thumbnails, which end with the same marker.
     end_marker, find_pixels = (
         (_PNG_END, _find_png_pixels) if header.format is Format.PNG else (_JPEG_END, _find_jpeg_pixels)
     )
     try:
-        # From behind, and a piece at a time: other threads go on meanwhile.
+        # From the end, in blocks, so that other threads can run in between.
         block_starts = reversed(range(find_pixels(data), len(data), _SEARCH_BLOCK_BYTES))
         return any(
             data.rfind(end_marker, start, start + _SEARCH_BLOCK_BYTES + len(end_marker) - 1) >= 0
@@ -126,7 +131,7 @@ def is_complete(data: bytes, header: ImageHeader) -> bool:
 
 
 class _HeaderFields(Struct, frozen=True):
-    """What a header says, with the size of the pixels as they are stored."""
+    """The fields of a header, with the size of the stored pixels."""
 
     width: int
     height: int
@@ -150,12 +155,12 @@ def _detect_format(data: bytes) -> tuple[Format, _HeaderReader]:
 
 def _describe_other_format(data: bytes) -> str:
     if not data:
-        return "nothing at all: 0 bytes"
+        return "an empty file (0 bytes)"
     head = bytes(data[:_SNIFF_BYTES]).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for contained, prefix, description in _OTHER_FORMATS:
         if head.startswith(prefix) and contained in head:
             return f"{description}, not a PNG, JPEG or WebP"
-    return "not a PNG, JPEG or WebP, nor anything else that is known here"
+    return "not a PNG, JPEG or WebP; the format is unknown"
 
 
 # --- PNG: https://www.w3.org/TR/png-3/
@@ -163,7 +168,7 @@ def _describe_other_format(data: bytes) -> str:
 
 def _read_png(data: bytes) -> _HeaderFields:
     if len(data) < 33:
-        raise InvalidImage("a PNG that is cut off within its header")
+        raise InvalidImage("a PNG that is truncated within its header")
     length, width, height = int.from_bytes(data[8:12]), int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if length != 13 or data[12:16] != b"IHDR" or crc32(data[12:29]) != int.from_bytes(data[29:33]):
         raise InvalidImage("a PNG with a damaged header")
@@ -183,11 +188,11 @@ def _find_png_pixels(data: bytes) -> int:
 
 
 def _iterate_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind and content of every chunk between the header and the first pixels, which must be there."""
+    """Yields kind, start and end of each chunk before the first pixels. Raises InvalidImage if there are no pixels."""
     position = 33
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
-            raise InvalidImage("a PNG that is cut off before its pixels")
+            raise InvalidImage("a PNG that is truncated before its pixels")
         length, kind = _PNG_CHUNK.unpack_from(data, position)
         if kind == b"IDAT":
             return
@@ -195,14 +200,14 @@ def _iterate_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             raise InvalidImage("a PNG without pixels")
         yield kind, position + 8, position + 8 + length
         position += 12 + length
-    raise InvalidImage(f"a PNG with more than {MAX_CHUNKS:,} parts before its pixels")
+    raise InvalidImage(f"a PNG with more than {MAX_CHUNKS:,} chunks before its pixels")
 
 
 # --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 
 
 def _read_jpeg(data: bytes) -> _HeaderFields:
-    """Phones put a smaller picture, or a map of brightness, behind the first one: only that one is ever shown."""
+    """Reads the first image of the file. Phones append thumbnails or brightness maps, which are not displayed."""
     size: tuple[int, int] | None = None
     orientation: int | None = None
     for marker, start, end in _iterate_jpeg_segments(data):
@@ -211,9 +216,9 @@ def _read_jpeg(data: bytes) -> _HeaderFields:
         elif marker == _JPEG_APP1 and orientation is None and data[start : start + 6] == _EXIF:
             orientation = _read_orientation(data, start + 6, end)
         elif marker in _JPEG_OTHER_FRAMES:
-            raise InvalidImage("a JPEG of a kind that no browser shows")
+            raise InvalidImage("a JPEG with an unsupported encoding")
     if size is None:
-        raise InvalidImage("a JPEG that does not tell its size")
+        raise InvalidImage("a JPEG without a size")
     return _HeaderFields(*size, orientation or UPRIGHT)
 
 
@@ -222,7 +227,7 @@ def _read_jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
         raise InvalidImage("a JPEG with a damaged header")
     precision, height, width = _JPEG_FRAME.unpack_from(data, start)
     if precision != 8:
-        raise InvalidImage(f"a JPEG of {precision} bits, which no browser shows")
+        raise InvalidImage(f"a JPEG with an unsupported precision of {precision} bits")
     return width, height
 
 
@@ -231,7 +236,7 @@ def _find_jpeg_pixels(data: bytes) -> int:
 
 
 def _iterate_jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker and content of every segment before the first scan, which must be there."""
+    """Yields marker, start and end of each segment before the first scan. Raises InvalidImage if there is no scan."""
     position, size = 2, len(data)
     for _ in range(MAX_CHUNKS):
         position, marker = _read_jpeg_marker(data, position)
@@ -249,16 +254,16 @@ def _iterate_jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield marker, position + 2, position + length
         position += length
     else:
-        raise InvalidImage(f"a JPEG with more than {MAX_CHUNKS:,} parts before its pixels")
-    raise InvalidImage("a JPEG that is cut off before its pixels")
+        raise InvalidImage(f"a JPEG with more than {MAX_CHUNKS:,} segments before its pixels")
+    raise InvalidImage("a JPEG that is truncated before its pixels")
 
 
 def _read_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
-    """The marker that must stand here, and where it ends; many a 0xFF may fill up before it."""
+    """Returns the end of the marker at this position, and the marker. Any number of 0xFF bytes may precede it."""
     fill = _JPEG_FILL.match(data, position)
     position = fill.end() if fill else position
     if position >= len(data):
-        raise InvalidImage("a JPEG that is cut off before its pixels")
+        raise InvalidImage("a JPEG that is truncated before its pixels")
     if not fill or data[position] in _JPEG_INVALID_MARKERS:
         raise InvalidImage("a JPEG with a damaged header")
     return position + 1, data[position]
@@ -270,7 +275,7 @@ def _read_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
 def _read_webp(data: bytes) -> _HeaderFields:
     kind = data[12:16]
     if kind not in _WEBP_FIRST_CHUNKS or len(data) < 30:
-        raise InvalidImage("a WebP that is cut off or damaged within its header")
+        raise InvalidImage("a WebP that is truncated or damaged within its header")
     return _read_extended_webp(data) if kind == b"VP8X" else _read_webp_pixel_header(data, kind, 20)
 
 
@@ -290,12 +295,12 @@ def _read_webp_pixel_header(data: bytes, kind: bytes, start: int) -> _HeaderFiel
 def _read_extended_webp(data: bytes) -> _HeaderFields:
     flags = data[20]
     if flags & _WEBP_IS_ANIMATED:
-        raise InvalidImage("a moving WebP, not a still picture")
+        raise InvalidImage("an animated WebP; only still images are supported")
     width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     orientation = None if flags & _WEBP_HAS_EXIF else UPRIGHT
     for kind, start, end in _iterate_webp_chunks(data):
         if kind == b"EXIF" and orientation is None:
-            # Some writers put the prefix of JPEG here too.
+            # Some writers add the Exif prefix of JPEG here, too.
             orientation = _read_orientation(data, start + len(_EXIF) * data.startswith(_EXIF, start), end)
         elif kind in _WEBP_PIXEL_CHUNKS and len(data) >= start + 10:
             _check_canvas_size(_read_webp_pixel_header(data, kind, start), width, height)
@@ -303,13 +308,13 @@ def _read_extended_webp(data: bytes) -> _HeaderFields:
 
 
 def _check_canvas_size(pixels: _HeaderFields, width: int, height: int) -> None:
-    """A file may announce a small picture and hold a huge one; those that can be shown are of one size."""
+    """Checks that canvas and pixels have the same size: a file may declare a small canvas and contain a huge image."""
     if (pixels.width, pixels.height) != (width, height):
-        raise InvalidImage(f"a WebP of two minds: {width}x{height} and {pixels.width}x{pixels.height}")
+        raise InvalidImage(f"a WebP with contradicting sizes: {width}x{height} and {pixels.width}x{pixels.height}")
 
 
 def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind and content of every part that has come; what a picture is may stand behind its pixels."""
+    """Yields kind, start and end of each chunk. Metadata may follow the pixels."""
     position = 12
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -319,11 +324,11 @@ def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position += 8 + length + (length & 1)
 
 
-# --- Exif, which is a TIFF without a picture
+# --- Exif: a TIFF structure without an image
 
 
 def _read_orientation(data: bytes, start: int, end: int) -> int:
-    """Upright for anything that cannot be understood: cameras write much that is not quite Exif."""
+    """Reads the orientation; upright for anything invalid, since cameras write much that is not quite Exif."""
     exif = data[start : min(end, start + _MAX_EXIF_BYTES)]
     is_little_endian = exif.startswith(b"II*\0")
     if (not is_little_endian and not exif.startswith(b"MM\0*")) or len(exif) < 8:

@@ -1,4 +1,4 @@
-"""Whether what was delivered is what was ordered: told from the picture's own header. Pure."""
+"""Checks a delivered image against its order, by the image's own header. Pure."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,21 +20,24 @@ from providers.orders import Format, PixelSize, PresetSize, RatioSize, SizeSpec
 
 
 class ExpectedOutput(Struct, frozen=True):
-    """What size was to come, and how the seller was told."""
+    """The size to deliver, and the form in which the order stated it."""
 
     target: TargetSize
     size: SizeSpec
 
 
 class OutputCheck(Struct, frozen=True):
-    """`matches_order` is what the seller is judged by; a warning is for the team, and need not be the seller's fault."""
+    """The result: `matches_order` counts for the seller's conformance, warnings are shown to the team.
+
+    A warning need not be the seller's fault.
+    """
 
     matches_order: bool
     warnings: tuple[str, ...] = ()
 
 
 def check_output(header: ImageHeader, expected: ExpectedOutput, output_format: Format) -> OutputCheck:
-    """Every pixel counts where pixels or their name were ordered; else ratio and tier, which are what was paid for."""
+    """Compares exact pixels if the order named pixels or a preset, otherwise ratio and resolution."""
     size_warnings = tuple(_find_size_warnings(header, expected))
     return OutputCheck(not size_warnings, (*size_warnings, *_find_format_warnings(header, output_format)))
 
@@ -48,26 +51,26 @@ def _find_size_warnings(header: ImageHeader, expected: ExpectedOutput) -> Iterat
         case RatioSize(ratio, resolution):
             yield from _find_ratio_warnings(header, ratio, resolution)
         case _:
-            # Taken from the inputs, whose ratio the target has, and paid for as a picture of the target's tier.
+            # The seller derives the size from the inputs, which have the target's ratio; its resolution is paid for.
             yield from _find_ratio_warnings(header, expected.target.ratio, expected.target.resolution)
 
 
 def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterator[str]:
     if (header.width, header.height) != (width, height):
-        yield f"delivered {header.width}x{header.height}, asked for {width}x{height}"
+        yield f"delivered {header.width}x{header.height}, requested {width}x{height}"
 
 
 def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: Resolution) -> Iterator[str]:
     pixels = f"{header.width}x{header.height}"
     if compute_ratio_error(parse_ratio(ratio), Fraction(header.width, header.height)) > RATIO_TOLERANCE:
-        yield f"delivered {ratio_from_pixels(header.width, header.height)} ({pixels}), asked for {ratio}"
+        yield f"delivered {ratio_from_pixels(header.width, header.height)} ({pixels}), requested {ratio}"
     delivered_resolution = _name_resolution(header)
     if delivered_resolution != resolution:
-        yield f"delivered {delivered_resolution} ({pixels}), asked for {resolution}"
+        yield f"delivered {delivered_resolution} ({pixels}), requested {resolution}"
 
 
 def _name_resolution(header: ImageHeader) -> str:
-    """Fewer pixels than the model can make belong to no tier: somebody has shrunk the picture."""
+    """Names the delivered resolution. Fewer pixels than any model makes belong to none: the image was shrunk."""
     if header.width * header.height < MIN_PIXELS:
         return f"less than {Resolution.ONE_K}"
     return resolution_from_pixels(header.width, header.height)

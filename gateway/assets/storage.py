@@ -1,4 +1,4 @@
-"""The object store: where the pictures of jobs lie, by keys that only we make."""
+"""Image storage: one backend behind validated keys, with a self-test."""
 
 import secrets
 from math import inf
@@ -33,33 +33,29 @@ __all__ = [
     "StorageUnavailable",
 ]
 
-# Each check of a bucket is three requests that are paid for.
+# Each self-test of a bucket makes three requests, which cost money.
 SELF_TEST_INTERVAL_SECONDS = 30.0
-# A failure other than a full disk stops new jobs only if it lasts so long: a single timeout passes.
+# A failure other than a full disk stops new jobs only after this time: a single timeout is transient.
 MAX_TRANSIENT_SECONDS = 2.0
 
 
 class ImageStorage:
-    """`file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`; `memory://` forgets with its process.
+    """Stores the images of jobs.
 
-    Every call may raise ShelfUnavailable, and NotAKey for a name that `key_of` did not make.
-    `problem`: why no other picture can be kept; None if all is well, and while a failure may still pass.
+    `url`: `file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory://`, which lasts as long
+    as its process. Every call may raise StorageUnavailable, and InvalidKey for a key that `make_object_key` did not
+    make. `problem`: why no other image can be stored; None if all is well, and while a failure may be transient.
     """
 
     def __init__(self, url: str) -> None:
         self._backend = _make_backend(url)
         self.problem: StorageUnavailable | None = None
         self._tested_at = -inf
-        # Since when checks fail, None while they pass. Storage that never worked has failed all along.
+        # When self-tests began to fail, None while they pass. A storage that never worked has always failed.
         self._failing_since: float | None = -inf
 
-    @property
-    def is_local(self) -> bool:
-        """Whether other machines do not see what lies here, unless somebody has seen to it that they do."""
-        return self._backend.is_local
-
     async def put(self, key: str, data: bytes, media_type: str) -> None:
-        """Whole and durable when this returns; until then readers find what was there before, or nothing."""
+        """Stores an image durably. Until this returns, readers find the previous image, or none."""
         try:
             await self._backend.put(validate_key(key), data, media_type)
         except StorageFull as full:
@@ -70,19 +66,18 @@ class ImageStorage:
         return await self._backend.get(validate_key(key))
 
     async def open_stream(self, key: str) -> ObjectStream:
-        """Missing is raised here, not while reading. The caller must close the stream."""
+        """Opens a stream, which the caller must close. ObjectNotFound is raised here, not while reading."""
         return await self._backend.open_stream(validate_key(key))
 
-    async def exists(self, key: str) -> bool:
-        return await self._backend.exists(validate_key(key))
-
     async def delete_prefix(self, prefix: str) -> int:
-        """Forgets one job; how many pictures that were. Safe to repeat."""
+        """Deletes all images of one job. Returns how many; may be repeated."""
         return await self._backend.delete_prefix(validate_prefix(prefix))
 
     async def self_test(self) -> None:
-        """Puts, reads and deletes a few bytes, and sees that there is room: says why nothing could be kept before
-        anything is bought."""
+        """Writes, reads and deletes a test object, and checks the free space.
+
+        A broken storage is noticed here before anything is bought.
+        """
         self._tested_at = monotonic()
         try:
             await self._write_and_read_back()
@@ -99,7 +94,7 @@ class ImageStorage:
             self.problem = error
 
     async def self_test_if_due(self) -> None:
-        """Checks at once while checks fail or there is a problem, else from time to time."""
+        """Runs the self-test if there is a problem or the last one failed, else every SELF_TEST_INTERVAL_SECONDS."""
         if (
             self.problem is not None
             or self._failing_since is not None
@@ -112,7 +107,7 @@ class ImageStorage:
         key = make_object_key(test_job_id, "check")
         await self._backend.put(key, b"check", "text/plain")
         if await self._backend.get(key) != b"check":
-            raise StorageUnavailable("the object store does not return what was put there")
+            raise StorageUnavailable("the storage does not return the bytes that were stored")
         await self._backend.delete_prefix(make_job_prefix(test_job_id))
         await self._backend.check_free_space()
 
@@ -121,7 +116,7 @@ class ImageStorage:
 
 
 def describe_problem(problem: StorageUnavailable) -> str:
-    """Describes the problem for clients, without the place of the images."""
+    """Describes the problem for clients, without naming the storage."""
     match problem:
         case StorageFull():
             return "there is no room for another image"
@@ -138,7 +133,7 @@ def _make_backend(url: str) -> StorageBackend:
         return FolderBackend(_parse_file_url(url))
     if parts.scheme not in SCHEMES:
         raise StorageMisconfigured(
-            f"{parts.scheme[:20]}:// is no object store; known: file, {', '.join(sorted(SCHEMES))}"
+            f"{parts.scheme[:20]}:// is not a supported storage; supported: file, {', '.join(sorted(SCHEMES))}"
         )
     return BucketBackend(url)
 
@@ -146,5 +141,5 @@ def _make_backend(url: str) -> StorageBackend:
 def _parse_file_url(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise StorageMisconfigured("a file address has three slashes and a path from the root: file:///path/to/folder")
+        raise StorageMisconfigured("a file URL must have three slashes and an absolute path: file:///path/to/folder")
     return Path(unquote(parts.path))

@@ -113,7 +113,7 @@ class Engine:
     async def _hand_over(self, worker: JobWorker) -> None:
         with contextlib.suppress(StoreUnavailable):
             if worker.is_created_here and not worker.job.is_confirmed:
-                # Its clients are told that another replica continues the job.
+                # The response to its clients says that another replica continues the job.
                 await self._save_confirmation(worker.job.id)
             await self.context.store.release_job(worker.job.id, worker.fence, 0.0)
 
@@ -283,7 +283,7 @@ class Engine:
     def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
         job = claimed_job.job
         if worker := self.workers.get(job.id):
-            # This process could not renew its lease for a while. Only its own worker knows the orders in flight.
+            # This process could not renew its lease for a while. Only its own worker receives responses of orders in flight.
             worker.on_lease_regained(claimed_job.fence)
             return worker
         self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))

@@ -37,7 +37,7 @@ class ReleaseCounts:
 
 
 class EngineContext(Struct, frozen=True, kw_only=True):
-    """What every engine component is given to work with.
+    """The dependencies that every engine component works with.
 
     `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
     jobs that it runs. `callback_urls` is None if the gateway has no public URL.
@@ -65,7 +65,7 @@ class EngineContext(Struct, frozen=True, kw_only=True):
         return self.catalogue().find_offer(route_entry.seller, model, route_entry.adapter, route_entry.account_identity)
 
     def is_configured(self, route_entry: RouteEntry, model: str) -> bool:
-        """Returns whether this replica can decide about a route entry: it knows the seller, with an API key.
+        """Returns whether this replica can decide about a route entry: its seller is configured with an API key.
 
         A draining seller counts. For a seller that is unknown here, another replica may have the key.
         """

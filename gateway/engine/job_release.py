@@ -25,7 +25,7 @@ MIN_RELEASE_SECONDS = 0.5
 
 
 class JobReleaser:
-    """Releases one job. `on_released` tells its worker that the lease is gone."""
+    """Releases one job. `on_released` is called after the release."""
 
     def __init__(self, job_context: JobContext, on_released: Callable[[], None]) -> None:
         self._job_context = job_context
@@ -81,7 +81,7 @@ class JobReleaser:
                 ErrorReported(component="engine", message=f"{', '.join(sorted(sellers))}: {message}", job=job.id)
             )
         if not job.is_confirmed:
-            # Only this replica knows that the job was accepted: the next worker must not withdraw it.
+            # The job was accepted, which only this replica can confirm: the next worker must not withdraw it.
             await self._job_context.mailbox.post(JobConfirmed())
         await self._context.store.release_job(job.id, self._job_context.fence, self._get_release_seconds(release_count))
         self._on_released()

@@ -87,7 +87,7 @@ class JobWorker:
 
     @property
     def has_lease(self) -> bool:
-        """False once this process knows that another worker has the lease."""
+        """False once this process has found that another worker has the lease."""
         return self._has_lease
 
     # --- run

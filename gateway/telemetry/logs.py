@@ -1,8 +1,8 @@
-"""Events as lines of a log: JSON for machines, or words for people. No event holds a prompt, image, secret or address.
+"""Writes events as log lines, JSON or text. No event contains a prompt, image, secret or address.
 
-Writing happens in a thread of its own: a log that is full or slow must never hold up a job. What does not fit is
-counted and said later. Lines that clients can provoke, and those of a task that is down, are written once a minute,
-with how many they stand for.
+A thread of its own writes, so that a full or slow log never delays a job. Lines that do not fit into its queue are
+dropped and counted; a later line reports the number. Lines that clients can provoke, and those of a task that is down,
+are limited to one a minute, which says how many lines it stands for.
 """
 
 import logging
@@ -30,19 +30,19 @@ from gateway.events import (
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
 
 MAX_QUEUED_LINES = 10_000
-# How often the thread that writes looks whether a minute is over.
+# How often the writer thread checks whether held lines are due.
 FLUSH_INTERVAL_SECONDS = 1.0
-# An error while a request is answered: the first lines say which request, so that they can be looked into.
+# For errors in requests, more lines of a kind are written at once: each names its request, for the investigation.
 REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
 REQUEST_COMPONENTS = {"api", "images"}
-# Asked for every few seconds by whoever watches over the gateway.
+# Requested every few seconds by monitoring.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
-# Anyone who knows one address can send as many requests as it likes: metrics count them, and what they are worth.
+# Clients can send any number of requests to a callback URL: metrics count them by outcome.
 CALLBACK_ROUTES = "/callbacks/"
 
 
 class EventLogger:
-    """A sink. `close` writes what still waits."""
+    """An event sink that writes log lines. `close` writes the lines that still wait."""
 
     def __init__(self, style: str, out: TextIO | None = None) -> None:
         self._out = out or sys.stderr
@@ -63,10 +63,10 @@ class EventLogger:
         return thread
 
     async def restart_thread(self) -> None:
-        """Restarts the writing thread if it has crashed, and raises its error. Waiting lines are written."""
+        """Restarts the writer thread if it has crashed, and raises its error. Waiting lines are written."""
         if not self._thread.is_alive():
             self._thread = self._start_thread()
-            raise self._error or RuntimeError("the thread that writes the log has ended")
+            raise self._error or RuntimeError("the log writer thread has ended")
 
     def __call__(self, event: Event) -> None:
         if _is_unlogged(event):
@@ -90,7 +90,7 @@ class EventLogger:
         self._enqueue(_make_line(level, event, fields))
 
     def log_limited(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
-        """Writes so many lines of a kind a minute, and then one for all others."""
+        """Writes up to `burst` lines of a kind a minute, and one line for all others."""
         line = _make_line(level, event, fields)
         if self._limiter.try_admit(kind, line, burst):
             self._enqueue(line)
@@ -103,7 +103,7 @@ class EventLogger:
 
     @contextmanager
     def capture_library_logs(self) -> Iterator[None]:
-        """What they have to say themselves becomes lines like all others, and nothing of theirs is written beside."""
+        """Writes the warnings of libraries to this log, and nowhere else."""
         handler = _LibraryLogHandler(self)
         logging.getLogger().addHandler(handler)
         try:
@@ -124,12 +124,12 @@ class EventLogger:
                     flushed_at = time.monotonic()
                     self._write_lines(self._limiter.pop_due_lines())
             self._write_lines(self._limiter.pop_all_lines())
-        except BaseException as error:  # noqa: BLE001  raised in the event loop, which starts another thread
+        except BaseException as error:  # noqa: BLE001  `restart_thread` raises it in the event loop
             self._error = error
             self._dropped += 1
 
     def _next_line(self) -> dict[str, Any] | None:
-        """Nothing at all (an empty line) if nothing comes for a while, and None at the end."""
+        """Returns the next line; an empty one if none comes for a while, and None at the end."""
         try:
             return self._queue.get(timeout=FLUSH_INTERVAL_SECONDS)
         except queue.Empty:
@@ -150,7 +150,10 @@ class EventLogger:
 
 
 class _LibraryLogHandler(logging.Handler):
-    """The pattern of a message and the place of a fault are known beforehand; what is filled in may be anybody's."""
+    """Logs a library's warnings without their arguments, which may contain text of clients.
+
+    Even the message is logged only for libraries whose messages are constant.
+    """
 
     def __init__(self, logger: EventLogger) -> None:
         super().__init__(logging.WARNING)
@@ -190,5 +193,5 @@ def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]
 
 
 def event_name(event_class: type[Event]) -> str:
-    """JobAccepted → job accepted."""
+    """Converts a class name into the event of its log lines: JobAccepted → job accepted."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event_class.__name__).strip()

@@ -61,7 +61,7 @@ class Metrics:
         )
         self._spend = Counter(
             "igw_spend_usd",
-            "Money spent in US dollars, by ledger line: capture, orphan, suspected, excess.",
+            "Money spent in USD, by ledger line: capture, orphan, suspected, excess.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
             **options,
         )

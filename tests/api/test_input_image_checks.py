@@ -168,12 +168,12 @@ BOMBS = {
         b"\xff\xd8" + make_jpeg_frame(65_500, 65_500) + b"\xff\xda" + bytes(1000) + b"\xff\xd9",
         "too large",
     ),
-    "a moving webp": (make_webp(make_vp8x_chunk(0x02, *SIZE), (b"ANIM", bytes(6)), (b"ANMF", bytes(40))), "moving"),
+    "a moving webp": (make_webp(make_vp8x_chunk(0x02, *SIZE), (b"ANIM", bytes(6)), (b"ANMF", bytes(40))), "animated"),
     "a huge lossless webp": (make_webp((b"VP8L", _HUGE_WEBP)), "too large"),
-    "a huge webp in a small one": (make_webp(make_vp8x_chunk(0, *SIZE), (b"VP8L", _HUGE_WEBP)), "of two minds"),
+    "a huge webp in a small one": (make_webp(make_vp8x_chunk(0, *SIZE), (b"VP8L", _HUGE_WEBP)), "contradicting sizes"),
     "the same behind its notes": (
         make_webp(make_vp8x_chunk(8, *SIZE), (b"EXIF", bytes(8)), (b"VP8L", _HUGE_WEBP)),
-        "of two minds",
+        "contradicting sizes",
     ),
     "many parts": (make_png(*SIZE, make_png_chunk(b"tEXt", b"") * 5_000, make_image()[33:]), "parts before its pixels"),
 }

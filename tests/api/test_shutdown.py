@@ -63,7 +63,7 @@ def test_unusable_image_folder_is_reported_at_startup(tmp_path: Path) -> None:
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert completed.returncode == 1
     assert "Traceback" not in completed.stderr
-    assert "images cannot be a folder" in get_startup_problem(completed.stderr)
+    assert "images cannot be used to store images" in get_startup_problem(completed.stderr)
 
 
 def test_empty_secret_file_is_reported_at_startup(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"REDIS_URL": "redis://127.0.0.1:1/0", **SHARED_STORAGE_ENVIRON},
         ["Redis cannot be reached"],
     ),
-    "a place for images that is none": ({"IGW_ASSETS": "ftp://images"}, ["is no object store"]),
+    "a place for images that is none": ({"IGW_ASSETS": "ftp://images"}, ["is not a supported storage"]),
 }
 
 

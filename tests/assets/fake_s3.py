@@ -1,4 +1,4 @@
-"""As much of S3's wire protocol as our object store speaks, on loopback: one bucket, kept in a dictionary."""
+"""A fake S3 server on loopback with the calls that the storage uses: one bucket, kept in a dictionary."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ class S3Request:
 
 @dataclass
 class FakeS3:
-    """`forced_status`: what every call is answered with instead, `after` so many bytes of a body."""
+    """The state of the server. `forced_status`: the status of every response, `after` so many bytes of a body."""
 
     endpoint: str = ""
     objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class FakeS3:
         )
 
     def _list_objects(self, request: S3Request) -> bytes:
-        """In pages, as the real one does, so that following them is part of the proof."""
+        """Lists in pages, as S3 does, so that the tests cover paging."""
         prefix, after = request.query_params["prefix"][0], request.query_params.get("continuation-token", [""])[0]
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         contents = "".join(

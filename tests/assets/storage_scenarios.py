@@ -5,14 +5,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.assets.object_keys import make_object_key
-from gateway.assets.storage import ImageStorage
+from gateway.assets.storage import ImageStorage, ObjectNotFound
 
 JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
-
-
 OTHER_JOB = "job_48nka7p8pc7avmya1bpy29g0nk5q"
-
-
 KEY = make_object_key(JOB, "output-0.png")
 
 
@@ -29,6 +25,14 @@ def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path
 
 async def put_image(storage: ImageStorage, data: bytes = b"picture", key: str = KEY) -> None:
     await storage.put(key, data, "image/png")
+
+
+async def has_image(storage: ImageStorage, key: str = KEY) -> bool:
+    try:
+        await storage.get(key)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def list_files(root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A local folder of pictures: who may read it, what may lie in it, and what happens when there is no room."""
+"""A local folder as storage: permissions, links and special files, durability, failing disks."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from gateway.assets import folder_backend
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
-from tests.assets.storage_scenarios import JOB, KEY, list_files, put_image, run_scenario
+from tests.assets.storage_scenarios import JOB, KEY, has_image, list_files, put_image, run_scenario
 
 
 def test_files_are_readable_only_by_owner(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_closed_streams_leave_no_file_open(tmp_path: Path) -> None:
             for stream in (unread, started, read):
                 stream.close()
                 stream.close()
-            assert await storage.exists(KEY)
+            assert await has_image(storage, KEY)
             assert len(await storage.get(KEY)) == 600_000
             assert count_open_files() == before
             references += [unread, started, read, chunks]
@@ -87,7 +87,7 @@ def test_failed_reads_leave_no_file_open(tmp_path: Path) -> None:
         (tmp_path / KEY).unlink()
         os.mkfifo(tmp_path / KEY)
         before = count_open_files()
-        for operation in (storage.get, storage.open_stream, storage.exists):
+        for operation in (storage.get, storage.open_stream):
             with pytest.raises(ForeignObject):
                 await operation(KEY)
         assert count_open_files() == before
@@ -111,7 +111,7 @@ def test_cancelled_opens_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.
             for result in await asyncio.gather(*tasks, return_exceptions=True)
         )
         may_open.set()
-        # Its threads do nothing else afterwards.
+        # The threads of the backend are idle afterwards.
         await storage.close()
         assert count_open_files() == before
 
@@ -124,7 +124,7 @@ def test_cancelled_opens_leave_no_file_open(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another file may get its number as soon as it is closed."""
+    """The descriptor may be reused for another file as soon as it is closed."""
     reading, may_read = threading.Event(), threading.Event()
 
     def pread_slowly(descriptor: int, size: int, position: int) -> bytes:
@@ -133,7 +133,7 @@ def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monke
         return pread(descriptor, size, position)
 
     async def scenario(storage: ImageStorage) -> None:
-        await put_image(storage, b"the picture")
+        await put_image(storage, b"the image")
         before = count_open_files()
         stream = await storage.open_stream(KEY)
         monkeypatch.setattr(os, "pread", pread_slowly)
@@ -142,7 +142,7 @@ def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monke
         stream.close()
         assert count_open_files() == before + 1
         may_read.set()
-        assert await chunk == b"the picture"
+        assert await chunk == b"the image"
         assert count_open_files() == before
 
     pread = os.pread
@@ -153,7 +153,7 @@ def test_partially_written_file_is_not_an_image(tmp_path: Path) -> None:
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage)
         (tmp_path / "48" / JOB / ".output-1.png.0123456789abcdef").write_bytes(b"hal")
-        assert not await storage.exists(make_object_key(JOB, "output-1.png"))
+        assert not await has_image(storage, make_object_key(JOB, "output-1.png"))
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
         assert list_files(tmp_path) == []
         assert not (tmp_path / "48" / JOB).exists()
@@ -169,7 +169,7 @@ def test_failed_write_keeps_previous_image(tmp_path: Path, monkeypatch: pytest.M
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage, b"the first")
         monkeypatch.setattr(folder_backend, "_write_file", write_partially)
-        with pytest.raises(StorageUnavailable, match="is in trouble: Input/output error"):
+        with pytest.raises(StorageUnavailable, match="failed: Input/output error"):
             await put_image(storage, b"the second")
         assert await storage.get(KEY) == b"the first"
         assert list_files(tmp_path) == [KEY]
@@ -195,7 +195,7 @@ def test_put_syncs_file_and_folders_before_returning(tmp_path: Path, monkeypatch
 
 
 LINK_PATHS = {
-    "the picture": KEY,
+    "the image": KEY,
     "the job's folder": f"48/{JOB}",
     "the partition": "48",
 }
@@ -204,28 +204,28 @@ LINK_PATHS = {
 @pytest.mark.parametrize("linked_path", LINK_PATHS)
 def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
-    secret = outside / {"the picture": "secret", "the job's folder": "output-0.png"}.get(
+    secret = outside / {"the image": "secret", "the job's folder": "output-0.png"}.get(
         linked_path, f"{JOB}/output-0.png"
     )
     secret.parent.mkdir(parents=True)
     secret.write_bytes(b"secret")
     link = root / LINK_PATHS[linked_path]
     link.parent.mkdir(parents=True)
-    link.symlink_to(secret if linked_path == "the picture" else outside)
+    link.symlink_to(secret if linked_path == "the image" else outside)
 
     async def scenario(storage: ImageStorage) -> None:
-        # What lies on the way may be set right again; no retry turns a link into the picture.
-        error_class = ForeignObject if linked_path == "the picture" else StorageUnavailable
-        for operation in (storage.get(KEY), storage.open_stream(KEY), storage.exists(KEY)):
-            with pytest.raises(error_class, match="a link or something else"):
+        # A linked folder may be repaired; no retry turns a link into the image.
+        error_class = ForeignObject if linked_path == "the image" else StorageUnavailable
+        for operation in (storage.get(KEY), storage.open_stream(KEY), has_image(storage, KEY)):
+            with pytest.raises(error_class, match="a link or another file"):
                 await operation
-        if linked_path == "the picture":
+        if linked_path == "the image":
             await put_image(storage)
             assert await storage.get(KEY) == b"picture"
             assert not link.is_symlink()
         else:
             for operation in (put_image(storage), storage.delete_prefix(make_job_prefix(JOB))):
-                with pytest.raises(StorageUnavailable, match="a link or something else"):
+                with pytest.raises(StorageUnavailable, match="a link or another file"):
                     await operation
 
     run_scenario(scenario, root)
@@ -263,7 +263,7 @@ def test_non_regular_file_is_not_read(kind: str, tmp_path: Path) -> None:
     create_special_file(kind, tmp_path / KEY)
 
     async def scenario(storage: ImageStorage) -> None:
-        for operation in (storage.get(KEY), storage.open_stream(KEY), storage.exists(KEY)):
+        for operation in (storage.get(KEY), storage.open_stream(KEY), has_image(storage, KEY)):
             with pytest.raises(ForeignObject, match=KEY):
                 await operation
 
@@ -271,7 +271,7 @@ def test_non_regular_file_is_not_read(kind: str, tmp_path: Path) -> None:
 
 
 def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
-    """Sweeping goes job by job: an error would keep all later ones."""
+    """Expired jobs are deleted one by one: an error would keep all later ones."""
     create_special_file("folder", tmp_path / KEY)
     other_key = make_object_key(JOB, "output-1.png")
 
@@ -301,12 +301,12 @@ def test_vanished_folder_is_unavailable_not_missing_image(tmp_path: Path) -> Non
         (tmp_path / "root").rename(tmp_path / "unmounted")
         for operation in (
             storage.get(KEY),
-            storage.exists(KEY),
+            has_image(storage, KEY),
             put_image(storage),
             storage.delete_prefix(make_job_prefix(JOB)),
             storage.self_test(),
         ):
-            with pytest.raises(StorageUnavailable, match="is its disk still mounted"):
+            with pytest.raises(StorageUnavailable, match="Check that its disk is mounted"):
                 await operation
         (tmp_path / "unmounted").rename(tmp_path / "root")
         assert await storage.get(KEY) == b"picture"

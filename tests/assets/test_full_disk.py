@@ -1,4 +1,4 @@
-"""No room for another picture: said as such, nothing half-written is left, and what was there stays."""
+"""A full disk: the error says so, no partial file is left, and stored images stay."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageFull
-from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, list_files, put_image, run_scenario
+from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, has_image, list_files, put_image, run_scenario
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> N
         await put_image(storage, bytes(400_000))
         second = make_object_key(OTHER_JOB, "output-0.png")
         for _ in range(3):
-            with pytest.raises(StorageFull, match="there is no room"):
+            with pytest.raises(StorageFull, match="no space left"):
                 await put_image(storage, bytes(900_000), second)
             with pytest.raises(StorageFull):
                 await put_image(storage, bytes(900_000))
         assert await storage.get(KEY) == bytes(400_000)
-        assert not await storage.exists(second)
+        assert not await has_image(storage, second)
         assert list_files(tiny_disk) == [KEY]
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
         await put_image(storage, bytes(900_000), second)
@@ -65,7 +65,7 @@ asyncio.run(main())
 
 
 def test_file_size_limit_raises_storage_full(tmp_path: Path) -> None:
-    """Where nothing can be mounted, this shows the same: a write that stops in the middle."""
+    """Needs no mount, unlike a full disk: a write stops in the middle in the same way."""
     command = [sys.executable, "-c", LIMITED_PROCESS_CODE, str(tmp_path), KEY]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     assert result.stdout.strip() == "full 90000"

@@ -1,4 +1,4 @@
-"""Every kind of picture into every format: the same to the eye, upright, and broken ones refused."""
+"""Conversion of every kind of image into every format: visually the same, upright; broken ones are rejected."""
 
 import asyncio
 import threading
@@ -45,7 +45,7 @@ def test_every_format_converts_to_every_other_and_looks_the_same(kind: str, targ
     assert is_complete(result, header)
     image = decode_image(result)
     assert image.format == target_format.upper()
-    # What Pillow shows of 16 bits is all white.
+    # Pillow displays all 16-bit values as white.
     expected = SAMPLE_IMAGES["png, grey"][1] if "16 bits" in kind and target_format is not Format.PNG else data
     assert are_colours_close(read_corners(image), read_corners(decode_image(expected)))
 
@@ -113,14 +113,14 @@ def test_colour_profile_is_kept(format: Format, target_format: Format) -> None:
 
 
 def test_cmyk_profile_is_dropped() -> None:
-    """What describes inks would turn the screen's colours into something else."""
+    """A profile for inks would change the colours of the screen."""
     cmyk_profile = SRGB_PROFILE[:16] + b"CMYK" + SRGB_PROFILE[20:]
     data = encode_image(make_quadrant_image(mode="CMYK"), "JPEG", icc_profile=cmyk_profile)
     assert "icc_profile" not in decode_image(convert_to(data, Format.PNG)).info
 
 
 def test_jpeg_keeps_full_colour_resolution() -> None:
-    """Red dots on blue: gone, had the colours half the resolution."""
+    """Red dots on blue: at half the colour resolution they would vanish."""
     image = Image.new("RGB", (64, 64), BLUE)
     for x in range(0, 64, 2):
         for y in range(64):
@@ -134,7 +134,7 @@ def test_png_is_lossless() -> None:
     assert decode_image(convert_to(data, Format.PNG)).tobytes() == make_quadrant_image().tobytes()
 
 
-# More than Pillow unpacks, and far more than fits into anybody's memory unnoticed.
+# More than Pillow decompresses, and enough to fill the memory.
 PACKED_100_MB = zlib.compress(bytes(100_000_000))
 OVERSIZED_CHUNKS = {
     "packed text": image_bytes.make_png_chunk(b"zTXt", b"prompt\0\0" + PACKED_100_MB),
@@ -146,10 +146,10 @@ OVERSIZED_CHUNKS = {
 PNG_HEADER_BYTES, PNG_END_BYTES = 33, 12
 
 
-@pytest.mark.parametrize("is_before", [True, False], ids=["before the pixels", "behind them"])
+@pytest.mark.parametrize("is_before", [True, False], ids=["before the pixels", "after them"])
 @pytest.mark.parametrize("note", OVERSIZED_CHUNKS)
 def test_oversized_metadata_does_not_affect_conversion(note: str, is_before: bool) -> None:
-    """Sellers write prompts, workflows and signatures into what they make; the pixels are none the worse for it."""
+    """Sellers write prompts, workflows and signatures into text chunks; the pixels are valid all the same."""
     plain = encode_image(make_quadrant_image(), "PNG")
     position = PNG_HEADER_BYTES if is_before else len(plain) - PNG_END_BYTES
     data = plain[:position] + OVERSIZED_CHUNKS[note] + plain[position:]

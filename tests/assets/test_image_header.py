@@ -1,4 +1,4 @@
-"""Real pictures: their headers say what Pillow says, and a file that was cut off is noticed."""
+"""Headers of real images: parsed as Pillow parses them, and truncated files are detected."""
 
 import pytest
 from PIL import Image
@@ -118,7 +118,7 @@ def test_trailing_bytes_do_not_make_image_incomplete(kind: str) -> None:
 
 
 def test_embedded_thumbnail_end_is_not_image_end() -> None:
-    """Cameras put one into a JPEG's notes, and drawing programs into a PNG's."""
+    """Cameras embed a thumbnail in the metadata of a JPEG, and drawing programs in that of a PNG."""
     thumbnail = encode_image(make_quadrant_image(16, 16), "JPEG")
     jpeg = (
         b"\xff\xd8"
@@ -134,7 +134,7 @@ def test_embedded_thumbnail_end_is_not_image_end() -> None:
 
 
 def test_format_is_read_from_bytes() -> None:
-    """A JPEG stays one whatever it was called; there is no other argument to be misled by."""
+    """A JPEG is detected by its bytes: the function has no argument for a declared type."""
     assert read_header(SAMPLE_IMAGES["jpeg"][1]).format is Format.JPEG
     with pytest.raises(InvalidImage, match="an HTML page"):
         read_header(b"<html><body>502 Bad Gateway</body></html>")

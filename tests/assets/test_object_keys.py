@@ -1,4 +1,4 @@
-"""Keys hold nothing that anybody else has written."""
+"""Object keys contain no text of clients."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What was delivered against what was ordered, by every way of ordering a size."""
+"""Delivered images against their orders, for every way of ordering a size."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def check_size(size: tuple[int, int], ordered_size: SizeSpec, target: TargetSize
 def test_pixel_and_preset_sizes_must_match_exactly(ordered_size: SizeSpec) -> None:
     assert check_size((1536, 1024), ordered_size) == OutputCheck(True)
     for size in ((1024, 1024), (1024, 1536), (1535, 1024), (1536, 1025), (3072, 2048)):
-        warning = f"delivered {size[0]}x{size[1]}, asked for 1536x1024"
+        warning = f"delivered {size[0]}x{size[1]}, requested 1536x1024"
         assert check_size(size, ordered_size) == OutputCheck(False, (warning,))
 
 
@@ -31,13 +31,13 @@ def test_ratio_size_accepts_any_pixels_of_ratio_and_resolution(size: tuple[int, 
 @pytest.mark.parametrize(
     ("size", "warnings"),
     [
-        ((1024, 1024), ("delivered 1:1 (1024x1024), asked for 3:2",)),
-        ((1024, 1536), ("delivered 2:3 (1024x1536), asked for 3:2",)),
-        ((1200, 1000), ("delivered 6:5 (1200x1000), asked for 3:2",)),
-        ((2304, 1536), ("delivered 2k (2304x1536), asked for 1k",)),
-        ((600, 400), ("delivered less than 1k (600x400), asked for 1k",)),
-        ((3840, 2160), ("delivered 16:9 (3840x2160), asked for 3:2", "delivered 4k (3840x2160), asked for 1k")),
-        ((1, 1), ("delivered 1:1 (1x1), asked for 3:2", "delivered less than 1k (1x1), asked for 1k")),
+        ((1024, 1024), ("delivered 1:1 (1024x1024), requested 3:2",)),
+        ((1024, 1536), ("delivered 2:3 (1024x1536), requested 3:2",)),
+        ((1200, 1000), ("delivered 6:5 (1200x1000), requested 3:2",)),
+        ((2304, 1536), ("delivered 2k (2304x1536), requested 1k",)),
+        ((600, 400), ("delivered less than 1k (600x400), requested 1k",)),
+        ((3840, 2160), ("delivered 16:9 (3840x2160), requested 3:2", "delivered 4k (3840x2160), requested 1k")),
+        ((1, 1), ("delivered 1:1 (1x1), requested 3:2", "delivered less than 1k (1x1), requested 1k")),
     ],
 )
 def test_other_ratio_or_resolution_fails_the_check(size: tuple[int, int], warnings: tuple[str, ...]) -> None:
@@ -52,7 +52,7 @@ def test_ratio_may_deviate_by_two_percent() -> None:
 
 
 def test_ordered_ratio_is_checked_instead_of_requested_one() -> None:
-    """Where only the nearest ratio could be ordered, the plan has said so: the seller is judged by its order."""
+    """If only the nearest ratio could be ordered, the plan says so: the image is compared with the order."""
     target = target_from_pixels(1536, 1040)
     assert check_size((1536, 1024), RatioSize("3:2", Resolution.ONE_K), target) == OutputCheck(True)
 
@@ -73,7 +73,7 @@ def test_other_format_gives_warning_but_passes() -> None:
     assert check_output(ImageHeader(Format.PNG, 1536, 1024), expected, Format.WEBP) == OutputCheck(True, warnings)
     both = check_output(ImageHeader(Format.PNG, 1024, 1024), expected, Format.JPEG)
     assert both == OutputCheck(
-        False, ("delivered 1024x1024, asked for 1536x1024", "delivered as png, converted to jpeg")
+        False, ("delivered 1024x1024, requested 1536x1024", "delivered as png, converted to jpeg")
     )
 
 

@@ -1,16 +1,14 @@
-"""S3 by its wire protocol: credentials and endpoint from the environment, and what is said when it is in trouble."""
+"""S3 by its wire protocol: credentials and endpoint from the environment, and error messages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.assets.object_keys import make_job_prefix, make_object_key
+from gateway.assets.object_keys import make_job_prefix
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageUnavailable
 from tests.assets import fake_s3
-
-JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
-KEY = make_object_key(JOB, "output-0.png")
+from tests.assets.storage_scenarios import JOB, KEY, has_image
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +56,7 @@ def test_image_is_uploaded_in_one_request() -> None:
 async def collect_errors(storage: ImageStorage) -> list[BaseException]:
     calls = [
         *(storage.put(KEY, b"picture", "image/png"), storage.get(KEY), storage.open_stream(KEY)),
-        *(storage.exists(KEY), storage.delete_prefix(make_job_prefix(JOB))),
+        *(has_image(storage, KEY), storage.delete_prefix(make_job_prefix(JOB))),
     ]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, BaseException) for result in results), results
@@ -74,7 +72,7 @@ def assert_unavailable(errors: list[BaseException], message: str) -> None:
         assert error.__cause__ is None
 
 
-@pytest.mark.parametrize(("status", "message"), [(403, "credentials"), (401, "credentials"), (400, "with 400")])
+@pytest.mark.parametrize(("status", "message"), [(403, "credentials"), (401, "credentials"), (400, "status 400")])
 def test_error_statuses_are_explained(status: int, message: str) -> None:
     async def scenario(server: fake_s3.FakeS3) -> None:
         server.forced_status = status
@@ -86,7 +84,7 @@ def test_error_statuses_are_explained(status: int, message: str) -> None:
 def test_server_error_is_retried_then_reported() -> None:
     async def scenario(server: fake_s3.FakeS3) -> None:
         server.forced_status = 503
-        assert_unavailable(await collect_errors(make_storage(server)), "with 503")
+        assert_unavailable(await collect_errors(make_storage(server)), "status 503")
         assert len([call for call in server.requests if call.method == "PUT"]) == 3
 
     run_with_fake_s3(scenario)
@@ -114,7 +112,7 @@ def test_missing_bucket_is_unavailable_when_writing() -> None:
 def test_unreachable_server_is_unavailable() -> None:
     async def scenario() -> None:
         assert_unavailable(
-            await collect_errors(ImageStorage("s3://pictures?endpoint=http://127.0.0.1:1")), "does not answer"
+            await collect_errors(ImageStorage("s3://pictures?endpoint=http://127.0.0.1:1")), "is unreachable"
         )
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

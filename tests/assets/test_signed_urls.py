@@ -1,4 +1,4 @@
-"""Signed links: good for one picture until one second, and for nothing else."""
+"""Signed URLs: valid for one image until one second, and for nothing else."""
 
 import re
 from urllib.parse import urlsplit
@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.assets.object_keys import InvalidKey, make_object_key
 from gateway.assets.signed_urls import UrlSigner
+from tests.assets.storage_scenarios import JOB, KEY
 
-JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
-KEY = make_object_key(JOB, "output-0.png")
 OTHER_KEY = make_object_key(JOB, "output-1.png")
 BASE_URL = "https://images.example.com"
 OLD_SECRET, NEW_SECRET = b"the old secret, of enough bytes", b"the new secret, of enough bytes"

@@ -1,4 +1,4 @@
-"""A storage check that fails once changes nothing; a full disk, and a failure that lasts, stop new jobs."""
+"""A self-test that fails once changes nothing; a full disk, and a lasting failure, stop new jobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ MAX_TRANSIENT_SECONDS = storage.MAX_TRANSIENT_SECONDS
 
 
 class FailingStorage:
-    """A shelf in memory, by a clock of its own, whose writes fail with `error`, if there is one."""
+    """A storage in memory with a clock of its own, whose writes raise `error` if it is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.storage = ImageStorage("memory://")
@@ -31,7 +31,7 @@ class FailingStorage:
         await self._original_put(key, data, media_type)
 
     def check_after(self, error: StorageError | None, seconds: float = 0.0) -> StorageUnavailable | None:
-        """Checks again after so many seconds; returns the problem then."""
+        """Runs the self-test after so many seconds; returns the problem then."""
         self.error, self.now = error, self.now + seconds
         with suppress(StorageUnavailable):
             asyncio.run(self.storage.self_test_if_due())
@@ -64,7 +64,7 @@ def test_lasting_failure_stops_new_jobs_until_self_test_passes(failing_storage: 
     assert failing_storage.check_after(None, seconds=0.1) is None
     check_count = failing_storage.check_count
     assert failing_storage.check_after(error, seconds=1.0) is None
-    assert failing_storage.check_count == check_count, "all is well, so the next look has time"
+    assert failing_storage.check_count == check_count, "the self-test is not due yet after a success"
 
 
 def test_full_disk_stops_new_jobs_at_once(failing_storage: FailingStorage) -> None:
@@ -72,7 +72,9 @@ def test_full_disk_stops_new_jobs_at_once(failing_storage: FailingStorage) -> No
     assert failing_storage.check_after(None) is None
     assert failing_storage.check_after(full, seconds=storage.SELF_TEST_INTERVAL_SECONDS + 1) is full
     other = StorageUnavailable("timeout")
-    assert failing_storage.check_after(other, seconds=0.1) is other, "nothing shows that there is room again"
+    assert failing_storage.check_after(other, seconds=0.1) is other, (
+        "another error does not show that there is space again"
+    )
 
 
 def test_storage_that_never_worked_accepts_no_jobs(failing_storage: FailingStorage) -> None:

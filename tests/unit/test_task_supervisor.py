@@ -1,4 +1,4 @@
-"""A long-lived task that ends is reported, shown as down, and started again; one that was stopped is not."""
+"""A supervised task that ends is reported, shown as down, and restarted; a stopped one is not."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 async def wait_until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  what is waited for knows of no event
+        while not condition():  # noqa: ASYNC110  the conditions have no event
             await asyncio.sleep(0.005)
 
 
@@ -88,7 +88,7 @@ async def test_restart_backoff_grows_up_to_maximum(events: list[Any]) -> None:
     assert min(pauses[4:]) >= 0.099
     ended = len(started_at)
     await asyncio.sleep(0.25)
-    assert len(started_at) == ended, "what was stopped stays so"
+    assert len(started_at) == ended, "a stopped task is not restarted"
 
 
 async def test_periodic_task_backs_off_on_failure_and_recovers(events: list[Any]) -> None:

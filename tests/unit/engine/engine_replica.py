@@ -1,4 +1,4 @@
-"""An engine with a real store and no sellers: its jobs are unconfirmed, so that it waits for their callers."""
+"""An engine with a real store and no sellers: its jobs are unconfirmed, so it waits for their clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
 from tests.store import job_factory
 
-# A few of them pass before an unconfirmed job is withdrawn.
+# An unconfirmed job is withdrawn after a few of these.
 LEASE_SECONDS = 5.0
 
 
@@ -28,7 +28,7 @@ class EngineReplica(Struct, frozen=True):
     supervisor: TaskSupervisor
 
     async def create_job_in_store(self) -> Job:
-        """By the store alone: nobody works on it."""
+        """Creates a job in the store only, without a worker."""
         commit = job_factory.make_create_commit(self.clock.now)
         assert await self.store.commit(commit) == Applied()
         return commit.job

@@ -1,4 +1,4 @@
-"""What is claimed while a process ends belongs to whoever claims it next, at once."""
+"""Jobs that a process claims while it drains are released at once for other replicas."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ async def wait_until(condition: Callable[[], Any]) -> None:
 def delay_claim(
     claim: Callable[[], Awaitable[Any]], claim_started: asyncio.Event, may_return: asyncio.Event
 ) -> Callable[[], Any]:
-    """A claim whose answer is late."""
+    """Returns a claim that returns late."""
 
     async def claim_and_wait() -> Any:
         claimed = await claim()
@@ -38,7 +38,7 @@ def delay_claim(
 
 
 async def create_suspect_jobs(replica: EngineReplica, count: int = 1) -> list[Job]:
-    """Whose last owners died early."""
+    """Creates jobs whose last workers crashed early."""
     jobs = [await replica.create_job_in_store() for _ in range(count)]
     for _ in range(MAX_EARLY_CRASHES):
         replica.clock.now += LEASE_SECONDS + 1
@@ -75,7 +75,7 @@ def test_job_claimed_while_draining_is_handed_over(
 
 
 def test_waiting_suspect_job_is_handed_over(tmp_path: Path) -> None:
-    """Its own lease is long, and so was its claim that began with the others."""
+    """A suspect that waits for the other claimed jobs has a lease, which must not expire first."""
 
     async def story() -> None:
         async with run_replica(tmp_path) as replica:

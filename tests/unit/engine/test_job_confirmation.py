@@ -1,4 +1,4 @@
-"""Whether a job that is promised is bought, also if its worker here ends at that moment."""
+"""A confirmed job is bought, even if its worker here ends at that moment."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The tasks of one job: what is left to do when one of them ends."""
+"""The tasks of one job: wake-ups, errors and backoffs."""
 
 import asyncio
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ RECEIVE_TIMEOUT_SECONDS = 5.0
 
 
 def make_job_context(events: list[Any]) -> JobContext:
-    """Of a job that nothing is asked of but its name."""
+    """Makes a context for a fake job that has only an id."""
     return JobContext(SimpleNamespace(emit=events.append), SimpleNamespace(id="job_1"), 1)  # type: ignore[arg-type]
 
 
@@ -45,7 +45,7 @@ def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) ->
             async with asyncio.timeout(RECEIVE_TIMEOUT_SECONDS):
                 await job_context.mailbox.receive(60)
             pauses.append(round(loop.time() - started, 1))
-        assert pauses == [0.1, 0.2, 0.4, 0.4], "ever longer, to an end"
+        assert pauses == [0.1, 0.2, 0.4, 0.4], "the backoff grows up to its maximum"
         assert [type(event) for event in events] == [ErrorReported] * 4
         assert "ZeroDivisionError" in events[0].message
 
@@ -66,7 +66,7 @@ def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
         assert job_context.start_task("work", lambda: asyncio.sleep(0))
         await job_context.wait_for_tasks()
         await asyncio.sleep(0)
-        assert job_context.start_task("work", raise_error), "it has done well since"
+        assert job_context.start_task("work", raise_error), "a success resets the backoff"
 
     asyncio.run(scenario())
 

@@ -1,4 +1,4 @@
-"""Which jobs a replica leaves to others, and for how long it leaves them alone."""
+"""Which jobs a replica releases for other replicas, and for how long they are not due."""
 
 import asyncio
 from itertools import pairwise
@@ -22,7 +22,7 @@ DISABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(
 
 
 class FakeReplica:
-    """It knows these sellers, and notes what it leaves, for how long, and what it says of that."""
+    """A replica with these sellers. It records the delays and the events of its releases."""
 
     def __init__(self, *configured: str, disabled: tuple[str, ...] = ()) -> None:
         self.offers = dict.fromkeys(configured, ENABLED_OFFER) | dict.fromkeys(disabled, DISABLED_OFFER)
@@ -87,7 +87,7 @@ def test_waiting_job_is_released_after_configured_entries_failed() -> None:
     assert FakeReplica("runflow-runs").releases_job(scenario)
     scenario.start_attempt(0)
     scenario.fail_order(FaultKind.NO_CREDIT)
-    assert not FakeReplica().releases_job(scenario), "nobody is left to buy from, wherever it is"
+    assert not FakeReplica().releases_job(scenario), "no seller is left, in any replica"
 
 
 @pytest.mark.parametrize("recovery_method", [RecoveryMethod.REPLAY, RecoveryMethod.SEARCH, RecoveryMethod.CALLBACK])
@@ -107,13 +107,13 @@ def test_order_of_unconfigured_seller_is_released(recovery_method: RecoveryMetho
 def test_images_at_unconfigured_seller_are_released() -> None:
     scenario = make_waiting_job(make_route_entry("openai", pollable=False))
     scenario.start_attempt()
-    scenario.report_images_ready(image_urls=("https://pictures.example/1",))
+    scenario.report_images_ready(image_urls=("https://images.example/1",))
     assert FakeReplica().releases_job(scenario)
     assert not FakeReplica("openai").releases_job(scenario)
 
 
 def test_job_is_kept_while_anything_can_be_done_here() -> None:
-    """The answer to an order that is on its way may still come: it is only known to be lost where nobody waits."""
+    """The response to an order in flight may still arrive, and only this process can receive it."""
     scenario = make_waiting_job(RUNAPI, RUNFLOW, n=2)
     scenario.start_attempt(0, (0,))
     assert not FakeReplica().releases_job(scenario)

@@ -1,4 +1,4 @@
-"""How large an answer may be: pictures that come with it have been paid for, however many and large they are."""
+"""The size limit of a response: images in it have been paid for, however many and large they are."""
 
 import asyncio
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def test_first_and_resent_orders_use_same_response_limit(adapter: Any, images: i
 
 
 async def _record_response_limits(adapter: Any, images: int) -> list[int]:
-    """How much room there was for the answer to an order, and to the same order once more."""
+    """Returns the response limits of an order, and of the same order when it is resent."""
     limits: list[int] = []
 
     async def record_limit(call: Call, seller: object, exchange: CallOptions) -> NoAnswer:

@@ -1,4 +1,4 @@
-"""Pictures on their way home: whatever fails around them, none that can be had is let go."""
+"""The result fetcher: whatever fails around it, no image that can be fetched is lost."""
 
 import asyncio
 from collections.abc import Callable
@@ -44,7 +44,7 @@ DownloadOutcome = bytes | Exception
 
 
 class FakeMailbox:
-    """Saves at once whatever is posted."""
+    """Applies posted updates at once."""
 
     def __init__(self, fakes: "FetcherFakes") -> None:
         self._fakes = fakes
@@ -60,7 +60,7 @@ class FakeMailbox:
 
 
 class FetcherFakes:
-    """A store, a shelf and hosts that fail as a test says, one answer after the other, and do well after that."""
+    """A store, a storage and hosts: they fail with the given errors in turn, and succeed after that."""
 
     def __init__(self, job: Job) -> None:
         self.now = START + 1.0
@@ -136,7 +136,7 @@ def make_image_url(number: int) -> ImageUrl:
 
 
 def fail_url(url: ImageUrl, *errors: Exception) -> Callable[[str], DownloadOutcome]:
-    """This address does, so many times; all others, and this one in the end, have the picture."""
+    """Makes this URL raise these errors in turn. Afterwards, and for all other URLs, the image is returned."""
     remaining = list(errors)
     return lambda requested_url: remaining.pop(0) if requested_url == url.url and remaining else IMAGE_BYTES
 
@@ -194,7 +194,7 @@ def test_invalid_inline_image_is_tried_once() -> None:
 @pytest.mark.parametrize(
     "answer",
     [DownloadError("status 404", is_permanent=True), b"<html>", IMAGE_BYTES[:-20]],
-    ids=["gone", "a page", "cut off"],
+    ids=["gone", "a page", "truncated"],
 )
 def test_missing_or_invalid_image_is_given_up_after_max_tries(answer: DownloadOutcome) -> None:
     fakes = make_fakes(n=2)
@@ -217,7 +217,7 @@ def test_unavailable_host_is_retried_until_it_answers() -> None:
 
 
 def test_pollable_order_asks_for_new_urls_and_keeps_fetched_images() -> None:
-    """And what is here already is not fetched from them."""
+    """Images that are stored already are not fetched again."""
     fakes = make_fakes(n=2, pollable=True)
     fakes.answer_download = fail_url(
         make_image_url(1), *(DownloadError("status 503") for _ in range(10 * MAX_FETCH_TRIES))

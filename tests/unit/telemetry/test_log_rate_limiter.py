@@ -1,4 +1,4 @@
-"""What anybody outside can provoke is written once a minute, and every one of it is accounted for."""
+"""Log lines that clients can provoke are written once a minute, and all of them are counted."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
     assert limiter.pop_due_lines() == []
     clock.now += INTERVAL_SECONDS
     assert limiter.pop_due_lines() == [{"n": 4, "repeated": 4}]
-    assert not limiter.try_admit("a", {"n": 5}, 1), "that was this minute's"
+    assert not limiter.try_admit("a", {"n": 5}, 1), "the line of this minute was written"
     assert limiter.pop_due_lines() == []
     clock.now += INTERVAL_SECONDS
     assert limiter.pop_due_lines() == [{"n": 5, "repeated": 1}]
