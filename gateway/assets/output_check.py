@@ -50,9 +50,6 @@ def _find_size_warnings(header: ImageHeader, expected: ExpectedOutput) -> Iterat
             yield from _find_pixel_warnings(header, expected.target.width, expected.target.height)
         case RatioSize(ratio, resolution):
             yield from _find_ratio_warnings(header, ratio, resolution)
-        case _:
-            # The seller derives the size from the inputs, which have the target's ratio; its resolution is paid for.
-            yield from _find_ratio_warnings(header, expected.target.ratio, expected.target.resolution)
 
 
 def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterator[str]:
