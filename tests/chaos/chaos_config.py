@@ -1,11 +1,11 @@
-"""A configuration whose sellers are all simulated, one policy for each, and a team that may name any of them."""
+"""A configuration with simulated sellers, one policy per seller, and a team that may use all of them."""
 
 from pathlib import Path
 
 SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
 RUNAPI_KEY_REF = "env:RUNAPI_API_KEY"
 VENDOR_BY_SELLER = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
-# What the simulated OpenAI charges for a small picture of low quality and a prompt of PROMPT_LENGTH.
+# The simulated OpenAI's charge for a 1024x1024 image of low quality with a prompt of PROMPT_LENGTH.
 PROMPT_LENGTH, OPENAI_PRICE = 40, "0.0059"
 
 GATEWAY_YAML = """
@@ -75,7 +75,7 @@ OFFER_BY_SELLER = {
         "adapter": "openai",
         "model": "gpt-image-2",
         "images": 10,
-        # An edit there costs more, by the tokens of its input: these books count with one price.
+        # No edits: they cost more by their input tokens, and the audit expects one price.
         "edit": "",
         "operations": "[generate]",
         "price": OPENAI_PRICE,
@@ -93,7 +93,7 @@ default: any
 TEAMS_YAML = """
 teams:
   chaos: {keys: ["env:IGW_KEY_CHAOS"], policies: [any, runflow-runs, runflow-run, runapi, openai]}
-  strangers: {keys: ["env:IGW_KEY_STRANGERS"]}
+  other-team: {keys: ["env:IGW_KEY_OTHER_TEAM"]}
 """
 
 
@@ -104,7 +104,7 @@ def write_config(
     expected_seconds: float = 0.3,
     runapi_key_ref: str = RUNAPI_KEY_REF,
 ) -> Path:
-    """`expected_seconds`: seconds after which half of the orders are thought to be done; nobody is asked much earlier."""
+    """Writes all files. `expected_seconds` is the offers' median latency: orders are not polled much earlier."""
     (folder / "offers").mkdir(parents=True, exist_ok=True)
     files = {
         "gateway.yaml": GATEWAY_YAML.format(lease=lease_seconds),

@@ -1,4 +1,4 @@
-"""A configuration for each test, and both stores."""
+"""A store, SQLite or Redis, and a configuration for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.chaos.store_setups import STORE_KINDS, StoreSetup, create_store_setup
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.store import redis_servers
 
-# What these find wrong is shown as if a test had said it.
+# pytest explains failed assertions of these modules as it does in tests.
 pytest.register_assert_rewrite("tests.chaos.store_audit", "tests.harness.gateway_process")
 
 
@@ -33,5 +33,5 @@ def store_setup(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Running
 
 @pytest.fixture
 def redis_setup(tmp_path: Path, sandbox: RunningSandbox, redis_server: redis_servers.RedisServer) -> StoreSetup:
-    """Where replicas work together."""
+    """A Redis that replicas share."""
     return create_store_setup(tmp_path, sandbox, redis_server)

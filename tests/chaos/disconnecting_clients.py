@@ -1,4 +1,4 @@
-"""Clients that leave: before they have said anything, in the midst of a request, or while they wait for its answer."""
+"""Clients that disconnect: before sending, in the middle of a request, or while waiting for the response."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from tests.chaos.persistent_clients import make_job_body
 from tests.harness.gateway_process import API_KEY
 
 CONCURRENCY = 40
-# How many of a hundred leave when; who orders costs more than the others.
+# Percentage of clients by the stage in which they disconnect. Orders are the most expensive.
 STAGE_WEIGHTS = {"connected": 30, "half sent": 32, "waiting for a job": 30, "waiting for images": 8}
 
 
 class DisconnectingClients:
-    """`disconnect_counts` counts those who did, by when. The gateway may be quicker than some of them."""
+    """Runs many clients. `disconnect_counts` counts disconnects by stage; the gateway may have answered before some."""
 
     def __init__(self, port: int, job_id: str, seed: int) -> None:
         self._port, self._job_id = port, job_id

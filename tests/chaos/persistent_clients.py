@@ -1,4 +1,4 @@
-"""Teams' clients: each asks until it has an answer, as the idempotency key allows."""
+"""Clients that retry with an idempotency key until they get a response."""
 
 import random
 import threading
@@ -16,7 +16,7 @@ RETRY_INTERVAL_SECONDS = 0.05
 
 
 class ClientOrder(NamedTuple):
-    """With an `image`, as a data URI, it is an edit."""
+    """One request. With an `image`, as a data URI, it is an edit."""
 
     key: str
     seller: str
@@ -37,7 +37,7 @@ def post_job(
 
 
 class PersistentClients:
-    """Some clients at once, whose gateway may be gone at any moment. `jobs_by_key`: by key, the job they were told."""
+    """Concurrent clients of gateways that may crash at any moment. `jobs_by_key` has the job that each key got."""
 
     def __init__(self, urls: Iterable[str], orders: Iterable[ClientOrder], duration_seconds: float, seed: int) -> None:
         self.jobs_by_key: dict[str, str] = {}
@@ -73,7 +73,7 @@ class PersistentClients:
                 self._stopped.wait(RETRY_INTERVAL_SECONDS)
 
     def wait_until_done(self) -> None:
-        """When every one of them has an answer."""
+        """Waits until every client has a response."""
         for future in self._futures:
             future.result(60)
 

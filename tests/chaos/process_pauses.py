@@ -1,4 +1,4 @@
-"""Pauses of processes."""
+"""Pauses processes with SIGSTOP and SIGCONT."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from tests.harness.gateway_process import GatewayProcess
 
-# A store that has not answered for so long is taken for gone.
+# The gateway treats a store that does not answer for this time as unavailable.
 STORE_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
 def pause_process(pid: int, extra_seconds: float) -> Iterator[None]:
-    """Meanwhile."""
+    """Pauses the process during the block and `extra_seconds` longer."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

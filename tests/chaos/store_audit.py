@@ -1,4 +1,4 @@
-"""The end audit: what the store says of every job, beside what the vendors' invoice says was bought."""
+"""The final audit: the store's jobs and ledger compared with the sandbox's invoice."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ TEAM = "chaos"
 
 
 class StoreSnapshot(Struct, frozen=True, kw_only=True):
-    """Everything that is saved, by job; `violation_count` is what the auditor finds wrong."""
+    """Everything in the store. `violation_count` is the number of discrepancies that its own audit finds."""
 
     jobs: dict[str, Job]
     prompts: dict[str, str]
@@ -28,7 +28,7 @@ class StoreSnapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def attempts(self) -> dict[str, Attempt]:
-        """By the name that their sellers know them by."""
+        """The attempts by order reference."""
         return {
             order_reference(job.id, attempt.number): attempt for job in self.jobs.values() for attempt in job.attempts
         }
@@ -42,7 +42,7 @@ class StoreSnapshot(Struct, frozen=True, kw_only=True):
         return [name for name, job in self.jobs.items() if not job.is_settled]
 
     def count_outcomes(self) -> dict[str, dict[str, int]]:
-        """By seller: how many jobs ended how."""
+        """Counts the jobs' outcomes by seller."""
         outcomes_by_seller: dict[str, Counter[str]] = {}
         for job in self.jobs.values():
             outcome = job.state if job.fault is None else f"{job.state}: {job.fault}"
@@ -51,7 +51,7 @@ class StoreSnapshot(Struct, frozen=True, kw_only=True):
 
 
 def read_snapshot(make_store: Callable[[], Store]) -> StoreSnapshot:
-    """Opens the store beside, or after, whoever else works with it."""
+    """Reads the store through its own connection, also while gateways use it."""
     return asyncio.run(_read_async(make_store))
 
 
@@ -92,33 +92,33 @@ def _budget_windows(job: Job) -> tuple[str, str]:
 
 
 def assert_consistent(snapshot: StoreSnapshot, acknowledged_jobs: Iterable[str]) -> None:
-    """Nothing is lost, nothing is open, nothing is set aside, and the books agree with themselves."""
-    assert set(acknowledged_jobs) - snapshot.jobs.keys() == set(), "acknowledged, and lost"
+    """No acknowledged job is lost, all jobs are settled, no budget is held, and the ledger is consistent."""
+    assert set(acknowledged_jobs) - snapshot.jobs.keys() == set(), "acknowledged jobs are lost"
     assert [name for name, job in snapshot.jobs.items() if not job.state.is_terminal] == []
     assert snapshot.list_unsettled_jobs() == []
     assert [balance.held for balance in snapshot.balances] == [0] * len(snapshot.balances)
     assert snapshot.violation_count == 0
     duplicates = [prompt for prompt, count in Counter(snapshot.prompts.values()).items() if count > 1]
-    assert duplicates == [], "requests that became several jobs"
+    assert duplicates == [], "one request created several jobs"
     assert sum(job.captured_amount for job in snapshot.jobs.values()) == snapshot.captured_micros
 
 
 def assert_matches_invoice(snapshot: StoreSnapshot, vendors: RunningSandbox) -> None:
-    """Each line of it is one capture, orphan or suspected line; beyond those only suspicions that proved unfounded."""
+    """Each charge is booked once as capture, orphan or suspected. Only suspected amounts may have no charge."""
     charges = vendors.list_charges()
     charges_by_reference = {
         line["client_ref"] or line["idempotency_key"]: line for line in charges if line["vendor"] != "openai"
     }
     attempts = snapshot.attempts
     assert len(charges_by_reference) == sum(line["vendor"] != "openai" for line in charges), "an order was bought twice"
-    assert charges_by_reference.keys() - attempts.keys() == set(), "bought, and not in the books"
+    assert charges_by_reference.keys() - attempts.keys() == set(), "charged orders are not in the ledger"
     for reference, attempt in attempts.items():
         booked = attempt.captured_amount + attempt.orphaned_amount + attempt.suspected_amount
         if VENDOR_BY_SELLER[snapshot.get_seller(reference)] == "openai":
             continue
         if reference in charges_by_reference:
             assert booked == charges_by_reference[reference]["usd_micros"], (
-                f"{reference} is charged, and booked as {attempt}"
+                f"{reference} was charged, and is booked as {attempt}"
             )
         else:
             assert booked == attempt.suspected_amount, f"{reference} was never charged, and is booked as {attempt}"
@@ -126,12 +126,12 @@ def assert_matches_invoice(snapshot: StoreSnapshot, vendors: RunningSandbox) -> 
 
 
 def _assert_total_matches(snapshot: StoreSnapshot, charges: list[dict[str, object]], vendor: str) -> None:
-    """For a vendor that is told no reference of ours: counted, with one price for every picture."""
+    """Compares totals, for a vendor whose orders have no reference. All its charges have one price."""
     attempts = [
         attempt for ref, attempt in snapshot.attempts.items() if VENDOR_BY_SELLER[snapshot.get_seller(ref)] == vendor
     ]
     booked_total = sum(attempt.captured_amount + attempt.orphaned_amount for attempt in attempts)
     suspected_amounts = [attempt.suspected_amount for attempt in attempts if attempt.suspected_amount]
     charged_amounts = [line["usd_micros"] for line in charges if line["vendor"] == vendor]
-    assert len(set(charged_amounts) | set(suspected_amounts)) <= 1, "prices were to be alike"
+    assert len(set(charged_amounts) | set(suspected_amounts)) <= 1, "all prices must be equal"
     assert booked_total <= sum(map(int, charged_amounts)) <= booked_total + sum(suspected_amounts)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Where a test's gateways keep their jobs: a file, or a Redis that they share."""
+"""The store of a test's gateways: a SQLite file, or a Redis that they share."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ SECRET = "a secret for every replica"
 
 
 class StoreSetup(Struct, frozen=True):
-    """`config` may be changed by the test; `environ` leads gateways to the store; `make_store` opens it without them."""
+    """A gateway's folder, configuration and store. `environ` selects the store; `make_store` opens it directly."""
 
     kind: str
     folder: Path

@@ -1,4 +1,4 @@
-"""Thousands of clients that leave at any moment cost nothing that is not given back, and change no job."""
+"""Thousands of disconnecting clients leak no files, connections or tasks, and change no job."""
 
 import asyncio
 import time
@@ -31,11 +31,11 @@ def test_five_thousand_disconnecting_clients_leak_nothing(
         asyncio.run(clients.run_all(CLIENT_COUNT))
         assert clients.disconnect_counts.total() == CLIENT_COUNT
         assert all(clients.disconnect_counts[stage] > CLIENT_COUNT / 20 for stage in STAGE_WEIGHTS)
-        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 1, "only the job that is stuck is left")
+        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 1, "only the stuck job is in flight")
         _expect_all_complete(gateway, "after")
         wait_until(
             lambda: _is_back_to_baseline(gateway, redis_server, before),
-            f"it holds no more than before: {before}",
+            f"resources are back to {before}",
             timeout_seconds=30,
         )
         assert gateway.read_metric("igw_internal_errors_total") == 0, gateway.read_log()[-4_000:]
@@ -46,7 +46,7 @@ def test_five_thousand_disconnecting_clients_leak_nothing(
 
 
 def test_request_for_a_job_of_another_team_does_not_wait(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
-    """Another team's job looks like none at all; that somebody waits for it would give it away."""
+    """Another team's job looks like an unknown one. A delay would reveal that it exists."""
     sandbox.inject_fault("stuck", vendor="runapi", times=1)
     with (
         run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
@@ -69,7 +69,7 @@ def _expect_all_complete(gateway: GatewayProcess, key_prefix: str) -> None:
 
 
 def _count_resources_when_idle(gateway: GatewayProcess, server: redis_servers.RedisServer) -> dict[str, int]:
-    wait_until(gateway.is_idle, "nothing is in flight")
+    wait_until(gateway.is_idle, "no job is in flight")
     return _count_resources(gateway, server)
 
 
@@ -79,7 +79,7 @@ def _count_resources(gateway: GatewayProcess, server: redis_servers.RedisServer)
 
 
 def _is_back_to_baseline(gateway: GatewayProcess, server: redis_servers.RedisServer, before: dict[str, int]) -> bool:
-    """The stuck job has an owner, its listener and its poll, with one connection; the rest is as it was."""
+    """The stuck job has a worker, a listener and a poll with one connection; the rest must be as before."""
     current = _count_resources(gateway, server)
     print(f"before {before}, now {current}")
     allowed = {"tasks": 5, "files": 4, "threads": 2, "redis": 1}

@@ -1,4 +1,4 @@
-"""The configuration changes while jobs are running: by file or by signal, as a whole or not at all."""
+"""Configuration reload by file change and SIGHUP: complete or not at all, without disturbing running jobs."""
 
 import signal
 import time
@@ -35,7 +35,7 @@ def get_config_state(gateway: GatewayProcess) -> Any:
 def wait_for_reload(gateway: GatewayProcess, before: str) -> Any:
     return wait_until(
         lambda: (state := get_config_state(gateway))["in_force"] != before and state,
-        "the change is taken",
+        "the change is in force",
         timeout_seconds=10,
     )
 
@@ -60,21 +60,21 @@ def test_sighup_reloads_an_unwatched_configuration(gateway: GatewayProcess, conf
     assert wait_for_reload(gateway, before)["last_reload"] == "applied"
 
 
-@pytest.mark.parametrize("how", ["file", "signal"])
+@pytest.mark.parametrize("trigger", ["file", "signal"])
 def test_invalid_file_is_reported_and_the_old_configuration_stays(
-    gateway: GatewayProcess, config_folder: Path, how: str
+    gateway: GatewayProcess, config_folder: Path, trigger: str
 ) -> None:
-    if how == "signal":
+    if trigger == "signal":
         before = get_config_state(gateway)["in_force"]
         replace_text(config_folder / "gateway.yaml", "watch: true", "watch: false")
         wait_for_reload(gateway, before)
     before = get_config_state(gateway)["in_force"]
-    replace_text(config_folder / "policies.yaml", "default: any", "default: nobody")
-    if how == "signal":
+    replace_text(config_folder / "policies.yaml", "default: any", "default: missing")
+    if trigger == "signal":
         gateway.send_signal(signal.SIGHUP)
     config_state = wait_until(
         lambda: (state := get_config_state(gateway))["last_reload"] == "rejected" and state,
-        "it is refused",
+        "the configuration is rejected",
         timeout_seconds=10,
     )
     assert config_state["in_force"] == before
@@ -83,39 +83,51 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     assert gateway.get("/readyz").status_code == 200
     wait_until(
         lambda: "configuration rejected" in gateway.read_log() and "policies.yaml" in gateway.read_log(),
-        "the log says so",
+        "the log reports the rejected file",
     )
     with gateway.make_client() as client:
         assert post_job(client, "key", "any", 30).json()["status"] == "completed"
-    replace_text(config_folder / "policies.yaml", "default: nobody", "default: any")
-    if how == "signal":
+    replace_text(config_folder / "policies.yaml", "default: missing", "default: any")
+    if trigger == "signal":
         gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "applied", "it is whole again", timeout_seconds=10)
+    wait_until(
+        lambda: get_config_state(gateway)["last_reload"] == "applied",
+        "the repaired configuration is applied",
+        timeout_seconds=10,
+    )
     assert get_config_state(gateway)["problems"] == []
 
 
 def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProcess, config_folder: Path) -> None:
-    """The whole folder is gone for a while, as when it is mounted anew."""
+    """The whole folder is missing for a while, as during a remount."""
     before = get_config_state(gateway)["in_force"]
     config_folder.rename(config_folder.with_name("elsewhere"))
     gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "rejected", "it is refused", timeout_seconds=10)
+    wait_until(
+        lambda: get_config_state(gateway)["last_reload"] == "rejected",
+        "the configuration is rejected",
+        timeout_seconds=10,
+    )
     with gateway.make_client() as client:
         assert post_job(client, "key", "any", 30).json()["status"] == "completed"
     config_folder.with_name("elsewhere").rename(config_folder)
-    wait_until(lambda: get_config_state(gateway)["last_reload"] == "applied", "it is back", timeout_seconds=10)
+    wait_until(
+        lambda: get_config_state(gateway)["last_reload"] == "applied",
+        "the configuration is applied again",
+        timeout_seconds=10,
+    )
     assert get_config_state(gateway)["in_force"] == before
 
 
 def start_ticketed_and_unanswered_jobs(gateway: GatewayProcess, sandbox: RunningSandbox) -> list[str]:
-    """Four jobs that are being asked about, and four whose orders are not answered yet."""
+    """Starts four jobs with tickets, and four whose orders have no response yet."""
     sandbox.set_latency(2.0)
     with gateway.make_client() as client:
         jobs = [post_job(client, f"asked-{number}", "runapi").json()["id"] for number in range(4)]
-        wait_until(lambda: all(_has_ticket(client, job) for job in jobs), "all have a ticket")
+        wait_until(lambda: all(_has_ticket(client, job) for job in jobs), "all jobs have a ticket")
         sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=2, times=4)
         jobs += [post_job(client, f"slow-{number}", "runapi").json()["id"] for number in range(4)]
-        wait_until(lambda: len(sandbox.list_requests("runapi", "submit")) == 8, "all are on their way")
+        wait_until(lambda: len(sandbox.list_requests("runapi", "submit")) == 8, "all orders reached the seller")
         assert not any(_has_ticket(client, job) for job in jobs[4:])
     return jobs
 
@@ -162,7 +174,7 @@ def test_account_with_a_deleted_secret_finishes_its_orders(
     jobs = start_ticketed_and_unanswered_jobs(gateway, sandbox)
     secret.unlink()
     gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: _is_rejected(gateway), "nothing more is bought there", timeout_seconds=10)
+    wait_until(lambda: _is_rejected(gateway), "the account gets no new orders", timeout_seconds=10)
     assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
     assert len(sandbox.list_requests("runapi", "submit")) == len(sandbox.list_charges("runapi"))
 

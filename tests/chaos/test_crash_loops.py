@@ -1,4 +1,4 @@
-"""Gateways that die early, again and again: only the job that kills them is given up, and none that was ordered."""
+"""Repeated crashes: only the job that crashes its worker is abandoned, and no ordered job."""
 
 import contextlib
 import threading
@@ -23,25 +23,25 @@ from tests.harness.wait import wait_until
 
 SHORT_LEASE_SECONDS = 1.0
 CRASH_COUNT = 3
-# Of one job: two crashes before its count stands, and those that are counted.
+# Of one job: two crashes that may not be counted yet, and the counted ones.
 MAX_CRASHES = 2 + MAX_RECLAIMS_WITHOUT_PROGRESS
 
 
 def shorten_lease(store_setup: StoreSetup, sandbox: RunningSandbox) -> StoreSetup:
-    """Whose leases are short, so that a death costs little time."""
+    """Writes a configuration with short leases, so that jobs of a crashed gateway are reclaimed soon."""
     return replace(store_setup, config=chaos_config.write_config(store_setup.config, sandbox.url, SHORT_LEASE_SECONDS))
 
 
 def start_ticketed_jobs(gateway: GatewayProcess) -> list[str]:
-    """Thirty jobs, whose tickets are known."""
+    """Starts thirty jobs and waits until each has a ticket."""
     jobs = [job for seller in ("runapi", "runflow-runs") for job in post_jobs(gateway, seller, 15)]
     for job in jobs:
-        wait_until(lambda job=job: "ticketed" in gateway.get(f"/v1/jobs/{job}").text, "its ticket is known")
+        wait_until(lambda job=job: "ticketed" in gateway.get(f"/v1/jobs/{job}").text, "the job has a ticket")
     return jobs
 
 
 def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    """Each within the lease, as soon as it has claimed anything."""
+    """Each crash is within the lease, after the first claimed job."""
     stored = shorten_lease(create_store_setup(tmp_path, sandbox, None), sandbox)
     sandbox.set_latency(2 + CRASH_COUNT * (SHORT_LEASE_SECONDS + 1.5))
     gateway = GatewayProcess(stored.folder, stored.config, stored.environ)
@@ -51,13 +51,13 @@ def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox
         gateway.kill()
         for _ in range(CRASH_COUNT):
             gateway.start()
-            wait_until(lambda: gateway.read_metric("igw_jobs_reclaimed_total"), "some are claimed")
+            wait_until(lambda: gateway.read_metric("igw_jobs_reclaimed_total"), "some jobs are reclaimed")
             gateway.kill()
         gateway.start()
         final_jobs = wait_for_jobs(gateway, jobs)
         failed = [(job["error"], job["attempts"]) for job in final_jobs if job["status"] != "completed"]
         assert failed == []
-        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all is settled")
+        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all jobs are settled")
         gateway.stop()
     finally:
         gateway.kill_if_running()
@@ -69,7 +69,7 @@ def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox
 
 @contextmanager
 def run_crashing_gateway(store_setup: StoreSetup, crash_point: str) -> Iterator[GatewayProcess]:
-    """A gateway that a stranger's job kills, and that is started again as often as it dies."""
+    """Runs a gateway that a job of the other team crashes, and restarts it after each crash."""
     gateway = GatewayProcess(
         store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": crash_point}
     )
@@ -93,7 +93,7 @@ def run_crashing_gateway(store_setup: StoreSetup, crash_point: str) -> Iterator[
 
 
 def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> httpx.Response:
-    """By a client that asks again while the gateway is away."""
+    """Sends the request until the gateway answers."""
     headers = {"authorization": f"Bearer {key}"}
     while True:
         with contextlib.suppress(httpx.TransportError):
@@ -101,19 +101,23 @@ def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> 
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("how", ["submit", "delayed submit"])
-def test_only_the_job_that_crashes_its_worker_fails(redis_setup: StoreSetup, sandbox: RunningSandbox, how: str) -> None:
-    """At once, or after three seconds and many renewals: that job fails after a bounded number of crashes."""
+@pytest.mark.parametrize("crash_point", ["submit", "delayed submit"])
+def test_only_the_job_that_crashes_its_worker_fails(
+    redis_setup: StoreSetup, sandbox: RunningSandbox, crash_point: str
+) -> None:
+    """The crash comes at once, or after three seconds and many lease renewals. The number of crashes is bounded."""
     sandbox.set_latency(4.0)
-    with run_crashing_gateway(shorten_lease(redis_setup, sandbox), how) as gateway:
+    with run_crashing_gateway(shorten_lease(redis_setup, sandbox), crash_point) as gateway:
         jobs = start_ticketed_jobs(gateway)
         crashing_job = post_crashing_job(gateway)
         final_jobs = [get_with_retries(gateway, f"/v1/jobs/{job}?wait=30").json() for job in jobs]
         assert Counter(job["status"] for job in final_jobs) == {"completed": len(jobs)}
         wait_until(
-            lambda: get_crashing_job(gateway, crashing_job)["status"] == "failed", "it is over", timeout_seconds=120
+            lambda: get_crashing_job(gateway, crashing_job)["status"] == "failed",
+            "the crashing job has failed",
+            timeout_seconds=120,
         )
-        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all is settled")
+        wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all jobs are settled")
     saved = store_audit.read_snapshot(redis_setup.make_store)
     store_audit.assert_consistent(saved, jobs)
     store_audit.assert_matches_invoice(saved, sandbox)
@@ -129,12 +133,12 @@ def get_crashing_job(gateway: GatewayProcess, job_id: str) -> dict[str, Any]:
 
 
 def post_crashing_job(gateway: GatewayProcess) -> str:
-    """Posts until the client gets its job, since its process may crash right after accepting it."""
-    headers = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "poison"}
+    """Sends the request until it gets a response: the process may crash right after accepting the job."""
+    headers = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "crash"}
     while True:
         with contextlib.suppress(httpx.TransportError):
             answer = httpx.post(
-                f"{gateway.url}/v1/jobs", json={"prompt": "poison", "quality": "low"}, headers=headers, trust_env=False
+                f"{gateway.url}/v1/jobs", json={"prompt": "crash", "quality": "low"}, headers=headers, trust_env=False
             )
             return str(answer.json()["id"])
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, again and again: nothing is lost, nothing is bought twice, and the books say so."""
+"""kill -9 at random moments: no job is lost, nothing is bought twice, the ledger matches the invoice."""
 
 import random
 import time
@@ -34,7 +34,7 @@ def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: Run
         clients.wait_until_done()
         snapshot = wait_until(
             lambda: _read_settled_snapshot(gateway, store_setup),
-            "all is settled",
+            "all jobs are settled",
             timeout_seconds=SETTLING_TIMEOUT_SECONDS,
         )
     finally:
@@ -45,26 +45,28 @@ def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: Run
     assert len(clients.jobs_by_key) == JOB_COUNT
     store_audit.assert_consistent(snapshot, clients.jobs_by_key.values())
     assert len(snapshot.jobs) == JOB_COUNT
-    assert [name for name, job in snapshot.jobs.items() if job.abandoned] == [], "no job killed its worker"
+    assert [name for name, job in snapshot.jobs.items() if job.abandoned] == [], (
+        "no job is abandoned: none crashed its worker"
+    )
     store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
 def _make_order(number: int) -> ClientOrder:
-    """Every third is an edit, whose input is kept, and sent or uploaded; but where edits are not sold."""
+    """Makes every third order an edit, except at OpenAI, which sells no edits here."""
     seller = SELLERS[number % len(SELLERS)]
     image = INPUT_DATA_URI if number % 3 == 0 and seller != "openai" else None
     return ClientOrder(f"key-{number:03}", seller, image)
 
 
 def _draw_lifetime(random_source: random.Random) -> float:
-    """Some end before they have done anything, some in the midst of it, few late."""
+    """Draws the seconds until the next kill: during startup, early, or in the middle of work."""
     return random_source.choice(
         (random_source.uniform(0.0, 0.3), random_source.uniform(0.3, 1.5), random_source.uniform(1.0, 2.5))
     )
 
 
 def _read_settled_snapshot(gateway: GatewayProcess, store_setup: StoreSetup) -> store_audit.StoreSnapshot | None:
-    """The books, once nobody has anything left to do; read when the gateway is gone, which SQLite asks for."""
+    """Returns the store's content once all jobs are settled. Stops the gateway before it reads SQLite."""
     if not gateway.stays_idle(LEASE_SECONDS + 1.5):
         return None
     gateway.stop()

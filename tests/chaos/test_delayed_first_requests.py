@@ -1,4 +1,4 @@
-"""An SDK's retry overtakes its first request, which stands still somewhere: one job, bought once, for who waits."""
+"""An SDK's retry overtakes its delayed first request: both get one job, bought once."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ SDK_TIMEOUT_SECONDS = 2.0
 
 
 class RetrySplittingTransport(httpx.HTTPTransport):
-    """Sends first requests to one replica and repetitions to the other."""
+    """Sends first requests to one replica and retries to the other."""
 
     def __init__(self, first: GatewayProcess, second: GatewayProcess) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class RetrySplittingTransport(httpx.HTTPTransport):
 
 @contextmanager
 def generate_with_retries(first: GatewayProcess, second: GatewayProcess) -> Iterator[list[str]]:
-    """The jobs that were delivered to OpenAI's SDK, some of them for one and the same prompt."""
+    """Requests images with OpenAI's SDK, half of them with one prompt. Yields the ids of the delivered jobs."""
     job_ids: list[str] = []
 
     def generate_image(number: int) -> str:
@@ -48,7 +48,7 @@ def generate_with_retries(first: GatewayProcess, second: GatewayProcess) -> Iter
         with openai.OpenAI(
             base_url=f"{first.url}/v1", api_key=API_KEY, http_client=http, timeout=SDK_TIMEOUT_SECONDS, max_retries=3
         ) as sdk:
-            prompt = f"overtaken {number if number % 2 else 'by all'}"
+            prompt = f"delayed {number if number % 2 else 'all'}"
             answer = sdk.images.with_raw_response.generate(prompt=prompt, extra_body=BODY)
             assert answer.parse().data
             return str(answer.headers["x-igw-job-id"])
@@ -62,7 +62,7 @@ def generate_with_retries(first: GatewayProcess, second: GatewayProcess) -> Iter
 def assert_bought_once(
     gateway: GatewayProcess, redis_setup: StoreSetup, sandbox: RunningSandbox, delivered_jobs: list[str]
 ) -> None:
-    assert len(set(delivered_jobs)) == CLIENT_COUNT, "each client got a picture of its own"
+    assert len(set(delivered_jobs)) == CLIENT_COUNT, "each client got its own image"
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     assert len(sandbox.list_charges()) == CLIENT_COUNT
     saved = store_audit.read_snapshot(redis_setup.make_store)
@@ -90,22 +90,22 @@ def test_first_request_in_a_paused_replica_is_not_ordered_after_its_retry(
 
 @pytest.fixture
 def stallable_redis(redis_server: RedisServer) -> Iterator[FaultyProxy]:
-    """A way to Redis that can be made to stand still."""
+    """A proxy to Redis that can stall the connection."""
     loop, started, stopped = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    meddler = FaultyProxy(redis_server.port)
+    proxy = FaultyProxy(redis_server.port)
 
     async def run_until_stopped() -> None:
-        async with meddler:
+        async with proxy:
             started.set()
             await stopped.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run_until_stopped(),))
     thread.start()
     started.wait()
-    meddler.hold = lambda: loop.call_soon_threadsafe(meddler.is_flowing.clear)  # type: ignore[attr-defined]
-    meddler.let_go = lambda: loop.call_soon_threadsafe(meddler.is_flowing.set)  # type: ignore[attr-defined]
-    yield meddler
-    loop.call_soon_threadsafe(meddler.is_flowing.set)
+    proxy.stall = lambda: loop.call_soon_threadsafe(proxy.is_flowing.clear)  # type: ignore[attr-defined]
+    proxy.resume = lambda: loop.call_soon_threadsafe(proxy.is_flowing.set)  # type: ignore[attr-defined]
+    yield proxy
+    loop.call_soon_threadsafe(proxy.is_flowing.set)
     loop.call_soon_threadsafe(stopped.set)
     thread.join()
     loop.close()
@@ -121,10 +121,10 @@ def test_first_request_delayed_at_the_store_returns_the_job_of_its_retry(
         with first.make_client() as client:
             answer = client.post("/v1/jobs", json={**BODY, "prompt": "before"}, headers={"prefer": "wait=30"})
         earlier_job_id = answer.json()["id"]
-        stallable_redis.hold()  # type: ignore[attr-defined]
+        stallable_redis.stall()  # type: ignore[attr-defined]
         with generate_with_retries(first, second) as delivered:
-            stallable_redis.let_go()  # type: ignore[attr-defined]
-            wait_until(lambda: first.read_metric("igw_jobs_in_flight") == 0, "nothing is left")
+            stallable_redis.resume()  # type: ignore[attr-defined]
+            wait_until(lambda: first.read_metric("igw_jobs_in_flight") == 0, "no job is in flight")
             assert first.stays_idle(LEASE_SECONDS + 1.5)
             assert len(sandbox.list_charges()) == CLIENT_COUNT + 1
             assert set(delivered) | {earlier_job_id} == store_audit.read_snapshot(redis_setup.make_store).jobs.keys()

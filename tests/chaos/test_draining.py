@@ -1,4 +1,4 @@
-"""SIGTERM: what is running finishes, or is handed over; nobody who waits is left in the dark."""
+"""SIGTERM: running jobs finish or are handed over, and every waiting client gets a response."""
 
 import signal
 import time
@@ -32,9 +32,9 @@ def test_draining_finishes_running_jobs_and_rejects_new_ones(
     with ThreadPoolExecutor(12) as pool, gateway.make_client() as client:
         images = [pool.submit(_post_generation, client, seller, f"image-{n}") for seller in SELLERS for n in range(2)]
         jobs = [pool.submit(post_job, client, f"waits-{seller}", seller, 30) for seller in SELLERS]
-        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 9, "all are accepted")
+        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 9, "all requests are accepted")
         gateway.send_signal(signal.SIGTERM)
-        readiness = wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
+        readiness = wait_until(lambda: _read_draining_state(client), "/readyz reports draining", timeout_seconds=1)
         assert readiness["ready"] is False
         rejected = post_job(client, "late", "runapi")
         assert rejected.status_code == 503
@@ -56,7 +56,7 @@ def test_draining_answers_retries_of_accepted_requests_with_their_job(
     with gateway.make_client() as client:
         job = post_job(client, "waits", "runapi").json()["id"]
         gateway.send_signal(signal.SIGTERM)
-        wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
+        wait_until(lambda: _read_draining_state(client), "/readyz reports draining", timeout_seconds=1)
         assert post_job(client, "late", "runapi").status_code == 503
         retry = post_job(client, "waits", "runapi", 30)
         assert retry.headers["idempotent-replayed"] == "true"
@@ -78,7 +78,7 @@ def _read_draining_state(client: httpx.Client) -> Any:
 def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
     store_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    """The leases outlast the test: whoever takes the jobs over was given them."""
+    """The leases outlast the test, so the jobs can only continue if they were released."""
     chaos_config.write_config(store_setup.config, sandbox.url, lease_seconds=120)
     sandbox.set_latency(2.5)
     environ = {**store_setup.environ, "IGW_DRAIN_SECONDS": "0.5"}
@@ -88,7 +88,7 @@ def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
                 post_job(client, f"{seller}-{n}", seller) for seller in ("runapi", "runflow-runs") for n in range(8)
             ]
         job_ids = [answer.json()["id"] for answer in answers]
-        wait_until(lambda: _have_tickets(gateway, job_ids), "all have a ticket")
+        wait_until(lambda: _have_tickets(gateway, job_ids), "all jobs have a ticket")
         gateway.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert gateway.wait_for_exit(10) == 0, gateway.read_log()[-4_000:]
@@ -98,7 +98,7 @@ def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
         with gateway.make_client() as client:
             final_jobs = [client.get(f"/v1/jobs/{job_id}?wait=30").json() for job_id in job_ids]
         assert {job["status"] for job in final_jobs} == {"completed"}
-        wait_until(gateway.is_idle, "all is settled")
+        wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
     saved = store_audit.read_snapshot(store_setup.make_store)
     store_audit.assert_consistent(saved, job_ids)
@@ -125,8 +125,8 @@ def test_clients_still_waiting_at_the_end_of_draining_get_their_job_id(
     ):
         job = pool.submit(post_job, client, "waits", "runapi", 60)
         images = pool.submit(_post_generation, client, "runapi", "image", x_stainless_retry_count="0")
-        without_retry_count = pool.submit(_post_generation, client, "runapi", "stranger")
-        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 3, "all are ordered")
+        without_retry_count = pool.submit(_post_generation, client, "runapi", "no-retry-count")
+        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 3, "all orders are in progress")
         gateway.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert job.result().status_code == 202
@@ -134,8 +134,8 @@ def test_clients_still_waiting_at_the_end_of_draining_get_their_job_id(
         assert images.result().status_code == 503
         assert images.result().json()["error"]["code"] == "draining"
         assert images.result().headers["x-igw-job-id"].startswith("job_")
-        assert "retry-after" in images.result().headers, "its client is led back to the job"
-        assert without_retry_count.result().status_code == 424, "the same again would be another order"
+        assert "retry-after" in images.result().headers, "a retry leads to the job"
+        assert without_retry_count.result().status_code == 424, "a retry would be another order"
         assert without_retry_count.result().json()["error"]["code"] == "draining"
         assert (
             without_retry_count.result().headers["x-igw-job-id"]
@@ -151,9 +151,9 @@ def test_second_signal_stops_the_gateway_immediately(
     sandbox.set_latency(20.0)
     with ThreadPoolExecutor(2) as pool, gateway.make_client() as client:
         waiting = pool.submit(post_job, client, "waits", "runapi", 60)
-        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 1, "it is ordered")
+        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == 1, "the order is in progress")
         gateway.send_signal(signal.SIGTERM)
-        wait_until(lambda: _read_draining_state(client), "it says so", timeout_seconds=1)
+        wait_until(lambda: _read_draining_state(client), "/readyz reports draining", timeout_seconds=1)
         began = time.monotonic()
         gateway.send_signal(signal.SIGTERM)
         gateway.wait_for_exit(10)

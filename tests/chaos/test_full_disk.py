@@ -1,4 +1,4 @@
-"""A gateway that dies while the disk is full starts again: it serves what is there, and takes new jobs once it can."""
+"""A gateway starts with a full disk: it serves existing images and accepts new jobs once there is space."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def mount_disk(disk: Path, *options: str) -> Iterator[Path]:
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", ",".join((f"size={DISK_MB}m,mode=700", *options)), "images", str(disk)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no disk can be mounted here")
+        pytest.skip("this machine allows no mount of a tmpfs")
     try:
         yield disk
     finally:
@@ -39,7 +39,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextmanager
 def fill_disk(disk: Path) -> Iterator[None]:
-    """Not a byte is left, until the block ends."""
+    """Fills the disk completely during the block."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         _write_until_full(file)
@@ -69,11 +69,11 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
         assert gateway.get("/readyz").json()["storage"] == {"takes_images": True, "problem": None}
         sandbox.set_latency(1.5)
         running = post_job(client, "running", "runflow-runs").json()["id"]
-        wait_until(lambda: sandbox.list_requests("runflow", "submit"), "it is ordered")
+        wait_until(lambda: sandbox.list_requests("runflow", "submit"), "the order was sent")
         with fill_disk(disk):
             gateway.kill()
             gateway.start()
-            state = wait_until(lambda: get_readiness(gateway, 503), "it says that it is not ready")
+            state = wait_until(lambda: get_readiness(gateway, 503), "/readyz reports not ready")
             assert state["storage"] == {"takes_images": False, "problem": "there is no room for another image"}
             assert state["store"]["takes_writes"]
             assert str(disk) not in str(state)
@@ -82,11 +82,11 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
             assert rejected.json()["error"]["code"] == "storage_unavailable"
             assert client.get(finished_job["images"][0]["url"]).status_code == 200
             assert post_job(client, "done", "runapi", wait_seconds=20).json()["id"] == finished_job["id"], (
-                "a repeated request finds its job"
+                "a retry returns its job"
             )
-            wait_until(lambda: sandbox.list_requests("runflow", "poll"), "the running order is asked about")
+            wait_until(lambda: sandbox.list_requests("runflow", "poll"), "the running order is polled")
             assert client.get(f"/v1/jobs/{running}").json()["status"] == "in_progress"
-        wait_until(lambda: get_readiness(gateway, 200), "it is ready again")
+        wait_until(lambda: get_readiness(gateway, 200), "/readyz reports ready again")
         assert client.get(f"/v1/jobs/{running}", params={"wait": 20}).json()["status"] == "completed"
         assert post_job(client, "refused", "runapi", wait_seconds=20).json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 3
@@ -96,7 +96,7 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
 def test_gateway_starts_with_a_full_image_and_database_disk(
     tmp_path: Path, disk: Path, sandbox: RunningSandbox, end: signal.Signals
 ) -> None:
-    """Its database included: that can be read, and is written again as soon as there is room."""
+    """The database is on the same disk: it is readable, and is written again once there is space."""
     stored = create_store_setup(tmp_path, sandbox, None)
     with run_gateway(disk / "gateway", stored.config) as gateway, gateway.make_client() as client:
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
@@ -105,14 +105,14 @@ def test_gateway_starts_with_a_full_image_and_database_disk(
         gateway.log_path = tmp_path / "log"
         with fill_disk(disk):
             gateway.start()
-            state = wait_until(lambda: get_readiness(gateway, 503), "it says that it is not ready")
+            state = wait_until(lambda: get_readiness(gateway, 503), "/readyz reports not ready")
             assert state["storage"]["problem"] == "there is no room for another image"
             assert client.get(finished_job["images"][0]["url"]).status_code == 200
             assert client.get(f"/v1/jobs/{finished_job['id']}").json()["status"] == "completed"
             assert post_job(client, "refused", "runapi").status_code == 503
-            state = wait_until(lambda: _get_readiness_without_writes(gateway), "the store takes no writes")
+            state = wait_until(lambda: _get_readiness_without_writes(gateway), "/readyz reports a store without writes")
             assert "engine.publish_health" in state["tasks"]["down"]
-        wait_until(lambda: get_readiness(gateway, 200), "it is ready again")
+        wait_until(lambda: get_readiness(gateway, 200), "/readyz reports ready again")
         assert post_job(client, "refused", "runapi", wait_seconds=20).json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 2
 
@@ -123,7 +123,7 @@ def _get_readiness_without_writes(gateway: GatewayProcess) -> Any:
 
 
 def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk: Path, sandbox: RunningSandbox) -> None:
-    """The first image that does not fit shows it, and is stored as soon as there is room."""
+    """The first image that cannot be written makes the gateway unready. It is stored once there is space."""
     stored = create_store_setup(tmp_path, sandbox, None)
     with (
         run_gateway(stored.folder, stored.config, {"IGW_ASSETS": str(disk)}) as gateway,
@@ -132,9 +132,9 @@ def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk:
         post_job(client, "first", "runapi", wait_seconds=20)
         with fill_disk(disk):
             last_job_id = post_job(client, "last", "runapi").json()["id"]
-            wait_until(lambda: get_readiness(gateway, 503), "it says that it is not ready")
+            wait_until(lambda: get_readiness(gateway, 503), "/readyz reports not ready")
             assert post_job(client, "refused", "runapi").status_code == 503
-        wait_until(lambda: get_readiness(gateway, 200), "it is ready again")
+        wait_until(lambda: get_readiness(gateway, 200), "/readyz reports ready again")
         assert client.get(f"/v1/jobs/{last_job_id}", params={"wait": 20}).json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 2
 

@@ -1,4 +1,4 @@
-"""A replica is killed while a client that counts no retries waits: its repetition gets the job, bought once."""
+"""A replica is killed while a client waits: the client's retry returns the same job, bought once."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ def _post_generation(gateway: GatewayProcess) -> httpx.Response:
 
 
 def _post_and_retry(killed: GatewayProcess, other_gateway: GatewayProcess, is_up: threading.Event) -> str:
-    """The job that was delivered in the end."""
+    """Sends a request that fails, and retries it once the gateway is up. Returns the id of the delivered job."""
     with pytest.raises(httpx.HTTPError):
         _post_generation(killed)
     is_up.wait()
@@ -49,8 +49,8 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
         )
         is_up = threading.Event()
         futures = [pool.submit(_post_and_retry, gateway, other_gateway, is_up) for _ in range(REQUEST_COUNT)]
-        wait_until(lambda: gateway.read_metric("igw_jobs_accepted_total") == REQUEST_COUNT, "all are accepted")
-        wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == REQUEST_COUNT, "all are ordered")
+        wait_until(lambda: gateway.read_metric("igw_jobs_accepted_total") == REQUEST_COUNT, "all requests are accepted")
+        wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == REQUEST_COUNT, "all orders were sent")
         gateway.kill()
         if is_single:
             gateway.start()
@@ -64,7 +64,7 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
 def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
     store_setup: StoreSetup, sandbox: RunningSandbox, is_killed: bool
 ) -> None:
-    """A replica that stops in good order has answered its callers: an equal request is another order."""
+    """A replica that is stopped has answered its clients, so an equal request is a new job."""
     with ExitStack() as running:
         gateway = running.enter_context(run_gateway(store_setup.folder / "1", store_setup.config, store_setup.environ))
         is_single = store_setup.kind == "sqlite"
@@ -78,7 +78,7 @@ def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
             lines = ["POST /v1/images/generations HTTP/1.1", "host: x", f"authorization: Bearer {API_KEY}"]
             lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
             client.sendall("\r\n".join(lines).encode() + body)
-            wait_until(lambda: len(sandbox.list_charges()) == 1 and gateway.is_idle(), "it has ended")
+            wait_until(lambda: len(sandbox.list_charges()) == 1 and gateway.is_idle(), "the job is finished")
             if is_killed:
                 gateway.kill()
         if not is_killed:

@@ -1,4 +1,4 @@
-"""A replica stands still while another one buys elsewhere, and then delivers what it had ordered itself."""
+"""A paused replica resumes after another one has reclaimed its job, and delivers its own order late."""
 
 import asyncio
 import json
@@ -21,15 +21,15 @@ from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.signed_callbacks import sign_runapi_callback
 from tests.harness.wait import wait_until
 
-REORDER_POLICY = "  again: {rank: listed, sellers: [openai, runflow-run], failover: {on_unknown: reorder}}\n"
+REORDER_POLICY = "  reorder: {rank: listed, sellers: [openai, runflow-run], failover: {on_unknown: reorder}}\n"
 
 
 @pytest.fixture
 def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    """They buy elsewhere if the outcome of an order is unknown."""
+    """Two replicas with a policy that reorders after an unknown outcome."""
     for file_name, old, new in (
         ("policies.yaml", "default: any", f"{REORDER_POLICY}default: any"),
-        ("teams.yaml", "policies: [any,", "policies: [again, any,"),
+        ("teams.yaml", "policies: [any,", "policies: [reorder, any,"),
     ):
         replace_text(redis_setup.config / file_name, old, new)
     with (
@@ -40,10 +40,10 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
 
 
 def start_ordered_job(gateway: GatewayProcess, sandbox: RunningSandbox) -> str:
-    """A job whose order at the first seller is on its way; its answer is heard by this replica alone."""
+    """Starts a job and waits for its first order. Only this replica will receive the response."""
     with gateway.make_client() as client:
-        job: str = post_job(client, "key", "again").json()["id"]
-    wait_until(lambda: sandbox.list_requests("openai", "submit"), "it is ordered")
+        job: str = post_job(client, "key", "reorder").json()["id"]
+    wait_until(lambda: sandbox.list_requests("openai", "submit"), "the order was sent")
     return job
 
 
@@ -59,9 +59,9 @@ def send_callback(gateway: GatewayProcess, sandbox: RunningSandbox) -> int:
 
 @pytest.fixture
 def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    """A lost order of RunAPI is found by its callback alone."""
+    """Two replicas that find a lost order of RunAPI by its callback only."""
     replace_text(redis_setup.config / "accounts.yaml", "replay: trusted", "replay: untrusted")
-    # The test itself calls, at the replica that it chooses.
+    # Sellers cannot call back: the test sends the callbacks.
     environ = {"IGW_PUBLIC_URL": "http://127.0.0.1:1", **redis_setup.environ}
     with (
         run_gateway(redis_setup.folder / "1", redis_setup.config, environ) as first,
@@ -70,12 +70,12 @@ def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess,
         yield first, second
 
 
-@pytest.mark.parametrize("knows", [True, False], ids=["knows of its lost lease", "does not know of it yet"])
+@pytest.mark.parametrize("has_noticed", [True, False], ids=["lost lease noticed", "lost lease not noticed yet"])
 def test_callback_lost_with_the_lease_is_processed_on_redelivery(
     callback_replicas: tuple[GatewayProcess, GatewayProcess],
     redis_setup: StoreSetup,
     sandbox: RunningSandbox,
-    knows: bool,
+    has_noticed: bool,
 ) -> None:
     """Only this callback names the order. The seller cannot confirm it until the replica has lost the job."""
     first, second = callback_replicas
@@ -84,20 +84,20 @@ def test_callback_lost_with_the_lease_is_processed_on_redelivery(
     sandbox.inject_fault("status", vendor="runapi", route="poll", status=500)
     with first.make_client() as client:
         job: str = post_job(client, "key", "runapi").json()["id"]
-    wait_until(lambda: sandbox.list_charges("runapi"), "it is ordered")
+    wait_until(lambda: sandbox.list_charges("runapi"), "the order was sent")
     assert send_callback(first, sandbox) == 204
-    wait_until(lambda: sandbox.list_requests("runapi", "poll"), "the replica asks about the order")
+    wait_until(lambda: sandbox.list_requests("runapi", "poll"), "the replica polls the order")
     with pause_gateway(first):
-        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "it is taken over")
-        if not knows:
+        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica has reclaimed the job")
+        if not has_noticed:
             sandbox.call_control_route("DELETE", "/faults")
-    if knows:
-        wait_until(first.is_idle, "the replica knows that it has lost the job")
+    if has_noticed:
+        wait_until(first.is_idle, "the replica has dropped the job")
         sandbox.call_control_route("DELETE", "/faults")
     wait_until(lambda: send_callback(first, sandbox) == 204, "the redelivery is accepted")
     (final_job,) = wait_for_jobs(second, [job])
     assert final_job["status"] == "completed", final_job
-    wait_until(lambda: are_idle(first, second), "all is settled")
+    wait_until(lambda: are_idle(first, second), "all jobs are settled")
     store_audit.assert_matches_invoice(store_audit.read_snapshot(redis_setup.make_store), sandbox)
     assert len(sandbox.list_charges()) == 1
 
@@ -107,7 +107,7 @@ def are_idle(first: GatewayProcess, second: GatewayProcess) -> bool:
 
 
 def fetch_images(gateway: GatewayProcess, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The job's images as it lists them, beside what their links give."""
+    """Returns the job's image entries, with hash and size of what their URLs return."""
     with gateway.make_client() as client:
         return [image | {"fetched": _hash_content(client.get(image["url"]))} for image in job["images"]]
 
@@ -139,7 +139,7 @@ def assert_delivers_what_it_lists(
 
 
 async def _read_image_document_names(redis_setup: StoreSetup, job_id: str) -> set[str]:
-    """Of pictures, those that lie beside the job, whichever attempt brought them."""
+    """Returns the names of the job's stored image documents, of both attempts."""
     store = await redis_setup.make_store().open()
     try:
         return set(await store.load_documents(job_id, *(f"image.{attempt}.0" for attempt in (1, 2))))
@@ -150,15 +150,15 @@ async def _read_image_document_names(redis_setup: StoreSetup, job_id: str) -> se
 def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    """It only stood still, and it alone gets the answer to the order."""
+    """The paused replica alone receives the order's response."""
     first, second = replicas
     sandbox.set_latency(1.0, 0.0, vendor="openai")
     job = start_ordered_job(first, sandbox)
     with pause_gateway(first):
-        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "it is taken over")
+        wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica has reclaimed the job")
     (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
     assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
-    wait_until(lambda: are_idle(first, second), "all is settled")
+    wait_until(lambda: are_idle(first, second), "all jobs are settled")
     saved = store_audit.read_snapshot(redis_setup.make_store)
     store_audit.assert_consistent(saved, [job])
     store_audit.assert_matches_invoice(saved, sandbox)
@@ -173,10 +173,10 @@ def test_late_image_does_not_replace_the_delivered_one(
     job = start_ordered_job(first, sandbox)
     with pause_gateway(first):
         wait_for_jobs(second, [job])
-    wait_until(lambda: are_idle(first, second), "all is settled")
+    wait_until(lambda: are_idle(first, second), "all jobs are settled")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)
     assert "late images received" in first.read_log()
-    assert first.read_metric("igw_internal_errors_total") == 0, "a late delivery is no fault of ours"
+    assert first.read_metric("igw_internal_errors_total") == 0, "a late delivery is not an internal error"
 
 
 def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
@@ -187,5 +187,5 @@ def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
     sandbox.set_latency(6.0, 0.0, vendor="runflow")
     job = start_ordered_job(first, sandbox)
     with pause_gateway(first):
-        wait_until(lambda: sandbox.list_requests("runflow"), "it is bought elsewhere")
+        wait_until(lambda: sandbox.list_requests("runflow"), "the other replica has ordered from the next seller")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)

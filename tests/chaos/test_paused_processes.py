@@ -1,4 +1,4 @@
-"""A gateway, or its Redis, stands still for longer than a lease: whatever was on its way comes to its end, once."""
+"""A gateway or its Redis is paused for longer than a lease: every order is completed once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,11 +19,13 @@ JOB_COUNT = 80
 
 
 def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
-    """Nobody has taken its jobs over, and what came of the orders is known to its connections alone."""
+    """No replica reclaimed its jobs, and only its own connections receive the responses."""
     sandbox.set_latency(LEASE_SECONDS + 3.0)
     with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
         jobs = [job for seller in SELLERS for job in post_jobs(gateway, seller, 2)]
-        wait_until(lambda: gateway.read_metric("igw_account_orders_in_flight") == len(jobs), "all are ordered")
+        wait_until(
+            lambda: gateway.read_metric("igw_account_orders_in_flight") == len(jobs), "all orders are in progress"
+        )
         with pause_process(gateway.pid, LEASE_SECONDS + 1.5):
             pass
         final_jobs = wait_for_jobs(gateway, jobs)
@@ -31,7 +33,7 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
             (job["error"], job["attempts"]) for job in final_jobs
         ]
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
-        wait_until(gateway.is_idle, "all is settled")
+        wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
     saved = store_audit.read_snapshot(store_setup.make_store)
     store_audit.assert_consistent(saved, jobs)
@@ -42,12 +44,12 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
 def test_orders_and_responses_survive_a_paused_redis(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
-    """Commits are carried out whose answers nobody waited for: each knows itself when it is repeated."""
+    """Redis executes commits whose callers have timed out. A repeated commit is recognized."""
     sandbox.set_latency(3.0, 2.0)
     with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
             futures = [pool.submit(_post_numbered_job, client, number) for number in range(JOB_COUNT)]
-            wait_until(lambda: sum(future.done() for future in futures) >= JOB_COUNT // 3, "some are accepted")
+            wait_until(lambda: sum(future.done() for future in futures) >= JOB_COUNT // 3, "some jobs are accepted")
             with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 2.5):
                 pass
             answers = [future.result() for future in futures]
@@ -55,10 +57,10 @@ def test_orders_and_responses_survive_a_paused_redis(
         jobs = [answer.json()["id"] for answer in answers if answer.status_code == 202]
         final_jobs = wait_for_jobs(gateway, jobs)
         assert {job["status"] for job in final_jobs} == {"completed"}, [
-            gateway["attempts"] for gateway in final_jobs if gateway["error"]
+            job["attempts"] for job in final_jobs if job["error"]
         ]
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
-        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all is settled")
+        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all jobs are settled")
         gateway.stop()
     saved = store_audit.read_snapshot(redis_setup.make_store)
     store_audit.assert_consistent(saved, jobs)
@@ -70,7 +72,7 @@ def test_orders_and_responses_survive_a_paused_redis(
 def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
-    """Without a key he would order anew; with one, asking again finds the job."""
+    """With a key, a retry returns the job; without one, it is a new order."""
     with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
             with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 2.5):
@@ -79,7 +81,7 @@ def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(
             retries = [_post_numbered_job(client, number) for number in range(0, 8, 2)]
         final_jobs = wait_for_jobs(gateway, [answer.json()["id"] for answer in retries])
         assert {job["status"] for job in final_jobs} == {"completed"}
-        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all is settled")
+        wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all jobs are settled")
         gateway.stop()
     assert len(sandbox.list_charges()) == len(retries)
     store_audit.assert_matches_invoice(store_audit.read_snapshot(redis_setup.make_store), sandbox)

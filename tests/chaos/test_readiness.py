@@ -1,4 +1,4 @@
-"""Whoever cannot keep a job is sent none: `/readyz` says so while the store takes no writes, and only then."""
+"""`/readyz` fails exactly as long as the store accepts no writes."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
-# Less than any file of the database: it cannot be written any more, whatever it wants to keep.
+# Smaller than every file of the database, so that every write fails.
 MAX_FILE_BYTES = 4_096
 
 
@@ -38,7 +38,7 @@ def stop_server(server: RedisServer) -> Iterator[None]:
 
 @pytest.fixture
 def break_store(store_setup: StoreSetup, request: pytest.FixtureRequest) -> Callable[[GatewayProcess], Any]:
-    """The store takes no writes for as long as it lasts."""
+    """A context manager during which the store accepts no writes."""
     if store_setup.kind == "sqlite":
         return block_file_growth
     server = request.getfixturevalue("redis_server")
@@ -54,17 +54,17 @@ def test_readiness_reports_a_store_without_writes_until_it_recovers(
     ):
         assert _get_store_state(gateway, 200)["takes_writes"] is True
         with break_store(gateway):
-            store_state = wait_until(lambda: _get_store_state(gateway, 503), "it is not ready")
+            store_state = wait_until(lambda: _get_store_state(gateway, 503), "/readyz reports not ready")
             assert (store_state["takes_writes"], store_state["kind"]) == (False, store_setup.kind)
             assert store_state["seconds_since_write"] >= 5
             assert client.get("/livez").status_code == 200
             assert post_job(client, "refused", "runapi").status_code == 503
-        wait_until(lambda: _get_store_state(gateway, 200), "it is ready again")
+        wait_until(lambda: _get_store_state(gateway, 200), "/readyz reports ready again")
         assert post_job(client, "taken", "runapi", 30).status_code == 200
 
 
 def _get_store_state(gateway: GatewayProcess, status: int) -> Any:
-    """What it says of its store, if it answers so."""
+    """Returns the state of the store in `/readyz`, or None if the response has another status."""
     answer = gateway.get("/readyz")
     readiness = answer.json()
     assert readiness["ready"] is (answer.status_code == 200)

@@ -1,4 +1,4 @@
-"""An SDK's first request is refused, and its retry served: an equal request of another client is a job of its own."""
+"""An SDK's first request is rejected and its retry succeeds: an equal request of another client gets its own job."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
-PROMPT = "refused at first"
+PROMPT = "rejected at first"
 
 
 def _post_generation(gateway: GatewayProcess, retry: int, prompt: str = PROMPT) -> httpx.Response:
@@ -22,7 +22,7 @@ def _post_generation(gateway: GatewayProcess, retry: int, prompt: str = PROMPT) 
 
 
 def _get_new_job_id(gateway: GatewayProcess, retry: int) -> str:
-    """The job of its own that this request gets."""
+    """Sends a request, and returns the id of its new job."""
     answer = _post_generation(gateway, retry)
     assert answer.status_code == 200, answer.text
     assert "idempotent-replayed" not in answer.headers
@@ -45,7 +45,9 @@ def _fill_store(server: RedisServer) -> Iterator[None]:
         server.execute("CONFIG", "SET", "maxmemory", "0")
 
 
-@pytest.mark.parametrize("retries", [(1, 0, 0), (0, 1, 0)], ids=["asked after the retry", "asked before the retry"])
+@pytest.mark.parametrize(
+    "retries", [(1, 0, 0), (0, 1, 0)], ids=["first requests after the retry", "first requests around the retry"]
+)
 def test_retry_of_a_rejected_request_and_first_requests_get_separate_jobs(
     store_setup: StoreSetup, sandbox: RunningSandbox, retries: tuple[int, ...]
 ) -> None:
@@ -54,7 +56,7 @@ def test_retry_of_a_rejected_request_and_first_requests_get_separate_jobs(
             rejected = _post_generation(gateway, 0)
         assert rejected.status_code == 503
         wait_until(
-            lambda: _post_generation(gateway, 0, "anything else").status_code == 200, "sellers take orders again"
+            lambda: _post_generation(gateway, 0, "anything else").status_code == 200, "sellers accept orders again"
         )
         before = len(sandbox.list_charges())
         jobs = [_get_new_job_id(gateway, retry) for retry in retries]
@@ -65,7 +67,7 @@ def test_retry_of_a_rejected_request_and_first_requests_get_separate_jobs(
 def test_first_request_does_not_get_the_job_of_a_retry_of_a_rejected_request(
     redis_setup: StoreSetup, sandbox: RunningSandbox, redis_server: RedisServer
 ) -> None:
-    """The same process has refused it, and still knows."""
+    """The process that rejected the first request still has it in memory."""
     with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with _fill_store(redis_server):
             rejected = [_post_generation(gateway, 0), _post_generation(gateway, 1), _post_generation(gateway, 0)]

@@ -1,4 +1,4 @@
-"""Two replicas with one Redis: whatever one of them knows, the other can tell; what one drops, the other picks up."""
+"""Two replicas on one Redis: each reports the other's jobs and reclaims them after a crash."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
 def test_client_waiting_at_another_replica_is_notified_of_completion(
     replicas: tuple[GatewayProcess, GatewayProcess], sandbox: RunningSandbox
 ) -> None:
-    """Nobody looks again by himself within two seconds: this is heard."""
+    """Replicas poll the store every two seconds: a faster response comes from a notification."""
     first, second = replicas
     sandbox.set_latency(1.0, 0.5)
     jobs = post_jobs(first, "runapi", 12)
@@ -61,9 +61,10 @@ def test_other_replica_finishes_all_jobs_of_a_killed_one(
     sandbox.set_latency(2.0, 0.5)
     recoverable_jobs = [job for seller in ("runapi", "runflow-runs") for job in post_jobs(first, seller, 20)]
     unrecoverable_jobs = post_jobs(first, "openai", 10)
-    # An order counts as one before it has left: the sellers must have it.
+    # The metric counts orders before they are sent, so the sandbox's records are counted.
     wait_until(
-        lambda: sum(len(sandbox.list_requests(vendor, "submit")) for vendor in VENDORS) == 50, "all have arrived"
+        lambda: sum(len(sandbox.list_requests(vendor, "submit")) for vendor in VENDORS) == 50,
+        "all orders reached their sellers",
     )
     first.kill()
     killed = time.monotonic()
@@ -71,10 +72,10 @@ def test_other_replica_finishes_all_jobs_of_a_killed_one(
     assert {job["status"] for job in final_jobs} == {"completed"}
     assert [len(job["images"]) for job in final_jobs] == [1] * 40
     assert [len(job["attempts"]) for job in final_jobs] == [1] * 40
-    # The answer to these went with whoever was waiting for it, and nobody buys a second time in the dark.
+    # Their responses are lost with the killed replica, and an order with unknown outcome is not repeated.
     assert {job["error"]["code"] for job in wait_for_jobs(second, unrecoverable_jobs)} == {"outcome_unknown"}
     assert time.monotonic() - killed < LEASE_SECONDS + 10
-    wait_until(second.is_idle, "all is settled")
+    wait_until(second.is_idle, "all jobs are settled")
     assert second.read_metric("igw_jobs_reclaimed_total") == 50
     with second.make_client() as client:
         assert all(_has_image(client, job) for job in final_jobs)
@@ -94,7 +95,7 @@ def _has_image(client: httpx.Client, job: dict[str, Any]) -> bool:
 def run_replicas_with_callbacks_to_second(
     redis_setup: StoreSetup, config: Path
 ) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    """Two replicas. Sellers call back at the second, whoever ordered."""
+    """Runs two replicas. All callbacks go to the second one."""
     second = GatewayProcess(redis_setup.folder / "2", config)
     environ = {**redis_setup.environ, "IGW_PUBLIC_URL": f"http://127.0.0.1:{second.port}"}
     second.environ |= environ
@@ -107,7 +108,7 @@ def run_replicas_with_callbacks_to_second(
 
 
 def test_callback_at_another_replica_reaches_the_job_worker(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
-    """The seller is thought to take a minute, so nobody would ask about the order before that."""
+    """The expected latency is a minute, so without a callback the first poll comes too late."""
     sandbox.set_latency(1.0)
     with run_replicas_with_callbacks_to_second(
         redis_setup, chaos_config.write_config(redis_setup.config, sandbox.url, expected_seconds=60)
@@ -123,7 +124,7 @@ def test_callback_at_another_replica_reaches_the_job_worker(redis_setup: StoreSe
 def test_callback_at_another_replica_identifies_an_order_with_lost_response(
     redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    """Nothing but the callback says which of the seller's tasks it is, and no order may be repeated."""
+    """Only the callback names the seller's task, and no order may be repeated."""
     sandbox.set_latency(1.0)
     sandbox.inject_fault("reset_after", vendor="runapi", times=3)
     config = chaos_config.write_config(redis_setup.config, sandbox.url, expected_seconds=60)

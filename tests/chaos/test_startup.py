@@ -1,4 +1,4 @@
-"""The first second of a gateway, and where it listens."""
+"""Signals during startup, and the addresses that a gateway listens on."""
 
 import re
 import signal
@@ -22,7 +22,7 @@ except ImportError:
 """
 
 
-# As a shell starts a program, and as `nohup` does.
+# As inherited from a shell, and from `nohup`.
 EACH_INHERITED_HANDLER = pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
 
 
@@ -45,7 +45,7 @@ def test_serve_ignores_sighup_before_any_import(command: str, inherited: signal.
 def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
     tmp_path: Path, inherited: signal.Handlers
 ) -> None:
-    """And again when it runs: also under `nohup`, SIGHUP says to read the configuration, and never to end."""
+    """SIGHUP reloads the configuration during startup and later, also under `nohup`."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
@@ -57,13 +57,15 @@ def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
         return (tmp_path / "log").read_text()
 
     try:
-        wait_until(lambda: read_log() or handles_sighup(process.pid), "it minds them")
-        wait_until(lambda: "listening on" in read_log(), "it listens", lambda: process.send_signal(signal.SIGHUP))
-        wait_until(lambda: "config reloaded" in read_log(), "it reads its configuration again")
+        wait_until(lambda: read_log() or handles_sighup(process.pid), "the process handles SIGHUP")
+        wait_until(
+            lambda: "listening on" in read_log(), "the gateway listens", lambda: process.send_signal(signal.SIGHUP)
+        )
+        wait_until(lambda: "config reloaded" in read_log(), "the configuration is reloaded")
         before = read_log().count("config reloaded")
         wait_until(
             lambda: read_log().count("config reloaded") > before,
-            "and again",
+            "the configuration is reloaded again",
             lambda: process.send_signal(signal.SIGHUP),
         )
     finally:
@@ -72,7 +74,7 @@ def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
 
 
 def handles_sighup(pid: int) -> bool:
-    """Whether its process has been told what to do about them."""
+    """Whether the process ignores or catches SIGHUP."""
     status = Path(f"/proc/{pid}/status").read_text()
     masks = re.findall(r"Sig(?:Ign|Cgt):\s+([0-9a-f]+)", status)
     return any(int(mask, 16) >> (signal.SIGHUP - 1) & 1 for mask in masks)

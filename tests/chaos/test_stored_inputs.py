@@ -1,4 +1,4 @@
-"""Inputs that lie there without a job, and jobs whose inputs lie there no more."""
+"""Stored inputs without a job are deleted; jobs whose stored input is missing fail."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key
 
 
 def list_image_files(store_setup: StoreSetup) -> list[Path]:
-    """All files of images, whosever they are."""
+    """Returns all image files in the storage."""
     storage_folder = Path(store_setup.environ.get("IGW_ASSETS", store_setup.folder / "data" / "images"))
     return [path for path in storage_folder.rglob("*.*") if path.is_file()]
 
@@ -35,16 +35,16 @@ def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetu
             )
         assert job["status"] == "completed"
         before = list_image_files(store_setup)
-        assert len(before) == 2, "its input, and its picture"
+        assert len(before) == 2, "the job's input and output image"
         post_edit_until_crash(gateway)
         assert len(list_image_files(store_setup)) == 3
         gateway.start()
-        wait_until(lambda: list_image_files(store_setup) == before, "what became no job is gone")
+        wait_until(lambda: list_image_files(store_setup) == before, "the input without a job is deleted")
         assert gateway.get(f"/v1/jobs/{job['id']}").json()["status"] == "completed"
 
 
 def post_edit(gateway: GatewayProcess) -> httpx.Response:
-    """Always the same, by a stranger."""
+    """Sends the same edit, from the other team."""
     params = {"operation": "edit", "prompt": "a lighthouse", "quality": "low", "image": INPUT_DATA_URI}
     return httpx.post(f"{gateway.url}/v1/jobs", json=params, headers=REQUEST_HEADERS, trust_env=False)
 
@@ -57,7 +57,7 @@ def post_edit_until_crash(gateway: GatewayProcess) -> None:
 
 @contextlib.contextmanager
 def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
-    """A gateway that died before it ordered anything, and the input of its job. It may be started again."""
+    """Yields a gateway that crashed before its first order, and the path of its job's input."""
     with run_gateway(
         redis_setup.folder, redis_setup.config, {**redis_setup.environ, "CHAOS_POISON": "submit"}
     ) as gateway:
@@ -81,14 +81,14 @@ REPLACEMENTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("lies_there", REPLACEMENTS)
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
 def test_edit_with_missing_input_fails_with_input_missing(
-    lies_there: str, redis_setup: StoreSetup, sandbox: RunningSandbox
+    replacement: str, redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    """There are several sellers, and none is asked. Only what somebody has laid there is told to the operator."""
+    """No seller gets an order. An unexpected file in the input's place is reported as an internal error."""
     with crash_before_ordering(redis_setup) as (gateway, input_path):
         input_path.unlink()
-        REPLACEMENTS[lies_there](input_path)
+        REPLACEMENTS[replacement](input_path)
         gateway.start()
         final_job = wait_for_edit(gateway)
         assert (final_job["status"], final_job["error"]["code"], final_job["attempts"]) == (
@@ -96,23 +96,23 @@ def test_edit_with_missing_input_fails_with_input_missing(
             "input_missing",
             [],
         )
-        wait_until(gateway.is_idle, "all is settled")
-        assert gateway.read_metric("igw_internal_errors_total") == (lies_there != "nothing")
-        assert (str(input_path.relative_to(input_path.parents[2])) in gateway.read_log()) == (lies_there != "nothing")
+        wait_until(gateway.is_idle, "all jobs are settled")
+        assert gateway.read_metric("igw_internal_errors_total") == (replacement != "nothing")
+        assert (str(input_path.relative_to(input_path.parents[2])) in gateway.read_log()) == (replacement != "nothing")
     assert sandbox.list_charges() == []
-    assert [gateway for vendor in ("runflow", "runapi") for gateway in sandbox.list_requests(vendor, "submit")] == []
+    assert [order for vendor in ("runflow", "runapi") for order in sandbox.list_requests(vendor, "submit")] == []
 
 
 def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
-    """As when a disk is mounted elsewhere for a moment."""
+    """The folder is missing for a moment, as during a remount."""
     with crash_before_ordering(redis_setup) as (gateway, input_path):
         folder, elsewhere = input_path.parents[1], redis_setup.folder / "elsewhere"
         folder.rename(elsewhere)
         folder.symlink_to(elsewhere)
         gateway.start()
-        # Nothing is bought for a caller that got no answer, unless it asks again.
+        # The job is ordered only if its client retries, because the client got no response.
         post_edit(gateway)
-        wait_until(lambda: gateway.read_metric("igw_internal_errors_total"), "it was tried")
+        wait_until(lambda: gateway.read_metric("igw_internal_errors_total"), "the missing input is reported")
         folder.unlink()
         elsewhere.rename(folder)
         assert wait_for_edit(gateway)["status"] == "completed"
@@ -131,4 +131,4 @@ def test_link_in_place_of_an_image_is_logged_and_not_followed(redis_setup: Store
         answer = client.get(job["images"][0]["url"])
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "images_unavailable")
         assert "root:" not in answer.text
-        wait_until(lambda: image.name in gateway.read_log(), "it is logged")
+        wait_until(lambda: image.name in gateway.read_log(), "the error is logged")

@@ -1,4 +1,4 @@
-"""Every long-lived task and thread of a gateway is killed once: each says so, and each comes back by itself."""
+"""Every long-lived task and thread is killed once: each failure is reported and each task restarts."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from tests.harness.wait import wait_until_async
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 
-# The library's own plans for its next version: in a process of its own a gateway hides them, too.
+# Litestar announces changes of its next version. A gateway process ignores these warnings, too.
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
 COMMON_TASKS = {
     *(
@@ -44,7 +44,7 @@ STORE_TASKS = {"sqlite": {"store.writer", "store.reader"}, "redis": {"store.chan
 
 
 class UnexpectedCrash(BaseException):
-    """Nothing that anybody would have thought of."""
+    """An exception that no component expects."""
 
 
 @pytest.fixture
@@ -72,14 +72,17 @@ def test_each_killed_task_is_reported_and_restarted(gateway: Gateway, store_setu
             assert names <= set(gateway.supervisor.task_names)
             for name in gateway.supervisor.task_names:
                 await _cancel_task(name)
-                await wait_until_async(lambda name=name: name in gateway.supervisor.get_failures(), f"{name} is down")
+                await wait_until_async(
+                    lambda name=name: name in gateway.supervisor.get_failures(), f"{name} is reported as failed"
+                )
                 tasks = (await http.get("/readyz")).json()["tasks"]
                 assert tasks["down"][name]["error"].startswith("CancelledError")
                 assert f'igw_task_up{{task="{name}"}} 0.0' in (await http.get("/metrics")).text
-            # All of those that are at work every second or so; the others do not fail again.
+            # Tasks that run every second or so have recovered; the others run rarely.
             frequent_tasks = names - {"engine.audit_store", "engine.delete_expired"}
             await wait_until_async(
-                lambda: not frequent_tasks & gateway.supervisor.get_failures().keys(), "they are back"
+                lambda: not frequent_tasks & gateway.supervisor.get_failures().keys(),
+                "the frequent tasks have recovered",
             )
             assert _list_running_tasks() >= names
             text = (await http.get("/metrics")).text
@@ -126,13 +129,13 @@ def test_crashed_database_threads_fail_waiting_callers_and_restart(tmp_path: Pat
             with pytest.raises(StoreUnavailable, match="being started again"):
                 await run_query(lambda db: None)
             await wait_until_async(
-                lambda: store._supervisor.get_failures() and not has_dead_thread(store), "another thread serves"
+                lambda: store._supervisor.get_failures() and not has_dead_thread(store), "a new thread runs"
             )
             assert await store.load_job(saved_commit.job.id) == saved_commit.job
             later_commit = job_factory.make_create_commit(NOON)
             await store.commit(later_commit)
             assert await store.load_job(later_commit.job.id) == later_commit.job
-            await wait_until_async(lambda: not store._supervisor.get_failures(), "it is well again")
+            await wait_until_async(lambda: not store._supervisor.get_failures(), "the store reports no failures")
         await store.close()
 
     asyncio.run(crash_each_thread())
@@ -156,7 +159,7 @@ def test_restarted_log_thread_writes_the_remaining_lines(tmp_path: Path, monkeyp
             render = log._render
             monkeypatch.setattr(log, "_render", _raise_once(UnexpectedCrash(), render))
             log.log("info", "lost")
-            await wait_until_async(lambda: not log._thread.is_alive(), "it has died")
+            await wait_until_async(lambda: not log._thread.is_alive(), "the log thread has ended")
             log.log("info", "kept")
             with pytest.raises(UnexpectedCrash):
                 await log.restart_thread()

@@ -1,4 +1,4 @@
-"""A replica whose configuration lacks a job's seller leaves it to one that has it, however often it is the first."""
+"""A replica whose configuration lacks a job's seller releases the job to a replica that has it."""
 
 import time
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from tests.harness.wait import wait_until
 
 RELEASE_MESSAGE = "is left to a replica that can go on with it"
 ORDER_SECONDS = 3.0
-# For so long the replica without the seller is alone with its jobs, each of which it may claim so often at most.
+# The time in which only the replica without the seller runs, and its maximum number of claims per job.
 ALONE_SECONDS, MAX_CLAIMS = 5.0, 8
 
 
 def write_config_without_runapi(folder: Path, url: str) -> Path:
-    """As it would be where its key was never known, and nobody was told to buy there."""
+    """Writes the configuration without RunAPI's offers and without policies that name it."""
     config = chaos_config.write_config(folder, url, LEASE_SECONDS)
     (config / "offers" / "runapi.yaml").unlink()
     replace_text(config / "policies.yaml", "  runapi: {rank: listed, sellers: [runapi]}\n", "")
@@ -34,9 +34,9 @@ def write_config_without_runapi(folder: Path, url: str) -> Path:
 
 @pytest.fixture
 def gateway_without_runapi(redis_setup: StoreSetup, sandbox: RunningSandbox) -> Iterator[GatewayProcess]:
-    """Not started yet."""
+    """A gateway that is not started yet."""
     gateway = GatewayProcess(
-        redis_setup.folder / "lacking",
+        redis_setup.folder / "without-runapi",
         write_config_without_runapi(redis_setup.folder / "other", sandbox.url),
         redis_setup.environ,
     )
@@ -48,20 +48,20 @@ def gateway_without_runapi(redis_setup: StoreSetup, sandbox: RunningSandbox) -> 
 
 @pytest.fixture
 def gateway_with_runapi(redis_setup: StoreSetup) -> Iterator[GatewayProcess]:
-    """Its account takes one order at once."""
+    """A running gateway whose RunAPI account accepts one order at a time."""
     replace_text(
         redis_setup.config / "accounts.yaml", "replay: trusted", "replay: trusted\n    limits: {concurrency: 1}"
     )
-    with run_gateway(redis_setup.folder / "knowing", redis_setup.config, redis_setup.environ) as gateway:
+    with run_gateway(redis_setup.folder / "with-runapi", redis_setup.config, redis_setup.environ) as gateway:
         yield gateway
 
 
 def start_ordered_and_queued_job(gateway: GatewayProcess) -> list[str]:
     with gateway.make_client() as client:
         jobs = [post_job(client, "made", "runapi").json()["id"]]
-        wait_until(lambda: get_attempt_states(client, jobs[0]) == ["ticketed"], "it is being made")
+        wait_until(lambda: get_attempt_states(client, jobs[0]) == ["ticketed"], "the first job has a ticket")
         jobs.append(post_job(client, "waiting", "runapi").json()["id"])
-        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 2, "both are worked on")
+        wait_until(lambda: gateway.read_metric("igw_jobs_in_flight") == 2, "both jobs are in flight")
         assert get_attempt_states(client, jobs[1]) == []
     return jobs
 
@@ -85,17 +85,20 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     jobs = start_ordered_and_queued_job(gateway_with_runapi)
     gateway_with_runapi.kill()
     gateway_without_runapi.start()
-    wait_until(lambda: gateway_without_runapi.read_log().count(RELEASE_MESSAGE) == len(jobs), "it has seen both")
+    wait_until(
+        lambda: gateway_without_runapi.read_log().count(RELEASE_MESSAGE) == len(jobs),
+        "the replica has released both jobs",
+    )
     deadline = time.monotonic() + ALONE_SECONDS
-    wait_until(lambda: time.monotonic() > deadline, "it has been alone for a while")
+    wait_until(lambda: time.monotonic() > deadline, "ALONE_SECONDS are over")
     assert [job["status"] for job in get_jobs(gateway_without_runapi, jobs)] == ["in_progress", "queued"]
     assert gateway_without_runapi.read_log().count(RELEASE_MESSAGE) == len(jobs)
     assert gateway_without_runapi.read_metric("igw_jobs_reclaimed_total") <= len(jobs) * MAX_CLAIMS
-    wait_until(gateway_without_runapi.is_idle, "it works on neither")
+    wait_until(gateway_without_runapi.is_idle, "the replica works on neither job")
     gateway_with_runapi.start()
     final_jobs = get_jobs(gateway_with_runapi, jobs, wait_seconds=60)
     assert [(job["status"], len(job["attempts"])) for job in final_jobs] == [("completed", 1)] * 2
-    wait_until(gateway_with_runapi.is_idle, "all is settled")
+    wait_until(gateway_with_runapi.is_idle, "all jobs are settled")
     assert len(sandbox.list_charges("runapi")) == 2
     gateway_with_runapi.stop()
     gateway_without_runapi.stop()
@@ -113,7 +116,9 @@ def test_job_without_a_replica_for_its_seller_expires_at_its_deadline(
     deadline = 8.0
     before = gateway_with_runapi.get("/readyz").json()["config"]["in_force"]
     replace_text(redis_setup.config / "gateway.yaml", "jobs: {", f"jobs: {{deadline_seconds: {deadline}, ")
-    wait_until(lambda: gateway_with_runapi.get("/readyz").json()["config"]["in_force"] != before, "the change is taken")
+    wait_until(
+        lambda: gateway_with_runapi.get("/readyz").json()["config"]["in_force"] != before, "the change is in force"
+    )
     sandbox.set_latency(60.0)
     began = time.monotonic()
     _, waiting = start_ordered_and_queued_job(gateway_with_runapi)

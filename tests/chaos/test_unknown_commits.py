@@ -1,4 +1,4 @@
-"""What was refused with 503 is not bought later, unless its caller asks again in time: also if the process dies."""
+"""A request rejected with 503 because its commit's outcome is unknown is bought only if its client retries in time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
 
 def post_request(client: httpx.Client, number: int, **headers: str) -> httpx.Response:
     path = "/v1/jobs" if number % 2 else "/v1/images/generations"
-    return client.post(path, json={**BODY, "prompt": f"unsure {number}"}, headers=headers)
+    return client.post(path, json={**BODY, "prompt": f"unconfirmed {number}"}, headers=headers)
 
 
 def post_requests(gateway: GatewayProcess, count: int = REQUEST_COUNT) -> list[httpx.Response]:
@@ -56,7 +56,7 @@ def make_openai_client(gateway: GatewayProcess, **options: object) -> openai.Ope
 
 
 def complete_first_job(gateway: GatewayProcess) -> str:
-    """One job before the trouble: Redis knows the scripts by then, and connections are open."""
+    """Completes a job before the outage, so that Redis has the scripts and connections are open."""
     with gateway.make_client() as client:
         answer = client.post("/v1/jobs", json={**BODY, "prompt": "before"}, headers={"prefer": "wait=30"})
     assert answer.json()["status"] == "completed"
@@ -66,13 +66,13 @@ def complete_first_job(gateway: GatewayProcess) -> str:
 def assert_withdrawn(
     gateway: GatewayProcess, redis_setup: StoreSetup, sandbox: RunningSandbox, earlier_job_id: str
 ) -> None:
-    """Those that Redis carried out when it was back; the others it never got."""
+    """The jobs that Redis committed after its pause are withdrawn. It never received the others."""
 
     def all_have_ended() -> bool:
         saved = store_audit.read_snapshot(redis_setup.make_store)
         return len(saved.jobs) > 1 and not saved.list_unsettled_jobs()
 
-    wait_until(all_have_ended, "all have ended", timeout_seconds=CONFIRMATION_TIMEOUT_SECONDS + 15)
+    wait_until(all_have_ended, "all jobs are settled", timeout_seconds=CONFIRMATION_TIMEOUT_SECONDS + 15)
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     gateway.stop()
     saved = store_audit.read_snapshot(redis_setup.make_store)
@@ -130,9 +130,9 @@ def test_requests_that_never_reached_the_store_are_rejected_as_not_ordered(
 def test_client_that_retries_in_time_is_served_once(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
-    """OpenAI's SDK does so by itself; others with their key, or simply with the same request."""
-    with ExitStack() as open_ones, run_replica(redis_setup, "1") as gateway, ThreadPoolExecutor(12) as pool:
-        clients = [open_ones.enter_context(make_openai_client(gateway, max_retries=3)) for _ in range(4)]
+    """OpenAI's SDK retries on its own; others retry with their key."""
+    with ExitStack() as exit_stack, run_replica(redis_setup, "1") as gateway, ThreadPoolExecutor(12) as pool:
+        clients = [exit_stack.enter_context(make_openai_client(gateway, max_retries=3)) for _ in range(4)]
         with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 1.0):
             futures = [
                 pool.submit(client.images.generate, prompt=f"by its SDK {number}", extra_body=BODY)
@@ -141,7 +141,7 @@ def test_client_that_retries_in_time_is_served_once(
             with gateway.make_client() as client:
                 keyed = list(
                     pool.map(
-                        lambda gateway: post_request(client, gateway, **{"idempotency-key": f"key-{gateway}"}), range(4)
+                        lambda number: post_request(client, number, **{"idempotency-key": f"key-{number}"}), range(4)
                     )
                 )
         assert {answer.status_code for answer in keyed} == {503}
@@ -180,7 +180,7 @@ def lose_store_after_commit(
     confirmation_seconds: float,
     has_finished: Callable[[GatewayProcess], object],
 ) -> Iterator[tuple[httpx.Response, GatewayProcess, GatewayProcess]]:
-    """The answer of a replica that lost its store once it had accepted the job, until that is over at another one."""
+    """Cuts a replica off from its store right after it commits a job. Yields its response and both replicas."""
     with (
         run_filtering_proxy(redis_server.url) as proxy,
         run_replica(redis_setup, "1", confirmation_seconds, REDIS_URL=proxy.url) as first,
@@ -191,8 +191,10 @@ def lose_store_after_commit(
         complete_first_job(first)
         with proxy.block_after_command(COMMIT_NEW_JOB.sha.encode()):
             request = pool.submit(post_request, client, 1)
-            wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica takes it over")
-            wait_until(lambda: has_finished(second), "that is over")
+            wait_until(
+                lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica has reclaimed the job"
+            )
+            wait_until(lambda: has_finished(second), "the other replica has finished")
         yield request.result(), first, second
 
 
@@ -202,7 +204,7 @@ def test_job_reclaimed_by_another_replica_is_bought_if_confirmed_by_its_own(
     with lose_store_after_commit(redis_setup, redis_server, 8.0, lambda second: True) as (answer, first, second):
         assert answer.status_code == 202, answer.text
         assert second.get(f"/v1/jobs/{answer.json()['id']}?wait=30").json()["status"] == "completed"
-        wait_until(lambda: first.is_idle() and second.is_idle(), "all is settled")
+        wait_until(lambda: first.is_idle() and second.is_idle(), "all jobs are settled")
     saved = store_audit.read_snapshot(redis_setup.make_store)
     store_audit.assert_consistent(saved, [answer.json()["id"]])
     store_audit.assert_matches_invoice(saved, sandbox)
@@ -221,7 +223,7 @@ def test_job_withdrawn_by_another_replica_is_not_confirmed(
         answer, first, _ = response_and_replicas
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "withdrawn"), answer.text
         assert "retry-after" in answer.headers
-        assert len(sandbox.list_charges()) == 1, "only what was served before the trouble"
+        assert len(sandbox.list_charges()) == 1, "only the job before the outage"
         with first.make_client() as client:
             assert post_request(client, 1, prefer="wait=30").json()["status"] == "completed"
     assert len(sandbox.list_charges()) == 2

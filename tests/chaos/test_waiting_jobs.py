@@ -1,4 +1,4 @@
-"""Sellers that take their time: every caller gets his picture, and what waits for it takes little room."""
+"""Slow sellers: hundreds of waiting clients get their images with little memory."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.harness.gateway_process import run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
 
 JOB_COUNT, ORDER_SECONDS = 200, 3.0
-# Measured: 80 MB before any job, 160 MB at most with a thousand. Pictures on their way out weigh more than jobs.
+# Measured: 80 MB before any job, at most 160 MB with a thousand. Images being sent need more memory than jobs.
 MAX_MEMORY_MB = 240.0
 
 

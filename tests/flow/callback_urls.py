@@ -7,7 +7,7 @@ from tests.flow.order_flow import OrderFlow
 
 
 def get_callback_url(flow: OrderFlow, seller: str) -> str:
-    """Where the seller was asked to call, as the last order said. One whose body is still coming says nothing yet."""
+    """Returns the callback URL in the seller's last order. Skips orders whose body the sandbox has not read yet."""
     bodies = [order["body"] for order in flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")]
     return str(json.loads([body for body in bodies if body][-1])["callback_url"])
 

@@ -1,4 +1,4 @@
-"""One gateway on each store for each test process, and the books compared after every test."""
+"""One gateway on each store per test process. After every test the ledger is compared with the sandbox's invoice."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on
 from tests.harness import sandbox_runner
 from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 
-# How much faster than they say the vendors call back again.
+# Factor on the delays after which the simulated vendors repeat a callback.
 CALLBACK_RETRY_PACE = 0.02
 
 
@@ -19,14 +19,14 @@ def gateway_and_store(
     sandbox_process: sandbox_runner.RunningSandbox,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[GatewayAndStore]:
-    """A gateway, and the way behind its store's back."""
+    """A running gateway, and direct access to its store."""
     with run_gateway_on_store(request.param, tmp_path_factory.mktemp(request.param), sandbox_process) as running:
         yield running
 
 
 @pytest.fixture
 def flow(gateway_and_store: GatewayAndStore, sandbox: sandbox_runner.RunningSandbox) -> Iterator[OrderFlow]:
-    """A gateway with nothing to do, a sandbox that has sold nothing; in the end the one's books are the other's."""
+    """An idle gateway and a sandbox without charges. At the end the ledger must match the invoice."""
     gateway, raw = gateway_and_store
     sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": CALLBACK_RETRY_PACE})
     try:

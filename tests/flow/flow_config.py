@@ -1,4 +1,4 @@
-"""A configuration whose sellers are those of the sandbox: the offers that are sold, quick, and OpenAI beside them."""
+"""A configuration whose sellers are those of the sandbox, with low expected latency, and OpenAI beside them."""
 
 import json
 import re
@@ -15,21 +15,21 @@ ROOT = Path(__file__).parent.parent.parent
 RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
 EACH_SELLER = pytest.mark.parametrize("seller", SELLERS)
 VENDOR_BY_SELLER = {"runflow-runs": "runflow", "runflow-run": "runflow", "runapi": "runapi", "openai": "openai"}
-# Whom a test's order falls to when its seller fails: another vendor, whose invoice is another one.
+# The next seller after a failure. It belongs to another vendor, which has its own invoice.
 BACKUP_BY_SELLER = {"runflow-runs": "runapi", "runflow-run": "runapi", "runapi": "runflow-runs", "openai": "runapi"}
-# For one small image of low quality with the usual prompt.
+# For one image of 1024x1024 and low quality with `PROMPT`.
 PRICE_MICROS = {"runflow-runs": 9_000, "runflow-run": 9_000, "runapi": 60_000, "openai": 5_875}
 SECONDS_PATTERN = re.compile(r"seconds:.*\n( {6}\w+: \{p50.*\n)*")
 FAST_LATENCY = {"any": {"p50": 0.05, "p90": 0.2}}
-# A model of this name is expected to take long: its orders are not asked about for a while, unless their seller calls.
-SLOW_MODEL, SLOW_LATENCY = "unhurried", {"any": {"p50": 60, "p90": 120}}
-# A model that is sold at an address where nobody listens, and a little dearer by OpenAI.
-UNREACHABLE_MODEL, UNREACHABLE_SELLER, UNREACHABLE_URL = "secluded", "closed", "http://127.0.0.1:1"
-API_KEY, ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY = "igw_flow", "igw_poor", "igw_stranger"
-# Teams with a budget for a day.
-TEN_CENT_BUDGET_KEY, FORTY_CENT_BUDGET_KEY = "igw_careful", "igw_thrifty"
-# What one picture of 1024x1024 comes to by tokens, without those of the prompt: with them, what is booked for an order
-# that was charged and never answered is what was charged. For other sizes these are the estimates that they look like.
+# This model has a long expected latency: its orders are first polled after a minute, unless their seller calls back.
+SLOW_MODEL, SLOW_LATENCY = "slow-model", {"any": {"p50": 60, "p90": 120}}
+# This model is sold at a URL without a server, and at a higher price by OpenAI.
+UNREACHABLE_MODEL, UNREACHABLE_SELLER, UNREACHABLE_URL = "partly-unreachable-model", "unreachable", "http://127.0.0.1:1"
+API_KEY, ONE_CENT_BUDGET_KEY, OTHER_TEAM_KEY = "igw_flow", "igw_one_cent", "igw_other_team"
+# Keys of teams with a daily budget.
+TEN_CENT_BUDGET_KEY, FORTY_CENT_BUDGET_KEY = "igw_ten_cent", "igw_forty_cent"
+# The charge for the output tokens of one 1024x1024 image. With the prompt's tokens it equals the sandbox's charge, so
+# that an order without a response is booked at the exact amount. For other sizes these prices are estimates.
 OPENAI_PRICES = {"low": "0.00585", "medium": "0.05268", "high": "0.21072"}
 SECRET_ENVIRON = {
     "IGW_FLOW_RUNFLOW": "rf_sandbox",
@@ -37,16 +37,18 @@ SECRET_ENVIRON = {
     "IGW_FLOW_RUNAPI_CALLBACKS": CALLBACK_SECRET,
     "IGW_FLOW_OPENAI": "sk-sandbox",
     "IGW_FLOW_KEY": API_KEY,
-    "IGW_FLOW_POOR_KEY": ONE_CENT_BUDGET_KEY,
-    "IGW_FLOW_STRANGER_KEY": OTHER_TEAM_KEY,
-    "IGW_FLOW_CAREFUL_KEY": TEN_CENT_BUDGET_KEY,
-    "IGW_FLOW_THRIFTY_KEY": FORTY_CENT_BUDGET_KEY,
+    "IGW_FLOW_ONE_CENT_KEY": ONE_CENT_BUDGET_KEY,
+    "IGW_FLOW_OTHER_TEAM_KEY": OTHER_TEAM_KEY,
+    "IGW_FLOW_TEN_CENT_KEY": TEN_CENT_BUDGET_KEY,
+    "IGW_FLOW_FORTY_CENT_KEY": FORTY_CENT_BUDGET_KEY,
 }
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """How a file of tests wants gateways of its own: constants by their full names, the limits of accounts, and what
-    `gateway.yaml` says of jobs."""
+    """One test module's changes: constants by dotted name, account limits, job settings of `gateway.yaml`.
+
+    An override of None leaves the product's value where the fast timings would change it.
+    """
 
     constant_overrides: dict[str, Any] = {}
     account_limits: dict[str, dict[str, int]] = {}
@@ -54,7 +56,7 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
 
 
 def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, setup: GatewaySetup) -> None:
-    """`callback_secret_path`: the file in which Runflow's is found, once there is one."""
+    """`callback_secret_path`: the file for Runflow's callback secret. It may be written later."""
     (folder / "offers").mkdir(parents=True)
     for seller in SELLERS[:3]:
         offer_text = (ROOT / "tests" / "config" / "offers" / f"{seller}.yaml").read_text()
@@ -83,12 +85,12 @@ def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, set
 
 def _replace_seconds(seconds: object, offer: str) -> str:
     replaced, count = SECONDS_PATTERN.subn(f"seconds: {json.dumps(seconds)}\n", offer)
-    assert count == 1, "the offer does not say how long it takes, or not as this reads it"
+    assert count == 1, "the offer has no `seconds` in the expected format"
     return replaced
 
 
 def _write_json(path: Path, content: object) -> None:
-    """JSON is YAML."""
+    """Writes JSON, which is also YAML."""
     path.write_text(json.dumps(content, indent=2))
 
 
@@ -113,12 +115,12 @@ def _build_accounts(sandbox_url: str, callback_secret_path: Path) -> dict[str, A
 
 
 def _build_policies() -> dict[str, Any]:
-    """For each seller: with another one behind it, and with one although its first order may have been taken."""
+    """For each seller, two policies with a backup seller. The second reorders even after an unknown outcome."""
     policies: dict[str, Any] = {"cheapest": {"rank": "cost"}}
     for seller in SELLERS:
         ranking = {"rank": "listed", "sellers": [seller, BACKUP_BY_SELLER[seller]]}
-        policies[f"first-{seller}"] = ranking
-        policies[f"again-{seller}"] = ranking | {"failover": {"on_unknown": "reorder"}}
+        policies[f"failover-{seller}"] = ranking
+        policies[f"reorder-{seller}"] = ranking | {"failover": {"on_unknown": "reorder"}}
     return policies
 
 
@@ -126,10 +128,10 @@ def _build_teams() -> dict[str, Any]:
     policies = list(_build_policies())
     return {
         "flow": {"keys": ["env:IGW_FLOW_KEY"], "policies": policies},
-        "poor": {"keys": ["env:IGW_FLOW_POOR_KEY"], "policies": policies, "budget": {"day": "0.01"}},
-        "careful": {"keys": ["env:IGW_FLOW_CAREFUL_KEY"], "budget": {"day": "0.10"}},
-        "thrifty": {"keys": ["env:IGW_FLOW_THRIFTY_KEY"], "budget": {"day": "0.40"}},
-        "stranger": {"keys": ["env:IGW_FLOW_STRANGER_KEY"]},
+        "one-cent": {"keys": ["env:IGW_FLOW_ONE_CENT_KEY"], "policies": policies, "budget": {"day": "0.01"}},
+        "ten-cent": {"keys": ["env:IGW_FLOW_TEN_CENT_KEY"], "budget": {"day": "0.10"}},
+        "forty-cent": {"keys": ["env:IGW_FLOW_FORTY_CENT_KEY"], "budget": {"day": "0.40"}},
+        "other-team": {"keys": ["env:IGW_FLOW_OTHER_TEAM_KEY"]},
     }
 
 

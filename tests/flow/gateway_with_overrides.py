@@ -1,8 +1,8 @@
-"""The impatient gateway, with some of its constants as one file of tests wants them.
+"""Starts a gateway with the fast timings and the overrides of one test module.
 
 FLOW_CONSTANTS='{"gateway.health.retry_budget.MIN_RETRIES": null}' python -m tests.flow.gateway_with_overrides serve --port 0 ...
 
-null: as it is in the product. FLOW_PUBLIC: see `public_site.py`. FLOW_RESOLVER_FILE: see `name_server.py`.
+null keeps the product's value. FLOW_PUBLIC: see `public_site.py`. FLOW_RESOLVER_FILE: see `name_server.py`.
 """
 
 import ctypes
@@ -22,7 +22,9 @@ from tests.harness import fast_timings, name_server
 def set_overrides(overrides: Mapping[str, object]) -> None:
     for name, value in overrides.items():
         if value is None:
-            assert fast_timings.FAST_TIMINGS.pop(name, None) is not None, f"{name} is as in the product already"
+            assert fast_timings.FAST_TIMINGS.pop(name, None) is not None, (
+                f"{name} is not in FAST_TIMINGS: None has no effect"
+            )
         else:
             fast_timings.FAST_TIMINGS[name] = msgspec.convert(value, type(_get_product_value(name)))
 

@@ -1,4 +1,4 @@
-"""Reads jobs of the API, and checks their orders and ledger entries."""
+"""Reads job responses, and checks orders and ledger entries."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def get_faults_by_seller(job: JobJson) -> list[Any]:
 
 
 def get_attempted_sellers(job: JobJson) -> list[str]:
-    """Whose orders were tried, one after the other."""
+    """Returns the sellers of the job's attempts, in order."""
     return [attempt["seller"] for attempt in job["attempts"]]
 
 

@@ -1,4 +1,4 @@
-"""The gateway as a test sees it: the real command in a process of its own, buying from the sandbox."""
+"""A gateway process that orders from the sandbox, and the checks that compare its ledger with the invoice."""
 
 import io
 import json
@@ -31,7 +31,7 @@ JobJson = dict[str, Any]
 
 
 class FlowGateway:
-    """A running one, the books that it keeps, and how its callers ask it."""
+    """A running gateway, and requests to it."""
 
     def __init__(self, process: "subprocess.Popen[str]", url: str, http: httpx.Client, folder: Path) -> None:
         self.process = process
@@ -42,16 +42,16 @@ class FlowGateway:
         self.test_id = ""
 
     def add_test_id(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """No test asks for the very same as an earlier one, whose job it may be given."""
+        """Adds the test's id, so that no two tests send equal requests: an equal request may return an earlier job."""
         return {"metadata": {"test": self.test_id}, **body}
 
     def post_job(self, body: Mapping[str, Any], key: str = API_KEY, **headers: str) -> httpx.Response:
-        """`POST /v1/jobs`, waiting for the job's end unless `prefer` says otherwise."""
+        """Sends `POST /v1/jobs` and waits for the job's end, unless `prefer` says otherwise."""
         request_headers = {"authorization": f"Bearer {key}", "prefer": "wait=30", **headers}
         return self.http.post("/v1/jobs", json=self.add_test_id(body), headers=request_headers)
 
     def post_generation(self, body: Mapping[str, Any], key: str = API_KEY, **headers: str) -> httpx.Response:
-        """OpenAI's route."""
+        """Sends `POST /v1/images/generations`."""
         header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
         headers = {"authorization": f"Bearer {key}", **header_fields}
         return self.http.post("/v1/images/generations", json=self.add_test_id(body), headers=headers)
@@ -63,7 +63,7 @@ class FlowGateway:
         return dict(answer.raise_for_status().json())
 
     def read_metric(self, name: str, **labels: str) -> float:
-        """The sum of all its samples that have these labels."""
+        """Returns the sum of the metric's samples with these labels."""
         wanted_labels = [f'{label}="{value}"' for label, value in labels.items()]
         samples = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.http.get("/metrics").text, re.MULTILINE)
         return sum(
@@ -77,25 +77,28 @@ class FlowGateway:
         return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in answer.json()["data"])
 
     def wait_until_idle(self) -> None:
-        """Every job is settled: nothing about its money is open any more."""
-        wait_until(lambda: self.http.get("/readyz").json()["jobs"] == 0, "no job is worked on")
+        """Waits until every job is settled: all its charges are booked."""
+        wait_until(lambda: self.http.get("/readyz").json()["jobs"] == 0, "no job is in flight")
 
     def read_log(self) -> str:
-        """What it has written to standard error: its log, without the line that is being written."""
+        """Returns the log, without a line that is still being written."""
         return (self.folder / "errors").read_text().rpartition("\n")[0]
 
     def reload_config(self) -> None:
-        """Reads its configuration anew, and the secrets that it names."""
+        """Reloads the configuration and its secrets."""
         before = self.read_metric("igw_config_reloads_total", outcome="applied")
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before, "it is read")
+        wait_until(
+            lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before,
+            "the configuration is reloaded",
+        )
 
 
 @contextmanager
 def run_gateway(
     folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
 ) -> Iterator[FlowGateway]:
-    """On a free port, with a configuration and data of its own; gone when the test run is, however that ends."""
+    """Runs a gateway on a free port with its own configuration and data. It is killed if the test run ends."""
     flow_config.write_config(folder / "config", sandbox.url, folder / "callback-secret", setup)
     (folder / "callback-secret").write_text("whsec_nobody_knows_this_one")
     port = _find_free_port()
@@ -117,7 +120,7 @@ def run_gateway(
 
 
 def _get_clean_environ() -> dict[str, str]:
-    """The environment without anything that would configure a gateway."""
+    """Returns the environment without variables that configure a gateway."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
 
 
@@ -135,10 +138,10 @@ def _wait_until_listening(process: "subprocess.Popen[str]", log_path: Path) -> N
 
 
 class OrderFlow:
-    """One test: a gateway that has nothing to do, a sandbox that has sold nothing, and the books between them.
+    """One test: an idle gateway, a sandbox without charges, and the ledger between them.
 
-    No seller is still resting from what the last test did to it, or its orders would go elsewhere: unless the tests of
-    a gateway know better (`wait_for_healthy_sellers`).
+    Waits until the circuit breakers of earlier tests have closed, because orders would go to other sellers. Tests whose
+    breakers stay open pass `wait_for_healthy_sellers=False`.
     """
 
     def __init__(
@@ -149,22 +152,22 @@ class OrderFlow:
         self.sandbox = sandbox
         self._raw_store = raw_store
         if wait_for_healthy_sellers:
-            wait_until(gateway.has_only_healthy_sellers, "all sellers are well")
+            wait_until(gateway.has_only_healthy_sellers, "all sellers are healthy")
         self._earlier_jobs = {entry.job for entry in raw_store.read_ledger()}
-        # Booked as suspected, and not charged: what no one but the vendor can know, said by the test.
+        # By vendor, micro-USD booked as suspected that were not charged. Tests set it: the gateway cannot detect it.
         self.uncharged_suspects: Counter[str] = Counter()
-        # Charged behind our back: what a vendor that breaks its promise bills twice, said by the test.
+        # By vendor, micro-USD that a vendor charged twice against its own documentation. Tests set it.
         self.duplicate_charges: Counter[str] = Counter()
 
     # --- buying
 
     def buy(self, seller: str, **params: Any) -> JobJson:
-        """From this seller alone, waiting for the end."""
+        """Buys from this seller only, and returns the finished job."""
         return self.run_job(provider={"only": [seller]}, **params)
 
     def buy_with_failover(self, seller: str, **params: Any) -> JobJson:
-        """From this seller, and elsewhere if it fails."""
-        return self.run_job(policy=f"first-{seller}", **params)
+        """Buys from this seller, or from its backup if it fails."""
+        return self.run_job(policy=f"failover-{seller}", **params)
 
     def run_job(self, **params: Any) -> JobJson:
         answer = self.gateway.post_job({"prompt": PROMPT, "quality": "low", **params})
@@ -172,7 +175,7 @@ class OrderFlow:
         return dict(answer.json())
 
     def fetch_images(self, job: JobJson) -> list[Image.Image]:
-        """The job's images, fetched by their links and fully decoded."""
+        """Fetches the job's images by their URLs and decodes them completely."""
         return [self.fetch_image(image["url"]) for image in job["images"]]
 
     def fetch_image(self, url: str) -> Image.Image:
@@ -180,32 +183,32 @@ class OrderFlow:
         image.load()
         return image
 
-    # --- the sellers' side
+    # --- the sandbox
 
     def enable_callback_signatures(self) -> None:
-        """Runflow signs from now on, and the gateway knows by what."""
+        """Makes Runflow sign its callbacks, and gives the gateway the secret."""
         headers = {"authorization": "Bearer rf_sandbox"}
         response = self.sandbox.http.post("/runflow/v1/callback-secrets", json={"label": "flow"}, headers=headers)
         self.gateway.callback_secret_path.write_text(response.raise_for_status().json()["plain_secret"])
         self.gateway.reload_config()
 
     def count_callback_responses(self, status: int) -> float:
-        """How many calls of sellers were answered so, ever."""
+        """Counts the callbacks answered with this status since the gateway started."""
         return self.gateway.read_metric(
             "igw_http_request_seconds_count",
             route="/callbacks/{adapter}/{job_id}/{attempt}/{signature}",
             status=str(status),
         )
 
-    # --- the books
+    # --- the ledger
 
     def read_ledger_entries(self) -> list[LedgerEntry]:
-        """This test's, once nothing is open any more."""
+        """Waits until all jobs are settled, then returns this test's entries."""
         self.gateway.wait_until_idle()
         return [entry for entry in self._raw_store.read_ledger() if entry.job not in self._earlier_jobs]
 
     def sum_ledger_by_line(self) -> dict[tuple[str, str], int]:
-        """Micro-USD by seller and line, but for what comes to nothing."""
+        """Sums micro-USD by seller and line, without sums of zero."""
         sums: Counter[tuple[str, str]] = Counter()
         for entry in self.read_ledger_entries():
             sums[entry.seller, str(entry.line)] += entry.amount
@@ -218,16 +221,18 @@ class OrderFlow:
         return sums
 
     def count_orders(self, seller: str) -> int:
-        """How many were sent to this seller's vendor, whatever became of them."""
+        """Counts the orders sent to the seller's vendor, whatever their outcome."""
         return len(self.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit"))
 
     def check_ledger_matches_invoice(self) -> None:
-        """What was invoiced is what was captured, orphaned or suspected, to the micro-USD."""
+        """Captured, orphaned and suspected amounts must equal the invoice, to the micro-USD."""
         ledger, invoice = self.sum_ledger_by_line(), self.sum_invoice_by_vendor()
         for vendor in dict.fromkeys(VENDOR_BY_SELLER.values()):
             sellers = [seller for seller in SELLERS if VENDOR_BY_SELLER[seller] == vendor]
             lines = {key: amount for key, amount in ledger.items() if key[0] in sellers}
             suspected = sum(amount for (_, line), amount in lines.items() if line == "suspected")
-            assert self.uncharged_suspects[vendor] <= suspected, f"{vendor}: only suspects may not be charged: {lines}"
+            assert self.uncharged_suspects[vendor] <= suspected, (
+                f"{vendor}: only suspected amounts may be uncharged: {lines}"
+            )
             expected_amount = invoice[vendor] - self.duplicate_charges[vendor] + self.uncharged_suspects[vendor]
             assert sum(lines.values()) == expected_amount, f"{vendor}: invoiced {invoice[vendor]}, booked {lines}"

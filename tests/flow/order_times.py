@@ -1,4 +1,4 @@
-"""What sellers were asked for, and when."""
+"""When orders reached their sellers."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +9,12 @@ from tests.flow.flow_config import VENDOR_BY_SELLER
 from tests.flow.order_flow import OrderFlow
 
 T = TypeVar("T")
-# The sandbox and the gateway each have a clock.
+# The clocks of the sandbox and the gateway may differ by this much.
 CLOCK_TOLERANCE_SECONDS = 0.1
 
 
 def get_order_times(flow: OrderFlow, seller: str, *fragments: str) -> list[float]:
-    """Of the orders at this seller's vendor in which these words stand."""
+    """Returns the times of the vendor's orders whose body contains these fragments."""
     requests = flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")
     return [entry["at"] for entry in requests if all(fragment in entry["body"] for fragment in fragments)]
 

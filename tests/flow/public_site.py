@@ -1,7 +1,7 @@
-"""A server on this machine that the gateway takes for one of the public internet, by its name; nothing else of it is.
+"""An HTTPS server on this machine that the gateway treats as a public host.
 
-Half of this runs in the gateway's own process: one address counts as public, names lead there, and port 443 is the
-server's own. Everything in between is the real thing: guard, TLS and its certificates, redirects, limits.
+`patch_public_internet` runs in the gateway's process: one address counts as public, two names resolve to it, and its
+port 443 is the server's port. Address guard, TLS, certificates, redirects and limits are the product's.
 """
 
 import ssl
@@ -16,14 +16,14 @@ from typing import Any
 
 from gateway.upstream import address_guard, host_lookup
 
-# Of this machine, and of nobody else on it.
+# A loopback address that no other server uses.
 PUBLIC_ADDRESS = "127.77.7.7"
-HOST_NAME, OTHER_HOST_NAME = "pictures.example", "more.pictures.example"
+HOST_NAME, OTHER_HOST_NAME = "images.example", "more.images.example"
 MAX_WAIT_SECONDS = 30.0
 
 
 def patch_public_internet(server_port: str) -> None:
-    """In the process of a gateway, before it connects anywhere."""
+    """Runs in a gateway's process, before its first connection."""
     is_public, make_result, lookup = (
         address_guard.is_public,
         address_guard._make_result,
@@ -42,7 +42,7 @@ def patch_public_internet(server_port: str) -> None:
 
 
 class PublicSite:
-    """What stands at which path: a status, headers and pieces of a body. `asked`: how often each was asked for."""
+    """The server's pages by path: status, headers and body chunks. `request_counts` counts requests by path."""
 
     def __init__(self, port: int, certificate: Path) -> None:
         self.port = port
@@ -55,8 +55,7 @@ class PublicSite:
         return f"https://{host_name}{path}"
 
     def add_page(self, path: str, *chunks: bytes | None, status: int = 200, **headers: str) -> str:
-        """None among the pieces: nothing more comes for a while, and nobody says how much it is. Answers with its
-        address."""
+        """Adds a page and returns its URL. A chunk of None stalls the response, which then has no content-length."""
         header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
         content_length = None if None in chunks else sum(len(chunk) for chunk in chunks if chunk)
         header_fields = {
@@ -67,7 +66,7 @@ class PublicSite:
         return self.make_url(path)
 
     def make_environ(self) -> dict[str, str]:
-        """What leads a gateway here."""
+        """Returns the environment with which a gateway uses this server."""
         return {"FLOW_PUBLIC": str(self.port), "SSL_CERT_FILE": str(self.certificate)}
 
 
@@ -76,7 +75,7 @@ class _SiteServer(ThreadingHTTPServer):
     site: PublicSite
 
     def handle_error(self, *_: object) -> None:
-        """Clients that leave in the middle are what this is for."""
+        """Ignores clients that disconnect early: tests cause it."""
 
 
 class _PageHandler(BaseHTTPRequestHandler):
@@ -98,7 +97,7 @@ class _PageHandler(BaseHTTPRequestHandler):
                 self.wfile.write(chunk)
 
     def log_message(self, *_: object) -> None:
-        """Tests look at `asked`."""
+        """Logs nothing: tests read `request_counts`."""
 
 
 @contextmanager
@@ -120,7 +119,7 @@ def run_public_site(folder: Path) -> Iterator[PublicSite]:
 
 
 def _create_certificate(folder: Path) -> Path:
-    """For both names, signed by itself."""
+    """Creates a self-signed certificate for both names."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += [
         "-days",

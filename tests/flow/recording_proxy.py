@@ -14,7 +14,7 @@ PROXIED_REQUEST = re.compile(rb"(GET|POST|PUT) http://\S+ HTTP/1.1\r\n")
 
 @contextmanager
 def run_proxy() -> Iterator[tuple[str, bytearray]]:
-    """Where it is, and all that it passes on."""
+    """Runs the proxy. Yields its URL and the recorded bytes."""
     traffic, urls = bytearray(), list[str]()
     started, stopped = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""Gateways on each store, and the way behind the store's back."""
+"""Runs gateways on SQLite or Redis, and opens the store directly for checks."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -36,7 +36,7 @@ def run_gateway_on_store(
 def run_replicas(
     count: int, folder: Path, sandbox: RunningSandbox, setup: GatewaySetup = DEFAULT_SETUP
 ) -> Iterator[tuple[list[FlowGateway], RawStore]]:
-    """So many gateways on one Redis."""
+    """Runs `count` gateways on one Redis."""
     with redis_servers.run_single_server(folder / "redis") as server, ExitStack() as exit_stack:
         environ = {
             "REDIS_URL": server.url,

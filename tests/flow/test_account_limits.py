@@ -1,4 +1,4 @@
-"""What an account may take is never exceeded: orders queue for it, or go elsewhere when that takes too long."""
+"""Orders never exceed an account's limits: they queue, or go to another seller after the slot timeout."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def gateway_and_store(
 
 
 def get_max_concurrent_orders(flow: OrderFlow, seller: str) -> int:
-    """By the seller's own account: an order is in progress from when it arrived until it was charged."""
+    """Computed from the sandbox's records: an order is in progress from its arrival until its charge."""
     starts = [(at, 1) for at in get_order_times(flow, seller)]
     ends = [(charge["at"], -1) for charge in flow.sandbox.list_charges(seller)]
     maximum = current = 0
@@ -72,15 +72,15 @@ def test_order_queued_longer_than_slot_timeout_goes_to_next_seller(flow: OrderFl
 
 def test_job_that_arrives_at_a_full_seller_goes_to_next_seller_at_once(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(2.0, vendor="runapi")
-    params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"first-{RUNAPI}"}
+    params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"failover-{RUNAPI}"}
     blocking_job = flow.gateway.post_job(params, prefer="wait=0").json()
-    wait_until(lambda: flow.count_orders(RUNAPI) == CONCURRENCY, "it is full")
+    wait_until(lambda: flow.count_orders(RUNAPI) == CONCURRENCY, "the seller has as many orders as its limit allows")
     assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
     assert get_attempted_sellers(flow.gateway.get_job(blocking_job["id"])) == [RUNAPI] * CONCURRENCY
 
 
 def test_orders_per_minute_stay_within_the_rate_limit(flow: OrderFlow) -> None:
-    """From when an order may go until it arrives a moment passes, which may be longer for the first than the last."""
+    """Arrivals may be closer together than the window: the delay from send to arrival differs between orders."""
     jobs = run_concurrently(2 * PER_MINUTE + 1, lambda: flow.buy(OPENAI))
     assert {job["status"] for job in jobs} == {"completed"}
     order_times = get_order_times(flow, OPENAI)

@@ -1,4 +1,4 @@
-"""A reload moves an account to another address while orders are on their way: they are known where they were placed."""
+"""A reload changes an account's base URL or proxy: running orders are resolved where they were placed."""
 
 from collections.abc import Iterator
 
@@ -40,13 +40,13 @@ def other_sandbox_process() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def other_sandbox(other_sandbox_process: RunningSandbox) -> RunningSandbox:
-    """Other vendors, at another address."""
+    """A second sandbox with its own URL, without charges."""
     other_sandbox_process.reset()
     return other_sandbox_process
 
 
 def start_job(flow: OrderFlow, **params: object) -> str:
-    """The name of a job that nobody waits for."""
+    """Creates a job without waiting for it, and returns its id."""
     answer = flow.gateway.post_job({"prompt": PROMPT, "quality": "low", **params}, prefer="wait=0")
     return str(answer.raise_for_status().json()["id"])
 
@@ -64,10 +64,10 @@ def wait_for_job(flow: OrderFlow, job_id: str) -> JobJson:
 @pytest.mark.parametrize(
     ("seller", "fault"),
     [
-        pytest.param(RUNAPI, {"kind": "hang", "accepted": True}, id="repeated with its key"),
-        pytest.param(RUNFLOW_RUNS, {"kind": "hang", "accepted": True}, id="searched for"),
+        pytest.param(RUNAPI, {"kind": "hang", "accepted": True}, id="resent with its key"),
+        pytest.param(RUNFLOW_RUNS, {"kind": "hang", "accepted": True}, id="found by search"),
         pytest.param(RUNFLOW_RUNS, {"kind": "slow", "seconds": 1.0}, id="answered late"),
-        pytest.param(RUNFLOW_RUN, {"kind": "slow", "seconds": 1.0}, id="answered with its picture"),
+        pytest.param(RUNFLOW_RUN, {"kind": "slow", "seconds": 1.0}, id="answered late with its image"),
     ],
 )
 def test_unanswered_order_is_resolved_at_its_original_base_url(
@@ -75,7 +75,7 @@ def test_unanswered_order_is_resolved_at_its_original_base_url(
 ) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="submit", times=1, **fault)  # type: ignore[arg-type]
     job_id = start_job(flow, provider={"only": [seller]})
-    wait_until(lambda: flow.count_orders(seller) == 1, "it is on its way")
+    wait_until(lambda: flow.count_orders(seller) == 1, "the order reached the seller")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
         job = wait_for_job(flow, job_id)
     assert (job["status"], get_attempted_sellers(job)) == ("completed", [seller])
@@ -89,22 +89,22 @@ def test_order_in_progress_is_polled_at_its_original_base_url(
 ) -> None:
     flow.sandbox.set_latency(1.5)
     job_id = start_job(flow, provider={"only": [seller]})
-    wait_until(lambda: has_ticket(flow, job_id), "it is taken")
+    wait_until(lambda: has_ticket(flow, job_id), "the job has a ticket")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
         assert wait_for_job(flow, job_id)["status"] == "completed"
     assert other_sandbox.list_requests(VENDOR_BY_SELLER[seller]) == []
 
 
 def start_job_with_queued_order(flow: OrderFlow) -> str:
-    """A job of two orders at a seller that takes one at once."""
+    """Starts a job with two orders at a seller that accepts one at a time, and waits for the first ticket."""
     flow.sandbox.set_latency(1.5, vendor="runapi")
-    job_id = start_job(flow, policy=f"first-{RUNAPI}", n=2)
-    wait_until(lambda: has_ticket(flow, job_id), "the first is taken")
+    job_id = start_job(flow, policy=f"failover-{RUNAPI}", n=2)
+    wait_until(lambda: has_ticket(flow, job_id), "the first order has a ticket")
     return job_id
 
 
 def test_queued_order_of_a_moved_account_goes_to_another_seller(flow: OrderFlow, other_sandbox: RunningSandbox) -> None:
-    """What it was planned for is there no more; nothing new goes to the old address, and nothing old to the new one."""
+    """Its planned account no longer exists. No new order goes to the old base URL, and no old order to the new one."""
     job_id = start_job_with_queued_order(flow)
     with move_account(flow, "runapi", other_sandbox):
         assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNFLOW_RUNS]
@@ -117,7 +117,7 @@ def test_queued_orders_and_polls_use_the_reloaded_proxy(flow: OrderFlow) -> None
     with run_proxy() as (url, traffic), configure_proxy(flow, "runapi", url):
         assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNAPI]
     methods = [method.decode() for method in PROXIED_REQUEST.findall(bytes(traffic))]
-    # The second order, and questions about the first before it.
+    # The second order, and polls of the first before it.
     assert methods.count("POST") == 1
     assert methods.index("POST") > 0
 
@@ -127,5 +127,5 @@ def test_new_jobs_use_the_new_base_url(flow: OrderFlow, other_sandbox: RunningSa
         assert flow.buy(RUNAPI)["status"] == "completed"
         flow.gateway.wait_until_idle()
     assert flow.count_orders(RUNAPI) == 0
-    # On the invoice of the other sandbox, and not on that of the one that the books are compared with.
+    # Charged by the other sandbox: the ledger is compared with the invoice of the first.
     flow.duplicate_charges["runapi"] = -sum(line["usd_micros"] for line in other_sandbox.list_charges())

@@ -1,4 +1,4 @@
-"""A team's budget holds where the seller bills by tokens: prompt and inputs are set aside as well as the images."""
+"""A team's budget holds at sellers that charge by tokens: prompt and input images are held as well as output images."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ OPENAI = SELLERS[-1]
 CENT_MICROS = 10_000
 BUDGET_MICROS, LARGER_BUDGET_MICROS = 10 * CENT_MICROS, 40 * CENT_MICROS
 IMAGE_MICROS, LONG_PROMPT_LENGTH = 5_850, 31_000
-# The sandbox counts a token for every four bytes of the prompt; set aside is one for every byte, and 64 more.
-# A token of text costs 5 micro-USD.
+# The sandbox counts one token per four bytes of the prompt. The gateway holds one per byte, and 64 more.
+# A text token costs 5 micro-USD.
 BILLED_MICROS, HELD_MICROS = IMAGE_MICROS + LONG_PROMPT_LENGTH // 4 * 5, IMAGE_MICROS + (LONG_PROMPT_LENGTH + 64) * 5
 
 
@@ -38,7 +38,7 @@ def test_concurrent_long_prompts_cannot_exceed_the_budget(flow: OrderFlow) -> No
     texts = iter(make_prompts(3_000))
     answers = run_concurrently(12, lambda: post_openai_job(flow, TEN_CENT_BUDGET_KEY, next(texts)))
     accepted = [answer for answer in answers if answer.status_code == 200]
-    assert len(accepted) >= BUDGET_MICROS // (IMAGE_MICROS + 3_064 * 5) == 4, "as many as fit beside each other"
+    assert len(accepted) >= BUDGET_MICROS // (IMAGE_MICROS + 3_064 * 5) == 4, "as many as can be held at the same time"
     assert sum_captures(flow) == len(accepted) * (IMAGE_MICROS + 750 * 5) <= BUDGET_MICROS
 
 
@@ -50,7 +50,7 @@ def test_requests_are_accepted_while_their_maximum_cost_fits_the_budget(flow: Or
 
 
 def test_charge_above_the_held_amount_is_booked_as_excess_not_to_the_team(flow: OrderFlow) -> None:
-    """The offer's estimate for such a large picture is too low."""
+    """The offer's price is too low for such a large image."""
     job = flow.buy(OPENAI, size="3584x2048")
     held, billed = IMAGE_MICROS + (20 + 64) * 5, 342 * 30 + 5 * 5
     assert flow.sum_ledger_by_line() == {(OPENAI, "capture"): held, (OPENAI, "excess"): billed - held}

@@ -1,4 +1,4 @@
-"""Any number of calls to an attempt's address: they are counted, and cost neither lines of the log nor questions."""
+"""Many callbacks to one attempt are counted; they cause at most one poll per second and few log lines."""
 
 import hashlib
 import hmac
@@ -22,7 +22,7 @@ from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
 CALL_COUNT, ORDER_SECONDS = 300, 2.5
-# A second at most since the last question, and what a busy machine needs to fetch a picture.
+# At most a second since the last poll, and the time that a busy machine takes to fetch an image.
 MAX_DELIVERY_SECONDS = 3.0
 ON_SQLITE_ONLY = pytest.mark.parametrize("gateway_and_store", ["sqlite"], indirect=True)
 
@@ -53,15 +53,18 @@ def callback_url(flow: OrderFlow) -> Iterator[str]:
 
 
 def place_slow_order(flow: OrderFlow) -> Iterator[str]:
-    """The callback address of an order that takes a while, and that is polled only after a minute unless called."""
+    """Yields the callback URL of a slow order, which is first polled after a minute unless a callback arrives."""
     flow.sandbox.set_latency(ORDER_SECONDS)
     flow.sandbox.inject_fault("no_callback", vendor="runapi")
     params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNAPI]}, "model": SLOW_MODEL}
     job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
-    wait_until(lambda: any(order["body"] for order in flow.sandbox.list_requests("runapi", "submit")), "it is ordered")
+    wait_until(
+        lambda: any(order["body"] for order in flow.sandbox.list_requests("runapi", "submit")),
+        "the sandbox has read the order",
+    )
     ready_at, callback_address = time.monotonic() + ORDER_SECONDS, get_callback_url(flow, RUNAPI)
     yield callback_address
-    # Another one, when it is done: it is heard at once.
+    # A callback after completion causes an immediate poll.
     time.sleep(max(0.0, ready_at - time.monotonic()))
     began = time.monotonic()
     assert post_callbacks(callback_address, [sign_callback("the end", b"{}")]) == [204]
@@ -79,7 +82,7 @@ def test_replays_of_one_callback_cause_one_poll(flow: OrderFlow, callback_url: s
     duplicates = count_callbacks(flow, "duplicate")
     callback = sign_callback("again and again", b'{"status": "completed"}')
     assert post_callbacks(callback_url, [callback] * CALL_COUNT) == [204] * CALL_COUNT
-    wait_until(lambda: count_polls(flow) >= 1, "it is asked about")
+    wait_until(lambda: count_polls(flow) >= 1, "the order is polled")
     assert count_polls(flow) == 1
     assert count_callbacks(flow, "duplicate") == duplicates + CALL_COUNT - 1
 
@@ -109,7 +112,7 @@ def test_replays_at_another_replica_cause_one_poll_by_the_job_worker(
     callback = sign_callback("again and again", b'{"status": "completed"}')
     for address in place_slow_order(flow):
         assert post_callbacks(address.replace(first.url, second.url), [callback] * CALL_COUNT) == [204] * CALL_COUNT
-        wait_until(lambda: count_polls(flow) == 1, "its owner asks")
+        wait_until(lambda: count_polls(flow) == 1, "the job worker polls")
         assert count_callbacks(other_flow, "duplicate") == CALL_COUNT - 1
         time.sleep(1.2)
         assert count_polls(flow) == 1
@@ -130,7 +133,10 @@ def test_replays_at_another_replica_cause_one_poll_per_second_while_polls_fail(
         sandbox.inject_fault("status", vendor="runflow", route="poll", status=503)
         params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}, "model": SLOW_MODEL}
         first.post_job(params, prefer="wait=0")
-        wait_until(lambda: any(order["body"] for order in sandbox.list_requests("runflow", "submit")), "it is ordered")
+        wait_until(
+            lambda: any(order["body"] for order in sandbox.list_requests("runflow", "submit")),
+            "the sandbox has read the order",
+        )
         address = get_callback_url(flow, RUNFLOW_RUNS).replace(first.url, second.url)
         body = b'{"id": "018f0000-0000-7000-8000-000000000001", "status": "completed"}'
         signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
@@ -168,6 +174,6 @@ def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
 
 
 def read_callback_log_lines(flow: OrderFlow) -> list[dict[str, object]]:
-    """All that mention callbacks."""
+    """Returns the log lines that mention callbacks."""
     log_lines = [json.loads(line) for line in flow.gateway.read_log().splitlines()]
     return [line for line in log_lines if "callback" in json.dumps(line)]

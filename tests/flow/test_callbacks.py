@@ -1,4 +1,4 @@
-"""Sellers call back early, late, twice, with forged words, or not at all: what counts is what they say when asked."""
+"""Callbacks that are early, late, duplicated, forged or missing: the order's state comes from polling only."""
 
 import hmac
 import json
@@ -17,22 +17,22 @@ from tests.harness.signed_callbacks import sign_runapi_callback
 from tests.harness.wait import wait_until
 
 EACH_CALLING_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
-# Far less than an unhurried order is expected to take: whoever is done by then has been called.
+# Far less than the slow model's first poll delay: a job that is done by then was woken by a callback.
 MAX_CALLBACK_SECONDS = 10.0
 
 
 def buy_from_slow_model(flow: OrderFlow, seller: str) -> JobJson:
-    """Of a model that nobody asks about for a minute, unless its seller calls."""
+    """Buys from a model that is first polled after a minute, unless a callback arrives."""
     if seller == RUNFLOW_RUNS:
         flow.enable_callback_signatures()
     began = time.monotonic()
     job = flow.buy(seller, model=SLOW_MODEL)
-    assert time.monotonic() - began < MAX_CALLBACK_SECONDS, "nobody heard the callback"
+    assert time.monotonic() - began < MAX_CALLBACK_SECONDS, "the callback caused no poll"
     return job
 
 
 def post_runapi_callback(url: str, body: bytes, secret: str = CALLBACK_SECRET, sent_at: float | None = None) -> int:
-    """As RunAPI does it, and as an impostor would."""
+    """Sends a callback signed like RunAPI's, with any secret and time, and returns the status."""
     headers = sign_runapi_callback(body, secret=secret, sent_at=sent_at)
     return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
 
@@ -56,7 +56,7 @@ def test_duplicate_callbacks_deliver_once(flow: OrderFlow, seller: str) -> None:
     accepted = flow.count_callback_responses(204)
     flow.sandbox.inject_fault("duplicate_callback", vendor=VENDOR_BY_SELLER[seller], copies=5)
     expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
-    wait_until(lambda: flow.count_callback_responses(204) == accepted + 5, "all of them are answered")
+    wait_until(lambda: flow.count_callback_responses(204) == accepted + 5, "all callbacks are answered")
 
 
 @EACH_CALLING_SELLER
@@ -70,7 +70,7 @@ def test_forged_callback_is_rejected_and_the_genuine_one_accepted(flow: OrderFlo
 
 @EACH_CALLING_SELLER
 def test_forged_callback_about_success_does_not_hide_a_failed_order(flow: OrderFlow, seller: str) -> None:
-    """And the other way round: an order that failed, and words that it did not."""
+    """The order failed, and a forged callback reports success."""
     flow.sandbox.inject_fault("forged_callback", vendor=VENDOR_BY_SELLER[seller])
     flow.sandbox.inject_fault("fail", vendor=VENDOR_BY_SELLER[seller])
     job = buy_from_slow_model(flow, seller)
@@ -88,7 +88,7 @@ def test_order_completes_by_polling_without_callbacks(flow: OrderFlow, seller: s
 
 
 def test_unsigned_callbacks_are_rejected_and_the_order_still_completes(flow: OrderFlow) -> None:
-    """As long as Runflow has no secret to sign with."""
+    """Without a callback secret Runflow does not sign."""
     rejected = flow.count_callback_responses(401)
     flow.sandbox.inject_fault("early_callback", vendor="runflow")
     job = flow.buy(RUNFLOW_RUNS)
@@ -102,7 +102,7 @@ def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
     booked = flow.sum_ledger_by_line()
     body = json.dumps({"id": "task-of-nobody", "status": "failed"}).encode()
     assert [post_runapi_callback(get_callback_url(flow, RUNAPI), body) for _ in range(3)] == [204] * 3
-    # Links are signed again for each answer.
+    # Image URLs are signed again for each response.
     current_job = flow.gateway.get_job(job["id"])
     assert current_job == job | {"images": current_job["images"], "expires_at": current_job["expires_at"]}
     assert flow.sum_ledger_by_line() == booked == {(RUNAPI, "capture"): PRICE_MICROS[RUNAPI]}
@@ -128,7 +128,7 @@ def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> No
 
 
 def test_callback_identifies_an_order_with_lost_response_when_search_fails(flow: OrderFlow) -> None:
-    """The answer to the order is lost, the search is down: only the callback says which run it is."""
+    """The order's response is lost and the search fails: only the callback names the run."""
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
     flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     flow.sandbox.set_latency(0.3)
@@ -143,7 +143,7 @@ def test_early_callback_identifies_an_order_with_lost_response(flow: OrderFlow) 
 
 
 def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: OrderFlow) -> None:
-    """Signed by the seller, sent to the right address, and about a run whose reference is not this order's."""
+    """A genuine callback at the right URL, about a run with another order's reference."""
     flow.enable_callback_signatures()
     flow.buy(RUNFLOW_RUNS)
     body = json.dumps({"run_id": flow.sandbox.list_charges("runflow")[0]["id"]}).encode()
@@ -152,7 +152,7 @@ def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: Ord
     flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     params = {"prompt": PROMPT, "quality": "low", "provider": {"only": [RUNFLOW_RUNS]}}
     job_id = flow.gateway.post_job(params, prefer="wait=0").json()["id"]
-    wait_until(lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS), "the order is sent")
+    wait_until(lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS), "the order was sent")
     secret = flow.gateway.callback_secret_path.read_text().encode()
     headers = {"runflow-signature": hmac.new(secret, body, "sha256").hexdigest()}
     assert (

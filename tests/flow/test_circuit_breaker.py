@@ -1,4 +1,4 @@
-"""Sellers that fail are asked no more while others sell; after a pause one order tries whether they are well again."""
+"""Circuit breaker: failing sellers get no orders while others exist; after a pause one probe order tests them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SETUP = GatewaySetup(
         "gateway.health.health_state.REFUSED_OPEN_DURATION": OPEN_DURATION,
         "gateway.health.health_state.OUTAGE_OPEN_DURATION": OPEN_DURATION,
         "gateway.health.health_state.UNFAITHFUL_OPEN_DURATION": OPEN_DURATION,
-        # Longer than any test waits: who rests for less does so because the seller has said for how long.
+        # Longer than any test waits: a shorter pause can only come from the seller's Retry-After.
         "gateway.health.circuit_breaker.DEFAULT_RETRY_AFTER_SECONDS": 60.0,
         "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
     }
@@ -32,13 +32,13 @@ SETUP = GatewaySetup(
 def gateway_and_store(
     sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayAndStore]:
-    """Every test leaves all sellers well: what it has broken, it sees mended."""
+    """At the end of every test all circuit breakers are closed."""
     with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("health"), sandbox_process, SETUP) as running:
         yield running
 
 
 def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> list[JobJson]:
-    """One job after the other, of which the last is this seller's; all others got their images elsewhere."""
+    """Runs jobs until this seller delivers one, and returns them. The backup seller delivers the others."""
     jobs: list[JobJson] = []
 
     def has_delivered() -> bool:
@@ -47,7 +47,7 @@ def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> li
         assert image["seller"] in (seller, BACKUP_BY_SELLER[seller])
         return bool(image["seller"] == seller)
 
-    wait_until(has_delivered, f"{seller} sells again")
+    wait_until(has_delivered, f"{seller} delivers again")
     return jobs
 
 
@@ -71,19 +71,19 @@ def test_failed_probe_opens_the_breaker_for_longer(flow: OrderFlow) -> None:
 
 
 def make_half_open(flow: OrderFlow) -> None:
-    """OpenAI's account was shut and its time is over; its next order takes longer than others need to be bought."""
+    """Opens OpenAI's breaker and waits until it is half-open. Its next order is slower than other jobs."""
     flow.sandbox.inject_fault("status", vendor="openai", status=401, times=1)
     flow.buy_with_failover(OPENAI)
-    wait_until(flow.gateway.has_only_healthy_sellers, "it is due for a trial")
+    wait_until(flow.gateway.has_only_healthy_sellers, "the breaker is half-open")
     flow.sandbox.set_latency(3.0, vendor="openai")
 
 
 def test_other_orders_go_elsewhere_while_a_probe_is_in_flight(flow: OrderFlow) -> None:
     make_half_open(flow)
     probe = flow.gateway.post_job(
-        {"prompt": "x", "quality": "low", "policy": f"first-{OPENAI}"}, prefer="wait=0"
+        {"prompt": "x", "quality": "low", "policy": f"failover-{OPENAI}"}, prefer="wait=0"
     ).json()
-    wait_until(lambda: flow.count_orders(OPENAI) == 2, "the trial is out")
+    wait_until(lambda: flow.count_orders(OPENAI) == 2, "the probe order was sent")
     assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.buy_with_failover(OPENAI))] == [
         [RUNAPI]
     ] * 5
@@ -130,20 +130,20 @@ def test_breaker_stays_open_for_the_retry_after_time(flow: OrderFlow) -> None:
 def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
     flow: OrderFlow,
 ) -> None:
-    """It is the cheapest, and every trial order of it is paid for, so there are few of them."""
+    """The seller is the cheapest, and every probe order is charged, so there are few of them."""
     flow.sandbox.inject_fault("half_size", vendor="openai")
     jobs = [flow.run_job() for _ in range(20)]
     sellers_by_job = [get_attempted_sellers(job) for job in jobs]
     switch_index = sellers_by_job.index([RUNFLOW_RUNS])
-    assert 3 <= switch_index <= 6, "what it delivered in the tests before counts as well"
-    assert flow.count_orders(OPENAI) <= switch_index + 3, "the trials of the first seconds"
+    assert 3 <= switch_index <= 6, "deliveries of earlier tests count as well"
+    assert flow.count_orders(OPENAI) <= switch_index + 3, "only a few probe orders follow"
     assert all(job["warnings"] == ["delivered 512x512, requested 1024x1024"] for job in jobs[:switch_index])
     flow.sandbox.call_control_route("DELETE", "/faults")
 
     def is_selected_again() -> bool:
         return get_attempted_sellers(flow.run_job()) == [OPENAI]
 
-    wait_until(is_selected_again, "it delivers what is ordered")
+    wait_until(is_selected_again, "the seller is selected again")
     assert [get_attempted_sellers(flow.run_job()) for _ in range(3)] == [[OPENAI]] * 3
 
 

@@ -1,4 +1,4 @@
-"""What callers do to us: ask twice, ask again, leave, spend more than they have."""
+"""Client behaviour: retries with and without keys, disconnects, exhausted budgets."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.flow.flow_config import (
+    API_KEY,
     EACH_SELLER,
     ONE_CENT_BUDGET_KEY,
     OTHER_TEAM_KEY,
@@ -39,7 +40,7 @@ def test_request_over_budget_is_rejected_before_any_order(flow: OrderFlow, selle
 
 
 def test_failed_job_releases_its_budget_hold(flow: OrderFlow) -> None:
-    """Each of these jobs would take all of the budget."""
+    """Each of these jobs holds the whole budget."""
     flow.sandbox.inject_fault("refuse", vendor="runflow")
     for number in range(3):
         answer = flow.gateway.post_job(make_params(RUNFLOW_RUNS, prompt=f"{PROMPT} {number}"), key=ONE_CENT_BUDGET_KEY)
@@ -48,7 +49,7 @@ def test_failed_job_releases_its_budget_hold(flow: OrderFlow) -> None:
     assert flow.sum_ledger_by_line() == {}
 
 
-# Asking twice
+# Idempotency
 
 
 def test_retry_with_same_key_and_body_returns_same_job(flow: OrderFlow) -> None:
@@ -96,7 +97,7 @@ def test_each_request_without_key_creates_its_own_job(flow: OrderFlow) -> None:
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "capture"): 2 * PRICE_MICROS[RUNFLOW_RUNS]}
 
 
-# Leaving, and asking again
+# Disconnects and retries
 
 
 def disconnect_early(flow: OrderFlow, body: dict[str, object]) -> None:
@@ -104,7 +105,7 @@ def disconnect_early(flow: OrderFlow, body: dict[str, object]) -> None:
         flow.gateway.http.post(
             "/v1/images/generations",
             json=flow.gateway.add_test_id(body),
-            headers={"authorization": "Bearer igw_flow"},
+            headers={"authorization": f"Bearer {API_KEY}"},
             timeout=0.2,
         )
 

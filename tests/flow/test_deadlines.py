@@ -1,4 +1,4 @@
-"""A job's deadline passes: the team is told what is there by then, and whatever comes later is booked all the same."""
+"""At its deadline a job returns the images that exist; what arrives later is booked but not delivered."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +73,7 @@ def test_order_failing_after_the_deadline_costs_nothing_and_has_no_failover(flow
     assert get_status_and_code(job) == ("expired", "outcome_unknown")
     assert flow.sum_ledger_by_line() == {}
     assert get_status_and_code(flow.gateway.get_job(job["id"])) == ("expired", "deadline_exceeded"), (
-        "nothing was bought, as it turned out"
+        "the failed order was not charged"
     )
     assert flow.count_orders(RUNAPI) == 0
 
@@ -83,7 +83,7 @@ def test_order_failing_after_the_deadline_costs_nothing_and_has_no_failover(flow
     [RUNFLOW_RUN, RUNFLOW_RUNS],
 )
 def test_images_being_downloaded_at_the_deadline_are_delivered(flow: OrderFlow, seller: str) -> None:
-    """They are paid for: only their own expiry ends the waiting for them."""
+    """They are charged: the gateway downloads them until their URLs expire."""
     flow.sandbox.inject_fault("slow", vendor="runflow", route="download", seconds=LATE_SECONDS)
     job = flow.buy(seller)
     assert job["status"] == "completed"
@@ -95,7 +95,7 @@ def test_job_queued_until_its_deadline_is_never_ordered(flow: OrderFlow) -> None
     flow.sandbox.set_latency(1.75 * DEADLINE_SECONDS, vendor="openai")
     params = {"prompt": "a lighthouse at dawn", "quality": "low", "provider": {"only": [OPENAI]}}
     first = flow.gateway.post_job(params, prefer="wait=0").json()
-    wait_until(lambda: flow.count_orders(OPENAI) == 1, "it is ordered")
+    wait_until(lambda: flow.count_orders(OPENAI) == 1, "the first order reached the seller")
     queued = flow.buy(OPENAI)
     assert get_status_and_code(queued) == ("expired", "deadline_exceeded")
     assert get_status_and_code(flow.gateway.get_job(first["id"])) == ("expired", "outcome_unknown")

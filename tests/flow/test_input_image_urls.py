@@ -1,4 +1,4 @@
-"""Edits whose input is an address: fetched once, looked at, kept, and sent to whichever seller takes the order."""
+"""Edits whose input image is a URL: it is fetched once, checked, stored, and sent to the seller."""
 
 import json
 from base64 import b64encode
@@ -69,10 +69,10 @@ def _clear_site(web: PublicSite) -> None:
 
 
 def has_received_image(flow: OrderFlow, seller: str, data: bytes) -> bool:
-    """Whether these very bytes came with the seller's last order: within it, in a data URI, or where its link leads."""
+    """Whether the seller's last order contains these bytes: as a file, as a data URI, or behind its image URL."""
     body = str(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")[-1]["body"])
     if seller == OPENAI:
-        # The sandbox shows bodies as text, in which some bytes are only known to have been there.
+        # The sandbox shows bodies as text, with replacement characters for bytes that are not UTF-8.
         return data.decode("utf-8", "replace") in body
     order = json.loads(body)
     [link] = order.get("source_image_urls") or order.get("input", order)["image_urls"]
@@ -94,11 +94,11 @@ def buy_edit(flow: OrderFlow, image: object, seller: str, **params: Any) -> dict
 def test_input_image_url_is_fetched_once_stored_and_sent_to_the_seller(
     flow: OrderFlow, web: PublicSite, gateway_folder: Path, seller: str
 ) -> None:
-    address = web.add_page("/picture.png", IMAGE, content_type="image/png")
+    address = web.add_page("/image.png", IMAGE, content_type="image/png")
     job = buy_edit(flow, address, seller)
     assert job["status"] == "completed"
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
-    assert web.request_counts == {"/picture.png": 1}
+    assert web.request_counts == {"/image.png": 1}
     assert read_stored_input(gateway_folder, job["id"]) == IMAGE
     assert has_received_image(flow, seller, IMAGE)
 
@@ -126,9 +126,9 @@ def test_large_image_is_read_completely_with_and_without_keep_alive(
 def test_image_type_comes_from_the_bytes_not_from_the_content_type(
     flow: OrderFlow, web: PublicSite, gateway_folder: Path, seller: str
 ) -> None:
-    """Its own bytes say what it is, and so does the name that sellers get."""
+    """The stored file's name has the real type as well."""
     jpeg = make_image(512, 512, "JPEG")
-    job = buy_edit(flow, web.add_page("/picture.png", jpeg, content_type="image/png"), seller)
+    job = buy_edit(flow, web.add_page("/image.png", jpeg, content_type="image/png"), seller)
     assert job["status"] == "completed"
     assert [path.name for path in gateway_folder.rglob(f"{job['id']}/input-0.*")] == ["input-0.jpeg"]
     assert has_received_image(flow, seller, jpeg)
@@ -139,11 +139,11 @@ def test_failover_sends_the_stored_image_without_fetching_it_again(
     flow: OrderFlow, web: PublicSite, seller: str
 ) -> None:
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[seller], times=1)
-    image = web.add_page("/picture.png", IMAGE)
+    image = web.add_page("/image.png", IMAGE)
     job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
     assert get_attempted_sellers(job) == [seller, BACKUP_BY_SELLER[seller]]
     assert has_received_image(flow, BACKUP_BY_SELLER[seller], IMAGE)
-    assert web.request_counts == {"/picture.png": 1}
+    assert web.request_counts == {"/image.png": 1}
 
 
 def test_several_input_image_urls_and_a_mask_keep_their_order(flow: OrderFlow, web: PublicSite) -> None:
@@ -161,31 +161,31 @@ def test_several_input_image_urls_and_a_mask_keep_their_order(flow: OrderFlow, w
 
 def test_edit_has_the_aspect_ratio_of_the_fetched_image(flow: OrderFlow, web: PublicSite) -> None:
     job = flow.buy(OPENAI, operation="edit", image=web.add_page("/wide.png", make_image(960, 640)))
-    [picture] = flow.fetch_images(job)
-    assert picture.width / picture.height == pytest.approx(1.5, rel=0.02)
+    [image] = flow.fetch_images(job)
+    assert image.width / image.height == pytest.approx(1.5, rel=0.02)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_redirect_to_a_public_url_is_followed(flow: OrderFlow, web: PublicSite, status: int) -> None:
-    web.add_page("/picture.png", IMAGE)
-    web.add_page("/moved", status=status, location=web.make_url("/picture.png", OTHER_HOST_NAME))
+    web.add_page("/image.png", IMAGE)
+    web.add_page("/moved", status=status, location=web.make_url("/image.png", OTHER_HOST_NAME))
     job = buy_edit(flow, web.add_page("/old", status=status, location="/moved"), OPENAI)
     assert job["status"] == "completed"
-    assert web.request_counts == {"/old": 1, "/moved": 1, "/picture.png": 1}
+    assert web.request_counts == {"/old": 1, "/moved": 1, "/image.png": 1}
     assert has_received_image(flow, OPENAI, IMAGE)
 
 
-# --- what is not taken
+# --- rejected URLs
 
 
 def add_invalid_pages(web: PublicSite, flow: OrderFlow) -> dict[str, str]:
-    """Addresses of what is no input image."""
+    """Adds the pages, and returns URLs that lead to no valid input image."""
     chunk = bytes(1 << 16)
     return {
         "missing": web.make_url("/missing"),
         "forbidden": web.add_page("/forbidden", status=403),
         "broken": web.add_page("/broken", status=500),
-        "page": web.add_page("/page", b"<!doctype html><title>A picture</title>", content_type="image/png"),
+        "page": web.add_page("/page", b"<!doctype html><title>A image</title>", content_type="image/png"),
         "empty": web.add_page("/empty"),
         "cut-off": web.add_page("/cut", IMAGE[:-20]),
         "too-large": web.add_page("/large", content_length=str(MAX_INPUT_BYTES + 1)),
@@ -195,10 +195,10 @@ def add_invalid_pages(web: PublicSite, flow: OrderFlow) -> dict[str, str]:
         "nowhere": web.add_page("/nowhere", status=302),
         "home": web.add_page("/home", status=302, location=f"{flow.sandbox.url}/_/sample.png"),
         "home-by-tls": web.add_page("/home-by-tls", status=302, location="https://127.0.0.1/sample.png"),
-        "plain": web.add_page("/plain", status=302, location="http://pictures.example/picture.png"),
-        "stranger": "https://no-such-name.invalid/picture.png",
-        "password": web.make_url("/picture.png").replace("//", "//user:password@"),
-        "other-port": web.make_url("/picture.png").replace(".example", ".example:8443"),
+        "plain": web.add_page("/plain", status=302, location="http://images.example/image.png"),
+        "stranger": "https://no-such-name.invalid/image.png",
+        "password": web.make_url("/image.png").replace("//", "//user:password@"),
+        "other-port": web.make_url("/image.png").replace(".example", ".example:8443"),
         "file": "file:///etc/hostname",
     }
 
@@ -208,7 +208,7 @@ ERROR_CODES = {
     "empty": "invalid_image",
     "cut-off": "invalid_image",
 }
-# Of an address that was not asked nothing is said.
+# The message gives no reason for a URL that was not requested.
 ERROR_MESSAGES = {
     "missing": ": its server answered with status 404.",
     "forbidden": ": its server answered with status 403.",
@@ -227,7 +227,7 @@ INVALID_PAGES = [
 @pytest.mark.parametrize("what", INVALID_PAGES)
 def test_url_without_a_valid_image_is_rejected_without_any_order(flow: OrderFlow, web: PublicSite, what: str) -> None:
     addresses = add_invalid_pages(web, flow)
-    web.add_page("/picture.png", IMAGE)
+    web.add_page("/image.png", IMAGE)
     answer = flow.gateway.post_job({"prompt": "x", "operation": "edit", "image": addresses[what], "size": "1024x1024"})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
@@ -235,6 +235,6 @@ def test_url_without_a_valid_image_is_rejected_without_any_order(flow: OrderFlow
     assert error["param"] == "image"
     assert "'image'" in error["message"]
     assert ERROR_MESSAGES.get(what, "") in error["message"]
-    assert "/picture.png" not in web.request_counts
+    assert "/image.png" not in web.request_counts
     assert sum(flow.count_orders(seller) for seller in SELLERS) == 0
     assert flow.read_ledger_entries() == []

@@ -1,4 +1,4 @@
-"""Every fault that can befall an order, at every seller: who delivers, what the team is told, where the money went."""
+"""Every fault of an order, at every seller: which seller delivers, which error the team gets, what is booked."""
 
 from enum import Enum
 from typing import Any
@@ -23,30 +23,36 @@ from tests.flow.order_flow import PROMPT, OrderFlow
 
 
 class Outcome(Enum):
-    """How a job for one image ends whose first order meets a fault: what is booked, and what the team gets."""
+    """The outcome of a job for one image whose first order has a fault: what is booked and what is delivered."""
 
-    DELIVERED = "the seller delivers all the same, once"
-    FAILED_OVER = "nothing was bought there: the next seller delivers"
-    ORPHANED_AND_FAILED_OVER = "bought there and not delivered: an orphan, and the next seller delivers"
-    ORPHANED = "bought there and not to be had: an orphan, and no other order"
-    SUSPECTED = "perhaps bought, and it was: suspected, and no other order"
-    WRONGLY_SUSPECTED = "perhaps bought, and it was not: suspected, and no other order"
+    DELIVERED = "the seller delivers, once"
+    FAILED_OVER = "the order was not charged: the next seller delivers"
+    ORPHANED_AND_FAILED_OVER = "charged and not delivered: an orphan, and the next seller delivers"
+    ORPHANED = "charged and not downloadable: an orphan, and no other order"
+    SUSPECTED = "possibly charged, and it was: suspected, and no other order"
+    WRONGLY_SUSPECTED = "possibly charged, and it was not: suspected, and no other order"
     REFUSED = "the content is refused: nothing is booked, and no other order"
 
 
-O = Outcome
-# Rows: what befalls the first order. Columns: the ending at each seller, in the order of SELLERS.
-NOT_CHARGED = (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER)
-# Runs are searched for by our reference, tasks are ordered again by their key: two sellers can tell what became of it.
-ACCEPTED_WITHOUT_RESPONSE = (O.DELIVERED, O.SUSPECTED, O.DELIVERED, O.SUSPECTED)
-NOT_ACCEPTED_WITHOUT_RESPONSE = (O.WRONGLY_SUSPECTED, O.WRONGLY_SUSPECTED, O.DELIVERED, O.WRONGLY_SUSPECTED)
+# Rows: the fault of the first order. Columns: the outcome at each seller, in the order of SELLERS.
+NOT_CHARGED = (Outcome.FAILED_OVER, Outcome.FAILED_OVER, Outcome.FAILED_OVER, Outcome.FAILED_OVER)
+# A failed order is not charged. OpenAI reports it by a status that may also mean an accepted order.
+FAILED_WITHOUT_CHARGE = (*NOT_CHARGED[:3], Outcome.WRONGLY_SUSPECTED)
+# Runs are found by the gateway's reference, tasks are resent with their key: two sellers reveal the outcome.
+ACCEPTED_WITHOUT_RESPONSE = (Outcome.DELIVERED, Outcome.SUSPECTED, Outcome.DELIVERED, Outcome.SUSPECTED)
+NOT_ACCEPTED_WITHOUT_RESPONSE = (
+    Outcome.WRONGLY_SUSPECTED,
+    Outcome.WRONGLY_SUSPECTED,
+    Outcome.DELIVERED,
+    Outcome.WRONGLY_SUSPECTED,
+)
 # fmt: off
 FAULTS: list[tuple[dict[str, Any], tuple[Outcome, Outcome, Outcome, Outcome]]] = [
     ({"kind": "refuse"},                                      NOT_CHARGED),
-    *(({"kind": "status", "status": status},                  NOT_CHARGED) for status in (400, 401, 402, 403, 404, 422)),
+    *(({"kind": "status", "status": status}, NOT_CHARGED) for status in (400, 401, 402, 403, 404, 422)),
     ({"kind": "status", "status": 429},                       NOT_CHARGED),
     ({"kind": "status", "status": 429, "headers": {"Retry-After": "0.05"}}, NOT_CHARGED),
-    ({"kind": "status", "status": 503},                       (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, NOT_ACCEPTED_WITHOUT_RESPONSE[3])),
+    ({"kind": "status", "status": 503},                       FAILED_WITHOUT_CHARGE),
     ({"kind": "status", "status": 500},                       NOT_ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "status", "status": 502},                       NOT_ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "status", "status": 500, "accepted": True},     ACCEPTED_WITHOUT_RESPONSE),
@@ -59,30 +65,30 @@ FAULTS: list[tuple[dict[str, Any], tuple[Outcome, Outcome, Outcome, Outcome]]] =
     ({"kind": "hang"},                                        NOT_ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "hang", "accepted": True},                      ACCEPTED_WITHOUT_RESPONSE),
     ({"kind": "truncate"},                                    ACCEPTED_WITHOUT_RESPONSE),
-    ({"kind": "slow", "seconds": 0.3},                        (O.DELIVERED,) * 4),
-    ({"kind": "slow", "seconds": 0.3, "in_chunks": True},          (O.DELIVERED,) * 4),
-    ({"kind": "stuck"},                                       (O.WRONGLY_SUSPECTED,) * 4),
-    ({"kind": "fail"},                                        (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, NOT_ACCEPTED_WITHOUT_RESPONSE[3])),
-    ({"kind": "partial"},                                     (O.FAILED_OVER, O.FAILED_OVER, O.FAILED_OVER, NOT_ACCEPTED_WITHOUT_RESPONSE[3])),
-    ({"kind": "refuse_content"},                              (O.REFUSED,) * 4),
-    ({"kind": "empty_outputs"},                               (O.ORPHANED_AND_FAILED_OVER,) * 4),
-    ({"kind": "half_size"},                                   (O.DELIVERED,) * 4),
-    ({"kind": "expired_url"},                                 (O.ORPHANED,) * 4),
+    ({"kind": "slow", "seconds": 0.3},                        (Outcome.DELIVERED,) * 4),
+    ({"kind": "slow", "seconds": 0.3, "in_chunks": True},          (Outcome.DELIVERED,) * 4),
+    ({"kind": "stuck"},                                       (Outcome.WRONGLY_SUSPECTED,) * 4),
+    ({"kind": "fail"},                                        FAILED_WITHOUT_CHARGE),
+    ({"kind": "partial"},                                     FAILED_WITHOUT_CHARGE),
+    ({"kind": "refuse_content"},                              (Outcome.REFUSED,) * 4),
+    ({"kind": "empty_outputs"},                               (Outcome.ORPHANED_AND_FAILED_OVER,) * 4),
+    ({"kind": "half_size"},                                   (Outcome.DELIVERED,) * 4),
+    ({"kind": "expired_url"},                                 (Outcome.ORPHANED,) * 4),
 ]
 # fmt: on
 LEDGER_LINE_BY_OUTCOME = {
-    O.DELIVERED: "capture",
-    O.ORPHANED_AND_FAILED_OVER: "orphan",
-    O.ORPHANED: "orphan",
-    O.SUSPECTED: "suspected",
-    O.WRONGLY_SUSPECTED: "suspected",
+    Outcome.DELIVERED: "capture",
+    Outcome.ORPHANED_AND_FAILED_OVER: "orphan",
+    Outcome.ORPHANED: "orphan",
+    Outcome.SUSPECTED: "suspected",
+    Outcome.WRONGLY_SUSPECTED: "suspected",
 }
-# The job's end as its team is told of it, where no image comes.
+# The job's error code, for outcomes without an image.
 ERROR_CODE_BY_OUTCOME = {
-    O.ORPHANED: "paid_not_delivered",
-    O.REFUSED: "moderation_blocked",
-    O.SUSPECTED: "outcome_unknown",
-    O.WRONGLY_SUSPECTED: "outcome_unknown",
+    Outcome.ORPHANED: "paid_not_delivered",
+    Outcome.REFUSED: "moderation_blocked",
+    Outcome.SUSPECTED: "outcome_unknown",
+    Outcome.WRONGLY_SUSPECTED: "outcome_unknown",
 }
 
 
@@ -100,32 +106,34 @@ def get_expected_ledger(seller: str, outcome: Outcome) -> dict[tuple[str, str], 
     )
     backup = BACKUP_BY_SELLER[seller]
     return lines | (
-        {(backup, "capture"): PRICE_MICROS[backup]} if outcome in (O.FAILED_OVER, O.ORPHANED_AND_FAILED_OVER) else {}
+        {(backup, "capture"): PRICE_MICROS[backup]}
+        if outcome in (Outcome.FAILED_OVER, Outcome.ORPHANED_AND_FAILED_OVER)
+        else {}
     )
 
 
 def get_delivering_seller(seller: str, outcome: Outcome) -> str | None:
-    """Whose picture the team gets."""
-    if outcome is O.DELIVERED:
+    """Returns the seller whose image is delivered."""
+    if outcome is Outcome.DELIVERED:
         return seller
-    return BACKUP_BY_SELLER[seller] if outcome in (O.FAILED_OVER, O.ORPHANED_AND_FAILED_OVER) else None
+    return BACKUP_BY_SELLER[seller] if outcome in (Outcome.FAILED_OVER, Outcome.ORPHANED_AND_FAILED_OVER) else None
 
 
-@pytest.mark.parametrize(("seller", "fault", "end"), make_cases())
+@pytest.mark.parametrize(("seller", "fault", "outcome"), make_cases())
 def test_order_fault_has_the_outcome_in_the_table(
-    flow: OrderFlow, seller: str, fault: dict[str, Any], end: Outcome
+    flow: OrderFlow, seller: str, fault: dict[str, Any], outcome: Outcome
 ) -> None:
     is_delivered_by_url = seller == OPENAI and fault["kind"] == "expired_url"
     with flow.sandbox.override_switches("openai", image_format="url" if is_delivered_by_url else "b64_json"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], times=1, **fault)
         job = flow.buy_with_failover(seller)
-    assert flow.sum_ledger_by_line() == get_expected_ledger(seller, end), job
-    if end is O.WRONGLY_SUSPECTED:
+    assert flow.sum_ledger_by_line() == get_expected_ledger(seller, outcome), job
+    if outcome is Outcome.WRONGLY_SUSPECTED:
         flow.uncharged_suspects[VENDOR_BY_SELLER[seller]] = PRICE_MICROS[seller]
-    delivering_seller = get_delivering_seller(seller, end)
+    delivering_seller = get_delivering_seller(seller, outcome)
     assert [image["seller"] for image in job["images"]] == ([delivering_seller] if delivering_seller else [])
     assert job["status"] == ("completed" if delivering_seller else "failed")
-    assert get_error_code(job) == (None if delivering_seller else ERROR_CODE_BY_OUTCOME[end])
+    assert get_error_code(job) == (None if delivering_seller else ERROR_CODE_BY_OUTCOME[outcome])
     if delivering_seller != BACKUP_BY_SELLER[seller]:
         assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
@@ -134,8 +142,8 @@ def test_order_fault_has_the_outcome_in_the_table(
 def test_too_small_image_is_delivered_with_a_warning(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("half_size", vendor=VENDOR_BY_SELLER[seller])
     job = flow.buy_with_failover(seller, size="1024x1024")
-    [picture] = flow.fetch_images(job)
-    assert picture.size == (512, 512)
+    [image] = flow.fetch_images(job)
+    assert image.size == (512, 512)
     assert job["images"][0]["size"] == "512x512"
     assert any("512x512" in warning for warning in job["warnings"])
 
@@ -146,7 +154,7 @@ def test_policy_can_reorder_elsewhere_after_an_unknown_outcome(
     flow: OrderFlow, seller: str, fault: dict[str, Any]
 ) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], times=1, **fault)
-    job = flow.run_job(policy=f"again-{seller}")
+    job = flow.run_job(policy=f"reorder-{seller}")
     backup = BACKUP_BY_SELLER[seller]
     assert [image["seller"] for image in job["images"]] == [backup]
     assert flow.sum_ledger_by_line() == {
@@ -169,7 +177,7 @@ def test_possible_charge_of_the_first_seller_is_reported_after_failed_failover(
 ) -> None:
     flow.sandbox.inject_fault(vendor="openai", times=1, **first)
     flow.sandbox.inject_fault("status", vendor="runapi", route="submit", status=401)
-    answer = flow.gateway.post_generation({"prompt": PROMPT, "quality": "low", "policy": "again-openai"})
+    answer = flow.gateway.post_generation({"prompt": PROMPT, "quality": "low", "policy": "reorder-openai"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (424, code)
     assert "retry-after" not in answer.headers
     assert "new purchase" in answer.json()["error"]["message"]
@@ -205,7 +213,7 @@ def test_seller_paused_at_job_creation_can_still_be_used_later(flow: OrderFlow) 
 
 
 def test_seller_that_ignores_idempotency_keys_charges_twice_and_is_booked_once(flow: OrderFlow) -> None:
-    """Nobody but the vendor can know; its invoice shows it, one line more than our books."""
+    """Only the vendor's invoice shows it: it has one line more than the ledger."""
     flow.sandbox.inject_fault("reset_after", vendor="runapi", times=1)
     flow.sandbox.inject_fault("ignore_idempotency_key", vendor="runapi")
     job = flow.buy_with_failover(RUNAPI)
@@ -228,7 +236,7 @@ def test_job_rejected_by_all_sellers_fails_and_books_nothing(flow: OrderFlow, se
 @EACH_SELLER
 def test_content_refusal_is_final_on_the_openai_route(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("refuse_content", vendor=VENDOR_BY_SELLER[seller])
-    answer = flow.gateway.post_generation({"prompt": "something vile", "n": 2, "policy": f"first-{seller}"})
+    answer = flow.gateway.post_generation({"prompt": "something vile", "n": 2, "policy": f"failover-{seller}"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "moderation_blocked"
     assert answer.headers["x-should-retry"] == "false"
@@ -273,7 +281,7 @@ def test_job_completes_with_a_warning_when_no_seller_makes_a_missing_image(flow:
 
 
 def test_only_the_failed_one_of_several_orders_fails_over(flow: OrderFlow) -> None:
-    """RunAPI makes one picture of an order: three orders, one of which fails."""
+    """RunAPI makes one image per order: three orders, one of which fails."""
     flow.sandbox.inject_fault("fail", vendor="runapi", times=1)
     job = flow.buy_with_failover(RUNAPI, n=3)
     assert len(job["images"]) == 3
@@ -285,7 +293,7 @@ def test_only_the_failed_one_of_several_orders_fails_over(flow: OrderFlow) -> No
 
 @EACH_SELLER
 def test_charge_for_several_undelivered_images_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
-    """Whatever the seller bills by: at OpenAI, tokens."""
+    """For every seller, also for OpenAI, which charges by tokens."""
     flow.sandbox.inject_fault("empty_outputs", vendor=VENDOR_BY_SELLER[seller])
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[BACKUP_BY_SELLER[seller]])
     job = flow.buy_with_failover(seller, n=3)

@@ -1,4 +1,4 @@
-"""An account with a proxy, given to a running gateway: its orders, questions and pictures all leave through it."""
+"""An account with a proxy: orders, polls and downloads all go through it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An order is on its way, and asking about it, looking for it or fetching its pictures fails: no order is repeated."""
+"""Faults of polls, searches, uploads and downloads: the order itself is never repeated."""
 
 import json
 import time
@@ -61,7 +61,7 @@ def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, 
     ids=format_fault,
 )
 def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
-    """By the attempt's deadline, by the time for which a new order may be unknown, by the third answer of nonsense."""
+    """At the attempt timeout, after the grace time for unknown orders, or at the third invalid response."""
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", **fault)
     job = flow.buy_with_failover(seller)
     assert get_error_code(job) == "outcome_unknown"
@@ -103,7 +103,7 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
     assert len(keys) == 1
 
 
-# Pictures
+# Downloads
 
 
 @EACH_SELLER_BY_URL
@@ -134,7 +134,7 @@ def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[s
     ids=format_fault,
 )
 def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
-    """Asked for anew where that is possible; where it is not, it may be the host that has stumbled."""
+    """The gateway polls for a new URL if the seller has polls; otherwise the failure may be temporary."""
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
         job = flow.buy_with_failover(seller)
@@ -147,11 +147,11 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=503)
         job = flow.gateway.post_job(
-            {"prompt": PROMPT, "quality": "low", "policy": f"first-{seller}"}, prefer="wait=0"
+            {"prompt": PROMPT, "quality": "low", "policy": f"failover-{seller}"}, prefer="wait=0"
         ).json()
         wait_until(
             lambda: len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) > 2 * MAX_FETCH_TRIES,
-            "it is tried",
+            "the download is tried more often than a dead URL would be",
         )
         flow.sandbox.call_control_route("DELETE", "/faults")
     assert flow.gateway.get_job(job["id"])["status"] == "completed"
@@ -179,7 +179,7 @@ def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, selle
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
 
 
-# Inputs
+# Uploads
 
 
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI])
@@ -208,7 +208,7 @@ def test_seller_with_failing_upload_is_skipped_without_an_order(
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_job_fails_without_an_order_when_no_seller_accepts_its_input(flow: OrderFlow, n: int) -> None:
-    """RunAPI makes one picture of an order: each image is bought by a task of its own, and given up by it."""
+    """RunAPI makes one image per order: each image has its own task, which fails on its own."""
     flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=500)
     image = encode_b64_json(flow.sandbox.fetch_sample_image(512, 512))
     job = flow.buy(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
@@ -218,18 +218,18 @@ def test_job_fails_without_an_order_when_no_seller_accepts_its_input(flow: Order
 
 
 def test_order_that_turns_failed_after_completion_is_polled_at_normal_pace(flow: OrderFlow) -> None:
-    """Its pictures exist, so that they may still come; that is no reason to ask for them all the time."""
+    """Its images exist, so the gateway keeps polling, but not in a tight loop."""
     flow.sandbox.inject_fault("status", vendor="runflow", route="download", status=503)
     job = flow.gateway.post_job(
-        {"prompt": PROMPT, "quality": "low", "policy": f"first-{RUNFLOW_RUNS}"}, prefer="wait=0"
+        {"prompt": PROMPT, "quality": "low", "policy": f"failover-{RUNFLOW_RUNS}"}, prefer="wait=0"
     ).json()
-    wait_until(lambda: len(flow.sandbox.list_requests("runflow", "download")) > 1, "its pictures are asked for")
+    wait_until(lambda: len(flow.sandbox.list_requests("runflow", "download")) > 1, "the download is tried twice")
     failed = json.dumps({"status": "failed", "status_code": "failed", "error": {"message": "x"}})
     flow.sandbox.inject_fault("status", vendor="runflow", route="poll", status=200, body=failed)
     began, before = time.monotonic(), len(flow.sandbox.list_requests("runflow", "poll"))
     time.sleep(1.0)
     polls = len(flow.sandbox.list_requests("runflow", "poll")) - before
-    # The shortest pause of these tests is a twentieth of a second.
+    # The shortest poll delay of these tests is 0.05 s.
     assert polls <= 2 * (time.monotonic() - began) / 0.05
     flow.sandbox.call_control_route("DELETE", "/faults")
     assert flow.gateway.get_job(job["id"])["status"] == "completed"

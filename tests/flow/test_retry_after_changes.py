@@ -1,4 +1,4 @@
-"""What was accepted is answered with its job when it is asked again, although it would be refused by now."""
+"""A retry returns its job even if the same request would be rejected by now."""
 
 import json
 import shutil
@@ -17,9 +17,9 @@ from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 
-SELLER, IMAGE, IMAGE_PATH = "runflow-runs", make_image(640, 640), "/picture.png"
+SELLER, IMAGE, IMAGE_PATH = "runflow-runs", make_image(640, 640), "/image.png"
 PRICE_LINE = 'price: "0.009"'
-EACH_RETRY_METHOD = pytest.mark.parametrize("way", ["key", "sdk"])
+EACH_RETRY_METHOD = pytest.mark.parametrize("method", ["key", "sdk"])
 JobBody = dict[str, Any]
 
 
@@ -43,7 +43,7 @@ def gateway_folder(store: str, tmp_path_factory: pytest.TempPathFactory) -> Path
 def gateway_and_store(
     store: str, gateway_folder: Path, web: PublicSite, sandbox_process: RunningSandbox
 ) -> Iterator[GatewayAndStore]:
-    """These change what they are configured with."""
+    """A gateway of its own, because the tests change its configuration."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in web.make_environ().items():
             monkeypatch.setenv(name, value)
@@ -53,7 +53,7 @@ def gateway_and_store(
 
 @pytest.fixture
 def config_folder(gateway_and_store: GatewayAndStore, gateway_folder: Path, tmp_path: Path) -> Iterator[Path]:
-    """Its files, which are in the end what they were."""
+    """The configuration's folder. Its files are restored after the test."""
     folder = next(gateway_folder.rglob("offers")).parent
     shutil.copytree(folder, tmp_path / "before")
     yield folder
@@ -62,7 +62,7 @@ def config_folder(gateway_and_store: GatewayAndStore, gateway_folder: Path, tmp_
 
 
 class RetryScenario:
-    """Where something may change between two requests."""
+    """A request, its retry, and a change between them."""
 
     def __init__(self, flow: OrderFlow, config_folder: Path, web: PublicSite) -> None:
         self.flow, self._config_folder, self._web = flow, config_folder, web
@@ -71,7 +71,7 @@ class RetryScenario:
         web.add_page(IMAGE_PATH, IMAGE, content_type="image/png")
 
     def make_first_headers(self, method: str) -> dict[str, str]:
-        """What is sent with a request that may come again: a key, or an SDK's word that it is the first time."""
+        """Returns the headers of a first request: an idempotency key, or an SDK's retry count of 0."""
         return {"idempotency-key": self._unique_name} if method == "key" else {"x-stainless-retry-count": "0"}
 
     def make_retry_headers(self, method: str) -> dict[str, str]:
@@ -95,7 +95,7 @@ class RetryScenario:
         self.flow.gateway.reload_config()
 
     def remove_seller(self) -> None:
-        """With the policies that name it."""
+        """Removes the seller's offers, and the policies that name it."""
         (self._config_folder / "offers" / f"{SELLER}.yaml").unlink()
         policies, teams = (
             json.loads((self._config_folder / f"{name}.yaml").read_text()) for name in ("policies", "teams")
@@ -128,7 +128,7 @@ EACH_CHANGE = pytest.mark.parametrize(
         (RetryScenario.make_generation, RetryScenario.remove_seller),
         (RetryScenario.make_edit, RetryScenario.remove_image),
     ],
-    ids=["price", "seller", "link"],
+    ids=["price", "seller", "url"],
 )
 
 
@@ -147,13 +147,16 @@ def assert_is_replayed_job(answer: httpx.Response, first: httpx.Response) -> Non
 @EACH_CHANGE
 @EACH_RETRY_METHOD
 def test_retry_returns_the_running_job_despite_a_change(
-    scenario: RetryScenario, body: Callable[[RetryScenario], JobBody], change: Callable[[RetryScenario], None], way: str
+    scenario: RetryScenario,
+    body: Callable[[RetryScenario], JobBody],
+    change: Callable[[RetryScenario], None],
+    method: str,
 ) -> None:
     scenario.flow.sandbox.set_latency(1.0)
-    first = scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(way), prefer="wait=0")
+    first = scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(method), prefer="wait=0")
     assert first.status_code == 202
     change(scenario)
-    assert_is_replayed_job(scenario.flow.gateway.post_job(body(scenario), **scenario.make_retry_headers(way)), first)
+    assert_is_replayed_job(scenario.flow.gateway.post_job(body(scenario), **scenario.make_retry_headers(method)), first)
     assert scenario.flow.count_orders(SELLER) == 1
     assert scenario.count_fetches() == (body is RetryScenario.make_edit)
 
@@ -161,21 +164,24 @@ def test_retry_returns_the_running_job_despite_a_change(
 @EACH_CHANGE
 @EACH_RETRY_METHOD
 def test_retry_returns_the_completed_job_despite_a_change(
-    scenario: RetryScenario, body: Callable[[RetryScenario], JobBody], change: Callable[[RetryScenario], None], way: str
+    scenario: RetryScenario,
+    body: Callable[[RetryScenario], JobBody],
+    change: Callable[[RetryScenario], None],
+    method: str,
 ) -> None:
-    first = scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(way))
+    first = scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(method))
     assert first.json()["status"] == "completed"
     change(scenario)
-    assert_is_replayed_job(scenario.flow.gateway.post_job(body(scenario), **scenario.make_retry_headers(way)), first)
+    assert_is_replayed_job(scenario.flow.gateway.post_job(body(scenario), **scenario.make_retry_headers(method)), first)
     assert scenario.flow.count_orders(SELLER) == 1
     assert scenario.count_fetches() == (body is RetryScenario.make_edit)
 
 
 @EACH_RETRY_METHOD
-def test_retry_on_the_openai_route_returns_the_job_despite_a_change(scenario: RetryScenario, way: str) -> None:
-    first = scenario.flow.gateway.post_generation(scenario.make_generation(), **scenario.make_first_headers(way))
+def test_retry_on_the_openai_route_returns_the_job_despite_a_change(scenario: RetryScenario, method: str) -> None:
+    first = scenario.flow.gateway.post_generation(scenario.make_generation(), **scenario.make_first_headers(method))
     scenario.remove_seller()
-    retry = scenario.flow.gateway.post_generation(scenario.make_generation(), **scenario.make_retry_headers(way))
+    retry = scenario.flow.gateway.post_generation(scenario.make_generation(), **scenario.make_retry_headers(method))
     assert retry.status_code == 200, retry.text
     assert retry.headers["x-igw-job-id"] == first.headers["x-igw-job-id"]
     assert retry.json() == first.json()
@@ -200,13 +206,16 @@ def test_reused_key_with_another_body_is_rejected_despite_a_change(
 @EACH_CHANGE
 @EACH_RETRY_METHOD
 def test_other_team_with_the_same_key_is_rejected_after_a_change(
-    scenario: RetryScenario, body: Callable[[RetryScenario], JobBody], change: Callable[[RetryScenario], None], way: str
+    scenario: RetryScenario,
+    body: Callable[[RetryScenario], JobBody],
+    change: Callable[[RetryScenario], None],
+    method: str,
 ) -> None:
-    assert scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(way)).status_code == 200
+    assert scenario.flow.gateway.post_job(body(scenario), **scenario.make_first_headers(method)).status_code == 200
     change(scenario)
     codes = {
         expect_rejection(
-            scenario.flow.gateway.post_job(body(scenario), key=OTHER_TEAM_KEY, **scenario.make_retry_headers(way))
+            scenario.flow.gateway.post_job(body(scenario), key=OTHER_TEAM_KEY, **scenario.make_retry_headers(method))
         )
     }
     codes.add(expect_rejection(scenario.flow.gateway.post_job(body(scenario))))

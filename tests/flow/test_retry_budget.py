@@ -1,6 +1,6 @@
-"""Extra orders, made because others failed, are few: when they are used up, a part fails instead of being reordered.
+"""The retry budget limits orders that replace failed ones.
 
-In this gateway's life a minute lasts as long as all tests do, so what is used up stays used up.
+In this gateway the budget's window outlasts all tests, so used retries stay used.
 """
 
 import time
@@ -19,7 +19,7 @@ from tests.harness.wait import wait_until
 ALLOWED_RETRIES = 3
 MANY_IMAGES = 10
 RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
-# More than the time that a machine with other work may take, less than anybody would wait for a part of a job.
+# Extra time for a busy machine.
 TOLERANCE_SECONDS = 15.0
 SETUP = GatewaySetup(
     constant_overrides={
@@ -41,7 +41,7 @@ def gateway_and_store(
 
 @pytest.fixture(scope="module")
 def exhausting_jobs(gateway_and_store: GatewayAndStore, sandbox_process: RunningSandbox) -> list[TimedJob]:
-    """The jobs that used up what is allowed, and the one that came too late, each with the seconds that it took."""
+    """The jobs that used up the budget, and one more that got no retry, each with its duration in seconds."""
     sandbox_process.reset()
     sandbox_process.inject_fault("refuse", vendor="runflow")
     flow = OrderFlow(gateway_and_store[0], sandbox_process, gateway_and_store[1])
@@ -59,7 +59,7 @@ def buy_timed(flow: OrderFlow, **params: Any) -> TimedJob:
 def flow(
     exhausting_jobs: list[TimedJob], gateway_and_store: GatewayAndStore, sandbox: RunningSandbox
 ) -> Iterator[OrderFlow]:
-    """Of a gateway that may not make any extra order."""
+    """The flow of a gateway whose retry budget is used up."""
     flow = OrderFlow(gateway_and_store[0], sandbox, gateway_and_store[1], wait_for_healthy_sellers=False)
     yield flow
     flow.check_ledger_matches_invoice()
@@ -74,7 +74,7 @@ def test_minimum_number_of_retries_is_allowed(exhausting_jobs: list[TimedJob]) -
 def test_all_failover_orders_of_one_job_count_as_one_retry(
     gateway_and_store: GatewayAndStore, exhausting_jobs: list[TimedJob]
 ) -> None:
-    """The first of the jobs: three orders are refused, and ten take their place at a seller that makes one at once."""
+    """In the first job three orders are refused. Ten replace them at a seller that makes one image per order."""
     job, _ = exhausting_jobs[0]
     assert get_attempted_sellers(job) == [RUNFLOW_RUNS] * 3 + [RUNAPI] * MANY_IMAGES, job["attempts"]
     assert len(job["images"]) == MANY_IMAGES
@@ -112,11 +112,12 @@ def test_failover_from_a_seller_with_open_breaker_needs_no_retry_budget(flow: Or
 
 
 def test_failover_after_retry_after_needs_no_retry_budget(flow: OrderFlow) -> None:
-    """Orders that were on their way together all come back: each of them goes elsewhere."""
+    """Several orders may be rejected at the same time; each of them fails over."""
     flow.sandbox.inject_fault("status", vendor="runflow", status=429, headers={"Retry-After": "2"}, times=1)
     job, _ = buy_timed(flow)
     assert get_attempted_sellers(job) == [RUNFLOW_RUNS, RUNAPI]
     assert job["status"] == "completed"
     wait_until(
-        lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS], "it may be asked again"
+        lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS],
+        "the first seller gets orders again",
     )

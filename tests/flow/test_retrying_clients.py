@@ -1,5 +1,7 @@
-"""Clients that repeat by themselves buy once, however a request ends: OpenAI's own, and one that looks at the status
-alone, as most do. `python -m bench.client_retries` measures more of them."""
+"""Clients with automatic retries buy once, however a request ends.
+
+The clients are OpenAI's SDKs, and one that decides by the status alone. `bench.client_retries` measures more of them.
+"""
 
 import json
 import subprocess
@@ -27,7 +29,7 @@ Buy = Callable[[str, str, dict[str, Any]], int]
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """How a request ends without a picture, and the answer that its client gets; `charges` of one call."""
+    """A request that ends without an image, and its response. `charges`: the number of charges for one request."""
 
     name: str
     status: int
@@ -48,7 +50,7 @@ FINAL_CASES = (
         name="bare 500", faults=(make_status_fault(500, accepted=True),), status=424, code="outcome_unknown", charges=1
     ),
     Case(name="409", faults=(make_status_fault(409, accepted=True),), status=424, code="outcome_unknown", charges=1),
-    Case(name="answer lost", faults=({"kind": "reset_after"},), status=424, code="outcome_unknown", charges=1),
+    Case(name="response lost", faults=({"kind": "reset_after"},), status=424, code="outcome_unknown", charges=1),
     Case(
         name="bare 503",
         faults=({"kind": "html", "status": 503, "accepted": True},),
@@ -67,7 +69,7 @@ FINAL_CASES = (
     Case(name="failed", faults=({"kind": "fail"},), status=424, code="sellers_failed", seller="runapi"),
     Case(name="refused", faults=(make_status_fault(400),), status=424, code="order_refused"),
     Case(name="content", faults=({"kind": "refuse_content"},), status=400, code="moderation_blocked"),
-    Case(name="mistake", extra_params={"size": "17x17"}, status=400, code="invalid_value"),
+    Case(name="invalid request", extra_params={"size": "17x17"}, status=400, code="invalid_value"),
 )
 RETRIABLE_CASES = (
     Case(name="no seller", faults=(make_status_fault(401),), status=503, code="sellers_unavailable"),
@@ -86,7 +88,7 @@ def gateway_and_store(
 
 
 def buy_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:
-    """As urllib3 does it with a `Retry`, and whatever is built on it."""
+    """Retries by status, like urllib3's `Retry` and the clients built on it."""
     with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=60) as http:
         for _ in range(MAX_TRIES):
             answer = http.post(ROUTE, json=body)
@@ -108,8 +110,8 @@ def buy_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
 
 @pytest.fixture(scope="module")
 def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:
-    """One process for all: node takes a while to start."""
-    command = [node_program, str(PROGRAM_FOLDER / "repeating.mjs")]
+    """One process for all tests, because node starts slowly."""
+    command = [node_program, str(PROGRAM_FOLDER / "retrying.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -139,7 +141,7 @@ def count_requests(flow: OrderFlow) -> float:
 
 
 def run_case(flow: OrderFlow, case: Case, buy: Buy) -> tuple[int, float]:
-    """The status that the client ended with, and how many requests it sent."""
+    """Returns the client's final status, and the number of requests that it sent."""
     for fault in case.faults:
         flow.sandbox.inject_fault(**fault)
     before = count_requests(flow)
@@ -147,7 +149,7 @@ def run_case(flow: OrderFlow, case: Case, buy: Buy) -> tuple[int, float]:
 
 
 def make_body(case: Case) -> dict[str, Any]:
-    """No other test's: what was asked before, and may have been bought, is not bought again."""
+    """Returns a body that no other test sends: an equal request may return an earlier job."""
     body = {"prompt": PROMPT, "quality": "low", "user": uuid4().hex, "provider": {"only": [case.seller]}}
     return body | case.extra_params
 

@@ -1,4 +1,4 @@
-"""A seller that takes no order just now, and says when it will, is waited for if nobody else is left to be asked."""
+"""A seller that rejects an order with Retry-After is retried after that time if no other seller is left."""
 
 import time
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def test_retries_at_a_busy_seller_stop_at_the_policy_limit(flow: OrderFlow) -> N
 
 
 def test_each_image_of_a_job_is_retried_and_bought_once(flow: OrderFlow) -> None:
-    """RunAPI makes one image an order: each order is refused for itself, and asked for again."""
+    """RunAPI makes one image per order: each order is rejected and retried on its own."""
     make_seller_busy(flow, RUNAPI, 1, orders=4)
     job = flow.buy(RUNAPI, n=4)
     assert (job["status"], len(job["images"])) == ("completed", 4)
@@ -78,7 +78,7 @@ def test_each_image_of_a_job_is_retried_and_bought_once(flow: OrderFlow) -> None
 
 
 def test_seller_busy_beyond_the_deadline_is_not_waited_for(flow: OrderFlow) -> None:
-    """The last one: this seller takes no more orders for longer than the others would wait."""
+    """This test must be the last: afterwards OpenAI gets no orders for 40 seconds."""
     make_seller_busy(flow, OPENAI, 40)
     began = time.monotonic()
     answer = post_generation(flow, OPENAI)
@@ -87,7 +87,7 @@ def test_seller_busy_beyond_the_deadline_is_not_waited_for(flow: OrderFlow) -> N
     assert answer.headers["x-igw-attempts"] == "1"
     assert "Nothing was bought" in answer.json()["error"]["message"]
     later = post_generation(flow, OPENAI)
-    assert (later.status_code, later.headers["x-igw-attempts"]) == (503, "0"), "it is not even sent there"
+    assert (later.status_code, later.headers["x-igw-attempts"]) == (503, "0"), "no order is sent"
     assert 30 <= int(later.headers["retry-after"]) <= 40
     assert flow.count_orders(OPENAI) == 1
 

@@ -1,5 +1,7 @@
-"""Two replicas on one Redis: what one learns of a seller's health, the other obeys; both say so. Pauses are the real
-ones, so whatever is shut stays shut: each test breaks something of its own."""
+"""Two replicas on one Redis share seller health.
+
+Open durations are the product's, so a breaker stays open until the end: each test uses another account or cell.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +23,7 @@ SETUP = GatewaySetup(
         "gateway.health.health_state.OUTAGE_OPEN_DURATION": None,
     }
 )
-# In which a replica hears of the other, which it should within one.
+# For the exchange between replicas, which takes about one second.
 SYNC_TIMEOUT_SECONDS = 10.0
 
 
@@ -45,7 +47,7 @@ def replica_flows(
 
 
 def get_cell_health(gateway: FlowGateway, seller: str) -> dict[tuple[str, str, str], bool]:
-    """Whether each of its cells of which anything is known is healthy."""
+    """Returns the health of each of the seller's cells with signals."""
     answer = gateway.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
     cell_signals: list[dict[str, Any]] = [signal for signal in answer.json()["data"] if signal["seller"] == seller]
     return {
@@ -61,7 +63,7 @@ def is_unhealthy(gateway: FlowGateway, seller: str) -> bool:
 
 
 def count_healthy_cells(gateway: FlowGateway, seller: str, **labels: str) -> float:
-    """How many are healthy by the metrics."""
+    """Returns the number of healthy cells by the metric."""
     return gateway.read_metric("igw_cell_healthy", seller=seller, **labels)
 
 
@@ -72,7 +74,11 @@ def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(
     before = count_healthy_cells(here.gateway, OPENAI)
     here.sandbox.inject_fault("status", vendor="openai", status=401)
     assert get_attempted_sellers(here.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
-    wait_until(lambda: is_unhealthy(there.gateway, OPENAI), "it is heard there", timeout_seconds=SYNC_TIMEOUT_SECONDS)
+    wait_until(
+        lambda: is_unhealthy(there.gateway, OPENAI),
+        "the other replica reports the seller as unhealthy",
+        timeout_seconds=SYNC_TIMEOUT_SECONDS,
+    )
     for flow in (here, there, here, there):
         assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [RUNAPI]
         assert is_unhealthy(flow.gateway, OPENAI)
@@ -91,7 +97,7 @@ def test_failing_cell_is_avoided_by_all_replicas_and_other_cells_are_used(
         assert get_attempted_sellers(here.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
     wait_until(
         lambda: get_cell_health(there.gateway, RUNFLOW_RUNS).get(cell) is False,
-        "it is heard there",
+        "the other replica reports the seller as unhealthy",
         timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
     for flow in (here, there):
@@ -110,16 +116,22 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
     here.sandbox.set_balance("runapi", "0")
     job = here.buy(RUNAPI)
     assert job["error"]["code"] == "sellers_unavailable"
-    wait_until(lambda: is_unhealthy(there.gateway, RUNAPI), "it is heard there", timeout_seconds=SYNC_TIMEOUT_SECONDS)
+    wait_until(
+        lambda: is_unhealthy(there.gateway, RUNAPI),
+        "the other replica reports the seller as unhealthy",
+        timeout_seconds=SYNC_TIMEOUT_SECONDS,
+    )
     assert there.buy(RUNAPI)["error"]["code"] == "sellers_unavailable"
     here.sandbox.set_balance("runapi", "100")
 
     def is_healthy_here() -> bool:
-        """A success within two seconds of its shutting says little: replicas may differ about which came first."""
+        """A success within two seconds after the breaker opened is ignored: replicas may disagree about the order."""
         assert there.buy(RUNAPI)["status"] == "completed"
         return all(get_cell_health(here.gateway, RUNAPI).values())
 
-    wait_until(is_healthy_here, "what sells there is well here", timeout_seconds=SYNC_TIMEOUT_SECONDS)
+    wait_until(
+        is_healthy_here, "the other replica's success closed the breaker here", timeout_seconds=SYNC_TIMEOUT_SECONDS
+    )
     for flow in (here, there):
         assert all(get_cell_health(flow.gateway, RUNAPI).values())
         assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNAPI]

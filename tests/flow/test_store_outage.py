@@ -1,4 +1,4 @@
-"""The store is away while a client requests a paid image: a retry finds the image, and nothing is bought twice."""
+"""The store fails while a client requests a paid image: a retry returns the image, and nothing is bought twice."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +18,7 @@ from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
 from tests.store.raw_redis import RawRedis
 
-IMAGE_DOCUMENT_COMMAND = (b"HMGET", b"document:picture")
+IMAGE_DOCUMENT_COMMAND = (b"HMGET", b"document:image")
 SETUP = GatewaySetup(
     constant_overrides={
         "gateway.store.redis.pipeline.TIMEOUT_SECONDS": 0.5,
@@ -116,10 +116,10 @@ def test_request_without_key_gets_its_job_id_in_a_store_outage(
 def test_partly_delivered_job_is_readable_after_a_store_outage(
     flow: OrderFlow, proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer]
 ) -> None:
-    """Its worker knows the job, and the store alone what its picture is."""
+    """The job is in memory, but its image's record is only in the store."""
     flow.sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=1.5, times=1)
     job = flow.gateway.post_job({"prompt": "a lighthouse", "n": 2, **RUNAPI_PARAMS}, prefer="wait=0").json()["id"]
-    wait_until(lambda: len(get_job_response(flow.gateway, job).json()["images"]) == 1, "one is there")
+    wait_until(lambda: len(get_job_response(flow.gateway, job).json()["images"]) == 1, "one image is delivered")
     with proxy_and_redis[0].block_commands(*IMAGE_DOCUMENT_COMMAND):
         expect_store_unavailable(get_job_response(flow.gateway, job), 503)
     assert len(flow.gateway.get_job(job)["images"]) == 2

@@ -1,4 +1,4 @@
-"""All goes well: every seller delivers what was asked, for what it charges."""
+"""Successful orders: every seller delivers what was requested, at its price."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from tests.flow.order_flow import OrderFlow
 from tests.harness.sample_images import encode_b64_json, encode_data_uri, make_image
 
 EACH_SELLER_WITH_MASKS = pytest.mark.parametrize("seller", ["runflow-runs", "runflow-run", "openai"])
-# How many images a seller makes of one order; a larger request is split.
+# A larger request is split into several orders.
 MAX_IMAGES_PER_ORDER = {"runflow-runs": 4, "runflow-run": 4, "runapi": 1, "openai": 10}
-# What a square picture of 1k for `PROMPT` costs: RunAPI does not let us choose its quality.
+# Micro-USD for a 1024x1024 image of `PROMPT`, by quality. RunAPI has one price: its quality cannot be chosen.
 RUNFLOW_PRICES = {"low": 9_000, "medium": 34_000, "high": 133_000}
 PRICES = {
     "runflow-runs": RUNFLOW_PRICES,
@@ -24,13 +24,13 @@ FORMATS = ["png", "jpeg", "webp"]
 
 
 def is_near_size(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
-    """In its ratio, and by its pixels in its tier: all that is known of a seller who takes no pixels."""
+    """Whether ratio and resolution tier match: RunAPI accepts no exact size."""
     ratio = (size[0] / size[1]) / (wanted[0] / wanted[1])
     return abs(ratio - 1) <= 0.02 and 0.5 <= (size[0] * size[1]) / (wanted[0] * wanted[1]) <= 2
 
 
 def sum_captures(flow: OrderFlow, seller: str) -> int:
-    """All that is booked, which is this seller's captures and nothing else."""
+    """Returns the sum of the captures. Fails if anything else is booked."""
     [(ledger_key, amount)] = flow.sum_ledger_by_line().items()
     assert ledger_key == (seller, "capture")
     return amount
@@ -61,27 +61,27 @@ def test_every_quality_costs_its_price(flow: OrderFlow, seller: str, quality: st
 def test_every_resolution_is_delivered_in_its_size(flow: OrderFlow, seller: str, tier: str) -> None:
     wanted = TIERS[tier]
     job = flow.buy(seller, size=f"{wanted[0]}x{wanted[1]}")
-    [picture] = flow.fetch_images(job)
-    assert picture.size == wanted or (seller == "runapi" and is_near_size(picture.size, wanted))
-    assert job["images"][0]["size"] == f"{picture.width}x{picture.height}"
+    [image] = flow.fetch_images(job)
+    assert image.size == wanted or (seller == "runapi" and is_near_size(image.size, wanted))
+    assert job["images"][0]["size"] == f"{image.width}x{image.height}"
 
 
 @EACH_SELLER
 @pytest.mark.parametrize("aspect_ratio", ["3:2", "9:16"])
 def test_aspect_ratio_and_resolution_replace_a_pixel_size(flow: OrderFlow, seller: str, aspect_ratio: str) -> None:
     job = flow.buy(seller, resolution="2k", aspect_ratio=aspect_ratio)
-    [picture] = flow.fetch_images(job)
+    [image] = flow.fetch_images(job)
     across, _, down = aspect_ratio.partition(":")
-    assert abs(picture.width / picture.height * int(down) / int(across) - 1) <= 0.02
-    assert 1_572_864 < picture.width * picture.height <= 4_194_304
+    assert abs(image.width / image.height * int(down) / int(across) - 1) <= 0.02
+    assert 1_572_864 < image.width * image.height <= 4_194_304
 
 
 @EACH_SELLER
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_every_output_format_is_delivered_natively_or_by_conversion(flow: OrderFlow, seller: str, wanted: str) -> None:
     job = flow.buy(seller, output_format=wanted)
-    [picture] = flow.fetch_images(job)
-    assert picture.format == wanted.upper()
+    [image] = flow.fetch_images(job)
+    assert image.format == wanted.upper()
     assert job["images"][0]["output_format"] == wanted
     assert sum_captures(flow, seller) > 0
 
@@ -105,7 +105,7 @@ def test_edit_accepts_every_form_of_inline_input_image(flow: OrderFlow, seller: 
 
 @EACH_SELLER
 def test_edit_accepts_several_input_images_for_several_outputs(flow: OrderFlow, seller: str) -> None:
-    """More than all but one of the sellers take at once."""
+    """Five images: more than all sellers but OpenAI make per order."""
     inputs = [
         encode_data_uri(make_image(512, 512)),
         encode_b64_json(make_image(300, 300, "JPEG")),
@@ -117,7 +117,7 @@ def test_edit_accepts_several_input_images_for_several_outputs(flow: OrderFlow, 
 
 
 def test_input_image_is_uploaded_once_per_job_with_several_orders(flow: OrderFlow) -> None:
-    """RunAPI makes one picture of an order."""
+    """RunAPI makes one image per order."""
     flow.buy("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)))
     uploads_per_job = len(flow.sandbox.list_requests("runapi", "upload"))
     flow.buy("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)), n=4)
@@ -169,7 +169,7 @@ def test_input_image_url_in_the_local_network_is_rejected(flow: OrderFlow) -> No
 
 
 def test_cheapest_seller_depends_on_quality_and_size(flow: OrderFlow) -> None:
-    """By quality at one, by size at the other: what is cheap here is dear there."""
+    """One seller's price depends on quality, the other's on size."""
     low, high = flow.run_job(quality="low", size="2048x2048"), flow.run_job(quality="high", size="1024x1024")
     assert {image["seller"] for image in low["images"]} == {"openai"}
     assert {image["seller"] for image in high["images"]} == {"runapi"}
@@ -192,7 +192,7 @@ def test_openai_route_returns_images_as_base64_or_urls(flow: OrderFlow, seller: 
 
 @EACH_SELLER
 def test_non_repeatable_order_uses_a_new_connection(flow: OrderFlow, seller: str) -> None:
-    """One that was kept open may be dead, and then nobody could tell whether the order arrived."""
+    """A kept-alive connection may be dead, and then it is unknown whether the order arrived."""
     flow.buy(seller)
     flow.buy(seller)
     orders = flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")

@@ -1,4 +1,4 @@
-"""Pictures that are made and cannot be kept, or not all be fetched: they are paid for, and none is let go."""
+"""Images that exist but cannot be stored or downloaded: they were charged, so delivery is retried."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.harness.sandbox_runner import RunningSandbox
 DEADLINE_SECONDS = 4.0
 SETUP = GatewaySetup(
     job_settings={"deadline_seconds": DEADLINE_SECONDS},
-    # Whoever is told that a picture is gone believes it at once, so that of several only one can be lost.
+    # One failed download is final, so that one of several images can be lost.
     constant_overrides={"gateway.engine.result_fetcher.MAX_FETCH_TRIES": 1},
 )
 
@@ -42,22 +42,23 @@ def move_storage_away(gateway_folder: Path) -> Iterator[None]:
 
 
 def test_images_are_delivered_when_storage_returns_after_the_deadline(flow: OrderFlow, gateway_folder: Path) -> None:
-    """Also those that came with their answer, which nobody has but the task that waits for the shelf."""
+    """Also images that came in the response: only the task that waits for the storage has them."""
     params = {"prompt": PROMPT, "quality": "low"}
     with move_storage_away(gateway_folder):
         accepted_jobs = [
-            flow.gateway.post_job({**params, "provider": {"only": [one]}}, prefer="wait=0").json() for one in SELLERS
+            flow.gateway.post_job({**params, "provider": {"only": [seller]}}, prefer="wait=0").json()
+            for seller in SELLERS
         ]
-        # All deadlines are over, and the pictures are still waited for.
+        # All deadlines are over, and delivery is still retried.
         time.sleep(DEADLINE_SECONDS + 1.0)
     jobs = [flow.gateway.get_job(job["id"]) for job in accepted_jobs]
     assert [job["status"] for job in jobs] == ["completed"] * len(SELLERS)
-    assert [one.size for job in jobs for one in flow.fetch_images(job)] == [(1024, 1024)] * len(SELLERS)
+    assert [image.size for job in jobs for image in flow.fetch_images(job)] == [(1024, 1024)] * len(SELLERS)
     assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller] for seller in SELLERS}
 
 
 def test_images_lost_from_an_order_are_booked_as_orphans(flow: OrderFlow) -> None:
-    """What is there is delivered, and what is not is an orphan."""
+    """The other images are delivered."""
     flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[RUNFLOW_RUN], route="download", status=404, times=1)
     job = flow.buy_with_failover(RUNFLOW_RUN, n=3)
     assert job["status"] == "completed"

@@ -1,4 +1,4 @@
-"""The tokens of an answer: those that its sellers counted, and zeros in OpenAI's form where they count none."""
+"""Token usage in responses: the seller's counts, or zeros in OpenAI's form."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ NO_TOKENS = {
 
 
 def parse_usage(answer: dict[str, Any]) -> Any:
-    """As OpenAI's own type has it, which is read strictly here: the SDK itself would let anything pass."""
+    """Parses the response strictly with OpenAI's own type. The SDK itself accepts anything."""
     return ImagesResponse.model_validate(answer, strict=True).usage
 
 

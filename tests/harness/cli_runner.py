@@ -9,7 +9,7 @@ from tests.harness.gateway_runner import CONFIG, ROOT
 
 
 def run_program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """The real program, its output piped."""
+    """Runs the installed `image-gateway` with the tests' configuration."""
     program = str(Path(sys.executable).parent / "image-gateway")
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     environ = {"IGW_CONFIG": str(CONFIG), **environ}

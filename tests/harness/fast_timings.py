@@ -1,4 +1,4 @@
-"""The real command, in which the waits that are for hours of trouble last moments, and no trouble outlasts a test.
+"""Timeouts and intervals short enough for tests. A failure in one test must not affect the next.
 
 python -m tests.harness.fast_timings serve --port 0 ...
 """
@@ -12,14 +12,14 @@ from gateway.health.health_state import OpenDuration
 from gateway.upstream.seller_client import CallOptions
 
 PR_SET_PDEATHSIG = 1
-# How long an order may take at least before it is given up, and how long one whose answer was lost is looked for.
+# The minimum time for an order, and the time for finding an order whose response was lost.
 ATTEMPT_TIMEOUT_SECONDS = 2.0
 RECONCILE_SECONDS = 2.0
 CLOSE_AT_ONCE = OpenDuration(initial_seconds=0.0, max_seconds=0.0)
 
 FAST_TIMINGS: dict[str, object] = {
     "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
-    # As long as the patience: an order whose answer does not come is found when its time is over.
+    # Equal to the attempt timeout: an order without a response is searched for when its time is over.
     "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
     "gateway.engine.result_fetcher.MIN_BACKOFF_SECONDS": 0.02,
     "gateway.engine.result_fetcher.MAX_BACKOFF_SECONDS": 0.5,
@@ -29,7 +29,7 @@ FAST_TIMINGS: dict[str, object] = {
     "gateway.engine.order_tracker.SEARCH_INTERVAL_SECONDS": 0.1,
     "gateway.engine.poll_schedule.MIN_DELAY_SECONDS": 0.05,
     "gateway.jobs.next_actions.RECONCILE_TIMEOUT_SECONDS": RECONCILE_SECONDS,
-    # One test's trouble is no reason to leave a seller out, or to order less, in the next one.
+    # Failures of one test neither block a seller nor slow down orders in the next one.
     "gateway.health.health_state.OUTAGE_OPEN_DURATION": CLOSE_AT_ONCE,
     "gateway.health.health_state.REFUSED_OPEN_DURATION": CLOSE_AT_ONCE,
     "gateway.health.health_state.UNFAITHFUL_OPEN_DURATION": CLOSE_AT_ONCE,
@@ -44,7 +44,7 @@ def apply_fast_timings() -> None:
     for name, value in FAST_TIMINGS.items():
         module_name, _, attribute = name.rpartition(".")
         module = import_module(module_name)
-        assert hasattr(module, attribute), f"there is no {name} any more"
+        assert hasattr(module, attribute), f"{name} does not exist"
         setattr(module, attribute, value)
 
 

@@ -1,6 +1,6 @@
-"""What a gateway's process does before it is one: the forked child of a process that has imported everything already.
+"""The child process of a gateway: applies test overrides, redirects output and runs the command.
 
-The program is the real one, and so is the process; only the second that Python takes to import it is paid once.
+It is forked from a process that has imported everything, which saves a second per start.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from tests.harness.name_server import RESOLVER_FILE_ENV, use_resolver_file
 
-# An order that never reached its seller is looked for so long; in production two minutes.
+# The search time for an order without a response; two minutes in production.
 RECONCILE_TIMEOUT_SECONDS = 4.0
 PR_SET_PDEATHSIG = 1
-# Whose jobs kill their workers where a test wants them to.
-CRASHING_TEAM = "strangers"
+# Jobs of this team kill their worker at the crash point that a test sets.
+CRASHING_TEAM = "other-team"
 CRASH_POINTS: dict[str, list[tuple[type, str]]] = {
     "submit": [(OrderSubmitter, "_submit_to_entry")],
     "poll": [(OrderTracker, "_poll_order")],
     "commit": [(SqliteStore, "commit"), (RedisStore, "commit")],
 }
-# The seconds of work on such a job before the crash.
+# Crash point and seconds of work on such a job before the crash.
 DELAYED_CRASH_POINTS = {"delayed submit": ("submit", 3.0)}
-# Inputs without a job; in production an hour.
+# Inputs without a job are deleted after this time; an hour in production.
 UNCLAIMED_INPUT_TTL_SECONDS = 2.0
 
 
@@ -58,7 +58,7 @@ def serve_gateway(arguments: Sequence[str], environ: Mapping[str, str], log_path
 
 
 def _install_crash(component: type, method: str, seconds: float) -> None:
-    """This process is killed so long after it begins to do that for the job of a team that may name no policy."""
+    """Makes `method` kill this process after `seconds` when it is called for a job of CRASHING_TEAM."""
     original = getattr(component, method)
 
     async def crash_or_call(self: Any, *arguments: Any) -> Any:
@@ -71,7 +71,7 @@ def _install_crash(component: type, method: str, seconds: float) -> None:
 
 
 def _get_team(worker: Any, *arguments: Any) -> str | None:
-    """Of a job that is worked on, or is about to be accepted."""
+    """Returns the team of the worker's job, or of a new job in a commit."""
     if isinstance(worker, OrderSubmitter | OrderTracker):
         return worker._job_context.job.team
     commit = arguments[0]
@@ -79,5 +79,5 @@ def _get_team(worker: Any, *arguments: Any) -> str | None:
 
 
 def _print_task_count(*_: object) -> None:
-    """How much is going on in the event loop, for those outside who look for leaks."""
+    """Prints the number of tasks in the event loop, for leak tests."""
     print(f"tasks={len(asyncio.all_tasks())}", flush=True)

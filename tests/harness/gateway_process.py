@@ -1,4 +1,4 @@
-"""Gateways in processes of their own, on ports and data that outlive them: to be killed, stopped, and started again."""
+"""A gateway in its own process. Port and data survive restarts, so that it can be killed, paused and started again."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness import gateway_child
 from tests.harness.wait import wait_until
 
-API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_strangers_key"
+API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_other_team_key"
 READY_TIMEOUT_SECONDS = 30.0
 SECRET_ENVIRON = {
     "RUNFLOW_API_KEY": "rf_sandbox",
@@ -25,7 +25,7 @@ SECRET_ENVIRON = {
     "OPENAI_API_KEY": "sk-sandbox",
     "RUNAPI_CALLBACK_SECRET": CALLBACK_SECRET,
     "IGW_KEY_CHAOS": API_KEY,
-    "IGW_KEY_STRANGERS": OTHER_TEAM_KEY,
+    "IGW_KEY_OTHER_TEAM": OTHER_TEAM_KEY,
 }
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(["pytest", "tests.harness.gateway_child"])
@@ -39,7 +39,7 @@ def find_free_port() -> int:
 
 
 class GatewayProcess:
-    """One replica: where it listens and what it keeps stays the same however often it is started."""
+    """One replica. Its port, data and log stay the same over restarts."""
 
     def __init__(self, folder: Path, config: Path, environ: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ class GatewayProcess:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "it is not running"
+        assert self._process is not None, "the gateway is not running"
         assert self._process.pid is not None
         return self._process.pid
 
     def start(self) -> None:
-        """Returns when it listens."""
+        """Starts the gateway and waits until it listens."""
         earlier_log = self.read_log()
         arguments = ["--config", str(self.config), "--port", str(self.port), "--data", str(self.folder / "data")]
         process = _forkserver.Process(
@@ -67,11 +67,13 @@ class GatewayProcess:
         )
         process.start()
         self._process = process
-        wait_until(lambda: "listening on" in self.read_log()[len(earlier_log) :], "it listens", self._check_alive)
+        wait_until(
+            lambda: "listening on" in self.read_log()[len(earlier_log) :], "the gateway listens", self._check_alive
+        )
 
     def _check_alive(self) -> None:
         assert self._process is not None
-        assert self._process.is_alive(), f"it ended:\n{self.read_log()[-4_000:]}"
+        assert self._process.is_alive(), f"the gateway has exited:\n{self.read_log()[-4_000:]}"
 
     def read_log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
@@ -80,11 +82,11 @@ class GatewayProcess:
         os.kill(self.pid, number)
 
     def wait_for_exit(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> int:
-        """Its exit code, when it has."""
+        """Waits for the exit and returns the exit code."""
         assert self._process is not None
         self._process.join(timeout_seconds)
         exit_code = self._process.exitcode
-        assert exit_code is not None, f"it does not end:\n{self.read_log()[-4_000:]}"
+        assert exit_code is not None, f"the gateway does not exit:\n{self.read_log()[-4_000:]}"
         self._process.close()
         self._process = None
         return exit_code
@@ -101,9 +103,9 @@ class GatewayProcess:
         assert self.wait_for_exit() == 0, self.read_log()[-4_000:]
 
     def stop_immediately(self) -> None:
-        """Without letting anything finish."""
+        """Stops with two signals, without waiting for jobs."""
         self.send_signal(signal.SIGTERM)
-        wait_until(lambda: self.get("/readyz").status_code == 503, "it drains")
+        wait_until(lambda: self.get("/readyz").status_code == 503, "/readyz reports draining")
         self.send_signal(signal.SIGTERM)
         self.wait_for_exit()
 
@@ -112,7 +114,7 @@ class GatewayProcess:
             self._process.kill()
             self.wait_for_exit()
 
-    # --- what is asked of it
+    # --- requests and metrics
 
     def make_client(self, timeout_seconds: float = 60.0) -> httpx.Client:
         return httpx.Client(
@@ -124,7 +126,7 @@ class GatewayProcess:
             return client.get(path)
 
     def read_metric(self, name: str) -> float:
-        """The sum over its labels."""
+        """Returns the sum over all labels. Fails if the gateway has no such metric."""
         samples = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", self.get("/metrics").text, re.MULTILINE)
         return sum(map(float, samples))
 
@@ -132,7 +134,7 @@ class GatewayProcess:
         return self.read_metric("igw_jobs_in_flight") == 0
 
     def stays_idle(self, seconds: float) -> bool:
-        """Also in a while: whatever somebody else has left behind would have been taken over by then."""
+        """Whether no job is in flight for `seconds`, in which jobs of other replicas would be reclaimed."""
         deadline = time.monotonic() + seconds
         while self.is_idle():
             if time.monotonic() >= deadline:
@@ -141,7 +143,7 @@ class GatewayProcess:
         return False
 
     def count_resources(self) -> dict[str, int]:
-        """What its process holds: open files and sockets, threads, tasks of its event loop."""
+        """Counts the process's open files and sockets, threads, and event loop tasks."""
         process = Path(f"/proc/{self.pid}")
         counts = {name: len(list((process / kind).iterdir())) for name, kind in (("files", "fd"), ("threads", "task"))}
         return {**counts, "tasks": self._count_tasks()}
@@ -149,10 +151,14 @@ class GatewayProcess:
     def _count_tasks(self) -> int:
         log_length = len(self.read_log())
         self.send_signal(signal.SIGUSR1)
-        return int(wait_until(lambda: re.search(r"tasks=(\d+)", self.read_log()[log_length:]), "it tells its tasks")[1])
+        return int(
+            wait_until(
+                lambda: re.search(r"tasks=(\d+)", self.read_log()[log_length:]), "the child prints its task count"
+            )[1]
+        )
 
     def read_memory_mb(self, field: str) -> float:
-        """`VmRSS` or `VmHWM`."""
+        """Reads `VmRSS` or `VmHWM` of the process, in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(rf"{field}:\s+(\d+) kB", status)
         assert match is not None

@@ -1,4 +1,4 @@
-"""A gateway as a test sees it: the real command in a process of its own, with the sandbox beside it, on free ports."""
+"""Runs the real command with its own sandbox, on free ports."""
 
 import contextlib
 import ctypes
@@ -19,17 +19,17 @@ import httpx
 from tests.harness.sandbox_runner import RunningSandbox
 
 ROOT = Path(__file__).parents[2]
-# Tests' own, with the sellers and prices that they count on: whoever edits `config/` breaks none of them.
+# The tests' own configuration: edits of `config/` do not affect them.
 CONFIG = ROOT / "tests" / "config"
 API_KEY = "igw_sandbox"
 READY_TIMEOUT_SECONDS = 60
 PR_SET_PDEATHSIG = 1
-# Loaded before the fork: between fork and exec nothing may be looked up.
+# Loaded before the fork, because the child may not import between fork and exec.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class RunningGateway:
-    """A running gateway, and the vendors that it buys from."""
+    """A running gateway and its sandbox."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
         self.process = process
@@ -59,14 +59,14 @@ class RunningGateway:
         return (self.folder / "stderr").read_text()
 
     def read_log_lines(self) -> list[dict[str, Any]]:
-        """Without the one that is being written."""
+        """Returns the parsed log, without a line that is still being written."""
         return [json.loads(line) for line in self.stderr.rpartition("\n")[0].splitlines()]
 
     def read_problem_lines(self) -> list[dict[str, Any]]:
         return [line for line in self.read_log_lines() if line["level"] != "info"]
 
     def wait_until_idle(self, timeout: float = 10.0) -> None:
-        """Until no job is being worked on."""
+        """Waits until no job is in flight."""
         deadline = time.monotonic() + timeout
         while self.http.get("/readyz").json()["jobs"] and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -95,7 +95,7 @@ def run_gateway(
     environ: Mapping[str, str] | None = None,
     module: str = "gateway.cli",
 ) -> Iterator[RunningGateway]:
-    """Killed when the block ends, and with the test run however that ends."""
+    """Runs a gateway. It is killed after the block, and when the test run ends."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, "serve", "--sandbox", "--data", str(folder / "data"), *ports]
     inherited = {

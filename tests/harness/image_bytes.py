@@ -1,4 +1,4 @@
-"""Real pictures of every kind we take, made with Pillow, and the few bytes that Pillow would not write."""
+"""Images of every accepted kind, made with Pillow, and bytes that Pillow cannot write."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(
 
 
 def make_quadrant_image(width: int = WIDTH, height: int = HEIGHT, mode: str = "RGB") -> Image.Image:
-    """A colour in each corner, so that every way to turn it looks different."""
+    """An image with another colour in each corner, so that every rotation and flip can be detected."""
     image = Image.new("RGB", (width, height))
     for number, colour in enumerate(CORNER_COLOURS.values()):
         right, bottom = number % 2 * width // 2, number // 2 * height // 2
@@ -29,7 +29,7 @@ def make_quadrant_image(width: int = WIDTH, height: int = HEIGHT, mode: str = "R
 
 
 def read_corners(image: Image.Image) -> list[tuple[int, ...]]:
-    """What stands well inside each corner, as red, green and blue."""
+    """Returns the RGB colours near the four corners."""
     image = image.convert("RGB")
     right, bottom = image.width - 5, image.height - 5
     return [_read_pixel(image, position) for position in ((4, 4), (right, 4), (4, bottom), (right, bottom))]
@@ -73,7 +73,7 @@ def make_png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def make_png(width: int, height: int, *chunks: bytes) -> bytes:
-    """A PNG that claims this size, with whatever comes after its header."""
+    """A PNG with a header of this size, followed by the given chunks."""
     header = make_png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks)
 
@@ -99,27 +99,27 @@ def make_vp8x_chunk(flags: int, width: int, height: int) -> tuple[bytes, bytes]:
 
 
 def make_half_transparent_image(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """Left half nothing at all (on black), right half blue."""
+    """The left half is transparent black, the right half blue."""
     image = Image.new("RGBA", (width, height), (0, 0, 0, 0))
     image.paste((0, 0, 255, 255), (width // 2, 0, width, height))
     return image
 
 
 def make_16_bit_grey_image() -> Image.Image:
-    """Grey of 16 bits, as bright as its 8-bit likeness."""
+    """A 16-bit grey image with the brightness of the 8-bit one."""
     grey = make_quadrant_image(mode="L")
     return Image.frombytes("I;16", grey.size, b"".join(bytes((value, value)) for value in grey.tobytes()))
 
 
 def encode_transparent_palette_png() -> bytes:
-    """A palette whose first colour is transparent, as drawing programs save small PNGs."""
+    """A PNG with a palette whose first colour is transparent."""
     image = Image.new("P", (WIDTH, HEIGHT), 0)
     image.putpalette([0, 0, 0, 0, 0, 255])
     image.paste(1, (WIDTH // 2, 0, WIDTH, HEIGHT))
     return encode_image(image, "PNG", transparency=0)
 
 
-# Every way of writing that callers and sellers are known to use.
+# Every encoding that clients and sellers are known to use.
 SAMPLE_IMAGES: dict[str, tuple[Format, bytes]] = {
     "png": (Format.PNG, encode_image(make_quadrant_image(), "PNG")),
     "png, alpha": (Format.PNG, encode_image(make_quadrant_image(mode="RGBA"), "PNG")),

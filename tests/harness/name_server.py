@@ -1,7 +1,7 @@
-"""A name server of our own: it knows a few names, and is silent about all others, for as long as anybody asks.
+"""A DNS server for tests: it answers for a few names and never for others.
 
-Only the gateway of a test asks it: in its process's own view of the files, `/etc/resolv.conf` is another one. In a
-network of its own (`enter_own_network`), no question can reach any other name server either.
+Only the gateway under test uses it, through its own /etc/resolv.conf in a mount namespace. In a network namespace
+(`enter_own_network`) no query can reach another name server.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ import pytest
 
 DNS_PORT = 53
 SYSTEM_RESOLVER_FILE = "/etc/resolv.conf"
-# In the environment of a gateway.
+# Environment variable of a gateway.
 RESOLVER_FILE_ENV = "FLOW_RESOLVER_FILE"
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 0x1
@@ -30,7 +30,7 @@ TYPE_A, RESPONSE_FLAGS = 1, b"\x81\x80"
 
 
 def use_resolver_file(path: str) -> None:
-    """In a process of one thread, before it looks any name up. OSError where this machine does not allow it."""
+    """Replaces /etc/resolv.conf for this process, which must have one thread. Raises OSError without the permission."""
     _call_libc("unshare", CLONE_NEWNS)
     _call_libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     _call_libc("mount", path.encode(), SYSTEM_RESOLVER_FILE.encode(), None, MS_BIND, None)
@@ -38,9 +38,9 @@ def use_resolver_file(path: str) -> None:
 
 @contextmanager
 def enter_own_network() -> Iterator[None]:
-    """A network with nothing but its own loopback, for this thread and all threads and processes that it starts.
+    """Moves this thread, and what it starts, into a network with only a loopback interface.
 
-    OSError where this machine does not allow it. Connections made before stay in the network that they are in.
+    Earlier connections stay in their network. Raises OSError without the permission.
     """
     outer_namespace = os.open(NETWORK_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -56,13 +56,13 @@ def enter_own_network() -> Iterator[None]:
 
 
 def _call_libc(function_name: str, *arguments: object) -> None:
-    """A function of the C library. OSError if it fails."""
+    """Calls a function of the C library. Raises OSError if it fails."""
     if getattr(ctypes.CDLL(None, use_errno=True), function_name)(*arguments):
         raise OSError(ctypes.get_errno(), f"{function_name}: {os.strerror(ctypes.get_errno())}")
 
 
 class NameServer:
-    """`query_counts`: how often for each name. Names lead to IPv4 addresses only."""
+    """Answers queries for the known names with IPv4 addresses. `query_counts` counts queries by name."""
 
     def __init__(self, folder: Path, known_addresses: Mapping[str, str]) -> None:
         self.known_addresses = dict(known_addresses)
@@ -74,7 +74,7 @@ class NameServer:
         self._thread.start()
 
     def make_environ(self) -> dict[str, str]:
-        """What leads a gateway here."""
+        """Returns the environment with which a gateway uses this server."""
         return {RESOLVER_FILE_ENV: str(self._resolver_file)}
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class NameServer:
 
 
 def _bind_socket() -> tuple[socket.socket, str]:
-    """On an address of this machine that no other test process has."""
+    """Binds port 53 on a loopback address that no other test process uses."""
     for last_octet in range(1, 255):
         server_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         address = f"127.53.53.{last_octet}"
@@ -102,16 +102,16 @@ def _bind_socket() -> tuple[socket.socket, str]:
             server_socket.bind((address, DNS_PORT))
         except PermissionError:
             server_socket.close()
-            pytest.skip("this machine does not let us be a name server: port 53 needs root")
+            pytest.skip("binding port 53 needs root")
         except OSError:
             server_socket.close()
         else:
             return server_socket, address
-    raise AssertionError("all addresses are taken")
+    raise AssertionError("all loopback addresses are in use")
 
 
 def _parse_host_name(query: bytes) -> tuple[str, int]:
-    """And where the question ends, its type and class included."""
+    """Returns the name, and the end of the question with its type and class."""
     labels, position = [], 12
     while size := query[position]:
         labels.append(query[position + 1 : position + 1 + size].decode("ascii").lower())
@@ -140,6 +140,4 @@ def _skip_without_mount_namespace(path: str) -> None:
     command = [sys.executable, "-c", f"from tests.harness.name_server import use_resolver_file as use; use({path!r})"]
     completed = subprocess.run(command, capture_output=True, text=True)
     if completed.returncode:
-        pytest.skip(
-            f"this machine does not let a process have its own {SYSTEM_RESOLVER_FILE}: {completed.stderr[-200:]}"
-        )
+        pytest.skip(f"this machine allows no mount namespace for {SYSTEM_RESOLVER_FILE}: {completed.stderr[-200:]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM_FOLDER = Path(__file__).parents[1] / "clients" / "openai_node"
-# The machine's own node, or the one that `deploy/setup.sh dev` puts beside this Python where there is none.
+# The machine's node, or the one that `deploy/setup.sh dev` installs beside this Python.
 SEARCH_PATH = f"{os.environ.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"
 
 
@@ -31,7 +31,7 @@ def node_program() -> str:
 
 
 def _is_installed() -> bool:
-    """npm writes its own copy of the lock last, so that a half-finished installation has none."""
+    """Whether the locked SDK is installed. npm writes its copy of the lock last."""
     copy = PROGRAM_FOLDER / "node_modules" / ".package-lock.json"
     return copy.exists() and _read_openai_integrity(copy) == _read_openai_integrity(
         PROGRAM_FOLDER / "package-lock.json"

@@ -1,4 +1,4 @@
-"""Pictures as tests make and read them."""
+"""Creates, encodes and decodes images for tests."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def decode_image(encoded: str | None) -> Image.Image:
-    """The picture itself, fully decoded: a truncated or mislabelled one fails here."""
+    """Decodes a base64 image completely, so that a truncated image fails."""
     assert encoded is not None
     image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
     image.load()
@@ -23,7 +23,7 @@ def encode_b64_json(data: bytes) -> dict[str, str]:
 
 
 def make_image(width: int, height: int, format_name: str = "PNG", mode: str = "RGB") -> bytes:
-    """A plain picture; in mode RGBA it is fully transparent."""
+    """Returns a black image; in mode RGBA it is transparent."""
     out = io.BytesIO()
     Image.new(mode, (width, height)).save(out, format_name)
     return out.getvalue()

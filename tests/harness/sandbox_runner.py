@@ -1,4 +1,4 @@
-"""Runs the sandbox for tests: the real command in its own process, on free ports, until the test run ends."""
+"""Runs the sandbox's real command on a free port. It ends with the test run."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ READY_TIMEOUT_SECONDS = 30
 
 
 class RunningSandbox:
-    """A running sandbox, with its control routes as methods."""
+    """A running sandbox and its control routes."""
 
     def __init__(self, url: str, http: httpx.Client) -> None:
         self.url = url
@@ -27,7 +27,7 @@ class RunningSandbox:
         return answer.json()
 
     def reset(self) -> None:
-        """Reset the sandbox, with zero latency unless a test sets another."""
+        """Resets the sandbox to its initial state, without latency."""
         self.call_control_route("POST", "/reset")
         self.set_latency(0.0)
 
@@ -48,13 +48,13 @@ class RunningSandbox:
         self.call_control_route("POST", "/balance", {"vendor": vendor, "usd": usd})
 
     def list_requests(self, vendor: str, route: str | None = None) -> list[dict[str, Any]]:
-        """Return the requests to the vendor, oldest first."""
+        """Returns the requests to the vendor, oldest first."""
         entries = self.call_control_route("GET", "/requests")["requests"]
         return [entry for entry in entries if entry["vendor"] == vendor and route in (None, entry["route"])]
 
     @contextmanager
     def override_switches(self, vendor: str, **switches: object) -> Iterator[None]:
-        """Change switches of a vendor for one test."""
+        """Changes switches of the simulated vendor during the block."""
         previous = self.call_control_route("GET", "/switches")[vendor]
         self.call_control_route("POST", "/switches", {vendor: switches})
         try:

@@ -1,4 +1,4 @@
-"""A running gateway for tests of what callers see."""
+"""One gateway for all tests of a process, as fixtures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.harness.gateway_runner import RunningGateway, run_gateway
 
 @pytest.fixture(scope="session")
 def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """One per test process: it takes seconds to start."""
+    """One gateway per test process, because it starts slowly."""
     folder: Path = tmp_path_factory.mktemp("gateway")
     with run_gateway(folder) as running:
         yield running
@@ -18,7 +18,7 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 
 @pytest.fixture
 def gateway(gateway_process: RunningGateway) -> RunningGateway:
-    """Its sellers are quick and do no mischief, and no job of another test is left to meet this one's faults."""
+    """The shared gateway, idle, with a sandbox without faults and latency."""
     gateway_process.sandbox.call_control_route("DELETE", "/faults")
     gateway_process.sandbox.set_latency(0.0)
     gateway_process.wait_until_idle()
