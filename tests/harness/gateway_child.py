@@ -75,7 +75,7 @@ def _get_team(worker: Any, *arguments: Any) -> str | None:
     if isinstance(worker, OrderSubmitter | OrderTracker):
         return worker._job_context.job.team
     commit = arguments[0]
-    return commit.job.team if commit.expected == 0 else None
+    return commit.job.team if commit.expected_version == 0 else None
 
 
 def _print_task_count(*_: object) -> None:
