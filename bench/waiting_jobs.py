@@ -37,8 +37,8 @@ class ProcessUsage(Struct, frozen=True, kw_only=True):
     def render(self) -> str:
         return (
             f"{self.concurrent_jobs} at once; resident {self.before_mb:.0f} MB before, "
-            f"{self.during_mb:.0f} MB with them, {self.peak_mb:.0f} MB at most; {self.open_files} open files; {self.seconds:.1f} s until the last of "
-            f"{self.images} images"
+            f"{self.during_mb:.0f} MB with them, {self.peak_mb:.0f} MB at most; "
+            f"{self.open_files} open files; {self.seconds:.1f} s until the last of {self.images} images"
         )
 
 

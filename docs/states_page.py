@@ -83,12 +83,12 @@ becomes part of a later attempt at another seller. The diagrams show all transit
 - **Terminal** concerns the team: {_join_alternatives([f"`{state}`" for state in JobState if state.is_terminal])}.
   The job waits for no more images, the unspent reservation is released, and the webhook is sent. Later events do not
   change the result.
-- **Settled** concerns the money: the job is terminal, and every attempt is closed. Until then the job stays in the index
-  of jobs with due actions.
+- **Settled** concerns the money: the job is terminal, and every attempt is closed. Until then the job stays in the
+  index of jobs with due actions.
 
 A job is terminal but not settled if an order is still running when the deadline ends the job. The order is polled until
-its cost is known. If its images arrive, their cost is an orphan: the operator pays it, never the team. Once a seller has
-finished the images, the deadline no longer ends the job, only the expiry of the images does.
+its cost is known. If its images arrive, their cost is an orphan: the operator pays it, never the team. Once a seller
+has finished the images, the deadline no longer ends the job, only the expiry of the images does.
 
 A job that ends with some of its images is `completed`: the team pays for these, and `warnings` says how many there are.
 A cancelled job is `cancelled`, and the team pays for the images delivered so far.
@@ -116,8 +116,8 @@ A worker that reclaims a job uses only what is saved of it:
 An order is awaited:
 
 - with a ticket, until the timeout of its offer;
-- without a response, for {RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller has called back or
-  accepts the same order again;
+- without a response, for {RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller has called
+  back or accepts the same order again;
 - with finished images, as long as sellers keep them: {IMAGE_TTL_SECONDS / 3600:.0f} h.
 
 A ticket is polled every {POLL_INTERVAL_SECONDS:.0f} s, and an order without one is searched every
@@ -126,16 +126,16 @@ order; only the previous worker may have its response. That worker may still run
 accepted for one lease; then the attempt is abandoned as `response_lost`.
 
 A job is *confirmed* once an attempt is started, its client received a 202, or a client requests it again. The client of
-an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its creation, and its
-Idempotency-Key may order again.
+an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its
+creation, and its Idempotency-Key may order again.
 
 ## Jobs that crash their workers
 
 A worker that crashes within one renewal of its leases may have crashed because of any job that it had just claimed. So
-the crash counts against all of them. After {MAX_EARLY_CRASHES} crashes in a row, each of these jobs is claimed alone, and its
-lease is renewed at once. A job that crashes its worker again is claimed later each time (its lease doubles, up to
-{MAX_LEASE_SECONDS / 3600:.0f} h), and is finally abandoned: nothing more is ordered for it. Existing orders are polled until
-their timeout, and their images are delivered.
+the crash counts against all of them. After {MAX_EARLY_CRASHES} crashes in a row, each of these jobs is claimed alone,
+and its lease is renewed at once. A job that crashes its worker again is claimed later each time (its lease doubles, up
+to {MAX_LEASE_SECONDS / 3600:.0f} h), and is finally abandoned: nothing more is ordered for it. Existing orders are
+polled until their timeout, and their images are delivered.
 """
 
 
