@@ -1,4 +1,4 @@
-"""The composition root: the only file that constructs things and joins them."""
+"""The composition root: the only module that constructs the components and connects them."""
 
 import random
 import time
@@ -11,15 +11,14 @@ from typing import Any
 from litestar import Litestar
 from msgspec.structs import replace
 
+from gateway.api.api_context import ApiContext
 from gateway.api.application import create_application
-from gateway.api.job_submission import ApiContext
 from gateway.api.refused_requests import RefusedRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
 from gateway.clock import SlewingClock
-from gateway.config.reloader import ConfigReloader
-from gateway.config.reloader import ReloadResult as ReloadedFiles
+from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.yaml_nodes import Problem
 from gateway.engine.callback_handler import CallbackHandler
 from gateway.engine.callback_urls import CallbackUrls
@@ -42,21 +41,21 @@ from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 
 MONTH_SECONDS = 31 * DAY_SECONDS
-# The engine writes to the store every second. After so long without having managed to, no new job can be kept, either.
+# The engine writes to the store every second. After this long without a successful write, no new job can be saved.
 MAX_WRITE_GAP_SECONDS = 5.0
 LOG_CHECK_INTERVAL_SECONDS = 1.0
 STORAGE_CHECK_INTERVAL_SECONDS = 3.0
 CatalogueTransform = Callable[[Catalogue], Catalogue]
-MakeKeeper = Callable[[Callable[[ReloadedFiles], None]], ConfigReloader]
+MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
 
 
 class Gateway:
-    """One process. `transform_catalogue` is how the sandbox's accounts take the place of the configured ones."""
+    """One gateway process. `transform_catalogue` replaces the configured accounts by the sandbox's."""
 
     def __init__(
         self,
         settings: Settings,
-        make_reloader: Callable[[Callable[[ReloadedFiles], None]], ConfigReloader],
+        make_reloader: MakeReloader,
         transform_catalogue: CatalogueTransform,
     ) -> None:
         self.settings = settings
@@ -77,11 +76,14 @@ class Gateway:
         self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan])
 
     def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
-        """Where it is reached, unless the settings say otherwise. `is_reachable_by_sellers`: they can reach it there, too."""
+        """Sets the base URL unless the settings define one.
+
+        `is_reachable_by_sellers`: sellers can send callbacks to it.
+        """
         self._base_url = self._base_url or url
         self._has_callbacks = self._has_callbacks or is_reachable_by_sellers
 
-    # --- what is in force
+    # --- configuration in force
 
     def catalogue(self) -> Catalogue:
         current = self.reloader.current
@@ -93,7 +95,7 @@ class Gateway:
         self.metrics(event)
         self.logs(event)
 
-    def _on_reload(self, reload: ReloadedFiles) -> None:
+    def _on_reload(self, reload: ReloadResult) -> None:
         problems = reload.resolved.problems
         config_hash = reload.resolved.catalogue.hash if reload.resolved.catalogue else reload.previous_hash
         self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
@@ -119,7 +121,7 @@ class Gateway:
         }
 
     def _describe_tasks(self) -> dict[str, Any]:
-        """The long-lived ones, and why which of them are down at the moment: each is started again by itself."""
+        """The long-lived tasks, and the errors of those that are down; each restarts by itself."""
         now = self.supervisor.clock()
         return {
             "running": len(self.supervisor.task_names),
@@ -147,11 +149,11 @@ class Gateway:
         problem = self.engine.context.storage.problem if self.engine else None
         return {"takes_images": problem is None, "problem": problem and describe_problem(problem)}
 
-    # --- life
+    # --- lifecycle
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:
-        """In the server's own event loop; what was opened last is closed first."""
+        """Starts the components in the server's event loop, and closes them in reverse order."""
         try:
             async with AsyncExitStack() as exit_stack:
                 await self._start_components(app, exit_stack)
@@ -187,14 +189,16 @@ class Gateway:
         )
         exit_stack.push_async_callback(self.supervisor.run("config.watch", self._watch_config).stop)
         for warning in store.warnings:
-            self.logs.log("warning", "store", warning=warning)
+            self.logs.log("warning", "store warning", warning=warning)
 
     async def _watch_config(self, task: SupervisedTask) -> None:
         await self.reloader.run(task.record_success)
 
     async def _check_storage(self, storage: ImageStorage) -> None:
-        """Checks the storage at the start. After a failure that may pass, the gateway serves stored images and
-        refuses new jobs. A misconfiguration stops it."""
+        """Checks the storage at startup.
+
+        After a temporary failure the gateway serves stored images and rejects new jobs; a misconfiguration stops it.
+        """
         try:
             await storage.self_test()
         except StorageAccessDenied:
@@ -203,21 +207,21 @@ class Gateway:
             self.emit(make_error_event(error))
 
     async def drain(self) -> None:
-        """Not ready any more, claims nothing, lets running jobs finish or hands them over."""
+        """Makes the process not ready, stops claiming jobs, lets running jobs finish, and hands over the rest."""
         self.is_draining = True
         if self.engine is not None:
             handed_over = await self.engine.drain(self.settings.drain_seconds)
             self.logs.log("info", "drained", handed_over=handed_over)
 
     def hand_over_now(self) -> None:
-        """Whoever drains hands over what is left, at once."""
+        """Hands over all remaining jobs at once during a drain."""
         if self.engine is not None:
             self.engine.hand_over_now()
 
-    # --- parts
+    # --- components
 
     def _build_app_state(self) -> dict[str, Any]:
-        return {"readiness": self.describe_readiness, "metrics": self.metrics.render}
+        return {"describe_readiness": self.describe_readiness, "render_metrics": self.metrics.render}
 
     def _make_store(self) -> Store:
         options = self.reloader.current.gateway
@@ -284,6 +288,6 @@ class Gateway:
 
 
 def _format_problem(problem: Problem, folder: Path) -> str:
-    """To whoever asks: where on this machine the folder is, is nobody's business."""
+    """Formats a problem without the configuration folder's path, which /readyz must not publish."""
     file = problem.location.file.removeprefix(str(folder)).lstrip("/") or folder.name
     return str(replace(problem, location=replace(problem.location, file=file)))

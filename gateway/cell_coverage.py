@@ -1,4 +1,4 @@
-"""Who wins which cell, who comes next, and what an operator should know about it before anything is bought."""
+"""Which seller wins each cell and which is next, and warnings about it for operators."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan_with
 from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
 from providers.orders import ALL_CELLS, Cell, Format, ImageBytes, ImageRequest, Operation, Quality
 
-# Tried in this order: most sellers sell the first in every tier, and most callers want it or its like.
+# Checked in this order: most sellers offer the first in every resolution, and most clients request it.
 LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
 STEEP_PRICE_RATIO = 2
 ALL_LABEL = "all"
@@ -20,8 +20,7 @@ PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
 
 
 class CellCoverage(Struct, frozen=True):
-    """One cell by one policy: the plan for one image in it, of which the first two places are shown. `shape` is that of
-    the image: where nobody sells the likeliest one, the first that somebody does."""
+    """The plan for one image of one cell by one policy. `shape`: the likeliest shape that a seller offers."""
 
     model: str
     cell: Cell
@@ -38,7 +37,7 @@ class CellCoverage(Struct, frozen=True):
 
 
 def build_coverage(catalogue: Catalogue) -> list[CellCoverage]:
-    """Every cell by the default policy; and the cells of each rule by the policy that it uses."""
+    """Covers every cell by the default policy, and each rule's cells by the rule's policy."""
     policies = catalogue.policies
     cell_coverages = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
@@ -55,7 +54,7 @@ def _cover_cells(
 
 
 def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellCoverage:
-    """In the first shape that the policy has a seller for; else in one that it keeps all sellers from; else in any."""
+    """Uses the first shape that the policy has a seller for; else one that any seller offers; else the first."""
     targets = _list_targets(catalogue, model, cell)
     sold_targets = [target for target in targets if _is_sold(catalogue, model, cell, target)] or targets[:1]
     plans = (
@@ -71,7 +70,7 @@ def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tup
 def _iterate_plans(
     catalogue: Catalogue, model: str, cell: Cell, target: TargetSize, policy_choice: tuple[str, int | None]
 ) -> Iterator[Plan]:
-    """For a request that names its quality, and for one that gets the model's own by naming none."""
+    """Yields the plan of a request that names the quality, and of one that uses the model's default."""
     request = _make_request(model, cell, target)
     yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice, {})
     if cell.quality is catalogue.models[model].quality:
@@ -81,7 +80,7 @@ def _iterate_plans(
 
 
 def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSize]:
-    """All that its offers have words for, the likeliest first; pixels that only a preset has come last."""
+    """Lists all sizes that the offers support, likeliest first, presets last."""
     size_options = [
         size_option for offer in catalogue.offers.get(model, ()) for size_option in offer.size_options.values()
     ]
@@ -94,7 +93,7 @@ def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSi
 
 
 def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) -> TargetSize | None:
-    """None where the model has no such size."""
+    """None if the model has no such size."""
     try:
         return make(*arguments)
     except SizeError:
@@ -102,7 +101,7 @@ def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) ->
 
 
 def _sort_ratios(catalogue: Catalogue, model: str) -> tuple[str, ...]:
-    """What is sold in any cell of the model comes before what is not: most cells are then shown in the same shape."""
+    """Ratios that any cell of the model offers come first, so that most cells show the same shape."""
     return tuple(sorted(LIKELY_RATIOS, key=lambda ratio: not _is_sold_anywhere(catalogue, model, ratio)))
 
 
@@ -139,7 +138,7 @@ def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
 
 
 def list_coverage_warnings(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> list[str]:
-    """One line for each thing worth knowing, with the cells that it concerns."""
+    """One line for each finding, with the cells that it concerns."""
     cells_by_message: dict[str, list[Cell]] = {}
     for cell_coverage in coverage:
         policy_suffix = (
@@ -162,23 +161,23 @@ def _list_cell_warnings(catalogue: Catalogue, cell_coverage: CellCoverage) -> It
     if winner is None:
         targets = _list_targets(catalogue, cell_coverage.model, cell_coverage.cell)
         is_sold = any(_is_sold(catalogue, cell_coverage.model, cell_coverage.cell, target) for target in targets)
-        yield "the policy lets nobody sell this" if is_sold else "nobody sells this"
+        yield "the policy excludes every seller" if is_sold else "no seller offers this"
         return
     for substitution in winner.fit.substitutions:
         yield f"{_get_seller_name(winner)} wins on an assumption: {substitution.name}"
     reachable = cell_coverage.plan.ranked[1 : cell_coverage.plan.failover.attempts]
     if not reachable:
-        yield f"{_get_seller_name(winner)} is the only one to be tried: there is no failover"
+        yield f"{_get_seller_name(winner)} is the only seller that is tried: no failover"
     for fallback in reachable:
         yield from _list_failover_warnings(winner, fallback)
 
 
 def _list_failover_warnings(winner: RankedOffer, fallback: RankedOffer) -> Iterator[str]:
-    failing_over = f"failing over from {_get_seller_name(winner)} to {_get_seller_name(fallback)}"
+    failover = f"failover from {_get_seller_name(winner)} to {_get_seller_name(fallback)}"
     for change in _list_failover_changes(winner, fallback):
-        yield f"{failing_over} changes what is delivered: {change}"
+        yield f"{failover} changes the delivered image: {change}"
     if fallback.quote.total > STEEP_PRICE_RATIO * winner.quote.total:
-        yield f"{failing_over} more than doubles the price"
+        yield f"{failover} more than doubles the price"
 
 
 def _get_seller_name(ranked: RankedOffer) -> str:
@@ -186,7 +185,7 @@ def _get_seller_name(ranked: RankedOffer) -> str:
 
 
 def _list_failover_changes(winner: RankedOffer, fallback: RankedOffer) -> list[str]:
-    """What comes only near at the second and not at the first, and a quality that both only believe in."""
+    """Substitutions of the fallback that the winner does not make, and a change of assumed quality."""
     winner_substitutions, fallback_substitutions = (
         {substitution.name for substitution in ranked.fit.substitutions} for ranked in (winner, fallback)
     )
@@ -200,7 +199,7 @@ def _list_failover_changes(winner: RankedOffer, fallback: RankedOffer) -> list[s
 
 
 def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
-    """Offers that no policy in use ever ranks, in any cell; and policies that nothing uses."""
+    """Yields offers that no policy in use ranks in any cell, and unused policies."""
     policies = catalogue.policies
     used = {policies.default, *(rule.use for rule in policies.rules)}
     used |= {name for team in catalogue.teams.values() for name in team.policies}
@@ -212,13 +211,13 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
     reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
     for offer in catalogue.iter_offers():
         if (offer.seller.name, offer.model) not in reached and not _is_reachable(catalogue, offer, used):
-            yield f"{offer.seller.name}: no policy in use can reach its offer of {offer.model}"
+            yield f"{offer.seller.name}: no policy in use reaches its offer of {offer.model}"
     for name in (name for name in policies.policies if name not in used):
-        yield f"policy {name}: neither the default, nor any rule, nor any team uses it"
+        yield f"policy {name} is unused: not the default, not in a rule, not in a team"
 
 
 def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -> bool:
-    """Whether any policy ranks it for anything that it sells, in any shape."""
+    """Whether any policy ranks the offer in any cell and shape."""
     sold = [
         (cell, target)
         for cell in offer.prices
@@ -235,7 +234,7 @@ def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -
 
 
 def summarize_cells(cells: Sequence[Cell]) -> str:
-    """'generate: all but 1k high; edit: 4k': each operation's cells in the fewest words."""
+    """'generate: all but 1k high; edit: 4k': the shortest description of the cells, by operation."""
     summaries = {operation: _summarize_operation(operation, cells) for operation in Operation}
     if len(set(summaries.values())) == 1:
         summary = summaries[Operation.GENERATE]
@@ -254,7 +253,7 @@ def _summarize_operation(operation: Operation, cells: Sequence[Cell]) -> str:
 
 
 def _summarize_pairs(pairs: Sequence[tuple[Resolution, Quality]]) -> str:
-    """'1k/2k high, 4k': resolutions that share their qualities together, and all qualities left unsaid."""
+    """'1k/2k high, 4k': groups resolutions with the same qualities; omits the qualities if all are included."""
     qualities = {tier: tuple(quality for quality in Quality if (tier, quality) in pairs) for tier in Resolution}
     tiers: dict[tuple[Quality, ...], list[str]] = {}
     for tier, tier_qualities in qualities.items():

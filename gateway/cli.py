@@ -4,7 +4,7 @@ import signal
 import sys
 
 if sys.argv[1:2] == ["serve"]:
-    # Importing what follows takes a second, which must not be ended by a signal that only says: read your files anew.
+    # Importing the rest takes a second; a SIGHUP (reload the configuration) must not end the process meanwhile.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import click

@@ -1,4 +1,4 @@
-"""What the environment says, in one table. `image-gateway serve --help` and the README show it."""
+"""Settings from environment variables, in one table that `image-gateway serve --help` and the README show."""
 
 import os
 import re
@@ -19,7 +19,7 @@ MIN_SECRET_LENGTH = 16
 
 
 class SettingsError(ValueError):
-    """Everything that is wrong, in words for an operator."""
+    """All invalid settings, one per line, for operators."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class EnvOption(Struct, frozen=True):
-    """One variable: what it is without it, how its text is read, and what it does."""
+    """One environment variable: its default, its parser and its help text."""
 
     name: str
     default: str | None
@@ -46,7 +46,7 @@ class EnvOption(Struct, frozen=True):
 
 
 def _parse_port(text: str) -> int:
-    # Other scripts' digits are digits, too, and no numbers to `int`.
+    # isdigit also accepts other scripts' digits.
     if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > 65_535:
         raise ValueError("must be a port, 0 to 65535")
     return int(text)
@@ -64,12 +64,12 @@ def _parse_seconds(text: str) -> float:
 
 def _parse_base_url(text: str) -> str:
     if not _is_base_url(text):
-        raise ValueError("must be an address like https://images.example.com")
+        raise ValueError("must be a URL like https://images.example.com")
     return text.rstrip("/")
 
 
 def _is_base_url(text: str) -> bool:
-    """Paths of ours are written behind it, so that nothing but a path may stand at its end."""
+    """Whether paths can be appended to it: it may have no query, fragment or credentials."""
     try:
         parts = urlsplit(text)
         has_host = bool(parts.hostname) and parts.port != 0
@@ -88,7 +88,7 @@ def _parse_secrets(text: str) -> tuple[bytes, ...]:
     values = tuple(secret.strip().encode() for secret in text.split(",") if secret.strip())
     if not values or any(len(secret) < MIN_SECRET_LENGTH for secret in values):
         raise ValueError(
-            f"must be a secret of at least {MIN_SECRET_LENGTH} characters, or two with a comma while rotating"
+            f"must be a secret of at least {MIN_SECRET_LENGTH} characters, or two separated by a comma during rotation"
         )
     return values
 
@@ -106,34 +106,34 @@ def _parse_log_format(text: str) -> str:
 
 
 ENV_OPTIONS: dict[str, EnvOption] = {
-    "config": EnvOption("IGW_CONFIG", None, Path, "folder of the configuration; else config, else the shipped one"),
+    "config": EnvOption("IGW_CONFIG", None, Path, "configuration folder; default: config, or the shipped one"),
     "host": EnvOption("IGW_HOST", "127.0.0.1", str, "address to listen on"),
     "port": EnvOption("IGW_PORT", "8080", _parse_port, "port to listen on"),
     "data": EnvOption(
-        "IGW_DATA", "var", Path, "folder for SQLite, the generated secret and, unless IGW_ASSETS, images"
+        "IGW_DATA", "var", Path, "folder for SQLite, the generated secret and, without IGW_ASSETS, images"
     ),
     "redis_url": EnvOption(
-        "REDIS_URL", None, _parse_redis_url, "Redis for several replicas; without it, SQLite for this one"
+        "REDIS_URL", None, _parse_redis_url, "Redis, needed for several replicas; without it SQLite"
     ),
     "secrets": EnvOption(
-        "IGW_SECRET", None, _parse_secrets, "signs links and callbacks; needed with Redis, else generated"
+        "IGW_SECRET", None, _parse_secrets, "signs image and callback URLs; required with Redis, else generated"
     ),
     "public_url": EnvOption(
-        "IGW_PUBLIC_URL", None, _parse_base_url, "where callers and sellers reach this gateway from outside"
+        "IGW_PUBLIC_URL", None, _parse_base_url, "URL at which clients and sellers reach this gateway"
     ),
-    "assets": EnvOption("IGW_ASSETS", None, str, "where images lie: a folder, s3://, gs:// or az://"),
+    "assets": EnvOption("IGW_ASSETS", None, str, "image storage: a folder, s3://, gs:// or az://"),
     "assets_shared": EnvOption(
-        "IGW_ASSETS_SHARED", "no", _parse_flag, "whether all replicas see the folder of IGW_ASSETS"
+        "IGW_ASSETS_SHARED", "no", _parse_flag, "yes if all replicas share the folder in IGW_ASSETS"
     ),
     "drain_seconds": EnvOption(
-        "IGW_DRAIN_SECONDS", "130", _parse_seconds, "how long running jobs may finish on SIGTERM"
+        "IGW_DRAIN_SECONDS", "130", _parse_seconds, "how long running jobs may take to finish after SIGTERM"
     ),
     "log_format": EnvOption("IGW_LOG", "json", _parse_log_format, "json, or console for people"),
 }
 
 
 def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
-    """`overrides` is what the command line said; it outranks the environment. SettingsError says everything at once."""
+    """Loads the settings; `overrides` from the command line take precedence. SettingsError lists all problems."""
     values: dict[str, Any] = {}
     problems = []
     for field, option in ENV_OPTIONS.items():
@@ -155,22 +155,23 @@ def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
 
 
 def _check_multi_replica(values: Mapping[str, Any]) -> list[str]:
-    """With Redis there may be several, even if there is one today."""
+    """Checks settings that several replicas need. Called whenever Redis is used."""
     problems = []
     if not values["secrets"]:
-        problems.append("IGW_SECRET is needed with REDIS_URL: all replicas must sign alike")
+        problems.append("IGW_SECRET is required with REDIS_URL: all replicas must sign with the same secret")
     assets = values.get("assets")
     if not assets:
-        problems.append("IGW_ASSETS is needed with REDIS_URL: all replicas must see the same images")
+        problems.append("IGW_ASSETS is required with REDIS_URL: all replicas must use the same image storage")
     elif "://" not in assets and not values.get("assets_shared"):
-        problems.append(
-            f"IGW_ASSETS is the folder {assets}: say IGW_ASSETS_SHARED=yes if all replicas see the same one"
-        )
+        problems.append(f"IGW_ASSETS is the folder {assets}: set IGW_ASSETS_SHARED=yes if all replicas share it")
     return problems
 
 
 def load_signing_secrets(settings: Settings) -> tuple[bytes, ...]:
-    """Those that were set, or one that is made once and kept beside the data. SettingsError if it cannot be had."""
+    """Returns the configured secrets, or one that is generated once and stored in the data folder.
+
+    SettingsError if that fails.
+    """
     if settings.secrets:
         return settings.secrets
     path = settings.data / "secret"
@@ -179,26 +180,28 @@ def load_signing_secrets(settings: Settings) -> tuple[bytes, ...]:
             _create_secret_file(path)
         secret = path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{path}: no secret can be kept there ({error.strerror}): set IGW_SECRET") from error
+        raise SettingsError(
+            f"{path}: the generated secret cannot be stored ({error.strerror}). Set IGW_SECRET."
+        ) from error
     if len(secret.strip()) < MIN_SECRET_LENGTH:
         raise SettingsError(
-            f"{path} holds no secret of at least {MIN_SECRET_LENGTH} characters: put back the one that was there, or delete "
-            "it (a new one is made; links given out before end)"
+            f"{path} contains no secret of at least {MIN_SECRET_LENGTH} characters. Restore the file, or delete it to "
+            "generate a new secret (existing image URLs become invalid)."
         )
     return (secret,)
 
 
 def _create_secret_file(path: Path) -> None:
-    """Whole or not at all, whatever ends this process; of several processes one is first, and all take its secret."""
+    """Creates the file atomically; concurrent processes all use the first one's secret."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Only its owner may read such a file.
+    # mkstemp makes it readable by its owner only.
     descriptor, temporary_name = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
             file.write(secrets.token_hex(SECRET_BYTES).encode())
             file.flush()
             os.fsync(file.fileno())
-        # Unlike renaming, this does not take the place of what another process has put there.
+        # Unlike a rename, a link never replaces the file of another process.
         with suppress(FileExistsError):
             os.link(temporary_name, path)
         _sync_folder(path.parent)

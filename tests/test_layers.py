@@ -23,7 +23,6 @@ LAYERS = [
         "gateway.assets",
         "gateway.routing",
         "gateway.cell_coverage",
-        "gateway.report",
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
     | {"gateway.money", "gateway.suggestions", "gateway.clock", "gateway.events", "gateway.task_supervisor"}

@@ -1,1 +1,1 @@
-"""HTTP words to ours and back. No store's library, no HTTP client."""
+"""The HTTP API: parses requests, calls the engine, serializes responses. Imports no store library, no HTTP client."""

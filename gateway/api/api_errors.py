@@ -1,6 +1,6 @@
-"""What callers are told when something is wrong: OpenAI's envelope on its routes, RFC 9457 problems on ours.
+"""ApiError, from which every error response is made: OpenAI's error body on its routes, RFC 9457 problems elsewhere.
 
-Every message says what to do. None repeats a seller's text, a key or a prompt.
+A message says what happened and what to do. It never contains a seller's text, a key or a prompt.
 """
 
 from typing import Any
@@ -11,21 +11,32 @@ OPENAI_ROUTE_PREFIXES = ("/v1/images", "/v1/models", "/openai/", "/images/")
 
 
 class ApiError(Exception):
-    """`final`: the same request again would end the same, or cost again; an SDK must not retry it by itself.
+    """An error response.
 
-    Never so where `headers` say when to ask again.
+    `is_retryable=False` sends `x-should-retry: false`: the same request would fail again, or cost again. By default an
+    error is retryable if it has a `retry_after`; with a Retry-After among its `headers` it always is.
     """
 
-    def __init__(self, status: int, code: str, message: str, **details: Any) -> None:
+    def __init__(  # noqa: PLR0913  all but three are optional keywords
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        error_type: str | None = None,
+        retry_after: int | None = None,
+        headers: dict[str, str] | None = None,
+        is_retryable: bool | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-        self.param: str | None = details.get("param")
-        self.error_type: str = details.get("kind") or _ERROR_TYPES.get(
-            status, "server_error" if status >= 500 else "invalid_request_error"
-        )
-        self.retry_after: int | None = details.get("retry_after")
-        self.headers: dict[str, str] = details.get("headers") or {}
-        self.final: bool = details.get("final", self.retry_after is None) and "retry-after" not in self.headers
+        self.status, self.code, self.message, self.param = status, code, message, param
+        default_type = "server_error" if status >= 500 else "invalid_request_error"
+        self.error_type = error_type or _ERROR_TYPES.get(status, default_type)
+        self.retry_after = retry_after
+        self.headers = headers or {}
+        is_retryable = retry_after is not None if is_retryable is None else is_retryable
+        self.is_retryable = is_retryable or "retry-after" in self.headers
 
     def response_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
@@ -33,22 +44,22 @@ class ApiError(Exception):
             headers["www-authenticate"] = "Bearer"
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
-        if self.final:
+        if not self.is_retryable:
             headers["x-should-retry"] = "false"
         return headers
 
     def render(self, path: str, request_id: str | None) -> tuple[bytes, str]:
-        """The answer's content in the form of its route, and the type of that."""
+        """Returns the body in the form of the request's route, and its media type."""
         if path.startswith(OPENAI_ROUTE_PREFIXES):
             return msgspec.json.encode(self.openai_body()), "application/json"
         return msgspec.json.encode(self.problem_body(request_id)), "application/problem+json"
 
     def openai_body(self) -> dict[str, Any]:
-        """As OpenAI's clients read it."""
+        """The body that OpenAI's clients parse."""
         return {"error": {"message": self.message, "type": self.error_type, "param": self.param, "code": self.code}}
 
     def problem_body(self, request_id: str | None = None) -> dict[str, Any]:
-        """RFC 9457, with the same error in it."""
+        """An RFC 9457 problem that also contains OpenAI's error."""
         return {
             "type": f"urn:image-gateway:problem:{self.code}",
             "title": self.code.replace("_", " "),

@@ -1,4 +1,4 @@
-"""The routes joined into one application, with errors told as each route's callers expect."""
+"""The Litestar application: routes, error handlers, request ids and events."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
+from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.body_receiver import BodyReceiver
 from gateway.api.callbacks import receive_callback
@@ -24,7 +25,7 @@ from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
 from gateway.store.base import StoreError, StoreUnavailable
 
-# Of all bodies together that have not become jobs yet; reading one takes several times its size for a moment.
+# Of all bodies that have not become jobs yet. Parsing one takes several times its size for a moment.
 MAX_TOTAL_BODY_BYTES = 256 << 20
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
@@ -41,7 +42,7 @@ ROUTE_HANDLERS = [
 
 
 class Application(Litestar):
-    """Gives each request an id, and tells of its answer: also of those that no route is there for."""
+    """Assigns each request an id and emits an event for its response, also for unknown routes."""
 
     def __init__(self, emit: EventSink, **options: Any) -> None:
         super().__init__(**options)
@@ -63,9 +64,11 @@ class Application(Litestar):
             self._emit(exchange.build_completed_event())
 
     def _remove_departed_caller(self, exchange: HttpExchange) -> None:
-        """Removes a client that left without its answer from the callers of its job."""
-        if (record := exchange.find_abandoned_record()) is not None:
-            self.state["context"].engine.departures.add(exchange.team, record)
+        """Removes a client that disconnected without a response from its job's callers."""
+        record, team = exchange.find_abandoned_record(), exchange.team
+        if record is not None and team is not None:
+            context: ApiContext = self.state["context"]
+            context.engine.disconnected_clients.add(team, record)
 
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any]) -> Litestar:
@@ -82,7 +85,7 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
             ObjectNotFound: _handle_missing_image,
             Exception: _make_unexpected_error_handler(emit),
         },
-        # Bodies are read and capped by `bodies.py`.
+        # `request_body.py` reads bodies and limits their size.
         request_max_body_size=None,
         openapi_config=None,
         logging_config=None,
@@ -104,24 +107,24 @@ def _handle_http_exception(request: Request[Any, Any, Any], error: HTTPException
 def _describe_http_error(request: Request[Any, Any, Any], status: int) -> str:
     if status == 404:
         return describe_unknown_route(request.scope["path"], [route.path_format for route in request.app.routes])
-    return "This route does not answer to this method." if status == 405 else "The request is not understood."
+    return "This route does not support this method." if status == 405 else "Invalid request."
 
 
 def _build_allow_header(error: HTTPException) -> dict[str, str]:
-    """Whoever uses the wrong method is told the right ones."""
+    """Lists the route's methods in `Allow`."""
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    # The framework would answer to OPTIONS itself; nobody is told of it, since nobody is answered.
+    # Litestar would list OPTIONS, which is not supported here.
     methods = [name for name in headers.get("allow", "").split(", ") if name not in ("", "OPTIONS")]
     return {"allow": ", ".join(sorted(methods))} if methods else {}
 
 
 def _make_store_error_handler(emit: EventSink) -> ErrorHandler:
-    """A store error is not the fault of the request: the client may repeat it when the store is back."""
+    """A store error is not the client's fault: it may retry."""
 
     def handle(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
         if not isinstance(error, StoreUnavailable):
             emit(ErrorReported(component="store", message=str(error), request=request.scope["state"].get("request_id")))
-        cause = "The gateway's job store does not answer at the moment."
+        cause = "The job store is unavailable."
         return _handle_api_error(
             request, service_unavailable_error(request.scope, "store_unavailable", cause, STORE_RETRY_SECONDS)
         )
@@ -133,9 +136,9 @@ def _make_storage_error_handler(emit: EventSink) -> ErrorHandler:
     def handle(request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
         if not isinstance(error, StorageUnavailable):
             emit(
-                ErrorReported(component="images", message=str(error), request=request.scope["state"].get("request_id"))
+                ErrorReported(component="storage", message=str(error), request=request.scope["state"].get("request_id"))
             )
-        cause = "The gateway's images cannot be read or kept at the moment."
+        cause = "The image storage is unavailable."
         return _handle_api_error(
             request, service_unavailable_error(request.scope, "images_unavailable", cause, STORE_RETRY_SECONDS)
         )

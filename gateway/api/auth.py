@@ -1,38 +1,47 @@
-"""Who calls: a key becomes a team, or nobody."""
+"""Authenticates requests: an API key belongs to one team."""
 
 import hmac
 from collections.abc import Mapping
 
+from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.catalogue import Catalogue
 from gateway.config.values import sha256_hex
 
 BEARER_PREFIX = "bearer "
-# Where Azure's clients put the key, and those that follow other gateways.
+# Headers that Azure's clients and clients of other gateways use.
 API_KEY_HEADERS = ("api-key", "x-api-key")
 
 
+def authenticate_request(http_request: HttpRequest) -> str:
+    """Authenticates the request and notes its team in the request's state, for metrics."""
+    team = authenticate(get_context(http_request).catalogue(), http_request.headers)
+    http_request.state["team"] = team
+    return team
+
+
 def authenticate(catalogue: Catalogue, headers: Mapping[str, str]) -> str:
-    """The whole digest is compared, with every key's, so that the time taken says nothing."""
+    """Returns the key's team. ApiError (401) without a valid key.
+
+    Compares full digests with every key's, in constant time.
+    """
     key = find_api_key(headers)
     if key is None:
-        raise ApiError(
-            401, "missing_api_key", "Send your key: Authorization: Bearer <key>, or api-key: <key>.", final=True
-        )
+        message = "Missing API key. Send Authorization: Bearer <key>, or api-key: <key>."
+        raise ApiError(401, "missing_api_key", message, is_retryable=False)
     digest = sha256_hex(key)
     matching_team = None
     for key_digest, team in catalogue.teams_by_key_hash.items():
         if hmac.compare_digest(key_digest, digest):
             matching_team = team
     if matching_team is None:
-        raise ApiError(
-            401, "invalid_api_key", "This key is not known here. Ask your platform team for one.", final=True
-        )
+        message = "Invalid API key. Ask your platform team for one."
+        raise ApiError(401, "invalid_api_key", message, is_retryable=False)
     return matching_team
 
 
 def find_api_key(headers: Mapping[str, str]) -> str | None:
-    """The first that is there: of several, only one is tried."""
+    """Returns the first key found: only one is checked."""
     authorization = headers.get("authorization", "")
     if authorization.lower().startswith(BEARER_PREFIX):
         return authorization[len(BEARER_PREFIX) :].strip()

@@ -1,10 +1,10 @@
-"""What sellers tell us: only a hint that there is something to ask about."""
+"""Receives sellers' callbacks. A callback only triggers a poll; its content is not trusted."""
 
 from litestar import Response, post
 
+from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.request_body import read_body
-from gateway.api.request_parsing import HttpRequest
 from gateway.engine.callback_handler import RetryLater
 
 MAX_CALLBACK_BYTES = 1 << 20
@@ -14,9 +14,9 @@ MAX_CALLBACK_BYTES = 1 << 20
 async def receive_callback(
     request: HttpRequest, adapter: str, job_id: str, attempt: int, signature: str
 ) -> Response[None]:
-    """401 for whoever cannot have got this address, or signature, from us and the seller; else 204, whatever it is.
+    """401 for an invalid URL or signature; else 204, whatever the body says.
 
-    503 where it cannot be heard at the moment: sellers call again.
+    503 if the callback cannot be processed at the moment: sellers retry.
     """
     handler = request.app.state["callback_handler"]
     body = await read_body(request.stream(), request.headers.get("content-length"), MAX_CALLBACK_BYTES)
@@ -24,7 +24,8 @@ async def receive_callback(
     try:
         is_verified = await handler.handle((adapter, job_id, attempt, signature), headers, body)
     except RetryLater:
-        raise ApiError(503, "call_again", "This cannot be heard at the moment: call again.", retry_after=1) from None
+        message = "The callback cannot be processed at the moment. Retry in 1 second."
+        raise ApiError(503, "call_again", message, retry_after=1) from None
     if not is_verified:
-        raise ApiError(401, "callback_refused", "This is no callback of ours.")
+        raise ApiError(401, "callback_refused", "Invalid callback URL or signature.")
     return Response(None, status_code=204)

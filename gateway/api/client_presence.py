@@ -1,4 +1,4 @@
-"""Whether a request's client is still connected, and whether it got its answer."""
+"""Whether a request's client is still connected, and whether it received a response."""
 
 import asyncio
 import secrets
@@ -7,13 +7,15 @@ from typing import Any
 from gateway.api.http_protocol import ClientConnection
 from gateway.jobs.commit import IdempotencyRecord
 
-# A process that stood still, or was busy for long, reads that a client has left in its next turns.
+# A process that was paused or busy reads a disconnect in its next event loop turns.
 EVENT_LOOP_TURNS = 2
 
 
 class ClientPresence:
-    """`client_id` distinguishes this client from others that send the same request. `idempotency_record`: the idempotency record that
-    made it, or may have made it, a caller of a job."""
+    """One request's client. `client_id` distinguishes it from clients that send equal requests.
+
+    `idempotency_record`: the record under which this client counts as a caller of a job.
+    """
 
     def __init__(self, replica: str, connection: ClientConnection | None) -> None:
         self.client_id = f"{replica}:{secrets.token_hex(6)}"
@@ -22,22 +24,28 @@ class ClientPresence:
         self._connection = connection
 
     async def promise_response(self) -> bool:
-        """Whether anything may be ordered for it. If so, it is answered, also if it ends its half of the connection."""
+        """Whether the client is connected. If so, it gets a response even if it half-closes the connection later."""
         for _ in range(EVENT_LOOP_TURNS):
             await asyncio.sleep(0)
         return self._connection is None or self._connection.promise_response()
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether no answer can reach the caller any more."""
+        """Whether no response can reach the client any more."""
         return self._connection is not None and self._connection.is_disconnected
 
     def has_left_unanswered(self) -> bool:
-        """Whether it left without its answer while a job counts it among its callers."""
+        """Whether the client disconnected without a response while it counts as a caller of a job."""
         return self.idempotency_record is not None and (self.is_disconnected or not self.is_answered)
 
 
 def get_presence(state: dict[str, Any]) -> ClientPresence | None:
-    """Of a request that may become a job."""
+    """Returns the client's presence of a request that may become a job, else None."""
     presence = state.get("presence")
     return presence if isinstance(presence, ClientPresence) else None
+
+
+def mark_answered(state: dict[str, Any]) -> None:
+    """Marks the request as answered, so that its client still counts as a caller of the job."""
+    if (presence := get_presence(state)) is not None:
+        presence.is_answered = True

@@ -1,5 +1,6 @@
-"""Answers about jobs that ended without images. The status says whether to repeat: no client repeats a 400 or a 424
-automatically.
+"""Error responses about jobs that ended without images.
+
+No client automatically retries a 400 or a 424; a 503 is answered only where nothing was charged.
 """
 
 from msgspec import Struct
@@ -9,13 +10,13 @@ from gateway.jobs.failure import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
 from providers.faults import ChargeStatus, FaultKind
 
-# What kept all sellers from taking an order (no credit, a limit, a key) lasts for a while, unless one of them said for
-# how long. OpenAI's clients take no longer pause than this from a Retry-After.
+# Default Retry-After when all sellers refused for lack of credit, a rate limit or a key. OpenAI's SDKs accept at most
+# 60 s.
 UNAVAILABLE_RETRY_SECONDS = 60
 
 
 class FailureResponse(Struct, frozen=True, kw_only=True):
-    """`retry_after`: only where nothing was bought, and the same request is right."""
+    """`retry_after`: set only where nothing was charged and the same request may succeed."""
 
     status: int
     code: str
@@ -25,7 +26,7 @@ class FailureResponse(Struct, frozen=True, kw_only=True):
 
 
 def build_failure_response(job: Job) -> FailureResponse:
-    """For a job that has ended without an image."""
+    """For a job that ended without images."""
     failure = classify_failure(job)
     status, code = _select_status_and_code(failure)
     retry_after = (failure.retry_after or UNAVAILABLE_RETRY_SECONDS) if failure.is_safe_to_retry else None
@@ -42,20 +43,20 @@ def build_failure_response(job: Job) -> FailureResponse:
 
 
 def build_failure_error(job: Job, headers: dict[str, str]) -> ApiError:
-    """The same as an answer. `headers`: the job's."""
+    """The same as an ApiError, with the job's headers."""
     response = build_failure_response(job)
     return ApiError(
         response.status,
         response.code,
         response.message,
-        kind=response.error_type,
+        error_type=response.error_type,
         headers=headers,
         retry_after=response.retry_after,
     )
 
 
 def _select_status_and_code(failure: JobFailure) -> tuple[int, str]:
-    """The status and the code."""
+    """Selects the HTTP status and the error code."""
     if failure.state is JobState.CANCELLED:
         return (503, "withdrawn") if failure.is_safe_to_retry else (424, "cancelled")
     if failure.fault is FaultKind.CONTENT_REFUSED:
@@ -68,13 +69,13 @@ def _select_status_and_code(failure: JobFailure) -> tuple[int, str]:
 
 def _describe_cause(failure: JobFailure) -> str:
     if failure.state is JobState.CANCELLED and failure.is_safe_to_retry:
-        return "The job was withdrawn: the process that had accepted it is gone."
+        return "The job was withdrawn because the process that accepted it stopped."
     if failure.state is JobState.CANCELLED:
         return "The job was cancelled."
     if failure.state is JobState.EXPIRED and failure.fault is not FaultKind.CONTENT_REFUSED:
-        return "The images were not there by the job's deadline."
+        return "The job did not complete before its deadline."
     default = (
-        "No seller could take the order." if failure.is_safe_to_retry else _CAUSES_BY_CHARGE[failure.charge_status]
+        "No seller could accept the order." if failure.is_safe_to_retry else _CAUSES_BY_CHARGE[failure.charge_status]
     )
     return _CAUSES_BY_FAULT.get(failure.fault, default)
 
@@ -83,24 +84,24 @@ _CODES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.INVALID_ORDER: "order_refused",
     FaultKind.INPUT_MISSING: "input_missing",
 }
-# For faults whose cause the client may see, beside whether money was spent.
+# Causes that the client may see; whether money was charged follows.
 _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
-    FaultKind.CONTENT_REFUSED: "The seller's safety system refused this request: change the prompt or the images.",
-    FaultKind.INPUT_MISSING: "An input of this job is no longer stored, so nothing could be ordered.",
+    FaultKind.CONTENT_REFUSED: "The seller's content filter rejected this request. Change the prompt or the images.",
+    FaultKind.INPUT_MISSING: "An input image of this job is no longer stored, so no order could be sent.",
     FaultKind.INVALID_ORDER: "The seller rejected the order as invalid.",
     FaultKind.ORDER_CANCELLED: "The order was cancelled at the seller.",
-    FaultKind.ORDER_TIMED_OUT: "The seller took the order and did not finish it in time.",
+    FaultKind.ORDER_TIMED_OUT: "The seller accepted the order and did not finish it in time.",
     FaultKind.NO_IMAGES: "The seller reported success and delivered no image.",
-    FaultKind.IMAGES_EXPIRED: "The seller made the images, and they could not be fetched.",
+    FaultKind.IMAGES_EXPIRED: "The seller made the images, but they could not be downloaded.",
 }
 _CAUSES_BY_CHARGE = {
-    ChargeStatus.NOT_CHARGED: "No seller could make the images.",
-    ChargeStatus.UNKNOWN: "The seller's answer to the order was lost, or said nothing that can be relied on.",
+    ChargeStatus.NOT_CHARGED: "No seller could fulfil the order.",
+    ChargeStatus.UNKNOWN: "The seller's response to the order was lost or unclear.",
     ChargeStatus.CHARGED: "The seller charged for an order that it did not deliver.",
 }
 _CHARGE_SENTENCES = {
-    ChargeStatus.NOT_CHARGED: "Nothing was bought, and you were not charged.",
-    ChargeStatus.UNKNOWN: "An order may have been bought; you were not charged. "
+    ChargeStatus.NOT_CHARGED: "You were not charged.",
+    ChargeStatus.UNKNOWN: "The seller may have charged for it; you were not charged. "
     "The same request with a new Idempotency-Key is a new purchase.",
     ChargeStatus.CHARGED: "The seller was paid; you were not charged. The same request again is a new purchase.",
 }

@@ -1,4 +1,4 @@
-"""One request and its answer as they pass: named, measured, and told of."""
+"""One HTTP request and its response: assigns the id, measures the time, adds headers, emits the event."""
 
 from collections.abc import Iterable
 from time import perf_counter
@@ -15,13 +15,13 @@ from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
 
 KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
-# To OPTIONS the framework has an answer of its own, which says less than the one to a method that is not there.
+# Litestar answers OPTIONS itself, with less than its error for an unknown method.
 UNROUTED_METHOD = "NONE"
 RawHeader = tuple[bytes, bytes]
 
 
 def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHeader]:
-    """A list may come in several lines (RFC 9110, 5.3), of which a handler would see only the first."""
+    """Joins repeated headers of one name (RFC 9110, 5.3): handlers see only the first line."""
     headers = list(headers)
     values = [value for header_name, value in headers if header_name == name]
     if len(values) < 2:
@@ -30,7 +30,10 @@ def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHea
 
 
 class HttpExchange:
-    """`body_receiver`: what its handlers receive by. What they answer from, they put among `streams` of the state."""
+    """One request and its response. `body_receiver` reads the body for the handler.
+
+    Handlers add open image streams to `streams` of the state; they are closed with the exchange.
+    """
 
     def __init__(self, scope: HTTPScope, send: Send, body_receiver: BodyReceiver) -> None:
         self._scope, self._send, self.body_receiver = scope, send, body_receiver
@@ -39,7 +42,7 @@ class HttpExchange:
         scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
         self._method: str = scope["method"]
         if self._method == "OPTIONS":
-            scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # which is the point of it
+            scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._streams: list[ObjectStream] = []
         self._state |= {"request_id": self.request_id, "body_receiver": body_receiver, "streams": self._streams}
@@ -56,7 +59,7 @@ class HttpExchange:
         await self._send(message)
 
     async def send_shutdown_error(self) -> None:
-        """The process ends before the handler did."""
+        """Answers a request whose handler is cancelled by the shutdown."""
         if self._is_response_started:
             return
         error = service_unavailable_error(
@@ -69,7 +72,7 @@ class HttpExchange:
         await self.send({"type": "http.response.body", "body": content, "more_body": False})
 
     def close(self) -> None:
-        """Nothing is held any more for a request that has ended, however it has."""
+        """Releases the body's memory and the open streams, however the request has ended."""
         self.body_receiver.release()
         for stream in self._streams:
             stream.close()
@@ -80,7 +83,7 @@ class HttpExchange:
         return team
 
     def find_abandoned_record(self) -> IdempotencyRecord | None:
-        """The record of a caller that left its job without an answer, if it did."""
+        """Returns the record of a client that disconnected without a response to its job."""
         presence = get_presence(self._state)
         return presence.idempotency_record if presence is not None and presence.has_left_unanswered() else None
 
@@ -93,17 +96,17 @@ class HttpExchange:
             seconds=perf_counter() - self._started_at,
             waited_seconds=self._state.get("waited_seconds", 0.0),
             team=self.team,
-            job=self._state.get("job"),
+            job=self._state.get("job_id"),
         )
 
     def _build_overhead_header(self) -> list[tuple[bytes, bytes]]:
-        """Of what waits for a job: the time that is ours."""
+        """For requests that wait for a job: the gateway's own share of the time."""
         if "waited_seconds" not in self._state:
             return []
         seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
 
     def _build_close_header(self) -> list[tuple[bytes, bytes]]:
-        """Who was not told to go on will not send the body; what he sends next must not be taken for it."""
+        """Closes the connection of a client that waits for `100 Continue` and got none: it will not send the body."""
         expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
         return [(b"connection", b"close")] if expects_continue and not self.body_receiver.is_started else []

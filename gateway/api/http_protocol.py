@@ -1,4 +1,6 @@
-"""A caller's connection, below requests: heads must come, and what is no HTTP is told so in our words."""
+"""Extends uvicorn's HTTP protocol: header and write timeouts, header size limits, JSON errors for malformed requests,
+half-closed connections.
+"""
 
 import asyncio
 from asyncio import TimerHandle
@@ -11,23 +13,28 @@ from gateway.api.api_errors import ApiError
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
 
-# For a request's head, from the connection's or the last request's end; and for what is left of a refused body.
+# Timeout for a request's headers, from the connection or the previous request on; also for the remainder of a rejected
+# body.
 HEADER_TIMEOUT_SECONDS = 30.0
-# Bytes of a head, of trailers or of a chunk's own words; as a piece may be read at once, about so many.
+# Limit for headers, trailers and chunk extensions. Checked after each read, so slightly more may arrive.
 MAX_HEADER_BYTES = 64 << 10
-# Without a byte of an answer being taken.
+# How long a client may read no byte of a response.
 WRITE_TIMEOUT_SECONDS = 60.0
-# A client that ended its half of the connection may still listen, or be gone. A system whose client is gone answers
-# these words, which every client passes over, with a reset, and the next ones cannot be written any more.
+# A half-closed client may still read, or be gone. A second write fails once the peer of a gone client has answered the
+# first with a reset; every client ignores `100 Continue`.
 PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
 PROBE_DELAYS_SECONDS = (0.5, 1.0)
 
 CLOSE_HEADERS = {"connection": "close"}
 MALFORMED_REQUEST_ERROR = ApiError(
-    400, "malformed_request", "What was sent is no request of HTTP/1.1.", headers=CLOSE_HEADERS
+    400, "malformed_request", "The request is not valid HTTP/1.1.", headers=CLOSE_HEADERS
 )
 HEADER_TIMEOUT_ERROR = ApiError(
-    408, "head_timeout", "The request did not arrive in time. Ask again.", final=False, headers=CLOSE_HEADERS
+    408,
+    "head_timeout",
+    "The request's headers did not arrive in time. Retry the request.",
+    is_retryable=True,
+    headers=CLOSE_HEADERS,
 )
 HEADERS_TOO_LARGE_ERROR = ApiError(
     431,
@@ -38,7 +45,7 @@ HEADERS_TOO_LARGE_ERROR = ApiError(
 
 
 class ClientConnection:
-    """The connection of one request, as far as its handler needs it."""
+    """The client's connection, as one request's handler sees it."""
 
     def __init__(self, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
@@ -46,20 +53,23 @@ class ClientConnection:
 
     @property
     def is_disconnected(self) -> bool:
-        """No answer arrives any more."""
+        """Whether no response can reach the client any more."""
         return self._protocol.is_disconnected
 
     def promise_response(self) -> bool:
-        """False if the client has ended the connection, or its half of it. Otherwise it gets an answer from now on,
-        also if it ends its half."""
+        """Promises a response even if the client half-closes the connection later. False if it has already closed or
+        half-closed it."""
         if not self._protocol.is_half_closed:
             self._protocol.promised_cycle = self._cycle
         return self._protocol.promised_cycle is self._cycle
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """`emit` receives the events of requests that reach no handler. `promised_cycle`: the request that is answered even if
-    its client ends half of the connection. `is_half_closed`: the client has ended at least its half."""
+    """One client connection. `emit` receives events of requests that reach no handler.
+
+    `promised_cycle`: the request that is answered even on a half-closed connection. `is_half_closed`: the client has
+    sent its last byte.
+    """
 
     emit: ClassVar[EventSink]
 
@@ -71,11 +81,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._probe_timer: TimerHandle | None = None
         self.promised_cycle: RequestResponseCycle | None = None
         self.is_half_closed = self.is_disconnected = False
-        # Read, and neither a whole head nor part of a body yet.
+        # Bytes read that are not yet complete headers or part of a body.
         self._pending_header_bytes = 0
         self._is_in_headers = self._is_input_ignored = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the server has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it, too
         super().connection_made(transport)
         self._start_header_timer()
 
@@ -85,7 +95,7 @@ class HttpProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         if self.promised_cycle is not None and not self.promised_cycle.response_complete:
-            # The server tells only the last of several requests that wait for their turn.
+            # uvicorn notifies only the last of several pipelined requests.
             self.promised_cycle.disconnected = True
             self.promised_cycle.message_event.set()
         super().connection_lost(exc)
@@ -113,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except HttpParserUpgrade as upgrade:
-                # The parser takes what follows for another protocol; we speak none, so it is this request's body.
+                # The parser treats the rest as another protocol. None is supported, so the rest is this request's body.
                 data = self._rebuild_head_without_upgrade() + data[upgrade.args[0] :]
 
     def _rebuild_head_without_upgrade(self) -> bytes:
@@ -127,18 +137,18 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after a body is no header: nobody has looked at it, neither here nor before us.
+        # Trailers are ignored: neither this gateway nor a proxy before it has checked them.
         if self._is_in_headers:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            # It comes again without that, except for what has no answer at all.
+            # The request is parsed again without its upgrade; CONNECT has no response at all.
             if self.parser.get_method() == b"CONNECT":
-                raise ValueError("no proxy")
+                raise ValueError("CONNECT is not supported")
             return
         super().on_headers_complete()
-        self.scope["state"]["line"] = ClientConnection(self, self.cycle)
+        self.scope["state"]["client_connection"] = ClientConnection(self, self.cycle)
         self._is_in_headers, self._pending_header_bytes = False, 0
         self._cancel_header_timer()
 
@@ -151,13 +161,13 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._pending_header_bytes = 0
         if any(name == b"idempotency-key" for name, _ in self.headers):
-            # It is ordered whatever its client ends, so it is answered as well.
+            # A request with an idempotency key is ordered even if the client disconnects, so it is answered, too.
             self.promised_cycle = self.cycle
-        # What was left of a refused body has come: the next request has its own time.
+        # The remainder of a rejected body is complete; the next request gets its own timeout.
         self._cancel_header_timer()
         super().on_message_complete()
 
-    # --- heads
+    # --- header timeout
 
     def _is_responding(self) -> bool:
         return bool(self.cycle) and not self.cycle.response_complete
@@ -177,10 +187,10 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # --- what is answered here
+    # --- errors of requests without a handler
 
     def _send_error(self, error: ApiError) -> None:
-        """Nothing more is read. An answer that is on its way to an earlier request is not mixed with this one."""
+        """Sends the error and stops reading. Never mixes it into the response of an earlier request."""
         self._is_input_ignored = True
         if self.transport.is_closing():
             return
@@ -203,10 +213,10 @@ class HttpProtocol(HttpToolsProtocol):
             (STATUS_LINE[error.status], REQUEST_ID_HEADER, b": ", request_id.encode(), b"\r\n", lines, b"\r\n", content)
         )
 
-    # --- the client's end
+    # --- half-closed connections
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # the server closes at once
-        """A client that has ended its half still gets what it was promised; nothing else is begun for it."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes at once
+        """A half-closed client still receives the promised response; no new request is started for it."""
         self.is_half_closed = True
         if self.promised_cycle is None or self.promised_cycle.response_complete:
             return False
@@ -222,7 +232,7 @@ class HttpProtocol(HttpToolsProtocol):
         if delays:
             self._probe_timer = self.loop.call_later(delays[0], self._send_probe, delays[1:])
 
-    # --- answers that nobody takes
+    # --- responses that the client does not read
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -246,5 +256,5 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def make_protocol_class(emit: EventSink) -> type[HttpProtocol]:
-    """The server makes one for each caller, of a kind that it is given."""
-    return type("Connection", (HttpProtocol,), {"emit": staticmethod(emit)})
+    """Makes the protocol class that uvicorn instantiates for each connection."""
+    return type("HttpProtocol", (HttpProtocol,), {"emit": staticmethod(emit)})

@@ -1,32 +1,26 @@
-"""OpenAI's Images API: any of its clients may ask here. It answers when the images are there, never before."""
+"""OpenAI's Images API. Responds when the images are complete."""
 
 import asyncio
 
 from litestar import Response, post
 
-from gateway.api import job_submission
+from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
+from gateway.api.client_presence import mark_answered
 from gateway.api.failure_responses import build_failure_error
-from gateway.api.request_parsing import (
-    HttpRequest,
-    build_replay_headers,
-    get_context,
-    json_response,
-    mark_answered,
-    parse_request,
-    submit_or_reuse_job,
-    wait_for_job,
-)
+from gateway.api.job_results import load_stored_images
+from gateway.api.job_submission import find_existing_job, submit_or_reuse_job
+from gateway.api.job_wait import wait_for_job
+from gateway.api.json_responses import build_job_headers, build_replay_headers, json_response
+from gateway.api.request_parsing import parse_request
 from gateway.api.request_schemas import GenerationRequest
-from gateway.api.serializers import build_job_headers, serialize_images
+from gateway.api.serializers import serialize_images
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
 from gateway.assets.storage import ObjectNotFound
 
-# Longer than any job: what outlives its deadline is pictures that exist and are on their way.
+# Longer than any job's deadline, since completed images may still be downloading then.
 MAX_JOB_WAIT_SECONDS = 3_600.0
-
-
-# OpenAI's own path, those of Azure (classic and v1), and the one without a version that some base URLs lead to.
+# OpenAI's path, Azure's (classic and v1), and the path of base URLs without a version.
 GENERATION_PATHS = [
     "/v1/images/generations",
     "/openai/deployments/{deployment:str}/images/generations",
@@ -37,29 +31,27 @@ GENERATION_PATHS = [
 
 @post(GENERATION_PATHS, status_code=200)
 async def create_generation(request: HttpRequest) -> Response[bytes]:
-    """Draw images from a prompt."""
-    context = get_context(request)
+    """Generates images from a prompt."""
+    context, state = get_context(request), request.scope["state"]
     job_request, params = await parse_request(request, GenerationRequest)
-    submitted = await submit_or_reuse_job(
-        request, job_request, await job_submission.find_existing_job(context, job_request)
-    )
+    submitted = await submit_or_reuse_job(request, job_request, await find_existing_job(context, job_request))
     job = await wait_for_job(request, submitted.job_id, MAX_JOB_WAIT_SECONDS)
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     if not job.state.is_terminal:
         raise _still_running_error(request, headers)
     if not job.delivered_images:
-        mark_answered(request)
+        mark_answered(state)
         raise build_failure_error(job, headers)
-    images = await job_submission.load_stored_images(context, job)
+    images = await load_stored_images(context, job)
     if not images:
-        raise ObjectNotFound(f"what is known of the images of {job.id} is gone")
-    # Clients of DALL-E that name no format read links by its default, and some of them base64.
+        raise ObjectNotFound(f"the image documents of {job.id} were deleted")
+    # DALL-E clients that set no response_format expect URLs, some of them base64: send both.
     response_format = params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
     inline_images = images if response_format != "url" else []
-    image_bytes = await asyncio.gather(*(job_submission.read_image(context, image) for image in inline_images))
+    image_bytes = await asyncio.gather(*(context.storage.get(image.key) for image in inline_images))
     contents = {image.index: content for image, content in zip(inline_images, image_bytes, strict=True)}
     url_signer = None if response_format == "b64_json" else context.url_signer
-    mark_answered(request)
+    mark_answered(state)
     return json_response(serialize_images(job, images, contents, url_signer, context.wall_clock()), 200, headers)
 
 
@@ -69,6 +61,7 @@ def _still_running_error(request: HttpRequest, headers: dict[str, str]) -> ApiEr
             request.scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
         )
     message = (
-        "The images take longer than this request can wait. The job goes on: GET /v1/jobs/{id}, id as in x-igw-job-id."
+        "The images take longer than this request may wait. The job continues: GET /v1/jobs/{id} with the id from "
+        "x-igw-job-id."
     )
     return ApiError(424, "still_running", message, headers=headers)

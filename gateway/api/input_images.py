@@ -1,26 +1,53 @@
-"""Input images of a request: sent with it, or fetched from the links that it names."""
+"""Loads a request's input images: decodes inline ones, downloads linked ones, validates all."""
 
 import asyncio
-from collections.abc import Sequence
+import io
+from binascii import a2b_base64
+from collections.abc import Iterable, Iterator, Sequence
 
-from gateway.api import request_schemas as wishing
+from msgspec import Struct
+
 from gateway.api.api_errors import ApiError
 from gateway.api.body_parser_thread import run_off_loop
-from gateway.api.request_schemas import InputImageRef, InputImages
+from gateway.api.json_scanner import LongText
+from gateway.api.request_schemas import CreateJobRequest, InputImageRef
+from gateway.assets.image_header import InvalidImage, is_complete, read_header
 from gateway.engine.job_creation import InputImage
 from gateway.upstream.download import DownloadError
-from gateway.upstream.input_fetcher import FetchLimitReached, InputsTooLarge, RequestInputs
+from gateway.upstream.input_fetcher import INPUT_LIMITS, FetchLimitReached, InputsTooLarge, RequestInputs
+from providers.orders import Format, ImageBytes
 
-# Of one request: what the first of its links comes to often holds for all.
+MAX_INPUT_IMAGES = 16
+# Per request. URLs of one request often point to the same host.
 MAX_PARALLEL_DOWNLOADS = 4
 DOWNLOAD_RETRY_SECONDS = 5
+
+
+class InputImages(Struct, frozen=True):
+    """The input images and the mask of an edit."""
+
+    inputs: tuple[InputImage, ...] = ()
+    mask: InputImage | None = None
+
+
+def list_input_refs(params: CreateJobRequest) -> list[tuple[str, InputImageRef]]:
+    """Lists the input images with their parameter's name, without the mask."""
+    images = params.image if isinstance(params.image, tuple) else (params.image,)
+    values = [("image", ref) for ref in images] + [("images", ref) for ref in params.images]
+    if len(values) > MAX_INPUT_IMAGES:
+        raise ApiError(400, "invalid_value", f"At most {MAX_INPUT_IMAGES} input images.", param="image")
+    refs = [(name, InputImageRef(image_url=ref) if isinstance(ref, str) else ref) for name, ref in values]
+    for name, ref in refs:
+        if (ref.image_url is None) == (ref.b64_json is None):
+            message = f"'{name}' must have either image_url or b64_json."
+            raise ApiError(400, "invalid_value", message, param=name)
+    return refs
 
 
 async def load_input_images(
     fetcher: RequestInputs, image_refs: Sequence[tuple[str, InputImageRef]], mask: InputImageRef | None
 ) -> InputImages:
-    """Fetched or decoded, and looked at. The first that is none ends it: ApiError names its parameter, also of a mask
-    that does not fit."""
+    """Loads all images and the mask concurrently. The first failure cancels the rest; ApiError names its parameter."""
     refs = [*image_refs, ("mask", mask)] if mask else list(image_refs)
     download_slots = asyncio.Semaphore(MAX_PARALLEL_DOWNLOADS)
     tasks = [asyncio.create_task(_load_image(fetcher, download_slots, param, ref)) for param, ref in refs]
@@ -29,10 +56,10 @@ async def load_input_images(
     finally:
         for task in tasks:
             task.cancel()
-        # Until what was given up is over, and holds nothing any more.
+        # Wait until the cancelled tasks have released their memory.
         await asyncio.gather(*tasks, return_exceptions=True)
     input_images = InputImages(tuple(images[: len(image_refs)]), images[-1] if mask else None)
-    wishing.validate_mask(input_images)
+    _validate_mask(input_images)
     return input_images
 
 
@@ -40,16 +67,16 @@ async def _load_image(
     fetcher: RequestInputs, download_slots: asyncio.Semaphore, param: str, ref: InputImageRef
 ) -> InputImage:
     if (base64_text := ref.inline_base64) is not None:
-        return await run_off_loop(len(base64_text), wishing.decode_inline_image, base64_text, param)
+        return await run_off_loop(len(base64_text), _decode_inline_image, base64_text, param)
     if not ref.is_url:
         message = (
-            f"'{param}' holds neither an address nor an image that is known here: send an https:// address, a data URI "
-            f'(data:image/png;base64,…), or base64 as {{"b64_json": …}}.'
+            f"Invalid image in '{param}': send an https:// URL, a data URI (data:image/png;base64,…), or base64 as "
+            f'{{"b64_json": …}}.'
         )
         raise ApiError(400, "invalid_image", message, param=param)
     async with download_slots:
         data = await _fetch_image(fetcher, ref.image_url or "", param)
-    return await run_off_loop(len(data), wishing.parse_input_image, data, param)
+    return await run_off_loop(len(data), _parse_image, data, param)
 
 
 async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
@@ -57,16 +84,83 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
         return await fetcher.fetch(url)
     except DownloadError as error:
         reason = f": {error.public_reason}" if error.public_reason else ""
-        message = f"The image in '{param}' could not be fetched from its address{reason}."
+        message = f"The image URL in '{param}' could not be downloaded{reason}. Nothing was ordered."
         raise ApiError(400, "invalid_image_url", message, param=param) from None
     except InputsTooLarge as error:
-        message = f"The images that this request links to have more than {error.max_bytes >> 20} MiB together."
+        message = f"The linked images are larger than {error.max_bytes >> 20} MiB together. Nothing was ordered."
         raise ApiError(413, "image_too_large", message, param=param) from None
     except FetchLimitReached as refusal:
-        subject = "Your team has" if refusal.is_own else "All teams together have"
+        subject = "your team has" if refusal.is_own else "all teams together have"
         message = (
-            f"{subject} {refusal.limit} in progress, which is the limit. Nothing was ordered or charged: retry in "
-            f"{DOWNLOAD_RETRY_SECONDS} s."
+            f"Too many downloads of input images: {subject} {refusal.limit} in progress. Nothing was ordered or "
+            f"charged. Retry in {DOWNLOAD_RETRY_SECONDS} seconds."
         )
         status = 429 if refusal.is_own else 503
         raise ApiError(status, "too_many_downloads", message, param=param, retry_after=DOWNLOAD_RETRY_SECONDS) from None
+
+
+def _parse_image(data: bytes, param: str) -> InputImage:
+    """Validates the image by its bytes alone; the client's media type is ignored."""
+    if len(data) > INPUT_LIMITS.max_bytes:
+        message = f"The image in '{param}' is larger than {INPUT_LIMITS.max_bytes >> 20} MiB. Nothing was ordered."
+        raise ApiError(413, "image_too_large", message, param=param)
+    try:
+        header = read_header(data)
+        if not is_complete(data, header):
+            raise InvalidImage("the image is truncated")
+        if header.frames > 1:
+            raise InvalidImage(f"an animated {header.format} with {header.frames:,} frames; send a still image")
+    except InvalidImage as error:
+        raise ApiError(400, "invalid_image", f"Invalid image in '{param}': {error}.", param=param) from None
+    return InputImage(ImageBytes(data, header.format.media_type, param), header)
+
+
+def _validate_mask(input_images: InputImages) -> None:
+    """Rejects masks that sellers refuse or misread, before anything is ordered."""
+    if input_images.mask is None or not input_images.inputs:
+        return
+    mask, first = input_images.mask.header, input_images.inputs[0].header
+    if mask.format is not Format.PNG or not mask.has_alpha:
+        message = (
+            "The mask must be a PNG with an alpha channel, transparent where the image is to be edited. Nothing was "
+            "ordered."
+        )
+        raise ApiError(400, "invalid_image_mode", message, param="mask")
+    if (mask.width, mask.height) != (first.width, first.height):
+        message = (
+            f"The mask is {mask.width}x{mask.height}, the first input image {first.width}x{first.height}. Send a mask "
+            "of the same size. Nothing was ordered."
+        )
+        raise ApiError(400, "invalid_image", message, param="mask")
+
+
+def _decode_inline_image(text: str, param: str) -> InputImage:
+    """Decodes base64, with or without a data URI prefix."""
+    pieces = text.iterate_pieces() if isinstance(text, LongText) else iter((text,))
+    try:
+        data = decode_base64(_strip_data_uri_prefix(pieces))
+    except ValueError:
+        raise ApiError(400, "invalid_image", f"'{param}' is not valid base64.", param=param) from None
+    return _parse_image(data, param)
+
+
+def _strip_data_uri_prefix(pieces: Iterator[str]) -> Iterator[str]:
+    first_piece = next(pieces, "")
+    yield first_piece.partition(",")[2] if first_piece.startswith("data:") else first_piece
+    yield from pieces
+
+
+def decode_base64(pieces: Iterable[str]) -> bytes:
+    """Decodes pieces of base64 in groups of four characters. ValueError if the whole is invalid."""
+    decoded, remainder, is_over = io.BytesIO(), "", False
+    for piece in pieces:
+        text = remainder + piece
+        decodable_length = len(text) - len(text) % 4
+        remainder = text[decodable_length:]
+        if is_over and text:
+            raise ValueError("data after the padding")
+        decoded.write(a2b_base64(text[:decodable_length], strict_mode=True) if decodable_length else b"")
+        is_over = text.endswith("=", 0, decodable_length)
+    if remainder:
+        raise ValueError("truncated")
+    return decoded.getvalue()

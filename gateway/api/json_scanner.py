@@ -1,11 +1,8 @@
-"""What a JSON body is made of, found in one pass before anything is made of it.
+"""Checks a JSON body's size and depth in one pass before it is parsed, and extracts long strings.
 
-The pass stops at the first limit that the body breaks, so that no body costs more than a few thousand steps in Python.
-Long texts are set aside on the way: images in base64 are nearly all that large bodies are, and neither the JSON reader
-nor the heap has to see them whole. What is left is small, whatever was sent.
-
-No step holds the interpreter for more than some milliseconds: other threads, the event loop's above all, go on beside
-it.
+Long strings are base64 images: neither the parser nor the heap holds them whole, and the rest is small. The pass stops
+at the first exceeded limit, after at most a few thousand steps. No step holds the interpreter for more than a few
+milliseconds, so that other threads, above all the event loop's, continue.
 """
 
 import re
@@ -19,25 +16,25 @@ from msgspec import Struct
 from gateway.api.api_errors import ApiError
 
 MAX_DEPTH = 32
-# Names, values, brackets and commas together. A request with everything in it has some two hundred.
+# Names, values, brackets and commas. A request with every parameter has about two hundred.
 MAX_JSON_TOKENS = 4_000
-# Everything but long texts.
+# All bytes but the long strings.
 MAX_REST_BYTES = 1 << 20
 MIN_LONG_TEXT_BYTES = 16 << 10
-# A text's first so many bytes are at hand as text: more than any parameter but an image may hold.
+# The prefix that is available as str: longer than any parameter but an image.
 TEXT_PREFIX_BYTES = PIECE_BYTES = 256 << 10
-# Some writers escape two of the 64 letters of base64. A text with more escapes is not an image.
+# Some encoders escape two of the 64 base64 characters. A string with more escapes is not an image.
 MAX_ESCAPED_SHARE = 1 / 8
 MAX_ESCAPE_LENGTH = len(rb"\u002b")
 
 _STRUCTURAL_CHARACTER = re.compile(rb'["\[\]{},]')
-# Without ever going back: else a body of quotes would take hours to look at.
+# Possessive, without backtracking: a body of quotes would take hours otherwise.
 _JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BACKSLASH = ord("\\")
 
 
 class LongText(str):
-    """A text of which only the start is held as such: it ends where no parameter but an image goes on."""
+    """A long string of which only the prefix is decoded."""
 
     __slots__ = ("_body", "_end", "_start")
     _body: bytes
@@ -46,7 +43,8 @@ class LongText(str):
 
     @classmethod
     def from_json(cls, body: bytes, start: int, end: int) -> str:
-        """The text between two quotes of a body, as it is if it is not that long. ValueError if its start is none."""
+        """Returns the string between two quotes of the body; as LongText if it is long. ValueError if its prefix is
+        invalid."""
         text = next(_iterate_unescaped(body, start, end))
         if end - start <= TEXT_PREFIX_BYTES:
             return text
@@ -55,27 +53,27 @@ class LongText(str):
         return long_text
 
     def iterate_pieces(self) -> Iterator[str]:
-        """Yields the whole text in pieces. ValueError if it is not valid text."""
+        """Yields the whole string in pieces. ValueError if it is invalid."""
         return _iterate_unescaped(self._body, self._start, self._end)
 
 
 class ScannedBody(Struct, frozen=True):
-    """`rest`: the body with a name of ours in place of each long text."""
+    """`rest`: the body with a placeholder for each long string. `texts`: start and end of the string by placeholder."""
 
     rest: bytes
     texts: dict[str, tuple[int, int]] = {}
 
 
 def scan_json(body: bytes) -> ScannedBody:
-    """ApiError for a body that is too deep, has too many parts, or holds too much beside its long texts."""
+    """ApiError if the body is nested too deeply, has too many tokens, or is too large without its long strings."""
     if len(body) <= MAX_JSON_TOKENS and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        # Brackets within texts count too, unless there are many of them.
+        # Brackets within strings count as well; if there are too many, the scan decides.
         return ScannedBody(body)
     return _JsonScanner(body).scan()
 
 
 class _JsonScanner:
-    """`_copied_end`: up to where the body is already part of the rest. `_limit`: where the rest would be too large."""
+    """`_copied_end`: the end of the part that is already in the rest. `_limit`: where the rest would be too large."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -94,12 +92,10 @@ class _JsonScanner:
         return ScannedBody(b"".join(self._rest_pieces), self._texts)
 
     def _scan_token(self, mark: bytes, position: int) -> int:
-        """Counts a part; where it ends."""
+        """Counts one token and returns the position after it."""
         self._token_count += 1
         if self._token_count > MAX_JSON_TOKENS:
-            message = (
-                f"The body has more than {MAX_JSON_TOKENS:,} parts (names, values, brackets and commas): send fewer."
-            )
+            message = f"The body has more than {MAX_JSON_TOKENS:,} JSON tokens (names, values, brackets and commas)."
             raise ApiError(400, "invalid_json", message)
         if mark == b'"':
             return self._scan_string(position)
@@ -114,7 +110,7 @@ class _JsonScanner:
     def _scan_string(self, start: int) -> int:
         end = self._body.find(b'"', start + 1)
         if end < 0:
-            raise ApiError(400, "invalid_json", "Invalid JSON in the body: a string in it does not end.")
+            raise ApiError(400, "invalid_json", "Invalid JSON in the body: unterminated string.")
         if self._body[end - 1] != _BACKSLASH:
             if end - start > MIN_LONG_TEXT_BYTES and _is_extractable(self._body, start + 1, end):
                 self._extract_long_text(start + 1, end)
@@ -123,7 +119,7 @@ class _JsonScanner:
             return match.end()
         if len(self._body) > self._limit:
             raise _rest_too_large_error()
-        raise ApiError(400, "invalid_json", "Invalid JSON in the body: a string in it does not end.")
+        raise ApiError(400, "invalid_json", "Invalid JSON in the body: unterminated string.")
 
     def _extract_long_text(self, start: int, end: int) -> None:
         name = secrets.token_hex(16)
@@ -134,7 +130,7 @@ class _JsonScanner:
 
 
 def _is_extractable(body: bytes, start: int, end: int) -> bool:
-    """Whether it can be set aside: ASCII, and not much of it escaped."""
+    """Whether the string can be extracted: ASCII with few escapes."""
     escapes = 0
     for position in range(start, end, PIECE_BYTES):
         piece = body[position : min(position + PIECE_BYTES, end)]
@@ -145,12 +141,12 @@ def _is_extractable(body: bytes, start: int, end: int) -> bool:
 
 
 def restore_texts(value: Any, scanned: ScannedBody, body: bytes) -> Any:
-    """Puts the long texts back into the parsed value. ValueError if one of them is not valid text."""
+    """Replaces the placeholders in the parsed value. ValueError if a long string is invalid."""
     if not scanned.texts:
         return value
     match value:
         case dict():
-            # No name is that long: its start is enough to say so.
+            # A parameter name is never that long: its prefix suffices for the error message.
             return {
                 str(restore_texts(name, scanned, body)): restore_texts(content, scanned, body)
                 for name, content in value.items()
@@ -164,7 +160,7 @@ def restore_texts(value: Any, scanned: ScannedBody, body: bytes) -> Any:
 
 
 def _iterate_unescaped(body: bytes, start: int, end: int) -> Iterator[str]:
-    """Never more than a piece at a time. An escape is not cut in two."""
+    """Yields decoded pieces; never splits an escape sequence."""
     while start < end:
         stop = min(start + PIECE_BYTES, end)
         if stop < end and (escape := body.rfind(b"\\", stop - MAX_ESCAPE_LENGTH + 1, stop)) >= 0:
@@ -182,4 +178,4 @@ def _decode_piece(piece: bytes) -> str:
 
 
 def _rest_too_large_error() -> ApiError:
-    return ApiError(413, "body_too_large", f"The body holds more than {MAX_REST_BYTES >> 20} MiB beside its images.")
+    return ApiError(413, "body_too_large", f"The body is larger than {MAX_REST_BYTES >> 20} MiB without its images.")

@@ -1,8 +1,9 @@
-"""For whoever watches over the gateway: is it alive, may it be sent requests, what has it counted."""
+"""Endpoints for monitoring: liveness, readiness, metrics."""
 
 from litestar import HttpMethod, Response, get, route
 
-from gateway.api.request_parsing import HttpRequest, json_response
+from gateway.api.api_context import HttpRequest
+from gateway.api.json_responses import json_response
 
 READ_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -14,12 +15,12 @@ async def livez() -> str:
 
 @route("/readyz", http_method=READ_METHODS, status_code=200)
 async def readyz(request: HttpRequest) -> Response[bytes]:
-    """Why not, if not."""
-    state = request.app.state["readiness"]()
+    """Whether the gateway accepts jobs, and the reasons if not."""
+    state = request.app.state["describe_readiness"]()
     return json_response(state, 200 if state["ready"] else 503, {})
 
 
 @get("/metrics")
 async def metrics(request: HttpRequest) -> Response[bytes]:
-    content: bytes = request.app.state["metrics"]()
+    content: bytes = request.app.state["render_metrics"]()
     return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")

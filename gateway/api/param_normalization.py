@@ -1,7 +1,7 @@
-"""Rewrites the fields of a body from the words of known clients into the words of this API.
+"""Maps parameter values of other clients (DALL-E, older SDKs) to this API's values.
 
-Nothing is changed or ignored without a warning. What only differs in its spelling (`HIGH`, `jpg`, `1024X1024`, `"1"`)
-needs none. Values that are no known word are left as they are, for the strict check that follows.
+Every change of meaning adds a warning; mere spelling (`HIGH`, `jpg`, `1024X1024`, `"1"`) adds none. Unknown values are
+left for the validation that follows.
 """
 
 import re
@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from gateway.catalogue import Catalogue
 
-# No word is longer; what is longer is refused later, and not searched here.
+# Longer values are rejected by the validation, so they are not normalized.
 MAX_WORD_LENGTH = 64
 
 
 class NormalizedFields(Struct, frozen=True):
-    """`is_dalle_client`: the model was asked for by a name of DALL-E, so the client expects an answer in its form."""
+    """`is_dalle_client`: the request names a DALL-E model, so the client expects DALL-E's response."""
 
     values: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class NormalizedFields(Struct, frozen=True):
 
 
 def normalize_fields(fields: Mapping[str, Any], catalogue: Catalogue) -> NormalizedFields:
-    """A field that is null is one that is not there."""
+    """Null fields are dropped."""
     model = fields.get("model")
     is_dalle_client = isinstance(model, str) and model in catalogue.dalle_aliases
     values: dict[str, Any] = {}
@@ -80,11 +80,11 @@ def _normalize_spelling(name: str, value: Any) -> Any:
     return value if normalize is None or is_too_long else normalize(value)
 
 
-# --- other words for the same, and what has no effect
+# --- synonyms, and values without effect
 
 
 class Replacement(Struct, frozen=True):
-    """What a word becomes, and the warning about it; a client of DALL-E needs none about a `is_dalle_word`."""
+    """The value to use and the warning about it. DALL-E clients get no warning about an `is_dalle_word`."""
 
     value: str
     warning: str | None = None
@@ -92,7 +92,7 @@ class Replacement(Struct, frozen=True):
 
 
 def _replace_dalle_quality(word: str, value: str) -> Replacement:
-    return Replacement(value, f"quality_mapped: '{word}' is a word of DALL-E: {value} was ordered", True)
+    return Replacement(value, f"quality_mapped: '{word}' is a DALL-E value: {value} was ordered", True)
 
 
 def _replace_small_size(size: str) -> Replacement:
@@ -103,8 +103,8 @@ def _replace_ignored_value(name: str, value: str, reason: str) -> Replacement:
     return Replacement(value, f"{name}_ignored: '{value}' has no effect: {reason}")
 
 
-_NO_STYLES = "the model has no styles, say it in the prompt"
-_NO_FIDELITY = "the model decides by itself how closely it keeps to the input images"
+_NO_STYLES = "the model has no styles; describe the style in the prompt"
+_NO_FIDELITY = "the model decides by itself how closely it follows the input images"
 _NO_MODERATION = "the sellers' own moderation applies"
 _REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
     "quality": {"standard": _replace_dalle_quality("standard", "medium"), "hd": _replace_dalle_quality("hd", "high")},
@@ -119,7 +119,7 @@ _REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
 
 
 def _replace_value(name: str, values: dict[str, Any], is_dalle_client: bool) -> Iterator[str]:
-    """Replaces the value in place; yields the warning about it, if there is any."""
+    """Replaces the value in place and yields the warning, if any."""
     value = values[name]
     replacement = _REPLACEMENTS.get(name, {}).get(value) if isinstance(value, str) else None
     if replacement is None:

@@ -1,6 +1,7 @@
-"""First requests of SDKs that this process refused before they became jobs.
+"""Remembers first requests of SDKs that this process refused before they became jobs.
 
-The store knows nothing of them. A job that the retry of one makes would wait for a first request that has come already.
+The store has no record of them. Without this, the job of such a request's retry would wait for a first request that
+has already come.
 """
 
 from collections.abc import Callable
@@ -9,19 +10,19 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 
-# Teams and bodies; and first requests of one body.
+# Limits: distinct bodies of all teams, and refused requests of one body.
 MAX_BODIES, MAX_REQUESTS = 1_000, 32
 
 
 class RefusedRequests:
-    """Each is kept until one retry follows it, for two minutes at most."""
+    """Keeps each refused request until a retry follows it, for two minutes at most."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._refused_at: dict[tuple[str, str], list[float]] = {}
 
     def add(self, team: str, record: IdempotencyRecord) -> None:
-        """Also a retry that followed one: the next retry follows the same."""
+        """Adds a first request, or a retry that followed one: the next retry follows the same."""
         if not record.is_body_key or not (record.retry_count == 0 or record.has_refused_first):
             return
         moments = self._refused_at.pop((team, record.key), [])
@@ -30,7 +31,7 @@ class RefusedRequests:
             del self._refused_at[next(iter(self._refused_at))]
 
     def follow(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
-        """The record as it is for a request that is about to become a job."""
+        """Returns the record to store with a new job: it notes whether the job's first request was refused."""
         if not record.is_retry or not (moments := self._refused_at.pop((team, record.key), [])):
             return record
         moments = [moment for moment in moments if moment > self._now() - BODY_KEY_TTL_SECONDS]

@@ -1,11 +1,13 @@
-"""What the gateway plans by, for whoever wants to plan as it does."""
+"""The signals that routing uses, for clients that make their own plans."""
 
 from typing import Any
 
 import msgspec
 from litestar import Response, get
 
-from gateway.api.request_parsing import HttpRequest, authenticate_request, get_context, json_response
+from gateway.api.api_context import HttpRequest, get_context
+from gateway.api.auth import authenticate_request
+from gateway.api.json_responses import json_response
 from gateway.catalogue import Offer
 from gateway.routing.signals import CellSignals, get_signals
 from providers.orders import Cell
@@ -13,7 +15,7 @@ from providers.orders import Cell
 
 @get("/v1/signals")
 async def list_signals(request: HttpRequest) -> Response[bytes]:
-    """Every cell that is sold, and by which configuration; any team may ask."""
+    """Lists every offered cell with its signals; any team may read it."""
     authenticate_request(request)
     context = get_context(request)
     engine_context, catalogue = context.engine.context, context.catalogue()
@@ -31,7 +33,7 @@ async def list_signals(request: HttpRequest) -> Response[bytes]:
 
 
 def _serialize_signals(offer: Offer, cell: Cell, cell_signals: CellSignals) -> dict[str, Any]:
-    """The seconds are those that were `measured`, or else those that the running configuration expects."""
+    """`p50`/`p90` are measured if `measured`, else the configuration's expected latency."""
     measured = cell_signals.p50 is not None and cell_signals.p90 is not None
     expected = offer.expected_latency[cell.quality]
     return {

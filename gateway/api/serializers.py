@@ -1,4 +1,4 @@
-"""A job as callers see it."""
+"""Serializes jobs and images for API responses."""
 
 import base64
 import math
@@ -11,21 +11,18 @@ from msgspec import Struct
 from gateway.api.failure_responses import build_failure_response
 from gateway.assets.signed_urls import UrlSigner
 from gateway.engine.documents import JobDocuments, StoredImage
-from gateway.jobs.failure import is_safe_to_retry
 from gateway.jobs.job import Attempt, Job
 from gateway.money import format_usd
 from providers.image_sizes import ratio_from_pixels, resolution_from_pixels
 from providers.orders import Quality
 
 URL_TTL_SECONDS = 3_600
-# Clients written in Rust or C# read tokens as numbers of 32 bits.
+# Clients in Rust or C# parse token counts as 32-bit integers.
 MAX_TOKENS = 2**31 - 1
-# Of the warnings: proxies take no more than a few thousand bytes of headers in all.
-MAX_HEADER_LENGTH = 1_000
 
 
 class JobView(Struct, frozen=True):
-    """A job and what lies beside it, at a moment. `retention_seconds`: how long settled jobs and their images are kept."""
+    """A job with its documents at one moment. `retention_seconds`: how long settled jobs and their images are kept."""
 
     job: Job
     documents: JobDocuments
@@ -34,7 +31,7 @@ class JobView(Struct, frozen=True):
 
     @property
     def kept_until(self) -> float | None:
-        """When its images are deleted; None while its money is open, since the time has not begun."""
+        """When the images are deleted; None until the job's cost is settled."""
         job = self.job
         if not job.is_settled:
             return None
@@ -48,7 +45,7 @@ class JobView(Struct, frozen=True):
 
 
 def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
-    """`GET /v1/jobs/{id}`. The prompt is left out: proxies and clients log such answers."""
+    """`GET /v1/jobs/{id}`. The prompt is omitted, since proxies and clients log such responses."""
     job, documents = view.job, view.documents
     return {
         "id": job.id,
@@ -76,7 +73,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
 
 
 def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]:
-    """The parameters of the delivered images; never `auto`, and no quality where the seller offers no choice."""
+    """The delivered images' parameters: never `auto`; no quality where the seller has no choice of it."""
     first_image = images[0]
     return {
         "size": f"{first_image.width}x{first_image.height}",
@@ -89,13 +86,13 @@ def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]
 
 
 def _get_common_quality(images: Sequence[StoredImage]) -> Quality | None:
-    """None where the seller offers no choice, or where it differs between images."""
+    """None if the seller has no choice of quality, or if it differs between the images."""
     qualities = {image.quality for image in images}
     return qualities.pop() if len(qualities) == 1 else None
 
 
 def _get_common_background(images: Sequence[StoredImage]) -> str | None:
-    """None where an image could be transparent: whether it is, only all of its pixels tell."""
+    """None if an image has an alpha channel: whether it is transparent, only its pixels show."""
     return "opaque" if all(image.is_opaque for image in images) else None
 
 
@@ -159,7 +156,7 @@ def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
 def serialize_images(
     job: Job, images: Sequence[StoredImage], contents: Mapping[int, bytes], url_signer: UrlSigner | None, now: float
 ) -> Any:
-    """OpenAI's answer to a generation: images as base64 where their bytes are given, as links where those are."""
+    """OpenAI's response to a generation: base64 where `contents` has bytes, URLs where a signer is given."""
     first_image = images[0]
     effective = {"quality": _get_common_quality(images), "background": _get_common_background(images)}
     return {
@@ -180,28 +177,8 @@ def _serialize_openai_image(
     return fields if url_signer is None else fields | {"url": url_signer.sign(image.key, int(now) + URL_TTL_SECONDS)}
 
 
-def build_job_headers(job: Job) -> dict[str, str]:
-    sellers = dict.fromkeys(job.route_entry(attempt).seller for attempt in job.attempts if attempt.delivered_count)
-    headers = {"x-igw-job-id": job.id, "x-igw-attempts": str(len(job.attempts))}
-    if sellers:
-        cost = format_usd(job.captured_amount)
-        # The last is where LiteLLM looks before it reckons a price by itself.
-        headers |= {"x-igw-seller": ",".join(sellers), "x-igw-cost-usd": cost, "x-litellm-response-cost": cost}
-    if job.warnings:
-        headers["x-igw-warnings"] = to_header_value("; ".join(job.warnings))
-    if is_safe_to_retry(job):
-        headers["retry-after"] = str(build_failure_response(job).retry_after)
-    return headers
-
-
-def to_header_value(text: str) -> str:
-    """One line of ASCII of a bounded length: an operator's words, which warnings quote, may hold anything."""
-    line = "".join(character if " " <= character <= "~" else "?" for character in text)
-    return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."
-
-
 def serialize_usage(job: Job) -> dict[str, Any]:
-    """All fields that OpenAI's type requires, since strict clients reject an answer without them; 0 if unknown."""
+    """All fields of OpenAI's type, since strict clients require them; 0 if unknown."""
     usage = job.usage
     text, image, output = (min(tokens, MAX_TOKENS) for tokens in (usage.input_text, usage.input_image, usage.output))
     return {
@@ -214,5 +191,5 @@ def serialize_usage(job: Job) -> dict[str, Any]:
 
 
 def encode_usd(amount: int) -> msgspec.Raw:
-    """A number in JSON that never was a float."""
+    """Encodes micros as a JSON number without a float in between."""
     return msgspec.Raw(format_usd(amount).encode())

@@ -1,7 +1,7 @@
-"""Answers to requests that the gateway could not complete because of its store, a shutdown or an internal error.
+"""Error responses for requests that failed because of the store, the storage, a shutdown or an internal error.
 
-A repeated request is right before the request became a job, since nothing was ordered.
-Afterwards the job goes on, and a repeated request is right only if it leads back to that job.
+Before a job exists, nothing was ordered and a retry is safe (503). Afterwards the job continues: a retry is safe only
+if it returns the same job, else the status is 424.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,14 @@ from gateway.store.base import StoreError
 from gateway.store.partitions import is_job_id
 
 STORE_RETRY_SECONDS, SHUTDOWN_RETRY_SECONDS = 5, 1
-# Where a request's state keeps the job that it has become.
-_JOB_CREATION_KEY = "order"
+# The key of the request's state under which JobCreation is kept.
+_JOB_CREATION_KEY = "job_creation"
 
 
 class JobCreation(Struct, frozen=True):
-    """What a request has become, or may have become already: then `job_id` is not known yet.
+    """A request's job; `job_id` is None while the job may or may not have been saved.
 
-    `is_idempotent`: the same request again finds the job. By its key, or because its client says when it repeats.
+    `is_idempotent`: a repetition of the request returns that job.
     """
 
     job_id: str | None
@@ -32,7 +32,10 @@ class JobCreation(Struct, frozen=True):
 
 @contextmanager
 def track_job_creation(state: dict[str, Any], is_idempotent: bool) -> Iterator[None]:
-    """While a job is being accepted for the request: only a refusal proves that none was."""
+    """Marks the request as possibly ordered while a job is created for it.
+
+    An ApiError, StoreError or StorageError proves that none was.
+    """
     state[_JOB_CREATION_KEY] = JobCreation(None, is_idempotent)
     try:
         yield
@@ -42,13 +45,13 @@ def track_job_creation(state: dict[str, Any], is_idempotent: bool) -> Iterator[N
 
 
 def record_created_job(state: dict[str, Any], job_id: str) -> None:
-    """The job that the request has become."""
+    """Records the job that was created for the request."""
     state[_JOB_CREATION_KEY] = JobCreation(job_id, state[_JOB_CREATION_KEY].is_idempotent)
-    state["job"] = job_id
+    state["job_id"] = job_id
 
 
 def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, retry_after: int) -> ApiError:
-    """What passes in so many seconds. `cause` is a sentence that says what does not work."""
+    """For a condition that passes within `retry_after` seconds. `cause`: a sentence that names it."""
     creation, headers = _get_job_creation(scope), _build_job_id_header(scope)
     if creation is None:
         order_sentence = "" if scope["method"] in ("GET", "HEAD") else "Nothing was ordered. "
@@ -56,15 +59,15 @@ def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, r
             503, code, f"{cause} {order_sentence}Retry the request.", retry_after=retry_after, headers=headers
         )
     if creation.is_idempotent:
-        message = f"{cause} {_describe_running_job(creation)}. Retry the same request: it leads to that job."
+        message = f"{cause} {_describe_running_job(creation)}. Retry the same request: it returns that job."
         return ApiError(503, code, message, retry_after=retry_after, headers=headers)
-    message = f"{cause} {_describe_running_job(creation)}. The same request again may be a new purchase."
+    message = f"{cause} {_describe_running_job(creation)}. Sending the request again may be a new purchase."
     return ApiError(424, code, message, headers=headers)
 
 
 def internal_error(scope: Mapping[str, Any]) -> ApiError:
-    """A fault of ours: the same again would meet it again, and may be a new purchase."""
-    creation, cause = _get_job_creation(scope), "Something went wrong here."
+    """For a bug. Not retryable: the same request would fail again, and may be a new purchase."""
+    creation, cause = _get_job_creation(scope), "Internal error."
     if creation is None:
         return ApiError(500, "internal_error", f"{cause} Nothing was ordered.", headers=_build_job_id_header(scope))
     return ApiError(
@@ -78,8 +81,8 @@ def _get_job_creation(scope: Mapping[str, Any]) -> JobCreation | None:
 
 
 def _build_job_id_header(scope: Mapping[str, Any]) -> dict[str, str]:
-    """The job that the request is about: also where its address is all that is known of it."""
-    job_id = scope["state"].get("job") or _parse_job_id_from_path(scope)
+    """The header with the job's id, taken from the path if no job was loaded."""
+    job_id = scope["state"].get("job_id") or _parse_job_id_from_path(scope)
     return {"x-igw-job-id": job_id} if job_id else {}
 
 
@@ -90,5 +93,5 @@ def _parse_job_id_from_path(scope: Mapping[str, Any]) -> str | None:
 
 def _describe_running_job(creation: JobCreation) -> str:
     if creation.job_id is None:
-        return "If a job was accepted for this request, it goes on"
-    return f"The job goes on: GET /v1/jobs/{creation.job_id}"
+        return "If a job was created for this request, it continues"
+    return f"The job continues: GET /v1/jobs/{creation.job_id}"

@@ -1,28 +1,28 @@
-"""Answers to requests for unknown routes, with the nearest known one."""
+"""Error messages for unknown routes, with the most similar known route."""
 
 from collections.abc import Iterable
 
 from gateway.suggestions import did_you_mean
 
-# Clients never type these by hand.
+# Routes that only generated URLs use.
 UNLISTED_PREFIXES = ("/callbacks/", "/files/")
-# What is longer resembles no route.
+# Longer paths resemble no route.
 MAX_PATH_LENGTH = 200
 
 
 def describe_unknown_route(path: str, routes: Iterable[str]) -> str:
-    """Names the route that was probably meant, or those that there are. `routes`: templates, like /v1/jobs/{job_id}."""
+    """Suggests the most similar route, or lists all. `routes`: templates, like /v1/jobs/{job_id}."""
     listed = [route for route in routes if not route.startswith(UNLISTED_PREFIXES)]
     if len(path) <= MAX_PATH_LENGTH:
         path = path.lower()
         suggestion = did_you_mean(path, [_insert_path_id(route, path) for route in listed])
         if suggestion.endswith("?"):
-            return f"There is no such route{suggestion}"
-    return f"There is no such route; there are {', '.join(sorted(listed))}."
+            return f"Route not found{suggestion}"
+    return f"Route not found. Routes: {', '.join(sorted(listed))}."
 
 
 def _insert_path_id(route: str, path: str) -> str:
-    """With the id of the path in it, if it ends with one: `{job_id}` stands for what begins with `job_`."""
+    """Inserts the path's id into the template: `{job_id}` matches text that starts with `job_`."""
     parts, last = route.split("/"), path.rpartition("/")[2]
     if parts[-1].endswith("_id}") and last.startswith(parts[-1][1:-3]):
         parts[-1] = last

@@ -1,4 +1,4 @@
-"""What is wrong with a field of a body, in words that say what to do."""
+"""Turns msgspec's validation errors into ApiErrors that name the parameter and say what is allowed."""
 
 import re
 
@@ -27,9 +27,9 @@ _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less 
 
 
 def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
-    """`struct_type`: the struct that the body was to become."""
+    """`struct_type`: the struct that the body was converted to."""
     message, _, location = str(error).partition(" - at ")
-    # What is wrong may be a name within an object: then it is that object's fault.
+    # An invalid name within an object is reported at that object.
     path = location.removeprefix("`key` in ").strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
     if unknown := _UNKNOWN_FIELD.search(message):
         return _unknown_param_error(path, unknown[1][:MAX_NAME_LENGTH], struct_type)
@@ -43,7 +43,7 @@ def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
 
 
 def _unknown_param_error(path: str, name: str, struct_type: type) -> ApiError:
-    known_names = [] if path else list(struct_type.__struct_fields__)  # type: ignore[attr-defined]  # a struct, by design
+    known_names = [] if path else list(struct_type.__struct_fields__)  # type: ignore[attr-defined]  # a struct
     param = f"{path}.{name}".lstrip(".")
     message = f"Unknown parameter: '{param}'{did_you_mean(name, known_names)}"
     return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
@@ -52,11 +52,7 @@ def _unknown_param_error(path: str, name: str, struct_type: type) -> ApiError:
 def _format_choices(path: str, struct_type: type) -> str:
     field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]
     choices = _list_choices(field_types[path]) if path in field_types else []
-    return (
-        f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
-        if choices
-        else "it is none of those known"
-    )
+    return f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}" if choices else "unknown value"
 
 
 def _list_choices(field_type: inspect.Type) -> list[str]:
@@ -85,7 +81,7 @@ def _format_type_error(message: str) -> str:
 
 
 def _format_bound(sign: str, number: str, unit: str | None) -> str:
-    """`unit`: what a length is a number of."""
+    """`unit`: what a length counts, e.g. characters."""
     if unit is None:
         return f"must be {_BOUND_WORDS[sign]} {number}"
     return "must not be empty" if (sign, number) == (">=", "1") else f"must have {_BOUND_WORDS[sign]} {number} {unit}"

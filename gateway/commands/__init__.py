@@ -1,1 +1,1 @@
-"""The commands of `image-gateway`, one subject a file."""
+"""The commands of `image-gateway`, one module each."""

@@ -1,4 +1,4 @@
-"""`image-gateway check`: is the configuration right, and what does it mean?"""
+"""`image-gateway check`: validates the configuration and shows which seller wins each cell."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from rich.text import Text
 
 from gateway.cell_coverage import build_coverage, list_coverage_warnings
 from gateway.commands.config_helpers import config_option, load_config, print_messages
-from gateway.report import render_coverage
+from gateway.commands.plan_tables import render_coverage
 
 
 @click.command()
 @config_option
-@click.option("--without-secrets", is_flag=True, help="Check as though every secret were there, as in a pipeline.")
-@click.option("--quiet", "-q", is_flag=True, help="Only what is wrong or remarkable, not who wins where.")
+@click.option("--without-secrets", is_flag=True, help="Check as if every secret were set, e.g. in CI.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only problems and warnings, no coverage tables.")
 def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
-    """Check the whole configuration, and show who wins each cell, at what price, and who comes second.
+    """Check the whole configuration, and show for each cell the winning seller, its price and the runner-up.
 
-    Every problem is told in one run, with its file and line. The exit code is 1 if there is any; warnings leave it 0.
-    A seller marked ~ only comes near to what is asked: `explain` says in what.
+    All problems are listed at once, with file and line. The exit code is 1 if there is any; warnings do not count.
+    ~ marks a seller that fulfils the request only approximately: `explain` shows how.
     """
     console, errors = Console(), Console(stderr=True)
     result = load_config(folder, with_secrets=not without_secrets)
@@ -28,7 +28,7 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     if result.catalogue is None:
         count = len(result.problems)
         kind = "problem" if count == 1 else "problems"
-        errors.print(Text(f"{count} {kind} in {folder}: nothing of it would take effect"), soft_wrap=True)
+        errors.print(Text(f"{count} {kind} in {folder}: this configuration would be rejected"), soft_wrap=True)
         raise SystemExit(1)
     coverage = build_coverage(result.catalogue)
     if not quiet:

@@ -1,4 +1,4 @@
-"""What commands about the configuration share: reading it, and telling what is wrong with it."""
+"""What the configuration commands share: the --config option, loading, printing messages."""
 
 import os
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from gateway.config.resolver import NO_API_KEY, ResolvedConfig, placeholder_secr
 from gateway.config.yaml_nodes import Problem
 from providers import ADAPTERS
 
-CONFIG_HELP = "Folder of the configuration.  [default: config; where there is none, the shipped one]"
+CONFIG_HELP = "Configuration folder.  [default: config, or the shipped one if there is none]"
 
 
 def _resolve_folder(_: click.Context, __: click.Parameter, named: Path | None) -> Path:
@@ -33,16 +33,16 @@ config_option = click.option(
 
 
 def load_config(folder: Path, *, with_secrets: bool = True) -> ResolvedConfig:
-    """The configuration with the secrets that are there, or as though all were."""
+    """Loads the configuration with the secrets of the environment, or with placeholders for all."""
     secrets = secrets_from_env(os.environ) if with_secrets else placeholder_secrets
     return resolve(load(folder), secrets, ADAPTERS)
 
 
 def load_catalogue_for_planning(folder: Path, errors: Console) -> Catalogue:
-    """Whoever only asks needs no secrets: where none is there at all, planning goes on as though all were."""
+    """Loads the catalogue for planning, which needs no secrets: if none is set, placeholders are used."""
     result = load_config(folder)
     if [problem.message for problem in result.problems] == [NO_API_KEY]:
-        errors.print("[yellow]no seller's key is set here: planning as though all were[/]")
+        errors.print("[yellow]no seller's key is set: planning as if all were[/]")
         result = load_config(folder, with_secrets=False)
     if result.catalogue is None:
         print_messages(errors, "error", "red", result.problems)

@@ -1,4 +1,4 @@
-"""`image-gateway explain`: who would be asked for this request, at what price, and why nobody else."""
+"""`image-gateway explain`: which sellers would get a request, at what price, and why others are excluded."""
 
 import json
 from collections.abc import Iterable
@@ -10,22 +10,22 @@ import click
 from rich.console import Console
 
 from gateway.catalogue import Catalogue, Model
+from gateway.cell_coverage import PLACEHOLDER_INPUT
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.live_signals import fetch_signals
+from gateway.commands.plan_tables import print_plan
 from gateway.config.values import Usd
-from gateway.report import plan_to_json, print_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
+from gateway.routing.plan_json import plan_to_json
 from gateway.routing.signals import Signals
 from gateway.routing.target_size import SizeRequest, resolve_target
 from gateway.suggestions import did_you_mean
 from providers.image_sizes import Resolution
-from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
-
-PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
+from providers.orders import Format, ImageRequest, Operation, Quality
 
 
 def list_enum_values(enum_type: type[StrEnum]) -> list[str]:
-    """Its values: given an enumeration itself, click would offer the names."""
+    """The enum's values: click would offer the member names otherwise."""
     return [member.value for member in enum_type]
 
 
@@ -40,19 +40,19 @@ class UsdType(click.ParamType[int]):
 
 
 class SecondsType(click.FloatRange):
-    """Not so many that there is no number for them: nan would admit everybody without a word."""
+    """Rejects nan, which would pass every comparison."""
 
     def __init__(self) -> None:
         super().__init__(min=0, max=86_400, min_open=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
-        return seconds if seconds == seconds else self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds if seconds == seconds else self.fail(f"{value!r} is not a number of seconds", param, ctx)
 
 
 def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     if invalid := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{invalid[0]!r} is no name=value")
+        raise click.BadParameter(f"{invalid[0]!r} is not name=value")
     return dict(value.split("=", 1) for value in values)
 
 
@@ -70,21 +70,28 @@ def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 @click.option("-n", "images", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
 @click.option("--prompt", default="", help="The prompt, which costs where a seller bills by tokens.  [default: none]")
 @click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
-@click.option("--mask", is_flag=True, help="With a mask.")
-@click.option("--team", help="Who asks.")
-@click.option("--policy", help="By this policy; with --team, only if the team may choose it.")
-@click.option("--draw", type=click.FloatRange(0, 1, max_open=True), default=0.5, help="The luck of a weighted policy.")
+@click.option("--mask", is_flag=True, help="Add a mask.")
+@click.option("--team", help="The requesting team.")
+@click.option("--policy", help="Use this policy; with --team, only if the team may choose it.")
+@click.option(
+    "--draw",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.5,
+    help="The random number that a weighted policy uses.",
+)
 @click.option("--max-price", type=UsdType(), help="USD per image.")
 @click.option("--max-cost", type=UsdType(), help="USD per request.")
-@click.option("--max-seconds", type=SecondsType(), help="Against the expected p90.")
+@click.option("--max-seconds", type=SecondsType(), help="Limit for the expected p90.")
 @click.option("--only", multiple=True, help="Only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Not this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value; may be repeated.")
-@click.option("--live", metavar="URL", help="As the gateway running there plans: by what it has measured and expects.")
+@click.option("--live", metavar="URL", help="Use the signals of the gateway at URL.")
 @click.option("--key", envvar="IGW_KEY", help="With --live: a team's key.  [env: IGW_KEY]")
 @click.option("--json", "wants_json", is_flag=True, help="The plan as JSON.")
 def explain(folder: Path, wants_json: bool, **options: Any) -> None:
-    """Show who would be asked for a request, in which order, at what price, and why nobody else. Buys nothing.
+    """Show which sellers would get a request, in which order, at what price, and why others are excluded.
+
+    Nothing is ordered.
 
     \b
     Examples:
@@ -104,18 +111,18 @@ def explain(folder: Path, wants_json: bool, **options: Any) -> None:
 
 
 def apply_live_signals(catalogue: Catalogue, options: dict[str, Any], errors: Console) -> tuple[Catalogue, Signals]:
-    """What is expected and known where `--live` says; without it, what the files say, and nothing."""
+    """Returns the catalogue and signals of the gateway at --live; without it, the files' catalogue and no signals."""
     if options["live"] is None:
         return catalogue, {}
     response = fetch_signals(options["live"], options["key"])
     if response.config != catalogue.hash:
-        warning = f"the gateway runs configuration {response.config}, and this plan is made from {catalogue.hash}"
+        warning = f"the gateway runs configuration {response.config}; this plan uses configuration {catalogue.hash}"
         print_messages(errors, "warning", "yellow", [warning])
     return response.apply_to(catalogue), response.signals
 
 
 def plan_query(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float) -> Plan:
-    """An operator may ask about any policy; that a team may choose it is asked only where a team is named."""
+    """Plans with any policy; with a team, only with one that the team may choose."""
     if query.policy is None or query.team is not None:
         return make_plan(catalogue, query, signals, draw)
     require_known("policy", [query.policy], catalogue.policies.policies)
@@ -144,11 +151,11 @@ def build_query(catalogue: Catalogue, options: dict[str, Any]) -> RoutingQuery:
 
 
 def require_known(kind: str, names: Iterable[str], known_names: Iterable[str]) -> None:
-    """Nobody is helped by an answer to a question about somebody who does not exist."""
+    """Raises RoutingError for the first unknown name."""
     known_names = list(known_names)
     for name in names:
         if name not in known_names:
-            raise RoutingError(kind, f"there is no {kind} '{name}'{did_you_mean(name, known_names)}")
+            raise RoutingError(kind, f"{kind} '{name}' not found{did_you_mean(name, known_names)}")
 
 
 def build_image_request(catalogue: Catalogue, options: dict[str, Any]) -> ImageRequest:
@@ -157,7 +164,7 @@ def build_image_request(catalogue: Catalogue, options: dict[str, Any]) -> ImageR
     size_request = SizeRequest(
         size=options["size"], resolution=options["resolution"], aspect_ratio=options["aspect_ratio"]
     )
-    target, pixels_asked = resolve_target(model, operation, size_request)
+    target, has_explicit_size = resolve_target(model, operation, size_request)
     is_edit = operation is Operation.EDIT
     if not is_edit and (options["mask"] or options["inputs"]):
         raise RoutingError("operation", "only edits take input images and a mask: add --operation edit")
@@ -169,7 +176,7 @@ def build_image_request(catalogue: Catalogue, options: dict[str, Any]) -> ImageR
         prompt=options["prompt"],
         n=options["images"],
         target=target,
-        has_explicit_size=pixels_asked,
+        has_explicit_size=has_explicit_size,
         quality=model.quality if options["quality"] == "auto" else Quality(options["quality"]),
         has_explicit_quality=options["quality"] != "auto",
         output_format=Format(options["output_format"]) if options["output_format"] else model.output_format,

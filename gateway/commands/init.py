@@ -1,4 +1,4 @@
-"""`image-gateway init`: the configuration that comes with it, written out to be edited."""
+"""`image-gateway init`: writes the shipped configuration to a folder."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from gateway.config.default_config import DEFAULT_FOLDER, FolderNotEmpty, copy_d
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER)
 def init(folder: Path) -> None:
-    """Write the shipped configuration to FOLDER (default: config), to be edited. Never overwrites anything."""
+    """Write the shipped configuration to FOLDER (default: config). Never overwrites a file."""
     try:
         names = copy_default_config(folder)
     except FolderNotEmpty:
-        raise click.ClickException(f"{folder} is not empty: name a new folder, or edit what is there") from None
+        raise click.ClickException(f"{folder} is not empty. Name another folder, or edit its files.") from None
     except OSError as error:
         raise click.ClickException(f"{folder} cannot be written: {error.strerror}") from None
     used = "" if folder == DEFAULT_FOLDER else f" --config {folder}"
     click.echo(
         f"""Wrote {len(names)} files to {folder}.
 
-  Edit them; each says what its options mean. Then:
+  Edit the files; each explains its options. Then:
 
-    image-gateway check --without-secrets{used}   is it right, and who wins which order?
-    image-gateway serve --sandbox{used}           buy from simulated sellers, for no money
-    image-gateway serve{used}                     buy: needs the keys that {folder / "accounts.yaml"} names"""
+    image-gateway check --without-secrets{used}   validate it, and see which seller wins what
+    image-gateway serve --sandbox{used}           use simulated sellers, free of charge
+    image-gateway serve{used}                     use real sellers: needs the keys of {folder / "accounts.yaml"}"""
     )

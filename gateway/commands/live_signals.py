@@ -1,4 +1,4 @@
-"""What a running gateway plans by, asked for over HTTP."""
+"""Fetches a running gateway's signals over HTTP."""
 
 from typing import Annotated
 
@@ -17,16 +17,14 @@ from providers.orders import Cell, Operation, Quality
 
 TIMEOUT_SECONDS = 10.0
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
-
-
-# Nothing is asked of a seller here: that there is a key is all that a plan looks at.
-PLACEHOLDER_KEY = Secret("known to the gateway that was asked")
+# No seller is called: a plan only checks that a key is set.
+PLACEHOLDER_KEY = Secret("placeholder: the running gateway has a key")
 
 
 class CellSignalsEntry(Struct, frozen=True, kw_only=True):
-    """One line of `GET /v1/signals`. The seconds were `measured`, or are expected there.
+    """One entry of `GET /v1/signals`. `p50`/`p90` are measured if `measured`, else expected.
 
-    `has_key`: whether the gateway can buy from its seller at all.
+    `has_key`: whether the gateway has the seller's API key.
     """
 
     seller: str
@@ -65,7 +63,7 @@ class CellSignalsEntry(Struct, frozen=True, kw_only=True):
 
 
 class SignalsResponse(Struct, frozen=True):
-    """The whole answer: what is known, and the configuration that it is known by."""
+    """The response of `GET /v1/signals`. `config`: the hash of the gateway's configuration."""
 
     config: str
     data: tuple[CellSignalsEntry, ...]
@@ -79,8 +77,8 @@ class SignalsResponse(Struct, frozen=True):
         return {(seller, model, cell): entry.signals for seller, model, cell, entry in entries}
 
     def apply_to(self, catalogue: Catalogue) -> Catalogue:
-        """The files' catalogue with the keys and expectations of the running one: its sellers may be other ones, as in
-        the sandbox."""
+        """Returns the catalogue with the running gateway's keys and expected latencies, which differ e.g. in the
+        sandbox."""
         offers = {
             name: tuple(self._update_offer(offer) for offer in offers) for name, offers in catalogue.offers.items()
         }
@@ -97,27 +95,27 @@ class SignalsResponse(Struct, frozen=True):
 
 
 def fetch_signals(url: str, key: str | None) -> SignalsResponse:
-    """ClickException says why not, and what to do."""
+    """Fetches the signals of the gateway at `url`. ClickException says what failed and what to do."""
     if not key:
-        raise click.UsageError("--live needs a team's key: give --key, or set IGW_KEY")
+        raise click.UsageError("--live requires a team's key: set --key or IGW_KEY")
     base = url.rstrip("/").removesuffix("/v1")
     try:
         response = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_SECONDS)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
-        raise click.UsageError(f"{url} is no address of a gateway: write it like http://127.0.0.1:8080") from None
+        raise click.UsageError(f"Invalid gateway URL '{url}': use a form like http://127.0.0.1:8080") from None
     except httpx.HTTPError as error:
-        raise click.ClickException(
-            f"{base} cannot be asked ({type(error).__name__}): is the gateway running?"
-        ) from None
+        message = f"{base} is unreachable ({type(error).__name__}). Is the gateway running?"
+        raise click.ClickException(message) from None
     return _parse_response(base, response)
 
 
 def _parse_response(base: str, response: httpx.Response) -> SignalsResponse:
     if response.status_code == 401:
-        raise click.ClickException(f"{base} does not know this key: give another one with --key or IGW_KEY")
+        raise click.ClickException(f"{base} rejected the key. Use another with --key or IGW_KEY.")
     if response.status_code != 200:
-        raise click.ClickException(f"{base} answered {response.status_code} for its signals: is it an image-gateway?")
+        message = f"{base} responded {response.status_code} to /v1/signals. Is it an image-gateway?"
+        raise click.ClickException(message)
     try:
         return msgspec.json.decode(response.content, type=SignalsResponse)
     except (msgspec.MsgspecError, ValueError):
-        raise click.ClickException(f"{base} answered something else than signals: is it an image-gateway?") from None
+        raise click.ClickException(f"{base} sent an invalid signals response. Is it an image-gateway?") from None

@@ -1,4 +1,4 @@
-"""`image-gateway sandbox`: the vendors at home."""
+"""`image-gateway sandbox`: simulated sellers on this machine."""
 
 import click
 
@@ -12,21 +12,21 @@ from sandbox.state import SandboxState
     "--port",
     type=click.IntRange(0, 65534),
     default=None,
-    help="Port for the vendors' APIs; stored files get the next one. 0 takes any two free ports.  "
+    help="Port for the sellers' APIs; stored files use the next one. 0 picks any two free ports.  "
     "[default: 8090, or the next free pair]",
 )
-@click.option("--realistic", is_flag=True, help="Take as long as the sellers' own pages say: 10 s to 2 min a picture.")
-@click.option("--with-parent", is_flag=True, help="End when the process that started this one ends.")
+@click.option("--realistic", is_flag=True, help="Use realistic latencies: 10 s to 2 min per image.")
+@click.option("--with-parent", is_flag=True, help="Exit when the parent process exits.")
 def sandbox(host: str, port: int | None, realistic: bool, with_parent: bool) -> None:
-    """Run the vendors at home: Runflow, RunAPI and OpenAI over real HTTP, for no money.
+    """Run simulated sellers locally: Runflow, RunAPI and OpenAI over HTTP, free of charge.
 
-    Develop against it without any vendor's key, and tell it to misbehave:
+    Develop without any seller's key, and inject faults:
 
     \b
       curl -X POST http://127.0.0.1:8090/_/faults \\
         -d '{"vendor": "runapi", "kind": "reset_after", "times": 1}'
 
-    `GET /_/` lists everything it can be told.
+    `GET /_/` lists all faults and other controls.
     """
     try:
         run_server(
@@ -41,7 +41,7 @@ def _print_banner(world: SandboxState) -> None:
     click.echo(f"sandbox listening on {url}")
     click.echo(
         f"""
-  Draw a picture:
+  Generate an image:
 
     curl -s {url}/openai/v1/images/generations \\
       -H 'Authorization: Bearer sk-sandbox' -H 'Content-Type: application/json' \\

@@ -1,4 +1,4 @@
-"""A catalogue whose sellers are the simulated ones: nothing of it can reach a real one, or cost anything."""
+"""Replaces a catalogue's sellers by the sandbox's, so that no request reaches a real seller or costs anything."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from gateway.config.values import Secret, sha256_hex
 
 SANDBOX_TEAM = "sandbox"
 SANDBOX_KEY = "igw_sandbox"
-# By the dialect: where the simulated seller lives, and the key that it knows.
+# By adapter: path of the simulated seller and its key.
 SIMULATED_SELLERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "runflow_runs": ("/runflow", "rf_sandbox"),
@@ -25,12 +25,15 @@ FAST_LATENCY = ExpectedLatency(p50=0.3, p90=1.0)
 
 
 def list_unsimulated_sellers(catalogue: Catalogue) -> list[str]:
-    """Sellers whose adapter the sandbox does not play: it cannot stand in for them."""
+    """Lists sellers whose adapter the sandbox does not simulate."""
     return [name for name, seller in catalogue.sellers.items() if seller.adapter.name not in SIMULATED_SELLERS]
 
 
 def use_sandbox_sellers(catalogue: Catalogue, url: str, callback_secret: str, is_fast: bool) -> Catalogue:
-    """The same offers and prices, at the sandbox, but for those that it cannot play. Its team may name every policy."""
+    """Returns the same offers and prices with simulated sellers; offers without one are removed.
+
+    The sandbox team may choose every policy.
+    """
 
     def simulate_offers(offers: Iterable[Offer]) -> tuple[Offer, ...]:
         simulated = (offer for offer in offers if offer.seller.adapter.name in SIMULATED_SELLERS)

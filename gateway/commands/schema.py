@@ -1,4 +1,4 @@
-"""`image-gateway schema`: JSON Schemas, so that an editor completes and checks the YAML while it is written."""
+"""`image-gateway schema`: JSON Schemas, so that editors complete and validate the YAML files."""
 
 import json
 from pathlib import Path
@@ -23,16 +23,17 @@ SCHEMA_TYPES: dict[str, type[ConfigStruct]] = {
 )
 @click.argument("kind", type=click.Choice(list(SCHEMA_TYPES)), required=False)
 def schema(kind: str | None, output: Path | None) -> None:
-    """Write JSON Schemas of the configuration's files.
+    """Write JSON Schemas of the configuration files.
 
     \b
-    In VS Code, with its YAML extension, let the first line of a file be:
+    In VS Code with the YAML extension, start a file with:
       # yaml-language-server: $schema=schemas/policies.schema.json
     """
     kinds = [kind] if kind else list(SCHEMA_TYPES)
     if output is None:
         if kind is None:
-            raise click.UsageError(f"name one of {', '.join(SCHEMA_TYPES)}, or a folder for all of them with --output")
+            kinds_text = ", ".join(SCHEMA_TYPES)
+            raise click.UsageError(f"name one of {kinds_text}, or write all of them with --output FOLDER")
         click.echo(_format_schema(kind))
         return
     output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`image-gateway serve`: the gateway itself."""
+"""`image-gateway serve`: runs the gateway."""
 
 import asyncio
 import errno
@@ -39,17 +39,19 @@ from providers import ADAPTERS
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 
 SHIPPED_CONFIG_WARNING = (
-    "there is no folder config here, and none was named: the configuration that image-gateway comes with is used; "
-    "`image-gateway init` writes it out to be edited"
+    "no folder `config` here and none named: using the shipped configuration; "
+    "`image-gateway init` writes it to a folder for editing"
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
-# How long answers may take to reach those who still wait, when nobody works on jobs here any more.
+# How long waiting clients may take to receive responses after the drain.
 SHUTDOWN_TIMEOUT_SECONDS, FORCED_SHUTDOWN_TIMEOUT_SECONDS = 10, 1
-_ENV_OPTIONS_HELP = "\n".join(f"  {one.name:18} {one.help} [{one.default or 'none'}]" for one in ENV_OPTIONS.values())
+_ENV_OPTIONS_HELP = "\n".join(
+    f"  {option.name:18} {option.help} [{option.default or 'none'}]" for option in ENV_OPTIONS.values()
+)
 HELP = f"""Run the gateway.
 
-Everything can be said in the environment, too; the command line outranks it:
+Every option can be set in the environment, too; the command line takes precedence:
 
 \b
 {_ENV_OPTIONS_HELP}
@@ -57,26 +59,28 @@ Everything can be said in the environment, too; the command line outranks it:
 
 
 class StartError(Exception):
-    """The gateway cannot be started here, in words for an operator."""
+    """The gateway cannot start, with a message for operators."""
 
 
 @click.command(help=HELP)
 @click.option("--config", "config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--host", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 picks a free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for SQLite and images.")
-@click.option("--sandbox", "use_sandbox", is_flag=True, help="Buy from simulated sellers, for no money.")
-@click.option("--realistic", is_flag=True, help="With --sandbox: as slow as the sellers' own pages say.")
-@click.option("--allow-remote", is_flag=True, help="With --sandbox: listen on other addresses than this machine's own.")
-@click.option("--log", "log_format", type=click.Choice(["json", "console"]), help="Lines for machines, or for people.")
+@click.option("--sandbox", "use_sandbox", is_flag=True, help="Use simulated sellers, free of charge.")
+@click.option("--realistic", is_flag=True, help="With --sandbox: realistic latencies.")
+@click.option("--allow-remote", is_flag=True, help="With --sandbox: allow other addresses than loopback.")
+@click.option(
+    "--log", "log_format", type=click.Choice(["json", "console"]), help="Log format: json, or console for people."
+)
 def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: object) -> None:
     if use_sandbox and overrides["log_format"] is None and sys.stderr.isatty():
         overrides["log_format"] = "console"
     with _log_startup_failures(str(overrides["log_format"] or os.environ.get("IGW_LOG"))):
         settings = load_settings(os.environ, **overrides)
         if use_sandbox and settings.host not in LOOPBACK_HOSTS and not allow_remote:
-            raise StartError("--sandbox has a public key: say --allow-remote to open it")
-        # A trial run that names no port gets the next free one.
+            raise StartError(f"--sandbox uses a public key: add --allow-remote to listen on {settings.host}")
+        # With --sandbox and no port, the next free port is used.
         tries = MAX_PORT_TRIES if use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT") else 1
         if use_sandbox:
             with _run_sandbox(realistic) as url:
@@ -87,13 +91,13 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: o
 
 @contextmanager
 def _log_startup_failures(log_format: str) -> Iterator[None]:
-    """What keeps the gateway from running is a line of its log, for machines too, and exit code 1."""
+    """Logs why the gateway cannot start, and exits with code 1."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001  a crash is a line, too: its place, since its text may contain a client's words
+    except Exception as error:  # noqa: BLE001  a crash is logged, too: its location, since its text may contain client data
         logs = EventLogger("console" if log_format == "console" else "json")
         for problem in _list_problems(error):
-            logs.log("error", "start failed", problem=problem)
+            logs.log("error", "startup failed", problem=problem)
         logs.close()
         raise SystemExit(1) from None
 
@@ -114,19 +118,22 @@ def _serve_configured(settings: Settings, sandbox_url: str | None, realistic: bo
         if sandbox_url is None:
             return catalogue
         for seller in list_unsimulated_sellers(catalogue):
-            gateway.logs.log("warning", "seller left out", seller=seller, why="the sandbox does not play its adapter")
+            gateway.logs.log(
+                "warning", "seller skipped", seller=seller, reason="the sandbox does not simulate its adapter"
+            )
         return use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
 
     early_reloads = _collect_early_sighups()
     gateway = Gateway(settings, make_reloader, transform_catalogue)
     with closing(gateway.logs):
         if settings.config == default_config_folder() and not DEFAULT_FOLDER.is_dir():
-            gateway.logs.log("warning", "shipped configuration", warning=SHIPPED_CONFIG_WARNING)
+            gateway.logs.log("warning", "using shipped configuration", warning=SHIPPED_CONFIG_WARNING)
         for warning in gateway.reloader.last_result.resolved.warnings if not sandbox_url else ():
-            gateway.logs.log("warning", "configuration", warning=str(warning))
+            gateway.logs.log("warning", "configuration warning", warning=str(warning))
         if sandbox_url is not None and not gateway.catalogue().sellers:
+            adapters = ", ".join(SIMULATED_SELLERS)
             raise StartError(
-                f"the sandbox plays the adapters {', '.join(SIMULATED_SELLERS)}, and no configured seller uses one"
+                f"the sandbox simulates the adapters {adapters}, and no configured seller uses one of them"
             )
         _run_server(gateway, settings, sandbox_url, early_reloads, port_tries)
 
@@ -142,7 +149,7 @@ def _run_server(
         try:
             _GatewayServer(gateway, early_reloads, lambda: _print_banner(url, sandbox_url)).run(sockets=[server_socket])
         except SystemExit:
-            # The server's own end where it could not start: what was in the way is told instead.
+            # uvicorn exits when startup fails; the stored error says more.
             if gateway.lifespan_error is None:
                 raise
     if gateway.lifespan_error is not None:
@@ -150,14 +157,14 @@ def _run_server(
 
 
 def _collect_early_sighups() -> list[int]:
-    """The SIGHUPs from now until somebody listens to them: what they ask for may have been read before it changed."""
+    """Collects SIGHUPs until the server handles them: files may have changed after they were read."""
     signals: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: signals.append(number))
     return signals
 
 
 def _raise_file_limit() -> None:
-    """A thousand waiting callers and their orders are two thousand connections; the usual limit is half of that."""
+    """A thousand waiting clients and their orders need two thousand connections; the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -172,11 +179,11 @@ def _bind_free_port(settings: Settings, port_tries: int) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 break
     address = f"{_format_host(settings)}:{settings.port}"
-    raise StartError(f"{address} cannot be listened on ({reason}): take another with --port or IGW_PORT")
+    raise StartError(f"cannot listen on {address} ({reason}). Choose another port with --port or IGW_PORT.")
 
 
 def _bind_socket(host: str, port: int) -> socket.socket:
-    """On all addresses of a machine that has both kinds, those who come by IPv4 are heard, too."""
+    """Listens on IPv4, too, if the host is `::`."""
     is_ipv6 = ":" in host
     is_dual_stack = host == "::" and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
@@ -188,7 +195,7 @@ def _format_host(settings: Settings) -> str:
 
 
 class _GatewayServer(uvicorn.Server):
-    """Stops only after running jobs have finished or were handed over, and reads the configuration anew on SIGHUP."""
+    """Drains the gateway before it stops, and reloads the configuration on SIGHUP."""
 
     def __init__(self, gateway: Gateway, early_reloads: list[int], on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -220,7 +227,7 @@ class _GatewayServer(uvicorn.Server):
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, a second one hands everything over now, a third does not wait for that, either."""
+        """The first signal drains, the second hands over all jobs at once, the third exits immediately."""
         if self._drain_task is None:
             self._drain_task = asyncio.get_running_loop().create_task(self._drain())
         elif self._is_handing_over:
@@ -263,14 +270,14 @@ def _print_banner(url: str, sandbox_url: str | None) -> None:
         return
     click.echo(
         f"""
-  Draw a picture:
+  Generate an image:
 
     curl -s {url}/v1/images/generations \\
       -H 'Authorization: Bearer {SANDBOX_KEY}' -H 'Content-Type: application/json' \\
       -d '{{"prompt": "a lighthouse at dawn"}}' \\
       | sed 's/.*"b64_json":"\\([^"]*\\)".*/\\1/' | base64 -d > image.png
 
-  Sandbox  {sandbox_url}/_/   what was charged, faults, latency
+  Sandbox  {sandbox_url}/_/   charges, faults, latency
   Metrics  {url}/metrics
 
   Stop with Ctrl-C."""

@@ -32,8 +32,8 @@ from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.completion import merge_warnings
 from gateway.jobs.creation import NewJob, OrderCost, create_job_commit
 from gateway.jobs.job import RecoveryMethod, RouteEntry
-from gateway.report import plan_to_json
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan
+from gateway.routing.plan_json import plan_to_json
 from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.partitions import new_job_id
 from providers.orders import Format, ImageBytes

@@ -57,6 +57,10 @@ class RankedOffer(Struct, frozen=True):
         return self.candidate.fit
 
     @property
+    def fidelity(self) -> str:
+        return "exact" if self.fit.is_exact else "near"
+
+    @property
     def quote(self) -> Quote:
         return self.candidate.quote
 

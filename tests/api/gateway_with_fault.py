@@ -1,6 +1,7 @@
-"""The gateway with less patience and less room, so that tests need not wait for what ends by itself; and with a fault.
+"""Runs the gateway with shorter timeouts, smaller limits and a fault in job submission.
 
-EDGE_CONSTANTS='{"gateway.api.body_receiver.STALL_TIMEOUT_SECONDS": 0.5}' python -m tests.api.gateway_with_fault serve --sandbox ...
+EDGE_CONSTANTS='{"gateway.api.body_receiver.STALL_TIMEOUT_SECONDS": 0.5}' \\
+    python -m tests.api.gateway_with_fault serve --sandbox ...
 """
 
 import json

@@ -155,7 +155,7 @@ BOMBS = {
     "all there can be": (_make_huge_png(2**31 - 1, 2**31 - 1), "too large"),
     "more than there can be": (_make_huge_png(2**32 - 1, 2**32 - 1), "too large"),
     "no pixels": (_make_huge_png(0, 64), "without any pixels"),
-    "three frames": (_make_animation(3), "a moving png of 3 pictures"),
+    "three frames": (_make_animation(3), "an animated png with 3 frames"),
     "a billion frames": (
         make_png(*SIZE, make_png_chunk(b"acTL", pack(">II", 10**9, 0)), make_image()[33:]),
         "1,000,000,000",

@@ -16,28 +16,28 @@ INVALID_BODIES = {
     "null": (b"null", "must be a JSON object"),
     "text": (b'"a"', "must be a JSON object"),
     "a number": (b"5", "must be a JSON object"),
-    "half an object": (b'{"prompt":', "no JSON"),
-    "something after it": (b'{"prompt": "a"} {}', "no JSON"),
-    "words": (b"draw a lighthouse", "no JSON"),
-    "a form": (b"prompt=a", "no JSON"),
-    "NaN": (b'{"prompt": "a", "n": NaN}', "no JSON"),
-    "Infinity": (b'{"prompt": "a", "max_seconds": Infinity}', "no JSON"),
+    "half an object": (b'{"prompt":', "Invalid JSON"),
+    "something after it": (b'{"prompt": "a"} {}', "Invalid JSON"),
+    "words": (b"draw a lighthouse", "Invalid JSON"),
+    "a form": (b"prompt=a", "Invalid JSON"),
+    "NaN": (b'{"prompt": "a", "n": NaN}', "Invalid JSON"),
+    "Infinity": (b'{"prompt": "a", "max_seconds": Infinity}', "Invalid JSON"),
     "1e999": (b'{"prompt": "a", "max_seconds": 1e999}', "out of range"),
     "5,000 digits": (b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "out of range"),
     "5,000 digits where nothing is known": (b'{"seed": ' + b"9" * 5000 + b', "prompt": "a"}', "out of range"),
-    "half a character": (b'{"prompt": "\\ud800"}', "half a character"),
-    "half a name": (b'{"prompt": "a", "\\udc00": 1}', "half a character"),
-    "two halves the wrong way round": (b'{"prompt": "\\udc00\\ud800"}', "half a character"),
-    "no UTF-8": (b'{"prompt": "\xff"}', "not UTF-8"),
-    "half of UTF-8": (b'{"prompt": "\xed\xa0\x80"}', "not UTF-8"),
-    "UTF-16": ('{"prompt": "a"}'.encode("utf-16"), "not UTF-8"),
+    "half a character": (b'{"prompt": "\\ud800"}', "unpaired surrogate"),
+    "half a name": (b'{"prompt": "a", "\\udc00": 1}', "unpaired surrogate"),
+    "two halves the wrong way round": (b'{"prompt": "\\udc00\\ud800"}', "unpaired surrogate"),
+    "no UTF-8": (b'{"prompt": "\xff"}', "not valid UTF-8"),
+    "half of UTF-8": (b'{"prompt": "\xed\xa0\x80"}', "not valid UTF-8"),
+    "UTF-16": ('{"prompt": "a"}'.encode("utf-16"), "not valid UTF-8"),
     "a byte order mark": (b'\xef\xbb\xbf{"prompt": "a"}', "byte order mark"),
     "5,000 lists": (b'{"prompt": ' + b"[" * 5000 + b"]" * 5000 + b"}", "nested deeper"),
     "100,000 lists": (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper"),
     "a million open lists": (b"[" * 1_000_000, "nested deeper"),
     "a million open objects": (b'{"a":' * 200_000, "nested deeper"),
-    "a name twice": (b'{"prompt": "a", "n": 1, "n": 10}', "'n' is there twice"),
-    "a name twice within": (b'{"prompt": "a", "metadata": {"k": "1", "k": "2"}}', "'k' is there twice"),
+    "a name twice": (b'{"prompt": "a", "n": 1, "n": 10}', "Duplicate parameter 'n'"),
+    "a name twice within": (b'{"prompt": "a", "metadata": {"k": "1", "k": "2"}}', "Duplicate parameter 'k'"),
 }
 INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown field": ({"promt": "a"}, "promt", "did you mean 'prompt'?"),
@@ -78,8 +78,8 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a background that nobody sells": ({"background": "transparent"}, "background", "must be one of auto, opaque"),
     "an unknown policy": ({"policy": "cheap"}, "policy", "cheapest"),
     "an unknown seller": ({"provider": {"only": ["runapj"]}}, "provider.only", "did you mean 'runapi'"),
-    "an unknown seller to ignore": ({"provider": {"ignore": ["x"]}}, "provider.ignore", "There is no seller 'x'"),
-    "nobody to ask": ({"provider": {"only": []}}, "provider.only", "leave it out"),
+    "an unknown seller to ignore": ({"provider": {"ignore": ["x"]}}, "provider.ignore", "Seller 'x' not found"),
+    "nobody to ask": ({"provider": {"only": []}}, "provider.only", "Omit it"),
     "a price that is none": ({"max_price": "cheap"}, "max_price", "no amount in USD"),
     "a price below nothing": ({"max_price": "-1"}, "max_price", "cannot be negative"),
     "a price below nothing, as a number": ({"max_cost": -0.5}, "max_cost", "cannot be negative"),
@@ -234,7 +234,7 @@ def test_unknown_route_error_suggests_the_nearest_route(gateway: RunningGateway,
     for method in ("GET", "POST"):
         message = expect_final_error(gateway.http.request(method, path), 404, "route_not_found")["message"]
         if meant is not None:
-            assert message == f"There is no such route; did you mean '{meant}'?"
+            assert message == f"Route not found; did you mean '{meant}'?"
         else:
             assert all(route in message for route in (IMAGES_PATH, JOBS_PATH, "/livez")), message
         assert "/callbacks" not in message
@@ -295,5 +295,5 @@ def test_input_image_urls_in_local_networks_get_one_common_error(gateway: Runnin
     """All such addresses get one and the same answer: nobody learns what there is behind the gateway."""
     answer = gateway.http.post(JOBS_PATH, json=BODY | {"operation": "edit", "image": address})
     assert expect_final_error(answer, 400, "invalid_image_url")["message"] == (
-        "The image in 'image' could not be fetched from its address."
+        "The image URL in 'image' could not be downloaded. Nothing was ordered."
     )

@@ -32,7 +32,7 @@ def expect_sellers_unavailable(answer: httpx.Response) -> None:
     assert "x-should-retry" not in answer.headers
     error = parse_error(answer)
     assert (error["code"], error["type"]) == ("sellers_unavailable", "server_error")
-    assert "Nothing was bought" in error["message"]
+    assert "You were not charged" in error["message"]
 
 
 def test_retry_succeeds_once_the_sellers_have_credit_again(gateway: RunningGateway) -> None:

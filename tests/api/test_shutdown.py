@@ -17,7 +17,7 @@ BODY = {"prompt": "a lighthouse"}
 def get_startup_problem(log_text: str) -> str:
     """What kept it from starting, as its log says."""
     lines = [json.loads(line) for line in log_text.splitlines()]
-    [problem] = [line["problem"] for line in lines if line["event"] == "start failed"]
+    [problem] = [line["problem"] for line in lines if line["event"] == "startup failed"]
     return str(problem)
 
 

@@ -58,14 +58,14 @@ def get_startup_problems(completed: "subprocess.CompletedProcess[str]") -> list[
     assert "Traceback" not in completed.stderr
     lines = [json.loads(line) for line in completed.stderr.splitlines()]
     assert all({"at", "level", "event"} <= line.keys() for line in lines)
-    assert {line["level"] for line in lines if line["event"] == "start failed"} == {"error"}
-    return [line["problem"] for line in lines if line["event"] == "start failed"]
+    assert {line["level"] for line in lines if line["event"] == "startup failed"} == {"error"}
+    return [line["problem"] for line in lines if line["event"] == "startup failed"]
 
 
 CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
     "a configuration that is not there": ({"IGW_CONFIG": "nowhere"}, ["no such folder"]),
     "settings, each in a line": ({"IGW_PORT": "many", "IGW_DRAIN_SECONDS": "soon"}, ["IGW_PORT", "IGW_DRAIN_SECONDS"]),
-    "a secret that cannot be kept": ({"IGW_DATA": "/proc/nothing"}, ["no secret can be kept there"]),
+    "a secret that cannot be kept": ({"IGW_DATA": "/proc/nothing"}, ["the generated secret cannot be stored"]),
     "a store that does not answer": (
         {"REDIS_URL": "redis://127.0.0.1:1/0", **SHARED_STORAGE_ENVIRON},
         ["Redis cannot be reached"],
@@ -84,13 +84,13 @@ def test_each_startup_problem_is_one_log_line(folder: Path, cause: str) -> None:
 
 def test_occupied_port_is_one_log_line(folder: Path, occupied_port: int) -> None:
     [problem] = get_startup_problems(run_gateway(folder, {**SECRET_ENVIRON, "IGW_PORT": str(occupied_port)}))
-    assert f"127.0.0.1:{occupied_port} cannot be listened on" in problem
+    assert f"cannot listen on 127.0.0.1:{occupied_port}" in problem
 
 
 def test_console_log_reports_startup_problems_as_text(folder: Path) -> None:
     completed = run_gateway(folder, {**SECRET_ENVIRON, "IGW_CONFIG": "nowhere", "IGW_LOG": "console"})
     assert completed.returncode == 1
-    assert "start failed" in completed.stderr
+    assert "startup failed" in completed.stderr
     assert "no such folder" in completed.stderr
     with pytest.raises(json.JSONDecodeError):
         json.loads(completed.stderr)

@@ -78,7 +78,7 @@ def test_retry_with_key_after_a_store_outage_returns_the_image(
     order = {"prompt": "a lighthouse", **RUNAPI_PARAMS}
     with proxy_and_redis[0].block_commands(*IMAGE_DOCUMENT_COMMAND):
         answer = flow.gateway.post_generation(order, idempotency_key="mine")
-    assert "leads to that job" in expect_store_unavailable(answer, 503)
+    assert "returns that job" in expect_store_unavailable(answer, 503)
     retry = flow.gateway.post_generation(order, idempotency_key="mine")
     assert (retry.status_code, retry.headers["idempotent-replayed"]) == (200, "true")
     assert retry.headers["x-igw-job-id"] == answer.headers["x-igw-job-id"]

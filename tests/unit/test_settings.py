@@ -39,15 +39,15 @@ def test_command_line_outranks_environment() -> None:
         ("IGW_PORT", "9" * 5_000, "must be a port"),
         ("IGW_DRAIN_SECONDS", "nan", "must be seconds"),
         ("IGW_DRAIN_SECONDS", "soon", "must be seconds"),
-        ("IGW_PUBLIC_URL", "images.example.com", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://user:pass@example.com", "must be an address"),
-        ("IGW_PUBLIC_URL", "http://", "must be an address"),
-        ("IGW_PUBLIC_URL", "https:///images", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://:8080", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://example.com:99999", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://[::1", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://example.com/?team=a", "must be an address"),
-        ("IGW_PUBLIC_URL", "https://example.com /", "must be an address"),
+        ("IGW_PUBLIC_URL", "images.example.com", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://user:pass@example.com", "must be a URL"),
+        ("IGW_PUBLIC_URL", "http://", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https:///images", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://:8080", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://example.com:99999", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://[::1", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://example.com/?team=a", "must be a URL"),
+        ("IGW_PUBLIC_URL", "https://example.com /", "must be a URL"),
         ("REDIS_URL", "cache:6379", "must begin with redis://"),
         ("IGW_SECRET", "short", "at least 16 characters"),
         ("IGW_SECRET", f"{'s' * 16},short", "at least 16 characters"),
@@ -74,7 +74,7 @@ def test_all_problems_are_reported_at_once() -> None:
 def test_replicas_need_same_secret_and_shared_storage() -> None:
     assert load_settings(REPLICA_ENVIRON).redis_url == "redis://cache"
     assert "IGW_SECRET" in load_and_get_error({**REPLICA_ENVIRON, "IGW_SECRET": ""})
-    assert "IGW_ASSETS is needed" in load_and_get_error({**REPLICA_ENVIRON, "IGW_ASSETS": ""})
+    assert "IGW_ASSETS is required" in load_and_get_error({**REPLICA_ENVIRON, "IGW_ASSETS": ""})
     assert "IGW_ASSETS_SHARED=yes" in load_and_get_error({**REPLICA_ENVIRON, "IGW_ASSETS": "/srv/images"})
     assert load_settings({**REPLICA_ENVIRON, "IGW_ASSETS": "/srv/images", "IGW_ASSETS_SHARED": "yes"}).assets_shared
 
@@ -94,7 +94,7 @@ def test_secret_is_created_once_and_private(tmp_path: Path) -> None:
 def test_file_without_secret_is_rejected_and_left_unchanged(tmp_path: Path, content: bytes) -> None:
     """What a crash may have left must not sign anything: anybody could sign with it."""
     (tmp_path / "secret").write_bytes(content)
-    with pytest.raises(SettingsError, match="holds no secret of at least 16 characters"):
+    with pytest.raises(SettingsError, match="contains no secret of at least 16 characters"):
         load_signing_secrets(load_settings({}, data=tmp_path))
     assert (tmp_path / "secret").read_bytes() == content
 
@@ -124,5 +124,7 @@ def test_concurrent_starts_agree_on_one_secret(tmp_path: Path) -> None:
 
 def test_unusable_secret_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no folder")
-    with pytest.raises(SettingsError, match=r"data/secret: no secret can be kept there \(.+\): set IGW_SECRET"):
+    with pytest.raises(
+        SettingsError, match=r"data/secret: the generated secret cannot be stored \(.+\)\. Set IGW_SECRET"
+    ):
         load_signing_secrets(load_settings({}, data=tmp_path / "data"))

@@ -42,7 +42,7 @@ def test_error_of_read_request_mentions_no_order(method: str) -> None:
 
 def test_error_of_read_request_names_its_job() -> None:
     scope = make_scope("GET")
-    scope["state"]["job"] = "job_1"
+    scope["state"]["job_id"] = "job_1"
     assert make_error(scope).response_headers() == {"x-igw-job-id": "job_1", "retry-after": "5"}
 
 
@@ -65,7 +65,7 @@ def test_error_during_job_creation_says_job_may_exist(is_idempotent: bool, statu
     with pytest.raises(RuntimeError), track_job_creation(scope["state"], is_idempotent):
         raise RuntimeError
     assert make_error(scope).status == status
-    assert "If a job was accepted" in make_error(scope).message
+    assert "If a job was created" in make_error(scope).message
     assert internal_error(scope).status == 424
 
 

@@ -121,7 +121,7 @@ def test_draw_changes_order_of_weighted_policy() -> None:
 
 INVALID_OPTIONS = {
     ("--operation", "draw"): "'draw' is not one of 'generate', 'edit'",
-    ("--model", "picture-3"): "there is no model 'picture-3'; did you mean 'picture-2'?",
+    ("--model", "picture-3"): "model 'picture-3' not found; did you mean 'picture-2'?",
     ("--size", "big"): "size must look like 1536x1024",
     ("--size", "1000x1000"): "multiples of 16",
     ("--size", "1024x1024", "--resolution", "4k"): "give one of the two",
@@ -133,18 +133,18 @@ INVALID_OPTIONS = {
     ("-n", "5"): "picture-2 makes 4 images at most",
     ("--inputs", "2"): "only edits take input images and a mask",
     ("--mask",): "only edits take input images and a mask",
-    ("--team", "desing"): "there is no team 'desing'; did you mean 'design'?",
-    ("--policy", "stedy"): "there is no policy 'stedy'; did you mean 'steady'?",
+    ("--team", "desing"): "team 'desing' not found; did you mean 'design'?",
+    ("--policy", "stedy"): "policy 'stedy' not found; did you mean 'steady'?",
     ("--draw", "1"): "1.0 is not in the range",
     ("--team", "design", "--policy", "stedy"): "there is no policy 'stedy'; did you mean 'steady'?",
     ("--team", "design", "--policy", "split"): "team 'design' may not choose policy 'split'",
     ("--max-price", "-1"): "an amount cannot be negative",
     ("--max-cost", "1.0000001"): "six decimals at most",
     ("--max-seconds", "0"): "0.0 is not in the range",
-    ("--max-seconds", "nan"): "'nan' is no number of seconds",
-    ("--only", "by-pixels"): "there is no seller 'by-pixels'; did you mean 'by-pixel'?",
-    ("--ignore", "nobody"): "there is no seller 'nobody'",
-    ("--metadata", "purpose"): "'purpose' is no name=value",
+    ("--max-seconds", "nan"): "'nan' is not a number of seconds",
+    ("--only", "by-pixels"): "seller 'by-pixels' not found; did you mean 'by-pixel'?",
+    ("--ignore", "nobody"): "seller 'nobody' not found",
+    ("--metadata", "purpose"): "'purpose' is not name=value",
     ("--colour",): "No such option",
 }
 
@@ -160,7 +160,7 @@ def test_invalid_option_exits_2_with_message(arguments: tuple[str, ...]) -> None
 def test_without_matching_offer_exits_3_with_reasons() -> None:
     result = run_explain("--max-price", "0.001")
     assert result.exit_code == 3
-    assert "nobody can take this request" in result.stdout
+    assert "no seller can fulfil this request" in result.stdout
     assert "out  by-pixel  $0.133 per image is above $0.001" in result.stdout
     explained = explain_as_json("--max-price", "0.001")
     assert explained["ranked"] == []
@@ -180,7 +180,7 @@ def test_without_keys_it_plans_as_if_all_were_set(monkeypatch: pytest.MonkeyPatc
     result = run_explain("--json")
     assert result.exit_code == 0
     assert len(json.loads(result.stdout)["ranked"]) == 2
-    assert "planning as though all were" in result.stderr
+    assert "planning as if all were" in result.stderr
 
 
 def test_table_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_gateway_starts_and_logs_left_out_seller(tmp_path: Path) -> None:
         url = _wait_for_url(process, tmp_path)
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-        assert [line["seller"] for line in lines if line["event"] == "seller left out"] == ["newcomer"]
+        assert [line["seller"] for line in lines if line["event"] == "seller skipped"] == ["newcomer"]
 
 
 def test_gateway_without_simulated_sellers_exits_with_message(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ EXPECTED_RESPONSES: dict[FaultKind, tuple[int, str]] = {
     FaultKind.IMAGES_EXPIRED: (424, "paid_not_delivered"),
 }
 CHARGE_SENTENCES = {
-    ChargeStatus.NOT_CHARGED: "Nothing was bought, and you were not charged.",
-    ChargeStatus.UNKNOWN: "An order may have been bought; you were not charged.",
+    ChargeStatus.NOT_CHARGED: "You were not charged.",
+    ChargeStatus.UNKNOWN: "The seller may have charged for it; you were not charged.",
     ChargeStatus.CHARGED: "The seller was paid; you were not charged.",
 }
 # What an earlier attempt may have ended with, so that the images were ordered again, by a policy that says so.

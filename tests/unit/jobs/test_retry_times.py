@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.api.failure_responses import build_failure_response
-from gateway.api.serializers import build_job_headers
+from gateway.api.json_responses import build_job_headers
 from gateway.jobs.commit import decode_job
 from gateway.jobs.job import JobState, PartState
 from gateway.jobs.next_actions import SubmitOrder, derive_actions, next_due

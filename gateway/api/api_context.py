@@ -1,0 +1,37 @@
+"""What request handlers work with: the application's components, and Litestar's request type."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request
+from msgspec import Struct
+
+from gateway.api.refused_requests import RefusedRequests
+from gateway.assets.signed_urls import UrlSigner
+from gateway.assets.storage import ImageStorage
+from gateway.catalogue import Catalogue
+from gateway.engine.engine import Engine
+from gateway.store.base import Store
+from gateway.upstream.input_fetcher import InputFetcher
+
+HttpRequest = Request[Any, Any, Any]
+
+
+class ApiContext(Struct, frozen=True, kw_only=True):
+    """The components that request handlers use. `is_draining`: this process accepts no new jobs."""
+
+    engine: Engine
+    store: Store
+    storage: ImageStorage
+    input_fetcher: InputFetcher
+    url_signer: UrlSigner
+    refused: RefusedRequests
+    catalogue: Callable[[], Catalogue]
+    wall_clock: Callable[[], float]
+    draw_random: Callable[[], float]
+    is_draining: Callable[[], bool]
+
+
+def get_context(http_request: HttpRequest) -> ApiContext:
+    context: ApiContext = http_request.app.state["context"]
+    return context

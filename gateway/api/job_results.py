@@ -1,0 +1,58 @@
+"""Loads a team's jobs, their documents and their images."""
+
+from collections.abc import Mapping
+
+from gateway.api.api_context import ApiContext
+from gateway.api.api_errors import ApiError
+from gateway.assets.storage import ObjectNotFound
+from gateway.engine.documents import (
+    PLAN,
+    REQUEST,
+    JobDocuments,
+    StoredImage,
+    decode_image,
+    decode_plan,
+    decode_request,
+    image_document_name,
+)
+from gateway.jobs.job import Job
+from providers.orders import Format
+
+
+def job_not_found_error() -> ApiError:
+    return ApiError(404, "job_not_found", "Job not found. It may have been deleted, or belong to another team.")
+
+
+async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seconds: float = 0.0) -> Job:
+    """Returns the team's job, after waiting up to `timeout_seconds` for its end. ApiError (404) also for another team's
+    job, without waiting."""
+    job = await context.engine.get_job(job_id)
+    if timeout_seconds > 0 and job is not None and job.team == team:
+        job = await context.engine.wait_for_job(job_id, timeout_seconds)
+    if job is None or job.team != team:
+        raise job_not_found_error()
+    return job
+
+
+async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]:
+    """Loads the delivered images' documents, in order."""
+    names = {index: image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()}
+    documents: Mapping[str, bytes] = await context.store.load_documents(job.id, *names.values())
+    return [decode_image(documents[name]) for name in names.values() if name in documents]
+
+
+async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
+    """Loads all documents of the job that its team may see, in one store request."""
+    names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
+    documents: Mapping[str, bytes] = await context.store.load_documents(job.id, REQUEST, PLAN, *names)
+    if REQUEST not in documents or PLAN not in documents:
+        raise ObjectNotFound(f"{job.id} was deleted while it was read")
+    return JobDocuments(
+        request=decode_request(documents[REQUEST]),
+        plan=decode_plan(documents[PLAN]),
+        images=tuple(decode_image(documents[name]) for name in names if name in documents),
+    )
+
+
+def get_media_type(key: str) -> str:
+    return Format(key.rpartition(".")[2]).media_type

@@ -1,0 +1,105 @@
+"""Turns request parameters into a routing query."""
+
+from gateway.api.api_errors import ApiError
+from gateway.api.input_images import InputImages
+from gateway.api.request_schemas import AUTO, ImageParams, SellerFilter
+from gateway.catalogue import Catalogue, Model
+from gateway.money import parse_usd
+from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
+from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.suggestions import did_you_mean
+from providers.orders import ImageRequest, Operation, Quality
+
+
+def to_routing_query(
+    catalogue: Catalogue, params: ImageParams, team: str, operation: Operation, input_images: InputImages
+) -> RoutingQuery:
+    """Builds the routing query. ApiError names the parameter that cannot be fulfilled."""
+    inputs, mask = input_images.inputs, input_images.mask
+    if operation is Operation.EDIT and not inputs:
+        raise ApiError(400, "missing_required_parameter", "An edit needs at least one input image.", param="image")
+    if operation is Operation.GENERATE and (inputs or mask):
+        message = 'Only edits accept input images. Set operation to "edit".'
+        raise ApiError(400, "invalid_value", message, param="image")
+    model = resolve_model(catalogue, params.model)
+    if params.n > model.max_images:
+        message = f"Invalid value for 'n': at most {model.max_images} images per request with '{model.name}'."
+        raise ApiError(400, "invalid_value", message, param="n")
+    first_size = (inputs[0].header.width, inputs[0].header.height) if inputs else None
+    size = SizeRequest(
+        size=params.size, resolution=params.resolution, aspect_ratio=params.aspect_ratio, first_input_size=first_size
+    )
+    try:
+        target, has_explicit_size = resolve_target(model, operation, size)
+    except RoutingError as error:
+        raise to_invalid_value_error(error) from error
+    quality = model.quality if params.quality == AUTO else Quality(params.quality)
+    request = ImageRequest(
+        operation=operation,
+        model=model.name,
+        prompt=_validate_prompt(params.prompt),
+        n=params.n,
+        target=target,
+        quality=quality,
+        output_format=params.output_format or model.output_format,
+        has_explicit_size=has_explicit_size,
+        has_explicit_quality=params.quality != AUTO,
+        input_images=tuple(input_image.content for input_image in inputs),
+        mask=mask.content if mask else None,
+        metadata=params.metadata,
+    )
+    _require_known_sellers(catalogue, params.provider)
+    return RoutingQuery(request=request, team=team, policy=params.policy, limits=_to_routing_limits(params))
+
+
+def resolve_model(catalogue: Catalogue, name: str | None) -> Model:
+    """Finds a model by name or alias; the first configured one if none is named."""
+    if name is None:
+        return next(iter(catalogue.models.values()))
+    if (model := catalogue.find_model(name)) is None:
+        known_names = ", ".join(sorted([*catalogue.models, *catalogue.aliases]))
+        message = f"Model '{name[:60]}' not found. Available: {known_names}."
+        raise ApiError(404, "model_not_found", message, param="model")
+    return model
+
+
+def to_invalid_value_error(error: RoutingError) -> ApiError:
+    return ApiError(400, "invalid_value", f"{str(error)[:300]}.", param=error.param)
+
+
+def _require_known_sellers(catalogue: Catalogue, seller_filter: SellerFilter) -> None:
+    """Rejects unknown seller names: a misspelled one would be ignored silently, or exclude every seller."""
+    if seller_filter.only == ():
+        message = "'provider.only' is an empty list. Omit it, or name a seller."
+        raise ApiError(400, "invalid_value", message, param="provider.only")
+    for param, names in (("provider.only", seller_filter.only or ()), ("provider.ignore", seller_filter.ignore or ())):
+        for name in names:
+            if name not in catalogue.sellers:
+                message = f"Seller '{name[:60]}' not found{did_you_mean(name, catalogue.sellers)}"
+                raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param=param)
+
+
+def _validate_prompt(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "Invalid prompt: it contains an unpaired surrogate."
+        raise ApiError(400, "invalid_value", message, param="prompt") from None
+    return text
+
+
+def _to_routing_limits(params: ImageParams) -> RoutingLimits:
+    return RoutingLimits(
+        max_price=_parse_usd_param("max_price", params.max_price),
+        max_cost=_parse_usd_param("max_cost", params.max_cost),
+        max_seconds=params.max_seconds,
+        only=params.provider.only,
+        ignore=params.provider.ignore or (),
+    )
+
+
+def _parse_usd_param(name: str, amount: str | int | float | None) -> int | None:
+    try:
+        return None if amount is None else parse_usd(str(amount))
+    except ValueError as error:
+        raise ApiError(400, "invalid_value", f"Invalid value for '{name}': {error}.", param=name) from None
