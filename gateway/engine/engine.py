@@ -283,7 +283,7 @@ class Engine:
     def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
         job = claimed_job.job
         if worker := self.workers.get(job.id):
-            # This process could not renew its lease for a while. Its own worker still awaits the responses of its orders.
+            # This process could not renew its lease in time. Its own worker still awaits the responses of its orders.
             worker.on_lease_regained(claimed_job.fence)
             return worker
         self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))

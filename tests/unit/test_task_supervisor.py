@@ -1,7 +1,6 @@
 """A supervised task that ends is reported, shown as down, and restarted; a stopped one is not."""
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +11,7 @@ from gateway.assets.storage import StorageFull
 from gateway.events import ErrorReported, Event, TaskRecovered
 from gateway.store.base import StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from tests.harness.wait import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -29,12 +29,6 @@ def list_failures(events: list[Any]) -> list[ErrorReported]:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(task_supervisor, "FIRST_BACKOFF_SECONDS", 0.01)
     return []
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  the conditions have no event
-            await asyncio.sleep(0.005)
 
 
 TASK_ERRORS: dict[str, BaseException] = {
@@ -58,10 +52,10 @@ async def test_ended_task_is_reported_and_restarted(events: list[Any], error: Ba
         await asyncio.sleep(60)
 
     task = supervisor.run("store.change_listener", work)
-    await wait_until(lambda: supervisor.get_failures())
+    await wait_until_async(lambda: supervisor.get_failures(), "the task fails")
     failure = supervisor.get_failures()["store.change_listener"]
     assert (failure.count, type(error).__name__ in failure.error) == (1, True)
-    await wait_until(lambda: runs == 3)
+    await wait_until_async(lambda: runs == 3, "it runs for the third time")
     assert supervisor.get_failures() == {}
     assert [(event.component, event.task) for event in list_failures(events)] == [("task", "store.change_listener")] * 2
     assert all(
@@ -80,7 +74,7 @@ async def test_restart_backoff_grows_up_to_maximum(events: list[Any]) -> None:
         raise RuntimeError
 
     task = supervisor.run("broken", work, max_backoff=0.1)
-    await wait_until(lambda: len(started_at) >= 8)
+    await wait_until_async(lambda: len(started_at) >= 8, "it was restarted seven times")
     await task.stop()
     pauses = [later - earlier for earlier, later in pairwise(started_at)]
     assert pauses[0] >= 0.009
@@ -103,7 +97,7 @@ async def test_periodic_task_backs_off_on_failure_and_recovers(events: list[Any]
             raise outcome
 
     task = supervisor.run_every("engine.delete_expired", 0.05, run_chore)
-    await wait_until(lambda: len(failing_names) >= 5)
+    await wait_until_async(lambda: len(failing_names) >= 5, "it ran five times")
     assert failing_names[:5] == ["", "", "engine.delete_expired", "engine.delete_expired", ""]
     assert [(entry.component, entry.message) for entry in list_failures(events)] == [
         ("store", "Redis did not answer"),
@@ -150,7 +144,7 @@ async def test_failing_event_sink_does_not_stop_restarts(events: list[Any]) -> N
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     task = TaskSupervisor(emit).run("broken", work)
-    await wait_until(lambda: runs >= 3)
+    await wait_until_async(lambda: runs >= 3, "it was restarted twice")
     await task.stop()
     assert complaints
 
@@ -162,6 +156,6 @@ async def test_returning_task_is_finished(events: list[Any]) -> None:
         await asyncio.sleep(0)
 
     supervisor.run("short", work)
-    await wait_until(lambda: supervisor.task_names == [])
+    await wait_until_async(lambda: supervisor.task_names == [], "the task has ended")
     assert events == []
     assert isinstance(task_supervisor.make_error_event(ValueError(), task="x"), ErrorReported)

@@ -10,17 +10,10 @@ import pytest
 from gateway.engine import engine
 from gateway.jobs.job import Job
 from gateway.store.base import MAX_EARLY_CRASHES
+from tests.harness.wait import wait_until_async
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
 TIMEOUT_SECONDS = 5.0
-
-
-async def wait_until(condition: Callable[[], Any]) -> None:
-    for _ in range(int(TIMEOUT_SECONDS * 100)):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("never")
 
 
 def delay_claim(
@@ -51,7 +44,7 @@ async def create_suspect_jobs(replica: EngineReplica, count: int = 1) -> list[Jo
 def test_job_claimed_while_draining_is_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_suspect: bool
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             if is_suspect:
                 (job,) = await create_suspect_jobs(replica)
@@ -71,42 +64,42 @@ def test_job_claimed_while_draining_is_handed_over(
             monkeypatch.setattr(replica.store, "claim_jobs", claim)
             assert await replica.claim_all_jobs() == {job.id}
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_waiting_suspect_job_is_handed_over(tmp_path: Path) -> None:
     """A suspect that waits for the other claimed jobs has a lease, which must not expire first."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             (suspect,) = await create_suspect_jobs(replica)
             other_job = await replica.create_job_in_store()
             replica.clock.now += LEASE_SECONDS + 1
             replica.engine.start(replica.supervisor)
-            await wait_until(lambda: other_job.id in replica.engine.workers)
+            await wait_until_async(lambda: other_job.id in replica.engine.workers, "the other job is started")
             await asyncio.sleep(0.1)
             await replica.engine.drain(0.0)
             assert await replica.claim_all_jobs() == {suspect.id, other_job.id}
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_running_suspect_job_is_handed_over(tmp_path: Path) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             first, second = await create_suspect_jobs(replica, 2)
             replica.engine.start(replica.supervisor)
-            await wait_until(lambda: replica.engine.workers)
+            await wait_until_async(lambda: replica.engine.workers, "a suspect runs")
             await replica.engine.drain(0.0)
             assert await replica.claim_all_jobs() == {first.id, second.id}
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_hanging_claim_does_not_block_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LAST_CLAIM_TIMEOUT_SECONDS", 0.1)
 
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             claim_started = asyncio.Event()
             monkeypatch.setattr(
@@ -117,4 +110,4 @@ def test_hanging_claim_does_not_block_shutdown(tmp_path: Path, monkeypatch: pyte
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await replica.engine.drain(0.0)
 
-    asyncio.run(story())
+    asyncio.run(scenario())

@@ -28,7 +28,7 @@ def lose_lease(worker: JobWorker) -> None:
 def test_confirmation_is_saved_even_if_local_worker_ends(
     tmp_path: Path, end_worker: Callable[[JobWorker], None]
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             job = await replica.create_job_in_store()
             replica.clock.now += LEASE_SECONDS + 1
@@ -43,14 +43,14 @@ def test_confirmation_is_saved_even_if_local_worker_ends(
             assert saved is not None
             assert saved.is_confirmed
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
 def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
     tmp_path: Path, end_worker: Callable[[JobWorker], None]
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             job = await replica.create_job_in_store()
             replica.clock.now += LEASE_SECONDS + 1
@@ -67,13 +67,13 @@ def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
             assert confirmed is not None
             assert confirmed.withdrawn
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_confirmation_returns_when_worker_is_cancelled_while_saving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             job = await replica.create_job_in_store()
             replica.clock.now += LEASE_SECONDS + 1
@@ -95,4 +95,4 @@ def test_confirmation_returns_when_worker_is_cancelled_while_saving(
             assert confirmed is not None
             assert confirmed.is_confirmed
 
-    asyncio.run(story())
+    asyncio.run(scenario())

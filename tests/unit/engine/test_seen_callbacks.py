@@ -28,7 +28,7 @@ class FakeProcessor:
 
 
 def test_concurrent_redeliveries_share_outcome_of_one_callback() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         seen, processor = SeenCallbacks(), FakeProcessor()
         calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(100)]
         await asyncio.sleep(0.01)
@@ -40,11 +40,11 @@ def test_concurrent_redeliveries_share_outcome_of_one_callback() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"y", processor, is_used)
         assert await seen.process_once(("job_1", 2), b"x", processor, is_used)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_failed_callback_is_processed_on_redelivery() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         seen, processor = SeenCallbacks(), FakeProcessor(OSError("not now"))
         calls = [asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)) for _ in range(10)]
         processor.may_finish.set()
@@ -53,11 +53,11 @@ def test_failed_callback_is_processed_on_redelivery() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
         assert processor.count == 2
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         seen, processor = SeenCallbacks(), FakeProcessor()
         processor.may_finish.set()
         current_fence = 1
@@ -75,11 +75,11 @@ def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
         assert (redeliveries.count(True), processor.count) == (1, 2)
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_disconnected_sender_does_not_cancel_processing() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         seen, processor = SeenCallbacks(), FakeProcessor()
         first = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
         second = asyncio.create_task(seen.process_once(ATTEMPT_KEY, b"x", processor, is_used))
@@ -91,14 +91,14 @@ def test_disconnected_sender_does_not_cancel_processing() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
         assert processor.count == 1
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_memory_of_callbacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seen_callbacks, "MAX_ATTEMPTS", 5)
     monkeypatch.setattr(seen_callbacks, "MAX_DIGESTS_PER_ATTEMPT", 3)
 
-    async def story() -> None:
+    async def scenario() -> None:
         seen, processor = SeenCallbacks(), FakeProcessor()
         processor.may_finish.set()
         for number in range(50):
@@ -107,7 +107,7 @@ def test_memory_of_callbacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         assert [name for name, _ in seen._seen] == [f"job_{number}" for number in range(45, 50)]
         assert all(list(digests) == [b"7", b"8", b"9"] for digests in seen._seen.values())
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_digest_covers_id_and_body_but_not_signature() -> None:

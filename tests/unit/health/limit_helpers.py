@@ -8,18 +8,9 @@ from gateway.config.schema import AccountLimits
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.health.order_limits import OrderLimits
 from providers.faults import Fault, FaultKind
+from tests.harness.manual_clock import ManualClock
 
 WAIT_TIMEOUT_SECONDS = 5.0
-
-
-class ManualClock:
-    """Stands still until a test sets `now`."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def make_limits(clock: Callable[[], float] | None = None, **limits: int) -> OrderLimits:

@@ -13,14 +13,7 @@ from gateway.events import CallbackHandled, CallbackOutcome, ErrorReported, Even
 from gateway.telemetry import log_rate_limiter
 from gateway.telemetry.log_rate_limiter import INTERVAL_SECONDS, LogRateLimiter
 from gateway.telemetry.logs import REQUEST_COMPONENTS, REQUEST_ERROR_BURST, EventLogger
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.harness.manual_clock import ManualClock
 
 
 def log_events(*events: Event, library_messages: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -36,7 +29,7 @@ def log_events(*events: Event, library_messages: tuple[str, ...] = ()) -> list[d
 
 
 def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
-    clock = FakeClock()
+    clock = ManualClock()
     limiter = LogRateLimiter(clock)
     assert [limiter.try_admit("a", {"n": number}, 1) for number in range(5)] == [True] + [False] * 4
     assert limiter.try_admit("b", {}, 1)
@@ -55,7 +48,7 @@ def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_event_is_counted_in_few_lines(seed: int) -> None:
-    random_numbers, clock = random.Random(seed), FakeClock()  # noqa: S311  a repeatable one
+    random_numbers, clock = random.Random(seed), ManualClock()  # noqa: S311  a repeatable one
     limiter, event_counts, line_counts = LogRateLimiter(clock), Counter[str](), Counter[str]()
     lines = 0
     for _ in range(5_000):
@@ -74,7 +67,7 @@ def test_every_event_is_counted_in_few_lines(seed: int) -> None:
 
 def test_excess_kinds_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_rate_limiter, "MAX_KINDS", 10)
-    limiter = LogRateLimiter(FakeClock())
+    limiter = LogRateLimiter(ManualClock())
     assert sum(limiter.try_admit(number, {}, 1) for number in range(1_000)) == 11
     assert len(limiter._kinds) == 11
     assert [line["repeated"] for line in limiter.pop_all_lines()] == [989]
