@@ -63,7 +63,7 @@ USUAL_WORDS = {
     "half open": "gateway/health/circuit_breaker.py",
     "rate limit": "gateway/health/concurrency_limiter.py",
     "concurrency limit": "gateway/health/concurrency_limiter.py",
-    "retry budget": "gateway/health/order_limits.py",
+    "retry budget": "gateway/health/retry_budget.py",
     "backoff": "gateway/engine/poll_schedule.py",
     "retry after": "providers/parsing.py",
     "lease": "gateway/store/redis/lease_manager.py",

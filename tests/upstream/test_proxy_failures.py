@@ -191,7 +191,7 @@ def test_timeout_and_size_limit_apply_behind_a_proxy(proxy_environment: ProxyEnv
 def test_plain_http_proxy_error_is_returned_as_the_sellers_answer(status: int, certificate: Path) -> None:
     async def scenario() -> Answer | NoAnswer:
         async with ProxyEnvironment(certificate, "http").start_servers(
-            proxy=make_rejecting_proxy(f"{status} No")
+            handle_proxy=make_rejecting_proxy(f"{status} No")
         ) as setup:
             return await setup.send_order()
 
