@@ -1,4 +1,7 @@
-"""Submits orders for waiting images: picks a route entry, records the attempt, sends the order, records the outcome."""
+"""Submits orders for waiting images, with failover along the route.
+
+For each order it picks a route entry, records the attempt, sends the order, and records the response.
+"""
 
 import asyncio
 from collections.abc import Hashable

@@ -1,6 +1,7 @@
 """When to poll an order, and when to stop.
 
-The first poll is due near the order's expected end, later ones with growing delays, or when the seller asks for them.
+The first poll is due near the order's expected end, later ones with exponential backoff, or when the seller asks for
+them.
 """
 
 from providers.faults import ChargeStatus, FaultKind, PollPolicy

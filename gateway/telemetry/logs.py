@@ -1,4 +1,4 @@
-"""Writes events as log lines, JSON or text. No event contains a prompt, image, secret or address.
+"""Logging of events, as JSON or text. No event contains a prompt, image, secret or address.
 
 A thread of its own writes, so that a full or slow log never delays a job. Lines that do not fit into its queue are
 dropped and counted; a later line reports the number. Lines that clients can provoke, and those of a task that is down,
