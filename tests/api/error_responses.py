@@ -1,4 +1,4 @@
-"""What every answer to a mistake must be like."""
+"""Checks that an error response has the form of its route."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
 
 
 def expect_final_error(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
-    """A final refusal in the form of its route; returns its error."""
+    """Expects an error that clients must not retry; returns the error object."""
     assert answer.status_code == status, answer.text[:500]
     assert answer.headers["x-request-id"].startswith("req_")
     assert answer.headers["x-should-retry"] == "false"
@@ -21,11 +21,11 @@ def expect_final_error(answer: httpx.Response, status: int, code: str | None = N
 
 
 def parse_error(answer: httpx.Response) -> dict[str, Any]:
-    """OpenAI's envelope on its routes, a problem that holds the same error on ours."""
+    """Checks OpenAI's error body on its routes, a problem with the same error elsewhere; returns the error object."""
     body = answer.json()
     error = body["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert error["message"], "it says what to do"
+    assert error["message"], "the message is empty"
     assert not [trace for trace in INTERNAL_TRACES if trace in answer.text], answer.text
     if answer.request.url.path.startswith(("/v1/images", "/v1/models", "/openai/", "/images/")):
         assert answer.headers["content-type"] == "application/json"

@@ -1,4 +1,4 @@
-"""Bodies made to keep a reader of JSON busy: each of about as many bytes as are wanted."""
+"""Bodies that are expensive for a JSON parser, each of about the requested size."""
 
 import base64
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from gateway.api.json_scanner import MAX_DEPTH
 
 KIB, MIB = 1 << 10, 1 << 20
-# Below what is read at once, at the limit of bodies without images, and up to the limit of those with them.
+# Below what is parsed in place, at the limit of bodies without images, and up to the limit of those with images.
 BODY_SIZES = (31 * KIB, 900 * KIB, 8 * MIB, 62 * MIB)
 PROMPT_PREFIX = b'{"prompt": "a", '
 
@@ -16,7 +16,7 @@ def _repeat_piece(piece: bytes, start: bytes = b"", end: bytes = b"") -> Callabl
 
 
 def _repeat_numbered(pattern: bytes, start: bytes, end: bytes) -> Callable[[int], bytes]:
-    """Each with a number of its own."""
+    """Repeats the piece, each time with another number."""
     return lambda size: start + b",".join(pattern % number for number in range(size // (len(pattern) + 6))) + end
 
 

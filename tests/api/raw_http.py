@@ -1,4 +1,4 @@
-"""Requests byte by byte, over plain sockets."""
+"""Sends HTTP requests byte by byte over plain sockets."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 20.0
 
 
 class RawResponse:
-    """What came, read apart."""
+    """A parsed response."""
 
     def __init__(self, raw: bytes) -> None:
         head, _, self.body = raw.partition(b"\r\n\r\n")
@@ -39,7 +39,7 @@ def connect(gateway: RunningGateway) -> Iterator[socket.socket]:
 
 
 def read_until_closed(connection: socket.socket) -> bytes:
-    """Until the other side ends it."""
+    """Reads until the server closes the connection."""
     received = b""
     while chunk := connection.recv(65_536):
         received += chunk
@@ -47,7 +47,7 @@ def read_until_closed(connection: socket.socket) -> bytes:
 
 
 def read_response(connection: socket.socket) -> RawResponse:
-    """A whole one, of a connection that stays open."""
+    """Reads one complete response from a connection that stays open."""
     received, total_size = b"", 1 << 30
     while len(received) < total_size:
         chunk = connection.recv(65_536)

@@ -1,4 +1,4 @@
-"""What clients of DALL-E, of Azure and of other gateways say in words of their own: understood, or refused by name."""
+"""Parameters and headers of DALL-E, Azure and other gateways' clients are mapped, or rejected by name."""
 
 import base64
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def anonymous_client(gateway: RunningGateway) -> Iterator[httpx.Client]:
 
 
 def get_warning_names(answer: httpx.Response) -> list[str]:
-    """The names of the warnings, which the header has too."""
+    """Returns the names of the warnings; the header has the same."""
     assert answer.status_code == 200, answer.text
     warnings = answer.json().get("warnings", [])
     assert answer.headers.get("x-igw-warnings", "") == "; ".join(warnings)
@@ -85,7 +85,7 @@ def test_normalization_warnings_are_stored_with_the_job(gateway: RunningGateway)
     waited = gateway.http.post(JOBS_PATH, json=body, headers={"prefer": "wait=30"})
     assert get_warning_names(waited) == ["size_mapped", "quality_mapped", "style_ignored"]
     accepted = gateway.http.post(JOBS_PATH, json=body)
-    assert accepted.json()["warnings"] == first.json()["warnings"], "told before anything is bought"
+    assert accepted.json()["warnings"] == first.json()["warnings"], "shown before anything is ordered"
 
 
 def test_replayed_response_repeats_the_warnings(gateway: RunningGateway) -> None:

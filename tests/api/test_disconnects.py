@@ -1,4 +1,4 @@
-"""A client that ends its connection: before the order nothing is bought, after it the job is found by asking again."""
+"""A client that disconnects: before the order nothing is ordered; afterwards a retry returns the job."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ def count_orders(gateway: RunningGateway) -> int:
 
 
 def count_disconnects(gateway: RunningGateway) -> int:
-    """Requests whose client has gone."""
+    """Counts the requests whose client has disconnected."""
     return sum(line.get("status") == 499 for line in gateway.read_log_lines())
 
 
@@ -73,7 +73,7 @@ def slow_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
 
 @contextlib.contextmanager
 def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) -> Iterator[None]:
-    """So many requests whose connections break while their jobs run, as the gateway has noticed."""
+    """Sends `count` requests, disconnects while their jobs run, and waits until the gateway has noticed."""
     before, disconnects = count_running_jobs(gateway), count_disconnects(gateway)
     with contextlib.ExitStack() as open_ones:
         for _ in range(times):
@@ -87,7 +87,7 @@ def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) ->
     yield
 
 
-# --- asking again
+# --- retries
 
 
 def test_ten_identical_disconnected_requests_are_ten_jobs_for_ten_retries(slow_gateway: RunningGateway) -> None:
@@ -105,7 +105,7 @@ def test_identical_request_returns_the_job_of_a_disconnected_client(slow_gateway
     assert retry.headers["idempotent-replayed"] == "true"
     assert count_orders(slow_gateway) - before == 1
     later_request = post_generation(slow_gateway, prompt)
-    assert len(set(get_job_ids(retry, later_request))) == 2, "its caller was answered: this is another wish"
+    assert len(set(get_job_ids(retry, later_request))) == 2, "the first client was answered: this is a new request"
 
 
 def test_new_idempotency_key_creates_a_new_job(slow_gateway: RunningGateway) -> None:
@@ -132,7 +132,7 @@ def test_retry_after_an_unknown_outcome_gets_the_same_response(gateway: RunningG
     assert gateway.http.post(IMAGES_PATH, json=body, headers={"idempotency-key": str(uuid4())}).status_code == 200
 
 
-# --- half of a connection
+# --- half-closed connections
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.3, 1.0])
@@ -169,7 +169,7 @@ def test_half_closed_connection_with_a_key_is_answered(gateway: RunningGateway, 
 
 
 def test_request_disconnected_during_its_commit_is_not_ordered(gateway: RunningGateway) -> None:
-    """The store takes long, here since another process keeps its file."""
+    """The commit takes long because another process locks the store's file."""
     gateway.wait_until_idle()
     before, disconnects, prompt = count_orders(gateway), count_disconnects(gateway), make_prompt()
     database = sqlite3.connect(gateway.folder / "data" / "gateway.db", isolation_level=None)
@@ -222,7 +222,7 @@ def test_closed_connections_are_released_and_their_jobs_continue(
     for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
         if count_disconnects(slow_gateway) == disconnects + 20:
             break
-    assert count_running_jobs(slow_gateway) == 20, "their jobs go on"
+    assert count_running_jobs(slow_gateway) == 20, "their jobs continue"
 
 
 def test_pipelined_request_on_a_half_closed_connection_is_not_started(gateway: RunningGateway) -> None:
@@ -242,14 +242,14 @@ def test_pipelined_request_on_a_half_closed_connection_is_not_started(gateway: R
 
 
 def test_requests_closed_while_the_process_was_paused_are_not_ordered(gateway: RunningGateway) -> None:
-    """Unless it has a key, by which it is found."""
+    """A request with a key is ordered: a retry finds it by the key."""
     before, keys = count_orders(gateway), [str(uuid4()) for _ in range(5)]
     gateway.process.send_signal(signal.SIGSTOP)
     try:
         for head in (POST_IMAGE, POST_JOB):
             for _ in range(10):
                 with connect(gateway) as connection:
-                    connection.sendall(encode_request("nobody waits", head))
+                    connection.sendall(encode_request("disconnected client", head))
         for key in keys:
             with connect(gateway) as connection:
                 connection.sendall(encode_request(f"by its key {key}", POST_JOB, Idempotency_Key=key))

@@ -1,4 +1,4 @@
-"""Bodies made to keep the gateway busy, over real sockets: refused, and everybody else is answered meanwhile."""
+"""Expensive bodies over real sockets are rejected, and other requests are answered meanwhile."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expe
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 from tests.harness.gateway_runner import RunningGateway
 
-# An order that no seller takes: its body was valid.
+# No seller accepts the order: the body was valid.
 UNFULFILLABLE_BODY: dict[str, Any] = {"prompt": "a lighthouse", "max_price": "0.001"}
 
 

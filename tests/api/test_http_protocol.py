@@ -1,4 +1,4 @@
-"""HTTP as it is spoken by proxies, probes and old clients: methods, ids, halves of connections, and no HTTP at all."""
+"""HTTP of proxies, probes and old clients: methods, ids, framing, half-closed connections and malformed requests."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> Non
     assert head.status == 200
     assert head.headers["content-length"] == str(picture["bytes"])
     assert head.headers["content-type"] == "image/png"
-    assert head.body.startswith(b"HTTP/1.1 200 "), "the next answer follows at once"
+    assert head.body.startswith(b"HTTP/1.1 200 "), "the next response follows at once"
     expect_final_error(gateway.http.get(picture["url"] + "x"), 403, "link_invalid")
     assert gateway.http.head(picture["url"] + "x").status_code == 403
 
@@ -154,14 +154,14 @@ def test_too_large_headers_are_rejected_with_431(gateway: RunningGateway, header
 
 
 def test_trailers_of_a_chunked_body_are_not_used_as_headers(gateway: RunningGateway) -> None:
-    """A proxy in front has not looked at it, either."""
+    """A proxy before the gateway has not checked them, either."""
     body = b"%x\r\n%s\r\n0\r\nIdempotency-Key: \x20\r\nAuthorization: Bearer x\r\n\r\n" % (len(BODY), BODY)
     with connect(gateway) as connection:
         connection.sendall(POST_JOB + b"Transfer-Encoding: chunked\r\n\r\n" + body)
         assert read_response(connection).status == 202
 
 
-# --- going on
+# --- 100 Continue
 
 
 @pytest.mark.parametrize("head", [POST_JOB, POST_IMAGE])
@@ -184,7 +184,7 @@ def test_expect_100_continue_is_answered(gateway: RunningGateway, head: bytes) -
     ],
 )
 def test_rejected_request_gets_no_100_continue(gateway: RunningGateway, head: bytes, status: int) -> None:
-    """And what else he sends is not taken for the body, which he keeps."""
+    """The client's next bytes are not read as the body, which it does not send."""
     with connect(gateway) as connection:
         connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
         answer = RawResponse(read_until_closed(connection))
@@ -217,7 +217,7 @@ def test_image_is_served_over_http_1_0(gateway: RunningGateway) -> None:
 @pytest.mark.parametrize("pause", [0.0, 0.2])
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
 def test_protocol_upgrade_is_ignored(gateway: RunningGateway, protocol: bytes, pause: float) -> None:
-    """As Java's client asks with every first request; its body is a body, and no request of its own."""
+    """Java's client requests an upgrade with every first request. The body is read as a body, not as a request."""
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQ\r\n" % protocol
     with connect(gateway) as connection:
         for _ in range(2):
@@ -231,11 +231,11 @@ def test_protocol_upgrade_is_ignored(gateway: RunningGateway, protocol: bytes, p
         assert read_response(connection).error["code"] == "invalid_json"
 
 
-# --- what strangers are told
+# --- readiness
 
 
 def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> None:
-    """Whoever asks, it is nobody's business where on this machine they are."""
+    """The folder's path is not published."""
     config = tmp_path / "canary-folder" / "config"
     config.mkdir(parents=True)
     for path in CONFIG.rglob("*.yaml"):

@@ -1,4 +1,4 @@
-"""One request is one job, however often it is sent: by its key, or by an SDK's word that it is sent again."""
+"""One request is one job, however often it is sent: recognized by its key, or by the SDK's retry header."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

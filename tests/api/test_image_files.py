@@ -1,4 +1,4 @@
-"""Pictures by signed link: whoever holds one may fetch that picture until it expires, and nothing else."""
+"""Images by signed URL: a URL gives access to its image until it expires, and to nothing else."""
 
 import contextlib
 import os
@@ -76,7 +76,7 @@ TAMPERED_URLS = {
 
 @pytest.mark.parametrize("case", TAMPERED_URLS)
 def test_tampered_signed_url_is_rejected(gateway: RunningGateway, images: list[dict[str, Any]], case: str) -> None:
-    """Over a plain socket: client libraries put much of it right before it is sent."""
+    """Over a plain socket, since client libraries correct much of it before they send it."""
     path, _, query = images[0]["url"].removeprefix(gateway.url).partition("?")
     path, query = TAMPERED_URLS[case](path, query)
     with connect(gateway) as connection:
@@ -104,11 +104,11 @@ def test_deleted_image_is_410(gateway: RunningGateway, anonymous_client: httpx.C
 
 
 def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningGateway) -> None:
-    """After a head, after a part, in the middle of it, and before any of it."""
+    """After the headers, after a part, within a part, and before any byte."""
     picture = create_finished_job(gateway)["images"][0]
     target = picture["url"].removeprefix(gateway.url)
     stored = gateway.folder / "data" / "images" / target.removeprefix("/files/").partition("?")[0]
-    # More than what sockets take by themselves.
+    # More than socket buffers hold.
     stored.write_bytes(bytes(30 << 20))
     connections = [open_socket(gateway) for _ in range(15)]
     for number, connection in enumerate(connections):
@@ -134,7 +134,7 @@ def open_socket(gateway: RunningGateway) -> socket.socket:
 def list_open_image_files(gateway: RunningGateway) -> list[str]:
     folder, paths = str(gateway.folder / "data" / "images"), []
     for number in Path(f"/proc/{gateway.process.pid}/fd").iterdir():
-        # It may be closed in the same moment.
+        # The file may be closed at the same moment.
         with contextlib.suppress(FileNotFoundError):
             paths.append(os.readlink(number))
     return [path for path in paths if path.startswith(folder)]

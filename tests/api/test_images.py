@@ -1,4 +1,4 @@
-"""OpenAI's Images API in plain JSON: never 202, base64 unless links are asked for, errors in its envelope."""
+"""OpenAI's Images API: never 202, base64 unless URLs are requested, errors in OpenAI's format."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Input images that no seller should be sent: masks that do not fit, and files that are more than they seem."""
+"""Input images that no seller should receive: masks that do not fit, and decompression bombs."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def make_edit_body(image: bytes, mask: bytes | None = None) -> dict[str, Any]:
 
 @pytest.fixture
 def expected_purchases(gateway: RunningGateway) -> Iterator[list[int]]:
-    """How many images the test expects to be bought, in sum."""
+    """How many images the test expects to be ordered."""
     before, expected = len(gateway.sandbox.list_charges()), [0]
     yield expected
     gateway.wait_until_idle()
@@ -142,7 +142,7 @@ def _make_animation(frames: int) -> bytes:
 
 
 def _make_huge_png(width: int, height: int) -> bytes:
-    """A few kilobytes that would become gigabytes."""
+    """A few kilobytes that decode to gigabytes."""
     rows = zlib.compress(bytes(1_000_000), 9)
     return make_png(width, height, make_png_chunk(b"IDAT", rows), make_png_chunk(b"IEND", b""))
 
@@ -200,7 +200,7 @@ def test_animated_png_with_one_frame_is_accepted(gateway: RunningGateway, expect
 
 
 def test_photo_in_multi_picture_format_is_accepted(gateway: RunningGateway, expected_purchases: list[int]) -> None:
-    """As phones write them, in the multi-picture format: only the first is shown."""
+    """Phones write this format; only the first image is shown."""
     expected_purchases.append(1)
     out = io.BytesIO()
     Image.new("RGB", SIZE).save(out, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])

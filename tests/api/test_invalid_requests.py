@@ -1,4 +1,4 @@
-"""Every mistake of a caller is a 4xx that says what to do, in the form of its route, and nothing is bought."""
+"""Every invalid request is a 4xx that says what to do, in the format of its route, and nothing is ordered."""
 
 import json
 from typing import Any
@@ -25,9 +25,9 @@ INVALID_BODIES = {
     "1e999": (b'{"prompt": "a", "max_seconds": 1e999}', "out of range"),
     "5,000 digits": (b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "out of range"),
     "5,000 digits where nothing is known": (b'{"seed": ' + b"9" * 5000 + b', "prompt": "a"}', "out of range"),
-    "half a character": (b'{"prompt": "\\ud800"}', "unpaired surrogate"),
-    "half a name": (b'{"prompt": "a", "\\udc00": 1}', "unpaired surrogate"),
-    "two halves the wrong way round": (b'{"prompt": "\\udc00\\ud800"}', "unpaired surrogate"),
+    "an unpaired surrogate": (b'{"prompt": "\\ud800"}', "unpaired surrogate"),
+    "an unpaired surrogate in a name": (b'{"prompt": "a", "\\udc00": 1}', "unpaired surrogate"),
+    "two surrogates in the wrong order": (b'{"prompt": "\\udc00\\ud800"}', "unpaired surrogate"),
     "no UTF-8": (b'{"prompt": "\xff"}', "not valid UTF-8"),
     "half of UTF-8": (b'{"prompt": "\xed\xa0\x80"}', "not valid UTF-8"),
     "UTF-16": ('{"prompt": "a"}'.encode("utf-16"), "not valid UTF-8"),
@@ -75,11 +75,11 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "partial images as a truth": ({"partial_images": False}, "partial_images", "not true or false"),
     "an unknown style": ({"style": "cubist"}, "style", "must be one of natural, vivid"),
     "an unknown fidelity": ({"input_fidelity": "max"}, "input_fidelity", "must be one of high, low"),
-    "a background that nobody sells": ({"background": "transparent"}, "background", "must be one of auto, opaque"),
+    "a background that no seller offers": ({"background": "transparent"}, "background", "must be one of auto, opaque"),
     "an unknown policy": ({"policy": "cheap"}, "policy", "cheapest"),
     "an unknown seller": ({"provider": {"only": ["runapj"]}}, "provider.only", "did you mean 'runapi'"),
     "an unknown seller to ignore": ({"provider": {"ignore": ["x"]}}, "provider.ignore", "Seller 'x' not found"),
-    "nobody to ask": ({"provider": {"only": []}}, "provider.only", "Omit it"),
+    "an empty list of sellers": ({"provider": {"only": []}}, "provider.only", "Omit it"),
     "a price that is none": ({"max_price": "cheap"}, "max_price", "no amount in USD"),
     "a price below nothing": ({"max_price": "-1"}, "max_price", "cannot be negative"),
     "a price below nothing, as a number": ({"max_cost": -0.5}, "max_cost", "cannot be negative"),
@@ -292,7 +292,7 @@ def test_invalid_input_image_error_lists_the_accepted_forms(gateway: RunningGate
     ],
 )
 def test_input_image_urls_in_local_networks_get_one_common_error(gateway: RunningGateway, address: str) -> None:
-    """All such addresses get one and the same answer: nobody learns what there is behind the gateway."""
+    """All such URLs get the same response, so that it reveals nothing about the gateway's network."""
     answer = gateway.http.post(JOBS_PATH, json=BODY | {"operation": "edit", "image": address})
     assert expect_final_error(answer, 400, "invalid_image_url")["message"] == (
         "The image URL in 'image' could not be downloaded. Nothing was ordered."

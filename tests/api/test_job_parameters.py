@@ -1,4 +1,4 @@
-"""A job says what was asked, what was planned and what came; answers say for how long their links open."""
+"""A job shows its requested, planned and effective parameters; responses say when their URLs expire."""
 
 import time
 from typing import Any
@@ -100,7 +100,7 @@ def test_unfinished_job_shows_its_parameters_and_plan(gateway: RunningGateway) -
 
 
 def test_quality_that_cannot_be_selected_is_not_reported(gateway: RunningGateway) -> None:
-    """It is only believed: neither route repeats it, although it was asked for."""
+    """The quality is only assumed: neither route reports it, although it was requested."""
     params = {"quality": "high", "provider": {"only": ["runapi"]}}
     job = create_and_get_job(gateway, **params)
     assert (job["requested"]["quality"], job["effective"]["quality"], job["images"][0]["quality"]) == (

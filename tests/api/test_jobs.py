@@ -1,4 +1,4 @@
-"""Jobs: accepted at once or waited for, asked about later, the same for their own team and nothing for others."""
+"""Jobs: accepted at once or waited for, polled later, visible only to their own team."""
 
 import time
 
@@ -90,7 +90,7 @@ def test_every_optional_field_may_be_null(gateway: RunningGateway) -> None:
 def test_job_images_are_urls_for_every_response_format(
     gateway: RunningGateway, given: str | None, is_warned: bool
 ) -> None:
-    """As clients of OpenAI's API ask, most of them without thinking of it."""
+    """Clients of OpenAI's API often send it by default."""
     job = create_finished_job(gateway, response_format=given)
     assert [list(image) for image in job["images"]] == [list(image) for image in create_finished_job(gateway)["images"]]
     assert job["images"][0]["url"].startswith(f"{gateway.url}/files/")

@@ -1,4 +1,4 @@
-"""Requests that no client library would send: sizes, framing and headers made to confuse, over plain sockets."""
+"""Requests that no client library sends: confusing sizes, framing and headers, over plain sockets."""
 
 import socket
 import time
@@ -35,7 +35,7 @@ INVALID_FRAMINGS = {
 
 
 def send_raw(gateway: RunningGateway, data: bytes) -> bytes:
-    """Until the connection is closed, or nothing has come for a fifth of a second."""
+    """Sends the bytes, and reads until the connection is closed or silent for a fifth of a second."""
     host, port = gateway.url.removeprefix("http://").split(":")
     with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
         connection.sendall(data)
@@ -54,7 +54,7 @@ def test_ambiguous_framing_is_rejected(gateway: RunningGateway, case: str) -> No
     headers, body = INVALID_FRAMINGS[case]
     received = send_raw(gateway, HEADER_LINES + headers + b"\r\n" + body)
     assert received.startswith(b"HTTP/1.1 400 ")
-    assert received.count(b"HTTP/1.1 ") == 1, "what was smuggled in is not answered"
+    assert received.count(b"HTTP/1.1 ") == 1, "the smuggled request is not answered"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_unusual_header_values_are_handled(gateway: RunningGateway, header: byte
 
 
 def test_malformed_requests_are_logged_once_a_minute_without_their_content(gateway: RunningGateway) -> None:
-    """However often: what anybody can send is written once a minute. (The first may have been another test's.)"""
+    """Unauthenticated clients can send them, so they are logged once a minute. (The first may be another test's.)"""
     before, garbage = count_server_log_lines(gateway), 50
     for _ in range(garbage):
         send_raw(gateway, b"\x16\x03\x01\x00\xa5 canary-in-garbage\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What the gateway has learned is there for whoever plans: over HTTP, and for `image-gateway explain --live`."""
+"""The gateway publishes its signals: over HTTP, and for `image-gateway explain --live`."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SIGNAL_FIELDS = {
 
 @pytest.fixture(scope="module")
 def measured_gateway(gateway_process: RunningGateway) -> RunningGateway:
-    """A gateway that has seen enough of a cell to have an opinion: it is much quicker than its offer says."""
+    """A gateway that has measured one cell: much quicker than its offer says."""
     gateway_process.sandbox.call_control_route("DELETE", "/faults")
     gateway_process.sandbox.set_latency(0.0)
     for _ in range(12):
@@ -50,13 +50,13 @@ def test_signals_list_every_known_cell_with_all_fields(measured_gateway: Running
     cell = get_cell_signals(measured_gateway, "runapi")
     assert (cell["healthy"], cell["conformance"], cell["measured"], cell["has_key"]) == (True, 1.0, True, True)
     assert cell["faithful"]
-    assert cell["deliveries"] >= 12, "those of other tests count, too"
+    assert cell["deliveries"] >= 12, "deliveries of other tests count, too"
     assert 0 < cell["p50"] <= cell["p90"] < 10
 
 
 def test_signals_need_a_team_key(gateway: RunningGateway) -> None:
     expect_final_error(
-        gateway.http.get("/v1/signals", headers={"authorization": "Bearer nobody"}), 401, "invalid_api_key"
+        gateway.http.get("/v1/signals", headers={"authorization": "Bearer unknown"}), 401, "invalid_api_key"
     )
     expect_final_error(gateway.http.post("/v1/signals"), 405)
 
@@ -73,7 +73,7 @@ def test_explain_live_plans_with_the_signals_of_the_gateway(measured_gateway: Ru
 
 
 def test_new_gateway_plans_like_explain(tmp_path: Path) -> None:
-    """Nothing is measured yet, and the sandbox's sellers are expected to be quicker than the files say."""
+    """Nothing is measured yet, and the sandbox's sellers have lower expected latencies than the files say."""
     with run_gateway(tmp_path) as fresh:
         signals = fresh.http.get("/v1/signals").json()["data"]
         assert {(entry["p50"], entry["p90"], entry["measured"]) for entry in signals} == {(0.3, 1.0, False)}
@@ -93,12 +93,12 @@ def test_explain_live_warns_about_another_configuration(measured_gateway: Runnin
 
 
 def test_explain_live_errors_say_what_to_do(gateway: RunningGateway) -> None:
-    assert "Use another with --key" in run_explain(gateway, "--key", "nobody").stderr
+    assert "Use another with --key" in run_explain(gateway, "--key", "unknown").stderr
     assert "--live needs a team's key" in run_explain(gateway, IGW_KEY="").stderr
     assert "is the gateway running?" in run_explain(gateway, "--live", "http://127.0.0.1:9").stderr
     assert "write it like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
     assert "is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr
-    for result in (run_explain(gateway, "--key", "nobody"), run_explain(gateway, "--live", "http://127.0.0.1:9")):
+    for result in (run_explain(gateway, "--key", "unknown"), run_explain(gateway, "--live", "http://127.0.0.1:9")):
         assert result.exit_code == 1
         assert "Traceback" not in result.stderr
-        assert "nobody" not in result.stderr
+        assert "unknown" not in result.stderr

@@ -1,4 +1,4 @@
-"""All sellers are out of reach for a reason that passes: told as such, to be asked again, which makes a new job."""
+"""All sellers refuse for a temporary reason: the error suggests a retry, which creates a new job."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ VENDORS = ("runflow", "runapi", "openai")
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """Of its own: what it learns here of its sellers must be no other test's."""
+    """A gateway for this module only, since its sellers' health changes here."""
     with run_gateway(tmp_path_factory.mktemp("nobody")) as running:
         running.sandbox.set_latency(0.0)
         yield running

@@ -1,4 +1,4 @@
-"""A gateway that is going, or whose place is taken: callers are told when to ask again, operators what to do."""
+"""A gateway that shuts down, or cannot start: clients get a Retry-After, operators a log line that says what to do."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ BODY = {"prompt": "a lighthouse"}
 
 
 def get_startup_problem(log_text: str) -> str:
-    """What kept it from starting, as its log says."""
+    """Returns the problem that the startup log names."""
     lines = [json.loads(line) for line in log_text.splitlines()]
     [problem] = [line["problem"] for line in lines if line["event"] == "startup failed"]
     return str(problem)
@@ -36,7 +36,7 @@ def test_draining_rejects_new_jobs_and_finishes_running_ones(tmp_path: Path) -> 
             assert rejected.status_code == 503
             assert parse_error(rejected)["code"] == "draining"
             assert 1 <= int(rejected.headers["retry-after"]) <= 120
-            assert "x-should-retry" not in rejected.headers, "elsewhere, or later, it is taken"
+            assert "x-should-retry" not in rejected.headers, "another replica accepts it, or this one later"
         assert running.result(timeout=30).status_code == 200
         assert gateway.process.wait(timeout=30) == 0
 

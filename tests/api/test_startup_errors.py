@@ -1,4 +1,4 @@
-"""What keeps a gateway from starting is said in its log, in the form of all other lines, beside the exit code."""
+"""Startup problems are log lines in the usual format, beside the exit code."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def run_gateway(folder: Path, environ: dict[str, str]) -> "subprocess.CompletedP
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With a configuration that is right, and whose keys are all there."""
+    """A folder with a valid configuration and all its keys."""
     (tmp_path / "config").symlink_to(CONFIG)
     return tmp_path
 
@@ -53,7 +53,7 @@ def occupied_port() -> Iterator[int]:
 
 
 def get_startup_problems(completed: "subprocess.CompletedProcess[str]") -> list[str]:
-    """One in a line, and every line of the log an object with the fields of all others."""
+    """Returns the problems, one a line; checks that every log line is an object with the common fields."""
     assert (completed.returncode, completed.stdout) == (1, "")
     assert "Traceback" not in completed.stderr
     lines = [json.loads(line) for line in completed.stderr.splitlines()]
@@ -63,14 +63,14 @@ def get_startup_problems(completed: "subprocess.CompletedProcess[str]") -> list[
 
 
 CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
-    "a configuration that is not there": ({"IGW_CONFIG": "nowhere"}, ["no such folder"]),
-    "settings, each in a line": ({"IGW_PORT": "many", "IGW_DRAIN_SECONDS": "soon"}, ["IGW_PORT", "IGW_DRAIN_SECONDS"]),
-    "a secret that cannot be kept": ({"IGW_DATA": "/proc/nothing"}, ["the generated secret cannot be stored"]),
-    "a store that does not answer": (
+    "a missing configuration": ({"IGW_CONFIG": "nowhere"}, ["no such folder"]),
+    "two invalid settings": ({"IGW_PORT": "many", "IGW_DRAIN_SECONDS": "soon"}, ["IGW_PORT", "IGW_DRAIN_SECONDS"]),
+    "a secret that cannot be stored": ({"IGW_DATA": "/proc/nothing"}, ["the generated secret cannot be stored"]),
+    "an unreachable store": (
         {"REDIS_URL": "redis://127.0.0.1:1/0", **SHARED_STORAGE_ENVIRON},
         ["Redis cannot be reached"],
     ),
-    "a place for images that is none": ({"IGW_ASSETS": "ftp://images"}, ["is not a supported storage"]),
+    "an invalid image storage": ({"IGW_ASSETS": "ftp://images"}, ["is not a supported storage"]),
 }
 
 

@@ -1,4 +1,4 @@
-"""What the gateway tells of itself: enough to find any request again, and nothing that was confided to it."""
+"""Logs and metrics identify every request, and contain no client data."""
 
 import base64
 import io
@@ -38,7 +38,7 @@ METRIC_NAMES = {
 
 @pytest.fixture(scope="module")
 def canary_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """A gateway that has been confided canaries wherever there is room for one, in good times and in bad."""
+    """A gateway that received canaries in every field, in successful and failing requests."""
     folder: Path = tmp_path_factory.mktemp("told")
     shutil.copytree(CONFIG, folder / "config")
     offer = folder / "config" / "offers" / "runflow-runs.yaml"
@@ -145,7 +145,7 @@ def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) 
         line["job"] for line in by_event["attempt recorded"]
     }
     jobs_in_request_lines = {line["job"] for line in by_event["request completed"] if line.get("job")}
-    assert jobs <= jobs_in_request_lines, "each job is found by the request that it came from"
+    assert jobs <= jobs_in_request_lines, "each job is linked to its request"
 
 
 def test_metrics_cover_requests_jobs_orders_and_spending(canary_gateway: RunningGateway) -> None:
@@ -180,7 +180,7 @@ def test_metric_labels_stay_bounded_for_any_request(canary_gateway: RunningGatew
         )
         fields = {"prompt": "a", "model": f"model-{number}", "policy": f"policy-{number}", "user": str(number)}
         canary_gateway.http.request(methods[number % 6], path[number % 5], json=fields)
-    assert len(get_label_sets()) - before < 500, "a bounded number of routes, methods and statuses, with their buckets"
+    assert len(get_label_sets()) - before < 500, "too many series: routes, methods and statuses must be bounded"
     for number in range(30):
         canary_gateway.http.post(IMAGES_PATH, json={"prompt": "a", "model": f"other-{number}"})
         canary_gateway.http.get(f"/other/{number}")

@@ -1,4 +1,4 @@
-"""Callers who send slowly, or never, or more than there is room for: each is told, and nobody else waits for them."""
+"""Clients that send slowly, never, or more than the memory budget: each gets an error, and no other client waits."""
 
 import contextlib
 import json
@@ -46,7 +46,7 @@ def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningG
 
 
 def send_slowly(connection: socket.socket, seconds: float) -> bool:
-    """A byte every now and then; whether it was cut off."""
+    """Sends one byte at a time. Returns whether the connection was closed."""
     deadline = time.monotonic() + seconds
     connection.settimeout(0.2)
     while time.monotonic() < deadline:
@@ -75,7 +75,7 @@ def test_body_that_never_arrives_is_408(
     assert answer.headers["connection"] == "close"
     assert answer.error["code"] == "body_timeout"
     assert answer.headers["x-request-id"].startswith("req_")
-    assert "x-should-retry" not in answer.headers, "nothing was bought"
+    assert "x-should-retry" not in answer.headers, "nothing was ordered"
 
 
 def test_slowly_sent_body_is_408_after_the_body_timeout(hasty_gateway: RunningGateway) -> None:
@@ -89,7 +89,7 @@ def test_slowly_sent_body_is_408_after_the_body_timeout(hasty_gateway: RunningGa
 
 
 def test_client_waiting_for_its_job_has_no_body_timeout(hasty_gateway: RunningGateway) -> None:
-    """Longer than a body may take."""
+    """The job takes longer than a body may."""
     hasty_gateway.sandbox.set_latency(4.0)
     try:
         answer = hasty_gateway.http.post(JOBS_PATH, json={"prompt": "a lighthouse"}, headers={"prefer": "wait=20"})
@@ -142,7 +142,7 @@ def test_rest_of_a_rejected_body_is_not_awaited_forever(hasty_gateway: RunningGa
 
 
 def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway: RunningGateway) -> None:
-    """Three of 3 MiB that do not end, in a room of 8."""
+    """Three unfinished bodies of 3 MiB with a budget of 8 MiB."""
     with connect(hasty_gateway) as first, connect(hasty_gateway) as second, connect(hasty_gateway) as third:
         before = hasty_gateway.get_resident_bytes()
         for connection in (first, second):
@@ -156,13 +156,13 @@ def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway:
         assert answer.error["code"] == "too_many_bodies"
         assert 1 <= int(answer.headers["retry-after"]) <= 120
     assert {answer.status for answer in answers} <= {408, 503}
-    # Whatever they held is free again.
+    # Their memory is free again.
     large = b'{"prompt": "' + b"a" * 5 * MIB + b'"}'
     assert hasty_gateway.http.post(JOBS_PATH, content=large, headers=JSON_HEADERS).status_code == 400
 
 
 def test_input_image_urls_use_no_body_memory(hasty_gateway: RunningGateway) -> None:
-    """What they lead to has a room of its own: a small body that names pictures waits for no large ones."""
+    """Linked images have their own budget: a small body with image URLs does not wait for large bodies."""
     edit = json.dumps({"prompt": "a", "operation": "edit", "image": ["https://a.invalid/a.png"] * 16}).encode()
     with connect(hasty_gateway) as large, connect(hasty_gateway) as small:
         large.sendall(POST_JOB + b"Content-Length: 6000000\r\n\r\n" + b" " * 3 * MIB)
@@ -200,7 +200,7 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
         with contextlib.suppress(ConnectionError):
             while chunk := connection.recv(MIB):
                 received += chunk
-    assert len(received) < 40 * MIB, "what was on its way already"
+    assert len(received) < 40 * MIB, "more than the socket buffers held"
 
 
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> Non
     for path in (JOBS_PATH, IMAGES_PATH):
         headers = {"x-request-id": f"broken-{len(path)}"}
         answer = hasty_gateway.http.post(path, json={"prompt": FAILING_PROMPT}, headers=headers)
-        assert answer.status_code == 424, "its progress is unknown, so no client may repeat it automatically"
+        assert answer.status_code == 424, "its progress is unknown, so no client may retry it automatically"
         assert parse_error(answer)["code"] == "internal_error"
         assert answer.headers["x-should-retry"] == "false"
         assert "canary" not in answer.text

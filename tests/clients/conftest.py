@@ -1,4 +1,4 @@
-"""Fixtures for the clients that other people wrote."""
+"""Fixtures for third-party clients."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,21 +16,21 @@ from tests.harness.shared_gateway import gateway, gateway_process  # noqa: F401 
 
 @pytest.fixture
 def openai_client(sandbox: RunningSandbox) -> Iterator[openai.OpenAI]:
-    """OpenAI's SDK without retries, pointed at the sandbox."""
+    """OpenAI's SDK without retries, using the sandbox."""
     with make_openai_client(sandbox) as client:
         yield client
 
 
 @pytest.fixture
 def runapi_url(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The SDK's own HTTP client would go through a proxy that the environment names."""
+    """The sandbox's URL. Proxies are removed from the environment, since the SDK's HTTP client would use them."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return f"{sandbox.url}/runapi"
 
 
 @pytest.fixture
 def runapi_client(runapi_url: str) -> Iterator[GptImage2Client]:
-    """RunAPI's SDK, pointed at the sandbox."""
+    """RunAPI's SDK, using the sandbox."""
     client = make_runapi_client(runapi_url)
     yield client
     client._http.close()

@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK as tests build it, and the bill it should have run up."""
+"""Makes OpenAI's Python SDK client, and computes the expected charges."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def make_openai_client(sandbox: RunningSandbox, path: str = "/openai/v1", **opti
 
 
 def compute_cost_micros(usage: Any, text_in: float = 5, image_in: float = 8, image_out: float = 30) -> float:
-    """USD per million tokens is micro-USD per token."""
+    """Computes the charge. (USD per million tokens is micro-USD per token.)"""
     details = usage.input_tokens_details
     assert usage.input_tokens == details.text_tokens + details.image_tokens
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens

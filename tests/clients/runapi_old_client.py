@@ -1,7 +1,7 @@
-"""Run with the environment of RunAPI's old SDK, whose contract table checks orders before they are sent.
+"""Runs RunAPI's old SDK in its own environment; its contract table checks orders before they are sent.
 
 Usage: runapi_old_client.py BASE_URL SOURCE_URL. Reads cases (action and fields) as JSON from standard input, writes
-what became of each to standard output.
+the outcome of each to standard output.
 """
 
 import json
@@ -23,7 +23,7 @@ def main(base_url, source_url):
 
 
 def run_case(openai_client, case, source_url):
-    """`method` is create, run, or both to see a task before and after; "SOURCE" stands for a readable picture."""
+    """`method` is create, run, or both to see a task before and after; "SOURCE" stands for a readable image."""
     resource = getattr(openai_client, case["action"])
     fields = json.loads(json.dumps(case["fields"]).replace("SOURCE", source_url))
     try:

@@ -1,4 +1,4 @@
-"""RunAPI's own Python SDK, pointed at the sandbox."""
+"""RunAPI's own Python SDK, using the sandbox."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""OpenAI's node SDK against the gateway itself: the same wire, read by another client."""
+"""OpenAI's node SDK against the gateway: the same API, parsed by another client."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ RETRIED_PROMPT = "a lighthouse in a hurry"
 
 @pytest.fixture(scope="module")
 def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNamespace:
-    """All that the client bought and read: one run, because node takes a while to start."""
+    """All results of the client, from one run, because node takes a while to start."""
     vendors = gateway_process.sandbox
     vendors.call_control_route("DELETE", "/faults")
     vendors.set_latency(1.2)
@@ -39,7 +39,7 @@ def test_generated_images_have_the_reported_size(node_results: Any) -> None:
 
 def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
     assert decode_image(node_results.hasty["data"][0]["b64_json"]).size == (1024, 1024)
-    assert node_results.charges == 3, "two pictures, and one that was asked for again and again"
+    assert node_results.charges == 3, "two images, and one that was retried several times"
 
 
 @pytest.mark.parametrize(

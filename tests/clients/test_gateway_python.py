@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK against the gateway itself: pictures, errors, retries, words that only we know."""
+"""OpenAI's Python SDK against the gateway: images, errors, retries, and the gateway's own parameters."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,20 +21,20 @@ def make_gateway_client(gateway: RunningGateway, **options: Any) -> openai.OpenA
 
 @pytest.fixture
 def openai_client(gateway: RunningGateway) -> Iterator[openai.OpenAI]:
-    """As anybody would make one, retries and all."""
+    """The SDK with its defaults, including retries."""
     with make_gateway_client(gateway) as client:
         yield client
 
 
 @pytest.fixture
 def count_requests(gateway: RunningGateway) -> Any:
-    """How many requests the SDK has made since."""
+    """Counts the requests that the SDK has made since."""
     before = len(read_request_lines(gateway))
     return lambda: len(read_request_lines(gateway)) - before
 
 
 def read_request_lines(gateway: RunningGateway) -> list[dict[str, Any]]:
-    # A line is written a moment after its answer; the next answer's line comes after it.
+    # A line is written a moment after its response; the next response's line follows it.
     marker = gateway.http.get(f"/nothing-{uuid4()}").headers["x-request-id"]
     while not (lines := gateway.read_log_lines()) or marker not in {line.get("id") for line in lines[-20:]}:
         pass
@@ -113,7 +113,7 @@ def test_invalid_requests_raise_sdk_exceptions_with_the_gateways_message(
     assert (raised.value.code, raised.value.param) == (code, param)
     assert words in raised.value.message
     assert (raised.value.request_id or "").startswith("req_")
-    assert count_requests() == 1, "what is final is not sent again"
+    assert count_requests() == 1, "the SDK retried a final error"
 
 
 def test_invalid_key_raises_authentication_error_once(gateway: RunningGateway, count_requests: Any) -> None:
@@ -147,7 +147,7 @@ def test_failure_of_all_sellers_is_a_final_424(
 
 
 def test_client_with_short_timeout_retries_into_one_purchase(gateway: RunningGateway) -> None:
-    """It gives up after 0.3 s, and asks again twice: both times it is brought to the job that it started."""
+    """It times out after 0.3 s and retries twice: both retries attach to the job of the first request."""
     gateway.sandbox.set_latency(1.2)
     before = len(gateway.sandbox.list_charges())
     with make_gateway_client(gateway, timeout=0.3) as client:

@@ -1,4 +1,4 @@
-"""OpenAI's node SDK against the simulated OpenAI: the same wire, read by another client."""
+"""OpenAI's node SDK against the simulated OpenAI: the same API, parsed by another client."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from tests.harness.sample_images import decode_image, make_image
 
 @pytest.fixture(scope="module")
 def node_results(node_program: str) -> Iterator[SimpleNamespace]:
-    """All that the client bought and read, and the invoice for it: one run, because node takes a while to start."""
+    """All results of the client and their charges, from one run, because node takes a while to start."""
     pictures = {
         "first": make_image(900, 300),
         "second": make_image(64, 64, "JPEG"),
@@ -80,5 +80,5 @@ def test_invalid_requests_raise_sdk_exceptions(node_results: Any, name: str, kin
 
 
 def test_package_lock_names_no_registry() -> None:
-    """Whoever installs uses the registry that the machine is set up for."""
+    """An installation uses the registry that the machine is configured for."""
     assert "resolved" not in (PROGRAM_FOLDER / "package-lock.json").read_text()

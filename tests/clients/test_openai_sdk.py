@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK buys pictures from the simulated OpenAI: what arrives, and what it costs."""
+"""OpenAI's Python SDK orders images from the simulated OpenAI: the images and their charges."""
 
 import time
 

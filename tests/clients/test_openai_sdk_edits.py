@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK edits pictures at the simulated OpenAI, as forms and as JSON."""
+"""OpenAI's Python SDK edits images at the simulated OpenAI, as forms and as JSON."""
 
 import base64
 import io
@@ -44,7 +44,7 @@ def test_edit_accepts_sixteen_images_and_rejects_seventeen(openai_client):
 
 
 def test_images_just_under_50_mb_are_accepted(openai_client):
-    """Valid pictures, padded: what follows the last chunk does not count."""
+    """Valid images with padding after the last chunk."""
     large = make_image(64, 64) + bytes(49 << 20)
     assert openai_client.images.edit(model=MODEL, prompt="night", image=[large, large]).data
 
@@ -81,7 +81,7 @@ def test_unreadable_image_is_rejected(openai_client, image, code):
 
 
 def post_json_edit(openai_client: openai.OpenAI, **body: object) -> ImagesResponse:
-    """The SDK has no method for this body; its plain `post` takes one."""
+    """Posts the body with the SDK's plain `post`, since it has no method for it."""
     return openai_client.post("/images/edits", body={"model": MODEL, "prompt": "night", **body}, cast_to=ImagesResponse)
 
 

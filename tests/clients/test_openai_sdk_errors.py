@@ -1,4 +1,4 @@
-"""What OpenAI's Python SDK raises when the simulated OpenAI refuses or misbehaves."""
+"""Exceptions of OpenAI's Python SDK when the simulated OpenAI rejects requests or fails."""
 
 import time
 
@@ -192,7 +192,7 @@ def test_client_that_times_out_is_still_charged(sandbox, openai_client):
 
 
 def test_sdk_retry_after_a_500_is_charged_twice(sandbox):
-    """A 500 after the charge: the SDK tries again by default, sends no idempotency key, and so pays for both."""
+    """A 500 after the charge: the SDK retries by default without an idempotency key, so both orders are charged."""
     sandbox.fault("status", vendor="openai", status=500, accepted=True, times=1)
     with make_openai_client(sandbox, max_retries=2) as client:
         assert len(client.images.generate(model=MODEL, prompt="a lighthouse").data) == 1

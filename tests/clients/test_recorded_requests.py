@@ -1,4 +1,4 @@
-"""Requests of other people's clients, replayed byte for byte over a socket: each gets images that it can read."""
+"""Recorded requests of third-party clients, replayed byte for byte: each gets images that it can read."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 30.0
 
 
 def parse_recording(path: Path) -> tuple[set[str], bytes]:
-    """The forms that the client reads, and its request."""
+    """Returns the response forms that the client reads, and its request."""
     client, reads, request = path.read_bytes().split(b"\n", 2)
     assert client.startswith(b"# client: ")
     assert reads.startswith(b"# reads: ")
@@ -25,7 +25,7 @@ def parse_recording(path: Path) -> tuple[set[str], bytes]:
 
 
 def replay_request(gateway: RunningGateway, request: bytes) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of the answer."""
+    """Returns status, headers and JSON of the response."""
     address = urlsplit(gateway.url)
     assert address.hostname is not None
     with socket.create_connection((address.hostname, address.port or 80), timeout=TIMEOUT_SECONDS) as connection:

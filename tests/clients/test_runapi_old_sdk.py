@@ -1,4 +1,4 @@
-"""RunAPI's old SDK (0.2.2), an independent table of what may be ordered: the sandbox agrees with it."""
+"""RunAPI's old SDK (0.2.2) has its own table of valid orders: the sandbox agrees with it."""
 
 import json
 import subprocess
@@ -23,8 +23,8 @@ PRICE_BY_TIER = {"1k": "0.06", "2k": "0.10", "4k": "0.16"}
 
 
 def run_old_client(sandbox: RunningSandbox, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What became of each case."""
-    assert INTERPRETER.exists(), "the old SDK lives in an environment of its own: run deploy/setup.sh dev"
+    """Returns each case's outcome."""
+    assert INTERPRETER.exists(), "the old SDK has its own environment: run deploy/setup.sh dev"
     command = [str(INTERPRETER), "-I", str(SCRIPT), f"{sandbox.url}/runapi", make_source_url(sandbox)]
     completed = subprocess.run(
         command, input=json.dumps(cases), capture_output=True, text=True, timeout=60, check=False
@@ -41,7 +41,7 @@ def make_source_url(sandbox: RunningSandbox) -> str:
 
 
 def post_raw(sandbox: RunningSandbox, case: dict[str, Any]) -> httpx.Response:
-    """The same order without any client in between."""
+    """Posts the same order without a client library."""
     body = json.dumps(case["fields"]).replace("SOURCE", make_source_url(sandbox))
     path = f"/runapi/api/v1/gpt_image_2/{case['action']}"
     return sandbox.http.post(path, content=body, headers={"authorization": "Bearer sk-sandbox"})

@@ -1,4 +1,4 @@
-"""RunAPI's own Python SDK against the sandbox: what it enforces, and what only a faithful vendor does."""
+"""RunAPI's own Python SDK against the sandbox: images, prices, idempotency, balance."""
 
 import base64
 import uuid
@@ -130,7 +130,7 @@ def test_lost_response_with_a_key_is_retried_into_the_same_task(
 def test_lost_response_without_a_key_is_charged_and_raises(
     sandbox: RunningSandbox, runapi_client: GptImage2Client
 ) -> None:
-    """`run()` and `create()` send no key of their own, whatever the vendor's README says."""
+    """`run()` and `create()` send no idempotency key, although RunAPI's README says so."""
     sandbox.inject_fault("reset_after", vendor="runapi", times=1)
     with pytest.raises(sdk_errors.NetworkError):
         runapi_client.text_to_image.run(**ORDER_PARAMS)

@@ -1,4 +1,4 @@
-"""Every error class of RunAPI's own Python SDK, brought about by the sandbox."""
+"""The sandbox triggers every error class of RunAPI's own Python SDK."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""What the environment may say, and what is said of it when it is wrong."""
+"""Settings from the environment: defaults, validation and error messages."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ import pytest
 
 from gateway.settings import ENV_OPTIONS, SettingsError, load_settings, load_signing_secrets
 
-REPLICA_ENVIRON = {"REDIS_URL": "redis://cache", "IGW_SECRET": "s" * 16, "IGW_ASSETS": "s3://pictures"}
+REPLICA_ENVIRON = {"REDIS_URL": "redis://cache", "IGW_SECRET": "s" * 16, "IGW_ASSETS": "s3://images"}
 
 
 def load_and_get_error(environ: dict[str, str]) -> str:
@@ -59,7 +59,7 @@ def test_invalid_option_is_named_without_its_secret(name: str, text: str, expect
     message = load_and_get_error({name: text}).splitlines()[0]
     assert message.startswith(name)
     assert expected_text in message
-    assert "short" not in message, "a secret is never repeated"
+    assert "short" not in message, "the message repeats a secret"
 
 
 @pytest.mark.parametrize("text", ["http://[::1]:8080", "https://images.example.com/gateway/", "http://10.0.0.1"])
@@ -92,7 +92,7 @@ def test_secret_is_created_once_and_private(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\n" * 64])
 def test_file_without_secret_is_rejected_and_left_unchanged(tmp_path: Path, content: bytes) -> None:
-    """What a crash may have left must not sign anything: anybody could sign with it."""
+    """A crash may leave an empty or short file; signatures with such a secret could be forged."""
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(SettingsError, match="contains no secret of at least 16 characters"):
         load_signing_secrets(load_settings({}, data=tmp_path))

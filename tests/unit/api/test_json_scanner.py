@@ -1,4 +1,4 @@
-"""Bodies are looked at in few steps, whatever they are; what is set aside on the way comes back as it was."""
+"""The scanner's work is bounded for any body, and extracted long strings come back unchanged."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ from gateway.api.request_body import parse_json_object, to_struct
 from gateway.api.request_schemas import CreateJobRequest, GenerationRequest, InputImageRef
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 
-# For each part of a body, and for each piece of a long text.
+# Executed lines per token, and per piece of a long string.
 MAX_LINES_PER_STEP = 25
 
 
@@ -43,7 +43,7 @@ def join_text(text: str) -> str:
     return "".join(text.iterate_pieces()) if isinstance(text, LongText) else text
 
 
-# --- no body costs much
+# --- bounded work
 
 
 @pytest.mark.parametrize("name", HOSTILE_BODIES)
@@ -58,7 +58,7 @@ def test_scanning_work_is_bounded(name: str, size: int) -> None:
 
 @contextlib.contextmanager
 def count_executed_lines() -> Iterator[list[int]]:
-    """How many lines of Python are run."""
+    """Counts the executed lines of Python."""
     count, previous_trace = [0], sys.gettrace()
 
     def count_line(frame: FrameType, event: str, arg: object) -> Any:
@@ -94,14 +94,14 @@ def test_body_beyond_limit_is_rejected_with_limit_named(body: bytes, status: int
 def test_bodies_at_limits_are_parsed() -> None:
     deep = b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"," + b'"b":"' + b"b" * 5_000 + b'"}'
     assert parse_json_object(deep, "application/json")["b"] == "b" * 5_000
-    # Two brackets and two texts with a comma between them, beside as many commas as values.
+    # Two brackets, two strings and a comma between them; the others are values and commas.
     many = b'{"a":[' + b"1," * (MAX_JSON_TOKENS - 6) + b"1]}"
     assert len(parse_json_object(many, "application/json")["a"]) == MAX_JSON_TOKENS - 5
     full = b'{"a":"' + b'\\"' * ((MAX_REST_BYTES - 8) // 2) + b'"}'
     assert len(parse_json_object(full, "application/json")["a"]) == (MAX_REST_BYTES - 8) // 2
 
 
-# --- long texts
+# --- long strings
 
 
 def test_extracted_long_texts_come_back_unchanged() -> None:
@@ -127,7 +127,7 @@ def _random_text(dice: random.Random) -> str:
         (0, 5, MIN_LONG_TEXT_BYTES - 1, MIN_LONG_TEXT_BYTES + 1, PIECE_BYTES - 2, PIECE_BYTES + 3, 3 * PIECE_BYTES)
     )
     if set(letters) & set('\\"é👩'):
-        # These stay in the rest, which has its limit.
+        # These stay in the rest, whose size is limited.
         size = min(size, MIN_LONG_TEXT_BYTES + 1)
     return "".join(dice.choices(letters, k=size))
 
@@ -158,7 +158,7 @@ def test_longest_allowed_prompt_is_read_completely() -> None:
 
 @pytest.mark.parametrize("struct_class", [GenerationRequest, CreateJobRequest])
 def test_only_image_params_accept_prefix_of_long_text(struct_class: type[Any]) -> None:
-    """Of a text as long as that, validation sees the start; so whatever takes a text must refuse one of that length."""
+    """Validation sees only the prefix of a long string, so every other field must reject strings of that length."""
     unbounded = {
         path for path in _iterate_unbounded_texts(inspect.type_info(struct_class), "") if not path.startswith("image")
     }
@@ -209,7 +209,7 @@ def test_base64_in_pieces_is_as_strict_as_in_one() -> None:
             )
         cuts = sorted(dice.randrange(len(text) + 1) for _ in range(3))
         pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        # The library lets a whole text be followed by padding.
+        # The library accepts padding after a complete text.
         expected = _decode_with_library(text) if len(text) % 4 == 0 else None
         assert _decode_or_none(pieces) == _decode_or_none([text]) == expected, text
 
@@ -253,7 +253,7 @@ def test_overlong_url_is_not_an_address() -> None:
     assert not list_input_refs(params)[0][1].is_url
 
 
-# --- beside the loop
+# --- worker thread
 
 
 @pytest.mark.parametrize(("size", "is_in_thread"), [(INLINE_MAX_BYTES, False), (INLINE_MAX_BYTES + 1, True)])

@@ -1,4 +1,4 @@
-"""How clients spell what they ask for, and what becomes of words that this API does not have."""
+"""Other spellings and foreign values of parameters are mapped; changes of meaning add a warning."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
 
 
 def normalize_params(**fields: Any) -> tuple[dict[str, Any], list[str]]:
-    """The values, and the names of the warnings."""
+    """Returns the normalized values, and the names of the warnings."""
     normalized = normalize_fields(fields, CATALOGUE)
     return dict(normalized.values), [warning.partition(":")[0] for warning in normalized.warnings]
 

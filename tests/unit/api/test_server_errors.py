@@ -1,4 +1,4 @@
-"""The answer to an interrupted request depends on how far it came, and leads no client to a second order."""
+"""Errors of interrupted requests: they suggest a retry only if it cannot place a second order."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.server_errors import internal_error, record_created_job, service_unavailable_error, track_job_creation
 from gateway.store.base import StoreFull, StoreUnavailable
 
-CAUSE = "The gateway's job store does not answer at the moment."
+CAUSE = "The job store is unavailable."
 
 
 def make_scope(method: str = "POST") -> dict[str, Any]:

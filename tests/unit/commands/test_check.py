@@ -1,4 +1,4 @@
-"""`image-gateway check` as an operator and a pipeline use it."""
+"""`image-gateway check`, as operators and CI use it."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ def test_valid_configuration_exits_0_and_shows_every_cell(tmp_path: Path) -> Non
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()]
     cells = [row for row in rows if row[:1] and row[0] in list(Resolution)]
-    # All by the default policy, then those at 4k and those of edits, which rules give to other policies.
+    # All cells by the default policy, then the 4k cells and the edits by the policies of their rules.
     assert len(cells) == len(ALL_CELLS) + len(ALL_CELLS) // 3 + len(ALL_CELLS) // 2
     assert cells[2] == ["1k", "high", "by-shape", "~", "$0.06", "by-pixel", "$0.133"]
     assert cells[3] == ["2k", "low", "by-pixel", "$0.009", "by-shape", "~", "$0.06"]
@@ -116,7 +116,7 @@ def test_suspicious_configuration_gives_warning(warning: str, tmp_path: Path) ->
 
 
 def test_seller_of_assumed_quality_counts_as_reachable(tmp_path: Path) -> None:
-    """Also where a policy takes only what is exactly as asked."""
+    """Also with a policy that accepts only exact offers."""
     policies = "policies: {exact: {rank: cost, fidelity: exact, only: [by-shape]}}\ndefault: exact\n"
     result = run_check(write_config(tmp_path, SAMPLE_FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
     assert result.exit_code == 0, result.output
@@ -135,7 +135,7 @@ UNUSUAL_OFFERS = {
 def test_offer_that_explain_ranks_first_counts_as_reachable(
     size_options: str, arguments: list[str], tmp_path: Path
 ) -> None:
-    """Whatever the only shapes are that it sells, while another seller sells the likelier ones."""
+    """For any shapes that the offer has, while another seller offers the likelier ones."""
     is_shaped = "ratios" in size_options
     offer = f"""\
 account: runapi

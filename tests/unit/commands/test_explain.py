@@ -1,4 +1,4 @@
-"""`image-gateway explain` as an operator uses it."""
+"""`image-gateway explain`, as operators use it."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ OPTION_CASES = {
 
 @pytest.fixture
 def extended_config(config_folder: Path) -> None:
-    """Another model, one that takes a single input, and a rule on metadata, for options that need them."""
+    """Adds a model that accepts a single input and a rule on metadata, for options that need them."""
     pixel = SAMPLE_FILES["offers/by-pixel.yaml"]
     block = pixel.partition("offers:\n")[2]
     few = block.replace("picture-2:", "few:", 1).replace("inputs: 16", "inputs: 1")
@@ -143,7 +143,7 @@ INVALID_OPTIONS = {
     ("--max-seconds", "0"): "0.0 is not in the range",
     ("--max-seconds", "nan"): "'nan' is not a number of seconds",
     ("--only", "by-pixels"): "seller 'by-pixels' not found; did you mean 'by-pixel'?",
-    ("--ignore", "nobody"): "seller 'nobody' not found",
+    ("--ignore", "unknown"): "seller 'unknown' not found",
     ("--metadata", "purpose"): "'purpose' is not name=value",
     ("--colour",): "No such option",
 }

@@ -1,4 +1,4 @@
-"""What a running gateway expects and knows takes the place of what the files say, and its keys that of ours."""
+"""A running gateway's signals, expected latencies and keys replace those of the local files."""
 
 from gateway.catalogue import Catalogue
 from gateway.commands.live_signals import CellSignalsEntry, SignalsResponse

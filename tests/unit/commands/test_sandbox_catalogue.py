@@ -1,4 +1,4 @@
-"""Sellers whose adapter the sandbox does not play are left out of it, by name, and the others work."""
+"""Sellers whose adapter the sandbox does not simulate are skipped with a warning, and the others work."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from providers import ADAPTERS
 from tests.harness.gateway_runner import ROOT
 from tests.unit.config.sample_config import write_config
 
-# Two more adapters, as a newcomer would add them: the sandbox does not simulate them.
+# Two more adapters, which the sandbox does not simulate.
 CLI_WITH_MORE_ADAPTERS = """
 from msgspec.structs import replace
 import providers
@@ -97,6 +97,6 @@ def _wait_for_url(process: "subprocess.Popen[bytes]", folder: Path) -> str:
     deadline = time.monotonic() + 60
     while not (match := re.search(r"listening on (\S+)", (folder / "out").read_text())):
         assert process.poll() is None, (folder / "log").read_text()
-        assert time.monotonic() < deadline, "it does not listen"
+        assert time.monotonic() < deadline, "the gateway does not listen"
         time.sleep(0.02)
     return match[1]

@@ -1,4 +1,4 @@
-"""`image-gateway schema`: what an editor is told is what the gateway takes."""
+"""`image-gateway schema`: the schemas accept what the gateway accepts."""
 
 import json
 from pathlib import Path
@@ -78,8 +78,8 @@ def test_shipped_files_match_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED_FILES, ids=lambda path: path.name)
 def test_standard_yaml_parser_reads_same_values(path: Path) -> None:
-    """But for dates and ratios, which the older YAML has other ideas about."""
-    read = json.dumps(yaml.load(path.read_text(), yaml.BaseLoader))  # noqa: S506  it makes nothing but text
+    """Compared as text, since YAML 1.1 parses dates and ratios differently."""
+    read = json.dumps(yaml.load(path.read_text(), yaml.BaseLoader))  # noqa: S506  BaseLoader makes only strings
     assert json.loads(read) == to_text(parse_to_plain(path.read_text()))
 
 
@@ -91,7 +91,7 @@ def to_text(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# What an editor sees of a single file: options, types, forms and ranges, but nothing that takes two files to know.
+# Problems that a schema of one file shows: options, types, forms and ranges, but no relations between files.
 VISIBLE_PROBLEMS = (
     "no such option",
     "is missing",
