@@ -1,4 +1,4 @@
-"""The composition root: the only module that constructs the components and connects them."""
+"""The composition root: constructs all components and connects them; startup, readiness, graceful shutdown."""
 
 import random
 import time
@@ -207,7 +207,7 @@ class Gateway:
             self.emit(make_error_event(error))
 
     async def drain(self) -> None:
-        """Makes the process not ready, stops claiming jobs, lets running jobs finish, and hands over the rest."""
+        """Graceful shutdown: not ready, no new claims, running jobs may finish, the rest is handed over."""
         self.is_draining = True
         if self.engine is not None:
             handed_over = await self.engine.drain(self.settings.drain_seconds)

@@ -1,4 +1,4 @@
-"""The `image-gateway` command."""
+"""The command line: `image-gateway` and its subcommands."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Authenticates requests: an API key belongs to one team."""
+"""Authentication of requests: an API key belongs to one team."""
 
 import hmac
 from collections.abc import Mapping

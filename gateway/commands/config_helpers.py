@@ -1,4 +1,4 @@
-"""What the configuration commands share: the --config option, loading, printing messages."""
+"""Shared by the configuration commands: the --config option, loading, printing messages."""
 
 import os
 from collections.abc import Iterable

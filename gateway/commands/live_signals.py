@@ -56,7 +56,7 @@ class CellSignalsEntry(Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def expected(self) -> ExpectedLatency | None:
+    def expected_latency(self) -> ExpectedLatency | None:
         if self.measured or self.p50 is None or self.p90 is None:
             return None
         return ExpectedLatency(p50=self.p50, p90=self.p90)
@@ -90,7 +90,7 @@ class SignalsResponse(Struct, frozen=True):
             return offer
         secret = PLACEHOLDER_KEY if any(entry.has_key for entry in entries) else None
         seller = replace(offer.seller, account=replace(offer.seller.account, api_key=secret))
-        seconds = {entry.quality: entry.expected for entry in entries if entry.expected is not None}
+        seconds = {entry.quality: entry.expected_latency for entry in entries if entry.expected_latency is not None}
         return replace(offer, seller=seller, expected_latency={**offer.expected_latency, **seconds})
 
 
