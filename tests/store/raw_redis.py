@@ -65,7 +65,7 @@ class RawRedis:
         self.client.flushall()
         self.client.sadd(SERVER_RUNS, self.client.info("server")["run_id"])
 
-    def delete_close_marker(self, replica_id: str) -> None:
+    def delete_closed_mark(self, replica_id: str) -> None:
         """Deletes the mark. A Cluster has none."""
         self.client.delete(f"{CLOSED_MARK_PREFIX}{replica_id}")
 

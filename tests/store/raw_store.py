@@ -15,7 +15,7 @@ class RawStore(Protocol):
     def dump_everything(self) -> Any:
         """Returns all data. Two results are equal if and only if nothing has changed."""
 
-    def delete_close_marker(self, replica_id: str) -> None:
+    def delete_closed_mark(self, replica_id: str) -> None:
         """Deletes the mark that a closed store leaves, and a killed one does not."""
 
     def read_due_times(self) -> dict[str, float]:

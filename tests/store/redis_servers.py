@@ -16,6 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.harness.wait import wait_until
+
 REPOSITORY = Path(__file__).parent.parent.parent
 READY_TIMEOUT_SECONDS = 20.0
 SLOT_COUNT = 16_384
@@ -54,6 +56,14 @@ class RedisServer:
         self._wait_until("it answers", self._is_ready)
         if self.is_cluster:
             self._take_all_slots()
+
+    def wait_for_aof_rewrite(self) -> None:
+        """Waits until no rewrite of the append-only file is running or scheduled."""
+        wait_until(self._has_no_aof_rewrite, "the append-only file is rewritten", timeout_seconds=READY_TIMEOUT_SECONDS)
+
+    def _has_no_aof_rewrite(self) -> bool:
+        info = self.execute("INFO", "persistence")
+        return not info["aof_rewrite_in_progress"] and not info["aof_rewrite_scheduled"]
 
     def stop(self) -> None:
         """Stops the server normally."""

@@ -69,7 +69,7 @@ class StoreHarness:
     async def reopen_after_kill(self, replica_id: str = "two") -> Store:
         """Reopens the store as after a kill: the mark of a normal close is deleted."""
         await self.store.close()
-        self.raw_store.delete_close_marker(self.store.replica_id)
+        self.raw_store.delete_closed_mark(self.store.replica_id)
         return await self._open_store(replica_id)
 
     async def _open_store(self, replica_id: str, **options: Any) -> Store:

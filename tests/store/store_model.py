@@ -109,7 +109,7 @@ class StoreModel:
 
     @property
     def due_times(self) -> dict[str, float]:
-        return {name: entry.due_at for name, entry in self.jobs.items() if entry.due_at is not None}
+        return {job_id: entry.due_at for job_id, entry in self.jobs.items() if entry.due_at is not None}
 
     def compute_balances(self) -> dict[tuple[str, str], BudgetBalance]:
         """Computes the balances from the jobs and the ledger alone."""
@@ -165,8 +165,8 @@ class StoreModel:
             return None
         if record.caller_id not in chosen.callers:
             is_late = chosen.awaits_first_request and not record.is_retry
-            for name in self._list_predecessors(chosen, record)[-1:]:
-                del chosen.callers[name]
+            for caller_id in self._list_predecessors(chosen, record)[-1:]:
+                del chosen.callers[caller_id]
             chosen.callers[record.caller_id] = inf if is_late else record.retry_count
             chosen.awaits_first_request = chosen.awaits_first_request and not is_late
         return DuplicateRequest(chosen.job_id)
@@ -174,7 +174,11 @@ class StoreModel:
     @staticmethod
     def _list_predecessors(entry: ModelBodyEntry, record: IdempotencyRecord) -> list[str]:
         """Returns the callers that the same SDK may have sent before: the last one is the predecessor."""
-        earlier = (name for name, retry in entry.callers.items() if record.is_retry and retry < record.retry_count)
+        earlier = (
+            caller_id
+            for caller_id, retry_count in entry.callers.items()
+            if record.is_retry and retry_count < record.retry_count
+        )
         return sorted(earlier, key=entry.callers.__getitem__)
 
     def _find_entry(self, team: str, record: IdempotencyRecord, now: float) -> ModelBodyEntry | None:
@@ -244,7 +248,9 @@ class StoreModel:
     @staticmethod
     def _keep_refusal(entry: ModelBodyEntry, now: float) -> None:
         """Keeps the callers that an SDK counted: their first requests have all arrived."""
-        entry.callers = {name: retry for name, retry in entry.callers.items() if 0 <= retry < inf}
+        entry.callers = {
+            caller_id: retry_count for caller_id, retry_count in entry.callers.items() if 0 <= retry_count < inf
+        }
         entry.is_refused = True
         if not entry.callers or entry.awaits_first_request:
             entry.expires_at = now
@@ -256,9 +262,9 @@ class StoreModel:
                 del refusal.callers[self._list_predecessors(refusal, record)[-1]]
                 if not refusal.callers:
                     refusal.expires_at = now
-            expects_first = record.is_retry and not refusal
+            awaits_first_request = record.is_retry and not refusal
             entry = ModelBodyEntry(
-                job.id, {record.caller_id: record.retry_count}, expects_first, now + record.ttl_seconds
+                job.id, {record.caller_id: record.retry_count}, awaits_first_request, now + record.ttl_seconds
             )
             self._bodies.setdefault((job.team, record.key), []).append(entry)
         elif record:
@@ -311,8 +317,8 @@ def _list_possible_updates(job: Job, fence: int) -> Iterator[JobUpdate]:
     yield JobAbandoned(fence=fence)
     for part in job.parts:
         if part.state is PartState.WAITING:
-            for place in range(len(job.route)):
-                yield AttemptStarted(fence=fence, route_index=place, images=part.images[: job.route[place].max_images])
+            for index, entry in enumerate(job.route):
+                yield AttemptStarted(fence=fence, route_index=index, images=part.images[: entry.max_images])
             yield PartAbandoned(fence=fence, images=part.images)
     for attempt in job.attempts:
         yield from _list_attempt_updates(attempt.number, attempt.images, fence)

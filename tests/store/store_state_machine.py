@@ -30,9 +30,9 @@ IDEMPOTENCY_RECORDS: tuple[IdempotencyRecord | None, ...] = (
         job_factory.make_client_key("key", "another body"),
     ),
     *(
-        job_factory.make_body_key(retry_count=attach, caller_id=caller)
-        for attach in (-1, 0, 1, 2)
-        for caller in ("one:1", "one:2", "two:1")
+        job_factory.make_body_key(retry_count=retry_count, caller_id=caller_id)
+        for retry_count in (-1, 0, 1, 2)
+        for caller_id in ("one:1", "one:2", "two:1")
     ),
 )
 BUDGET_LIMITS: tuple[dict[str, int], ...] = (

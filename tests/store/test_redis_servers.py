@@ -50,7 +50,7 @@ def test_server_is_stopped_at_the_end_of_its_block(tmp_path: Path) -> None:
     assert not is_alive(pid)
 
 
-def test_server_dies_with_its_parent_process(tmp_path: Path) -> None:
+def test_server_ends_with_its_parent_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", START_SERVER_CODE, str(tmp_path)]
     with subprocess.Popen(command, cwd=redis_servers.REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -249,14 +249,14 @@ async def test_all_kinds_of_damage_are_repaired_at_once(harness: StoreHarness) -
 
 
 async def test_damage_in_another_partition_is_not_repaired(shared_harness: StoreHarness) -> None:
-    near, far = job_factory.pick_teams_of_different_partitions(2)
-    await shared_harness.create_job(near)
-    job = await shared_harness.create_job(far)
+    audited_team, damaged_team = job_factory.pick_teams_of_different_partitions(2)
+    await shared_harness.create_job(audited_team)
+    job = await shared_harness.create_job(damaged_team)
     shared_harness.raw_store.delete_due_entry(job.id)
     dump_before = shared_harness.raw_store.dump_everything()
-    assert await run_audit(shared_harness, team=near) == EMPTY_REPORT
+    assert await run_audit(shared_harness, team=audited_team) == EMPTY_REPORT
     assert shared_harness.raw_store.dump_everything() == dump_before
-    assert (await run_audit(shared_harness, team=far)).not_due == (job.id,)
+    assert (await run_audit(shared_harness, team=damaged_team)).not_due == (job.id,)
 
 
 async def test_jobs_continue_during_a_repair(harness: StoreHarness) -> None:

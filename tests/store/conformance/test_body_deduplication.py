@@ -332,11 +332,11 @@ async def test_refusal_of_a_client_without_retry_count_is_ignored(harness: Store
 
 
 async def test_retry_gets_the_job_of_a_client_without_retry_count_last(harness: StoreHarness) -> None:
-    plain = await harness.create_job(idempotency=job_factory.make_body_key(retry_count=UNCOUNTED))
+    uncounted = await harness.create_job(idempotency=job_factory.make_body_key(retry_count=UNCOUNTED))
     counted = await harness.create_job(idempotency=make_first_request())
     assert [await harness.store.find_by_idempotency("acme", make_retry()) for _ in range(2)] == [
         DuplicateRequest(counted.id),
-        DuplicateRequest(plain.id),
+        DuplicateRequest(uncounted.id),
     ]
 
 
@@ -472,8 +472,8 @@ async def test_callers_of_a_live_replica_stay(shared_harness: StoreHarness) -> N
 
 
 async def test_bodies_of_teams_are_separate(harness: StoreHarness) -> None:
-    ours, neighbour = job_factory.pick_teams_of_one_partition(2)
-    await harness.create_job(ours, idempotency=make_retry())
+    team, neighbour = job_factory.pick_teams_of_one_partition(2)
+    await harness.create_job(team, idempotency=make_retry())
     assert await harness.store.find_by_idempotency(neighbour, make_retry()) is None
     assert await harness.try_create_job(neighbour, idempotency=make_first_request()) == Applied()
 
@@ -506,6 +506,6 @@ async def test_full_body_record_evicts_the_oldest_finished_job(harness: StoreHar
     jobs.append(await harness.create_job(idempotency=records[-1]))
     await remove_callers(harness, *records)
     matches = [await harness.store.find_by_idempotency("acme", make_retry()) for _ in range(MAX_ENTRIES)]
-    kept = [job for number, job in enumerate(jobs) if number not in (0, 3)]
-    assert matches == [DuplicateRequest(job.id) for job in kept]
+    kept_jobs = [job for number, job in enumerate(jobs) if number not in (0, 3)]
+    assert matches == [DuplicateRequest(job.id) for job in kept_jobs]
     assert await harness.store.find_by_idempotency("acme", make_retry()) is None

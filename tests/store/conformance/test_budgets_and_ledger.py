@@ -96,14 +96,14 @@ async def test_ledger_lists_entries_in_commit_order(harness: StoreHarness) -> No
 
 
 async def test_ledger_is_listed_for_one_team_or_all(harness: StoreHarness) -> None:
-    near, beside = job_factory.pick_teams_of_one_partition(2)
-    (far,) = (
+    first_team, neighbour_team = job_factory.pick_teams_of_one_partition(2)
+    (distant_team,) = (
         set(job_factory.pick_teams_of_different_partitions(2))
-        - {near}
-        - {beside}
+        - {first_team}
+        - {neighbour_team}
         - {job_factory.pick_teams_of_different_partitions(1)[0]}
     )
-    jobs = {team: await harness.create_settled_job(team) for team in (near, beside, far)}
+    jobs = {team: await harness.create_settled_job(team) for team in (first_team, neighbour_team, distant_team)}
     for team, job in jobs.items():
         assert [entry.job for entry in await harness.store.list_ledger_entries(DAY, team)] == [job.id]
     assert {entry.job for entry in await harness.store.list_ledger_entries(DAY)} == {job.id for job in jobs.values()}

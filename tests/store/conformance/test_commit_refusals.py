@@ -21,9 +21,9 @@ from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
 async def test_update_of_an_outdated_version_is_version_conflict(harness: StoreHarness) -> None:
     job = await harness.create_job(documents={"request": b"{}"})
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
     other = job_factory.make_update_commit(job, job_factory.make_attempt_started(job, route_index=1), harness.now)
-    await harness.apply_commit(opening)
+    await harness.apply_commit(start_commit)
     assert await harness.commit_without_effect(other) == [VersionConflict()]
 
 
@@ -41,10 +41,10 @@ async def test_second_job_with_the_same_id_is_version_conflict(harness: StoreHar
 
 async def test_decision_after_reclaim_is_lease_lost(harness: StoreHarness) -> None:
     job = await harness.create_job()
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
     harness.advance_time(LEASE_SECONDS)
     assert await harness.claim_job_ids() == {job.id}
-    assert await harness.commit_without_effect(opening) == [LeaseLost()]
+    assert await harness.commit_without_effect(start_commit) == [LeaseLost()]
 
 
 async def test_decision_with_unknown_fence_is_lease_lost(harness: StoreHarness) -> None:
@@ -57,11 +57,11 @@ async def test_decision_with_unknown_fence_is_lease_lost(harness: StoreHarness) 
 async def test_outdated_decision_after_reclaim_is_refused(harness: StoreHarness) -> None:
     """Both refusals are right. If the replica reloads the job and tries again, its lease is lost."""
     job = await harness.create_job()
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
     harness.advance_time(LEASE_SECONDS)
     (claimed,) = await harness.store.claim_jobs()
     await harness.apply_updates(claimed.job, job_factory.make_attempt_started(job, fence=claimed.fence, route_index=1))
-    (outcome,) = await harness.commit_without_effect(opening)
+    (outcome,) = await harness.commit_without_effect(start_commit)
     assert outcome in (VersionConflict(), LeaseLost())
 
 
@@ -82,15 +82,17 @@ async def test_budget_exceeded_reports_its_figures(harness: StoreHarness, name: 
     await harness.create_job()
     full = PRICE + 2 * CEILING
     extras = {"has_webhook": True, "idempotency": job_factory.make_client_key(), "documents": {"request": b"{}"}}
-    over = harness.make_create_commit(**{name: full - 1}, **extras)
+    over_budget = harness.make_create_commit(**{name: full - 1}, **extras)
     expected = BudgetExceeded(window=window, limit=full - 1, spent=PRICE, held=CEILING)
-    assert await harness.commit_without_effect(over) == [expected]
+    assert await harness.commit_without_effect(over_budget) == [expected]
     assert await harness.try_create_job(**{name: full}, **extras) == Applied()
 
 
 async def test_job_over_budget_does_not_use_up_its_key(harness: StoreHarness) -> None:
-    over = harness.make_create_commit(day=CEILING - 1, idempotency=job_factory.make_client_key())
-    assert await harness.commit_without_effect(over) == [BudgetExceeded(window=DAY, limit=CEILING - 1, spent=0, held=0)]
+    over_budget = harness.make_create_commit(day=CEILING - 1, idempotency=job_factory.make_client_key())
+    assert await harness.commit_without_effect(over_budget) == [
+        BudgetExceeded(window=DAY, limit=CEILING - 1, spent=0, held=0)
+    ]
     assert await harness.try_create_job(day=CEILING, idempotency=job_factory.make_client_key()) == Applied()
 
 

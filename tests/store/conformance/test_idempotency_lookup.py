@@ -48,10 +48,10 @@ async def test_another_key_is_not_found(harness: StoreHarness) -> None:
 
 
 async def test_key_of_another_team_is_not_found(harness: StoreHarness) -> None:
-    ours, neighbour = job_factory.pick_teams_of_one_partition(2)
-    _, stranger = job_factory.pick_teams_of_different_partitions(2)
-    await harness.create_job(ours, idempotency=job_factory.make_client_key())
-    for team in (neighbour, stranger):
+    team_with_job, neighbour_team = job_factory.pick_teams_of_one_partition(2)
+    _, distant_team = job_factory.pick_teams_of_different_partitions(2)
+    await harness.create_job(team_with_job, idempotency=job_factory.make_client_key())
+    for team in (neighbour_team, distant_team):
         assert await find_without_change(harness, job_factory.make_client_key(), team) is None
 
 

@@ -82,12 +82,12 @@ async def test_jobs_are_listed_in_their_current_state(harness: StoreHarness) -> 
 
 
 async def test_cursor_of_another_team_shows_none_of_its_jobs(harness: StoreHarness) -> None:
-    mine, theirs = job_factory.pick_teams_of_one_partition(2)
-    own = await create_jobs(harness, 2, mine)
-    await create_jobs(harness, 4, theirs)
-    assert await harness.store.list_jobs(mine) == JobPage(tuple(own), None)
-    foreign_cursor = (await harness.store.list_jobs(theirs, 2)).next_cursor
-    assert set((await harness.store.list_jobs(mine, 20, foreign_cursor)).jobs) <= set(own)
+    listed_team, other_team = job_factory.pick_teams_of_one_partition(2)
+    listed_jobs = await create_jobs(harness, 2, listed_team)
+    await create_jobs(harness, 4, other_team)
+    assert await harness.store.list_jobs(listed_team) == JobPage(tuple(listed_jobs), None)
+    foreign_cursor = (await harness.store.list_jobs(other_team, 2)).next_cursor
+    assert set((await harness.store.list_jobs(listed_team, 20, foreign_cursor)).jobs) <= set(listed_jobs)
 
 
 @pytest.mark.parametrize(

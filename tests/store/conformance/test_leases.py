@@ -159,9 +159,9 @@ async def test_decision_about_a_released_job_is_lease_lost(harness: StoreHarness
 async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarness) -> None:
     job = await harness.create_job()
     harness.advance_time(5.0)
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
-    assert opening.due_at == harness.now, "another replica would look at the job at once: the order may be lost"
-    job = await harness.apply_commit(opening)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    assert start_commit.due_at == harness.now, "another replica would look at the job at once: the order may be lost"
+    job = await harness.apply_commit(start_commit)
     assert await harness.claim_job_ids() == set()
     harness.advance_time(LEASE_SECONDS - 5.01)
     assert await harness.claim_job_ids() == set()
@@ -194,9 +194,9 @@ async def test_unowned_job_is_due_when_its_last_update_says(harness: StoreHarnes
     job = await harness.create_job()
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job))
     assert await harness.store.release_job(job.id, 1, 1000.0)
-    learned = job_factory.make_update_commit(job, job_factory.make_ticket_received(), harness.now)
-    assert learned.due_at == harness.now + 5.0
-    await harness.apply_commit(learned)
+    ticket_commit = job_factory.make_update_commit(job, job_factory.make_ticket_received(), harness.now)
+    assert ticket_commit.due_at == harness.now + 5.0
+    await harness.apply_commit(ticket_commit)
     harness.advance_time(4.99)
     assert await harness.claim_job_ids() == set()
     harness.advance_time(0.01)
@@ -251,8 +251,8 @@ async def test_fact_from_another_replica_keeps_the_owner(shared_harness: StoreHa
     async with shared_harness.open_another("two") as two:
         job = await shared_harness.create_job()
         job = await shared_harness.apply_updates(job, job_factory.make_attempt_started(job))
-        learned = job_factory.make_update_commit(job, job_factory.make_ticket_received(), shared_harness.now)
-        assert await two.commit(learned) == Applied()
+        ticket_commit = job_factory.make_update_commit(job, job_factory.make_ticket_received(), shared_harness.now)
+        assert await two.commit(ticket_commit) == Applied()
         shared_harness.advance_time(LEASE_SECONDS - 0.01)
         assert await two.claim_jobs() == ()
         assert await shared_harness.store.renew_leases({job.id: 1}) == frozenset()
@@ -434,3 +434,19 @@ async def test_many_suspects_do_not_delay_other_jobs(harness: StoreHarness) -> N
     harness.advance_time(LEASE_SECONDS)
     claimed = await harness.store.claim_jobs()
     assert (len(claimed), claimed[0].job) == (2, job)
+
+
+async def test_late_renewal_does_not_renew_a_released_job(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 1.0)
+    assert await harness.store.renew_leases({job.id: 1}) == {job.id}
+    harness.advance_time(1.0)
+    assert await harness.claim_job_ids() == {job.id}
+
+
+async def test_released_job_cannot_be_released_again(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    assert await harness.store.release_job(job.id, 1, 1.0)
+    assert not await harness.store.release_job(job.id, 1, 1000.0)
+    harness.advance_time(1.0)
+    assert await harness.claim_job_ids() == {job.id}

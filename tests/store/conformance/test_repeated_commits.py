@@ -74,19 +74,19 @@ async def test_each_of_the_last_eight_commits_is_remembered(harness: StoreHarnes
 
 async def test_repeated_decision_is_applied_after_the_job_was_reclaimed(harness: StoreHarness) -> None:
     job = await harness.create_job()
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
-    await harness.apply_commit(opening)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    await harness.apply_commit(start_commit)
     harness.advance_time(LEASE_SECONDS)
     assert await harness.claim_job_ids() == {job.id}
-    assert await harness.commit_without_effect(opening) == [Applied()]
+    assert await harness.commit_without_effect(start_commit) == [Applied()]
 
 
 async def test_repeated_commit_does_not_restore_a_lost_lease(harness: StoreHarness) -> None:
     job = await harness.create_job()
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
-    job = await harness.apply_commit(opening)
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    job = await harness.apply_commit(start_commit)
     assert await harness.store.release_job(job.id, 1, 100.0)
-    assert await harness.store.commit(opening) == Applied()
+    assert await harness.store.commit(start_commit) == Applied()
     harness.advance_time(100.0)
     (claimed,) = await harness.store.claim_jobs()
     assert (claimed.job.id, claimed.fence) == (job.id, 2)
@@ -96,9 +96,9 @@ async def test_concurrent_repetitions_of_a_commit_apply_it_once(harness: StoreHa
     commit = make_full_commit(harness)
     assert await asyncio.gather(*(harness.store.commit(commit) for _ in range(20))) == [Applied()] * 20
     job = commit.job
-    opening = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
-    assert await asyncio.gather(*(harness.store.commit(opening) for _ in range(20))) == [Applied()] * 20
-    assert await harness.store.load_job(job.id) == opening.job
+    start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    assert await asyncio.gather(*(harness.store.commit(start_commit) for _ in range(20))) == [Applied()] * 20
+    assert await harness.store.load_job(job.id) == start_commit.job
     assert [milestone.number for milestone in await harness.store.list_milestones(job.id)] == [1, 2]
 
 
@@ -116,11 +116,11 @@ async def test_second_equal_update_of_a_version_is_version_conflict(
 
 async def test_commit_is_applied_though_its_caller_is_cancelled(harness: StoreHarness) -> None:
     commit = make_full_commit(harness)
-    waiting = asyncio.create_task(harness.store.commit(commit))
+    pending = asyncio.create_task(harness.store.commit(commit))
     await asyncio.sleep(0)
-    waiting.cancel()
+    pending.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await pending
     store = await harness.reopen()
     assert await store.load_job(commit.job.id) == commit.job
 

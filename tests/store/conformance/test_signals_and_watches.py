@@ -74,12 +74,12 @@ async def test_change_wakes_all_watches_of_the_job(harness: StoreHarness) -> Non
     job = await harness.create_job()
     with harness.store.watch(job.id) as first, harness.store.watch(job.id) as second:
         await job_factory.gather_all([drain_watch(first), drain_watch(second)])
-        waiting = asyncio.gather(
+        waits = asyncio.gather(
             first.wait_for_change(NOTIFY_TIMEOUT_SECONDS), second.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
         )
         await asyncio.sleep(0)
         await harness.apply_updates(job, job_factory.make_attempt_started(job))
-        assert await waiting == [True, True]
+        assert await waits == [True, True]
 
 
 async def test_watch_reports_each_change(harness: StoreHarness) -> None:

@@ -1,8 +1,10 @@
 """Teams may have any name, and no text of a client becomes part of a key."""
 
+from itertools import count
+
 import pytest
 
-from gateway.store.base import DuplicateRequest
+from gateway.store.base import Applied, DuplicateRequest
 from gateway.store.partitions import PARTITIONS, team_partition
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH, PRICE
@@ -74,3 +76,12 @@ async def test_redis_keys_of_a_partition_share_one_slot(shared_harness: StoreHar
     tags = {name.partition(b"{")[2][:3] for name, *_ in raw_redis.read_everything() if b"{" in name}
     assert {f"{team_partition(team):02}}}".encode() for team in UNUSUAL_NAMES} <= tags
     assert tags <= {f"{partition:02}}}".encode() for partition in range(PARTITIONS)}
+
+
+async def test_team_and_key_with_separators_do_not_collide(harness: StoreHarness) -> None:
+    """Team `a` with key `b:c`, and team `a:b` with key `c`."""
+    first, second = next((f"a{n}", f"a{n}:b") for n in count() if team_partition(f"a{n}") == team_partition(f"a{n}:b"))
+    await harness.create_job(first, idempotency=job_factory.make_client_key("b:c"))
+    assert (
+        await harness.try_create_job(second, idempotency=job_factory.make_client_key("c", "another body")) == Applied()
+    )

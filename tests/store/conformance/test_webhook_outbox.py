@@ -86,13 +86,13 @@ async def test_acknowledged_delivery_cannot_be_retried(harness: StoreHarness) ->
 
 
 async def test_oldest_deliveries_are_claimed_first(harness: StoreHarness) -> None:
-    waiting = []
+    created = []
     for team in job_factory.pick_teams_of_different_partitions(5)[::-1]:
-        waiting.append(await create_delivery(harness, team))
+        created.append(await create_delivery(harness, team))
         harness.advance_time(1.0)
     first = await harness.store.claim_deliveries(limit=2)
     rest = await harness.store.claim_deliveries()
-    assert [claimed.delivery for claimed in (*first, *rest)] == waiting
+    assert [claimed.delivery for claimed in (*first, *rest)] == created
     assert len(first) == 2
 
 

@@ -1,8 +1,6 @@
 """Clusters of two real nodes."""
 
-import time
-from collections.abc import Callable
-
+from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.redis_servers import RedisServer
 
@@ -13,7 +11,7 @@ def join_nodes(old: RedisServer, new: RedisServer) -> None:
     new.execute("CLUSTER", "BUMPEPOCH")
     old.execute("CLUSTER", "BUMPEPOCH")
     old.execute("CLUSTER", "MEET", "127.0.0.1", new.port, new.bus_port)
-    wait_until(lambda: all(_is_complete(server) for server in (old, new)))
+    wait_until(lambda: all(_is_complete(server) for server in (old, new)), "both nodes form a Cluster")
 
 
 def _is_complete(server: RedisServer) -> bool:
@@ -24,10 +22,3 @@ def _is_complete(server: RedisServer) -> bool:
 def read_cluster_info(server: RedisServer) -> dict[str, str]:
     reply = server.execute("CLUSTER", "INFO")
     return reply if isinstance(reply, dict) else dict(line.split(":") for line in reply.decode().split())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -13,9 +13,11 @@ ReplyRule = Callable[[bytes], bytes | None]
 
 
 class FaultyProxy:
-    """The proxy. `replies_to_lose`: how many replies of executed scripts to lose. `commands_to_lose`: how many scripts
-    to lose before they are executed. `reply_rule` may answer a command itself. While not `is_flowing`, nothing is relayed
-    or closed."""
+    """The proxy.
+
+    `replies_to_lose`, `commands_to_lose`: how many scripts lose their reply, or are lost before they are executed.
+    `reply_rule` may answer a command itself. While not `is_flowing`, nothing is relayed, and no connection is closed.
+    """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port

@@ -10,9 +10,10 @@ from gateway.store.base import Applied, StoreUnavailable
 from gateway.store.partitions import team_partition
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import PartitionKeys
+from tests.harness.wait import wait_until
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON, ManualClock
-from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info, wait_until
+from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info
 from tests.store.redis.redis_stores import open_store, run_async
 from tests.store.redis_servers import RedisServer
 from tests.store.store_harness import LEASE_SECONDS
@@ -25,28 +26,28 @@ JOB_COUNT = 5
 PARTIAL_COVERAGE = ("--cluster-require-full-coverage", "no")
 
 
-def test_jobs_on_a_dead_node_wait_and_other_jobs_continue(tmp_path: Path) -> None:
+def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path) -> None:
     async def scenario(first: RedisServer, second: RedisServer) -> None:
-        live_team, dead_team = (
+        live_node_team, failed_node_team = (
             _find_team(first, slots) for slots in ((0, HALF_SLOTS), (HALF_SLOTS, redis_servers.SLOT_COUNT))
         )
         clock = ManualClock()
         async with open_store(first.url, clock=clock) as store:
-            jobs = {team: job_factory.make_create_commit(NOON, team) for team in (live_team, dead_team)}
+            jobs = {team: job_factory.make_create_commit(NOON, team) for team in (live_node_team, failed_node_team)}
             for commit in jobs.values():
                 assert await store.commit(commit) == Applied()
             second.kill()
-            await _commit_jobs(store, live_team)
+            await _commit_jobs(store, live_node_team)
             clock.now += LEASE_SECONDS + 1
             claimed = {claim.job.id for claim in await store.claim_jobs()}
-            assert jobs[live_team].job.id in claimed
+            assert jobs[live_node_team].job.id in claimed
             assert len(claimed) == 1 + JOB_COUNT
-            assert await store.renew_leases({jobs[live_team].job.id: 2}) == frozenset()
+            assert await store.renew_leases({jobs[live_node_team].job.id: 2}) == frozenset()
             second.start()
-            assert await _commit_until_available(store, dead_team) == Applied()
-            assert await store.load_job(jobs[dead_team].job.id) == jobs[dead_team].job
+            assert await _commit_until_available(store, failed_node_team) == Applied()
+            assert await store.load_job(jobs[failed_node_team].job.id) == jobs[failed_node_team].job
             reclaimed = await _claim_until_found(store)
-            assert jobs[dead_team].job.id in reclaimed
+            assert jobs[failed_node_team].job.id in reclaimed
 
     with (
         redis_servers.run_cluster_server(tmp_path / "first", *PARTIAL_COVERAGE) as first,
@@ -90,7 +91,7 @@ def _find_team(server: RedisServer, slots: tuple[int, int]) -> str:
         slot = int(server.execute("CLUSTER", "KEYSLOT", PartitionKeys(team_partition(team)).due))
         if slots[0] <= slot < slots[1]:
             return team
-    raise AssertionError("no partition lies there")
+    raise AssertionError("no partition is on that node")
 
 
 def _split_slots(first: RedisServer, second: RedisServer) -> None:
@@ -99,4 +100,7 @@ def _split_slots(first: RedisServer, second: RedisServer) -> None:
         server.execute("CLUSTER", "DELSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
     second.execute("CLUSTER", "ADDSLOTSRANGE", HALF_SLOTS, redis_servers.SLOT_COUNT - 1)
     second.execute("CLUSTER", "BUMPEPOCH")
-    wait_until(lambda: all(read_cluster_info(server)["cluster_size"] == "2" for server in (first, second)))
+    wait_until(
+        lambda: all(read_cluster_info(server)["cluster_size"] == "2" for server in (first, second)),
+        "both nodes have slots",
+    )

@@ -76,11 +76,11 @@ def test_lost_reply_stays_unknown_after_script_flush(single_server: RedisServer)
     run_async(scenario())
 
 
-def _make_flushed_and_full_rule(meddler: FaultyProxy) -> ReplyRule:
+def _make_flushed_and_full_rule(proxy: FaultyProxy) -> ReplyRule:
     """Returns a rule that reports missing scripts and full memory after a reply was lost."""
 
     def reply_with_error(command: bytes) -> bytes | None:
-        if meddler.replies_to_lose or command.upper() not in SCRIPT_COMMANDS:
+        if proxy.replies_to_lose or command.upper() not in SCRIPT_COMMANDS:
             return None
         return b"-NOSCRIPT no such script\r\n" if command.upper() == b"EVALSHA" else b"-OOM no room\r\n"
 

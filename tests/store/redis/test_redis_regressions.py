@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.store.base import Applied, DuplicateRequest, StoreMisconfigured, StoreUnavailable
 from gateway.store.redis import RedisStore, change_listener, server_monitor
+from tests.harness.wait import wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import FaultyProxy
@@ -117,7 +117,7 @@ def test_server_misconfigured_at_runtime_gets_no_new_jobs(
             assert await store.commit(first) == Applied()
             single_server.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
             try:
-                await _wait_until(lambda: bool(store.warnings))
+                await wait_until_async(lambda: store.warnings, "the store has a warning")
                 assert "noeviction" in store.warnings[0]
                 with pytest.raises(StoreUnavailable, match="noeviction"):
                     await store.commit(job_factory.make_create_commit(NOON))
@@ -132,17 +132,10 @@ def test_server_misconfigured_at_runtime_gets_no_new_jobs(
                 )
             finally:
                 single_server.execute("CONFIG", "SET", "maxmemory-policy", "noeviction")
-            await _wait_until(lambda: not store.warnings)
+            await wait_until_async(lambda: not store.warnings, "the store has no warnings")
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied()
 
     run_async(scenario())
-
-
-async def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 def test_many_callers_of_a_hanging_server_all_time_out(single_server: RedisServer) -> None:
@@ -150,8 +143,8 @@ def test_many_callers_of_a_hanging_server_all_time_out(single_server: RedisServe
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
             proxy.is_flowing.clear()
             started_at = time.monotonic()
-            waiting = [store.commit(job_factory.make_create_commit(NOON)) for _ in range(2_000)]
-            results = await asyncio.gather(*waiting, return_exceptions=True)
+            calls = [store.commit(job_factory.make_create_commit(NOON)) for _ in range(2_000)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(result, StoreUnavailable) for result in results)
             assert time.monotonic() - started_at < 8
             proxy.is_flowing.set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +108,7 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int,
 
     async def commit_before_crash(server: RedisServer) -> None:
         async with open_store(server.url) as store:
-            await _wait_for_aof_rewrite(server)
+            await asyncio.to_thread(server.wait_for_aof_rewrite)
             first = job_factory.make_create_commit(NOON)
             assert await store.commit(first) == Applied()
             job = first.job
@@ -127,7 +126,7 @@ def test_torn_aof_tail_is_not_applied_partly(tmp_path: Path, command_index: int,
 
     async def check_after_restart(server: RedisServer) -> None:
         async with open_store(server.url) as store:
-            await _wait_for_aof_rewrite(server)
+            await asyncio.to_thread(server.wait_for_aof_rewrite)
             assert await count_discrepancies(store) == 0
             # This commit would also complete the cut transition if that were still in the file.
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied()
@@ -157,7 +156,7 @@ def test_partly_applied_transition_is_repaired(tmp_path: Path, command_index: in
 
     async def commit_before_crash(server: RedisServer) -> None:
         async with open_store(server.url) as store:
-            await _wait_for_aof_rewrite(server)
+            await asyncio.to_thread(server.wait_for_aof_rewrite)
             commit = job_factory.make_create_commit(NOON, day=10**9, n=3)
             assert await store.commit(commit) == Applied()
             saved.append(commit)
@@ -194,10 +193,3 @@ def _truncate_aof(folder: Path, command_index: int) -> None:
         "a new job writes fewer commands than before: update COMMANDS_PER_NEW_JOB"
     )
     path.write_bytes(written[: start + commands[command_index] + 6])
-
-
-async def _wait_for_aof_rewrite(server: RedisServer) -> None:
-    deadline = time.monotonic() + 10
-    while (info := server.execute("INFO", "persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)

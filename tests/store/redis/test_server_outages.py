@@ -239,8 +239,7 @@ def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
 def _rewrite_aof(server: RedisServer) -> None:
     """Rewrites the append-only file: only its compact form can be read slowly on demand."""
     server.execute("BGREWRITEAOF")
-    while (info := server.execute("INFO", "persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
-        time.sleep(0.01)
+    server.wait_for_aof_rewrite()
 
 
 def _wait_for_loading(server: RedisServer) -> bool:

@@ -19,16 +19,16 @@ def test_partition_is_found_after_moving_to_another_node(tmp_path: Path) -> None
             first = job_factory.make_create_commit(NOON)
             assert await store.commit(first) == Applied()
             _migrate_partition(old, new, first.job.id)
-            opening = job_factory.make_update_commit(first.job, job_factory.make_attempt_started(first.job), NOON)
-            assert await store.commit(opening) == Applied()
-            assert await store.commit(opening) == Applied()
-            assert await store.load_job(first.job.id) == opening.job
+            start = job_factory.make_update_commit(first.job, job_factory.make_attempt_started(first.job), NOON)
+            assert await store.commit(start) == Applied()
+            assert await store.commit(start) == Applied()
+            assert await store.load_job(first.job.id) == start.job
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied()
             assert len((await store.list_jobs("acme")).jobs) == 2
             assert await store.renew_leases({first.job.id: 1}) == frozenset()
             assert await count_discrepancies(store) == 0
         async with open_store(new.url) as store:
-            assert await store.load_job(first.job.id) == opening.job
+            assert await store.load_job(first.job.id) == start.job
 
     with (
         redis_servers.run_cluster_server(tmp_path / "old") as old,

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gateway.jobs.commit import budget_windows
 from gateway.jobs.job import Job
@@ -34,6 +37,20 @@ def run_with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]
             await scenario(store)
 
     asyncio.run(run_scenario())
+
+
+def record_connections(
+    monkeypatch: pytest.MonkeyPatch, on_connect: Callable[[str, sqlite3.Connection], object]
+) -> None:
+    """Calls `on_connect` with the name and the connection whenever a database is opened."""
+    connect = sqlite3.connect
+
+    def connect_and_record(name: str, **options: bool) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
+        on_connect(name, connection)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_record)
 
 
 @contextmanager

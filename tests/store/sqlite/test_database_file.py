@@ -11,12 +11,7 @@ import pytest
 from gateway.store.base import StoreMisconfigured, StoreUnavailable
 from gateway.store.sqlite import SqliteStore
 from tests.store import job_factory
-from tests.store.sqlite.sqlite_stores import open_store, run_child, run_with_store
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
+from tests.store.sqlite.sqlite_stores import open_store, record_connections, run_child, run_with_store
 
 
 async def load_unknown_job(store: SqliteStore) -> None:
@@ -29,7 +24,7 @@ def open_and_get_error(path: Path) -> str:
     return str(refused.value)
 
 
-def test_second_process_is_told_the_pid_of_the_owner_and_what_to_do(path: Path) -> None:
+def test_second_process_gets_the_pid_of_the_owner_and_what_to_do(path: Path) -> None:
     with run_child("job_writer", path, 1) as holder:
         assert holder.stdout
         assert holder.stdout.readline()
@@ -111,11 +106,11 @@ def test_damaged_database_is_rejected(path: Path) -> None:
     assert "damaged" in open_and_get_error(path)
 
 
-@pytest.mark.parametrize("where", ["file/jobs.db", "folder"])
-def test_unusable_path_is_rejected(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("unusable_path", ["file/jobs.db", "folder"])
+def test_unusable_path_is_rejected(tmp_path: Path, unusable_path: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    assert "cannot be used" in open_and_get_error(tmp_path / where)
+    assert "cannot be used" in open_and_get_error(tmp_path / unusable_path)
 
 
 def test_rejected_store_can_be_opened_after_the_cause_is_fixed(path: Path) -> None:
@@ -136,14 +131,7 @@ def test_rejected_store_can_be_opened_after_the_cause_is_fixed(path: Path) -> No
 def test_writer_is_synchronous_and_reader_is_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks the connections of the store themselves: `synchronous` is not stored in the file."""
     connections: dict[bool, sqlite3.Connection] = {}
-    connect = sqlite3.connect
-
-    def connect_and_note(name: str, **options: bool) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
-        connections["mode=rw" in name] = connection
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect_and_note)
+    record_connections(monkeypatch, lambda name, connection: connections.update({"mode=rw" in name: connection}))
 
     async def scenario(store: SqliteStore) -> None:
         await load_unknown_job(store)

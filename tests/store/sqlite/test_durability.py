@@ -14,6 +14,7 @@ from tests.store.sqlite.sqlite_stores import (
     assert_consistent,
     create_jobs_until_killed,
     open_store,
+    record_connections,
     run_child,
     run_with_store,
 )
@@ -21,27 +22,15 @@ from tests.store.sqlite.sqlite_stores import (
 WAL_HEADER_BYTES, WAL_FRAME_BYTES = 32, 24 + 4096
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
 def test_full_disk_refuses_commits_until_there_is_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer_connections: list[sqlite3.Connection] = []
-    connect = sqlite3.connect
-
-    def connect_and_note(name: str, **options: bool) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
-        writer_connections.extend([connection] if "mode=rw" in name else [])
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect_and_note)
+    connections: dict[bool, sqlite3.Connection] = {}
+    record_connections(monkeypatch, lambda name, connection: connections.update({"mode=rw" in name: connection}))
 
     async def scenario(store: SqliteStore) -> None:
         earlier = job_factory.make_create_commit(job_factory.NOON)
         assert await store.commit(earlier) == Applied()
-        (pages,) = writer_connections[0].execute("PRAGMA page_count").fetchone()
-        writer_connections[0].execute(f"PRAGMA max_page_count={pages}").fetchone()
+        (pages,) = connections[True].execute("PRAGMA page_count").fetchone()
+        connections[True].execute(f"PRAGMA max_page_count={pages}").fetchone()
         large = {"request": bytes(20_000)}
         refused = [
             job_factory.make_create_commit(
@@ -56,7 +45,7 @@ def test_full_disk_refuses_commits_until_there_is_room(path: Path, monkeypatch: 
         assert await store.load_job(earlier.job.id) == earlier.job
         assert (await store.load_balances("acme", job_factory.DAY))[job_factory.DAY].held == earlier.job.hold
         await assert_no_discrepancies(store)
-        writer_connections[0].execute("PRAGMA max_page_count=1000000").fetchone()
+        connections[True].execute("PRAGMA max_page_count=1000000").fetchone()
         assert set(await job_factory.gather_all(store.commit(commit) for commit in refused)) == {Applied()}
         await assert_no_discrepancies(store)
 
@@ -81,8 +70,8 @@ def test_store_recovers_after_the_disk_was_full(path: Path) -> None:
     assert discrepancies == discrepancies_later == 0
 
 
-@pytest.mark.parametrize("side_by_side", [1, 32])
-def test_acknowledged_commits_survive_kill_9(path: Path, side_by_side: int) -> None:
+@pytest.mark.parametrize("concurrency", [1, 32])
+def test_acknowledged_commits_survive_kill_9(path: Path, concurrency: int) -> None:
     acknowledged: dict[str, int] = {}
 
     async def check_versions(store: SqliteStore) -> None:
@@ -90,10 +79,10 @@ def test_acknowledged_commits_survive_kill_9(path: Path, side_by_side: int) -> N
         assert {job for job, version in acknowledged.items() if stored_versions.get(job, 0) < version} == set()
         # The commits that were being written when the process was killed, and no more.
         unacknowledged = sum(stored_versions.values()) - sum(acknowledged.values())
-        assert 0 <= unacknowledged <= side_by_side * 3
+        assert 0 <= unacknowledged <= concurrency * 3
 
     for lines in (1, 150, 400):
-        acknowledged |= create_jobs_until_killed(path, side_by_side, lines)
+        acknowledged |= create_jobs_until_killed(path, concurrency, lines)
         run_with_store(path, check_versions)
 
 
@@ -118,8 +107,8 @@ def test_truncated_wal_loses_only_whole_commits(path: Path, tmp_path: Path) -> N
         folder = tmp_path / str(number)
         folder.mkdir()
         shutil.copy(path, folder)
-        torn = folder / log.name
-        torn.write_bytes(log.read_bytes()[: size - cut])
+        truncated_log = folder / log.name
+        truncated_log.write_bytes(log.read_bytes()[: size - cut])
         versions.append(asyncio.run(_sum_job_versions(folder / path.name)))
     assert versions[0] >= sum(acknowledged.values())
     assert versions == sorted(versions, reverse=True)

@@ -15,14 +15,9 @@ from gateway.store.sqlite import SqliteStore
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.task_supervisor import TaskSupervisor
 from tests.store import job_factory
-from tests.store.sqlite.sqlite_stores import run_with_store
+from tests.store.sqlite.sqlite_stores import record_connections, run_with_store
 
 Statements = list[str]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "numbers.db"
 
 
 def run_with_writer(path: Path, scenario: Callable[[WriterThread, Statements], Coroutine[Any, Any, None]]) -> list[int]:
@@ -100,7 +95,7 @@ def test_group_size_is_limited(path: Path) -> None:
     assert len(run_with_writer(path, scenario)) == WriterThread.max_batch + 1
 
 
-@pytest.mark.parametrize("error", [KeyError("slip"), StopIteration(), sqlite3.IntegrityError("slip")])
+@pytest.mark.parametrize("error", [KeyError("a bug"), StopIteration(), sqlite3.IntegrityError("a bug")])
 def test_failing_call_does_not_fail_its_group(path: Path, error: Exception) -> None:
     def insert_and_fail(db: sqlite3.Connection) -> None:
         make_insert(99)(db)
@@ -156,12 +151,12 @@ def test_cancelled_call_is_still_executed(path: Path) -> None:
     async def scenario(writer: WriterThread, statements: Statements) -> None:
         blocked = BlockedWriter(writer)
         await blocked.wait_until_busy()
-        waiting = asyncio.create_task(writer.run(make_insert(1)))
+        pending = asyncio.create_task(writer.run(make_insert(1)))
         await asyncio.sleep(0)
-        waiting.cancel()
+        pending.cancel()
         await blocked.unblock()
         assert await writer.run(make_insert(2)) == 2
-        assert waiting.cancelled()
+        assert pending.cancelled()
 
     assert run_with_writer(path, scenario) == [1, 2]
 
@@ -171,7 +166,7 @@ def test_reader_continues_after_a_failing_call(path: Path) -> None:
 
     def failing(db: sqlite3.Connection) -> None:
         db.execute("BEGIN")
-        raise KeyError("slip")
+        raise KeyError("a bug")
 
     async def scenario() -> None:
         reader = ReaderThread(lambda: connection, "reader", TaskSupervisor())
@@ -191,11 +186,11 @@ def test_writer_ends_though_its_loop_is_closed(path: Path) -> None:
 
     async def scenario() -> WriterThread:
         writer = WriterThread(lambda: connection, "writer", TaskSupervisor())
-        waiting = asyncio.create_task(writer.run(lambda db: may_continue.wait(10)))
+        pending = asyncio.create_task(writer.run(lambda db: may_continue.wait(10)))
         await asyncio.sleep(0)
         stopping = asyncio.create_task(writer.stop())
         await asyncio.sleep(0)
-        waiting.cancel()
+        pending.cancel()
         stopping.cancel()
         return writer
 
@@ -209,14 +204,7 @@ def test_commits_share_transactions_and_cancelled_ones_notify_watchers(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: Statements = []
-    connect = sqlite3.connect
-
-    def connect_and_trace(name: str, **options: bool) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
-        connection.set_trace_callback(statements.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
+    record_connections(monkeypatch, lambda _, connection: connection.set_trace_callback(statements.append))
 
     async def scenario(store: SqliteStore) -> None:
         await store.claim_jobs()

@@ -9,20 +9,14 @@ import pytest
 
 from gateway.store.sqlite import SqliteStore
 from tests.store import job_factory
-from tests.store.sqlite.sqlite_stores import TEAM, run_with_store
+from tests.store.sqlite.sqlite_stores import TEAM, record_connections, run_with_store
 
 FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals)|TEMP B-TREE|\(settled_at=")
 
 
-def test_ordinary_statements_use_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, statements, connect = tmp_path / "jobs.db", set[str](), sqlite3.connect
-
-    def connect_and_trace(name: str, **options: bool) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(name, **options)  # type: ignore[call-overload]
-        connection.set_trace_callback(statements.add)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
+def test_ordinary_statements_use_an_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: set[str] = set()
+    record_connections(monkeypatch, lambda _, connection: connection.set_trace_callback(statements.add))
     run_with_store(path, run_ordinary_operations, clock=job_factory.ManualClock())
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as connection:
