@@ -1,10 +1,12 @@
 """A store of any kind, with its clock and direct access to its data."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
@@ -134,3 +136,16 @@ def make_redis_harness(server: RedisServer) -> StoreHarness:
         return RedisStore(server.url, **options)
 
     return StoreHarness("clustered" if server.is_cluster else "single", make_store, raw_store)
+
+
+def open_harness(store_kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[StoreHarness]:
+    """Yields a harness with an empty store of this kind, for a fixture."""
+    harness = (
+        make_sqlite_harness(folder)
+        if store_kind == "sqlite"
+        else make_redis_harness(request.getfixturevalue(f"{store_kind}_server"))
+    )
+    try:
+        yield harness
+    finally:
+        harness.close()

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.store.ledger_totals import BudgetBalance
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH
 from tests.store.redis_servers import REPOSITORY, RedisServer
-from tests.store.store_harness import LEASE_SECONDS, StoreHarness, make_redis_harness
+from tests.store.store_harness import LEASE_SECONDS, SHARED_STORE_KINDS, StoreHarness, open_harness
 
 ROUNDS = 20
 JOBS_PER_PROCESS = 500
@@ -39,13 +40,9 @@ class RacingProcess:
         return json.loads(line)
 
 
-@pytest.fixture(params=["single", "clustered"])
-def harness(request: pytest.FixtureRequest) -> Iterator[StoreHarness]:
-    harness = make_redis_harness(request.getfixturevalue(f"{request.param}_server"))
-    try:
-        yield harness
-    finally:
-        harness.close()
+@pytest.fixture(params=SHARED_STORE_KINDS)
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
+    yield from open_harness(str(request.param), request, tmp_path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from gateway.store.redis.redis_client import create_client
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
 IDLE_SECONDS = 5.0
-# Workers also check their jobs every 2 s, so a longer pause would gain nothing.
+# Watchers also check by themselves every 2 s; a longer pause without messages would delay them.
 MAX_BACKOFF_SECONDS = 1.0
 
 

@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.store_harness import (
-    SHARED_STORE_KINDS,
-    STORE_KINDS,
-    StoreHarness,
-    make_redis_harness,
-    make_sqlite_harness,
-)
+from tests.store.store_harness import SHARED_STORE_KINDS, STORE_KINDS, StoreHarness, open_harness
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -33,22 +27,10 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def harness(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
-    yield from _open_harness(store_kind, request, tmp_path)
+    yield from open_harness(store_kind, request, tmp_path)
 
 
 @pytest.fixture(params=SHARED_STORE_KINDS)
 def shared_harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
     """A harness for stores that several processes share. SQLite has one process (`test_single_process.py`)."""
-    yield from _open_harness(str(request.param), request, tmp_path)
-
-
-def _open_harness(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[StoreHarness]:
-    harness = (
-        make_sqlite_harness(folder)
-        if kind == "sqlite"
-        else make_redis_harness(request.getfixturevalue(f"{kind}_server"))
-    )
-    try:
-        yield harness
-    finally:
-        harness.close()
+    yield from open_harness(str(request.param), request, tmp_path)
