@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
@@ -176,8 +175,8 @@ def run_async(scenario: Coroutine[Any, Any, T]) -> T:
 async def send_call(
     handle: ConnectionHandler, call: Call = ORDER_CALL, options: CallOptions = QUICK_OPTIONS
 ) -> Answer | NoAnswer:
-    async with run_server(handle) as running, SellerClient() as client:
-        return await client.send(call, make_seller(running.url), options)
+    async with run_server(handle) as server, SellerClient() as client:
+        return await client.send(call, make_seller(server.url), options)
 
 
 def get_fault_kind(outcome: Answer | NoAnswer) -> FaultKind:
@@ -187,10 +186,3 @@ def get_fault_kind(outcome: Answer | NoAnswer) -> FaultKind:
 
 def count_open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-async def wait_until(condition: Callable[[], bool], timeout_seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)

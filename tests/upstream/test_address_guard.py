@@ -186,11 +186,11 @@ def test_checked_address_is_connected_without_a_second_lookup() -> None:
         return ["127.0.0.1"]
 
     async def scenario() -> list[bytes]:
-        async with run_server(serve_requests) as running, SellerClient(TransportPool(lookup=lookup)) as client:
+        async with run_server(serve_requests) as server, SellerClient(TransportPool(lookup=lookup)) as client:
             await client.send(
-                Call(method="GET", location="/"), make_seller(f"http://named.example:{running.port}"), QUICK_OPTIONS
+                Call(method="GET", location="/"), make_seller(f"http://named.example:{server.port}"), QUICK_OPTIONS
             )
-            return running.request_heads
+            return server.request_heads
 
     assert b"Host: named.example:" in run_async(scenario())[0].replace(b"host:", b"Host:")
     assert lookups == ["named.example"]

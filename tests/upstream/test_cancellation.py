@@ -10,6 +10,7 @@ from gateway.memory_budget import MemoryBudget
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport import TransportPool
 from providers.adapter import Answer, Call
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (
     EVENT_LOOPS,
     GET_CALL,
@@ -21,7 +22,6 @@ from tests.upstream.fake_servers import (
     make_seller,
     read_request,
     run_server,
-    wait_until,
 )
 
 REQUEST_COUNT = 2_000
@@ -44,7 +44,7 @@ async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         await writer.drain()
 
 
-async def _cancel_randomly(client: SellerClient, running: FakeServer) -> int:
+async def _cancel_randomly(client: SellerClient, server: FakeServer) -> int:
     """Cancels calls at random moments. Returns how many were cancelled before their answer."""
     chance = random.Random(7)  # noqa: S311
     cancelled = 0
@@ -53,7 +53,7 @@ async def _cancel_randomly(client: SellerClient, running: FakeServer) -> int:
         nonlocal cancelled
         call = chance.choice((GET_CALL, ORDER_CALL, LARGE_CALL))
         options = CallOptions(timeout_seconds=30.0, fresh_connection=chance.random() < 0.5)
-        sending = asyncio.create_task(client.send(call, make_seller(running.url), options))
+        sending = asyncio.create_task(client.send(call, make_seller(server.url), options))
         await asyncio.wait([sending], timeout=chance.random() ** 2 * 0.05)
         sending.cancel()
         outcome = (await asyncio.gather(sending, return_exceptions=True))[0]
@@ -66,18 +66,18 @@ async def _cancel_randomly(client: SellerClient, running: FakeServer) -> int:
 
 async def _check_for_leaks() -> None:
     budget = MemoryBudget(8 << 20)
-    async with run_server(respond_slowly) as running:
+    async with run_server(respond_slowly) as server:
         before = count_open_files()
         tasks = len(asyncio.all_tasks())
         async with SellerClient(TransportPool(max_connections=CONCURRENCY), budget) as client:
-            cancelled = await _cancel_randomly(client, running)
+            cancelled = await _cancel_randomly(client, server)
             assert cancelled > REQUEST_COUNT // 2
             assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
             outcomes = await asyncio.gather(
                 *(
                     client.send(
                         call,
-                        make_seller(running.url),
+                        make_seller(server.url),
                         CallOptions(timeout_seconds=10.0, fresh_connection=fresh_connection),
                     )
                     for call in (GET_CALL, LARGE_CALL)
@@ -87,9 +87,9 @@ async def _check_for_leaks() -> None:
             )
             assert all(isinstance(outcome, Answer) for outcome in outcomes), outcomes
         gc.collect()
-        await wait_until(lambda: running.open_connections == 0)
-        await wait_until(lambda: len(asyncio.all_tasks()) == tasks)
-        await wait_until(lambda: count_open_files() == before)
+        await wait_until_async(lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=5.0)
+        await wait_until_async(lambda: len(asyncio.all_tasks()) == tasks, "all tasks have ended", timeout_seconds=5.0)
+        await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
 
 
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
@@ -103,17 +103,19 @@ def test_cancelling_an_unread_large_order_closes_its_connection(loop: str, fresh
     """A clean close would keep the connection until the other side has read the sent bytes."""
 
     async def scenario() -> None:
-        async with run_server(hang_forever) as running, SellerClient() as client:
+        async with run_server(hang_forever) as server, SellerClient() as client:
             before = count_open_files()
             large = Call(method="POST", location="/", body=b"x" * (30 << 20))
             options = CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
-            sending = asyncio.create_task(client.send(large, make_seller(running.url), options))
+            sending = asyncio.create_task(client.send(large, make_seller(server.url), options))
             await asyncio.sleep(0.2)
             sending.cancel()
             await asyncio.wait([sending])
             assert sending.cancelled()
             # The server's end stays open, since it neither reads nor writes.
-            await wait_until(lambda: count_open_files() == before + 1)
+            await wait_until_async(
+                lambda: count_open_files() == before + 1, "only the server keeps its socket", timeout_seconds=5.0
+            )
             assert client.memory_budget.reserved_bytes == 0
 
     EVENT_LOOPS[loop](scenario())
@@ -130,12 +132,14 @@ def test_early_response_to_a_large_order_closes_its_connection(loop: str) -> Non
         await asyncio.sleep(3600)
 
     async def scenario() -> None:
-        async with run_server(respond_early) as running, SellerClient() as client:
+        async with run_server(respond_early) as server, SellerClient() as client:
             before = count_open_files()
             large = Call(method="POST", location="/", body=b"x" * (30 << 20))
-            outcome = await client.send(large, make_seller(running.url), CallOptions(timeout_seconds=3.0))
+            outcome = await client.send(large, make_seller(server.url), CallOptions(timeout_seconds=3.0))
             assert isinstance(outcome, Answer)
             assert outcome.status == 413
-            await wait_until(lambda: count_open_files() == before + 1)
+            await wait_until_async(
+                lambda: count_open_files() == before + 1, "only the server keeps its socket", timeout_seconds=5.0
+            )
 
     EVENT_LOOPS[loop](scenario())

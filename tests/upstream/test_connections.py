@@ -42,17 +42,13 @@ async def close_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamW
 async def _send_twice(
     handle: ConnectionHandler, call: Call, *, fresh_connection: bool, pause: float
 ) -> tuple[Answer | NoAnswer, int]:
-    async with run_server(handle) as running, SellerClient() as client:
-        tested_seller = make_seller(running.url)
-        first = await client.send(
-            call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
-        )
+    async with run_server(handle) as server, SellerClient() as client:
+        seller = make_seller(server.url)
+        first = await client.send(call, seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection))
         assert isinstance(first, Answer)
         await asyncio.sleep(pause)
-        second = await client.send(
-            call, tested_seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
-        )
-        return second, running.connection_count
+        second = await client.send(call, seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection))
+        return second, server.connection_count
 
 
 def test_idle_connection_is_reused() -> None:
@@ -86,7 +82,7 @@ def test_get_on_a_dying_connection_is_resent() -> None:
     assert connections == 2
 
 
-@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["get", "order"])
 def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
     second, connections = run_async(_send_twice(close_while_idle, call, fresh_connection=False, pause=0.1))
     assert isinstance(second, Answer)
@@ -94,13 +90,13 @@ def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["question", "order"])
+@pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["get", "order"])
 def test_redirects_are_not_followed(status: int, call: Call) -> None:
     async def send_call() -> tuple[Answer | NoAnswer, int]:
         async with run_server(serve_requests) as canary, SellerClient() as client:
             redirect = make_responder(build_response(b"", f"{status} Moved", [f"Location: {canary.url}/stolen"]))
-            async with run_server(redirect) as running:
-                outcome = await client.send(call, make_seller(running.url), QUICK_OPTIONS)
+            async with run_server(redirect) as server:
+                outcome = await client.send(call, make_seller(server.url), QUICK_OPTIONS)
             return outcome, canary.connection_count
 
     outcome, connections = run_async(send_call())
@@ -113,7 +109,7 @@ def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
     """The URL is sent byte for byte as signed."""
     path = "/bucket/a%2Fb%20c/~d?X-Sig=a%2Fb%2B%3D&empty=&x=%7e"
 
-    async def put(**options: object) -> bytes:
+    async def put() -> bytes:
         async with run_server(serve_requests) as store, SellerClient() as client:
             call = Call(
                 method="PUT",
@@ -136,10 +132,10 @@ def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
 
 def test_cookies_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     async def send_call() -> list[bytes]:
-        async with run_server(_set_cookies) as running, SellerClient() as client:
-            await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
-            await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
-            return running.request_heads
+        async with run_server(_set_cookies) as server, SellerClient() as client:
+            await client.send(GET_CALL, make_seller(server.url), QUICK_OPTIONS)
+            await client.send(GET_CALL, make_seller(server.url), QUICK_OPTIONS)
+            return server.request_heads
 
     heads = run_async(send_call())
     assert len(heads) == 2
@@ -155,10 +151,10 @@ async def _set_cookies(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
 def test_direct_requests_ignore_proxy_environment_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def send_call() -> tuple[int, int]:
-        async with run_server(serve_requests) as proxy, run_server(serve_requests) as running:
+        async with run_server(serve_requests) as proxy, run_server(serve_requests) as server:
             monkeypatch.setenv(name, proxy.url)
             async with SellerClient() as client:
-                await client.send(GET_CALL, make_seller(running.url), QUICK_OPTIONS)
-            return proxy.connection_count, running.connection_count
+                await client.send(GET_CALL, make_seller(server.url), QUICK_OPTIONS)
+            return proxy.connection_count, server.connection_count
 
     assert run_async(send_call()) == (0, 1)

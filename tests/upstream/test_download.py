@@ -27,8 +27,8 @@ SIGNED_PATH = "/canary-path?X-Sig=canary-signature"
 
 
 async def _download_image(handle: ConnectionHandler, limits: DownloadLimits) -> bytes:
-    async with run_server(handle) as running, SellerClient() as client:
-        return await client.download(running.url + SIGNED_PATH, True, limits)
+    async with run_server(handle) as server, SellerClient() as client:
+        return await client.download(server.url + SIGNED_PATH, True, limits)
 
 
 def download_image(handle: ConnectionHandler, **limits: object) -> bytes:
@@ -41,9 +41,9 @@ def test_image_is_downloaded_completely() -> None:
 
 def test_download_request_has_no_credentials() -> None:
     async def download_and_read_head() -> bytes:
-        async with run_server(serve_requests) as running, SellerClient() as client:
-            await client.download(running.url + SIGNED_PATH, private=True)
-            return running.request_heads[0].lower()
+        async with run_server(serve_requests) as server, SellerClient() as client:
+            await client.download(server.url + SIGNED_PATH, private=True)
+            return server.request_heads[0].lower()
 
     head = run_async(download_and_read_head())
     assert head.startswith(b"get " + SIGNED_PATH.lower().encode())
@@ -125,8 +125,8 @@ def _make_redirect_chain(hops: int, last_location: bytes = b"") -> ConnectionHan
 @pytest.mark.parametrize(("hops", "arrives"), [(0, True), (1, True), (3, True), (4, False)])
 def test_up_to_three_redirects_are_followed(hops: int, arrives: bool) -> None:
     async def follow() -> bytes:
-        async with run_server(_make_redirect_chain(hops)) as running, SellerClient() as client:
-            return await client.download(f"{running.url}/0", private=True)
+        async with run_server(_make_redirect_chain(hops)) as server, SellerClient() as client:
+            return await client.download(f"{server.url}/0", private=True)
 
     if arrives:
         assert run_async(follow()) == IMAGE
@@ -140,8 +140,8 @@ def test_up_to_three_redirects_are_followed(hops: int, arrives: bool) -> None:
 )
 def test_redirect_to_a_forbidden_url_is_a_permanent_error(url: str) -> None:
     async def follow() -> None:
-        async with run_server(_make_redirect_chain(2, url.encode())) as running, SellerClient() as client:
-            await client.download(f"{running.url}/0", private=True)
+        async with run_server(_make_redirect_chain(2, url.encode())) as server, SellerClient() as client:
+            await client.download(f"{server.url}/0", private=True)
 
     with pytest.raises(DownloadError) as raised:
         run_async(follow())

@@ -20,7 +20,8 @@ from gateway.upstream.host_lookup import (
     TenantLookupLimitReached,
     current_tenant,
 )
-from tests.upstream.fake_servers import run_async, wait_until
+from tests.harness.wait import wait_until_async
+from tests.upstream.fake_servers import run_async
 
 LIMITS = LookupLimits(max_total=8, max_per_tenant=2, timeout_seconds=0.2)
 
@@ -92,14 +93,14 @@ def test_silent_lookup_times_out_and_holds_its_slot_until_it_ends() -> None:
     async def scenario(name_server: FakeNameServer) -> None:
         lookup, started_at = HostLookup(name_server, LIMITS), time.monotonic()
         assert (
-            await asyncio.gather(*(look_up_or_error(lookup, f"dead-{n}", "beta") for n in range(2)))
+            await asyncio.gather(*(look_up_or_error(lookup, f"dead-{number}", "beta") for number in range(2)))
             == [LookupTimeout] * 2
         )
         assert time.monotonic() - started_at < 1.0
         assert await look_up_or_error(lookup, "dead-2", "beta") is TenantLookupLimitReached
         assert name_server.lookup_counts == {"dead-0": 1, "dead-1": 1}
         name_server.may_fail.set()
-        await wait_until(lambda: not lookup._running)
+        await wait_until_async(lambda: not lookup._running, "no lookup is running")
         name_server.may_fail.clear()
         assert await look_up_or_error(lookup, "dead-2", "beta") is LookupTimeout
 
@@ -113,7 +114,7 @@ def test_tenant_with_silent_lookups_does_not_delay_others(
 
     async def scenario(name_server: FakeNameServer) -> None:
         lookup = HostLookup(name_server, LIMITS)
-        lookups = [asyncio.create_task(look_up_or_error(lookup, f"dead-{n}", "beta")) for n in range(20)]
+        lookups = [asyncio.create_task(look_up_or_error(lookup, f"dead-{number}", "beta")) for number in range(20)]
         lookups.append(asyncio.create_task(look_up_or_error(lookup, "there", "beta")))
         await asyncio.sleep(0.01)
         started_at = time.monotonic()
@@ -160,7 +161,7 @@ def test_cached_addresses_are_used_while_the_name_server_is_down(
         assert await asyncio.gather(*(look_up_or_error(lookup, "seller") for _ in range(10))) == [["1.1.1.1"]] * 10
         assert name_server.lookup_counts == {"seller": 2}, "asked again once after a while"
         name_server.may_fail.set()
-        await wait_until(lambda: not lookup._running)
+        await wait_until_async(lambda: not lookup._running, "no lookup is running")
         await asyncio.sleep(0.5)
         assert await look_up_or_error(lookup, "seller") is socket.gaierror, "only for a limited time"
 
@@ -204,7 +205,7 @@ def test_system_lookup_thread_ends_with_its_lookup() -> None:
             await SystemLookup()("no such name.invalid")
         with pytest.raises(socket.gaierror):
             await SystemLookup()("a" * 300 + ".invalid")
-        await wait_until(lambda: threading.active_count() == before)
+        await wait_until_async(lambda: threading.active_count() == before, "the lookup thread has ended")
 
     run_async(scenario())
 
@@ -226,7 +227,7 @@ def test_lookup_result_after_the_loop_closed_is_ignored(monkeypatch: pytest.Monk
 
     run_async(scenario())
     may_end.set()
-    run_async(wait_until(lambda: threading.active_count() == before))
+    run_async(wait_until_async(lambda: threading.active_count() == before, "the lookup thread has ended"))
 
 
 def test_process_exits_despite_a_silent_name_server() -> None:

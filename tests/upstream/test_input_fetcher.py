@@ -13,6 +13,7 @@ from gateway.upstream.input_fetcher import FetchLimitReached, InputFetcher, Inpu
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport import TransportPool
 from providers.adapter import Answer, Call
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (
     GET_CALL,
     ORDER_CALL,
@@ -26,7 +27,6 @@ from tests.upstream.fake_servers import (
     run_async,
     run_server,
     serve_requests,
-    wait_until,
 )
 
 MIB = 1 << 20
@@ -49,9 +49,9 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def run_fetcher(handle: ConnectionHandler) -> AsyncIterator[tuple[InputFetcher, str]]:
-    async with run_server(handle) as running, SellerClient() as client:
+    async with run_server(handle) as server, SellerClient() as client:
         fetcher = InputFetcher(client.transport_pool, private=True)
-        yield fetcher, running.url
+        yield fetcher, server.url
         assert (fetcher.downloads.in_use, fetcher.memory.in_use) == (0, 0)
 
 
@@ -77,13 +77,15 @@ def make_chunked_responder(size: int) -> ConnectionHandler:
 def test_team_with_hanging_downloads_is_rejected_and_others_are_served(handle: ConnectionHandler) -> None:
     async def scenario() -> None:
         async with run_fetcher(handle) as (fetcher, url), run_server(make_responder(build_response(IMAGE))) as quick:
-            stuck = asyncio.create_task(fetch_all(fetcher, "beta", url, url))
-            await wait_until(lambda: fetcher.downloads.in_use == MAX_TEST_TEAM_DOWNLOADS)
-            [refused] = await fetch_all(fetcher, "beta", url)
-            assert isinstance(refused, FetchLimitReached)
-            assert (refused.is_own, refused.limit) == (True, "2 downloads of input images")
+            hanging_fetch = asyncio.create_task(fetch_all(fetcher, "beta", url, url))
+            await wait_until_async(
+                lambda: fetcher.downloads.in_use == MAX_TEST_TEAM_DOWNLOADS, "the downloads have started"
+            )
+            [rejection] = await fetch_all(fetcher, "beta", url)
+            assert isinstance(rejection, FetchLimitReached)
+            assert (rejection.is_own, rejection.limit) == (True, "2 downloads of input images")
             assert await fetch_all(fetcher, "alpha", quick.url) == [IMAGE]
-            assert [type(error) for error in await stuck] == [DownloadError] * 2
+            assert [type(error) for error in await hanging_fetch] == [DownloadError] * 2
 
     run_async(scenario())
 
@@ -91,12 +93,12 @@ def test_team_with_hanging_downloads_is_rejected_and_others_are_served(handle: C
 def test_total_download_limit_is_reported_as_not_the_teams_own() -> None:
     async def scenario() -> None:
         async with run_fetcher(hang_forever) as (fetcher, url):
-            stuck = [asyncio.create_task(fetch_all(fetcher, team, url, url)) for team in ("one", "two")]
-            await wait_until(lambda: fetcher.downloads.in_use == MAX_TEST_DOWNLOADS)
-            [refused] = await fetch_all(fetcher, "alpha", url)
-            assert isinstance(refused, FetchLimitReached)
-            assert (refused.is_own, refused.limit) == (False, "4 downloads of input images")
-            await asyncio.gather(*stuck)
+            hanging_fetches = [asyncio.create_task(fetch_all(fetcher, team, url, url)) for team in ("one", "two")]
+            await wait_until_async(lambda: fetcher.downloads.in_use == MAX_TEST_DOWNLOADS, "the downloads have started")
+            [rejection] = await fetch_all(fetcher, "alpha", url)
+            assert isinstance(rejection, FetchLimitReached)
+            assert (rejection.is_own, rejection.limit) == (False, "4 downloads of input images")
+            await asyncio.gather(*hanging_fetches)
 
     run_async(scenario())
 
@@ -108,9 +110,9 @@ def test_image_memory_is_held_until_the_request_ends_and_limited_per_team() -> N
                 for _ in range(2):
                     await requests.enter_context(fetcher.open_request("beta")).fetch(url)
                 assert fetcher.memory.in_use == 2 * (2 * MIB - 65536), "memory reserved in advance is released"
-                [refused] = await fetch_all(fetcher, "beta", url)
-                assert isinstance(refused, FetchLimitReached)
-                assert (refused.is_own, refused.limit) == (True, "4 MiB of input images")
+                [rejection] = await fetch_all(fetcher, "beta", url)
+                assert isinstance(rejection, FetchLimitReached)
+                assert (rejection.is_own, rejection.limit) == (True, "4 MiB of input images")
                 assert await fetch_all(fetcher, "alpha", url) == [bytes(2 * MIB)]
             assert await fetch_all(fetcher, "beta", url) == [bytes(2 * MIB)]
 
@@ -169,7 +171,7 @@ def test_cancelled_download_releases_its_slots() -> None:
     async def scenario() -> None:
         async with run_fetcher(drip_body) as (fetcher, url):
             fetching = asyncio.create_task(fetch_all(fetcher, "alpha", url, url))
-            await wait_until(lambda: fetcher.downloads.in_use == 2)
+            await wait_until_async(lambda: fetcher.downloads.in_use == 2, "the downloads have started")
             fetching.cancel()
             await asyncio.wait([fetching])
             assert fetcher.downloads.in_use == 0
@@ -189,7 +191,7 @@ def test_hanging_hosts_use_no_connections_of_orders(source: str) -> None:
         ):
             for connection in _start_hanging_requests(client, hanging.url, source):
                 connection.add_done_callback(lambda task: task.cancelled() or task.exception())
-            await wait_until(lambda: hanging.connection_count >= 2)
+            await wait_until_async(lambda: hanging.connection_count >= 2, "two connections hang")
             for _ in range(20):
                 assert isinstance(await client.send(GET_CALL, make_seller(quick.url), QUICK_OPTIONS), Answer)
 
@@ -223,12 +225,12 @@ def test_hanging_dns_names_use_no_lookups_of_orders(source: str) -> None:
             fetcher = InputFetcher(client.transport_pool, private=True)
             for number in range(100):
                 url = f"http://silent-{number}.example/"
-                stuck = (
+                hanging_fetch = (
                     asyncio.create_task(fetch_all(fetcher, f"team-{number}", url))
                     if source == "a client"
                     else asyncio.create_task(client.download(url, True, account=f"account-{number}"))
                 )
-                stuck.add_done_callback(lambda task: task.cancelled() or task.exception())
+                hanging_fetch.add_done_callback(lambda task: task.cancelled() or task.exception())
             await asyncio.sleep(0.1)
             for number in range(10):
                 url = quick.url.replace("127.0.0.1", f"seller-{number}.example")

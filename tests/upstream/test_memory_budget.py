@@ -158,10 +158,10 @@ def test_many_large_responses_share_a_small_budget(declares_length: bool) -> Non
 
     async def scenario() -> None:
         handle = make_responder(build_response(body) if declares_length else chunked)
-        async with run_server(handle) as running, SellerClient(memory_budget=MemoryBudget(4 * MIB)) as client:
-            tested_seller = make_seller(running.url)
+        async with run_server(handle) as server, SellerClient(memory_budget=MemoryBudget(4 * MIB)) as client:
+            seller = make_seller(server.url)
             outcomes = await asyncio.gather(
-                *(client.send(GET_CALL, tested_seller, CallOptions(timeout_seconds=10.0)) for _ in range(20))
+                *(client.send(GET_CALL, seller, CallOptions(timeout_seconds=10.0)) for _ in range(20))
             )
             assert all(isinstance(outcome, Answer) and outcome.body == body for outcome in outcomes)
             assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (0, 0)

@@ -10,6 +10,7 @@ from gateway.upstream.download import DownloadLimits
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.adapter import Answer, Call, FormPart
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, HealthScope, PartConsequence
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (
     GET_CALL,
     build_response,
@@ -19,7 +20,6 @@ from tests.upstream.fake_servers import (
     read_request,
     run_async,
     run_server,
-    wait_until,
 )
 
 MIB = 1 << 20
@@ -62,10 +62,14 @@ def test_sent_order_holds_no_memory_while_the_seller_works(call: Call) -> None:
     async def scenario() -> None:
         slow_seller = SlowSeller()
         slow_seller.may_read.set()
-        async with run_server(slow_seller) as running, SellerClient(memory_budget=MemoryBudget(32 * MIB)) as client:
-            tasks = start_orders(client, running.url, call, 5)
-            await wait_until(lambda: slow_seller.read_count == 5, 30.0)
-            await wait_until(lambda: not client.memory_budget.reserved_bytes)
+        async with run_server(slow_seller) as server, SellerClient(memory_budget=MemoryBudget(32 * MIB)) as client:
+            tasks = start_orders(client, server.url, call, 5)
+            await wait_until_async(
+                lambda: slow_seller.read_count == 5, "the seller has read five orders", timeout_seconds=30.0
+            )
+            await wait_until_async(
+                lambda: not client.memory_budget.reserved_bytes, "all memory is released", timeout_seconds=5.0
+            )
             assert not any(task.done() for task in tasks)
             slow_seller.may_answer.set()
             assert await are_all_answered(tasks)
@@ -83,10 +87,10 @@ def test_slow_uploads_delay_each_other_but_not_polls_or_downloads() -> None:
             SellerClient(memory_budget=MemoryBudget(48 * MIB)) as client,
         ):
             tasks = start_orders(client, slow.url, LARGE_ORDERS["JSON"], 6)
-            await wait_until(lambda: slow.connection_count == 2)
+            await wait_until_async(lambda: slow.connection_count == 2, "two orders are being sent")
             assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (32 * MIB, 4)
             assert isinstance(await client.send(GET_CALL, make_seller(quick.url), PATIENT_OPTIONS), Answer)
-            assert await client.download(f"{quick.url}/picture", private=True) == IMAGE
+            assert await client.download(f"{quick.url}/image", private=True) == IMAGE
             assert client.memory_budget.waiter_count == 4
             slow_seller.may_read.set()
             slow_seller.may_answer.set()
@@ -100,13 +104,13 @@ def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
         budget = MemoryBudget(32 * MIB)
         await budget.reserve_outgoing().grow(24 * MIB)
         async with (
-            run_server(make_responder(build_response())) as running,
+            run_server(make_responder(build_response())) as server,
             SellerClient(memory_budget=budget) as client,
         ):
             options = CallOptions(timeout_seconds=60.0, memory_timeout_seconds=0.1)
-            outcome = await client.send(LARGE_ORDERS["JSON"], make_seller(running.url), options)
+            outcome = await client.send(LARGE_ORDERS["JSON"], make_seller(server.url), options)
             assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
-            assert (running.connection_count, budget.waiter_count, budget.reserved_bytes) == (0, 0, 24 * MIB)
+            assert (server.connection_count, budget.waiter_count, budget.reserved_bytes) == (0, 0, 24 * MIB)
 
     run_async(scenario())
     verdict = VERDICTS[FaultKind.GATEWAY_BUSY]
@@ -122,7 +126,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
 
     async def scenario() -> None:
         async with (
-            run_server(make_responder(build_response(IMAGE))) as running,
+            run_server(make_responder(build_response(IMAGE))) as server,
             SellerClient(memory_budget=MemoryBudget(8 * MIB)) as client,
         ):
             budgets = client.memory_budget, client.link_memory_budget
@@ -130,11 +134,13 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             for reservation in reservations:
                 await reservation.grow(8 * MIB)
             limits = DownloadLimits(timeout_seconds=seconds)
-            download = asyncio.create_task(client.download(f"{running.url}/picture", private=True, limits=limits))
+            download = asyncio.create_task(client.download(f"{server.url}/image", private=True, limits=limits))
             poll = asyncio.create_task(
-                client.send(GET_CALL, make_seller(running.url), CallOptions(timeout_seconds=seconds))
+                client.send(GET_CALL, make_seller(server.url), CallOptions(timeout_seconds=seconds))
             )
-            await wait_until(lambda: all(budget.waiter_count == 1 for budget in budgets))
+            await wait_until_async(
+                lambda: all(budget.waiter_count == 1 for budget in budgets), "both calls wait for memory"
+            )
             await asyncio.sleep(1.5 * seconds)
             assert not download.done()
             assert not poll.done()
@@ -153,13 +159,11 @@ def test_slow_response_after_memory_was_granted_times_out() -> None:
         await first.grow(8 * MIB)
         head = build_response(bytes(MIB))
         async with (
-            run_server(make_responder(head[: MIB // 2], b"", interval=3600.0)) as running,
+            run_server(make_responder(head[: MIB // 2], b"", interval=3600.0)) as server,
             SellerClient(memory_budget=budget) as client,
         ):
-            poll = asyncio.create_task(
-                client.send(GET_CALL, make_seller(running.url), CallOptions(timeout_seconds=0.5))
-            )
-            await wait_until(lambda: budget.waiter_count == 1)
+            poll = asyncio.create_task(client.send(GET_CALL, make_seller(server.url), CallOptions(timeout_seconds=0.5)))
+            await wait_until_async(lambda: budget.waiter_count == 1, "the call waits for memory")
             first.release()
             assert get_fault_kind(await poll) is FaultKind.RESPONSE_LOST
             assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
@@ -185,10 +189,14 @@ def test_large_response_reserves_little_more_memory_than_its_size(
             writer.write(body[:1])
             await writer.drain()
 
-        async with run_server(send_in_two_parts) as running, SellerClient() as client:
+        async with run_server(send_in_two_parts) as server, SellerClient() as client:
             options = CallOptions(timeout_seconds=60.0, max_response_bytes=96 * MIB)
-            sending = asyncio.create_task(client.send(GET_CALL, make_seller(running.url), options))
-            await wait_until(lambda: client.memory_budget.reserved_bytes >= size - MIB, 30.0)
+            sending = asyncio.create_task(client.send(GET_CALL, make_seller(server.url), options))
+            await wait_until_async(
+                lambda: client.memory_budget.reserved_bytes >= size - MIB,
+                "memory for the response is reserved",
+                timeout_seconds=30.0,
+            )
             assert client.memory_budget.reserved_bytes <= size + 16 * MIB
             may_finish.set()
             outcome = await sending
@@ -196,7 +204,7 @@ def test_large_response_reserves_little_more_memory_than_its_size(
             assert len(outcome.body) == size
             assert client.memory_budget.reserved_bytes == 0
             assert (
-                get_fault_kind(await client.send(GET_CALL, make_seller(running.url), PATIENT_OPTIONS))
+                get_fault_kind(await client.send(GET_CALL, make_seller(server.url), PATIENT_OPTIONS))
                 is FaultKind.UNREADABLE
             )
 

@@ -14,6 +14,7 @@ from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_proxies import (
     BASIC_CREDENTIALS,
     ProxyEnvironment,
@@ -39,7 +40,6 @@ from tests.upstream.fake_servers import (
     read_request,
     reset_connection,
     run_async,
-    wait_until,
 )
 from tests.upstream.tls_certificates import SELLER_HOST
 
@@ -78,7 +78,7 @@ def test_failed_tunnel_is_not_sent(name: str, call: Call, tunnel_environment: Pr
             before = count_open_files()
             outcome = await setup.send_order(call, CallOptions(timeout_seconds=5.0, fresh_connection=True))
             assert setup.seller.request_heads == []
-            await wait_until(lambda: count_open_files() == before)
+            await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
             return outcome
 
     outcome = run_async(scenario())
@@ -233,9 +233,15 @@ def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: Pro
             assert setup.client.memory_budget.reserved_bytes == 0
             await setup.client.aclose()
             gc.collect()
-            await wait_until(lambda: setup.proxy.open_connections == setup.seller.open_connections == 0)
-            await wait_until(lambda: len(asyncio.all_tasks()) <= tasks)
-            await wait_until(lambda: count_open_files() <= before)
+            await wait_until_async(
+                lambda: setup.proxy.open_connections == setup.seller.open_connections == 0,
+                "all connections are closed",
+                timeout_seconds=5.0,
+            )
+            await wait_until_async(
+                lambda: len(asyncio.all_tasks()) <= tasks, "all tasks have ended", timeout_seconds=5.0
+            )
+            await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=5.0)
 
     EVENT_LOOPS[loop](scenario())
 
@@ -254,7 +260,11 @@ def test_cancelling_an_unread_large_order_behind_a_proxy_closes_connections(
             await asyncio.wait([sending])
             assert sending.cancelled()
             # The proxy has not noticed and keeps its two connections; the seller keeps its one.
-            await wait_until(lambda: count_open_files() == before + 3)
+            await wait_until_async(
+                lambda: count_open_files() == before + 3,
+                "only the servers keep their three sockets",
+                timeout_seconds=5.0,
+            )
 
     EVENT_LOOPS[loop](scenario())
 
@@ -265,13 +275,15 @@ def test_closing_the_client_while_connecting_leaks_nothing(loop: str, tunnel_env
         async with tunnel_environment.start_servers(handle_proxy=hang_forever) as setup:
             before = count_open_files()
             sending = asyncio.create_task(setup.send_order(options=CallOptions(timeout_seconds=30.0)))
-            await wait_until(lambda: setup.proxy.connection_count == 1)
+            await wait_until_async(lambda: setup.proxy.connection_count == 1, "the proxy has a connection")
             await setup.client.aclose()
             sending.cancel()
             await asyncio.wait([sending])
             gc.collect()
             # The proxy's end stays open, since it does not read.
-            await wait_until(lambda: count_open_files() <= before + 1)
+            await wait_until_async(
+                lambda: count_open_files() <= before + 1, "only the server keeps its socket", timeout_seconds=5.0
+            )
 
     EVENT_LOOPS[loop](scenario())
 

@@ -7,6 +7,7 @@ import pytest
 from gateway.upstream import transport
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_proxies import BASIC_CREDENTIALS, ProxyEnvironment, make_forwarder, make_proxy
 from tests.upstream.fake_servers import (
     API_KEY,
@@ -18,7 +19,6 @@ from tests.upstream.fake_servers import (
     run_async,
     run_server,
     serve_requests,
-    wait_until,
 )
 
 
@@ -155,6 +155,8 @@ def test_changed_proxy_or_credentials_open_a_new_connection(
                 Answer,
             )
             assert (setup.proxy.connection_count, other.connection_count) == (2, 1)
-            await wait_until(lambda: setup.proxy.open_connections == 0)
+            await wait_until_async(
+                lambda: setup.proxy.open_connections == 0, "all connections are closed", timeout_seconds=5.0
+            )
 
     run_async(scenario())

@@ -56,10 +56,10 @@ UNSENDABLE_CALLS = {
 @pytest.mark.parametrize("name", UNSENDABLE_CALLS)
 def test_unsendable_call_is_not_sent(name: str) -> None:
     async def send_call() -> tuple[Answer | NoAnswer, int]:
-        async with run_server(serve_requests) as running, SellerClient() as client:
+        async with run_server(serve_requests) as server, SellerClient() as client:
             return await client.send(
-                UNSENDABLE_CALLS[name], make_seller(running.url), QUICK_OPTIONS
-            ), running.connection_count
+                UNSENDABLE_CALLS[name], make_seller(server.url), QUICK_OPTIONS
+            ), server.connection_count
 
     outcome, connections = run_async(send_call())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
@@ -69,9 +69,9 @@ def test_unsendable_call_is_not_sent(name: str) -> None:
 @pytest.mark.parametrize("secret", [None, "two\r\nlines", "größe"])
 def test_call_without_a_usable_api_key_is_not_sent(secret: str | None) -> None:
     async def send_call() -> tuple[Answer | NoAnswer, int]:
-        async with run_server(serve_requests) as running, SellerClient() as client:
-            outcome = await client.send(ORDER_CALL, make_seller(running.url, api_key=secret), QUICK_OPTIONS)
-            return outcome, running.connection_count
+        async with run_server(serve_requests) as server, SellerClient() as client:
+            outcome = await client.send(ORDER_CALL, make_seller(server.url, api_key=secret), QUICK_OPTIONS)
+            return outcome, server.connection_count
 
     outcome, connections = run_async(send_call())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT
@@ -80,11 +80,11 @@ def test_call_without_a_usable_api_key_is_not_sent(secret: str | None) -> None:
 
 def test_request_line_and_headers() -> None:
     async def send_call() -> list[bytes]:
-        async with run_server(serve_requests) as running, SellerClient() as client:
-            url = f"{running.url}/base"
+        async with run_server(serve_requests) as server, SellerClient() as client:
+            url = f"{server.url}/base"
             await client.send(GET_CALL, make_seller(url), QUICK_OPTIONS)
             await client.send(ORDER_CALL, make_seller(url), CallOptions(timeout_seconds=5.0, fresh_connection=True))
-            return [head.replace(str(running.port).encode(), b"PORT") for head in running.request_heads]
+            return [head.replace(str(server.port).encode(), b"PORT") for head in server.request_heads]
 
     get_request, order_request = run_async(send_call())
     assert get_request.split(b"\r\n")[0] == b"GET /base/things/1 HTTP/1.1"

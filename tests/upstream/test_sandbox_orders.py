@@ -50,12 +50,12 @@ class SellerClientDriver(AdapterDriver):
             callback_secrets=(),
             allows_private_addresses=True,
         )
-        tested_seller = Sold(name=self.adapter.name, account=account, adapter=self.adapter)
+        seller = Sold(name=self.adapter.name, account=account, adapter=self.adapter)
 
         async def send_call() -> Answer | NoAnswer:
             async with SellerClient() as client:
                 return await client.send(
-                    call, tested_seller, CallOptions(timeout_seconds=10.0, fresh_connection=call.method == "POST")
+                    call, seller, CallOptions(timeout_seconds=10.0, fresh_connection=call.method == "POST")
                 )
 
         return asyncio.run(send_call())
@@ -116,9 +116,9 @@ def test_multipart_form_is_encoded_exactly() -> None:
 
     async def send_form() -> bytes:
         call = Call(method="POST", location="/", body=parts)
-        async with run_server(handle_request) as running, SellerClient() as client:
-            assert isinstance(await client.send(call, make_seller(running.url), QUICK_OPTIONS), Answer)
-            return running.request_heads[0]
+        async with run_server(handle_request) as server, SellerClient() as client:
+            assert isinstance(await client.send(call, make_seller(server.url), QUICK_OPTIONS), Answer)
+            return server.request_heads[0]
 
     head = run_async(send_form())
     message = BytesParser(policy=email.policy.HTTP).parsebytes(head.partition(b"\r\n")[2] + received[0])
@@ -145,11 +145,11 @@ def test_bodies_of_every_size_arrive_complete(size: int) -> None:
         await writer.drain()
 
     async def send_bodies() -> None:
-        async with run_server(handle_request) as running, SellerClient() as client:
+        async with run_server(handle_request) as server, SellerClient() as client:
             call = Call(method="POST", location=ORDER_CALL.location, body=body)
             for fresh_connection in (True, False):
                 outcome = await client.send(
-                    call, make_seller(running.url), CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+                    call, make_seller(server.url), CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
                 )
                 assert isinstance(outcome, Answer)
                 assert outcome.body == body

@@ -165,13 +165,13 @@ def test_listener_that_never_accepts_is_not_sent() -> None:
 )
 def test_exhausted_connection_pool_is_gateway_busy(options: CallOptions) -> None:
     async def send_order() -> tuple[Answer | NoAnswer, int]:
-        async with run_server(hang_forever) as running, SellerClient(TransportPool(max_connections=1)) as client:
-            first = asyncio.create_task(client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS))
+        async with run_server(hang_forever) as server, SellerClient(TransportPool(max_connections=1)) as client:
+            first = asyncio.create_task(client.send(ORDER_CALL, make_seller(server.url), QUICK_OPTIONS))
             await asyncio.sleep(0.1)
-            second = await client.send(ORDER_CALL, make_seller(running.url), options)
+            second = await client.send(ORDER_CALL, make_seller(server.url), options)
             first.cancel()
             await asyncio.wait([first])
-            return second, running.connection_count
+            return second, server.connection_count
 
     outcome, connections = run_async(send_order())
     assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
@@ -180,10 +180,10 @@ def test_exhausted_connection_pool_is_gateway_busy(options: CallOptions) -> None
 
 def test_closed_client_sends_nothing() -> None:
     async def send_order() -> tuple[Answer | NoAnswer, int]:
-        async with run_server(serve_requests) as running:
+        async with run_server(serve_requests) as server:
             client = SellerClient()
             await client.aclose()
-            return await client.send(ORDER_CALL, make_seller(running.url), QUICK_OPTIONS), running.connection_count
+            return await client.send(ORDER_CALL, make_seller(server.url), QUICK_OPTIONS), server.connection_count
 
     outcome, connections = run_async(send_order())
     assert get_fault_kind(outcome) is FaultKind.NOT_SENT

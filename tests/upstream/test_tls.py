@@ -13,6 +13,7 @@ from gateway.upstream.transport import TransportPool
 from providers.adapter import Answer
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer
+from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (
     EVENT_LOOPS,
     ORDER_CALL,
@@ -26,7 +27,6 @@ from tests.upstream.fake_servers import (
     run_async,
     run_server,
     serve_requests,
-    wait_until,
 )
 from tests.upstream.tls_certificates import SELLER_HOST, make_client_context, make_server_context, resolve_to_loopback
 
@@ -35,11 +35,11 @@ async def _send_to_tls_server(
     certificate: Path, hostname: str, tls: ssl.SSLContext | None
 ) -> tuple[Answer | NoAnswer, list[bytes]]:
     async with (
-        run_server(serve_requests, make_server_context(certificate)) as running,
+        run_server(serve_requests, make_server_context(certificate)) as server,
         SellerClient(TransportPool(resolve_to_loopback, tls)) as client,
     ):
-        outcome = await client.send(ORDER_CALL, make_seller(f"https://{hostname}:{running.port}"), QUICK_OPTIONS)
-        return outcome, running.request_heads
+        outcome = await client.send(ORDER_CALL, make_seller(f"https://{hostname}:{server.port}"), QUICK_OPTIONS)
+        return outcome, server.request_heads
 
 
 def test_self_signed_certificate_is_rejected(certificate: Path) -> None:
@@ -70,16 +70,16 @@ def test_server_without_tls_is_not_sent() -> None:
         await writer.drain()
 
     async def send_order() -> Answer | NoAnswer:
-        async with run_server(respond_without_tls) as running, SellerClient() as client:
-            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
+        async with run_server(respond_without_tls) as server, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{server.port}"), QUICK_OPTIONS)
 
     assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
 
 def test_hanging_tls_handshake_is_not_sent() -> None:
     async def send_order(options: CallOptions) -> Answer | NoAnswer:
-        async with run_server(hang_forever) as running, SellerClient() as client:
-            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), options)
+        async with run_server(hang_forever) as server, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{server.port}"), options)
 
     assert (
         get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3))))
@@ -93,8 +93,8 @@ def test_connection_closed_during_handshake_is_not_sent() -> None:
         await reader.read(10)
 
     async def send_order() -> Answer | NoAnswer:
-        async with run_server(close_during_handshake) as running, SellerClient() as client:
-            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{running.port}"), QUICK_OPTIONS)
+        async with run_server(close_during_handshake) as server, SellerClient() as client:
+            return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{server.port}"), QUICK_OPTIONS)
 
     assert get_fault_kind(run_async(send_order())) is FaultKind.NOT_SENT
 
@@ -105,11 +105,9 @@ def test_connection_closed_after_handshake_is_response_lost(certificate: Path) -
 
     async def send_order() -> Answer | NoAnswer:
         tls = make_client_context(certificate)
-        async with run_server(read_and_close, make_server_context(certificate)) as running:
+        async with run_server(read_and_close, make_server_context(certificate)) as server:
             async with SellerClient(TransportPool(resolve_to_loopback, tls)) as client:
-                return await client.send(
-                    ORDER_CALL, make_seller(f"https://{SELLER_HOST}:{running.port}"), QUICK_OPTIONS
-                )
+                return await client.send(ORDER_CALL, make_seller(f"https://{SELLER_HOST}:{server.port}"), QUICK_OPTIONS)
 
     assert get_fault_kind(run_async(send_order())) is FaultKind.RESPONSE_LOST
 
@@ -118,17 +116,17 @@ def test_connection_closed_after_handshake_is_response_lost(certificate: Path) -
 def test_cancelling_during_the_handshake_leaks_nothing(certificate: Path, loop: str) -> None:
     async def scenario() -> None:
         chance = random.Random(3)  # noqa: S311
-        async with run_server(serve_requests, make_server_context(certificate)) as running:
+        async with run_server(serve_requests, make_server_context(certificate)) as server:
             before = count_open_files()
             async with SellerClient(
                 TransportPool(resolve_to_loopback, make_client_context(certificate), max_connections=20)
             ) as client:
-                tested_seller = make_seller(f"https://{SELLER_HOST}:{running.port}")
+                seller = make_seller(f"https://{SELLER_HOST}:{server.port}")
 
                 async def send_order(seconds: float) -> Answer | NoAnswer:
                     return await client.send(
                         ORDER_CALL,
-                        tested_seller,
+                        seller,
                         CallOptions(timeout_seconds=seconds, fresh_connection=chance.random() < 0.5),
                     )
 
@@ -137,7 +135,9 @@ def test_cancelling_during_the_handshake_leaks_nothing(certificate: Path, loop: 
                 outcomes = await asyncio.gather(*(send_order(5.0) for _ in range(20)))
                 assert all(isinstance(outcome, Answer) for outcome in outcomes)
             gc.collect()
-            await wait_until(lambda: running.open_connections == 0)
-            await wait_until(lambda: count_open_files() == before)
+            await wait_until_async(
+                lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=5.0
+            )
+            await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
 
     EVENT_LOOPS[loop](scenario())

@@ -77,12 +77,12 @@ def _relay(source: socket.socket, sink: socket.socket) -> None:
 
 
 async def _receive_sizes(certificate: Path, port: int, proxy: Proxy | None = None) -> Sequence[int | None]:
-    options, tested_seller = (
+    options, seller = (
         CallOptions(timeout_seconds=20.0, fresh_connection=True),
         make_seller(f"https://{SELLER_HOST}:{port}", proxy=proxy),
     )
     async with SellerClient(TransportPool(resolve_to_loopback, make_client_context(certificate))) as client:
-        answers = [await client.send(ORDER_CALL, tested_seller, options) for _ in range(REPETITIONS)]
+        answers = [await client.send(ORDER_CALL, seller, options) for _ in range(REPETITIONS)]
     return [len(answer.body) if isinstance(answer, Answer) else None for answer in answers]
 
 

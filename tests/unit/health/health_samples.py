@@ -64,3 +64,9 @@ def is_healthy(health: HealthTracker, key: HealthKey, now: float) -> bool:
 
 def get_signals(health: HealthTracker, key: HealthKey, now: float = START) -> CellSignals:
     return health.get_signals(key, now)
+
+
+def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "sender") -> bool:
+    """`seconds`: how long after START the snapshot is made and received."""
+    data = sender.make_snapshot(START + seconds, START_WALL_TIME + seconds)
+    return receiver.merge_snapshot(name, data, START + seconds, START_WALL_TIME + seconds)

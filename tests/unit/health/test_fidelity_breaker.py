@@ -8,14 +8,14 @@ from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality
-from tests.unit.health.health_samples import CATALOGUE, START, START_WALL_TIME, make_failure, make_success
+from tests.unit.health.health_samples import CATALOGUE, START, make_failure, make_success, send_snapshot
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_request
 
 # The cell of a plain request, and the two sellers that rank after the first.
 CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
 RUNS = HealthKey("runs", "runflow", MODEL, CELL)
 RUN = HealthKey("run", "runflow", MODEL, CELL)
-PROBE_PAUSES = [300, 600, 1_200, 2_400, 4_800, 9_600, 19_200, 21_600, 21_600]
+OPEN_TIMES = [300, 600, 1_200, 2_400, 4_800, 9_600, 19_200, 21_600, 21_600]
 DAY_SECONDS = 86_400.0
 CHEAPEST = PolicyConfig(rank="cost")
 
@@ -44,16 +44,12 @@ def plan_with_health(
     )
 
 
-def list_sellers(plan_result: Plan) -> list[str]:
-    return [entry.fit.offer.seller.name for entry in plan_result.ranked]
+def list_sellers(plan: Plan) -> list[str]:
+    return [entry.fit.offer.seller.name for entry in plan.ranked]
 
 
 def is_faithful(health: HealthTracker, now: float = START) -> bool:
     return health.get_signals(RUNS, now).faithful
-
-
-def send_snapshot(sender: HealthTracker, receiver: HealthTracker, now: float = START, name: str = "teller") -> None:
-    receiver.merge_snapshot(name, sender.make_snapshot(now, START_WALL_TIME + now), now, START_WALL_TIME + now)
 
 
 # --- what opens it
@@ -79,10 +75,10 @@ def test_cell_becomes_unfaithful_after_enough_misses(as_ordered: list[bool], exp
 
 
 def test_unfaithful_cell_ranks_last_and_plan_says_why() -> None:
-    plan_result = plan_with_health(make_unfaithful_tracker())
-    assert list_sellers(plan_result) == ["run", "runapi", "runs"]
-    assert plan_result.excluded == ()
-    assert "delivered as ordered 0 of 12, so after those that deliver what is ordered" in plan_result.ranked[-1].reasons
+    plan = plan_with_health(make_unfaithful_tracker())
+    assert list_sellers(plan) == ["run", "runapi", "runs"]
+    assert plan.excluded == ()
+    assert "delivered as ordered 0 of 12, so after those that deliver what is ordered" in plan.ranked[-1].reasons
 
 
 @pytest.mark.parametrize(
@@ -116,19 +112,19 @@ def test_exact_policy_excludes_unfaithful_cell() -> None:
     exact = PolicyConfig(rank="cost", fidelity="exact")
     [excluded] = plan_with_health(make_unfaithful_tracker(), policy=exact).excluded
     assert (excluded.seller, excluded.reasons) == ("runs", ("not exact: delivered as ordered 0 of 12",))
-    one_odd = record_deliveries(HealthTracker(), True, True, True, True, False)
-    assert list_sellers(plan_with_health(one_odd, policy=exact))[0] == "runs"
+    one_miss = record_deliveries(HealthTracker(), True, True, True, True, False)
+    assert list_sellers(plan_with_health(one_miss, policy=exact))[0] == "runs"
 
 
 # --- what closes it
 
 
-def test_one_probe_is_due_after_pause_and_its_success_restores_cell() -> None:
-    health, due = make_unfaithful_tracker(), START + PROBE_PAUSES[0]
+def test_one_probe_is_due_after_open_time_and_its_success_restores_cell() -> None:
+    health, due = make_unfaithful_tracker(), START + OPEN_TIMES[0]
     assert list_sellers(plan_with_health(health, due - 1))[-1] == "runs"
-    plan_result = plan_with_health(health, due)
-    assert list_sellers(plan_result)[0] == "runs"
-    assert "delivered as ordered 0 of 12; a probe order is due" in plan_result.ranked[0].reasons
+    plan = plan_with_health(health, due)
+    assert list_sellers(plan)[0] == "runs"
+    assert "delivered as ordered 0 of 12; a probe order is due" in plan.ranked[0].reasons
     assert health.acquire_permit(RUNS, due)
     assert list_sellers(plan_with_health(health, due + 1))[-1] == "runs", "one order is the probe"
     assert health.acquire_permit(RUNS, due + 1) is None
@@ -137,11 +133,11 @@ def test_one_probe_is_due_after_pause_and_its_success_restores_cell() -> None:
     assert all(health.acquire_permit(RUNS, due + 20) for _ in range(3))
 
 
-def test_each_failed_probe_doubles_the_pause() -> None:
+def test_each_failed_probe_doubles_open_time() -> None:
     health, now = make_unfaithful_tracker(), START
-    for pause in PROBE_PAUSES:
-        assert not is_faithful(health, now + pause - 1)
-        now += pause
+    for open_seconds in OPEN_TIMES:
+        assert not is_faithful(health, now + open_seconds - 1)
+        now += open_seconds
         assert is_faithful(health, now)
         assert health.acquire_permit(RUNS, now)
         health.record(RUNS, make_success(as_ordered=False), now + 2)
@@ -151,11 +147,11 @@ def test_each_failed_probe_doubles_the_pause() -> None:
 
 def test_successful_probe_forgets_earlier_deliveries() -> None:
     health = make_unfaithful_tracker()
-    health.record(RUNS, make_success(as_ordered=True), START + PROBE_PAUSES[0] + 2)
-    record_deliveries(health, False, False, now=START + PROBE_PAUSES[0] + 10)
-    assert is_faithful(health, START + PROBE_PAUSES[0] + 10)
-    record_deliveries(health, True, False, now=START + PROBE_PAUSES[0] + 11)
-    assert not is_faithful(health, START + PROBE_PAUSES[0] + 11)
+    health.record(RUNS, make_success(as_ordered=True), START + OPEN_TIMES[0] + 2)
+    record_deliveries(health, False, False, now=START + OPEN_TIMES[0] + 10)
+    assert is_faithful(health, START + OPEN_TIMES[0] + 10)
+    record_deliveries(health, True, False, now=START + OPEN_TIMES[0] + 11)
+    assert not is_faithful(health, START + OPEN_TIMES[0] + 11)
 
 
 def test_inconclusive_probe_leaves_next_order_as_probe() -> None:
@@ -164,7 +160,7 @@ def test_inconclusive_probe_leaves_next_order_as_probe() -> None:
         make_failure(FaultKind.ORDER_FAILED, seconds=2),
         make_success(),
     ):
-        health, due = make_unfaithful_tracker(), START + PROBE_PAUSES[0]
+        health, due = make_unfaithful_tracker(), START + OPEN_TIMES[0]
         assert health.acquire_permit(RUNS, due)
         assert not is_faithful(health, due)
         health.record(RUNS, outcome, due + 2)
@@ -172,7 +168,7 @@ def test_inconclusive_probe_leaves_next_order_as_probe() -> None:
 
 
 def test_released_permit_leaves_next_order_as_probe() -> None:
-    health, due = make_unfaithful_tracker(), START + PROBE_PAUSES[0]
+    health, due = make_unfaithful_tracker(), START + OPEN_TIMES[0]
     permit = health.acquire_permit(RUNS, due)
     assert permit is not None
     health.release_permit(permit)
@@ -182,7 +178,7 @@ def test_released_permit_leaves_next_order_as_probe() -> None:
 def test_unfaithful_cell_still_accepts_orders() -> None:
     health = make_unfaithful_tracker()
     assert all(health.acquire_permit(RUNS, START + 1) for _ in range(3))
-    assert not is_faithful(health, START + PROBE_PAUSES[0] - 1)
+    assert not is_faithful(health, START + OPEN_TIMES[0] - 1)
     record_deliveries(health, True, now=START + 30)
     assert is_faithful(health, START + 30), "and their deliveries count"
 
@@ -210,21 +206,21 @@ def test_replicas_judge_by_deliveries_of_all() -> None:
     first, second = HealthTracker("one"), HealthTracker("two")
     record_deliveries(first, False, False, False)
     record_deliveries(second, False)
-    send_snapshot(first, second, START + 1, "one")
+    send_snapshot(first, second, 1, "one")
     assert is_faithful(second, START + 1)
     record_deliveries(second, False, now=START + 2)
     assert not is_faithful(second, START + 2)
-    send_snapshot(second, first, START + 3, "two")
+    send_snapshot(second, first, 3, "two")
     assert not is_faithful(first, START + 3)
     assert list_sellers(plan_with_health(first, START + 3))[-1] == "runs"
 
 
 def test_successful_probe_of_other_replica_restores_cell() -> None:
-    local, remote, due = make_unfaithful_tracker(), HealthTracker("there"), START + PROBE_PAUSES[0]
-    send_snapshot(local, remote, START + 1, "here")
+    local, remote, due = make_unfaithful_tracker(), HealthTracker("there"), START + OPEN_TIMES[0]
+    send_snapshot(local, remote, 1, "here")
     assert remote.acquire_permit(RUNS, due + 5)
     remote.record(RUNS, make_success(seconds=5, as_ordered=True), due + 10)
-    send_snapshot(remote, local, due + 11, "there")
+    send_snapshot(remote, local, due + 11 - START, "there")
     assert is_faithful(local, due + 11)
     record_deliveries(local, False, now=due + 20)
     assert is_faithful(local, due + 20), "deliveries before the probe are forgotten here, too"
@@ -232,7 +228,7 @@ def test_successful_probe_of_other_replica_restores_cell() -> None:
 
 def test_replica_without_own_data_follows_others() -> None:
     receiver = HealthTracker("a")
-    send_snapshot(make_unfaithful_tracker(), receiver, START + 1)
+    send_snapshot(make_unfaithful_tracker(), receiver, 1)
     assert list_sellers(plan_with_health(receiver, START + 1)) == ["run", "runapi", "runs"]
     assert "delivered as ordered 0 of 12, so after those" in str(
         plan_with_health(receiver, START + 1).ranked[-1].reasons

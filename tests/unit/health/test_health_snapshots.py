@@ -18,6 +18,7 @@ from tests.unit.health.health_samples import (
     make_failure,
     make_success,
     make_tracker,
+    send_snapshot,
 )
 
 DELAYS_AND_SKEWS = [(0.0, 0.0), (1.0, 0.0), (0.5, 4.0), (0.5, -4.0), (0.5, -30.0)]
@@ -25,16 +26,12 @@ DELAYS_AND_SKEWS = [(0.0, 0.0), (1.0, 0.0), (0.5, 4.0), (0.5, -4.0), (0.5, -30.0
 CLOCK_OFFSET_SECONDS = 50_000.0
 
 
-def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "teller") -> bool:
-    """`seconds`: how long after START the snapshot is made and received."""
-    data = sender.make_snapshot(START + seconds, START_WALL_TIME + seconds)
-    return receiver.merge_snapshot(name, data, START + seconds, START_WALL_TIME + seconds)
-
-
 @pytest.mark.parametrize(("delay", "skew"), DELAYS_AND_SKEWS)
-@pytest.mark.parametrize(("kind", "times", "pause"), [(FaultKind.INVALID_KEY, 1, 60), (FaultKind.ORDER_FAILED, 5, 30)])
+@pytest.mark.parametrize(
+    ("kind", "times", "open_seconds"), [(FaultKind.INVALID_KEY, 1, 60), (FaultKind.ORDER_FAILED, 5, 30)]
+)
 def test_open_breaker_applies_to_all_replicas_despite_clock_skew(
-    kind: FaultKind, times: int, pause: float, delay: float, skew: float
+    kind: FaultKind, times: int, open_seconds: float, delay: float, skew: float
 ) -> None:
     data, receiver, now = (
         make_tracker(kind, times).make_snapshot(START + 1, START_WALL_TIME + 1),
@@ -42,9 +39,9 @@ def test_open_breaker_applies_to_all_replicas_despite_clock_skew(
         START + CLOCK_OFFSET_SECONDS,
     )
     assert receiver.merge_snapshot("b", data, now + 1 + delay, START_WALL_TIME + 1 + delay + skew)
-    assert not is_healthy(receiver, RUNS_HIGH, now + pause - 0.01)
-    assert receiver.acquire_permit(RUNS_HIGH, now + pause + delay)
-    assert not receiver.acquire_permit(RUNS_HIGH, now + pause + delay), "each replica sends one probe"
+    assert not is_healthy(receiver, RUNS_HIGH, now + open_seconds - 0.01)
+    assert receiver.acquire_permit(RUNS_HIGH, now + open_seconds + delay)
+    assert not receiver.acquire_permit(RUNS_HIGH, now + open_seconds + delay), "each replica sends one probe"
 
 
 def test_old_snapshot_counts_from_when_it_was_made() -> None:

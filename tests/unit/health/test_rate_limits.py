@@ -115,11 +115,11 @@ def test_waiters_keep_their_place_at_end_of_pause() -> None:
             async with limits.slot("a", 60 + WAIT_TIMEOUT_SECONDS):
                 assert clock.now == 1_060
 
-        with run_tasks(wait_for_slot()) as (waiting,):
+        with run_tasks(wait_for_slot()) as (waiter,):
             await asyncio.sleep(0)
             clock.now += 60
             assert await count_free_slots(limits) == 0
-            await waiting
+            await waiter
 
     asyncio.run(scenario())
 
@@ -145,7 +145,7 @@ def test_rate_limit_fault_halves_concurrency_and_it_recovers_stepwise() -> None:
     asyncio.run(scenario())
 
 
-def test_complaints_within_one_second_count_once() -> None:
+def test_rejections_within_one_second_count_once() -> None:
     async def scenario() -> None:
         limits = make_limits(concurrency=8)
         for _ in range(8):
