@@ -175,7 +175,10 @@ BOMBS = {
         make_webp(make_vp8x_chunk(8, *SIZE), (b"EXIF", bytes(8)), (b"VP8L", _HUGE_WEBP)),
         "contradicting sizes",
     ),
-    "many parts": (make_png(*SIZE, make_png_chunk(b"tEXt", b"") * 5_000, make_image()[33:]), "parts before its pixels"),
+    "many parts": (
+        make_png(*SIZE, make_png_chunk(b"tEXt", b"") * 5_000, make_image()[33:]),
+        "chunks before its pixels",
+    ),
 }
 
 
