@@ -18,7 +18,7 @@ import uvloop
 from gateway.catalogue import Seller, SellerAccount
 from gateway.config.values import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
-from gateway.upstream.transport import TransportPool
+from gateway.upstream.transport_pool import TransportPool
 from providers import ADAPTERS
 from providers.adapter import Answer, Call
 

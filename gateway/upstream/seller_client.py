@@ -1,7 +1,7 @@
 """HTTP client for sellers. The failure of a call is classified as not sent, or as outcome unknown."""
 
 import asyncio
-from typing import Protocol, Self
+from typing import Self
 
 import httpx
 from msgspec import Struct
@@ -17,7 +17,8 @@ from gateway.upstream.http_bodies import (
     read_response_body,
 )
 from gateway.upstream.request_builder import UnsendableRequest, build_request
-from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, HostSource, SendProgress, TransportPool
+from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, SendProgress
+from gateway.upstream.transport_pool import HostSource, TransportPool, TransportPoolProtocol
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
@@ -38,21 +39,6 @@ class CallOptions(Struct, frozen=True):
     max_response_bytes: int = 32 << 20
     fresh_connection: bool = False
     memory_timeout_seconds: float = 60.0
-
-
-class TransportPoolProtocol(Protocol):
-    """The interface of `TransportPool`; tests substitute their own."""
-
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport: ...
-
-    async def aclose(self) -> None: ...
 
 
 class SellerClient:

@@ -4,10 +4,8 @@ It stores no cookies, follows no redirects, decodes nothing, and ignores proxies
 """
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
-from enum import Enum
 from functools import lru_cache
 from typing import Any, Self
 
@@ -19,15 +17,12 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from gateway.config.proxy import Proxy
 from gateway.memory_budget import SMALL_BODY_BYTES
-from gateway.upstream import address_guard, host_lookup
-from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup, TotalLookupLimitReached
-from gateway.upstream.proxy_transport import ProxyTransport
+from gateway.upstream import host_lookup
+from gateway.upstream.host_lookup import TotalLookupLimitReached
 from gateway.upstream.tls_connector import TlsConnector
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
-_KEEPALIVE_SECONDS = 15.0
 _MAX_HEADER_BYTES = 32 << 10
 _READ_AHEAD_BYTES = 64 << 10
 
@@ -65,7 +60,7 @@ class SendProgress:
 _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 
 
-class _ProgressConnector(TlsConnector):
+class ProgressConnector(TlsConnector):
     """Records in SendProgress when a request connects and when its first byte may be sent."""
 
     async def connect(
@@ -214,106 +209,3 @@ class _ResponseStream(httpx.AsyncByteStream):
         # No effect on a connection that went back to the pool when the body ended.
         self._response.close()
         self._progress.finish_close()
-
-
-class HostSource(Enum):
-    """Who chose a host's name: the operator, a seller, or a client."""
-
-    OPERATOR = "operator"
-    SELLER = "seller"
-    CLIENT = "client"
-
-
-MAX_CONNECTIONS = 2_000
-# The operator's hosts are few. Each is looked up once at a time and never waits for another.
-LOOKUP_LIMITS = {
-    HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
-    HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
-    # The system's resolver retries after 5 s, so 6 s tolerate one lost packet.
-    HostSource.CLIENT: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
-}
-
-
-class _SourceTransports:
-    """The transports to hosts whose names come from one source.
-
-    One for each combination: public addresses only or any, kept-alive or fresh connections, direct or through a proxy.
-    """
-
-    def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
-        def make_transport(
-            is_allowed: address_guard.AddressCheck, lookup: Lookup, fresh_connection: bool
-        ) -> httpx.AsyncBaseTransport:
-            connector = _ProgressConnector(
-                resolver=address_guard.GuardedResolver(is_allowed, lookup),
-                # HostLookup caches names for all connectors.
-                use_dns_cache=False,
-                socket_factory=address_guard.make_socket_factory(is_allowed),
-                ssl=tls or True,
-                limit=max_connections,
-                **({"force_close": True} if fresh_connection else {"keepalive_timeout": _KEEPALIVE_SECONDS}),
-            )
-            return AiohttpTransport(connector)
-
-        self.direct = {
-            (private, fresh_connection): make_transport(
-                address_guard.allow_all if private else address_guard.is_public, lookup, fresh_connection
-            )
-            for private in (False, True)
-            for fresh_connection in (False, True)
-        }
-        self.via_proxy = {
-            fresh_connection: make_transport(address_guard.allow_all, proxy_lookup, fresh_connection)
-            for fresh_connection in (False, True)
-        }
-
-    async def aclose(self) -> None:
-        for transport in (*self.direct.values(), *self.via_proxy.values()):
-            await transport.aclose()
-
-
-class TransportPool:
-    """HTTP transports, separate for each source of host names.
-
-    So one source cannot use up the connections or lookups of another.
-
-    The operator chooses a proxy, so its address may be anywhere.
-    """
-
-    def __init__(
-        self,
-        lookup: Lookup | None = None,
-        tls: ssl.SSLContext | None = None,
-        max_connections: int = MAX_CONNECTIONS,
-    ) -> None:
-        self._lookups = {
-            source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUP_LIMITS.items()
-        }
-        proxy_lookup = self._lookups[HostSource.OPERATOR]
-        self._transports = {
-            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections)
-            for source, source_lookup in self._lookups.items()
-        }
-
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport:
-        transports = self._transports[source]
-        if proxy is None:
-            return transports.direct[private, fresh_connection]
-        return ProxyTransport(
-            transports.via_proxy[fresh_connection],
-            proxy,
-            address_guard.allow_all if private else address_guard.is_public_host,
-        )
-
-    async def aclose(self) -> None:
-        for transports in self._transports.values():
-            await transports.aclose()
-        for lookup in self._lookups.values():
-            lookup.close()

@@ -3,8 +3,7 @@
 import httpx
 
 from gateway.config.proxy import Proxy
-from gateway.upstream.seller_client import TransportPoolProtocol
-from gateway.upstream.transport import HostSource
+from gateway.upstream.transport_pool import HostSource, TransportPoolProtocol
 
 
 class FixedTransportPool:

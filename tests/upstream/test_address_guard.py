@@ -11,7 +11,7 @@ import pytest
 from gateway.upstream import address_guard, host_lookup
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import SellerClient
-from gateway.upstream.transport import TransportPool
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Call
 from providers.faults import FaultKind
 from tests.upstream.fake_servers import (

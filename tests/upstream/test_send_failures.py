@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.upstream.seller_client import CallOptions, SellerClient
-from gateway.upstream.transport import TransportPool
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer

@@ -1,0 +1,130 @@
+"""HTTP transports, separate for each source of host names: operator, seller, client.
+
+So one source cannot use up the connections or lookups of another.
+"""
+
+import ssl
+from enum import Enum
+from typing import Protocol
+
+import httpx
+
+from gateway.config.proxy import Proxy
+from gateway.upstream import address_guard
+from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup
+from gateway.upstream.proxy_transport import ProxyTransport
+from gateway.upstream.transport import AiohttpTransport, ProgressConnector
+
+
+class HostSource(Enum):
+    """Who chose a host's name: the operator, a seller, or a client."""
+
+    OPERATOR = "operator"
+    SELLER = "seller"
+    CLIENT = "client"
+
+
+MAX_CONNECTIONS = 2_000
+_KEEPALIVE_SECONDS = 15.0
+# The operator's hosts are few. Each is looked up once at a time and never waits for another.
+LOOKUP_LIMITS = {
+    HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
+    HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
+    # The system's resolver retries after 5 s, so 6 s tolerate one lost packet.
+    HostSource.CLIENT: LookupLimits(max_total=32, max_per_tenant=8, timeout_seconds=6.0),
+}
+
+
+class TransportPoolProtocol(Protocol):
+    """The interface of `TransportPool`; tests substitute their own."""
+
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
+    ) -> httpx.AsyncBaseTransport: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _SourceTransports:
+    """The transports to hosts whose names come from one source.
+
+    One for each combination: public addresses only or any, kept-alive or fresh connections, direct or through a proxy.
+    """
+
+    def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
+        def make_transport(
+            is_allowed: address_guard.AddressCheck, lookup: Lookup, fresh_connection: bool
+        ) -> httpx.AsyncBaseTransport:
+            connector = ProgressConnector(
+                resolver=address_guard.GuardedResolver(is_allowed, lookup),
+                # HostLookup caches names for all connectors.
+                use_dns_cache=False,
+                socket_factory=address_guard.make_socket_factory(is_allowed),
+                ssl=tls or True,
+                limit=max_connections,
+                **({"force_close": True} if fresh_connection else {"keepalive_timeout": _KEEPALIVE_SECONDS}),
+            )
+            return AiohttpTransport(connector)
+
+        self.direct = {
+            (private, fresh_connection): make_transport(
+                address_guard.allow_all if private else address_guard.is_public, lookup, fresh_connection
+            )
+            for private in (False, True)
+            for fresh_connection in (False, True)
+        }
+        self.via_proxy = {
+            fresh_connection: make_transport(address_guard.allow_all, proxy_lookup, fresh_connection)
+            for fresh_connection in (False, True)
+        }
+
+    async def aclose(self) -> None:
+        for transport in (*self.direct.values(), *self.via_proxy.values()):
+            await transport.aclose()
+
+
+class TransportPool:
+    """The transports of one process. The operator chooses the proxies, so their addresses may be anywhere."""
+
+    def __init__(
+        self,
+        lookup: Lookup | None = None,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._lookups = {
+            source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUP_LIMITS.items()
+        }
+        proxy_lookup = self._lookups[HostSource.OPERATOR]
+        self._transports = {
+            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections)
+            for source, source_lookup in self._lookups.items()
+        }
+
+    def get(
+        self,
+        *,
+        private: bool,
+        fresh_connection: bool,
+        proxy: Proxy | None = None,
+        source: HostSource = HostSource.OPERATOR,
+    ) -> httpx.AsyncBaseTransport:
+        transports = self._transports[source]
+        if proxy is None:
+            return transports.direct[private, fresh_connection]
+        return ProxyTransport(
+            transports.via_proxy[fresh_connection],
+            proxy,
+            address_guard.allow_all if private else address_guard.is_public_host,
+        )
+
+    async def aclose(self) -> None:
+        for transports in self._transports.values():
+            await transports.aclose()
+        for lookup in self._lookups.values():
+            lookup.close()
