@@ -126,7 +126,7 @@ def test_crashed_database_threads_fail_waiting_callers_and_restart(tmp_path: Pat
             async with asyncio.timeout(5):
                 answers = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(answer) for answer in answers} == {StoreUnavailable}
-            with pytest.raises(StoreUnavailable, match="being started again"):
+            with pytest.raises(StoreUnavailable, match="is being restarted"):
                 await run_query(lambda db: None)
             await wait_until_async(
                 lambda: store._supervisor.get_failures() and not has_dead_thread(store), "a new thread runs"
