@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from errors_page import ERRORS_HEAD, FAILURES_HEAD, build_error_rows, build_failure_rows, render_errors_body
 from operations_tables import (
     LOG_EVENTS_HEAD,
     METRICS_HEAD,
@@ -148,7 +149,14 @@ def render_operations_page() -> str:
     return replace_sections(DOCS_FOLDER / "operations.md", sections)
 
 
+def render_errors_page() -> str:
+    return GENERATED_NOTICE + render_errors_body(
+        render_table(ERRORS_HEAD, build_error_rows()), render_table(FAILURES_HEAD, build_failure_rows())
+    )
+
+
 PAGES = {
+    "errors.md": render_errors_page,
     "faults.md": render_faults_page,
     "providers.md": render_providers_page,
     "states.md": render_states_page,

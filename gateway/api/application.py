@@ -99,15 +99,15 @@ def _handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respo
 
 
 def _handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    code = {404: "route_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    message = _describe_http_error(request, error.status_code)
-    return _handle_api_error(request, ApiError(error.status_code, code, message, headers=_build_allow_header(error)))
-
-
-def _describe_http_error(request: Request[Any, Any, Any], status: int) -> str:
-    if status == 404:
-        return describe_unknown_route(request.scope["path"], [route.path_format for route in request.app.routes])
-    return "This route does not support this method." if status == 405 else "Invalid request."
+    if error.status_code == 404:
+        routes = [route.path_format for route in request.app.routes]
+        api_error = ApiError(404, "route_not_found", describe_unknown_route(request.scope["path"], routes))
+    elif error.status_code == 405:
+        message = "This route does not support this method."
+        api_error = ApiError(405, "method_not_allowed", message, headers=_build_allow_header(error))
+    else:
+        api_error = ApiError(error.status_code, "invalid_request", "Invalid request.")
+    return _handle_api_error(request, api_error)
 
 
 def _build_allow_header(error: HTTPException) -> dict[str, str]:

@@ -27,7 +27,10 @@ class FailureResponse(Struct, frozen=True, kw_only=True):
 
 def build_failure_response(job: Job) -> FailureResponse:
     """For a job that ended without images."""
-    failure = classify_failure(job)
+    return respond_to_failure(classify_failure(job))
+
+
+def respond_to_failure(failure: JobFailure) -> FailureResponse:
     status, code = _select_status_and_code(failure)
     retry_after = (failure.retry_after or UNAVAILABLE_RETRY_SECONDS) if failure.is_safe_to_retry else None
     retry_advice = (

@@ -1,0 +1,302 @@
+"""Generates `docs/errors.md`: every error code that the API can answer, from the code in `gateway/api`."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from gateway.api.failure_responses import respond_to_failure
+from gateway.jobs.failure import JobFailure
+from gateway.jobs.job import JobState
+from providers.faults import VERDICTS, ChargeStatus, FaultKind
+
+Row = tuple[str, ...]
+ERRORS_HEAD: Row = ("Code", "Status", "Message", "What to do", "Retry?")
+FAILURES_HEAD: Row = ("Code", "Status", "Message", "What to do", "Retry?", "Charged?")
+API_FOLDER = Path(__file__).parent.parent / "gateway" / "api"
+# Of the one call whose status is that of an exception of Litestar.
+DEFAULT_STATUS = 400
+# The calls that make errors: the code is their second argument, the message or its cause the third one.
+ERROR_FUNCTIONS = {"ApiError", "service_unavailable_error"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+# What a client or an operator does about each code. A code that is missing here, or no longer exists, is an error.
+WHAT_TO_DO = {
+    "body_timeout": "Send the whole body without pauses.",
+    "body_too_large": "Send a smaller body; pass large images as URLs.",
+    "call_again": "For sellers only: they send the callback again.",
+    "callback_refused": "For sellers only. If a seller gets it, compare its callback secret in `accounts.yaml`.",
+    "caller_gone": "No client receives it: it only appears in metrics.",
+    "client_left": "No client receives it: it only appears in metrics.",
+    "draining": "Retry: another replica, or the restarted one, answers.",
+    "duplicate_parameter": "Send each parameter once.",
+    "head_timeout": "Retry.",
+    "headers_too_large": "Send fewer or shorter headers.",
+    "idempotency_key_reused": "Use a new key for each new request.",
+    "image_expired": "Generate the image again; `kept_until` of a job says when its images are deleted.",
+    "image_too_large": "Scale or compress the image.",
+    "images_unavailable": "Retry; operators: check the image storage.",
+    "insufficient_quota": "Wait for the next day or month, or raise the team's budget in `teams.yaml`.",
+    "internal_error": "Report the `x-request-id`; the log has the cause. With a job id, read the job.",
+    "invalid_api_key": "Use a key of `teams.yaml`.",
+    "invalid_idempotency_key": "Use for example a UUID.",
+    "invalid_image": "Send a complete still PNG, JPEG or WebP.",
+    "invalid_image_mode": "Send a PNG mask with an alpha channel.",
+    "invalid_image_url": "Use a public URL that responds without login, or send the image in the request.",
+    "invalid_json": "Send a valid JSON object.",
+    "invalid_request": "Correct the request.",
+    "invalid_value": "Correct the parameter that `param` names.",
+    "job_not_found": "Use the id of one of your team's jobs.",
+    "link_invalid": "Read the job again: its response has new URLs.",
+    "malformed_request": "Use an HTTP client library.",
+    "method_not_allowed": "Use a method of the `Allow` header.",
+    "missing_api_key": "Send your team's key.",
+    "missing_required_parameter": "Add the parameter that `param` names.",
+    "model_not_found": "Use a model or alias that the message lists.",
+    "no_offer": "Relax the limit that the message names, or ask operators for another offer.",
+    "route_not_found": "Use a route that the message lists.",
+    "still_running": "Poll `GET /v1/jobs/{id}`.",
+    "storage_unavailable": "Retry; operators: check the image storage.",
+    "store_unavailable": "Retry; operators: check the job store.",
+    "too_many_bodies": "Retry.",
+    "too_many_downloads": "Retry, or send the images in the request.",
+    "unknown_parameter": "Remove or correct the parameter that `param` names.",
+    "unsupported_encoding": "Send the body uncompressed.",
+    "unsupported_media_type": "Set `Content-Type: application/json`.",
+    "withdrawn": "Retry.",
+}
+WHAT_TO_DO_ABOUT_FAILURES = {
+    "cancelled": "Nothing: the team cancelled the job.",
+    "deadline_exceeded": "If frequent: configure more concurrency, or another seller.",
+    "input_missing": "Send the request again with its images.",
+    "moderation_blocked": "Change the prompt or the images.",
+    "order_refused": "Compare the offer's claims with the seller's documentation: the gateway's checks had passed.",
+    "outcome_unknown": "Nothing automatic: the ledger lists the order as `suspected` until its outcome is known.",
+    "paid_not_delivered": "Complain to the seller: the ledger lists the order as `orphan`.",
+    "sellers_failed": "Read the faults of the job's attempts.",
+    "sellers_unavailable": "Retry later; operators: read the faults of the job's attempts.",
+    "withdrawn": "Retry.",
+}
+CHARGE_TEXTS = {ChargeStatus.NOT_CHARGED: "no", ChargeStatus.UNKNOWN: "perhaps", ChargeStatus.CHARGED: "yes"}
+
+
+@dataclass
+class ErrorSummary:
+    """Everything that the code can answer with one error code."""
+
+    statuses: set[int] = field(default_factory=set)
+    messages: dict[str, None] = field(default_factory=dict)
+    retries: set[bool] = field(default_factory=set)
+    charges: set[str] = field(default_factory=set)
+
+
+def build_error_rows() -> list[Row]:
+    errors = _collect_request_errors()
+    _require_same_codes(errors, WHAT_TO_DO)
+    return [
+        (f"`{code}`", _format_statuses(error), _format_messages(error), WHAT_TO_DO[code], _format_retries(error))
+        for code, error in sorted(errors.items())
+    ]
+
+
+def build_failure_rows() -> list[Row]:
+    failures = _collect_job_failures()
+    _require_same_codes(failures, WHAT_TO_DO_ABOUT_FAILURES)
+    return [
+        (
+            f"`{code}`",
+            _format_statuses(failure),
+            _format_messages(failure),
+            WHAT_TO_DO_ABOUT_FAILURES[code],
+            _format_retries(failure),
+            ", ".join(text for text in CHARGE_TEXTS.values() if text in failure.charges),
+        )
+        for code, failure in sorted(failures.items())
+    ]
+
+
+def render_errors_body(errors_table: str, failures_table: str) -> str:
+    return f"""
+# Errors
+
+Every error code of the API. Routes of OpenAI's API answer `{{"error": {{"message", "type", "param", "code"}}}}`; the others
+answer an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
+
+- *Message*: `…` stands for a value of the request or the configuration.
+- *Retry?*: whether the same request may succeed. *yes*: retry automatically, after the seconds of `Retry-After` if the
+  response has it. *no*: the response has `x-should-retry: false`. *both*: depends on the status or on whether a job was
+  created ([why](operations.md#status-codes-of-requests-that-fail-on-our-side)).
+- *Charged?*: whether a seller may have charged the operator for an order of the job. Teams are only charged for
+  delivered images.
+
+## Requests
+
+Nothing was ordered, unless the response has an `x-igw-job-id`: then that job continues.
+
+{errors_table}
+## Jobs that ended without images
+
+The same `code` and message are in the job's `error`. Messages consist of a cause and a sentence about the charge.
+
+{failures_table}"""
+
+
+def _require_same_codes(found: dict[str, ErrorSummary], described: dict[str, str]) -> None:
+    if found.keys() != described.keys():
+        difference = sorted(found.keys() ^ described.keys())
+        raise SystemExit(f"docs/errors_page.py: describe exactly the codes of the API; differing: {difference}")
+
+
+def _collect_job_failures() -> dict[str, ErrorSummary]:
+    failures: dict[str, ErrorSummary] = defaultdict(ErrorSummary)
+    for failure in _list_job_failures():
+        response = respond_to_failure(failure)
+        summary = failures[response.code]
+        summary.statuses.add(response.status)
+        summary.messages[response.message] = None
+        summary.retries.add(response.retry_after is not None)
+        summary.charges.add(CHARGE_TEXTS[failure.charge_status])
+    return failures
+
+
+def _list_job_failures() -> Iterator[JobFailure]:
+    states = (JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED)
+    for state, fault in product(states, (*FaultKind, None)):
+        charge = VERDICTS[fault].charge_status if fault else ChargeStatus.NOT_CHARGED
+        # Reported as the job's fault even if an earlier attempt was charged.
+        if state is JobState.FAILED and fault is FaultKind.CONTENT_REFUSED:
+            yield from (
+                JobFailure(state, earlier_charge, fault, is_safe_to_retry=False) for earlier_charge in ChargeStatus
+            )
+            continue
+        is_temporary = VERDICTS[fault].is_transient if fault else state is JobState.EXPIRED
+        if state is JobState.CANCELLED:
+            yield JobFailure(state, charge, fault, is_safe_to_retry=False)
+            yield JobFailure(state, ChargeStatus.NOT_CHARGED, None, is_safe_to_retry=True)
+        elif fault or state is JobState.EXPIRED:
+            is_safe = is_temporary and charge is ChargeStatus.NOT_CHARGED
+            yield JobFailure(state, charge, fault, is_safe_to_retry=is_safe)
+
+
+def _collect_request_errors() -> dict[str, ErrorSummary]:
+    errors: dict[str, ErrorSummary] = defaultdict(ErrorSummary)
+    trees = [ast.parse(path.read_text()) for path in sorted(API_FOLDER.glob("*.py"))]
+    functions = {function.name: function for tree in trees for function in _list_functions(tree)}
+    for tree in trees:
+        seen: set[int] = set()
+        for scope in (*reversed(_list_functions(tree)), tree):
+            for call in ast.walk(scope):
+                if isinstance(call, ast.Call) and id(call) not in seen and _get_name(call.func) in ERROR_FUNCTIONS:
+                    seen.add(id(call))
+                    _add_call(errors, call, _ScopeValues(scope, call.lineno, functions))
+    return errors
+
+
+def _list_functions(tree: ast.AST) -> list[Function]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def _add_call(errors: dict[str, ErrorSummary], call: ast.Call, values: "_ScopeValues") -> None:
+    codes = [str(code) for code in values.list_constants(call.args[1], str)]
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    for code in codes:
+        summary = errors[code]
+        if _get_name(call.func) == "service_unavailable_error":
+            summary.statuses |= {503, 424}
+            summary.retries |= {True, False}
+        else:
+            statuses = values.list_constants(call.args[0], int) or [DEFAULT_STATUS]
+            summary.statuses |= {status for status in statuses if isinstance(status, int)}
+            is_retryable = keywords.get("is_retryable")
+            summary.retries.add(
+                "retry_after" in keywords
+                if is_retryable is None
+                else isinstance(is_retryable, ast.Constant) and bool(is_retryable.value)
+            )
+        for message in values.render(call.args[2]):
+            summary.messages[message] = None
+
+
+def _get_name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+class _ScopeValues:
+    """The expressions that the local names of a function have in one of its lines."""
+
+    def __init__(self, scope: ast.AST, line: int, functions: Mapping[str, Function]) -> None:
+        self._expressions: dict[str, ast.expr] = {}
+        self._functions = functions
+        assignments = [node for node in ast.walk(scope) if isinstance(node, ast.Assign) and node.lineno < line]
+        for node in sorted(assignments, key=lambda node: node.lineno):
+            self._add(node.targets[0], node.value)
+
+    def _add(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            self._expressions[target.id] = value
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for inner_target, inner_value in zip(target.elts, value.elts, strict=True):
+                self._add(inner_target, inner_value)
+
+    def list_constants(self, expression: ast.expr, kind: type) -> list[object]:
+        """All constants of the type that the expression can be."""
+        match expression:
+            case ast.Name(id=name) if name in self._expressions:
+                return self.list_constants(self._expressions[name], kind)
+            case ast.IfExp(body=body, orelse=orelse):
+                return [*self.list_constants(body, kind), *self.list_constants(orelse, kind)]
+            case ast.Call(func=ast.Attribute(value=ast.Dict(values=choices), attr="get"), args=[_, default]):
+                return [value for choice in (*choices, default) for value in self.list_constants(choice, kind)]
+            case ast.Constant(value=value) if isinstance(value, kind):
+                return [value]
+            case _:
+                return []
+
+    def render(self, expression: ast.expr) -> list[str]:
+        """The texts that the expression can be, with `…` for each value."""
+        match expression:
+            case ast.Constant(value=str() as text):
+                return [text]
+            case ast.Name(id=name) if name in self._expressions:
+                return self.render(self._expressions[name])
+            case ast.IfExp(body=body, orelse=orelse):
+                return [*self.render(body), *self.render(orelse)]
+            case ast.BinOp(op=ast.Add(), left=left):
+                return self.render(left)
+            case ast.Call(func=ast.Attribute(value=value, attr="rstrip")):
+                return self.render(value)
+            case ast.Call(func=ast.Name(id=name)) if name in self._functions:
+                return self._render_returns(self._functions[name])
+            case ast.JoinedStr(values=parts):
+                return ["".join(self._render_part(part) for part in parts)]
+            case _:
+                return ["…"]
+
+    def _render_returns(self, function: Function) -> list[str]:
+        returned = [
+            (node.lineno, node.value) for node in ast.walk(function) if isinstance(node, ast.Return) and node.value
+        ]
+        return [
+            text for line, value in returned for text in _ScopeValues(function, line, self._functions).render(value)
+        ]
+
+    def _render_part(self, part: ast.expr) -> str:
+        if isinstance(part, ast.Constant):
+            return str(part.value)
+        inner = part.value if isinstance(part, ast.FormattedValue) else part
+        texts = self.render(inner) if isinstance(inner, ast.Name) else ["…"]
+        return texts[0] if len(texts) == 1 else "…"
+
+
+def _format_statuses(error: ErrorSummary) -> str:
+    return ", ".join(map(str, sorted(error.statuses)))
+
+
+def _format_messages(error: ErrorSummary) -> str:
+    messages = [message for message in error.messages if set(message) - set("… .,")]
+    return "<br>".join(message.replace("|", "\\|").replace("<", "&lt;").replace("….…", "…") for message in messages)
+
+
+def _format_retries(error: ErrorSummary) -> str:
+    return "both" if len(error.retries) > 1 else "yes" if True in error.retries else "no"
