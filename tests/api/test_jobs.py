@@ -94,7 +94,7 @@ def test_job_images_are_urls_for_every_response_format(
     job = create_finished_job(gateway, response_format=given)
     assert [list(image) for image in job["images"]] == [list(image) for image in create_finished_job(gateway)["images"]]
     assert job["images"][0]["url"].startswith(f"{gateway.url}/files/")
-    warning = "response_format_ignored: 'b64_json' has no effect: the images of a job are links"
+    warning = "response_format_ignored: 'b64_json' has no effect: a job's images are URLs"
     assert (warning in job["warnings"]) == is_warned
 
 
@@ -168,5 +168,5 @@ def test_unknown_job_and_invalid_job_id_have_the_same_error(gateway: RunningGate
     other_job_id = job[:-1] + ("a" if job[-1] != "a" else "b")
     answers = [gateway.http.get(f"{JOBS_PATH}/{name}") for name in (other_job_id, "nothing")]
     assert [expect_final_error(answer, 404, "job_not_found")["message"] for answer in answers] == [
-        "There is no such job."
+        "Job not found. It may have been deleted, or belong to another team."
     ] * 2

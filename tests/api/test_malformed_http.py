@@ -59,7 +59,7 @@ def test_ambiguous_framing_is_rejected(gateway: RunningGateway, case: str) -> No
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [(JOBS_PATH, b"larger than 64 MiB."), (IMAGES_PATH, b"larger than 1 MiB, and no image can be sent here.")],
+    [(JOBS_PATH, b"larger than 64 MiB."), (IMAGES_PATH, b"larger than 1 MiB, and this route accepts no images.")],
 )
 def test_body_with_too_large_content_length_is_rejected_unread(
     gateway: RunningGateway, path: str, words: bytes

@@ -63,7 +63,7 @@ def test_signals_need_a_team_key(gateway: RunningGateway) -> None:
 
 def test_explain_live_plans_with_the_signals_of_the_gateway(measured_gateway: RunningGateway) -> None:
     result = run_explain(measured_gateway, "--json")
-    assert (result.exit_code, result.stderr) == (0, "no seller's key is set here: planning as though all were\n")
+    assert (result.exit_code, result.stderr) == (0, "no seller's key is set: planning as if all were\n")
     ranked = {ranked_offer["seller"]: ranked_offer for ranked_offer in json.loads(result.stdout)["ranked"]}
     cell = get_cell_signals(measured_gateway, "runapi")
     assert ranked["runapi"]["signals"]["p90"] == pytest.approx(cell["p90"], rel=0.2)
@@ -94,7 +94,7 @@ def test_explain_live_warns_about_another_configuration(measured_gateway: Runnin
 
 def test_explain_live_errors_say_what_to_do(gateway: RunningGateway) -> None:
     assert "Use another with --key" in run_explain(gateway, "--key", "unknown").stderr
-    assert "--live needs a team's key" in run_explain(gateway, IGW_KEY="").stderr
+    assert "--live requires a team's key" in run_explain(gateway, IGW_KEY="").stderr
     assert "is the gateway running?" in run_explain(gateway, "--live", "http://127.0.0.1:9").stderr
     assert "write it like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
     assert "is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr

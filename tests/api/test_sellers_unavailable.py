@@ -15,7 +15,7 @@ VENDORS = ("runflow", "runapi", "openai")
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """A gateway for this module only, since its sellers' health changes here."""
-    with run_gateway(tmp_path_factory.mktemp("nobody")) as running:
+    with run_gateway(tmp_path_factory.mktemp("sellers_unavailable")) as running:
         running.sandbox.set_latency(0.0)
         yield running
 

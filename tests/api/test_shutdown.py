@@ -72,4 +72,4 @@ def test_empty_secret_file_is_reported_at_startup(tmp_path: Path) -> None:
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert completed.returncode == 1
     assert "Traceback" not in completed.stderr
-    assert "holds no secret" in get_startup_problem(completed.stderr)
+    assert "contains no secret" in get_startup_problem(completed.stderr)

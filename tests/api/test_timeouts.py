@@ -40,7 +40,7 @@ CONSTANT_OVERRIDES = {
 def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("impatient")
     environ = {"EDGE_CONSTANTS": json.dumps(CONSTANT_OVERRIDES)}
-    with run_gateway(folder, program="tests.api.gateway_with_fault", environ=environ) as running:
+    with run_gateway(folder, module="tests.api.gateway_with_fault", environ=environ) as running:
         running.sandbox.set_latency(0.0)
         yield running
 
@@ -206,7 +206,7 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
     environ = {"EDGE_CONSTANTS": json.dumps({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})}
     with (
-        run_gateway(tmp_path, program="tests.api.gateway_with_fault", environ=environ) as gateway,
+        run_gateway(tmp_path, module="tests.api.gateway_with_fault", environ=environ) as gateway,
         connect(gateway) as connection,
     ):
         connection.sendall(POST_JOB + b"Content-Length: 100\r\n\r\n{")

@@ -48,7 +48,7 @@ def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
         ("wrong_size", "BadRequestError", "invalid_value", "multiples of 16"),
         ("wrong_field", "BadRequestError", "unknown_parameter", "did you mean 'prompt'"),
         ("wrong_model", "NotFoundError", "model_not_found", "gpt-image-2"),
-        ("wrong_key", "AuthenticationError", "invalid_api_key", "not known here"),
+        ("wrong_key", "AuthenticationError", "invalid_api_key", "Invalid API key"),
         ("too_cheap", "BadRequestError", "no_offer", "above $0.001"),
     ],
 )

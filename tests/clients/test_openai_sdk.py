@@ -36,7 +36,7 @@ def test_several_images_differ_and_are_charged_each(sandbox, openai_client):
     answer = openai_client.images.generate(model=MODEL, prompt="a lighthouse", n=3, quality="low")
     assert len({image.b64_json for image in answer.data}) == 3
     assert answer.usage.output_tokens == 3 * 195
-    assert [line["images"] for line in sandbox.charges("openai")] == [3]
+    assert [line["images"] for line in sandbox.list_charges("openai")] == [3]
     assert sum_openai_charges(sandbox) == compute_cost_micros(answer.usage)
 
 
@@ -100,20 +100,20 @@ def test_each_model_is_charged_at_its_own_prices(sandbox, openai_client, model, 
 
 def test_invoice_line_has_the_request_id(sandbox, openai_client):
     raw = openai_client.images.with_raw_response.generate(model=MODEL, prompt="a lighthouse")
-    assert [line["id"] for line in sandbox.charges("openai")] == [raw.headers["x-request-id"]]
+    assert [line["id"] for line in sandbox.list_charges("openai")] == [raw.headers["x-request-id"]]
     assert raw.headers["openai-processing-ms"].isdigit()
     assert raw.parse()._request_id == raw.headers["x-request-id"]
 
 
 def test_sandbox_switch_delivers_urls_instead_of_base64(sandbox, openai_client):
-    with sandbox.switched("openai", image_format="url"):
+    with sandbox.override_switches("openai", image_format="url"):
         image = openai_client.images.generate(model=MODEL, prompt="a lighthouse", output_format="webp").data[0]
     assert image.b64_json is None
     assert sandbox.http.get(image.url).content[8:12] == b"WEBP"
 
 
 def test_sandbox_switch_omits_usage(sandbox, openai_client):
-    with sandbox.switched("openai", usage=False):
+    with sandbox.override_switches("openai", usage=False):
         assert openai_client.images.generate(model=MODEL, prompt="a lighthouse").usage is None
     assert sum_openai_charges(sandbox) > 0
 

@@ -25,7 +25,7 @@ def test_edit_with_two_images_and_a_mask_is_delivered(sandbox, openai_client):
 def test_image_type_comes_from_the_bytes_only(sandbox, openai_client):
     mislabelled_file = ("notes.txt", io.BytesIO(make_image(64, 64)), "text/plain")
     assert len(openai_client.images.edit(model=MODEL, prompt="night", image=mislabelled_file).data) == 1
-    assert 'filename="notes.txt"' in sandbox.requests("openai", "submit")[-1]["body"]
+    assert 'filename="notes.txt"' in sandbox.list_requests("openai", "submit")[-1]["body"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_invalid_mask_is_rejected(sandbox, openai_client, mask, code):
     with pytest.raises(openai.BadRequestError) as raised:
         openai_client.images.edit(model=MODEL, prompt="night", image=make_image(64, 64), mask=mask)
     assert (raised.value.code, raised.value.param) == (code, "mask")
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_invalid_parameter_error_names_the_parameter(sandbox, openai_client, wro
     error = raised.value
     assert (error.type, error.code, error.param) == ("invalid_request_error", code, param)
     assert error.request_id
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 @pytest.mark.parametrize("size", ["3840x1280", "1440x480", "3840x2160", "640x1024"])
@@ -97,7 +97,7 @@ def test_invalid_key_is_rejected(sandbox):
 
 
 def test_insufficient_credit_is_a_rate_limit_error_with_its_own_code(sandbox, openai_client):
-    sandbox.balance("openai", "0.01")
+    sandbox.set_balance("openai", "0.01")
     with pytest.raises(openai.RateLimitError) as raised:
         openai_client.images.generate(model=MODEL, prompt="a lighthouse")
     assert (raised.value.code, raised.value.type) == ("insufficient_quota", "insufficient_quota")
@@ -105,24 +105,24 @@ def test_insufficient_credit_is_a_rate_limit_error_with_its_own_code(sandbox, op
 
 
 def test_failed_order_is_a_server_error_and_not_charged(sandbox, openai_client):
-    sandbox.fault("fail", vendor="openai", times=1)
+    sandbox.inject_fault("fail", vendor="openai", times=1)
     with pytest.raises(openai.InternalServerError) as raised:
         openai_client.images.generate(model=MODEL, prompt="a lighthouse")
     assert (raised.value.status_code, raised.value.code) == (500, "server_error")
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 def test_content_refusal_is_a_bad_request_and_not_charged(sandbox, openai_client):
-    sandbox.fault("refuse_content", vendor="openai", times=1)
+    sandbox.inject_fault("refuse_content", vendor="openai", times=1)
     with pytest.raises(openai.BadRequestError) as raised:
         openai_client.images.generate(model=MODEL, prompt="a lighthouse")
     assert (raised.value.code, raised.value.type) == ("moderation_blocked", "image_generation_user_error")
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500, 503])
 def test_injected_errors_have_the_openai_envelope(sandbox, openai_client, status):
-    sandbox.fault("status", vendor="openai", status=status)
+    sandbox.inject_fault("status", vendor="openai", status=status)
     with pytest.raises(openai.APIStatusError) as raised:
         openai_client.images.generate(model=MODEL, prompt="a lighthouse")
     assert raised.value.status_code == status
@@ -140,7 +140,7 @@ def test_unknown_routes_answer_in_the_openai_envelope(openai_client, method, pat
 
 
 def test_missing_images_are_not_charged(sandbox, openai_client):
-    sandbox.fault("partial", vendor="openai", missing=2)
+    sandbox.inject_fault("partial", vendor="openai", missing=2)
     answer = openai_client.images.edit(model=MODEL, prompt="night", image=make_image(900, 300), n=3)
     assert len(answer.data) == 1
     assert answer.usage.output_tokens == 5488
@@ -148,14 +148,14 @@ def test_missing_images_are_not_charged(sandbox, openai_client):
 
 
 def test_empty_success_is_charged(sandbox, openai_client):
-    sandbox.fault("empty_outputs", vendor="openai")
+    sandbox.inject_fault("empty_outputs", vendor="openai")
     answer = openai_client.images.generate(model=MODEL, prompt="a lighthouse")
     assert answer.data == []
     assert sum_openai_charges(sandbox) == compute_cost_micros(answer.usage) > 0
 
 
 def test_downgraded_image_reports_the_ordered_size(sandbox, openai_client):
-    sandbox.fault("half_size", vendor="openai")
+    sandbox.inject_fault("half_size", vendor="openai")
     answer = openai_client.images.generate(
         model=MODEL, prompt="a lighthouse", size="2048x1024", background="transparent"
     )
@@ -166,44 +166,44 @@ def test_downgraded_image_reports_the_ordered_size(sandbox, openai_client):
 
 
 def test_expired_urls_are_rejected(sandbox, openai_client):
-    sandbox.fault("expired_url", vendor="openai")
-    with sandbox.switched("openai", image_format="url"):
+    sandbox.inject_fault("expired_url", vendor="openai")
+    with sandbox.override_switches("openai", image_format="url"):
         url = openai_client.images.generate(model=MODEL, prompt="a lighthouse").data[0].url
     assert sandbox.http.get(url).status_code == 403
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_stuck_order_runs_into_the_client_timeout(sandbox, openai_client, stream):
-    sandbox.fault("stuck", vendor="openai")
+    sandbox.inject_fault("stuck", vendor="openai")
     with pytest.raises((openai.APITimeoutError, httpx2.ReadTimeout)):
         list(openai_client.images.generate(model=MODEL, prompt="a lighthouse", stream=stream, timeout=0.2))
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 def test_client_that_times_out_is_still_charged(sandbox, openai_client):
-    sandbox.latency(0.4, vendor="openai")
+    sandbox.set_latency(0.4, vendor="openai")
     with pytest.raises(openai.APITimeoutError):
         openai_client.images.generate(model=MODEL, prompt="a lighthouse", timeout=0.1)
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
     deadline = time.monotonic() + 5
-    while not sandbox.charges("openai") and time.monotonic() < deadline:
+    while not sandbox.list_charges("openai") and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(sandbox.charges("openai")) == 1
+    assert len(sandbox.list_charges("openai")) == 1
 
 
 def test_sdk_retry_after_a_500_is_charged_twice(sandbox):
     """A 500 after the charge: the SDK retries by default without an idempotency key, so both orders are charged."""
-    sandbox.fault("status", vendor="openai", status=500, accepted=True, times=1)
+    sandbox.inject_fault("status", vendor="openai", status=500, accepted=True, times=1)
     with make_openai_client(sandbox, max_retries=2) as client:
         assert len(client.images.generate(model=MODEL, prompt="a lighthouse").data) == 1
-    assert len(sandbox.charges("openai")) == 2
-    retries = [entry["headers"] for entry in sandbox.requests("openai", "submit")]
+    assert len(sandbox.list_charges("openai")) == 2
+    retries = [entry["headers"] for entry in sandbox.list_requests("openai", "submit")]
     assert [headers["x-stainless-retry-count"] for headers in retries] == ["0", "1"]
     assert not any("idempotency-key" in headers for headers in retries)
 
 
 def test_should_retry_false_stops_the_sdk_from_retrying(sandbox):
-    sandbox.fault("status", vendor="openai", accepted=True, headers={"x-should-retry": "false"})
+    sandbox.inject_fault("status", vendor="openai", accepted=True, headers={"x-should-retry": "false"})
     with make_openai_client(sandbox, max_retries=2) as client, pytest.raises(openai.InternalServerError):
         client.images.generate(model=MODEL, prompt="a lighthouse")
-    assert len(sandbox.charges("openai")) == 1
+    assert len(sandbox.list_charges("openai")) == 1

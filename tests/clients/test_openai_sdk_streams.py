@@ -38,7 +38,7 @@ def test_streamed_edit_delivers_partial_and_completed_images(sandbox, openai_cli
 
 
 def test_partial_images_arrive_while_the_order_is_in_progress(sandbox, openai_client):
-    sandbox.latency(0.6, vendor="openai")
+    sandbox.set_latency(0.6, vendor="openai")
     began = time.monotonic()
     with openai_client.images.generate(model=MODEL, prompt="a", quality="low", stream=True, partial_images=1) as stream:
         event_seconds = [time.monotonic() - began for _ in stream]
@@ -54,16 +54,16 @@ def test_usage_of_streamed_images_adds_up_to_the_charge(sandbox, openai_client):
 
 
 def test_stream_that_fails_midway_raises(sandbox, openai_client):
-    sandbox.fault("fail", vendor="openai")
+    sandbox.inject_fault("fail", vendor="openai")
     with openai_client.images.generate(model=MODEL, prompt="a lighthouse", stream=True, partial_images=1) as stream:
         assert next(iter(stream)).type == "image_generation.partial_image"
         with pytest.raises(openai.APIError) as raised:
             list(stream)
     assert raised.value.code == "server_error"
-    assert sandbox.charges() == []
+    assert sandbox.list_charges() == []
 
 
 def test_content_refusal_precedes_the_first_stream_event(sandbox, openai_client):
-    sandbox.fault("refuse_content", vendor="openai")
+    sandbox.inject_fault("refuse_content", vendor="openai")
     with pytest.raises(openai.BadRequestError, match="safety system"):
         openai_client.images.generate(model=MODEL, prompt="a lighthouse", stream=True)
