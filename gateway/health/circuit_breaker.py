@@ -34,7 +34,10 @@ def clamp_retry_after(retry_after: float | None) -> float:
 
 
 class OpenDuration(Struct, frozen=True):
-    """How long a breaker stays open at first, and at most after failed probes."""
+    """How long a breaker stays open at first, and at most after failed probes.
+
+    `max_seconds=0`: it closes without a probe.
+    """
 
     initial_seconds: float
     max_seconds: float

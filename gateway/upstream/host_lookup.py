@@ -141,7 +141,7 @@ def _get_loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-class SystemLookup:
+class SystemResolver:
     """Resolves names with the system's resolver, in threads that do not delay the end of the process."""
 
     async def __call__(self, host: str) -> Addresses:

@@ -11,7 +11,7 @@ import httpx
 
 from gateway.config.proxy import Proxy
 from gateway.upstream import address_guard
-from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemLookup
+from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemResolver
 from gateway.upstream.proxy_transport import ProxyTransport
 from gateway.upstream.transport import AiohttpTransport, ProgressConnector
 
@@ -98,7 +98,7 @@ class TransportPool:
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._lookups = {
-            source: HostLookup(lookup or SystemLookup(), limits) for source, limits in LOOKUP_LIMITS.items()
+            source: HostLookup(lookup or SystemResolver(), limits) for source, limits in LOOKUP_LIMITS.items()
         }
         proxy_lookup = self._lookups[HostSource.OPERATOR]
         self._transports = {

@@ -27,10 +27,10 @@ def patch_public_internet(server_port: str) -> None:
     is_public, make_result, lookup = (
         address_guard.is_public,
         address_guard._make_result,
-        host_lookup.SystemLookup.__call__,
+        host_lookup.SystemResolver.__call__,
     )
 
-    async def lookup_with_site(self: host_lookup.SystemLookup, host: str) -> Sequence[str]:
+    async def lookup_with_site(self: host_lookup.SystemResolver, host: str) -> Sequence[str]:
         return [PUBLIC_ADDRESS] if host in (HOST_NAME, OTHER_HOST_NAME) else await lookup(self, host)
 
     def make_result_with_site_port(host: str, address: str, port: int) -> Any:
@@ -38,7 +38,7 @@ def patch_public_internet(server_port: str) -> None:
 
     address_guard.is_public = lambda address: address == PUBLIC_ADDRESS or is_public(address)
     address_guard._make_result = make_result_with_site_port
-    host_lookup.SystemLookup.__call__ = lookup_with_site  # type: ignore[method-assign]
+    host_lookup.SystemResolver.__call__ = lookup_with_site  # type: ignore[method-assign]
 
 
 class PublicSite:

@@ -16,7 +16,7 @@ from gateway.upstream.host_lookup import (
     HostLookup,
     LookupLimits,
     LookupTimeout,
-    SystemLookup,
+    SystemResolver,
     TenantLookupLimitReached,
     current_tenant,
 )
@@ -197,14 +197,14 @@ def test_cache_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     run_with_name_server(scenario)
 
 
-def test_system_lookup_thread_ends_with_its_lookup() -> None:
+def test_system_resolver_thread_ends_with_its_lookup() -> None:
     async def scenario() -> None:
         before = threading.active_count()
-        assert "127.0.0.1" in await SystemLookup()("localhost")
+        assert "127.0.0.1" in await SystemResolver()("localhost")
         with pytest.raises(socket.gaierror):
-            await SystemLookup()("no such name.invalid")
+            await SystemResolver()("no such name.invalid")
         with pytest.raises(socket.gaierror):
-            await SystemLookup()("a" * 300 + ".invalid")
+            await SystemResolver()("a" * 300 + ".invalid")
         await wait_until_async(lambda: threading.active_count() == before, "the lookup thread has ended")
 
     run_async(scenario())
@@ -223,7 +223,7 @@ def test_lookup_result_after_the_loop_closed_is_ignored(monkeypatch: pytest.Monk
 
     async def scenario() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(SystemLookup()("anything.example"), 0.05)
+            await asyncio.wait_for(SystemResolver()("anything.example"), 0.05)
 
     run_async(scenario())
     may_end.set()
@@ -232,10 +232,10 @@ def test_lookup_result_after_the_loop_closed_is_ignored(monkeypatch: pytest.Monk
 
 def test_process_exits_despite_a_silent_name_server() -> None:
     script = (
-        "import asyncio, socket, time; from gateway.upstream.host_lookup import SystemLookup\n"
+        "import asyncio, socket, time; from gateway.upstream.host_lookup import SystemResolver\n"
         "socket.getaddrinfo = lambda *_, **__: time.sleep(3600)\n"
         "async def main():\n"
-        "    asyncio.ensure_future(SystemLookup()('silent.example'))\n"
+        "    asyncio.ensure_future(SystemResolver()('silent.example'))\n"
         "    await asyncio.sleep(0.1)\n"
         "asyncio.run(main())\n"
     )
