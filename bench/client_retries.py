@@ -20,6 +20,7 @@ from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
 from tests.flow.order_flow import FlowGateway, run_gateway
 from tests.flow.store_setups import run_gateway_on_store
 from tests.harness import sandbox_runner
+from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store import redis_servers
@@ -164,12 +165,7 @@ def measure_store_outage(
 @contextmanager
 def start_gated_gateway(folder: Path, sandbox: RunningSandbox) -> Iterator[tuple[FlowGateway, FilteringProxy]]:
     with redis_servers.run_single_server(folder / "redis") as server, run_filtering_proxy(server.url) as gate:
-        environ = {
-            "REDIS_URL": gate.url,
-            "IGW_SECRET": "a secret of the flow tests",
-            "IGW_ASSETS": str(folder / "images"),
-            "IGW_ASSETS_SHARED": "yes",
-        }
+        environ = make_redis_environ(gate.url, folder / "images")
         with run_gateway(folder, sandbox, environ, STORE_OUTAGE_SETUP) as gateway:
             yield gateway, gate
 

@@ -9,7 +9,6 @@ import os
 import time
 from typing import Any, TextIO
 
-from gateway.cli import main
 from gateway.commands import serve
 
 HEARTBEAT_INTERVAL_SECONDS = 0.002
@@ -37,6 +36,6 @@ class HeartbeatServer(serve._GatewayServer):
         HeartbeatRecorder(asyncio.get_running_loop(), file).record_beat()
 
 
-if __name__ == "__main__":
+def install_heartbeat() -> None:
+    """Runs in the gateway's process, before it starts."""
     serve._GatewayServer = HeartbeatServer  # type: ignore[misc]
-    main()

@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.api.hostile_bodies import BODY_SIZES, HOSTILE_BODIES
+from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import API_KEY, run_gateway
 
 BODY_COUNT = 200
@@ -26,6 +27,8 @@ MAX_STALL_MS = 50.0
 ROUTES = ("/v1/jobs", "/v1/images/generations")
 PING_REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 PING_INTERVAL_SECONDS = 0.002
+
+HEARTBEAT_CHILD = ChildSpec(hooks=(Hook("bench.gateway_with_heartbeat:install_heartbeat"),))
 
 
 class PingLatency(Struct, frozen=True):
@@ -148,7 +151,7 @@ def main(count: int = BODY_COUNT) -> None:
     with tempfile.TemporaryDirectory() as folder:
         heartbeat_file = Path(folder) / "beats"
         environ = {"HEARTBEAT": str(heartbeat_file)}
-        with run_gateway(Path(folder), environ=environ, program="bench.gateway_with_heartbeat") as gateway:
+        with run_gateway(Path(folder), environ=environ, child=HEARTBEAT_CHILD) as gateway:
             end = time.monotonic() + QUIET_SECONDS
             quiet = _summarize_pings(ping_until(gateway.url, lambda: time.monotonic() > end))
             print(f"without load: {quiet.render()}")

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import sandbox_runner
+# pytest explains failed assertions of these modules as it does in tests. This must precede their import.
+pytest.register_assert_rewrite("tests.harness", "tests.chaos", "tests.flow")
+
+from tests.harness import sandbox_runner  # noqa: E402
 
 
 @pytest.fixture(scope="session")

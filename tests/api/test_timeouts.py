@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
-from tests.api.gateway_with_fault import FAILING_PROMPT
+from tests.api.faults import FAILING_PROMPT
 from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import (
     POST_IMAGE,
@@ -23,6 +23,7 @@ from tests.api.raw_http import (
     read_response,
     read_until_closed,
 )
+from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import RunningGateway, run_gateway
 
 MIB = 1 << 20
@@ -39,8 +40,8 @@ CONSTANT_OVERRIDES = {
 @pytest.fixture(scope="module")
 def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("impatient")
-    environ = {"EDGE_CONSTANTS": json.dumps(CONSTANT_OVERRIDES)}
-    with run_gateway(folder, module="tests.api.gateway_with_fault", environ=environ) as running:
+    child = ChildSpec(CONSTANT_OVERRIDES, (Hook("tests.api.faults:install_fault"),))
+    with run_gateway(folder, child=child) as running:
         running.sandbox.set_latency(0.0)
         yield running
 
@@ -204,9 +205,9 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
 
 
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
-    environ = {"EDGE_CONSTANTS": json.dumps({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})}
+    child = ChildSpec({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})
     with (
-        run_gateway(tmp_path, module="tests.api.gateway_with_fault", environ=environ) as gateway,
+        run_gateway(tmp_path, child=child) as gateway,
         connect(gateway) as connection,
     ):
         connection.sendall(POST_JOB + b"Content-Length: 100\r\n\r\n{")

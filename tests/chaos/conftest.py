@@ -9,9 +9,6 @@ from tests.chaos.store_setups import STORE_KINDS, StoreSetup, create_store_setup
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.store import redis_servers
 
-# pytest explains failed assertions of these modules as it does in tests.
-pytest.register_assert_rewrite("tests.chaos.store_audit", "tests.harness.gateway_process")
-
 
 @pytest.fixture(scope="session")
 def chaos_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.RedisServer]:

@@ -1,6 +1,6 @@
 """The store of a test's gateways: a SQLite file, or a Redis that they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,12 +9,12 @@ from gateway.store.base import Store
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from tests.chaos import chaos_config
+from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.store import redis_servers
 
 STORE_KINDS = ("sqlite", "redis")
 LEASE_SECONDS = 2.0
-SECRET = "a secret for every replica"
 
 
 class StoreSetup(Struct, frozen=True):
@@ -23,7 +23,7 @@ class StoreSetup(Struct, frozen=True):
     kind: str
     folder: Path
     config: Path
-    environ: Mapping[str, str]
+    environ: dict[str, str]
     make_store: Callable[[], Store]
 
 
@@ -34,10 +34,5 @@ def create_store_setup(folder: Path, vendors: RunningSandbox, server: redis_serv
         return StoreSetup(
             "sqlite", gateway_folder, config, {}, lambda: SqliteStore(gateway_folder / "data" / "gateway.db")
         )
-    environ = {
-        "REDIS_URL": server.url,
-        "IGW_SECRET": SECRET,
-        "IGW_ASSETS": str(folder / "images"),
-        "IGW_ASSETS_SHARED": "yes",
-    }
+    environ = make_redis_environ(server.url, folder / "images")
     return StoreSetup("redis", gateway_folder, config, environ, lambda: RedisStore(server.url))

@@ -17,6 +17,9 @@ from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
 from tests.chaos import chaos_config, store_audit
 from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import StoreSetup, create_store_setup
+from tests.harness.child_spec import ChildSpec
+from tests.harness.constant_overrides import CHAOS_TIMINGS
+from tests.harness.crashes import make_crash_hook
 from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
@@ -68,11 +71,10 @@ def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox
 
 
 @contextmanager
-def run_crashing_gateway(store_setup: StoreSetup, crash_point: str) -> Iterator[GatewayProcess]:
+def run_crashing_gateway(store_setup: StoreSetup, delay_seconds: float) -> Iterator[GatewayProcess]:
     """Runs a gateway that a job of the other team crashes, and restarts it after each crash."""
-    gateway = GatewayProcess(
-        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": crash_point}
-    )
+    child = ChildSpec(CHAOS_TIMINGS, (make_crash_hook("submit", delay_seconds),))
+    gateway = GatewayProcess(store_setup.folder, store_setup.config, store_setup.environ, child=child)
     stopped = threading.Event()
 
     def restart_after_crashes() -> None:
@@ -101,13 +103,13 @@ def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> 
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("crash_point", ["submit", "delayed submit"])
+@pytest.mark.parametrize("delay_seconds", [0.0, 3.0])
 def test_only_the_job_that_crashes_its_worker_fails(
-    redis_setup: StoreSetup, sandbox: RunningSandbox, crash_point: str
+    redis_setup: StoreSetup, sandbox: RunningSandbox, delay_seconds: float
 ) -> None:
     """The crash comes at once, or after three seconds and many lease renewals. The number of crashes is bounded."""
     sandbox.set_latency(4.0)
-    with run_crashing_gateway(shorten_lease(redis_setup, sandbox), crash_point) as gateway:
+    with run_crashing_gateway(shorten_lease(redis_setup, sandbox), delay_seconds) as gateway:
         jobs = start_ticketed_jobs(gateway)
         crashing_job = post_crashing_job(gateway)
         final_jobs = [get_with_retries(gateway, f"/v1/jobs/{job}?wait=30").json() for job in jobs]

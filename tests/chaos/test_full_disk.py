@@ -102,7 +102,7 @@ def test_gateway_starts_with_a_full_image_and_database_disk(
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
         gateway.send_signal(end)
         gateway.wait_for_exit()
-        gateway.log_path = tmp_path / "log"
+        gateway.log_folder = tmp_path
         with fill_disk(disk):
             gateway.start()
             state = wait_until(lambda: get_readiness(gateway, 503), "/readyz reports not ready")

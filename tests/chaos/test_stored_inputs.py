@@ -12,11 +12,18 @@ import pytest
 from tests.chaos.job_requests import INPUT_DATA_URI, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
+from tests.harness.child_spec import ChildSpec
+from tests.harness.constant_overrides import CHAOS_TIMINGS
+from tests.harness.crashes import make_crash_hook
+from tests.harness.gateway_process import CHAOS_CHILD, OTHER_TEAM_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
 REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "one-edit"}
+
+
+def make_crashing_child(point: str) -> ChildSpec:
+    return ChildSpec(CHAOS_TIMINGS, (make_crash_hook(point),))
 
 
 def list_image_files(store_setup: StoreSetup) -> list[Path]:
@@ -27,7 +34,7 @@ def list_image_files(store_setup: StoreSetup) -> list[Path]:
 
 def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     with run_gateway(
-        store_setup.folder, store_setup.config, {**store_setup.environ, "CHAOS_POISON": "commit"}
+        store_setup.folder, store_setup.config, store_setup.environ, make_crashing_child("commit")
     ) as gateway:
         with gateway.make_client() as client:
             (job,) = wait_for_jobs(
@@ -59,11 +66,11 @@ def post_edit_until_crash(gateway: GatewayProcess) -> None:
 def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
     """Yields a gateway that crashed before its first order, and the path of its job's input."""
     with run_gateway(
-        redis_setup.folder, redis_setup.config, {**redis_setup.environ, "CHAOS_POISON": "submit"}
+        redis_setup.folder, redis_setup.config, redis_setup.environ, make_crashing_child("submit")
     ) as gateway:
         post_edit_until_crash(gateway)
         (input_path,) = list_image_files(redis_setup)
-        del gateway.environ["CHAOS_POISON"]
+        gateway.child = CHAOS_CHILD
         yield gateway, input_path
 
 

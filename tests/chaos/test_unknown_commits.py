@@ -13,6 +13,8 @@ from gateway.store.redis.scripts import COMMIT_NEW_JOB
 from tests.chaos import store_audit
 from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.harness.child_spec import ChildSpec
+from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
@@ -28,8 +30,9 @@ BODY = {"quality": "low", "policy": "runapi"}
 def run_replica(
     redis_setup: StoreSetup, name: str, confirmation_seconds: float = CONFIRMATION_TIMEOUT_SECONDS, **environ: str
 ) -> Iterator[GatewayProcess]:
-    environ = {**redis_setup.environ, "CHAOS_CONFIRM_SECONDS": str(confirmation_seconds), **environ}
-    with run_gateway(redis_setup.folder / name, redis_setup.config, environ) as gateway:
+    constant = "gateway.jobs.job.CONFIRMATION_TIMEOUT_SECONDS"
+    child = ChildSpec({**CHAOS_TIMINGS, constant: confirmation_seconds})
+    with run_gateway(redis_setup.folder / name, redis_setup.config, redis_setup.environ | environ, child) as gateway:
         yield gateway
 
 

@@ -10,6 +10,7 @@ import pytest
 from msgspec import Struct
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
+from tests.harness.child_spec import Hook
 
 ROOT = Path(__file__).parent.parent.parent
 RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
@@ -53,6 +54,8 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     constant_overrides: dict[str, Any] = {}
     account_limits: dict[str, dict[str, int]] = {}
     job_settings: dict[str, float] = {}
+    hooks: tuple[Hook, ...] = ()
+    environ: dict[str, str] = {}
 
 
 def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, setup: GatewaySetup) -> None:

@@ -1,13 +1,7 @@
 """A gateway process that orders from the sandbox, and the checks that compare its ledger with the invoice."""
 
 import io
-import json
-import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,25 +14,37 @@ from PIL import Image
 
 from gateway.jobs.commit import LedgerEntry
 from tests.flow import flow_config
-from tests.flow.flow_config import API_KEY, ROOT, SECRET_ENVIRON, SELLERS, VENDOR_BY_SELLER
+from tests.flow.flow_config import API_KEY, SECRET_ENVIRON, SELLERS, VENDOR_BY_SELLER
+from tests.harness.child_spec import ChildSpec
+from tests.harness.constant_overrides import FAST_TIMINGS, merge_overrides
+from tests.harness.gateway_process import GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
-READY_TIMEOUT_SECONDS = 60.0
 PROMPT = "a lighthouse at dawn"
 JobJson = dict[str, Any]
 
 
-class FlowGateway:
-    """A running gateway, and requests to it."""
+class FlowGateway(GatewayProcess):
+    """A gateway that orders from the sandbox, and requests to it."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, http: httpx.Client, folder: Path) -> None:
-        self.process = process
-        self.url = url
-        self.http = http
-        self.folder = folder
+    def __init__(
+        self, folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
+    ) -> None:
+        child = ChildSpec(merge_overrides(FAST_TIMINGS, setup.constant_overrides), setup.hooks)
+        super().__init__(folder, folder / "config", child=child, start_method="exec")
+        self.environ = {
+            **SECRET_ENVIRON,
+            "IGW_PUBLIC_URL": self.url,
+            "IGW_DRAIN_SECONDS": "0",
+            **setup.environ,
+            **environ,
+        }
         self.callback_secret_path = folder / "callback-secret"
+        self.callback_secret_path.write_text("whsec_unknown_to_the_seller")
+        flow_config.write_config(folder / "config", sandbox.url, self.callback_secret_path, setup)
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
         self.test_id = ""
 
     def add_test_id(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,32 +68,14 @@ class FlowGateway:
         )
         return dict(answer.raise_for_status().json())
 
-    def read_metric(self, name: str, **labels: str) -> float:
-        """Returns the sum of the metric's samples with these labels."""
-        wanted_labels = [f'{label}="{value}"' for label, value in labels.items()]
-        samples = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.http.get("/metrics").text, re.MULTILINE)
-        return sum(
-            float(value)
-            for label_text, value in samples
-            if all(wanted_label in label_text for wanted_label in wanted_labels)
-        )
-
     def has_only_healthy_sellers(self) -> bool:
         answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
         return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in answer.json()["data"])
 
-    def wait_until_idle(self) -> None:
-        """Waits until every job is settled: all its charges are booked."""
-        wait_until(lambda: self.http.get("/readyz").json()["jobs"] == 0, "no job is in flight")
-
-    def read_log(self) -> str:
-        """Returns the log, without a line that is still being written."""
-        return (self.folder / "errors").read_text().rpartition("\n")[0]
-
     def reload_config(self) -> None:
         """Reloads the configuration and its secrets."""
         before = self.read_metric("igw_config_reloads_total", outcome="applied")
-        self.process.send_signal(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
         wait_until(
             lambda: self.read_metric("igw_config_reloads_total", outcome="applied") > before,
             "the configuration is reloaded",
@@ -98,43 +86,16 @@ class FlowGateway:
 def run_gateway(
     folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
 ) -> Iterator[FlowGateway]:
-    """Runs a gateway on a free port with its own configuration and data. It is killed if the test run ends."""
-    flow_config.write_config(folder / "config", sandbox.url, folder / "callback-secret", setup)
-    (folder / "callback-secret").write_text("whsec_nobody_knows_this_one")
-    port = _find_free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "tests.flow.gateway_with_overrides", "serve", "--config", str(folder / "config")]
-    command += ["--port", str(port), "--data", str(folder / "data")]
-    env = {**_get_clean_environ(), **SECRET_ENVIRON, "IGW_PUBLIC_URL": url, "IGW_DRAIN_SECONDS": "0", **environ}
-    env["FLOW_CONSTANTS"] = json.dumps(setup.constant_overrides)
-    with (folder / "errors").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT)
-    with process:
-        try:
-            _wait_until_listening(process, folder / "errors")
-            with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
-                yield FlowGateway(process, url, http, folder)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def _get_clean_environ() -> dict[str, str]:
-    """Returns the environment without variables that configure a gateway."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
-
-
-def _find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def _wait_until_listening(process: "subprocess.Popen[str]", log_path: Path) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "image-gateway listening on" in line:
-            return
-    raise AssertionError(f"the gateway did not start:\n{log_path.read_text()}")
+    """Runs a gateway on a free port with its own configuration and data, and stops it after the block."""
+    gateway = FlowGateway(folder, sandbox, environ, setup)
+    try:
+        gateway.start()
+        yield gateway
+        gateway.send_signal(signal.SIGTERM)
+        gateway.wait_for_exit()
+    finally:
+        gateway.http.close()
+        gateway.kill_if_running()
 
 
 class OrderFlow:

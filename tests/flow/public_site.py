@@ -14,7 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from gateway.upstream import address_guard, host_lookup
+from tests.flow.flow_config import GatewaySetup
+from tests.harness.child_spec import Hook
 
 # A loopback address that no other server uses.
 PUBLIC_ADDRESS = "127.77.7.7"
@@ -22,7 +26,7 @@ HOST_NAME, OTHER_HOST_NAME = "images.example", "more.images.example"
 MAX_WAIT_SECONDS = 30.0
 
 
-def patch_public_internet(server_port: str) -> None:
+def patch_public_internet(server_port: int) -> None:
     """Runs in a gateway's process, before its first connection."""
     is_public, make_result, lookup = (
         address_guard.is_public,
@@ -34,7 +38,7 @@ def patch_public_internet(server_port: str) -> None:
         return [PUBLIC_ADDRESS] if host in (HOST_NAME, OTHER_HOST_NAME) else await lookup(self, host)
 
     def make_result_with_site_port(host: str, address: str, port: int) -> Any:
-        return make_result(host, address, int(server_port) if address == PUBLIC_ADDRESS else port)
+        return make_result(host, address, server_port if address == PUBLIC_ADDRESS else port)
 
     address_guard.is_public = lambda address: address == PUBLIC_ADDRESS or is_public(address)
     address_guard._make_result = make_result_with_site_port
@@ -65,9 +69,11 @@ class PublicSite:
         self.pages[path] = status, header_fields, list(chunks)
         return self.make_url(path)
 
-    def make_environ(self) -> dict[str, str]:
-        """Returns the environment with which a gateway uses this server."""
-        return {"FLOW_PUBLIC": str(self.port), "SSL_CERT_FILE": str(self.certificate)}
+    def add_to_setup(self, setup: GatewaySetup) -> GatewaySetup:
+        """Returns the setup of a gateway that uses this server."""
+        hook = Hook("tests.flow.public_site:patch_public_internet", {"server_port": self.port})
+        environ = {**setup.environ, "SSL_CERT_FILE": str(self.certificate)}
+        return replace(setup, hooks=(*setup.hooks, hook), environ=environ)
 
 
 class _SiteServer(ThreadingHTTPServer):

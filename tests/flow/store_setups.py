@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.flow.flow_config import GatewaySetup
 from tests.flow.order_flow import FlowGateway, run_gateway
+from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.store import redis_servers
 from tests.store.raw_redis import RawRedis
@@ -38,12 +39,7 @@ def run_replicas(
 ) -> Iterator[tuple[list[FlowGateway], RawStore]]:
     """Runs `count` gateways on one Redis."""
     with redis_servers.run_single_server(folder / "redis") as server, ExitStack() as exit_stack:
-        environ = {
-            "REDIS_URL": server.url,
-            "IGW_SECRET": "a secret of the flow tests",
-            "IGW_ASSETS": str(folder / "images"),
-            "IGW_ASSETS_SHARED": "yes",
-        }
+        environ = make_redis_environ(server.url, folder / "images")
         folders = [folder / f"replica-{index}" for index in range(count)]
         gateways = [
             exit_stack.enter_context(run_gateway(gateway_folder, sandbox, environ, setup)) for gateway_folder in folders

@@ -175,5 +175,4 @@ def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
 
 def read_callback_log_lines(flow: OrderFlow) -> list[dict[str, object]]:
     """Returns the log lines that mention callbacks."""
-    log_lines = [json.loads(line) for line in flow.gateway.read_log().splitlines()]
-    return [line for line in log_lines if "callback" in json.dumps(line)]
+    return [line for line in flow.gateway.read_log_lines() if "callback" in json.dumps(line)]

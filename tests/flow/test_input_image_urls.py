@@ -55,11 +55,8 @@ def gateway_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gateway_and_store(
     gateway_folder: Path, web: PublicSite, sandbox_process: RunningSandbox
 ) -> Iterator[GatewayAndStore]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in web.make_environ().items():
-            monkeypatch.setenv(name, value)
-        with run_gateway_on_store("sqlite", gateway_folder, sandbox_process, SETUP) as running:
-            yield running
+    with run_gateway_on_store("sqlite", gateway_folder, sandbox_process, web.add_to_setup(SETUP)) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.flow.flow_config import OTHER_TEAM_KEY
+from tests.flow.flow_config import OTHER_TEAM_KEY, GatewaySetup
 from tests.flow.order_flow import OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
 from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
@@ -44,11 +44,8 @@ def gateway_and_store(
     store: str, gateway_folder: Path, web: PublicSite, sandbox_process: RunningSandbox
 ) -> Iterator[GatewayAndStore]:
     """A gateway of its own, because the tests change its configuration."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in web.make_environ().items():
-            monkeypatch.setenv(name, value)
-        with run_gateway_on_store(store, gateway_folder, sandbox_process) as running:
-            yield running
+    with run_gateway_on_store(store, gateway_folder, sandbox_process, web.add_to_setup(GatewaySetup())) as running:
+        yield running
 
 
 @pytest.fixture

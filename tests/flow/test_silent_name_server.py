@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, SELLERS, GatewaySetup
 from tests.flow.order_flow import PROMPT, OrderFlow
@@ -77,11 +78,9 @@ def gateway_and_store(
 ) -> Iterator[GatewayAndStore]:
     host = SELLER_HOST if request.param == BY_NAME else "127.0.0.1"
     named_vendors = RunningSandbox(sandbox_process.url.replace("127.0.0.1", host), sandbox_process.http)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in {**web.make_environ(), **name_server.make_environ()}.items():
-            monkeypatch.setenv(name, value)
-        with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("silent"), named_vendors, SETUP) as running:
-            yield running
+    setup = web.add_to_setup(replace(SETUP, hooks=(name_server.make_hook(),)))
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("silent"), named_vendors, setup) as running:
+        yield running
 
 
 def post_dead_urls(url: str) -> httpx.Response:
@@ -160,7 +159,7 @@ def test_nothing_outside_the_network_namespace_is_reachable(flow: OrderFlow, nam
     """The namespace has only the loopback interface, and the gateway uses the test's name server."""
     assert [name for _, name in socket.if_nameindex()] == ["lo"]
     assert len(Path("/proc/thread-self/net/route").read_text().splitlines()) == 1
-    process_folder = f"/proc/{flow.gateway.process.pid}"
+    process_folder = f"/proc/{flow.gateway.pid}"
     assert os.readlink(f"{process_folder}/ns/net") == os.readlink("/proc/thread-self/ns/net")
     assert Path(f"{process_folder}/root/etc/resolv.conf").read_text() == f"nameserver {name_server.address}\n"
 

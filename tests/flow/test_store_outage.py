@@ -12,6 +12,7 @@ from tests.flow.callback_urls import get_callback_url
 from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
 from tests.flow.order_flow import FlowGateway, OrderFlow, run_gateway
 from tests.flow.store_setups import GatewayAndStore
+from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store import redis_servers
@@ -46,12 +47,7 @@ def gateway_and_store(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[GatewayAndStore]:
     folder = tmp_path_factory.mktemp("away")
-    environ = {
-        "REDIS_URL": proxy_and_redis[0].url,
-        "IGW_SECRET": "a secret of the flow tests",
-        "IGW_ASSETS": str(folder / "images"),
-        "IGW_ASSETS_SHARED": "yes",
-    }
+    environ = make_redis_environ(proxy_and_redis[0].url, folder / "images")
     with (
         run_gateway(folder, sandbox_process, environ, SETUP) as gateway,
         closing(RawRedis(proxy_and_redis[1].make_client())) as raw,

@@ -1,24 +1,34 @@
 """A gateway in its own process. Port and data survive restarts, so that it can be killed, paused and started again."""
 
+import ctypes
+import json
 import multiprocessing
 import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
+import msgspec
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness import gateway_child
+from tests.harness.child_spec import NO_CHANGES, ChildSpec
+from tests.harness.constant_overrides import CHAOS_TIMINGS
+from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.wait import wait_until
 
+ROOT = Path(__file__).parents[2]
 API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_other_team_key"
-READY_TIMEOUT_SECONDS = 30.0
+READY_TIMEOUT_SECONDS = 60.0
+EXIT_TIMEOUT_SECONDS = 30.0
 SECRET_ENVIRON = {
     "RUNFLOW_API_KEY": "rf_sandbox",
     "RUNAPI_API_KEY": "sk-sandbox",
@@ -27,8 +37,12 @@ SECRET_ENVIRON = {
     "IGW_KEY_CHAOS": API_KEY,
     "IGW_KEY_OTHER_TEAM": OTHER_TEAM_KEY,
 }
+CHAOS_CHILD = ChildSpec(overrides=CHAOS_TIMINGS)
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["pytest", "tests.harness.gateway_child"])
+_forkserver.set_forkserver_preload(["pytest", "tests.harness.gateway_child", "tests.harness.crashes"])
+# Loaded before the fork, because the child may not import between fork and exec.
+_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+StartMethod = Literal["fork", "exec"]
 
 
 def find_free_port() -> int:
@@ -38,61 +52,123 @@ def find_free_port() -> int:
         return port
 
 
-class GatewayProcess:
-    """One replica. Its port, data and log stay the same over restarts."""
+class ForkedProcess:
+    """A forked child, with the methods of `subprocess.Popen` that tests use.
 
-    def __init__(self, folder: Path, config: Path, environ: Mapping[str, str] | None = None) -> None:
+    It is forked from a process that has imported everything, which saves a second per start.
+    """
+
+    def __init__(
+        self, child: ChildSpec, arguments: Sequence[str], environ: Mapping[str, str], stdout: Path, stderr: Path
+    ) -> None:
+        parameters = (child, arguments, environ, stdout, stderr)
+        self._process = _forkserver.Process(target=gateway_child.serve_gateway, args=parameters, daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("gateway", timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class GatewayProcess:
+    """One replica. Its port, data and log stay the same over restarts.
+
+    Without `config`, the environment names one. "exec" starts a new interpreter, which inherits the caller's network
+    namespace; without changes in `child` it runs the real command.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        child: ChildSpec = CHAOS_CHILD,
+        start_method: StartMethod = "fork",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.config, self.port = folder, config, find_free_port()
+        self.folder = self.log_folder = folder
+        self.child, self.start_method = child, start_method
+        self.port = find_free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {**SECRET_ENVIRON, "IGW_DRAIN_SECONDS": "30", **(environ or {})}
-        self.log_path = folder / "gateway.log"
-        self._process: BaseProcess | None = None
+        self._config_arguments = ["--config", str(config)] if config else []
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
+
+    # --- life cycle
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def process(self) -> "subprocess.Popen[bytes] | ForkedProcess":
+        assert self._process is not None, "the gateway is not running"
+        return self._process
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "the gateway is not running"
-        assert self._process.pid is not None
-        return self._process.pid
+        return self.process.pid
 
     def start(self) -> None:
         """Starts the gateway and waits until it listens."""
-        earlier_log = self.read_log()
-        arguments = ["--config", str(self.config), "--port", str(self.port), "--data", str(self.folder / "data")]
-        process = _forkserver.Process(
-            target=gateway_child.serve_gateway, args=(arguments, self.environ, str(self.log_path)), daemon=True
-        )
-        process.start()
-        self._process = process
+        earlier_output = len(self.stdout)
+        self._process = self._start_process()
         wait_until(
-            lambda: "listening on" in self.read_log()[len(earlier_log) :], "the gateway listens", self._check_alive
+            lambda: "listening on" in self.stdout[earlier_output:],
+            "the gateway listens",
+            self._check_alive,
+            READY_TIMEOUT_SECONDS,
         )
+
+    def make_arguments(self) -> list[str]:
+        ports = ["--port", str(self.port)]
+        return ["serve", *self._config_arguments, *ports, "--data", str(self.folder / "data")]
+
+    def _start_process(self) -> "subprocess.Popen[bytes] | ForkedProcess":
+        arguments, environ = self.make_arguments(), get_clean_environ() | self.environ
+        if self.start_method == "fork":
+            return ForkedProcess(self.child, arguments, environ, self._stdout_path, self._stderr_path)
+        module = ["gateway.cli"]
+        if self.child != NO_CHANGES:
+            module = ["tests.harness.gateway_child", msgspec.json.encode(self.child).decode()]
+        with self._stdout_path.open("ab") as out, self._stderr_path.open("ab") as err:
+            return subprocess.Popen(
+                [sys.executable, "-m", *module, *arguments],
+                cwd=ROOT,
+                stdout=out,
+                stderr=err,
+                env=environ,
+                preexec_fn=_kill_with_parent,
+            )
 
     def _check_alive(self) -> None:
-        assert self._process is not None
-        assert self._process.is_alive(), f"the gateway has exited:\n{self.read_log()[-4_000:]}"
-
-    def read_log(self) -> str:
-        return self.log_path.read_text() if self.log_path.exists() else ""
+        assert self.process.poll() is None, f"the gateway has exited:\n{self.read_log()[-4_000:]}"
 
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        self.process.send_signal(number)
 
-    def wait_for_exit(self, timeout_seconds: float = READY_TIMEOUT_SECONDS) -> int:
+    def wait_for_exit(self, timeout_seconds: float = EXIT_TIMEOUT_SECONDS) -> int:
         """Waits for the exit and returns the exit code."""
-        assert self._process is not None
-        self._process.join(timeout_seconds)
-        exit_code = self._process.exitcode
-        assert exit_code is not None, f"the gateway does not exit:\n{self.read_log()[-4_000:]}"
-        self._process.close()
+        try:
+            exit_code = self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the gateway does not exit:\n{self.read_log()[-4_000:]}") from None
         self._process = None
         return exit_code
 
     def has_exited(self) -> bool:
-        return self._process is not None and not self._process.is_alive()
+        return self._process is not None and self._process.poll() is not None
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -114,21 +190,56 @@ class GatewayProcess:
             self._process.kill()
             self.wait_for_exit()
 
+    # --- output
+
+    @property
+    def _stdout_path(self) -> Path:
+        return self.log_folder / "stdout"
+
+    @property
+    def _stderr_path(self) -> Path:
+        return self.log_folder / "stderr"
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout_path.read_text() if self._stdout_path.exists() else ""
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr_path.read_text() if self._stderr_path.exists() else ""
+
+    def read_log(self) -> str:
+        """Returns everything written so far, by all processes of this replica."""
+        return self.stdout + self.stderr
+
+    def read_log_lines(self) -> list[dict[str, Any]]:
+        """Returns the parsed log, without a line that is still being written."""
+        return [json.loads(line) for line in self.stderr.rpartition("\n")[0].splitlines()]
+
+    def read_problem_lines(self) -> list[dict[str, Any]]:
+        return [line for line in self.read_log_lines() if line["level"] != "info"]
+
     # --- requests and metrics
 
-    def make_client(self, timeout_seconds: float = 60.0) -> httpx.Client:
-        return httpx.Client(
-            base_url=self.url, headers={"authorization": f"Bearer {API_KEY}"}, timeout=timeout_seconds, trust_env=False
-        )
+    def make_client(self, timeout_seconds: float = 60.0, api_key: str = API_KEY) -> httpx.Client:
+        headers = {"authorization": f"Bearer {api_key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout_seconds, trust_env=False)
 
     def get(self, path: str, timeout_seconds: float = 60.0) -> httpx.Response:
         with self.make_client(timeout_seconds) as client:
             return client.get(path)
 
-    def read_metric(self, name: str) -> float:
-        """Returns the sum over all labels. Fails if the gateway has no such metric."""
-        samples = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", self.get("/metrics").text, re.MULTILINE)
-        return sum(map(float, samples))
+    def read_metric(self, name: str, **labels: str) -> float:
+        """Returns the sum of the metric's samples with these labels. Fails if the gateway has no such metric."""
+        text = self.get("/metrics").text
+        assert f"# HELP {name} " in text or f"# HELP {name.rpartition('_')[0]} " in text, f"no metric {name}"
+        wanted_labels = [f'{label}="{value}"' for label, value in labels.items()]
+        samples = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(
+            float(value)
+            for label_text, value in samples
+            if all(wanted_label in label_text for wanted_label in wanted_labels)
+        )
 
     def is_idle(self) -> bool:
         return self.read_metric("igw_jobs_in_flight") == 0
@@ -142,6 +253,12 @@ class GatewayProcess:
             time.sleep(0.1)
         return False
 
+    def wait_until_idle(self) -> None:
+        """Waits until no job is in flight: every job is settled, and all its charges are booked."""
+        wait_until(lambda: self.get("/readyz").json()["jobs"] == 0, "no job is in flight")
+
+    # --- the process
+
     def count_resources(self) -> dict[str, int]:
         """Counts the process's open files and sockets, threads, and event loop tasks."""
         process = Path(f"/proc/{self.pid}")
@@ -149,15 +266,15 @@ class GatewayProcess:
         return {**counts, "tasks": self._count_tasks()}
 
     def _count_tasks(self) -> int:
-        log_length = len(self.read_log())
+        output_length = len(self.stdout)
         self.send_signal(signal.SIGUSR1)
-        return int(
-            wait_until(
-                lambda: re.search(r"tasks=(\d+)", self.read_log()[log_length:]), "the child prints its task count"
-            )[1]
+        match = wait_until(
+            lambda: re.search(r"tasks=(\d+)", self.stdout[output_length:]), "the child prints its task count"
         )
+        assert match is not None
+        return int(match[1])
 
-    def read_memory_mb(self, field: str) -> float:
+    def read_memory_mb(self, field: str = "VmRSS") -> float:
         """Reads `VmRSS` or `VmHWM` of the process, in MB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(rf"{field}:\s+(\d+) kB", status)
@@ -165,9 +282,16 @@ class GatewayProcess:
         return int(match[1]) / 1024
 
 
+def _kill_with_parent() -> None:
+    _PRCTL(gateway_child.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @contextmanager
-def run_gateway(folder: Path, config: Path, environ: Mapping[str, str] | None = None) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(folder, config, environ)
+def run_gateway(
+    folder: Path, config: Path, environ: Mapping[str, str] | None = None, child: ChildSpec = CHAOS_CHILD
+) -> Iterator[GatewayProcess]:
+    """Starts a gateway, and kills it after the block."""
+    process = GatewayProcess(folder, config, environ, child=child)
     try:
         process.start()
         yield process

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.child_spec import Hook
+
 DNS_PORT = 53
 SYSTEM_RESOLVER_FILE = "/etc/resolv.conf"
-# Environment variable of a gateway.
-RESOLVER_FILE_ENV = "FLOW_RESOLVER_FILE"
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 0x1
 NETWORK_NAMESPACE = "/proc/thread-self/ns/net"
@@ -66,16 +66,16 @@ class NameServer:
 
     def __init__(self, folder: Path, known_addresses: Mapping[str, str]) -> None:
         self.known_addresses = dict(known_addresses)
-        self._resolver_file = folder / "resolv.conf"
+        self.resolver_file = folder / "resolv.conf"
         self.query_counts: Counter[str] = Counter()
         self.socket, self.address = _bind_socket()
-        self._resolver_file.write_text(f"nameserver {self.address}\n")
+        self.resolver_file.write_text(f"nameserver {self.address}\n")
         self._thread = threading.Thread(target=self._serve_queries, daemon=True)
         self._thread.start()
 
-    def make_environ(self) -> dict[str, str]:
-        """Returns the environment with which a gateway uses this server."""
-        return {RESOLVER_FILE_ENV: str(self._resolver_file)}
+    def make_hook(self) -> Hook:
+        """Returns the hook with which a gateway uses this server."""
+        return Hook("tests.harness.name_server:use_resolver_file", {"path": str(self.resolver_file)})
 
     def close(self) -> None:
         self.socket.sendto(b"", (self.address, DNS_PORT))
@@ -130,7 +130,7 @@ def _build_response(query: bytes, question_end: int, address: str) -> bytes:
 def run_name_server(folder: Path, known_addresses: Mapping[str, str]) -> Iterator[NameServer]:
     server = NameServer(folder, known_addresses)
     try:
-        _skip_without_mount_namespace(server.make_environ()[RESOLVER_FILE_ENV])
+        _skip_without_mount_namespace(str(server.resolver_file))
         yield server
     finally:
         server.close()
