@@ -111,7 +111,7 @@ USUAL_WORDS = {
     "pipeline": "gateway/store/redis/pipeline.py",
     "partition": "gateway/store/partitions.py",
     "fault": "providers/faults.py",
-    "outcome unknown": "gateway/engine/job_creation.py",
+    "outcome unknown": "gateway/store/base.py",
     "task supervisor": "gateway/task_supervisor.py",
     "command line": "gateway/cli.py",
     "environment": "gateway/settings.py",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get, post
 
-from sandbox.runapi import order_rules as terms
+from sandbox.runapi import order_rules
 from sandbox.runapi.http_helpers import HttpRequest, parse_json_object, require_api_key, validation_error
 from sandbox.runapi.order_rules import TaskAction
 from sandbox.runapi.tasks import MICROS_PER_CENT, InjectedState, RunapiState, format_timestamp
@@ -67,13 +67,13 @@ def _normalize_name(name: object) -> str:
 
 
 def _build_schedule(action: TaskAction, switches: RunapiSwitches) -> dict[str, Any]:
-    prices = {tier: terms.get_price(action, tier, switches) // MICROS_PER_CENT for tier in terms.PRICES}
+    prices = {tier: order_rules.get_price(action, tier, switches) // MICROS_PER_CENT for tier in order_rules.PRICES}
     base = prices["1k"]
     overrides = {tier: cents for tier, cents in prices.items() if cents != base}
     return {
         "service": SERVICE,
         "action": action,
-        "model": terms.MODEL,
+        "model": order_rules.MODEL,
         "pricing_status": "priced",
         "catalog_status": "active",
         "currency": "USD",
@@ -95,10 +95,10 @@ async def create_price_quote(request: HttpRequest, vendor: InjectedState) -> Res
     quote = {
         "service": SERVICE,
         "action": action,
-        "model": terms.MODEL,
+        "model": order_rules.MODEL,
         "pricing_status": "priced",
         "currency": "USD",
-        "reservation_amount_cents": terms.get_price(action, str(resolution), vendor.switches) // MICROS_PER_CENT,
+        "reservation_amount_cents": order_rules.get_price(action, str(resolution), vendor.switches) // MICROS_PER_CENT,
         "estimate_basis": "params",
         "as_of": format_timestamp(time.time()),
     }
@@ -111,10 +111,10 @@ def _find_quote_problems(body: dict[str, Any], resolution: object) -> dict[str, 
         problems["service"] = ["is unknown"]
     if _normalize_name(body.get("action")) not in set(TaskAction):
         problems["action"] = ["is unknown"]
-    if body.get("model") not in (None, terms.MODEL):
+    if body.get("model") not in (None, order_rules.MODEL):
         problems["model"] = ["is unknown"]
-    if resolution not in tuple(terms.PRICES):
-        problems["params"] = [f"output_resolution must be one of: {', '.join(terms.PRICES)}"]
+    if resolution not in tuple(order_rules.PRICES):
+        problems["params"] = [f"output_resolution must be one of: {', '.join(order_rules.PRICES)}"]
     return problems
 
 

@@ -13,7 +13,7 @@ from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import KeyConflictError
 from sandbox.image_renderer import ImageRecipe, SourceImage, shorten_prompt
 from sandbox.order_simulator import InsufficientCreditError, Outcome, SimulatedOrder
-from sandbox.runapi import order_rules as terms
+from sandbox.runapi import order_rules
 from sandbox.runapi.callbacks import send_callbacks
 from sandbox.runapi.http_helpers import RunapiError, validation_error
 from sandbox.runapi.order_rules import TaskAction, TaskParams
@@ -65,10 +65,10 @@ def _replay_fingerprint(state: RunapiState, command: CreateTaskCommand) -> bytes
 
 async def _create_new_task(state: RunapiState, command: CreateTaskCommand) -> RunapiTask:
     switches = state.switches
-    if problems := terms.find_problems(command.action, command.fields, switches):
+    if problems := order_rules.find_problems(command.action, command.fields, switches):
         raise validation_error(problems)
-    params = terms.parse_task_params(command.action, command.fields)
-    price = terms.get_price(command.action, params.resolution, switches)
+    params = order_rules.parse_task_params(command.action, command.fields)
+    price = order_rules.get_price(command.action, params.resolution, switches)
     _check_credit(state, price)
     sources, problem = await _fetch_sources(state, params)
     order = _build_order(command, params, sources, price)
@@ -107,7 +107,7 @@ def _build_order(
     """Build the order. Without a ratio, an edit takes the ratio of its first source."""
     source_ratio = sources[0].width / sources[0].height if sources else 1.0
     image = ImageRecipe(
-        *terms.compute_size(params.ratio or source_ratio, params.resolution),
+        *order_rules.compute_size(params.ratio or source_ratio, params.resolution),
         format="png",
         caption=shorten_prompt(params.prompt),
         note=f"RunAPI {command.action} {params.resolution}",

@@ -9,14 +9,7 @@ import pytest
 
 from sandbox.fault_injection import InjectedFault
 from tests.harness.sandbox_runner import RunningSandbox
-
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
-SUBMIT_PATH = "/openai/v1/images/generations"
-
-
-def submit_order(sandbox: RunningSandbox, **changed: Any) -> httpx.Response:
-    order = {"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low"} | changed
-    return sandbox.http.post(SUBMIT_PATH, json=order, headers=AUTH_HEADERS)
+from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH, submit_order
 
 
 def post_invalid_body(sandbox: RunningSandbox, path: str, body: bytes) -> str:
@@ -153,7 +146,7 @@ def test_money_of_running_orders_is_shown_as_reserved(sandbox):
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             sandbox.url + SUBMIT_PATH,
-            json={"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low"},
+            json=ORDER_BODY,
             headers=AUTH_HEADERS,
             timeout=0.2,
             trust_env=False,

@@ -12,10 +12,8 @@ import httpx
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH
 
-ORDER_BODY = {"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low"}
-SUBMIT_PATH = "/openai/v1/images/generations"
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 JSON_AND_STREAM = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 
 

@@ -1,19 +1,10 @@
 """Which requests a fault rule applies to, and which rules are rejected."""
 
-import httpx
 import pytest
 
 from sandbox.fault_injection import FaultInjector, FaultRule, InjectedFault
 from sandbox.vendors import RouteKind, Vendor
-from tests.harness.sandbox_runner import RunningSandbox
-
-SUBMIT_PATH = "/openai/v1/images/generations"
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
-
-
-def submit_order(sandbox: RunningSandbox) -> httpx.Response:
-    order = {"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low"}
-    return sandbox.http.post(SUBMIT_PATH, json=order, headers=AUTH_HEADERS)
+from tests.sandbox.openai_client import AUTH_HEADERS, SUBMIT_PATH, submit_order
 
 
 def test_rule_applies_the_given_number_of_times(sandbox):

@@ -13,14 +13,13 @@ from sandbox.file_store import FileStore, UploadSlot
 from sandbox.image_renderer import ImageRecipe
 from sandbox.vendors import Vendor
 from tests.harness.sandbox_runner import RunningSandbox
-
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
+from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH
 
 
 def create_image_url(sandbox: RunningSandbox, **switches: Any) -> str:
-    order = {"model": "gpt-image-2", "prompt": "a lighthouse", "quality": "low", "output_format": "webp"}
+    order = ORDER_BODY | {"output_format": "webp"}
     with sandbox.override_switches("openai", image_format="url", **switches):
-        answer = sandbox.http.post("/openai/v1/images/generations", json=order, headers=AUTH_HEADERS)
+        answer = sandbox.http.post(SUBMIT_PATH, json=order, headers=AUTH_HEADERS)
     return str(answer.json()["data"][0]["url"])
 
 

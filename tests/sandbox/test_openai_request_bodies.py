@@ -12,8 +12,8 @@ from sandbox.app import create_app
 from sandbox.openai import field_checks, image_params
 from sandbox.state import SandboxState
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.sandbox.openai_client import AUTH_HEADERS
 
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data; boundary=x"
 PART_TEMPLATE = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
 

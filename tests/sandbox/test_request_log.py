@@ -2,7 +2,7 @@
 
 import pytest
 
-AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
+from tests.sandbox.openai_client import AUTH_HEADERS
 
 
 def test_requests_are_logged_with_keys_redacted(sandbox):
