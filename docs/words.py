@@ -68,7 +68,7 @@ USUAL_WORDS = {
     "retry after": "providers/parsing.py",
     "lease": "gateway/store/redis/lease_manager.py",
     "fence": "gateway/store/base.py",
-    "idempotency": "gateway/store/redis/idempotency_lookup.py",
+    "idempotency": "gateway/api/idempotency_keys.py",
     "deduplication": "gateway/store/body_deduplication.py",
     "redact": "gateway/config/redaction.py",
     "signed url": "gateway/assets/signed_urls.py",
