@@ -53,7 +53,8 @@ class SellerClient:
     ) -> None:
         self.transport_pool: TransportPoolProtocol = transport_pool or TransportPool()
         self.memory_budget = memory_budget or MemoryBudget()
-        self.link_memory_budget = MemoryBudget(self.memory_budget.max_bytes)
+        # For uploads to URLs that sellers named, and downloads from them.
+        self.url_memory_budget = MemoryBudget(self.memory_budget.max_bytes)
 
     async def send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
         """Sends a call and returns its answer, or NoAnswer. Raises only CancelledError."""
@@ -69,7 +70,7 @@ class SellerClient:
             proxy=account.proxy,
             source=source,
         )
-        memory_budget = self.link_memory_budget if call.is_presigned else self.memory_budget
+        memory_budget = self.url_memory_budget if call.is_presigned else self.memory_budget
         with memory_budget.reserve_outgoing() as reservation:
             body.on_written = reservation.release
             if not await _reserve_memory(reservation, body.size, options.memory_timeout_seconds):
@@ -89,7 +90,7 @@ class SellerClient:
             private=private, fresh_connection=False, proxy=proxy, source=HostSource.SELLER
         )
         return await download(
-            transport, DownloadRequest(url, private, account, limits), self.link_memory_budget.reserve_incoming
+            transport, DownloadRequest(url, private, account, limits), self.url_memory_budget.reserve_incoming
         )
 
     async def aclose(self) -> None:

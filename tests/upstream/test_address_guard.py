@@ -60,7 +60,7 @@ class CanaryCheck:
         self.canary, self.client = canary, client
 
     async def assert_blocked(self, url: str) -> None:
-        put = Call(method="PUT", location=url, body=b"picture", is_presigned=True)
+        put = Call(method="PUT", location=url, body=b"pngdata", is_presigned=True)
         own = make_seller(url.partition("?")[0], allows_private_addresses=False)
         assert get_fault_kind(await self.client.send(put, own, QUICK_OPTIONS)) is FaultKind.NOT_SENT
         if url.startswith("http"):

@@ -115,7 +115,7 @@ def test_presigned_upload_uses_the_exact_url_and_no_api_key() -> None:
                 method="PUT",
                 location=store.url + path,
                 headers={"Content-Type": "image/png", "Content-Length": "7"},
-                body=b"picture",
+                body=b"pngdata",
                 is_presigned=True,
             )
             # The upload's host may even be the account's own.

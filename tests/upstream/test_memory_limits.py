@@ -129,7 +129,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             run_server(make_responder(build_response(IMAGE))) as server,
             SellerClient(memory_budget=MemoryBudget(8 * MIB)) as client,
         ):
-            budgets = client.memory_budget, client.link_memory_budget
+            budgets = client.memory_budget, client.url_memory_budget
             reservations = [budget.reserve_incoming() for budget in budgets]
             for reservation in reservations:
                 await reservation.grow(8 * MIB)

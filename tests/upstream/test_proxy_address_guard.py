@@ -53,7 +53,7 @@ def test_proxy_is_never_asked_for_a_private_host(form: str) -> None:
                     QUICK_OPTIONS,
                 )
                 assert get_fault_kind(order) is FaultKind.NOT_SENT
-                put = Call(method="PUT", location=url, body=b"picture", is_presigned=True)
+                put = Call(method="PUT", location=url, body=b"pngdata", is_presigned=True)
                 upload = await client.send(
                     put,
                     make_seller("https://seller.example", allows_private_addresses=False, proxy=proxy_config),

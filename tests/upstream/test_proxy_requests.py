@@ -56,7 +56,7 @@ def test_plain_http_proxy_is_sent_the_exact_full_url(certificate: Path) -> None:
 
     async def scenario() -> bytes:
         async with ProxyEnvironment(certificate, "http").start_servers() as setup:
-            put = Call(method="PUT", location=setup.seller_origin + path, body=b"picture", is_presigned=True)
+            put = Call(method="PUT", location=setup.seller_origin + path, body=b"pngdata", is_presigned=True)
             assert isinstance(await setup.send_order(put), Answer)
             assert b"proxy-" not in setup.seller.request_heads[0].lower()
             return setup.proxy.request_heads[0].replace(str(setup.seller.port).encode(), b"PORT")
@@ -79,10 +79,10 @@ def test_proxy_without_credentials_is_sent_none(proxy_environment: ProxyEnvironm
 def test_downloads_and_uploads_pass_the_proxy(proxy_environment: ProxyEnvironment) -> None:
     async def scenario() -> None:
         async with proxy_environment.start_servers() as setup:
-            url = f"{setup.seller_origin}/picture?X-Sig=1"
+            url = f"{setup.seller_origin}/image?X-Sig=1"
             proxy = make_proxy(setup.proxy.url, with_credentials=True)
             assert await setup.client.download(url, True, proxy=proxy) == b"{}"
-            put = Call(method="PUT", location=url, body=b"picture", is_presigned=True)
+            put = Call(method="PUT", location=url, body=b"pngdata", is_presigned=True)
             assert isinstance(await setup.send_order(put), Answer)
             assert len(setup.seller.request_heads) == 2
             assert not [head for head in setup.seller.request_heads if b"\r\nauthorization" in head.lower()]
