@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins what the *.in files name: exact versions, at least a week old, with the hashes of all their files.
+# Pins the packages in the *.in files: exact versions, at least a week old, with the hashes of all their files.
 set -euo pipefail
 cd "$(dirname "$0")/requirements"
 tool=$(mktemp -d)

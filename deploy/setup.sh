@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings a checkout from any state to "ready": `setup.sh run` for the product, `setup.sh dev` for tests and checks too.
-# Safe to repeat and to run twice at once; what is already in place costs a fraction of a second.
+# Prepares a checkout in any state: `setup.sh run` for the product, `setup.sh dev` also for tests and checks.
+# It can be repeated and run twice at once; finished steps take a fraction of a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=${1:-run}
@@ -14,16 +14,16 @@ flock 9
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"
     elif command -v sudo >/dev/null; then sudo "$@"
-    else die "cannot run '$*' without root; install it by hand and repeat"
+    else die "cannot run '$*' without root. Install it by hand and run this again"
     fi
 }
 
 install_package() {
     say "installing the Debian package $1"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 && return
-    as_root apt-get update -qq >/dev/null || die "apt-get update failed; install $1 by hand and repeat"
+    as_root apt-get update -qq >/dev/null || die "apt-get update failed. Install $1 by hand and run this again"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null \
-        || die "could not install $1; install it by hand and repeat"
+        || die "could not install $1. Install it by hand and run this again"
 }
 
 find_python() {
@@ -34,12 +34,12 @@ find_python() {
             return
         fi
     done
-    die "Python 3.11 or newer is needed and was not found (set PYTHON=/path/to/python3)"
+    die "Python 3.11 or newer not found. Install it, or set PYTHON=/path/to/python3"
 }
 
-# make_venv DIR: a working virtual environment in DIR, rebuilt if what is there does not run.
+# make_venv DIR: make a working virtual environment in DIR, replacing one that does not run.
 make_venv() {
-    # An environment knows where it was made: in a copied checkout it would run the original's code.
+    # An environment contains its own path: in a copied checkout it would run the code of the original.
     if [ "$(cat "$1/.made-in" 2>/dev/null)" = "$PWD" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
     python=$(find_python)
     "$python" -c 'import ensurepip' 2>/dev/null || install_package python3-venv
@@ -49,7 +49,7 @@ make_venv() {
     pwd >"$1/.made-in"
 }
 
-# install DIR LOCK: exactly what LOCK pins, checked by hash; skipped while LOCK has not changed.
+# install DIR LOCK: install exactly the packages that LOCK pins, by hash; skipped if LOCK has not changed.
 install() {
     stamp="$1/.installed-$(basename "$2")"
     if [ -f "$stamp" ] && cmp -s "$2" "$stamp"; then return; fi
@@ -64,7 +64,7 @@ install_checkout() {
     cp pyproject.toml .venv/.installed-checkout
 }
 
-# Debian's redis-server package would start a service; redis-tools carries the same binary and starts nothing.
+# Debian's redis-server package would start a service; redis-tools contains the same binary and starts none.
 find_redis() {
     if command -v redis-server >/dev/null || [ -x .venv/bin/redis-server ]; then return; fi
     [ -x /usr/bin/redis-check-rdb ] || install_package redis-tools
@@ -76,12 +76,12 @@ find_node() {
     install .venv deploy/requirements/node.txt
 }
 
-# Tests make certificates with it.
+# Tests create certificates with it.
 find_openssl() {
     command -v openssl >/dev/null || install_package openssl
 }
 
-# The product, and the tests' tools with it once they have been wanted. What is there but does not run is made anew.
+# Installs the product, and the tools for tests if they were requested once.
 prepare() {
     make_venv .venv
     lock=deploy/requirements/runtime.txt
@@ -91,7 +91,7 @@ prepare() {
 }
 prepare
 if ! .venv/bin/image-gateway --version >/dev/null 2>&1; then
-    say "what is in .venv does not run; making it anew"
+    say "image-gateway in .venv does not run; recreating .venv"
     rm -rf .venv
     prepare
 fi
