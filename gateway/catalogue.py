@@ -1,4 +1,4 @@
-"""What the configuration means: models, accounts, sellers and offers, resolved and immutable, swapped as a whole."""
+"""The resolved configuration: models, accounts, sellers and offers. Immutable, replaced as a whole."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -13,13 +13,13 @@ from gateway.config.values import Secret
 from providers.adapter import Adapter
 from providers.orders import Cell, Format, Operation, Quality
 
-# Longer than a job is ever open: its deadline, its seller's patience, and a day in which its pictures are fetched.
+# Longer than a job can be open: its deadline, the order's timeout, and a day in which its images are fetched.
 DRAINING_TTL_SECONDS = 3 * 86_400.0
 IDENTITY_LENGTH = 12
 
 
 class Price(Struct, frozen=True):
-    """Micro-USD per image: what is expected, and the most that is conceivable."""
+    """Price in micro-USD per image: the expected price and the highest possible one."""
 
     price: int
     ceiling: int
@@ -28,6 +28,8 @@ class Price(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True):
+    """A model that clients can request, with its defaults."""
+
     name: str
     width: int
     height: int
@@ -37,9 +39,9 @@ class Model(Struct, frozen=True):
 
 
 class SellerAccount(Struct, frozen=True):
-    """Ours, at a provider. Without a secret it is disabled, and nothing is bought there.
+    """An account at a seller. Without an API key it is disabled, and nothing is ordered there.
 
-    With a proxy, nothing of this account's leaves otherwise.
+    With a proxy, all of its requests go through the proxy.
     """
 
     name: str
@@ -53,15 +55,15 @@ class SellerAccount(Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """Who knows an order that was placed here: only this account, at this address. With a new key it is the same.
+        """Identifies the account that an order was placed with: name and base URL, but not the key.
 
-        Short, since every job remembers it.
+        Short, since every job stores it.
         """
         return sha256(f"{self.name} {self.base_url}".encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 class Seller(Struct, frozen=True):
-    """An account reached through one dialect; the name that policies list."""
+    """An account reached through one adapter; policies list sellers by name."""
 
     name: str
     account: SellerAccount
@@ -69,7 +71,7 @@ class Seller(Struct, frozen=True):
 
 
 class Offer(Struct, frozen=True, kw_only=True):
-    """One seller sells one model."""
+    """One model that one seller sells."""
 
     seller: Seller
     model: str
@@ -86,7 +88,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     expected_latency: Mapping[Quality, ExpectedLatency]
     token_prices: TokenPrices | None = None
     position: int = 0
-    # By the process's monotonic clock: when it disappeared from the configuration. It takes no new orders.
+    # Monotonic time when the offer was removed from the configuration. It accepts no new orders.
     draining_since: float | None = None
 
     @property
@@ -95,10 +97,10 @@ class Offer(Struct, frozen=True, kw_only=True):
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
-    """Everything a plan needs, and the name of the files it came from. `fit_cache` holds what plans have worked out.
+    """Everything that plans need, and the hash of its files.
 
-    `teams_by_key_hash`: the team that a caller's key belongs to, by the key's SHA-256. `dalle_aliases`: those of the aliases whose
-    clients use the words of DALL-E, and expect its form of an answer.
+    `fit_cache`: cached results of matching. `teams_by_key_hash`: team by the SHA-256 of its API key. `dalle_aliases`:
+    aliases whose clients send DALL-E's parameters and expect its response format.
     """
 
     hash: str
@@ -117,7 +119,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     fit_cache: dict[object, object] = field(default_factory=dict)
 
     def find_model(self, name: str) -> Model | None:
-        """By its name or one of its aliases."""
+        """Finds a model by its name or one of its aliases."""
         return self.models.get(self.aliases.get(name, name))
 
     def iter_offers(self) -> Iterator[Offer]:
@@ -127,10 +129,10 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     def find_offer(
         self, seller: str, model: str, adapter_name: str | None = None, account_identity: str = ""
     ) -> Offer | None:
-        """Also one that is draining: jobs that name it must be able to finish.
+        """Finds an offer, including removed ones that jobs still use.
 
-        The current one, but for orders that were placed otherwise: with another `adapter_name`, whose words only that one
-        knows, or with an `account` of another identity, which alone has them.
+        Prefers the current offer, unless the order was placed with another adapter (`adapter_name`) or at another
+        account (`account_identity`).
         """
         candidates = [*self.offers.get(model, ()), *self.draining_offers]
         matching = [offer for offer in candidates if (offer.seller.name, offer.model) == (seller, model)]
@@ -141,16 +143,17 @@ class Catalogue(Struct, frozen=True, kw_only=True):
         return next((offer for offer in matching if offer.seller.account.api_key), matching[0] if matching else None)
 
     def find_account(self, name: str) -> SellerAccount | None:
-        """Also one that only draining offers still use, and with the key that it had, if it has lost it."""
+        """Finds an account, including accounts and keys that only removed offers still use."""
         draining_accounts = {offer.seller.account.name: offer.seller.account for offer in self.draining_offers}
         configured = self.accounts.get(name)
         return configured if configured and configured.api_key else draining_accounts.get(name, configured)
 
 
 def carry_over_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue:
-    """The new catalogue, keeping what disappeared from the old one for the jobs that still name it. No new orders.
+    """Returns the new catalogue with the offers that were removed from the old one, for jobs that still use them.
 
-    For longer than any job is open: other replicas' jobs may name it, and this one goes on with theirs if they die.
+    They are kept longer than any job is open: jobs of other replicas may use them, and this replica may reclaim those
+    jobs.
     """
     removed = [
         offer
@@ -169,7 +172,8 @@ def carry_over_draining(new: Catalogue, old: Catalogue, now: float) -> Catalogue
 
 
 def _has_same_identity(offer: Offer, other: Offer) -> bool:
-    """A seller who is spoken to elsewhere, or otherwise, or without a key, is another to the orders placed before."""
+    """Returns whether orders placed at one offer are known at the other: same seller, account, adapter and model, with
+    a key."""
     lost_its_key = bool(offer.seller.account.api_key) and not other.seller.account.api_key
     return _get_identity(offer) == _get_identity(other) and not lost_its_key
 
@@ -180,7 +184,8 @@ def _get_identity(offer: Offer) -> tuple[str, ...]:
 
 
 def _mark_draining(offer: Offer, accounts: Mapping[str, SellerAccount], now: float) -> Offer:
-    """By the account's present key and proxy: those that its orders were placed with may be gone."""
+    """Marks an offer as removed. It uses the account's current key and proxy, since the previous ones may be
+    invalid."""
     seller = offer.seller
     account = accounts.get(seller.account.name)
     if account and account.api_key and account.identity == seller.account.identity:

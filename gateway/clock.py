@@ -1,24 +1,24 @@
-"""The time that jobs are written by."""
+"""Wall clock for timestamps and deadlines of jobs."""
 
 import threading
 import time
 from collections.abc import Callable
 
-# By so much of the time that passes, the clock may be set right.
+# Maximum correction, as a share of the elapsed time.
 MAX_SLEW_RATIO = 0.1
 
 
 class SlewingClock:
-    """Wall-clock time that never jumps, however the machine's clock is set while this process runs.
+    """Wall clock that never jumps, even if the system clock is set. It follows the system clock slowly, so that
+    replicas agree again.
 
-    Deadlines are moments of it: a jump would end every order that is on its way, or have nobody ask about any. When the
-    machine's clock has been set, this one follows it slowly, so that replicas agree again in the end.
+    Deadlines are moments of this clock: a jump would end all running orders, or stop polling them.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall, self._monotonic = wall, monotonic
         self._now, self._last_monotonic = wall(), monotonic()
-        # A store's thread asks, too.
+        # Threads of the store call it, too.
         self._lock = threading.Lock()
 
     def __call__(self) -> float:

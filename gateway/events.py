@@ -1,4 +1,4 @@
-"""What the core tells of itself: frozen facts for whoever listens (metrics, logs). It never asks who does."""
+"""Events that the core emits to sinks (metrics, logs). It does not know its sinks."""
 
 import traceback
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from providers.orders import Cell
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """Something happened. No prompt, image, secret or address is ever part of one."""
+    """Base of all events. Events contain no prompts, images, secrets or URLs."""
 
 
 class JobAccepted(Event, frozen=True, kw_only=True):
-    """It is kept, and will be worked on whatever happens."""
+    """A job was stored and will be processed, even if this process stops."""
 
     job: str
     team: str
@@ -30,7 +30,7 @@ class JobAccepted(Event, frozen=True, kw_only=True):
 
 
 class JobEnded(Event, frozen=True, kw_only=True):
-    """For its team: nothing changes for it any more. `seconds` since it was accepted."""
+    """A job reached its final state for its team. `seconds` since it was accepted."""
 
     job: str
     team: str
@@ -45,7 +45,7 @@ class JobEnded(Event, frozen=True, kw_only=True):
 
 
 class AttemptRecorded(Event, frozen=True, kw_only=True):
-    """It is kept that an order is about to be sent."""
+    """An attempt was stored; its order is about to be sent."""
 
     job: str
     attempt: int
@@ -56,7 +56,7 @@ class AttemptRecorded(Event, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
-    """What became of the order. `fault` is None where all images were delivered."""
+    """An attempt ended. `fault` is None if all images were delivered."""
 
     job: str
     attempt: int
@@ -72,7 +72,7 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
 
 
 class FailoverStarted(Event, frozen=True, kw_only=True):
-    """The next attempt for images that another seller did not deliver."""
+    """The next attempt for images that another seller did not deliver was started."""
 
     job: str
     attempt: int
@@ -83,7 +83,8 @@ class FailoverStarted(Event, frozen=True, kw_only=True):
 
 
 class LedgerEntryPosted(Event, frozen=True, kw_only=True):
-    """An entry of the ledger, on its job's `day`. `amount` in micro-USD, negative where it corrects another one."""
+    """A ledger entry was written for the job's `day`. `amount` in micro-USD; negative if it corrects an earlier
+    entry."""
 
     job: str
     attempt: int
@@ -99,7 +100,7 @@ class LedgerEntryPosted(Event, frozen=True, kw_only=True):
 
 
 class PriceMismatch(Event, frozen=True, kw_only=True):
-    """A seller charged another amount than its price, per image in micro-USD."""
+    """A seller charged a different price per image (micro-USD) than configured."""
 
     job: str
     attempt: int
@@ -111,7 +112,7 @@ class PriceMismatch(Event, frozen=True, kw_only=True):
 
 
 class LateImagesReceived(Event, frozen=True, kw_only=True):
-    """Images arrived after their attempt had been closed. They are booked as an orphan; the job does not list them."""
+    """Images arrived after their attempt was closed. They are booked as orphan and not listed in the job."""
 
     job: str
     attempt: int
@@ -120,7 +121,7 @@ class LateImagesReceived(Event, frozen=True, kw_only=True):
 
 
 class JobReclaimed(Event, frozen=True, kw_only=True):
-    """It was taken over from an owner that is gone; `reclaims` times since anybody last got on with it."""
+    """A job was reclaimed from a stopped replica. `reclaims`: claims since its last progress."""
 
     job: str
     reclaims: int
@@ -128,8 +129,10 @@ class JobReclaimed(Event, frozen=True, kw_only=True):
 
 
 class ErrorReported(Event, frozen=True, kw_only=True):
-    """Something of ours does not work as it should; what was in force goes on where it can. `task`: the long-lived task
-    that failed, and is started again."""
+    """An internal error; the previous state stays active where possible.
+
+    `component`: the component that failed; `task`: the long-lived task that failed and is restarted.
+    """
 
     component: str
     message: str
@@ -139,7 +142,7 @@ class ErrorReported(Event, frozen=True, kw_only=True):
 
 
 class TaskRecovered(Event, frozen=True, kw_only=True):
-    """A long-lived task works again after so many failures in a row, over so many seconds."""
+    """A long-lived task works again after this many failures in a row, over this many seconds."""
 
     task: str
     failures: int
@@ -147,7 +150,7 @@ class TaskRecovered(Event, frozen=True, kw_only=True):
 
 
 class CallbackOutcome(StrEnum):
-    """What a callback turned out to be."""
+    """Result of processing a callback."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -159,8 +162,10 @@ class CallbackOutcome(StrEnum):
 
 
 class CallbackHandled(Event, frozen=True, kw_only=True):
-    """A request to a callback address. A line only if it was `forged` (a wrong signature at an address of ours) or
-    `unknown` (no address of ours): one a minute, the last of so many (`repeated`)."""
+    """A callback was processed.
+
+    Logged only if `forged` (invalid signature) or `unknown` (invalid URL), once a minute with the count.
+    """
 
     adapter: str
     outcome: CallbackOutcome
@@ -168,7 +173,7 @@ class CallbackHandled(Event, frozen=True, kw_only=True):
 
 
 class ConfigReloaded(Event, frozen=True, kw_only=True):
-    """The configuration was read again: taken, or refused for these many problems."""
+    """The configuration was reloaded: applied, or rejected because of this many problems."""
 
     applied: bool
     config: str
@@ -176,7 +181,10 @@ class ConfigReloaded(Event, frozen=True, kw_only=True):
 
 
 class RequestCompleted(Event, frozen=True, kw_only=True):
-    """`route` is its pattern, never a path. `waited_seconds`: those of its `seconds` that were spent waiting for the job."""
+    """A request was completed.
+
+    `route` is the pattern, never the path. `waited_seconds`: part of `seconds` spent waiting for the job.
+    """
 
     id: str
     method: str
@@ -192,21 +200,23 @@ EventSink = Callable[[Event], None]
 
 
 class ComponentError(Exception):
-    """A part of the gateway cannot do its work. The text is written for operators: it names the part's own trouble, and
-    nothing that a caller or a seller said. `component` is the part, as in `ErrorReported`."""
+    """A component failed. The message is for operators and contains no text from clients or sellers.
+
+    `component` names the component, as in `ErrorReported`.
+    """
 
     component = "engine"
 
 
 def make_error_event(error: BaseException, task: str | None = None, job: str | None = None) -> ErrorReported:
-    """The event that reports an error: in its own words if they are meant for operators."""
+    """Returns the event that reports an error. Only a ComponentError's own message is used."""
     if isinstance(error, ComponentError):
         return ErrorReported(component=error.component, message=str(error), task=task, job=job)
     return ErrorReported(component="task" if task else "engine", message=describe_exception(error), task=task, job=job)
 
 
 def describe_exception(error: BaseException) -> str:
-    """A fault of ours in words that can be logged: its kind and its place, never its text, which may be anybody's."""
+    """Describes an exception by type and source line. Never contains its message, which may hold client data."""
     frames = traceback.extract_tb(error.__traceback__)
     own_frames = [frame for frame in frames if "gateway" in frame.filename or "providers" in frame.filename] or list(
         frames

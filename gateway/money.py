@@ -1,23 +1,23 @@
-"""Money is integer micro-USD, end to end. No float ever holds any of it."""
+"""Amounts of money are integers in micro-USD. No float holds money."""
 
 import re
 
 MICROS_PER_USD = 1_000_000
-# Seven digits before the point: nobody's budget is larger, and a slip of the finger is.
+# At most seven digits before the point: a larger amount is a typing error.
 _AMOUNT = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,7})(?:\.(?P<part>\d{1,6}))?", re.ASCII)
 
 
 def parse_usd(text: str) -> int:
-    """'0.133' → 133000. ValueError says, in words for an operator, why a text is no amount."""
+    """Parses '0.133' to 133000. ValueError says why the text is invalid."""
     if not (match := _AMOUNT.fullmatch(text)):
-        raise ValueError(f'{text[:40]!r} is no amount in USD: write it like "0.133", with six decimals at most')
+        raise ValueError(f'Invalid amount {text[:40]!r}. Write USD like "0.133", with at most six decimals')
     if match["sign"]:
-        raise ValueError("an amount cannot be negative")
+        raise ValueError("Invalid amount. It cannot be negative")
     return int(match["whole"]) * MICROS_PER_USD + int((match["part"] or "").ljust(6, "0"))
 
 
 def format_usd(amount: int) -> str:
-    """133000 → '0.133', 9000 → '0.009', 100000 → '0.10': as many decimals as it takes, two at least."""
+    """Formats 133000 as '0.133', 9000 as '0.009' and 100000 as '0.10': as many decimals as needed, at least two."""
     sign, (whole, part) = "-" if amount < 0 else "", divmod(abs(amount), MICROS_PER_USD)
     decimals = f"{part:06}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{decimals}"

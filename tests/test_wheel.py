@@ -57,7 +57,7 @@ def test_commands_fall_back_to_shipped_configuration(program: Path, tmp_path: Pa
     assert explained.returncode == 0, explained.stderr
     missing = run_program(program, tmp_path, "check", "--config", "config")
     assert missing.returncode == 1
-    assert "there is no such folder" in missing.stderr, "a folder given by --config has no fallback"
+    assert "Folder not found" in missing.stderr, "a folder given by --config has no fallback"
 
 
 def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The operators' YAML: read with its line numbers, checked strictly, and worked out into a catalogue."""
+"""Operator configuration: parses YAML with line numbers, validates it strictly and resolves it into a catalogue."""

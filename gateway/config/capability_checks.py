@@ -1,4 +1,4 @@
-"""What an offer claims, held against what its dialect has words for."""
+"""Checks that an adapter supports what an offer configures."""
 
 from collections.abc import Iterator
 
@@ -10,30 +10,34 @@ from providers.orders import Feature, Operation
 
 
 def check_capabilities(offer: OfferConfig, adapter: Adapter) -> Iterator[Finding]:
-    """What an offer claims and its dialect has no words for."""
+    """Yields a finding for each option of an offer that its adapter does not support."""
     capabilities, name = adapter.capabilities, adapter.name
     checks = [
         (
             offer.images_per_order > capabilities.max_images,
-            f"can ask for {capabilities.max_images} per order at most",
+            f"supports at most {capabilities.max_images} images per order",
             "images_per_order",
         ),
-        (offer.inputs > capabilities.max_input_images, f"can send {capabilities.max_input_images} at most", "inputs"),
-        (offer.mask and Feature.MASK not in capabilities.edit_features, "has no words for a mask", "mask"),
+        (
+            offer.inputs > capabilities.max_input_images,
+            f"supports at most {capabilities.max_input_images} input images",
+            "inputs",
+        ),
+        (offer.mask and Feature.MASK not in capabilities.edit_features, "does not support a mask", "mask"),
         (
             offer.quality.selectable and Feature.QUALITY not in capabilities.generate_features,
-            "has no words for a quality: say 'assumes' instead",
+            "does not support a quality. Use 'assumes' instead",
             "quality",
         ),
         (
             offer.formats and Feature.OUTPUT_FORMAT not in capabilities.generate_features,
-            "has no words for an output format",
+            "does not support an output format",
             "formats",
         ),
     ]
     yield from (Finding(f"{name} {message}", (option,)) for exceeds, message, option in checks if exceeds)
     if offer.edit is not None and offer.inputs < 1:
-        yield Finding("edits need 'inputs' of at least 1", ("inputs",))
+        yield Finding("Edits need 'inputs' of at least 1", ("inputs",))
     for operation in Operation:
         size_options: SizeOptions | None = getattr(offer, operation)
         if size_options is not None:
@@ -50,9 +54,9 @@ def _check_size_features(size_options: SizeOptions, operation: Operation, adapte
     }
     for name, (is_claimed, feature) in claims.items():
         if is_claimed and feature not in supported:
-            yield Finding(f"{adapter.name} has no words for {feature}", (operation_name, name))
+            yield Finding(f"{adapter.name} does not support {feature}", (operation_name, name))
     if not any(is_claimed for is_claimed, _ in claims.values()):
-        message = "no size can be ordered this way: say 'pixels', 'presets' or 'ratios'"
+        message = "Missing size option. Set 'pixels', 'presets' or 'ratios'"
         yield Finding(message, (operation_name,), tuple((operation_name, name) for name in claims))
 
 
@@ -60,12 +64,12 @@ def _check_ratios(size_options: SizeOptions, operation: Operation) -> Iterator[F
     operation_name = operation.value
     for index, ratio in enumerate(size_options.ratios):
         if ratio not in RATIOS:
-            message = f"'{ratio}' is no ratio that sellers have words for; there is {', '.join(RATIOS)}"
+            message = f"Unsupported ratio '{ratio}'; supported: {', '.join(RATIOS)}"
             yield Finding(message, (operation_name, "ratios", index))
     known_shapes = {f"{ratio}@{resolution}" for ratio in size_options.ratios for resolution in Resolution}
     for index, shape in enumerate(size_options.unsold):
         if shape not in known_shapes:
-            message = f"'{shape}' is no shape of this offer: write it like 1:1@4k"
+            message = f"Invalid value '{shape}'. Use a ratio of this offer and a tier, like 1:1@4k"
             yield Finding(
                 message,
                 (operation_name, "unsold", index),

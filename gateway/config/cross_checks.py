@@ -1,4 +1,4 @@
-"""Checks that span files: policies and teams against everything they name."""
+"""Checks that span files: names used by policies, teams and aliases."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -21,24 +21,25 @@ def check_policies_and_teams(loaded: LoadedFiles, config: Config) -> list[Proble
 
 
 def check_name(kind: str, name: str, known: Collection[str] | None) -> Iterator[str]:
-    """A message, unless the name is known, or there is no telling since something is wrong that is told already."""
+    """Yields a message if the name is unknown. Yields nothing if the known names are not reliable, since that problem
+    is already reported."""
     if name and known is not None and name not in known:
-        yield f"there is no {kind} '{name}'{did_you_mean(name, known)}"
+        yield f"Unknown {kind} '{name}'{did_you_mean(name, known)}"
 
 
 def _check_aliases(loaded: LoadedFiles, config: Config) -> Iterator[Finding]:
-    taken_by = dict.fromkeys(loaded.known_names("models") or (), "a model")
+    owners = dict.fromkeys(loaded.known_names("models") or (), "a model")
     for name, model in config.models.models.items():
         for option in ("aliases", "dalle_aliases"):
             for index, alias in enumerate(getattr(model, option)):
-                if alias in taken_by:
-                    yield Finding(f"'{alias}' is {taken_by[alias]} already", (name, option, index))
-                taken_by.setdefault(alias, f"an alias of {name}")
+                if alias in owners:
+                    yield Finding(f"'{alias}' is already the name of {owners[alias]}", (name, option, index))
+                owners.setdefault(alias, f"an alias of {name}")
 
 
 def _check_policies(loaded: LoadedFiles, config: Config) -> Iterator[Problem]:
     for name, policy in config.policies.policies.items():
-        # Without any seller, that alone is worth telling.
+        # Without any seller, only the missing sellers are reported.
         findings = _check_policy(policy, list(config.offers)) if config.offers else ()
         yield from to_problems(loaded, POLICIES_FILE, findings, "policies", name)
     messages = check_name("policy", config.policies.default, loaded.known_names("policies"))
@@ -54,9 +55,9 @@ def _check_policy(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Find
     )
     yield from _check_repeated_sellers(policy.sellers or ())
     has_weight = policy.weights is None or any(policy.weights.values())
-    # Whoever is misspelt may be the one that is left.
+    # A misspelled seller may be the only eligible one.
     if has_weight and not unknown_sellers and not eligible_sellers(policy, sellers):
-        message = "no seller is left by 'sellers', 'weights', 'only' and 'ignore' together"
+        message = "'sellers', 'weights', 'only' and 'ignore' together exclude all sellers"
         yield Finding(message, (), tuple((name,) for name in SELLER_FILTERS))
 
 
@@ -67,35 +68,35 @@ def _check_seller_names(policy: PolicyConfig, sellers: Sequence[str]) -> Iterato
                 yield Finding(message, (field, index))
     for seller in policy.weights or {}:
         for message in check_name("seller", seller, sellers):
-            # Whoever he is, his weight is another matter.
+            # The weight of an unknown seller may still be valid.
             yield Finding(message, ("weights", seller), ())
 
 
 def _check_repeated_sellers(sellers: Sequence[str]) -> Iterator[Finding]:
     for index, seller in enumerate(sellers):
         if seller in sellers[:index]:
-            yield Finding(f"'{seller}' stands in this list already", ("sellers", index))
+            yield Finding(f"'{seller}' is listed twice", ("sellers", index))
 
 
 def _check_rank(policy: PolicyConfig) -> Iterator[tuple[str, ...]]:
-    """A message, the option that it is about, and the options that it rests on."""
+    """Yields a message, the option it is about, and the options it depends on."""
     has_list = policy.sellers is not None
     if policy.rank == "weighted" and policy.weights is None:
-        yield "rank 'weighted' needs 'weights'", "rank", "rank", "weights"
+        yield "Rank 'weighted' needs 'weights'", "rank", "rank", "weights"
     if policy.rank != "weighted" and policy.weights is not None:
-        yield f"weights mean nothing for rank '{policy.rank}'", "weights", "rank"
+        yield f"'weights' has no effect with rank '{policy.rank}'", "weights", "rank"
     if policy.weights is not None and not any(policy.weights.values()):
-        yield "all weights are zero", "weights", "weights"
+        yield "All weights are zero", "weights", "weights"
     if policy.rank == "listed" and not has_list:
-        yield "rank 'listed' needs 'sellers'", "rank", "rank", "sellers"
+        yield "Rank 'listed' needs 'sellers'", "rank", "rank", "sellers"
     if policy.within and policy.rank not in ("cost", "latency"):
-        yield f"'within' means nothing for rank '{policy.rank}'", "within", "rank", "within"
+        yield f"'within' has no effect with rank '{policy.rank}'", "within", "rank", "within"
     if policy.then == "weighted" or (policy.then == "listed" and not has_list):
-        yield f"'then' cannot be '{policy.then}' here", "then", "then", "sellers"
+        yield f"Invalid value '{policy.then}' for 'then' in this policy", "then", "then", "sellers"
 
 
 def eligible_sellers(policy: PolicyConfig, sellers: Sequence[str]) -> list[str]:
-    """Those that the policy itself lets in, in the order of its own list if it has one."""
+    """Returns the sellers that the policy does not exclude, in the order of its `sellers` list if it has one."""
     eligible = list(policy.sellers) if policy.sellers is not None else list(sellers)
     if policy.weights is not None:
         eligible = [seller for seller in eligible if policy.weights.get(seller, 0) > 0]

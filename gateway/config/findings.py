@@ -1,4 +1,5 @@
-"""What a check that spans options or files has found, told only where everything it rests on was read as written."""
+"""Results of checks that span options or files. A finding is reported only if everything that it depends on was read
+without problems."""
 
 from collections.abc import Iterable
 
@@ -11,9 +12,9 @@ OptionPath = tuple[str | int, ...]
 
 
 class Finding(Struct, frozen=True):
-    """Something wrong, the steps to where it stands, and to what else it rests on: otherwise it might be a follow-up.
+    """A problem, the path of its option, and the paths that it depends on.
 
-    `path` is not among what it rests on where it is a block that only parts of matter of.
+    `depends_on` omits `path` where only parts of that block matter.
     """
 
     message: str
@@ -26,7 +27,7 @@ class Finding(Struct, frozen=True):
 
 
 def to_problems(loaded: LoadedFiles, file: str, findings: Iterable[Finding], *parent_path: str | int) -> list[Problem]:
-    """The findings about what stands below these steps of a file."""
+    """Converts findings below these path elements of a file to problems, without the unreliable ones."""
     return [
         Problem(loaded.locate(file, *parent_path, *finding.path), finding.message)
         for finding in findings

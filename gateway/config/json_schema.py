@@ -1,4 +1,4 @@
-"""The same types that check the YAML, described as JSON Schema for editors."""
+"""Generates JSON Schema for editors from the configuration structs."""
 
 from enum import Enum
 from typing import Any
@@ -12,11 +12,11 @@ SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 
 
 def build_json_schema(struct_type: type[Struct]) -> Schema:
-    """Every option of every block, with its form, its range, its default and what the block is for."""
+    """Returns the JSON Schema of one file: every option with type, range, default and description."""
     definitions: dict[str, Schema] = {}
     root = _describe_type(inspect.type_info(struct_type), definitions)
     if not definitions[struct_type.__name__]["required"]:
-        # An empty file is one that leaves out everything.
+        # An empty file sets no option.
         root = {"anyOf": [root, {"type": "null"}]}
     return {"$schema": SCHEMA_URI, **root, "$defs": definitions}
 
@@ -93,7 +93,7 @@ def _describe_scalar(info: inspect.Type) -> Schema:
             return {"type": "integer", **_describe_range(minimum, maximum)}
         case inspect.FloatType(ge=minimum, le=maximum):
             return {"type": "number", **_describe_range(minimum, maximum)}
-    raise TypeError(f"no way to describe {info}")
+    raise TypeError(f"unsupported type {info}")
 
 
 def _describe_range(minimum: float | None, maximum: float | None) -> Schema:
@@ -102,7 +102,7 @@ def _describe_range(minimum: float | None, maximum: float | None) -> Schema:
 
 
 def to_plain(value: Any) -> Any:
-    """A default as it would stand in a file."""
+    """Converts a default to the form in which YAML files contain it."""
     if isinstance(value, Struct):
         return {name: to_plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Enum):

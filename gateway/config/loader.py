@@ -1,4 +1,4 @@
-"""Reads a configuration folder: every file, every problem, in one run."""
+"""Loads a configuration folder and reports every problem in one run."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,16 +16,16 @@ from gateway.config.validation import Validator
 from gateway.config.yaml_nodes import NAMELESS_KEYS, Problem, SourceLocation, YamlNode, YamlSyntaxError, parse_bytes
 from gateway.suggestions import did_you_mean
 
-# What stands in for a part that is wrong, which is told already. None of it could stand in a file.
+# Placeholders for invalid parts, which are already reported. No file can contain these values.
 PLACEHOLDERS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "default": "", "offers": {}}
 OFFER_PLACEHOLDERS: dict[str, Any] = {"account": "", "adapter": "", "offers": {}}
-# Where secrets are most likely to be pasted in the wrong place.
+# Files in which secrets are most likely pasted in the wrong place.
 SECRET_FILES = ("accounts.yaml",)
-INLINE_SECRET = "looks like a secret: say where it is instead, with env:NAME or file:/path"
+SECRET_FOUND = "Possible secret in the file. Reference it with env:NAME or file:/path"
 
 
 class LoadedFiles(Struct, frozen=True):
-    """What was read. Where there are problems, `config` holds only what is right; without a folder it is None."""
+    """A loaded folder. With problems, `config` holds only the valid parts; without a folder it is None."""
 
     config: Config | None
     problems: tuple[Problem, ...]
@@ -34,7 +34,7 @@ class LoadedFiles(Struct, frozen=True):
     unreliable: Collection[tuple[SourceLocation, str]] = ()
 
     def locate(self, file: str, *steps: str | int) -> SourceLocation:
-        """Where the thing at the end of these steps stands, or the nearest thing above it that is there."""
+        """Returns the location of the option at this path, or of its nearest parent that exists."""
         node = self.nodes.get(file)
         location = SourceLocation(f"{self.files.folder}/{file}", 1) if node is None else node.location
         for step in steps:
@@ -45,7 +45,7 @@ class LoadedFiles(Struct, frozen=True):
         return location
 
     def is_reliable(self, file: str, *steps: str | int) -> bool:
-        """Whether what was read there is what was written there, and nothing is told of it already."""
+        """Returns whether the value at this path was read as written, without a reported problem."""
         problem_locations = {problem.location for problem in self.problems}
         node = self.nodes.get(file)
         for step in steps if problem_locations else ():
@@ -60,14 +60,15 @@ class LoadedFiles(Struct, frozen=True):
         return not problem_locations or (node is not None and problem_locations.isdisjoint(_list_locations(node)))
 
     def _is_unreliable(self, block: YamlNode, option: str | int, problem_locations: Collection[SourceLocation]) -> bool:
-        """Whether an absent option may have been meant by something else that stands in its block."""
+        """Returns whether an absent option may be present under a misspelled name."""
         nameless_paths = {block.location.child(name, 0).path for name in NAMELESS_KEYS}
         return (block.location, option) in self.unreliable or any(
             location.path in nameless_paths for location in problem_locations
         )
 
     def known_names(self, kind: str) -> Collection[str] | None:
-        """Of all models, accounts, policies or teams, also those whose block is wrong. None if there is no telling."""
+        """Returns the names of all models, accounts, policies or teams, including invalid ones. None if they cannot be
+        known."""
         file = f"{kind}.yaml"
         if file not in self.nodes:
             is_there = file in self.files.contents or file in self.files.unreadable
@@ -120,7 +121,7 @@ class _Loader:
         }
         offers = {seller: self._load_offers(seller, name) for seller, name in self.files.sellers.items()}
         if not offers:
-            self._add_problem(OFFERS_FOLDER, "there is no offers/<seller>.yaml, so nobody sells anything")
+            self._add_problem(OFFERS_FOLDER, "No offers/<seller>.yaml found. Add one file for each seller")
         config = Config(offers=offers, hash=self.files.hash, **blocks)
         return LoadedFiles(config, tuple(self.validator.problems), self.nodes, self.files, self.validator.unreliable)
 
@@ -128,12 +129,12 @@ class _Loader:
         self.validator.add_problem(SourceLocation(f"{self.files.folder}/{file}", 1), message)
 
     def _report_unexpected_files(self) -> None:
-        """A misspelt file would otherwise be ignored in silence."""
+        """Reports YAML files with unknown names, which would otherwise be ignored silently."""
         for name in self.files.unexpected:
             if name.startswith(f"{OFFERS_FOLDER}/"):
-                self._add_problem(name, "is not read: files of offers end in .yaml")
+                self._add_problem(name, "Ignored file. Offer files must end in .yaml")
             else:
-                self._add_problem(name, f"is no file of this configuration{did_you_mean(name, CONFIG_FILES)}")
+                self._add_problem(name, f"Unknown configuration file{did_you_mean(name, CONFIG_FILES)}")
 
     def _load_file(self, name: str, struct_type: type[ConfigStruct]) -> Any:
         values = self._read_values(name, struct_type)
@@ -144,7 +145,7 @@ class _Loader:
 
     def _load_offers(self, seller: str, name: str) -> OfferFile:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", seller):
-            self._add_problem(name, "a file of offers is named after its seller, like runflow-runs.yaml")
+            self._add_problem(name, "Invalid file name. Name offer files after their seller, like runflow-runs.yaml")
         return OfferFile(**OFFER_PLACEHOLDERS | self._read_values(name, OfferFile))
 
     def _read_values(self, name: str, struct_type: type[ConfigStruct]) -> dict[str, Any]:
@@ -153,7 +154,7 @@ class _Loader:
             return {}
         if (data := self.files.contents.get(name)) is None:
             if name not in OPTIONAL_FILES:
-                self._add_problem(name, "is missing")
+                self._add_problem(name, "Missing file")
             return {}
         try:
             parsed = parse_bytes(data, f"{self.files.folder}/{name}")
@@ -170,11 +171,11 @@ class _Loader:
         problem_locations = {problem.location for problem in self.validator.problems}
         for location in _find_secrets(root):
             if location not in problem_locations:
-                self.validator.add_problem(location, INLINE_SECRET)
+                self.validator.add_problem(location, SECRET_FOUND)
 
 
 def _find_secrets(node: YamlNode, name: str = "") -> Iterator[SourceLocation]:
-    """Where a name or a text looks like a secret."""
+    """Yields the locations of names and texts that look like secrets."""
     if looks_like_secret(name) or looks_like_secret(node.text):
         yield node.location
     if isinstance(node.value, dict):

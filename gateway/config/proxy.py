@@ -1,4 +1,4 @@
-"""The proxy that an account's requests leave through: how it is written, and what it is."""
+"""HTTP proxy of an account: reference in the configuration and resolved address."""
 
 import re
 from base64 import b64encode
@@ -20,14 +20,14 @@ _ADDRESS = re.compile(
 
 
 class Proxy(Struct, frozen=True):
-    """Its address, and the credentials that it is shown, as a header's value."""
+    """Proxy address, and the value of its authorization header."""
 
     address: str
     credentials: Secret | None = None
 
     @classmethod
     def parse(cls, address: Secret) -> "Proxy | None":
-        """None if that is no proxy's address. Special letters of credentials are written as in any address: %40."""
+        """Parses an address; None if it is invalid. Special characters in credentials are percent-encoded, like %40."""
         match = _ADDRESS.fullmatch(address.reveal())
         if match is None:
             return None
@@ -35,7 +35,7 @@ class Proxy(Struct, frozen=True):
         if match["user"] is None:
             return cls(bare_address)
         user, password = unquote(match["user"]), unquote(match["password"])
-        # The first colon is where the password begins.
+        # Everything after the first colon is the password.
         return (
             None
             if ":" in user
@@ -44,7 +44,7 @@ class Proxy(Struct, frozen=True):
 
 
 class ProxyRef(SecretRef):
-    """A proxy's address; or, where that holds credentials, where the whole of it is to be found."""
+    """A proxy address without credentials, or a reference (env:NAME, file:/path) to one with credentials."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "http://proxy.example:3128"
@@ -57,15 +57,19 @@ class ProxyRef(SecretRef):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """No message repeats the text: it may hold credentials."""
+        """Parses the text. Messages do not repeat it, since it may contain credentials."""
         if _REFERENCE.fullmatch(text):
             return cls(text)
         if "@" in text:
-            raise ValueError("must not hold credentials: keep the whole address where env:NAME or file:/path says")
+            raise ValueError(
+                "Invalid proxy: credentials are not allowed here. Reference the address with env:NAME or file:/path"
+            )
         if re.match(r"(?!http:)[a-z0-9+.-]+://", text, re.ASCII | re.IGNORECASE):
-            raise ValueError(f"must be an HTTP proxy, like {cls.EXAMPLE}: others are not supported")
+            raise ValueError(f"Unsupported proxy. Use an HTTP proxy, like {cls.EXAMPLE}")
         if Proxy.parse(Secret(text)) is None:
-            raise ValueError(f"must be {cls.EXAMPLE}, with its port, or say where that is: env:NAME or file:/path")
+            raise ValueError(
+                f"Invalid proxy. Write {cls.EXAMPLE}, with the port, or a reference: env:NAME or file:/path"
+            )
         return cls(text)
 
     def resolve(self, environ: Mapping[str, str]) -> Secret | None:

@@ -1,16 +1,16 @@
-"""What looks like a secret is shown to nobody, wherever in the files it stands; nor is what would upset a terminal."""
+"""Redacts text that looks like a secret, and replaces control characters."""
 
 import re
 
 _WORD = re.compile(r"[^\s'\",;\[\]{}()]+")
-# Random letters and digits in one long run: a name, a date or a size has separators long before that.
+# A long run of letters and digits. Names, dates and sizes have separators.
 _RANDOM_RUN = re.compile(r"(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])[A-Za-z0-9_]{20,}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-# Base64 has slashes, which also separate the words of a model's name; those are not in both cases with digits.
+# Base64 may contain slashes, as model names do; model names do not mix both cases with digits.
 _BASE64 = re.compile(r"(?=\S*\d)(?=\S*[a-z])(?=\S*[A-Z])[A-Za-z0-9+/]{32,}", re.ASCII)
-# How keys begin, whatever they consist of.
+# Prefixes of API keys.
 _KEY_PREFIX = re.compile(r"(?<![A-Za-z0-9])(?:sk[-_]|rfk?_)\S{4,}", re.ASCII)
-# What may hold long identifiers without being a secret: an address, and a path.
+# URLs and paths may contain long identifiers that are not secret.
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[^\s@]*)?", re.ASCII)
 _PATH = re.compile(r"(?:file:)?(?:/[\w.@+-]+)+/?", re.ASCII)
 _ENV_REFERENCE = re.compile(r"env:[A-Z_][A-Z0-9_]*", re.ASCII)
@@ -23,7 +23,7 @@ def looks_like_secret(text: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text as it may be told: without what looks like a secret, and in one line."""
+    """Returns the text on one line, with everything that looks like a secret redacted."""
     redacted = _WORD.sub(lambda word: REDACTED if _is_secret(word[0]) else word[0], text)
     return replace_control_chars(redacted)
 
@@ -35,6 +35,6 @@ def replace_control_chars(text: str) -> str:
 def _is_secret(word: str) -> bool:
     if _URL.fullmatch(word) or _PATH.fullmatch(word):
         return False
-    # A variable's name is long, but its words are not: in a pasted key, one is.
+    # The words of a variable's name are short; a pasted key has a long one.
     parts = word[4:].split("_") if _ENV_REFERENCE.fullmatch(word) else [word]
     return any(pattern.search(part) for part in parts for pattern in (_KEY_PREFIX, _RANDOM_RUN, _UUID, _BASE64))

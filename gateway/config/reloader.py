@@ -1,4 +1,4 @@
-"""Keeps a catalogue that follows its files: a change is taken as a whole or not at all."""
+"""Reloads the configuration when its files change. A change is applied as a whole or not at all."""
 
 import asyncio
 import sys
@@ -15,13 +15,13 @@ from gateway.config.source_files import SourceFiles, read_folder
 from gateway.config.yaml_nodes import Problem, SourceLocation
 from providers.adapter import Adapter
 
-# How long files must have lain still: whoever writes several of them is surely done by then.
+# Files must be unchanged for this long, so that a change of several files is read as a whole.
 SETTLE_SECONDS = 0.1
-UNEXPECTED_ERROR = "could not be read, for a reason that nobody thought of; what was in force stays in force"
+UNEXPECTED_ERROR = "Internal error while reading the configuration. The previous configuration stays active"
 
 
 class ReloadResult(Struct, frozen=True):
-    """What came of looking at the files again. Without a catalogue in it, the one before is still in force."""
+    """Result of a reload. Without a catalogue the previous one stays active."""
 
     resolved: ResolvedConfig
     previous_hash: str
@@ -32,7 +32,7 @@ class ReloadResult(Struct, frozen=True):
 
 
 class ConfigReloader:
-    """Holds the catalogue in force. Whoever works on something takes `current` once and keeps to it."""
+    """Holds the current catalogue. Callers read `current` once per operation and keep that one."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class ConfigReloader:
         self.last_result = ReloadResult(first, "")
 
     def reload(self) -> ReloadResult:
-        """Reads everything anew, now, and takes it if all of it is right."""
+        """Reads all files now and applies them if they are valid."""
         files = read_folder(self.folder)
         return self._apply_result(files, self._resolve_files(files))
 
     async def run(self, on_poll: Callable[[], None] = lambda: None) -> None:
-        """Looks at the files until cancelled. What is being written is read when it has come to rest."""
+        """Checks the files periodically until cancelled. Files that are still being written are read later."""
         while True:
             await asyncio.sleep(self.current.reload.every_seconds)
             if self.current.reload.watch:
@@ -63,17 +63,17 @@ class ConfigReloader:
             on_poll()
 
     async def _poll_files(self) -> None:
-        """Whatever goes wrong in one look, there is another after it."""
+        """Checks the files once. An error does not stop later checks."""
         files = None
         try:
             if (files := await self._read_if_changed()) is not None:
-                # Not in the event loop, which requests are waiting for; only the swap is.
+                # In a thread, since parsing would block the event loop. Only the swap happens here.
                 self._apply_result(files, await asyncio.to_thread(self._resolve_files, files))
-        except Exception as error:  # noqa: BLE001  nobody would notice that the files are followed no more
+        except Exception as error:  # noqa: BLE001  otherwise reloads would stop silently
             self._record_failure(files, error)
 
     def _record_failure(self, files: SourceFiles | None, error: Exception) -> None:
-        """A fault of ours, told once for the same files and the same fault."""
+        """Records an internal error, once for the same files and error."""
         message = f"{UNEXPECTED_ERROR}: {type(error).__name__}"
         known_messages = [problem.message for problem in self.last_result.resolved.problems]
         if files is None and known_messages == [message]:
@@ -84,14 +84,14 @@ class ConfigReloader:
         self._notify_listener()
 
     def _notify_listener(self) -> None:
-        """Whoever is told is not in charge of whether the files are followed; his own fault is shown where all are."""
+        """Calls the listener. Its error is reported, but does not stop the reloader."""
         try:
             self._on_reload(self.last_result)
-        except Exception as error:  # noqa: BLE001  the catalogue has been swapped, and the next look must come
+        except Exception as error:  # noqa: BLE001  the catalogue is swapped, and the next check must run
             sys.excepthook(type(error), error, error.__traceback__)
 
     async def _read_if_changed(self) -> SourceFiles | None:
-        """The files, if they are not those that were last read, and the same at two looks."""
+        """Returns the files if they differ from the last ones read and two reads in a row agree."""
         files = await asyncio.to_thread(read_folder, self.folder)
         if files == self._last_files:
             return None
@@ -102,7 +102,7 @@ class ConfigReloader:
         return resolve(load_files(files), self._secrets, self._adapters)
 
     def _apply_result(self, files: SourceFiles, resolved: ResolvedConfig) -> ReloadResult:
-        """Swaps the catalogue whole, or leaves it; either way says so."""
+        """Swaps the catalogue if the result is valid, and notifies the listener in either case."""
         self._last_files = files
         self.last_result = ReloadResult(resolved, self.current.hash)
         if resolved.catalogue is not None:
@@ -112,7 +112,7 @@ class ConfigReloader:
 
 
 class ConfigError(Exception):
-    """There is nothing to start with; `resolved` says why."""
+    """The first configuration is invalid, so the gateway cannot start. `resolved` holds the problems."""
 
     def __init__(self, resolved: ResolvedConfig) -> None:
         super().__init__("\n".join(str(problem) for problem in resolved.problems))

@@ -1,4 +1,4 @@
-"""From what the files say to what they mean together: names looked up, prices laid out in cells, claims checked."""
+"""Resolves loaded files into a catalogue: looks up names, expands prices into cells, checks capabilities."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -20,7 +20,7 @@ from providers.orders import Cell, Operation, Quality
 
 
 class ResolvedConfig(Struct, frozen=True):
-    """A catalogue, or why there is none. Warnings leave it usable."""
+    """A catalogue, or the problems that prevent one. Warnings do not prevent it."""
 
     catalogue: Catalogue | None
     problems: tuple[Problem, ...]
@@ -29,16 +29,16 @@ class ResolvedConfig(Struct, frozen=True):
 
 SecretLookup = Callable[[SecretRef], Secret | None]
 CELL_OPTIONS = ("operations", "resolutions", "qualities")
-NO_API_KEY = "no account has its key, so nothing can be bought"
+NO_API_KEY = "No account has an API key, so no image can be ordered. Set at least one key"
 
 
 def secrets_from_env(environ: Mapping[str, str]) -> SecretLookup:
-    """The secrets that are really there."""
+    """Looks secrets up in environment variables and files."""
     return lambda reference: reference.resolve(environ)
 
 
 def placeholder_secrets(reference: SecretRef) -> Secret:
-    """For planning where no secret is at hand, and none is needed."""
+    """Returns a placeholder for each secret, for planning without secrets."""
     return reference.make_placeholder()
 
 
@@ -124,15 +124,15 @@ class _Resolver:
     # --- teams
 
     def _resolve_team_keys(self) -> dict[str, str]:
-        """A key that is not there is left out: nobody can call with it."""
+        """Maps key hashes to teams. A missing key is skipped with a warning."""
         keys: dict[str, str] = {}
         for name, team in self.config.teams.teams.items():
             for index, reference in enumerate(team.keys):
                 if (secret := self.find_secret(reference)) is None:
-                    message = f"{reference} {reference.describe_absence()}: nobody can call with this key"
+                    message = f"{reference} {reference.describe_absence()}: requests with this key are rejected"
                     self._add_warning(message, "teams.yaml", "teams", name, "keys", index)
                 elif (owner := keys.setdefault(sha256_hex(secret.reveal()), name)) != name:
-                    message = f"{reference} is the same key as one of team '{owner}'"
+                    message = f"{reference} is also a key of team '{owner}'"
                     self._add_problem(message, "teams.yaml", "teams", name, "keys", index)
         return keys
 
@@ -141,17 +141,17 @@ class _Resolver:
     def _resolve_account(self, name: str, config: AccountConfig) -> SellerAccount:
         api_key = self.find_secret(config.key)
         if api_key is None:
-            message = f"{config.key} {config.key.describe_absence()}: the account is left out"
+            message = f"{config.key} {config.key.describe_absence()}: the account is disabled"
             self._add_warning(message, "accounts.yaml", "accounts", name, "key")
         proxy = self._resolve_proxy(name, config.proxy) if config.proxy else None
         if config.proxy and proxy is None:
-            # Not without it: that would be another way out than the one that was asked for.
+            # Disabled, since requests must not bypass the configured proxy.
             api_key = None
         callback_secrets = [self.find_secret(reference) for reference in config.callback_secrets]
         for index, callback_secret in enumerate(callback_secrets):
             if callback_secret is None:
                 reference = config.callback_secrets[index]
-                message = f"{reference} {reference.describe_absence()}: callbacks signed with it are not believed"
+                message = f"{reference} {reference.describe_absence()}: callbacks signed with it are rejected"
                 self._add_warning(message, "accounts.yaml", "accounts", name, "callback_secrets", index)
         return SellerAccount(
             name=name,
@@ -168,14 +168,18 @@ class _Resolver:
         address = self.find_secret(reference)
         proxy = Proxy.parse(address) if address else None
         if proxy is None:
-            reason = f"holds no address like {reference.FULL_EXAMPLE}" if address else reference.describe_absence()
+            reason = (
+                f"does not contain an address like {reference.FULL_EXAMPLE}"
+                if address
+                else reference.describe_absence()
+            )
             self._add_warning(
-                f"{reference} {reason}: the account is left out", "accounts.yaml", "accounts", name, "proxy"
+                f"{reference} {reason}: the account is disabled", "accounts.yaml", "accounts", name, "proxy"
             )
         return proxy
 
     def _require_any_key(self, accounts: Mapping[str, SellerAccount]) -> None:
-        """Told only where every account could be read."""
+        """Reports if no account has a key. Reported only if all accounts could be read."""
         names = self._known_names("accounts")
         if (
             names is not None
@@ -202,7 +206,7 @@ class _Resolver:
     def _resolve_offer(
         self, file: str, model: str, config: OfferConfig, adapter: Adapter | None, seller: Seller | None
     ) -> Offer | None:
-        """Judged even where its seller is unknown; an offer all the same only where he is not."""
+        """Validates an offer; returns it only if its seller could be resolved."""
         for message in cross_checks.check_name("model", model, self._known_names("models")):
             self._add_finding(Finding(message, ("offers", model), ()), file)
         for finding in check_capabilities(config, adapter) if adapter else ():
@@ -241,7 +245,7 @@ class _Resolver:
                 _list_cells(row) if all(self.loaded.is_reliable(file, *row_path, name) for name in CELL_OPTIONS) else ()
             ):
                 if cell in prices:
-                    message = f"{_format_cell(cell)} has a price already, in row {rows[cell] + 1}"
+                    message = f"Duplicate price for {_format_cell(cell)}; the first is in row {rows[cell] + 1}"
                     self._add_finding(Finding(message, row_path, ()), file)
                     break
                 rows[cell] = index
@@ -251,10 +255,10 @@ class _Resolver:
         for operation in Operation:
             has_prices = any(cell.operation is operation for cell in prices)
             if has_prices and getattr(config, operation) is None:
-                message = f"{operation} has prices but no '{operation}' block that says how its sizes are ordered"
+                message = f"Prices for '{operation}' need a '{operation}' block with its sizes"
                 self._add_finding(Finding(message, ("prices",), ((operation.value,),)), file, "offers", model)
         if not prices:
-            self._add_problem("an offer without prices sells nothing", file, "offers", model, "prices")
+            self._add_problem("Missing prices. Add at least one price row", file, "offers", model, "prices")
         return prices
 
     def _resolve_latency(self, file: str, model: str, config: OfferConfig) -> dict[Quality, ExpectedLatency]:
@@ -262,7 +266,7 @@ class _Resolver:
         latencies = {quality: config.seconds.get(quality.value, fallback) for quality in Quality}
         missing = [quality for quality, expected in latencies.items() if expected is None]
         if missing:
-            message = f"expected seconds are missing for {', '.join(missing)}: say them, or 'any' for all"
+            message = f"Missing expected seconds for {', '.join(missing)}. Add them, or 'any' for all"
             self._add_problem(message, file, "offers", model, "seconds")
         return {quality: expected for quality, expected in latencies.items() if expected is not None}
 

@@ -1,4 +1,4 @@
-"""Rules that no request can ever meet: what they ask for is not there, or rules before them take all of it."""
+"""Checks for rules that can never match: impossible conditions, or shadowed by earlier rules."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from gateway.config.yaml_nodes import Problem
 from providers.image_sizes import Resolution
 from providers.orders import Operation, Quality
 
-# Requests that have, for each condition, any of these values.
+# All requests whose value of each condition is among these.
 RequestSet = Mapping[str, frozenset[Any]]
 NO_TEAM = None
 ALL_REQUESTS: RequestSet = {
@@ -38,22 +38,22 @@ def _find_problems(loaded: LoadedFiles, config: Config) -> Iterator[Finding]:
         yield from impossible
         if loaded.is_reliable(POLICIES_FILE, "rules", index, "when"):
             if not impossible and (shadowed := _find_shadowing_rules(rule, earlier, loaded, config)):
-                yield Finding(f"can never match: {shadowed}", (index,), ())
+                yield Finding(f"Can never match: {shadowed}", (index,), ())
             earlier[index] = rule
 
 
 def _find_impossible_conditions(
     conditions: RuleConditions, loaded: LoadedFiles, config: Config
 ) -> Iterator[tuple[str, str]]:
-    """Conditions that no request can ever meet."""
+    """Yields a message and the condition for each condition that no request can meet."""
     known = {"team": loaded.known_names("teams"), "model": loaded.known_names("models")}
     for name in CONDITION_NAMES:
         values = conditions.get_values(name)
         if values is not None and not values:
-            yield "can never match: the list is empty", name
+            yield "Can never match: the list is empty", name
         for value in values or ():
             for message in check_name(name, str(value), known.get(name)):
-                yield f"can never match: {message}", name
+                yield f"Can never match: {message}", name
     if loaded.is_reliable("models.yaml"):
         model_names = conditions.get_values("model")
         models = config.models.models
@@ -64,14 +64,14 @@ def _find_impossible_conditions(
         for count in conditions.get_values("n") or ():
             if max_images is not None and count > max_images:
                 scope = "" if model_names is None else f" for {', '.join(model_names)}"
-                yield f"can never match: no request{scope} has more than {max_images} images", "n"
+                yield f"Can never match: requests{scope} have at most {max_images} images", "n"
 
 
 def _find_shadowing_rules(
     rule: RuleConfig, earlier: Mapping[int, RuleConfig], loaded: LoadedFiles, config: Config
 ) -> str | None:
-    """Which rules before this one leave nothing to it."""
-    # What asks for metadata takes only requests that have it.
+    """Describes the earlier rules that match everything that this rule could match, None if there are none."""
+    # A rule with metadata matches only requests that have the same metadata.
     broader = {
         index: other.when
         for index, other in earlier.items()
@@ -80,14 +80,14 @@ def _find_shadowing_rules(
     request_sets = _expand_conditions(rule.when, loaded, config)
     for index, other in broader.items():
         if not _subtract_rules(request_sets, [other]):
-            return f"rule {index + 1} takes everything before it"
+            return f"rule {index + 1} matches all its requests first"
     if not _subtract_rules(request_sets, list(broader.values())):
-        return f"rules {', '.join(str(index + 1) for index in broader)} together take everything before it"
+        return f"rules {', '.join(str(index + 1) for index in broader)} together match all its requests first"
     return None
 
 
 def _expand_conditions(conditions: RuleConditions, loaded: LoadedFiles, config: Config) -> list[RequestSet]:
-    """All requests that meet these conditions: for each model, since models differ in how many images they make."""
+    """Expands conditions to request sets, one per model since models differ in their maximum of images."""
     given = {name: frozenset(values) for name in CONDITION_NAMES if (values := conditions.get_values(name)) is not None}
     teams = frozenset({NO_TEAM, *(loaded.known_names("teams") or ())})
     is_reliable = loaded.is_reliable("models.yaml")
@@ -95,7 +95,7 @@ def _expand_conditions(conditions: RuleConditions, loaded: LoadedFiles, config: 
         {name: request_set.max_images for name, request_set in config.models.models.items()} if is_reliable else {}
     )
     request_sets = []
-    # Where the models are not known, there is at least one, and nobody can say how many images it makes.
+    # If the models are not known, one model with the largest possible maximum is assumed.
     for model in given.get("model", frozenset(max_images) or {""}):
         possible = frozenset(range(1, max_images.get(model, 100) + 1))
         request_set = {
@@ -110,19 +110,19 @@ def _expand_conditions(conditions: RuleConditions, loaded: LoadedFiles, config: 
 
 
 def _subtract_rules(request_sets: Sequence[RequestSet], rules: Sequence[RuleConditions]) -> Sequence[RequestSet]:
-    """What of these requests none of the rules takes."""
+    """Returns the request sets that none of the rules matches."""
     for conditions in rules:
         request_sets = [
             remainder for request_set in request_sets for remainder in _subtract_conditions(request_set, conditions)
         ]
         if len(request_sets) > MAX_REQUEST_SETS:
-            # Too many to go on with. Better no word about a rule than a start that takes for ever.
+            # Gives up without a finding, since the check would delay the start.
             return request_sets
     return request_sets
 
 
 def _subtract_conditions(request_set: RequestSet, conditions: RuleConditions) -> Iterator[RequestSet]:
-    """What a rule leaves of them: for each condition, those that meet all before it, and not this one."""
+    """Splits a request set into the parts that a rule does not match."""
     remaining = request_set
     for name in CONDITION_NAMES:
         values = conditions.get_values(name)

@@ -1,4 +1,4 @@
-"""The bytes of a configuration folder, taken once: what is compared, hashed and parsed is the same."""
+"""Reads the files of a configuration folder once, so that the same bytes are compared, hashed and parsed."""
 
 import hashlib
 import os
@@ -15,7 +15,11 @@ HASH_LENGTH = 12
 
 
 class SourceFiles(Struct, frozen=True):
-    """`unreadable` says why; `unexpected` look like configuration but are no part of it; `folder_error`, if there is none."""
+    """Contents of a configuration folder.
+
+    `unreadable`: error by file name; `unexpected`: YAML files that are not part of the configuration; `folder_error`:
+    why the folder could not be read.
+    """
 
     folder: str
     contents: Mapping[str, bytes] = {}
@@ -25,7 +29,7 @@ class SourceFiles(Struct, frozen=True):
 
     @property
     def hash(self) -> str:
-        """A short name for exactly these files: it stands on every plan."""
+        """Short hash of the files. Every plan carries it."""
         digest = hashlib.sha256()
         for name, content in self.contents.items():
             digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
@@ -33,23 +37,23 @@ class SourceFiles(Struct, frozen=True):
 
     @property
     def sellers(self) -> dict[str, str]:
-        """Each seller that has a file of offers, and that file."""
+        """File name by seller."""
         names = sorted({*self.contents, *self.unreadable})
         return {Path(name).stem: name for name in names if name.startswith(f"{OFFERS_FOLDER}/")}
 
 
 def read_folder(folder: Path) -> SourceFiles:
-    """Everything as it is at this moment. It may be half written: whoever can wait looks twice."""
+    """Reads all files now. A file may be half written, so callers that can wait read twice."""
     try:
         top_level = _list_names(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return SourceFiles(str(folder), folder_error="there is no such folder; name one with --config")
+        return SourceFiles(str(folder), folder_error="Folder not found. Name one with --config")
     except OSError as error:
-        return SourceFiles(str(folder), folder_error=f"cannot be read: {error.strerror}")
+        return SourceFiles(str(folder), folder_error=f"Cannot be read: {error.strerror}")
     try:
         offers = [f"{OFFERS_FOLDER}/{name}" for name in _list_names(folder / OFFERS_FOLDER)]
     except OSError:
-        # That nobody sells anything is told by whoever reads the files.
+        # The loader reports that there are no offers.
         offers = []
     expected = [name for name in CONFIG_FILES if name in top_level] + [
         name for name in offers if name.endswith(".yaml")
@@ -61,12 +65,12 @@ def read_folder(folder: Path) -> SourceFiles:
         try:
             contents[name] = _read_content(folder / name)
         except OSError as error:
-            unreadable[name] = f"cannot be read: {error.strerror}"
+            unreadable[name] = f"Cannot be read: {error.strerror}"
     return SourceFiles(str(folder), contents, unreadable, tuple(unexpected))
 
 
 def _list_names(folder: Path) -> list[str]:
-    """Without hidden files: editors leave theirs there while they write."""
+    """Lists names without hidden files, which editors create while they write."""
     return sorted(name for name in os.listdir(folder) if not name.startswith("."))
 
 
@@ -75,8 +79,8 @@ def _is_yaml(name: str) -> bool:
 
 
 def _read_content(path: Path) -> bytes:
-    """One byte more than is allowed tells that there is too much."""
+    """Reads one byte more than the maximum, so that the caller can detect a file that is too large."""
     if path.exists() and not path.is_file():
-        raise OSError(0, "it is no file")
+        raise OSError(0, "not a regular file")
     with path.open("rb") as file:
         return file.read(MAX_FILE_BYTES + 1)

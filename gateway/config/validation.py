@@ -1,4 +1,4 @@
-"""Located data into strict structs: every problem of every file in one run, each with its place and what was meant."""
+"""Validates YAML nodes against the schema and collects all problems, each with its location and a suggestion."""
 
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -12,22 +12,22 @@ INVALID: Any = object()
 
 @runtime_checkable
 class TextValue(Protocol):
-    """A value with a form of its own, like an amount or a secret's address: written as text, read by `parse`."""
+    """A value written as text in a form of its own, such as an amount or a secret reference. `parse` reads it."""
 
     EXAMPLE: ClassVar[str]
 
     @classmethod
     def parse(cls, text: str) -> Any:
-        """The value; ValueError says why there is none."""
+        """Parses the text. ValueError says why it is invalid."""
         ...
 
 
 class Validator:
-    """Builds values of a type out of nodes, and collects what is wrong instead of stopping at it.
+    """Builds typed values from YAML nodes and collects problems instead of stopping at the first.
 
-    A value that is wrong is stood in for, so that everything beside it can still be judged. What rests on a stand-in
-    must not be judged: its place is among the problems' places, or it is one of the `unreliable` options of a block, which
-    are absent and should not be, or may only be misspelt.
+    An invalid value is replaced by a placeholder, so that the rest can be validated. Checks must ignore values that
+    depend on a placeholder: its location is among the problems' locations, or it is listed in `unreliable` (options
+    that are missing, or that may be present under a misspelled name).
     """
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ class Validator:
                 return self._build_scalar(node, info)
 
     def build_file(self, node: YamlNode, struct_type: type[Struct], hide_values: bool = False) -> dict[str, Any]:
-        """As much of a file as is right: what is wrong with one thing hides nothing about the others.
+        """Builds the valid options of one file.
 
-        Quiet: no value that is wrong is repeated, since it may be a secret in the wrong place.
+        `hide_values`: messages do not repeat invalid values, which may be secrets in the wrong place.
         """
         self.hide_values = hide_values
         return self._build_fields(node, cast(inspect.StructType, inspect.type_info(struct_type)))
@@ -82,29 +82,29 @@ class Validator:
         return built
 
     def _find_present_fields(self, node: YamlNode, info: inspect.StructType) -> list[tuple[inspect.Field, YamlNode]]:
-        """The fields that stand here. Tells what is missing or unknown."""
+        """Returns the fields that are present. Reports missing and unknown options."""
         names = [field.encode_name for field in info.fields]
         if not isinstance(node.value, dict):
-            self.add_problem(node.location, f"must be a block with {', '.join(names)}")
+            self.add_problem(node.location, f"Invalid value. Write a block with {', '.join(names)}")
             return []
         unknown = [name for name in node.value if name not in names]
         for name in unknown:
-            self.add_problem(node.value[name].location, f"there is no such option{did_you_mean(name, names)}")
+            self.add_problem(node.value[name].location, f"Unknown option{did_you_mean(name, names)}")
         for field in info.fields:
             if field.encode_name in node.value:
                 continue
             if field.required:
-                self.add_problem(node.location, f"'{field.encode_name}' is missing")
+                self.add_problem(node.location, f"Missing option '{field.encode_name}'")
             if field.required or unknown:
                 self.unreliable.add((node.location, field.encode_name))
         return [(field, node.value[field.encode_name]) for field in info.fields if field.encode_name in node.value]
 
     def _build_dict(self, node: YamlNode, info: inspect.DictType) -> Any:
-        """Without those entries that nothing can be said about."""
+        """Builds a dict without the entries whose key or value is invalid."""
         if not isinstance(node.value, dict):
-            return self.add_problem(node.location, "must be a block of names and their values")
+            return self.add_problem(node.location, "Invalid value. Write a block of names and values")
         if len(node.value) < (info.min_length or 0):
-            return self.add_problem(node.location, "must name at least one")
+            return self.add_problem(node.location, "Empty block. Add at least one entry")
         built = {
             self._build_value(YamlNode(name, inner.location, name), info.key_type): self._build_entry(
                 inner, info.value_type
@@ -118,15 +118,15 @@ class Validator:
         return make_placeholder(info) if built is INVALID and not isinstance(info, inspect.StructType) else built
 
     def _build_list(self, node: YamlNode, info: inspect.ListType | inspect.VarTupleType) -> Any:
-        """As long as it was written, so that each item is found by its number."""
+        """Builds a list of the same length, so that each item keeps its index."""
         if not isinstance(node.value, list):
-            return self.add_problem(node.location, "must be a list, like [a, b]")
+            return self.add_problem(node.location, "Invalid value. Write a list, like [a, b]")
         built = [self._build_value(item, info.item_type) for item in node.value]
         items = [make_placeholder(info.item_type) if item is INVALID else item for item in built]
         return tuple(items) if isinstance(info, inspect.VarTupleType) else items
 
     def _build_union(self, node: YamlNode, info: inspect.UnionType) -> Any:
-        """The alternative that the node's own form speaks for; its problems are those that are told."""
+        """Builds the alternative that matches the form of the node, and reports that alternative's problems."""
         if node.value is None and any(isinstance(candidate, inspect.NoneType) for candidate in info.types):
             return None
         types = [candidate for candidate in info.types if not isinstance(candidate, inspect.NoneType)]
@@ -136,8 +136,8 @@ class Validator:
 
     def _build_text_value(self, node: YamlNode, text_type: Any) -> Any:
         if not isinstance(node.value, str):
-            # What was given instead is not repeated: it may be a secret.
-            return self.add_problem(node.location, f"must be text like {text_type.EXAMPLE}")
+            # The message does not repeat the value, which may be a secret.
+            return self.add_problem(node.location, f"Invalid value. Write text like {text_type.EXAMPLE}")
         try:
             return text_type.parse(node.value)
         except ValueError as error:
@@ -152,7 +152,7 @@ class Validator:
 
 
 def make_placeholder(info: inspect.Type) -> Any:
-    """Something of this type in place of what is wrong. A text is empty then, as none in a file can be."""
+    """Returns a valid value of this type. Text is empty, which no file can contain."""
     match info:
         case inspect.StructType(cls=struct_type, fields=fields):
             return struct_type(**{field.name: make_placeholder(field.type) for field in fields if field.required})
@@ -190,7 +190,7 @@ def _looks_like(node: YamlNode, candidate: inspect.Type) -> bool:
 
 
 def _find_type_error(node: YamlNode, info: inspect.Type, hide_values: bool) -> str | None:
-    """Why a scalar is not of this type, or None if it is."""
+    """Returns why a scalar is not of this type, None if it is."""
     value = node.value
     actual = "" if hide_values else _describe_actual(node)
     match info:
@@ -209,11 +209,11 @@ def _find_type_error(node: YamlNode, info: inspect.Type, hide_values: bool) -> s
         case inspect.StrType(min_length=min_length):
             is_valid = isinstance(value, str) and len(value) >= (min_length or 0)
             return None if is_valid else f"must be text{actual}"
-    raise TypeError(f"no way to check {info}")
+    raise TypeError(f"unsupported type {info}")
 
 
 def _describe_actual(node: YamlNode) -> str:
-    """', not …': text in quotes, so that a number in quotes is seen to be text."""
+    """Returns ", not …" with the actual value. Text is quoted, so that "10" is seen to be text."""
     if isinstance(node.value, dict | list):
         return ""
     quote = '"' if isinstance(node.value, str) else ""
@@ -225,7 +225,7 @@ def _find_choice_error(value: object, choices: list[str], hide_values: bool) -> 
         return None
     if hide_values or not isinstance(value, str):
         return f"must be one of {', '.join(choices)}"
-    return f"'{value[:40]}' is not possible here{did_you_mean(value, choices)}"
+    return f"Invalid value '{value[:40]}'{did_you_mean(value, choices)}"
 
 
 def _is_in_range(value: float, minimum: float | None, maximum: float | None) -> bool:

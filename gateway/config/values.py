@@ -1,4 +1,5 @@
-"""Values that are written as text of a certain form: amounts, shares, sizes, ratios, the addresses of secrets."""
+"""Types of configuration values that are written as text: amounts, percentages, sizes, ratios, dates, URLs, secret
+references."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from providers.image_sizes import SizeError, parse_ratio, parse_size
 
 Schema = dict[str, Any]
 MAX_SECRET_BYTES = 64 << 10
-NOT_FOUND = "is not there"
+NOT_FOUND = "not found"
 
 
 class Usd(int):
@@ -43,10 +44,10 @@ class Percent(int):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not (match := re.fullmatch(r"(\d{1,3})(?:\.(\d{1,2}))?%", text, re.ASCII)):
-            raise ValueError(f"{text[:40]!r} is no share: write it like 5%")
+            raise ValueError(f"Invalid percentage {text[:40]!r}. Write it like 5%")
         value = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
         if value > 10_000:
-            raise ValueError("a share cannot exceed 100%")
+            raise ValueError("Invalid percentage. It cannot exceed 100%")
         return cls(value)
 
     def __str__(self) -> str:
@@ -89,7 +90,7 @@ class Ratio(str):
 
 
 class Day(str):
-    """A day of the calendar, written like 2026-07-23."""
+    """A calendar day, written like 2026-07-23."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "2026-07-23"
@@ -102,17 +103,17 @@ class Day(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         try:
-            # Also without dashes and by weeks, for which there is no need: what comes back is the one form.
+            # fromisoformat also accepts forms without dashes and with weeks; only one form is allowed here.
             is_day = date.fromisoformat(text).isoformat() == text
         except ValueError:
             is_day = False
         if not is_day:
-            raise ValueError(f"{text[:40]!r} is no day: write it like {cls.EXAMPLE}")
+            raise ValueError(f"Invalid date {text[:40]!r}. Write it like {cls.EXAMPLE}")
         return cls(text)
 
 
 class BaseUrl(str):
-    """Where a seller's API lives."""
+    """Base URL of a seller's API."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "https://api.example.com"
@@ -125,13 +126,13 @@ class BaseUrl(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", text, re.ASCII):
-            # Not repeated in the message: it may hold credentials.
-            raise ValueError("must be a base URL like https://api.example.com, without credentials or a query")
+            # The message does not repeat the text, which may contain credentials.
+            raise ValueError("Invalid base URL. Write it like https://api.example.com, without credentials or a query")
         return cls(text.rstrip("/"))
 
 
 class SecretRef(str):
-    """Where a secret is to be found. The secret itself never stands in a configuration."""
+    """Reference to a secret: env:NAME or file:/path. Secrets themselves never appear in the configuration."""
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "env:NAME, in capitals, or file:/path"
@@ -140,12 +141,12 @@ class SecretRef(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         if not re.fullmatch(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", text, re.ASCII):
-            # Not repeated in the message: it may be the secret itself. So may a name in small letters.
-            raise ValueError(f"must say where the secret is: {cls.EXAMPLE}; a secret itself never stands here")
+            # The message does not repeat the text, which may be the secret itself, as may a name in lower case.
+            raise ValueError(f"Invalid secret reference. Write {cls.EXAMPLE}, never the secret itself")
         return cls(text)
 
     def resolve(self, environ: Mapping[str, str]) -> "Secret | None":
-        """The secret, or None if it is not there."""
+        """Returns the secret, or None if it is missing."""
         kind, _, location = self.partition(":")
         try:
             text = environ.get(location, "") if kind == "env" else _read_secret_file(Path(location))
@@ -154,11 +155,11 @@ class SecretRef(str):
         return Secret(text.strip()) if text.strip() else None
 
     def make_placeholder(self) -> "Secret":
-        """Something in its place, where no secret is at hand and none is needed."""
+        """Returns a placeholder secret."""
         return Secret(f"assumed {self}")
 
     def describe_absence(self) -> str:
-        """Why there is none."""
+        """Describes why the secret is missing."""
         kind, _, location = self.partition(":")
         try:
             is_empty = kind == "file" and not _read_secret_file(Path(location)).strip()
@@ -170,11 +171,11 @@ class SecretRef(str):
 
 
 def _read_secret_file(path: Path) -> str:
-    """Looked at before it is opened: a pipe would let us wait for ever for somebody to write into it."""
+    """Reads a secret file. Rejects pipes before opening them, which would block until another process writes."""
     if not path.exists():
         raise OSError(0, NOT_FOUND)
     if not path.is_file():
-        raise OSError(0, "is no regular file")
+        raise OSError(0, "is not a regular file")
     with path.open("rb") as file:
         data = file.read(MAX_SECRET_BYTES + 1)
     if len(data) > MAX_SECRET_BYTES:
@@ -183,7 +184,7 @@ def _read_secret_file(path: Path) -> str:
 
 
 class Secret:
-    """A secret in memory: whoever prints it sees nothing."""
+    """A secret in memory. Its repr does not contain the value."""
 
     __slots__ = ("_value",)
 
@@ -204,7 +205,7 @@ class Secret:
 
 
 def sha256_hex(key: str) -> str:
-    """What is kept of a caller's key: enough to know it again, too little to call with."""
+    """Returns the SHA-256 of an API key. The gateway stores only this hash."""
     return sha256(key.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""YAML as plain data that knows where each piece stood: strict, small, and without YAML's surprises.
+"""Parses a strict subset of YAML into nodes that know their file, line and path.
 
-No aliases, no tags, no merge keys, no duplicate keys. `on`, `yes`, `16:9`, `2026-07-23`, `0x10` and `1_000` are the
-strings they look like, and `010` is ten.
+No aliases, tags, merge keys or duplicate keys. `on`, `yes`, `16:9`, `2026-07-23`, `0x10` and `1_000` are strings; `010`
+is 10.
 """
 
 import re
@@ -17,7 +17,7 @@ from gateway.config.source_files import MAX_FILE_BYTES
 
 MAX_DEPTH = 20
 MAX_STEP_LENGTH = 60
-# What stands in a path for an entry that has no name of its own: what it holds is read by nobody.
+# Path elements of entries without a name of their own. Their values are ignored.
 MERGE_KEY, UNNAMED_KEY = NAMELESS_KEYS = ("<<", "?")
 Scalar = str | int | float | bool | None
 
@@ -29,14 +29,14 @@ _KEYWORDS: dict[str, bool | None] = {"": None, "null": None, "~": None, "true": 
 
 
 class SourceLocation(Struct, frozen=True):
-    """Where something stands, for whoever has to mend it."""
+    """File, line and option path, as shown in error messages."""
 
     file: str
     line: int
     path: str = ""
 
     def __str__(self) -> str:
-        # A file's name need not be text.
+        # A file name may contain control characters.
         file_and_line = f"{replace_control_chars(self.file)}:{self.line}"
         return f"{file_and_line}: {self.path}" if self.path else file_and_line
 
@@ -47,13 +47,13 @@ class SourceLocation(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """One thing that is wrong, and where."""
+    """An error message and its location."""
 
     location: SourceLocation
     message: str
 
     def __post_init__(self) -> None:
-        # Here, because every message passes here, whatever it repeats of what was written.
+        # Here, because every message passes here, including those that repeat values.
         force_setattr(self, "message", redact(self.message))
 
     def __str__(self) -> str:
@@ -61,26 +61,26 @@ class Problem(Struct, frozen=True):
 
 
 class YamlNode(Struct, frozen=True):
-    """A scalar, a list of nodes or a mapping of names to nodes, and where it stands."""
+    """A scalar, list or mapping, with its location."""
 
     value: "Scalar | list[YamlNode] | dict[str, YamlNode]"
     location: SourceLocation
     text: str = ""
 
     def __repr__(self) -> str:
-        # What is not checked yet may hold a secret.
-        return f"Node({self.location})"
+        # Unchecked values may be secrets.
+        return f"YamlNode({self.location})"
 
 
 class ParsedYaml(Struct, frozen=True):
-    """A file's data, and what is wrong with its form in single places. The rest can be judged all the same."""
+    """The root node of a file, and the problems of its form. The rest of the file can still be validated."""
 
     node: YamlNode
     problems: tuple[Problem, ...]
 
 
 class YamlSyntaxError(Exception):
-    """Nothing can be made of the file, for this reason."""
+    """The file could not be parsed at all."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
         self.problem = Problem(SourceLocation(file, line), message)
@@ -89,11 +89,11 @@ class YamlSyntaxError(Exception):
 
 def parse_bytes(data: bytes, file: str) -> ParsedYaml:
     if len(data) > MAX_FILE_BYTES:
-        raise YamlSyntaxError(file, 1, f"is larger than {MAX_FILE_BYTES:,} bytes")
+        raise YamlSyntaxError(file, 1, f"File is larger than {MAX_FILE_BYTES:,} bytes")
     try:
         return parse_text(data.decode(), file)
     except UnicodeDecodeError as error:
-        raise YamlSyntaxError(file, data.count(b"\n", 0, error.start) + 1, "is not UTF-8") from error
+        raise YamlSyntaxError(file, data.count(b"\n", 0, error.start) + 1, "File is not UTF-8") from error
 
 
 def parse_text(text: str, file: str) -> ParsedYaml:
@@ -103,22 +103,22 @@ def parse_text(text: str, file: str) -> ParsedYaml:
         mark: Any = error.problem_mark or error.context_mark
         message = ", ".join(part for part in (error.context, error.problem) if part)
         message = _TAG_HANDLE.sub("tag handle", message)
-        raise YamlSyntaxError(file, mark.line + 1 if mark else 1, f"is not YAML: {message}") from error
+        raise YamlSyntaxError(file, mark.line + 1 if mark else 1, f"Invalid YAML: {message}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise YamlSyntaxError(
-            file, line, f"is not YAML: the character #x{error.character:04x} is not allowed"
+            file, line, f"Invalid YAML: the character #x{error.character:04x} is not allowed"
         ) from error
     except (ValueError, OverflowError) as error:
-        # How the parser meets "\UFFFFFFFF": its line is not to be had.
-        raise YamlSyntaxError(file, 1, "is not YAML: there is no such character as an escape names") from error
+        # PyYAML's error for "\UFFFFFFFF", which has no line.
+        raise YamlSyntaxError(file, 1, "Invalid YAML: an escape sequence names an unknown character") from error
     problems: list[Problem] = []
     node = YamlNode({}, SourceLocation(file, 1)) if root is None else _to_node(root, SourceLocation(file, 1), problems)
     return ParsedYaml(node, tuple(problems))
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses tricks where they stand: an alias bomb at its first anchor, however much would come of it."""
+    """YAML loader that rejects aliases, anchors, tags and deep nesting at the first event, before they can expand."""
 
     def __init__(self, text: str, file: str) -> None:
         super().__init__(text)
@@ -128,13 +128,13 @@ class _StrictLoader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise YamlSyntaxError(self.file, line, "aliases (& and *) are not allowed: write the value out")
+            raise YamlSyntaxError(self.file, line, "Aliases (& and *) are not allowed. Write the value out")
         if event.tag is not None:
-            # Not repeated in the message: a secret may begin with an exclamation mark.
-            raise YamlSyntaxError(self.file, line, "tags are not allowed: put what begins with ! in quotes")
+            # The message does not repeat the tag: a secret may begin with an exclamation mark.
+            raise YamlSyntaxError(self.file, line, "Tags are not allowed. Quote text that begins with !")
         self.depth += isinstance(event, yaml.CollectionStartEvent)
         if self.depth > MAX_DEPTH:
-            raise YamlSyntaxError(self.file, line, f"nested deeper than {MAX_DEPTH} levels")
+            raise YamlSyntaxError(self.file, line, f"File is nested deeper than {MAX_DEPTH} levels")
         node = super().compose_node(parent, index)
         self.depth -= isinstance(event, yaml.CollectionStartEvent)
         return node
@@ -150,7 +150,7 @@ def _to_node(node: Any, location: SourceLocation, problems: list[Problem]) -> Ya
         ]
         return YamlNode(items, location)
     if _SURROGATE.search(node.value):
-        problems.append(Problem(location, "holds an escape that names no character"))
+        problems.append(Problem(location, "Invalid escape sequence: it names no character"))
     value: Scalar = node.value if node.style else _parse_plain_scalar(node.value)
     return YamlNode(value, location, node.value)
 
@@ -160,7 +160,7 @@ def _to_mapping(node: Any, location: SourceLocation, problems: list[Problem]) ->
     for name, inner in _list_entries(node, location, problems):
         if name in entries:
             first_line = entries[name].location.line
-            problems.append(Problem(inner.location, f"stands here twice; the first is in line {first_line}"))
+            problems.append(Problem(inner.location, f"Duplicate name; the first is in line {first_line}"))
         else:
             entries[name] = inner
     return entries
@@ -170,18 +170,18 @@ def _list_entries(node: Any, location: SourceLocation, problems: list[Problem]) 
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            problems.append(Problem(location.child(UNNAMED_KEY, line), "a name must be a single word"))
+            problems.append(Problem(location.child(UNNAMED_KEY, line), "Invalid name. A name must be a single word"))
             continue
         if key.value == MERGE_KEY and not key.style:
             problems.append(
-                Problem(location.child(MERGE_KEY, line), "merge keys (<<) are not allowed: write the values out")
+                Problem(location.child(MERGE_KEY, line), "Merge keys (<<) are not allowed. Write the values out")
             )
             continue
         yield key.value, _to_node(value, location.child(key.value, line), problems)
 
 
 def _parse_plain_scalar(text: str) -> Scalar:
-    """Unquoted text: decimal numbers, true, false, null; everything else is the text it is."""
+    """Parses an unquoted scalar: decimal number, true, false or null; anything else is text."""
     if text in _KEYWORDS:
         return _KEYWORDS[text]
     if _INT.fullmatch(text):

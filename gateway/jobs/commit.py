@@ -1,5 +1,5 @@
-"""What one transition changes, applied all or nothing. Everything is worked out by comparing the job with what it was:
-a transition moves the job, and money, ledger, milestones and webhooks follow."""
+"""A commit: everything that one transition changes, written atomically. Derived by comparing the job before and
+after."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ from gateway.jobs.updates import Decision, JobUpdate
 from providers.orders import Cell
 
 BODY_KEY_TTL_SECONDS = 120.0
-# Instead of a retry's number, for a client that does not count its retries.
+# Retry count of a client that does not count its retries.
 UNCOUNTED = -1
 
 
 class BudgetLimits(Struct, frozen=True, kw_only=True):
-    """What a team may spend, in micro-USD; None is no limit."""
+    """Budget of a team in micro-USD; None is no limit."""
 
     day: int | None = None
     month: int | None = None
 
 
 class BudgetChange(Struct, frozen=True, kw_only=True):
-    """What changes in one window of a team's budget. With a `limit`, nothing is done if it would be passed."""
+    """Change of one budget window. With a `limit`, the commit is rejected if the limit would be exceeded."""
 
     window: str
     hold: int
@@ -39,7 +39,7 @@ class BudgetChange(Struct, frozen=True, kw_only=True):
 
 
 class LedgerEntry(Struct, frozen=True, kw_only=True):
-    """Money that moved, for good: a correction is another entry, with the amount reversed. `day` is the hold's."""
+    """A permanent ledger entry. Corrections are further entries with negative amounts. `day` is the day of the hold."""
 
     day: str
     posted_at: float
@@ -55,7 +55,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
 
 
 class Milestone(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A job's public event. `number` counts from 1 within the job, so a reader can say where it left off."""
+    """A public event of a job. `number` counts from 1 within the job, so that readers can resume."""
 
     number: int
     reached_at: float
@@ -64,7 +64,7 @@ class Milestone(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WebhookDelivery(Struct, frozen=True, kw_only=True):
-    """A webhook that has to reach its team; what it says is read from the job when it is sent."""
+    """A webhook to be delivered. Its body is rendered from the job when it is sent."""
 
     id: str
     job: str
@@ -73,12 +73,12 @@ class WebhookDelivery(Struct, frozen=True, kw_only=True):
 
 
 class IdempotencyRecord(Struct, frozen=True, kw_only=True):
-    """Ties a request to its job.
+    """Links a request to its job.
 
-    `is_body_key`: not the caller's key but the body's, under which all live jobs of that body lie. `retry_count`: how often its SDK
-    says that it has sent this request before, or UNCOUNTED. `has_refused_first`: this process has refused the first
-    request of a retry before that became a job. `caller_id` names this very request among all that ask for the same: a
-    command that is sent twice makes one caller.
+    `is_body_key`: the key is a hash of the body, shared by all live jobs with that body, not a client's
+    Idempotency-Key. `retry_count`: how often the SDK says it has sent the request before, or UNCOUNTED.
+    `has_refused_first`: this process refused the first request of a retry before it became a job. `caller_id`:
+    identifies this request among those with the same key, so that a repeated commit counts one caller.
     """
 
     key: str
@@ -91,21 +91,21 @@ class IdempotencyRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def is_retry(self) -> bool:
-        """Whether it repeats a request."""
+        """Whether the request repeats an earlier one."""
         return self.retry_count > 0
 
     @property
     def awaits_first_request(self) -> bool:
-        """Whether its first request may still be on its way."""
+        """Whether the first request may still arrive."""
         return self.is_retry and not self.has_refused_first
 
 
 class Commit(Struct, frozen=True, kw_only=True):
-    """Compare-and-set on the job's version. `commit_id` names this very change, so that a repeated commit knows itself.
+    """Compare-and-set on the job's version. `commit_id` makes a repeated commit idempotent.
 
-    `due_at` is when an owner without any memory of the job must look at it next; None only when it is settled. `idempotency_ttl`:
-    for how long its request's record outlives the job that ends here; `may_be_charged`: this end leaves that open;
-    `is_refused`: nothing was bought, and a repetition is a new job.
+    `due_at`: when a worker must look at the job again; None if settled. `idempotency_ttl`: how long the idempotency
+    record outlives the job that ends here. `may_be_charged`: it is unknown whether the ended job was charged.
+    `is_refused`: nothing was charged, and a repeated request creates a new job.
     """
 
     job: Job
@@ -132,7 +132,7 @@ _DECODER = msgspec.json.Decoder(Job)
 
 
 def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ignored:
-    """What this happening changes. Pure and total."""
+    """Builds the commit for an update. Pure and total."""
     changed = apply_update(job, update, now)
     if isinstance(changed, Ignored):
         return changed
@@ -141,7 +141,7 @@ def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ign
 
 
 def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None) -> Commit:
-    """Everything that follows from a job's having become what it is; `old` is None for a job just accepted."""
+    """Builds the commit between two states of a job; `old` is None for a new one."""
     milestones = tuple(_make_milestones(old, new, now))
     new = msgspec.structs.replace(new, milestone_count=new.milestone_count + len(milestones))
     encoded_job = _ENCODER.encode(new)
@@ -165,8 +165,10 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
 
 
 def _idempotency_ttl(job: Job) -> float | None:
-    """For how long the body's record tells of this job. A client's key outlives its job, unless the job was withdrawn:
-    then the same key orders again."""
+    """Returns how long a repeated request still finds this job.
+
+    A client's key outlives its job, except for a withdrawn job: then the same key creates a new job.
+    """
     if job.body_key is not None:
         return BODY_KEY_TTL_SECONDS
     return 0.0 if job.withdrawn and job.client_key else None
@@ -177,7 +179,7 @@ def decode_job(encoded_job: bytes) -> Job:
 
 
 def budget_windows(created_at: float) -> tuple[str, str]:
-    """The day and the month (UTC) that a job's money belongs to: those of its acceptance, whenever it is settled."""
+    """Returns the budget windows (day and month, UTC) of a job's creation."""
     return _day_windows(int(created_at // 86_400))
 
 
@@ -224,7 +226,7 @@ def _line_changes(attempt: Attempt, before: Attempt | None, excess: int) -> Iter
         (LedgerLine.CAPTURE, attempt.captured_amount, before.captured_amount if before else 0),
         (LedgerLine.ORPHAN, attempt.orphaned_amount, before.orphaned_amount if before else 0),
         (LedgerLine.SUSPECTED, attempt.suspected_amount, before.suspected_amount if before else 0),
-        # Known when the attempt is closed with its images, and never corrected.
+        # Known when the attempt closes with its images; never corrected.
         (LedgerLine.EXCESS, excess, excess if before and not before.is_open else 0),
     )
     for line, amount, previous in amounts:

@@ -1,4 +1,4 @@
-"""How a job ends for its team: with which state, for what reason, and with what it is warned of."""
+"""Completes a job: final state, fault and warnings."""
 
 from msgspec.structs import replace
 
@@ -9,7 +9,7 @@ MAX_WARNINGS, MAX_WARNING_LENGTH = 12, 200
 
 
 def complete_if_done(job: Job, now: float) -> Job:
-    """Terminal as soon as no image is waited for any more."""
+    """Makes the job terminal if no part is open."""
     if job.state.is_terminal or any(part.state.is_open for part in job.parts):
         return job
     delivered_count, warnings = len(job.delivered_images), job.warnings
@@ -28,7 +28,7 @@ def _final_state(job: Job, delivered_count: int) -> JobState:
 
 
 def _choose_fault(job: Job) -> FaultKind | None:
-    """The fault that a team sees for missing images: a content refusal before any other, and passing faults last."""
+    """Returns the fault that the team sees: content refusals first, temporary faults last."""
     faults = [part.fault for part in job.parts if part.fault is not None and part.state is not PartState.DELIVERED]
     return min(faults, key=_fault_priority, default=None)
 

@@ -1,7 +1,7 @@
-"""What an attempt cost whom: what the seller says it charged, else the price.
+"""Costs of an attempt and how they are booked.
 
-Captured for images that are delivered, an orphan where they are not, suspected where nobody knows whether they were
-bought. Delivered images cost the team no more than was set aside for them: the rest is excess.
+capture: delivered images; orphan: charged but not delivered; suspected: possibly charged; excess: charged beyond the
+hold. Teams pay at most the amount that was held.
 """
 
 from msgspec.structs import replace
@@ -11,12 +11,12 @@ from gateway.jobs.transition_tables import LEDGER_LINE_BY_CHARGE, LedgerLine
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
 Booking = tuple[LedgerLine | None, int]
-# Ten million dollars: what a seller says beyond that is no price, and would not fit into any sum.
+# Ten million dollars. A higher reported cost is an error of the seller, and would overflow sums.
 MAX_COST_MICROS = 10**13
 
 
 def close_attempt(attempt: Attempt, fault: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
-    """The attempt, closed, with what is booked for pictures that nobody gets."""
+    """Closes an attempt and books its cost as not delivered."""
     closed_attempt = replace(
         attempt,
         state=AttemptState.CLOSED,
@@ -43,12 +43,12 @@ def compute_booking(job: Job, attempt: Attempt, fault: FaultKind, cost: int | No
 
 
 def get_charge_status(fault: FaultKind, cost: int | None) -> ChargeStatus:
-    """What the seller says it charged outranks what usually follows from a fault of this kind."""
+    """Returns whether the seller charged. A reported cost outranks the usual meaning of this fault."""
     return ChargeStatus.CHARGED if cost and cost > 0 else VERDICTS[fault].charge_status
 
 
 def attempt_cost(job: Job, attempt: Attempt, cost: int | None, made_count: int | None = None) -> int:
-    """What the seller says, if it says anything; else the price of what it made, or was asked to make."""
+    """Returns the cost that the seller reported, otherwise the price of the images it made, or was ordered."""
     if cost is not None:
         return min(max(cost, 0), MAX_COST_MICROS)
     entry, image_count = job.route_entry(attempt), len(attempt.images) if made_count is None else max(made_count, 0)

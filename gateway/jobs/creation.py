@@ -1,4 +1,4 @@
-"""A job's first commit: accepted, paid for in advance, and owned by whoever accepted it."""
+"""A job's first commit: creates the job and holds its maximum cost."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,14 @@ from gateway.jobs.job import Job, Part, RouteEntry
 
 
 class OrderCost(Struct, frozen=True):
-    """What an order costs besides its images: `price` is expected, `ceiling` the most that is conceivable."""
+    """Cost of an order besides its images: expected price and ceiling."""
 
     price: int
     ceiling: int
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
-    """What a request becomes a job with. `order_costs`: one for each place of the route, or none at all."""
+    """The input of a new job. `order_costs`: one for each route entry, or empty."""
 
     id: str
     team: str
@@ -37,9 +37,9 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
 
 def create_job_commit(new_job: NewJob, now: float) -> Commit:
-    """ValueError if there is nothing to buy, or nobody to buy it from: a mistake of ours, not the caller's."""
+    """Builds the first commit. ValueError for no images or an empty route, which is an internal error."""
     if new_job.n < 1 or not new_job.route:
-        raise ValueError("a job needs an image to buy and somebody to buy it from")
+        raise ValueError("a job needs at least one image and one route entry")
     record = new_job.idempotency
     job = Job(
         id=new_job.id,

@@ -1,6 +1,6 @@
-"""How a job failed that delivered no image: what was bought for it, and whether the same request again is right.
+"""Classifies a job that delivered no image: whether it was charged, and whether a retry is safe.
 
-Everything that answers for such a job asks here: the API, and the store's memory of who asked for what.
+Used by the API and by the idempotency records of the store.
 """
 
 from msgspec import Struct
@@ -14,13 +14,11 @@ _CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus
 
 
 class JobFailure(Struct, frozen=True):
-    """`charge_status`: over all attempts of the job, whatever the last one ended with. `fault`: that of the attempt which says
-    so, or of the images that no seller took; None where no order was at fault.
+    """Why a job delivered no image.
 
-    `retry_after`: in how many seconds a seller says that it takes orders; None if none said so.
-
-    `is_safe_to_retry`: nothing was bought, and the same request may end better in a while. Clients that repeat by
-    themselves would buy twice, or fail again, in every other case.
+    `charge_status`: over all attempts. `fault`: of the attempt that determines it, or of the images that no seller
+    accepted; None if no order failed. `retry_after`: seconds until a seller accepts orders; None if no seller gave a
+    time. `is_safe_to_retry`: nothing was charged and the same request may succeed later.
     """
 
     state: JobState
@@ -31,7 +29,7 @@ class JobFailure(Struct, frozen=True):
 
 
 def classify_failure(job: Job) -> JobFailure:
-    """For a job that has ended without an image."""
+    """Classifies a job that has ended without an image."""
     charge_status = max(
         (_attempt_charge_status(attempt) for attempt in job.attempts),
         key=_CERTAINTY_ORDER.index,
@@ -48,19 +46,19 @@ def classify_failure(job: Job) -> JobFailure:
 
 
 def is_safe_to_retry(job: Job) -> bool:
-    """Whether a repeated request must get a new job: this one delivered nothing, and nothing was bought."""
+    """Returns whether a repeated request must get a new job: this one delivered no image and was not charged."""
     return job.state.is_terminal and not job.delivered_images and classify_failure(job).is_safe_to_retry
 
 
 def may_have_been_charged(job: Job) -> bool:
-    """Whether it ended for its team without an image, and an order of it may have been taken."""
+    """Returns whether a job ended without an image and an order of it may have been charged."""
     if not job.state.is_terminal or job.state is JobState.CANCELLED or job.delivered_images:
         return False
     return classify_failure(job).charge_status is ChargeStatus.UNKNOWN
 
 
 def _attempt_charge_status(attempt: Attempt) -> ChargeStatus:
-    """An order that is still open, or was corrected after its end, is judged by what is known of it now."""
+    """Returns whether the attempt was charged, as far as it is known now. Open attempts may change it later."""
     if attempt.orphaned_amount or attempt.delivered_count or (attempt.is_open and attempt.images_ready):
         return ChargeStatus.CHARGED
     if attempt.is_open or attempt.fault is None:
@@ -69,14 +67,15 @@ def _attempt_charge_status(attempt: Attempt) -> ChargeStatus:
 
 
 def _reported_fault(job: Job, charge_status: ChargeStatus) -> FaultKind | None:
-    """A refusal of the content comes first: the team has to change its request, whatever else happened."""
+    """Returns the fault that the client sees. A content refusal comes first, since the team has to change its
+    request."""
     if charge_status is ChargeStatus.NOT_CHARGED or job.fault is FaultKind.CONTENT_REFUSED:
         return job.fault
     return next(attempt.fault for attempt in reversed(job.attempts) if _attempt_charge_status(attempt) is charge_status)
 
 
 def _is_temporary(job: Job) -> bool:
-    """A job that the deadline ended before any order was at fault has only waited too long."""
+    """Returns whether a retry may succeed. A job that expired before any order failed has only waited too long."""
     if job.state is JobState.CANCELLED:
         return job.withdrawn
     if job.fault is None:

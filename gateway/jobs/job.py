@@ -1,7 +1,7 @@
-"""What a job remembers: the team's images, the parts they are bought in, and every attempt to buy them.
+"""The stored state of a job: its parts and attempts.
 
-Only what transitions need is here; what is written once (request, plan, order bytes, pictures) lies beside the job.
-Fields may be appended with a default and never change their meaning: replicas of two versions share one store.
+Request, plan, order bytes and images are documents beside the job. New fields need a default and keep their meaning,
+since replicas of two versions share one store.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from providers.order_status import TokenUsage
 from providers.orders import Cell
 
 SCHEMA_VERSION = 1
-# How long the caller of an unconfirmed job may take to ask again: as long as clients repeat by themselves.
+# An unconfirmed job is withdrawn after this time, in which SDKs repeat a request by themselves.
 CONFIRMATION_TIMEOUT_SECONDS = 30.0
 
 
 class JobState(StrEnum):
-    """A job as its team sees it."""
+    """State of a job as its team sees it."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -34,6 +34,8 @@ class JobState(StrEnum):
 
 
 class PartState(StrEnum):
+    """State of some of a job's images."""
+
     WAITING = "waiting"
     BUYING = "buying"
     DELIVERED = "delivered"
@@ -46,13 +48,15 @@ class PartState(StrEnum):
 
 
 class AttemptState(StrEnum):
+    """State of an order: stored, accepted by the seller with a ticket, or ended."""
+
     OPENED = "opened"
     TICKETED = "ticketed"
     CLOSED = "closed"
 
 
 class RecoveryMethod(StrEnum):
-    """How an order can be found again whose answer was lost before it showed a ticket."""
+    """How to find an order whose response was lost before a ticket was received."""
 
     REPLAY = "replay"
     SEARCH = "search"
@@ -61,10 +65,11 @@ class RecoveryMethod(StrEnum):
 
 
 class RouteEntry(Struct, frozen=True, array_like=True):
-    """One offer of the plan, best first, as far as a job must know it. `timeout_seconds` is an attempt's deadline in seconds.
+    """One offer of the plan, as far as a job needs it.
 
-    `pollable`: whether an order's ticket can be asked about; where it cannot, the answer to its submit is final.
-    `account_identity`: the identity of the account that orders are placed with; jobs of older versions do not know it.
+    `timeout_seconds`: maximum duration of an attempt. `pollable`: whether orders can be polled; otherwise the response
+    to the order is final. `account_identity`: identity of the account that orders are placed with; empty in jobs of
+    older versions.
     """
 
     seller: str
@@ -81,7 +86,8 @@ class RouteEntry(Struct, frozen=True, array_like=True):
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):
-    """Some of a job's images, by index. `tried_indexes`: the places that were tried for them; `attempt`: the open one."""
+    """Some of a job's images, by index. `tried_indexes`: route entries that were tried for them; `attempt`: the open
+    one."""
 
     images: tuple[int, ...]
     state: PartState = PartState.WAITING
@@ -91,10 +97,10 @@ class Part(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
-    """One try of a part on one offer, and what it cost whom, in micro-USD.
+    """One order of a part at one route entry, and its cost in micro-USD.
 
-    `response_lost_at`: since when nobody knows whether the seller has the order. `images_ready`: the seller has made the pictures.
-    `image_urls` are where they lie, kept only for sellers that cannot be asked again.
+    `response_lost_at`: since when it is unknown whether the seller has the order. `images_ready`: the seller has made
+    the images. `image_urls`: kept only for sellers that cannot be polled.
     """
 
     number: int
@@ -121,7 +127,7 @@ class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class TokenCount(Struct, frozen=True, array_like=True):
-    """What the seller of an attempt counted: tokens of the prompt, of the input images, and of its pictures."""
+    """Tokens that the seller of an attempt counted: of the prompt, of the input images and of the output images."""
 
     attempt: int
     text: int
@@ -130,27 +136,28 @@ class TokenCount(Struct, frozen=True, array_like=True):
 
 
 class Excess(Struct, frozen=True, array_like=True):
-    """What the seller of an attempt billed for delivered images, beyond what was set aside for them."""
+    """Amount that the seller of an attempt charged for delivered images beyond the hold."""
 
     attempt: int
     amount: int
 
 
 class RetryTime(Struct, frozen=True, array_like=True):
-    """When the seller of an attempt, which did not take the order, wants to be asked again. 0: there was no attempt."""
+    """When the seller of an attempt, which rejected the order, accepts orders again. Attempt 0: no order was sent."""
 
     attempt: int
     retry_at: float
 
 
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A team's unit of work. `max_attempts` is the most attempts per image; `reorder_on_unknown` says to buy again where the first order
-    may have been taken; `hold_per_image` is set aside per image until the bill is known, and `hold_per_order` per order;
-    `hold` is what is set aside now.
-    `order_prices`: what every order at each place of the route costs besides its images, if that is anything.
-    `tokens` and `excesses`: of those few attempts that have any, so that they are no fields of every attempt.
-    `abandoned`: its workers crashed early several times, so nothing more is bought for it. `retry_times`: the retry
-    times of sellers that were too busy to take an order."""
+    """A team's unit of work.
+
+    `max_attempts`: per image. `reorder_on_unknown`: order again even if the first order may have been charged.
+    `hold_per_image`, `hold_per_order`: amounts held until the cost is known; `hold` is the amount held now.
+    `order_prices`: cost of an order at each route entry besides its images, empty if zero. `token_counts`, `excesses`:
+    for the few attempts that have any. `abandoned`: its workers crashed repeatedly, so nothing more is ordered.
+    `retry_times`: of sellers that rejected an order temporarily.
+    """
 
     id: str
     team: str
@@ -188,14 +195,14 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_settled(self) -> bool:
-        """Nothing about its money is open any more."""
+        """Whether all of its costs are final."""
         return self.state.is_terminal and not any(attempt.is_open for attempt in self.attempts)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether its caller counts on it, so that it is bought whatever becomes of the process that accepted it.
+        """Whether the client counts on the job, so that it is processed even if the process that created it stops.
 
-        The process that opened an attempt knew that the job was accepted.
+        A worker that started an attempt knew that the job was stored.
         """
         return self.client_confirmed or bool(self.attempts)
 
@@ -206,7 +213,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hold(self) -> int:
-        """For the open images together, however they are split: no split must make it more than was asked for."""
+        """Amount held for all open images, however they are split: no split may hold more than the first commit."""
         if self.state.is_terminal:
             return 0
         images = sum(len(part.images) for part in self.parts if part.state.is_open)
@@ -215,13 +222,16 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def delivered_images(self) -> tuple[int, ...]:
-        """The images that are there, by index."""
+        """Indexes of the delivered images."""
         return self._list_images(PartState.DELIVERED)
 
     @property
     def delivering_attempts(self) -> dict[int, int]:
-        """The number of the attempt that delivered each image. It is the latest for that image: while an order may
-        still deliver an image, no other is opened for it, and once it is delivered none is."""
+        """Number of the attempt that delivered each image.
+
+        It is the last attempt of that image: no other is started while one may still deliver it, or after it is
+        delivered.
+        """
         latest = {image: attempt.number for attempt in self.attempts for image in attempt.images}
         return {image: latest[image] for image in self.delivered_images}
 
@@ -231,7 +241,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def usage(self) -> TokenUsage:
-        """The tokens that the sellers of the delivered images counted; zeros where none tells them."""
+        """Tokens counted by the sellers of the delivered images; zero for sellers that do not report them."""
         delivering_numbers = {attempt.number for attempt in self.attempts if attempt.delivered_count}
         counts = [count for count in self.token_counts if count.attempt in delivering_numbers]
         return TokenUsage(
@@ -257,7 +267,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum(excess.amount for excess in self.excesses if excess.attempt == attempt)
 
     def find_part(self, attempt: int) -> Part | None:
-        """The part that this attempt is still buying."""
+        """Returns the part that this attempt is still ordering."""
         return next((part for part in self.parts if part.attempt == attempt), None)
 
     def route_entry(self, attempt: Attempt) -> RouteEntry:
@@ -268,10 +278,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def round_timestamp(now: float) -> float:
-    """A moment as it is remembered: milliseconds are enough, and a blob has to stay small."""
+    """Rounds to milliseconds, since a stored job should stay small."""
     return round(now, 3)
 
 
 def order_reference(job: str, attempt: int) -> str:
-    """Our own name for an attempt's order, shown to the seller: unique for ever, and leads back to the job."""
+    """Returns our reference of an attempt's order, sent to the seller: unique, and leads back to the job."""
     return f"{job}-{attempt}"

@@ -1,4 +1,4 @@
-"""A job with other parts, or another attempt: what transitions of all kinds make it of."""
+"""Edits of a job's parts and attempts that all transitions use."""
 
 from msgspec.structs import replace
 
@@ -6,7 +6,7 @@ from gateway.jobs.job import Attempt, Job, Part, PartState
 
 
 def find_waiting_part(job: Job, images: tuple[int, ...]) -> Part | None:
-    """The waiting part that all of these images belong to."""
+    """Returns the waiting part that contains all of these images."""
     part = next((candidate for candidate in job.parts if images and set(images) <= set(candidate.images)), None)
     return part if part and part.state is PartState.WAITING else None
 
@@ -26,7 +26,7 @@ def replace_attempt(job: Job, attempt: Attempt) -> Job:
 
 
 def replace_parts(job: Job, old: Part, *new: Part) -> Job:
-    """In the order of their images. A part without images is none, and parts that ended alike are one."""
+    """Replaces a part. Parts are sorted by image, empty parts are dropped, and parts that ended alike are merged."""
     parts: dict[object, Part] = {}
     for part in (*(other for other in job.parts if other is not old), *new):
         if not part.state.is_open:

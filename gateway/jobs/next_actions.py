@@ -1,4 +1,4 @@
-"""What has to be done for a job, told from what is saved of it alone: for the owner's next step and for a rescuer."""
+"""Derives the next actions of a job from its saved state alone, for its worker and for one that reclaims it."""
 
 from collections.abc import Iterator
 
@@ -11,22 +11,22 @@ from providers.faults import FaultKind
 SEARCH_INTERVAL_SECONDS = 5.0
 RECONCILE_TIMEOUT_SECONDS = 120.0
 POLL_INTERVAL_SECONDS = 5.0
-# Sellers keep pictures for a day at least; after that nobody can say that they still exist.
+# Sellers keep images for at least a day; after that they may be deleted.
 IMAGE_TTL_SECONDS = 86_400.0
-# How often a job is taken over in a row, without anything coming of it, until nothing more is bought for it. Its first
-# owners had other jobs as well, any of which may have killed them; the last ones tried it out alone, so it is the one.
-# An owner that lives for a beat, or gives the job away, has not died of it.
+# A job is abandoned after this many claims in a row without progress. Its first workers also ran other jobs, any of
+# which may have crashed them; the last ones ran it alone, so this job is the cause. A worker that renews the lease
+# once, or releases the job, did not crash because of it.
 MAX_RECLAIMS_WITHOUT_PROGRESS = 6
 
 
 class JobAction(Struct, frozen=True, kw_only=True):
-    """Something that the job's owner has to do."""
+    """An action that the job worker has to take."""
 
 
 class SubmitOrder(JobAction, frozen=True, kw_only=True):
-    """Open an attempt for these images at one of the places, best first; or give them up if none will do.
+    """Start an attempt for these images at one of the route entries, best first; abandon them if none accepts.
 
-    Before that come `retries`: places whose sellers did not take the order and said when to ask again.
+    Before that come `retries`: entries whose seller rejected the order and said when to retry.
     """
 
     images: tuple[int, ...]
@@ -35,48 +35,50 @@ class SubmitOrder(JobAction, frozen=True, kw_only=True):
 
 
 class AttemptAction(JobAction, frozen=True, kw_only=True):
+    """An action for one attempt."""
+
     attempt: int
 
 
 class ResendOrder(AttemptAction, frozen=True, kw_only=True):
-    """Send the same bytes with the same key: the seller promises not to sell them twice."""
+    """Send the same bytes with the same idempotency key again: the seller guarantees that it charges once."""
 
     until: float
 
 
 class SearchOrder(AttemptAction, frozen=True, kw_only=True):
-    """Look for the order by our reference."""
+    """Search for the order by our reference."""
 
     until: float
 
 
 class AwaitCallback(AttemptAction, frozen=True, kw_only=True):
-    """Nothing but a callback can show this order."""
+    """Wait for a callback, the only evidence of this order."""
 
     until: float
 
 
 class AwaitPreviousWorker(AttemptAction, frozen=True, kw_only=True):
-    """Only the owner before may have the answer to this order, and it may still run: wait for what it saves."""
+    """Wait for the previous worker, which may still run and receive the response."""
 
     until: float
 
 
 class PollOrder(AttemptAction, frozen=True, kw_only=True):
-    """Ask what became of the order."""
+    """Poll the order's status."""
 
     ticket: str
     until: float
 
 
 class FetchImages(AttemptAction, frozen=True, kw_only=True):
-    """The pictures lie at these links."""
+    """Fetch the images from these URLs."""
 
     image_urls: tuple[str, ...]
 
 
 class MarkResponseLost(AttemptAction, frozen=True, kw_only=True):
-    """Whoever sent this order is gone, and the answer with it: say so (`ResponseLost`)."""
+    """The worker that sent this order is gone: record that its response is lost (`ResponseLost`)."""
 
 
 class AbandonAttempt(AttemptAction, frozen=True, kw_only=True):
@@ -86,29 +88,29 @@ class AbandonAttempt(AttemptAction, frozen=True, kw_only=True):
 
 
 class AbandonLostImages(AbandonAttempt, frozen=True, kw_only=True):
-    """They came with the answer, so only whoever heard it had them: obeyed unless somebody is busy with the attempt."""
+    """The images came with a response that is lost. Ignored while a task of this replica still handles the attempt."""
 
 
 class AwaitClient(JobAction, frozen=True, kw_only=True):
-    """Its client may have got an error instead of the job: wait for a repeated request (`JobConfirmed`)."""
+    """Wait for a repeated request (`JobConfirmed`): the client may have received an error instead of the job."""
 
     until: float
 
 
 class WithdrawJob(JobAction, frozen=True, kw_only=True):
-    """Its caller has not asked again: nothing is bought (`JobWithdrawn`)."""
+    """The client did not repeat the request in time: withdraw the job (`JobWithdrawn`)."""
 
 
 class ExpireJob(JobAction, frozen=True, kw_only=True):
-    """The deadline is over (`JobExpired`)."""
+    """The deadline has passed (`JobExpired`)."""
 
 
 class AbandonJob(JobAction, frozen=True, kw_only=True):
-    """Each of the last owners crashed with this job: buy nothing more for it (`JobAbandoned`)."""
+    """The last workers crashed with this job: order nothing more (`JobAbandoned`)."""
 
 
 class PreviousWorker(Struct, frozen=True, kw_only=True):
-    """The owner before: until when its news is awaited, and of how many attempts it can have any."""
+    """The previous worker: until when its updates are awaited, and for how many attempts it may have any."""
 
     until: float = 0.0
     attempt_count: int = 0
@@ -124,12 +126,12 @@ def derive_actions(
     previous_worker: PreviousWorker = NO_PREVIOUS_WORKER,
     is_created_here: bool = False,
 ) -> tuple[JobAction, ...]:
-    """What an owner has to do that takes the job over without any memory of it. Pure and total; () once it is settled.
+    """Derives the actions of a worker that knows only the saved job. Pure and total; () if settled.
 
-    An owner asks the same after each change, and leaves out what it is doing already. Time may have passed without an
-    owner: the new owner asks once about each order that can be asked about, before it obeys an Expire or
-    a GiveUp. `is_created_here`: the store confirmed to this owner that it has accepted the job. Any other
-    owner waits for the client, which may have got an error instead of the job.
+    A worker calls this after each change and skips actions that already run. Time may have passed without a worker: a
+    new worker polls each pollable order once before it follows an ExpireJob or an AbandonAttempt. `is_created_here`:
+    the store confirmed to this worker that it created the job. Any other worker waits for the client, which may have
+    received an error instead of the job.
     """
     if job.is_settled:
         return ()
@@ -161,8 +163,10 @@ def _derive_job_actions(job: Job, now: float, previous_worker: PreviousWorker) -
 
 
 def _is_premature(job: Job, action: JobAction, now: float, previous_worker: PreviousWorker) -> bool:
-    """Whether an order would be given up before its time, for want of any trace, while the owner before may have one:
-    its lease may have ended only because it stood still, or could not reach the store."""
+    """Returns whether an order would be abandoned too early, while the previous worker may know its ticket.
+
+    Its lease may have expired only because it was paused, or could not reach the store.
+    """
     if (
         not isinstance(action, AbandonAttempt)
         or action.attempt > previous_worker.attempt_count
@@ -194,7 +198,7 @@ def _derive_attempt_action(job: Job, attempt: Attempt, now: float) -> JobAction:
 
 
 def _recovery_action(attempt: Attempt, recovery_method: RecoveryMethod, until: float, is_wanted: bool) -> JobAction:
-    """Sending again may buy what was never bought: only for images that are still wanted."""
+    """Returns the action that finds a lost order. A resent order may be charged, so only wanted images are resent."""
     match recovery_method:
         case RecoveryMethod.REPLAY if not is_wanted:
             return AbandonAttempt(attempt=attempt.number, fault=attempt.fault or FaultKind.RESPONSE_LOST)
@@ -209,8 +213,8 @@ def _recovery_action(attempt: Attempt, recovery_method: RecoveryMethod, until: f
 
 
 def attempt_deadline(job: Job, attempt: Attempt) -> float:
-    """Until when an attempt is waited for. A lost one is looked for a while; longer, if its seller called back, or
-    promised not to sell the same twice."""
+    """Returns until when an attempt is awaited. Lost orders are searched for a while; longer if the seller called back
+    or accepts idempotent repeats."""
     entry = job.route_entry(attempt)
     if attempt.images_ready:
         return attempt.started_at + max(entry.timeout_seconds, IMAGE_TTL_SECONDS)
@@ -226,7 +230,7 @@ def attempt_deadline(job: Job, attempt: Attempt) -> float:
 
 
 def next_due(job: Job, now: float) -> float | None:
-    """When somebody with no memory of the job must look at it; None only when it is settled."""
+    """Returns when a worker must look at the job next; None only if it is settled."""
     if job.is_settled:
         return None
     return min((_action_due_time(job, action, now) for action in derive_actions(job, now)), default=now)

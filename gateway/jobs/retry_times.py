@@ -1,4 +1,4 @@
-"""Sellers that took no order and said when to ask again: when a retry is worth it, and the answer to clients."""
+"""Retry times of sellers that rejected an order and said when to retry."""
 
 from math import ceil, isfinite
 
@@ -7,14 +7,14 @@ from msgspec.structs import replace
 from gateway.jobs.job import Job, Part, RetryTime, round_timestamp
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
-# The shortest and longest wait that a client is asked for, whatever a seller says.
+# Bounds of the Retry-After that clients receive.
 MIN_CLIENT_WAIT_SECONDS, MAX_CLIENT_WAIT_SECONDS = 1, 120
-# Beyond a day a seller has not said when.
+# A longer Retry-After of a seller is cut to a day.
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
 def add_retry_time(job: Job, attempt: int, fault: FaultKind, retry_after: float | None, now: float) -> Job:
-    """The job that remembers when the seller wants to be asked again: one that surely did not take the order."""
+    """Records a seller's retry time. Ignored unless the fault is temporary and proves that nothing was charged."""
     verdict = VERDICTS[fault]
     if (
         retry_after is None
@@ -28,9 +28,9 @@ def add_retry_time(job: Job, attempt: int, fault: FaultKind, retry_after: float 
 
 
 def list_retries(job: Job, part: Part) -> tuple[tuple[int, float], ...]:
-    """Places that were tried for a part's images and may be tried once more, each with the moment; soonest first.
+    """Returns the tried route entries that may be retried once, with their times; soonest first.
 
-    The last try of a place counts, and only if its seller takes the order in time.
+    Only the last attempt at an entry counts, and only times before the job's deadline.
     """
     retry_times = {retry.attempt: retry.retry_at for retry in job.retry_times}
     last_attempts = {
@@ -53,7 +53,7 @@ def can_retry(job: Job, part: Part, route_index: int, now: float) -> bool:
 
 
 def get_retry_after(job: Job) -> int | None:
-    """For the caller of a job that has ended: in how many seconds a seller takes orders; None if none said so."""
+    """Returns the Retry-After in seconds for the client of a job that ended; None if no seller gave a time."""
     if not job.retry_times or job.finished_at is None:
         return None
     remaining = min(retry.retry_at for retry in job.retry_times) - job.finished_at

@@ -1,4 +1,4 @@
-"""Every transition there is, and why it happens, as data. `docs/states.md` is drawn from these tables."""
+"""All state transitions with their reasons, as data. `docs/states.md` is generated from these tables."""
 
 from enum import StrEnum
 
@@ -9,40 +9,43 @@ TransitionTable = dict[tuple[StrEnum | None, StrEnum], str]
 
 # fmt: off
 JOB_TRANSITIONS: TransitionTable = {
-    (None,              JobState.QUEUED):      "accepted",
-    (JobState.QUEUED,      JobState.IN_PROGRESS): "an attempt is opened",
-    (JobState.QUEUED,      JobState.CANCELLED):   "cancelled before anything was bought, or withdrawn",
-    (JobState.QUEUED,      JobState.FAILED):      "no seller is left, or its workers crashed early too often",
-    (JobState.QUEUED,      JobState.EXPIRED):     "the deadline is over",
-    (JobState.IN_PROGRESS, JobState.COMPLETED):   "all parts have ended, some images are delivered",
-    (JobState.IN_PROGRESS, JobState.FAILED):      "all parts have ended, no image is delivered",
-    (JobState.IN_PROGRESS, JobState.CANCELLED):   "cancel was asked, and all parts have ended",
-    (JobState.IN_PROGRESS, JobState.EXPIRED):     "the deadline is over, no image is delivered",
+    (None,                 JobState.QUEUED):      "created",
+    (JobState.QUEUED,      JobState.IN_PROGRESS): "an attempt is started",
+    (JobState.QUEUED,      JobState.CANCELLED):   "cancelled before anything was ordered, or withdrawn",
+    (JobState.QUEUED,      JobState.FAILED):      "no seller is left, or its workers crashed repeatedly",
+    (JobState.QUEUED,      JobState.EXPIRED):     "the deadline has passed",
+    (JobState.IN_PROGRESS, JobState.COMPLETED):   "all parts ended, at least one image is delivered",
+    (JobState.IN_PROGRESS, JobState.FAILED):      "all parts ended, no image is delivered",
+    (JobState.IN_PROGRESS, JobState.CANCELLED):   "cancellation was requested, and all parts ended",
+    (JobState.IN_PROGRESS, JobState.EXPIRED):     "the deadline has passed, no image is delivered",
 }
 
 PART_TRANSITIONS: TransitionTable = {
-    (None,              PartState.WAITING):   "accepted, or split from another part",
-    (PartState.WAITING, PartState.BUYING):    "an attempt is opened",
-    (PartState.WAITING, PartState.FAILED):    "no seller is left, the deadline is over, or the job is abandoned",
-    (PartState.WAITING, PartState.DROPPED):   "cancel was asked, or the job is withdrawn",
-    (PartState.BUYING,  PartState.DELIVERED): "its images lie in our store",
-    (PartState.BUYING,  PartState.WAITING):   "the attempt ended without these images, and another may be tried",
-    (PartState.BUYING,  PartState.FAILED):    "the attempt ended and no other may be tried, or the deadline is over",
-    (PartState.BUYING,  PartState.DROPPED):   "the attempt ended without these images, and cancel was asked",
+    (None,              PartState.WAITING):   "created, or split from another part",
+    (PartState.WAITING, PartState.BUYING):    "an attempt is started",
+    (PartState.WAITING, PartState.FAILED):    "no seller is left, the deadline has passed, or the job is abandoned",
+    (PartState.WAITING, PartState.DROPPED):   "cancellation was requested, or the job is withdrawn",
+    (PartState.BUYING,  PartState.DELIVERED): "its images are stored",
+    (PartState.BUYING,  PartState.WAITING):   "the attempt ended without these images, and another is allowed",
+    (PartState.BUYING,  PartState.FAILED):    "the attempt ended and no other is allowed, or the deadline has passed",
+    (PartState.BUYING,  PartState.DROPPED):   "the attempt ended without these images, and cancellation was requested",
 }
 
 ATTEMPT_TRANSITIONS: TransitionTable = {
-    (None,                  AttemptState.OPENED):   "saved before anything is sent",
-    (AttemptState.OPENED,   AttemptState.TICKETED): "the seller's ticket is known",
-    (AttemptState.OPENED,   AttemptState.CLOSED):   "refused, delivered at once, or not traced in time",
-    (AttemptState.TICKETED, AttemptState.CLOSED):   "delivered, failed, or overdue",
+    (None,                  AttemptState.OPENED):   "stored before the order is sent",
+    (AttemptState.OPENED,   AttemptState.TICKETED): "the seller's ticket was received",
+    (AttemptState.OPENED,   AttemptState.CLOSED):   "rejected, delivered at once, or not found in time",
+    (AttemptState.TICKETED, AttemptState.CLOSED):   "delivered, failed, or timed out",
 }
 # fmt: on
 
 
 class LedgerLine(StrEnum):
-    """Where a ledger entry's money went: to the team's images, or nowhere, or perhaps nowhere; or it was billed for the
-    team's images beyond what was set aside for them. Only a capture is the team's to pay."""
+    """Ledger line of an amount. Teams pay captures only.
+
+    capture: delivered images; orphan: charged, not delivered; suspected: possibly charged; excess: charged beyond the
+    hold.
+    """
 
     CAPTURE = "capture"
     ORPHAN = "orphan"
@@ -50,7 +53,7 @@ class LedgerLine(StrEnum):
     EXCESS = "excess"
 
 
-# What is booked when an attempt ends without pictures for anybody.
+# Line that is booked when an attempt ends without images.
 LEDGER_LINE_BY_CHARGE: dict[ChargeStatus, LedgerLine | None] = {
     ChargeStatus.NOT_CHARGED: None,
     ChargeStatus.UNKNOWN: LedgerLine.SUSPECTED,
@@ -59,7 +62,7 @@ LEDGER_LINE_BY_CHARGE: dict[ChargeStatus, LedgerLine | None] = {
 
 
 def part_state_after(then: PartConsequence, reorder: bool) -> PartState:
-    """What an attempt's end makes of the images that it did not deliver, if more tries are allowed."""
+    """Returns the state of the images that an ended attempt did not deliver, if more attempts are allowed."""
     if then is PartConsequence.FAIL_OVER or (then is PartConsequence.STOP and reorder):
         return PartState.WAITING
     return PartState.FAILED

@@ -1,6 +1,6 @@
-"""What a happening makes of a job. Pure and total: any happening, in any state, makes a new job or is ignored.
+"""Applies updates to a job. Pure and total: every update in every state gives a new job or is ignored.
 
-What it costs whom is in `booking.py`.
+Costs are in `costs.py`.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,18 @@ from providers.order_status import TokenUsage
 
 
 class Ignored(Struct, frozen=True):
-    """Nothing changes, and why not."""
+    """The update changes nothing, for this reason."""
 
     reason: str
 
 
 TransitionResult = Job | Ignored
-_NOT_WAITING = Ignored("these images are not waiting together")
-_IMAGES_EXIST = Ignored("the pictures exist: only their expiry ends this attempt")
+_NOT_WAITING = Ignored("these images do not belong to one waiting part")
+_IMAGES_EXIST = Ignored("the images exist, so only their expiry ends this attempt")
 
 
 def apply_update(job: Job, update: updates.JobUpdate, now: float) -> TransitionResult:
-    """The job as this leaves it, its version one higher."""
+    """Returns the job after the update, with its version incremented."""
     changed = _TRANSITIONS[type(update)](job, update, now)
     if isinstance(changed, Ignored):
         return changed
@@ -48,7 +48,7 @@ def _apply_ticket_received(job: Job, fact: updates.TicketReceived, now: float) -
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     if attempt.ticket is not None:
-        return Ignored("nothing new" if attempt.ticket == fact.ticket else "another ticket is bound to this attempt")
+        return Ignored("nothing new" if attempt.ticket == fact.ticket else "this attempt has another ticket")
     state = AttemptState.TICKETED if attempt.is_open else attempt.state
     return replace_attempt(job, replace(attempt, ticket=fact.ticket, state=state, response_lost_at=None))
 
@@ -56,11 +56,11 @@ def _apply_ticket_received(job: Job, fact: updates.TicketReceived, now: float) -
 def _apply_response_lost(job: Job, fact: updates.ResponseLost, now: float) -> TransitionResult:
     attempt = job.get_attempt(fact.attempt)
     if not attempt or not attempt.is_open or attempt.images_ready or job.can_poll(attempt):
-        return Ignored("nothing is lost: the attempt is not waiting for an answer")
+        return Ignored("the attempt does not wait for a response")
     if attempt.response_lost_at is not None:
         return Ignored("nothing new")
     if VERDICTS[fact.fault].charge_status is not ChargeStatus.UNKNOWN:
-        return Ignored("such an answer is no lost one, and nobody could give the order up for it")
+        return Ignored("this fault does not mean a lost response")
     return replace_attempt(job, replace(attempt, response_lost_at=round_timestamp(now), fault=fact.fault))
 
 
@@ -107,7 +107,7 @@ def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> Tr
     delivered_cost = total_cost * len(delivered) // made_count if made_count else 0
     missing_fault = None if len(delivered) == len(attempt.images) else fact.missing_fault
     updated = _end_part(job, part, delivered, missing_fault, now)
-    # No more than this releases: what is spent and what is held together never grow after the job was accepted.
+    # At most the released hold: the sum of spent and held amounts never grows after the job was created.
     captured_amount = min(delivered_cost, job.hold - updated.hold)
     closed_attempt = close_attempt(attempt, missing_fault, cost, now, (LedgerLine.ORPHAN, total_cost - delivered_cost))
     closed_attempt = replace(
@@ -134,7 +134,7 @@ def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> Tran
         return _close_without_images(job, attempt, fact.fault, fact.cost, now)
     is_conclusive = VERDICTS[fact.fault].poll_policy is PollPolicy.ACCEPT_AS_FINAL
     if not is_conclusive or (charge_status is ChargeStatus.UNKNOWN and fact.cost is None):
-        return Ignored("it says no more than was known")
+        return Ignored("the update contains nothing new")
     return _correct_cost(job, attempt, compute_booking(job, attempt, fact.fault, fact.cost))
 
 
@@ -146,7 +146,7 @@ def _apply_job_confirmed(job: Job, fact: updates.JobConfirmed, now: float) -> Tr
 
 def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float) -> TransitionResult:
     if job.state.is_terminal:
-        return Ignored(f"the job is {job.state} already")
+        return Ignored(f"the job is already {job.state}")
     return replace(drop_waiting_parts(job), cancel_requested=True)
 
 
@@ -170,34 +170,34 @@ def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: floa
 
 
 def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[int, ...], now: float) -> str | None:
-    """Why these images may not be ordered there and now."""
+    """Returns why these images may not be ordered at this route entry now, None if they may."""
     if job.state.is_terminal or job.cancel_requested or job.overdue or job.abandoned or now >= job.deadline:
-        return "nothing more is bought for this job"
+        return "nothing more is ordered for this job"
     if not 0 <= route_index < len(job.route) or len(images) > job.route[route_index].max_images:
-        return "there is no such place, or it does not take as many images at once"
+        return "no such route entry, or too many images for one order"
     if route_index in part.tried_indexes and not can_retry(job, part, route_index, now):
-        return "that place has been tried for these images"
-    return "all tries of these images are used up" if len(part.tried_indexes) >= job.max_attempts else None
+        return "this route entry was already tried for these images"
+    return "all attempts for these images are used up" if len(part.tried_indexes) >= job.max_attempts else None
 
 
 def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: float) -> TransitionResult:
     attempt = job.get_attempt(decision.attempt)
     if not attempt or not attempt.is_open:
-        return Ignored("no such attempt is open")
+        return Ignored("no such open attempt")
     if VERDICTS[decision.fault].charge_status is ChargeStatus.NOT_CHARGED:
-        return Ignored("giving up does not prove that nothing was bought")
+        return Ignored("abandoning an attempt does not prove that nothing was charged")
     if attempt.images_ready and VERDICTS[decision.fault].charge_status is not ChargeStatus.CHARGED:
         return _IMAGES_EXIST
     return _close_without_images(job, attempt, decision.fault, None, now)
 
 
 def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float) -> TransitionResult:
-    """Also some of a part's images: a seller that takes few at once is asked for them by several tasks of ours."""
+    """Also accepts some of a part's images: a seller with a small maximum per order is tried by several tasks."""
     images = tuple(sorted(set(decision.images)))
     if not (part := find_waiting_part(job, images)):
         return _NOT_WAITING
     if now >= job.deadline:
-        return Ignored("the deadline is over: the job expires, and no seller failed")
+        return Ignored("the deadline has passed: the job expires, and no seller failed")
     if decision.fault is not None:
         job = add_retry_time(job, 0, decision.fault, decision.retry_after, now)
     failed_part = replace(part, images=images, state=PartState.FAILED, fault=decision.fault or part.fault)
@@ -205,9 +205,9 @@ def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float)
 
 
 def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> TransitionResult:
-    """What is being made goes on: its attempts stay open, so that the money is known in the end."""
+    """Running attempts stay open, so that their cost becomes known."""
     if job.state.is_terminal or now < job.deadline:
-        return Ignored("the deadline is not over" if now < job.deadline else f"the job is {job.state} already")
+        return Ignored("the deadline has not passed" if now < job.deadline else f"the job is already {job.state}")
 
     def expire_part(part: Part) -> Part:
         attempt = job.get_attempt(part.attempt or 0)
@@ -220,27 +220,27 @@ def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> Tr
 
 def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -> TransitionResult:
     if job.state.is_terminal or job.is_confirmed:
-        return Ignored("the job has ended, or its caller counts on it")
+        return Ignored("the job has ended, or is confirmed")
     if now < job.confirmation_deadline:
-        return Ignored("its caller may still ask again")
+        return Ignored("the client may still repeat the request")
     return replace(drop_waiting_parts(job), withdrawn=True)
 
 
 def _apply_job_abandoned(job: Job, decision: updates.JobAbandoned, now: float) -> TransitionResult:
-    """What is running goes on: it is paid for, and only asking or waiting for it is left to do."""
+    """Running attempts go on: they are charged, and only polling or waiting is left."""
     if job.state.is_terminal or job.abandoned:
-        return Ignored("nothing more is bought for this job")
+        return Ignored("nothing more is ordered for this job")
     for part in job.parts:
         if part.state is PartState.WAITING:
             job = replace_parts(job, part, replace(part, state=PartState.FAILED))
     return replace(job, abandoned=True)
 
 
-# --- what they share
+# --- shared steps
 
 
 def _close_without_images(job: Job, attempt: Attempt, fault: FaultKind, cost: int | None, now: float) -> Job:
-    """The attempt ends without pictures for anybody."""
+    """Closes an attempt that delivered no images."""
     cost = attempt.cost if cost is None else cost
     job = replace_attempt(job, close_attempt(attempt, fault, cost, now, compute_booking(job, attempt, fault, cost)))
     part = job.find_part(attempt.number)
@@ -248,7 +248,7 @@ def _close_without_images(job: Job, attempt: Attempt, fault: FaultKind, cost: in
 
 
 def _close_late(job: Job, attempt: Attempt, cost: int | None, made_count: int | None, now: float) -> Job:
-    """Pictures that nobody waits for any more."""
+    """Closes an attempt whose images arrived too late to be delivered."""
     booking = (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost, made_count))
     return replace_attempt(job, close_attempt(attempt, FaultKind.ORDER_TIMED_OUT, cost, now, booking))
 
@@ -256,7 +256,7 @@ def _close_late(job: Job, attempt: Attempt, cost: int | None, made_count: int | 
 def _end_part(
     job: Job, part: Part, delivered_images: tuple[int, ...], missing_fault: FaultKind | None, now: float
 ) -> Job:
-    """What an attempt's end makes of its images: those that are there, and those that are not."""
+    """Ends a part's attempt: images that are delivered, and images that are not."""
     delivered_part = replace(part, images=delivered_images, state=PartState.DELIVERED, attempt=None, fault=None)
     remaining_part = replace(remove_images(part, delivered_images), attempt=None, fault=missing_fault)
     return replace_parts(job, part, delivered_part, _set_next_state(job, remaining_part, now))
@@ -274,14 +274,14 @@ def _set_next_state(job: Job, part: Part, now: float) -> Part:
 
 
 def _correct_cost(job: Job, attempt: Attempt, booking: Booking) -> TransitionResult:
-    """What became known after the attempt was closed: only the books change, and never what the team paid."""
+    """Corrects the cost of a closed attempt. Changes the ledger only, never the amount that the team paid."""
     if attempt.delivered_count or attempt.orphaned_amount:
-        return Ignored("its money is booked already")
+        return Ignored("its cost is already booked")
     return replace_attempt(job, set_booking(attempt, booking))
 
 
 def _record_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
-    """The first count of an attempt stands: its seller has no reason to count again."""
+    """Records the tokens of an attempt. The first count is final."""
     if usage is None or any(count.attempt == attempt.number for count in job.token_counts):
         return job
     token_count = TokenCount(attempt.number, usage.input_text, usage.input_image, usage.output)

@@ -1,6 +1,6 @@
-"""What can happen to a job. Facts are taken from anyone with evidence, at any time; decisions need the lease's fence.
+"""Updates of a job. Facts are accepted from any source, at any time; decisions need the lease's fence.
 
-A late fact changes money only, never a terminal state.
+A late fact changes costs only, never a terminal state.
 """
 
 from msgspec import Struct
@@ -10,7 +10,7 @@ from providers.order_status import TokenUsage
 
 
 class Fact(Struct, frozen=True, kw_only=True):
-    """Something that is so, whoever says it."""
+    """Something that happened, whichever component reports it."""
 
 
 class OrderFact(Fact, frozen=True, kw_only=True):
@@ -20,25 +20,25 @@ class OrderFact(Fact, frozen=True, kw_only=True):
 
 
 class TicketReceived(OrderFact, frozen=True, kw_only=True):
-    """The seller has taken the order, and this is what to come back with."""
+    """The seller accepted the order and returned this ticket."""
 
     ticket: str
 
 
 class ResponseLost(OrderFact, frozen=True, kw_only=True):
-    """The order left, and whether the seller has it is not known: it must be traced before anything is bought again."""
+    """The order was sent and its response is lost. It must be searched for before another order is sent."""
 
     fault: FaultKind = FaultKind.RESPONSE_LOST
 
 
 class CallbackReceived(OrderFact, frozen=True, kw_only=True):
-    """The seller called back on this attempt's own address, so it has the order. What became of it must be asked."""
+    """The seller called the attempt's callback URL, so it has the order. The result must be polled."""
 
 
 class ImagesReady(OrderFact, frozen=True, kw_only=True):
-    """The seller has made them: from here on only their expiry ends the attempt. `cost` is what it says it charged.
+    """The seller has produced the images. Only their expiry ends the attempt from now on.
 
-    `usage`: the tokens that it says it counted.
+    `cost`: the amount that it reports it charged; `usage`: tokens it counted.
     """
 
     cost: int | None = None
@@ -47,9 +47,9 @@ class ImagesReady(OrderFact, frozen=True, kw_only=True):
 
 
 class ImagesStored(OrderFact, frozen=True, kw_only=True):
-    """These images (by index) lie in our store. `made_count`: how many pictures the seller made and charged for, if known.
+    """These images (by index) are stored.
 
-    `missing_fault` says why the others of the attempt do not.
+    `made_count`: images the seller produced and charged, if known; `missing_fault`: why the others are missing.
     """
 
     images: tuple[int, ...]
@@ -61,9 +61,9 @@ class ImagesStored(OrderFact, frozen=True, kw_only=True):
 
 
 class OrderFailed(OrderFact, frozen=True, kw_only=True):
-    """The seller did not take the order, or says that it failed. `cost` is what it says it charged all the same.
+    """The seller rejected the order, or reports that it failed.
 
-    `retry_after`: in how many seconds a seller that did not take it wants to be asked again, if it says so.
+    `cost`: the amount that it charged nevertheless; `retry_after`: seconds until it accepts orders again.
     """
 
     fault: FaultKind
@@ -72,35 +72,35 @@ class OrderFailed(OrderFact, frozen=True, kw_only=True):
 
 
 class JobConfirmed(Fact, frozen=True, kw_only=True):
-    """Its client got the answer that it is accepted, or has repeated the request."""
+    """The client received the response, or repeated the request."""
 
 
 class CancelRequested(Fact, frozen=True, kw_only=True):
-    """The team wants no more of it: what is not bought yet is dropped, what is running is awaited."""
+    """The team cancelled the job. Images that are not ordered yet are dropped; running orders are awaited."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """Something we choose to do: only whoever holds the lease may, and its fence proves it."""
+    """A decision of the job worker. Its fence proves that the worker holds the lease."""
 
     fence: int
 
 
 class AttemptStarted(Decision, frozen=True, kw_only=True):
-    """These images are about to be ordered at this place of the route. Nothing may be sent before this is saved."""
+    """These images are about to be ordered at this route entry. Must be stored before the order is sent."""
 
     route_index: int
     images: tuple[int, ...]
 
 
 class AttemptAbandoned(Decision, frozen=True, kw_only=True):
-    """We stop waiting for this order: not traced in time, overdue, or its pictures cannot be had."""
+    """The worker stops waiting for this order: not found in time, timed out, or its images are not available."""
 
     attempt: int
     fault: FaultKind
 
 
 class PartAbandoned(Decision, frozen=True, kw_only=True):
-    """No seller is left for these images. `retry_after`: when a seller that was not even asked takes orders."""
+    """No seller is left for these images. `retry_after`: seconds until a seller that was not tried accepts orders."""
 
     images: tuple[int, ...]
     fault: FaultKind | None = None
@@ -108,15 +108,15 @@ class PartAbandoned(Decision, frozen=True, kw_only=True):
 
 
 class JobExpired(Decision, frozen=True, kw_only=True):
-    """The deadline is over."""
+    """The deadline has passed."""
 
 
 class JobWithdrawn(Decision, frozen=True, kw_only=True):
-    """Its client may have got an error instead of the job, and has not repeated the request: nothing is bought."""
+    """The client may have received an error and did not repeat the request, so nothing is ordered."""
 
 
 class JobAbandoned(Decision, frozen=True, kw_only=True):
-    """Its workers crashed early several times: nothing more is bought. Open orders are followed to their end."""
+    """Workers of this job crashed repeatedly, so nothing more is ordered. Open orders are tracked to their end."""
 
 
 JobUpdate = Fact | Decision

@@ -1,1 +1,1 @@
-"""Who is to sell what a team asks: pure functions from a request, a catalogue and signals to a plan with reasons."""
+"""Routing: pure functions that turn a request, a catalogue and signals into a plan with reasons."""

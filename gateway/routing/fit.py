@@ -1,4 +1,4 @@
-"""Whether an offer can express a request: how it would be ordered, what it would only come near to, or why not."""
+"""Matches requests to offers: how a request would be ordered, with which substitutions, or why it cannot be."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,31 +11,33 @@ from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_err
 from providers.orders import Cell, Format, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
 
 MAX_CACHED_FITS = 4_096
-# Pixels come in steps of 16, so that a ratio may not be met to the last digit by the model's own sizes.
+# Sizes are multiples of 16 pixels, so that they may miss a ratio by a fraction.
 EXACT_RATIO_TOLERANCE = 0.001
 
 
 class FitRequirements(Struct, frozen=True, kw_only=True):
-    """What of a request decides about fits: neither its words nor how many images."""
+    """The parts of a request that decide about a fit."""
 
     operation: Operation
     target: TargetSize
-    pixels_asked: bool
+    has_explicit_size: bool
     quality: Quality
-    quality_asked: bool
+    has_explicit_quality: bool
     output_format: Format
     has_mask: bool
     input_count: int
 
 
 class Substitution(Struct, frozen=True):
-    """Where an offer only comes near, or rests on a belief. Never made in silence."""
+    """A difference between the request and what an offer delivers, or an unverified assumption. Always reported."""
 
     name: str
     detail: str
 
 
 class Fit(Struct, frozen=True):
+    """An offer that can fulfil a request, and how."""
+
     offer: Offer
     cell: Cell
     size: SizeSpec
@@ -48,6 +50,8 @@ class Fit(Struct, frozen=True):
 
 
 class Misfit(Struct, frozen=True):
+    """An offer that cannot fulfil a request, and why."""
+
     offer: Offer
     reasons: tuple[str, ...]
 
@@ -56,9 +60,9 @@ def fit_requirements(request: ImageRequest) -> FitRequirements:
     return FitRequirements(
         operation=request.operation,
         target=request.target,
-        pixels_asked=request.has_explicit_size,
+        has_explicit_size=request.has_explicit_size,
         quality=request.quality,
-        quality_asked=request.has_explicit_quality,
+        has_explicit_quality=request.has_explicit_quality,
         output_format=request.output_format,
         has_mask=request.mask is not None,
         input_count=len(request.input_images),
@@ -66,7 +70,7 @@ def fit_requirements(request: ImageRequest) -> FitRequirements:
 
 
 def match_offers(catalogue: Catalogue, model: str, requirements: FitRequirements) -> tuple[Fit | Misfit, ...]:
-    """For every offer of a model. Worked out once per catalogue: signals and prices of the day play no part."""
+    """Matches a request to every offer of a model. Cached per catalogue, since signals do not matter here."""
     key = (model, requirements)
     cached = catalogue.fit_cache.get(key)
     if cached is None:
@@ -92,28 +96,28 @@ def match_offer(offer: Offer, requirements: FitRequirements) -> Fit | Misfit:
 def _mismatch_reasons(offer: Offer, requirements: FitRequirements, cell: Cell, has_size: bool) -> list[str]:
     reasons = []
     if offer.seller.account.api_key is None:
-        reasons.append(f"account {offer.seller.account.name} has no key")
+        reasons.append(f"account {offer.seller.account.name} has no API key")
     if requirements.operation not in offer.size_options:
         reasons.append(f"does not sell {requirements.operation}")
     elif not has_size:
         reasons.append(
-            f"cannot express {requirements.target.width}x{requirements.target.height} ({requirements.target.ratio})"
+            f"cannot order {requirements.target.width}x{requirements.target.height} ({requirements.target.ratio})"
         )
     if cell not in offer.prices:
         reasons.append(f"no price for {cell.operation} {cell.resolution} {cell.quality}")
     if offer.assumed_quality is None and requirements.quality not in offer.selectable_qualities:
         reasons.append(f"quality {requirements.quality} cannot be ordered")
     if requirements.has_mask and not offer.supports_mask:
-        reasons.append("takes no mask")
+        reasons.append("does not support a mask")
     if requirements.input_count > offer.max_inputs:
-        reasons.append(f"takes {offer.max_inputs} input images at most")
+        reasons.append(f"supports at most {offer.max_inputs} input images")
     return reasons
 
 
 def _choose_size(
     size_options: SizeOptions, requirements: FitRequirements
 ) -> tuple[SizeSpec | None, list[Substitution]]:
-    """The most faithful way to order this size, and what it leaves to be desired."""
+    """Chooses the most faithful way to order this size; returns it with its substitutions."""
     target = requirements.target
     for name, preset_size in size_options.presets.items():
         if preset_size.pixels == (target.width, target.height):
@@ -124,7 +128,7 @@ def _choose_size(
     if size_options.ratios and (ratio_size := _choose_ratio(size_options, requirements)):
         return ratio_size
     if size_options.pixels == "unverified":
-        return pixels, [Substitution("size_unverified", "nobody has checked that these pixels can be ordered")]
+        return pixels, [Substitution("size_unverified", "it is not verified that these pixels can be ordered")]
     return None, []
 
 
@@ -147,22 +151,22 @@ def _choose_ratio(
 def _ratio_substitutions(ratio: str, requirements: FitRequirements) -> Iterator[Substitution]:
     target = requirements.target
     if compute_ratio_error(parse_ratio(ratio), Fraction(target.width, target.height)) > EXACT_RATIO_TOLERANCE:
-        detail = f"ordered as {ratio}, the nearest there is to {target.width}x{target.height}"
+        detail = f"ordered as {ratio}, the nearest ratio to {target.width}x{target.height}"
         yield Substitution("ratio_nearest", detail)
-    if requirements.pixels_asked:
-        detail = f"ordered as {ratio} at {target.resolution}: the pixels are the seller's choice"
+    if requirements.has_explicit_size:
+        detail = f"ordered as {ratio} at {target.resolution}; the seller chooses the pixels"
         yield Substitution("size_by_ratio", detail)
 
 
 def _quality_substitutions(offer: Offer, requirements: FitRequirements) -> list[Substitution]:
     if offer.assumed_quality is None or (
-        not requirements.quality_asked and offer.assumed_quality == requirements.quality
+        not requirements.has_explicit_quality and offer.assumed_quality == requirements.quality
     ):
         return []
     return [
         Substitution(
             "quality_not_selectable",
-            f"{requirements.quality} cannot be ordered here: what comes is believed to be {offer.assumed_quality}",
+            f"quality {requirements.quality} cannot be ordered here; {offer.assumed_quality} is assumed",
         )
     ]
 

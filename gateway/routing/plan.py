@@ -1,4 +1,4 @@
-"""The plan: every offer of a model, in or out, with its quote, what it rests on, and why."""
+"""Plans: every offer of a model, ranked or excluded, with quote, signals and reasons."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -19,7 +19,7 @@ Number = TypeVar("Number", int, float)
 
 
 class RoutingError(ValueError):
-    """The question itself is wrong, in words for the caller; `param` names the part that is."""
+    """The routing query is invalid. The message is for the client; `param` is the invalid parameter."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class RoutingError(ValueError):
 
 
 class RoutingLimits(Struct, frozen=True, kw_only=True):
-    """How a caller, a team or a policy narrows the choice. The narrower wins."""
+    """Limits of a client, team or policy. The narrowest wins."""
 
     max_price: int | None = None
     max_cost: int | None = None
@@ -37,7 +37,7 @@ class RoutingLimits(Struct, frozen=True, kw_only=True):
 
 
 class RoutingQuery(Struct, frozen=True, kw_only=True):
-    """A request, who asks it, and what they ask of the routing itself."""
+    """A request, its team, and the policy and limits that the client asks for."""
 
     request: ImageRequest
     team: str | None = None
@@ -46,7 +46,7 @@ class RoutingQuery(Struct, frozen=True, kw_only=True):
 
 
 class RankedOffer(Struct, frozen=True):
-    """One offer that may be bought, and its place, best first: what an order is made from."""
+    """An offer that can be ordered, and its position in the plan, best first."""
 
     candidate: Candidate
     position: int
@@ -74,12 +74,12 @@ class RankedOffer(Struct, frozen=True):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Worked out when somebody asks, which is seldom."""
+        """Why the offer has this position. Computed on access, since reasons are rarely needed."""
         return tuple(_ranking_reasons(self.candidate, self.position, self.rank))
 
 
 class ExcludedOffer(Struct, frozen=True):
-    """One offer that may not be bought, why, and what it would have been, if it could have been at all."""
+    """An offer that cannot be ordered, and why. `candidate` is None if the offer does not fit the request."""
 
     seller: str
     reasons: tuple[str, ...]
@@ -87,7 +87,11 @@ class ExcludedOffer(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """`rule_number` is the number of the rule that chose the policy, 0 for the default, None if the caller named it."""
+    """The ranked and excluded offers of a request.
+
+    `rule_number` is the number of the rule that selected the policy, 0 for the default, None if the client named the
+    policy.
+    """
 
     ranked: tuple[RankedOffer, ...]
     excluded: tuple[ExcludedOffer, ...]
@@ -98,7 +102,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def make_plan(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float = 0.0) -> Plan:
-    """Pure: the same question, catalogue, signals and draw make the same plan."""
+    """Makes the plan for a request. Pure: the same arguments make the same plan."""
     return make_plan_with_policy(catalogue, query, choose_policy(catalogue, query), signals, draw)
 
 
@@ -109,7 +113,7 @@ def make_plan_with_policy(
     signals: Signals,
     draw: float = 0.0,
 ) -> Plan:
-    """The plan by a policy that has been chosen already, and the number of the rule that chose it."""
+    """Makes the plan for a policy that is already chosen, given with the number of its rule."""
     request, (name, rule_number) = query.request, chosen_policy
     policy = catalogue.policies.policies[name]
     limits = _combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
@@ -138,17 +142,18 @@ def make_plan_with_policy(
 
 
 def choose_policy(catalogue: Catalogue, query: RoutingQuery) -> tuple[str, int | None]:
-    """The caller's, if his team allows it; else that of the first rule that holds; else the default."""
+    """Chooses the requested policy if the team may use it, otherwise the policy of the first matching rule, otherwise
+    the default."""
     policies = catalogue.policies
     if query.policy is not None:
         team = catalogue.teams.get(query.team or "")
         allowed = team.policies if team else ()
         if query.policy not in policies.policies:
             suggestion = did_you_mean(query.policy, policies.policies)
-            raise RoutingError("policy", f"there is no policy '{query.policy}'{suggestion}")
+            raise RoutingError("policy", f"policy '{query.policy}' not found{suggestion}")
         if query.policy not in allowed:
-            caller = f"team '{query.team}'" if query.team else "a caller without a team"
-            raise RoutingError("policy", f"{caller} may not choose policy '{query.policy}'")
+            caller = f"team '{query.team}'" if query.team else "a client without a team"
+            raise RoutingError("policy", f"{caller} may not request policy '{query.policy}'")
         return query.policy, None
     for number, rule in enumerate(policies.rules, 1):
         if rule_matches(rule, query):
@@ -157,6 +162,7 @@ def choose_policy(catalogue: Catalogue, query: RoutingQuery) -> tuple[str, int |
 
 
 def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
+    """Returns whether a request meets all conditions of a rule."""
     request = query.request
     actual_values = (
         ("team", query.team),
@@ -171,7 +177,7 @@ def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
 
 
 def _combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:
-    """The narrower of what policy, team and caller say."""
+    """Returns the narrowest limits of policy, team and client."""
     team_price, team_cost = (team.max_price, team.max_cost) if team else (None, None)
     only = [set(names) for names in (policy.only, requested.only) if names is not None]
     return RoutingLimits(
@@ -200,13 +206,13 @@ def _make_candidate(fit: Fit, request: ImageRequest, signals: Signals) -> Candid
 
 
 def _exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> tuple[str, ...]:
-    """Why a fitting offer is out all the same."""
+    """Returns why an offer that fits is excluded."""
     seller_reasons = _seller_exclusion_reasons(candidate.fit.offer.seller.name, policy, limits)
     return (*seller_reasons, *_limit_exclusion_reasons(candidate, policy, limits))
 
 
 def _can_exclude(policy: PolicyConfig, limits: RoutingLimits) -> bool:
-    """Whether anything could put a fitting offer out; mostly nothing does."""
+    """Returns whether any limit could exclude an offer that fits."""
     return (
         limits != RoutingLimits()
         or policy.fidelity == "exact"
@@ -217,13 +223,13 @@ def _can_exclude(policy: PolicyConfig, limits: RoutingLimits) -> bool:
 
 def _seller_exclusion_reasons(seller: str, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
     if policy.sellers is not None and seller not in policy.sellers:
-        yield "not among the policy's sellers"
+        yield "not listed in the policy's 'sellers'"
     if policy.weights is not None and not policy.weights.get(seller):
         yield "has no weight in the policy"
     if limits.only is not None and seller not in limits.only:
-        yield "not among those that are asked for ('only')"
+        yield "not listed in 'only'"
     if seller in limits.ignore:
-        yield "is to be ignored ('ignore')"
+        yield "excluded by 'ignore'"
 
 
 def _limit_exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
@@ -233,7 +239,7 @@ def _limit_exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits:
     if limits.max_cost is not None and quote.total > limits.max_cost:
         yield f"${format_usd(quote.total)} is above ${format_usd(limits.max_cost)}"
     if limits.max_seconds is not None and candidate.p90_seconds > limits.max_seconds:
-        yield f"nine in ten take up to {candidate.p90_seconds:g} s, more than {limits.max_seconds:g} s"
+        yield f"p90 of {candidate.p90_seconds:g} s exceeds max_seconds of {limits.max_seconds:g} s"
     if policy.fidelity == "exact":
         yield from _inexact_reasons(candidate)
 
@@ -248,16 +254,16 @@ def _inexact_reasons(candidate: Candidate) -> Iterator[str]:
 def _ranking_reasons(candidate: Candidate, position: int, rank: Rank) -> Iterator[str]:
     yield f"{'first' if position == 0 else f'number {position + 1}'} by {rank}"
     if candidate.signals.load >= 1:
-        yield "at its limit, so after all that are not"
+        yield "at its concurrency limit, ranked after sellers that are not"
     yield from _conformance_reasons(candidate.signals)
     if not candidate.signals.healthy:
-        yield "unhealthy at present, so after all that are not"
+        yield "unhealthy, ranked after healthy sellers"
     if candidate.fit.needs_conversion:
-        yield "its pictures are converted here"
+        yield "images are converted by the gateway"
 
 
 def _conformance_reasons(signals: CellSignals) -> Iterator[str]:
     if not signals.faithful:
-        yield f"{signals.conformance_text}, so after those that deliver what is ordered"
+        yield f"{signals.conformance_text}, ranked after sellers that deliver as ordered"
     elif is_below_conformance(signals.deliveries, signals.conformance or 0.0):
         yield f"{signals.conformance_text}; a probe order is due"

@@ -1,4 +1,4 @@
-"""What a request would cost at an offer, worked out beforehand in micro-USD."""
+"""Estimates the cost of a request at an offer in micro-USD."""
 
 from msgspec import Struct
 
@@ -7,18 +7,18 @@ from gateway.routing.fit import Fit
 from providers.order_status import TokenUsage
 from providers.orders import ImageRequest
 
-# English takes four bytes or more to a token, Chinese three or less.
+# English text has at least four bytes per token, Chinese at most three.
 BYTES_PER_TOKEN = 4
-# Sellers count a few tokens of their own: 32 have been seen beside one input image.
+# Sellers count some tokens of their own: 32 were observed with one input image.
 MAX_PROMPT_OVERHEAD_TOKENS, MAX_IMAGE_OVERHEAD_TOKENS = 64, 64
 # A square of 1024 pixels in four tiles: docs/quirks/openai.md.
 EXPECTED_IMAGE_TOKENS = 1_024
 
 
 class Quote(Struct, frozen=True):
-    """`total` is what is expected; `ceiling` the most that is conceivable.
+    """Estimated cost: `total` is the expected cost, `ceiling` the highest possible one.
 
-    Where the seller bills by tokens, both include what goes in, once for each order: `order_price`, `order_ceiling`.
+    For sellers that bill by tokens both include the input tokens of each order: `order_price`, `order_ceiling`.
     """
 
     total: int
@@ -34,6 +34,7 @@ class Quote(Struct, frozen=True):
 
 
 def make_quote(fit: Fit, request: ImageRequest) -> Quote:
+    """Estimates the cost of a request at a fitting offer."""
     price, n = fit.offer.prices[fit.cell], request.n
     orders = -(-n // fit.offer.images_per_order)
     tokens = fit.offer.token_prices
@@ -56,8 +57,8 @@ def _estimate_input_tokens(tokens: TokenPrices, request: ImageRequest) -> TokenU
 
 
 def _max_input_tokens(tokens: TokenPrices, request: ImageRequest) -> TokenUsage:
-    """A token covers at least one byte of the prompt, whatever the tokenizer, and a hostile prompt comes near to that.
-    A mask is counted like an image: it is not known to be free."""
+    """Returns an upper bound of the tokens. A token covers at least one byte of the prompt with any tokenizer. A mask
+    counts like an image, since sellers may bill it."""
     images = len(request.input_images) + (request.mask is not None)
     text = len(request.prompt.encode()) + MAX_PROMPT_OVERHEAD_TOKENS + images * MAX_IMAGE_OVERHEAD_TOKENS
     return TokenUsage(input_text=text, input_image=images * tokens.image_tokens, output=0)

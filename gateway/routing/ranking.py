@@ -1,4 +1,4 @@
-"""The ranks: each a small pure function that puts candidates in order."""
+"""Ranks candidates by a policy: cost, latency, list order or weight."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import eq
@@ -13,7 +13,7 @@ from gateway.routing.signals import CellSignals
 
 
 class Candidate(Struct, frozen=True):
-    """An offer that fits, with what it costs, how long it takes, and what is known of it."""
+    """An offer that fits, with its quote, expected latency and signals."""
 
     fit: Fit
     quote: Quote
@@ -28,22 +28,22 @@ class Candidate(Struct, frozen=True):
 
 Ranking = list[Candidate]
 SortValue = Callable[[Candidate], float]
-# Seconds are equal within a tenth of the fewest, or within one.
+# Latencies tie if they differ by at most 10 % or by at most one second.
 SIMILAR_SECONDS = 1.0
 
 
 class SortKey(NamedTuple):
-    """What candidates are compared by, and which values count as equal to the best one."""
+    """A value that candidates are sorted by, and which values tie with the best one."""
 
     value: SortValue
     is_equal: Callable[[float, float], bool] = eq
 
 
 def rank_candidates(candidates: Sequence[Candidate], policy: PolicyConfig, draw: float) -> Ranking:
-    """By the policy's rank. `draw`, from 0 up to 1, is the chance that a weighted policy leaves to fate.
+    """Ranks candidates by the policy's rank. `draw` in [0, 1) is the random value for a weighted policy.
 
-    Cells whose pictures are not what is ordered come after those that are well, and cells that are down come last. They
-    are no measure for the others, and none is left out: a bad chance is better than none.
+    Cells that deliver something else than ordered come after those that do not, unhealthy cells last. Each group is
+    ranked by itself, and no candidate is excluded.
     """
     standings = sorted({candidate.signals.standing for candidate in candidates})
     if len(standings) < 2:
@@ -59,13 +59,12 @@ def _rank_group(candidates: Sequence[Candidate], policy: PolicyConfig, draw: flo
         ranked = rank_by_weight(candidates, policy.weights or {}, draw)
     else:
         ranked = rank_with_ties(candidates, _sort_keys(policy))
-    # Whoever is at his limit would only make us wait: he comes after everybody who is not.
+    # An order at a seller at its limit would have to wait, so these sellers come last.
     return sorted(ranked, key=lambda candidate: candidate.signals.load >= 1)
 
 
 def rank_with_ties(candidates: Sequence[Candidate], keys: Sequence[SortKey]) -> Ranking:
-    """By the first key. Candidates that are equal to the best of them are ordered by the next key; then the same for
-    the rest."""
+    """Sorts by the first key; candidates that tie with the best are sorted by the next key, and so on."""
     if len(candidates) < 2 or not keys:
         return list(candidates)
     (value, is_equal), other_keys = keys[0], keys[1:]
@@ -106,12 +105,12 @@ def _make_tolerance_check(policy: PolicyConfig) -> Callable[[float, float], bool
 
 
 def _is_similar_latency(seconds: float, best: float) -> bool:
-    """Ignores differences that no client would notice, since measured seconds are never equal."""
+    """Returns whether latencies differ too little to matter."""
     return seconds * 10 <= best * 11 or seconds - best <= SIMILAR_SECONDS
 
 
 def _sort_keys(policy: PolicyConfig) -> tuple[SortKey, ...]:
-    """The policy's two ranks; then what ends every tie the same way."""
+    """Returns the policy's two ranks, then the keys that break every remaining tie."""
     first = _sort_value(policy.rank, policy)
     second = (
         SortKey(_expected_latency, _is_similar_latency)
@@ -126,7 +125,7 @@ def _conformance_value(candidate: Candidate) -> float:
     return -1.0 if conformance is None else -conformance
 
 
-# By price, speed, how faithful the offer is, how often it keeps its word, and the file's name.
+# Price, latency, number of substitutions, measured conformance and order of the files.
 TIE_BREAK_KEYS = (
     SortKey(_expected_cost),
     SortKey(_expected_latency, _is_similar_latency),
@@ -137,7 +136,7 @@ TIE_BREAK_KEYS = (
 
 
 def rank_by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float], draw: float) -> Ranking:
-    """One draw decides the whole order: where it falls picks the first, its place within that picks the next."""
+    """Ranks by weighted random choice from a single draw."""
     remaining = sorted(candidates, key=lambda candidate: candidate.fit.offer.position)
     shares = [weights[candidate.seller] for candidate in remaining]
     result: Ranking = []
@@ -149,10 +148,10 @@ def rank_by_weight(candidates: Sequence[Candidate], weights: Mapping[str, float]
 
 
 def _pick_share(shares: Sequence[float], point: float) -> tuple[int, float]:
-    """Whose stretch of the line a point falls into, and how far into it, from 0 up to 1."""
+    """Returns the index of the share that contains the point, and the relative position within it."""
     for index, share in enumerate(shares):
         if point < share:
             return index, point / share
         point -= share
-    # Rounding may carry a point past the end.
+    # Rounding may move the point past the end.
     return len(shares) - 1, 0.0

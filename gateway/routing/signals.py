@@ -1,4 +1,4 @@
-"""What is known of a cell beyond its price: measured by others, handed in as values."""
+"""Measured signals of a cell: health, latency, load, conformance."""
 
 from collections.abc import Mapping
 
@@ -7,16 +7,16 @@ from msgspec import Struct
 from gateway.catalogue import Offer
 from providers.orders import Cell
 
-# Fewer deliveries than this say nothing, and fewer than MISSES that were not as ordered may be an accident.
+# Minimum deliveries, and deliveries that differed from their orders, before conformance affects the ranking.
 MIN_DELIVERIES, MIN_MISSES = 5, 3
 MIN_CONFORMANCE = 0.9
 
 
 class CellSignals(Struct, frozen=True, kw_only=True):
-    """None means that nothing has been measured yet, and the offer's own expectation counts.
+    """Signals of a cell. None means that nothing is measured yet; the offer's own expectation is used instead.
 
-    `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while too few are; it is true
-    again when a probe order is due.
+    `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while that share is too low,
+    and true again when a probe order is due.
     """
 
     healthy: bool = True
@@ -29,21 +29,21 @@ class CellSignals(Struct, frozen=True, kw_only=True):
 
     @property
     def standing(self) -> int:
-        """0 is well; 1 delivers, but not what is ordered; 2 is down. Cells are ranked among those of their standing."""
+        """Rank of the cell's group: 0 healthy, 1 delivers something else than ordered, 2 unhealthy."""
         if not self.healthy:
             return 2
         return 0 if self.faithful else 1
 
     @property
     def conformance_text(self) -> str:
-        """In words, where anything is known of it."""
+        """Describes the conformance in plans."""
         if self.conformance is None:
             return "often delivers something other than ordered"
         return f"delivered as ordered {round(self.conformance * self.deliveries)} of {self.deliveries}"
 
 
 def is_below_conformance(deliveries: int, conformance: float) -> bool:
-    """Whether so many deliveries, of which this share was as ordered, are reason to order elsewhere."""
+    """Returns whether enough deliveries differed from their orders to rank the cell lower."""
     missed = round(deliveries * (1 - conformance))
     return deliveries >= MIN_DELIVERIES and missed >= MIN_MISSES and conformance < MIN_CONFORMANCE
 

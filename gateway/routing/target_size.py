@@ -1,4 +1,4 @@
-"""From what a caller says about size to one target: pixels, ratio and tier. Also what nothing, or `auto`, means."""
+"""Resolves requested size, resolution and aspect ratio to one target size."""
 
 from fractions import Fraction
 
@@ -24,7 +24,7 @@ AUTO = "auto"
 
 
 class SizeRequest(Struct, frozen=True, kw_only=True):
-    """A caller's words. `first_input_size` is the size of an edit's first image, where there is one."""
+    """The client's size parameters. `first_input_size` is the size of an edit's first input image."""
 
     size: str | None = None
     resolution: str | None = None
@@ -33,7 +33,7 @@ class SizeRequest(Struct, frozen=True, kw_only=True):
 
 
 def resolve_target(model: Model, operation: Operation, size_request: SizeRequest) -> tuple[TargetSize, bool]:
-    """The target, and whether its very pixels were asked for."""
+    """Returns the target size, and whether the client requested exact pixels."""
     size, ratio = _explicit_value(size_request.size), _explicit_value(size_request.aspect_ratio)
     resolution = _parse_resolution(size_request.resolution)
     if size is not None:
@@ -59,7 +59,7 @@ def _parse_resolution(text: str | None) -> Resolution | None:
         return Resolution(explicit.lower())
     except ValueError:
         tiers = ", ".join(Resolution)
-        raise RoutingError("resolution", f"resolution must be one of {tiers}, not {explicit[:40]!r}") from None
+        raise RoutingError("resolution", f"Invalid resolution {explicit[:40]!r}. Use one of {tiers}") from None
 
 
 def _target_from_size(size: str, ratio: str | None, resolution: Resolution | None) -> TargetSize:
@@ -68,9 +68,9 @@ def _target_from_size(size: str, ratio: str | None, resolution: Resolution | Non
     except SizeError as error:
         raise RoutingError("size", str(error)) from error
     if resolution not in (None, target.resolution):
-        raise RoutingError("resolution", f"size {size} is {target.resolution}, not {resolution}: give one of the two")
+        raise RoutingError("resolution", f"size {size} is {target.resolution}, not {resolution}. Send only one of them")
     if ratio is not None and not _has_ratio(target, ratio):
-        raise RoutingError("aspect_ratio", f"size {size} is {target.ratio}, not {ratio}: give one of the two")
+        raise RoutingError("aspect_ratio", f"size {size} is {target.ratio}, not {ratio}. Send only one of them")
     return target
 
 

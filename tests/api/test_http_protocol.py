@@ -258,7 +258,7 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
         config.rmdir()
         for _ in poll_until_deadline(20):
             config_state = running.http.get("/readyz").json()["config"]
-            if "no such folder" in json.dumps(config_state["problems"]):
+            if "Folder not found" in json.dumps(config_state["problems"]):
                 break
         text = httpx.get(f"{running.url}/readyz", trust_env=False).text
     assert "canary-folder" not in text

@@ -64,7 +64,7 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "too large a size": ({"size": "99984x99984"}, "size", "not possible"),
     "too narrow a size": ({"size": "3840x640"}, "size", "not possible"),
     "a negative size": ({"size": "-1024x1024"}, "size", "must look like"),
-    "size and resolution at odds": ({"size": "1024x1024", "resolution": "2k"}, "resolution", "give one of the two"),
+    "size and resolution at odds": ({"size": "1024x1024", "resolution": "2k"}, "resolution", "Send only one of them"),
     "an unknown resolution": ({"resolution": "9k"}, "resolution", "must be one of 1k, 2k, 4k"),
     "a ratio that is none": ({"aspect_ratio": "wide"}, "aspect_ratio", "must look like 16:9"),
     "an extreme ratio": ({"aspect_ratio": "9:1", "resolution": "2k"}, "aspect_ratio", "outside 1:3 to 3:1"),

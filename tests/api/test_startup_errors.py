@@ -63,7 +63,7 @@ def get_startup_problems(completed: "subprocess.CompletedProcess[str]") -> list[
 
 
 CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
-    "a missing configuration": ({"IGW_CONFIG": "nowhere"}, ["no such folder"]),
+    "a missing configuration": ({"IGW_CONFIG": "nowhere"}, ["Folder not found"]),
     "two invalid settings": ({"IGW_PORT": "many", "IGW_DRAIN_SECONDS": "soon"}, ["IGW_PORT", "IGW_DRAIN_SECONDS"]),
     "a secret that cannot be stored": ({"IGW_DATA": "/proc/nothing"}, ["the generated secret cannot be stored"]),
     "an unreachable store": (
@@ -91,6 +91,6 @@ def test_console_log_reports_startup_problems_as_text(folder: Path) -> None:
     completed = run_gateway(folder, {**SECRET_ENVIRON, "IGW_CONFIG": "nowhere", "IGW_LOG": "console"})
     assert completed.returncode == 1
     assert "startup failed" in completed.stderr
-    assert "no such folder" in completed.stderr
+    assert "Folder not found" in completed.stderr
     with pytest.raises(json.JSONDecodeError):
         json.loads(completed.stderr)

@@ -32,7 +32,7 @@ def test_amounts_are_formatted_with_needed_decimals(amount: int, text: str) -> N
     "text", ["", "abc", "1e3", "0,06", "$1", "1.", ".5", "0.0000001", "12345678", "٣", " 1", "1\n", "nan"]
 )
 def test_invalid_amount_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(ValueError, match=r'write it like "0\.133"'):
+    with pytest.raises(ValueError, match=r'Write USD like "0\.133"'):
         parse_usd(text)
 
 

@@ -54,7 +54,7 @@ def test_problems_go_to_stderr_one_per_line_with_count(tmp_path: Path) -> None:
     result = run_check(write_config(tmp_path, files))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
-        f"error: {tmp_path}/gateway.yaml:1: reload: must be a block with watch, every_seconds",
+        f"error: {tmp_path}/gateway.yaml:1: reload: Invalid value. Write a block with watch, every_seconds",
         f"error: {tmp_path}/models.yaml:1: models.picture-2.max_images: must be a whole number from 1 to 10, not 0",
         f"2 problems in {tmp_path}: this configuration would be rejected",
     ]
@@ -67,10 +67,10 @@ def test_single_problem_is_counted_in_singular(tmp_path: Path) -> None:
 def test_one_missing_key_is_warning_and_all_missing_is_error(tmp_path: Path) -> None:
     one_missing = run_check(write_config(tmp_path), environ={"RUNFLOW_KEY": "abc"})
     assert one_missing.exit_code == 0
-    assert "env:RUNAPI_KEY is not there" in one_missing.stderr
+    assert "env:RUNAPI_KEY not found" in one_missing.stderr
     all_missing = run_check(tmp_path, environ={})
     assert all_missing.exit_code == 1
-    assert "no account has its key" in all_missing.stderr
+    assert "No account has an API key" in all_missing.stderr
 
 
 def test_without_secrets_option_needs_no_environment(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_without_secrets_option_needs_no_environment(tmp_path: Path) -> None:
 def test_missing_folder_is_error(tmp_path: Path) -> None:
     result = run_check(tmp_path / "none")
     assert result.exit_code == 1
-    assert "there is no such folder" in result.stderr
+    assert "Folder not found" in result.stderr
 
 
 SUSPICIOUS_CHANGES = {
@@ -211,4 +211,4 @@ def test_shipped_configuration_is_valid_for_installed_program() -> None:
 def test_installed_program_exits_1_on_problems(tmp_path: Path) -> None:
     result = run_program("check", "--config", str(tmp_path), **{name: os.devnull for name in SAMPLE_ENVIRON})
     assert (result.returncode, result.stdout) == (1, "")
-    assert "models.yaml:1: is missing" in result.stderr
+    assert "models.yaml:1: Missing file" in result.stderr

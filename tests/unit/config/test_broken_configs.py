@@ -42,13 +42,16 @@ def test_each_problem_has_file_line_and_cause(case: BrokenConfigCase, tmp_path: 
 
 
 INVALID_BYTES = {
-    "not UTF-8": (b"models:\n  \xff: {}\n", "models.yaml:2: is not UTF-8"),
-    "too large": (b"#" * (MAX_FILE_BYTES + 1), "models.yaml:1: is larger than 262,144 bytes"),
-    "too large, cut within a character": ("é".encode() * MAX_FILE_BYTES, "models.yaml:1: is larger than 262,144 bytes"),
-    "too deep": (b"models:\n  " + b"[" * 100_000, "models.yaml:2: nested deeper than 20 levels"),
+    "not UTF-8": (b"models:\n  \xff: {}\n", "models.yaml:2: File is not UTF-8"),
+    "too large": (b"#" * (MAX_FILE_BYTES + 1), "models.yaml:1: File is larger than 262,144 bytes"),
+    "too large, cut within a character": (
+        "é".encode() * MAX_FILE_BYTES,
+        "models.yaml:1: File is larger than 262,144 bytes",
+    ),
+    "too deep": (b"models:\n  " + b"[" * 100_000, "models.yaml:2: File is nested deeper than 20 levels"),
     "a control character": (
         b"models:\n  a\x07b: {}\n",
-        "models.yaml:2: is not YAML: the character #x0007 is not allowed",
+        "models.yaml:2: Invalid YAML: the character #x0007 is not allowed",
     ),
 }
 
@@ -68,7 +71,7 @@ def test_alias_bomb_is_rejected_without_using_memory(tmp_path: Path) -> None:
     problems = list_problems(tmp_path)
     seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert problems == ["teams.yaml:1: aliases (& and *) are not allowed: write the value out"] + [
+    assert problems == ["teams.yaml:1: Aliases (& and *) are not allowed. Write the value out"] + [
         problem for problem in problems if problem.startswith("policies.yaml")
     ]
     assert seconds < 2
@@ -96,7 +99,7 @@ def test_problems_of_all_files_are_reported_in_one_run(tmp_path: Path) -> None:
         "policies.yaml:3: policies.cheapest.rank",
         "policies.yaml:7: policies.steady.sellers[0]",
         "policies.yaml:15: rules[1].use",
-        "teams.yaml:2: is not YAML",
+        "teams.yaml:2: Invalid YAML",
     ]
 
 
@@ -106,8 +109,8 @@ def test_unreadable_file_is_reported_and_hides_nothing_else(tmp_path: Path) -> N
     (tmp_path / "teams.yaml").mkdir()
     (tmp_path / "gateway.yaml").write_text("reload: 1\n")
     assert list_problems(tmp_path) == [
-        "gateway.yaml:1: reload: must be a block with watch, every_seconds",
-        "teams.yaml:1: cannot be read: it is no file",
+        "gateway.yaml:1: reload: Invalid value. Write a block with watch, every_seconds",
+        "teams.yaml:1: Cannot be read: not a regular file",
     ]
 
 
@@ -115,14 +118,14 @@ def test_missing_folder_is_reported(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path / "file"):
         (tmp_path / "file").touch()
         assert [str(problem) for problem in resolve_config(folder).problems] == [
-            f"{folder}:1: there is no such folder; name one with --config"
+            f"{folder}:1: Folder not found. Name one with --config"
         ]
 
 
 def test_missing_offers_are_reported_once(tmp_path: Path) -> None:
     files = {name: text for name, text in SAMPLE_FILES.items() if not name.startswith("offers/")}
     assert list_problems(write_config(tmp_path, files)) == [
-        "offers:1: there is no offers/<seller>.yaml, so nobody sells anything"
+        "offers:1: No offers/<seller>.yaml found. Add one file for each seller"
     ]
 
 
@@ -130,7 +133,7 @@ def test_offer_file_is_named_after_seller(tmp_path: Path) -> None:
     files = dict(SAMPLE_FILES)
     files["offers/By_Pixel.yaml"] = files.pop("offers/by-pixel.yaml")
     assert (
-        "offers/By_Pixel.yaml:1: a file of offers is named after its seller, like runflow-runs.yaml"
+        "offers/By_Pixel.yaml:1: Invalid file name. Name offer files after their seller, like runflow-runs.yaml"
         in list_problems(write_config(tmp_path, files))
     )
 

@@ -109,9 +109,9 @@ INVALID_PROXY_URLS = [
 @pytest.mark.parametrize("address", ["", *INVALID_PROXY_URLS])
 def test_account_with_invalid_proxy_is_disabled_with_reason(address: str, tmp_path: Path) -> None:
     config = resolve_config(write_with_proxy(tmp_path, "env:PROXY"), {"PROXY": address})
-    reason = "holds no address like http://user:password@proxy.example:3128" if address else "is not there"
+    reason = "does not contain an address like http://user:password@proxy.example:3128" if address else "not found"
     assert [str(warning).removeprefix(f"{tmp_path}/") for warning in config.warnings] == [
-        f"accounts.yaml:9: accounts.runapi.proxy: env:PROXY {reason}: the account is left out"
+        f"accounts.yaml:9: accounts.runapi.proxy: env:PROXY {reason}: the account is disabled"
     ]
     assert config.catalogue is not None
     assert config.catalogue.accounts["runapi"].api_key is None
@@ -153,7 +153,7 @@ def test_commands_never_print_credentials(command: list[str], tmp_path: Path) ->
         invalid_result = CliRunner().invoke(main, command, env=environ)
         assert invalid_result.exit_code == 1
         assert PASSWORD not in invalid_result.output
-        assert "accounts.yaml:9: accounts.runapi.proxy: must" in invalid_result.output
+        assert "accounts.yaml:9: accounts.runapi.proxy: Invalid proxy" in invalid_result.output
 
 
 def _make_reloader(folder: Path, environ: dict[str, str]) -> ConfigReloader:

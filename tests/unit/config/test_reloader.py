@@ -158,7 +158,7 @@ async def test_non_utf8_file_name_is_reported_and_reloader_continues(tmp_path: P
         await wait_until(lambda: reloads)
         assert not reloads[0].is_applied
         assert str(reloads[0].resolved.problems[0]).endswith(
-            "a file of offers is named after its seller, like runflow-runs.yaml"
+            "Invalid file name. Name offer files after their seller, like runflow-runs.yaml"
         )
         "".join(map(str, reloads[0].resolved.problems)).encode()
         os.unlink(path)

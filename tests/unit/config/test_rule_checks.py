@@ -20,7 +20,7 @@ def list_rule_problems(rules: list[str], folder: Path) -> list[str]:
 
 def test_image_count_beyond_model_limit_can_never_match(tmp_path: Path) -> None:
     assert list_rule_problems(["{model: picture-2, n: 8}"], tmp_path) == [
-        "rules[0].when.n: can never match: no request for picture-2 has more than 4 images"
+        "rules[0].when.n: Can never match: requests for picture-2 have at most 4 images"
     ]
     assert list_rule_problems(["{model: [picture-2, other], n: 8}", "{n: 10}"], tmp_path) == []
 
@@ -43,7 +43,7 @@ NON_SHADOWING_RULES = {
 
 @pytest.mark.parametrize("rules", SHADOWING_RULES.values(), ids=SHADOWING_RULES)
 def test_rule_shadowed_by_earlier_rules_together_is_reported(rules: list[str], tmp_path: Path) -> None:
-    message = "can never match: rules 1, 2 together take everything before it"
+    message = "Can never match: rules 1, 2 together match all its requests first"
     assert list_rule_problems(rules, tmp_path) == [f"rules[2]: {message}"]
 
 

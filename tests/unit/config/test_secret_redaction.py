@@ -48,7 +48,7 @@ def test_secret_from_file_loses_last_line_end(tmp_path: Path) -> None:
 def test_account_without_key_is_disabled_with_warning(environ: dict[str, str], tmp_path: Path) -> None:
     config = resolve_config(write_config(tmp_path), {"RUNFLOW_KEY": "abc"} | environ)
     assert [str(warning).removeprefix(f"{tmp_path}/") for warning in config.warnings] == [
-        "accounts.yaml:7: accounts.runapi.key: env:RUNAPI_KEY is not there: the account is left out"
+        "accounts.yaml:7: accounts.runapi.key: env:RUNAPI_KEY not found: the account is disabled"
     ]
     assert config.catalogue is not None
     request = ImageRequest(
@@ -63,12 +63,12 @@ def test_account_without_key_is_disabled_with_warning(environ: dict[str, str], t
     plan_result = make_plan(config.catalogue, RoutingQuery(request=request), {})
     assert [entry.fit.offer.seller.name for entry in plan_result.ranked] == ["by-pixel"]
     assert [(entry.seller, entry.reasons) for entry in plan_result.excluded] == [
-        ("by-shape", ("account runapi has no key",))
+        ("by-shape", ("account runapi has no API key",))
     ]
 
 
 BAD_FILES: dict[str, tuple[bytes | None, str]] = {
-    "missing": (None, "is not there"),
+    "missing": (None, "not found"),
     "empty": (b"", "is empty"),
     "not text": (b"\xff\xfe", "is not UTF-8"),
     "too large": (b"a" * 65_537, "is larger than 65,536 bytes"),
@@ -83,7 +83,7 @@ def test_file_without_secret_counts_as_missing(data: bytes | None, reason: str, 
     folder = write_with_key(tmp_path / "config", f"file:{file}")
     assert reveal_key(folder, SAMPLE_ENVIRON) is None
     assert [warning.message for warning in resolve_config(folder).warnings] == [
-        f"file:{file} {reason}: the account is left out"
+        f"file:{file} {reason}: the account is disabled"
     ]
 
 
@@ -97,7 +97,7 @@ def test_non_regular_secret_file_counts_as_missing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", "/dev/null", "/dev/zero"):
         assert SecretRef(f"file:{path}").resolve({}) is None
-        assert SecretRef(f"file:{path}").describe_absence() == "is no regular file"
+        assert SecretRef(f"file:{path}").describe_absence() == "is not a regular file"
 
 
 def test_without_any_key_configuration_is_rejected(tmp_path: Path) -> None:
@@ -117,8 +117,7 @@ def test_missing_callback_secret_is_warning_and_others_are_kept(tmp_path: Path) 
     assert config.catalogue is not None
     assert config.catalogue.accounts["runapi"].callback_secrets == (Secret("abc"),)
     assert [str(warning).removeprefix(f"{tmp_path}/") for warning in config.warnings] == [
-        "accounts.yaml:9: accounts.runapi.callback_secrets[0]: "
-        "env:OLD is not there: callbacks signed with it are not believed"
+        "accounts.yaml:9: accounts.runapi.callback_secrets[0]: env:OLD not found: callbacks signed with it are rejected"
     ]
 
 

@@ -78,7 +78,7 @@ def test_unfaithful_cell_ranks_last_and_plan_says_why() -> None:
     plan = plan_with_health(make_unfaithful_tracker())
     assert list_sellers(plan) == ["run", "runapi", "runs"]
     assert plan.excluded == ()
-    assert "delivered as ordered 0 of 12, so after those that deliver what is ordered" in plan.ranked[-1].reasons
+    assert "delivered as ordered 0 of 12, ranked after sellers that deliver as ordered" in plan.ranked[-1].reasons
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,6 @@ def test_replica_without_own_data_follows_others() -> None:
     receiver = HealthTracker("a")
     send_snapshot(make_unfaithful_tracker(), receiver, 1)
     assert list_sellers(plan_with_health(receiver, START + 1)) == ["run", "runapi", "runs"]
-    assert "delivered as ordered 0 of 12, so after those" in str(
+    assert "delivered as ordered 0 of 12, ranked after sellers" in str(
         plan_with_health(receiver, START + 1).ranked[-1].reasons
     )

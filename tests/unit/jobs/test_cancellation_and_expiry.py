@@ -98,7 +98,7 @@ def test_second_cancel_is_ignored() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, DEADLINE_SECONDS - 0.001])
 def test_job_does_not_expire_before_deadline(seconds: float) -> None:
-    assert "not over" in JobScenario().expect_ignored(EXPIRY, seconds)
+    assert "not passed" in JobScenario().expect_ignored(EXPIRY, seconds)
 
 
 def test_unordered_job_expires_at_deadline() -> None:
@@ -228,7 +228,7 @@ def test_abandoned_job_keeps_its_order_settings(reorder: bool) -> None:
     scenario.receive_ticket(images=(0,))
     scenario.apply(ABANDONMENT, 5.0)
     assert (scenario.job.max_attempts, scenario.job.reorder_on_unknown) == (3, reorder)
-    assert "nothing more is bought" in scenario.expect_ignored(ABANDONMENT, 6.0)
+    assert "nothing more is ordered" in scenario.expect_ignored(ABANDONMENT, 6.0)
     assert "not waiting" in scenario.expect_ignored(AttemptStarted(fence=FENCE, route_index=1, images=(1,)), 6.0)
 
 
@@ -244,14 +244,14 @@ def test_abandoned_job_without_images_fails() -> None:
     scenario = JobScenario()
     scenario.apply(ABANDONMENT)
     assert (scenario.get_outcome(), scenario.sum_ledger()) == ((JobState.FAILED, True), {})
-    assert "nothing more is bought" in scenario.expect_ignored(ABANDONMENT)
+    assert "nothing more is ordered" in scenario.expect_ignored(ABANDONMENT)
 
 
 def test_terminal_job_is_not_abandoned() -> None:
     scenario = JobScenario()
     scenario.receive_ticket()
     scenario.apply(EXPIRY, DEADLINE_SECONDS)
-    assert "nothing more is bought" in scenario.expect_ignored(ABANDONMENT, DEADLINE_SECONDS + 5)
+    assert "nothing more is ordered" in scenario.expect_ignored(ABANDONMENT, DEADLINE_SECONDS + 5)
     assert (scenario.get_outcome(), scenario.sum_ledger()) == ((JobState.EXPIRED, False), {})
 
 

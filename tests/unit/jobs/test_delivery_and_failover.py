@@ -107,7 +107,7 @@ def test_waiting_images_keep_their_tried_entries() -> None:
 @pytest.mark.parametrize(
     ("route_index", "images"),
     [(0, ()), (0, (0, 4)), (0, (-1,)), (3, (0,)), (-1, (0,)), (1, (0, 1))],
-    ids=["none", "not ours", "below", "no such place", "place below", "more than it takes"],
+    ids=["none", "unknown image", "below", "no such route entry", "negative route index", "more than it takes"],
 )
 def test_impossible_order_is_not_started(route_index: int, images: tuple[int, ...]) -> None:
     scenario = JobScenario(
@@ -141,7 +141,7 @@ def test_entry_is_not_tried_twice() -> None:
     scenario.start_attempt(images=(0, 1), route_index=0)
     scenario.apply(OrderFailed(attempt=1, fault=FaultKind.ORDER_FAILED))
     for images in ((0, 1), (0,), (1,)):
-        assert "has been tried" in scenario.expect_ignored(AttemptStarted(fence=FENCE, route_index=0, images=images))
+        assert "already tried" in scenario.expect_ignored(AttemptStarted(fence=FENCE, route_index=0, images=images))
     scenario.start_attempt(images=(0, 1), route_index=1)
     assert scenario.last_attempt.route_index == 1
 

@@ -53,7 +53,7 @@ def test_most_faithful_size_spec_is_chosen() -> None:
 
 def test_unoffered_ratio_is_excluded_with_reason() -> None:
     unusual_request = make_request(target=target_from_pixels(1360, 800))
-    assert match_single_offer(unusual_request, sizing=RATIO_SIZES).reasons == ("cannot express 1360x800 (17:10)",)
+    assert match_single_offer(unusual_request, sizing=RATIO_SIZES).reasons == ("cannot order 1360x800 (17:10)",)
     near_fit = match_single_offer(make_request(target=target_from_pixels(1536, 1040)), sizing=RATIO_SIZES)
     assert near_fit.size == RatioSize("3:2", Resolution.TWO_K)
     assert [substitution.name for substitution in near_fit.substitutions] == ["ratio_nearest"]
@@ -62,9 +62,9 @@ def test_unoffered_ratio_is_excluded_with_reason() -> None:
     )
     assert (seven_to_four.size, seven_to_four.is_exact) == (RatioSize("16:9", Resolution.ONE_K), False)
     one_ratio = SizeOptions(ratios=(Ratio("16:9"),))
-    assert match_single_offer(make_request(), sizing=one_ratio).reasons == ("cannot express 1024x1024 (1:1)",)
+    assert match_single_offer(make_request(), sizing=one_ratio).reasons == ("cannot order 1024x1024 (1:1)",)
     square_4k = make_request(target=target_from_ratio("1:1", Resolution.FOUR_K))
-    assert match_single_offer(square_4k, sizing=RATIO_SIZES).reasons == ("cannot express 2880x2880 (1:1)",)
+    assert match_single_offer(square_4k, sizing=RATIO_SIZES).reasons == ("cannot order 2880x2880 (1:1)",)
 
 
 def test_assumed_quality_is_substitution_if_quality_was_requested() -> None:
@@ -92,11 +92,11 @@ def test_all_mismatch_reasons_are_listed() -> None:
         prices={},
     )
     assert misfit.reasons == (
-        "account a has no key",
+        "account a has no API key",
         "no price for edit 1k low",
         "quality low cannot be ordered",
-        "takes no mask",
-        "takes 2 input images at most",
+        "does not support a mask",
+        "supports at most 2 input images",
     )
     assert match_single_offer(edit, size_options={}).reasons == ("does not sell edit",)
 
@@ -108,7 +108,7 @@ def test_format_conversion_is_no_substitution() -> None:
     )
     assert plan_result.ranked[0].fit.needs_conversion
     assert plan_result.ranked[0].fit.is_exact
-    assert "its pictures are converted here" in plan_result.ranked[0].reasons
+    assert "images are converted by the gateway" in plan_result.ranked[0].reasons
     assert not match_single_offer(webp).needs_conversion
 
 

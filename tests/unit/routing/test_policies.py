@@ -34,9 +34,12 @@ def list_exclusion_reasons(plan_result: Plan) -> dict[str, tuple[str, ...]]:
     return {entry.seller: entry.reasons for entry in plan_result.excluded}
 
 
+NO_LIMITS = RoutingLimits()
+
+
 def plan_with_policy(
-    policy: PolicyConfig, signals: Any = None, draw: float = 0.0, limits: RoutingLimits = RoutingLimits()
-) -> Plan:  # noqa: B008 - immutable
+    policy: PolicyConfig, signals: Any = None, draw: float = 0.0, limits: RoutingLimits = NO_LIMITS
+) -> Plan:
     return make_plan(
         make_catalogue(ALL_OFFERS, {"it": policy}),
         RoutingQuery(request=make_request(), limits=limits),
@@ -50,7 +53,7 @@ def test_each_rank_has_its_order() -> None:
     assert list_ranked(plan_with_policy(PolicyConfig(rank="latency"))) == ["fast", "middle", "cheap"]
     listed = PolicyConfig(rank="listed", sellers=("middle", "fast"))
     assert list_ranked(plan_with_policy(listed)) == ["middle", "fast"]
-    assert list_exclusion_reasons(plan_with_policy(listed)) == {"cheap": ("not among the policy's sellers",)}
+    assert list_exclusion_reasons(plan_with_policy(listed)) == {"cheap": ("not listed in the policy's 'sellers'",)}
 
 
 def test_near_prices_are_ties_broken_by_latency() -> None:
@@ -203,7 +206,7 @@ def test_policy_may_be_requested_if_team_allows_it() -> None:
     plan_result = request_policy("t", "fast")
     assert (plan_result.policy, plan_result.rule_number) == ("fast", None)
     for team in ("t", None, "nobody"):
-        with pytest.raises(RoutingError, match="may not choose policy 'cheapest'"):
+        with pytest.raises(RoutingError, match="may not request policy 'cheapest'"):
             request_policy(team, "cheapest")
     with pytest.raises(RoutingError, match="did you mean 'fast'"):
         request_policy("t", "fats")
@@ -218,7 +221,7 @@ def test_unhealthy_seller_ranks_last_but_is_not_excluded() -> None:
     plan_result = plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=unhealthy))
     assert list_ranked(plan_result) == ["middle", "fast", "cheap"]
     assert plan_result.excluded == ()
-    assert "unhealthy at present, so after all that are not" in plan_result.ranked[-1].reasons
+    assert "unhealthy, ranked after healthy sellers" in plan_result.ranked[-1].reasons
     assert list_ranked(
         plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=unhealthy, middle=unhealthy, fast=unhealthy))
     ) == [
@@ -258,7 +261,7 @@ def test_health_is_tracked_per_cell() -> None:
 def test_seller_at_limit_ranks_after_others() -> None:
     plan_result = plan_with_policy(PolicyConfig(rank="cost"), make_signals(cheap=CellSignals(load=1.0)))
     assert list_ranked(plan_result) == ["middle", "fast", "cheap"]
-    assert "at its limit, so after all that are not" in plan_result.ranked[2].reasons
+    assert "at its concurrency limit, ranked after sellers that are not" in plan_result.ranked[2].reasons
 
 
 def test_measured_latency_replaces_expected_latency() -> None:
