@@ -21,7 +21,7 @@ PLACEHOLDERS: dict[str, Any] = {"models": {}, "accounts": {}, "policies": {}, "d
 OFFER_PLACEHOLDERS: dict[str, Any] = {"account": "", "adapter": "", "offers": {}}
 # Files in which secrets are most likely pasted in the wrong place.
 SECRET_FILES = ("accounts.yaml",)
-SECRET_FOUND = "Possible secret in the file. Reference it with env:NAME or file:/path"
+SECRET_FOUND = "Possible secret in the file. Reference it with env:NAME or file:/path"  # noqa: S105  a message
 
 
 class LoadedFiles(Struct, frozen=True):

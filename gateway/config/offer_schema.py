@@ -120,7 +120,7 @@ class TokenPrices(ConfigStruct, frozen=True, kw_only=True):
 
 
 class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
-    """What one seller sells under one model name."""
+    """A seller's offer of one model."""
 
     model: Annotated[NonEmptyText, option_help("The seller's own name of the model.")]
     images_per_order: Annotated[
@@ -136,7 +136,7 @@ class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
         option_help("File formats that can be ordered. Default none: the gateway converts images."),
     ] = ()
     unverified: Annotated[
-        NonEmptyText | None, option_help("What has not been verified about this offer. Default nothing.")
+        NonEmptyText | None, option_help("Note on unverified aspects of this offer. Default nothing.")
     ] = None
     mask: Annotated[bool, option_help("Whether a mask can be sent with an edit. Default false.")] = False
     inputs: Annotated[

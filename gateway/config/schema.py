@@ -69,7 +69,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
 
     reload: Annotated[ReloadConfig, option_help("How changes to these files are applied.")] = ReloadConfig()
     jobs: Annotated[JobsConfig, option_help("How long jobs may take.")] = JobsConfig()
-    store: Annotated[StoreConfig, option_help("What is checked of Redis.")] = StoreConfig()
+    store: Annotated[StoreConfig, option_help("Checks of the store.")] = StoreConfig()
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
 
 

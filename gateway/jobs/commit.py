@@ -23,7 +23,7 @@ UNCOUNTED = -1
 
 
 class BudgetLimits(Struct, frozen=True, kw_only=True):
-    """Budget of a team in micro-USD; None is no limit."""
+    """Budget of a team in micro-USD. None means unlimited."""
 
     day: int | None = None
     month: int | None = None
@@ -217,7 +217,7 @@ def _ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEnt
 
 
 def _line_changes(attempt: Attempt, before: Attempt | None, excess: int) -> Iterator[tuple[LedgerLine, int, int]]:
-    """What came onto each line, or went from it again, with the number of images it stands for."""
+    """Yields the change of each ledger line, with the number of images it covers."""
     if attempt is before:
         return
     delivered_count = attempt.delivered_count - (before.delivered_count if before else 0)

@@ -126,7 +126,7 @@ def derive_actions(
     previous_worker: PreviousWorker = NO_PREVIOUS_WORKER,
     is_created_here: bool = False,
 ) -> tuple[JobAction, ...]:
-    """Derives the actions of a worker that knows only the saved job. Pure and total; () if settled.
+    """Derives the actions of a worker that has only the saved job. Pure and total; () if settled.
 
     A worker calls this after each change and skips actions that already run. Time may have passed without a worker: a
     new worker polls each pollable order once before it follows an ExpireJob or an AbandonAttempt. `is_created_here`:

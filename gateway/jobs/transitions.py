@@ -134,7 +134,7 @@ def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> Tran
         return _close_without_images(job, attempt, fact.fault, fact.cost, now)
     is_conclusive = VERDICTS[fact.fault].poll_policy is PollPolicy.ACCEPT_AS_FINAL
     if not is_conclusive or (charge_status is ChargeStatus.UNKNOWN and fact.cost is None):
-        return Ignored("the update contains nothing new")
+        return Ignored("the update adds no evidence about the cost")
     return _correct_cost(job, attempt, compute_booking(job, attempt, fact.fault, fact.cost))
 
 

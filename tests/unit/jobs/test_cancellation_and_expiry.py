@@ -41,7 +41,9 @@ def test_cancel_awaits_running_orders_and_drops_waiting_images() -> None:
     scenario.apply(CancelRequested())
     assert scenario.get_outcome() == (JobState.IN_PROGRESS, False)
     assert (scenario.list_images(PartState.BUYING), scenario.list_images(PartState.DROPPED)) == ([0], [1, 2])
-    assert "not waiting" in scenario.expect_ignored(AttemptStarted(fence=FENCE, route_index=0, images=(1,)))
+    assert "do not belong to one waiting part" in scenario.expect_ignored(
+        AttemptStarted(fence=FENCE, route_index=0, images=(1,))
+    )
     scenario.store_images((0,))
     assert scenario.get_outcome() == (JobState.CANCELLED, True)
     assert scenario.sum_ledger() == {LedgerLine.CAPTURE: PRICE}
@@ -229,7 +231,9 @@ def test_abandoned_job_keeps_its_order_settings(reorder: bool) -> None:
     scenario.apply(ABANDONMENT, 5.0)
     assert (scenario.job.max_attempts, scenario.job.reorder_on_unknown) == (3, reorder)
     assert "nothing more is ordered" in scenario.expect_ignored(ABANDONMENT, 6.0)
-    assert "not waiting" in scenario.expect_ignored(AttemptStarted(fence=FENCE, route_index=1, images=(1,)), 6.0)
+    assert "do not belong to one waiting part" in scenario.expect_ignored(
+        AttemptStarted(fence=FENCE, route_index=1, images=(1,)), 6.0
+    )
 
 
 def test_image_that_fails_after_abandonment_is_not_ordered_again() -> None:

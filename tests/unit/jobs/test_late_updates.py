@@ -82,7 +82,7 @@ def test_late_fault_counts_only_if_it_tells_how_order_ended(kind: FaultKind) -> 
     fact = OrderFailed(attempt=1, fault=kind)
     verdict = VERDICTS[kind]
     if verdict.poll_policy is not PollPolicy.ACCEPT_AS_FINAL or verdict.charge_status is ChargeStatus.UNKNOWN:
-        assert "no more than was known" in scenario.expect_ignored(fact, LATE_SECONDS)
+        assert "no evidence" in scenario.expect_ignored(fact, LATE_SECONDS)
     else:
         scenario.apply(fact, LATE_SECONDS)
         assert scenario.sum_ledger() == (
@@ -184,9 +184,9 @@ def test_response_is_lost_only_while_awaited() -> None:
     assert scenario.expect_ignored(ResponseLost(attempt=number), 9.0) == "nothing new"
     scenario.apply(TicketReceived(attempt=number, ticket="run-1"), 10.0)
     assert scenario.last_attempt.response_lost_at is None
-    assert "nothing is lost" in scenario.expect_ignored(ResponseLost(attempt=number), 11.0)
+    assert "does not wait for a response" in scenario.expect_ignored(ResponseLost(attempt=number), 11.0)
     scenario.report_images_ready(12.0)
-    assert "nothing is lost" in scenario.expect_ignored(ResponseLost(attempt=number), 13.0)
+    assert "does not wait for a response" in scenario.expect_ignored(ResponseLost(attempt=number), 13.0)
 
 
 @pytest.mark.parametrize(
