@@ -45,9 +45,9 @@ def start_ticketed_jobs(gateway: GatewayProcess) -> list[str]:
 
 def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox: RunningSandbox) -> None:
     """Each crash is within the lease, after the first claimed job."""
-    stored = shorten_lease(create_store_setup(tmp_path, sandbox, None), sandbox)
+    setup = shorten_lease(create_store_setup(tmp_path, sandbox, None), sandbox)
     sandbox.set_latency(2 + CRASH_COUNT * (SHORT_LEASE_SECONDS + 1.5))
-    gateway = GatewayProcess(stored.folder, stored.config, stored.environ)
+    gateway = GatewayProcess(setup.folder, setup.config, setup.environ)
     try:
         gateway.start()
         jobs = start_ticketed_jobs(gateway)
@@ -64,9 +64,9 @@ def test_three_consecutive_crashes_lose_no_job_in_flight(tmp_path: Path, sandbox
         gateway.stop()
     finally:
         gateway.kill_if_running()
-    saved = store_audit.read_snapshot(stored.make_store)
-    store_audit.assert_consistent(saved, jobs)
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(setup.make_store)
+    store_audit.assert_consistent(snapshot, jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == len(jobs)
 
 
@@ -120,9 +120,9 @@ def test_only_the_job_that_crashes_its_worker_fails(
             timeout_seconds=120,
         )
         wait_until(lambda: gateway.stays_idle(SHORT_LEASE_SECONDS + 1.5), "all jobs are settled")
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, jobs)
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == len(jobs)
     log = gateway.read_log()
     assert "workers in a row made no progress" in log

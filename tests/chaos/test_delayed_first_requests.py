@@ -65,9 +65,9 @@ def assert_bought_once(
     assert len(set(delivered_jobs)) == CLIENT_COUNT, "each client got its own image"
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     assert len(sandbox.list_charges()) == CLIENT_COUNT
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    assert saved.jobs.keys() == set(delivered_jobs)
-    assert (saved.violation_count, saved.list_unsettled_jobs()) == (0, [])
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    assert snapshot.jobs.keys() == set(delivered_jobs)
+    assert (snapshot.violation_count, snapshot.list_unsettled_jobs()) == (0, [])
 
 
 def test_first_request_in_a_paused_replica_is_not_ordered_after_its_retry(

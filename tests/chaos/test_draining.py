@@ -100,11 +100,11 @@ def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
         assert {job["status"] for job in final_jobs} == {"completed"}
         wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
-    saved = store_audit.read_snapshot(store_setup.make_store)
-    store_audit.assert_consistent(saved, job_ids)
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(store_setup.make_store)
+    store_audit.assert_consistent(snapshot, job_ids)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == len(job_ids)
-    assert all(attempt.captured_amount for attempt in saved.attempts.values())
+    assert all(attempt.captured_amount for attempt in snapshot.attempts.values())
 
 
 def _have_tickets(gateway: GatewayProcess, job_ids: list[str]) -> bool:

@@ -60,9 +60,9 @@ def get_readiness(gateway: GatewayProcess, status: int) -> Any:
 
 
 def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandbox: RunningSandbox) -> None:
-    stored = create_store_setup(tmp_path, sandbox, None)
+    setup = create_store_setup(tmp_path, sandbox, None)
     with (
-        run_gateway(stored.folder, stored.config, {"IGW_ASSETS": str(disk)}) as gateway,
+        run_gateway(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
         gateway.make_client() as client,
     ):
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
@@ -97,8 +97,8 @@ def test_gateway_starts_with_a_full_image_and_database_disk(
     tmp_path: Path, disk: Path, sandbox: RunningSandbox, end: signal.Signals
 ) -> None:
     """The database is on the same disk: it is readable, and is written again once there is space."""
-    stored = create_store_setup(tmp_path, sandbox, None)
-    with run_gateway(disk / "gateway", stored.config) as gateway, gateway.make_client() as client:
+    setup = create_store_setup(tmp_path, sandbox, None)
+    with run_gateway(disk / "gateway", setup.config) as gateway, gateway.make_client() as client:
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
         gateway.send_signal(end)
         gateway.wait_for_exit()
@@ -124,9 +124,9 @@ def _get_readiness_without_writes(gateway: GatewayProcess) -> Any:
 
 def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk: Path, sandbox: RunningSandbox) -> None:
     """The first image that cannot be written makes the gateway unready. It is stored once there is space."""
-    stored = create_store_setup(tmp_path, sandbox, None)
+    setup = create_store_setup(tmp_path, sandbox, None)
     with (
-        run_gateway(stored.folder, stored.config, {"IGW_ASSETS": str(disk)}) as gateway,
+        run_gateway(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
         gateway.make_client() as client,
     ):
         post_job(client, "first", "runapi", wait_seconds=20)
@@ -140,9 +140,9 @@ def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk:
 
 
 def test_gateway_does_not_start_with_a_read_only_folder(tmp_path: Path, sandbox: RunningSandbox) -> None:
-    stored = create_store_setup(tmp_path, sandbox, None)
+    setup = create_store_setup(tmp_path, sandbox, None)
     with mount_disk(tmp_path / "read-only", "ro") as disk:
-        gateway = GatewayProcess(stored.folder, stored.config, {"IGW_ASSETS": str(disk)})
+        gateway = GatewayProcess(setup.folder, setup.config, {"IGW_ASSETS": str(disk)})
         with pytest.raises(AssertionError, match="may not be used by this process"):
             gateway.start()
         assert gateway.wait_for_exit() == 1

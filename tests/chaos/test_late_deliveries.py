@@ -125,10 +125,10 @@ def assert_delivers_what_it_lists(
     assert image["seller"] == "runflow-run"
     assert image["fetched"] == (image["sha256"], image["bytes"])
     assert len(sandbox.list_charges()) == 2
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, [job_id])
-    store_audit.assert_matches_invoice(saved, sandbox)
-    late_attempt, delivering_attempt = saved.jobs[job_id].attempts
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, [job_id])
+    store_audit.assert_matches_invoice(snapshot, sandbox)
+    late_attempt, delivering_attempt = snapshot.jobs[job_id].attempts
     assert (
         late_attempt.delivered_count,
         late_attempt.suspected_amount,
@@ -159,9 +159,9 @@ def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
     (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
     assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
     wait_until(lambda: are_idle(first, second), "all jobs are settled")
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, [job])
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, [job])
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == 1
 
 

@@ -35,9 +35,9 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
         wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
-    saved = store_audit.read_snapshot(store_setup.make_store)
-    store_audit.assert_consistent(saved, jobs)
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(store_setup.make_store)
+    store_audit.assert_consistent(snapshot, jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == len(jobs)
 
 
@@ -62,11 +62,11 @@ def test_orders_and_responses_survive_a_paused_redis(
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
         wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all jobs are settled")
         gateway.stop()
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, jobs)
-    store_audit.assert_matches_invoice(saved, sandbox)
-    assert not any(attempt.suspected_amount for attempt in saved.attempts.values())
-    assert len(sandbox.list_charges()) == sum(job.captured_amount > 0 for job in saved.jobs.values())
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
+    assert not any(attempt.suspected_amount for attempt in snapshot.attempts.values())
+    assert len(sandbox.list_charges()) == sum(job.captured_amount > 0 for job in snapshot.jobs.values())
 
 
 def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(

@@ -102,9 +102,9 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     assert len(sandbox.list_charges("runapi")) == 2
     gateway_with_runapi.stop()
     gateway_without_runapi.stop()
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, jobs)
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, jobs)
+    store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
 def test_job_without_a_replica_for_its_seller_expires_at_its_deadline(

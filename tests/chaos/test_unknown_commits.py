@@ -72,16 +72,16 @@ def assert_withdrawn(
     """The jobs that Redis committed after its pause are withdrawn. It never received the others."""
 
     def all_have_ended() -> bool:
-        saved = store_audit.read_snapshot(redis_setup.make_store)
-        return len(saved.jobs) > 1 and not saved.list_unsettled_jobs()
+        snapshot = store_audit.read_snapshot(redis_setup.make_store)
+        return len(snapshot.jobs) > 1 and not snapshot.list_unsettled_jobs()
 
     wait_until(all_have_ended, "all jobs are settled", timeout_seconds=CONFIRMATION_TIMEOUT_SECONDS + 15)
     assert gateway.stays_idle(LEASE_SECONDS + 1.5)
     gateway.stop()
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    unconfirmed_jobs = [job for name, job in saved.jobs.items() if name != earlier_job_id]
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    unconfirmed_jobs = [job for name, job in snapshot.jobs.items() if name != earlier_job_id]
     assert {(job.state, job.withdrawn) for job in unconfirmed_jobs} == {("cancelled", True)}
-    store_audit.assert_consistent(saved, [earlier_job_id])
+    store_audit.assert_consistent(snapshot, [earlier_job_id])
     assert len(sandbox.list_charges()) == 1
 
 
@@ -157,9 +157,9 @@ def test_client_that_retries_in_time_is_served_once(
         assert all(future.result().data for future in futures)
         assert gateway.stays_idle(LEASE_SECONDS + 1.5)
         gateway.stop()
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, [])
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, [])
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == 8
 
 
@@ -208,9 +208,9 @@ def test_job_reclaimed_by_another_replica_is_bought_if_confirmed_by_its_own(
         assert answer.status_code == 202, answer.text
         assert second.get(f"/v1/jobs/{answer.json()['id']}?wait=30").json()["status"] == "completed"
         wait_until(lambda: first.is_idle() and second.is_idle(), "all jobs are settled")
-    saved = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(saved, [answer.json()["id"]])
-    store_audit.assert_matches_invoice(saved, sandbox)
+    snapshot = store_audit.read_snapshot(redis_setup.make_store)
+    store_audit.assert_consistent(snapshot, [answer.json()["id"]])
+    store_audit.assert_matches_invoice(snapshot, sandbox)
     assert len(sandbox.list_charges()) == 2
 
 

@@ -79,21 +79,21 @@ def count_polls(flow: OrderFlow) -> int:
 
 @ON_SQLITE_ONLY
 def test_replays_of_one_callback_cause_one_poll(flow: OrderFlow, callback_url: str) -> None:
-    duplicates = count_callbacks(flow, "duplicate")
+    duplicates_before = count_callbacks(flow, "duplicate")
     callback = sign_callback("again and again", b'{"status": "completed"}')
     assert post_callbacks(callback_url, [callback] * CALL_COUNT) == [204] * CALL_COUNT
     wait_until(lambda: count_polls(flow) >= 1, "the order is polled")
     assert count_polls(flow) == 1
-    assert count_callbacks(flow, "duplicate") == duplicates + CALL_COUNT - 1
+    assert count_callbacks(flow, "duplicate") == duplicates_before + CALL_COUNT - 1
 
 
 @ON_SQLITE_ONLY
 def test_different_callbacks_cause_one_poll_per_second(flow: OrderFlow, callback_url: str) -> None:
-    accepted, began = count_callbacks(flow, "accepted"), time.monotonic()
+    accepted_before, began = count_callbacks(flow, "accepted"), time.monotonic()
     calls = [sign_callback(f"number {number}", b"{}") for number in range(CALL_COUNT)]
     assert post_callbacks(callback_url, calls) == [204] * CALL_COUNT
     assert count_polls(flow) <= 2 + (time.monotonic() - began)
-    assert count_callbacks(flow, "accepted") == accepted + CALL_COUNT
+    assert count_callbacks(flow, "accepted") == accepted_before + CALL_COUNT
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_replays_at_another_replica_cause_one_poll_per_second_while_polls_fail(
 def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
     flow.buy(RUNAPI)
     address = get_callback_url(flow, RUNAPI)
-    forged, unknown, logged = (
+    forged_before, unknown_before, lines_before = (
         count_callbacks(flow, "forged"),
         count_callbacks(flow, "unknown"),
         len(read_callback_log_lines(flow)),
@@ -166,11 +166,11 @@ def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
         == [401] * CALL_COUNT
     )
     assert (count_callbacks(flow, "forged"), count_callbacks(flow, "unknown")) == (
-        forged + CALL_COUNT,
-        unknown + CALL_COUNT,
+        forged_before + CALL_COUNT,
+        unknown_before + CALL_COUNT,
     )
     time.sleep(0.2)
-    assert len(read_callback_log_lines(flow)) - logged <= 2
+    assert len(read_callback_log_lines(flow)) - lines_before <= 2
 
 
 def read_callback_log_lines(flow: OrderFlow) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""What a test changes in the process of its gateway."""
+"""Changes that a test makes in the process of its gateway."""
 
 from collections.abc import Mapping
 from typing import Any
