@@ -123,7 +123,7 @@ def test_busy_port_error_says_what_to_do(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
         result = run_command("serve", "--sandbox", "--port", str(port), "--data", str(tmp_path))
     assert result.returncode == 1
-    assert f"127.0.0.1:{port} cannot be listened on" in result.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
     assert "--port or IGW_PORT" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -108,4 +108,4 @@ def test_startup_error_names_an_ipv6_address_in_use_with_its_port(tmp_path: Path
             [sys.executable, "-m", "gateway.cli", *command], capture_output=True, text=True, check=False, cwd=ROOT
         )
     assert completed.returncode == 1
-    assert f"[::1]:{port} cannot be listened on" in completed.stderr
+    assert f"cannot listen on [::1]:{port}" in completed.stderr

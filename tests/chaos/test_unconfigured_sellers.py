@@ -16,7 +16,7 @@ from tests.harness.gateway_process import GatewayProcess, run_gateway
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
-RELEASE_MESSAGE = "is left to a replica that can go on with it"
+RELEASE_MESSAGE = "The job was released for a replica that has them."
 ORDER_SECONDS = 3.0
 # The time in which only the replica without the seller runs, and its maximum number of claims per job.
 ALONE_SECONDS, MAX_CLAIMS = 5.0, 8

@@ -213,7 +213,9 @@ ERROR_MESSAGES = {
     "too-large": ": it is larger than",
     "endless": ": it is larger than",
     "slow": ": it did not arrive in time.",
-    **dict.fromkeys(("home", "home-by-tls", "plain", "password", "file"), "could not be fetched from its address."),
+    **dict.fromkeys(
+        ("home", "home-by-tls", "plain", "password", "file"), "could not be downloaded. Nothing was ordered."
+    ),
 }
 INVALID_PAGES = [
     *("missing", "forbidden", "broken", "page", "empty", "cut-off", "too-large", "endless", "slow", "round"),
