@@ -21,7 +21,7 @@ DEFAULT_STATUS = 400
 # The calls that make errors: the code is their second argument, the message or its cause the third one.
 ERROR_FUNCTIONS = {"ApiError", "service_unavailable_error"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# What a client or an operator does about each code. A code that is missing here, or no longer exists, is an error.
+# Advice for clients and operators. The generator fails if a code is missing here, or no longer exists.
 WHAT_TO_DO = {
     "body_timeout": "Send the whole body without pauses.",
     "body_too_large": "Send a smaller body; pass large images as URLs.",
@@ -120,8 +120,8 @@ def render_errors_body(errors_table: str, failures_table: str) -> str:
     return f"""
 # Errors
 
-Every error code of the API. Routes of OpenAI's API answer `{{"error": {{"message", "type", "param", "code"}}}}`; the others
-answer an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
+Every error code of the API. Routes of OpenAI's API answer `{{"error": {{"message", "type", "param", "code"}}}}`; the
+others answer an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
 
 - *Message*: `…` stands for a value of the request or the configuration.
 - *Retry?*: whether the same request may succeed. *yes*: retry automatically, after the seconds of `Retry-After` if the

@@ -86,7 +86,7 @@ HOSTILE_BODIES: dict[str, Callable[[int], bytes]] = {
     "an image with escapes": lambda size: (
         PROMPT_PREFIX + b'"operation":"edit","image":{"b64_json":"' + b"\\/" * (size // 2 - 40) + b'"}}'
     ),
-    "a picture of nothing but its start": lambda size: (
+    "an image that is only a prefix": lambda size: (
         PROMPT_PREFIX
         + b'"operation":"edit","image":{"b64_json":"'
         + base64.b64encode(b"\xff\xd8" + b"\xff" * (size * 3 // 4 - 100))

@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tests.harness.gateway_runner import RunningGateway
@@ -31,11 +30,10 @@ class RawResponse:
         return error
 
 
-@contextmanager
-def connect(gateway: RunningGateway) -> Iterator[socket.socket]:
+def connect(gateway: RunningGateway) -> socket.socket:
+    """Opens a connection, which the caller closes, or uses as a context manager."""
     host, port = gateway.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS) as connection:
-        yield connection
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS)
 
 
 def read_until_closed(connection: socket.socket) -> bytes:
@@ -60,7 +58,7 @@ def read_response(connection: socket.socket) -> RawResponse:
 
 
 def poll_until_deadline(seconds: float) -> Iterator[None]:
-    """For what will be so, a moment later."""
+    """Yields repeatedly, and fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield

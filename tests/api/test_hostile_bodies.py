@@ -61,8 +61,8 @@ def test_body_on_a_route_without_images_is_limited_to_1_mib(gateway: RunningGate
 
 @pytest.mark.parametrize("escaped", ["", "/", "+", "/+="])
 def test_large_images_are_accepted_with_any_json_escapes(gateway: RunningGateway, escaped: str) -> None:
-    picture = gateway.sandbox.fetch_sample_image(64, 64) + random.Random(1).randbytes(3 * MIB)  # noqa: S311
-    text = base64.b64encode(picture).decode()
+    padded_image = gateway.sandbox.fetch_sample_image(64, 64) + random.Random(1).randbytes(3 * MIB)  # noqa: S311
+    text = base64.b64encode(padded_image).decode()
     body = json.dumps(UNFULFILLABLE_BODY | {"operation": "edit", "images": [text, f"data:image/png;base64,{text}"]})
     for letter in escaped:
         body = body.replace(letter, "\\/" if letter == "/" else f"\\u{ord(letter):04X}")

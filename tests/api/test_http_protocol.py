@@ -39,8 +39,8 @@ def test_probe_routes_answer_head_requests(gateway: RunningGateway, path: str) -
 
 
 def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> None:
-    picture = create_finished_job(gateway)["images"][0]
-    path = picture["url"].removeprefix(gateway.url).encode()
+    image_entry = create_finished_job(gateway)["images"][0]
+    path = image_entry["url"].removeprefix(gateway.url).encode()
     with connect(gateway) as connection:
         connection.sendall(
             b"HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n" % path
@@ -49,11 +49,11 @@ def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> Non
         received = read_until_closed(connection)
     head = RawResponse(received)
     assert head.status == 200
-    assert head.headers["content-length"] == str(picture["bytes"])
+    assert head.headers["content-length"] == str(image_entry["bytes"])
     assert head.headers["content-type"] == "image/png"
     assert head.body.startswith(b"HTTP/1.1 200 "), "the next response follows at once"
-    expect_final_error(gateway.http.get(picture["url"] + "x"), 403, "link_invalid")
-    assert gateway.http.head(picture["url"] + "x").status_code == 403
+    expect_final_error(gateway.http.get(image_entry["url"] + "x"), 403, "link_invalid")
+    assert gateway.http.head(image_entry["url"] + "x").status_code == 403
 
 
 # --- ids
@@ -206,12 +206,12 @@ def test_http_1_0_request_is_served(gateway: RunningGateway, head: bytes) -> Non
 
 
 def test_image_is_served_over_http_1_0(gateway: RunningGateway) -> None:
-    picture = create_finished_job(gateway)["images"][0]
+    image_entry = create_finished_job(gateway)["images"][0]
     with connect(gateway) as connection:
-        connection.sendall(b"GET %s HTTP/1.0\r\n\r\n" % picture["url"].removeprefix(gateway.url).encode())
+        connection.sendall(b"GET %s HTTP/1.0\r\n\r\n" % image_entry["url"].removeprefix(gateway.url).encode())
         answer = RawResponse(read_until_closed(connection))
     assert "transfer-encoding" not in answer.headers
-    assert len(answer.body) == picture["bytes"]
+    assert len(answer.body) == image_entry["bytes"]
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.2])

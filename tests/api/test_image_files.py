@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_signed_url_needs_no_key_and_is_sandboxed_in_browsers(
 TAMPERED_URLS = {
     "another signature": lambda path, query: (path, query[:-1] + ("A" if query[-1] != "A" else "B")),
     "a later end": lambda path, query: (path, query.replace("exp=1", "exp=2")),
-    "another picture": lambda path, query: (path.replace("image-1-0-", "image-1-1-"), query),
+    "another image": lambda path, query: (path.replace("image-1-0-", "image-1-1-"), query),
     "another partition": lambda path, query: ("/files/00/" + path.split("/", 3)[3], query),
     "no signature": lambda path, query: (path, query.partition("&")[0]),
     "no query": lambda path, query: (path, ""),
@@ -97,38 +96,33 @@ def test_signed_url_is_rejected_after_its_expiry(
 
 
 def test_deleted_image_is_410(gateway: RunningGateway, anonymous_client: httpx.Client) -> None:
-    picture = create_finished_job(gateway)["images"][0]
-    key = picture["url"].removeprefix(f"{gateway.url}/files/").partition("?")[0]
+    image_entry = create_finished_job(gateway)["images"][0]
+    key = image_entry["url"].removeprefix(f"{gateway.url}/files/").partition("?")[0]
     (gateway.folder / "data" / "images" / key).unlink()
-    expect_final_error(anonymous_client.get(picture["url"]), 410, "image_expired")
+    expect_final_error(anonymous_client.get(image_entry["url"]), 410, "image_expired")
 
 
 def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningGateway) -> None:
     """After the headers, after a part, within a part, and before any byte."""
-    picture = create_finished_job(gateway)["images"][0]
-    target = picture["url"].removeprefix(gateway.url)
+    image_entry = create_finished_job(gateway)["images"][0]
+    target = image_entry["url"].removeprefix(gateway.url)
     stored = gateway.folder / "data" / "images" / target.removeprefix("/files/").partition("?")[0]
     # More than socket buffers hold.
     stored.write_bytes(bytes(30 << 20))
-    connections = [open_socket(gateway) for _ in range(15)]
+    connections = [connect(gateway) for _ in range(15)]
     for number, connection in enumerate(connections):
         method = ("GET", "HEAD")[number % 2]
         connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     for number, connection in enumerate(connections):
         if number % 3:
             assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
-    assert gateway.http.get(picture["url"]).content == bytes(30 << 20)
+    assert gateway.http.get(image_entry["url"]).content == bytes(30 << 20)
     for connection in connections:
         connection.close()
     for _ in poll_until_deadline(10):
         if not list_open_image_files(gateway):
             break
     assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
-
-
-def open_socket(gateway: RunningGateway) -> socket.socket:
-    host, port = gateway.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def list_open_image_files(gateway: RunningGateway) -> list[str]:

@@ -136,8 +136,8 @@ def test_mask_of_a_rotated_photo_needs_the_upright_size(gateway: RunningGateway,
 
 def _make_animation(frames: int) -> bytes:
     out = io.BytesIO()
-    pictures = [Image.new("RGB", SIZE, (number, 0, 0)) for number in range(frames)]
-    pictures[0].save(out, "PNG", save_all=True, append_images=pictures[1:])
+    still_images = [Image.new("RGB", SIZE, (number, 0, 0)) for number in range(frames)]
+    still_images[0].save(out, "PNG", save_all=True, append_images=still_images[1:])
     return out.getvalue()
 
 

@@ -44,7 +44,7 @@ def test_prefer_wait_returns_the_finished_job(gateway: RunningGateway) -> None:
     assert answer.headers["preference-applied"] == "wait=30"
     assert set(job) == JOB_FIELDS
     assert (job["status"], job["n"], job["usage"]["cost"]) == ("completed", 2, 0.12)
-    assert [picture["index"] for picture in job["images"]] == [0, 1]
+    assert [image_entry["index"] for image_entry in job["images"]] == [0, 1]
     assert answer.headers["x-igw-seller"] == "runapi"
     assert answer.headers["x-igw-cost-usd"] == "0.12"
     assert answer.headers["x-igw-attempts"] == str(len(job["attempts"]))
@@ -122,14 +122,14 @@ def test_job_accepts_all_parameters_together(gateway: RunningGateway) -> None:
 
 
 def test_image_matches_its_job_entry(gateway: RunningGateway) -> None:
-    picture = create_finished_job(gateway, size="1536x1024", output_format="jpeg")["images"][0]
-    answer = httpx.get(picture["url"], trust_env=False)
+    image_entry = create_finished_job(gateway, size="1536x1024", output_format="jpeg")["images"][0]
+    answer = httpx.get(image_entry["url"], trust_env=False)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
-    assert len(answer.content) == picture["bytes"] == int(answer.headers["content-length"])
-    (gateway.folder / "picture").write_bytes(answer.content)
-    with Image.open(gateway.folder / "picture") as image:
+    assert len(answer.content) == image_entry["bytes"] == int(answer.headers["content-length"])
+    (gateway.folder / "image").write_bytes(answer.content)
+    with Image.open(gateway.folder / "image") as image:
         image.load()
-        assert (image.format, "{}x{}".format(*image.size)) == ("JPEG", picture["size"])
+        assert (image.format, "{}x{}".format(*image.size)) == ("JPEG", image_entry["size"])
 
 
 def test_edit_uses_the_input_image_of_the_client(gateway: RunningGateway) -> None:

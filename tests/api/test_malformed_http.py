@@ -1,12 +1,11 @@
 """Requests that no client library sends: confusing sizes, framing and headers, over plain sockets."""
 
-import socket
 import time
-from contextlib import closing
 
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error
+from tests.api.raw_http import connect
 from tests.harness.gateway_runner import RunningGateway
 
 BODY = b'{"prompt": ""}'
@@ -36,8 +35,7 @@ INVALID_FRAMINGS = {
 
 def send_raw(gateway: RunningGateway, data: bytes) -> bytes:
     """Sends the bytes, and reads until the connection is closed or silent for a fifth of a second."""
-    host, port = gateway.url.removeprefix("http://").split(":")
-    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+    with connect(gateway) as connection:
         connection.sendall(data)
         received = connection.recv(65_536)
         connection.settimeout(0.2)
@@ -84,8 +82,7 @@ def test_content_length_may_have_whitespace_around_it(gateway: RunningGateway, p
 def test_chunked_body_of_70_mib_is_rejected_and_not_kept_in_memory(gateway: RunningGateway) -> None:
     before = gateway.get_resident_bytes()
     chunk = b"\x20" * MIB
-    host, port = gateway.url.removeprefix("http://").split(":")
-    with closing(socket.create_connection((host, int(port)), timeout=20)) as connection:
+    with connect(gateway) as connection:
         connection.sendall(HEADER_LINES + b"Transfer-Encoding: chunked\r\n\r\n")
         try:
             for _ in range(70):
@@ -116,8 +113,7 @@ def test_prompt_of_60_mib_is_rejected_by_its_character_limit(gateway: RunningGat
 
 def test_disconnect_during_a_body_is_no_internal_error(gateway: RunningGateway) -> None:
     before = gateway.http.get("/metrics").text
-    host, port = gateway.url.removeprefix("http://").split(":")
-    with closing(socket.create_connection((host, int(port)), timeout=10)) as connection:
+    with connect(gateway) as connection:
         connection.sendall(HEADER_LINES + b"Content-Length: 500\r\n\r\n" + BODY)
         time.sleep(0.1)
     deadline = time.monotonic() + 10

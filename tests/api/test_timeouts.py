@@ -191,9 +191,9 @@ def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> N
 
 
 def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> None:
-    picture = create_finished_job(hasty_gateway)["images"][0]
-    request_count = 60 * MIB // picture["bytes"]
-    path = picture["url"].removeprefix(hasty_gateway.url).encode()
+    image_entry = create_finished_job(hasty_gateway)["images"][0]
+    request_count = 60 * MIB // image_entry["bytes"]
+    path = image_entry["url"].removeprefix(hasty_gateway.url).encode()
     with connect(hasty_gateway) as connection:
         connection.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path * request_count)
         time.sleep(6)

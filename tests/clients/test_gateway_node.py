@@ -30,8 +30,8 @@ def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNa
 
 
 def test_generated_images_have_the_reported_size(node_results: Any) -> None:
-    pictures = [decode_image(image["b64_json"]) for image in node_results.generated["data"]]
-    assert [f"{decoded.size[0]}x{decoded.size[1]}" for decoded in pictures] == [node_results.generated["size"]] * 2
+    images = [decode_image(image["b64_json"]) for image in node_results.generated["data"]]
+    assert [f"{decoded.size[0]}x{decoded.size[1]}" for decoded in images] == [node_results.generated["size"]] * 2
     assert node_results.headers["x-igw-seller"] == "runapi"
     assert node_results.headers["x-igw-cost-usd"] == "0.20"
     assert {"x-igw-job-id", "x-igw-attempts", "x-igw-overhead-ms"} <= node_results.headers.keys()

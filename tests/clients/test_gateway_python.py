@@ -44,8 +44,8 @@ def read_request_lines(gateway: RunningGateway) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("size", ["1024x1024", "1536x1024", "2048x1152", "auto"])
 def test_generated_images_have_the_reported_size(openai_client: openai.OpenAI, size: str) -> None:
     answer = openai_client.images.generate(model=MODEL, prompt="a lighthouse", size=size, n=2)  # type: ignore[arg-type]
-    pictures = [decode_image(image.b64_json) for image in answer.data or []]
-    assert ["{}x{}".format(*decoded.size) for decoded in pictures] == [answer.size] * 2
+    images = [decode_image(image.b64_json) for image in answer.data or []]
+    assert ["{}x{}".format(*decoded.size) for decoded in images] == [answer.size] * 2
     assert answer.output_format == "png"
     assert answer._request_id
 

@@ -18,12 +18,12 @@ from tests.harness.sample_images import decode_image, make_image
 @pytest.fixture(scope="module")
 def node_results(node_program: str) -> Iterator[SimpleNamespace]:
     """All results of the client and their charges, from one run, because node takes a while to start."""
-    pictures = {
+    input_images = {
         "first": make_image(900, 300),
         "second": make_image(64, 64, "JPEG"),
         "mask": make_image(900, 300, mode="RGBA"),
     }
-    program_input = json.dumps({name: base64.b64encode(data).decode() for name, data in pictures.items()})
+    program_input = json.dumps({name: base64.b64encode(data).decode() for name, data in input_images.items()})
     with sandbox_runner.run_sandbox() as sandbox:
         sandbox.reset()
         command = [node_program, str(PROGRAM_FOLDER / "client.mjs"), f"{sandbox.url}/openai/v1"]
@@ -42,8 +42,8 @@ def test_generated_images_have_the_requested_size(node_results: Any) -> None:
 
 
 def test_edit_with_two_images_and_a_mask_is_delivered(node_results: Any) -> None:
-    picture = decode_image(node_results.edit.data[0].b64_json)
-    assert (picture.size, picture.format) == ((1536, 1024), "WEBP")
+    image = decode_image(node_results.edit.data[0].b64_json)
+    assert (image.size, image.format) == ((1536, 1024), "WEBP")
     assert node_results.edit.usage.input_tokens_details.image_tokens == 3 * 256
 
 

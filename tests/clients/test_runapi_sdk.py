@@ -67,9 +67,9 @@ def test_remote_file_and_base64_are_accepted_as_sources(
     source = (
         f"{sandbox.url}/_/sample.png?w=300&h=200" if kind == "url" else base64.b64encode(photo.read_bytes()).decode()
     )
-    record = runapi_client.files.create(source=source, file_name="picture.png")
+    record = runapi_client.files.create(source=source, file_name="image.png")
 
-    assert (record.file_name, record.mime_type) == ("picture.png", "image/png")
+    assert (record.file_name, record.mime_type) == ("image.png", "image/png")
     assert httpx.get(record.url, trust_env=False).content == photo.read_bytes()
     assert runapi_client.edit_image.run(**ORDER_PARAMS, source_image_urls=[record.url]).images
 

@@ -1,27 +1,27 @@
-// Buys from the OpenAI API at the address in argv, with the pictures given as base64 on standard input,
-// and prints what OpenAI's own node SDK made of every answer as one JSON object.
+// Orders from the OpenAI API at the URL in argv, with the images given as base64 on standard input,
+// and prints what OpenAI's own node SDK parsed from each response as one JSON object.
 import OpenAI, { toFile } from "openai";
 
 const model = "gpt-image-2";
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: "sk-sandbox", maxRetries: 0 });
 
-async function given() {
+async function readInputImages() {
   const chunks = [];
   for await (const chunk of process.stdin) chunks.push(chunk);
-  const pictures = JSON.parse(Buffer.concat(chunks).toString());
+  const inputImages = JSON.parse(Buffer.concat(chunks).toString());
   const file = ([name, base64]) => toFile(Buffer.from(base64, "base64"), `${name}.bin`);
   return Object.fromEntries(
-    await Promise.all(Object.entries(pictures).map(async (entry) => [entry[0], await file(entry)])),
+    await Promise.all(Object.entries(inputImages).map(async (entry) => [entry[0], await file(entry)])),
   );
 }
 
-async function collected(stream) {
+async function collectEvents(stream) {
   const events = [];
   for await (const event of stream) events.push(event);
   return events;
 }
 
-async function raised(call) {
+async function catchError(call) {
   try {
     await call();
   } catch (error) {
@@ -31,7 +31,7 @@ async function raised(call) {
   return null;
 }
 
-const { first, second, mask } = await given();
+const { first, second, mask } = await readInputImages();
 const generated = await client.images.generate({
   model,
   prompt: "a lighthouse",
@@ -44,13 +44,13 @@ const results = {
   request_id: generated._request_id,
   generate: generated,
   edit: await client.images.edit({ model, prompt: "night", image: [first, second], mask, n: 1, output_format: "webp" }),
-  stream: await collected(
+  stream: await collectEvents(
     await client.images.generate({ model, prompt: "a lighthouse", stream: true, partial_images: 2 }),
   ),
-  streamed_edit: await collected(await client.images.edit({ model, prompt: "night", image: first, stream: true })),
-  models: (await client.models.list()).data.map((found) => found.id),
-  wrong_size: await raised(() => client.images.generate({ model, prompt: "a lighthouse", size: "17x17" })),
-  wrong_model: await raised(() => client.models.retrieve("no/such")),
-  wrong_key: await raised(() => client.withOptions({ apiKey: "sk-other" }).models.list()),
+  streamed_edit: await collectEvents(await client.images.edit({ model, prompt: "night", image: first, stream: true })),
+  models: (await client.models.list()).data.map((model) => model.id),
+  wrong_size: await catchError(() => client.images.generate({ model, prompt: "a lighthouse", size: "17x17" })),
+  wrong_model: await catchError(() => client.models.retrieve("no/such")),
+  wrong_key: await catchError(() => client.withOptions({ apiKey: "sk-other" }).models.list()),
 };
 console.log(JSON.stringify(results));

@@ -1,11 +1,11 @@
-// Buys from the gateway at the address in argv with OpenAI's own node SDK, and prints what it made of every answer as
+// Orders from the gateway at the URL in argv with OpenAI's own node SDK, and prints what it parsed from each response as
 // one JSON object.
 import OpenAI from "openai";
 
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: "igw_sandbox" });
 const order = { model: "gpt-image-2", prompt: "a lighthouse" };
 
-async function raised(call) {
+async function catchError(call) {
   try {
     await call();
   } catch (error) {
@@ -15,18 +15,18 @@ async function raised(call) {
   return null;
 }
 
-// What the SDK's types do not know passes through.
+// Parameters that the SDK's types do not have are passed through.
 const wide = { ...order, n: 2, resolution: "2k", aspect_ratio: "16:9", max_price: "0.15", provider: { only: ["runapi"] } };
 const { data: generated, response } = await client.images.generate(wide).withResponse();
 const results = {
   generated,
   headers: Object.fromEntries([...response.headers].filter(([name]) => name.startsWith("x-igw-"))),
-  wrong_size: await raised(() => client.images.generate({ ...order, size: "17x17" })),
-  wrong_field: await raised(() => client.images.generate({ ...order, promt: "a" })),
-  wrong_model: await raised(() => client.images.generate({ ...order, model: "no/such" })),
-  wrong_key: await raised(() => client.withOptions({ apiKey: "other" }).images.generate(order)),
-  too_cheap: await raised(() => client.images.generate({ ...order, max_price: "0.001" })),
-  // A tenth of what the order takes: the SDK gives up waiting, and asks again.
+  wrong_size: await catchError(() => client.images.generate({ ...order, size: "17x17" })),
+  wrong_field: await catchError(() => client.images.generate({ ...order, promt: "a" })),
+  wrong_model: await catchError(() => client.images.generate({ ...order, model: "no/such" })),
+  wrong_key: await catchError(() => client.withOptions({ apiKey: "other" }).images.generate(order)),
+  too_cheap: await catchError(() => client.images.generate({ ...order, max_price: "0.001" })),
+  // A tenth of the order's latency: the SDK times out and retries.
   hasty: await client.withOptions({ timeout: 300 }).images.generate({ ...order, prompt: process.argv[3] }),
 };
 console.log(JSON.stringify(results));
