@@ -1,4 +1,4 @@
-// OpenAI's node SDK as it comes: one order for each line of standard input, one status for each on standard output.
+// OpenAI's node SDK with its defaults: reads one order per line from standard input, prints one status for each.
 import { createInterface } from "node:readline";
 import OpenAI from "openai";
 
