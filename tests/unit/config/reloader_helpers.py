@@ -1,7 +1,7 @@
 """What tests of a catalogue that follows its files share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,12 +37,6 @@ async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) 
     finally:
         assert not task.done(), "the watcher gave up"
         task.cancel()
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  what is waited for knows of no event
-            await asyncio.sleep(0.01)
 
 
 def plan_sample_request(catalogue: Catalogue, model: str = "picture-2") -> Plan:

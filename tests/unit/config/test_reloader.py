@@ -11,13 +11,13 @@ from gateway.config.reloader import UNEXPECTED_ERROR, ConfigError, ConfigReloade
 from gateway.config.resolver import secrets_from_env
 from gateway.config.source_files import read_folder
 from providers import ADAPTERS
+from tests.harness.wait import wait_until_async
 from tests.unit.config.reloader_helpers import (
     BY_SHAPE_FILE,
     make_reloader,
     plan_sample_request,
     run_reloader,
     set_price,
-    wait_until,
 )
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
@@ -34,7 +34,7 @@ async def test_valid_change_is_applied_and_reported(tmp_path: Path) -> None:
     async with run_reloader(write_config(tmp_path), reloads) as reloader:
         before = reloader.current
         set_price(tmp_path, "0.05")
-        await wait_until(lambda: reloads)
+        await wait_until_async(lambda: reloads, "a reload is reported")
         assert reloader.current is not before
         assert reloader.current.hash != before.hash
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 50_000
@@ -54,7 +54,7 @@ async def test_invalid_change_is_not_applied_and_reported_once(tmp_path: Path) -
         before = reloader.current
         (tmp_path / "models.yaml").write_text("models: {picture-2: {max_images: 0}}\n")
         (tmp_path / "teams.yaml").write_text("teams: {design: {policies: [none]}}\n")
-        await wait_until(lambda: reloads)
+        await wait_until_async(lambda: reloads, "a reload is reported")
         await asyncio.sleep(0.3)
         assert reloader.current is before
         assert not reloads[0].is_applied
@@ -64,7 +64,7 @@ async def test_invalid_change_is_not_applied_and_reported_once(tmp_path: Path) -
         ]
         assert len(reloads) == 1
         write_config(tmp_path)
-        await wait_until(lambda: len(reloads) == 2)
+        await wait_until_async(lambda: len(reloads) == 2, "two reloads are reported")
         assert reloads[1].is_applied
 
 
@@ -75,7 +75,7 @@ async def test_change_with_same_size_and_mtime_is_detected(tmp_path: Path) -> No
         stat = path.stat()
         set_price(tmp_path, "0.07")
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        await wait_until(lambda: reloader.current.hash != before)
+        await wait_until_async(lambda: reloader.current.hash != before, "the change is in force")
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 70_000
 
 
@@ -90,7 +90,7 @@ async def test_swapped_symlink_is_detected(tmp_path: Path) -> None:
         before = reloader.current.hash
         (tmp_path / "next").symlink_to("two")
         (tmp_path / "next").replace(link)
-        await wait_until(lambda: reloader.current.hash != before)
+        await wait_until_async(lambda: reloader.current.hash != before, "the change is in force")
         assert reloader.current.hash == read_folder(tmp_path / "two").hash
 
 
@@ -132,7 +132,10 @@ async def test_files_written_in_steps_are_applied_together(tmp_path: Path) -> No
                     seen.add(reloader.current.hash)
                 file.write(SAMPLE_FILES[name][half:] + "# changed\n")
         final_hash = read_folder(tmp_path).hash
-        await wait_until(lambda: seen.add(reloader.current.hash) or reloader.current.hash == final_hash)
+        await wait_until_async(
+            lambda: seen.add(reloader.current.hash) or reloader.current.hash == final_hash,
+            "the final configuration is in force",
+        )
         assert seen == {first, final_hash}
 
 
@@ -142,11 +145,11 @@ async def test_deleted_folder_keeps_current_catalogue(tmp_path: Path) -> None:
     async with run_reloader(folder, reloads) as reloader:
         before = reloader.current
         shutil.rmtree(folder)
-        await wait_until(lambda: reloads)
+        await wait_until_async(lambda: reloads, "a reload is reported")
         assert reloader.current is before
         assert reloads[-1].resolved.problems
         write_config(folder)
-        await wait_until(lambda: reloads[-1].is_applied)
+        await wait_until_async(lambda: reloads[-1].is_applied, "a reload is applied")
         assert reloader.current.hash == before.hash
 
 
@@ -155,7 +158,7 @@ async def test_non_utf8_file_name_is_reported_and_reloader_continues(tmp_path: P
     async with run_reloader(write_config(tmp_path), reloads) as reloader:
         path = os.fsencode(tmp_path) + b"/offers/\xff.yaml"
         os.close(os.open(path, os.O_CREAT))
-        await wait_until(lambda: reloads)
+        await wait_until_async(lambda: reloads, "a reload is reported")
         assert not reloads[0].is_applied
         assert str(reloads[0].resolved.problems[0]).endswith(
             "Invalid file name. Name offer files after their seller, like runflow-runs.yaml"
@@ -163,7 +166,7 @@ async def test_non_utf8_file_name_is_reported_and_reloader_continues(tmp_path: P
         "".join(map(str, reloads[0].resolved.problems)).encode()
         os.unlink(path)
         set_price(tmp_path, "0.05")
-        await wait_until(lambda: reloads[-1].is_applied)
+        await wait_until_async(lambda: reloads[-1].is_applied, "a reload is applied")
         assert reloader.current.hash == read_folder(tmp_path).hash
 
 
@@ -178,7 +181,7 @@ async def test_internal_error_is_reported_once_and_reloader_continues(
             with monkeypatch.context() as patch:
                 patch.setattr(f"gateway.config.reloader.{name}", faulty)
                 set_price(tmp_path, "0.05" if name == "load_files" else "0.07")
-                await wait_until(lambda: reloads)
+                await wait_until_async(lambda: reloads, "a reload is reported")
                 await asyncio.sleep(0.3)
             assert [str(problem) for reload in reloads[:1] for problem in reload.resolved.problems] == [
                 f"{tmp_path}:1: {UNEXPECTED_ERROR}: RuntimeError"
@@ -187,7 +190,7 @@ async def test_internal_error_is_reported_once_and_reloader_continues(
             assert len([reload for reload in reloads if not reload.is_applied]) == 1
             before = reloader.current
         set_price(tmp_path, "0.08")
-        await wait_until(lambda: reloads[-1].is_applied)
+        await wait_until_async(lambda: reloads[-1].is_applied, "a reload is applied")
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 80_000
 
 
@@ -207,7 +210,7 @@ async def test_failing_listener_does_not_stop_reloader(tmp_path: Path, capsys: p
     for price in ("0.05", "0.07"):
         before = reloader.current
         set_price(tmp_path, price)
-        await wait_until(lambda before=before: reloader.current is not before)
+        await wait_until_async(lambda before=before: reloader.current is not before, "the change is in force")
     assert (len(reloads), task.done()) == (2, False)
     assert capsys.readouterr().err.count("RuntimeError: told and confused") == 2
     task.cancel()
@@ -230,7 +233,7 @@ async def test_watch_can_be_disabled_by_a_reload(tmp_path: Path) -> None:
     reloads: list[ReloadResult] = []
     async with run_reloader(write_config(tmp_path), reloads) as reloader:
         (tmp_path / "gateway.yaml").write_text("reload: {watch: false, every_seconds: 0.05}\n")
-        await wait_until(lambda: reloads)
+        await wait_until_async(lambda: reloads, "a reload is reported")
         (tmp_path / "gateway.yaml").write_text("reload: {watch: true}\n")
         await asyncio.sleep(0.4)
         assert len(reloads) == 1
@@ -266,7 +269,7 @@ async def test_readers_see_consistent_catalogue(tmp_path: Path) -> None:
         readers = [group.create_task(read_repeatedly(reloader)) for _ in range(5)]
         for cents in (11, 12, 13):
             write_config(tmp_path, make_files(cents))
-            await wait_until(lambda cents=cents: cents * 10_000 in seen)
+            await wait_until_async(lambda cents=cents: cents * 10_000 in seen, "the price is in force")
         for reader in readers:
             reader.cancel()
     assert seen == {100_000, 110_000, 120_000, 130_000}
