@@ -96,8 +96,8 @@ def test_explain_live_errors_say_what_to_do(gateway: RunningGateway) -> None:
     assert "Use another with --key" in run_explain(gateway, "--key", "unknown").stderr
     assert "--live requires a team's key" in run_explain(gateway, IGW_KEY="").stderr
     assert "Is the gateway running?" in run_explain(gateway, "--live", "http://127.0.0.1:9").stderr
-    assert "write it like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
-    assert "is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr
+    assert "use a form like http://127.0.0.1:8080" in run_explain(gateway, "--live", "127.0.0.1:8080").stderr
+    assert "Is it an image-gateway?" in run_explain(gateway, "--live", f"{gateway.sandbox.url}").stderr
     for result in (run_explain(gateway, "--key", "unknown"), run_explain(gateway, "--live", "http://127.0.0.1:9")):
         assert result.exit_code == 1
         assert "Traceback" not in result.stderr
