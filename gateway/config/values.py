@@ -4,7 +4,6 @@ references."""
 import re
 from collections.abc import Mapping
 from datetime import date
-from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -83,10 +82,6 @@ class Ratio(str):
     def parse(cls, text: str) -> Self:
         parse_ratio(text)
         return cls(text)
-
-    @property
-    def fraction(self) -> Fraction:
-        return parse_ratio(self)
 
 
 class Day(str):

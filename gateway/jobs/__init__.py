@@ -1,1 +1,1 @@
-"""The job as a pure state machine: updates, transitions and what each changes. No I/O, no clock."""
+"""The job as pure functions: updates, transitions and what each changes. No I/O, no clock."""

@@ -1,4 +1,7 @@
-"""Derives the next actions of a job from its saved state alone, for its worker and for one that reclaims it."""
+"""Derives the next actions of a job from its saved state alone: orders, polling, expiry and crash recovery.
+
+The worker of a job and a worker that reclaims it use the same function.
+"""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,7 @@
-"""All state transitions with their reasons, as data. `docs/states.md` is generated from these tables."""
+"""State machine of jobs, parts and attempts: all transitions with their reasons, as data.
+
+`docs/states.md` is generated from these tables.
+"""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""A clock that the machine's clock can lead, but not push."""
+"""The clock follows the system clock without jumps."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from gateway.clock import MAX_SLEW_RATIO, SlewingClock
 
 
 class FakeMachine:
-    """Both of its clocks."""
+    """A machine with a wall clock and a monotonic clock."""
 
     def __init__(self) -> None:
         self.wall_time, self.monotonic_time = 1_000_000.0, 50.0

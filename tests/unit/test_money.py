@@ -1,4 +1,4 @@
-"""Amounts: read exactly, written exactly, refused in words."""
+"""Amounts are parsed and formatted exactly; invalid amounts are rejected with an explanation."""
 
 import pytest
 from hypothesis import given

@@ -1,7 +1,7 @@
-"""Reads `broken/*.txt`: small changes to `base.py`, and every problem that an operator must be told of each.
+"""Reads `broken/*.txt`: small changes to the sample configuration, and every problem that must be reported for each.
 
-A case is `# name`, `@ file`, then what is done to the file, then `! file:line: where: what` for each problem. What is
-done: `-` lines are replaced by `+` lines, or `=` lines are the whole file, or `x`: there is no such file.
+A case is `# name`, `@ file`, the change of the file, then `! file:line: option: message` for each problem. Changes: `-`
+lines are replaced by `+` lines, or `=` lines are the whole file, or `x` deletes the file.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ class BrokenConfigCase(NamedTuple):
         if self.new is None:
             return changed
         original = files.get(self.file, "")
-        assert self.old in original, f"{self.name}: the text to replace is not there"
+        assert self.old in original, f"{self.name}: the text to replace is missing"
         return changed | {self.file: original.replace(self.old, self.new, 1) if self.old else self.new}
 
 

@@ -1,4 +1,4 @@
-"""What tests of a catalogue that follows its files share."""
+"""Helpers for tests of the reloader."""
 
 import asyncio
 from collections.abc import AsyncIterator

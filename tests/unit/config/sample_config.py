@@ -1,4 +1,4 @@
-"""A small configuration that is right, for tests to change."""
+"""A small valid configuration for tests to change."""
 
 from pathlib import Path
 
@@ -106,7 +106,7 @@ SAMPLE_ENVIRON = {"RUNFLOW_KEY": "first key", "RUNAPI_KEY": "second key"}
 
 
 def write_config(folder: Path, files: dict[str, str] | None = None) -> Path:
-    """The configuration in a folder, as it is or as given."""
+    """Writes the sample configuration, or the given files, to a folder."""
     for name, text in (files or SAMPLE_FILES).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

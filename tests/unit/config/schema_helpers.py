@@ -15,7 +15,7 @@ def node_to_plain(node: YamlNode) -> Any:
 
 
 def iterate_structs(kind: type) -> Iterator[inspect.StructType]:
-    """All blocks that a file may hold."""
+    """Yields all structs of a file's schema."""
     pending, seen = [inspect.type_info(kind)], set()
     while pending:
         info: Any = pending.pop()

@@ -1,4 +1,4 @@
-"""What accounts.yaml says of an account's limits reaches the account that orders are sent to."""
+"""Limits in accounts.yaml reach the resolved account."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every broken configuration is told for what it is, with file and line, and all of it in one run."""
+"""Every problem of a broken configuration is reported with file and line, all in one run."""
 
 import time
 import tracemalloc
@@ -79,7 +79,7 @@ def test_alias_bomb_is_rejected_without_using_memory(tmp_path: Path) -> None:
 
 
 def test_problems_of_all_files_are_reported_in_one_run(tmp_path: Path) -> None:
-    """A wrong type in one file, a name that leads nowhere in another, a duplicate in a third, bad YAML in a fourth."""
+    """Covers a wrong type, an unknown name, a duplicate name and invalid YAML, each in another file."""
     files = dict(SAMPLE_FILES)
     files["gateway.yaml"] = "reload: {watch: maybe}\n"
     files["accounts.yaml"] += "    replay: untrusted\n"

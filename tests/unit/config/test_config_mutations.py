@@ -1,4 +1,4 @@
-"""Whatever happens to the files, the answer is a catalogue or problems that name a place."""
+"""Every change of the files gives a catalogue or problems with a location."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def test_any_file_may_be_empty_or_absent(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "number"), OPTION_LINES[::7])
 def test_value_of_wrong_type_gives_catalogue_or_problems(name: str, number: int) -> None:
-    """Every seventh line's value replaced by something of each kind."""
+    """Replaces the value of every seventh line by values of each kind."""
     lines = VALID_FILES.contents[name].decode().splitlines()
     key, _, _ = lines[number].partition(":")
     for replacement in ("[]", "{a: b}", "~", "5"):

@@ -1,4 +1,4 @@
-"""One thing that is wrong is told once, and nothing that would only follow from it."""
+"""One error is reported once, without problems that only follow from it."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ OptionPath = tuple[str | int, ...]
 
 
 def iterate_paths(value: Any, *parents: str | int) -> Iterator[OptionPath]:
-    """The steps to every single value, list and block."""
+    """Yields the path of every value, list and block."""
     yield parents
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, child in children:
@@ -43,7 +43,7 @@ def format_path(path: OptionPath) -> str:
 
 @pytest.mark.parametrize(("name", "path"), CASES, ids=[f"{name} {format_path(steps)}" for name, steps in CASES])
 def test_wrong_type_is_reported_without_consequential_problems(name: str, path: OptionPath, tmp_path: Path) -> None:
-    # A block or a list is wrong for whatever is none, and a number for either.
+    # A block or a list is invalid for a scalar, and a number for a block or a list.
     new: Any = 5 if isinstance(_get_value(SAMPLE_DATA[name], path), dict | list) else [{}]
     problems = list_problems(
         write_config(tmp_path, SAMPLE_FILES | {name: json.dumps(replace_at(SAMPLE_DATA[name], new, *path))})

@@ -1,4 +1,4 @@
-"""What disappears from a configuration takes no new orders, and stays for those that it has."""
+"""Offers that are removed from the configuration get no new orders, but stay available for their existing orders."""
 
 import time
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_removed_model_is_drained(tmp_path: Path) -> None:
 
 
 def _copy_offer(text: str) -> str:
-    """The offer of a file, for another model."""
+    """Returns the file's offer for another model."""
     return text.partition("offers:\n")[2].replace("picture-2:", "other:", 1)
 
 
@@ -109,7 +109,7 @@ def test_seller_moved_to_new_account_keeps_old_account_for_its_orders(tmp_path: 
 
 
 def test_account_without_key_keeps_old_key_for_its_orders(tmp_path: Path) -> None:
-    """No new orders there, but those under way are asked about with the key that they were placed with."""
+    """No new orders are placed there; existing orders are polled with the previous key."""
     keys = dict(SAMPLE_ENVIRON)
     reloader = ConfigReloader(write_config(tmp_path), secrets_from_env(keys), ADAPTERS, [].append)
     account = reloader.current.sellers["by-shape"].account
@@ -193,7 +193,7 @@ def test_drained_offer_uses_new_key_of_account(tmp_path: Path) -> None:
 
 
 def test_account_identity_is_short_and_unique_per_name_and_url(tmp_path: Path) -> None:
-    """Every job remembers several of them."""
+    """Short, since every job stores several identities."""
     runapi = make_reloader(write_config(tmp_path)).current.accounts["runapi"]
     others = [replace(runapi, name="runapi-2"), replace(runapi, base_url="https://runapi.example/v2")]
     assert len({account.identity for account in (runapi, *others)}) == 3

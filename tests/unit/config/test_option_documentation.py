@@ -1,4 +1,4 @@
-"""The shipped YAML is the manual: every option stands in its file, with its default beside it where it has one."""
+"""The comments of the packaged YAML files name every option with its default."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from gateway.config.schema import GatewayFile
 from tests.unit.config.schema_helpers import iterate_structs
 
 SHIPPED_CONFIG = Path(__file__).parents[3] / "config"
-# How far from its name a default may be told.
+# Maximum distance in lines between an option and its default.
 LINES_BEFORE_OPTION = 4
 
 
 def read_documentation(kind: str) -> str:
-    """One file explains what all files of offers may say."""
+    """Returns the text of the file that explains these options. One file explains the options of all offers."""
     return (SHIPPED_CONFIG / ("offers/runflow-runs.yaml" if kind == "offers" else f"{kind}.yaml")).read_text()
 
 
@@ -33,7 +33,7 @@ NAMES = [f"{kind} {field.encode_name}" for kind, field in OPTIONS]
 
 
 def format_default(field: inspect.Field) -> str | None:
-    """As it stands in a file; None where there is none to name: it must be given, or it is a block of its own."""
+    """Formats a default as in a file. None for required options and for blocks."""
     if field.required or isinstance(field.type, inspect.StructType):
         return None
     value = to_plain(field.default_factory() if callable(field.default_factory) else field.default)
@@ -73,4 +73,4 @@ def test_gateway_options_have_default_and_comment_above() -> None:
 def test_every_file_fits_a_terminal(path: Path) -> None:
     assert max(map(len, path.read_text().splitlines())) <= 120
     if path.parent == SHIPPED_CONFIG:
-        assert path.read_text().startswith("# "), "it says first what it is for"
+        assert path.read_text().startswith("# "), "a file begins with a comment on its purpose"

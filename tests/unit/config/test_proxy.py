@@ -1,4 +1,4 @@
-"""An account's proxy: where it is written, what it is, and that its credentials are shown nowhere."""
+"""Proxy of an account: accepted forms, resolution, and redaction of its credentials."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -25,7 +25,7 @@ EXPECTED_PROXY = Proxy("http://proxy.example:3128", Secret(BASIC_CREDENTIALS))
 
 
 def write_with_proxy(folder: Path, proxy: str) -> Path:
-    """With this proxy for the second account."""
+    """Writes the sample configuration with this proxy for the second account."""
     return write_config(
         folder, SAMPLE_FILES | {"accounts.yaml": f"{SAMPLE_FILES['accounts.yaml']}    proxy: {proxy}\n"}
     )
@@ -182,7 +182,7 @@ def _write_without_by_shape(folder: Path, proxy: str) -> None:
 
 
 def test_removed_offer_uses_current_proxy_of_its_account(tmp_path: Path) -> None:
-    """The old one may be gone, and the orders have been paid for."""
+    """The previous proxy may no longer exist, and the orders are charged."""
     reloader = _make_reloader(write_with_proxy(tmp_path, "http://old.example:3128"), SAMPLE_ENVIRON)
     _write_without_by_shape(tmp_path, "http://new.example:3128")
     assert reloader.reload().is_applied, reloader.last_result.resolved.problems

@@ -1,4 +1,5 @@
-"""A catalogue follows its files: whole or not at all, loudly where it cannot, and gently with what disappears."""
+"""The reloader applies changed files as a whole or not at all, reports errors, and keeps removed offers for their
+orders."""
 
 import asyncio
 import os
@@ -38,9 +39,7 @@ async def test_valid_change_is_applied_and_reported(tmp_path: Path) -> None:
         assert reloader.current is not before
         assert reloader.current.hash != before.hash
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 50_000
-        assert plan_sample_request(before).ranked[0].quote.total == 60_000, (
-            "whoever took the old one keeps it as it was"
-        )
+        assert plan_sample_request(before).ranked[0].quote.total == 60_000, "a reader keeps the old catalogue unchanged"
         assert (reloads[0].is_applied, reloads[0].previous_hash, reloader.last_result) == (
             True,
             before.hash,
@@ -69,7 +68,7 @@ async def test_invalid_change_is_not_applied_and_reported_once(tmp_path: Path) -
 
 
 async def test_change_with_same_size_and_mtime_is_detected(tmp_path: Path) -> None:
-    """As copies that preserve times make it, and clocks that are coarser than two quick writes."""
+    """Copies may preserve times, and coarse clocks give the same time to two quick writes."""
     async with run_reloader(write_config(tmp_path)) as reloader:
         path, before = tmp_path / BY_SHAPE_FILE, reloader.current.hash
         stat = path.stat()
@@ -80,7 +79,7 @@ async def test_change_with_same_size_and_mtime_is_detected(tmp_path: Path) -> No
 
 
 async def test_swapped_symlink_is_detected(tmp_path: Path) -> None:
-    """As Kubernetes swaps a mounted ConfigMap."""
+    """Kubernetes updates a mounted ConfigMap this way."""
     write_config(tmp_path / "one")
     write_config(tmp_path / "two")
     set_price(tmp_path / "two", "0.05")
@@ -119,7 +118,7 @@ def test_same_bytes_in_other_folder_have_same_hash(tmp_path: Path) -> None:
 
 
 async def test_files_written_in_steps_are_applied_together(tmp_path: Path) -> None:
-    """Each file is right at every step, and so is every mixture: only both changes together are what was meant."""
+    """Each step leaves valid files, but only both changes together are intended."""
     async with run_reloader(write_config(tmp_path)) as reloader:
         first, seen = reloader.current.hash, set()
         for name in (BY_SHAPE_FILE, "offers/by-pixel.yaml"):
@@ -203,7 +202,7 @@ async def test_failing_listener_does_not_stop_reloader(tmp_path: Path, capsys: p
 
     def raise_on_reload(reload: ReloadResult) -> None:
         reloads.append(reload)
-        raise RuntimeError("told and confused")
+        raise RuntimeError("listener failed")
 
     reloader = ConfigReloader(write_config(tmp_path), secrets_from_env(SAMPLE_ENVIRON), ADAPTERS, raise_on_reload)
     task = asyncio.create_task(reloader.run())
@@ -212,7 +211,7 @@ async def test_failing_listener_does_not_stop_reloader(tmp_path: Path, capsys: p
         set_price(tmp_path, price)
         await wait_until_async(lambda before=before: reloader.current is not before, "the change is in force")
     assert (len(reloads), task.done()) == (2, False)
-    assert capsys.readouterr().err.count("RuntimeError: told and confused") == 2
+    assert capsys.readouterr().err.count("RuntimeError: listener failed") == 2
     task.cancel()
 
 
@@ -241,7 +240,8 @@ async def test_watch_can_be_disabled_by_a_reload(tmp_path: Path) -> None:
 
 
 async def test_readers_see_consistent_catalogue(tmp_path: Path) -> None:
-    """Every version names its price in both sellers' files and in a team's limit; a mixture would show."""
+    """Every version has its price in both offer files and in a team's limit, so that a mixture of versions is
+    visible."""
 
     def make_files(cents: int) -> dict[str, str]:
         price = f'"0.{cents:02}"'
@@ -276,7 +276,7 @@ async def test_readers_see_consistent_catalogue(tmp_path: Path) -> None:
 
 
 async def test_reloading_does_not_block_event_loop(tmp_path: Path) -> None:
-    """The files are read and worked out beside the loop; a large configuration must not stall what is under way."""
+    """Files are read and resolved in a thread, so that a large configuration does not delay requests."""
     files = dict(SAMPLE_FILES)
     for number in range(100):
         files[f"offers/extra-{number}.yaml"] = SAMPLE_FILES[BY_SHAPE_FILE]

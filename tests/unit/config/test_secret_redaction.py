@@ -1,4 +1,4 @@
-"""Secrets stand in the environment or in files of their own, and are shown nowhere."""
+"""Secrets come from the environment or from files of their own, and never appear in output."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_resolved_secret_is_never_printed_or_serialized(tmp_path: Path) -> None:
 
 
 def list_canary_lines() -> list[tuple[str, int, str]]:
-    """For every file and line, the line with the canary as its value, within it, and as its name."""
+    """Yields variants of every line with the canary as its value, within the value, and as its name."""
     lines = []
     for name, text in SAMPLE_FILES.items():
         for number, line in enumerate(text.splitlines()):
@@ -212,7 +212,7 @@ ORDINARY_TEXTS = (
     "file:/run/secrets/runapi/3f2504e04f8941d39a0c0305e82c3301",
     "https://example.com/pages/3f2504e04f8941d39a0c0305e82c3301",
     'www.runflow.io/models/openai/gpt-image-2, "per image (low)"',
-    "the synchronous route stands in generated pages only, and nobody is known to use it",
+    "the synchronous route is documented only on generated pages, and no use of it is known",
     "marketing-and-friends-team-1, offers_without_any_failover",
     "vendor/desk-lamps/flux-pro/v1.1/edit2",
     "blackforestlabs/flux1schnell",
@@ -224,7 +224,7 @@ ORDINARY_TEXTS = (
 @pytest.mark.parametrize("text", SECRET_LIKE_TEXTS)
 def test_text_that_looks_like_secret_is_redacted(text: str) -> None:
     assert looks_like_secret(text)
-    assert text.split()[-1] not in redact(f"there is no '{text}', is there")
+    assert text.split()[-1] not in redact(f"unknown '{text}' here")
 
 
 @pytest.mark.parametrize("text", ORDINARY_TEXTS)

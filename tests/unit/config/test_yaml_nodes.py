@@ -1,4 +1,4 @@
-"""Text in YAML means what it looks like, and no text at all is too strange to be answered."""
+"""YAML is parsed without surprises, and arbitrary text gives nodes or a YamlSyntaxError."""
 
 import json
 import string
@@ -138,7 +138,7 @@ def test_arbitrary_bytes_are_parsed_or_rejected(data: bytes) -> None:
     )
 )
 def test_json_is_parsed_as_yaml(value: Any) -> None:
-    """JSON is YAML, too."""
+    """JSON is valid YAML."""
     text = json.dumps({"a": value})
     assume(text.count("[") + text.count("{") <= MAX_DEPTH)
     assert node_to_plain(parse_text(text, "f").node) == {"a": value}

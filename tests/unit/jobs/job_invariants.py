@@ -1,4 +1,4 @@
-"""What must hold of any job after any step, told from its commits alone."""
+"""Invariants of a job after every commit, checked from its commits alone."""
 
 from collections import Counter
 
@@ -23,7 +23,7 @@ TRANSITIONS: tuple[TransitionTable, ...] = (JOB_TRANSITIONS, PART_TRANSITIONS, A
 
 
 class CommitTotals:
-    """A team's budget, the ledger, and what was told, as a store would add them up from one job's commits."""
+    """A team's budget, the ledger and the published events of one job, summed over its commits as a store does."""
 
     def __init__(self, first_commit: Commit) -> None:
         self.job: Job | None = None
@@ -42,7 +42,7 @@ class CommitTotals:
         return sum(amount for (_, entry_line), amount in self.ledger_amounts.items() if entry_line is line)
 
     def add_commit(self, commit: Commit) -> None:
-        """Takes one more commit in, and holds it against everything that came before."""
+        """Adds a commit, and checks it against all commits before it."""
         for change in commit.budget_changes:
             self.holds[change.window] += change.hold
             self.spends[change.window] += change.spend
@@ -66,7 +66,7 @@ class CommitTotals:
         self._check_milestones(job)
         self._check_delivering_attempts(job)
         for transition in list_transitions(self.job, job):
-            assert any(transition in table for table in TRANSITIONS), f"{transition} is no move that is listed"
+            assert any(transition in table for table in TRANSITIONS), f"{transition} is not a listed transition"
             self.seen_transitions.add(transition)
         if self.job and self.job.state.is_terminal:
             _check_only_ledger_changed(self.job, commit)
@@ -121,7 +121,7 @@ class CommitTotals:
             assert (entry.seller, entry.cell) == (route_entry.seller, route_entry.cell)
 
     def _check_delivering_attempts(self, job: Job) -> None:
-        """Each image is known to come from the attempt that was delivered when it came, and from no other ever."""
+        """Checks that each image belongs to the attempt that delivered it, and that this never changes."""
         before = self.job
         newly_delivered = [
             attempt.number
@@ -138,7 +138,7 @@ class CommitTotals:
         end_names = [job.state.value] if job.state.is_terminal else []
         start_names = ["queued", "in_progress"] if job.attempts else ["queued"]
         assert [name for name in names if name != "image"] == [*start_names, *end_names]
-        assert names[-1:] == end_names or not end_names, "the last thing that a team is told"
+        assert names[-1:] == end_names or not end_names, "the last published event"
         assert sorted(image for name, image in self.milestones if name == "image") == list(job.delivered_images)
         assert job.milestone_count == len(self.milestones)
         assert self.webhooks == [f"job.{state}" for state in end_names if job.has_webhook]
@@ -150,7 +150,8 @@ def _count_delivered(job: Job, number: int) -> int:
 
 
 def list_transitions(old: Job | None, new: Job) -> set[tuple[object, object]]:
-    """From what to what the job, each image and each attempt went. An acceptance that buys at once is two steps."""
+    """Lists the transitions of the job, of each image and of each attempt. A first commit with an attempt counts as
+    two."""
     if old is None:
         return {(None, "queued"), (None, PartState.WAITING)} if new.attempts else _list_all_transitions(None, new)
     return _list_all_transitions(old, new)
@@ -180,7 +181,7 @@ def _check_encoding(old: Job | None, commit: Commit) -> None:
 
 
 def _check_due_time(commit: Commit) -> None:
-    """Whatever is not settled is looked at again; what has to be done can be told at any time."""
+    """Checks that unsettled jobs have a due time, and that actions can be derived at any time."""
     job = commit.job
     assert (commit.due_at is None) == job.is_settled
     assert commit.due_at is None or commit.due_at >= commit.committed_at
@@ -215,7 +216,9 @@ def _check_images_and_attempts(job: Job, max_attempts: int) -> None:
         assert (part.state is PartState.BUYING) == (part_attempt is not None)
         assert part_attempt is None or _is_ordering(part_attempt, part.images)
     for attempt in job.attempts:
-        assert not attempt.is_open or job.find_part(attempt.number) or job.overdue, "bought for nobody"
+        assert not attempt.is_open or job.find_part(attempt.number) or job.overdue, (
+            "an open attempt without images that are awaited"
+        )
         assert (attempt.closed_at is None) == attempt.is_open
 
 
@@ -224,7 +227,7 @@ def _is_ordering(attempt: Attempt, images: tuple[int, ...]) -> bool:
 
 
 def _check_only_ledger_changed(old: Job, commit: Commit) -> None:
-    """What became known after a job's end: its attempts, and with them the ledger. Never what the team was told."""
+    """Checks that only attempts and ledger change after a job's end, never its result for the team."""
     new = commit.job
     frozen_fields = (
         "state",

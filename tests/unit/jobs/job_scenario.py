@@ -1,4 +1,4 @@
-"""Jobs to test with: places and acceptances made by hand, and a life that holds each step against the invariants."""
+"""Jobs for tests: route entries, new jobs, and a scenario that checks every commit against the invariants."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -30,10 +30,10 @@ DEADLINE_SECONDS = 900.0
 FENCE = 7
 
 
-def make_route_entry(rng: str = "runapi", **changes: Any) -> RouteEntry:
-    """Ten images an order, asked about by ticket, unless said otherwise."""
+def make_route_entry(seller: str = "runapi", **changes: Any) -> RouteEntry:
+    """Returns a route entry for ten images per order whose orders can be polled, with changes."""
     defaults: dict[str, Any] = {
-        "seller": rng,
+        "seller": seller,
         "adapter": "runapi",
         "model": "gpt-image-2",
         "cell": CELL,
@@ -56,7 +56,7 @@ def make_new_job(n: int = 1, **changes: Any) -> NewJob:
 
 
 class JobScenario:
-    """One job from its acceptance on, and all that its commits ever moved. Seconds count from the acceptance."""
+    """One job from its creation, and the totals of its commits. Seconds count from the creation."""
 
     def __init__(self, new_job: NewJob | None = None, started_at: float = START) -> None:
         self.started_at = started_at
@@ -69,7 +69,7 @@ class JobScenario:
 
     @property
     def last_attempt(self) -> Attempt:
-        """The latest."""
+        """The attempt started last."""
         return self.job.attempts[-1]
 
     def apply(self, update: JobUpdate, seconds: float = 1.0) -> Commit:
@@ -80,13 +80,13 @@ class JobScenario:
         return commit
 
     def expect_ignored(self, update: JobUpdate, seconds: float = 1.0) -> str:
-        """That nothing changes, and why not."""
+        """Asserts that the update is ignored; returns the reason."""
         ignored = build_update_commit(self.job, update, self.started_at + seconds)
         assert isinstance(ignored, Ignored), ignored
         return ignored.reason
 
     def start_attempt(self, route_index: int = 0, images: tuple[int, ...] = (0,), seconds: float = 0.0) -> int:
-        """The number of the attempt."""
+        """Starts an attempt; returns its number."""
         self.apply(AttemptStarted(fence=FENCE, route_index=route_index, images=images), seconds)
         return len(self.job.attempts)
 
@@ -113,7 +113,7 @@ class JobScenario:
         return sorted(image for part in self.job.parts if part.state is state for image in part.images)
 
     def sum_ledger(self) -> dict[LedgerLine, int]:
-        """The ledger in sum, without lines that cancel out."""
+        """Returns the sum of each ledger line that is not zero."""
         return {line: amount for line in LedgerLine if (amount := self.totals.sum_line(line))}
 
     def get_outcome(self) -> tuple[JobState, bool]:

@@ -1,4 +1,4 @@
-"""Acceptances, happenings and sellers by chance: sensible ones, and nonsense."""
+"""Hypothesis strategies for new jobs, updates and sellers' behaviour, both plausible and nonsensical."""
 
 from random import Random
 from typing import Any
@@ -60,7 +60,7 @@ NEW_JOBS = st.builds(
 )
 
 RANDOMS = st.randoms(use_true_random=True)
-# One of the first four attempts mostly: a job by chance seldom has more.
+# Mostly one of the first four attempts, since random jobs rarely have more.
 ATTEMPT_NUMBERS = st.sampled_from([1, 1, 2, 2, 3, 4, 5, 6, 0, -1, 2**63, -(10**30)])
 IMAGE_NUMBERS = st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, -1, 10**20]), max_size=6).map(tuple)
 COSTS = st.sampled_from([None, None, 0, 1, 99_999, PRICE, -1, -(10**30), 10**30])
@@ -98,7 +98,7 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         retry_after=RETRY_AFTERS,
     ),
 )
-# What ends a job at once is left for last, so that most jobs live long enough to be interesting.
+# Separate, so that a random job does not end after a few updates.
 ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
     st.builds(updates.CancelRequested),
     st.builds(updates.JobExpired, fence=FENCES),
@@ -108,12 +108,13 @@ ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
 
 
 def is_waiting(action: JobAction) -> bool:
-    """Whether only the seller can bring it further, or the caller."""
+    """Returns whether only the seller or the client can bring the job further."""
     return isinstance(action, AwaitClient | PollOrder | SearchOrder | AwaitCallback | ResendOrder | FetchImages)
 
 
 def perform_action(job: Job, action: JobAction, rng: Random, is_responsive: bool = True) -> JobUpdate | None:
-    """What an owner makes of a todo, with a seller that answers by chance; None where it does not answer."""
+    """Returns the update that a worker makes of an action, with a seller that responds randomly. None without a
+    response."""
     match action:
         case SubmitOrder():
             return _submit_order(job, action, rng)
@@ -149,7 +150,7 @@ def _submit_order(job: Job, action: SubmitOrder, rng: Random) -> JobUpdate:
 
 
 def draw_seller_update(job: Job, attempt: int, rng: Random) -> JobUpdate:
-    """Something that the seller, or whoever asks it, may say of this order at any time."""
+    """Returns a random update that a seller or its poll may report for this order."""
     ordered = job.attempts[attempt - 1].images
     some_images = tuple(image for image in ordered if rng.random() < 0.7)
     return rng.choice(

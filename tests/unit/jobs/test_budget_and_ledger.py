@@ -1,4 +1,4 @@
-"""Money: set aside, taken, given back, and booked where and when it belongs."""
+"""Amounts are held, captured, released and booked on the right day and line."""
 
 import time
 from datetime import UTC, datetime
@@ -262,7 +262,7 @@ def test_body_key_gets_ttl_once_when_job_ends() -> None:
     assert [commit.idempotency_ttl for commit in scenario.commits] == [None, None, None, 120.0, None]
 
 
-# --- sellers that bill by tokens: what goes into an order comes on top, once for each
+# --- sellers that bill by tokens: each order also costs its input
 
 INPUT_COST, MAX_INPUT_COST = 30_000, 80_000
 ORDER_COST, NO_ORDER_COST = OrderCost(INPUT_COST, MAX_INPUT_COST), OrderCost(0, 0)
@@ -316,8 +316,8 @@ def test_order_with_unknown_cost_is_booked_with_input_tokens() -> None:
 def test_captured_cost_within_estimate_never_exceeds_hold(
     n: int, size: int, shares: list[float], made: list[float]
 ) -> None:
-    """Some orders are made in part only, and the rest is ordered again. That the budget is never used more is held
-    against every step by the invariants."""
+    """Some orders deliver a part of their images, and the rest is ordered again. The invariants check the budget after
+    every step."""
     scenario = JobScenario(make_token_priced_job(n, max_images=size, entry_count=3))
     initial_hold, billed, is_complete = scenario.job.hold, 0, True
     for share, made_share in zip(shares, made, strict=True):

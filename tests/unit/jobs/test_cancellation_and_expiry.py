@@ -1,4 +1,4 @@
-"""A job ended from outside: cancelled by its team, overtaken by its deadline, or given up with its owners."""
+"""A job that is cancelled, expires or is abandoned."""
 
 import pytest
 
@@ -117,7 +117,7 @@ def test_no_order_starts_after_deadline() -> None:
 
 
 def test_seller_queue_timeout_at_deadline_expires_job_without_fault() -> None:
-    """Who has queued for a seller until then gives up at the same moment: that is no failure of the sellers."""
+    """An order that waits for a limiter until the deadline is not a seller's failure."""
     scenario = JobScenario()
     assert "deadline" in scenario.expect_ignored(
         PartAbandoned(fence=FENCE, images=(0,), fault=FaultKind.RATE_LIMITED), DEADLINE_SECONDS
@@ -204,7 +204,7 @@ def test_cancelled_job_at_deadline_stays_cancelled() -> None:
 
 
 def test_abandoned_job_finishes_running_orders_and_starts_none() -> None:
-    """Even where the policy would buy again: the worker that does that dies of it."""
+    """Even if the policy allows reorders: a worker that reorders would crash."""
     scenario = JobScenario(make_new_job(n=5, reorder_on_unknown=True))
     scenario.receive_ticket(images=(0,))
     scenario.store_images((0,))

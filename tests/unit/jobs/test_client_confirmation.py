@@ -1,4 +1,4 @@
-"""A job whose client may have got an error instead of it is bought only if a client counts on it."""
+"""A job whose client may have received an error is ordered only after a client confirms it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is told of a job: milestones, one webhook, the name of each change, and a blob small enough to be cheap."""
+"""Contents of commits: milestones, one webhook, commit ids, and a small encoded job."""
 
 import msgspec
 import pytest
@@ -81,12 +81,12 @@ def test_decisions_carry_fence_and_facts_do_not() -> None:
     assert scenario.fail_order(FaultKind.ORDER_FAILED).fence is None
 
 
-# --- the blob
+# --- the encoded job
 
 
 def make_job_of_ten_orders() -> JobScenario:
-    """Ten images from three sellers in turn, with names, tickets and times as long as they are in life."""
-    route = tuple(make_route_entry(rng, max_images=1) for rng in ("runapi-pro", "runflow-runs", "runflow-run"))
+    """Orders ten images at three sellers in turn, with names, tickets and times of realistic length."""
+    route = tuple(make_route_entry(seller, max_images=1) for seller in ("runapi-pro", "runflow-runs", "runflow-run"))
     new_job = make_new_job(n=10, id="37-01kab3cd4efgh5jkmnpqrstvwx", config_hash="0123456789ab", route=route)
     scenario = JobScenario(new_job, START + 0.1234567)
     for image in range(10):

@@ -1,4 +1,4 @@
-"""What reaches the team: all of it, some of it, and from whom after how many tries."""
+"""Delivery of all or some images, and failover to other sellers."""
 
 import pytest
 

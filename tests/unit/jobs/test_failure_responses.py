@@ -1,5 +1,5 @@
-"""All attempts of a failed job and the table of verdicts decide what was bought, and whether the same request again is
-right. The answer to its team follows from that, for every fault, ending and earlier attempt."""
+"""The response for a failed job follows from all of its attempts and the table of verdicts: for every fault, final
+state and earlier attempt."""
 
 from itertools import product
 
@@ -22,7 +22,7 @@ from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, JobScenario, make_new_job, make_route_entry
 
 BODY_KEY_RECORD = IdempotencyRecord(key="body", fingerprint="body", is_body_key=True)
-# A kind that is missing here has no answer yet: add it.
+# A fault that is missing here has no expected response yet: add it.
 EXPECTED_RESPONSES: dict[FaultKind, tuple[int, str]] = {
     FaultKind.NOT_SENT: (503, "sellers_unavailable"),
     FaultKind.GATEWAY_BUSY: (503, "sellers_unavailable"),
@@ -52,13 +52,13 @@ CHARGE_SENTENCES = {
     ChargeStatus.UNKNOWN: "The seller may have charged for it; you were not charged.",
     ChargeStatus.CHARGED: "The seller was paid; you were not charged.",
 }
-# What an earlier attempt may have ended with, so that the images were ordered again, by a policy that says so.
+# Faults of an earlier attempt after which the images are ordered again.
 EARLIER_FAULTS = (None, FaultKind.ORDER_FAILED, FaultKind.RESPONSE_LOST, FaultKind.NO_IMAGES)
 CHARGE_CERTAINTY = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)
 
 
 def end_attempt(scenario: JobScenario, kind: FaultKind) -> None:
-    """The latest attempt, however such an end is learned of."""
+    """Ends the last attempt with this fault, by the update that reports such a fault."""
     number = len(scenario.job.attempts)
     if VERDICTS[kind].charge_status is ChargeStatus.NOT_CHARGED:
         scenario.apply(OrderFailed(attempt=number, fault=kind))
@@ -67,9 +67,10 @@ def end_attempt(scenario: JobScenario, kind: FaultKind) -> None:
 
 
 def make_ended_job(kind: FaultKind, state: JobState, earlier: FaultKind | None) -> Job:
-    """A job for one image that ended so: its first attempt with `earlier`, if any, and its last one with `kind`."""
+    """Makes a job for one image whose first attempt ended with `earlier`, if given, and whose last one ended with
+    `kind`."""
     kinds = [fault for fault in (earlier, kind) if fault]
-    # For a deadline to end it, one seller must be left that was not asked yet.
+    # A job expires only if one seller is left that was not tried.
     entry_count = len(kinds) + (state is JobState.EXPIRED)
     route = tuple(make_route_entry(f"seller-{number}") for number in range(entry_count))
     scenario = JobScenario(
@@ -199,7 +200,7 @@ def test_failure_with_reported_cost_was_charged() -> None:
 
 
 def test_failed_input_upload_is_not_an_order() -> None:
-    """The same words that make an order suspect: but nothing was ordered."""
+    """The same fault makes an order suspected, but no order was sent here."""
     scenario = JobScenario(make_new_job(route=(make_route_entry(),)))
     scenario.apply(PartAbandoned(fence=FENCE, images=(0,), fault=FaultKind.SERVER_ERROR))
     response = build_failure_response(scenario.job)

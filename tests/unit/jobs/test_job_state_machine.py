@@ -1,4 +1,4 @@
-"""A job under everything that can happen to it, in any order: sensible, late, twice, outdated, and nonsense."""
+"""A random job under all updates in any order: plausible, late, repeated, outdated and nonsensical."""
 
 from random import Random
 
@@ -30,16 +30,16 @@ from tests.unit.jobs.job_strategies import (
 )
 
 PAUSES = st.sampled_from([0.0, 0.5, 1.0, 5.0, 20.0, -1.0])
-MIN_UPDATES_OF_OLD_JOB = 20  # happenings
+MIN_UPDATES_OF_OLD_JOB = 20
 
 
-# With the three stores' own machines, each of which makes 5,000, these are more than 20,000.
+# Together with the state machines of the three stores (5,000 steps each) more than 20,000 steps.
 MIN_STEPS = 7_000
 COUNTED_STEPS: list[int] = []
 
 
 class JobStateMachine(RuleBasedStateMachine):
-    """`JobScenario.apply` holds every commit against all that came before; here only what happens is chosen."""
+    """Chooses the updates; `JobScenario.apply` checks every commit against the invariants."""
 
     scenario: JobScenario
 
@@ -63,7 +63,7 @@ class JobStateMachine(RuleBasedStateMachine):
 
     @rule(pause=PAUSES)
     def pass_little_time(self, pause: float) -> None:
-        """Backwards now and then: clocks differ between processes."""
+        """Sometimes backwards, since clocks of processes differ."""
         self.seconds = max(0.0, self.seconds + pause)
 
     @precondition(lambda self: len(self.past_updates) > MIN_UPDATES_OF_OLD_JOB)
@@ -96,7 +96,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.scenario.job.attempts)
     @rule(rng=RANDOMS)
     def receive_seller_update(self, rng: Random) -> None:
-        """Of an order that runs, or ended long ago."""
+        """For a running order, or one that ended long ago."""
         self.apply_update(draw_seller_update(self.scenario.job, rng.randint(1, len(self.scenario.job.attempts)), rng))
 
     @rule(rng=RANDOMS)
@@ -112,7 +112,7 @@ class JobStateMachine(RuleBasedStateMachine):
 
     @invariant()
     def actions_and_due_time_agree(self) -> None:
-        """At this very moment, not only when something was saved last."""
+        """At the current time, not only at the time of the last commit."""
         if not hasattr(self, "scenario"):
             return
         job, now = self.scenario.job, START + self.seconds

@@ -1,4 +1,4 @@
-"""Jobs that another version saved: they load, and go on as far as this version knows them."""
+"""Jobs stored by another version can be loaded and processed."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ ENTRY_WITH_ACCOUNT = make_route_entry("runapi", account_identity=ACCOUNT_IDENTIT
 
 
 def make_saved_job() -> tuple[Job, Any]:
-    """A job with an order, and what lies in a store of it."""
+    """Returns a job with an order, and its encoded form."""
     scenario = JobScenario(make_new_job(route=(ENTRY_WITH_ACCOUNT,)))
     scenario.start_attempt()
     return scenario.job, json.loads(scenario.commits[-1].encoded_job)

@@ -1,4 +1,4 @@
-"""What becomes known when an order was closed already: only the books change, and never what the team paid."""
+"""Updates after an order was closed change the ledger only, never the amount that the team paid."""
 
 import pytest
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ LATE_SECONDS = 500.0
 
 
 def make_suspected_charge() -> JobScenario:
-    """Two images whose order was not traced."""
+    """Makes a job of two images whose order was not found."""
     scenario = JobScenario(make_new_job(n=2))
     number = scenario.lose_response(images=(0, 1))
     scenario.apply(AttemptAbandoned(fence=FENCE, attempt=number, fault=FaultKind.RESPONSE_LOST), 120.0)
@@ -100,7 +100,7 @@ def test_images_of_failed_order_are_orphan() -> None:
 
 
 def test_images_of_replaced_order_are_orphan() -> None:
-    """The team pays for one image, whichever order it came from."""
+    """The team pays for one image, whichever order delivered it."""
     scenario = JobScenario(make_new_job(reorder_on_unknown=True))
     scenario.lose_response()
     scenario.apply(AttemptAbandoned(fence=FENCE, attempt=1, fault=FaultKind.RESPONSE_LOST), 120.0)
@@ -193,7 +193,7 @@ def test_response_is_lost_only_while_awaited() -> None:
     "kind", [kind for kind in FaultKind if VERDICTS[kind].charge_status is not ChargeStatus.UNKNOWN]
 )
 def test_only_fault_with_unknown_charge_can_lose_response(kind: FaultKind) -> None:
-    """Otherwise the order could neither be traced nor given up."""
+    """Otherwise the order could neither be searched for nor abandoned."""
     scenario = JobScenario()
     number = scenario.start_attempt()
     assert scenario.expect_ignored(ResponseLost(attempt=number, fault=kind))

@@ -1,4 +1,4 @@
-"""Whoever does what `recover` says brings every job to its end, whatever the sellers do or leave undone."""
+"""A worker that follows `derive_actions` settles every job, whatever the sellers do."""
 
 from random import Random
 
@@ -19,12 +19,12 @@ from tests.unit.jobs.job_scenario import START, JobScenario
 from tests.unit.jobs.job_strategies import NEW_JOBS, RANDOMS, is_waiting, perform_action
 
 PAUSES = (0.0, 1.0, 30.0, 600.0, 7_200.0)
-# Each round either changes the job, which can happen only so often, or lets time pass.
+# Each round changes the job, which is possible only a limited number of times, or lets time pass.
 MAX_ROUNDS = 600
 
 
 def run_until_settled(scenario: JobScenario, rng: Random, is_responsive: bool, reclaims: int = 0) -> float:
-    """The seconds after which nothing is open any more. What waits for nobody must never be in vain."""
+    """Returns the seconds until the job is settled. Every wait must have an end."""
     seconds = 0.0
     for _ in range(MAX_ROUNDS):
         job, now = scenario.job, START + seconds
@@ -56,7 +56,7 @@ def run_steps(scenario: JobScenario, rng: Random, steps: int) -> None:
 
 
 def compute_max_seconds(new_job: NewJob) -> float:
-    """The last purchase just before the deadline, its pictures waited for as long as anybody keeps them."""
+    """Returns the longest time: an order just before the deadline, whose images are awaited until they expire."""
     slowest = max(IMAGE_TTL_SECONDS, *(entry.timeout_seconds for entry in new_job.route))
     return new_job.deadline_seconds + slowest + RECONCILE_TIMEOUT_SECONDS + 2 * max(PAUSES)
 

@@ -1,4 +1,4 @@
-"""What whoever takes a job over has to do, for every shape that a job can have."""
+"""Actions of a worker that reclaims a job, for every state of a job."""
 
 import pytest
 
@@ -35,14 +35,14 @@ from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
 
 DAY_SECONDS = 86_400.0
-# Took the first order over after three seconds, with a lease of fifteen.
+# Reclaimed the first order after three seconds, with a lease of fifteen.
 PREVIOUS_WORKER = PreviousWorker(until=START + 18, attempt_count=1)
 
 
 def list_actions(
     scenario: JobScenario, seconds: float, reclaims: int = 0, previous_worker: PreviousWorker = NO_PREVIOUS_WORKER
 ) -> tuple[JobAction, ...]:
-    """Of an owner that knows that the job was accepted."""
+    """Lists the actions of a worker whose store confirmed that the job was created."""
     return derive_actions(scenario.job, START + seconds, reclaims, previous_worker, is_created_here=True)
 
 
@@ -55,7 +55,7 @@ def make_scenario(**changes: object) -> JobScenario:
     return JobScenario(make_new_job(route=(make_route_entry(**changes),)))
 
 
-# --- what is not bought yet
+# --- images that are not ordered yet
 
 
 def test_queued_job_is_submitted_to_best_entry_first() -> None:
@@ -77,7 +77,7 @@ def test_part_with_every_entry_tried_has_no_entry_left() -> None:
     assert list_actions(scenario, 3) == (SubmitOrder(images=(0,), route_indexes=()),)
 
 
-# --- orders whose ticket is known
+# --- orders with a ticket
 
 
 def test_ticketed_order_is_polled_until_its_deadline() -> None:
@@ -120,7 +120,7 @@ def test_unpollable_ready_images_are_lost_with_their_worker() -> None:
     assert list_actions(scenario, 3) == (AbandonLostImages(attempt=1, fault=FaultKind.IMAGES_EXPIRED),)
 
 
-# --- orders whose answer is lost
+# --- orders whose response is lost
 
 
 @pytest.mark.parametrize("recovery_method", RecoveryMethod)
@@ -170,7 +170,7 @@ def test_order_that_called_back_gets_its_full_timeout(
 
 @pytest.mark.parametrize("recovery_method", [RecoveryMethod.REPLAY, RecoveryMethod.SEARCH, RecoveryMethod.CALLBACK])
 def test_order_lost_near_deadline_is_recovered_for_two_minutes(recovery_method: RecoveryMethod) -> None:
-    """Its owner may have been dead for an hour: that is no reason not to look. A callback never shortens it."""
+    """Its worker may have stopped an hour ago; the search goes on. A callback never shortens the search."""
     scenario = make_scenario(recovery_method=recovery_method, timeout_seconds=60.0)
     scenario.lose_response(seconds=500)
     scenario.apply(CallbackReceived(attempt=1), 501)
@@ -216,7 +216,7 @@ def test_unpollable_ticket_counts_as_no_ticket(recovery_method: RecoveryMethod, 
     assert list_actions(scenario, 3) == (expected_action,)
 
 
-# --- what only the owner before can know
+# --- updates that only the previous worker may have
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -271,7 +271,7 @@ def test_overdue_order_does_not_await_previous_worker() -> None:
     )
 
 
-# --- the job's own end
+# --- the end of the job
 
 
 def test_job_past_deadline_expires_first() -> None:
@@ -309,7 +309,7 @@ def test_terminal_job_with_running_order_is_still_polled() -> None:
     assert get_due_seconds(scenario, 1_997) == 2_000
 
 
-# --- when to look again
+# --- due times
 
 
 def test_action_possible_now_is_due_now() -> None:
@@ -339,7 +339,7 @@ def test_poll_is_due_by_end_of_order_and_job() -> None:
 
 
 def test_cancelled_order_is_not_resent() -> None:
-    """It might buy what was never bought."""
+    """A resent order may be charged for the first time."""
     scenario = make_scenario(recovery_method=RecoveryMethod.REPLAY)
     scenario.lose_response()
     assert isinstance(list_actions(scenario, 3)[0], ResendOrder)

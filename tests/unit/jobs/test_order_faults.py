@@ -1,4 +1,4 @@
-"""Each way an order can end without pictures: what is booked, and what becomes of the images."""
+"""Every fault of an order: its booking, and the state of its images."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from tests.unit.jobs.job_scenario import FENCE, PRICE, JobScenario, make_new_job
 
 
 class FaultRow(NamedTuple):
-    """One row of the table, in words of its own: held against the tables of the code, not read from them."""
+    """One row of the expected table, written independently of the tables in the code."""
 
     line: LedgerLine | None
     part_state: PartState
@@ -134,7 +134,7 @@ def test_abandoning_cannot_prove_missing_charge(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_ready_order_ends_only_with_loss_of_its_images(kind: FaultKind) -> None:
-    """A contradiction, or a late answer to an older question: neither may buy a second image."""
+    """A contradicting or late response to an earlier poll must not cause a second order."""
     scenario = JobScenario(make_new_job(reorder_on_unknown=True))
     number = scenario.receive_ticket()
     scenario.report_images_ready()

@@ -1,4 +1,4 @@
-"""A job for which nothing can have been bought, because nobody could take it, may be asked for again by itself."""
+"""A job that was certainly not charged, because no seller could accept it, may be retried automatically."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, JobScenario, m
 UNACCEPTED_FAULTS = {
     *(FaultKind.NOT_SENT, FaultKind.INVALID_KEY, FaultKind.NO_CREDIT),
     *(FaultKind.FORBIDDEN, FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.GATEWAY_BUSY),
-    # What is gone from our storage comes again with the request.
+    # A deleted input image is sent again with the repeated request.
     FaultKind.INPUT_MISSING,
 }
 BODY_KEY_RECORD = IdempotencyRecord(key="body", fingerprint="body", is_body_key=True)
@@ -20,7 +20,7 @@ TWO_ENTRIES = (make_route_entry("runapi"), make_route_entry("openai"))
 
 
 def fail_with_each_seller(*faults: FaultKind, reorder: bool = False) -> JobScenario:
-    """By one seller after the other, until nobody is left."""
+    """Fails one seller after the other, until none is left."""
     scenario = JobScenario(
         make_new_job(
             route=TWO_ENTRIES[: len(faults)],

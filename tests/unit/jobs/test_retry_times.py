@@ -1,4 +1,4 @@
-"""A seller that did not take an order and says when to ask again may be asked once more, if nobody else is left."""
+"""A seller that rejected an order and said when to retry is retried once if no other seller is left."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def reject_next_attempt(
     route_index: int = 0,
     seconds: float = 0.0,
 ) -> None:
-    """The next attempt is opened, and its seller does not take the order."""
+    """Starts the next attempt, whose seller rejects the order."""
     scenario.start_attempt(route_index, seconds=seconds)
     scenario.fail_order(fault, seconds, retry_after=retry_after)
 

@@ -1,4 +1,4 @@
-"""The tokens that sellers counted: kept with the attempts, summed over those that delivered."""
+"""Tokens counted by sellers are stored per attempt and summed over the delivering attempts."""
 
 from gateway.jobs.commit import decode_job
 from gateway.jobs.updates import ImagesReady, ImagesStored
@@ -12,7 +12,7 @@ NO_USAGE = TokenUsage(input_text=0, input_image=0, output=0)
 
 
 def make_two_orders() -> JobScenario:
-    """A job of two images, which its seller makes one at a time."""
+    """Makes a job of two images at a seller that makes one per order."""
     scenario = JobScenario(
         make_new_job(n=2, route=(make_route_entry("openai", max_images=1), make_route_entry("runapi", max_images=1)))
     )
@@ -30,7 +30,7 @@ def test_usage_of_job_is_sum_of_its_orders() -> None:
 
 
 def test_usage_reported_with_ready_images_survives_restart() -> None:
-    """The next owner has the links, and not the answer with the tokens."""
+    """The next worker has the URLs, but not the response with the token counts."""
     scenario = make_two_orders()
     scenario.apply(ImagesReady(attempt=1, image_urls=("https://a.example/1",), usage=FIRST_USAGE), 3.0)
     scenario.apply(ImagesStored(attempt=1, images=(0,)), 4.0)

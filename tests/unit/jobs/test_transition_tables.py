@@ -1,4 +1,4 @@
-"""Every move that is listed can happen; that no other does is checked at each step of every test here."""
+"""Every listed transition can happen. The invariants check that no other does."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
-"""The same question answered by brute force: slowly, with exact fractions, and sharing no code with the router.
-
-It reads only data: offers as they are in the catalogue, the policy's words, the request.
-"""
+"""A router by brute force: slow, with exact fractions, and without code of the real router. It reads only the
+catalogue's offers, the policy and the request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from providers.orders import Cell, ImageRequest
 
 @dataclass(frozen=True)
 class Bid:
-    """What an offer would take, as far as an outsider can tell."""
+    """An offer's price and properties for a request, computed independently."""
 
     offer: Offer
     request: ImageRequest
@@ -39,7 +37,7 @@ class Bid:
 
 
 def list_bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, CellSignals]) -> list[Bid]:
-    """Every offer that can do it, with its price to the micro-dollar."""
+    """Lists every offer that can fulfil the request, with its exact price."""
     bids = []
     for offer in offers:
         if offer.model != request.model:
@@ -58,14 +56,14 @@ def list_bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, Cel
 
 
 def _split_into_orders(offer: Offer, n: int) -> list[int]:
-    """How many images each order is for."""
+    """Returns the number of images of each order."""
     if n <= offer.images_per_order:
         return [n]
     return [offer.images_per_order, *_split_into_orders(offer, n - offer.images_per_order)]
 
 
 def _price_input_tokens(offer: Offer, request: ImageRequest) -> int:
-    """What a seller who bills by tokens is expected to bill for prompt and inputs of one order, in micro-USD."""
+    """Returns the expected cost of one order's prompt and inputs at a seller that bills by tokens, in micro-USD."""
     if offer.token_prices is None:
         return 0
     text = ceil(Fraction(len(request.prompt.encode("utf-8")), 4))
@@ -75,7 +73,7 @@ def _price_input_tokens(offer: Offer, request: ImageRequest) -> int:
 
 
 def _count_shortcomings(offer: Offer, request: ImageRequest) -> int | None:
-    """How many things would come out otherwise than asked; None if it cannot be done at all."""
+    """Counts the differences between request and result; None if the offer cannot fulfil the request."""
     sizing = offer.size_options.get(request.operation)
     is_able = offer.seller.account.api_key is not None and sizing is not None
     is_able = is_able and len(request.input_images) <= offer.max_inputs
@@ -126,7 +124,7 @@ def is_admitted(bid: Bid, policy: PolicyConfig, team: TeamConfig) -> bool:
 
 
 def find_winner(bids: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid | None:
-    """Whom the policy's words name first. Not for `weighted`, where chance has a say."""
+    """Returns the seller that the policy ranks first. Not for `weighted`, which is random."""
     candidates = [bid for bid in bids if is_admitted(bid, policy, team)]
     healthy = [bid for bid in candidates if bid.signals.healthy]
     faithful = [bid for bid in healthy if bid.signals.faithful]
@@ -134,13 +132,13 @@ def find_winner(bids: list[Bid], policy: PolicyConfig, team: TeamConfig) -> Bid 
     if not candidates:
         return None
     below_limit = [bid for bid in candidates if bid.signals.load < 1]
-    # Those at their limit come after everybody else, but the ranking is made among all.
+    # Sellers at their limit come last, but all sellers are ranked together.
     ranked = _rank_bids(candidates, policy)
     return next(bid for bid in ranked if not below_limit or bid in below_limit)
 
 
 def _rank_bids(candidates: list[Bid], policy: PolicyConfig) -> list[Bid]:
-    """Ranks by one word after the other: bids that are nearly equal by one are ordered by the next."""
+    """Ranks by one criterion after the other; ties of one are ordered by the next."""
     slack = Fraction(policy.within, 10_000)
     criteria: list[tuple[Callable[[Bid], Any], Fraction, Fraction]] = [
         (lambda bid: _get_value(bid, policy.rank, policy), slack, Fraction(0)),
@@ -163,7 +161,7 @@ def _rank_bids(candidates: list[Bid], policy: PolicyConfig) -> list[Bid]:
 
 
 def _get_tolerance(rank: str) -> tuple[Fraction, Fraction]:
-    """How much of the best, and how much besides, counts for nothing: a tenth of the seconds, or one of them."""
+    """Returns the relative and absolute tolerance of a criterion: 10 % or one second for latency."""
     return (Fraction(1, 10), Fraction(1)) if rank == "latency" else (Fraction(0), Fraction(0))
 
 

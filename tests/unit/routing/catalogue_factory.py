@@ -1,4 +1,4 @@
-"""Catalogues made by hand or by chance, without any YAML."""
+"""Catalogues for tests, made directly or at random, without YAML."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,12 +22,12 @@ RATIO_SIZES = SizeOptions(ratios=tuple(Ratio(ratio) for ratio in RATIOS), unsold
 FEW_RATIO_SIZES = SizeOptions(ratios=(Ratio("1:1"), Ratio("16:9")), resolutions=(Resolution.ONE_K, Resolution.TWO_K))
 
 
-def make_account(secret: str | None = "s") -> SellerAccount:  # noqa: S107 - no secret of anybody
+def make_account(secret: str | None = "s") -> SellerAccount:  # noqa: S107  not a real secret
     return SellerAccount("a", "https://a.example", Secret(secret) if secret else None, False, (), False)
 
 
 def make_offer(name: str, prices: Mapping[Cell, int], **changes: Any) -> Offer:
-    """One that can do everything exactly, but for what is said otherwise."""
+    """Returns an offer that can fulfil every request exactly, with changes."""
     sizing = changes.pop("sizing", EXACT_SIZES)
     seconds = changes.pop("by_quality", None) or dict.fromkeys(Quality, changes.pop("seconds", (10.0, 20.0)))
     defaults: dict[str, Any] = {
@@ -72,7 +72,7 @@ def make_catalogue(
     )
 
 
-# Few different values, so that ties and near-ties are the rule: 63,000 is exactly 5 % above 60,000.
+# Few different values, so that ties are frequent: 63,000 is exactly 5 % above 60,000.
 PRICES = st.sampled_from([60_000, 60_000, 62_999, 63_000, 63_001, 100_000])
 LATENCIES = st.sampled_from([(10.0, 20.0), (10.0, 40.0), (15.0, 50.0)])
 TOKEN_PRICES = TokenPrices(input_text=Usd(5_000_000), input_image=Usd(8_000_000), output=Usd(30_000_000))
@@ -81,7 +81,7 @@ COMMON_VALUES = {"account": ["s"] * 9 + [None], "max_inputs": [16] * 8 + [1, 0],
 
 @st.composite
 def offer_strategy(draw: st.DrawFn, position: int) -> Offer:
-    """Mostly able, mostly alike: what makes ranking hard."""
+    """Mostly capable and similar offers, which are hard to rank."""
     unsold_cells = draw(st.sets(st.sampled_from(ALL_CELLS), max_size=3))
     prices = draw(st.lists(PRICES, min_size=len(ALL_CELLS), max_size=len(ALL_CELLS)))
     latencies = draw(st.lists(LATENCIES, min_size=3, max_size=3))

@@ -1,4 +1,4 @@
-"""Every cell, count and policy over catalogues made by chance: the router and brute force name the same winner."""
+"""For random catalogues, every cell, count and policy: the router and the brute-force router choose the same winner."""
 
 import math
 from fractions import Fraction
@@ -25,7 +25,7 @@ PROMPTS = st.sampled_from(["", "a", "ä lighthouse", "x" * 2_400, "灯台" * 5_0
 
 
 def make_policies(sellers: list[str]) -> dict[str, PolicyConfig]:
-    """Every rank, with every option that changes who wins."""
+    """Returns every rank with every option that changes the winner."""
     reversed_sellers = tuple(reversed(sellers))
     return {
         "cheapest": PolicyConfig(rank="cost"),
@@ -130,7 +130,7 @@ def test_router_and_brute_force_agree_on_winner_and_price(
     draw=st.floats(0, 1, exclude_max=True),
 )
 def test_plan_accounts_for_every_offer_and_is_repeatable(offers_and_signals: Any, n: int, draw: float) -> None:
-    """Each offer is in or out once, out for a stated reason; the same question has the same answer."""
+    """Each offer is ranked or excluded once, with reasons; the same query gives the same plan."""
     offers, signals = offers_and_signals
     weights = {offer.seller.name: float(position) for position, offer in enumerate(offers)}
     policies = {"split": PolicyConfig(rank="weighted", weights=weights), "cheapest": PolicyConfig(rank="cost")}

@@ -1,4 +1,4 @@
-"""How an offer would take a request, what it would only come near to, and why it would not take it at all."""
+"""How requests fit offers: exactly, with substitutions, or not at all."""
 
 from typing import Any
 

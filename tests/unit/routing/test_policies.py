@@ -1,4 +1,4 @@
-"""Policies at work: rules, narrowing, weights, health, and what a plan says about it all."""
+"""Policies: rules, limits, weights, health, and the reasons in plans."""
 
 from collections import Counter
 from typing import Any
@@ -91,7 +91,7 @@ def test_equal_prices_are_ties_without_within() -> None:
 def test_similar_latencies_are_ties(
     first: tuple[float, float], second: tuple[float, float], expected: str, then: Rank
 ) -> None:
-    """Equal prices, no list: then comes the share of deliveries that were as ordered, then the file's name."""
+    """With equal prices and no list, conformance decides, then the file name."""
     equal_offers = [
         make_offer(name, make_uniform_prices(10_000), position=position) for position, name in enumerate("ab")
     ]
@@ -237,7 +237,7 @@ def test_seller_at_limit_ranks_before_unhealthy_one() -> None:
 
 
 def test_unhealthy_seller_does_not_affect_ties_of_others() -> None:
-    """The well ones are ranked as they would be without it, wherever its price lies."""
+    """Healthy sellers are ranked as if the unhealthy one were absent, whatever its price."""
     policy = PolicyConfig(rank="cost", within=10_000_000, then="latency")
     others = [seller for seller in list_ranked(plan_with_policy(policy, {})) if seller != "cheap"]
     assert list_ranked(plan_with_policy(policy, make_signals(cheap=CellSignals(healthy=False)))) == [*others, "cheap"]

@@ -1,4 +1,4 @@
-"""Worked examples from the sellers' pages, over a configuration that has their prices."""
+"""Worked examples with the sellers' published prices."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def test_documented_route_ranks_before_undocumented_one(catalogue: Catalogue) ->
 
 
 def test_ceiling_is_highest_documented_price(catalogue: Catalogue) -> None:
-    """Disputed prices: Runflow's high at 0.211 and 0.219 for edits, RunAPI's edits at 0.16."""
+    """Disputed prices: Runflow's high quality at 0.211 and 0.219 for edits, RunAPI's edits at 0.16."""
 
     def list_ceilings(plan_result: Plan) -> dict[str, str]:
         return {entry.fit.offer.seller.name: format_usd(entry.quote.ceiling) for entry in plan_result.ranked}

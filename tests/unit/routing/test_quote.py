@@ -1,4 +1,4 @@
-"""What a request is expected to cost, and the most that is conceivable, where a seller bills by tokens."""
+"""Expected and highest cost of a request at a seller that bills by tokens."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +91,7 @@ def test_policy_limit_includes_input_tokens() -> None:
     assert not make_plan(catalogue, RoutingQuery(request=make_request(prompt="x")), {}).ranked
 
 
-# Any byte may be a token of its own, for some tokenizer and some prompt.
+# Every byte may be a token, depending on tokenizer and prompt.
 @given(
     prompt=st.text(max_size=60),
     inputs=st.integers(1, 16),

@@ -1,4 +1,4 @@
-"""From a caller's words about size to one target."""
+"""Size parameters of a request resolve to one target size."""
 
 import pytest
 
