@@ -317,7 +317,7 @@ def test_action_possible_now_is_due_now() -> None:
     scenario.apply(JobConfirmed(), 0.0)
     assert get_due_seconds(scenario, 0.5) == 0.5
     scenario.receive_ticket(images=(0,))
-    assert get_due_seconds(scenario, 2) == 2, "the other image waits to be bought"
+    assert get_due_seconds(scenario, 2) == 2, "the other image waits to be ordered"
 
 
 @pytest.mark.parametrize("recovery_method", [RecoveryMethod.REPLAY, RecoveryMethod.SEARCH, RecoveryMethod.CALLBACK])
