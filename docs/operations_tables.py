@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gateway.events import Event
+from gateway.events import Event, get_event_name
 from gateway.settings import ENV_OPTIONS
 from gateway.telemetry.gauges import GAUGES
-from gateway.telemetry.logs import event_name
 from gateway.telemetry.metrics import Metrics
 
 Row = tuple[str, ...]
@@ -39,7 +38,7 @@ def build_metrics_rows() -> list[Row]:
 def build_log_event_rows() -> list[Row]:
     """Lists the log events with their fields. A log line omits fields that are None."""
     return [
-        (f"`{event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
+        (f"`{get_event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
         for kind in Event.__subclasses__()
     ]
 

@@ -196,6 +196,11 @@ class RequestCompleted(Event, frozen=True, kw_only=True):
     job: str | None = None
 
 
+def get_event_name(event_class: type[Event]) -> str:
+    """Returns the name of an event in the log: JobAccepted → job accepted."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event_class.__name__).strip()
+
+
 EventSink = Callable[[Event], None]
 
 

@@ -26,6 +26,7 @@ from gateway.events import (
     RequestCompleted,
     TaskRecovered,
     describe_exception,
+    get_event_name,
 )
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
 
@@ -72,7 +73,7 @@ class EventLogger:
         if _is_unlogged(event):
             return
         fields = msgspec.to_builtins(event)
-        event_text = event_name(type(event))
+        event_text = get_event_name(type(event))
         if isinstance(event, CallbackHandled):
             self.log_limited((event_text, event.adapter, event.outcome), DEFAULT_BURST, "warning", event_text, **fields)
         elif isinstance(event, ErrorReported) and event.component in REQUEST_COMPONENTS:
@@ -190,8 +191,3 @@ def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]
         "event": event,
         **{name: value for name, value in fields.items() if value is not None},
     }
-
-
-def event_name(event_class: type[Event]) -> str:
-    """Converts a class name into the event of its log lines: JobAccepted → job accepted."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in event_class.__name__).strip()
