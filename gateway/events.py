@@ -207,7 +207,21 @@ EventSink = Callable[[Event], None]
 class ComponentError(Exception):
     """A component failed. The message is for operators and contains no text from clients or sellers.
 
-    `component` names the component, as in `ErrorReported`.
+    `component` names the component, as in `ErrorReported`. The tree:
+
+        ComponentError
+        ├── StoreError (gateway/store/base.py)
+        │   ├── StoreUnavailable: a retry may succeed
+        │   │   ├── StoreOutcomeUnknown: the commit may or may not be saved
+        │   │   └── StoreFull
+        │   └── StoreMisconfigured
+        └── StorageError (gateway/assets/backend.py)
+            ├── StorageUnavailable: a retry may succeed
+            │   ├── StorageFull
+            │   └── StorageAccessDenied
+            ├── StorageMisconfigured
+            ├── ObjectNotFound
+            └── ForeignObject
     """
 
     component = "engine"
