@@ -32,7 +32,7 @@ Pipes = tuple[IO[str], IO[str]]
 ROUTE = "/v1/images/generations"
 SETUP = GatewaySetup(
     # All clients wait as long as Retry-After says; a minute each would take an hour.
-    constant_overrides={"gateway.api.failure_responses.UNAVAILABLE_RETRY_SECONDS": 1},
+    constant_overrides={"gateway.api.failed_job_responses.UNAVAILABLE_RETRY_SECONDS": 1},
 )
 SHORT_DEADLINE_SETUP = GatewaySetup(
     job_settings={"deadline_seconds": 2.0},

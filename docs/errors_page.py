@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from gateway.api.failure_responses import respond_to_failure
+from gateway.api.failed_job_responses import respond_to_failure
 from gateway.jobs.failure import JobFailure
 from gateway.jobs.job import JobState
 from providers.faults import VERDICTS, ChargeStatus, FaultKind

@@ -13,11 +13,10 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.application import create_application
-from gateway.api.refused_requests import RefusedRequests
+from gateway.api.refused_first_requests import RefusedRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
-from gateway.clock import SlewingClock
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.yaml_nodes import Problem
 from gateway.engine.callback_handler import CallbackHandler
@@ -29,6 +28,7 @@ from gateway.health.health_tracker import HealthTracker
 from gateway.health.order_limits import OrderLimits
 from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings, load_signing_secrets
+from gateway.slewing_clock import SlewingClock
 from gateway.store.base import DAY_SECONDS, Retention, Store
 from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore

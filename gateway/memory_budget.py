@@ -21,7 +21,7 @@ class Reservation(Protocol):
 
     max_step_bytes: int
 
-    async def grow(self, size: int) -> None:
+    async def grow_to(self, size: int) -> None:
         """Waits until `size` bytes in total are reserved."""
 
 
@@ -129,7 +129,7 @@ class MemoryReservation:
         self.is_outgoing = is_outgoing
         self.held_bytes = 0
 
-    async def grow(self, size: int) -> None:
+    async def grow_to(self, size: int) -> None:
         """Waits until `size` bytes in total are reserved. Small bodies are not counted."""
         if size > SMALL_BODY_BYTES:
             with _pause_timeout(self._timeout):

@@ -22,10 +22,10 @@ LAYERS = [
         "gateway.upstream",
         "gateway.assets",
         "gateway.routing",
-        "gateway.cell_coverage",
+        "gateway.cell_winners",
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
-    | {"gateway.money", "gateway.suggestions", "gateway.clock", "gateway.events", "gateway.task_supervisor"}
+    | {"gateway.money", "gateway.suggestions", "gateway.slewing_clock", "gateway.events", "gateway.task_supervisor"}
     | {"gateway.memory_budget", "gateway.body_thread"},
     {"providers"},
 ]

@@ -17,8 +17,8 @@ from gateway.api.image_files import get_image_file
 from gateway.api.images import create_generation
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
-from gateway.api.routing_signals import list_signals
 from gateway.api.server_errors import STORE_RETRY_SECONDS, internal_error, service_unavailable_error
+from gateway.api.signals_endpoint import list_signals
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
 from gateway.events import ErrorReported, EventSink, describe_exception
@@ -68,7 +68,7 @@ class Application(Litestar):
         record, team = exchange.find_abandoned_record(), exchange.team
         if record is not None and team is not None:
             context: ApiContext = self.state["context"]
-            context.engine.disconnected_clients.add(team, record)
+            context.engine.client_remover.add(team, record)
 
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any]) -> Litestar:

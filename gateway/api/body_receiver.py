@@ -65,7 +65,7 @@ class BodyReceiver:
     async def _reserve_more(self) -> None:
         try:
             async with asyncio.timeout(MEMORY_TIMEOUT_SECONDS):
-                await self._reservation.grow(self._reserved_bytes)
+                await self._reservation.grow_to(self._reserved_bytes)
         except TimeoutError:
             message = (
                 f"Too many large request bodies at once. Nothing was ordered. Retry in {MEMORY_RETRY_SECONDS} seconds."

@@ -5,7 +5,7 @@ from litestar.response import Stream
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.job_results import get_media_type
+from gateway.api.team_jobs import get_media_type
 from gateway.assets.signed_urls import FILES_PATH
 
 

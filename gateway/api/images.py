@@ -7,8 +7,7 @@ from litestar import Response, post
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import mark_answered
-from gateway.api.failure_responses import build_failure_error
-from gateway.api.job_results import load_stored_images
+from gateway.api.failed_job_responses import build_failure_error
 from gateway.api.job_submission import find_existing_job, submit_or_reuse_job
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers, json_response
@@ -16,6 +15,7 @@ from gateway.api.request_parsing import parse_request
 from gateway.api.request_schemas import GenerationRequest
 from gateway.api.serializers import serialize_images
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
+from gateway.api.team_jobs import load_stored_images
 from gateway.assets.storage import ObjectNotFound
 
 # Longer than any job's deadline, since completed images may still be downloading then.

@@ -9,10 +9,10 @@ from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.auth import authenticate_request
 from gateway.api.body_receiver import get_body_receiver
-from gateway.api.failure_responses import build_failure_error
-from gateway.api.job_results import get_team_job
+from gateway.api.failed_job_responses import build_failure_error
 from gateway.api.job_submission import wait_for_confirmation
 from gateway.api.json_responses import build_job_headers
+from gateway.api.team_jobs import get_team_job
 from gateway.jobs.job import Job
 
 MAX_WAIT_SECONDS = 300.0

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Response
 
-from gateway.api.failure_responses import build_failure_response
+from gateway.api.failed_job_responses import build_failure_response
 from gateway.jobs.failure import is_safe_to_retry
 from gateway.jobs.job import Job
 from gateway.money import format_usd

@@ -16,7 +16,7 @@ from gateway.api.param_normalization import NormalizedFields, normalize_fields
 from gateway.api.request_body import parse_json_object, read_body, to_struct
 from gateway.api.request_schemas import AUTO, ParamsT
 from gateway.catalogue import Catalogue
-from gateway.engine.documents import RequestedParams
+from gateway.engine.job_documents import RequestedParams
 from providers.orders import Operation
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from gateway.api.json_scanner import LongText
+from gateway.api.json_prescan import LongText
 from gateway.api.request_body import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
 from providers.orders import Format, Operation
 

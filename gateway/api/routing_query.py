@@ -6,7 +6,7 @@ from gateway.api.request_schemas import AUTO, ImageParams, SellerFilter
 from gateway.catalogue import Catalogue, Model
 from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
-from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.suggestions import did_you_mean
 from providers.orders import ImageRequest, Operation, Quality
 

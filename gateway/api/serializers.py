@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.api.failure_responses import build_failure_response
+from gateway.api.failed_job_responses import build_failure_response
 from gateway.assets.signed_urls import UrlSigner
-from gateway.engine.documents import JobDocuments, StoredImage
+from gateway.engine.job_documents import JobDocuments, StoredImage
 from gateway.jobs.job import Attempt, Job
 from gateway.money import format_usd
 from providers.image_sizes import ratio_from_pixels, resolution_from_pixels

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cell_coverage import build_coverage, list_coverage_warnings
+from gateway.cell_winners import build_coverage, list_coverage_warnings
 from gateway.commands.config_helpers import config_option, load_config, print_messages
 from gateway.commands.plan_tables import render_coverage
 

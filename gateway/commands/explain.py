@@ -10,15 +10,15 @@ import click
 from rich.console import Console
 
 from gateway.catalogue import Catalogue, Model
-from gateway.cell_coverage import PLACEHOLDER_INPUT
+from gateway.cell_winners import PLACEHOLDER_INPUT
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.live_signals import fetch_signals
 from gateway.commands.plan_tables import print_plan
 from gateway.config.values import Usd
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
 from gateway.routing.plan_json import plan_to_json
+from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.routing.signals import Signals
-from gateway.routing.target_size import SizeRequest, resolve_target
 from gateway.suggestions import did_you_mean
 from providers.image_sizes import Resolution
 from providers.orders import Format, ImageRequest, Operation, Quality

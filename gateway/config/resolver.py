@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
-from gateway.config import cross_checks, rule_checks
+from gateway.config import cross_checks, rule_reachability
 from gateway.config.capability_checks import check_capabilities
 from gateway.config.findings import Finding, to_problems
 from gateway.config.loader import LoadedFiles
@@ -66,7 +66,7 @@ class _Resolver:
         self._require_any_key(accounts)
         offers = [offer for seller in self.config.offers for offer in self._resolve_seller(seller, accounts)]
         self.problems += cross_checks.check_policies_and_teams(self.loaded, self.config)
-        self.problems += rule_checks.check_rules(self.loaded, self.config)
+        self.problems += rule_reachability.check_rule_reachability(self.loaded, self.config)
         keys = self._resolve_team_keys()
         if problems := [*self.loaded.problems, *self.problems]:
             problems.sort(key=lambda problem: (problem.location.file, problem.location.line))

@@ -9,7 +9,7 @@ from functools import partial
 
 from gateway.catalogue import Offer
 from gateway.engine.engine import Engine
-from gateway.engine.order_queries import echoes_references, verify_ticket
+from gateway.engine.order_queries import can_identify_orders, verify_ticket
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
 from gateway.events import CallbackHandled, CallbackOutcome
 from gateway.jobs.commit import build_update_commit
@@ -121,16 +121,16 @@ class CallbackHandler:
         If the response to the order was lost, only the callback names the seller's order. Where the seller's status
         does not echo our reference, the callback counts only once the response is known to be lost.
         """
-        if attempt.response_lost_at is None and not echoes_references(offer):
+        if attempt.response_lost_at is None and not can_identify_orders(offer):
             raise RetryLater
-        self._limit_ticket_checks(job.id, attempt.number)
+        self._reject_frequent_ticket_checks(job.id, attempt.number)
         is_verified = await verify_ticket(self._context, job, attempt, offer, ticket)
         if is_verified is None:
             raise RetryLater
         if is_verified:
             await self._commit_fact(job.id, TicketReceived(attempt=attempt.number, ticket=ticket))
 
-    def _limit_ticket_checks(self, job_id: str, attempt_number: int) -> None:
+    def _reject_frequent_ticket_checks(self, job_id: str, attempt_number: int) -> None:
         """Raises RetryLater if the last ticket check of this attempt was less than a second ago."""
         now, key = self._context.monotonic(), (job_id, attempt_number)
         if (

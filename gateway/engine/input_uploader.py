@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from gateway.assets.storage import ForeignObject, ObjectNotFound
 from gateway.catalogue import Seller
-from gateway.engine.documents import SavedRequest, StoredInput
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_documents import SavedRequest, StoredInput
 from gateway.events import ErrorReported
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, DataUri, InputTransport, Multipart, Upload, UploadDone, UploadGrant, UploadRequest

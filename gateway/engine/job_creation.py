@@ -14,7 +14,8 @@ from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer
 from gateway.config.schema import BudgetConfig
 from gateway.config.values import Usd
-from gateway.engine.documents import (
+from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_documents import (
     PLAN,
     REQUEST,
     TERMS,
@@ -25,7 +26,6 @@ from gateway.engine.documents import (
     StoredInput,
     encode_document,
 )
-from gateway.engine.engine_context import EngineContext
 from gateway.events import ErrorReported
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
 from gateway.jobs.commit import Commit, IdempotencyRecord

@@ -8,7 +8,7 @@ from gateway.catalogue import Offer
 from gateway.engine.engine_context import EngineContext
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.upstream.download import DEFAULT_LIMITS
-from gateway.upstream.response_reader import read_response
+from gateway.upstream.response_parser import parse_response
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Adapter, Call, Endpoint
 from providers.faults import Fault, FaultKind
@@ -25,7 +25,7 @@ async def query_seller(
     if step is None:
         return NoAnswer(fault=Fault(kind=FaultKind.RESPONSE_LOST))
     answer = await context.seller_client.send(step.build_call(subject), offer.seller, QUERY_OPTIONS)
-    return await read_response(step.read_answer, answer)
+    return await parse_response(step.read_answer, answer)
 
 
 async def poll_order(context: EngineContext, job: Job, attempt: Attempt, offer: Offer) -> Progress:
@@ -44,10 +44,10 @@ async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offe
     progress = await poll_order(context, job, replace(attempt, ticket=ticket), offer)
     if isinstance(progress, NoAnswer):
         return None
-    return not echoes_references(offer) or progress.reference == order_reference(job.id, attempt.number)
+    return not can_identify_orders(offer) or progress.reference == order_reference(job.id, attempt.number)
 
 
-def echoes_references(offer: Offer) -> bool:
+def can_identify_orders(offer: Offer) -> bool:
     """Returns whether the seller's status shows our reference, as it does if orders can be searched by it."""
     return offer.seller.adapter.search is not None
 
@@ -56,7 +56,7 @@ async def resend_order(context: EngineContext, call: Call, offer: Offer, image_c
     """Sends the saved order once more, with the same idempotency key."""
     options = replace(QUERY_OPTIONS, max_response_bytes=get_max_response_bytes(offer.seller.adapter, image_count))
     answer = await context.seller_client.send(call, offer.seller, options)
-    return await read_response(offer.seller.adapter.submit.read_answer, answer)
+    return await parse_response(offer.seller.adapter.submit.read_answer, answer)
 
 
 def get_max_response_bytes(adapter: Adapter, image_count: int) -> int:

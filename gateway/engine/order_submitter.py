@@ -9,7 +9,9 @@ from collections.abc import Hashable
 from msgspec import Struct
 
 from gateway.catalogue import Offer
-from gateway.engine.documents import (
+from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import (
     REQUEST,
     TERMS,
     OrderTerms,
@@ -19,8 +21,6 @@ from gateway.engine.documents import (
     decode_terms,
     encode_call,
 )
-from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
-from gateway.engine.job_context import JobContext
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
@@ -29,7 +29,7 @@ from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
 from gateway.jobs.updates import AttemptStarted, OrderFailed, PartAbandoned, ResponseLost, TicketReceived
 from gateway.routing.signals import CellSignals
-from gateway.upstream.response_reader import read_response
+from gateway.upstream.response_parser import parse_response
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Call
 from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConsequence
@@ -297,7 +297,7 @@ class OrderSubmitter:
             timeout_seconds=timeout_seconds, max_response_bytes=max_bytes, fresh_connection=not is_replayable
         )
         answer = await self._context.seller_client.send(call, offer.seller, options)
-        progress = await read_response(adapter.submit.read_answer, answer)
+        progress = await parse_response(adapter.submit.read_answer, answer)
         self._report_backpressure(offer, progress)
         await self._record_response(offer, attempt_number, progress)
 

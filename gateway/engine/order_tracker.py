@@ -9,8 +9,8 @@ from math import inf
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
-from gateway.engine.documents import call_document_name, decode_call
 from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import call_document_name, decode_call
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import poll_order, query_seller, resend_order, verify_ticket
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after

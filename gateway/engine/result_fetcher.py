@@ -17,7 +17,8 @@ from gateway.assets.output_check import ExpectedOutput, OutputCheck, check_outpu
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
 from gateway.engine.commit_events import record_health
-from gateway.engine.documents import (
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import (
     REQUEST,
     TERMS,
     OrderTerms,
@@ -29,7 +30,6 @@ from gateway.engine.documents import (
     encode_document,
     image_document_name,
 )
-from gateway.engine.job_context import JobContext
 from gateway.engine.order_costs import compute_cost
 from gateway.events import ErrorReported, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome

@@ -73,7 +73,7 @@ class CellHealth:
             self._outcomes.add(now)
         self.breaker.record_success(sent_at)
 
-    def record_faithful_delivery(self, sent_at: float) -> None:
+    def record_conforming_delivery(self, sent_at: float) -> None:
         self.conformance.add(True, sent_at)
         self.fidelity_breaker.record_success(sent_at)
 

@@ -121,7 +121,7 @@ class HealthTracker:
         if as_ordered is None:
             cell.fidelity_breaker.record_inconclusive(sent_at)
         elif as_ordered:
-            cell.record_faithful_delivery(sent_at)
+            cell.record_conforming_delivery(sent_at)
         else:
             cell.record_unfaithful_delivery(self._get_replica_stats(cell_key)[1], sent_at, now)
 

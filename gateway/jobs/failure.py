@@ -5,9 +5,9 @@ Used by the API and by the idempotency records of the store.
 
 from msgspec import Struct
 
-from gateway.jobs.costs import get_charge_status
+from gateway.jobs.attempt_costs import get_charge_status
 from gateway.jobs.job import Attempt, Job, JobState
-from gateway.jobs.retry_times import get_retry_after
+from gateway.jobs.seller_retry_times import get_retry_after
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
 _CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)

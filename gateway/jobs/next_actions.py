@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gateway.jobs.job import Attempt, Job, PartState, RecoveryMethod
-from gateway.jobs.retry_times import list_retries
+from gateway.jobs.seller_retry_times import list_retries
 from providers.faults import FaultKind
 
 SEARCH_INTERVAL_SECONDS = 5.0

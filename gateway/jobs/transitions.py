@@ -10,11 +10,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jobs import updates
+from gateway.jobs.attempt_costs import (
+    Booking,
+    attempt_cost,
+    close_attempt,
+    compute_booking,
+    get_charge_status,
+    set_booking,
+)
 from gateway.jobs.completion import complete_if_done, merge_warnings
-from gateway.jobs.costs import Booking, attempt_cost, close_attempt, compute_booking, get_charge_status, set_booking
 from gateway.jobs.job import Attempt, AttemptState, Excess, Job, JobState, Part, PartState, TokenCount, round_timestamp
 from gateway.jobs.job_edits import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
-from gateway.jobs.retry_times import add_retry_time, can_retry
+from gateway.jobs.seller_retry_times import add_retry_time, can_retry
 from gateway.jobs.transition_tables import LedgerLine, part_state_after
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
 from providers.order_status import TokenUsage

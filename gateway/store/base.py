@@ -191,7 +191,7 @@ class Store(Protocol):
         An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
         (StoreFull); SQLite refuses everything until its disk has room.
 
-        If the request belongs to an existing job (`body_deduplication.py`), no job is created and the request becomes a
+        If the request belongs to an existing job (`request_deduplication.py`), no job is created and the request becomes a
         caller of that job. A first request clears `awaits_first_request` of the entry that awaited it. No request gets
         a job that ended and charged nothing: its entry only records, for one retry, that a first request has arrived.
 

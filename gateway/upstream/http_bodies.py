@@ -126,7 +126,7 @@ async def read_response_body(
             if size > reserved_bytes:
                 step = min(reserved_bytes * _GROWTH_FACTOR, reservation.max_step_bytes)
                 reserved_bytes = min(max(declared, size, reserved_bytes + step), max_bytes)
-                await reservation.grow(reserved_bytes)
+                await reservation.grow_to(reserved_bytes)
             body.write(piece)
     decoder.finish()
     return body.getvalue()

@@ -15,7 +15,7 @@ from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 from gateway.upstream.host_lookup import TenantLookupLimitReached, TotalLookupLimitReached
-from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
+from gateway.upstream.host_source_transports import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
 
 INPUT_LIMITS = DownloadLimits(max_bytes=50 << 20, timeout_seconds=30.0)
 # For all URLs of one request.
@@ -130,7 +130,7 @@ class _ImageReservation(Struct):
     # Small, so that four images at once do not fill the team's share with memory reserved in advance.
     max_step_bytes: int = 1 << 20
 
-    async def grow(self, size: int) -> None:
+    async def grow_to(self, size: int) -> None:
         if size > self.reserved_bytes:
             await self.inputs.reserve(size - self.reserved_bytes)
             self.reserved_bytes = size

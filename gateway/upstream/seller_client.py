@@ -10,6 +10,7 @@ from gateway.catalogue import Seller
 from gateway.config.proxy import Proxy
 from gateway.memory_budget import MemoryBudget, MemoryReservation
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, DownloadRequest, download
+from gateway.upstream.host_source_transports import HostSource, TransportPool, TransportPoolProtocol
 from gateway.upstream.http_bodies import (
     ResponseUnreadable,
     get_response_headers,
@@ -18,7 +19,6 @@ from gateway.upstream.http_bodies import (
 )
 from gateway.upstream.request_builder import UnsendableRequest, build_request
 from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, SendProgress
-from gateway.upstream.transport_pool import HostSource, TransportPool, TransportPoolProtocol
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
@@ -150,7 +150,7 @@ async def _read_answer(response: httpx.Response, max_bytes: int, reservation: Me
 async def _reserve_memory(reservation: MemoryReservation, size: int, timeout_seconds: float) -> bool:
     try:
         async with asyncio.timeout(timeout_seconds):
-            await reservation.grow(size)
+            await reservation.grow_to(size)
     except TimeoutError:
         return False
     return True

@@ -22,7 +22,7 @@ from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sandbox_runner import RunningSandbox
 
 ROUTE = "/v1/images/generations"
-SETUP = GatewaySetup(constant_overrides={"gateway.api.failure_responses.UNAVAILABLE_RETRY_SECONDS": 1})
+SETUP = GatewaySetup(constant_overrides={"gateway.api.failed_job_responses.UNAVAILABLE_RETRY_SECONDS": 1})
 RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504)
 MAX_TRIES = 3
 Buy = Callable[[str, str, dict[str, Any]], int]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.clock import MAX_SLEW_RATIO, SlewingClock
+from gateway.slewing_clock import MAX_SLEW_RATIO, SlewingClock
 
 
 class FakeMachine:

@@ -3,7 +3,7 @@
 import httpx
 
 from gateway.config.proxy import Proxy
-from gateway.upstream.transport_pool import HostSource, TransportPoolProtocol
+from gateway.upstream.host_source_transports import HostSource, TransportPoolProtocol
 
 
 class FixedTransportPool:

@@ -25,9 +25,9 @@ async def _completes_soon(waiting: Awaitable[None]) -> bool:
 def test_small_bodies_never_wait() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(MIB)
-        await budget.reserve_incoming().grow(MIB)
+        await budget.reserve_incoming().grow_to(MIB)
         small = budget.reserve_incoming()
-        assert await _completes_soon(small.grow(SMALL_BODY_BYTES))
+        assert await _completes_soon(small.grow_to(SMALL_BODY_BYTES))
         assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
 
     run_async(scenario())
@@ -37,12 +37,12 @@ def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
     async def scenario() -> list[str]:
         budget = MemoryBudget(10 * MIB)
         first = budget.reserve_incoming()
-        await first.grow(8 * MIB)
+        await first.grow_to(8 * MIB)
         served: list[str] = []
 
         async def reserve_and_release(name: str, size: int) -> None:
             reservation = budget.reserve_incoming()
-            await reservation.grow(size)
+            await reservation.grow_to(size)
             served.append(name)
             await asyncio.sleep(0.01)
             reservation.release()
@@ -63,7 +63,7 @@ def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
 def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
     async def scenario() -> int:
         budget = MemoryBudget(MIB)
-        await budget.reserve_incoming().grow(5 * MIB)
+        await budget.reserve_incoming().grow_to(5 * MIB)
         return budget.reserved_bytes
 
     assert run_async(scenario()) == MIB
@@ -74,10 +74,10 @@ def test_growing_reservations_do_not_deadlock() -> None:
         budget = MemoryBudget(4 * MIB)
         reservations = [budget.reserve_incoming() for _ in range(4)]
         for reservation in reservations:
-            await reservation.grow(MIB)
+            await reservation.grow_to(MIB)
 
         async def finish(index: int) -> None:
-            await reservations[index].grow(3 * MIB)
+            await reservations[index].grow_to(3 * MIB)
             await asyncio.sleep(0)
             reservations[index].release()
 
@@ -98,7 +98,7 @@ def test_cancelled_reservations_are_released(seed: int) -> None:
             reservation = budget.reserve_outgoing() if is_outgoing else budget.reserve_incoming()
             try:
                 for _ in range(1 if is_outgoing else 3):
-                    await reservation.grow(reservation.held_bytes + chance.randrange(2 * MIB))
+                    await reservation.grow_to(reservation.held_bytes + chance.randrange(2 * MIB))
                     await asyncio.sleep(chance.random() * 0.002)
             finally:
                 reservation.release()
@@ -118,11 +118,11 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
     async def scenario() -> list[str]:
         budget = MemoryBudget(8 * MIB)
         first = budget.reserve_outgoing()
-        await first.grow(6 * MIB)
+        await first.grow_to(6 * MIB)
         served: list[str] = []
 
         async def reserve_and_release(name: str, reservation: MemoryReservation) -> None:
-            await reservation.grow(4 * MIB)
+            await reservation.grow_to(4 * MIB)
             served.append(name)
             await asyncio.sleep(0.01)
             reservation.release()
@@ -143,10 +143,10 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
 def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(8 * MIB)
-        await budget.reserve_outgoing().grow(100 * MIB)
+        await budget.reserve_outgoing().grow_to(100 * MIB)
         assert budget.reserved_bytes == 6 * MIB
-        assert not await _completes_soon(budget.reserve_outgoing().grow(MIB))
-        assert await _completes_soon(budget.reserve_incoming().grow(2 * MIB))
+        assert not await _completes_soon(budget.reserve_outgoing().grow_to(MIB))
+        assert await _completes_soon(budget.reserve_incoming().grow_to(2 * MIB))
 
     run_async(scenario())
 

@@ -102,7 +102,7 @@ def test_slow_uploads_delay_each_other_but_not_polls_or_downloads() -> None:
 def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(32 * MIB)
-        await budget.reserve_outgoing().grow(24 * MIB)
+        await budget.reserve_outgoing().grow_to(24 * MIB)
         async with (
             run_server(make_responder(build_response())) as server,
             SellerClient(memory_budget=budget) as client,
@@ -132,7 +132,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             budgets = client.memory_budget, client.url_memory_budget
             reservations = [budget.reserve_incoming() for budget in budgets]
             for reservation in reservations:
-                await reservation.grow(8 * MIB)
+                await reservation.grow_to(8 * MIB)
             limits = DownloadLimits(timeout_seconds=seconds)
             download = asyncio.create_task(client.download(f"{server.url}/image", private=True, limits=limits))
             poll = asyncio.create_task(
@@ -156,7 +156,7 @@ def test_slow_response_after_memory_was_granted_times_out() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(8 * MIB)
         first = budget.reserve_incoming()
-        await first.grow(8 * MIB)
+        await first.grow_to(8 * MIB)
         head = build_response(bytes(MIB))
         async with (
             run_server(make_responder(head[: MIB // 2], b"", interval=3600.0)) as server,

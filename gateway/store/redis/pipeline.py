@@ -62,7 +62,7 @@ class PendingCommand:
 
     def try_resolve(self, reply: Any) -> bool:
         """Resolves the command with this reply. Returns False if it must be sent again."""
-        if self.is_sent and isinstance(reply, Exception) and not is_rejection(reply):
+        if self.is_sent and isinstance(reply, Exception) and not proves_not_executed(reply):
             self.is_outcome_unknown = True
         self.is_sent = False
         if isinstance(reply, NoScriptError) and self.script_text is not None:
@@ -194,7 +194,7 @@ def is_transient(reply: Any) -> bool:
     )
 
 
-def is_rejection(error: Exception) -> bool:
+def proves_not_executed(error: Exception) -> bool:
     """Whether the error proves that the server did not execute any part of the command."""
     return isinstance(error, NoScriptError | OutOfMemoryError) or (
         isinstance(error, ResponseError) and is_transient(error)

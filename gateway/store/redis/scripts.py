@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _LUA_FOLDER = Path(__file__).parent / "lua"
-_INCLUDES = ("clock", "body_deduplication")
+_INCLUDES = ("clock", "request_deduplication")
 
 
 class Script(Struct, frozen=True):

@@ -22,9 +22,9 @@ from gateway.store.base import (
 )
 from gateway.store.ledger_totals import sum_entries
 from gateway.store.sqlite import queries
-from gateway.store.sqlite.body_rows import BodyKey, add_entry, attach_caller, end_entry
 from gateway.store.sqlite.due_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
+from gateway.store.sqlite.request_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 

@@ -172,7 +172,7 @@ def _open_prepared(database: Path, exclusive: bool) -> sqlite3.Connection:
     try:
         if exclusive:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        _configure_connection(connection, database)
+        _prepare_database(connection, database)
     except sqlite3.Error as error:
         connection.close()
         raise _translate_open_error(database, error) from error
@@ -213,7 +213,7 @@ def _translate_open_error(database: Path, error: sqlite3.Error) -> StoreMisconfi
     return StoreMisconfigured(f"{database} cannot be used: {error}. Check the file and its permissions.")
 
 
-def _configure_connection(connection: sqlite3.Connection, database: Path) -> None:
+def _prepare_database(connection: sqlite3.Connection, database: Path) -> None:
     schema = _read_schema_version(connection, database)
     journal_mode = _query_value(connection, "PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

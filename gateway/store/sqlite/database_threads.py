@@ -132,14 +132,14 @@ class _DatabaseThread(ABC):
                 self._run_batch(batch)
                 self._post_to_loop(_resolve_calls, batch)
         except BaseException as error:  # noqa: BLE001  no caller may wait without end
-            self._post_to_loop(self._on_crash, error)
+            self._post_to_loop(self._fail_pending_calls, error)
         else:
             self._post_to_loop(self._thread_end.set_result, None)
         finally:
             if connection is not None:
                 connection.close()
 
-    def _on_crash(self, error: BaseException) -> None:
+    def _fail_pending_calls(self, error: BaseException) -> None:
         """Fails all pending calls. Runs in the event loop like `run`, so that no call can be queued in between."""
         pending = [call for call in self._current_batch if not call.future.done()]
         with suppress(Empty):

@@ -34,11 +34,17 @@ from gateway.store.base import (
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite import maintenance, outbox, queries, replica_signals
-from gateway.store.sqlite.body_rows import BodyKey, attach_caller, mark_closed, remove_caller, remove_dead_callers
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.store.sqlite.leases import SqliteLeaseManager
+from gateway.store.sqlite.request_deduplication_rows import (
+    BodyKey,
+    attach_caller,
+    mark_closed,
+    remove_caller,
+    remove_dead_callers,
+)
 from gateway.task_supervisor import TaskSupervisor
 
 T = TypeVar("T")

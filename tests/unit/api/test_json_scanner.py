@@ -17,7 +17,7 @@ from msgspec import inspect
 from gateway.api.api_errors import ApiError
 from gateway.api.body_parser_thread import INLINE_MAX_BYTES, run_off_loop
 from gateway.api.input_images import decode_base64, list_input_refs
-from gateway.api.json_scanner import (
+from gateway.api.json_prescan import (
     MAX_DEPTH,
     MAX_JSON_TOKENS,
     MAX_REST_BYTES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.cell_coverage import summarize_cells
+from gateway.cell_winners import summarize_cells
 from gateway.cli import main
 from providers.image_sizes import Resolution
 from providers.orders import ALL_CELLS, Cell, Operation, Quality

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext, ReleaseCounts
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_release import MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
+from gateway.engine.unconfigured_job_release import MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.jobs.next_actions import derive_actions

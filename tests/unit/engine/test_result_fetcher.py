@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from gateway.assets.storage import StorageFull, StorageUnavailable
 from gateway.engine import result_fetcher
-from gateway.engine.documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.result_fetcher import MAX_FETCH_TRIES, ResultFetcher
 from gateway.jobs.job import Job
 from gateway.jobs.next_actions import IMAGE_TTL_SECONDS

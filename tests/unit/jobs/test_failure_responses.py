@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from gateway.api.failure_responses import build_failure_response
+from gateway.api.failed_job_responses import build_failure_response
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.failure import classify_failure, is_safe_to_retry
 from gateway.jobs.job import Job, JobState

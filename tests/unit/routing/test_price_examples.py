@@ -9,7 +9,7 @@ from gateway.config.loader import load
 from gateway.config.resolver import placeholder_secrets, resolve
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
-from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.routing.requested_size import SizeRequest, resolve_target
 from providers import ADAPTERS
 from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
 

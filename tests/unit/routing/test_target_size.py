@@ -4,7 +4,7 @@ import pytest
 
 from gateway.catalogue import Model
 from gateway.routing.plan import RoutingError
-from gateway.routing.target_size import SizeRequest, resolve_target
+from gateway.routing.requested_size import SizeRequest, resolve_target
 from providers.image_sizes import TargetSize
 from providers.orders import Format, Operation, Quality
 

@@ -22,7 +22,7 @@ ALL_REQUESTS: RequestSet = {
 MAX_REQUEST_SETS = 2_000
 
 
-def check_rules(loaded: LoadedFiles, config: Config) -> list[Problem]:
+def check_rule_reachability(loaded: LoadedFiles, config: Config) -> list[Problem]:
     return to_problems(loaded, POLICIES_FILE, _find_problems(loaded, config), "rules")
 
 

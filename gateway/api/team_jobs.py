@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.assets.storage import ObjectNotFound
-from gateway.engine.documents import (
+from gateway.engine.job_documents import (
     PLAN,
     REQUEST,
     JobDocuments,

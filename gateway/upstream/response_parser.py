@@ -16,6 +16,6 @@ MAX_INLINE_BYTES = 1 << 20
 _thread = BodyThread("response-reader", MAX_INLINE_BYTES)
 
 
-async def read_response(reader: Callable[[Answer], ResultT], answer: Answer | NoAnswer) -> ResultT | NoAnswer:
+async def parse_response(reader: Callable[[Answer], ResultT], answer: Answer | NoAnswer) -> ResultT | NoAnswer:
     """Returns what `reader` makes of the answer, or the NoAnswer itself."""
     return answer if isinstance(answer, NoAnswer) else await _thread.run(len(answer.body), reader, answer)

@@ -1,6 +1,6 @@
 """Decides which existing job a request without an idempotency key belongs to: deduplication by request body.
 
-`redis/lua/body_deduplication.lua` has the same rules.
+`redis/lua/request_deduplication.lua` has the same rules.
 """
 
 from collections.abc import Iterable
