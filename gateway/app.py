@@ -41,7 +41,8 @@ from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 
 MONTH_SECONDS = 31 * DAY_SECONDS
-# The engine writes to the store every second. After this long without a successful write, no new job can be saved.
+# The engine writes to the store every second. After this time without a successful write, the store counts as
+# unavailable for new jobs.
 MAX_WRITE_GAP_SECONDS = 5.0
 LOG_CHECK_INTERVAL_SECONDS = 1.0
 STORAGE_CHECK_INTERVAL_SECONDS = 3.0
@@ -50,7 +51,7 @@ MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
 
 
 class Gateway:
-    """One gateway process. `transform_catalogue` replaces the configured accounts by the sandbox's."""
+    """One gateway process. `transform_catalogue` replaces the configured accounts by those of the sandbox."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class Gateway:
         }
 
     def _describe_tasks(self) -> dict[str, Any]:
-        """The long-lived tasks, and the errors of those that are down; each restarts by itself."""
+        """Describes the long-running tasks, with the errors of those that are down. Each restarts by itself."""
         now = self.supervisor.clock()
         return {
             "running": len(self.supervisor.task_names),
@@ -197,7 +198,8 @@ class Gateway:
     async def _check_storage(self, storage: ImageStorage) -> None:
         """Checks the storage at startup.
 
-        After a temporary failure the gateway serves stored images and rejects new jobs; a misconfiguration stops it.
+        After a temporary failure the gateway starts: it serves stored images and rejects new jobs. A misconfiguration
+        prevents the start.
         """
         try:
             await storage.self_test()
@@ -207,7 +209,8 @@ class Gateway:
             self.emit(make_error_event(error))
 
     async def drain(self) -> None:
-        """Graceful shutdown: not ready, no new claims, running jobs may finish, the rest is handed over."""
+        """Shuts down gracefully: is not ready any more, claims no jobs, lets running jobs finish, and hands over the
+        rest."""
         self.is_draining = True
         if self.engine is not None:
             handed_over = await self.engine.drain(self.settings.drain_seconds)

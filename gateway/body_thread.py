@@ -10,9 +10,9 @@ ResultT = TypeVar("ResultT")
 
 
 class BodyThread:
-    """Runs functions on bodies: small ones in place, large ones one after the other in its own thread.
+    """Runs functions on bodies: for a small body directly, for large bodies one after the other in its own thread.
 
-    Two threads would not finish sooner, would need twice the memory and would delay the event loop twice as long.
+    A second thread would not finish sooner, would need twice the memory and would delay the event loop twice as long.
     """
 
     def __init__(self, name: str, max_inline_bytes: int) -> None:

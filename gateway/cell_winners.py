@@ -20,7 +20,8 @@ PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
 
 
 class CellCoverage(Struct, frozen=True):
-    """The plan for one image of one cell by one policy. `shape`: the likeliest shape that a seller offers."""
+    """The plan for one image of one cell by one policy. `shape`: the most common shape that a seller offers in this
+    cell."""
 
     model: str
     cell: Cell
@@ -37,7 +38,7 @@ class CellCoverage(Struct, frozen=True):
 
 
 def build_coverage(catalogue: Catalogue) -> list[CellCoverage]:
-    """Covers every cell by the default policy, and each rule's cells by the rule's policy."""
+    """Plans every cell by the default policy, and the cells of each rule by the policy of that rule."""
     policies = catalogue.policies
     cell_coverages = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
@@ -54,7 +55,8 @@ def _cover_cells(
 
 
 def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellCoverage:
-    """Uses the first shape that the policy has a seller for; else one that any seller offers; else the first."""
+    """Plans the first shape for which the policy has a seller. If there is none, plans a shape that any seller offers,
+    or else the first."""
     targets = _list_targets(catalogue, model, cell)
     sold_targets = [target for target in targets if _is_sold(catalogue, model, cell, target)] or targets[:1]
     plans = (
@@ -70,7 +72,7 @@ def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tup
 def _iterate_plans(
     catalogue: Catalogue, model: str, cell: Cell, target: TargetSize, policy_choice: tuple[str, int | None]
 ) -> Iterator[Plan]:
-    """Yields the plan of a request that names the quality, and of one that uses the model's default."""
+    """Yields two plans: of a request that names the quality, and of one that uses the default of the model."""
     request = _make_request(model, cell, target)
     yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice, {})
     if cell.quality is catalogue.models[model].quality:
@@ -80,7 +82,7 @@ def _iterate_plans(
 
 
 def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSize]:
-    """Lists all sizes that the offers support, likeliest first, presets last."""
+    """Lists all sizes that the offers support: the most common first, presets last."""
     size_options = [
         size_option for offer in catalogue.offers.get(model, ()) for size_option in offer.size_options.values()
     ]
@@ -93,7 +95,7 @@ def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSi
 
 
 def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) -> TargetSize | None:
-    """None if the model has no such size."""
+    """Makes the target. Returns None if the model has no such size."""
     try:
         return make(*arguments)
     except SizeError:
@@ -101,7 +103,7 @@ def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) ->
 
 
 def _sort_ratios(catalogue: Catalogue, model: str) -> tuple[str, ...]:
-    """Ratios that any cell of the model offers come first, so that most cells show the same shape."""
+    """Sorts the ratios. Those that any cell of the model offers come first, so that most cells show the same shape."""
     return tuple(sorted(LIKELY_RATIOS, key=lambda ratio: not _is_sold_anywhere(catalogue, model, ratio)))
 
 
@@ -138,7 +140,7 @@ def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
 
 
 def list_coverage_warnings(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> list[str]:
-    """One line for each finding, with the cells that it concerns."""
+    """Lists the warnings: one line for each finding, with the cells that it concerns."""
     cells_by_message: dict[str, list[Cell]] = {}
     for cell_coverage in coverage:
         policy_suffix = (
@@ -185,7 +187,7 @@ def _get_seller_name(ranked: RankedOffer) -> str:
 
 
 def _list_failover_changes(winner: RankedOffer, fallback: RankedOffer) -> list[str]:
-    """Substitutions of the fallback that the winner does not make, and a change of assumed quality."""
+    """Lists substitutions that the fallback makes and the winner does not, and a change of the assumed quality."""
     winner_substitutions, fallback_substitutions = (
         {substitution.name for substitution in ranked.fit.substitutions} for ranked in (winner, fallback)
     )
@@ -234,7 +236,7 @@ def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -
 
 
 def summarize_cells(cells: Sequence[Cell]) -> str:
-    """'generate: all but 1k high; edit: 4k': the shortest description of the cells, by operation."""
+    """Describes the cells by operation, as short as possible: 'generate: all but 1k high; edit: 4k'."""
     summaries = {operation: _summarize_operation(operation, cells) for operation in Operation}
     if len(set(summaries.values())) == 1:
         summary = summaries[Operation.GENERATE]
@@ -253,7 +255,7 @@ def _summarize_operation(operation: Operation, cells: Sequence[Cell]) -> str:
 
 
 def _summarize_pairs(pairs: Sequence[tuple[Resolution, Quality]]) -> str:
-    """'1k/2k high, 4k': groups resolutions with the same qualities; omits the qualities if all are included."""
+    """Groups resolutions with the same qualities: '1k/2k high, 4k'. Omits the qualities if all are included."""
     qualities = {tier: tuple(quality for quality in Quality if (tier, quality) in pairs) for tier in Resolution}
     tiers: dict[tuple[Quality, ...], list[str]] = {}
     for tier, tier_qualities in qualities.items():

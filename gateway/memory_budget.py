@@ -1,7 +1,7 @@
-"""A memory budget that large bodies share. A body that finds no memory left waits in a queue.
+"""A memory budget that large bodies share. A body for which no memory is free waits in a queue.
 
-Incoming bodies are served first, since they have been paid for. A quarter of the budget is for them alone, so that slow
-uploads delay only each other.
+Incoming bodies are served first: a seller's response may contain images that are paid for. A quarter of the budget is
+reserved for them, so that slow uploads delay only each other.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class _Waiter(NamedTuple):
 
 
 class MemoryBudget:
-    """Serves each queue in its order.
+    """The memory budget. Each queue is served in its order.
 
     Exception: if all holders of memory wait for more, one of them exceeds the budget, so that they do not deadlock.
     """
@@ -96,7 +96,7 @@ class MemoryBudget:
         # Outgoing bodies never grow once they hold memory.
         blocked = [waiter for waiter in self._incoming if waiter.reservation.held_bytes]
         if blocked and len(blocked) == self._holder_count:
-            # All holders wait for more, so none would ever release any: one exceeds the budget.
+            # All holders wait for more memory, so none would ever release any. One of them exceeds the budget.
             self._incoming.remove(blocked[0])
             self._grant_waiter(blocked[0])
 

@@ -69,7 +69,7 @@ def _parse_base_url(text: str) -> str:
 
 
 def _is_base_url(text: str) -> bool:
-    """Whether paths can be appended to it: it may have no query, fragment or credentials."""
+    """Returns whether paths can be appended to the URL: it has no query, fragment or credentials."""
     try:
         parts = urlsplit(text)
         has_host = bool(parts.hostname) and parts.port != 0
@@ -133,7 +133,8 @@ ENV_OPTIONS: dict[str, EnvOption] = {
 
 
 def load_settings(environ: Mapping[str, str], **overrides: object) -> Settings:
-    """Loads the settings; `overrides` from the command line take precedence. SettingsError lists all problems."""
+    """Loads the settings. `overrides` from the command line take precedence. Raises a SettingsError that lists all
+    problems."""
     values: dict[str, Any] = {}
     problems = []
     for field, option in ENV_OPTIONS.items():
@@ -168,9 +169,9 @@ def _check_multi_replica(values: Mapping[str, Any]) -> list[str]:
 
 
 def load_signing_secrets(settings: Settings) -> tuple[bytes, ...]:
-    """Returns the configured secrets, or one that is generated once and stored in the data folder.
+    """Returns the configured secrets, or a secret that is generated once and stored in the data folder.
 
-    SettingsError if that fails.
+    Raises SettingsError if the secret cannot be stored or read.
     """
     if settings.secrets:
         return settings.secrets
@@ -192,9 +193,9 @@ def load_signing_secrets(settings: Settings) -> tuple[bytes, ...]:
 
 
 def _create_secret_file(path: Path) -> None:
-    """Creates the file atomically; concurrent processes all use the first one's secret."""
+    """Creates the file atomically. Concurrent processes all use the secret of the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes it readable by its owner only.
+    # mkstemp makes the file readable by its owner only.
     descriptor, temporary_name = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:

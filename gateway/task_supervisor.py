@@ -1,7 +1,7 @@
 """Supervises the long-running tasks of a process: a task that fails is reported, counted and restarted.
 
-Nothing awaits such a task, so its end would otherwise go unnoticed. The supervisor is not a task itself, which could
-end too: the event loop calls it when a task is done.
+No code awaits such a task, so its end would otherwise go unnoticed. The supervisor is not a task itself, since a task
+could end, too: the event loop calls it when a task is done.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class TaskSupervisor:
     def run(self, name: str, function: TaskFunction, max_backoff: float = MAX_BACKOFF_SECONDS) -> "SupervisedTask":
         """Runs `function`, and restarts it after each failure, until it returns or is stopped.
 
-        The function is given its task, and calls `record_success` of it once it works.
+        `function` receives its task. It calls `record_success` of the task once it works.
         """
         task = SupervisedTask(self, name, function, max_backoff)
         self._tasks.add(task)
@@ -45,7 +45,7 @@ class TaskSupervisor:
         return task
 
     def run_every(self, name: str, interval: float, function: Callable[[], Awaitable[None]]) -> "SupervisedTask":
-        """Runs `function` every `interval` seconds; after a failure, no later than that."""
+        """Runs `function` every `interval` seconds. After a failure it runs again no later than that."""
 
         async def repeat(task: SupervisedTask) -> None:
             while True:
@@ -68,7 +68,8 @@ class TaskSupervisor:
 
 
 class SupervisedTask:
-    """One task with its restarts. Any end but a return is a failure, even a cancellation, unless `stop` caused it."""
+    """One task and its restarts. Every end except a return is a failure, even a cancellation, unless `stop`
+    caused it."""
 
     def __init__(self, supervisor: TaskSupervisor, name: str, function: TaskFunction, max_backoff: float) -> None:
         self.name = name
@@ -95,7 +96,7 @@ class SupervisedTask:
         asyncio.get_running_loop().call_soon(self._supervisor.emit, recovered)
 
     async def stop(self) -> None:
-        """Cancels the task and returns when it has ended; may be repeated."""
+        """Cancels the task and returns when it has ended. It may be called again."""
         self._is_stopped = True
         self._supervisor.discard(self)
         if self._restart_timer:

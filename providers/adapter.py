@@ -62,7 +62,7 @@ class Endpoint(Struct, Generic[SubjectT, ResultT], frozen=True):
 
 
 class UploadGrant(Struct, frozen=True):
-    """A presigned URL to upload one image to, with the headers that it requires."""
+    """A presigned URL for the upload of one image, with the headers that it requires."""
 
     upload_id: str
     url: str
@@ -117,9 +117,9 @@ class CallbackSpec(Struct, frozen=True):
 
 
 class Adapter(Struct, frozen=True, kw_only=True):
-    """One wire dialect, as a record of pure functions.
+    """The adapter for one wire dialect, as a record of pure functions.
 
-    `docs_url` and `checked_on`: the documentation that the adapter follows, and when it was last compared with it.
+    `docs_url` and `checked_on`: the documentation that the adapter implements, and when both were last compared.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every kind of failure of an order and its consequences: one table decides them all.
+"""The kinds of failure of an order, and their consequences, which only this table decides.
 
 `docs/faults.md` is generated from `VERDICTS`.
 """
@@ -46,7 +46,7 @@ class ChargeStatus(StrEnum):
 
 
 class PartConsequence(StrEnum):
-    """What happens to the part of the job that the attempt was for."""
+    """What happens to the part of a job whose attempt ended with this fault."""
 
     FAIL_OVER = "fail over"
     STOP = "stop, unless the policy says on_unknown: reorder"
@@ -169,7 +169,8 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     @property
     def charge_status(self) -> ChargeStatus:
-        """Return whether money was charged: a cost that the seller reports overrides the default of the kind."""
+        """Return whether money was charged. A cost that the seller reports takes precedence over the default of the
+        kind."""
         return ChargeStatus.CHARGED if self.cost else self.verdict.charge_status
 
 
@@ -205,8 +206,8 @@ _CONTENT_REFUSAL = re.compile(
 def detect_content_refusal(kind: FaultKind, *messages: str | None) -> FaultKind:
     """Return CONTENT_REFUSED if the messages say that the seller refuses the content, else `kind`.
 
-    For sellers without an error code for it. Texts change, so this is a last resort, and only for messages about the
-    order itself.
+    Only for sellers without an error code for this, and for messages about the order itself. It is a last resort, since
+    such texts change.
     """
     is_about_order = kind in (FaultKind.INVALID_ORDER, FaultKind.ORDER_FAILED)
     is_refusal = is_about_order and any(_CONTENT_REFUSAL.search(message) for message in messages if message)

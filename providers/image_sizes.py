@@ -60,7 +60,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def find_size_error(width: int, height: int) -> str | None:
-    """Return the first rule of the model that these pixels break, or None."""
+    """Return an error for the first size rule of the model that these pixels violate, or None."""
     longest, shortest = max(width, height), min(width, height)
     if shortest < 1:
         return "width and height must be positive"
@@ -126,7 +126,7 @@ def target_from_pixels(width: int, height: int) -> TargetSize:
 
 @lru_cache(maxsize=1024)
 def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
-    """Return the best valid pixels for a ratio: with exactly this ratio if possible, else within tolerance."""
+    """Return the best valid pixels for a ratio: with exactly this ratio if such pixels exist, else within tolerance."""
     exact_ratio = parse_ratio(ratio)
     name = _RATIO_NAMES.get(exact_ratio) or _format_ratio(exact_ratio)
     if standard_size := _STANDARD_SIZES.get((name, resolution)):

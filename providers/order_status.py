@@ -26,7 +26,7 @@ class TokenUsage(Struct, frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag=True):
-    """The status of an order as of one answer: its id and its reference, where the answer has them."""
+    """The status of an order according to one answer, with its id and its reference if the answer contains them."""
 
     id: str | None = None
     reference: str | None = None
@@ -53,14 +53,14 @@ class Ready(Progress, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(Progress, frozen=True, kw_only=True, tag=True):
-    """The order failed or was rejected. `usage`: tokens that the seller bills nevertheless."""
+    """The order failed or was rejected. `usage`: the tokens that the seller bills although the order failed."""
 
     fault: Fault
     usage: TokenUsage | None = None
 
 
 class NoAnswer(Progress, frozen=True, kw_only=True, tag=True):
-    """The call failed: the status of the order is unknown, as before.
+    """The call failed, so it says nothing new about the status of the order.
 
     Only the seller client and `parsing` create it, never an adapter.
     """
@@ -69,6 +69,7 @@ class NoAnswer(Progress, frozen=True, kw_only=True, tag=True):
 
 
 class SearchResult(Progress, frozen=True, kw_only=True, tag=True):
-    """The orders that a search found, each with id and reference; the caller selects those with its own reference."""
+    """The orders that a search found, each with its id and reference. The caller selects those with its own
+    reference."""
 
     orders: tuple[Progress, ...]

@@ -52,7 +52,7 @@ class ImageBytes(Struct, frozen=True, tag=True):
 
 
 class ImageUrl(Struct, frozen=True, tag=True):
-    """An image as a URL: the seller fetches an input from it, or the gateway an output."""
+    """An image as a URL. The seller fetches input images from it, and the gateway fetches output images."""
 
     url: str
 
@@ -120,7 +120,7 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Ticket(Struct, frozen=True):
-    """What identifies an order at its seller: the seller's id, the operation and the model."""
+    """The identification of an order at its seller: the id that the seller assigned, the operation and the model."""
 
     id: str
     operation: Operation
@@ -150,7 +150,8 @@ class Feature(StrEnum):
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """The features that an adapter can express. Each offer configures which of them are sold, and at which price.
+    """The features of orders that an adapter supports. Each offer configures which of them are sold, and at which
+    price.
 
     An operation without features cannot be ordered at all.
     """
@@ -171,7 +172,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 class UnsupportedOrder(ValueError):
     """The adapter cannot express this order.
 
-    Adapters never drop a parameter silently; the caller must make another plan.
+    An adapter never drops a parameter silently. The caller must make another plan.
     """
 
 

@@ -18,7 +18,7 @@ from providers.orders import ImageBytes, ImageSource, ImageUrl
 
 MAX_IMAGES = 16
 MICROS_PER_USD = 1_000_000
-# No order of at most ten images costs more: such an amount is in cents, or wrong.
+# No order of at most ten images costs more than this: a larger amount is in cents, or wrong.
 MAX_PLAUSIBLE_USD = 100
 MAX_TEXT_CHARACTERS = 500
 MAX_COUNT = 10**9
@@ -27,7 +27,7 @@ _ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}", re.ASCII)
 _WEB_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(?=[/?#]|$)[!-~]{0,8000}", re.IGNORECASE)
 _UNSAFE_URL_CHARACTERS = re.compile(r"[^!-~]+")
 _URLSAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# A multiple of four, so that each slice decodes to complete bytes.
+# The length of a slice: a multiple of four, so that each slice decodes to complete bytes.
 _SLICE_CHARACTERS = 1 << 20
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,100}", re.IGNORECASE | re.ASCII)
 # Only the gateway sets credentials, and only the HTTP client sets framing headers.
@@ -43,7 +43,7 @@ ResultT = TypeVar("ResultT")
 
 
 class ParseError(Exception):
-    """The answer contains nothing reliable."""
+    """The answer contains no reliable information."""
 
     def __init__(self, kind: FaultKind, code: str | None = None, message: str = "") -> None:
         super().__init__(kind, code, message)

@@ -1,4 +1,4 @@
-"""What request handlers work with: the application's components, and Litestar's request type."""
+"""The context of request handlers: the components of the application, and the request type of Litestar."""
 
 from collections.abc import Callable
 from typing import Any

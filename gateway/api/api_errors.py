@@ -1,4 +1,5 @@
-"""ApiError, from which every error response is made: OpenAI's error body on its routes, RFC 9457 problems elsewhere.
+"""Defines ApiError, from which every error response is made: OpenAI's error body on OpenAI's routes, RFC 9457 problems
+on all others.
 
 A message says what happened and what to do. It never contains a seller's text, a key or a prompt.
 """

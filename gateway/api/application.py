@@ -25,7 +25,7 @@ from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
 from gateway.store.base import StoreError, StoreUnavailable
 
-# Of all bodies that have not become jobs yet. Parsing one takes several times its size for a moment.
+# For all bodies whose jobs do not exist yet. Parsing a body briefly takes several times its size.
 MAX_TOTAL_BODY_BYTES = 256 << 20
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
@@ -119,7 +119,7 @@ def _build_allow_header(error: HTTPException) -> dict[str, str]:
 
 
 def _make_store_error_handler(emit: EventSink) -> ErrorHandler:
-    """A store error is not the client's fault: it may retry."""
+    """Makes the handler of store errors. The client may retry after such an error, since it did not cause it."""
 
     def handle(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
         if not isinstance(error, StoreUnavailable):

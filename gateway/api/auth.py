@@ -21,9 +21,9 @@ def authenticate_request(http_request: HttpRequest) -> str:
 
 
 def authenticate(catalogue: Catalogue, headers: Mapping[str, str]) -> str:
-    """Returns the key's team. ApiError (401) without a valid key.
+    """Returns the key's team. Raises ApiError (401) if there is no valid key.
 
-    Compares full digests with every key's, in constant time.
+    Compares the key's digest with the digests of all configured keys, in constant time.
     """
     key = find_api_key(headers)
     if key is None:
@@ -41,7 +41,7 @@ def authenticate(catalogue: Catalogue, headers: Mapping[str, str]) -> str:
 
 
 def find_api_key(headers: Mapping[str, str]) -> str | None:
-    """Returns the first key found: only one is checked."""
+    """Returns the first key in the headers. Any further keys are ignored."""
     authorization = headers.get("authorization", "")
     if authorization.lower().startswith(BEARER_PREFIX):
         return authorization[len(BEARER_PREFIX) :].strip()

@@ -2,7 +2,7 @@
 
 from gateway.body_thread import BodyThread
 
-# Takes a millisecond or two. Only long prompts and images make bodies larger than that.
+# Parsing a body of this size takes a millisecond or two. Only bodies with long prompts or images are larger.
 INLINE_MAX_BYTES = 32 << 10
 
 run_off_loop = BodyThread("request-parser", INLINE_MAX_BYTES).run

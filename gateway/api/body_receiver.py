@@ -9,7 +9,7 @@ from litestar.types import Receive
 from gateway.api.api_errors import ApiError
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget
 
-# Timeouts without a byte, and for the whole body.
+# Timeouts for the next byte, and for the whole body.
 STALL_TIMEOUT_SECONDS = 30.0
 BODY_TIMEOUT_SECONDS = 120.0
 # How long a body waits for memory before the request fails with 503.
@@ -19,7 +19,7 @@ GROWTH_FACTOR = 2
 
 
 class BodyReceiver:
-    """The `receive` callable of a request. ApiError if the body stalls, or if memory stays unavailable."""
+    """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory becomes free in time."""
 
     def __init__(self, receive: Receive, budget: MemoryBudget) -> None:
         self._receive, self._reservation = receive, budget.reserve_incoming()
@@ -28,20 +28,20 @@ class BodyReceiver:
 
     async def __call__(self) -> Any:
         if self._is_finished:
-            # Only the disconnect is left to receive; it has no timeout.
+            # The only message left is the disconnect, which has no timeout.
             return await self._receive()
         self.is_started = True
         message = await self._receive_with_timeout()
         self._is_finished = not message.get("more_body", False)
         self._received_bytes += len(message.get("body", b""))
         if self._received_bytes > self._reserved_bytes:
-            # Reserved by received bytes, not by Content-Length, which costs a client nothing.
+            # Counts received bytes, not Content-Length: a client could declare any length at no cost.
             self._reserved_bytes = max(self._received_bytes, self._reserved_bytes * GROWTH_FACTOR)
             await self._reserve_more()
         return message
 
     async def reserve(self, extra_bytes: int) -> None:
-        """Reserves memory beside the body, for instance for decoded images."""
+        """Reserves memory in addition to the body, for instance for decoded images."""
         if self._received_bytes + extra_bytes > self._reserved_bytes:
             self._reserved_bytes = self._received_bytes + extra_bytes
             await self._reserve_more()
@@ -51,7 +51,7 @@ class BodyReceiver:
         self._reservation.release()
 
     async def _receive_with_timeout(self) -> Any:
-        """Counts only the time that the gateway waits for the client."""
+        """Receives one message. The timeouts count only the time that the gateway waits for the client."""
         started_at = monotonic()
         try:
             async with asyncio.timeout(min(STALL_TIMEOUT_SECONDS, BODY_TIMEOUT_SECONDS - self._elapsed_seconds)):

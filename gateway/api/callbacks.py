@@ -14,9 +14,9 @@ MAX_CALLBACK_BYTES = 1 << 20
 async def receive_callback(
     request: HttpRequest, adapter: str, job_id: str, attempt: int, signature: str
 ) -> Response[None]:
-    """401 for an invalid URL or signature; else 204, whatever the body says.
+    """Responds 401 to an invalid URL or signature, else 204, whatever the body contains.
 
-    503 if the callback cannot be processed at the moment: sellers retry.
+    Responds 503 if the callback cannot be processed at the moment: the seller then sends it again.
     """
     handler = request.app.state["callback_handler"]
     body = await read_body(request.stream(), request.headers.get("content-length"), MAX_CALLBACK_BYTES)

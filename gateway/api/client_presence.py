@@ -1,4 +1,4 @@
-"""Whether a request's client is still connected, and whether it received a response."""
+"""Tracks whether the client of a request is still connected, and whether it received a response."""
 
 import asyncio
 import secrets
@@ -7,7 +7,7 @@ from typing import Any
 from gateway.api.http_protocol import ClientConnection
 from gateway.jobs.commit import IdempotencyRecord
 
-# A process that was paused or busy reads a disconnect in its next event loop turns.
+# After a pause, a process needs some turns of its event loop before it notices a disconnect.
 EVENT_LOOP_TURNS = 2
 
 
@@ -24,7 +24,10 @@ class ClientPresence:
         self._connection = connection
 
     async def promise_response(self) -> bool:
-        """Whether the client is connected. If so, it gets a response even if it half-closes the connection later."""
+        """Promises the client a response, even if the client half-closes the connection later.
+
+        Returns False if the client is disconnected already.
+        """
         for _ in range(EVENT_LOOP_TURNS):
             await asyncio.sleep(0)
         return self._connection is None or self._connection.promise_response()
@@ -35,12 +38,12 @@ class ClientPresence:
         return self._connection is not None and self._connection.is_disconnected
 
     def has_left_unanswered(self) -> bool:
-        """Whether the client disconnected without a response while it counts as a caller of a job."""
+        """Returns whether the client disconnected without a response while it counts as a caller of a job."""
         return self.idempotency_record is not None and (self.is_disconnected or not self.is_answered)
 
 
 def get_presence(state: dict[str, Any]) -> ClientPresence | None:
-    """Returns the client's presence of a request that may become a job, else None."""
+    """Returns the presence of the request's client; None if the request cannot become a job."""
     presence = state.get("presence")
     return presence if isinstance(presence, ClientPresence) else None
 

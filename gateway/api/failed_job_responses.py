@@ -1,6 +1,6 @@
-"""Error responses about jobs that ended without images.
+"""Error responses for jobs that ended without images.
 
-No client automatically retries a 400 or a 424; a 503 is answered only where nothing was charged.
+Clients do not automatically retry a 400 or a 424. A 503 is sent only if nothing was charged.
 """
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ class FailureResponse(Struct, frozen=True, kw_only=True):
 
 
 def build_failure_response(job: Job) -> FailureResponse:
-    """For a job that ended without images."""
+    """Builds the error response for a job that ended without images."""
     return respond_to_failure(classify_failure(job))
 
 
@@ -46,7 +46,7 @@ def respond_to_failure(failure: JobFailure) -> FailureResponse:
 
 
 def build_failure_error(job: Job, headers: dict[str, str]) -> ApiError:
-    """The same as an ApiError, with the job's headers."""
+    """Builds the same response as an ApiError, with the headers of the job."""
     response = build_failure_response(job)
     return ApiError(
         response.status,
@@ -87,7 +87,7 @@ _CODES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.INVALID_ORDER: "order_refused",
     FaultKind.INPUT_MISSING: "input_missing",
 }
-# Causes that the client may see; whether money was charged follows.
+# The causes as the client sees them. A sentence about the charge is appended.
 _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.CONTENT_REFUSED: "The seller's content filter rejected this request. Change the prompt or the images.",
     FaultKind.INPUT_MISSING: "An input image of this job is no longer stored, so no order could be sent.",

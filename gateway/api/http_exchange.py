@@ -15,7 +15,7 @@ from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
 
 KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
-# Litestar answers OPTIONS itself, with less than its error for an unknown method.
+# Litestar answers OPTIONS itself, with a less helpful response than its error for an unknown method.
 UNROUTED_METHOD = "NONE"
 RawHeader = tuple[bytes, bytes]
 
@@ -59,7 +59,7 @@ class HttpExchange:
         await self._send(message)
 
     async def send_shutdown_error(self) -> None:
-        """Answers a request whose handler is cancelled by the shutdown."""
+        """Sends an error for a request whose handler is cancelled by the shutdown."""
         if self._is_response_started:
             return
         error = service_unavailable_error(
@@ -100,13 +100,14 @@ class HttpExchange:
         )
 
     def _build_overhead_header(self) -> list[tuple[bytes, bytes]]:
-        """For requests that wait for a job: the gateway's own share of the time."""
+        """Builds the header with the gateway's own share of the duration, for requests that wait for a job."""
         if "waited_seconds" not in self._state:
             return []
         seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
 
     def _build_close_header(self) -> list[tuple[bytes, bytes]]:
-        """Closes the connection of a client that waits for `100 Continue` and got none: it will not send the body."""
+        """Builds the header that closes the connection of a client that waits for `100 Continue` in vain: it will not
+        send the body."""
         expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
         return [(b"connection", b"close")] if expects_continue and not self.body_receiver.is_started else []

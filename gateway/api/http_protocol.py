@@ -13,15 +13,15 @@ from gateway.api.api_errors import ApiError
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
 
-# Timeout for a request's headers, from the connection or the previous request on; also for the remainder of a rejected
-# body.
+# Timeout for a request's headers, counted from the connection or from the previous request. It also limits the
+# remainder of a rejected body.
 HEADER_TIMEOUT_SECONDS = 30.0
 # Limit for headers, trailers and chunk extensions. Checked after each read, so slightly more may arrive.
 MAX_HEADER_BYTES = 64 << 10
-# How long a client may read no byte of a response.
+# After this time without reading a byte of its response, a client is disconnected.
 WRITE_TIMEOUT_SECONDS = 60.0
-# A half-closed client may still read, or be gone. A second write fails once the peer of a gone client has answered the
-# first with a reset; every client ignores `100 Continue`.
+# A half-closed client may still read, or be gone. If it is gone, its machine answers the first write with a reset, and
+# the second write fails. So `100 Continue` is written, which every client ignores.
 PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
 PROBE_DELAYS_SECONDS = (0.5, 1.0)
 
@@ -45,7 +45,7 @@ HEADERS_TOO_LARGE_ERROR = ApiError(
 
 
 class ClientConnection:
-    """The client's connection, as one request's handler sees it."""
+    """The client's connection, as the handler of one request uses it."""
 
     def __init__(self, protocol: "HttpProtocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
@@ -57,8 +57,8 @@ class ClientConnection:
         return self._protocol.is_disconnected
 
     def promise_response(self) -> bool:
-        """Promises a response even if the client half-closes the connection later. False if it has already closed or
-        half-closed it."""
+        """Promises a response, even if the client half-closes the connection later. Returns False if the client has
+        already closed or half-closed it."""
         if not self._protocol.is_half_closed:
             self._protocol.promised_cycle = self._cycle
         return self._protocol.promised_cycle is self._cycle
@@ -81,7 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._probe_timer: TimerHandle | None = None
         self.promised_cycle: RequestResponseCycle | None = None
         self.is_half_closed = self.is_disconnected = False
-        # Bytes read that are not yet complete headers or part of a body.
+        # Bytes that were read and belong neither to complete headers nor to a body.
         self._pending_header_bytes = 0
         self._is_in_headers = self._is_input_ignored = False
 
@@ -137,7 +137,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers are ignored: neither this gateway nor a proxy before it has checked them.
+        # Trailers are ignored: neither this gateway nor a proxy in front of it has validated them.
         if self._is_in_headers:
             super().on_header(name, value)
 
@@ -161,7 +161,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._pending_header_bytes = 0
         if any(name == b"idempotency-key" for name, _ in self.headers):
-            # A request with an idempotency key is ordered even if the client disconnects, so it is answered, too.
+            # A request with an idempotency key is ordered even if its client disconnects. So it gets a response, too.
             self.promised_cycle = self.cycle
         # The remainder of a rejected body is complete; the next request gets its own timeout.
         self._cancel_header_timer()
@@ -216,7 +216,7 @@ class HttpProtocol(HttpToolsProtocol):
     # --- half-closed connections
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes at once
-        """A half-closed client still receives the promised response; no new request is started for it."""
+        """Keeps a half-closed connection open until the promised response is sent. Starts no new request on it."""
         self.is_half_closed = True
         if self.promised_cycle is None or self.promised_cycle.response_complete:
             return False
@@ -256,5 +256,5 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def make_protocol_class(emit: EventSink) -> type[HttpProtocol]:
-    """Makes the protocol class that uvicorn instantiates for each connection."""
+    """Makes the protocol class, which uvicorn instantiates for each connection."""
     return type("HttpProtocol", (HttpProtocol,), {"emit": staticmethod(emit)})

@@ -11,8 +11,10 @@ from gateway.assets.signed_urls import FILES_PATH
 
 @route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
 async def get_image_file(request: HttpRequest, key: str) -> Stream:
-    """Streams the image. The signature covers the raw path: Litestar's `key` treats `//`, `%2F` and a trailing `/`
-    alike."""
+    """Streams the image.
+
+    The signature covers the raw path, since the `key` of Litestar is the same for `//`, `%2F` and a trailing `/`.
+    """
     context, signed_key = get_context(request), _parse_signed_key(request)
     if not context.url_signer.verify(signed_key, request.scope["query_string"].decode("latin-1"), context.wall_clock()):
         message = "Invalid or expired image URL. Get a new one with GET /v1/jobs/{id}."
@@ -29,6 +31,7 @@ async def get_image_file(request: HttpRequest, key: str) -> Stream:
 
 
 def _parse_signed_key(request: HttpRequest) -> str:
-    """Returns the key exactly as the URL spells it; empty, which no signature covers, if this is not an image URL."""
+    """Returns the key exactly as the URL spells it. Returns an empty key, which is never signed, if this is not an
+    image URL."""
     path: bytes = request.scope["raw_path"]
     return path.decode("latin-1").removeprefix(FILES_PATH) if path.startswith(FILES_PATH.encode()) else ""

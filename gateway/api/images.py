@@ -18,7 +18,7 @@ from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailabl
 from gateway.api.team_jobs import load_stored_images
 from gateway.assets.storage import ObjectNotFound
 
-# Longer than any job's deadline, since completed images may still be downloading then.
+# Longer than the deadline of any job: when it passes, completed images may still be downloading.
 MAX_JOB_WAIT_SECONDS = 3_600.0
 # OpenAI's path, Azure's (classic and v1), and the path of base URLs without a version.
 GENERATION_PATHS = [
@@ -45,7 +45,7 @@ async def create_generation(request: HttpRequest) -> Response[bytes]:
     images = await load_stored_images(context, job)
     if not images:
         raise ObjectNotFound(f"the image documents of {job.id} were deleted")
-    # DALL-E clients that set no response_format expect URLs, some of them base64: send both.
+    # Most DALL-E clients that set no response_format expect URLs, others expect base64: send both.
     response_format = params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
     inline_images = images if response_format != "url" else []
     image_bytes = await asyncio.gather(*(context.storage.get(image.key) for image in inline_images))
@@ -61,7 +61,7 @@ def _still_running_error(request: HttpRequest, headers: dict[str, str]) -> ApiEr
             request.scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
         )
     message = (
-        "The images take longer than this request may wait. The job continues: GET /v1/jobs/{id} with the id from "
-        "x-igw-job-id."
+        "The images were not completed in time for this response. The job continues: "
+        "GET /v1/jobs/{id} with the id from x-igw-job-id."
     )
     return ApiError(424, "still_running", message, headers=headers)

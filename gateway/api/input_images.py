@@ -18,7 +18,7 @@ from gateway.upstream.input_fetcher import INPUT_LIMITS, FetchLimitReached, Inpu
 from providers.orders import Format, ImageBytes
 
 MAX_INPUT_IMAGES = 16
-# Per request. URLs of one request often point to the same host.
+# For each request: its URLs often point to the same host.
 MAX_PARALLEL_DOWNLOADS = 4
 DOWNLOAD_RETRY_SECONDS = 5
 
@@ -47,7 +47,8 @@ def list_input_refs(params: CreateJobRequest) -> list[tuple[str, InputImageRef]]
 async def load_input_images(
     fetcher: RequestInputs, image_refs: Sequence[tuple[str, InputImageRef]], mask: InputImageRef | None
 ) -> InputImages:
-    """Loads all images and the mask concurrently. The first failure cancels the rest; ApiError names its parameter."""
+    """Loads all images and the mask concurrently. Raises ApiError for the first invalid parameter and cancels the other
+    downloads."""
     refs = [*image_refs, ("mask", mask)] if mask else list(image_refs)
     download_slots = asyncio.Semaphore(MAX_PARALLEL_DOWNLOADS)
     tasks = [asyncio.create_task(_load_image(fetcher, download_slots, param, ref)) for param, ref in refs]
@@ -100,7 +101,7 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
 
 
 def _parse_image(data: bytes, param: str) -> InputImage:
-    """Validates the image by its bytes alone; the client's media type is ignored."""
+    """Validates the image. Only its bytes count: the media type that the client sent is ignored."""
     if len(data) > INPUT_LIMITS.max_bytes:
         message = f"The image in '{param}' is larger than {INPUT_LIMITS.max_bytes >> 20} MiB. Nothing was ordered."
         raise ApiError(413, "image_too_large", message, param=param)
@@ -151,7 +152,7 @@ def _strip_data_uri_prefix(pieces: Iterator[str]) -> Iterator[str]:
 
 
 def decode_base64(pieces: Iterable[str]) -> bytes:
-    """Decodes pieces of base64 in groups of four characters. ValueError if the whole is invalid."""
+    """Decodes base64 that arrives in pieces, four characters at a time. Raises ValueError if the whole is invalid."""
     decoded, remainder, is_over = io.BytesIO(), "", False
     for piece in pieces:
         text = remainder + piece

@@ -33,7 +33,7 @@ from gateway.store.base import (
 )
 from providers.orders import Operation
 
-# Retry-After while images cannot be stored; the storage is checked every few seconds.
+# The Retry-After while images cannot be stored. The storage is checked every few seconds.
 STORAGE_RETRY_SECONDS = 10
 # Timeout for confirming an existing job, and interval between attempts to confirm a new one.
 CONFIRM_TIMEOUT_SECONDS, CONFIRM_RETRY_SECONDS = 6.0, 0.5
@@ -61,7 +61,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether a repetition of this request returns the same job."""
+        """Returns whether a repetition of this request gets the same job."""
         return self.idempotency_key is not None or self.reports_retries
 
 
@@ -75,8 +75,8 @@ class SubmittedJob(Struct, frozen=True):
 async def submit_or_reuse_job(
     http_request: HttpRequest, job_request: JobRequest, existing: SubmittedJob | None = None
 ) -> SubmittedJob:
-    """Returns the existing job of this request, or submits a new one. Every later error response to the request names
-    that job."""
+    """Returns the existing job of this request, or submits a new one. Later error responses to the request name that
+    job."""
     state = http_request.scope["state"]
     with track_job_creation(state, job_request.is_idempotent):
         submitted = existing or await submit_job(get_context(http_request), job_request)
@@ -87,7 +87,7 @@ async def submit_or_reuse_job(
 async def find_existing_job(context: ApiContext, request: JobRequest) -> SubmittedJob | None:
     """Returns the job that an earlier, equal request created.
 
-    Checked before all else: prices, sellers, linked images and draining matter only for new jobs.
+    This lookup comes first: prices, sellers, linked images and draining concern only new jobs.
     """
     record = _build_idempotency_record(context, request)
     try:
@@ -105,9 +105,9 @@ async def find_existing_job(context: ApiContext, request: JobRequest) -> Submitt
 
 
 async def submit_job(context: ApiContext, request: JobRequest) -> SubmittedJob:
-    """Creates a job for the request; the store detects a concurrent duplicate.
+    """Creates a job for the request. The store detects concurrent duplicates.
 
-    ApiError otherwise: then nothing was ordered or charged.
+    Raises ApiError if no job was created: then nothing was ordered or charged.
     """
     record = context.refused.follow(request.team, _build_idempotency_record(context, request))
     try:
@@ -172,7 +172,7 @@ async def _create_job(context: ApiContext, request: JobRequest, command: CreateJ
 
 
 async def _confirm_existing_job(context: ApiContext, job_id: str) -> bool:
-    """Confirms the job of a repeated request, so that it is ordered. False if it was withdrawn before."""
+    """Confirms the job of a repeated request, so that it is ordered. Returns False if the job was withdrawn before."""
     try:
         async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
             job = await context.engine.confirm_job(job_id)
@@ -220,7 +220,7 @@ def _outcome_unknown_error() -> ApiError:
 
 
 def _build_idempotency_record(context: ApiContext, request: JobRequest) -> IdempotencyRecord:
-    """Derived from the sent request alone, not from its interpretation."""
+    """Builds the record from the bytes of the request alone, so that it does not depend on how they are interpreted."""
     if request.idempotency_key is not None:
         key = compute_fingerprint("key", request.idempotency_key.encode())
         return IdempotencyRecord(key=key, fingerprint=request.fingerprint, ttl_seconds=IDEMPOTENCY_KEY_TTL_SECONDS)

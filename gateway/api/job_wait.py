@@ -1,4 +1,4 @@
-"""Waits until a job ends or is confirmed, for as long as its client is connected."""
+"""Waits until a job ends or is confirmed. Stops waiting when its client disconnects."""
 
 import asyncio
 import re
@@ -29,15 +29,15 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
     job_coroutine = get_team_job(context, team, job_id, timeout_seconds)
     job = await (_cancel_on_disconnect(http_request, job_coroutine) if timeout_seconds > 0 else job_coroutine)
     state["waited_seconds"] = context.wall_clock() - started_at
-    # The path may contain any text; only a found job's id is recorded.
+    # The path may contain any text, so the id is recorded only if the job exists.
     state["job_id"] = job.id
     return job
 
 
 async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
-    """Makes sure that the job is ordered even if this process ends. Only then may a response promise it to the client.
+    """Makes sure that the job is ordered even if this process ends. A response may promise the job only after that.
 
-    ApiError if another replica has withdrawn the job.
+    Raises ApiError if another replica has withdrawn the job.
     """
     if not (job.state.is_terminal or job.is_confirmed):
         job = await _cancel_on_disconnect(http_request, wait_for_confirmation(get_context(http_request), job.id))
@@ -67,7 +67,7 @@ async def _wait_for_disconnect(http_request: HttpRequest) -> None:
 
 
 def parse_prefer_wait(header: str | None) -> float | None:
-    """Parses `Prefer: wait=N` and ignores all other preferences. None without `wait`."""
+    """Parses `Prefer: wait=N` and ignores all other preferences. Returns None without `wait`."""
     match = _PREFER_WAIT.search(header or "")
     return min(float(match[1]), MAX_WAIT_SECONDS) if match else None
 

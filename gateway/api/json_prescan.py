@@ -16,19 +16,19 @@ from msgspec import Struct
 from gateway.api.api_errors import ApiError
 
 MAX_DEPTH = 32
-# Names, values, brackets and commas. A request with every parameter has about two hundred.
+# Tokens are names, values, brackets and commas. A request with every parameter has about two hundred.
 MAX_JSON_TOKENS = 4_000
-# All bytes but the long strings.
+# Counts all bytes except those of long strings.
 MAX_REST_BYTES = 1 << 20
 MIN_LONG_TEXT_BYTES = 16 << 10
-# The prefix that is available as str: longer than any parameter but an image.
+# The length of the decoded prefix: longer than any parameter except an image.
 TEXT_PREFIX_BYTES = PIECE_BYTES = 256 << 10
 # Some encoders escape two of the 64 base64 characters. A string with more escapes is not an image.
 MAX_ESCAPED_SHARE = 1 / 8
 MAX_ESCAPE_LENGTH = len(rb"\u002b")
 
 _STRUCTURAL_CHARACTER = re.compile(rb'["\[\]{},]')
-# Possessive, without backtracking: a body of quotes would take hours otherwise.
+# Possessive quantifiers do not backtrack: otherwise a body full of quotes would take hours.
 _JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BACKSLASH = ord("\\")
 
@@ -43,8 +43,8 @@ class LongText(str):
 
     @classmethod
     def from_json(cls, body: bytes, start: int, end: int) -> str:
-        """Returns the string between two quotes of the body; as LongText if it is long. ValueError if its prefix is
-        invalid."""
+        """Returns the string between two quotes of the body; a LongText if it is long. Raises ValueError if its prefix
+        is invalid."""
         text = next(_iterate_unescaped(body, start, end))
         if end - start <= TEXT_PREFIX_BYTES:
             return text
@@ -53,7 +53,7 @@ class LongText(str):
         return long_text
 
     def iterate_pieces(self) -> Iterator[str]:
-        """Yields the whole string in pieces. ValueError if it is invalid."""
+        """Yields the whole string in pieces. Raises ValueError if the string is invalid."""
         return _iterate_unescaped(self._body, self._start, self._end)
 
 
@@ -65,9 +65,10 @@ class ScannedBody(Struct, frozen=True):
 
 
 def scan_json(body: bytes) -> ScannedBody:
-    """ApiError if the body is nested too deeply, has too many tokens, or is too large without its long strings."""
+    """Scans the body. Raises ApiError if it is nested too deeply, has too many tokens, or is too large without its long
+    strings."""
     if len(body) <= MAX_JSON_TOKENS and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        # Brackets within strings count as well; if there are too many, the scan decides.
+        # This count includes brackets within strings. If it is too high, the scan decides.
         return ScannedBody(body)
     return _JsonScanner(body).scan()
 
@@ -130,7 +131,7 @@ class _JsonScanner:
 
 
 def _is_extractable(body: bytes, start: int, end: int) -> bool:
-    """Whether the string can be extracted: ASCII with few escapes."""
+    """Returns whether the string can be extracted: it is ASCII with few escapes."""
     escapes = 0
     for position in range(start, end, PIECE_BYTES):
         piece = body[position : min(position + PIECE_BYTES, end)]
@@ -141,7 +142,7 @@ def _is_extractable(body: bytes, start: int, end: int) -> bool:
 
 
 def restore_texts(value: Any, scanned: ScannedBody, body: bytes) -> Any:
-    """Replaces the placeholders in the parsed value. ValueError if a long string is invalid."""
+    """Replaces the placeholders in the parsed value. Raises ValueError if a long string is invalid."""
     if not scanned.texts:
         return value
     match value:

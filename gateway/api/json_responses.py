@@ -16,7 +16,7 @@ MAX_RETRY_AFTER_SECONDS, RETRY_AFTER_SHARE = 10, 0.1
 
 
 def json_response(content: Any, status: int, headers: dict[str, str]) -> Response[bytes]:
-    """A JSON response that no cache may store, since it may contain signed URLs."""
+    """Makes a JSON response that no cache may store, since it may contain signed URLs."""
     headers = {"cache-control": "no-store", **headers}
     return Response(msgspec.json.encode(content), media_type="application/json", status_code=status, headers=headers)
 
@@ -40,7 +40,10 @@ def build_job_headers(job: Job) -> dict[str, str]:
 
 
 def build_poll_headers(job: Job, now: float) -> dict[str, str]:
-    """When to poll again: the interval grows with the job's age. No header once the job has ended."""
+    """Builds the headers that say when to poll again: the interval grows with the age of the job.
+
+    Returns no headers once the job has ended.
+    """
     if job.state.is_terminal:
         return {}
     seconds = min(MAX_RETRY_AFTER_SECONDS, 1 + int((now - job.created_at) * RETRY_AFTER_SHARE))
@@ -48,6 +51,6 @@ def build_poll_headers(job: Job, now: float) -> dict[str, str]:
 
 
 def to_header_value(text: str) -> str:
-    """Makes one ASCII line of limited length: warnings quote an operator's text."""
+    """Converts the text to one ASCII line of limited length, since warnings may quote text of the configuration."""
     line = "".join(character if " " <= character <= "~" else "?" for character in text)
     return line if len(line) <= MAX_HEADER_LENGTH else f"{line[: MAX_HEADER_LENGTH - 3]}..."

@@ -15,7 +15,7 @@ async def livez() -> str:
 
 @route("/readyz", http_method=READ_METHODS, status_code=200)
 async def readyz(request: HttpRequest) -> Response[bytes]:
-    """Whether the gateway accepts jobs, and the reasons if not."""
+    """Responds whether the gateway accepts jobs, with the reasons if it does not."""
     state = request.app.state["describe_readiness"]()
     return json_response(state, 200 if state["ready"] else 503, {})
 

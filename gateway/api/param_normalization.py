@@ -25,7 +25,7 @@ class NormalizedFields(Struct, frozen=True):
 
 
 def normalize_fields(fields: Mapping[str, Any], catalogue: Catalogue) -> NormalizedFields:
-    """Null fields are dropped."""
+    """Normalizes the fields of a request and drops those that are null."""
     model = fields.get("model")
     is_dalle_client = isinstance(model, str) and model in catalogue.dalle_aliases
     values: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def _replace_ignored_value(name: str, value: str, reason: str) -> Replacement:
 
 
 _NO_STYLES = "the model has no styles; describe the style in the prompt"
-_NO_FIDELITY = "the model decides by itself how closely it follows the input images"
+_NO_FIDELITY = "the model itself decides how closely it follows the input images"
 _NO_MODERATION = "the sellers' own moderation applies"
 _REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
     "quality": {"standard": _replace_dalle_quality("standard", "medium"), "hd": _replace_dalle_quality("hd", "high")},

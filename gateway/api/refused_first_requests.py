@@ -1,7 +1,7 @@
-"""Remembers first requests of SDKs that this process refused before they became jobs.
+"""Records first requests of SDKs that this process refused before a job was created for them.
 
-The store has no record of them. Without this, the job of such a request's retry would wait for a first request that
-has already come.
+The store has no record of these requests. When the SDK retries, the new job would otherwise wait for a first request
+that already arrived.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,15 @@ MAX_BODIES, MAX_REQUESTS = 1_000, 32
 
 
 class RefusedRequests:
-    """Keeps each refused request until a retry follows it, for two minutes at most."""
+    """The refused requests. Each is kept until a retry follows it, or for two minutes."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._refused_at: dict[tuple[str, str], list[float]] = {}
 
     def add(self, team: str, record: IdempotencyRecord) -> None:
-        """Adds a first request, or a retry that followed one: the next retry follows the same."""
+        """Adds a refused first request. A refused retry of a refused first request is added as well, for the next
+        retry."""
         if not record.is_body_key or not (record.retry_count == 0 or record.has_refused_first):
             return
         moments = self._refused_at.pop((team, record.key), [])
@@ -31,7 +32,7 @@ class RefusedRequests:
             del self._refused_at[next(iter(self._refused_at))]
 
     def follow(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
-        """Returns the record to store with a new job: it notes whether the job's first request was refused."""
+        """Returns the record to store with a new job. It states whether the first request of that job was refused."""
         if not record.is_retry or not (moments := self._refused_at.pop((team, record.key), [])):
             return record
         moments = [moment for moment in moments if moment > self._now() - BODY_KEY_TTL_SECONDS]

@@ -25,11 +25,11 @@ _LONE_SURROGATE = re.compile(
 
 
 async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Reads the whole body. ApiError if it is larger than `max_bytes`, or if the client disconnects.
+    """Reads the whole body. Raises ApiError if it is larger than `max_bytes`, or if the client disconnects.
 
-    `content_length` is the header's text, perhaps with blanks around it (RFC 9110, 5.5); the server has checked that it
-    is a number and that so many bytes arrive. Each ApiError is created where it is raised: a local reference to it
-    would keep the body alive.
+    `content_length` is the text of the header, perhaps with blanks around it (RFC 9110, 5.5). The server has checked
+    that it is a number and that so many bytes arrive. Each ApiError is created in its `raise` statement: a local
+    variable that refers to it would keep the body in memory.
     """
     declared = (content_length or "").strip(" \t")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
@@ -42,8 +42,8 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, ma
                 raise _body_too_large_error(max_bytes)
             body.write(chunk)
     except InternalServerException:
-        # Litestar raises this when the client disconnects within the body: not an internal error, and no client reads
-        # the response.
+        # Litestar raises this when the client disconnects within the body. That is no internal error, and nothing
+        # reads the response.
         raise ApiError(499, "caller_gone", "The client disconnected before the body was complete.") from None
     return body.getvalue()
 
@@ -54,7 +54,7 @@ def _body_too_large_error(max_bytes: int) -> ApiError:
 
 
 def parse_json_object(body: bytes, content_type: str) -> dict[str, Any]:
-    """Parses a body that must be a JSON object. ApiError otherwise."""
+    """Parses a body that must be a JSON object. Raises ApiError if it is not."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
     scanned = scan_json(body)
@@ -90,7 +90,8 @@ def _decode_json(scanned: ScannedBody, body: bytes) -> Any:
 
 
 def _describe_error(error: Exception, scanned: ScannedBody) -> str:
-    """Omits the byte position if long texts were extracted, since positions then differ from the body's."""
+    """Describes the error. Omits the byte position if long texts were extracted, since it then differs from the
+    position in the body."""
     message = str(error).partition(" - at ")[0]
     return message.partition(" (byte ")[0] if scanned.texts else message
 
@@ -107,7 +108,7 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> None:
 
 
 def to_struct(value: Mapping[str, Any], struct_type: type[T]) -> T:
-    """Converts the parsed value to a struct. ApiError names the invalid field."""
+    """Converts the parsed value to a struct. Raises an ApiError that names the invalid field."""
     try:
         return msgspec.convert(value, struct_type)
     except msgspec.ValidationError as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 REQUEST_ID_HEADER = b"x-request-id"
-# The characters that tracing systems use; none that could break a log line, a header or a page.
+# Allows the characters that tracing systems use, and none that could break a log line, a header or a page.
 _VALID_REQUEST_ID = re.compile(rb"[\w.:/+=@-]{1,128}", re.ASCII)
 
 

@@ -21,7 +21,7 @@ from providers.orders import Operation
 
 
 async def parse_request(http_request: HttpRequest, body_type: type[ParamsT]) -> tuple[JobRequest, ParamsT]:
-    """Authenticates the client, then reads and validates the body. ApiError on any invalid part.
+    """Authenticates the client, then reads and validates the body. Raises ApiError if any part is invalid.
 
     The body of an unauthenticated client is never read.
     """
@@ -79,6 +79,6 @@ def _parse_body(
 
 
 def _collect_requested_params(fields: Mapping[str, Any]) -> RequestedParams:
-    """The image parameters as the client sent them; `auto` and null count as missing."""
+    """Collects the image parameters as the client sent them. Omits those that are `auto` or null."""
     sent = {name: str(fields.get(name) or AUTO) for name in RequestedParams.__struct_fields__}
     return RequestedParams(**{name: text[:200] for name, text in sent.items() if text.strip().lower() != AUTO})

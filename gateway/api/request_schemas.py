@@ -12,7 +12,7 @@ from providers.orders import Format, Operation
 MAX_PROMPT_LENGTH = 32_000
 AUTO = "auto"
 ShortText = Annotated[str, Meta(max_length=200)]
-# USD as text or as a number; a float counts as its shortest decimal form.
+# USD as text or as a number. A float is read as its shortest decimal form.
 UsdAmount = ShortText | int | float
 ParamsT = TypeVar("ParamsT", bound="ImageParams")
 # How a PNG, a JPEG and a WebP start in base64.
@@ -29,7 +29,7 @@ class SellerFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The parameters that both routes share: OpenAI's, and the gateway's own beside them."""
+    """The parameters of both routes: those of OpenAI, and those that only this gateway has."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES_WITHOUT_IMAGES
 
@@ -41,7 +41,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     output_format: Format | None = None
     background: Literal["auto", "opaque"] = "auto"
     moderation: Literal["auto", "low"] = "auto"
-    # Parameters that the models lack: only values without effect are accepted, and those that add a warning.
+    # Parameters that the models do not have. Accepted values either have no effect or add a warning.
     output_compression: Literal[100] = 100
     partial_images: Annotated[int, Meta(ge=0, le=0)] = 0
     stream: Literal[False] = False
@@ -78,14 +78,15 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def inline_base64(self) -> str | None:
-        """The base64 or data URI, even if it was sent as `image_url`: no URL starts like an image."""
+        """The base64 text or data URI, even if the client sent it as `image_url`: no URL begins like the base64 of an
+        image."""
         if self.b64_json is not None:
             return self.b64_json
         return self.image_url if (self.image_url or "").startswith(INLINE_IMAGE_PREFIXES) else None
 
     @property
     def is_url(self) -> bool:
-        """Whether the image must be downloaded and has a URL's form."""
+        """Whether the image must be downloaded: it is given in the form of a URL."""
         is_short = not isinstance(self.image_url, LongText)
         return self.inline_base64 is None and is_short and bool(_URL_SCHEME.match(self.image_url or ""))
 

@@ -14,7 +14,7 @@ from providers.orders import ImageRequest, Operation, Quality
 def to_routing_query(
     catalogue: Catalogue, params: ImageParams, team: str, operation: Operation, input_images: InputImages
 ) -> RoutingQuery:
-    """Builds the routing query. ApiError names the parameter that cannot be fulfilled."""
+    """Builds the routing query. Raises an ApiError that names the parameter that cannot be fulfilled."""
     inputs, mask = input_images.inputs, input_images.mask
     if operation is Operation.EDIT and not inputs:
         raise ApiError(400, "missing_required_parameter", "An edit needs at least one input image.", param="image")
@@ -53,7 +53,7 @@ def to_routing_query(
 
 
 def resolve_model(catalogue: Catalogue, name: str | None) -> Model:
-    """Finds a model by name or alias; the first configured one if none is named."""
+    """Finds a model by name or alias. Returns the first configured model if `name` is None."""
     if name is None:
         return next(iter(catalogue.models.values()))
     if (model := catalogue.find_model(name)) is None:
@@ -68,7 +68,7 @@ def to_invalid_value_error(error: RoutingError) -> ApiError:
 
 
 def _require_known_sellers(catalogue: Catalogue, seller_filter: SellerFilter) -> None:
-    """Rejects unknown seller names: a misspelled one would be ignored silently, or exclude every seller."""
+    """Rejects unknown seller names. A misspelled name would otherwise be ignored silently, or exclude every seller."""
     if seller_filter.only == ():
         message = "'provider.only' is an empty list. Omit it, or name a seller."
         raise ApiError(400, "invalid_value", message, param="provider.only")

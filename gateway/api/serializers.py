@@ -31,7 +31,7 @@ class JobView(Struct, frozen=True):
 
     @property
     def kept_until(self) -> float | None:
-        """When the images are deleted; None until the job's cost is settled."""
+        """The time at which the images are deleted; None until the cost of the job is settled."""
         job = self.job
         if not job.is_settled:
             return None
@@ -45,7 +45,7 @@ class JobView(Struct, frozen=True):
 
 
 def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
-    """`GET /v1/jobs/{id}`. The prompt is omitted, since proxies and clients log such responses."""
+    """Serializes the job for `GET /v1/jobs/{id}`, without the prompt: proxies and clients log such responses."""
     job, documents = view.job, view.documents
     return {
         "id": job.id,
@@ -73,7 +73,8 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
 
 
 def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]:
-    """The delivered images' parameters: never `auto`; no quality where the seller has no choice of it."""
+    """Serializes the parameters of the delivered images: never `auto`, and no quality where the seller offers no choice
+    of it."""
     first_image = images[0]
     return {
         "size": f"{first_image.width}x{first_image.height}",
@@ -86,18 +87,19 @@ def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]
 
 
 def _get_common_quality(images: Sequence[StoredImage]) -> Quality | None:
-    """None if the seller has no choice of quality, or if it differs between the images."""
+    """Returns the quality of all images. None if the seller offers no choice of it, or if the images differ."""
     qualities = {image.quality for image in images}
     return qualities.pop() if len(qualities) == 1 else None
 
 
 def _get_common_background(images: Sequence[StoredImage]) -> str | None:
-    """None if an image has an alpha channel: whether it is transparent, only its pixels show."""
+    """Returns the background of all images. None if an image has an alpha channel: only its pixels show whether it is
+    transparent."""
     return "opaque" if all(image.is_opaque for image in images) else None
 
 
 def _serialize_plan(documents: JobDocuments) -> dict[str, Any]:
-    """The planned parameters and the ranked sellers, best first."""
+    """Serializes the planned parameters and the ranked sellers, best first."""
     request, plan = documents.request, documents.plan
     target = request.target
     return {
@@ -156,7 +158,7 @@ def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
 def serialize_images(
     job: Job, images: Sequence[StoredImage], contents: Mapping[int, bytes], url_signer: UrlSigner | None, now: float
 ) -> Any:
-    """OpenAI's response to a generation: base64 where `contents` has bytes, URLs where a signer is given."""
+    """Serializes OpenAI's response to a generation: base64 where `contents` has bytes, URLs if a signer is given."""
     first_image = images[0]
     effective = {"quality": _get_common_quality(images), "background": _get_common_background(images)}
     return {
@@ -178,7 +180,7 @@ def _serialize_openai_image(
 
 
 def serialize_usage(job: Job) -> dict[str, Any]:
-    """All fields of OpenAI's type, since strict clients require them; 0 if unknown."""
+    """Serializes the usage with all fields of OpenAI's type, as strict clients require. Unknown numbers are 0."""
     usage = job.usage
     text, image, output = (min(tokens, MAX_TOKENS) for tokens in (usage.input_text, usage.input_image, usage.output))
     return {
@@ -191,5 +193,5 @@ def serialize_usage(job: Job) -> dict[str, Any]:
 
 
 def encode_usd(amount: int) -> msgspec.Raw:
-    """Encodes micros as a JSON number without a float in between."""
+    """Encodes micro-USD as a JSON number, without rounding to a float in between."""
     return msgspec.Raw(format_usd(amount).encode())

@@ -34,7 +34,7 @@ class JobCreation(Struct, frozen=True):
 def track_job_creation(state: dict[str, Any], is_idempotent: bool) -> Iterator[None]:
     """Marks the request as possibly ordered while a job is created for it.
 
-    An ApiError, StoreError or StorageError proves that none was.
+    Removes the mark after an ApiError, StoreError or StorageError: these prove that no job was created.
     """
     state[_JOB_CREATION_KEY] = JobCreation(None, is_idempotent)
     try:
@@ -51,7 +51,8 @@ def record_created_job(state: dict[str, Any], job_id: str) -> None:
 
 
 def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, retry_after: int) -> ApiError:
-    """For a condition that passes within `retry_after` seconds. `cause`: a sentence that names it."""
+    """Builds a 503 for a condition that passes within `retry_after` seconds. `cause`: a sentence that names the
+    condition."""
     creation, headers = _get_job_creation(scope), _build_job_id_header(scope)
     if creation is None:
         order_sentence = "" if scope["method"] in ("GET", "HEAD") else "Nothing was ordered. "
@@ -66,7 +67,8 @@ def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, r
 
 
 def internal_error(scope: Mapping[str, Any]) -> ApiError:
-    """For a bug. Not retryable: the same request would fail again, and may be a new purchase."""
+    """Builds the response for a bug. It is not retryable: the same request would fail again, and might be a new
+    purchase."""
     creation, cause = _get_job_creation(scope), "Internal error."
     if creation is None:
         return ApiError(500, "internal_error", f"{cause} Nothing was ordered.", headers=_build_job_id_header(scope))
@@ -81,7 +83,7 @@ def _get_job_creation(scope: Mapping[str, Any]) -> JobCreation | None:
 
 
 def _build_job_id_header(scope: Mapping[str, Any]) -> dict[str, str]:
-    """The header with the job's id, taken from the path if no job was loaded."""
+    """Builds the header with the id of the job. If no job was loaded, the id is taken from the path."""
     job_id = scope["state"].get("job_id") or _parse_job_id_from_path(scope)
     return {"x-igw-job-id": job_id} if job_id else {}
 

@@ -1,4 +1,4 @@
-"""The signals that routing uses, for clients that make their own plans."""
+"""Serves the signals that routing uses, for clients that make their own plans."""
 
 from typing import Any
 

@@ -24,8 +24,10 @@ def job_not_found_error() -> ApiError:
 
 
 async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seconds: float = 0.0) -> Job:
-    """Returns the team's job, after waiting up to `timeout_seconds` for its end. ApiError (404) also for another team's
-    job, without waiting."""
+    """Returns the team's job, after waiting for its end for at most `timeout_seconds`.
+
+    Raises ApiError (404) if the job does not exist or belongs to another team. It does not wait for such a job.
+    """
     job = await context.engine.get_job(job_id)
     if timeout_seconds > 0 and job is not None and job.team == team:
         job = await context.engine.wait_for_job(job_id, timeout_seconds)

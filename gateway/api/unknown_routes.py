@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 from gateway.suggestions import did_you_mean
 
-# Routes that only generated URLs use.
+# Routes of URLs that the gateway generates: clients do not build them.
 UNLISTED_PREFIXES = ("/callbacks/", "/files/")
-# Longer paths resemble no route.
+# No route is suggested for longer paths.
 MAX_PATH_LENGTH = 200
 
 
 def describe_unknown_route(path: str, routes: Iterable[str]) -> str:
-    """Suggests the most similar route, or lists all. `routes`: templates, like /v1/jobs/{job_id}."""
+    """Suggests the most similar route, or lists all. `routes`: templates such as /v1/jobs/{job_id}."""
     listed = [route for route in routes if not route.startswith(UNLISTED_PREFIXES)]
     if len(path) <= MAX_PATH_LENGTH:
         path = path.lower()
@@ -22,7 +22,7 @@ def describe_unknown_route(path: str, routes: Iterable[str]) -> str:
 
 
 def _insert_path_id(route: str, path: str) -> str:
-    """Inserts the path's id into the template: `{job_id}` matches text that starts with `job_`."""
+    """Inserts the last part of the path into the template if it fits: `{job_id}` accepts `job_…`."""
     parts, last = route.split("/"), path.rpartition("/")[2]
     if parts[-1].endswith("_id}") and last.startswith(parts[-1][1:-3]):
         parts[-1] = last

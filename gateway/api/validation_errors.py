@@ -27,9 +27,9 @@ _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less 
 
 
 def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
-    """`struct_type`: the struct that the body was converted to."""
+    """Converts the validation error. `struct_type`: the struct that the body should have been converted to."""
     message, _, location = str(error).partition(" - at ")
-    # An invalid name within an object is reported at that object.
+    # msgspec reports an invalid name within an object at that object.
     path = location.removeprefix("`key` in ").strip("`").removeprefix("$").lstrip(".").replace("[...]", "")
     if unknown := _UNKNOWN_FIELD.search(message):
         return _unknown_param_error(path, unknown[1][:MAX_NAME_LENGTH], struct_type)
@@ -81,7 +81,7 @@ def _format_type_error(message: str) -> str:
 
 
 def _format_bound(sign: str, number: str, unit: str | None) -> str:
-    """`unit`: what a length counts, e.g. characters."""
+    """Formats a bound. `unit`: the unit of a length, e.g. characters."""
     if unit is None:
         return f"must be {_BOUND_WORDS[sign]} {number}"
     return "must not be empty" if (sign, number) == (">=", "1") else f"must have {_BOUND_WORDS[sign]} {number} {unit}"

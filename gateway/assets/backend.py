@@ -5,7 +5,8 @@ from typing import Protocol
 
 from gateway.events import ComponentError
 
-# Large enough that reading a chunk is cheap beside sending it, small enough that a thousand readers fit into memory.
+# Large enough that reading a chunk costs little compared with sending it, and small enough that the chunks of a
+# thousand readers fit into memory.
 CHUNK_BYTES = 256 * 1024
 
 
@@ -39,13 +40,14 @@ class ObjectNotFound(StorageError):
 
 
 class ForeignObject(StorageError):
-    """At this key is something that the gateway did not store, such as a folder or a link. A retry does not help."""
+    """The object under this key was not stored by the gateway: it is, for instance, a folder or a link. A retry does
+    not help."""
 
 
 class ObjectStream(Protocol):
-    """One image, in chunks of at most CHUNK_BYTES, as it was when the stream was opened.
+    """One image as it was when the stream was opened, in chunks of at most CHUNK_BYTES.
 
-    The caller must close it, read or not: `with closing(await storage.open_stream(key)) as stream`.
+    The caller must close it, whether or not it read from it: `with closing(await storage.open_stream(key)) as stream`.
     """
 
     size: int
@@ -53,12 +55,12 @@ class ObjectStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def close(self) -> None:
-        """Closes the stream; may be repeated. A read in progress ends."""
+        """Closes the stream and ends a read in progress. It may be called again."""
         ...
 
 
 class StorageBackend(Protocol):
-    """Stores image bytes by key. Keys have been validated before."""
+    """Stores image bytes by key. The caller has validated the keys."""
 
     async def put(self, key: str, data: bytes, media_type: str) -> None: ...
 

@@ -45,7 +45,7 @@ class BucketBackend:
         self._store = _make_object_store(self._name, parts.scheme, parts.query)
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
-        # In one request, whatever its size: a cancelled multipart upload would leave its parts behind.
+        # Sends an image of any size in one request: a cancelled multipart upload would leave its parts in the bucket.
         with _translate_errors(self._name, not_found_message=f"{self._name} does not exist"):
             await self._store.put_async(key, data, attributes={"Content-Type": media_type}, use_multipart=False)
 
@@ -102,7 +102,7 @@ class BucketStream:
 
 @contextmanager
 def _translate_errors(name: str, not_found_message: str | None = None) -> Iterator[None]:
-    """Translates errors of the library: their texts quote URLs, responses and sometimes credential names."""
+    """Translates errors of the library, since their texts quote URLs, responses and sometimes names of credentials."""
     try:
         yield
     except FileNotFoundError:
@@ -116,7 +116,8 @@ def _translate_errors(name: str, not_found_message: str | None = None) -> Iterat
 
 
 def _translate_error(name: str, error: Exception) -> StorageUnavailable:
-    """Reads the status from the text: not every call shows a refusal by its exception class."""
+    """Translates one error. Reads the status from its text, since not every call shows a refusal by its exception
+    class."""
     match = _STATUS_PATTERN.search(str(error))
     status = int(match[1]) if match else None
     if status in (401, 403) or isinstance(error, PermissionDeniedError | UnauthenticatedError):
@@ -136,7 +137,7 @@ def _make_object_store(name: str, scheme: str, query: str) -> ObjectStore:
         )
     config: dict[str, Any] = {config_names[option]: value for option, value in options.items()}
     if options.get("endpoint", "").startswith("http://"):
-        # Only if needed: these options replace all connection options of the environment.
+        # Set only if needed: these options replace all connection options of the environment.
         config["client_options"] = {"allow_http": True}
     try:
         return from_url(name, retry_config=RETRY_CONFIG, **config)

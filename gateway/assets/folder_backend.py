@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
-# The size of a large image: with less free space, images that are paid for might not be stored.
+# The size of a large image. With less free space than this, images that were paid for might not fit.
 MIN_FREE_BYTES = 8 * 1024 * 1024
 # Keys begin with a letter or digit, so no key can name a file that is still being written.
 _TEMPORARY_PREFIX = "."
@@ -42,7 +42,7 @@ _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PERMISSION_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _UNEXPECTED_FILE_ERRORS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMLINK})
-# Errors of opening a link, or a socket.
+# The errors that opening a link or a socket raises.
 _NOT_A_FILE_ERRORS = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
@@ -70,7 +70,7 @@ class FolderBackend:
         try:
             file = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
-            # The file may have been opened already, or be opened right now.
+            # The file may be open already, or the folder thread may be opening it right now.
             opening.add_done_callback(_close_opened_file)
             raise
         return FileStream(file, self._read_chunk)
@@ -120,7 +120,8 @@ class FolderBackend:
             os.fsync(folder)
 
     def _reserve_free_space(self) -> None:
-        """Allocates the space without writing to it, and frees it again. Quotas and file size limits count, too."""
+        """Allocates the space without writing to it, and frees it again. So quotas and limits of the file size are
+        checked, too."""
         with self._open_folder([]) as folder:
             name = f"{_TEMPORARY_PREFIX}room.{secrets.token_hex(8)}"
             descriptor = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=folder)
@@ -137,7 +138,7 @@ class FolderBackend:
             while part := file.read(position, max_bytes=file.size - position):
                 parts.append(part)
                 position += len(part)
-        # Nearly always a single part, which `join` does not copy.
+        # There is nearly always a single part, which `join` does not copy.
         return b"".join(parts)
 
     def _open_object(self, key: str) -> "_OpenFile":
@@ -148,7 +149,7 @@ class FolderBackend:
         except FileNotFoundError:
             raise ObjectNotFound("no image is stored under this key") from None
         if file is None:
-            raise ForeignObject(f"{self._root} contains at {key} a link or another file that the gateway did not store")
+            raise ForeignObject(f"{self._root} contains a link or another file at {key} that the gateway did not store")
         return file
 
     async def _read_chunk(self, file: "_OpenFile", position: int) -> bytes:
@@ -171,11 +172,11 @@ class FolderBackend:
 
     @contextlib.contextmanager
     def _open_folder(self, parts: list[str], create: bool = False) -> Iterator[int]:
-        """Opens one folder after the other, so that no link can lead outside, even if it is created meanwhile."""
+        """Opens the path folder by folder, so that no link leads outside, even if the link is created meanwhile."""
         try:
             current = os.open(self._root, _FOLDER_FLAGS)
         except FileNotFoundError:
-            # Must not look like a missing image.
+            # A missing disk must not look like a missing image.
             raise StorageUnavailable(f"{self._root} does not exist. Check that its disk is mounted.") from None
         try:
             for part in parts:
@@ -207,9 +208,9 @@ class FileStream:
 
 
 class _OpenFile:
-    """An open file. `close` does not wait: during a read, the last reader closes the descriptor.
+    """An open file. `close` does not wait: if the file is being read, the last reader closes the descriptor.
 
-    Otherwise a reader could read another file that got the same descriptor meanwhile.
+    Otherwise a reader could read a different file that received the same descriptor meanwhile.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -278,7 +279,7 @@ def _make_folder(name: str, parent: int) -> None:
 
 
 def _is_folder(name: str, parent: int) -> bool:
-    """Returns whether the name is a folder. The gateway creates none inside a job's folder, and deletes none there."""
+    """Returns whether the name is a folder. The gateway neither creates nor deletes folders in the folder of a job."""
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 from gateway.assets.image_header import UPRIGHT, ImageHeader, InvalidImage
 from providers.orders import Format
 
-# Converting an image of 40 megapixels takes half a gigabyte; more at once would only wait for a core.
+# Converting an image of 40 megapixels takes half a gigabyte. More conversions at once would only wait for a core.
 MAX_CONCURRENT_CONVERSIONS = 2
 # Nearly lossless, with colours at full resolution, since small text and thin lines are typical of these models. PNG is
 # exact. PNG and WebP use less effort than their libraries' defaults: half the time or less, for 10 % larger files.
@@ -40,7 +40,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# All that Pillow raises for broken bytes; its bomb warning too, since a process may turn warnings into errors.
+# Everything that Pillow raises for broken bytes. Its warning about decompression bombs is included, since a process
+# may turn warnings into errors.
 _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -70,7 +71,7 @@ def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format) 
                 _apply_orientation(_convert_mode(output_format, image), header.orientation), output_format, profile
             )
     except _DECODE_ERRORS as error:
-        # Without its text, which may quote the content of the image.
+        # Omits the text of the error, which may quote the content of the image.
         raise InvalidImage(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
 
 
@@ -92,7 +93,8 @@ def _strip_text_chunks(data: bytes) -> bytes:
 
 
 def _is_oversized_profile(profile: bytes) -> bool:
-    """Returns whether a colour profile is larger than Pillow accepts. It follows its name, a zero and a method byte."""
+    """Returns whether a colour profile is larger than Pillow accepts. In the chunk, the profile follows its name, a
+    zero and a method byte."""
     decompressor = zlib.decompressobj()
     try:
         decompressor.decompress(profile[profile.find(b"\0") + 2 :], MAX_TEXT_CHUNK)
@@ -102,9 +104,9 @@ def _is_oversized_profile(profile: bytes) -> bool:
 
 
 def _check_size(image: Image.Image, header: ImageHeader) -> None:
-    """Checks that the size to decode is the one in the header: a file may contain several.
+    """Checks that the size to decode is the size in the header: one file may contain several.
 
-    So an image larger than `MAX_PIXELS` is never decoded, and Pillow's process-wide limit need not be changed.
+    So an image larger than `MAX_PIXELS` is never decoded, and the process-wide limit of Pillow need not be changed.
     """
     if image.size != header.stored_size:
         width, height = header.stored_size

@@ -29,9 +29,9 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - _JPEG_FRAMES - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
-# Zero, start and end: before the pixels these bytes are not valid markers.
+# The bytes of zero, start and end: none is a valid marker before the pixels.
 _JPEG_INVALID_MARKERS = frozenset({0x00, 0xD8, 0xD9})
-# Fill bytes before a marker; encoders write a few at most.
+# The limit of fill bytes before a marker. Encoders write a few at most.
 _JPEG_FILL = re.compile(rb"\xff{1,65536}")
 _EXIF = b"Exif\0\0"
 _JPEG_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -39,14 +39,14 @@ _WEBP_FIRST_CHUNKS = (b"VP8 ", b"VP8L", b"VP8X")
 _WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L")
 _WEBP_HAS_ALPHA, _WEBP_HAS_EXIF, _WEBP_IS_ANIMATED = 0x10, 0x08, 0x02
 _ORIENTATION_TAG = 0x0112
-# More than any camera writes, but quick to read.
+# More entries than any camera writes, but few enough to read quickly.
 _MAX_EXIF_BYTES, _MAX_EXIF_ENTRIES = 65_536, 512
 
 _PNG_CHUNK = Layout(">I4s")
 _RIFF_CHUNK = Layout("<4sI")
 _JPEG_FRAME = Layout(">BHH")
 _JPEG_LENGTH = Layout(">H")
-# The number of entries; an entry's tag and value, with type and count between them.
+# The number of entries, and one entry: its tag and its value, with type and count between them.
 _EXIF_LITTLE, _EXIF_BIG = (Layout("<H"), Layout("<H6xH")), (Layout(">H"), Layout(">H6xH"))
 
 # Other formats that are received instead: (contained bytes, prefix, description). Matched in this order against the
@@ -72,7 +72,7 @@ _SEARCH_BLOCK_BYTES = 1 << 20
 
 
 class InvalidImage(ValueError):
-    """The bytes are not a supported image; the text says what they are instead, for operators."""
+    """The bytes are not a supported image. The message says what they are instead."""
 
 
 class ImageHeader(Struct, frozen=True):
@@ -112,7 +112,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def is_complete(data: bytes, header: ImageHeader) -> bool:
-    """Returns whether the file has its end. Whether all before it is valid shows only when it is decoded."""
+    """Returns whether the file contains its end. Whether everything before it is valid shows only during decoding."""
     if header.format is Format.WEBP:
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     # Earlier chunks may contain thumbnails, which end with the same marker.
@@ -328,7 +328,7 @@ def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _read_orientation(data: bytes, start: int, end: int) -> int:
-    """Reads the orientation; upright for anything invalid, since cameras write much that is not quite Exif."""
+    """Reads the orientation. Returns upright if the entry is invalid, since many cameras write malformed Exif."""
     exif = data[start : min(end, start + _MAX_EXIF_BYTES)]
     is_little_endian = exif.startswith(b"II*\0")
     if (not is_little_endian and not exif.startswith(b"MM\0*")) or len(exif) < 8:

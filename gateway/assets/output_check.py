@@ -67,7 +67,8 @@ def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: Resolution
 
 
 def _name_resolution(header: ImageHeader) -> str:
-    """Names the delivered resolution. Fewer pixels than any model makes belong to none: the image was shrunk."""
+    """Names the delivered resolution. With fewer pixels than the model makes at any resolution, the image was shrunk
+    and has none."""
     if header.width * header.height < MIN_PIXELS:
         return f"less than {Resolution.ONE_K}"
     return resolution_from_pixels(header.width, header.height)

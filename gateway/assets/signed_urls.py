@@ -53,7 +53,7 @@ def _is_valid_key(key: str) -> bool:
 
 
 def _compute_signature(secret: bytes, key: str, expires_at: str) -> str:
-    """Signs key and expiry as lines: neither contains a line break, so no two pairs have the same text."""
+    """Signs key and expiry as two lines. Neither contains a line break, so no two pairs have the same text."""
     digest = _compute_hmac(secret, b"\n".join((_PURPOSE, key.encode(), expires_at.encode())))
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 

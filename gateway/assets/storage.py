@@ -44,14 +44,15 @@ class ImageStorage:
 
     `url`: `file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory://`, which lasts as long
     as its process. Every call may raise StorageUnavailable, and InvalidKey for a key that `make_object_key` did not
-    make. `problem`: why no other image can be stored; None if all is well, and while a failure may be transient.
+    make. `problem`: why no more images can be stored; None if they can, or if a failure may still be transient.
     """
 
     def __init__(self, url: str) -> None:
         self._backend = _make_backend(url)
         self.problem: StorageUnavailable | None = None
         self._tested_at = -inf
-        # When self-tests began to fail, None while they pass. A storage that never worked has always failed.
+        # The time at which self-tests began to fail; None while they pass. Initially infinitely long ago, for
+        # a storage that never worked.
         self._failing_since: float | None = -inf
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
@@ -70,7 +71,7 @@ class ImageStorage:
         return await self._backend.open_stream(validate_key(key))
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Deletes all images of one job. Returns how many; may be repeated."""
+        """Deletes all images of one job and returns their number. It may be repeated."""
         return await self._backend.delete_prefix(validate_prefix(prefix))
 
     async def self_test(self) -> None:
@@ -94,7 +95,8 @@ class ImageStorage:
             self.problem = error
 
     async def self_test_if_due(self) -> None:
-        """Runs the self-test if there is a problem or the last one failed, else every SELF_TEST_INTERVAL_SECONDS."""
+        """Runs the self-test if there is a problem or the last one failed. Otherwise runs it every
+        SELF_TEST_INTERVAL_SECONDS."""
         if (
             self.problem is not None
             or self._failing_since is not None

@@ -1,4 +1,4 @@
-"""Shared by the configuration commands: the --config option, loading, printing messages."""
+"""Helpers of the commands that read the configuration: the --config option, loading, printing messages."""
 
 import os
 from collections.abc import Iterable

@@ -25,7 +25,7 @@ from providers.orders import Format, ImageRequest, Operation, Quality
 
 
 def list_enum_values(enum_type: type[StrEnum]) -> list[str]:
-    """The enum's values: click would offer the member names otherwise."""
+    """Lists the values of the enum: click would otherwise offer the names of its members."""
     return [member.value for member in enum_type]
 
 
@@ -40,7 +40,7 @@ class UsdType(click.ParamType[int]):
 
 
 class SecondsType(click.FloatRange):
-    """Rejects nan, which would pass every comparison."""
+    """A number of seconds. Rejects nan, which would pass every comparison."""
 
     def __init__(self) -> None:
         super().__init__(min=0, max=86_400, min_open=True)
@@ -122,7 +122,7 @@ def apply_live_signals(catalogue: Catalogue, options: dict[str, Any], errors: Co
 
 
 def plan_query(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float) -> Plan:
-    """Plans with any policy; with a team, only with one that the team may choose."""
+    """Plans the query with any policy; with --team, only with a policy that the team may choose."""
     if query.policy is None or query.team is not None:
         return make_plan(catalogue, query, signals, draw)
     require_known("policy", [query.policy], catalogue.policies.policies)

@@ -17,7 +17,7 @@ from providers.orders import Cell, Operation, Quality
 
 TIMEOUT_SECONDS = 10.0
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
-# No seller is called: a plan only checks that a key is set.
+# Stands for the keys: a plan calls no seller and only checks that a key is set.
 PLACEHOLDER_KEY = Secret("placeholder: the running gateway has a key")
 
 
@@ -95,7 +95,7 @@ class SignalsResponse(Struct, frozen=True):
 
 
 def fetch_signals(url: str, key: str | None) -> SignalsResponse:
-    """Fetches the signals of the gateway at `url`. ClickException says what failed and what to do."""
+    """Fetches the signals of the gateway at `url`. Raises a ClickException that says what failed and what to do."""
     if not key:
         raise click.UsageError("--live requires a team's key: set --key or IGW_KEY")
     base = url.rstrip("/").removesuffix("/v1")

@@ -45,7 +45,7 @@ def _make_plan_table(plan: Plan) -> Table:
 
 
 def _make_reasons_table(plan: Plan) -> Table:
-    """Each seller's reasons in a table of its own: they are too long for a column."""
+    """Makes the table of each seller's reasons, which are too long for a column of the other table."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=CELL_PADDING)
     for position, ranked in enumerate(plan.ranked, 1):
         # All sellers share the first ranking reason, so only the first seller's is printed.
@@ -79,7 +79,7 @@ def _make_table(header_style: str, headings: Sequence[str], title: str | None = 
 
 
 def render_coverage(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> RenderableType:
-    """Winner, runner-up and their prices for each cell: by the default policy, then by each rule."""
+    """Renders winner, runner-up and their prices for each cell: by the default policy, then by each rule."""
     tables: list[RenderableType] = []
     groups: dict[tuple[str, int | None, Operation], list[CellCoverage]] = {}
     for cell_coverage in coverage:

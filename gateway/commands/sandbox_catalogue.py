@@ -12,7 +12,7 @@ from gateway.config.values import Secret, sha256_hex
 
 SANDBOX_TEAM = "sandbox"
 SANDBOX_KEY = "igw_sandbox"
-# By adapter: path of the simulated seller and its key.
+# For each adapter: the path of the simulated seller, and its key.
 SIMULATED_SELLERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "runflow_runs": ("/runflow", "rf_sandbox"),

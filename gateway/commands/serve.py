@@ -44,7 +44,7 @@ SHIPPED_CONFIG_WARNING = (
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
-# How long waiting clients may take to receive responses after the drain.
+# The time for sending responses to waiting clients after the drain.
 SHUTDOWN_TIMEOUT_SECONDS, FORCED_SHUTDOWN_TIMEOUT_SECONDS = 10, 1
 _ENV_OPTIONS_HELP = "\n".join(
     f"  {option.name:18} {option.help} [{option.default or 'none'}]" for option in ENV_OPTIONS.values()
@@ -59,7 +59,7 @@ Every option can be set in the environment, too; the command line takes preceden
 
 
 class StartError(Exception):
-    """The gateway cannot start, with a message for operators."""
+    """The gateway cannot start. The message is for operators."""
 
 
 @click.command(help=HELP)
@@ -80,7 +80,7 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: o
         settings = load_settings(os.environ, **overrides)
         if use_sandbox and settings.host not in LOOPBACK_HOSTS and not allow_remote:
             raise StartError(f"--sandbox uses a public key: add --allow-remote to listen on {settings.host}")
-        # With --sandbox and no port, the next free port is used.
+        # With --sandbox and without --port, the next free port is used.
         tries = MAX_PORT_TRIES if use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT") else 1
         if use_sandbox:
             with _run_sandbox(realistic) as url:
@@ -149,7 +149,7 @@ def _run_server(
         try:
             _GatewayServer(gateway, early_reloads, lambda: _print_banner(url, sandbox_url)).run(sockets=[server_socket])
         except SystemExit:
-            # uvicorn exits when startup fails; the stored error says more.
+            # uvicorn exits if the startup fails. The stored error is more precise.
             if gateway.lifespan_error is None:
                 raise
     if gateway.lifespan_error is not None:
@@ -164,7 +164,8 @@ def _collect_early_sighups() -> list[int]:
 
 
 def _raise_file_limit() -> None:
-    """A thousand waiting clients and their orders need two thousand connections; the usual limit is 1,024."""
+    """Raises the limit of open files. A thousand waiting clients and their orders need two thousand connections; the
+    usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -183,7 +184,7 @@ def _bind_free_port(settings: Settings, port_tries: int) -> socket.socket:
 
 
 def _bind_socket(host: str, port: int) -> socket.socket:
-    """Listens on IPv4, too, if the host is `::`."""
+    """Binds the socket. If the host is `::`, it listens on IPv4, too."""
     is_ipv6 = ":" in host
     is_dual_stack = host == "::" and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
@@ -227,7 +228,7 @@ class _GatewayServer(uvicorn.Server):
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second hands over all jobs at once, the third exits immediately."""
+        """Drains at the first signal, hands over all jobs at the second, and exits immediately at the third."""
         if self._drain_task is None:
             self._drain_task = asyncio.get_running_loop().create_task(self._drain())
         elif self._is_handing_over:

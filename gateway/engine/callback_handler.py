@@ -1,6 +1,6 @@
 """Handles sellers' callbacks: verifies the URL and the signature, then has the order polled.
 
-A callback is only a hint: what counts is the seller's response to the poll.
+A callback is only a hint: only the seller's response to the poll changes the job.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,8 @@ from gateway.jobs.updates import CallbackReceived, JobUpdate, TicketReceived
 from gateway.store.base import VersionConflict
 
 MAX_COMMIT_TRIES = 5
-# Between two ticket checks of one attempt, and for how many attempts the time of the last check is kept.
+# The minimum interval between two ticket checks of one attempt, and the number of attempts for which the time of the
+# last check is kept.
 MIN_TICKET_CHECK_INTERVAL_SECONDS, MAX_TICKET_CHECKS = 1.0, 10_000
 
 
@@ -34,7 +35,7 @@ class CallbackHandler:
         self._engine = engine
         self._context = engine.context
         self._seen_callbacks = SeenCallbacks()
-        # When the last ticket check of each attempt was.
+        # The time of the last ticket check, by attempt.
         self._ticket_checked_at: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     async def handle(self, url_parts: tuple[str, str, int, str], headers: Mapping[str, str], body: bytes) -> bool:
@@ -105,7 +106,10 @@ class CallbackHandler:
         return None
 
     async def _is_applied(self, job: Job, attempt: Attempt, fence: int | None) -> bool:
-        """Returns whether a redelivery adds nothing. A ticket that its worker did not save is lost with the lease."""
+        """Returns whether the callback is applied already, so that a redelivery adds nothing.
+
+        A ticket that the worker did not save is lost with the lease.
+        """
         return fence is None or not _is_missing_ticket(attempt) or await self._engine.has_lease(job.id, fence)
 
     def _find_offer(self, job: Job, attempt: Attempt) -> Offer | None:
@@ -118,8 +122,8 @@ class CallbackHandler:
     async def _record_ticket(self, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> None:
         """Records the ticket that the callback names, after the seller confirmed it.
 
-        If the response to the order was lost, only the callback names the seller's order. Where the seller's status
-        does not echo our reference, the callback counts only once the response is known to be lost.
+        If the response to the order was lost, only the callback names the order. If the seller's status does not
+        contain the reference of the attempt, the callback counts only after the response is known to be lost.
         """
         if attempt.response_lost_at is None and not can_identify_orders(offer):
             raise RetryLater

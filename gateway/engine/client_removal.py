@@ -1,6 +1,6 @@
-"""Removes disconnected clients from their jobs, in the background, until the store has saved it.
+"""Removes disconnected clients from their jobs. Retries in the background until the store has saved the removal.
 
-Another client's identical request then creates a job of its own.
+Afterwards, an identical request of another client creates a job of its own.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import Store, StoreUnavailable
 
 RETRY_INTERVAL_SECONDS = 0.5
-# If a client cannot be removed in this time, only a retry of its own request still finds the job.
+# If a client cannot be removed within this time, only a retry of its own request finds the job.
 TIMEOUT_SECONDS = 120.0
 MAX_PENDING = 10_000
 

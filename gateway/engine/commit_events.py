@@ -1,4 +1,4 @@
-"""Emits the events of a commit, and records its outcomes in health. The worker that committed does so once."""
+"""Emits the events of a commit, and records its outcomes in health. Only the worker that committed does so, once."""
 
 from msgspec.structs import replace
 
@@ -104,7 +104,8 @@ def _make_ledger_event(job: Job, entry: LedgerEntry) -> LedgerEntryPosted:
 
 
 def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: OrderOutcome) -> None:
-    """Records the outcome of an order. The seller's Retry-After comes from the limits, which obey it already."""
+    """Records the outcome of an order. The order limits already obey the Retry-After of the seller and supply it
+    here."""
     if health_key := context.get_health_key(job.route_entry(attempt), job.model):
         retry_after = context.limits.get_remaining_pause(health_key.account)
         context.health.record(health_key, replace(outcome, retry_after=retry_after), context.monotonic())

@@ -29,17 +29,17 @@ from gateway.store.base import (
 from gateway.store.job_watch import JobWatch
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-# A suspect is a job whose workers crashed. It runs alone for SUSPECT_RUN_SECONDS unless it makes progress earlier, and
-# one claim may take so many claim intervals for suspects before other jobs are claimed again.
+# A suspect is a job whose workers crashed. It runs alone for SUSPECT_RUN_SECONDS, or until it makes progress. A claim
+# may spend so many claim intervals on suspects before it claims other jobs again.
 SUSPECT_RUN_SECONDS, MAX_SUSPECT_INTERVALS = 1.0, 5.0
-# The longest run of a suspect whose next crash abandons the job.
+# The maximum time that a suspect runs alone if its next crash would abandon the job.
 MAX_SUSPECT_RUN_SECONDS = 15.0
 HEALTH_INTERVAL_SECONDS = 1.0
 AUDIT_INTERVAL_SECONDS = 60.0
 CLEANUP_INTERVAL_SECONDS = 600.0
-# At shutdown: for the response to the last claim.
+# At shutdown: how long to wait for the response to the last claim.
 LAST_CLAIM_TIMEOUT_SECONDS = 2.0
-# At shutdown: for saving which clients have disconnected.
+# At shutdown: how long the removal of disconnected clients may take.
 DISCONNECTED_CLIENTS_TIMEOUT_SECONDS = 2.0
 # How often a waiting request loads its job, in case a change notification was lost.
 JOB_POLL_SECONDS = 2.0
@@ -60,7 +60,7 @@ class Engine:
         # Held until each claimed job has a worker or is released.
         self._claim_lock = asyncio.Lock()
         self._is_stopped = False
-        # When the store last accepted a write, by `context.monotonic`: health is published every second.
+        # The time of the last successful write, by `context.monotonic`. Health is published every second.
         self.last_write_at = context.monotonic()
 
     # --- start and shutdown
@@ -120,7 +120,7 @@ class Engine:
     # --- jobs
 
     async def create_job(self, command: CreateJobCommand) -> CreateJobResult:
-        """Creates a job. If the store applied the commit, the job's worker has been started."""
+        """Creates a job. If the store applied the commit, the worker of the job is running when this returns."""
         result = await create_job(self.context, command)
         if isinstance(result.outcome, Applied):
             self._start_new_job(result.commit.job, result.policy)
@@ -129,7 +129,7 @@ class Engine:
     async def confirm_job(self, job_id: str) -> Job | None:
         """Saves that a job is to be bought even if this process crashes. Returns the job as saved.
 
-        A job that was withdrawn before stays withdrawn.
+        A job that was already withdrawn stays withdrawn.
         """
         if worker := self.workers.get(job_id):
             await worker.confirmer.confirm()
@@ -181,7 +181,7 @@ class Engine:
             self.context.emit(ErrorReported(component="engine", message=describe_exception(error), job=worker.job.id))
 
     async def get_job(self, job_id: str) -> Job | None:
-        """Returns the job as its worker here has it, or else as it is stored."""
+        """Returns the job as held by its worker in this process. If it has none, loads the job from the store."""
         worker = self.workers.get(job_id)
         return worker.job if worker else await self.context.store.load_job(job_id)
 
@@ -212,7 +212,8 @@ class Engine:
         return worker.fence
 
     async def has_lease(self, job_id: str, fence: int) -> bool:
-        """Asks the store: a process that was paused does not notice at once that it lost a lease."""
+        """Asks the store whether this process holds the lease. After a pause, a process may not have noticed that it
+        lost the lease."""
         worker = self.workers.get(job_id)
         if worker is None or worker.fence != fence:
             return False
@@ -222,7 +223,7 @@ class Engine:
     # --- periodic tasks
 
     async def _claim_due_jobs(self) -> None:
-        """Claims due jobs. Repeats while suspects are claimed, so that many of them run in one interval."""
+        """Claims due jobs. Claims again while there are suspects, so that many of them run in one interval."""
         stop_at = self.context.monotonic() + CLAIM_INTERVAL_SECONDS * MAX_SUSPECT_INTERVALS
         while not self._draining.is_set():
             async with self._claim_lock:
@@ -283,7 +284,7 @@ class Engine:
     def _start_claimed_job(self, claimed_job: ClaimedJob) -> JobWorker:
         job = claimed_job.job
         if worker := self.workers.get(job.id):
-            # This process could not renew its lease in time. Its own worker still awaits the responses of its orders.
+            # This process could not renew its lease in time. Its previous worker still awaits responses to orders.
             worker.on_lease_regained(claimed_job.fence)
             return worker
         self.context.emit(JobReclaimed(job=job.id, reclaims=claimed_job.reclaims, config=job.config_hash))
@@ -316,7 +317,7 @@ class Engine:
                 self.context.emit(ErrorReported(component="audit", message=message))
 
     async def _delete_expired(self) -> None:
-        """Deletes expired jobs. Their images go first: once the job is deleted, nothing refers to them."""
+        """Deletes expired jobs. Deletes their images first: once a job is deleted, no record points to its images."""
         while expired_job_ids := await self.context.store.list_deletable_jobs():
             for job_id in expired_job_ids:
                 await self.context.storage.delete_prefix(make_job_prefix(job_id))

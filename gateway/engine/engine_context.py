@@ -22,13 +22,13 @@ MAX_RELEASE_COUNTS = 10_000
 
 
 class ReleaseCounts:
-    """Counts how often this process released each job to other replicas, for the latest MAX_RELEASE_COUNTS jobs."""
+    """Counts how often this process released each job to other replicas. Keeps the latest MAX_RELEASE_COUNTS jobs."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
     def increment(self, job_id: str) -> int:
-        """Counts one more release of the job. Returns how many there were before."""
+        """Counts one more release of the job. Returns the number of earlier releases."""
         previous_count = self._counts.pop(job_id, 0)
         self._counts[job_id] = previous_count + 1
         if len(self._counts) > MAX_RELEASE_COUNTS:
@@ -58,16 +58,17 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
-        """Returns the configured offer of a route entry. It may be draining, since orders of it may be open.
+        """Returns the configured offer of a route entry. The offer may be draining, since it may still have open
+        orders.
 
-        Returns None if the seller has moved to another account or address: there it does not know the orders.
+        Returns None if the seller now has another account or address: the orders do not exist there.
         """
         return self.catalogue().find_offer(route_entry.seller, model, route_entry.adapter, route_entry.account_identity)
 
     def is_configured(self, route_entry: RouteEntry, model: str) -> bool:
         """Returns whether this replica can decide about a route entry: its seller is configured with an API key.
 
-        A draining seller counts. For a seller that is unknown here, another replica may have the key.
+        A draining seller counts as configured. If the seller is not configured here, another replica may have its key.
         """
         offer = self.catalogue().find_offer(route_entry.seller, model)
         return offer is not None and offer.seller.account.api_key is not None

@@ -29,14 +29,14 @@ class OrderNotSent(Exception):
 
 
 class UploadedInputs(Struct, frozen=True):
-    """The inputs of an order, as links or as bytes, whichever its seller takes."""
+    """The inputs of an order, as URLs or as bytes: whichever the seller accepts."""
 
     sources: tuple[ImageSource, ...]
     mask: ImageSource | None
 
 
 class InputUploader:
-    """Uploads the inputs of one job, each input once per seller, however many orders the job needs."""
+    """Uploads the inputs of one job: each input once per seller, for all orders of the job."""
 
     def __init__(self, context: EngineContext, job_id: str) -> None:
         self._context = context
@@ -69,7 +69,7 @@ class InputUploader:
         return ImageUrl(encode_data_uri(image)) if isinstance(transport, DataUri) else image
 
     async def _load_input(self, key: str) -> bytes:
-        """Loads an input. Raises OrderNotSent if it is missing: then neither another seller nor a retry helps."""
+        """Loads an input. Raises OrderNotSent if it is missing: then neither another seller nor a retry can succeed."""
         try:
             return await self._context.storage.get(key)
         except (ObjectNotFound, ForeignObject) as error:

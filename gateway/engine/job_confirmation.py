@@ -7,7 +7,8 @@ from gateway.jobs.updates import JobConfirmed
 from gateway.store.base import StoreUnavailable
 from gateway.store.job_watch import JobWatch
 
-# How long to wait for the first attempt, whose commit confirms the job too, before a commit of its own is made.
+# How long to wait for the commit of the first attempt, which also confirms the job. After this time the job is
+# confirmed by a separate commit.
 FIRST_ATTEMPT_TIMEOUT_SECONDS = 0.05
 # How often the job is loaded while waiting for a retry, in case a change notification was lost.
 CONFIRMATION_POLL_SECONDS = 2.0
@@ -20,9 +21,9 @@ class JobConfirmer:
         self._job_context = job_context
 
     async def confirm(self) -> None:
-        """Saves that the job is to be bought. A first attempt that is saved meanwhile does so too.
+        """Saves that the job is to be bought. A first attempt that is saved meanwhile has the same effect.
 
-        The job stays unconfirmed if it has ended or its lease is lost: `is_confirmed` shows that.
+        The job stays unconfirmed if it has ended or its lease is lost: check `is_confirmed` afterwards.
         """
         with JobWatch(self._job_context.engine_context.job_watchers, self._job_context.job.id) as watch:
             if not self._job_context.job.is_confirmed:

@@ -25,15 +25,15 @@ class JobContext:
         self.job = job
         self.fence = fence
         self.mailbox = Mailbox()
-        # Set when the worker makes progress: a saved change sets both, a poll of an open order only the first.
+        # Both events are set when the worker saves a change. A poll of an open order sets only the first.
         self.progress_event = asyncio.Event()
         self.saved_event = asyncio.Event()
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
-        # By key of the task: its last backoff in seconds, and when it ends.
+        # By key of the task: its last backoff in seconds, and the time at which the backoff ends.
         self._backoffs: dict[Hashable, tuple[float, float]] = {}
 
     def set_job(self, job: Job) -> None:
-        """Sets the job as saved, and notifies those who wait for it in this process."""
+        """Sets the job after it was saved, and notifies its watchers in this process."""
         self.job = job
         self.engine_context.job_watchers.notify(job.id)
 
@@ -98,6 +98,6 @@ class JobContext:
         return any(key in keys for key in self._tasks)
 
     async def wait_for_tasks(self) -> None:
-        """Returns when all tasks have ended. Called after `cancel_tasks`."""
+        """Waits until all tasks have ended. Call `cancel_tasks` first."""
         if self._tasks:
             await asyncio.wait(self._tasks.values())

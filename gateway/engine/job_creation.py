@@ -40,14 +40,14 @@ from providers.orders import Format, ImageBytes
 
 # How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
-# After which time stored inputs without a job are deleted.
+# After this time, stored inputs without a job are deleted.
 UNCLAIMED_INPUT_TTL_SECONDS = 3_600.0
 MIN_ATTEMPT_TIMEOUT_SECONDS = 420.0
 ATTEMPT_TIMEOUT_FACTOR = 4.0
 
 
 class NoOfferAvailable(Exception):
-    """No configured offer can fulfil the request; `reasons` says why for each seller."""
+    """No configured offer can fulfil the request. `reasons`: the reasons for each seller."""
 
     def __init__(self, reasons: Mapping[str, Sequence[str]]) -> None:
         super().__init__("no configured offer can fulfil this request")
@@ -57,24 +57,24 @@ class NoOfferAvailable(Exception):
 class ClientDisconnected(Exception):
     """The client disconnected before anything was ordered.
 
-    A job that was already saved stays unconfirmed: it is bought if the client retries, and withdrawn otherwise.
+    A job that was already saved stays unconfirmed: it is bought if the client retries, otherwise it is withdrawn.
     """
 
 
 class InputImage(Struct, frozen=True):
-    """An input image as received, with the header that its bytes contain."""
+    """An input image as received, with its header parsed from the bytes."""
 
     content: ImageBytes
     header: ImageHeader
 
 
 class CreateJobCommand(Struct, frozen=True, kw_only=True):
-    """Everything that becomes part of a job.
+    """The content of a job to create.
 
-    `requested_params` are the image parameters as the team sent them, and `warnings` are about these; both are shown
-    before anything is bought. `draw` is the random number that breaks ties of the ranking.
-    `is_client_connected` is called right before the job is saved; without it, the job is created even if its request
-    ends early. `has_client_disconnected` is called once the job is saved, which may take long.
+    `requested_params`: the image parameters as the team sent them. `warnings`: warnings about these parameters. Both
+    are returned to the team before anything is bought. `draw`: the random number that breaks ties of the ranking.
+    `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
+    ends early. `has_client_disconnected` is called after the job is saved, since saving may take long.
     """
 
     query: RoutingQuery
@@ -91,7 +91,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
 
 
 class CreateJobResult(Struct, frozen=True):
-    """The commit of a new job, the store's answer to it, and the name of the policy that planned it."""
+    """The commit of a new job, the outcome that the store reports, and the name of the policy of its plan."""
 
     commit: Commit
     outcome: CommitOutcome
@@ -101,8 +101,8 @@ class CreateJobResult(Struct, frozen=True):
 async def create_job(context: EngineContext, command: CreateJobCommand) -> CreateJobResult:
     """Plans a job, stores its inputs and commits it.
 
-    Raises NoOfferAvailable or RoutingError if no offer fits, ClientDisconnected if the client is gone, and
-    StoreOutcomeUnknown if the store may or may not have saved the job.
+    Raises NoOfferAvailable or RoutingError if no offer fits, ClientDisconnected if the client has disconnected, and
+    StoreOutcomeUnknown if it is unknown whether the job was saved.
     """
     catalogue = context.catalogue()
     signals = context.health.get_catalogue_signals(catalogue, context.monotonic(), context.limits.get_load)
@@ -127,7 +127,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     try:
         outcome = await context.store.commit(commit)
     except StoreOutcomeUnknown:
-        # The job may have been saved, or still be saved: its inputs are kept for a retry of its client.
+        # The job may be saved already, or later. So its inputs are kept, for a retry by its client.
         raise
     except StoreUnavailable:
         await discard_inputs(context, job_id)
@@ -243,7 +243,8 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
 
 
 async def _store_input(context: EngineContext, job_id: str, name: str, input_image: InputImage) -> StoredInput:
-    """Stores one input under a generated name: the client's file name is never part of a key, nor sent to a seller."""
+    """Stores one input under a generated name. The file name of the client never becomes part of a key and is never
+    sent to a seller."""
     extension = input_image.header.format
     key = make_object_key(job_id, f"{name}.{extension}")
     await context.storage.put(key, input_image.content.data, input_image.content.media_type)

@@ -72,7 +72,7 @@ class SavedPlan(Struct, frozen=True, kw_only=True):
 
 
 class OrderTerms(Struct, frozen=True, kw_only=True):
-    """Size, quality and format as an order to one route entry states them."""
+    """Size, quality and format, as stated in an order to one route entry."""
 
     size: SizeSpec
     quality: Quality | None
@@ -151,7 +151,8 @@ def decode_call(data: bytes) -> Call:
 
 
 def image_document_name(attempt_number: int, index: int) -> str:
-    """Includes the attempt: two attempts may fetch the same image of a job, and only one of them is delivered."""
+    """Makes the name of an image document. It contains the attempt: two attempts may fetch the same image of a job, and
+    only one of them is delivered."""
     return f"image.{attempt_number}.{index}"
 
 

@@ -51,15 +51,15 @@ from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, St
 ResultT = TypeVar("ResultT")
 MAX_RECEIVE_SECONDS = 30.0
 STORE_RETRY_SECONDS = 0.5
-# How long a commit of this worker may take to update its own job, before a change counts as another replica's.
+# A commit of this worker updates its own job within this time. Later changes count as those of another replica.
 SETTLE_SECONDS = 0.05
 
 
 class JobWorker:
-    """Works on one job while it holds the lease; `fence` proves that.
+    """Works on one job while it holds the lease, which `fence` proves.
 
-    `reclaims`: how often the job was claimed since it last made progress; 0 if it was created here.
-    `previous_worker_until`: until when responses that only the previous worker can receive are awaited.
+    `reclaims`: how often the job was claimed since its last progress; 0 if it was created here.
+    `previous_worker_until`: until this time, the previous worker may still report responses that only it can receive.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class JobWorker:
             self.job_context.saved_event.set()
 
     def on_lease_lost(self) -> None:
-        """Stops new work. Orders in flight are still awaited: only this process can receive their responses."""
+        """Stops new work. Still awaits the responses of orders in flight: only this process can receive them."""
         self._has_lease = False
         self.job_context.cancel_tasks(keep=self.submitter.in_flight)
         self.job_context.mailbox.wake()
 
     def on_lease_regained(self, fence: int) -> None:
-        """Continues with a new fence, after the lease had expired and this process claimed its own job again.
+        """Continues with a new fence. Called when the lease had expired and this process claimed its own job again.
 
-        Running tasks go on. Open orders are polled, since this process may have been paused.
+        Running tasks continue. Open orders are polled, since this process may have been paused.
         """
         self.job_context.fence = fence
         self._has_lease = True
@@ -171,7 +171,7 @@ class JobWorker:
         return bool(self.tracker.pending_polls) and isinstance(action, ExpireJob | AbandonAttempt)
 
     async def _abandon_attempt(self, action: AbandonAttempt) -> None:
-        """Abandons the attempt, and cancels a task that still works on it: its time is over."""
+        """Abandons the attempt, whose time is over, and cancels a task that still works on it."""
         update = AttemptAbandoned(fence=self.fence, attempt=action.attempt, fault=action.fault)
         if await self.job_context.mailbox.post(update):
             self.job_context.cancel_task(("attempt", action.attempt))
@@ -181,7 +181,7 @@ class JobWorker:
             await self.job_context.mailbox.post(JobExpired(fence=self.fence))
         elif isinstance(action, AbandonJob):
             message = (
-                f"{self._reclaims} workers in a row made no progress. The job is abandoned, with no further orders."
+                f"{self._reclaims} workers in a row made no progress. The job is abandoned. No more orders are sent."
             )
             self.context.emit(ErrorReported(component="engine", message=message, job=self.job.id))
             await self.job_context.mailbox.post(JobAbandoned(fence=self.fence))
@@ -189,7 +189,8 @@ class JobWorker:
             await self.job_context.mailbox.post(JobWithdrawn(fence=self.fence))
 
     async def _watch_remote_changes(self) -> None:
-        """Watches for changes that other replicas save: their callbacks, and results of the previous worker."""
+        """Watches for changes that other replicas save: callbacks that they received, and results of the previous
+        worker."""
         with self.context.store.watch(self.job.id) as watch:
             while True:
                 await watch.wait_for_change(MAX_RECEIVE_SECONDS)
@@ -231,13 +232,13 @@ class JobWorker:
                     return self._on_commit_applied(commit, messages, effects)
                 messages = await self._on_commit_refused(commit, outcome, messages)
         finally:
-            # Also if the worker is cancelled: the senders must not wait without end.
+            # Needed also if the worker is cancelled: otherwise the senders would wait without end.
             _resolve_messages(messages, [False] * len(messages))
 
     async def _retry_until_available(self, operation: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Repeats the store call until the store answers.
 
-        A commit whose answer was lost is repeated unchanged: the store recognises it. A different commit would
+        A commit whose answer was lost is repeated unchanged, so that the store recognises it. A different commit would
         conflict with it.
         """
         while True:
@@ -281,9 +282,9 @@ class JobWorker:
     async def _on_commit_refused(
         self, commit: Commit, outcome: CommitOutcome, messages: list[Message]
     ) -> list[Message]:
-        """Returns the messages to apply again, to the job as others have saved it.
+        """Returns the messages to apply again, to the job as other replicas have saved it.
 
-        After a lost lease these are only messages without decisions: facts may be saved without the lease.
+        After a lost lease, only messages without decisions are returned: facts may be saved without the lease.
         """
         if isinstance(outcome, LeaseLost) and commit.fence == self.fence:
             self.on_lease_lost()
@@ -304,7 +305,8 @@ class JobWorker:
 
 
 def _is_late_delivery(message: Message, job: Job) -> bool:
-    """Returns whether its images are only booked: the job does not list them, so no documents are saved for them."""
+    """Returns whether the images are only booked. Such images are not listed by the job, so no documents are saved for
+    them."""
     deliveries = (update for update in message.updates if isinstance(update, ImagesStored))
     return any(
         (attempt := job.get_attempt(update.attempt)) is None or not attempt.delivered_count for update in deliveries

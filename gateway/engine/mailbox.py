@@ -9,7 +9,7 @@ from gateway.jobs.updates import JobUpdate
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """Updates that belong together, documents to save with them, and the future that the sender awaits."""
+    """Updates that are saved together, the documents to save with them, and the future that the sender awaits."""
 
     updates: tuple[JobUpdate, ...]
     documents: Mapping[str, bytes]
@@ -18,7 +18,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Mailbox:
-    """Many tasks post, one worker receives."""
+    """The mailbox: many tasks post messages, one worker receives them."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
@@ -34,7 +34,7 @@ class Mailbox:
     ) -> bool:
         """Posts updates and waits until they are saved. Returns False if they were not allowed or changed nothing.
 
-        `on_saved` is called if they are saved, even if that ends the job and cancels the waiting task.
+        `on_saved` is called if they are saved, even if that commit ends the job and cancels the waiting task.
         """
         if self._is_closed:
             return False
@@ -53,11 +53,11 @@ class Mailbox:
         return await asyncio.shield(saved_future)
 
     def wake(self) -> None:
-        """Wakes the worker without a message: an action may be due."""
+        """Wakes the worker without a message, since an action may be due."""
         self._wake_event.set()
 
     async def receive(self, timeout_seconds: float) -> list[Message]:
-        """Returns all waiting messages. Waits for the first one for at most `timeout_seconds`."""
+        """Returns all waiting messages. If there are none, waits for the first one for at most `timeout_seconds`."""
         try:
             async with asyncio.timeout(max(0.0, timeout_seconds)):
                 await self._wake_event.wait()
@@ -68,7 +68,7 @@ class Mailbox:
         return messages
 
     def close(self) -> None:
-        """Rejects all waiting messages, and those that are posted from now on."""
+        """Rejects all waiting messages and all that are posted later."""
         self._is_closed = True
         for message in self._messages:
             if not message.saved_future.done():

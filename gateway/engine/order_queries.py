@@ -21,7 +21,7 @@ QUERY_OPTIONS = CallOptions(timeout_seconds=30.0)
 async def query_seller(
     context: EngineContext, step: "Endpoint[Any, Progress] | None", subject: object, offer: Offer
 ) -> Progress:
-    """Sends a query and returns the seller's progress report; NoAnswer if the adapter has no such query."""
+    """Sends a query and returns the order's progress. Returns NoAnswer if the adapter has no such query."""
     if step is None:
         return NoAnswer(fault=Fault(kind=FaultKind.RESPONSE_LOST))
     answer = await context.seller_client.send(step.build_call(subject), offer.seller, QUERY_OPTIONS)
@@ -36,10 +36,10 @@ async def poll_order(context: EngineContext, job: Job, attempt: Attempt, offer: 
 
 
 async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offer: Offer, ticket: str) -> bool | None:
-    """Returns whether a ticket that a signed callback names is this attempt's; None if the seller does not answer.
+    """Returns whether the ticket in a signed callback belongs to this attempt; None if the seller does not answer.
 
-    If the seller's status shows order references, it must show this attempt's. For other sellers the attempt's own
-    callback URL, which only that order contained, is proof enough.
+    If the seller's status contains order references, it must contain the reference of this attempt. For other sellers
+    the callback URL is proof enough: only the order of this attempt contained it.
     """
     progress = await poll_order(context, job, replace(attempt, ticket=ticket), offer)
     if isinstance(progress, NoAnswer):
@@ -48,7 +48,8 @@ async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offe
 
 
 def can_identify_orders(offer: Offer) -> bool:
-    """Returns whether the seller's status shows our reference, as it does if orders can be searched by it."""
+    """Returns whether the seller's status contains the reference of the order. It does if the seller's orders can be
+    searched by reference."""
     return offer.seller.adapter.search is not None
 
 
@@ -60,9 +61,9 @@ async def resend_order(context: EngineContext, call: Call, offer: Offer, image_c
 
 
 def get_max_response_bytes(adapter: Adapter, image_count: int) -> int:
-    """Returns how large the response to an order may be: that of a synchronous seller contains all images as base64.
+    """Returns the limit for the response to an order. A synchronous seller's response contains all images as base64.
 
-    They are paid for, so each may be as large as an image that is downloaded by its URL.
+    The images are paid for, so each may be as large as an image that is downloaded by its URL.
     """
     return (
         max(QUERY_OPTIONS.max_response_bytes, image_count * DEFAULT_LIMITS.max_bytes * 4 // 3)

@@ -36,7 +36,8 @@ from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConse
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
 from providers.orders import Feature, Order, UnsupportedOrder
 
-# For sellers that accept an order and finish it later. Synchronous sellers respond only with the images.
+# The timeout for sellers that accept an order and finish it later. Synchronous sellers respond only when the images
+# are ready.
 SUBMIT_TIMEOUT_SECONDS = 60.0
 SLOT_TIMEOUT_SECONDS = 30.0
 DEADLINE_MARGIN_SECONDS = 1.0
@@ -57,7 +58,7 @@ class OrderSubmitter:
         self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
         # By image: the key of the task that orders it.
         self._assigned: dict[int, Hashable] = {}
-        # The numbers of earlier tries whose orders were counted already, as first orders or as retries.
+        # The numbers of earlier tries whose orders have been counted already, as first orders or as retries.
         self._counted_tries: set[int] = set()
         self._attempt_lock = asyncio.Lock()
         self._request: SavedRequest | None = None
@@ -65,7 +66,7 @@ class OrderSubmitter:
         self.in_flight: set[Hashable] = set()
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
-        """Starts a task for those images that no task orders yet."""
+        """Starts a task for all images that are not yet handled by a task."""
         if unassigned := tuple(image for image in images if image not in self._assigned):
             self._start_submission(unassigned, action)
 
@@ -106,18 +107,19 @@ class OrderSubmitter:
     async def _list_first_tries(
         self, images: tuple[int, ...], route_indexes: tuple[int, ...]
     ) -> list[tuple[int, float]]:
-        """Returns the untried route entries, due now; none if the retry budget is exhausted.
+        """Returns the untried route entries, all due now. Returns none if the retry budget is exhausted.
 
-        Retries after a seller's Retry-After come on top: they need no budget.
+        Retries after the Retry-After of a seller are added later, and need no budget.
         """
         if not route_indexes or not await self._acquire_retry_budget(images, route_indexes):
             return []
         return [(route_index, 0.0) for route_index in self._sort_healthy_first(route_indexes)]
 
     def _get_slot_timeout(self, is_last: bool) -> float:
-        """Returns how long to wait for a slot of the account: at the last seller, until the deadline.
+        """Returns how long to wait for a slot of the account. At the last seller, that is until shortly before the
+        deadline.
 
-        The margin lets the deadline itself end the job: a slot timeout before it would count as the seller's fault.
+        The margin lets the deadline itself end the job. Otherwise a slot timeout would count as a fault of the seller.
         """
         remaining_seconds = max(0.0, self._job_context.job.deadline - self._context.wall_clock())
         return remaining_seconds + DEADLINE_MARGIN_SECONDS if is_last else SLOT_TIMEOUT_SECONDS
@@ -128,7 +130,7 @@ class OrderSubmitter:
             self._start_submission(images[first : first + max_images], action)
 
     def _sort_healthy_first(self, route_indexes: tuple[int, ...]) -> list[int]:
-        """Sorts by standing, as the plan does: inexact entries after healthy ones, open circuit breakers last."""
+        """Sorts by health, as the plan does: healthy entries first, then inexact ones, open circuit breakers last."""
         return sorted(
             route_indexes,
             key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).standing,
@@ -150,8 +152,8 @@ class OrderSubmitter:
     async def _acquire_retry_budget(self, images: tuple[int, ...], route_indexes: tuple[int, ...]) -> bool:
         """Returns whether an order may be sent for images that were ordered before. Waits a little for the budget.
 
-        All orders of a job that replace its first ones count as one, or a job for ten images would fail most of them.
-        Leaving a seller with an open circuit breaker for a healthy one needs no budget.
+        All orders of a job that replace its first ones count as one retry. Otherwise most jobs for ten images would
+        fail. A change from a seller with an open circuit breaker to a healthy seller needs no budget.
         """
         part = self._job_context.job.find_part_with_images(images)
         try_count = len(part.tried_indexes) if part else 0
@@ -181,7 +183,8 @@ class OrderSubmitter:
     # --- one order
 
     async def _submit_to_entry(self, key: Hashable, images: tuple[int, ...], route_index: int, is_last: bool) -> bool:
-        """Returns whether this entry was tried. The last one is tried even if its circuit breaker is open."""
+        """Submits an order to this entry. Returns whether the entry was tried. The last entry is tried even if its
+        circuit breaker is open."""
         route_entry = self._job_context.job.route[route_index]
         account_name = self._require_offer(route_entry).seller.account.name
         request, terms = await self._load_request()
@@ -190,7 +193,7 @@ class OrderSubmitter:
             offer = self._require_offer(route_entry)
             inputs = await self._uploader.upload_all(offer.seller, request)
             health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
-            # If a probe is due, this order is the probe, and later orders go to other entries.
+            # If a probe is due, this order becomes the probe. Later orders go to other entries.
             permit = self._context.health.acquire_permit(health_key, self._context.monotonic()) if health_key else None
             if health_key and permit is None and not is_last:
                 return False
@@ -224,10 +227,10 @@ class OrderSubmitter:
     async def _record_attempt(
         self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"
     ) -> tuple[int, Call] | None:
-        """Saves that an order is about to be sent. Returns its number and request; None if it may not be sent.
+        """Saves that an order is about to be sent. Returns its number and request; None if the order may not be sent.
 
-        One attempt at a time: its number is part of the order. From then on the task has the attempt's key, so that
-        the worker starts no other task for it, as if the response were lost.
+        Only one attempt is recorded at a time, since its number is part of the order. From then on the task has the key
+        of the attempt, so that the worker does not start another task for it, as it would for a lost response.
         """
         async with self._attempt_lock:
             attempt_number = len(self._job_context.job.attempts) + 1
@@ -332,7 +335,7 @@ class OrderSubmitter:
 
 
 def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> FaultKind:
-    """Returns the fault that an order failed with before it was sent."""
+    """Returns the fault with which an order failed before it was sent."""
     match error:
         case OrderNotSent(fault=fault):
             kind: FaultKind = fault.kind

@@ -1,4 +1,4 @@
-"""Tracks submitted orders: polls those with a ticket, searches for those without, passes finished ones on."""
+"""Tracks submitted orders: polls those with a ticket, searches for those without, and passes finished orders on."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class OrderTracker:
         self._job_context = job_context
         self._context = job_context.engine_context
         self._wake_events: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
-        # When a callback last ended a pause early.
+        # The time at which a callback last ended a pause early.
         self._woken_at: defaultdict[int, float] = defaultdict(lambda: -inf)
         self._callback_tickets: dict[int, str] = {}
         self.result_fetcher = ResultFetcher(job_context)
@@ -82,7 +82,7 @@ class OrderTracker:
         attempt = self._job_context.get_attempt(action.attempt)
         offer = self._find_offer(attempt)
         if offer is None:
-            # A replica whose configuration has the seller can go on with it.
+            # A replica with this seller in its configuration can continue.
             await asyncio.sleep(SEARCH_INTERVAL_SECONDS)
         elif isinstance(action, PollOrder):
             await self._poll_until_final(attempt, offer, action)
@@ -97,7 +97,7 @@ class OrderTracker:
             await self.result_fetcher.fetch_and_store(action.attempt, ready, offer)
 
     async def track(self, attempt_number: int) -> None:
-        """Runs the attempt's next actions in the same task, which holds the account's slot."""
+        """Runs the next actions of the attempt in the same task, which still holds the order slot of the account."""
         while action := self._get_next_action(attempt_number):
             if not isinstance(action, PollOrder | SearchOrder | ResendOrder | AwaitCallback | FetchImages):
                 return
@@ -118,7 +118,8 @@ class OrderTracker:
     # --- orders with a ticket
 
     def resume(self) -> None:
-        """Marks all open orders for one poll before any is abandoned: the job may have had no worker for a while."""
+        """Marks all open orders for one poll before any is abandoned, since the job may have been without a worker for
+        a while."""
         job = self._job_context.job
         self.pending_polls = {attempt.number for attempt in job.attempts if attempt.is_open and job.can_poll(attempt)}
         for attempt_number in self.pending_polls:
@@ -139,7 +140,7 @@ class OrderTracker:
             self._job_context.progress_event.set()
 
     async def _poll_until_answered(self, attempt: Attempt, offer: Offer) -> Progress:
-        """Polls until the seller answers, at most MAX_UNANSWERED_POLLS times: no other poll follows."""
+        """Polls until the seller answers, at most MAX_UNANSWERED_POLLS times. Used for a last poll."""
         for _ in range(MAX_UNANSWERED_POLLS - 1):
             progress = await self._poll_order(attempt, offer)
             if not isinstance(progress, NoAnswer):
@@ -183,7 +184,7 @@ class OrderTracker:
         if not isinstance(progress, Failed):
             return False
         update = OrderFailed(attempt=attempt.number, fault=progress.fault.kind, cost=compute_cost(progress, offer))
-        # A failure does not count if the images exist: then the order is polled further.
+        # If the images are known to exist, a failure does not count and polling continues.
         return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).is_open
 
     # --- orders whose response was lost
@@ -215,7 +216,8 @@ class OrderTracker:
             offer = self._find_offer(attempt) or offer
 
     async def _resolve_ticket(self, attempt: Attempt, offer: Offer) -> bool:
-        """Returns whether the attempt has a ticket. One that a callback names counts after the seller confirmed it."""
+        """Returns whether the attempt has a verified ticket. A ticket from a callback counts after the seller confirmed
+        it."""
         attempt_number = attempt.number
         if (ticket := self._callback_tickets.get(attempt_number)) is not None:
             await self._post_update(CallbackReceived(attempt=attempt_number))
@@ -274,12 +276,13 @@ class OrderTracker:
         return await self._job_context.mailbox.post(update)
 
     async def _sleep_until_woken(self, attempt_number: int, timeout_seconds: float) -> None:
-        """Sleeps until the timeout or a callback, which wakes it at most once a second: one poll answers them all."""
+        """Sleeps until the timeout or a callback. Callbacks wake it at most once a second: one poll covers several
+        callbacks."""
         wake_event, monotonic = self._wake_events[attempt_number], self._context.monotonic
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await wake_event.wait()
                 await asyncio.sleep(self._woken_at[attempt_number] + MIN_WAKE_INTERVAL_SECONDS - monotonic())
                 self._woken_at[attempt_number] = monotonic()
-        # Callbacks up to here are covered by the poll that follows.
+        # The next poll covers all callbacks up to here.
         wake_event.clear()

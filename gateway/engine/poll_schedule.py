@@ -12,7 +12,7 @@ POLL_SHARE = 0.12
 MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.2, 10.0
 BACKOFF_FACTOR = 1.3
 MAX_RETRY_AFTER_SECONDS = 60.0
-# For how long, and how often in a row, a poll may have no reliable answer before the order is abandoned.
+# An order is abandoned when it was missing for this long, or after this many polls in a row without a reliable answer.
 MISSING_ORDER_GRACE_SECONDS, MAX_UNANSWERED_POLLS = 60.0, 3
 
 
@@ -32,7 +32,7 @@ class PollSchedule:
         self._is_first = True
 
     def next_delay(self, retry_after: float | None = None) -> float:
-        """Returns the seconds until the next poll. `retry_after` is the seller's; it is clamped."""
+        """Returns the seconds until the next poll. `retry_after`: the Retry-After of the seller, which is clamped."""
         if self._is_first:
             self._is_first = False
             return max(self._first_delay, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
@@ -49,7 +49,7 @@ class UnansweredPolls:
         self._missing_since: float | None = None
 
     def record_poll(self, progress: Progress, now: float) -> FaultKind | None:
-        """Records one poll. Returns the fault to abandon the order with; None to go on."""
+        """Records one poll. Returns the fault with which to abandon the order; None to continue."""
         if not isinstance(progress, NoAnswer):
             self._count, self._missing_since = 0, None
             return None
@@ -60,7 +60,7 @@ class UnansweredPolls:
                 return kind if self._count >= MAX_UNANSWERED_POLLS else None
             case PollPolicy.GRACE_PERIOD:
                 self._missing_since = now if self._missing_since is None else self._missing_since
-                # The order has a ticket, so it existed: that it is missing does not prove that it was not charged.
+                # The order has a ticket, so it did exist and may have been charged, although it is not found now.
                 return FaultKind.RESPONSE_LOST if now - self._missing_since >= MISSING_ORDER_GRACE_SECONDS else None
             case PollPolicy.ACCEPT_AS_FINAL:
                 return (

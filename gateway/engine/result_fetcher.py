@@ -42,8 +42,8 @@ from providers.faults import FaultKind
 from providers.order_status import Ready
 from providers.orders import ImageBytes, ImageSource, ImageUrl
 
-# After how many tries an image counts as gone or invalid: a host in trouble claims the same. With these backoffs that
-# takes half a minute. Other failures are retried for as long as the image may exist.
+# After this many tries an image counts as gone or invalid: a host with a temporary problem may respond the same. With
+# these backoffs the tries take half a minute. Other failures are retried for as long as the image may exist.
 MAX_FETCH_TRIES = 5
 MIN_BACKOFF_SECONDS, BACKOFF_FACTOR, MAX_BACKOFF_SECONDS = 0.75, 3.0, 30.0
 # The time that fetching and storing images may take.
@@ -78,7 +78,7 @@ class FinishedOrder(Struct, frozen=True):
 
 
 class ResultFetcher:
-    """Fetches the images of one job. They have been paid for, so they stay in memory until they are stored."""
+    """Fetches the images of one job. The images are paid for, so they stay in memory until they are stored."""
 
     def __init__(self, job_context: JobContext) -> None:
         self._job_context = job_context
@@ -90,7 +90,8 @@ class ResultFetcher:
         self._request_and_terms: tuple[SavedRequest, tuple[OrderTerms, ...]] | None = None
 
     async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
-        """Returns whether the attempt ended. If not, the seller is to be polled again: it may return new URLs."""
+        """Fetches and stores the images. Returns whether the attempt ended. If not, the seller is polled again: it may
+        return new URLs."""
         order = FinishedOrder(attempt_number, ready, offer)
         if self._is_early_record_needed(order):
             await self._record_ready(order)
@@ -119,7 +120,7 @@ class ResultFetcher:
                 return False
 
     def _should_retry(self, order: FinishedOrder) -> bool:
-        """Returns whether an image is neither stored nor lost, and there is time for another try."""
+        """Returns whether to try again: an image is neither stored nor lost, and there is enough time."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         image_keys = (
             (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
@@ -137,16 +138,16 @@ class ResultFetcher:
     # --- record that images are ready
 
     def _is_early_record_needed(self, order: FinishedOrder) -> bool:
-        """Returns whether to record before the fetch that the images are ready.
+        """Returns whether to record that the images are ready before they are fetched.
 
-        If the order cannot be polled again, their URLs must not be lost. Near a deadline, the record keeps the job
+        If the order cannot be polled again, the URLs must not be lost. Near a deadline, the record keeps the job
         waiting for images that are paid for.
         """
         attempt = self._job_context.get_attempt(order.attempt_number)
         return bool(self._list_unpollable_links(order)) or self._is_near_deadline(attempt)
 
     async def _record_ready(self, order: FinishedOrder) -> None:
-        """Records once that the images are ready. From then on only their expiry ends the attempt."""
+        """Records once that the images are ready. After that, the attempt ends without images only when they expire."""
         if self._job_context.get_attempt(order.attempt_number).images_ready:
             return
         ready = order.ready
@@ -156,7 +157,7 @@ class ResultFetcher:
         )
 
     def _list_unpollable_links(self, order: FinishedOrder) -> tuple[str, ...]:
-        """Returns the image URLs of an order that cannot be polled again; for other orders none need be saved."""
+        """Returns the image URLs of an order that cannot be polled again. Other orders need no saved URLs."""
         if self._job_context.job.can_poll(self._job_context.get_attempt(order.attempt_number)):
             return ()
         return tuple(source.url for source in order.ready.images if isinstance(source, ImageUrl))
@@ -280,7 +281,7 @@ class ResultFetcher:
         data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
         header = read_header(data)
         digest = sha256(data).hexdigest()
-        # The digest is part of the key: another replica that fetches the same order may get other images.
+        # The key contains the digest, since another replica that fetches the same order may receive other images.
         key = make_object_key(
             self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
         )

@@ -1,4 +1,4 @@
-"""Deduplicates callbacks: a redelivery is acknowledged, and the order is not polled again."""
+"""Deduplicates callbacks. A redelivery is acknowledged without another poll of the order."""
 
 import asyncio
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from typing import Any
 
 from providers.adapter import CallbackSpec
 
-# Only callbacks with a valid signature get here, a few for each order.
+# Only callbacks with a valid signature are counted here: a few for each order.
 MAX_ATTEMPTS, MAX_DIGESTS_PER_ATTEMPT = 10_000, 32
 AttemptKey = tuple[str, int]
 # The outcome of a callback: the fence of the worker that it was passed to, None if it was saved.
@@ -30,10 +30,11 @@ class SeenCallbacks:
         handler: Callable[[], Coroutine[Any, Any, WorkerFence]],
         is_applied: Callable[[WorkerFence], Awaitable[bool]],
     ) -> bool:
-        """Processes a callback, unless an earlier delivery was processed and `is_applied`. Returns whether it did.
+        """Processes a callback, unless an earlier delivery was processed and `is_applied`. Returns whether it was
+        processed.
 
-        A delivery that arrives while an earlier one is being processed ends as that one does. A callback that could not
-        be processed does not count as seen: the seller delivers it again.
+        A delivery that arrives while an earlier one is being processed ends with the same result. A callback that could
+        not be processed does not count as seen: the seller delivers it again.
         """
         seen = self._get_seen_digests(attempt_key)
         if digest in seen and await _is_already_applied(seen, digest, is_applied):
@@ -81,6 +82,7 @@ def _record_outcome(seen: SeenDigests, digest: bytes, task: "asyncio.Task[Worker
 
 
 def compute_digest(callback: CallbackSpec, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Digests the delivery id and the body, but not the signature: a redelivery may have a new one."""
+    """Computes the digest of the delivery id and the body. The signature is left out, since a redelivery may have a new
+    one."""
     delivery_id = headers.get(callback.id_header, "") if callback.id_header else ""
     return sha256(delivery_id.encode("utf-8", "backslashreplace") + b"\n" + body).digest()

@@ -19,7 +19,7 @@ from gateway.jobs.next_actions import (
 )
 from gateway.jobs.updates import JobConfirmed
 
-# For how many claim intervals a released job is not due, at most.
+# The maximum delay of a released job, in claim intervals.
 MAX_SKIPPED_CLAIMS = 10
 MIN_RELEASE_SECONDS = 0.5
 
@@ -33,9 +33,10 @@ class JobReleaser:
         self._on_released = on_released
 
     def release_if_unservable(self, actions: Sequence[JobAction]) -> bool:
-        """Releases the job if none of its actions can be done here. Returns whether it does.
+        """Releases the job if none of its actions can be done here. Returns whether the job is released.
 
-        While one action can be done here, the others wait: only this process can receive the responses of its orders.
+        If at least one action can be done here, the others wait: only this process can receive the responses of its
+        orders.
         """
         unconfigured = [self._list_unconfigured_entries(action) for action in actions]
         if not unconfigured or not all(unconfigured):
@@ -49,7 +50,8 @@ class JobReleaser:
         return True
 
     def _list_unconfigured_entries(self, action: JobAction) -> Sequence[RouteEntry]:
-        """Returns the route entries that are not configured here, if the action cannot be done without them."""
+        """Returns the route entries that the action needs and that are not configured here. Empty if the action can be
+        done without them."""
         job = self._job_context.job
         match action:
             case SubmitOrder(route_indexes=route_indexes, retries=retries):
@@ -81,17 +83,18 @@ class JobReleaser:
                 ErrorReported(component="engine", message=f"{', '.join(sorted(sellers))}: {message}", job=job.id)
             )
         if not job.is_confirmed:
-            # The job was accepted, which only this replica can confirm: the next worker must not withdraw it.
+            # Only this replica can confirm that the job was accepted. Without that, the next worker would withdraw it.
             await self._job_context.mailbox.post(JobConfirmed())
         await self._context.store.release_job(job.id, self._job_context.fence, self._get_release_seconds(release_count))
         self._on_released()
 
     def _get_release_seconds(self, release_count: int) -> float:
-        """Returns for how long the job is not due: longer with each release, but never past its deadline.
+        """Returns the delay before the job is due again. It grows with each release, but never exceeds the deadline of
+        the job.
 
-        Without other replicas, this one claims the job again; the growing delay keeps that rare. This replica has just
-        claimed, and claims again after whole intervals. The job is due a random fraction of an interval later, so that
-        other replicas claim it first.
+        If there are no other replicas, this one claims the job again; the growing delay keeps that rare. This replica
+        claims at whole intervals from now. A random fraction of an interval is added, so that other replicas claim the
+        job first.
         """
         release_seconds = CLAIM_INTERVAL_SECONDS * (
             min(release_count + 1, MAX_SKIPPED_CLAIMS) + random.uniform(0.05, 0.45)  # noqa: S311  no secret

@@ -24,9 +24,9 @@ MIN_RETRY_AFTER_SECONDS, DEFAULT_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 
 
 
 def clamp_retry_after(retry_after: float | None) -> float:
-    """Limits a seller's Retry-After to 1–300 s; 10 s if it gave none.
+    """Limits the Retry-After of a seller to 1–300 s. Returns 10 s if the seller gave none.
 
-    Some sellers send a day, or a moment in the past.
+    Some sellers send a whole day, or a time in the past.
     """
     if retry_after is None or isnan(retry_after):
         return DEFAULT_RETRY_AFTER_SECONDS
@@ -34,9 +34,9 @@ def clamp_retry_after(retry_after: float | None) -> float:
 
 
 class OpenDuration(Struct, frozen=True):
-    """How long a breaker stays open at first, and at most after failed probes.
+    """How long a breaker stays open: initially, and at most after failed probes.
 
-    `max_seconds=0`: it closes without a probe.
+    `max_seconds=0`: the breaker closes without a probe.
     """
 
     initial_seconds: float
@@ -44,7 +44,8 @@ class OpenDuration(Struct, frozen=True):
 
 
 class BreakerSnapshot(Struct, frozen=True, array_like=True):
-    """A breaker's state as one replica publishes it, in seconds ago and seconds left: replicas share no clock."""
+    """The state of a breaker as one replica publishes it. Times are seconds ago or seconds left, since replicas do not
+    share a clock."""
 
     tripped_ago: SecondsAgo | None = None
     open_seconds_left: OpenSeconds = 0.0
@@ -64,7 +65,7 @@ class _Probe(NamedTuple):
 
 
 class CircuitBreaker:
-    """Closed: orders pass. Open: orders are blocked. Half-open: one probe order decides."""
+    """The circuit breaker. Closed: orders pass. Open: orders are blocked. Half-open: one probe order decides."""
 
     def __init__(self) -> None:
         self._tripped_at: float | None = None
@@ -74,7 +75,7 @@ class CircuitBreaker:
         self._probe: _Probe | None = None
         self._success_sent_at = -inf
         self._remote_success_sent_at = -inf
-        # When the order was sent whose success closed the breaker last.
+        # The sending time of the order whose success last closed the breaker.
         self.recovery_sent_at = -inf
         self._tripped_by_replica: str | None = None
 
@@ -87,11 +88,11 @@ class CircuitBreaker:
         return self._tripped_at is not None
 
     def is_half_open(self, now: float) -> bool:
-        """Returns whether the open time is up, so that the next probe or the one in flight decides."""
+        """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""
         return self.is_tripped(now) and now >= self._open_until
 
     def allows_request(self, now: float) -> bool:
-        """Returns whether one more order may be sent: any if closed, one probe at a time if half-open."""
+        """Returns whether one more order may be sent: any order if closed, one probe at a time if half-open."""
         if not self.is_tripped(now):
             return True
         return now >= self._open_until and (
@@ -105,7 +106,8 @@ class CircuitBreaker:
     # --- outcomes
 
     def start_probe(self, permit: object, now: float) -> None:
-        """Records that an order that `allows_request` permitted is about to be sent: the probe, unless closed."""
+        """Records that an order is about to be sent, after `allows_request` permitted it. Unless the breaker is closed,
+        this order is the probe."""
         if self.is_tripped(now):
             self._probe = _Probe(now, permit)
 
@@ -135,7 +137,7 @@ class CircuitBreaker:
             )
 
     def back_off(self, seconds: float, now: float) -> None:
-        """Opens the breaker for so many seconds, after which it closes without a probe.
+        """Opens the breaker for the given time, after which it closes without a probe.
 
         A breaker that is open for a worse reason keeps that reason.
         """
@@ -169,7 +171,8 @@ class CircuitBreaker:
     # --- replicas
 
     def to_snapshot(self, now: float) -> BreakerSnapshot:
-        """Returns what this replica observed itself. Other replicas publish their own observations."""
+        """Returns what this replica observed itself. Observations of other replicas are not included: they publish
+        their own."""
         success_ago = (
             _seconds_since(self._success_sent_at, now) if now - self._success_sent_at <= MAX_OPEN_SECONDS else None
         )
@@ -200,7 +203,7 @@ class CircuitBreaker:
             self._close_after_success(sent_at)
 
     def _merge_trip(self, snapshot: BreakerSnapshot, tripped_at: float, replica: str, taken_at: float) -> None:
-        # A breaker that is half-open there is half-open here: this must not look like a longer open time.
+        # If the breaker is half-open there, it is half-open here, too. This must not look like a longer open time.
         open_until = taken_at + snapshot.open_seconds_left if snapshot.open_seconds_left else tripped_at
         if tripped_at <= max(self._success_sent_at, self._remote_success_sent_at):
             return
@@ -209,8 +212,8 @@ class CircuitBreaker:
             and max(tripped_at - self._tripped_at, open_until - self._open_until) <= SYNC_DELAY_SECONDS
         ):
             return
-        # Also if this replica opened the breaker itself. If both published the longer time as their own, both would
-        # lengthen it without end.
+        # This applies even if this replica opened the breaker itself. If both replicas published the longer time, both
+        # would lengthen it without end.
         self._tripped_by_replica = replica
         self._tripped_at = tripped_at if self._tripped_at is None else max(self._tripped_at, tripped_at)
         self._open_until = max(self._open_until, open_until)
@@ -220,7 +223,7 @@ class CircuitBreaker:
         )
 
     def drop_replica(self, replica: str, now: float) -> None:
-        """Makes the breaker half-open now if only the silent replica kept it open."""
+        """Makes the breaker half-open now if only the replica that went silent kept it open."""
         if self._tripped_by_replica == replica:
             self._open_until = min(self._open_until, now)
 

@@ -9,14 +9,14 @@ from gateway.config.schema import AccountLimits
 
 RATE_WINDOW_SECONDS = 60.0
 RECOVERY_INTERVAL_SECONDS = 10.0
-# Rejections of orders that were sent together count as one.
+# Rejections within this time count as one, since their orders were sent together.
 REJECTION_DEDUP_SECONDS = 1.0
 
 
 class SlotTimeout(Exception):
     """No order slot became free in time, so nothing was sent.
 
-    `retry_after`: for how many more seconds the seller wants no orders, if it gave a time.
+    `retry_after`: the seconds until the Retry-After of the seller is over; None if it gave none.
     """
 
     def __init__(self, retry_after: float | None = None) -> None:
@@ -33,7 +33,8 @@ class AdaptiveLimit:
         self._reduced_at = 0.0
 
     def halve(self, now: float, baseline: int) -> None:
-        """`baseline`: the configured limit, else the highest number seen in flight; 0 if neither is known."""
+        """Halves the limit. `baseline`: the configured limit, or else the highest number seen in flight; 0 if neither
+        is known."""
         current = self.get_current(now)
         if current is not None and now - self._reduced_at < REJECTION_DEDUP_SECONDS:
             return
@@ -126,7 +127,8 @@ class AccountLimiter:
         return min((limit for limit in limits if limit is not None), default=inf)
 
     def _get_earliest_start(self, now: float) -> float:
-        """Returns when the pause and the rate limit allow the next order; not after `now` if they do already."""
+        """Returns the time from which the pause and the rate limit allow the next order: at most `now` if they allow it
+        already."""
         self._drop_old_starts(now)
         is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
         rate_allows_at = self._start_times[0] + RATE_WINDOW_SECONDS if is_rate_exhausted else -inf
@@ -172,7 +174,8 @@ class AccountLimiter:
             self._start_times.append(now)
 
     def _cancel_waiter(self, waiter: asyncio.Future[float]) -> None:
-        """Removes a waiter that stopped waiting. If it got a slot in the same moment, gives the slot back unused."""
+        """Removes a waiter that stopped waiting. If it was granted a slot in the same moment, releases the slot as
+        unused."""
         if waiter.done() and not waiter.cancelled():
             if (start_time := waiter.result()) in self._start_times:
                 self._start_times.remove(start_time)
@@ -190,7 +193,8 @@ class AccountLimiter:
         self._schedule_wakeup(now)
 
     def _schedule_wakeup(self, now: float) -> None:
-        """Schedules the next admission for when time alone makes room; a released slot needs no timer."""
+        """Schedules the next admission that only depends on time. A released slot admits the next order without a
+        timer."""
         if self._wakeup:
             self._wakeup.cancel()
             self._wakeup = None

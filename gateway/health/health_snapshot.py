@@ -59,7 +59,8 @@ _DECODER = msgspec.msgpack.Decoder(HealthSnapshot)
 
 
 def decode_snapshot(data: bytes) -> HealthSnapshot | None:
-    """Decodes any bytes. Returns None if they are not a snapshot, or one of another version of the gateway."""
+    """Decodes a snapshot. Returns None for bytes that are no snapshot, or a snapshot of another version of the
+    gateway."""
     try:
         return _DECODER.decode(data) if len(data) <= MAX_SNAPSHOT_BYTES else None
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -11,11 +11,11 @@ from gateway.health.stats import (
 from gateway.routing.signals import is_below_conformance
 from providers.faults import FaultKind
 
-# An invalid key or missing credit is not repaired within a minute; an outage of a seller or a cell may be.
+# An outage of a seller or a cell may be over within a minute. An invalid key or missing credit takes longer to repair.
 REFUSED_OPEN_DURATION = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
 OUTAGE_OPEN_DURATION = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
 # Each probe of a cell that delivers other images than ordered costs money. With a short open time, every order of a
-# cell that sells little would be a probe.
+# rarely used cell would be a probe.
 UNFAITHFUL_OPEN_DURATION = OpenDuration(initial_seconds=300.0, max_seconds=21_600.0)
 REFUSAL_FAULTS = frozenset({FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
 MAX_CONSECUTIVE_FAILURES = 5
@@ -78,9 +78,10 @@ class CellHealth:
         self.fidelity_breaker.record_success(sent_at)
 
     def record_unfaithful_delivery(self, replica_rate: ConformanceRate, sent_at: float, now: float) -> None:
-        """Records images that differ from the order. A single delivery opens no closed breaker, but fails a probe.
+        """Records images that differ from the order. A single delivery does not open a closed breaker, but it fails a
+        probe.
 
-        `replica_rate`: deliveries as the other replicas counted them.
+        `replica_rate`: the deliveries that other replicas counted.
         """
         self.conformance.add(False, sent_at)
         merged_rate = merge_conformance((self.get_conformance_rate(now), replica_rate))
@@ -88,7 +89,7 @@ class CellHealth:
             self.fidelity_breaker.record_failure(UNFAITHFUL_OPEN_DURATION, sent_at, now)
 
     def get_conformance_rate(self, now: float) -> ConformanceRate:
-        """Returns the rate of deliveries as ordered, of orders sent since the last successful probe."""
+        """Returns the rate of deliveries that match their order. Counts orders sent since the last successful probe."""
         return self.conformance.get_rate(now, since=self.fidelity_breaker.recovery_sent_at)
 
     def record_failure(self, sent_at: float, now: float) -> None:

@@ -29,9 +29,9 @@ from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 
 REPLICA_TTL_SECONDS = 60.0
-# How far the wall clocks of two replicas may differ before snapshots look older than they are.
+# If the wall clocks of two replicas differ by more than this, snapshots look older than they are.
 MAX_CLOCK_SKEW_SECONDS = 5.0
-# Far more than any catalogue has. The least recently used entry is dropped first.
+# Far more entries than any catalogue has. The least recently used entry is dropped first.
 MAX_CELLS, MAX_ACCOUNTS, MAX_REPLICAS = 10_000, 1_000, 250
 
 # Faults that prove that the seller accepted the order, so the account works.
@@ -63,9 +63,10 @@ class OrderPermit(Struct, frozen=True, eq=False):
 
 
 class OrderOutcome(Struct, frozen=True, kw_only=True):
-    """How an order ended; a success if `fault` is None.
+    """How an order ended. It succeeded if `fault` is None.
 
-    `elapsed_seconds`: from sending the order to its end, if known. `as_ordered`: whether the images match the order.
+    `elapsed_seconds`: the time from sending the order to its end, if known. `as_ordered`: whether the images match the
+    order.
     """
 
     fault: FaultKind | None = None
@@ -126,7 +127,8 @@ class HealthTracker:
             cell.record_unfaithful_delivery(self._get_replica_stats(cell_key)[1], sent_at, now)
 
     def record_accepted(self, account: str, elapsed_seconds: float, now: float) -> None:
-        """Records that the seller accepted an order sent `elapsed_seconds` ago: the account works."""
+        """Records that the seller accepted an order that was sent `elapsed_seconds` ago. This proves that the account
+        works."""
         self._get_account(account).record_success(now - max(0.0, elapsed_seconds))
 
     def acquire_permit(self, key: HealthKey, now: float) -> OrderPermit | None:
@@ -157,7 +159,8 @@ class HealthTracker:
     # --- signals
 
     def get_catalogue_signals(self, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> Signals:
-        """Returns a view of the signals of the catalogue's cells. Each is computed when read, so read them at once."""
+        """Returns a view of the signals of the catalogue's cells. Each signal is computed when it is read, so read the
+        view soon."""
         self._drop_silent_replicas(now)
         return _SignalsView(self, catalogue, now, load)
 
@@ -228,10 +231,10 @@ class HealthTracker:
         )
 
     def merge_snapshot(self, replica_name: str, data: bytes, now: float, wall_time: float) -> bool:
-        """Merges another replica's snapshot and returns whether it was new. The store may return the same one twice.
+        """Merges the snapshot of another replica. Returns whether it was new: the store may return the same one twice.
 
-        A snapshot counts as taken just now, unless it looks older than MAX_CLOCK_SKEW_SECONDS: then this much is
-        deducted from its age. Snapshots of a replica whose clock is a minute slow are ignored.
+        A snapshot counts as taken just now, unless it looks older than MAX_CLOCK_SKEW_SECONDS: then only the excess
+        counts as its age. Snapshots of a replica whose clock is a minute slow are ignored.
         """
         self._drop_silent_replicas(now)
         snapshot = None if replica_name == self._replica_name else decode_snapshot(data)
@@ -304,7 +307,8 @@ def _get_or_create(
 
 
 class _SignalsView(Mapping[CellKey, CellSignals]):
-    """The signals of every cell of the catalogue that has any. A plan reads a few of very many."""
+    """A mapping from cells of the catalogue to their signals; cells without signals are missing. Signals are computed
+    when read, since a plan reads only a few."""
 
     def __init__(self, health: HealthTracker, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> None:
         self._health, self._catalogue, self._now, self._load = health, catalogue, now, load
@@ -328,5 +332,5 @@ class _SignalsView(Mapping[CellKey, CellSignals]):
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
-        """Saves counting all cells for a truth test."""
+        """Returns True, so that a truth test does not count all cells."""
         return True

@@ -31,9 +31,9 @@ class OrderLimits:
 
     @asynccontextmanager
     async def slot(self, account: str, timeout_seconds: float) -> AsyncIterator[None]:
-        """Holds one of the account's order slots while the block runs; first come, first served.
+        """Holds one order slot of the account while the block runs. Waiting orders get slots in their order of arrival.
 
-        Raises SlotTimeout if none is free in time: nothing was sent, and the seller is not at fault.
+        Raises SlotTimeout if no slot is free in time. Then nothing was sent, and the seller is not at fault.
         """
         limiter = self._get_limiter(account)
         await limiter.acquire(timeout_seconds)
@@ -43,7 +43,7 @@ class OrderLimits:
             limiter.release()
 
     def on_fault(self, account: str, fault: Fault) -> None:
-        """Slows down if the fault asks for it: pauses for Retry-After, and halves the concurrency after a 429."""
+        """Slows down if the fault requires it: pauses for its Retry-After, and halves the concurrency after a 429."""
         if fault.kind not in BACKPRESSURE_FAULTS:
             return
         limiter = self._get_limiter(account)
@@ -58,7 +58,7 @@ class OrderLimits:
         return limiter.get_load() if limiter else 0.0
 
     def get_remaining_pause(self, account: str) -> float | None:
-        """Returns for how many more seconds the seller wants no orders; None if it gave no time or the time is up."""
+        """Returns the seconds until the Retry-After of the seller is over; None if it gave none or it is over."""
         limiter = self._limiters.get(account)
         return limiter.get_remaining_pause() if limiter else None
 

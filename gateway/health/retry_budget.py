@@ -8,7 +8,7 @@ RETRY_WINDOW_SECONDS, RETRY_WINDOW_BUCKETS = 60.0, 60
 
 
 class RetryBudget:
-    """Counts first orders, and retries: orders placed because others failed."""
+    """The retry budget. It counts first orders, and retries: orders placed because others failed."""
 
     def __init__(self) -> None:
         self._first_orders = SlidingWindowCounter(RETRY_WINDOW_SECONDS, RETRY_WINDOW_BUCKETS)
@@ -18,7 +18,8 @@ class RetryBudget:
         self._first_orders.add(now)
 
     def can_retry(self, now: float) -> bool:
-        """Returns whether one more retry is within a tenth of the last minute's first orders, or within three."""
+        """Returns whether one more retry is allowed: retries may be a tenth of the last minute's first orders, and
+        always three."""
         allowed = max(MIN_RETRIES, int(self._first_orders.count(now) * MAX_RETRY_SHARE))
         return self._retries.count(now) < allowed
 

@@ -12,7 +12,7 @@ LATENCY_WINDOW_COUNT = 5
 # Neighbouring buckets differ by 10 %. A quantile is the mean of its bucket, so its error is a few percent at most.
 LOG_BUCKET_WIDTH = log(1.1)
 MIN_LATENCY_SECONDS, MAX_LATENCY_SECONDS = 0.1, 7_200.0
-# The last fifty deliveries of the last day; the day is rounded to the minute.
+# Keeps the last fifty deliveries of the last day, with their times rounded to the minute.
 MAX_DELIVERIES, DELIVERY_WINDOW_SECONDS, MINUTE_SECONDS = 50, 86_400.0, 60.0
 MIN_LATENCY_SAMPLES = 5
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -43,7 +43,7 @@ class SlidingWindowCounter:
 
 
 class LatencyStats(Struct, frozen=True, array_like=True):
-    """Seconds within which half (p50) and nine tenths (p90) of `count` orders were done."""
+    """The seconds within which half (p50) and nine tenths (p90) of `count` orders were done."""
 
     count: Count = 0
     p50: Seconds = 0.0
@@ -58,7 +58,7 @@ class ConformanceRate(Struct, frozen=True, array_like=True):
 
 
 class LatencyHistogram:
-    """Latencies of the successes of the last 12 to 15 minutes, in windows of logarithmic buckets."""
+    """The latencies of successful orders of the last 12 to 15 minutes, in windows of logarithmic buckets."""
 
     def __init__(self) -> None:
         self._windows: list[tuple[int, dict[int, tuple[int, float]]]] = [(-1, {})] * LATENCY_WINDOW_COUNT
@@ -113,7 +113,8 @@ def _estimate_quantile(buckets: dict[int, tuple[int, float]], count: int, fracti
 
 
 class ConformanceWindow:
-    """The last deliveries of a day: when each was ordered, and whether its images matched the order."""
+    """The last deliveries of one day. For each it keeps when it was ordered, and whether its images matched the
+    order."""
 
     def __init__(self) -> None:
         self._deliveries: deque[tuple[float, bool]] = deque(maxlen=MAX_DELIVERIES)

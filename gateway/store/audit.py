@@ -1,4 +1,4 @@
-"""Recomputes every number that is derived from jobs and ledger, and compares.
+"""Recomputes every number that is derived from jobs and the ledger, and compares it with the stored one.
 
 Pure: the stores read the snapshot and write the repairs.
 """
@@ -17,10 +17,10 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, 
 
 
 class PartitionSnapshot(Struct, frozen=True, kw_only=True):
-    """A consistent snapshot of a partition: the jobs that are listed as open or due, and the numbers derived from jobs.
+    """A consistent snapshot of a partition: jobs that are listed as open or due, and the numbers derived from jobs.
 
-    `open_jobs` and `due_jobs` may list jobs that do not exist. `ledger_entries` holds whole days, `totals` those days
-    and all others of their months, `balances` the windows of these days and months.
+    `open_jobs` and `due_jobs` may list jobs that do not exist. `ledger_entries` covers whole days. `totals` covers
+    these days and all others of the same months. `balances` covers the budget windows of these days and months.
     """
 
     jobs: Mapping[str, Job]
@@ -80,7 +80,7 @@ def list_month_days(month: str) -> tuple[str, ...]:
 
 
 def find_discrepancies(snapshot: PartitionSnapshot, now: float) -> AuditReport:
-    """Returns every difference from the numbers that jobs and ledger imply."""
+    """Returns every difference between the stored numbers and those that follow from jobs and ledger."""
     missing_entries = tuple(_find_missing_entries(snapshot, now))
     totals = sum_entries((*snapshot.ledger_entries, *missing_entries))
     unsettled = {job_id for job_id, job in snapshot.jobs.items() if not job.is_settled}

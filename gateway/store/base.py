@@ -24,27 +24,27 @@ DAY_SECONDS = 86_400.0
 FIRST_FENCE = 1
 # A commit that is sent again is recognised among this many last commits of its job.
 MAX_REMEMBERED_COMMITS = 8
-# After this many early crashes of its owners in a row, a job is claimed alone: it may be the cause.
+# A job is claimed alone if this many of its owners in a row crashed early: the job may be the cause.
 MAX_EARLY_CRASHES = 2
 MAX_LEASE_SECONDS = 3_600.0
 # Two renewals in a row may fail before a lease ends.
 RENEWALS_PER_LEASE = 3
 # Signals are deleted after this time.
 SIGNAL_TTL_SECONDS = 60.0
-# How long a store remembers that a process closed normally: longer than jobs with callers of that process run.
+# A store keeps the mark of a process that closed normally for this time: longer than its last jobs with callers run.
 CLOSED_MARK_TTL_SECONDS = 86_400.0
 
 
 def initial_lease_seconds(reclaims: int, lease: float) -> float:
     """Returns the lease of a new claim. It doubles with each owner that crashed while it ran the job alone, up to
-    MAX_LEASE_SECONDS. Renewals do not shorten it until the count of reclaims is reset."""
+    MAX_LEASE_SECONDS. Renewals shorten it only after the count of reclaims is reset."""
     crashes = max(0, reclaims - MAX_EARLY_CRASHES - 1)
     return max(lease, min(lease * 2.0 ** min(crashes, 64), MAX_LEASE_SECONDS))
 
 
 def min_survival_seconds(max_owned_seconds: float, lease: float) -> float:
-    """Returns how long an owner must work on a job before the job counts as harmless: clearly longer than every owner
-    that crashed. A crashed owner may have worked until just before its next renewal. 0 if none of them reached a
+    """Returns how long an owner must work on a job before the job counts as harmless. That is clearly longer than any
+    owner that crashed could have worked: until just before its next renewal. Returns 0 if no crashed owner reached a
     renewal."""
     return 2 * (max_owned_seconds + lease / RENEWALS_PER_LEASE) if max_owned_seconds else 0.0
 
@@ -60,8 +60,10 @@ class StoreUnavailable(StoreError):
 
 
 class StoreOutcomeUnknown(StoreUnavailable):
-    """The store received the command and did not answer, so it may have carried it out, or may do so later. Every other
-    StoreUnavailable means that nothing was done."""
+    """The store received the command and did not answer. It may have executed the command, or may do so later.
+
+    Every other StoreUnavailable means that nothing was done.
+    """
 
 
 class StoreFull(StoreUnavailable):
@@ -73,7 +75,8 @@ class StoreMisconfigured(StoreError):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How long each kind of data is kept, in seconds: jobs after they are settled, money after its day."""
+    """How long each kind of data is kept, in seconds. For jobs, counted from their settlement; for money, from
+    its day."""
 
     jobs: float = 7 * DAY_SECONDS
     ledger: float = 90 * DAY_SECONDS
@@ -84,7 +87,7 @@ class Retention(Struct, frozen=True, kw_only=True):
 
 
 class Applied(Struct, frozen=True):
-    """The commit is applied, now or when it was sent before."""
+    """The commit is applied: now, or already when it was sent before."""
 
 
 class VersionConflict(Struct, frozen=True):
@@ -111,7 +114,7 @@ class DuplicateRequest(Struct, frozen=True):
 
 
 class IdempotencyKeyReused(Struct, frozen=True):
-    """The idempotency key belongs to another request, which created that job. No job was created."""
+    """The idempotency key was used by a different request, which created the job `job_id`. No new job was created."""
 
     job_id: str
 
@@ -121,12 +124,13 @@ CommitOutcome = Applied | VersionConflict | LeaseLost | BudgetExceeded | Idempot
 
 
 def needs_lookup(record: IdempotencyRecord) -> bool:
-    """Whether the record must be looked up before its commit. Without a key, only a retry needs that."""
+    """Returns whether the record must be looked up before its commit: it has a client's key, or it is a retry."""
     return record.is_retry or not record.is_body_key
 
 
 def match_fingerprint(record: IdempotencyRecord, fingerprint: str, job_id: str) -> IdempotencyMatch:
-    """Compares the fingerprint stored under a key with the request's: the same request, or a reused key."""
+    """Compares the fingerprint that is stored under the key with that of the request. Returns whether it is the same
+    request or a reused key."""
     return DuplicateRequest(job_id) if fingerprint == record.fingerprint else IdempotencyKeyReused(job_id)
 
 
@@ -166,17 +170,17 @@ class ClaimedDelivery(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Stores jobs. A commit is applied completely or not at all, and once however often it is sent.
+    """Stores jobs. A commit is applied completely or not at all, and only once, however often it is sent.
 
-    If the task that awaits a call is cancelled, the call is still carried out. Every call may raise StoreUnavailable.
+    If the task that awaits a call is cancelled, the call is still executed. Every call may raise StoreUnavailable.
     """
 
     replica_id: str
     partitions: Sequence[int]
 
     async def open(self) -> Self:
-        """Connects and checks the server or file. StoreMisconfigured if jobs could be lost; `warnings` lists lesser
-        problems."""
+        """Connects and checks the server or file. Raises StoreMisconfigured if jobs could be lost; `warnings` lists
+        lesser problems."""
 
     async def close(self) -> None:
         """Finishes pending calls and closes all connections."""
@@ -204,22 +208,22 @@ class Store(Protocol):
         `list_deletable_jobs` returns it, so that its inputs are deleted."""
 
     async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
-        """Returns what a commit of a new job would find under this record, or None. A retry becomes a caller of the job
-        that is found. A first request without a key is not looked up."""
+        """Looks the record up like a commit of a new job, and returns the match, or None. A retry becomes a caller of
+        the job that is found. A first request without a key is not looked up."""
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
-        """Removes the request's caller from the job that it waited for: its client disconnected. Safe to repeat."""
+        """Removes the caller of this request from its job, since its client disconnected. Safe to repeat."""
 
     async def load_job(self, job_id: str) -> Job | None: ...
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
-        """Returns those of the named documents that exist."""
+        """Returns the named documents. Those that do not exist are missing from the result."""
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         """Claims jobs that are due and whose lease has ended, soonest first. Each gets a new fence and lease.
 
-        At most one, the last, is a suspect, with the lease of `initial_lease_seconds`. Callers that waited at the
-        former owner are removed: their connections are lost.
+        At most one of them, always the last, is a suspect: its lease has `initial_lease_seconds`. Callers that waited
+        at the former owner are removed, since their connections are lost.
         """
 
     async def renew_leases(self, leases: Mapping[str, int]) -> frozenset[str]:
@@ -234,7 +238,7 @@ class Store(Protocol):
         this replica did not own it."""
 
     async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """Lists a team's jobs, newest first. ValueError for an invalid cursor."""
+        """Lists the jobs of a team, newest first. Raises ValueError if the cursor is invalid."""
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
         """Lists the job's milestones with a number above `after_number`, in order."""
@@ -245,13 +249,15 @@ class Store(Protocol):
         """Lists all entries of a day, in the order of their creation within each partition."""
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
-        """Lists the totals of these days, both included. ValueError for an invalid date or more than MAX_DAYS."""
+        """Lists the totals of these days, both included. Raises ValueError if a date is invalid or there are more than
+        MAX_DAYS."""
 
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
-        """Claims webhooks that are due. Each is due again when the lease ends, unless it is acknowledged or retried."""
+        """Claims webhooks that are due. Each is due again when its lease ends, unless it is acknowledged or scheduled
+        for a retry."""
 
     async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
-        """Removes a webhook: it was delivered, or is given up."""
+        """Removes a webhook that was delivered, or whose delivery is given up."""
 
     async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
         """Schedules another attempt after `delay` seconds."""

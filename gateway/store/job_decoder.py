@@ -1,4 +1,4 @@
-"""Decodes stored jobs, and remembers the ones that this version cannot read."""
+"""Decodes stored jobs, and records those that this version cannot read."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ class JobDecoder:
         self.unreadable: set[str] = set()
 
     def decode(self, job_id: str, encoded_job: bytes) -> Job:
-        """StoreError if this version cannot read the job."""
+        """Decodes one job. Raises StoreError if this version cannot read it."""
         if (job := self.try_decode(job_id, encoded_job)) is None:
             raise StoreError(
                 f"Job {job_id} was written by a newer version and cannot be read by this version. "

@@ -21,7 +21,8 @@ class JobWatch:
         self._watchers.remove(self._job_id, self._event)
 
     async def wait_for_change(self, timeout_seconds: float) -> bool:
-        """Waits for a change since the last call. False after the timeout. True may be a false alarm."""
+        """Waits for a change since the last call. Returns False after the timeout. It may return True without a
+        change."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._event.wait()

@@ -59,7 +59,8 @@ def sum_entries(entries: Iterable[LedgerEntry]) -> dict[tuple[str, LedgerAccount
 
 
 def list_days(first_day: str, last_day: str) -> list[str]:
-    """Lists the days of a period, both included. ValueError for an invalid date or more than MAX_DAYS."""
+    """Lists the days of a period, both ends included. Raises ValueError if a date is invalid or there are more than
+    MAX_DAYS."""
     start, end = date.fromisoformat(first_day), date.fromisoformat(last_day)
     if (end - start).days > MAX_DAYS:
         raise ValueError(f"Invalid period: {first_day} to {last_day} is longer than {MAX_DAYS} days.")

@@ -1,6 +1,6 @@
-"""Decides which existing job a request without an idempotency key belongs to: deduplication by request body.
+"""Deduplicates requests without an idempotency key: decides by their body to which existing job they belong.
 
-`redis/lua/request_deduplication.lua` has the same rules.
+`redis/lua/request_deduplication.lua` implements the same rules.
 """
 
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import IdempotencyRecord
 
-# Entries of one body, and callers of one job, of which only the last are needed.
+# The maximum number of entries of one body, and of callers of one job. Only the last ones are needed.
 MAX_ENTRIES, MAX_CALLERS = 512, 16
-# Refusals of one body, which count among its entries: each awaits one retry.
+# The maximum number of refusals of one body, which are some of its entries. Each awaits one retry.
 MAX_REFUSALS = 32
-# The retry count of a caller that no retry can replace.
+# The retry count that marks a caller as not replaceable by a retry.
 IRREPLACEABLE = 1_000_000
 
 
 class JobCaller(Struct, frozen=True, array_like=True):
-    """A request that waits for a job, or was answered. `retry_count`: how often its SDK had sent it before."""
+    """A request that waits for a job, or that got its response. `retry_count`: how often its SDK had sent it before."""
 
     caller_id: str
     retry_count: int
@@ -28,10 +28,10 @@ class JobCaller(Struct, frozen=True, array_like=True):
 class BodyEntry(Struct, frozen=True):
     """A job that was requested with this body. Older entries have lower numbers.
 
-    Callers that disconnected without an answer are removed from `callers`. `awaits_first_request`: a retry created the
-    job, and its first request may still arrive. `is_refused`: the job ended and charged nothing, and no request gets it
-    any more. Such a refusal keeps the callers that an SDK counted: their next retries need jobs of their own, which
-    await no first request.
+    Callers that disconnected without a response are removed from `callers`. `awaits_first_request`: a retry created the
+    job, and its first request may still arrive. `is_refused`: the job ended and charged nothing, so it is not given to
+    any other request. Such a refusal keeps the callers that an SDK counted: their next retries need jobs of their own,
+    which await no first request.
     """
 
     number: int
@@ -64,9 +64,9 @@ def find_entry(entries: Iterable[BodyEntry], record: IdempotencyRecord) -> BodyE
 
 
 def add_caller(entry: BodyEntry, record: IdempotencyRecord) -> BodyEntry:
-    """Returns the entry with this caller in place of its predecessor.
+    """Returns the entry in which this caller replaces its predecessor.
 
-    The client has already given up a first request that arrives late, so no retry can replace it.
+    If a first request arrives late, its client has already given it up, so no retry can replace it.
     """
     is_late, predecessor = entry.awaits_first_request and not record.is_retry, _find_predecessor(entry, record)
     others = [caller for caller in entry.callers if caller is not predecessor][-(MAX_CALLERS - 1) :]
@@ -75,10 +75,11 @@ def add_caller(entry: BodyEntry, record: IdempotencyRecord) -> BodyEntry:
 
 
 def refuse_entry(entry: BodyEntry) -> BodyEntry | None:
-    """Turns the entry of a job that charged nothing into a refusal, which records the first requests that have arrived.
+    """Turns the entry of a job that charged nothing into a refusal. The refusal records the first requests that have
+    arrived.
 
-    Returns None if there is nothing to record. If the job still awaits its own first request, there is not: the next
-    retry awaits that request, too.
+    Returns None if there is nothing to record. This is also the case while the job awaits its own first request: the
+    next retry awaits that request, too.
     """
     counted_callers = tuple(caller for caller in entry.callers if 0 <= caller.retry_count < IRREPLACEABLE)
     if not counted_callers or entry.awaits_first_request:
@@ -87,14 +88,15 @@ def refuse_entry(entry: BodyEntry) -> BodyEntry | None:
 
 
 def remove_predecessor(refusal: BodyEntry, record: IdempotencyRecord) -> BodyEntry | None:
-    """Returns the refusal after this retry got a job of its own, or None if it has no callers left."""
+    """Returns the refusal without the predecessor of this retry, which got a job of its own. Returns None if no callers
+    are left."""
     predecessor = _find_predecessor(refusal, record)
     others = tuple(caller for caller in refusal.callers if caller is not predecessor)
     return replace(refusal, callers=others) if others else None
 
 
 def _find_predecessor(entry: BodyEntry, record: IdempotencyRecord) -> JobCaller | None:
-    """Returns the request that the SDK sent last before this retry, and has given up since."""
+    """Returns the predecessor of this retry: the request that its SDK sent last and has given up since."""
     earlier = [caller for caller in entry.callers if record.is_retry and caller.retry_count < record.retry_count]
     return max(earlier, key=lambda caller: caller.retry_count, default=None)
 
@@ -115,13 +117,13 @@ def _rank_entry(entry: BodyEntry, record: IdempotencyRecord) -> tuple[bool, bool
 
 
 def find_entry_to_evict(entries: Iterable[BodyEntry]) -> BodyEntry | None:
-    """Returns the entry to delete where there are too many: the oldest refusal, else the oldest ended job, else the
-    oldest job."""
+    """Returns the entry to delete if there are too many: the oldest refusal, else the oldest ended job, else the oldest
+    job."""
     entries = sorted(entries, key=lambda entry: (not entry.is_refused, not entry.has_ended, entry.number))
     return entries[0] if len(entries) >= MAX_ENTRIES else None
 
 
 def find_superfluous_refusal(entries: Iterable[BodyEntry]) -> BodyEntry | None:
-    """Returns the oldest refusal where there are too many."""
+    """Returns the oldest refusal if there are too many refusals."""
     refusals = [entry for entry in entries if entry.is_refused]
     return min(refusals, key=lambda entry: entry.number) if len(refusals) > MAX_REFUSALS else None

@@ -1,7 +1,7 @@
 """Limits how often log lines of one kind are written: the first at once, then one per minute for all others.
 
-It protects the log from lines that clients can provoke or that an outage repeats. A line that stands for several says
-so in its field `repeated`. Metrics are not affected: they count every event.
+It protects the log from lines that clients can provoke or that an outage repeats. If a line stands for several, its
+field `repeated` contains their number. Metrics are not affected: they count every event.
 """
 
 import threading

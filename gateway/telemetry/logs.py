@@ -33,10 +33,10 @@ from gateway.telemetry.log_rate_limiter import LogRateLimiter
 MAX_QUEUED_LINES = 10_000
 # How often the writer thread checks whether held lines are due.
 FLUSH_INTERVAL_SECONDS = 1.0
-# For errors in requests, more lines of a kind are written at once: each names its request, for the investigation.
+# The burst for errors in requests. It is larger, since each line names its request, which operators investigate.
 REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
 REQUEST_COMPONENTS = {"api", "images"}
-# Requested every few seconds by monitoring.
+# Monitoring requests these paths every few seconds.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 # Clients can send any number of requests to a callback URL: metrics count them by outcome.
 CALLBACK_ROUTES = "/callbacks/"
@@ -64,7 +64,7 @@ class EventLogger:
         return thread
 
     async def restart_thread(self) -> None:
-        """Restarts the writer thread if it has crashed, and raises its error. Waiting lines are written."""
+        """Restarts the writer thread if it has crashed, and raises its error. The waiting lines are still written."""
         if not self._thread.is_alive():
             self._thread = self._start_thread()
             raise self._error or RuntimeError("the log writer thread has ended")
@@ -91,7 +91,7 @@ class EventLogger:
         self._enqueue(_make_line(level, event, fields))
 
     def log_limited(self, kind: Hashable, burst: int, level: str, event: str, **fields: Any) -> None:
-        """Writes up to `burst` lines of a kind a minute, and one line for all others."""
+        """Writes up to `burst` lines of a kind each minute. One more line stands for all others."""
         line = _make_line(level, event, fields)
         if self._limiter.try_admit(kind, line, burst):
             self._enqueue(line)
@@ -130,7 +130,7 @@ class EventLogger:
             self._dropped += 1
 
     def _next_line(self) -> dict[str, Any] | None:
-        """Returns the next line; an empty one if none comes for a while, and None at the end."""
+        """Returns the next line. Returns an empty line if none comes for a while, and None at the end."""
         try:
             return self._queue.get(timeout=FLUSH_INTERVAL_SECONDS)
         except queue.Empty:

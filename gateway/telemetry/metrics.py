@@ -24,7 +24,7 @@ class Metrics:
     """An event sink: updates the metrics of this process and renders them."""
 
     def __init__(self) -> None:
-        # The `_created` series would be a third of all series, without any use.
+        # The `_created` series would be a third of all series, and nothing uses them.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         options: dict[str, Any] = {"registry": self.registry}

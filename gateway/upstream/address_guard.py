@@ -1,6 +1,7 @@
-"""Blocks connections to private addresses (SSRF protection), by the address that is about to be connected.
+"""Blocks connections to private addresses (SSRF protection). It checks the address of each connection right before
+connecting.
 
-So neither an odd spelling, nor a redirect, nor DNS rebinding leads into the operator's own network.
+So an unusual spelling, a redirect or DNS rebinding cannot lead into the network of the operator.
 """
 
 import errno
@@ -31,7 +32,7 @@ _BLOCKED_IPV4 = tuple(
         "240.0.0.0/4",  # reserved, and broadcast
     )
 )
-# Everything outside is local, mapped, translated (NAT64), multicast or unassigned.
+# All addresses outside this range are local, mapped, translated (NAT64), multicast or unassigned.
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
 _BLOCKED_IPV6 = tuple(
     ipaddress.IPv6Network(network)
@@ -67,9 +68,9 @@ def is_public(address: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Returns whether a host that a proxy will resolve is an ordinary address, or a name that cannot be an address.
+    """Returns whether a host that a proxy will resolve is a public address, or a name that cannot be an address.
 
-    Only the proxy can check which address such a name resolves to.
+    Only the proxy can check to which address such a name resolves.
     """
     return is_public(host) or (
         bool(_HOSTNAME.fullmatch(host)) and host.lower().rstrip(".").split(".")[-1] not in _LOCAL_DOMAINS
@@ -77,7 +78,7 @@ def is_public_host(host: str) -> bool:
 
 
 def allow_all(_: str) -> bool:
-    """Allows every address: for accounts that the configuration calls private."""
+    """Allows every address. Used for accounts that the configuration calls private."""
     return True
 
 
@@ -94,7 +95,7 @@ def make_socket_factory(is_allowed: AddressCheck) -> SocketFactoryType:
 
 
 class GuardedResolver(AbstractResolver):
-    """Blocks a name if one of its addresses is blocked: which address is connected first is random."""
+    """Blocks a name if any of its addresses is blocked, since the address to connect to is chosen at random."""
 
     def __init__(self, is_allowed: AddressCheck, lookup: Lookup) -> None:
         self._is_allowed = is_allowed

@@ -21,7 +21,7 @@ from gateway.upstream.request_builder import USER_AGENT, UnsendableRequest, vali
 
 _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 _PERMANENT_STATUSES = {400, 401, 403, 404, 410, 451}
-# Errors for addresses that are never connected: retrying is useless.
+# Errors for addresses to which the gateway never connects, so a retry is useless.
 _PERMANENT_ERRORS = {AddressBlocked.__name__, "InvalidUrlClientError"}
 
 
@@ -34,16 +34,17 @@ class DownloadLimits(Struct, frozen=True):
 
 
 DEFAULT_LIMITS = DownloadLimits()
-# Lookup errors, in words for the client that named the host.
+# The messages about lookup errors, for the client that named the host.
 _PUBLIC_REASONS = {LookupTimeout.__name__: "its host name could not be resolved in time"}
-# Opens the reservation of memory for an image. While it waits for memory, the timeout is paused.
+# Makes the memory reservation for an image. While the reservation waits for memory, the timeout is paused.
 OpenReservation = Callable[[asyncio.Timeout], AbstractContextManager[Reservation]]
 
 
 class DownloadRequest(Struct, frozen=True):
-    """`private`: whether the URL may lead into the operator's network; else only https to public addresses.
+    """A download.
 
-    `tenant`: the team or account that DNS lookups are counted against.
+    `private`: whether the URL may lead into the network of the operator. Otherwise only https to public addresses is
+    allowed. `tenant`: the team or account against whose limits DNS lookups count.
     """
 
     url: str
@@ -55,8 +56,8 @@ class DownloadRequest(Struct, frozen=True):
 class DownloadError(Exception):
     """The download failed. The message never contains the URL, which may be signed.
 
-    `is_permanent`: retrying the same URL is useless. `public_reason`: text for the client that named the URL; None if
-    the server was not asked.
+    `is_permanent`: a retry with the same URL is useless. `public_reason`: the text for the client that named the URL;
+    None if no request reached the server.
     """
 
     def __init__(self, reason: str, *, is_permanent: bool = False, public_reason: str | None = None) -> None:
@@ -68,7 +69,7 @@ class DownloadError(Exception):
 async def download(
     transport: httpx.AsyncBaseTransport, request: DownloadRequest, open_reservation: OpenReservation
 ) -> bytes:
-    """Returns the content behind the URL. Raises DownloadError."""
+    """Downloads the content of the URL. Raises DownloadError."""
     failure: DownloadError
     limits = request.limits
     try:

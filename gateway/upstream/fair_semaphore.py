@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from typing import NamedTuple
 
-# Of one tenant. Further requests are rejected at once.
+# The maximum number of waiting requests of one tenant. Further requests are rejected at once.
 MAX_WAITERS = 64
 
 
@@ -22,7 +22,8 @@ class _SemaphoreWaiter(NamedTuple):
 
 
 class FairSemaphore:
-    """Grants at most `max_total` at once, and `max_per_tenant` to each tenant, whose requests are served in order."""
+    """Grants at most `max_total` at once, and `max_per_tenant` to each tenant. Requests of one tenant are served in
+    order."""
 
     def __init__(self, max_total: int, max_per_tenant: int) -> None:
         self.max_total, self.max_per_tenant = max_total, max_per_tenant
@@ -34,7 +35,8 @@ class FairSemaphore:
         return self._held.total()
 
     async def acquire(self, tenant: str, timeout_seconds: float, amount: int = 1) -> None:
-        """Waits for a share of `amount`. Raises SemaphoreFull if it is not granted in time, or can never be."""
+        """Waits for a share of `amount`. Raises SemaphoreFull if the share is not granted in time, or can never be
+        granted."""
         if amount > self.max_per_tenant or len(self._waiters.get(tenant, ())) >= MAX_WAITERS:
             raise SemaphoreFull(is_own=True)
         waiter = _SemaphoreWaiter(amount, asyncio.get_running_loop().create_future())
@@ -80,7 +82,8 @@ class FairSemaphore:
             waiter.granted.set_result(None)
 
     def _pick_tenant(self) -> str | None:
-        """Returns the tenant that holds least of those below their limit, or None if the total has no room for it."""
+        """Returns the next tenant to serve: of those below their limit, the one that holds least. Returns None if the
+        total has no room for its request."""
         eligible = [
             tenant
             for tenant, queue in self._waiters.items()

@@ -1,7 +1,7 @@
-"""DNS lookups: shared by concurrent callers, cached for a moment, limited fairly per tenant.
+"""DNS lookups: shared by concurrent callers, cached for a short time, limited fairly per tenant.
 
-The system's resolver cannot be cancelled: if a name server is silent, a lookup occupies its thread for 10 s and more.
-So each lookup counts against the tenant that caused it until it really ends, and waiting for it has a time limit.
+A lookup of the system resolver cannot be cancelled: if a name server is silent, it occupies its thread for 10 s or
+more. So each lookup counts against its tenant until it really ends, and callers wait for it only for a limited time.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 Addresses = Sequence[str]
 
-# The team or account for which this task connects. Lookups are shared fairly among tenants.
+# The tenant (team or account) of the current task. Lookups are shared fairly among tenants.
 current_tenant: ContextVar[str] = ContextVar("current_tenant", default="")
 CACHE_TTL_SECONDS = 10.0
 # How long to wait for a thread, and for a fresh answer before stale addresses are used (RFC 8767).
 THREAD_WAIT_SECONDS, STALE_WAIT_SECONDS = 2.0, 1.0
 MAX_CACHED_HOSTS = 1_000
-# Errors that are a name server's answer, not a failure to reach it.
+# Errors that a name server answered. All others are failures to reach it.
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
@@ -45,10 +45,10 @@ class TenantLookupLimitReached(LookupLimitReached):
 
 
 class LookupLimits(Struct, frozen=True):
-    """How many lookups run at once, in total and for each tenant.
+    """How many lookups may run at once, in total and for each tenant.
 
-    `timeout_seconds`: how long a caller waits for an answer (None: until its connect timeout). `stale_seconds`: for how
-    long cached addresses are used if no answer arrives.
+    `timeout_seconds`: how long a caller waits for an answer; None: until its connect timeout. `stale_seconds`: how long
+    cached addresses may be used if no answer arrives.
     """
 
     max_total: int
@@ -58,7 +58,8 @@ class LookupLimits(Struct, frozen=True):
 
 
 class _CachedAddresses(Struct):
-    """`fresh_until` is postponed if no answer arrives, so that a silent name server is not asked again at once."""
+    """Cached addresses of a host. If no answer arrives, `fresh_until` is postponed, so that a silent name server is not
+    asked again at once."""
 
     addresses: Addresses
     fresh_until: float
@@ -94,7 +95,7 @@ class HostLookup:
             task.cancel()
 
     async def _await_lookup(self, host: str, timeout_seconds: float | None) -> Addresses:
-        """Waits for a lookup. A caller that stops waiting does not cancel it: others may wait for it."""
+        """Waits for a lookup. If a caller stops waiting, the lookup continues, since other callers may wait for it."""
         running = self._running.get(host) or await self._start_lookup(host)
         if running is None:
             return self._cache[host].addresses
@@ -133,7 +134,7 @@ class HostLookup:
         del self._running[host]
         self._thread_slots.release(tenant)
         if not task.cancelled():
-            # Retrieve the exception: no caller may be waiting any more.
+            # Retrieves the exception, since perhaps no caller is waiting any more.
             task.exception()
 
 
@@ -142,7 +143,7 @@ def _get_loop_time() -> float:
 
 
 class SystemResolver:
-    """Resolves names with the system's resolver, in threads that do not delay the end of the process."""
+    """Resolves names with the system resolver, in threads that do not delay the exit of the process."""
 
     async def __call__(self, host: str) -> Addresses:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
-"""HTTP transports, separate for each source of host names: operator, seller, client.
+"""HTTP transports, with a separate set for each source of host names: operator, seller, client.
 
-So one source cannot use up the connections or lookups of another.
+So no source can use up the connections or lookups of another.
 """
 
 import ssl
@@ -26,7 +26,7 @@ class HostSource(Enum):
 
 MAX_CONNECTIONS = 2_000
 _KEEPALIVE_SECONDS = 15.0
-# The operator's hosts are few. Each is looked up once at a time and never waits for another.
+# The operator names few hosts. Each has at most one lookup at a time, which never waits for others.
 LOOKUP_LIMITS = {
     HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
     HostSource.SELLER: LookupLimits(max_total=32, max_per_tenant=8),
@@ -53,7 +53,8 @@ class TransportPoolProtocol(Protocol):
 class _SourceTransports:
     """The transports to hosts whose names come from one source.
 
-    One for each combination: public addresses only or any, kept-alive or fresh connections, direct or through a proxy.
+    There is one for each combination of: public addresses only or any address, kept-alive or fresh connections, direct
+    or through a proxy.
     """
 
     def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
@@ -89,7 +90,7 @@ class _SourceTransports:
 
 
 class TransportPool:
-    """The transports of one process. The operator chooses the proxies, so their addresses may be anywhere."""
+    """The transports of one process. Proxies may have any address, since the operator chooses them."""
 
     def __init__(
         self,

@@ -12,9 +12,9 @@ from gateway.memory_budget import SMALL_BODY_BYTES, Reservation
 from providers.adapter import FormPart
 
 _CHUNK_BYTES = 256 << 10
-# Memory is reserved in growing steps: few steps, and the last one not much larger than needed.
+# Memory is reserved in growing steps, so that there are few steps and the last one is not much larger than needed.
 _GROWTH_FACTOR = 3
-# Browsers escape names in forms like this, and servers decode it.
+# Browsers escape names in forms like this, and servers decode them.
 _FORM_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 
@@ -24,13 +24,13 @@ class ResponseUnreadable(Exception):
 
 
 class ResponseTooLarge(ResponseUnreadable):
-    """The response is larger than allowed, or declares to be."""
+    """The response is larger than allowed, or its Content-Length is."""
 
 
 class RequestBody(httpx.AsyncByteStream):
     """Streams parts one after the other, without copying large ones.
 
-    `on_written` is called once the socket has accepted all but the last few chunks, before the seller responds.
+    `on_written` is called before the seller responds, when the socket has accepted all but the last few chunks.
     """
 
     def __init__(self, parts: Sequence[bytes]) -> None:
@@ -133,7 +133,7 @@ async def read_response_body(
 
 
 def _parse_content_length(length: str) -> int:
-    """Returns the declared length, or 0 if it is invalid. The transport checks whether it is true."""
+    """Returns the declared length, or 0 if it is invalid. The transport checks whether the body has this length."""
     return int(length) if re.fullmatch(r"[0-9]{1,15}", length, re.ASCII) else 0
 
 
@@ -146,7 +146,8 @@ class _IdentityDecoder:
 
 
 class _ZlibDecoder:
-    """Decompresses responses of servers that compress although not asked to, in small steps: it may be a zip bomb."""
+    """Decompresses the responses of servers that compress without being asked to. It works in small steps, since a
+    response may be a zip bomb."""
 
     def __init__(self) -> None:
         # Accepts gzip and zlib headers.

@@ -1,7 +1,7 @@
-"""Fetches input images from URLs in clients' requests, within limits of their own, shared fairly by team.
+"""Fetches input images from URLs in requests of clients. Has its own limits, which teams share fairly.
 
-A URL with a silent name server, a slow server or very large images occupies its own team's share only, and nothing that
-orders or sellers' URLs need.
+A URL with a silent name server, a slow server or very large images occupies only the share of its own team. Orders and
+the URLs of sellers are not affected.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from gateway.upstream.host_lookup import TenantLookupLimitReached, TotalLookupLi
 from gateway.upstream.host_source_transports import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
 
 INPUT_LIMITS = DownloadLimits(max_bytes=50 << 20, timeout_seconds=30.0)
-# For all URLs of one request.
+# The timeout for all URLs of one request.
 REQUEST_TIMEOUT_SECONDS = 60.0
-# At once, for all teams and for one team. One team alone has enough. Of many teams, each soon gets its first download,
-# since the team that holds least is served next.
+# Concurrent downloads of all teams and of one team. These are enough for a single team. With many teams, each soon
+# gets its first download, since the team that holds least is served next.
 MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
-# Wait for any of these. A team at its limit gets the error before its client times out.
+# The timeout for any of these shares. A team at its limit gets the error before its client times out.
 QUEUE_TIMEOUT_SECONDS = 5.0
 _IS_OWN_LOOKUP_LIMIT = {TotalLookupLimitReached.__name__: False, TenantLookupLimitReached.__name__: True}
 
@@ -38,7 +38,7 @@ class FetchLimitReached(Exception):
 
 
 class InputsTooLarge(Exception):
-    """The input images of one request are larger than its team's share of memory."""
+    """The input images of one request are larger than the share of memory of its team."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__("input images too large")
@@ -46,7 +46,7 @@ class InputsTooLarge(Exception):
 
 
 class InputFetcher:
-    """Fetches images for one process. `private`: whether URLs may lead into the operator's network."""
+    """Fetches images for one process. `private`: whether URLs may lead into the network of the operator."""
 
     def __init__(self, transport_pool: TransportPoolProtocol, *, private: bool = False) -> None:
         # Most hosts in clients' URLs are used once: idle connections to them would pile up.
@@ -57,7 +57,7 @@ class InputFetcher:
 
     @contextmanager
     def open_request(self, team: str) -> "Iterator[RequestInputs]":
-        """Opens the inputs of one request. The memory of its images is held until the block ends."""
+        """Opens the inputs of one request. Their memory is held until the block ends."""
         inputs = RequestInputs(self, team)
         try:
             yield inputs
@@ -91,7 +91,7 @@ class InputFetcher:
 
 
 class RequestInputs:
-    """The input images of one request: fetched by URL, their memory held until `release`."""
+    """The input images of one request. They are fetched by URL, and their memory is held until `release`."""
 
     def __init__(self, fetcher: InputFetcher, team: str) -> None:
         self._fetcher, self._team = fetcher, team
@@ -127,7 +127,7 @@ class _ImageReservation(Struct):
 
     inputs: RequestInputs
     reserved_bytes: int = SMALL_BODY_BYTES
-    # Small, so that four images at once do not fill the team's share with memory reserved in advance.
+    # The first reservation is small, so that four images at once do not fill the team's share before they arrive.
     max_step_bytes: int = 1 << 20
 
     async def grow_to(self, size: int) -> None:

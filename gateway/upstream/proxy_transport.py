@@ -1,6 +1,6 @@
-"""HTTP transport through an account's proxy: a CONNECT tunnel for https, absolute-form requests for http.
+"""HTTP transport through the proxy of an account: a CONNECT tunnel for https, absolute-form requests for http.
 
-The proxy resolves names and connects, so the address guard can check only the host's name here.
+The proxy resolves names and connects, so here the address guard can check only the name of the host.
 """
 
 import httpx
@@ -11,9 +11,9 @@ from gateway.upstream.address_guard import AddressBlocked, AddressCheck
 
 
 class ProxyTransport(httpx.AsyncBaseTransport):
-    """Sends through one proxy, over a transport that serves all proxies.
+    """Sends requests through one proxy, with a transport that serves all proxies.
 
-    That transport keeps connections separate by proxy, credentials and target.
+    That transport keeps connections of different proxies, credentials and targets separate.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, proxy: Proxy, is_allowed: AddressCheck) -> None:

@@ -1,4 +1,6 @@
-"""Builds the HTTP request for a call: to the account's base URL with its key, or to a presigned URL without."""
+"""Builds the HTTP request for a call: to the base URL of the account with its API key, or to a presigned URL without a
+key.
+"""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ _HAS_EXPLICIT_PORT = re.compile(r"https?://[^/]*:[0-9]+(?:/|$)", re.ASCII)
 
 
 class UnsendableRequest(ValueError):
-    """The request is malformed, so nothing was sent. The message does not contain its contents."""
+    """The request is malformed, so nothing was sent. The message contains no part of the request."""
 
 
 class BadUrl(UnsendableRequest):
@@ -87,7 +89,8 @@ def resolve_url(call: Call, account: SellerAccount) -> httpx.URL:
 
 @lru_cache(maxsize=1_024)
 def _parse_url_cached(url: str) -> httpx.URL:
-    """Parses with a cache: the same order is polled many times, and parsing its URL is a fifth of a poll's cost."""
+    """Parses a URL, with a cache: the same order is polled many times, and parsing its URL is a fifth of the cost of a
+    poll."""
     return _parse_url(url)
 
 
@@ -103,14 +106,15 @@ def validate_external_url(url: str, private: bool) -> httpx.URL:
 
 
 def _is_plain_http(base_url: str) -> bool:
-    """Returns whether the URL is plain HTTP without a port. Through the public internet that needs an explicit port."""
+    """Returns whether the URL is plain HTTP without a port. In the public internet, plain HTTP is allowed only with an
+    explicit port."""
     return base_url.startswith("http:") and not _HAS_EXPLICIT_PORT.match(base_url)
 
 
 def _parse_url(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
-        # httpx detects some malformed hosts only on access.
+        # httpx detects some malformed hosts only when the host is accessed.
         is_absolute = bool(parsed.host) and parsed.scheme in ("http", "https")
     except (httpx.InvalidURL, ValueError):
         is_absolute = False

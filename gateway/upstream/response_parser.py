@@ -9,13 +9,13 @@ from providers.order_status import NoAnswer
 
 ResultT = TypeVar("ResultT")
 
-# Takes about ten milliseconds. Only responses that contain images as base64 are larger.
+# Reading a response of this size takes about ten milliseconds. Only responses with images as base64 are larger.
 MAX_INLINE_BYTES = 1 << 20
 
-# Not the thread for request bodies: sixty megabytes of a seller's base64 would delay every client's JSON.
+# Separate from the thread for request bodies: sixty megabytes of base64 from a seller would delay all clients.
 _thread = BodyThread("response-reader", MAX_INLINE_BYTES)
 
 
 async def parse_response(reader: Callable[[Answer], ResultT], answer: Answer | NoAnswer) -> ResultT | NoAnswer:
-    """Returns what `reader` makes of the answer, or the NoAnswer itself."""
+    """Reads the answer with `reader` and returns the result. Returns a NoAnswer unchanged."""
     return answer if isinstance(answer, NoAnswer) else await _thread.run(len(answer.body), reader, answer)

@@ -1,4 +1,4 @@
-"""HTTP client for sellers. The failure of a call is classified as not sent, or as outcome unknown."""
+"""HTTP client for sellers. It classifies each failed call as not sent, or as outcome unknown."""
 
 import asyncio
 from typing import Self
@@ -27,11 +27,12 @@ _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedP
 
 
 class CallOptions(Struct, frozen=True):
-    """Limits of one call.
+    """The limits of one call.
 
-    `memory_timeout_seconds`: for the wait for memory to send a large body. `timeout_seconds`: from then until the last
-    byte of the answer, without the wait for memory for it. `fresh_connection`: use a new connection, for orders that
-    must not be sent twice. A kept-alive connection may be dead, and then it is unknown whether the order arrived.
+    `memory_timeout_seconds`: how long to wait for memory to send a large body. `timeout_seconds`: from then until the
+    last byte of the answer; waiting for memory for the answer does not count. `fresh_connection`: use a new connection,
+    for orders that must not be sent twice. A kept-alive connection may be dead, and then it is unknown whether the
+    order arrived.
     """
 
     timeout_seconds: float
@@ -44,8 +45,8 @@ class CallOptions(Struct, frozen=True):
 class SellerClient:
     """Sends calls to sellers and downloads their images. Make one per process in a running event loop, and close it.
 
-    Uploads to hosts that a seller named, and downloads from them, use connections, lookups and memory of their own, so
-    that they cannot delay orders.
+    URLs that a seller named, for uploads and downloads, have separate connections, lookups and memory, so that they
+    cannot delay orders.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ async def _send_request(
     progress = request.extensions["progress"]
     try:
         async with asyncio.timeout(options.timeout_seconds) as timeout:
-            # Assumed until the transport reports otherwise; a substituted transport reports nothing.
+            # Assumed until the transport reports something else. A substituted transport of a test reports nothing.
             progress.has_sent_bytes = True
             response = await transport.handle_async_request(request)
-            # The seller read the request, or rejected it unread. Its memory is free while the answer waits for memory.
+            # The seller read the request, or rejected it unread. Frees its memory before the answer waits for memory.
             reservation.release()
             return await _read_answer(
                 response, options.max_response_bytes, reservation.budget.reserve_incoming(timeout)
@@ -157,7 +158,7 @@ async def _reserve_memory(reservation: MemoryReservation, size: int, timeout_sec
 
 
 def _build_no_answer(kind: FaultKind, error: Exception) -> NoAnswer:
-    """Builds a NoAnswer that contains the error's name only: error texts contain URLs, which may be signed."""
+    """Builds a NoAnswer that contains only the name of the error: error texts contain URLs, which may be signed."""
     transport_error = str(error) if isinstance(error, httpx.TransportError) else ""
     name = transport_error if transport_error.isidentifier() else type(error).__name__
     return NoAnswer(fault=Fault(kind=kind, message=name))

@@ -1,7 +1,7 @@
-"""aiohttp connector that uses asyncio's TLS instead of uvloop's.
+"""An aiohttp connector that uses the TLS of asyncio instead of that of uvloop.
 
-uvloop's TLS drops up to a quarter of a megabyte of a response if the connection ends while its reader is busy
-(`eof_received` in its sslproto.pyx, 0.23), and connections that are used once always end with their response.
+If a connection ends while its reader is busy, the TLS of uvloop drops up to a quarter of a megabyte of the response
+(`eof_received` in its sslproto.pyx, 0.23). Connections that are used once always end with their response.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ TransportAndProtocol = tuple[asyncio.Transport, ResponseHandler]
 
 
 class TlsConnector(aiohttp.TCPConnector):
-    """Connects without TLS, then starts TLS over that connection, or over a proxy's tunnel."""
+    """Connects without TLS, then starts TLS over that connection or over the tunnel of a proxy."""
 
     async def _wrap_create_connection(self, *args: Any, **kwargs: Any) -> TransportAndProtocol:
-        """`args`: the factory of the connection's protocol."""
+        """Wraps the function that creates a connection. `args`: the factory of the protocol of the connection."""
         context, host = kwargs.pop("ssl", None), kwargs.pop("server_hostname", None)
         if not context:
             return await super()._wrap_create_connection(*args, **kwargs)
@@ -69,7 +69,7 @@ class _TlsHandshake:
         return self._ssl_protocol
 
     def start_on(self, connection: asyncio.Transport) -> None:
-        """Starts TLS on a connection that was used without it until now."""
+        """Starts TLS on a connection that was used without TLS so far."""
         ssl_protocol = self.start()
         connection.set_protocol(ssl_protocol)
         ssl_protocol.connection_made(connection)

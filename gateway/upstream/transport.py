@@ -28,18 +28,18 @@ _READ_AHEAD_BYTES = 64 << 10
 
 
 class SendProgress:
-    """How far a request has been sent. Until its first byte is sent, nothing can have been bought."""
+    """How much of a request has been sent. Before its first byte is sent, nothing can have been bought."""
 
     __slots__ = ("_connection", "has_sent_bytes", "is_queued")
 
     def __init__(self) -> None:
         self.has_sent_bytes = False
-        # Whether it waits for one of the pool's connections.
+        # Whether the request waits for a connection of the pool.
         self.is_queued = False
         self._connection: asyncio.Transport | None = None
 
     def on_connected(self, connection: asyncio.Transport) -> None:
-        """Records the connection. Nothing was sent yet: TLS or a proxy's tunnel may come first."""
+        """Records the connection. No part of the request was sent yet: TLS or the tunnel of a proxy may come first."""
         self._connection = connection
 
     def on_sending(self, connection: asyncio.Transport | None) -> None:
@@ -80,7 +80,8 @@ class ProgressConnector(TlsConnector):
         progress.is_queued = False
 
     async def _create_direct_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, ResponseHandler]:
-        """Also records connections to a proxy before its tunnel stands: aiohttp forgets them if closed meanwhile."""
+        """Creates a connection and records it. Also records connections to a proxy before its tunnel is established: if
+        they are closed before that, aiohttp loses them."""
         connection, protocol = await super()._create_direct_connection(*args, **kwargs)
         _current_progress.get().on_connected(connection)
         return connection, protocol
@@ -103,10 +104,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request. Raises errors of httpx.
+        """Sends a request. Raises only errors of httpx.
 
-        PoolTimeout: a limit of this gateway prevented sending. ConnectError, ConnectTimeout: no byte was sent. Others:
-        the request may have been sent.
+        PoolTimeout: a limit of this gateway prevented sending. ConnectError, ConnectTimeout: no byte was sent. After
+        any other error, the request may have been sent.
         """
         progress = request.extensions.get("progress") or SendProgress()
         progress.has_sent_bytes = progress.is_queued = False
@@ -134,7 +135,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
-            # Unchanged: quoting a signed URL again would invalidate it.
+            # The URL is used unchanged: quoting a signed URL again would invalidate it.
             yarl.URL(str(request.url), encoded=True),
             headers=headers,
             data=await _get_payload(request, {name.lower(): value for name, value in headers}),
@@ -149,12 +150,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 @lru_cache(maxsize=64)
 def _make_timeout(connect_timeout_seconds: float) -> aiohttp.ClientTimeout:
-    """Limits connecting only, with TLS and the wait for a free connection; the caller limits the rest."""
+    """Makes the timeout for connecting, which includes TLS and the wait for a free connection. The caller limits the
+    rest."""
     return aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds, ceil_threshold=connect_timeout_seconds)
 
 
 async def _get_payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
-    """Returns the body to send: a small one whole, so that it is sent together with the headers."""
+    """Returns the body to send. A small body is returned whole, so that it is sent together with the headers."""
     length = headers.get("content-length")
     if length is None and "transfer-encoding" not in headers:
         return None

@@ -75,8 +75,8 @@ def _build_action_path(model: str, operation: Operation) -> str:
 def from_submit(answer: Answer) -> Progress:
     """Read the answer to a submit.
 
-    The x-runapi-task-id header proves that a task exists: it takes precedence over an unreadable body or a rejection,
-    but not over a 409, where the task may have been submitted with another body.
+    The x-runapi-task-id header proves that a task exists. It takes precedence over an unreadable body or a rejection,
+    but not over a 409: then the existing task may have another body.
     """
     progress = _read_submit(answer)
     task_id = parsing.parse_order_id(answer.headers.get("x-runapi-task-id"))

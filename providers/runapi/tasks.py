@@ -10,7 +10,7 @@ from providers.runapi import errors
 CENTS_PER_USD = 100
 MICRO_CENTS_PER_USD = 100_000_000
 
-# Four statuses are documented; the others appear in the vendor's own test fixtures.
+# Four statuses are documented. The others appear in the seller's own test fixtures.
 WORKING, COMPLETED, FAILED = "working", "completed", "failed"
 STATES_BY_STATUS = {
     "pending": WORKING,
@@ -24,7 +24,7 @@ STATES_BY_STATUS = {
 
 
 def from_task(task: JsonObject, *, is_new: bool) -> Progress:
-    """Parse a task. Right after submitting, an id is enough: the order can be polled, whatever else is wrong."""
+    """Parse a task. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
     task_id = parsing.parse_order_id(task.get("id")) or parsing.parse_order_id(task.get("task_id"))
     status = parsing.parse_code(task.get("status"))
     state = STATES_BY_STATUS.get((status or "").lower())

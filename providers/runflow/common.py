@@ -1,4 +1,4 @@
-"""Shared by both Runflow adapters: error bodies, run statuses, images in a run."""
+"""Code that both Runflow adapters share: error bodies, run statuses, images in a run."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ FAULTS_BY_CODE = {
 }
 FAULTS_BY_FAILURE_CODE = {"INPUT_VALIDATION_FAILED": FaultKind.INVALID_ORDER}
 
-# The pages say 4 and 10 images, the generated schema says four. Sixteen inputs is the limit of other sellers of this
+# The pages say 4 and 10 images, the generated schema says 4. The limit of 16 inputs is that of other sellers of this
 # model.
 MAX_IMAGES, MAX_INPUT_IMAGES = 4, 16
 _COMMON_FEATURES = {
@@ -122,7 +122,7 @@ def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
 
 
 def from_run(run: JsonObject, *, is_new: bool) -> Progress:
-    """Parse a run. Right after submitting, an id is enough: the order can be polled, whatever else is wrong."""
+    """Parse a run. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
     run_id, reference = parsing.parse_order_id(run.get("id")), parsing.parse_text(run.get("client_ref"))
     status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
     state = STATES_BY_STATUS.get(status or "")
@@ -160,7 +160,7 @@ _IMAGE_FIELDS = ("outputs", "images", "image_urls", "image", "url", "output_url"
 
 
 def parse_images(output: object) -> list[ImageSource | None]:
-    """Return the images of the first field with a readable one; None stands for an unreadable image."""
+    """Return the images of the first field that contains a readable one. Unreadable images are returned as None."""
     values = [output.get(name) for name in _IMAGE_FIELDS] if isinstance(output, dict) else [output]
     lists = [_parse_entries(value) for value in values if value]
     return next((images for images in lists if any(images)), lists[0] if lists else [])

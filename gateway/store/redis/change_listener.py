@@ -1,6 +1,6 @@
-"""Subscribes to changes that other replicas publish, on a connection of its own: commands never wait for it.
+"""Subscribes to changes that other replicas publish, on a separate connection, for which commands never wait.
 
-It also subscribes to the replica's own channel, which shows the other replicas that this process is alive.
+It also subscribes to the channel of this replica. That subscription shows other replicas that this process is alive.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ MAX_BACKOFF_SECONDS = 1.0
 
 
 class ChangeListener:
-    """Listens for changes. `pick_server` returns a server's URL; each server of a Cluster forwards all messages."""
+    """Listens for changes. `pick_server` returns the URL of a server: in a Cluster each server forwards all
+    messages."""
 
     def __init__(
         self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, supervisor: TaskSupervisor
@@ -29,7 +30,8 @@ class ChangeListener:
         self._task: SupervisedTask | None = None
 
     async def start(self) -> None:
-        """Starts the listener. Returns when it is subscribed or failed once: watchers also check by themselves."""
+        """Starts the listener. Returns when it is subscribed, or after one failure: watchers also check by
+        themselves."""
         first_attempt = asyncio.Event()
 
         async def listen_once(task: SupervisedTask) -> None:

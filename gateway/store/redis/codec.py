@@ -35,12 +35,12 @@ _account_decoder = msgspec.json.Decoder(LedgerAccount)
 
 
 def _to_json(value: Any) -> str:
-    """Encodes as text: the MessagePack of Redis has no bytes."""
+    """Encodes as JSON text, since the MessagePack of Redis has no bytes."""
     return _encoder.encode(value).decode()
 
 
 def encode_settings(replica_id: str, lease: float, retention: Retention, is_single: bool, now: float | None) -> bytes:
-    """Encodes the settings that every script gets. Without `now`, scripts use the server's clock."""
+    """Encodes the settings that every script receives. Without `now`, scripts use the clock of the server."""
     replica_keys = {
         "replica_channel_prefix": REPLICA_CHANNEL_PREFIX,
         "closed_mark_prefix": CLOSED_MARK_PREFIX,
@@ -192,7 +192,7 @@ def decode_outcome(reply: list[bytes]) -> CommitOutcome:
 
 
 def decode_match(record: IdempotencyRecord, values: "list[bytes | None]") -> IdempotencyMatch | None:
-    """Decodes the record of a client's key, which Redis deletes when it expires."""
+    """Decodes the record of a client's key. Redis deletes the record when it expires."""
     fingerprint, job_id = values
     return match_fingerprint(record, fingerprint.decode(), job_id.decode()) if fingerprint and job_id else None
 
@@ -207,7 +207,7 @@ def decode_milestones(lines: list[bytes]) -> tuple[Milestone, ...]:
 
 
 def decode_entries(lines: list[bytes]) -> tuple[LedgerEntry, ...]:
-    """StoreError if a newer version wrote an entry that this one cannot read."""
+    """Decodes ledger entries. Raises StoreError if a newer version wrote an entry that this one cannot read."""
     try:
         return tuple(_entry_decoder.decode(line) for line in lines)
     except msgspec.MsgspecError:

@@ -21,6 +21,6 @@ async def find_match(
 
 
 async def remove_caller(client: RedisClient, key: str, record: IdempotencyRecord, settings: Any) -> None:
-    """Removes the request's caller from whichever job of its body it waited for."""
+    """Removes the caller of this request from the job for which it waited, which may be any job with its body."""
     if record.is_body_key:
         await client.run_script(scripts.REMOVE_CALLER, [key], settings, record.caller_id)

@@ -6,7 +6,8 @@ Names contain only ids, digests, team names and dates: no text of a client.
 from gateway.store.partitions import job_partition
 
 CHANGES_CHANNEL = "igw:changed"
-# Followed by a replica id: the channel to which only this replica subscribes; the mark of one that closed normally.
+# Prefixes of a replica id: the channel to which only this replica subscribes, and the mark of a replica that closed
+# normally.
 REPLICA_CHANNEL_PREFIX = "igw:replica:"
 CLOSED_MARK_PREFIX = "igw:closed:"
 SIGNALS = "igw:signals"
@@ -27,7 +28,7 @@ class PartitionKeys:
         self.teams = f"{self.prefix}teams"
         self.retention = f"{self.prefix}retention"
         self.audit_lock = f"{self.prefix}audit_lock"
-        # Given to scripts that need no idempotency record.
+        # A placeholder for scripts that need no idempotency record.
         self.no_idempotency_record = f"{self.prefix}unused"
 
     def job(self, job_id: str) -> str:
@@ -49,7 +50,8 @@ class PartitionKeys:
         return f"{self.prefix}budget:{team}:{window}"
 
     def idempotency_record(self, team: str, key: str, is_body_key: bool) -> str:
-        """Contains the length of the team's name, so that keys of different teams differ."""
+        """Returns the key of an idempotency record. It contains the length of the team's name, so that keys of two
+        teams never coincide."""
         return f"{self.prefix}{'body' if is_body_key else 'key'}:{len(team)}:{team}:{key}"
 
 

@@ -15,12 +15,13 @@ from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
 
-# Among this many suspects of a partition, one can be claimed, unless only a newer version can read them all.
+# The number of suspects to list of a partition. One of them can be claimed, unless only a newer version can read them.
 MAX_SUSPECTS = 10
 
 
 class RedisLeaseManager(Struct, frozen=True):
-    """Claims, renews and releases jobs. `get_settings` returns the script settings with the replica id and lease."""
+    """Claims, renews and releases jobs. `get_settings` returns the settings of scripts, with the replica id and the
+    lease."""
 
     client: RedisClient
     key_space: KeySpace
@@ -34,7 +35,8 @@ class RedisLeaseManager(Struct, frozen=True):
         return tuple(claimed_job for claimed_job in (*claimed, await self._claim_suspect(suspects)) if claimed_job)
 
     async def _list_claimable(self, limit: int) -> tuple[list[str], list[str]]:
-        """Lists jobs that may be claimed together, and suspects, of which one is claimed; soonest first."""
+        """Lists claimable jobs, soonest first: those that may be claimed together, and suspects, of which only one is
+        claimed."""
         all_keys = (self.key_space[partition] for partition in self.partitions)
         replies = await gather_available(
             self.client.run_script(
@@ -48,14 +50,17 @@ class RedisLeaseManager(Struct, frozen=True):
         return [job_id for _, job_id in sorted(batch)[:limit]], [job_id for _, job_id in sorted(suspects)]
 
     async def _claim_suspect(self, job_ids: Sequence[str]) -> ClaimedJob | None:
-        """Claims the first suspect that it can: others may be claimed already, or unreadable for this version."""
+        """Claims the first suspect that is available: others may be claimed already, or unreadable for this version."""
         for job_id in job_ids:
             if claimed := await self._claim_job(job_id):
                 return claimed
         return None
 
     async def _claim_job(self, job_id: str) -> ClaimedJob | None:
-        """Claims a job, or returns None. Decodes it first: a job that only a newer version can read is left to that."""
+        """Claims a job. Returns None if it is not available.
+
+        Decodes the job first: a job that only a newer version can read is left to replicas of that version.
+        """
         if not (keys := self.key_space.get_job_keys(job_id)):
             return None
         encoded_job = await self.client.execute("HGET", keys.job(job_id), "encoded_job")
@@ -109,7 +114,7 @@ class RedisLeaseManager(Struct, frozen=True):
 
 
 async def gather_available(calls: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Returns the replies of all partitions that can be reached. StoreUnavailable only if none can be."""
+    """Returns the replies of all partitions that can be reached. Raises StoreUnavailable if none can be."""
     replies = await asyncio.gather(*calls, return_exceptions=True)
     errors = [reply for reply in replies if isinstance(reply, BaseException)]
     unexpected = [error for error in errors if not isinstance(error, StoreUnavailable)]

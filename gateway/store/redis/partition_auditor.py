@@ -38,7 +38,8 @@ class PartitionAuditor:
         return report
 
     async def _take_snapshot(self, now: float, extra_jobs: Collection[str]) -> PartitionSnapshot:
-        """Reads the snapshot of the days to audit. Jobs that are created after the days were chosen belong to today."""
+        """Reads the snapshot of the days to audit. A job that is created after these days were determined belongs to
+        today."""
         keys, client = self._keys, self._client
         listed_jobs = await self._load_listed_jobs(extra_jobs)
         days = tuple(

@@ -1,8 +1,8 @@
 """Sends commands to one server. Commands of the same turn of the event loop are sent as one pipeline.
 
-All commands are safe to repeat, so they are sent again after transient errors and lost replies, until TIMEOUT_SECONDS.
-If the caller is cancelled, its command is still sent. No caller waits longer than TIMEOUT_SECONDS and its grace,
-however long the queue is.
+All commands are safe to repeat, so they are sent again after transient errors and lost replies, until TIMEOUT_SECONDS
+have passed. If the caller is cancelled, its command is still sent. A caller waits at most for TIMEOUT_SECONDS and a
+grace time, however long the queue is.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ from redis.exceptions import (
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 
 TIMEOUT_SECONDS = 5.0
-# So that an error with a cause arrives before the plain timeout.
+# The grace lets an error with a cause arrive before the plain timeout.
 TIMEOUT_GRACE_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.05
 MAX_BATCH = 256
 MAX_PIPELINES = 2
 Command = tuple[Any, ...]
-# The server will accept the same command later, mostly after a failover.
+# Errors after which the server accepts the same command later, usually after a failover.
 _TRANSIENT_ERRORS = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, ConnectionError, TimeoutError)
 _NO_RETRY = Retry(NoBackoff(), 0)
 _TRANSIENT_PREFIXES = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "UNBLOCKED")
@@ -47,8 +47,8 @@ _TRANSIENT_PREFIXES = ("LOADING", "BUSY", "MISCONF", "NOREPLICAS", "MASTERDOWN",
 class PendingCommand:
     """A command and the future of its reply. `script_text`: the script, for a server that has not loaded it.
 
-    `is_sent`: a server may receive it now. `is_outcome_unknown`: an earlier attempt may have executed it, and its reply
-    was lost.
+    `is_sent`: the command may have reached a server. `is_outcome_unknown`: an earlier attempt may have executed it, and
+    its reply was lost.
     """
 
     __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text")
@@ -85,7 +85,7 @@ class PendingCommand:
 
 
 class CommandPipeline:
-    """Sends commands to one server, or to a Cluster while the server of their key is unknown."""
+    """Sends commands to one server. In a Cluster, also serves commands whose server is not yet known."""
 
     def __init__(self, driver: Any, reconnect: Callable[[], Awaitable[None]]) -> None:
         self._driver = driver
@@ -95,7 +95,7 @@ class CommandPipeline:
         self._is_flush_scheduled = False
 
     async def execute(self, pending: PendingCommand) -> Any:
-        """Returns the reply, or the error as a value."""
+        """Executes a command. Returns its reply, or its error as a value."""
         self._queue.append(pending)
         if not self._is_flush_scheduled:
             self._is_flush_scheduled = True
@@ -104,7 +104,7 @@ class CommandPipeline:
             async with asyncio.timeout(TIMEOUT_SECONDS + TIMEOUT_GRACE_SECONDS):
                 return await asyncio.shield(pending.reply)
         except builtins.TimeoutError:
-            # A command that is unsent now will not be sent any more.
+            # If the command is unsent by now, it will not be sent any more.
             pending.resolve(StoreUnavailable(f"Redis did not answer within {TIMEOUT_SECONDS:g} s."))
             return pending.reply.result()
 
@@ -162,14 +162,15 @@ class CommandPipeline:
             await pipeline.reset()
 
     async def wait_until_idle(self) -> None:
-        """Returns when all commands have been answered."""
+        """Waits until all commands have been answered."""
         while self._send_tasks or self._queue:
             self._flush_queue()
             await asyncio.wait(self._send_tasks)
 
 
 async def _reconnect_if_closed(connection: Any) -> None:
-    """Reconnects a pooled connection that was closed: the outcome of commands sent over it would be unknown."""
+    """Reconnects a pooled connection that was closed. Otherwise the outcome of commands sent over it would be
+    unknown."""
     if await connection.can_read():
         await connection.disconnect()
         await connection.connect()
@@ -195,7 +196,7 @@ def is_transient(reply: Any) -> bool:
 
 
 def proves_not_executed(error: Exception) -> bool:
-    """Whether the error proves that the server did not execute any part of the command."""
+    """Returns whether the error proves that the server did not execute any part of the command."""
     return isinstance(error, NoScriptError | OutOfMemoryError) or (
         isinstance(error, ResponseError) and is_transient(error)
     )

@@ -29,7 +29,7 @@ def _make_retry() -> Retry:
 
 
 async def connect(url: str) -> "Redis | RedisCluster":
-    """Connects to a single server or a Cluster, as the server at this URL reports."""
+    """Connects to a single server or a Cluster: the server at this URL reports which of them it is."""
     client = create_client(url, max_connections=MAX_PIPELINES + 3)
     try:
         server = await client.info("server")
@@ -118,7 +118,7 @@ class RedisClient:
             raise _translate_error(error) from error
 
     async def scan_keys(self, pattern: str) -> list[str]:
-        """Returns all keys that match, of all servers. Slow: used only after a restart of Redis."""
+        """Returns all matching keys of all servers. It is slow, and used only after a restart of Redis."""
         try:
             return [key.decode() async for key in self.driver.scan_iter(match=pattern, count=1000)]
         except Exception as error:
@@ -132,7 +132,7 @@ class RedisClient:
 
 
 def _encode_argument(value: Any) -> Any:
-    """Encodes an argument before its command joins a batch, so that an invalid one fails for its own caller alone."""
+    """Encodes an argument before its command joins a batch. So an invalid argument fails only for its own caller."""
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | int | float) and not isinstance(value, bool):

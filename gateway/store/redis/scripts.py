@@ -1,4 +1,6 @@
-"""The Lua scripts. Each has a shebang, so that Redis executes it completely or not at all, also when memory is full."""
+"""The Lua scripts. Each has a shebang, so that Redis executes it completely or not at all, even if its memory is
+full.
+"""
 
 import hashlib
 from pathlib import Path
@@ -24,7 +26,7 @@ def _load_script(name: str, flags: str = "") -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# One script with two flags: with full memory, Redis refuses new jobs and still records updates of existing jobs.
+# One script with two sets of flags: if its memory is full, Redis refuses new jobs but still records updates of jobs.
 COMMIT_NEW_JOB = _load_script("commit")
 ANNOUNCE_JOB = _load_script("announce_job")
 COMMIT_UPDATE = _load_script("commit", "flags=allow-oom")

@@ -13,7 +13,7 @@ MIN_VERSION = (7, 0)
 
 
 async def check_servers(client: RedisClient, durability: Durability) -> tuple[str, ...]:
-    """Checks all servers. Returns warnings; StoreMisconfigured if jobs would be lost."""
+    """Checks all servers. Returns warnings. Raises StoreMisconfigured if jobs would be lost."""
     for server in await client.execute_on_primaries("INFO", "server"):
         _require_version(_parse_info(server))
     warnings: list[str] = []
@@ -26,10 +26,10 @@ async def check_servers(client: RedisClient, durability: Durability) -> tuple[st
 async def recover_from_restart(
     client: RedisClient, durability: Durability, repair: Callable[[], Awaitable[None]]
 ) -> None:
-    """If a server was restarted, rewrites its append-only file and calls `repair`. A power failure may cut a script's
-    record in the file; without the rewrite, the next restart would execute half of that script.
+    """Recovers after a restart of a server: rewrites its append-only file and calls `repair`.
 
-    Managed servers do not allow the rewrite and keep their data by other means.
+    A power failure may cut off the record of a script in the file. Without the rewrite, the next restart would execute
+    only half of that script. Managed servers do not allow the rewrite and keep their data by other means.
     """
     current_runs = {_parse_info(server)["run_id"] for server in await client.execute_on_primaries("INFO", "server")}
     known_runs = {run.decode() for run in await client.execute("SMEMBERS", SERVER_RUNS)}

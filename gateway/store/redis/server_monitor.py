@@ -37,7 +37,8 @@ class ServerMonitor:
         return (str(self.misconfiguration), *self._warnings) if self.misconfiguration else self._warnings
 
     async def check_once(self) -> None:
-        """StoreMisconfigured if jobs would be lost. Repairs transitions that a restart may have left half written."""
+        """Checks the servers. Raises StoreMisconfigured if jobs would be lost. Repairs transitions that a restart may
+        have left half written."""
         self._warnings = await server_checks.check_servers(self._client, self._durability)
         await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
 
@@ -45,7 +46,7 @@ class ServerMonitor:
         return supervisor.run_every("store.server_monitor", CHECK_INTERVAL_SECONDS, self._check_again)
 
     async def _check_again(self) -> None:
-        """Treats a restart or a changed configuration of Redis as at the start of the gateway."""
+        """Repeats the startup checks after a restart or a changed configuration of Redis."""
         try:
             await self.check_once()
             self.misconfiguration = None
@@ -53,7 +54,8 @@ class ServerMonitor:
             self.misconfiguration = error
 
     async def _audit_all_partitions(self) -> None:
-        """Also audits jobs that are listed nowhere: a half-written transition starts with the job."""
+        """Audits all partitions, including jobs that are listed nowhere: a half-written transition starts with
+        the job."""
         jobs: defaultdict[int, set[str]] = defaultdict(set)
         for key in await self._client.scan_keys(JOB_PATTERN):
             job_id = key.rpartition(":")[2]
@@ -69,5 +71,5 @@ class ServerMonitor:
             except StoreUnavailable:
                 raise
             except StoreError:
-                # Only a newer version can read a job or entry here, so such a gateway must audit this partition.
+                # Only a newer version can read a job or entry here, so a gateway of that version must audit it.
                 continue

@@ -99,7 +99,7 @@ class RedisStore:
 
     async def _mark_closed(self) -> None:
         """Marks this replica as closed. Without the mark it counts as killed, and its callers are removed from their
-        jobs: a client that got 202 could then share a job with another request."""
+        jobs. Then a client that got 202 could share its job with another request."""
         if not self._client.is_single:
             return
         with contextlib.suppress(StoreUnavailable):

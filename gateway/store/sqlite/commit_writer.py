@@ -1,6 +1,6 @@
-"""Writes a commit as rows: checks whether it is allowed, then writes everything it changes.
+"""Writes a commit as rows: checks whether it is allowed, then writes everything that it changes.
 
-Runs inside the writer's transaction.
+Runs inside the transaction of the writer.
 """
 
 from collections.abc import Callable
@@ -58,8 +58,8 @@ class _ExistingJob(NamedTuple):
     due_at: float | None
 
     def has_active_fence(self, fence: int) -> bool:
-        """Whether the fence is the present owner's. A replica that released the job still has its last fence, but may
-        not decide about the job any more."""
+        """Returns whether the fence is that of the present owner. A replica that released the job still has its last
+        fence, but may not decide about the job any more."""
         return self.owner is not None and self.fence == fence
 
 
@@ -118,7 +118,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         db.execute(_INSERT_JOB, row)
 
     def _write_due(self, db: Connection, commit: Commit, existing: _ExistingJob | None, now: float) -> None:
-        """An owned job is due when its lease ends, any other when the commit says."""
+        """Writes the due time. An owned job is due when its lease ends, any other job at the time in the commit."""
         due_at = existing.due_at if existing else None
         if commit.job.is_settled:
             if due_at is not None:
@@ -131,7 +131,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
 
 
 def _find_refusal(db: Connection, commit: Commit, now: float) -> CommitOutcome | None:
-    """Returns why a new job is not created, or None."""
+    """Returns the reason why a new job must not be created, or None."""
     return _find_duplicate(db, commit, now) or _check_budget(db, commit)
 
 
@@ -176,7 +176,8 @@ def _write_idempotency(db: Connection, commit: Commit, now: float) -> None:
 
 
 def _write_related_rows(db: Connection, commit: Commit, now: float) -> None:
-    """Writes the rows beside the job. Removed documents first, so that a new document may reuse the name."""
+    """Writes the rows that belong to the job. Deletes removed documents first, so that a new document may reuse a
+    name."""
     job_id = commit.job.id
     if commit.milestones:
         db.executemany(

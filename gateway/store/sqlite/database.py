@@ -84,7 +84,8 @@ _SHARED_MEMORY_ERRORS = frozenset(
 
 
 class DatabaseLock:
-    """The exclusive lock of a database, held from opening to closing: each of two processes would own all jobs."""
+    """The exclusive lock of a database, held from opening to closing. Without it, two processes would each own all
+    jobs."""
 
     def __init__(self, database: Path) -> None:
         path = database.with_name(f"{database.name}.lock")
@@ -104,7 +105,7 @@ class DatabaseLock:
                 f"{database} is in use by process {holder}. Stop it first, or configure another file. "
                 "Replicas that share jobs need Redis."
             ) from error
-        # The process id is only for the message: a full disk must not prevent a start.
+        # The process id is only needed for the message, so a full disk must not prevent the start.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -114,8 +115,8 @@ class DatabaseLock:
 
 
 def acquire_lock(database: Path) -> DatabaseLock:
-    """Locks the database. Creates its folder and file if they do not exist, readable for this user alone: requests are
-    private."""
+    """Locks the database. Creates its folder and file if they do not exist, readable only for this user, since requests
+    are private."""
     try:
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DatabaseLock(database)
@@ -163,7 +164,7 @@ def open_writer(database: Path) -> sqlite3.Connection:
 
 
 def is_exclusive(connection: sqlite3.Connection) -> bool:
-    """Whether no other connection can be opened while this one is open."""
+    """Returns whether no other connection can be opened while this one is open."""
     return bool(_query_value(connection, "PRAGMA locking_mode") == "exclusive")
 
 
@@ -236,7 +237,7 @@ def _prepare_database(connection: sqlite3.Connection, database: Path) -> None:
 
 
 def _read_schema_version(connection: sqlite3.Connection, database: Path) -> int:
-    """Returns 0 for an empty file."""
+    """Reads the version of the schema. Returns 0 for an empty file."""
     schema: int = _query_value(connection, "PRAGMA user_version")
     tables: int = _query_value(connection, "SELECT count(*) FROM sqlite_master")
     if (schema or tables) and _query_value(connection, "PRAGMA application_id") != APPLICATION_ID:

@@ -40,7 +40,8 @@ def translate_error(error: Exception) -> Exception:
 
 
 class _DatabaseCall(Generic[T]):
-    """A call for a thread, and the future of its result. `on_success` is called in the event loop if it succeeded."""
+    """A call for a thread, and the future of its result. `on_success` runs in the event loop after the call
+    succeeded."""
 
     __slots__ = ("error", "function", "future", "on_success", "result")
 
@@ -94,7 +95,7 @@ class _DatabaseThread(ABC):
         return thread
 
     async def _supervise_thread(self, task: SupervisedTask) -> None:
-        """Raises the error with which the thread crashed. If called again, it starts a new thread."""
+        """Raises the error that crashed the thread. When called again, it starts a new thread."""
         if self._thread_end.done():
             self._thread = self._start_thread(None)
         healthy_timer = self._loop.call_later(HEALTHY_AFTER_SECONDS, task.record_success)
@@ -152,18 +153,18 @@ class _DatabaseThread(ABC):
         self._thread_end.set_exception(
             error if isinstance(error, Exception) else RuntimeError(f"The thread raised {error!r}.")
         )
-        # Retrieved here, so that asyncio does not report it again if the store is closed and has no supervisor.
+        # Retrieves the exception: otherwise asyncio reports it again if the store is closed and has no supervisor.
         self._thread_end.exception()
 
     def _take_batch(self) -> list[_DatabaseCall[Any]]:
-        """Waits for calls, and returns all that are queued. Returns an empty list when the thread must stop."""
+        """Waits for calls and returns all that are queued. Returns an empty list if the thread must stop."""
         batch: list[_DatabaseCall[Any]] = []
         with suppress(Empty):
             while len(batch) < self.max_batch:
                 call = self._queue.get(block=not batch)
                 if call is None:
                     if batch:
-                        # Stop after this batch. No call can be queued behind it.
+                        # Stop after this batch. No call can be queued after the stop.
                         self._queue.put(None)
                     break
                 batch.append(call)
@@ -174,7 +175,7 @@ class _DatabaseThread(ABC):
         """Runs all calls of the batch, and sets the result or error of each."""
 
     def _post_to_loop(self, callback: Callable[..., None], argument: object) -> None:
-        # If the loop was closed meanwhile, no caller waits any more.
+        # If the event loop was closed meanwhile, no caller is waiting any more.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, argument)
 
@@ -192,7 +193,7 @@ def _resolve_calls(calls: list[_DatabaseCall[Any]]) -> None:
 
 
 class ReaderThread(_DatabaseThread):
-    """Reads. Each call sees everything that was committed before it."""
+    """The thread that reads. Each call sees everything that was committed before it."""
 
     max_batch = 16
 
@@ -206,9 +207,9 @@ class ReaderThread(_DatabaseThread):
 
 
 class WriterThread(_DatabaseThread):
-    """Group commit: all waiting calls share one transaction and one disk sync.
+    """The thread that writes. All waiting calls share one transaction and one disk sync (group commit).
 
-    A function may be called twice, so it must not change anything but the database.
+    A function may be called twice, so it must not change anything except the database.
     """
 
     max_batch = 256

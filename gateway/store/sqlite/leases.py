@@ -11,7 +11,7 @@ from gateway.store.sqlite.due_rows import set_due
 from gateway.store.sqlite.queries import JobQueries
 from gateway.store.sqlite.request_deduplication_rows import remove_owner_callers
 
-# CROSS makes SQLite start with the table on its left, and + excludes an index: it would scan all open jobs otherwise.
+# CROSS makes SQLite start with the left table, and + excludes an index. Otherwise SQLite would scan all open jobs.
 _SELECT_CLAIMABLE = """SELECT jobs.number, jobs.id, owner, fence, reclaims, max_owned_seconds,
 iif(claimed_at IS NULL, 0, owned_seconds), encoded_job
 FROM due CROSS JOIN jobs ON jobs.id = due.job_id WHERE due.due_at <= ? AND +settled_at IS NULL"""
@@ -28,7 +28,7 @@ ON CONFLICT (job_id) DO UPDATE SET due_at = max(due_at, excluded.due_at), owned_
 RETURNING job_id"""
 _RESET_RECLAIMS = """UPDATE jobs SET reclaims = 0 WHERE id = ? AND reclaims > 0 AND (max_owned_seconds = 0
 OR (SELECT owned_seconds FROM due WHERE job_id = jobs.id) > 2 * (max_owned_seconds + ?))"""
-# For jobs that are no longer suspects: those had longer leases.
+# For jobs that are no longer suspects: the leases of suspects are longer.
 _SHORTEN_LEASES = """UPDATE due SET due_at = ? WHERE due_at > ? AND job_id IN (SELECT value FROM json_each(?))
 AND (SELECT reclaims FROM jobs WHERE id = due.job_id) = 0"""
 _RELEASE_JOB = """UPDATE jobs SET owner = NULL, reclaims = max(0, reclaims - 1), claimed_at = NULL
@@ -43,7 +43,8 @@ class SqliteLeaseManager(Struct, frozen=True):
     decoder: JobQueries
 
     def claim_jobs(self, db: Connection, limit: int, now: float) -> tuple[ClaimedJob, ...]:
-        """Claims due jobs. A job that cannot be read is due again after a lease: it does not block the others."""
+        """Claims due jobs. A job that cannot be read becomes due again after the time of a lease, so that it does not
+        block the others."""
         claimed = []
         rows = db.execute(_SELECT_DUE, (now, MAX_EARLY_CRASHES, limit)).fetchall()
         rows += db.execute(_SELECT_SUSPECT, (now, MAX_EARLY_CRASHES)).fetchall()

@@ -14,7 +14,7 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
 from gateway.store.sqlite.queries import JobQueries
 
-# Rows deleted in one transaction: it takes a few milliseconds, during which other writes wait.
+# The number of rows to delete in one transaction. That takes a few milliseconds, during which other writes wait.
 DELETE_BATCH_ROWS = 1_000
 
 _SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
@@ -46,7 +46,7 @@ _DELETE_JOB_ROWS = (
 _DELETE_OLD_ENTRIES = "DELETE FROM ledger WHERE number IN (SELECT number FROM ledger WHERE day < ? LIMIT ?)"
 _DELETE_OLD_TOTALS = """DELETE FROM totals WHERE (day, account) IN
 (SELECT day, account FROM totals WHERE day < ? LIMIT ?)"""
-# A month sorts before its own days, so it must be excluded until it is over.
+# A month sorts before its own days, so it is excluded until it is over.
 _DELETE_OLD_BUDGETS = """DELETE FROM budgets WHERE (window, team) IN
 (SELECT window, team FROM budgets WHERE window < ? AND window <> substr(?1, 1, 7) LIMIT ?2)"""
 _DELETE_EXPIRED_KEYS = """DELETE FROM idempotency_keys WHERE (team, key) IN
@@ -61,7 +61,7 @@ _DELETE_EXPIRED_SIGNALS = "DELETE FROM signals WHERE name IN (SELECT name FROM s
 
 @contextmanager
 def read_transaction(db: Connection) -> Iterator[None]:
-    """Makes all reads inside it consistent. If the writer thread also reads, its transaction is open already."""
+    """Makes all reads in the block consistent. On the writer thread, a transaction may be open already."""
     if db.in_transaction:
         yield
         return
@@ -90,7 +90,8 @@ def repair(db: Connection, decoder: JobQueries, now: float) -> AuditReport:
 
 
 def _take_snapshot(db: Connection, decoder: JobQueries, now: float) -> PartitionSnapshot:
-    """StoreError if a job cannot be read: without it, its hold would look like a discrepancy."""
+    """Reads the snapshot. Raises StoreError if a job cannot be read: without the job, its hold would look like a
+    discrepancy."""
     jobs, open_ids, due_ids = {}, set(), set()
     for job_id, encoded_job, is_open, is_due in db.execute(_SELECT_LISTED_JOBS).fetchall():
         if encoded_job is not None:
@@ -130,7 +131,7 @@ DeletionStep = Callable[[Connection], bool]
 
 
 def deletion_steps(retention: Retention, now: float) -> tuple[DeletionStep, ...]:
-    """Returns the steps. Repeat each until it returns False."""
+    """Returns the steps of a deletion. Repeat each step until it returns False."""
     return (
         partial(_delete_money, retention=retention, now=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_KEYS, before=now),
@@ -157,7 +158,8 @@ def _delete_rows(db: Connection, sql: str, before: float | str) -> bool:
 
 
 def _delete_money(db: Connection, retention: Retention, now: float) -> bool:
-    """Keeps days that are still audited, and the months they belong to: the audit would report money as missing."""
+    """Deletes expired money. Keeps days that are still audited and the months they belong to: otherwise the audit would
+    report money as missing."""
     (oldest_open,) = db.execute(_SELECT_OLDEST_OPEN).fetchone()
     first_audited_day = min(_to_date(now) - timedelta(days=1), _to_date(now if oldest_open is None else oldest_open))
     entries_before = min(first_audited_day, _to_date(now - retention.ledger)).isoformat()

@@ -61,7 +61,8 @@ def encode_cursor(created_at: float, job_id: str) -> str:
 
 
 def decode_cursor(cursor: str) -> tuple[float, str]:
-    """Returns the creation time and id of the last job of the previous page. ValueError for an invalid cursor."""
+    """Returns the creation time and the id of the last job of the previous page. Raises ValueError if the cursor is
+    invalid."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
         return _CURSOR_DECODER.decode(text)
@@ -87,7 +88,7 @@ def list_milestones(db: Connection, job_id: str, after_number: int) -> tuple[Mil
 
 
 def load_balances(db: Connection, team: str, windows: tuple[str, ...]) -> Mapping[str, BudgetBalance]:
-    """Returns an empty balance for a window without entries."""
+    """Loads the balances of budgets. A window without entries has an empty balance."""
     rows = db.execute(_SELECT_BALANCES, (team, msgspec.json.encode(windows).decode())).fetchall()
     balances = {window: BudgetBalance(held=held, spent=spent) for window, held, spent in rows}
     return {window: balances.get(window, BudgetBalance()) for window in windows}

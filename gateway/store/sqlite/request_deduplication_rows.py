@@ -52,7 +52,7 @@ class BodyKey(Struct, frozen=True):
 
 
 def attach_caller(db: Connection, body: BodyKey, record: IdempotencyRecord) -> DuplicateRequest | None:
-    """Makes the request a caller of the job that it belongs to. None if it needs a job of its own."""
+    """Makes the request a caller of the job that it belongs to. Returns None if it needs a job of its own."""
     entry = find_entry(_load_entries(db, body), record)
     if entry is None or entry.is_refused:
         return None
@@ -83,7 +83,7 @@ def add_entry(db: Connection, body: BodyKey, record: IdempotencyRecord, job_id: 
 
 
 def end_entry(db: Connection, commit: Commit, now: float) -> None:
-    """Records that the job has ended. Its entry outlives it for a while."""
+    """Records that the job has ended. The entry of the job is kept for a while."""
     job = commit.job
     if commit.idempotency_ttl is None or job.body_key is None:
         return
@@ -106,7 +106,7 @@ def remove_caller(db: Connection, body: BodyKey, caller_id: str) -> None:
 
 
 def remove_owner_callers(db: Connection, owner: str, job: Job, now: float) -> None:
-    """Removes the callers that waited for the job in the process that owned it until now."""
+    """Removes the callers that waited for the job in the process of its former owner."""
     if job.body_key is None:
         return
     body = BodyKey(job.team, job.body_key, now)
@@ -118,9 +118,11 @@ def remove_owner_callers(db: Connection, owner: str, job: Job, now: float) -> No
 
 
 def remove_dead_callers(db: Connection, replica_id: str, now: float) -> None:
-    """Removes the callers of processes that were killed, also from ended jobs, because it is unknown whether those
-    callers were answered. Only one process uses the database, so every other process that left no closed mark was
-    killed."""
+    """Removes the callers of processes that were killed. Also removes them from ended jobs, since it is unknown whether
+    these callers got a response.
+
+    Only one process uses the database, so every other process that left no closed mark was killed.
+    """
     oldest_mark = now - CLOSED_MARK_TTL_SECONDS
     db.execute(_DELETE_CLOSED_MARK, (replica_id,))
     db.execute(_DELETE_OLD_CLOSED_MARKS, (oldest_mark,))
@@ -133,12 +135,12 @@ def remove_dead_callers(db: Connection, replica_id: str, now: float) -> None:
 
 
 def mark_closed(db: Connection, replica_id: str, now: float) -> None:
-    """Records that this process closes normally: its callers were answered, or are removed."""
+    """Records that this process closes normally: its callers got a response, or are removed."""
     db.execute(_MARK_CLOSED, (replica_id, now))
 
 
 def _keep_callers(db: Connection, body: BodyKey, entry: BodyEntry, callers: list[JobCaller]) -> None:
-    """Removes all other callers. A refusal keeps all: it records that their first requests have arrived."""
+    """Keeps only the given callers. A refusal keeps all, since it records that their first requests have arrived."""
     if len(callers) < len(entry.callers) and not entry.is_refused:
         _update_entry(db, body, replace(entry, callers=tuple(callers)))
 

@@ -85,7 +85,7 @@ class SqliteStore:
         self._close_task: asyncio.Task[None] | None = None
 
     async def open(self) -> Self:
-        """Opens the database in the event loop itself: no other task runs yet that it could delay."""
+        """Opens the database directly in the event loop: no other task is running yet that this could delay."""
         lock = acquire_lock(self._path)
         try:
             writer = WriterThread(partial(open_writer, self._path), "writer", self._supervisor)
@@ -106,7 +106,7 @@ class SqliteStore:
         return self
 
     async def _remove_dead_callers(self, writer: WriterThread) -> None:
-        """Removes callers of killed processes. With a full disk they stay until their jobs are claimed."""
+        """Removes the callers of killed processes. If the disk is full, they stay until their jobs are claimed."""
         with contextlib.suppress(StoreFull):
             await writer.run(lambda db: remove_dead_callers(db, self.replica_id, self._clock()))
 
@@ -118,10 +118,11 @@ class SqliteStore:
             await asyncio.shield(self._close_task)
 
     async def _close_handles(self, handles: _OpenHandles) -> None:
-        """Closes the reader first: the last connection moves the log into the database, and only the writer can."""
+        """Closes the reader first: the last connection to close moves the log into the database, and only the writer
+        can do that."""
         if handles.reader is not None:
             await handles.reader.stop()
-        # Without this mark the process counts as killed, and callers that were answered are removed from their jobs.
+        # Without this mark the process counts as killed, and callers that got a response are removed from their jobs.
         with contextlib.suppress(StoreError):
             await handles.writer.run(lambda db: mark_closed(db, self.replica_id, self._clock()))
         await handles.writer.stop()
