@@ -42,7 +42,7 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, ma
                 raise _body_too_large_error(max_bytes)
             body.write(chunk)
     except InternalServerException:
-        # Litestar raises this when the client disconnects within the body. That is no internal error, and nothing
+        # Litestar raises this when the client disconnects within the body. It is not an internal error, and nothing
         # reads the response.
         raise ApiError(499, "caller_gone", "The client disconnected before the body was complete.") from None
     return body.getvalue()

@@ -68,7 +68,9 @@ def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 @click.option("--quality", type=click.Choice([*list_enum_values(Quality), "auto"]), default="auto", show_default=True)
 @click.option("--format", "output_format", type=click.Choice(list_enum_values(Format)), help="[default: the model's]")
 @click.option("-n", "images", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
-@click.option("--prompt", default="", help="The prompt, which costs where a seller bills by tokens.  [default: none]")
+@click.option(
+    "--prompt", default="", help="The prompt; it affects the price if a seller bills by tokens.  [default: none]"
+)
 @click.option("--inputs", type=click.IntRange(1, 16), help="Input images of an edit.  [default: 1]")
 @click.option("--mask", is_flag=True, help="Add a mask.")
 @click.option("--team", help="The requesting team.")

@@ -59,8 +59,7 @@ _DECODER = msgspec.msgpack.Decoder(HealthSnapshot)
 
 
 def decode_snapshot(data: bytes) -> HealthSnapshot | None:
-    """Decodes a snapshot. Returns None for bytes that are no snapshot, or a snapshot of another version of the
-    gateway."""
+    """Decodes a snapshot. Returns None if the bytes are not a snapshot of this version of the gateway."""
     try:
         return _DECODER.decode(data) if len(data) <= MAX_SNAPSHOT_BYTES else None
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -79,7 +79,7 @@ class Metrics:
         )
         self._price_mismatches = Counter(
             "igw_price_mismatches",
-            "Orders for which the seller charged another amount than its configured price.",
+            "Orders for which the seller did not charge its configured price.",
             ("seller", *CELL_KEY_LABELS),
             **options,
         )
