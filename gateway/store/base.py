@@ -192,15 +192,16 @@ class Store(Protocol):
         """Applies a commit if the job still has the expected version. This replica owns a new job: its fence is
         FIRST_FENCE and its lease begins now.
 
-        An owned job is due when its lease ends, any other when the commit says. A full Redis refuses new jobs only
-        (StoreFull); SQLite refuses everything until its disk has room.
+        An owned job is due when its lease ends, any other job at the time in the commit. If a Redis is full, it refuses
+        only new jobs (StoreFull). SQLite refuses everything until its disk has room.
 
-        If the request belongs to an existing job (`request_deduplication.py`), no job is created and the request becomes a
-        caller of that job. A first request clears `awaits_first_request` of the entry that awaited it. No request gets
-        a job that ended and charged nothing: its entry only records, for one retry, that a first request has arrived.
+        If the request belongs to an existing job (`request_deduplication.py`), no job is created and the request
+        becomes a caller of that job. A first request clears `awaits_first_request` of the entry that awaited it. A job
+        that ended and charged nothing is not given to any request: its entry only records, for one retry, that a first
+        request has arrived.
 
-        Raises StoreOutcomeUnknown if the commit may still be applied. A new job is unconfirmed then, and no owner
-        orders its images.
+        Raises StoreOutcomeUnknown if the commit may still be applied. In that case a new job is unconfirmed, and no
+        owner orders its images.
         """
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
