@@ -156,18 +156,18 @@ def measure_case(gateway: FlowGateway, sandbox: RunningSandbox, case: FailureCas
 
 
 def measure_store_outage(
-    gateway: FlowGateway, sandbox: RunningSandbox, gate: FilteringProxy, client: RetryingClient
+    gateway: FlowGateway, sandbox: RunningSandbox, proxy: FilteringProxy, client: RetryingClient
 ) -> str:
-    with gate.block_briefly(OUTAGE_SECONDS, *IMAGE_READS):
+    with proxy.block_briefly(OUTAGE_SECONDS, *IMAGE_READS):
         return measure_case(gateway, sandbox, STORE_OUTAGE_CASE, client)
 
 
 @contextmanager
-def start_gated_gateway(folder: Path, sandbox: RunningSandbox) -> Iterator[tuple[FlowGateway, FilteringProxy]]:
-    with redis_servers.run_single_server(folder / "redis") as server, run_filtering_proxy(server.url) as gate:
-        environ = make_redis_environ(gate.url, folder / "images")
+def start_gateway_behind_proxy(folder: Path, sandbox: RunningSandbox) -> Iterator[tuple[FlowGateway, FilteringProxy]]:
+    with redis_servers.run_single_server(folder / "redis") as server, run_filtering_proxy(server.url) as proxy:
+        environ = make_redis_environ(proxy.url, folder / "images")
         with run_gateway(folder, sandbox, environ, STORE_OUTAGE_SETUP) as gateway:
-            yield gateway, gate
+            yield gateway, proxy
 
 
 def _count_requests(gateway: FlowGateway) -> float:
@@ -193,9 +193,12 @@ def main() -> None:
             ):
                 for case in cases:
                     print_row(case, [measure_case(target, sandbox, case, client) for client in all_clients])
-        with tempfile.TemporaryDirectory() as folder, start_gated_gateway(Path(folder), sandbox) as (target, gate):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            start_gateway_behind_proxy(Path(folder), sandbox) as (target, proxy),
+        ):
             print_row(
-                STORE_OUTAGE_CASE, [measure_store_outage(target, sandbox, gate, client) for client in all_clients]
+                STORE_OUTAGE_CASE, [measure_store_outage(target, sandbox, proxy, client) for client in all_clients]
             )
 
 

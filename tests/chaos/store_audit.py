@@ -103,9 +103,9 @@ def assert_consistent(snapshot: StoreSnapshot, acknowledged_jobs: Iterable[str])
     assert sum(job.captured_amount for job in snapshot.jobs.values()) == snapshot.captured_micros
 
 
-def assert_matches_invoice(snapshot: StoreSnapshot, vendors: RunningSandbox) -> None:
+def assert_matches_invoice(snapshot: StoreSnapshot, sandbox: RunningSandbox) -> None:
     """Each charge is booked once as capture, orphan or suspected. Only suspected amounts may have no charge."""
-    charges = vendors.list_charges()
+    charges = sandbox.list_charges()
     charges_by_reference = {
         line["client_ref"] or line["idempotency_key"]: line for line in charges if line["vendor"] != "openai"
     }

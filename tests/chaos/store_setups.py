@@ -27,8 +27,8 @@ class StoreSetup(Struct, frozen=True):
     make_store: Callable[[], Store]
 
 
-def create_store_setup(folder: Path, vendors: RunningSandbox, server: redis_servers.RedisServer | None) -> StoreSetup:
-    config = chaos_config.write_config(folder / "config", vendors.url, LEASE_SECONDS)
+def create_store_setup(folder: Path, sandbox: RunningSandbox, server: redis_servers.RedisServer | None) -> StoreSetup:
+    config = chaos_config.write_config(folder / "config", sandbox.url, LEASE_SECONDS)
     gateway_folder = folder / "gateway"
     if server is None:
         return StoreSetup(

@@ -123,7 +123,7 @@ def start_ticketed_and_unanswered_jobs(gateway: GatewayProcess, sandbox: Running
     """Starts four jobs with tickets, and four whose orders have no response yet."""
     sandbox.set_latency(2.0)
     with gateway.make_client() as client:
-        jobs = [post_job(client, f"asked-{number}", "runapi").json()["id"] for number in range(4)]
+        jobs = [post_job(client, f"ticketed-{number}", "runapi").json()["id"] for number in range(4)]
         wait_until(lambda: all(_has_ticket(client, job) for job in jobs), "all jobs have a ticket")
         sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=2, times=4)
         jobs += [post_job(client, f"slow-{number}", "runapi").json()["id"] for number in range(4)]

@@ -142,7 +142,7 @@ def test_sdk_retry_returns_the_just_completed_job(flow: OrderFlow) -> None:
 
 def test_sdk_retry_without_a_first_request_creates_a_job(flow: OrderFlow) -> None:
     answer = flow.gateway.post_generation(
-        make_params(RUNFLOW_RUNS, prompt=f"{PROMPT}, never asked before"), x_stainless_retry_count="1"
+        make_params(RUNFLOW_RUNS, prompt=f"{PROMPT}, never sent before"), x_stainless_retry_count="1"
     )
     assert answer.status_code == 200
     assert "idempotent-replayed" not in answer.headers
