@@ -219,7 +219,7 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
 
 
 def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -> bool:
-    """Whether any policy ranks the offer in any cell and shape."""
+    """Returns whether any policy ranks the offer in any cell and shape."""
     sold = [
         (cell, target)
         for cell in offer.prices

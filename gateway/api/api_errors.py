@@ -56,11 +56,11 @@ class ApiError(Exception):
         return msgspec.json.encode(self.problem_body(request_id)), "application/problem+json"
 
     def openai_body(self) -> dict[str, Any]:
-        """The body that OpenAI's clients parse."""
+        """Builds the body that OpenAI's clients parse."""
         return {"error": {"message": self.message, "type": self.error_type, "param": self.param, "code": self.code}}
 
     def problem_body(self, request_id: str | None = None) -> dict[str, Any]:
-        """An RFC 9457 problem that also contains OpenAI's error."""
+        """Builds an RFC 9457 problem that also contains OpenAI's error."""
         return {
             "type": f"urn:image-gateway:problem:{self.code}",
             "title": self.code.replace("_", " "),

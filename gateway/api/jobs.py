@@ -40,7 +40,7 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
 
 
 async def _submit_job(request: HttpRequest) -> SubmittedJob:
-    """In a function of its own, so that the body is freed before the request waits."""
+    """Submits the job. A separate function, so that the body is freed before the request waits."""
     context = get_context(request)
     job_request, params = await parse_request(request, CreateJobRequest)
     if existing := await find_existing_job(context, job_request):

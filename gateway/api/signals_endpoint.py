@@ -33,7 +33,8 @@ async def list_signals(request: HttpRequest) -> Response[bytes]:
 
 
 def _serialize_signals(offer: Offer, cell: Cell, cell_signals: CellSignals) -> dict[str, Any]:
-    """`p50`/`p90` are measured if `measured`, else the configuration's expected latency."""
+    """Serializes the signals of one cell. `p50` and `p90` are measured if `measured`, else the expected latency of the
+    configuration."""
     measured = cell_signals.p50 is not None and cell_signals.p90 is not None
     expected = offer.expected_latency[cell.quality]
     return {

@@ -77,7 +77,7 @@ class ImageStorage:
     async def self_test(self) -> None:
         """Writes, reads and deletes a test object, and checks the free space.
 
-        A broken storage is noticed here before anything is bought.
+        So a broken storage is found before anything is bought.
         """
         self._tested_at = monotonic()
         try:

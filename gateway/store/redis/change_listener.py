@@ -44,7 +44,7 @@ class ChangeListener:
         await first_attempt.wait()
 
     async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
-        """Subscribes, and passes changes to the watchers. A silent connection is pinged: it may be broken."""
+        """Subscribes and passes changes to the watchers. Pings a silent connection, since it may be broken."""
         async with create_client(self._pick_server(), max_connections=1) as client, client.pubsub() as subscription:
             await subscription.subscribe(*self._channels)
             task.record_success()

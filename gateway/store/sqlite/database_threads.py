@@ -1,4 +1,4 @@
-"""Two threads beside the event loop: a writer, which commits all waiting calls in one transaction, and a reader."""
+"""Two threads besides the event loop: a writer, which commits all waiting calls in one transaction, and a reader."""
 
 import asyncio
 import sqlite3
