@@ -10,7 +10,7 @@ from gateway.jobs.failure import is_safe_to_retry
 from gateway.jobs.job import Job
 from gateway.money import format_usd
 
-# For x-igw-warnings: proxies limit all headers together to a few thousand bytes.
+# The limit for x-igw-warnings: proxies limit all headers together to a few thousand bytes.
 MAX_HEADER_LENGTH = 1_000
 MAX_RETRY_AFTER_SECONDS, RETRY_AFTER_SHARE = 10, 0.1
 

@@ -120,7 +120,7 @@ def is_complete(data: bytes, header: ImageHeader) -> bool:
         (_PNG_END, _find_png_pixels) if header.format is Format.PNG else (_JPEG_END, _find_jpeg_pixels)
     )
     try:
-        # From the end, in blocks, so that other threads can run in between.
+        # Searches from the end, in blocks, so that other threads can run in between.
         block_starts = reversed(range(find_pixels(data), len(data), _SEARCH_BLOCK_BYTES))
         return any(
             data.rfind(end_marker, start, start + _SEARCH_BLOCK_BYTES + len(end_marker) - 1) >= 0

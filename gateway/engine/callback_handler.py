@@ -74,7 +74,7 @@ class CallbackHandler:
             return CallbackOutcome.LATE
         secrets = [secret.reveal() for secret in offer.seller.account.callback_secrets]
         if not secrets:
-            # Without a secret the sender cannot be verified: the order is polled on its schedule.
+            # Without a secret the sender cannot be verified. The order is polled only on its schedule.
             return CallbackOutcome.UNCHECKED
         if not callback_spec.verify(headers, body, secrets, self._context.wall_clock()):
             return CallbackOutcome.FORGED

@@ -1,6 +1,6 @@
-"""The documents stored beside a job, each written once.
+"""The documents that are stored with a job, each written once.
 
-These are its request, the order terms of its route entries, its plan, its webhook URL, the saved calls of orders that
+They are its request, the order terms of its route entries, its plan, its webhook URL, the saved calls of orders that
 may be resent, and its stored images.
 """
 

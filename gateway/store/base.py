@@ -280,7 +280,7 @@ class Store(Protocol):
         before the jobs."""
 
     async def delete_job(self, job_id: str) -> None:
-        """Deletes a job and everything stored beside it, except its ledger entries. Safe to repeat."""
+        """Deletes a job and everything that is stored with it, except its ledger entries. Safe to repeat."""
 
     async def delete_expired(self) -> None:
         """Deletes ledger entries, totals, budgets, keys and signals whose retention has ended."""

@@ -47,10 +47,10 @@ class BodyEntry(Struct, frozen=True):
 
 
 def find_entry(entries: Iterable[BodyEntry], record: IdempotencyRecord) -> BodyEntry | None:
-    """Returns the entry that this request belongs to. The request needs a job of its own if this returns None or an
-    entry that `is_refused`.
+    """Returns the entry that this request belongs to. If this returns None or an entry that `is_refused`, the request
+    needs a separate job.
 
-    A retry can get a job without callers, or the job of its predecessor: ten retries get ten jobs, even before this
+    A retry can get a job without callers, or the job of its predecessor. So ten retries get ten jobs, even before this
     gateway notices that ten connections broke. A first request can get a job that awaits it, that has no callers, or
     that has ended and may be charged.
     """

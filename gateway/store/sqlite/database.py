@@ -77,7 +77,7 @@ CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, published_at R
 """
 # Each script migrates from the schema before it. Only append to this.
 MIGRATIONS = (_SCHEMA,)
-# Connections share a file of 32 kB beside the database, which the first connection creates again.
+# All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)
 )
