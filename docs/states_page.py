@@ -2,30 +2,8 @@
 
 from collections.abc import Iterator
 
+from gateway.jobs import next_actions
 from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, JobState
-from gateway.jobs.next_actions import (
-    IMAGE_TTL_SECONDS,
-    MAX_RECLAIMS_WITHOUT_PROGRESS,
-    POLL_INTERVAL_SECONDS,
-    RECONCILE_TIMEOUT_SECONDS,
-    SEARCH_INTERVAL_SECONDS,
-    AbandonAttempt,
-    AbandonJob,
-    AbandonLostImages,
-    AttemptAction,
-    AwaitCallback,
-    AwaitClient,
-    AwaitPreviousWorker,
-    ExpireJob,
-    FetchImages,
-    JobAction,
-    MarkResponseLost,
-    PollOrder,
-    ResendOrder,
-    SearchOrder,
-    SubmitOrder,
-    WithdrawJob,
-)
 from gateway.jobs.transition_tables import (
     ATTEMPT_TRANSITIONS,
     JOB_TRANSITIONS,
@@ -42,21 +20,23 @@ BOOKING_HEAD: Row = ("Fault of the attempt", "Charged?", "Booked as", "Its image
 ACTIONS_HEAD: Row = ("Action", "Condition", "Meaning")
 
 _RESPONSE_LOST = "the response to the order is lost"
-ACTION_CONDITIONS: dict[type[JobAction], str] = {
-    SubmitOrder: "images are waiting",
-    PollOrder: "the order has a ticket, and its seller can be polled",
-    FetchImages: "the images are finished, and only their URLs lead to them",
-    MarkResponseLost: "an attempt was started, and no task waits for its response",
-    ResendOrder: f"{_RESPONSE_LOST}; its seller is trusted to honour idempotency keys",
-    SearchOrder: f"{_RESPONSE_LOST}; its seller lists orders by reference",
-    AwaitCallback: f"{_RESPONSE_LOST}; its seller can only send a callback",
-    AbandonAttempt: "an order has timed out, or cannot be found in any way",
-    AwaitPreviousWorker: "the order cannot be found in any way; for one lease after the job was reclaimed",
-    AbandonLostImages: "images came with a response, and are neither stored nor available by polling",
-    AwaitClient: "nothing was ordered, and the job's client may have got an error instead of the job",
-    WithdrawJob: "the same, and the client has not repeated its request in time",
-    ExpireJob: "the job's deadline has passed; takes precedence",
-    AbandonJob: f"{MAX_RECLAIMS_WITHOUT_PROGRESS - 1} workers in a row crashed without progress",
+ACTION_CONDITIONS: dict[type[next_actions.JobAction], str] = {
+    next_actions.SubmitOrder: "images are waiting",
+    next_actions.PollOrder: "the order has a ticket, and its seller can be polled",
+    next_actions.FetchImages: "the images are finished, and only their URLs lead to them",
+    next_actions.MarkResponseLost: "an attempt was started, and no task waits for its response",
+    next_actions.ResendOrder: f"{_RESPONSE_LOST}; its seller is trusted to honour idempotency keys",
+    next_actions.SearchOrder: f"{_RESPONSE_LOST}; its seller lists orders by reference",
+    next_actions.AwaitCallback: f"{_RESPONSE_LOST}; its seller can only send a callback",
+    next_actions.AbandonAttempt: "an order has timed out, or cannot be found in any way",
+    next_actions.AwaitPreviousWorker: "the order cannot be found in any way; for one lease after the job was reclaimed",
+    next_actions.AbandonLostImages: "images came with a response, and are neither stored nor available by polling",
+    next_actions.AwaitClient: "nothing was ordered, and the job's client may have got an error instead of the job",
+    next_actions.WithdrawJob: "the same, and the client has not repeated its request in time",
+    next_actions.ExpireJob: "the job's deadline has passed; takes precedence",
+    next_actions.AbandonJob: (
+        f"{next_actions.MAX_RECLAIMS_WITHOUT_PROGRESS - 1} workers in a row crashed without progress"
+    ),
 }
 
 
@@ -116,14 +96,14 @@ A worker that reclaims a job uses only what is saved of it:
 An order is awaited:
 
 - with a ticket, until the timeout of its offer;
-- without a response, for {RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller has called
-  back or accepts the same order again;
-- with finished images, as long as sellers keep them: {IMAGE_TTL_SECONDS / 3600:.0f} h.
+- without a response, for {next_actions.RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller
+  has called back or accepts the same order again;
+- with finished images, as long as sellers keep them: {next_actions.IMAGE_TTL_SECONDS / 3600:.0f} h.
 
-A ticket is polled every {POLL_INTERVAL_SECONDS:.0f} s, and an order without one is searched every
-{SEARCH_INTERVAL_SECONDS:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way to find that
-order; only the previous worker may have its response. That worker may still run after a pause, so its updates are
-accepted for one lease; then the attempt is abandoned as `response_lost`.
+A ticket is polled every {next_actions.POLL_INTERVAL_SECONDS:.0f} s, and an order without one is searched every
+{next_actions.SEARCH_INTERVAL_SECONDS:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way
+to find that order; only the previous worker may have its response. That worker may still run after a pause, so its
+updates are accepted for one lease; then the attempt is abandoned as `response_lost`.
 
 A job is *confirmed* once an attempt is started, its client received a 202, or a client requests it again. The client of
 an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its
@@ -170,14 +150,14 @@ def _describe_consequences(verdict: Verdict) -> tuple[str, ...]:
 
 
 def build_action_rows() -> Iterator[Row]:
-    for kind in _iterate_action_types(JobAction):
+    for kind in _iterate_action_types(next_actions.JobAction):
         yield f"`{kind.__name__}`", ACTION_CONDITIONS[kind], " ".join((kind.__doc__ or "").split())
 
 
-def _iterate_action_types(base: type[JobAction]) -> Iterator[type[JobAction]]:
+def _iterate_action_types(base: type[next_actions.JobAction]) -> Iterator[type[next_actions.JobAction]]:
     """Yield the concrete action types."""
     for kind in base.__subclasses__():
-        if kind is not AttemptAction:
+        if kind is not next_actions.AttemptAction:
             yield kind
         yield from _iterate_action_types(kind)
 

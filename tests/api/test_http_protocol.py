@@ -8,17 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.api import raw_http
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import create_finished_job
-from tests.api.raw_http import (
-    POST_IMAGE,
-    POST_JOB,
-    RawResponse,
-    connect,
-    poll_until_deadline,
-    read_response,
-    read_until_closed,
-)
 from tests.harness.gateway_runner import CONFIG, RunningGateway, run_gateway
 
 BODY = json.dumps({"prompt": "a lighthouse"}).encode()
@@ -41,13 +33,13 @@ def test_probe_routes_answer_head_requests(gateway: RunningGateway, path: str) -
 def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> None:
     image_entry = create_finished_job(gateway)["images"][0]
     path = image_entry["url"].removeprefix(gateway.url).encode()
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(
             b"HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n" % path
             + LIVEZ_REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         )
-        received = read_until_closed(connection)
-    head = RawResponse(received)
+        received = raw_http.read_until_closed(connection)
+    head = raw_http.RawResponse(received)
     assert head.status == 200
     assert head.headers["content-length"] == str(image_entry["bytes"])
     assert head.headers["content-type"] == "image/png"
@@ -65,7 +57,7 @@ def test_request_id_of_the_client_is_returned_and_logged(gateway: RunningGateway
     assert answer.headers.get_list("x-request-id") == [name]
     assert parse_error(answer)["code"] == "job_not_found"
     assert answer.json()["request_id"] == name
-    for _ in poll_until_deadline(10):
+    for _ in raw_http.poll_until_deadline(10):
         if [line for line in gateway.read_log_lines() if line.get("id") == name]:
             break
 
@@ -75,9 +67,9 @@ def test_request_id_of_the_client_is_returned_and_logged(gateway: RunningGateway
 )
 def test_invalid_request_id_is_replaced(gateway: RunningGateway, names: list[bytes]) -> None:
     lines = b"".join(b"X-Request-Id: " + name + b"\r\n" for name in names)
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
-        answer = read_response(connection)
+        answer = raw_http.read_response(connection)
     assert answer.status == 404
     assert GENERATED_ID.fullmatch(answer.headers["x-request-id"])
     assert json.loads(answer.body)["request_id"] == answer.headers["x-request-id"]
@@ -103,34 +95,34 @@ def test_unknown_route_answers_in_the_error_format_of_its_prefix(gateway: Runnin
     ],
 )
 def test_malformed_http_gets_a_problem_body_and_a_logged_id(gateway: RunningGateway, garbage: bytes) -> None:
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(garbage)
-        answer = RawResponse(read_until_closed(connection))
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
     assert answer.headers["connection"] == "close"
     problem = json.loads(answer.body)
     assert (problem["status"], problem["error"]["code"]) == (400, "malformed_request")
     assert problem["request_id"] == answer.headers["x-request-id"]
-    for _ in poll_until_deadline(10):
+    for _ in raw_http.poll_until_deadline(10):
         if [line for line in gateway.read_log_lines() if line.get("id") == problem["request_id"]]:
             break
 
 
 def test_malformed_http_on_an_openai_route_gets_an_openai_error(gateway: RunningGateway) -> None:
-    with connect(gateway) as connection:
-        connection.sendall(POST_IMAGE + b"Content-Length: many\r\n\r\n")
-        answer = RawResponse(read_until_closed(connection))
+    with raw_http.connect(gateway) as connection:
+        connection.sendall(raw_http.POST_IMAGE + b"Content-Length: many\r\n\r\n")
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
     assert json.loads(answer.body).keys() == {"error"}
 
 
 def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGateway) -> None:
     gateway.sandbox.set_latency(1.0)
-    with connect(gateway) as connection:
-        connection.sendall(POST_IMAGE + LENGTH_HEADER + b"\r\n" + BODY)
+    with raw_http.connect(gateway) as connection:
+        connection.sendall(raw_http.POST_IMAGE + LENGTH_HEADER + b"\r\n" + BODY)
         time.sleep(0.3)
         connection.sendall(b"\x00\x01garbage\r\n\r\n")
-        answer = RawResponse(read_until_closed(connection))
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert answer.status == 200
     assert json.loads(answer.body)["data"]
 
@@ -138,13 +130,13 @@ def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGa
 @pytest.mark.parametrize("header", [b"X-Note: " + b"a" * 3_000_000, b"X-Note: a\r\n" * 300_000])
 def test_too_large_headers_are_rejected_with_431(gateway: RunningGateway, header: bytes) -> None:
     before = gateway.get_resident_bytes()
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         try:
             connection.sendall(b"GET /livez HTTP/1.1\r\n" + header)
         except OSError:
             pytest.skip("hung up on before it was said")
         try:
-            answer = RawResponse(read_until_closed(connection))
+            answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
         except ConnectionError:
             answer = None
     if answer is not None:
@@ -156,50 +148,50 @@ def test_too_large_headers_are_rejected_with_431(gateway: RunningGateway, header
 def test_trailers_of_a_chunked_body_are_not_used_as_headers(gateway: RunningGateway) -> None:
     """A proxy before the gateway has not checked them, either."""
     body = b"%x\r\n%s\r\n0\r\nIdempotency-Key: \x20\r\nAuthorization: Bearer x\r\n\r\n" % (len(BODY), BODY)
-    with connect(gateway) as connection:
-        connection.sendall(POST_JOB + b"Transfer-Encoding: chunked\r\n\r\n" + body)
-        assert read_response(connection).status == 202
+    with raw_http.connect(gateway) as connection:
+        connection.sendall(raw_http.POST_JOB + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        assert raw_http.read_response(connection).status == 202
 
 
 # --- 100 Continue
 
 
-@pytest.mark.parametrize("head", [POST_JOB, POST_IMAGE])
+@pytest.mark.parametrize("head", [raw_http.POST_JOB, raw_http.POST_IMAGE])
 def test_expect_100_continue_is_answered(gateway: RunningGateway, head: bytes) -> None:
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(head + LENGTH_HEADER + b"Expect: 100-continue\r\n\r\n")
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(BODY)
-        assert read_response(connection).status in (200, 202)
+        assert raw_http.read_response(connection).status in (200, 202)
         connection.sendall(LIVEZ_REQUEST)
-        assert read_response(connection).status == 200
+        assert raw_http.read_response(connection).status == 200
 
 
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (POST_JOB.replace(b"igw_sandbox", b"nobody") + LENGTH_HEADER, 401),
-        (POST_JOB + b"Content-Length: 70000000\r\n", 413),
-        (POST_JOB.replace(b"/v1/jobs", b"/nowhere") + LENGTH_HEADER, 404),
+        (raw_http.POST_JOB.replace(b"igw_sandbox", b"nobody") + LENGTH_HEADER, 401),
+        (raw_http.POST_JOB + b"Content-Length: 70000000\r\n", 413),
+        (raw_http.POST_JOB.replace(b"/v1/jobs", b"/nowhere") + LENGTH_HEADER, 404),
     ],
 )
 def test_rejected_request_gets_no_100_continue(gateway: RunningGateway, head: bytes, status: int) -> None:
     """The client's next bytes are not read as the body, which it does not send."""
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
-        answer = RawResponse(read_until_closed(connection))
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert (answer.status, answer.headers["connection"]) == (status, "close")
 
 
 # --- old and odd clients
 
 
-@pytest.mark.parametrize("head", [POST_JOB, POST_IMAGE])
+@pytest.mark.parametrize("head", [raw_http.POST_JOB, raw_http.POST_IMAGE])
 def test_http_1_0_request_is_served(gateway: RunningGateway, head: bytes) -> None:
     old = head.replace(b"HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0\r\n")
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(old + LENGTH_HEADER + b"\r\n" + BODY)
-        answer = RawResponse(read_until_closed(connection))
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert answer.status in (200, 202)
     assert "transfer-encoding" not in answer.headers
     assert json.loads(answer.body)
@@ -207,9 +199,9 @@ def test_http_1_0_request_is_served(gateway: RunningGateway, head: bytes) -> Non
 
 def test_image_is_served_over_http_1_0(gateway: RunningGateway) -> None:
     image_entry = create_finished_job(gateway)["images"][0]
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         connection.sendall(b"GET %s HTTP/1.0\r\n\r\n" % image_entry["url"].removeprefix(gateway.url).encode())
-        answer = RawResponse(read_until_closed(connection))
+        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert "transfer-encoding" not in answer.headers
     assert len(answer.body) == image_entry["bytes"]
 
@@ -219,16 +211,18 @@ def test_image_is_served_over_http_1_0(gateway: RunningGateway) -> None:
 def test_protocol_upgrade_is_ignored(gateway: RunningGateway, protocol: bytes, pause: float) -> None:
     """Java's client requests an upgrade with every first request. The body is read as a body, not as a request."""
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQ\r\n" % protocol
-    with connect(gateway) as connection:
+    with raw_http.connect(gateway) as connection:
         for _ in range(2):
-            connection.sendall(POST_JOB + upgrade + LENGTH_HEADER + b"\r\n")
+            connection.sendall(raw_http.POST_JOB + upgrade + LENGTH_HEADER + b"\r\n")
             time.sleep(pause)
             connection.sendall(BODY)
-            assert read_response(connection).status == 202
+            assert raw_http.read_response(connection).status == 202
         connection.sendall(LIVEZ_REQUEST.replace(b"Host", upgrade + b"Host"))
-        assert read_response(connection).status == 200
-        connection.sendall(POST_JOB + upgrade + b"Content-Length: %d\r\n\r\n" % len(LIVEZ_REQUEST) + LIVEZ_REQUEST)
-        assert read_response(connection).error["code"] == "invalid_json"
+        assert raw_http.read_response(connection).status == 200
+        connection.sendall(
+            raw_http.POST_JOB + upgrade + b"Content-Length: %d\r\n\r\n" % len(LIVEZ_REQUEST) + LIVEZ_REQUEST
+        )
+        assert raw_http.read_response(connection).error["code"] == "invalid_json"
 
 
 # --- readiness
@@ -245,7 +239,7 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
     with run_gateway(tmp_path, "--config", str(config)) as running:
         for name, text in (("policies.yaml", "nonsense: ["), ("offers/runapi.yaml", "nonsense: [")):
             (config / name).write_text(text)
-        for _ in poll_until_deadline(20):
+        for _ in raw_http.poll_until_deadline(20):
             config_state = running.http.get("/readyz").json()["config"]
             if config_state["last_reload"] == "rejected":
                 break
@@ -256,7 +250,7 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
             path.unlink()
         (config / "offers").rmdir()
         config.rmdir()
-        for _ in poll_until_deadline(20):
+        for _ in raw_http.poll_until_deadline(20):
             config_state = running.http.get("/readyz").json()["config"]
             if "Folder not found" in json.dumps(config_state["problems"]):
                 break

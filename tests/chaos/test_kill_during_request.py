@@ -35,24 +35,27 @@ def _post_and_retry(killed: GatewayProcess, other_gateway: GatewayProcess, is_up
     return str(answer.headers["x-igw-job-id"])
 
 
+def _start_gateways(running: ExitStack, store_setup: StoreSetup) -> tuple[GatewayProcess, GatewayProcess]:
+    """Starts two replicas, or one where the store takes only one."""
+    folder, config, environ = store_setup.folder, store_setup.config, store_setup.environ
+    gateway = running.enter_context(run_gateway(folder / "1", config, environ))
+    if store_setup.kind == "sqlite":
+        return gateway, gateway
+    return gateway, running.enter_context(run_gateway(folder / "2", config, environ))
+
+
 def test_retries_without_key_after_a_kill_return_the_same_jobs(
     store_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     sandbox.set_latency(ORDER_SECONDS)
     with ExitStack() as running, ThreadPoolExecutor(REQUEST_COUNT) as pool:
-        gateway = running.enter_context(run_gateway(store_setup.folder / "1", store_setup.config, store_setup.environ))
-        is_single = store_setup.kind == "sqlite"
-        other_gateway = (
-            gateway
-            if is_single
-            else running.enter_context(run_gateway(store_setup.folder / "2", store_setup.config, store_setup.environ))
-        )
+        gateway, other_gateway = _start_gateways(running, store_setup)
         is_up = threading.Event()
         futures = [pool.submit(_post_and_retry, gateway, other_gateway, is_up) for _ in range(REQUEST_COUNT)]
         wait_until(lambda: gateway.read_metric("igw_jobs_accepted_total") == REQUEST_COUNT, "all requests are accepted")
         wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == REQUEST_COUNT, "all orders were sent")
         gateway.kill()
-        if is_single:
+        if other_gateway is gateway:
             gateway.start()
         is_up.set()
         delivered = {future.result() for future in futures}
@@ -66,13 +69,7 @@ def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
 ) -> None:
     """A replica that is stopped has answered its clients, so an equal request is a new job."""
     with ExitStack() as running:
-        gateway = running.enter_context(run_gateway(store_setup.folder / "1", store_setup.config, store_setup.environ))
-        is_single = store_setup.kind == "sqlite"
-        other_gateway = (
-            gateway
-            if is_single
-            else running.enter_context(run_gateway(store_setup.folder / "2", store_setup.config, store_setup.environ))
-        )
+        gateway, other_gateway = _start_gateways(running, store_setup)
         with socket.create_connection(("127.0.0.1", gateway.port)) as client:
             body = json.dumps(BODY, separators=(",", ":")).encode()
             lines = ["POST /v1/images/generations HTTP/1.1", "host: x", f"authorization: Bearer {API_KEY}"]
@@ -83,7 +80,7 @@ def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
                 gateway.kill()
         if not is_killed:
             gateway.stop()
-        if is_single:
+        if other_gateway is gateway:
             gateway.start()
         retry = _post_generation(other_gateway)
         assert retry.status_code == 200, retry.text

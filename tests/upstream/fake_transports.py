@@ -2,8 +2,7 @@
 
 import httpx
 
-from gateway.config.proxy import Proxy
-from gateway.upstream.host_source_transports import HostSource, TransportPoolProtocol
+from gateway.upstream.host_source_transports import TransportPoolProtocol
 
 
 class FixedTransportPool:
@@ -15,14 +14,7 @@ class FixedTransportPool:
     def __init__(self, transport: httpx.AsyncBaseTransport, wrapped_pool: TransportPoolProtocol | None = None) -> None:
         self._transport, self._wrapped_pool = transport, wrapped_pool
 
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport:
+    def get(self, **_: object) -> httpx.AsyncBaseTransport:
         return self._transport
 
     async def aclose(self) -> None:

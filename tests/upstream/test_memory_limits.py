@@ -11,16 +11,7 @@ from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.adapter import Answer, Call, FormPart
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, HealthScope, PartConsequence
 from tests.harness.wait import wait_until_async
-from tests.upstream.fake_servers import (
-    GET_CALL,
-    build_response,
-    get_fault_kind,
-    make_responder,
-    make_seller,
-    read_request,
-    run_async,
-    run_server,
-)
+from tests.upstream import fake_servers
 
 MIB = 1 << 20
 # More than the sockets' buffers hold.
@@ -42,15 +33,17 @@ class SlowSeller:
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.may_read.wait()
-        await read_request(reader)
+        await fake_servers.read_request(reader)
         self.read_count += 1
         await self.may_answer.wait()
-        writer.write(build_response())
+        writer.write(fake_servers.build_response())
         await writer.drain()
 
 
 def start_orders(client: SellerClient, url: str, call: Call, count: int) -> "list[asyncio.Task[object]]":
-    return [asyncio.create_task(client.send(call, make_seller(url), PATIENT_OPTIONS)) for _ in range(count)]
+    return [
+        asyncio.create_task(client.send(call, fake_servers.make_seller(url), PATIENT_OPTIONS)) for _ in range(count)
+    ]
 
 
 async def are_all_answered(tasks: "Sequence[asyncio.Task[object]]") -> bool:
@@ -62,7 +55,10 @@ def test_sent_order_holds_no_memory_while_the_seller_works(call: Call) -> None:
     async def scenario() -> None:
         slow_seller = SlowSeller()
         slow_seller.may_read.set()
-        async with run_server(slow_seller) as server, SellerClient(memory_budget=MemoryBudget(32 * MIB)) as client:
+        async with (
+            fake_servers.run_server(slow_seller) as server,
+            SellerClient(memory_budget=MemoryBudget(32 * MIB)) as client,
+        ):
             tasks = start_orders(client, server.url, call, 5)
             await wait_until_async(
                 lambda: slow_seller.read_count == 5, "the seller has read five orders", timeout_seconds=30.0
@@ -75,28 +71,30 @@ def test_sent_order_holds_no_memory_while_the_seller_works(call: Call) -> None:
             assert await are_all_answered(tasks)
             assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (0, 0)
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())
 
 
 def test_slow_uploads_delay_each_other_but_not_polls_or_downloads() -> None:
     async def scenario() -> None:
         slow_seller = SlowSeller()
         async with (
-            run_server(slow_seller) as slow,
-            run_server(make_responder(build_response(IMAGE))) as quick,
+            fake_servers.run_server(slow_seller) as slow,
+            fake_servers.run_server(fake_servers.make_responder(fake_servers.build_response(IMAGE))) as quick,
             SellerClient(memory_budget=MemoryBudget(48 * MIB)) as client,
         ):
             tasks = start_orders(client, slow.url, LARGE_ORDERS["JSON"], 6)
             await wait_until_async(lambda: slow.connection_count == 2, "two orders are being sent")
             assert (client.memory_budget.reserved_bytes, client.memory_budget.waiter_count) == (32 * MIB, 4)
-            assert isinstance(await client.send(GET_CALL, make_seller(quick.url), PATIENT_OPTIONS), Answer)
+            assert isinstance(
+                await client.send(fake_servers.GET_CALL, fake_servers.make_seller(quick.url), PATIENT_OPTIONS), Answer
+            )
             assert await client.download(f"{quick.url}/image", private=True) == IMAGE
             assert client.memory_budget.waiter_count == 4
             slow_seller.may_read.set()
             slow_seller.may_answer.set()
             assert await are_all_answered(tasks)
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())
 
 
 def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
@@ -104,15 +102,15 @@ def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
         budget = MemoryBudget(32 * MIB)
         await budget.reserve_outgoing().grow_to(24 * MIB)
         async with (
-            run_server(make_responder(build_response())) as server,
+            fake_servers.run_server(fake_servers.make_responder(fake_servers.build_response())) as server,
             SellerClient(memory_budget=budget) as client,
         ):
             options = CallOptions(timeout_seconds=60.0, memory_timeout_seconds=0.1)
-            outcome = await client.send(LARGE_ORDERS["JSON"], make_seller(server.url), options)
-            assert get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
+            outcome = await client.send(LARGE_ORDERS["JSON"], fake_servers.make_seller(server.url), options)
+            assert fake_servers.get_fault_kind(outcome) is FaultKind.GATEWAY_BUSY
             assert (server.connection_count, budget.waiter_count, budget.reserved_bytes) == (0, 0, 24 * MIB)
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())
     verdict = VERDICTS[FaultKind.GATEWAY_BUSY]
     assert (verdict.charge_status, verdict.consequence, verdict.health_scope) == (
         ChargeStatus.NOT_CHARGED,
@@ -126,7 +124,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
 
     async def scenario() -> None:
         async with (
-            run_server(make_responder(build_response(IMAGE))) as server,
+            fake_servers.run_server(fake_servers.make_responder(fake_servers.build_response(IMAGE))) as server,
             SellerClient(memory_budget=MemoryBudget(8 * MIB)) as client,
         ):
             budgets = client.memory_budget, client.url_memory_budget
@@ -136,7 +134,9 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             limits = DownloadLimits(timeout_seconds=seconds)
             download = asyncio.create_task(client.download(f"{server.url}/image", private=True, limits=limits))
             poll = asyncio.create_task(
-                client.send(GET_CALL, make_seller(server.url), CallOptions(timeout_seconds=seconds))
+                client.send(
+                    fake_servers.GET_CALL, fake_servers.make_seller(server.url), CallOptions(timeout_seconds=seconds)
+                )
             )
             await wait_until_async(
                 lambda: all(budget.waiter_count == 1 for budget in budgets), "both calls wait for memory"
@@ -149,7 +149,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             assert await download == IMAGE
             assert isinstance(await poll, Answer)
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())
 
 
 def test_slow_response_after_memory_was_granted_times_out() -> None:
@@ -157,18 +157,22 @@ def test_slow_response_after_memory_was_granted_times_out() -> None:
         budget = MemoryBudget(8 * MIB)
         first = budget.reserve_incoming()
         await first.grow_to(8 * MIB)
-        head = build_response(bytes(MIB))
+        head = fake_servers.build_response(bytes(MIB))
         async with (
-            run_server(make_responder(head[: MIB // 2], b"", interval=3600.0)) as server,
+            fake_servers.run_server(fake_servers.make_responder(head[: MIB // 2], b"", interval=3600.0)) as server,
             SellerClient(memory_budget=budget) as client,
         ):
-            poll = asyncio.create_task(client.send(GET_CALL, make_seller(server.url), CallOptions(timeout_seconds=0.5)))
+            poll = asyncio.create_task(
+                client.send(
+                    fake_servers.GET_CALL, fake_servers.make_seller(server.url), CallOptions(timeout_seconds=0.5)
+                )
+            )
             await wait_until_async(lambda: budget.waiter_count == 1, "the call waits for memory")
             first.release()
-            assert get_fault_kind(await poll) is FaultKind.RESPONSE_LOST
+            assert fake_servers.get_fault_kind(await poll) is FaultKind.RESPONSE_LOST
             assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())
 
 
 @pytest.mark.parametrize("declares_length", [True, False])
@@ -181,7 +185,7 @@ def test_large_response_reserves_little_more_memory_than_its_size(
         may_finish, body = asyncio.Event(), bytes(size)
 
         async def send_in_two_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await read_request(reader)
+            await fake_servers.read_request(reader)
             length = f"Content-Length: {size}" if declares_length else "Connection: close"
             writer.write(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + body[1:])
             await writer.drain()
@@ -189,9 +193,11 @@ def test_large_response_reserves_little_more_memory_than_its_size(
             writer.write(body[:1])
             await writer.drain()
 
-        async with run_server(send_in_two_parts) as server, SellerClient() as client:
+        async with fake_servers.run_server(send_in_two_parts) as server, SellerClient() as client:
             options = CallOptions(timeout_seconds=60.0, max_response_bytes=96 * MIB)
-            sending = asyncio.create_task(client.send(GET_CALL, make_seller(server.url), options))
+            sending = asyncio.create_task(
+                client.send(fake_servers.GET_CALL, fake_servers.make_seller(server.url), options)
+            )
             await wait_until_async(
                 lambda: client.memory_budget.reserved_bytes >= size - MIB,
                 "memory for the response is reserved",
@@ -204,8 +210,10 @@ def test_large_response_reserves_little_more_memory_than_its_size(
             assert len(outcome.body) == size
             assert client.memory_budget.reserved_bytes == 0
             assert (
-                get_fault_kind(await client.send(GET_CALL, make_seller(server.url), PATIENT_OPTIONS))
+                fake_servers.get_fault_kind(
+                    await client.send(fake_servers.GET_CALL, fake_servers.make_seller(server.url), PATIENT_OPTIONS)
+                )
                 is FaultKind.UNREADABLE
             )
 
-    run_async(scenario())
+    fake_servers.run_async(scenario())

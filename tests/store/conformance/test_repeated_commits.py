@@ -7,25 +7,27 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
-from gateway.jobs.updates import CallbackReceived, ImagesReady, ResponseLost
+from gateway.jobs.updates import CallbackReceived, ImagesReady, JobUpdate, ResponseLost
 from gateway.store.base import MAX_REMEMBERED_COMMITS, Applied, VersionConflict
 from tests.store import job_factory
 from tests.store.job_factory import CEILING
 from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
 
-async def apply_seven_updates(harness: StoreHarness, job: Job) -> Job:
-    """Applies as many commits as the store remembers beside the one before them. The last one settles the job."""
-    job = await harness.apply_updates(
-        job,
+def make_six_updates(job: Job) -> tuple[JobUpdate, ...]:
+    return (
         job_factory.make_attempt_started(job),
         ResponseLost(attempt=1),
         CallbackReceived(attempt=1),
         job_factory.make_ticket_received(),
         ImagesReady(attempt=1),
         ImagesReady(attempt=1, cost=41_000),
-        job_factory.make_images_stored(job),
     )
+
+
+async def apply_seven_updates(harness: StoreHarness, job: Job) -> Job:
+    """Applies as many commits as the store remembers beside the one before them. The last one settles the job."""
+    job = await harness.apply_updates(job, *make_six_updates(job), job_factory.make_images_stored(job))
     assert job.is_settled
     return job
 
@@ -56,16 +58,8 @@ async def test_create_commit_is_remembered_after_seven_updates(harness: StoreHar
 async def test_each_of_the_last_eight_commits_is_remembered(harness: StoreHarness) -> None:
     job = await harness.create_job(has_webhook=True)
     commits = []
-    for update in (
-        job_factory.make_attempt_started(job),
-        ResponseLost(attempt=1),
-        CallbackReceived(attempt=1),
-        job_factory.make_ticket_received(),
-        ImagesReady(attempt=1),
-        ImagesReady(attempt=1, cost=41_000),
-        ImagesReady(attempt=1, cost=42_000),
-        job_factory.make_images_stored(job),
-    ):
+    last_updates = (ImagesReady(attempt=1, cost=42_000), job_factory.make_images_stored(job))
+    for update in (*make_six_updates(job), *last_updates):
         commits.append(job_factory.make_update_commit(job, update, harness.now))
         job = await harness.apply_commit(commits[-1])
     assert len(commits) == MAX_REMEMBERED_COMMITS

@@ -7,13 +7,21 @@ from pathlib import Path
 import pytest
 
 from gateway.engine.job_worker import JobWorker
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS
+from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, Job
 from gateway.jobs.updates import JobWithdrawn
 from gateway.store.base import Applied
 from tests.store import job_factory
-from tests.unit.engine.engine_replica import LEASE_SECONDS, run_replica
+from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
 TIMEOUT_SECONDS = 5.0
+
+
+async def claim_unconfirmed_job(replica: EngineReplica) -> Job:
+    """Returns a job that was created elsewhere and whose lease has ended; its worker runs at `replica` now."""
+    job = await replica.create_job_in_store()
+    replica.clock.now += LEASE_SECONDS + 1
+    await replica.engine._claim_due_jobs()
+    return job
 
 
 def close_mailbox(worker: JobWorker) -> None:
@@ -30,9 +38,7 @@ def test_confirmation_is_saved_even_if_local_worker_ends(
 ) -> None:
     async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
-            job = await replica.create_job_in_store()
-            replica.clock.now += LEASE_SECONDS + 1
-            await replica.engine._claim_due_jobs()
+            job = await claim_unconfirmed_job(replica)
             confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
             await asyncio.sleep(0)
             end_worker(replica.engine.workers[job.id])
@@ -52,9 +58,7 @@ def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
 ) -> None:
     async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
-            job = await replica.create_job_in_store()
-            replica.clock.now += LEASE_SECONDS + 1
-            await replica.engine._claim_due_jobs()
+            job = await claim_unconfirmed_job(replica)
             (worker,) = replica.engine.workers.values()
             replica.clock.now += CONFIRMATION_TIMEOUT_SECONDS
             withdrawal = job_factory.make_update_commit(job, JobWithdrawn(fence=worker.fence), replica.clock.now)
@@ -75,9 +79,7 @@ def test_confirmation_returns_when_worker_is_cancelled_while_saving(
 ) -> None:
     async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
-            job = await replica.create_job_in_store()
-            replica.clock.now += LEASE_SECONDS + 1
-            await replica.engine._claim_due_jobs()
+            job = await claim_unconfirmed_job(replica)
             saving, commit = asyncio.Event(), replica.store.commit
 
             async def hang(*_: object) -> None:
