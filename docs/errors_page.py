@@ -126,7 +126,7 @@ others answer an RFC 9457 problem that contains the same `error`. Every response
 - *Message*: `…` stands for a value of the request or the configuration.
 - *Retry?*: whether the same request may succeed. *yes*: retry automatically, after the seconds of `Retry-After` if the
   response has it. *no*: the response has `x-should-retry: false`. *both*: depends on the status or on whether a job was
-  created ([why](operations.md#status-codes-of-requests-that-fail-on-our-side)).
+  created ([why](operations.md#status-codes-of-requests-that-fail-in-the-gateway)).
 - *Charged?*: whether a seller may have charged the operator for an order of the job. Teams are only charged for
   delivered images.
 

@@ -41,7 +41,7 @@ SUPERLATIVES = re.compile(r"(?:^|_)(?:MOST|LEAST|LONGEST|LARGEST)(?:_|$)")
 # Words and phrases that rules 8 and 9 of the naming rules exclude.
 EXCLUDED_WORDS = {
     "a person for a program": r"\b(?:whoever|whomever|nobody|somebody|anybody|he|him|his|she)\b",
-    "we and ours": r"\b(?:us|ours)\b",
+    "we and ours": r"\b(?:us|ours|our(?! (?:content|usage) polic))\b",
     "old words": r"\b(?:anew|lest|seldom|for ever|were it|were there|whence|thereof|needs must)\b",
     "is no X": r"(?<!there )\b(?:is|are|was|were) no (?!longer\b|more\b|other\b|worse\b|better\b)[a-z]",
     "relative clause as subject": (
@@ -49,7 +49,7 @@ EXCLUDED_WORDS = {
         r"|it|they|the|a|an|no|one|this|that|each|every|you|we)\b(?![^.!\n]*\?)"
     ),
     "programs that hear, tell, know, die or wish": (
-        r"\b(?:hears?|heard|hearing|tells?|told|telling|knows|dies|died|dying|wish|wishes|wished)\b"
+        r"\b(?:hears?|heard|hearing|tells?|told|telling|knows?|dies|died|dying|wish|wishes|wished)\b"
     ),
 }
 EXCLUDED_PATTERNS = {

@@ -1,4 +1,4 @@
-"""Events that the core emits to sinks (metrics, logs). It does not know its sinks."""
+"""Events that the core emits to sinks: metrics and logs. The core does not depend on its sinks."""
 
 import traceback
 from collections.abc import Callable
@@ -211,10 +211,10 @@ class ComponentError(Exception):
 
         ComponentError
         ├── StoreError (gateway/store/base.py)
-        │   ├── StoreUnavailable: a retry may succeed
+        │   ├── StoreUnavailable: nothing was saved, and a retry may succeed
         │   │   ├── StoreOutcomeUnknown: the commit may or may not be saved
-        │   │   └── StoreFull
-        │   └── StoreMisconfigured
+        │   │   └── StoreFull: no room for new jobs
+        │   └── StoreMisconfigured: jobs would be lost
         └── StorageError (gateway/assets/backend.py)
             ├── StorageUnavailable: a retry may succeed
             │   ├── StorageFull

@@ -36,8 +36,8 @@ def sandbox(host: str, port: int | None, realistic: bool, with_parent: bool) -> 
         raise click.ClickException(str(error)) from error
 
 
-def _print_banner(world: SandboxState) -> None:
-    url = world.base_url
+def _print_banner(sandbox: SandboxState) -> None:
+    url = sandbox.base_url
     click.echo(f"sandbox listening on {url}")
     click.echo(
         f"""

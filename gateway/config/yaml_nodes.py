@@ -1,4 +1,4 @@
-"""Parses a strict subset of YAML into nodes that know their file, line and path.
+"""Parses a strict subset of YAML into nodes with their file, line and path.
 
 No aliases, tags, merge keys or duplicate keys. `on`, `yes`, `16:9`, `2026-07-23`, `0x10` and `1_000` are strings; `010`
 is 10.

@@ -41,7 +41,7 @@ class InputUploader:
     def __init__(self, context: EngineContext, job_id: str) -> None:
         self._context = context
         self._job_id = job_id
-        self._uploaded_links: dict[tuple[str, str], ImageUrl] = {}
+        self._uploaded_urls: dict[tuple[str, str], ImageUrl] = {}
         self._upload_lock = asyncio.Lock()
 
     async def upload_all(self, seller: Seller, request: SavedRequest) -> UploadedInputs:
@@ -52,16 +52,16 @@ class InputUploader:
 
     async def _upload_one(self, seller: Seller, stored_input: StoredInput) -> ImageSource:
         async with self._upload_lock:
-            if link := self._uploaded_links.get((seller.name, stored_input.key)):
-                return link
+            if url := self._uploaded_urls.get((seller.name, stored_input.key)):
+                return url
             image = ImageBytes(await self._load_input(stored_input.key), stored_input.media_type, stored_input.name)
             transports = seller.adapter.input_transports
             transport = next((option for option in transports if _accepts_size(option, len(image.data))), None)
             if isinstance(transport, Upload):
-                link = self._uploaded_links[seller.name, stored_input.key] = await _upload_to_seller(
+                url = self._uploaded_urls[seller.name, stored_input.key] = await _upload_to_seller(
                     self._context, seller, transport, image
                 )
-                return link
+                return url
         if transport is None:
             raise OrderNotSent(
                 Fault(kind=FaultKind.INVALID_ORDER, message="an input image is larger than the seller accepts")
@@ -100,10 +100,10 @@ async def _upload_to_seller(context: EngineContext, seller: Seller, upload: Uplo
     if not isinstance(upload_done, UploadDone):
         raise OrderNotSent(_get_fault(upload_done))
     answer = await context.seller_client.send(upload.confirm.build_call(grant), seller, CALL_OPTIONS)
-    link = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
-    if not isinstance(link, ImageUrl):
-        raise OrderNotSent(_get_fault(link))
-    return link
+    url = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
+    if not isinstance(url, ImageUrl):
+        raise OrderNotSent(_get_fault(url))
+    return url
 
 
 def _get_fault(answer: NoAnswer) -> Fault:

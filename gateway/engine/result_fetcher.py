@@ -144,19 +144,19 @@ class ResultFetcher:
         waiting for images that are paid for.
         """
         attempt = self._job_context.get_attempt(order.attempt_number)
-        return bool(self._list_unpollable_links(order)) or self._is_near_deadline(attempt)
+        return bool(self._list_urls_to_save(order)) or self._is_near_deadline(attempt)
 
     async def _record_ready(self, order: FinishedOrder) -> None:
         """Records once that the images are ready. After that, the attempt ends without images only when they expire."""
         if self._job_context.get_attempt(order.attempt_number).images_ready:
             return
         ready = order.ready
-        cost, links = compute_cost(ready, order.offer), self._list_unpollable_links(order)
+        cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order)
         await self._job_context.mailbox.post(
             ImagesReady(attempt=order.attempt_number, cost=cost, image_urls=links, usage=ready.usage)
         )
 
-    def _list_unpollable_links(self, order: FinishedOrder) -> tuple[str, ...]:
+    def _list_urls_to_save(self, order: FinishedOrder) -> tuple[str, ...]:
         """Returns the image URLs of an order that cannot be polled again. Other orders need no saved URLs."""
         if self._job_context.job.can_poll(self._job_context.get_attempt(order.attempt_number)):
             return ()

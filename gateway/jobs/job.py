@@ -283,5 +283,5 @@ def round_timestamp(now: float) -> float:
 
 
 def order_reference(job: str, attempt: int) -> str:
-    """Returns our reference of an attempt's order, sent to the seller: unique, and leads back to the job."""
+    """Returns the reference of an attempt's order, sent to the seller: unique, and leads back to the job."""
     return f"{job}-{attempt}"

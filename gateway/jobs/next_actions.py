@@ -50,7 +50,7 @@ class ResendOrder(AttemptAction, frozen=True, kw_only=True):
 
 
 class SearchOrder(AttemptAction, frozen=True, kw_only=True):
-    """Search for the order by our reference."""
+    """Search for the order by its reference."""
 
     until: float
 
@@ -166,7 +166,7 @@ def _derive_job_actions(job: Job, now: float, previous_worker: PreviousWorker) -
 
 
 def _is_premature(job: Job, action: JobAction, now: float, previous_worker: PreviousWorker) -> bool:
-    """Returns whether an order would be abandoned too early, while the previous worker may know its ticket.
+    """Returns whether an order would be abandoned too early, while the previous worker may have its ticket.
 
     Its lease may have expired only because it was paused, or could not reach the store.
     """

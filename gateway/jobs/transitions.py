@@ -1,6 +1,6 @@
 """Applies updates to a job. Pure and total: every update in every state gives a new job or is ignored.
 
-Costs are in `costs.py`.
+Costs are in `attempt_costs.py`.
 """
 
 from collections.abc import Callable

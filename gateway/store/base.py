@@ -1,11 +1,6 @@
 """The Store protocol, its errors, and the outcomes of a commit. One conformance suite tests every store against it.
 
-ComponentError
-└── StoreError                    the store failed
-    ├── StoreUnavailable          not now; nothing was done
-    │   ├── StoreOutcomeUnknown   the command may have been carried out
-    │   └── StoreFull             no room for new jobs
-    └── StoreMisconfigured        jobs would be lost
+The tree of its errors is drawn at `ComponentError` in `gateway/events.py`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -106,8 +106,6 @@ SUSPICIOUS_CHANGES = {
 def test_suspicious_configuration_gives_warning(warning: str, tmp_path: Path) -> None:
     name, old, new = SUSPICIOUS_CHANGES[warning]
     files = SAMPLE_FILES | {name: SAMPLE_FILES[name].replace(old, new)}
-    if "nobody" in warning:
-        files["policies.yaml"] = files["policies.yaml"].replace("    within: 5%", "    ignore: [by-shape]")
     if "no policy" in warning:
         files["teams.yaml"] = "teams: {design: {policies: [cheapest]}}\n"
     result = run_check(write_config(tmp_path, files), "-q")

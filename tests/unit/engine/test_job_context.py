@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from gateway.engine import job_context as desk_module
+from gateway.engine import job_context as job_context_module
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.store.base import StoreUnavailable
@@ -32,8 +32,8 @@ def test_finished_task_wakes_worker() -> None:
 
 
 def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) -> None:
-    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.1)
-    monkeypatch.setattr(desk_module, "MAX_BACKOFF_SECONDS", 0.4)
+    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(job_context_module, "MAX_BACKOFF_SECONDS", 0.4)
 
     async def scenario() -> None:
         events: list[Any] = []
@@ -53,7 +53,7 @@ def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) ->
 
 
 def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
-    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.2)
 
     async def scenario() -> None:
         job_context = make_job_context([])
@@ -72,7 +72,7 @@ def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
 
 
 def test_task_that_failed_for_store_is_restarted_soon(monkeypatch: Any) -> None:
-    monkeypatch.setattr(desk_module, "MIN_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.1)
 
     async def raise_store_unavailable() -> None:
         raise StoreUnavailable("away")

@@ -122,7 +122,7 @@ def test_images_of_replaced_order_are_orphan() -> None:
         AttemptAbandoned(fence=FENCE, attempt=1, fault=FaultKind.ORDER_TIMED_OUT),
         ResponseLost(attempt=1),
     ],
-    ids=lambda happening: type(happening).__name__,
+    ids=lambda update: type(update).__name__,
 )
 def test_delivered_order_ignores_later_updates(late_update: JobUpdate) -> None:
     scenario = JobScenario()
