@@ -1,6 +1,7 @@
 """Generates `docs/errors.md`: every error code that the API can answer, from the code in `gateway/api`."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -294,8 +295,14 @@ def _format_statuses(error: ErrorSummary) -> str:
 
 
 def _format_messages(error: ErrorSummary) -> str:
-    messages = [message for message in error.messages if set(message) - set("… .,")]
-    return "<br>".join(message.replace("|", "\\|").replace("<", "&lt;").replace("….…", "…") for message in messages)
+    messages = [_format_message(message) for message in error.messages if set(message) - set("… .,")]
+    return "<br>".join(dict.fromkeys(messages))
+
+
+def _format_message(message: str) -> str:
+    """Escapes table syntax and joins neighbouring placeholders."""
+    joined = re.sub(r"…(?:[ .]*…)*(?:\.(?= |$))?", "…", message)
+    return joined.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _format_retries(error: ErrorSummary) -> str:
