@@ -83,7 +83,7 @@ def measure_orders(target: GatewayProcess, seconds: float) -> OrderRate:
 
 
 def read_cpu_seconds(target: GatewayProcess) -> float:
-    """Return the CPU seconds of the process so far, user and system."""
+    """Returns the CPU seconds of the process so far, user and system."""
     fields = Path(f"/proc/{target.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -104,7 +104,7 @@ class FloodProcess:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)  # noqa: S603
 
     def run_during(self, measurement: Callable[[], OrderRate]) -> tuple[OrderRate, str]:
-        """Run a measurement during the flood; return its result and beta's responses by status and code."""
+        """Runs a measurement during the flood; return its result and beta's responses by status and code."""
         try:
             time.sleep(3.0)
             rate = measurement()
@@ -115,7 +115,7 @@ class FloodProcess:
 
 
 def send_flood(url: str, requests_per_second: float, extra_fields: Mapping[str, str]) -> Counter[str]:
-    """Send requests until a line is read from standard input, then wait for the last response."""
+    """Sends requests until a line is read from standard input, then waits for the last response."""
     response_counts, stopped, numbers = Counter[str](), threading.Event(), count()
     threads: list[threading.Thread] = []
     with httpx.Client(
@@ -199,7 +199,7 @@ def main(
 
 @contextmanager
 def enter_network() -> Iterator[None]:
-    """Enter a new network namespace if the machine allows it."""
+    """Enters a new network namespace if the machine allows it."""
     with ExitStack() as stack:
         try:
             stack.enter_context(enter_own_network())

@@ -85,7 +85,7 @@ def build_query(policy: str, n: int = 3) -> RoutingQuery:
 
 
 def measure_cpu_us(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the best and the median µs of CPU of one call."""
+    """Returns the best and the median µs of CPU of one call."""
     work()
     rounds = []
     for _ in range(ROUNDS):

@@ -52,7 +52,7 @@ def run_server(port_pipe: Connection) -> None:
 
 
 async def measure_requests(send: SendRequest, concurrent: int) -> tuple[float, float]:
-    """Return requests per second, and µs of CPU each."""
+    """Returns requests per second, and µs of CPU each."""
     await asyncio.gather(*(send() for _ in range(concurrent)))
     started_at, cpu_started = time.perf_counter(), time.process_time()
     done = 0

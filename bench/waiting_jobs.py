@@ -79,7 +79,7 @@ async def _send_order(client: httpx.AsyncClient, number: int) -> tuple[int, bool
 async def _sample_peak(
     target: GatewayProcess, jobs: int, tasks: "list[asyncio.Task[tuple[int, bool]]]"
 ) -> dict[str, float]:
-    """Return the peak of jobs in progress before any finished, with memory and files at that time."""
+    """Returns the peak of jobs in progress before any finished, with memory and files at that time."""
     peak = {"jobs": 0.0, "memory": 0.0, "files": 0.0}
     while peak["jobs"] < jobs and not any(task.done() for task in tasks):
         in_progress = await asyncio.to_thread(target.read_metric, "igw_jobs_in_flight")

@@ -120,7 +120,7 @@ polled until their timeout, and their images are delivered.
 
 
 def render_diagram(transitions: TransitionTable) -> str:
-    """Render a Mermaid diagram; states without outgoing transitions are final."""
+    """Renders a Mermaid diagram; states without outgoing transitions are final."""
     sources = {old for old, _ in transitions}
     ends = dict.fromkeys(new for _, new in transitions if new not in sources)
     arrows = [f"{old or '[*]'} --> {new}: {_check_label(label)}" for (old, new), label in transitions.items()]
@@ -135,7 +135,7 @@ def _check_label(label: str) -> str:
 
 
 def build_booking_rows() -> Iterator[Row]:
-    """Yield one row for each set of consequences, with all its faults."""
+    """Yields one row for each set of consequences, with all its faults."""
     kinds_by_consequences: dict[tuple[str, ...], list[FaultKind]] = {}
     for kind in FaultKind:
         kinds_by_consequences.setdefault(_describe_consequences(VERDICTS[kind]), []).append(kind)
@@ -155,7 +155,7 @@ def build_action_rows() -> Iterator[Row]:
 
 
 def _iterate_action_types(base: type[next_actions.JobAction]) -> Iterator[type[next_actions.JobAction]]:
-    """Yield the concrete action types."""
+    """Yields the concrete action types."""
     for kind in base.__subclasses__():
         if kind is not next_actions.AttemptAction:
             yield kind

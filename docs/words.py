@@ -183,7 +183,7 @@ def find_duplicate_modules(modules: list[Module]) -> list[str]:
 
 
 def read_code_texts(path: Path) -> Iterator[Text]:
-    """Yield comments, docstrings and messages: strings that contain a space."""
+    """Yields comments, docstrings and messages: strings that contain a space."""
     source = path.read_text()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -195,7 +195,7 @@ def read_code_texts(path: Path) -> Iterator[Text]:
 
 
 def read_page_texts(path: Path) -> Iterator[Text]:
-    """Yield the lines of a page outside its code blocks; of YAML, Lua and shell only comments."""
+    """Yields the lines of a page outside its code blocks; of YAML, Lua and shell only comments."""
     is_page, in_block = path.suffix == ".md", False
     marker = "--" if path.suffix == ".lua" else "#"
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -219,7 +219,7 @@ def read_all_texts() -> Iterator[Text]:
 
 
 def search(phrase: str, modules: Iterable[Module]) -> list[str]:
-    """Return module paths, best first: a word counts most in the path, then in a class, then elsewhere."""
+    """Returns module paths, best first: a word counts most in the path, then in a class, then elsewhere."""
     words = [word.rstrip("s") for word in phrase.lower().split()]
     scores = {str(module.path.relative_to(ROOT)): _score_module(words, module) for module in modules}
     return sorted((path for path, score in scores.items() if score), key=lambda path: (-scores[path], len(path)))

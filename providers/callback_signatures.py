@@ -10,7 +10,7 @@ TOLERANCE_SECONDS = 300
 
 
 def verify_runflow_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
-    """Verify `Runflow-Signature`: the hex HMAC-SHA256 of the raw body; the key is the secret including `whsec_`."""
+    """Verifies `Runflow-Signature`: the hex HMAC-SHA256 of the raw body; the key is the secret including `whsec_`."""
     signature = headers.get("runflow-signature", "")
     return _matches_any(
         signature,
@@ -19,7 +19,7 @@ def verify_runflow_signature(headers: Mapping[str, str], body: bytes, secrets: S
 
 
 def verify_runapi_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: float) -> bool:
-    """Verify `X-Callback-Signature`: base64 of the HMAC of `id.timestamp.body`; the key is the decoded secret."""
+    """Verifies `X-Callback-Signature`: base64 of the HMAC of `id.timestamp.body`; the key is the decoded secret."""
     callback_id, timestamp = headers.get("x-callback-id", ""), headers.get("x-callback-timestamp", "")
     if not callback_id or not _is_recent(timestamp, now):
         return False
@@ -34,7 +34,7 @@ def _compute_hmac(key: bytes, message: bytes) -> bytes:
 
 
 def _matches_any(signature: str, expected: Sequence[str]) -> bool:
-    """Compare with every candidate, so that the duration does not reveal which one matched."""
+    """Compares with every candidate, so that the duration does not reveal which one matched."""
     received = signature.encode("utf-8", "backslashreplace")
     return any([hmac.compare_digest(received, candidate.encode()) for candidate in expected])
 
@@ -49,7 +49,7 @@ def _is_recent(timestamp: str, now: float) -> bool:
 
 
 def _decode_secret(secret: str) -> bytes | None:
-    """Decode a secret as the seller displays it: with a line end, URL-safe, or without padding."""
+    """Decodes a secret as the seller displays it: with a line end, URL-safe, or without padding."""
     normalized = secret.strip().replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(normalized + "=" * (-len(normalized) % 4), validate=True)

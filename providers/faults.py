@@ -169,7 +169,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     @property
     def charge_status(self) -> ChargeStatus:
-        """Return whether money was charged. A cost that the seller reports takes precedence over the default of the
+        """Returns whether money was charged. A cost that the seller reports takes precedence over the default of the
         kind."""
         return ChargeStatus.CHARGED if self.cost else self.verdict.charge_status
 
@@ -190,7 +190,7 @@ _KINDS_BY_STATUS = {
 
 
 def fault_kind_from_status(status: int) -> FaultKind:
-    """Return the kind of fault for an HTTP status. A seller's own error code is more precise: use it first."""
+    """Returns the kind of fault for an HTTP status. A seller's own error code is more precise: use it first."""
     if kind := _KINDS_BY_STATUS.get(status):
         return kind
     return FaultKind.INVALID_ORDER if 400 <= status < 500 else FaultKind.SERVER_ERROR
@@ -204,7 +204,7 @@ _CONTENT_REFUSAL = re.compile(
 
 
 def detect_content_refusal(kind: FaultKind, *messages: str | None) -> FaultKind:
-    """Return CONTENT_REFUSED if the messages say that the seller refuses the content, else `kind`.
+    """Returns CONTENT_REFUSED if the messages say that the seller refuses the content, else `kind`.
 
     Only for sellers without an error code for this, and for messages about the order itself. It is a last resort, since
     such texts change.

@@ -53,14 +53,14 @@ class TargetSize(Struct, frozen=True):
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Parse '1536x1024' as (1536, 1024). Does not check whether the model supports the size."""
+    """Parses '1536x1024' as (1536, 1024). Does not check whether the model supports the size."""
     if not (match := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)):
         raise SizeError(f"size must look like 1536x1024, not {text[:40]!r}")
     return int(match[1]), int(match[2])
 
 
 def find_size_error(width: int, height: int) -> str | None:
-    """Return an error for the first size rule of the model that these pixels violate, or None."""
+    """Returns an error for the first size rule of the model that these pixels violate, or None."""
     longest, shortest = max(width, height), min(width, height)
     if shortest < 1:
         return "width and height must be positive"
@@ -78,7 +78,7 @@ def find_size_error(width: int, height: int) -> str | None:
 
 
 def resolution_from_pixels(width: int, height: int) -> Resolution:
-    """Return the resolution of this many pixels; the largest one if there are too many."""
+    """Returns the resolution of this many pixels; the largest one if there are too many."""
     return next(
         (tier for tier, max_pixels in MAX_PIXELS_BY_RESOLUTION.items() if width * height <= max_pixels),
         Resolution.FOUR_K,
@@ -86,7 +86,7 @@ def resolution_from_pixels(width: int, height: int) -> Resolution:
 
 
 def parse_ratio(text: str) -> Fraction:
-    """Parse '16:9' as 16/9. Raises SizeError for ratios that no size of the model has."""
+    """Parses '16:9' as 16/9. Raises SizeError for ratios that no size of the model has."""
     if not (match := re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", text, re.ASCII)):
         raise SizeError(f"aspect_ratio must look like 16:9, not {text[:40]!r}")
     ratio = Fraction(int(match[1]), int(match[2]))
@@ -99,7 +99,7 @@ _RATIO_NAMES = {parse_ratio(name): name for name in RATIOS}
 
 
 def find_nearest_ratio(width: int, height: int, ratio_names: Iterable[str] = RATIOS) -> tuple[str, float]:
-    """Return the named ratio closest to these pixels, and its relative error (0.02 is 2 %)."""
+    """Returns the named ratio closest to these pixels, and its relative error (0.02 is 2 %)."""
     ratio = Fraction(width, height)
     return min(
         ((name, compute_ratio_error(ratio, parse_ratio(name))) for name in ratio_names), key=lambda pair: pair[1]
@@ -107,18 +107,18 @@ def find_nearest_ratio(width: int, height: int, ratio_names: Iterable[str] = RAT
 
 
 def compute_ratio_error(first: Fraction, second: Fraction) -> float:
-    """Return the relative difference of two ratios, independent of their order."""
+    """Returns the relative difference of two ratios, independent of their order."""
     return float(max(first / second, second / first) - 1)
 
 
 def ratio_from_pixels(width: int, height: int) -> str:
-    """Return the named ratio within tolerance of these pixels, else their exact ratio in lowest terms."""
+    """Returns the named ratio within tolerance of these pixels, else their exact ratio in lowest terms."""
     name, error = find_nearest_ratio(width, height)
     return name if error <= RATIO_TOLERANCE else _format_ratio(Fraction(width, height))
 
 
 def target_from_pixels(width: int, height: int) -> TargetSize:
-    """Return the target of exactly these pixels; SizeError if the model does not support them."""
+    """Returns the target of exactly these pixels; SizeError if the model does not support them."""
     if problem := find_size_error(width, height):
         raise SizeError(f"size {width}x{height} is not possible: {problem}")
     return TargetSize(width, height, ratio_from_pixels(width, height), resolution_from_pixels(width, height))
@@ -126,7 +126,7 @@ def target_from_pixels(width: int, height: int) -> TargetSize:
 
 @lru_cache(maxsize=1024)
 def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
-    """Return the best valid pixels for a ratio: with exactly this ratio if such pixels exist, else within tolerance."""
+    """Returns the best valid pixels for a ratio: exactly this ratio if possible, else within tolerance."""
     exact_ratio = parse_ratio(ratio)
     name = _RATIO_NAMES.get(exact_ratio) or _format_ratio(exact_ratio)
     if standard_size := _STANDARD_SIZES.get((name, resolution)):
@@ -140,7 +140,7 @@ def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
 
 
 def _list_valid_sizes(ratio: Fraction, resolution: Resolution) -> list[tuple[float, int, int]]:
-    """List all valid pixels of about this ratio in this resolution, each with its ratio error."""
+    """Lists all valid pixels of about this ratio in this resolution, each with its ratio error."""
     valid_sizes = []
     for height in range(EDGE_STEP, MAX_EDGE + 1, EDGE_STEP):
         floor = int(ratio * height) // EDGE_STEP * EDGE_STEP

@@ -46,7 +46,7 @@ CAPABILITIES = Capabilities(
 
 
 def to_order(order: Order) -> Call:
-    """Build the call: JSON for generations, a multipart form for edits.
+    """Builds the call: JSON for generations, a multipart form for edits.
 
     `response_format` is omitted: models of this family reject it.
     """
@@ -72,7 +72,7 @@ def _to_size(size: SizeSpec) -> str:
 
 
 def _to_files(order: Order) -> list[FormPart]:
-    """Build the file parts, in the order of the seller's own client: images, then the mask."""
+    """Builds the file parts, in the order of the seller's own client: images, then the mask."""
     field = "image" if len(order.input_images) == 1 else "image[]"
     files = [_to_file(field, image) for image in order.input_images if isinstance(image, ImageBytes)]
     return [*files, _to_file("mask", order.mask)] if isinstance(order.mask, ImageBytes) else files
@@ -93,7 +93,7 @@ def from_order(answer: Answer) -> Progress:
 
 
 def _parse_image(entry: object) -> ImageSource | None:
-    """Parse one entry: base64 bytes (their type is detected later) or a URL."""
+    """Parses one entry: base64 bytes (their type is detected later) or a URL."""
     if not isinstance(entry, dict):
         return None
     data = parsing.decode_base64(entry.get("b64_json"))
@@ -101,7 +101,7 @@ def _parse_image(entry: object) -> ImageSource | None:
 
 
 def _parse_usage(usage: JsonObject) -> TokenUsage | None:
-    """Return the token counts, or None unless all are present: a partial count would bill too little."""
+    """Returns the token counts, or None unless all are present: a partial count would bill too little."""
     details = get_object(usage, "input_tokens_details")
     input_text, input_image = (
         parsing.parse_count(details.get("text_tokens")),

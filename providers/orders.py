@@ -184,7 +184,7 @@ _SIZE_FEATURES = {
 
 
 def get_used_features(order: Order) -> frozenset[Feature]:
-    """Return the features that this order uses."""
+    """Returns the features that this order uses."""
     images = (*order.input_images, *((order.mask,) if order.mask else ()))
     used = {
         Feature.MULTIPLE_IMAGES: order.image_count > 1,
@@ -203,7 +203,7 @@ _MODEL_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9.
 
 
 def _check_characters(order: Order) -> None:
-    """Check that reference, model and prompt are safe in a path, a header and a body."""
+    """Checks that reference, model and prompt are safe in a path, a header and a body."""
     if not _REFERENCE_PATTERN.fullmatch(order.reference):
         raise UnsupportedOrder("Invalid order reference: use 1 to 255 letters, digits or ._-")
     if not _MODEL_PATTERN.fullmatch(order.model):
@@ -215,7 +215,7 @@ def _check_characters(order: Order) -> None:
 
 
 def check_supported(order: Order, capabilities: Capabilities) -> None:
-    """Raise UnsupportedOrder if the adapter cannot express everything in this order."""
+    """Raises UnsupportedOrder if the adapter cannot express everything in this order."""
     _check_characters(order)
     if missing := get_used_features(order) - capabilities.get_features(order.operation):
         raise UnsupportedOrder(f"the adapter does not support: {', '.join(sorted(missing))}")

@@ -53,7 +53,7 @@ class ParseError(Exception):
 def make_submit_reader(
     read: Callable[[Answer], Progress], parse_error: Callable[[Answer], Fault]
 ) -> Callable[[Answer], Progress]:
-    """Make a reader for answers to orders: a definite rejection becomes Failed, anything unclear NoAnswer."""
+    """Makes a reader for answers to orders: a definite rejection becomes Failed, anything unclear NoAnswer."""
 
     def read_submit(answer: Answer) -> Progress:
         try:
@@ -70,7 +70,7 @@ def make_submit_reader(
 def make_query_reader(
     read: Callable[[Answer], ResultT], parse_error: Callable[[Answer], Fault]
 ) -> Callable[[Answer], ResultT | NoAnswer]:
-    """Make a reader for answers to queries: a failed query says nothing about the order."""
+    """Makes a reader for answers to queries: a failed query says nothing about the order."""
 
     def read_query(answer: Answer) -> ResultT | NoAnswer:
         try:
@@ -82,7 +82,7 @@ def make_query_reader(
 
 
 def parse_json_object(body: bytes) -> JsonObject:
-    """Parse the body as a JSON object."""
+    """Parses the body as a JSON object."""
     try:
         decoded = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ def parse_json_object(body: bytes) -> JsonObject:
 
 
 def _parse_with_stdlib(body: bytes) -> object:
-    """Parse with the standard library, which accepts NaN and lone surrogates.
+    """Parses with the standard library, which accepts NaN and lone surrogates.
 
     An image that was paid for must not be lost because of them.
     """
@@ -104,14 +104,14 @@ def _parse_with_stdlib(body: bytes) -> object:
 
 
 def get_object(body: object, *names: str) -> JsonObject:
-    """Return the nested object at the path of `names`, or an empty one."""
+    """Returns the nested object at the path of `names`, or an empty one."""
     for name in names:
         body = body.get(name) if isinstance(body, dict) else None
     return body if isinstance(body, dict) else {}
 
 
 def parse_upload_headers(value: object) -> dict[str, str]:
-    """Return the headers that a seller requires for an upload, without invalid and reserved ones."""
+    """Returns the headers that a seller requires for an upload, without invalid and reserved ones."""
     pairs = value.items() if isinstance(value, dict) else ()
     return {name.lower(): content for name, content in pairs if _is_allowed_header(name, content)}
 
@@ -127,14 +127,14 @@ def get_list(body: JsonObject, name: str) -> list[Any]:
 
 
 def parse_text(value: object) -> str | None:
-    """Return a non-blank string; integers are converted, since some sellers use numeric ids."""
+    """Returns a non-blank string; integers are converted, since some sellers use numeric ids."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
         return str(value)
     return value if isinstance(value, str) and value.strip() else None
 
 
 def sanitize_text(value: object) -> str:
-    """Return a seller's text for operators: short, one line, printable."""
+    """Returns a seller's text for operators: short, one line, printable."""
     raw_text = parse_text(value) or ""
     printable = "".join(
         character if character.isprintable() else " " for character in raw_text[: 2 * MAX_TEXT_CHARACTERS]
@@ -143,12 +143,12 @@ def sanitize_text(value: object) -> str:
 
 
 def parse_code(value: object) -> str | None:
-    """Return a seller's error code or status, short enough for a table or a label."""
+    """Returns a seller's error code or status, short enough for a table or a label."""
     return sanitize_text(value)[:80] or None
 
 
 def parse_order_id(value: object) -> str | None:
-    """Return an id that is safe as part of a path."""
+    """Returns an id that is safe as part of a path."""
     candidate = parse_text(value)
     return candidate if candidate and _ORDER_ID.fullmatch(candidate) else None
 
@@ -158,7 +158,7 @@ def parse_count(value: object) -> int | None:
 
 
 def parse_cost(*candidates: object) -> tuple[int | None, tuple[StatusNote, ...]]:
-    """Return the first plausible amount in USD as micro-USD. Implausible amounts are ignored and noted."""
+    """Returns the first plausible amount in USD as micro-USD. Implausible amounts are ignored and noted."""
     notes: tuple[StatusNote, ...] = ()
     for value in candidates:
         amount, note = _parse_amount(value)
@@ -183,14 +183,14 @@ def _parse_amount(value: object) -> tuple[int | None, StatusNote | None]:
 
 
 def convert_to_usd(value: object, units_per_usd: int) -> str | None:
-    """Convert cents, or micro-cents, to USD as decimal text; None if `value` is not a number."""
+    """Converts cents, or micro-cents, to USD as decimal text; None if `value` is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_COUNT:
         return None
     return str(Decimal(repr(value)) / units_per_usd)
 
 
 def parse_image(value: object) -> ImageSource | None:
-    """Parse a URL or a data URI."""
+    """Parses a URL or a data URI."""
     if not isinstance(value, str):
         return None
     if match := _DATA_URI.match(value):
@@ -201,7 +201,7 @@ def parse_image(value: object) -> ImageSource | None:
 
 
 def decode_base64(value: object) -> bytes | None:
-    """Decode base64 in any notation: with line breaks, URL-safe, without padding, as a data URI."""
+    """Decodes base64 in any notation: with line breaks, URL-safe, without padding, as a data URI."""
     if not isinstance(value, str):
         return None
     payload = value[match.end() :] if (match := _DATA_URI.match(value)) else value
@@ -220,7 +220,7 @@ def _decode_leniently(payload: bytes) -> bytes | None:
 
 
 def _decode_strictly(payload: bytes) -> bytes:
-    """Decode slice by slice, since decoding holds the interpreter lock."""
+    """Decodes slice by slice, since decoding holds the interpreter lock."""
     view = memoryview(payload)
     slices = [view[start : start + _SLICE_CHARACTERS] for start in range(0, len(view), _SLICE_CHARACTERS)]
     pieces = [binascii.a2b_base64(chunk, strict_mode=True) for chunk in slices]
@@ -230,7 +230,7 @@ def _decode_strictly(payload: bytes) -> bytes:
 
 
 def status_from_images(entries: list[ImageSource | None], costs: tuple[object, ...], **fields: Any) -> Progress:
-    """Return Ready with the readable images, or Failed with NO_IMAGES if there are none.
+    """Returns Ready with the readable images, or Failed with NO_IMAGES if there are none.
 
     If images exist but none is readable, raise ParseError: the next poll may succeed.
     """
@@ -249,7 +249,7 @@ def status_from_images(entries: list[ImageSource | None], costs: tuple[object, .
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Parse Retry-After: a number of seconds, or a date relative to the answer's own Date header."""
+    """Parses Retry-After: a number of seconds, or a date relative to the answer's own Date header."""
     value = headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII):
         return float(value)

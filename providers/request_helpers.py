@@ -14,7 +14,7 @@ def build_bearer_headers(secret: str) -> Mapping[str, str]:
 
 
 def build_json_call(method: str, location: str, fields: Mapping[str, object], **headers: str) -> Call:
-    """Build a call with a JSON body. Fields that are None are omitted; `idempotency_key` becomes a header."""
+    """Builds a call with a JSON body. Fields that are None are omitted; `idempotency_key` becomes a header."""
     extra_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return Call(
         method=method,

@@ -35,7 +35,7 @@ async def index(state: State) -> dict[str, Any]:
 
 
 def handle_http_exception(request: Request[Any, Any, State], error: HTTPException) -> Response[Any]:
-    """Render the framework's own errors in the format of the vendor that was called."""
+    """Renders the framework's own errors in the format of the vendor that was called."""
     sandbox: SandboxState = request.app.state.sandbox
     vendor = request.url.path.split("/")[1]
     if vendor in set(Vendor):
@@ -51,13 +51,13 @@ def handle_http_exception(request: Request[Any, Any, State], error: HTTPExceptio
 
 
 def handle_unexpected_error(request: Request[Any, Any, State], error: Exception) -> Response[Any]:
-    """Answer 500 in the vendor's format for an internal error of the sandbox, and log it."""
+    """Answers 500 in the vendor's format for an internal error of the sandbox, and logs it."""
     LOG.error("internal error of the sandbox at %s", request.url.path, exc_info=error)
     return handle_http_exception(request, InternalServerException())
 
 
 async def add_vendor_headers(message: Message, scope: Scope) -> None:
-    """Add the headers that a vendor puts on all its responses, also on unknown routes and injected faults."""
+    """Adds the headers that a vendor puts on all its responses, also on unknown routes and injected faults."""
     if message["type"] != "http.response.start":
         return
     sandbox: SandboxState = scope["litestar_app"].state.sandbox

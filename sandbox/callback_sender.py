@@ -61,7 +61,7 @@ class CallbackSender:
         task.add_done_callback(self._tasks.discard)
 
     async def deliver(self, delivery: CallbackDelivery, scale_delay: Callable[[float], float] = float) -> None:
-        """Make all attempts, one after another. `scale_delay` shortens the vendor's delays in tests."""
+        """Makes all attempts, one after another. `scale_delay` shortens the vendor's delays in tests."""
         for delay in (*delivery.retry_policy.delays_seconds, None):
             status = await self._attempt_delivery(delivery)
             if delay is None or not delivery.retry_policy.should_retry(status):
@@ -87,7 +87,7 @@ class CallbackSender:
         return status
 
     def cancel_all(self) -> None:
-        """Cancel all deliveries, so that no callback from before a reset arrives after it."""
+        """Cancels all deliveries, so that no callback from before a reset arrives after it."""
         for task in tuple(self._tasks):
             task.cancel()
 

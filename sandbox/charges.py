@@ -8,12 +8,12 @@ MAX_CHARGES = 1_000_000
 
 
 def parse_usd(usd: str) -> int:
-    """Convert '0.133' to 133000."""
+    """Converts '0.133' to 133000."""
     return int(Decimal(usd) * MICROS_PER_USD)
 
 
 def format_usd(micros: int) -> str:
-    """Convert 133000 to '0.133'."""
+    """Converts 133000 to '0.133'."""
     text = f"{Decimal(micros) / MICROS_PER_USD:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -29,7 +29,7 @@ class Charge:
     charged_at: float
 
     def to_json(self) -> dict[str, object]:
-        """Serialize the charge: `usd` for people, `usd_micros` for exact sums."""
+        """Serializes the charge: `usd` for people, `usd_micros` for exact sums."""
         return {
             "vendor": self.vendor,
             "id": self.id,

@@ -35,7 +35,7 @@ class BalanceChange(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def _decode_body(body: bytes, type_: Any) -> Any:
-    """Decode strictly: a misspelt control request must be rejected."""
+    """Decodes strictly: a misspelt control request must be rejected."""
     try:
         return msgspec.json.decode(body or b"{}", type=type_)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -44,7 +44,7 @@ def _decode_body(body: bytes, type_: Any) -> Any:
 
 @get("/")
 async def show_index() -> dict[str, Any]:
-    """List the control routes."""
+    """Lists the control routes."""
     return {
         "GET /_/charges": "the invoice: every charge, oldest first; beyond a million the oldest are `dropped`",
         "POST /_/faults": "add a fault rule: {kind, vendor?, route?, times?, probability?, …}",
@@ -93,7 +93,7 @@ async def add_fault(request: ControlRequest, state: State) -> dict[str, Any]:
 
 
 def _suggest_kind(body: bytes) -> str:
-    """Suggest the closest kind for an unknown one, else list all kinds."""
+    """Suggests the closest kind for an unknown one, else list all kinds."""
     try:
         kind = str(msgspec.json.decode(body).get("kind", ""))
     except (msgspec.DecodeError, RecursionError, AttributeError):
@@ -177,7 +177,7 @@ async def list_requests(state: State) -> dict[str, Any]:
 
 @get("/health")
 async def get_health(state: State) -> dict[str, Any]:
-    """Report sizes that must stay bounded while a sandbox runs for weeks."""
+    """Reports sizes that must stay bounded while a sandbox runs for weeks."""
     sandbox: SandboxState = state.sandbox
     return {
         "tasks": len(asyncio.all_tasks()),

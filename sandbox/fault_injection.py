@@ -101,7 +101,7 @@ class FaultRule(Struct, forbid_unknown_fields=True, kw_only=True):
     copies: Annotated[int, Meta(ge=2, le=100)] = 2
 
     def find_problem(self) -> str | None:
-        """Return why this rule could never apply, or None."""
+        """Returns why this rule could never apply, or None."""
         is_submit_only = self.kind not in ANY_ROUTE_KINDS
         if is_submit_only and self.route not in (None, RouteKind.SUBMIT):
             return f"'{self.kind}' applies to orders: omit `route` or use 'submit'"
@@ -131,12 +131,12 @@ class FaultInjector:
         self.rules.append(rule)
 
     def clear(self) -> None:
-        """Remove all rules and reset the random generator."""
+        """Removes all rules and resets the random generator."""
         self.rules.clear()
         self._random.seed(self._seed)
 
     def take_rule(self, vendor: Vendor, route: RouteKind, kinds: Iterable[InjectedFault]) -> FaultRule | None:
-        """Return the first rule that applies to this request, and decrement its count."""
+        """Returns the first rule that applies to this request, and decrement its count."""
         for rule in self.rules:
             if rule.kind in kinds and rule.applies_to(vendor, route) and self._random.random() < rule.probability:
                 if rule.times is not None:
@@ -147,7 +147,7 @@ class FaultInjector:
         return None
 
     def take_order_rules(self, vendor: Vendor) -> dict[InjectedFault, FaultRule]:
-        """Return all rules that apply to a new order, at most one of each kind."""
+        """Returns all rules that apply to a new order, at most one of each kind."""
         rules: dict[InjectedFault, FaultRule] = {}
         for kind in ORDER_KINDS:
             if rule := self.take_rule(vendor, RouteKind.SUBMIT, (kind,)):

@@ -80,7 +80,7 @@ class FaultExecutor:
         return default if self.rule.seconds is msgspec.UNSET else self.rule.seconds
 
     async def _hang_connection(self, scope: Scope, receive: Receive) -> None:
-        """Hang until the client disconnects, so that hanging requests do not pile up."""
+        """Hangs until the client disconnects, so that hanging requests do not pile up."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wait_for_disconnect(receive), self._get_seconds(3_600))
         await reset_connection(scope, receive)
@@ -108,7 +108,7 @@ class FaultExecutor:
         return msgspec.json.encode(self.build_error_body(status, rule.code, rule.message))
 
     def _delay_response(self, send: Send) -> Send:
-        """Delay the response, not the processing of the request."""
+        """Delays the response, not the processing of the request."""
         seconds = self._get_seconds(2)
 
         async def send_late(message: Message) -> None:
@@ -176,14 +176,14 @@ async def capture_response(scope: Scope, receive: Receive, next_app: ASGIApp) ->
 
 
 async def reset_connection(scope: Scope, receive: Receive) -> None:
-    """Reset the connection as a crashed vendor does; `server.py` provides the callable."""
+    """Resets the connection as a crashed vendor does; `server.py` provides the callable."""
     cast("Callable[[], None]", (scope["extensions"] or {})["sandbox.reset"])()
     # The server logs requests that end without a response, unless the client has disconnected.
     await wait_for_disconnect(receive)
 
 
 async def _drain_request(receive: Receive) -> None:
-    """Read the whole request: a reset while the client is sending would have random effects."""
+    """Reads the whole request: a reset while the client is sending would have random effects."""
     while (await receive()).get("more_body", False):
         pass
 

@@ -53,7 +53,7 @@ class FileStore:
             self._images.popitem(last=False)
 
     def make_image_url(self, vendor: Vendor, file_id: str, extension: str, ttl_seconds: float) -> str:
-        """Return a signed URL that expires after `ttl_seconds`; with a negative number it has already expired."""
+        """Returns a signed URL that expires after `ttl_seconds`; with a negative number it has already expired."""
         return self._sign_url("GET", f"/files/{vendor}/{file_id}.{extension}", ttl_seconds)
 
     def add_upload(self, upload: UploadSlot) -> str:
@@ -104,7 +104,7 @@ class FileStore:
         return hmac.new(self._secret, f"{method} {path}?{expires_at}".encode(), hashlib.sha256).hexdigest()
 
     def is_valid_url(self, method: str, path: str, query: Mapping[str, str]) -> bool:
-        """Return whether a URL is signed for this method and path, and has not expired."""
+        """Returns whether a URL is signed for this method and path, and has not expired."""
         expires_at = query.get("expires", "")
         expected_signature = self._compute_signature(method, path, expires_at).encode()
         return (
@@ -149,7 +149,7 @@ async def download_upload(
 async def receive_upload(
     request: Request[object, object, State], state: State, upload_id: FromPath[str]
 ) -> Response[bytes]:
-    """Accept an upload to a presigned URL: no credentials allowed, headers and checksum verified."""
+    """Accepts an upload to a presigned URL: no credentials allowed, headers and checksum verified."""
     file_store: FileStore = state.sandbox.file_store
     upload = file_store.get_upload(upload_id)
     if upload is None or not file_store.is_valid_url("PUT", request.url.path, request.query_params):

@@ -21,13 +21,13 @@ class ReplayCache(Generic[ResultT]):
         self._entries: OrderedDict[str, tuple[bytes, asyncio.Future[ResultT]]] = OrderedDict()
 
     def __contains__(self, key: str) -> bool:
-        """Return whether the key has a result, or a request in progress."""
+        """Returns whether the key has a result, or a request in progress."""
         return key in self._entries
 
     async def run_once(
         self, key: str | None, body: bytes, create: Callable[[], Awaitable[ResultT]]
     ) -> tuple[ResultT, bool]:
-        """Return the result of `create`, and whether it is a replay."""
+        """Returns the result of `create`, and whether it is a replay."""
         if key is None:
             return await create(), False
         fingerprint = hashlib.sha256(body).digest()
@@ -52,6 +52,6 @@ class ReplayCache(Generic[ResultT]):
 
 
 async def _wait_for_result(future: asyncio.Future[ResultT]) -> ResultT | None:
-    """Return the result of the first request with this key, or None if it failed."""
+    """Returns the result of the first request with this key, or None if it failed."""
     await asyncio.wait([future])
     return None if future.cancelled() else future.result()

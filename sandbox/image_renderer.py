@@ -54,7 +54,7 @@ class ImageRecipe:
     compression: int | None = None
 
     def __post_init__(self) -> None:
-        """Shorten a long prompt and add a digest, so that different prompts still render different images."""
+        """Shortens a long prompt and adds a digest, so that different prompts still render different images."""
         if len(self.caption) > MAX_RENDERED_CHARACTERS:
             digest = hashlib.sha256(self.caption.encode("utf-8", "replace")).hexdigest()[:16]
             shortened_caption = f"{self.caption[: MAX_RENDERED_CHARACTERS - 20]}… {digest}"
@@ -66,7 +66,7 @@ _KNOWN_SOURCES: WeakValueDictionary[bytes, SourceImage] = WeakValueDictionary()
 
 
 def shorten_prompt(prompt: str) -> str:
-    """Shorten a prompt to what an image shows, since thousands of recipes are kept. The rest changes the colours."""
+    """Shortens a prompt to what an image shows, since thousands of recipes are kept. The rest changes the colours."""
     if len(prompt) <= MAX_CAPTION_CHARACTERS:
         return prompt
     digest = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()[:8]
@@ -74,7 +74,7 @@ def shorten_prompt(prompt: str) -> str:
 
 
 def read_image(data: bytes) -> SourceImage:
-    """Decode a client's image as a vendor would."""
+    """Decodes a client's image as a vendor would."""
     digest = hashlib.sha256(data).digest()
     if (source := _KNOWN_SOURCES.get(digest)) is None:
         source = _KNOWN_SOURCES[digest] = _decode_image(data)
@@ -116,7 +116,7 @@ def encode_data_uri(data: bytes, image_format: str) -> str:
 
 
 def render_image(recipe: ImageRecipe) -> bytes:
-    """Render an image. CPU-bound (a 4k PNG takes about 100 ms): call it in a thread."""
+    """Renders an image. CPU-bound (a 4k PNG takes about 100 ms): call it in a thread."""
     canvas = _draw_canvas(recipe)
     if recipe.is_transparent:
         canvas.putalpha(_make_rounded_mask(canvas.size))
@@ -135,7 +135,7 @@ def _get_quality(recipe: ImageRecipe, default: int) -> int:
 
 
 def _make_rounded_mask(size: tuple[int, int]) -> Image.Image:
-    """Make an alpha channel with transparent corners."""
+    """Makes an alpha channel with transparent corners."""
     alpha = Image.new("L", size, 0)
     ImageDraw.Draw(alpha).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius=min(size) // 8, fill=255)
     return alpha
@@ -156,7 +156,7 @@ def _draw_canvas(recipe: ImageRecipe) -> Image.Image:
 
 
 def _paste_sources(canvas: Image.Image, sources: tuple[SourceImage, ...], margin: int) -> None:
-    """Draw the input images of an edit in a row along the bottom."""
+    """Draws the input images of an edit in a row along the bottom."""
     edge = max(1, min(canvas.size) // 4)
     x = margin
     for source in sources:

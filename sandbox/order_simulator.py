@@ -109,13 +109,13 @@ class OrderSimulator:
         self.orders: OrderedDict[str, SimulatedOrder] = OrderedDict()
 
     def set_concurrency(self, slots: int) -> None:
-        """Set how many orders run at once; the rest wait in the queue and are never rejected."""
+        """Sets how many orders run at once; the rest wait in the queue and are never rejected."""
         busy_until = sorted(self._slots, reverse=True)[:slots]
         self._slots = busy_until + [0.0] * (slots - len(busy_until))
         heapq.heapify(self._slots)
 
     def place_order(self, order: SimulatedOrder) -> SimulatedOrder:
-        """Accept an order, or raise InsufficientCreditError; apply the fault rules that change its outcome."""
+        """Accepts an order, or raises InsufficientCreditError; applies the fault rules that change its outcome."""
         self.settle_finished()
         _apply_fault_rules(order)
         if not self.balance.can_cover(order.price_micros):
@@ -142,7 +142,7 @@ class OrderSimulator:
         return max(latency.median / 3, self._random.gauss(latency.median, latency.spread))
 
     def settle_finished(self) -> None:
-        """Charge every order that has finished."""
+        """Charges every order that has finished."""
         now = time.time()
         while self._running_orders and self._running_orders[0][0] <= now:
             self._settle_order(heapq.heappop(self._running_orders)[2])
@@ -171,14 +171,14 @@ class OrderSimulator:
             )
 
     def cancel_order(self, order: SimulatedOrder) -> None:
-        """Cancel an order; a finished order stays as it is."""
+        """Cancels an order; a finished order stays as it is."""
         self.settle_finished()
         if not order.is_settled:
             order.outcome, order.ends_at = Outcome.CANCELLED, time.time()
             self._settle_order(order)
 
     async def wait_for_order(self, order: SimulatedOrder, receive: Receive | None = None) -> None:
-        """Wait until the order has finished, for vendors whose response contains the images.
+        """Waits until the order has finished, for vendors whose response contains the images.
 
         For an order that never finishes: wait until the client of `receive` disconnects, then raise
         ClientDisconnectedError. A disconnect does not stop any other order.
@@ -192,13 +192,13 @@ class OrderSimulator:
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the client disconnects; drop what it still sends."""
+    """Waits until the client disconnects; drop what it still sends."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _apply_fault_rules(order: SimulatedOrder) -> None:
-    """Apply the fault rules to an order once, so that vendors only have to serialize the outcome."""
+    """Applies the fault rules to an order once, so that vendors only have to serialize the outcome."""
     rules = order.fault_rules
     if rule := rules.get(InjectedFault.FAIL):
         order.outcome = Outcome.FAILED

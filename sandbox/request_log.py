@@ -51,7 +51,7 @@ class RequestLog:
         self.entries: deque[LoggedRequest] = deque(maxlen=MAX_REQUESTS)
 
     def wrap_receive(self, scope: HTTPScope, vendor: Vendor, route: RouteKind | None, receive: Receive) -> Receive:
-        """Log the request now, and its body while the vendor reads it."""
+        """Logs the request now, and its body while the vendor reads it."""
         entry = self.add_request(scope, vendor, route)
 
         async def receive_and_log() -> Any:

@@ -54,7 +54,7 @@ class ResettableProtocol(HttpToolsProtocol):
 
 
 def run_server(options: SandboxOptions, on_ready: Callable[[SandboxState], None]) -> None:
-    """Run until SIGINT or SIGTERM, or with `stops_with_parent` until the parent exits.
+    """Runs until SIGINT or SIGTERM, or with `stops_with_parent` until the parent exits.
 
     Calls `on_ready` when the server accepts requests.
     """

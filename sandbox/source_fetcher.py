@@ -24,7 +24,7 @@ class SourceFetcher:
         )
 
     async def fetch_image(self, address: str) -> image_renderer.SourceImage:
-        """Fetch the image of a URL or a data URI."""
+        """Fetches the image of a URL or a data URI."""
         try:
             data = (
                 image_renderer.decode_data_uri(address)
@@ -36,7 +36,7 @@ class SourceFetcher:
             raise SourceUnreadableError(str(error)) from error
 
     async def fetch_bytes(self, url: str) -> bytes:
-        """Fetch the bytes of a URL, up to a limit."""
+        """Fetches the bytes of a URL, up to a limit."""
         try:
             async with self._client.stream("GET", url) as response:
                 if not response.is_success:

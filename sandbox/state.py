@@ -22,7 +22,7 @@ class VendorState(Protocol):
     """The state of one vendor, as far as the rest of the sandbox uses it."""
 
     def build_error_body(self, status: int, code: str | None = None, message: str | None = None) -> object:
-        """Build the vendor's own error body for a status."""
+        """Builds the vendor's own error body for a status."""
         ...
 
 
@@ -48,7 +48,7 @@ class SandboxState:
     header_builders: dict[Vendor, Callable[[Mapping[str, str]], Mapping[str, str]]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Reset every vendor: new balances, empty invoice. Switches stay as they are."""
+        """Resets every vendor: new balances, empty invoice. Switches stay as they are."""
         # A new invoice, because orders in flight are still charged to the old one.
         self.invoice = Invoice()
         self.file_store.clear()

@@ -70,7 +70,7 @@ def default_switches() -> Switches:
 
 
 def merge_switches(switches: Switches, changes: dict[str, Any]) -> Switches:
-    """Return the switches with changes such as {"runflow": {"num_images_max": 10}}; raises msgspec.ValidationError."""
+    """Returns the switches with changes such as {"runflow": {"num_images_max": 10}}; raises msgspec.ValidationError."""
     merged = msgspec.to_builtins(switches)
     for name, value in changes.items():
         known = merged.get(name)

@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 
 
 def run_in_shell(command: str, gateway: RunningGateway, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a command of the README in a shell, with the port of the test's gateway."""
+    """Runs a command of the README in a shell, with the port of the test's gateway."""
     assert README_URL in command
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail\n{command.replace(README_URL, gateway.url)}"],  # noqa: S607
@@ -137,7 +137,7 @@ def test_without_port_option_next_free_port_is_used(tmp_path: Path) -> None:
 
 
 def _occupy_default_port() -> socket.socket:
-    """Occupy the default port, unless another program uses it already."""
+    """Occupies the default port, unless another program uses it already."""
     try:
         return socket.create_server(("127.0.0.1", int(ENV_OPTIONS["port"].default or 0)))
     except OSError:

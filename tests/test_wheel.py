@@ -21,7 +21,7 @@ CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.s
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel and install it into its own environment; dependencies come from the current one."""
+    """Builds the wheel and install it into its own environment; dependencies come from the current one."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     offline = ("--no-deps", "--no-index")

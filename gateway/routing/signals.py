@@ -29,7 +29,7 @@ class CellSignals(Struct, frozen=True, kw_only=True):
 
     @property
     def standing(self) -> int:
-        """Rank of the cell's group: 0 healthy, 1 delivers something else than ordered, 2 unhealthy."""
+        """Ranks of the cell's group: 0 healthy, 1 delivers something else than ordered, 2 unhealthy."""
         if not self.healthy:
             return 2
         return 0 if self.faithful else 1

@@ -73,7 +73,7 @@ def _build_action_path(model: str, operation: Operation) -> str:
 
 
 def from_submit(answer: Answer) -> Progress:
-    """Read the answer to a submit.
+    """Reads the answer to a submit.
 
     The x-runapi-task-id header proves that a task exists. It takes precedence over an unreadable body or a rejection,
     but not over a 409: then the existing task may have another body.

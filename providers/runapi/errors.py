@@ -11,7 +11,7 @@ NO_CHANNEL_MESSAGE = "no active channel available"
 
 
 def parse_error(answer: Answer) -> Fault:
-    """Parse the error of a failed call."""
+    """Parses the error of a failed call."""
     code, messages = parse_code_and_messages(_parse_body(answer))
     return Fault(
         kind=_classify_fault(answer.status, code, messages),
@@ -23,7 +23,7 @@ def parse_error(answer: Answer) -> Fault:
 
 
 def parse_code_and_messages(body: JsonObject) -> tuple[str | None, list[str]]:
-    """Return the code and all messages, without field names, which may contain anything."""
+    """Returns the code and all messages, without field names, which may contain anything."""
     nested = get_object(body, "error")
     code = parsing.parse_code(nested.get("code") or body.get("code"))
     field_messages = [

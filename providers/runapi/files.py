@@ -36,7 +36,7 @@ def from_upload(answer: Answer) -> UploadGrant:
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """Send exactly the headers of the grant, without the API key: the URL grants access by itself."""
+    """Sends exactly the headers of the grant, without the API key: the URL grants access by itself."""
     grant = upload.grant
     return Call(method="PUT", location=grant.url, headers=grant.headers, body=upload.image.data, is_presigned=True)
 

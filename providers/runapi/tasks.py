@@ -24,7 +24,7 @@ STATES_BY_STATUS = {
 
 
 def from_task(task: JsonObject, *, is_new: bool) -> Progress:
-    """Parse a task. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
+    """Parses a task. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
     task_id = parsing.parse_order_id(task.get("id")) or parsing.parse_order_id(task.get("task_id"))
     status = parsing.parse_code(task.get("status"))
     state = STATES_BY_STATUS.get((status or "").lower())
@@ -47,7 +47,7 @@ def _parse_images(task: JsonObject) -> list[ImageSource | None]:
 
 
 def _list_costs(task: JsonObject) -> tuple[object, ...]:
-    """List candidates for the cost: `usage.cost` in USD, and `billing` in cents and micro-cents (until August 2026)."""
+    """Lists candidates for the cost: `usage.cost` in USD, and `billing` in cents and micro-cents (to August 2026)."""
     settlement = get_object(task, "billing", "settlement")
     cents = parsing.convert_to_usd(settlement.get("charged_amount_cents"), CENTS_PER_USD)
     micro_cents = parsing.convert_to_usd(settlement.get("amount_micro_cents"), MICRO_CENTS_PER_USD)
@@ -55,7 +55,7 @@ def _list_costs(task: JsonObject) -> tuple[object, ...]:
 
 
 def _parse_failure(task: JsonObject) -> Fault:
-    """Parse the failure. Failed tasks are not charged, unless the task itself reports a cost."""
+    """Parses the failure. Failed tasks are not charged, unless the task itself reports a cost."""
     code, messages = errors.parse_code_and_messages(task)
     amount, _ = parsing.parse_cost(*_list_costs(task))
     kind = detect_content_refusal(FaultKind.ORDER_FAILED, code, *messages)

@@ -36,7 +36,7 @@ def from_upload(answer: Answer) -> UploadGrant:
 
 
 def to_put(upload: UploadRequest) -> Call:
-    """Send the bytes with the declared media type, without the API key."""
+    """Sends the bytes with the declared media type, without the API key."""
     headers = {"content-type": upload.image.media_type}
     return Call(method="PUT", location=upload.grant.url, headers=headers, body=upload.image.data, is_presigned=True)
 
@@ -50,7 +50,7 @@ def to_confirmation(grant: UploadGrant) -> Call:
 
 
 def from_confirmation(answer: Answer) -> ImageUrl:
-    """Return the signed URL, which every version of the service accepts; one version rejected `runflow://`."""
+    """Returns the signed URL, which every version of the service accepts; one version rejected `runflow://`."""
     body = parsing.parse_json_object(answer.body)
     image_url = parsing.parse_image(body.get("url"))
     if isinstance(image_url, ImageUrl):

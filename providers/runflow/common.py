@@ -57,7 +57,7 @@ _EDIT_FEATURES = {Feature.INPUT_URLS, Feature.MASK}
 
 
 def build_capabilities(*extra_features: Feature) -> Capabilities:
-    """Return the capabilities that both adapters share, and the extra ones of one adapter."""
+    """Returns the capabilities that both adapters share, and the extra ones of one adapter."""
     return Capabilities(
         generate_features=frozenset({*_COMMON_FEATURES, *extra_features}),
         edit_features=frozenset({*_COMMON_FEATURES, *_EDIT_FEATURES, *extra_features}),
@@ -67,7 +67,7 @@ def build_capabilities(*extra_features: Feature) -> Capabilities:
 
 
 def to_input(order: Order) -> dict[str, Any]:
-    """Build the input fields of the model, which are the same in both adapters."""
+    """Builds the input fields of the model, which are the same in both adapters."""
     fields = {
         "prompt": order.prompt,
         "num_images": order.image_count,
@@ -90,12 +90,12 @@ def _to_image_size(size: SizeSpec) -> object:
 
 
 def to_model_path(order: Order) -> str:
-    """Return `openai/gpt-image-2`, followed by `/edit` for edits."""
+    """Returns `openai/gpt-image-2`, followed by `/edit` for edits."""
     return order.model + ("/edit" if order.operation is Operation.EDIT else "")
 
 
 def parse_error(answer: Answer) -> Fault:
-    """Parse an error: flat `{code, message, errors}` as documented, nested or FastAPI's `detail` as seen in clients."""
+    """Parses errors: flat `{code, message, errors}` as documented, nested, or FastAPI's `detail` as clients saw it."""
     try:
         body = parsing.parse_json_object(answer.body)
     except ParseError:
@@ -114,7 +114,7 @@ def parse_error(answer: Answer) -> Fault:
 
 
 def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
-    """List all messages, without field names, which may contain anything."""
+    """Lists all messages, without field names, which may contain anything."""
     lists = [value for name in ("errors", "detail") if isinstance(value := envelope.get(name), list)]
     field_messages = [entry.get("msg") for entries in lists for entry in entries[:8] if isinstance(entry, dict)]
     candidates = [envelope.get("message"), envelope.get("detail"), body.get("error"), *field_messages]
@@ -122,7 +122,7 @@ def _list_messages(body: JsonObject, envelope: JsonObject) -> list[str]:
 
 
 def from_run(run: JsonObject, *, is_new: bool) -> Progress:
-    """Parse a run. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
+    """Parses a run. In the answer to a submit an id is enough: whatever else is wrong, the order can be polled."""
     run_id, reference = parsing.parse_order_id(run.get("id")), parsing.parse_text(run.get("client_ref"))
     status = parsing.parse_code(run.get("status_code")) or parsing.parse_code(run.get("status"))
     state = STATES_BY_STATUS.get(status or "")
@@ -160,7 +160,7 @@ _IMAGE_FIELDS = ("outputs", "images", "image_urls", "image", "url", "output_url"
 
 
 def parse_images(output: object) -> list[ImageSource | None]:
-    """Return the images of the first field that contains a readable one. Unreadable images are returned as None."""
+    """Returns the images of the first field that contains a readable one. Unreadable images are returned as None."""
     values = [output.get(name) for name in _IMAGE_FIELDS] if isinstance(output, dict) else [output]
     lists = [_parse_entries(value) for value in values if value]
     return next((images for images in lists if any(images)), lists[0] if lists else [])
@@ -172,7 +172,7 @@ def _parse_entries(value: object) -> list[ImageSource | None]:
 
 
 def _is_other_media(entry: object) -> bool:
-    """Return whether the entry is a video or a sound, which does not count as an unreadable image."""
+    """Returns whether the entry is a video or a sound, which does not count as an unreadable image."""
     kind = entry.get("type") if isinstance(entry, dict) else None
     return isinstance(kind, str) and kind.lower().startswith(("video", "audio"))
 

@@ -28,7 +28,7 @@ def to_order(order: Order) -> Call:
 
 
 def from_order(answer: Answer) -> Progress:
-    """Parse images from `images` or `outputs`. If the answer is a run instead, return the status of the run."""
+    """Parses images from `images` or `outputs`. If the answer is a run instead, return the status of the run."""
     body = parsing.parse_json_object(answer.body)
     images = common.parse_images(body)
     if not any(images):

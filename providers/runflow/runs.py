@@ -52,7 +52,7 @@ def _quote_query(query: str) -> str:
 
 
 def from_search(answer: Answer) -> Progress:
-    """Return the runs found. Each must be polled, since a list may omit their results.
+    """Returns the runs found. Each must be polled, since a list may omit their results.
 
     The seller may ignore the filter: the caller compares the references.
     """
@@ -70,7 +70,7 @@ def _parse_search_entry(run: object) -> Accepted | None:
 
 
 def from_callback(body: bytes) -> str | None:
-    """Return the id of the run that a callback names in `run_id`."""
+    """Returns the id of the run that a callback names in `run_id`."""
     try:
         return parsing.parse_order_id(parsing.parse_json_object(body).get("run_id"))
     except ParseError:

@@ -33,14 +33,14 @@ class OpenaiError(Exception):
 
 
 def invalid_param_error(param: str, message: str, code: str = "invalid_value") -> OpenaiError:
-    """Make the error for one invalid parameter."""
+    """Makes the error for one invalid parameter."""
     return OpenaiError(400, code, message, param)
 
 
 def build_error_body(
     status: int, code: str | None = None, message: str | None = None, param: str | None = None
 ) -> dict[str, dict[str, str | None]]:
-    """Build an error body. All four members are always present; `param` and `code` may be null."""
+    """Builds an error body. All four members are always present; `param` and `code` may be null."""
     code = code or CODES_BY_STATUS.get(status) or ("server_error" if status >= 500 else None)
     default_type = "server_error" if status >= 500 else DEFAULT_ERROR_TYPE
     return {

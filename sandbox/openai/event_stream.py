@@ -17,7 +17,7 @@ EVENT_PREFIXES = {"generate": "image_generation", "edit": "image_edit"}
 
 
 async def stream_events(order: OpenaiOrder) -> AsyncIterator[bytes]:
-    """Stream the events. Ends without `[DONE]`, as OpenAI's own sample; a late failure is an `error` event."""
+    """Streams the events. Ends without `[DONE]`, as OpenAI's own sample; a late failure is an `error` event."""
     async for frame in _stream_partial_images(order):
         yield frame
     await order.wait()
@@ -31,7 +31,7 @@ async def stream_events(order: OpenaiOrder) -> AsyncIterator[bytes]:
 
 
 async def _stream_partial_images(order: OpenaiOrder) -> AsyncIterator[bytes]:
-    """Stream the partial images, evenly spread over the duration of the order."""
+    """Streams the partial images, evenly spread over the duration of the order."""
     count = order.params.partial_images
     for number in range(count):
         await _wait_until_share(order, (number + 1) / (count + 1))
@@ -50,7 +50,7 @@ async def _wait_until_share(order: OpenaiOrder, share: float) -> None:
 
 
 async def _build_completed_event(order: OpenaiOrder, index: int, image: ImageRecipe) -> dict[str, Any]:
-    """Build a `completed` event. The first one's usage includes the input tokens, so that all add up to the charge."""
+    """Builds a `completed` event. The first one's usage includes the input tokens, so that all add up to the charge."""
     tokens = order.params.compute_tokens(1, with_inputs=index == 0)
     return {**await _build_event(order, "completed", image), "usage": tokens.to_json()}
 

@@ -55,7 +55,7 @@ def check_boolean(param: str, value: Any) -> bool:
 
 
 def make_unsupported_check(reason: str) -> FieldCheck:
-    """Make a check for a field of the SDK that the simulated models do not support; null is accepted."""
+    """Makes a check for a field of the SDK that the simulated models do not support; null is accepted."""
 
     def check(param: str, _: Any) -> Any:
         raise invalid_param_error(param, f"'{param}' is {reason}.", "unsupported_parameter")
@@ -102,7 +102,7 @@ BOOLEAN_FIELDS = {"stream"}
 
 
 def check_fields(fields: Mapping[str, Any], checks: Mapping[str, FieldCheck]) -> dict[str, Any]:
-    """Check all fields and return those that are not null. Unknown names are errors, even with null."""
+    """Checks all fields and returns those that are not null. Unknown names are errors, even with null."""
     for name in fields:
         if name not in checks:
             raise _unknown_param_error(name)
@@ -111,7 +111,7 @@ def check_fields(fields: Mapping[str, Any], checks: Mapping[str, FieldCheck]) ->
 
 
 def parse_form_value(name: str, value: str) -> Any:
-    """Convert a form's string to the type of the field; the check rejects what cannot be converted."""
+    """Converts a form's string to the type of the field; the check rejects what cannot be converted."""
     if name in INTEGER_FIELDS:
         try:
             return int(value)

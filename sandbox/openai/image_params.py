@@ -59,7 +59,7 @@ class OpenaiImageParams:
         )
 
     def compute_tokens(self, image_count: int, with_inputs: bool = True) -> BilledTokens:
-        """Compute the tokens of this many images, with or without the input tokens."""
+        """Computes the tokens of this many images, with or without the input tokens."""
         tokens_per_image = (
             self.model.count_output_tokens(self.size, self.quality) + self.partial_images * PARTIAL_IMAGE_TOKENS
         )
@@ -72,7 +72,7 @@ class OpenaiImageParams:
         )
 
     def to_json(self) -> dict[str, str]:
-        """Serialize the fields that the response has in common for all images; `size` is the billed size."""
+        """Serializes the fields that the response has in common for all images; `size` is the billed size."""
         width, height = self.size
         return {
             "background": self.background,
@@ -85,7 +85,7 @@ class OpenaiImageParams:
 def parse_image_params(
     fields: Mapping[str, Any], operation: str, sources: Sequence[SourceImage] = ()
 ) -> OpenaiImageParams:
-    """Parse fields that have each passed their check."""
+    """Parses fields that have each passed their check."""
     model = find_model(fields)
     if not fields.get("prompt"):
         raise invalid_param_error("prompt", "Missing required parameter: 'prompt'.", "missing_required_parameter")
@@ -168,6 +168,6 @@ def _find_size_problem(width: int, height: int) -> str | None:
 
 
 def _nearest_standard_size(source: SourceImage) -> Size:
-    """Return the standard size whose ratio is closest to that of the first input image."""
+    """Returns the standard size whose ratio is closest to that of the first input image."""
     ratio = source.width / source.height
     return min(STANDARD_SIZES, key=lambda size: abs(size[0] / size[1] - ratio))

@@ -52,7 +52,7 @@ class OpenaiOrder:
             raise OpenaiError(499, None, "The client disconnected.") from error
 
     def get_images(self) -> tuple[ImageRecipe, ...]:
-        """Return the images of the finished order, or raise the error that explains why there are none."""
+        """Returns the images of the finished order, or raises the error that explains why there are none."""
         order = self.order
         if self.is_content_refused:
             raise OpenaiError(400, "moderation_blocked")
@@ -62,11 +62,11 @@ class OpenaiOrder:
         return () if InjectedFault.EMPTY_OUTPUTS in order.fault_rules else order.images
 
     def compute_tokens(self) -> BilledTokens:
-        """Compute the billed tokens: `empty_outputs` is charged too, images that were not generated are not."""
+        """Computes the billed tokens: `empty_outputs` is charged too, images that were not generated are not."""
         return self.params.compute_tokens(len(self.order.images))
 
     def list_common_fields(self) -> dict[str, Any]:
-        """List the fields that every response and event contains."""
+        """Lists the fields that every response and event contains."""
         identifier = self.params.safety_identifier
         return {**self.params.to_json(), **({"safety_identifier": identifier} if identifier else {})}
 

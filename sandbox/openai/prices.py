@@ -51,7 +51,7 @@ class OpenaiModel:
     input_fidelity: tuple[str, ...] = ()
 
     def count_output_tokens(self, size: Size, quality: str) -> int:
-        """Return the tokens of the table row with the nearest size: they do not grow linearly with pixels."""
+        """Returns the tokens of the table row with the nearest size: they do not grow linearly with pixels."""
         nearest = min(
             self.tokens, key=lambda row: math.hypot(*(math.log(a / b) for a, b in zip(row, size, strict=True)))
         )
@@ -93,7 +93,7 @@ class BilledTokens:
     image_out: int
 
     def compute_charge(self, prices: ModelPrices) -> int:
-        """Compute the charge in micro-USD. It is exact, since the numbers of image tokens are even."""
+        """Computes the charge in micro-USD. It is exact, since the numbers of image tokens are even."""
         parts = self.text_in * prices.text_in, self.image_in * prices.image_in, self.image_out * prices.image_out
         return sum(parts) // MICROS_PER_USD
 
@@ -109,12 +109,12 @@ class BilledTokens:
 
 
 def estimate_text_tokens(prompt: str) -> int:
-    """Estimate the tokens of a prompt; the real tokenizer is not published."""
+    """Estimates the tokens of a prompt; the real tokenizer is not published."""
     return -(-len(prompt.encode("utf-8", "replace")) // TEXT_BYTES_PER_TOKEN)
 
 
 def count_image_tokens(source: SourceImage) -> int:
-    """Return the tokens of an input image: a number per tile of the scaled image (an assumption)."""
+    """Returns the tokens of an input image: a number per tile of the scaled image (an assumption)."""
     scale = min(1.0, MAX_SCALED_EDGE / max(source.width, source.height))
     across, down = (math.ceil(edge * scale / TILE_EDGE) for edge in (source.width, source.height))
     return across * down * TILE_TOKENS

@@ -144,7 +144,7 @@ async def _download_image(param: str, url: str, fetcher: SourceFetcher) -> bytes
 
 
 async def load_source_images(body: EditBody) -> list[SourceImage]:
-    """Load and decode all images, and compare the mask with the first one."""
+    """Loads and decodes all images, and compares the mask with the first one."""
     if not body.image_loaders:
         raise invalid_param_error(
             body.param, f"Missing required parameter: '{body.param}'.", "missing_required_parameter"

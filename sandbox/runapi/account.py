@@ -28,7 +28,7 @@ async def get_user() -> dict[str, Any]:
 
 @get("/api/v1/me/balance", opt=ROUTE_OPTIONS, guards=[require_api_key])
 async def get_balance(vendor: InjectedState) -> dict[str, int]:
-    """Return the balance without the amounts reserved by running tasks."""
+    """Returns the balance without the amounts reserved by running tasks."""
     vendor.simulator.settle_finished()
     vendor_balance = vendor.simulator.balance
     available_cents = (vendor_balance.remaining - vendor_balance.reserved) // MICROS_PER_CENT
@@ -62,7 +62,7 @@ def _matches_query(schedule: dict[str, Any], query: Mapping[str, str]) -> bool:
 
 
 def _normalize_name(name: object) -> str:
-    """Accept dashes and underscores, since it is unknown which ones the vendor requires."""
+    """Accepts dashes and underscores, since it is unknown which ones the vendor requires."""
     return str(name).replace("-", "_")
 
 

@@ -28,7 +28,7 @@ def compute_signature(secret: str, callback_id: str, timestamp: str, body: bytes
 
 
 async def send_callbacks(state: RunapiState, task: RunapiTask) -> None:
-    """Wait for the task to finish and send its callbacks; return after the first attempt of each."""
+    """Waits for the task to finish and sends its callbacks; returns after the first attempt of each."""
     if task.callback_url is None or InjectedFault.NO_CALLBACK in task.order.fault_rules:
         return
     await state.simulator.wait_for_order(task.order)
@@ -44,7 +44,7 @@ async def send_callbacks(state: RunapiState, task: RunapiTask) -> None:
 
 
 def _build_deliveries(state: RunapiState, task: RunapiTask, url: str) -> list[CallbackDelivery]:
-    """Build the callback and its duplicates, which share its id, so that receivers can recognize them."""
+    """Builds the callback and its duplicates, which share its id, so that receivers can recognize them."""
     rule = task.order.fault_rules.get(InjectedFault.DUPLICATE_CALLBACK)
     original = _build_delivery(url, msgspec.json.encode(serialize_task(state, task)), CALLBACK_SECRET)
     return [original, *(_copy_delivery(original) for _ in range(rule.copies - 1 if rule else 0))]
@@ -55,7 +55,7 @@ def _copy_delivery(delivery: CallbackDelivery) -> CallbackDelivery:
 
 
 def _build_forged_delivery(state: RunapiState, task: RunapiTask, url: str) -> CallbackDelivery:
-    """Build a callback with the opposite status, signed with a wrong secret."""
+    """Builds a callback with the opposite status, signed with a wrong secret."""
     body: dict[str, object] = {"id": task.order.id, "status": "failed", "error": "Forged failure"}
     if serialize_task(state, task)["status"] == "failed":
         image = {"url": f"{state.sandbox.file_store.base_url}/files/runapi/forged.png"}

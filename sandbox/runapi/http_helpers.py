@@ -51,7 +51,7 @@ def validation_error(errors: Mapping[str, list[str]]) -> RunapiError:
 def build_error_body(
     style: ErrorStyle, status: int, code: str | None = None, message: str | None = None
 ) -> dict[str, object]:
-    """Build an error body. A plain body has no code: an explicit code makes it nested, as in the fixtures."""
+    """Builds an error body. A plain body has no code: an explicit code makes it nested, as in the fixtures."""
     usual_code, usual_message = ERRORS_BY_STATUS.get(status, DEFAULT_ERROR)
     text = message or usual_message
     if style == "nested" or (style == "plain" and code):
@@ -85,7 +85,7 @@ def build_response_headers(request_headers: Mapping[str, str]) -> dict[str, str]
 
 
 def get_short_header(request: HttpRequest, name: str) -> str | None:
-    """Return a header of limited ASCII length, or None if it is absent."""
+    """Returns a header of limited ASCII length, or None if it is absent."""
     value = request.headers.get(name, "").strip()
     if not _is_short_ascii(value):
         raise RunapiError(400, f"{name} must be at most {MAX_HEADER_CHARACTERS} ASCII characters")
@@ -97,7 +97,7 @@ def _is_short_ascii(value: str) -> bool:
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Parse the request body as a JSON object."""
+    """Parses the request body as a JSON object."""
     try:
         decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -106,7 +106,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a field counts as omitted, as in the vendor's clients."""
+    """Returns whether a field counts as omitted, as in the vendor's clients."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, list):

@@ -68,7 +68,7 @@ def get_price(action: TaskAction, resolution: str, switches: RunapiSwitches) -> 
 
 
 def find_problems(action: TaskAction, fields: Mapping[str, Any], switches: RunapiSwitches) -> dict[str, list[str]]:
-    """Return the problems of an order, by field."""
+    """Returns the problems of an order, by field."""
     checks = dict(FIELD_CHECKS)
     if action is TaskAction.EDIT_IMAGE:
         checks["source_image_urls"] = lambda value: check_sources(value, switches.data_uri_sources)
@@ -85,7 +85,7 @@ def find_problems(action: TaskAction, fields: Mapping[str, Any], switches: Runap
 
 
 def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
-    """Return the problem of a combination that the vendor's types forbid in prose only, or None."""
+    """Returns the problem of a combination that the vendor's types forbid in prose only, or None."""
     ratio, resolution = _get_ratio(fields), _get_resolution(fields)
     if ratio == "1:1" and resolution == "4k":
         return "cannot be 4k when aspect_ratio is 1:1"
@@ -95,7 +95,7 @@ def find_forbidden_combination(fields: Mapping[str, Any]) -> str | None:
 
 
 def parse_task_params(action: TaskAction, fields: Mapping[str, Any]) -> TaskParams:
-    """Parse fields without problems; only a forbidden combination is possible."""
+    """Parses fields without problems; only a forbidden combination is possible."""
     ratio = RATIOS.get(_get_ratio(fields))
     is_edit = action is TaskAction.EDIT_IMAGE
     return TaskParams(
@@ -170,7 +170,7 @@ FIELD_CHECKS: Mapping[str, Callable[[object], str | None]] = {
 
 @cache
 def compute_size(ratio: float, resolution: str) -> tuple[int, int]:
-    """Return the largest valid size of this ratio, or of the nearest possible one, within the resolution's pixels."""
+    """Returns the largest valid size of this ratio, or of the nearest possible one, within the resolution's pixels."""
     if ratio < 1:
         height, width = compute_size(1 / ratio, resolution)
         return width, height

@@ -34,7 +34,7 @@ class CreateTaskCommand:
 
 
 async def get_or_create_task(state: RunapiState, command: CreateTaskCommand) -> tuple[RunapiTask, bool]:
-    """Return the task, and whether it already existed."""
+    """Returns the task, and whether it already existed."""
     if _should_ignore_key(state, command.idempotency_key):
         return await _create_new_task(state, command), False
     try:
@@ -55,7 +55,7 @@ def _should_ignore_key(state: RunapiState, key: str | None) -> bool:
 
 
 def _replay_fingerprint(state: RunapiState, command: CreateTaskCommand) -> bytes:
-    """Return the bytes that a replay must repeat; they include the action."""
+    """Returns the bytes that a replay must repeat; they include the action."""
     if state.switches.replay_compares == "bytes":
         body = command.body
     else:
@@ -104,7 +104,7 @@ def _place_order(state: RunapiState, order: SimulatedOrder) -> None:
 def _build_order(
     command: CreateTaskCommand, params: TaskParams, sources: tuple[SourceImage, ...], price: int
 ) -> SimulatedOrder:
-    """Build the order. Without a ratio, an edit takes the ratio of its first source."""
+    """Builds the order. Without a ratio, an edit takes the ratio of its first source."""
     source_ratio = sources[0].width / sources[0].height if sources else 1.0
     image = ImageRecipe(
         *order_rules.compute_size(params.ratio or source_ratio, params.resolution),
@@ -124,7 +124,7 @@ def _build_order(
 
 
 async def _fetch_sources(state: RunapiState, params: TaskParams) -> tuple[tuple[SourceImage, ...], str | None]:
-    """Fetch the images to edit; on failure return none, and the reason for which the task fails."""
+    """Fetches the images to edit; on failure return none, and the reason for which the task fails."""
     if params.is_forbidden:
         return (), "This combination of aspect_ratio and output_resolution is not supported"
     fetched = await asyncio.gather(

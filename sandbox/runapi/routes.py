@@ -45,7 +45,7 @@ async def get_vendor_state(state: State) -> RunapiState:
 
 
 async def parse_action(request: HttpRequest) -> TaskAction:
-    """Return the action in the path: a task can only be read under the action that created it."""
+    """Returns the action in the path: a task can only be read under the action that created it."""
     return TaskAction(request.url.path.partition(f"{TASKS_PATH}/")[2].partition("/")[0])
 
 
@@ -97,7 +97,7 @@ async def poll_task(
 
 @get(f"{RESULTS_PATH}/{{task_id:str}}", opt={"route": RouteKind.POLL}, guards=[require_api_key])
 async def get_result(vendor: InjectedState, task_id: FromPath[str]) -> Response[dict[str, Any]]:
-    """Return the result behind a 202's Location: the response that a synchronous call would have had."""
+    """Returns the result behind a 202's Location: the response that a synchronous call would have had."""
     task = vendor.get_task(task_id)
     if task is None or vendor.switches.create_code != 202:
         raise RunapiError(404)
@@ -119,7 +119,7 @@ def _task_response(vendor: RunapiState, task: RunapiTask, body: dict[str, Any]) 
 
 
 def _make_not_found_handler(path: str, known_methods: Collection[str]) -> HTTPRouteHandler:
-    """Make a handler that answers 404 for other methods on a known path: the vendor never answers 405."""
+    """Makes a handler that answers 404 for other methods on a known path: the vendor never answers 405."""
 
     @route(path, http_method=[HttpMethod(method) for method in METHODS if method not in known_methods])
     async def reject_method() -> None:

@@ -70,7 +70,7 @@ InjectedState = NamedDependency[RunapiState]
 
 
 def serialize_ticket(state: RunapiState, task: RunapiTask, status: str) -> dict[str, Any]:
-    """Serialize the response to a create: without result and cost."""
+    """Serializes the response to a create: without result and cost."""
     body: dict[str, Any] = {"id": task.order.id, "status": status}
     if state.switches.legacy_billing != "absent":
         body["billing"] = _serialize_billing(task.order, time.time())
@@ -78,7 +78,7 @@ def serialize_ticket(state: RunapiState, task: RunapiTask, status: str) -> dict[
 
 
 def serialize_task(state: RunapiState, task: RunapiTask) -> dict[str, Any]:
-    """Serialize a task for polls and callbacks."""
+    """Serializes a task for polls and callbacks."""
     now = time.time()
     state.simulator.settle_finished()
     order = task.order
@@ -106,7 +106,7 @@ def _serialize_images(state: RunapiState, task: RunapiTask, now: float) -> list[
 
 
 def _serialize_billing(order: SimulatedOrder, now: float) -> dict[str, Any]:
-    """Serialize the block that clients before core 0.9 use; its members are null until they happen."""
+    """Serializes the block that clients before core 0.9 use; its members are null until they happen."""
     is_paid = order.has_succeeded(now)
     is_refunded = order.get_phase(now) is Phase.FINISHED and not is_paid
     settlement = {

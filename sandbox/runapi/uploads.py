@@ -73,7 +73,7 @@ async def register_file(request: HttpRequest, vendor: InjectedState) -> Response
 
 
 def _create_upload(vendor: RunapiState, name: str, size_bytes: int, media_type: str | None) -> UploadSlot:
-    """Create an upload slot. Its lifetime starts here, for the upload and for the download URL."""
+    """Creates an upload slot. Its lifetime starts here, for the upload and for the download URL."""
     return UploadSlot(
         id=secrets.token_urlsafe(24),
         vendor=Vendor.RUNAPI,

@@ -70,7 +70,7 @@ async def list_credit_balances(state: State) -> dict[str, Any]:
 
 @post("/v1/callback-secrets", status_code=201, opt=ROUTE_OPTIONS)
 async def create_secret(request: HttpRequest, state: State) -> dict[str, Any]:
-    """Create a secret. The newest one signs; older ones are kept until they are deleted."""
+    """Creates a secret. The newest one signs; older ones are kept until they are deleted."""
     label = parse_json_object(await request.body() or b"{}").get("label")
     if label is not None and not (isinstance(label, str) and len(label) <= MAX_LABEL_CHARACTERS):
         raise validation_error(

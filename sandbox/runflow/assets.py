@@ -47,7 +47,7 @@ class AssetStore:
         self._assets: OrderedDict[str, UploadedAsset] = OrderedDict()
 
     def create_upload(self, name: str, media_type: str, size_bytes: int) -> tuple[str, str]:
-        """Create an upload slot; return its id and its signed URL."""
+        """Creates an upload slot; return its id and its signed URL."""
         asset_id = generate_uuid7()
         upload = UploadSlot(
             id=asset_id,
@@ -64,7 +64,7 @@ class AssetStore:
         return asset_id, self.sandbox.file_store.add_upload(upload)
 
     def get_asset(self, asset_id: str) -> UploadedAsset:
-        """Return an asset, or raise 404: its bytes may have been dropped for newer ones."""
+        """Returns an asset, or raises 404: its bytes may have been dropped for newer ones."""
         asset = self._assets.get(asset_id)
         if asset is None or (asset.upload.data is not None and self.sandbox.file_store.get_upload(asset_id) is None):
             self._assets.pop(asset_id, None)
@@ -72,7 +72,7 @@ class AssetStore:
         return asset
 
     async def fetch_image(self, address: str) -> image_renderer.SourceImage:
-        """Fetch the image of a web URL, a data URI or a `runflow://` reference."""
+        """Fetches the image of a web URL, a data URI or a `runflow://` reference."""
         if not address.startswith(REFERENCE_PREFIX):
             if not address.startswith(("http://", "https://", "data:")):
                 raise SourceUnreadableError("media URL must use HTTP(S) or data URI")
@@ -117,7 +117,7 @@ async def confirm_upload(state: State, asset_id: FromPath[str]) -> dict[str, Any
 
 @get("/v1/assets/{asset_id:str}", opt=ROUTE_OPTIONS)
 async def get_asset(state: State, asset_id: FromPath[str]) -> dict[str, Any]:
-    """Return the asset with a newly signed URL."""
+    """Returns the asset with a newly signed URL."""
     asset = get_asset_store(state).get_asset(asset_id)
     if not asset.is_confirmed:
         raise RunflowError(404, "ASSET_NOT_FOUND", "The asset was not found.")

@@ -51,7 +51,7 @@ class RunCallbacks:
         self.secrets: list[CallbackSecret] = []
 
     async def send_callbacks(self, run: RunflowRun) -> None:
-        """Wait until the run has finished, then send its callbacks; fault rules may add or suppress some."""
+        """Waits until the run has finished, then sends its callbacks; fault rules may add or suppress some."""
         while not run.order.is_settled:
             await asyncio.sleep(1 / CHECKS_PER_SECOND)
             self.sandbox.settle_all()
@@ -66,7 +66,7 @@ class RunCallbacks:
             await self._send_delivery(run, self._make_delivery(run, body, is_automatic=True))
 
     async def redeliver(self, run: RunflowRun) -> DeliveryRecord:
-        """Send a new callback with the current state of the run."""
+        """Sends a new callback with the current state of the run."""
         record = self._make_delivery(run, await self._build_body(run), is_automatic=False)
         self.sandbox.callback_sender.start_task(self._send_delivery(run, record))
         return record
@@ -85,14 +85,14 @@ class RunCallbacks:
         return self._encode_payload(run, EVENTS_BY_OUTCOME[order.outcome], run.get_status(), output)
 
     async def _forge_delivery(self, run: RunflowRun) -> DeliveryRecord:
-        """Build a callback with the opposite status, signed with a wrong secret."""
+        """Builds a callback with the opposite status, signed with a wrong secret."""
         forged_status = ("run.failed", "failed") if run.get_status() == "succeeded" else ("run.completed", "succeeded")
         record = self._make_delivery(run, self._encode_payload(run, *forged_status, None), is_automatic=True)
         record.delivery.headers = self._build_headers(record.delivery.body, "whsec_" + secrets.token_hex(16))
         return record
 
     def _encode_payload(self, run: RunflowRun, event: str, status: str, output: Any) -> bytes:
-        """Encode the payload, with its keys in the documented order."""
+        """Encodes the payload, with its keys in the documented order."""
         return msgspec.json.encode(
             {
                 "event": event,

@@ -96,12 +96,12 @@ def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
 
 
 def build_rate_limit_headers(request_headers: Mapping[str, str]) -> dict[str, str]:
-    """Build the headers of the older version of the rate-limit page."""
+    """Builds the headers of the older version of the rate-limit page."""
     return {"x-ratelimit-limit": "600", "x-ratelimit-remaining": "599", "x-ratelimit-reset": str(int(time.time()) + 60)}
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Parse the request body as a JSON object."""
+    """Parses the request body as a JSON object."""
     try:
         decoded: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -110,7 +110,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def generate_uuid7() -> str:
-    """Generate a UUID that sorts by time, like Runflow's ids."""
+    """Generates a UUID that sorts by time, like Runflow's ids."""
     timestamp = int(time.time() * 1_000) << 80
     random_bits = int.from_bytes(os.urandom(10)) & ((1 << 80) - 1)
     number = (timestamp | random_bits) & ~(0xF << 76) & ~(0x3 << 62) | (0x7 << 76) | (0x2 << 62)
@@ -125,10 +125,10 @@ def is_uuid(text: str) -> bool:
 
 
 def format_timestamp(timestamp: float | None) -> str | None:
-    """Format a timestamp as in API responses, ending in Z."""
+    """Formats a timestamp as in API responses, ending in Z."""
     return None if timestamp is None else format_callback_timestamp(timestamp).replace("+00:00", "Z")
 
 
 def format_callback_timestamp(timestamp: float) -> str:
-    """Format a timestamp as in callbacks, ending in +00:00: their signatures depend on it."""
+    """Formats a timestamp as in callbacks, ending in +00:00: their signatures depend on it."""
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")

@@ -52,7 +52,7 @@ class RunflowState:
     async def place_run(
         self, model: str, fields: dict[str, Any], request: dict[str, Any], idempotency_key: str | None
     ) -> RunflowRun:
-        """Validate an input, reserve its price and start the run."""
+        """Validates an input, reserves its price and starts the run."""
         switches = self.sandbox.switches.runflow
         problems = find_problems(fields, MODELS[model], switches)
         if problems and switches.invalid_input_response == "refused":
@@ -103,7 +103,7 @@ def _build_failed_order(code: str, message: str) -> SimulatedOrder:
 
 
 def split_request(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a request into the model's input and the options of the run."""
+    """Splits a request into the model's input and the options of the run."""
     run_input, options = (
         body.get("input"),
         {name: body.get(name) for name in ("callback_url", "metadata", "client_ref")},

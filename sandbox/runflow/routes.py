@@ -53,7 +53,7 @@ def get_vendor_state(state: State) -> RunflowState:
 
 @post("/v1/models/{path:path}", status_code=201, opt=SUBMIT_OPTIONS)
 async def create_run(request: HttpRequest, state: State, path: FromPath[str]) -> Response[bytes]:
-    """Create a run. In `/v1/models/{owner}/{model…}/runs` a model's id may have any number of segments."""
+    """Creates a run. In `/v1/models/{owner}/{model…}/runs` a model's id may have any number of segments."""
     vendor = get_vendor_state(state)
     model, _, action = path.strip("/").rpartition("/")
     if get_switches(request).providerless_route:
@@ -78,7 +78,7 @@ async def create_run(request: HttpRequest, state: State, path: FromPath[str]) ->
 
 
 def _get_replay_key(request: HttpRequest, vendor: RunflowState) -> str | None:
-    """Return the idempotency key, or None if a fault rule makes the vendor ignore a repeated one."""
+    """Returns the idempotency key, or None if a fault rule makes the vendor ignore a repeated one."""
     key = request.headers.get("idempotency-key")
     kinds = (InjectedFault.IGNORE_IDEMPOTENCY_KEY,)
     if (
@@ -109,7 +109,7 @@ async def _start_callback(vendor: RunflowState, run: RunflowRun) -> None:
 
 @post("/v1/run/{path:path}", status_code=200, opt=SUBMIT_OPTIONS)
 async def run_synchronously(request: HttpRequest, state: State, path: FromPath[str]) -> dict[str, Any]:
-    """Run synchronously. This route appears in generated pages only; its behaviour is unverified."""
+    """Runs synchronously. This route appears in generated pages only; its behaviour is unverified."""
     vendor = get_vendor_state(state)
     model = path.strip("/")
     if not get_switches(request).run_route or model not in MODELS:
@@ -168,7 +168,7 @@ async def redeliver_callback(state: State, run_id: FromPath[str]) -> dict[str, A
 
 @post("/v1/admin/runs/{run_id:str}/cancellation", opt=POLL_OPTIONS)
 async def cancel_run(request: HttpRequest, state: State, run_id: FromPath[str]) -> Response[bytes]:
-    """Cancel a run (administrators only). The work continues and is billed; its images are dropped."""
+    """Cancels a run (administrators only). The work continues and is billed; its images are dropped."""
     vendor = get_vendor_state(state)
     run = vendor.get_run(run_id)
     reason = parse_json_object(await request.body() or b"{}").get("reason")

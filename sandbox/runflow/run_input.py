@@ -62,7 +62,7 @@ class RunInput:
 
 
 def find_problems(fields: dict[str, Any], is_edit: bool, switches: RunflowSwitches) -> list[dict[str, Any]]:
-    """Return all problems of an input."""
+    """Returns all problems of an input."""
     problems = [
         *_check_choice(fields, "output_format", FORMATS),
         *_check_choice(fields, "quality", QUALITIES),
@@ -77,7 +77,7 @@ def find_problems(fields: dict[str, Any], is_edit: bool, switches: RunflowSwitch
 
 
 def parse_run_input(fields: dict[str, Any], is_edit: bool) -> RunInput:
-    """Parse an input without problems."""
+    """Parses an input without problems."""
     return RunInput(
         is_edit=is_edit,
         prompt=fields["prompt"],
@@ -164,7 +164,7 @@ def _parse_pixels(size: object) -> tuple[int, int] | None:
 
 
 def _size_from_sources(sources: tuple[SourceImage, ...]) -> tuple[int, int]:
-    """Return a size of about a million pixels with the first source's ratio, within the model's limits."""
+    """Returns a size of about a million pixels with the first source's ratio, within the model's limits."""
     ratio = sources[0].width / sources[0].height if sources else 1.0
     ratio = min(2.9, max(1 / 2.9, ratio))
     height = round((AUTO_PIXELS / ratio) ** 0.5 / 16) * 16

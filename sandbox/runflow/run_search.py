@@ -37,7 +37,7 @@ class RunQuery:
 
 
 def parse_query(query: Mapping[str, str]) -> RunQuery:
-    """Parse `q`, a filter expression; parameters named like a field are one more term each."""
+    """Parses `q`, a filter expression; parameters named like a field are one more term each."""
     limit = _parse_number(query, "limit", DEFAULT_LIMIT)
     if not 1 <= limit <= MAX_LIMIT:
         raise validation_error(build_field_error(f"Input should be from 1 to {MAX_LIMIT}", "limit"))
@@ -115,7 +115,7 @@ def build_page(runs: list[RunflowRun], query: RunQuery, cursors: str) -> dict[st
 
 
 def _serialize_entry(run: RunflowRun) -> dict[str, Any]:
-    """Serialize a run for a list: without its output."""
+    """Serializes a run for a list: without its output."""
     return {
         "id": run.order.id,
         "target_type": "model",

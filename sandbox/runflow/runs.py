@@ -51,7 +51,7 @@ class RunflowRun:
 
 
 async def build_output(run: RunflowRun) -> dict[str, Any] | None:
-    """Build the output: null until success. URLs are newly signed on every read."""
+    """Builds the output: null until success. URLs are newly signed on every read."""
     if not run.order.has_succeeded(time.time()):
         return None
     is_inline = run.sandbox.switches.runflow.sync_mode and run.input.get("sync_mode") is True
@@ -63,7 +63,7 @@ async def build_output(run: RunflowRun) -> dict[str, Any] | None:
 
 
 async def _read_output(run: RunflowRun) -> dict[str, Any] | None:
-    """Read the output. Inline output is available once: the first read after the end removes it."""
+    """Reads the output. Inline output is available once: the first read after the end removes it."""
     if run.is_inline_output_taken:
         return None
     output = await build_output(run)
@@ -87,7 +87,7 @@ async def _serialize_image(run: RunflowRun, number: int, is_inline: bool) -> dic
 
 
 async def encode_run(run: RunflowRun, *, is_new: bool = False) -> bytes:
-    """Encode a run. Right after its creation the status is `queued`."""
+    """Encodes a run. Right after its creation the status is `queued`."""
     order = run.order
     is_finished = order.is_settled and not is_new
     has_failed = is_finished and order.outcome is Outcome.FAILED
@@ -133,7 +133,7 @@ async def encode_run(run: RunflowRun, *, is_new: bool = False) -> bytes:
 
 
 def _format_cost(order: SimulatedOrder) -> str | None:
-    """Format the cost as decimal text; None for failed runs, which are not billed."""
+    """Formats the cost as decimal text; None for failed runs, which are not billed."""
     return format_usd(order.charged_micros) if order.charged_micros else None
 
 
@@ -142,7 +142,7 @@ def _get_failure_stage(order: SimulatedOrder) -> str:
 
 
 def replace_data_uris(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace data URIs by references, since Runflow stores them as assets."""
+    """Replaces data URIs by references, since Runflow stores them as assets."""
 
     def replace_value(value: Any) -> Any:
         return "runflow://assets/inline" if isinstance(value, str) and value.startswith("data:") else value

@@ -39,7 +39,7 @@ class AdapterDriver:
     api_key: str | None = None
 
     def send(self, call: Call) -> Answer | NoAnswer:
-        """Send a call; a failed one returns NoAnswer."""
+        """Sends a call; a failed one returns NoAnswer."""
         account = fixture_cases.get_sandbox_account(self.adapter)
         url = call.location if call.is_presigned else f"{self.sandbox.url}{account['path']}{call.location}"
         secret = account["key"] if self.api_key is None else self.api_key
@@ -63,7 +63,7 @@ class AdapterDriver:
         return status
 
     def submit_and_poll(self, order: Order) -> Progress:
-        """Submit an order and poll it until it has finished."""
+        """Submits an order and poll it until it has finished."""
         status = self.submit(order)
         if not isinstance(status, Accepted) or status.id is None:
             return status
@@ -90,7 +90,7 @@ class AdapterDriver:
         return [Ticket(str(order.id), Operation.GENERATE, "") for order in matching]
 
     def upload_input(self, image: ImageBytes, transport_class: type[Any]) -> ImageSource:
-        """Upload an input image with one of the adapter's transports."""
+        """Uploads an input image with one of the adapter's transports."""
         transport = next(
             candidate for candidate in self.adapter.input_transports if isinstance(candidate, transport_class)
         )
@@ -107,7 +107,7 @@ class AdapterDriver:
         return image_url
 
     def fetch_images(self, ready: Progress) -> list[bytes]:
-        """Return the bytes of the images; URLs are fetched without credentials."""
+        """Returns the bytes of the images; URLs are fetched without credentials."""
         assert isinstance(ready, Ready), ready
         return [image.data if isinstance(image, ImageBytes) else self._fetch_image(image) for image in ready.images]
 

@@ -16,7 +16,7 @@ EACH_ADAPTER = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(AD
 
 @cache
 def load_fixture(adapter: str, name: str) -> dict[str, Any] | None:
-    """Load a fixture file; `same_as` refers to the file of another adapter."""
+    """Loads a fixture file; `same_as` refers to the file of another adapter."""
     path = FIXTURES / adapter / f"{name}.json"
     if not path.exists():
         return None
@@ -29,12 +29,12 @@ def get_model(adapter: Adapter) -> str:
 
 
 def get_sandbox_account(adapter: Adapter) -> dict[str, str]:
-    """Return vendor, path and key of this seller in the sandbox; empty if the sandbox does not simulate it."""
+    """Returns vendor, path and key of this seller in the sandbox; empty if the sandbox does not simulate it."""
     return dict(_load_adapter_fixture(adapter).get("sandbox", {}))
 
 
 def list_excused_cases(adapter: Adapter) -> dict[str, str]:
-    """Return the required cases that this seller cannot have, each with a reason."""
+    """Returns the required cases that this seller cannot have, each with a reason."""
     return dict(_load_adapter_fixture(adapter)["not_applicable"])
 
 
@@ -68,7 +68,7 @@ def make_answer(case: dict[str, Any]) -> Answer:
 
 
 def parametrize_cases(endpoint: str) -> list[Any]:
-    """Return pytest parameters, adapter and case, for every fixture of an endpoint."""
+    """Returns pytest parameters, adapter and case, for every fixture of an endpoint."""
     return [
         pytest.param(adapter, case, id=f"{name}-{case['case']}")
         for name, adapter in ADAPTERS.items()
@@ -77,7 +77,7 @@ def parametrize_cases(endpoint: str) -> list[Any]:
 
 
 def list_bodies(adapter: Adapter) -> list[bytes]:
-    """Return every body in the fixtures, as seeds for mutation."""
+    """Returns every body in the fixtures, as seeds for mutation."""
     found_cases = [case for endpoint in ("submit", "poll", "search") for case in list_cases(adapter.name, endpoint)]
     found_cases += [
         case for endpoint in ("prepare", "put", "confirm") for case in list_upload_cases(adapter.name, endpoint)

@@ -34,7 +34,7 @@ OTHER_SIZES_BY_FEATURE = {
 
 
 def make_minimal_order(adapter: Adapter, operation: Operation) -> Order:
-    """Make the simplest order that the adapter supports."""
+    """Makes the simplest order that the adapter supports."""
     features = adapter.capabilities.get_features(operation)
     size = next(size for feature, size in SIZES_BY_FEATURE.items() if feature in features)
     return Order(
@@ -52,7 +52,7 @@ def make_input_image(adapter: Adapter, operation: Operation) -> ImageSource:
 
 
 def add_feature(order: Order, feature: Feature) -> Order:
-    """Return the same order with one more feature."""
+    """Returns the same order with one more feature."""
     has_image_urls = any(isinstance(image, ImageUrl) for image in order.input_images)
     changes: dict[Feature, dict[str, object]] = {
         Feature.MULTIPLE_IMAGES: {"image_count": 2},
@@ -72,7 +72,7 @@ def add_feature(order: Order, feature: Feature) -> Order:
 
 
 def make_full_order(adapter: Adapter, operation: Operation) -> Order:
-    """Make an order that uses all features of the adapter at once."""
+    """Makes an order that uses all features of the adapter at once."""
     order = make_minimal_order(adapter, operation)
     for feature in sorted(adapter.capabilities.get_features(operation) - SIZES_BY_FEATURE.keys()):
         order = add_feature(order, feature)

@@ -24,7 +24,7 @@ VENDORS_BY_SELLER = {name: account["vendor"] for name, account in SANDBOX_ACCOUN
 
 
 def list_simulated_sellers(*features: Feature, polled_only: bool = False) -> list[str]:
-    """List the simulated sellers whose adapter has all these features."""
+    """Lists the simulated sellers whose adapter has all these features."""
     adapters = [ADAPTERS[name] for name in SANDBOX_ACCOUNTS]
     capable = [
         adapter
@@ -56,7 +56,7 @@ def make_order(adapter: Adapter, number: int = 1, **changes: Any) -> Order:
 
 
 def make_wide_size(adapter: Adapter) -> SizeSpec:
-    """Return a size of ratio 2:1 that the adapter supports."""
+    """Returns a size of ratio 2:1 that the adapter supports."""
     uses_ratio = Feature.RATIO_SIZE in adapter.capabilities.edit_features
     return RatioSize("2:1", Resolution.ONE_K) if uses_ratio else PixelSize(1440, 720)
 

@@ -42,7 +42,7 @@ EMPTY_VALUES = ((), [], {})
 
 
 def status_to_plain_data(value: object) -> Any:
-    """Convert a progress to plain data, without empty values and without the seller's messages."""
+    """Converts a progress to plain data, without empty values and without the seller's messages."""
     data = msgspec.to_builtins(value)
     data.get("fault", {}).pop("message", None)
     return _remove_empty_values(data)

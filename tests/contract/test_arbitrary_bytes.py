@@ -70,7 +70,7 @@ def _dump_json(value: Any) -> bytes:
 
 
 def _replace_random_value(draw: st.DrawFn, value: Any) -> Any:
-    """Replace one value somewhere in a fixture by any other."""
+    """Replaces one value somewhere in a fixture by any other."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(value)))
         return value | {name: _replace_random_value(draw, value[name])}
@@ -82,7 +82,7 @@ def _replace_random_value(draw: st.DrawFn, value: Any) -> Any:
 
 @st.composite
 def response_bodies(draw: st.DrawFn, adapter: Adapter) -> bytes:
-    """Generate random bytes, JSON of any shape, and fixtures with a replaced value or replaced bytes."""
+    """Generates random bytes, JSON of any shape, and fixtures with a replaced value or replaced bytes."""
     kind = draw(st.integers(0, 3))
     if kind == 0:
         return draw(st.binary(max_size=200))
@@ -99,7 +99,7 @@ def response_bodies(draw: st.DrawFn, adapter: Adapter) -> bytes:
 
 
 def check_order_status(status: Progress) -> None:
-    """Check all that the engine relies on."""
+    """Checks all that the engine relies on."""
     assert isinstance(status, Accepted | InProgress | Ready | Failed | NoAnswer | SearchResult)
     assert status.id is None or (0 < len(status.id) <= 200 and "/" not in status.id)
     if isinstance(status, Accepted):

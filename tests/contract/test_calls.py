@@ -133,7 +133,7 @@ def test_adapters_are_registered_under_their_names(adapter: Adapter) -> None:
 
 
 def list_every_call(adapter: Adapter) -> list[Call]:
-    """Return one call of every kind that the adapter makes."""
+    """Returns one call of every kind that the adapter makes."""
     calls = [
         adapter.submit.build_call(order_factory.make_full_order(adapter, operation))
         for operation in adapter.capabilities.operations

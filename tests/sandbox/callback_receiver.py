@@ -35,23 +35,23 @@ class CallbackReceiver:
         self._changed = threading.Condition()
 
     def queue_statuses(self, *statuses: int) -> None:
-        """Set the statuses with which to answer the next callbacks."""
+        """Sets the statuses with which to answer the next callbacks."""
         self._statuses.extend(statuses)
 
     def list_callbacks(self) -> list[ReceivedCallback]:
-        """Return the callbacks received so far."""
+        """Returns the callbacks received so far."""
         with self._changed:
             return list(self._callbacks)
 
     def wait_for_callbacks(self, count: int = 1, timeout: float = 10) -> list[ReceivedCallback]:
-        """Wait for at least `count` callbacks and return all received ones."""
+        """Waits for at least `count` callbacks and returns all received ones."""
         with self._changed:
             has_enough = self._changed.wait_for(lambda: len(self._callbacks) >= count, timeout)
             assert has_enough, f"{len(self._callbacks)} callbacks instead of {count} within {timeout} s"
             return list(self._callbacks)
 
     def add_callback(self, callback: ReceivedCallback) -> int:
-        """Record a callback and return the status to answer with."""
+        """Records a callback and returns the status to answer with."""
         with self._changed:
             self._callbacks.append(callback)
             self._changed.notify_all()
@@ -60,7 +60,7 @@ class CallbackReceiver:
 
 @contextmanager
 def run_receiver() -> Iterator[CallbackReceiver]:
-    """Run a receiver on a free port."""
+    """Runs a receiver on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -73,7 +73,7 @@ def run_receiver() -> Iterator[CallbackReceiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Log nothing: tests read the recorded callbacks."""
+            """Logs nothing: tests read the recorded callbacks."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver = CallbackReceiver(f"http://127.0.0.1:{server.server_port}/callbacks")

@@ -26,13 +26,13 @@ class RunapiClient:
         return self.request("POST", f"/api/v1/gpt_image_2/{action}", json=ORDER_BODY | fields, headers=headers)
 
     def run_edit(self, *sources: str, **fields: Any) -> dict[str, Any]:
-        """Create an edit and wait until it has finished."""
+        """Creates an edit and waits until it has finished."""
         return self.wait_until_finished(
             self.create_task("edit_image", source_image_urls=sources, **fields), "edit_image"
         )
 
     def run_generation(self, **fields: Any) -> dict[str, Any]:
-        """Create a text-to-image task and wait until it has finished."""
+        """Creates a text-to-image task and waits until it has finished."""
         return self.wait_until_finished(self.create_task(**fields))
 
     def poll_task(self, task_id: str, action: str = "text_to_image") -> httpx.Response:
@@ -48,6 +48,6 @@ class RunapiClient:
 
 
 def fetch_image_size(image_url: str) -> tuple[int, int]:
-    """Return the actual size of the image at a URL."""
+    """Returns the actual size of the image at a URL."""
     with Image.open(io.BytesIO(httpx.get(image_url, trust_env=False).raise_for_status().content)) as image:
         return image.size

@@ -44,7 +44,7 @@ class RunflowClient:
 
 
 def build_order(prompt: str = "a lighthouse at dawn", **fields: Any) -> dict[str, Any]:
-    """Build a low-quality order; the options of a run go beside the model's input."""
+    """Builds a low-quality order; the options of a run go beside the model's input."""
     options = {name: fields.pop(name) for name in ("callback_url", "metadata", "client_ref") if name in fields}
     return {"input": {"prompt": prompt, "quality": "low", **fields}, **options}
 

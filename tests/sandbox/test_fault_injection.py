@@ -18,7 +18,7 @@ JSON_AND_STREAM = pytest.mark.parametrize("stream", [False, True], ids=["json", 
 
 
 def submit_order(sandbox: RunningSandbox, **options: Any) -> httpx.Response:
-    """Submit an order on its own connection, so that no test gets another one's broken connection."""
+    """Submits an order on its own connection, so that no test gets another one's broken connection."""
     body = {**ORDER_BODY, "stream": options.pop("stream", False)}
     with httpx.Client(
         base_url=sandbox.url, trust_env=False, headers=AUTH_HEADERS, timeout=options.pop("timeout", 10)
@@ -27,7 +27,7 @@ def submit_order(sandbox: RunningSandbox, **options: Any) -> httpx.Response:
 
 
 def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
-    """Count the charges, waiting until there are as many as expected."""
+    """Counts the charges, waiting until there are as many as expected."""
     deadline = time.monotonic() + 5
     while (count := len(sandbox.list_charges("openai"))) < expected and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -36,7 +36,7 @@ def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
 
 @contextmanager
 def open_order_socket(sandbox: RunningSandbox, stream: bool = False) -> Iterator[socket.socket]:
-    """Open a socket and submit an order on it."""
+    """Opens a socket and submits an order on it."""
     address = urlsplit(sandbox.url)
     body = json.dumps({**ORDER_BODY, "stream": stream}).encode()
     head = (
@@ -49,7 +49,7 @@ def open_order_socket(sandbox: RunningSandbox, stream: bool = False) -> Iterator
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Read all data until the connection is closed; raises ConnectionResetError if it is reset."""
+    """Reads all data until the connection is closed; raises ConnectionResetError if it is reset."""
     data = b""
     while chunk := connection.recv(65536):
         data += chunk
@@ -57,7 +57,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def read_until_reset(connection: socket.socket) -> bytes:
-    """Read all data until the connection is reset."""
+    """Reads all data until the connection is reset."""
     data = b""
     while True:
         try:

@@ -25,7 +25,7 @@ def post_body(sandbox: RunningSandbox, route: str, content_type: str, body: byte
 
 
 def build_form(*parts: tuple[bytes, bytes, bytes]) -> bytes:
-    """Build a form; each part has a name, further header text, and a body."""
+    """Builds a form; each part has a name, further header text, and a body."""
     return b"".join(PART_TEMPLATE % part for part in parts) + b"--x--\r\n"
 
 

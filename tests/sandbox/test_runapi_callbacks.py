@@ -17,14 +17,14 @@ from tests.sandbox.runapi_client import RunapiClient
 
 @pytest.fixture
 def immediate_retries(sandbox: RunningSandbox) -> Iterator[None]:
-    """Make retries immediate."""
+    """Makes retries immediate."""
     sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 0})
     yield
     sandbox.call_control_route("POST", "/switches", {"callback_delay_factor": 1})
 
 
 def has_valid_signature(callback: ReceivedCallback) -> bool:
-    """Verify the signature as the vendor's page describes it."""
+    """Verifies the signature as the vendor's page describes it."""
     headers = callback.headers
     signed_bytes = f"{headers['x-callback-id']}.{headers['x-callback-timestamp']}.".encode() + callback.body
     expected = hmac.new(base64.b64decode(CALLBACK_SECRET), signed_bytes, hashlib.sha256).digest()
@@ -78,7 +78,7 @@ def test_failed_callback_is_retried_with_the_same_bytes(
 
 
 def _expect_last_callback(runapi_client: RunapiClient, receiver: CallbackReceiver, callback_count: int) -> None:
-    """Create another task; when its callback arrives, further ones of earlier tasks would have arrived too."""
+    """Creates another task; when its callback arrives, further ones of earlier tasks would have arrived too."""
     task = runapi_client.create_task(callback_url=receiver.url).json()
     assert receiver.wait_for_callbacks(callback_count)[-1].json()["id"] == task["id"]
     assert len(receiver.list_callbacks()) == callback_count

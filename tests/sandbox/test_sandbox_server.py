@@ -24,7 +24,7 @@ READY_LINE = re.compile(r"sandbox listening on (http://\S+)")
 
 @contextlib.contextmanager
 def start_sandbox(*options: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start a sandbox that a test may stop.
+    """Starts a sandbox that a test may stop.
 
     It always handles SIGINT, which programs ignore if a shell started the tests in the background.
     """
