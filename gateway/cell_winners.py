@@ -19,7 +19,7 @@ ALL_LABEL = "all"
 PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
 
 
-class CellCoverage(Struct, frozen=True):
+class CellWinners(Struct, frozen=True):
     """The plan for one image of one cell by one policy. `shape`: the most common shape that a seller offers in this
     cell."""
 
@@ -37,24 +37,24 @@ class CellCoverage(Struct, frozen=True):
         return self.plan.ranked[1] if len(self.plan.ranked) > 1 else None
 
 
-def build_coverage(catalogue: Catalogue) -> list[CellCoverage]:
+def find_cell_winners(catalogue: Catalogue) -> list[CellWinners]:
     """Plans every cell by the default policy, and the cells of each rule by the policy of that rule."""
     policies = catalogue.policies
-    cell_coverages = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
+    all_winners = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
         if rule.use != policies.default:
             models = [model for model in catalogue.models if rule.when.admits("model", model)]
-            cell_coverages += _cover_cells(catalogue, _select_cells(rule), models, (rule.use, number))
-    return cell_coverages
+            all_winners += _cover_cells(catalogue, _select_cells(rule), models, (rule.use, number))
+    return all_winners
 
 
 def _cover_cells(
     catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], policy_choice: tuple[str, int | None]
-) -> list[CellCoverage]:
+) -> list[CellWinners]:
     return [_cover_cell(catalogue, model, cell, policy_choice) for model in models for cell in cells]
 
 
-def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellCoverage:
+def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellWinners:
     """Plans the first shape for which the policy has a seller. If there is none, plans a shape that any seller offers,
     or else the first."""
     targets = _list_targets(catalogue, model, cell)
@@ -66,7 +66,7 @@ def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tup
     )
     first_plan = next(_iterate_plans(catalogue, model, cell, sold_targets[0], policy_choice))
     target, plan = next(((target, plan) for target, plan in plans if plan.ranked), (sold_targets[0], first_plan))
-    return CellCoverage(model, cell, _format_shape(target), plan)
+    return CellWinners(model, cell, _format_shape(target), plan)
 
 
 def _iterate_plans(
@@ -139,35 +139,31 @@ def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
     )
 
 
-def list_coverage_warnings(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> list[str]:
+def list_winner_warnings(catalogue: Catalogue, coverage: Sequence[CellWinners]) -> list[str]:
     """Lists the warnings: one line for each finding, with the cells that it concerns."""
     cells_by_message: dict[str, list[Cell]] = {}
-    for cell_coverage in coverage:
+    for cell_winners in coverage:
         policy_suffix = (
-            ""
-            if cell_coverage.plan.policy == catalogue.policies.default
-            else f", by policy {cell_coverage.plan.policy}"
+            "" if cell_winners.plan.policy == catalogue.policies.default else f", by policy {cell_winners.plan.policy}"
         )
-        for message in _list_cell_warnings(catalogue, cell_coverage):
-            cells_by_message.setdefault(f"{cell_coverage.model}{policy_suffix}: {message}", []).append(
-                cell_coverage.cell
-            )
+        for message in _list_cell_warnings(catalogue, cell_winners):
+            cells_by_message.setdefault(f"{cell_winners.model}{policy_suffix}: {message}", []).append(cell_winners.cell)
     return [
         *_list_unreachable(catalogue),
         *(f"{message} ({summarize_cells(cells)})" for message, cells in cells_by_message.items()),
     ]
 
 
-def _list_cell_warnings(catalogue: Catalogue, cell_coverage: CellCoverage) -> Iterator[str]:
-    winner = cell_coverage.winner
+def _list_cell_warnings(catalogue: Catalogue, cell_winners: CellWinners) -> Iterator[str]:
+    winner = cell_winners.winner
     if winner is None:
-        targets = _list_targets(catalogue, cell_coverage.model, cell_coverage.cell)
-        is_sold = any(_is_sold(catalogue, cell_coverage.model, cell_coverage.cell, target) for target in targets)
+        targets = _list_targets(catalogue, cell_winners.model, cell_winners.cell)
+        is_sold = any(_is_sold(catalogue, cell_winners.model, cell_winners.cell, target) for target in targets)
         yield "the policy excludes every seller" if is_sold else "no seller offers this"
         return
     for substitution in winner.fit.substitutions:
         yield f"{_get_seller_name(winner)} wins on an assumption: {substitution.name}"
-    reachable = cell_coverage.plan.ranked[1 : cell_coverage.plan.failover.attempts]
+    reachable = cell_winners.plan.ranked[1 : cell_winners.plan.failover.attempts]
     if not reachable:
         yield f"{_get_seller_name(winner)} is the only seller that is tried: no failover"
     for fallback in reachable:
@@ -206,9 +202,9 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
     used = {policies.default, *(rule.use for rule in policies.rules)}
     used |= {name for team in catalogue.teams.values() for name in team.policies}
     plans = [
-        cell_coverage.plan
+        cell_winners.plan
         for name in used
-        for cell_coverage in _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
+        for cell_winners in _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
     ]
     reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
     for offer in catalogue.iter_offers():

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cell_winners import build_coverage, list_coverage_warnings
+from gateway.cell_winners import find_cell_winners, list_winner_warnings
 from gateway.commands.config_helpers import config_option, load_config, print_messages
 from gateway.commands.plan_tables import render_coverage
 
@@ -30,9 +30,9 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
         kind = "problem" if count == 1 else "problems"
         errors.print(Text(f"{count} {kind} in {folder}: this configuration would be rejected"), soft_wrap=True)
         raise SystemExit(1)
-    coverage = build_coverage(result.catalogue)
+    coverage = find_cell_winners(result.catalogue)
     if not quiet:
         console.print(render_coverage(result.catalogue, coverage))
-    print_messages(console, "warning", "yellow", list_coverage_warnings(result.catalogue, coverage))
+    print_messages(console, "warning", "yellow", list_winner_warnings(result.catalogue, coverage))
     valid = Text.assemble((f"{folder} is valid", "green"), f" (config {result.catalogue.hash})")
     console.print(valid, soft_wrap=True)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.catalogue import Catalogue
-from gateway.cell_winners import CellCoverage
+from gateway.cell_winners import CellWinners
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RankedOffer
 from gateway.routing.plan_json import format_rule
@@ -78,14 +78,14 @@ def _make_table(header_style: str, headings: Sequence[str], title: str | None = 
     return table
 
 
-def render_coverage(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> RenderableType:
+def render_coverage(catalogue: Catalogue, coverage: Sequence[CellWinners]) -> RenderableType:
     """Renders winner, runner-up and their prices for each cell: by the default policy, then by each rule."""
     tables: list[RenderableType] = []
-    groups: dict[tuple[str, int | None, Operation], list[CellCoverage]] = {}
-    for cell_coverage in coverage:
-        groups.setdefault(
-            (cell_coverage.model, cell_coverage.plan.rule_number, cell_coverage.cell.operation), []
-        ).append(cell_coverage)
+    groups: dict[tuple[str, int | None, Operation], list[CellWinners]] = {}
+    for cell_winners in coverage:
+        groups.setdefault((cell_winners.model, cell_winners.plan.rule_number, cell_winners.cell.operation), []).append(
+            cell_winners
+        )
     for (model, _, operation), cells in groups.items():
         policy = f"policy {cells[0].plan.policy} ({format_rule(catalogue, cells[0].plan)})"
         tables += [_make_coverage_table(f"{model}, {operation}, one image at {cells[0].shape}, {policy}", cells), ""]
@@ -94,20 +94,20 @@ def render_coverage(catalogue: Catalogue, coverage: Sequence[CellCoverage]) -> R
     )
 
 
-def _make_coverage_table(title: str, cells: Sequence[CellCoverage]) -> Table:
+def _make_coverage_table(title: str, cells: Sequence[CellWinners]) -> Table:
     table = _make_table("dim", ("resolution", "quality", "winner", "price", "runner-up", "price"), title)
     usual_shape = cells[0].shape
-    for cell_coverage in cells:
+    for cell_winners in cells:
         resolution = (
-            cell_coverage.cell.resolution
-            if cell_coverage.shape == usual_shape
-            else f"{cell_coverage.cell.resolution} {cell_coverage.shape}"
+            cell_winners.cell.resolution
+            if cell_winners.shape == usual_shape
+            else f"{cell_winners.cell.resolution} {cell_winners.shape}"
         )
         table.add_row(
             resolution,
-            cell_coverage.cell.quality,
-            *_format_seller_and_price(cell_coverage.winner),
-            *_format_seller_and_price(cell_coverage.runner_up),
+            cell_winners.cell.quality,
+            *_format_seller_and_price(cell_winners.winner),
+            *_format_seller_and_price(cell_winners.runner_up),
         )
     return table
 
