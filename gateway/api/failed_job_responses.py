@@ -30,11 +30,15 @@ def build_failure_response(job: Job) -> FailureResponse:
     return respond_to_failure(classify_failure(job))
 
 
+def _format_seconds(seconds: int) -> str:
+    return f"{seconds} second" if seconds == 1 else f"{seconds} seconds"
+
+
 def respond_to_failure(failure: JobFailure) -> FailureResponse:
     status, code = _select_status_and_code(failure)
     retry_after = (failure.retry_after or UNAVAILABLE_RETRY_SECONDS) if failure.is_safe_to_retry else None
     retry_advice = (
-        f" Retry in {retry_after} seconds, with a new Idempotency-Key if you sent one." if retry_after else ""
+        f" Retry in {_format_seconds(retry_after)}, with a new Idempotency-Key if you sent one." if retry_after else ""
     )
     return FailureResponse(
         status=status,

@@ -17,7 +17,7 @@ from gateway.api.validation_errors import MAX_NAME_LENGTH, to_api_error
 # The limits for routes that accept images, and for those that do not.
 MAX_BODY_BYTES = 64 << 20
 MAX_BODY_BYTES_WITHOUT_IMAGES = 1 << 20
-T = TypeVar("T")
+StructT = TypeVar("StructT")
 # An escaped surrogate (\uD800-\uDFFF) without its other half.
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"
@@ -107,7 +107,7 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> None:
         names.add(name)
 
 
-def to_struct(value: Mapping[str, Any], struct_type: type[T]) -> T:
+def to_struct(value: Mapping[str, Any], struct_type: type[StructT]) -> StructT:
     """Converts the parsed value to a struct. Raises an ApiError that names the invalid field."""
     try:
         return msgspec.convert(value, struct_type)

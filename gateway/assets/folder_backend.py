@@ -24,7 +24,7 @@ from gateway.assets.backend import (
 )
 
 P = ParamSpec("P")
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 # More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
@@ -84,11 +84,11 @@ class FolderBackend:
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _run_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run_in_thread(self, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
         return await asyncio.wrap_future(self._submit_call(function, *args, **kwargs))
 
-    def _submit_call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        def call_translated() -> T:
+    def _submit_call(self, function: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> Future[ResultT]:
+        def call_translated() -> ResultT:
             try:
                 return function(*args, **kwargs)
             except OSError as error:

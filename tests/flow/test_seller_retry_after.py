@@ -65,7 +65,7 @@ def test_retries_at_a_busy_seller_stop_at_the_policy_limit(flow: OrderFlow) -> N
     assert flow.count_orders(RUNAPI) == 3
     assert all(later - earlier >= 1.0 for earlier, later in pairwise(get_order_times(flow, RUNAPI)))
     assert answer.headers["retry-after"] == "1"
-    assert "Retry in 1 seconds" in answer.json()["error"]["message"]
+    assert "Retry in 1 second," in answer.json()["error"]["message"]
     assert flow.sandbox.list_charges() == []
 
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from gateway.store.base import StoreFull, StoreOutcomeUnknown, StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 # A restarted thread that runs for this long counts as recovered.
 HEALTHY_AFTER_SECONDS = 1.0
@@ -39,7 +39,7 @@ def translate_error(error: Exception) -> Exception:
     return error
 
 
-class _DatabaseCall(Generic[T]):
+class _DatabaseCall(Generic[ResultT]):
     """A call for a thread, and the future of its result. `on_success` runs in the event loop after the call
     succeeded."""
 
@@ -47,12 +47,12 @@ class _DatabaseCall(Generic[T]):
 
     def __init__(
         self,
-        function: Callable[[sqlite3.Connection], T],
-        future: "asyncio.Future[T]",
-        on_success: Callable[[T], None] | None,
+        function: Callable[[sqlite3.Connection], ResultT],
+        future: "asyncio.Future[ResultT]",
+        on_success: Callable[[ResultT], None] | None,
     ) -> None:
         self.function, self.future, self.on_success = function, future, on_success
-        self.result: T
+        self.result: ResultT
         self.error: Exception | None = None
 
     def call_on_success(self) -> None:
@@ -105,14 +105,14 @@ class _DatabaseThread(ABC):
             healthy_timer.cancel()
 
     async def run(
-        self, function: Callable[[sqlite3.Connection], T], on_success: Callable[[T], None] | None = None
-    ) -> T:
+        self, function: Callable[[sqlite3.Connection], ResultT], on_success: Callable[[ResultT], None] | None = None
+    ) -> ResultT:
         """Runs the function on the thread and returns its result. It runs even if the caller is cancelled."""
         if self._is_stopping:
             raise StoreUnavailable("The store is closed.")
         if self._thread_end.done():
             raise _thread_crashed_error()
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[ResultT] = self._loop.create_future()
         self._queue.put(_DatabaseCall(function, future, on_success))
         return await future
 

@@ -47,7 +47,7 @@ from gateway.store.sqlite.request_deduplication_rows import (
 )
 from gateway.task_supervisor import TaskSupervisor
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 
 class _OpenHandles(Struct, frozen=True):
@@ -133,10 +133,12 @@ class SqliteStore:
     def warnings(self) -> tuple[str, ...]:
         return self._job_queries.warnings
 
-    async def _run_write(self, function: Callable[[Connection], T], on_success: Callable[[T], None] | None = None) -> T:
+    async def _run_write(
+        self, function: Callable[[Connection], ResultT], on_success: Callable[[ResultT], None] | None = None
+    ) -> ResultT:
         return await self._require_handles().writer.run(function, on_success)
 
-    async def _run_read(self, function: Callable[[Connection], T]) -> T:
+    async def _run_read(self, function: Callable[[Connection], ResultT]) -> ResultT:
         handles = self._require_handles()
         return await (handles.reader or handles.writer).run(function)
 

@@ -102,7 +102,7 @@ def make_progress_check(server: RedisServer, commits: list[Commit]) -> Callable[
     return has_progressed
 
 
-async def wait_until(condition: Callable[[], Coroutine[Any, Any, bool]], timeout_seconds: float = 10.0) -> bool:
+async def becomes_true(condition: Callable[[], Coroutine[Any, Any, bool]], timeout_seconds: float = 10.0) -> bool:
     deadline = time.monotonic() + timeout_seconds
     while not await condition():
         if time.monotonic() > deadline:
@@ -153,7 +153,7 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
                     proxy.is_resetting = True
                     await asyncio.sleep(0.6)
                     proxy.is_resetting = False
-                    assert await wait_until(make_progress_check(single_server, commits)), await count_subscribers(
+                    assert await becomes_true(make_progress_check(single_server, commits)), await count_subscribers(
                         single_server
                     )
             assert proxy.reset_count > 20
@@ -173,7 +173,7 @@ def test_replicas_receive_changes_after_ten_server_kills(tmp_path: Path) -> None
                 for _ in range(10):
                     await asyncio.to_thread(server.kill)
                     await asyncio.to_thread(server.start)
-                    assert await wait_until(make_progress_check(server, commits)), await count_subscribers(server)
+                    assert await becomes_true(make_progress_check(server, commits)), await count_subscribers(server)
             assert await receives_changes(store, other)
             assert await receives_changes(other, store)
             assert [await other.load_job(commit.job.id) for commit in commits] == [commit.job for commit in commits]

@@ -105,7 +105,8 @@ def test_client_gets_retry_after_of_seller(seconds: float | None, expected: str)
     assert build_job_headers(scenario.job)["retry-after"] == expected
     response = build_failure_response(scenario.job)
     assert (response.status, str(response.retry_after)) == (503, expected)
-    assert f"Retry in {expected} seconds" in response.message
+    unit = "second" if expected == "1" else "seconds"
+    assert f"Retry in {expected} {unit}," in response.message
 
 
 def test_client_gets_retry_after_of_seller_that_was_not_asked() -> None:
