@@ -11,6 +11,7 @@ from providers.order_status import TokenUsage
 from providers.orders import Format, Operation, Quality
 
 QualityOrAny = Literal["any", "low", "medium", "high"]
+TokenCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class QualityOptions(ConfigStruct, frozen=True, kw_only=True):
@@ -105,7 +106,7 @@ class TokenPrices(ConfigStruct, frozen=True, kw_only=True):
     input_image: Annotated[Usd, option_help("USD per million tokens of input images.")]
     output: Annotated[Usd, option_help("USD per million tokens of the output images.")]
     image_tokens: Annotated[
-        Count,
+        TokenCount,
         option_help("Maximum tokens of one input image or mask, used for the hold. Default 7000."),
     ] = 7_000
 
