@@ -207,21 +207,7 @@ EventSink = Callable[[Event], None]
 class ComponentError(Exception):
     """A component failed. The message is for operators and contains no text from clients or sellers.
 
-    `component` names the component, as in `ErrorReported`. The tree:
-
-        ComponentError
-        ├── StoreError (gateway/store/base.py)
-        │   ├── StoreUnavailable: nothing was saved, and a retry may succeed
-        │   │   ├── StoreOutcomeUnknown: the commit may or may not be saved
-        │   │   └── StoreFull: no room for new jobs
-        │   └── StoreMisconfigured: jobs would be lost
-        └── StorageError (gateway/assets/backend.py)
-            ├── StorageUnavailable: a retry may succeed
-            │   ├── StorageFull
-            │   └── StorageAccessDenied
-            ├── StorageMisconfigured
-            ├── ObjectNotFound
-            └── ForeignObject
+    `component` names the component, as in `ErrorReported`. `gateway/__init__.py` draws the tree of errors.
     """
 
     component = "engine"

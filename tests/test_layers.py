@@ -1,12 +1,15 @@
 """Import directions: which module may import which. `docs/architecture.md` gives the reasons."""
 
 import ast
+import builtins
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import gateway
 from providers import ADAPTERS
 
 ROOT = Path(__file__).parent.parent
@@ -236,3 +239,36 @@ def test_adapters_table_lists_every_adapter_module() -> None:
     adapters = [import_module(get_module_name(path)).ADAPTER for path in list_adapter_modules()]
     assert {adapter.name: adapter for adapter in adapters} == ADAPTERS
     assert len(adapters) == len(ADAPTERS)
+
+
+def test_tree_of_errors_is_complete() -> None:
+    """Every error class of the gateway and the providers, once, below its base class."""
+    drawn = dict(_read_drawn_tree(gateway.__doc__ or ""))
+    assert drawn == dict(_iterate_error_classes()) | {"PermissionError": "OSError"}
+
+
+def _read_drawn_tree(text: str) -> Iterator[tuple[str, str]]:
+    """Yields each class of the drawn tree with its base class."""
+    ancestors: list[str] = []
+    for line in text.splitlines():
+        if match := re.match(r"    ((?:[│ ]   )*)([├└]── )?([A-Z]\w+)(?:  |$)", line):
+            depth = len(match[1]) // 4 + bool(match[2])
+            ancestors[depth:] = [match[3]]
+            if depth:
+                yield match[3], ancestors[depth - 1]
+
+
+def _iterate_error_classes() -> Iterator[tuple[str, str]]:
+    bases = {
+        node.name: [ast.unparse(base) for base in node.bases]
+        for package in ("gateway", "providers")
+        for path in list_modules(package)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    for name, (*_, base) in ((name, names) for name, names in bases.items() if names):
+        ancestor = base
+        while bases.get(ancestor):
+            ancestor = bases[ancestor][-1]
+        if isinstance(found := getattr(builtins, ancestor, None), type) and issubclass(found, Exception):
+            yield name, base

@@ -1,6 +1,6 @@
 """The Store protocol, its errors, and the outcomes of a commit. One conformance suite tests every store against it.
 
-The tree of its errors is drawn at `ComponentError` in `gateway/events.py`.
+The tree of errors is drawn in `gateway/__init__.py`.
 """
 
 from collections.abc import Mapping, Sequence
