@@ -136,10 +136,10 @@ others answer an RFC 9457 problem that contains the same `error`. Every response
 Nothing was ordered, unless the response has an `x-igw-job-id`: then that job continues.
 
 {errors_table}
-The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what became of the request: "Nothing
-was ordered. Retry the request." before a job exists; "The job continues: GET /v1/jobs/…. Retry the same request: it returns
-that job." with an `Idempotency-Key` or from OpenAI's SDK; otherwise, with status 424, "The job continues: GET /v1/jobs/….
-Sending the request again may be a new purchase."
+The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what became of the request:
+"Nothing was ordered. Retry the request." before a job exists; "The job continues: GET /v1/jobs/…. Retry the same
+request: it returns that job." with an `Idempotency-Key` or from OpenAI's SDK; otherwise, with status 424, "The job
+continues: GET /v1/jobs/…. Sending the request again may be a new purchase."
 
 ## Jobs that ended without images
 
