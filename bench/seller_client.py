@@ -17,8 +17,8 @@ import uvloop
 
 from gateway.catalogue import Seller, SellerAccount
 from gateway.config.values import Secret
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers import ADAPTERS
 from providers.adapter import Answer, Call
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from gateway.api.failed_job_responses import respond_to_failure
-from gateway.jobs.failure import JobFailure
+from gateway.jobs.failed_job_classification import JobFailure
 from gateway.jobs.job import JobState
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 

@@ -79,7 +79,7 @@ USUAL_WORDS = {
     "config validation": "gateway/config/validation.py",
     "proxy": "gateway/upstream/proxy_transport.py",
     "dns": "gateway/upstream/host_lookup.py",
-    "tls": "gateway/upstream/tls_connector.py",
+    "tls": "gateway/upstream/asyncio_tls_connector.py",
     "ssrf": "gateway/upstream/address_guard.py",
     "download": "gateway/upstream/download.py",
     "multipart": "gateway/upstream/http_bodies.py",

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.application import create_application
-from gateway.api.refused_first_requests import RefusedRequests
+from gateway.api.remembered_refusals import RefusedRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue

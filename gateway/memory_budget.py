@@ -46,11 +46,11 @@ class MemoryBudget:
         self.reserved_bytes = 0
         self.outgoing_bytes = 0
 
-    def reserve_incoming(self, timeout: asyncio.Timeout | None = None) -> "MemoryReservation":
+    def make_incoming_reservation(self, timeout: asyncio.Timeout | None = None) -> "MemoryReservation":
         """Returns an empty reservation for an incoming body. While it waits for memory, `timeout` is paused."""
         return MemoryReservation(self, timeout=timeout)
 
-    def reserve_outgoing(self) -> "MemoryReservation":
+    def make_outgoing_reservation(self) -> "MemoryReservation":
         """Returns an empty reservation for an outgoing body, which reserves all its memory before it is sent."""
         return MemoryReservation(self, is_outgoing=True)
 

@@ -29,7 +29,7 @@ LAYERS = [
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
     | {"gateway.money", "gateway.suggestions", "gateway.slewing_clock", "gateway.events", "gateway.task_supervisor"}
-    | {"gateway.memory_budget", "gateway.body_thread"},
+    | {"gateway.memory_budget", "gateway.large_body_thread"},
     {"providers"},
 ]
 # What gateway.health may import of this project. Not gateway.upstream: the engine joins the two.
@@ -166,7 +166,7 @@ def test_upstream_does_not_import_health(path: Path) -> None:
     assert "gateway.health" not in {get_area(name) for name in iterate_imports(path)}
 
 
-@pytest.mark.parametrize("path", [ROOT / "gateway" / f"{name}.py" for name in ("memory_budget", "body_thread")])
+@pytest.mark.parametrize("path", [ROOT / "gateway" / f"{name}.py" for name in ("memory_budget", "large_body_thread")])
 def test_helpers_for_large_bodies_import_nothing_of_this_project(path: Path) -> None:
     """The API and the seller client both use them."""
     assert not list_top_packages(path) & {"gateway", "providers", "httpx", "aiohttp", "litestar"}

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
-from gateway.api.refused_first_requests import RefusedRequests
+from gateway.api.remembered_refusals import RefusedRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue

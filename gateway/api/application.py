@@ -68,7 +68,7 @@ class Application(Litestar):
         record, team = exchange.find_abandoned_record(), exchange.team
         if record is not None and team is not None:
             context: ApiContext = self.state["context"]
-            context.engine.client_remover.add(team, record)
+            context.engine.caller_remover.add(team, record)
 
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any]) -> Litestar:

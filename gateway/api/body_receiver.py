@@ -22,7 +22,7 @@ class BodyReceiver:
     """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory becomes free in time."""
 
     def __init__(self, receive: Receive, budget: MemoryBudget) -> None:
-        self._receive, self._reservation = receive, budget.reserve_incoming()
+        self._receive, self._reservation = receive, budget.make_incoming_reservation()
         self._received_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
         self.is_started = self._is_finished = False
 

@@ -6,7 +6,7 @@ Clients do not automatically retry a 400 or a 424. A 503 is sent only if nothing
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
-from gateway.jobs.failure import JobFailure, classify_failure
+from gateway.jobs.failed_job_classification import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
 from providers.faults import ChargeStatus, FaultKind
 

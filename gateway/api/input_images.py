@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
-from gateway.api.body_parser_thread import run_off_loop
 from gateway.api.json_prescan import LongText
+from gateway.api.request_parser_thread import run_off_loop
 from gateway.api.request_schemas import CreateJobRequest, InputImageRef
 from gateway.assets.image_header import InvalidImage, is_complete, read_header
 from gateway.engine.job_creation import InputImage

@@ -11,7 +11,7 @@ from gateway.api.client_presence import ClientPresence
 from gateway.api.idempotency_keys import IDEMPOTENCY_KEY_TTL_SECONDS, compute_fingerprint
 from gateway.api.input_images import InputImages
 from gateway.api.request_schemas import ImageParams
-from gateway.api.routing_query import to_invalid_value_error, to_routing_query
+from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import STORE_RETRY_SECONDS, record_created_job, track_job_creation
 from gateway.api.team_jobs import job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem

@@ -8,12 +8,12 @@ from msgspec import Struct
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.auth import authenticate_request
-from gateway.api.body_parser_thread import run_off_loop
 from gateway.api.client_presence import ClientPresence
 from gateway.api.idempotency_keys import compute_fingerprint, validate_idempotency_key
 from gateway.api.job_submission import JobRequest
 from gateway.api.param_normalization import NormalizedFields, normalize_fields
 from gateway.api.request_body import parse_json_object, read_body, to_struct
+from gateway.api.request_parser_thread import run_off_loop
 from gateway.api.request_schemas import AUTO, ParamsT
 from gateway.catalogue import Catalogue
 from gateway.engine.job_documents import RequestedParams

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.object_keys import make_job_prefix
-from gateway.engine.client_removal import ClientRemover
+from gateway.engine.caller_removal import CallerRemover
 from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
@@ -53,7 +53,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self.workers: dict[str, JobWorker] = {}
         self._worker_tasks: set[asyncio.Task[None]] = set()
-        self.client_remover = ClientRemover(context.store)
+        self.caller_remover = CallerRemover(context.store)
         self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
         self._handover_requested = asyncio.Event()
@@ -93,7 +93,7 @@ class Engine:
         await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
         self._is_stopped = True
         self.context.job_watchers.notify_all()
-        await self.client_remover.close(DISCONNECTED_CLIENTS_TIMEOUT_SECONDS)
+        await self.caller_remover.close(DISCONNECTED_CLIENTS_TIMEOUT_SECONDS)
         return len(remaining_workers)
 
     def hand_over_now(self) -> None:

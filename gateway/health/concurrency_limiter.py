@@ -53,7 +53,7 @@ class AdaptiveLimit:
             return None
         return recovered
 
-    def get_next_increase(self, now: float) -> float:
+    def get_next_increase_time(self, now: float) -> float:
         if self._reduced_limit is None:
             return inf
         return now + RECOVERY_INTERVAL_SECONDS - (now - self._reduced_at) % RECOVERY_INTERVAL_SECONDS
@@ -154,10 +154,10 @@ class AccountLimiter:
             async with asyncio.timeout(timeout_seconds):
                 await waiter
         except TimeoutError:
-            self._cancel_waiter(waiter)
+            self._remove_waiter(waiter)
             raise SlotTimeout(self.get_remaining_pause()) from None
         except asyncio.CancelledError:
-            self._cancel_waiter(waiter)
+            self._remove_waiter(waiter)
             raise
 
     def release(self) -> None:
@@ -173,7 +173,7 @@ class AccountLimiter:
         if self._limits.per_minute is not None:
             self._start_times.append(now)
 
-    def _cancel_waiter(self, waiter: asyncio.Future[float]) -> None:
+    def _remove_waiter(self, waiter: asyncio.Future[float]) -> None:
         """Removes a waiter that stopped waiting. If it was granted a slot in the same moment, releases the slot as
         unused."""
         if waiter.done() and not waiter.cancelled():
@@ -200,7 +200,9 @@ class AccountLimiter:
             self._wakeup = None
         if not self._waiters:
             return
-        limit_rises_at = self._adaptive_limit.get_next_increase(now) if self.in_flight >= self._get_limit(now) else -inf
+        limit_rises_at = (
+            self._adaptive_limit.get_next_increase_time(now) if self.in_flight >= self._get_limit(now) else -inf
+        )
         wakeup_at = max(self._get_earliest_start(now), limit_rises_at)
         if wakeup_at < inf:
             self._wakeup = asyncio.get_running_loop().call_later(max(wakeup_at - now, 0.001), self._admit_waiters)

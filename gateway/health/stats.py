@@ -80,10 +80,10 @@ class LatencyHistogram:
     def get_stats(self, now: float) -> LatencyStats:
         epoch = floor(now / LATENCY_WINDOW_SECONDS)
         if self._cached is None or self._cached[0] != epoch:
-            self._cached = (epoch, _compute_stats(self._merge_windows(epoch)))
+            self._cached = (epoch, _compute_stats(self._sum_recent_buckets(epoch)))
         return self._cached[1]
 
-    def _merge_windows(self, current_epoch: int) -> dict[int, tuple[int, float]]:
+    def _sum_recent_buckets(self, current_epoch: int) -> dict[int, tuple[int, float]]:
         merged: dict[int, tuple[int, float]] = {}
         for epoch, window in self._windows:
             if current_epoch - LATENCY_WINDOW_COUNT < epoch <= current_epoch:

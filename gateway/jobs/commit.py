@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from gateway.jobs.failure import is_safe_to_retry, may_have_been_charged
+from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.next_actions import next_due
 from gateway.jobs.transition_tables import LedgerLine

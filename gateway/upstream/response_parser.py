@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway.body_thread import BodyThread
+from gateway.large_body_thread import BodyThread
 from providers.adapter import Answer
 from providers.order_status import NoAnswer
 

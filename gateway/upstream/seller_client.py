@@ -10,7 +10,6 @@ from gateway.catalogue import Seller
 from gateway.config.proxy import Proxy
 from gateway.memory_budget import MemoryBudget, MemoryReservation
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, DownloadRequest, download
-from gateway.upstream.host_source_transports import HostSource, TransportPool, TransportPoolProtocol
 from gateway.upstream.http_bodies import (
     ResponseUnreadable,
     get_response_headers,
@@ -19,6 +18,7 @@ from gateway.upstream.http_bodies import (
 )
 from gateway.upstream.request_builder import UnsendableRequest, build_request
 from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, SendProgress
+from gateway.upstream.transport_pool import HostSource, TransportPool, TransportPoolProtocol
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
@@ -72,7 +72,7 @@ class SellerClient:
             source=source,
         )
         memory_budget = self.url_memory_budget if call.is_presigned else self.memory_budget
-        with memory_budget.reserve_outgoing() as reservation:
+        with memory_budget.make_outgoing_reservation() as reservation:
             body.on_written = reservation.release
             if not await _reserve_memory(reservation, body.size, options.memory_timeout_seconds):
                 return NoAnswer(fault=Fault(kind=FaultKind.GATEWAY_BUSY))
@@ -91,7 +91,7 @@ class SellerClient:
             private=private, fresh_connection=False, proxy=proxy, source=HostSource.SELLER
         )
         return await download(
-            transport, DownloadRequest(url, private, account, limits), self.url_memory_budget.reserve_incoming
+            transport, DownloadRequest(url, private, account, limits), self.url_memory_budget.make_incoming_reservation
         )
 
     async def aclose(self) -> None:
@@ -116,7 +116,7 @@ async def _send_request(
             # The seller read the request, or rejected it unread. Frees its memory before the answer waits for memory.
             reservation.release()
             return await _read_answer(
-                response, options.max_response_bytes, reservation.budget.reserve_incoming(timeout)
+                response, options.max_response_bytes, reservation.budget.make_incoming_reservation(timeout)
             )
     except TimeoutError as error:
         return _build_no_answer(_classify_timeout(progress), error)

@@ -19,8 +19,8 @@ from aiohttp.tracing import Trace
 
 from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.upstream import host_lookup
+from gateway.upstream.asyncio_tls_connector import TlsConnector
 from gateway.upstream.host_lookup import TotalLookupLimitReached
-from gateway.upstream.tls_connector import TlsConnector
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_HEADER_BYTES = 32 << 10

@@ -13,8 +13,8 @@ from msgspec import Struct
 from gateway.catalogue import Seller
 from gateway.config.proxy import Proxy
 from gateway.config.values import Secret
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from providers.order_status import NoAnswer
 from tests.upstream.fake_servers import (

@@ -2,7 +2,7 @@
 
 import httpx
 
-from gateway.upstream.host_source_transports import TransportPoolProtocol
+from gateway.upstream.transport_pool import TransportPoolProtocol
 
 
 class FixedTransportPool:

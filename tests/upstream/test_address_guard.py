@@ -10,8 +10,8 @@ import pytest
 
 from gateway.upstream import address_guard, host_lookup
 from gateway.upstream.download import DownloadError
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Call
 from providers.faults import FaultKind
 from tests.upstream.fake_servers import (

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from gateway.memory_budget import MemoryBudget
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (

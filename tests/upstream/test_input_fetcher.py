@@ -9,9 +9,9 @@ import pytest
 
 from gateway.upstream import input_fetcher
 from gateway.upstream.download import DownloadError, DownloadLimits
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.input_fetcher import FetchLimitReached, InputFetcher, InputsTooLarge
 from gateway.upstream.seller_client import SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from tests.harness.wait import wait_until_async
 from tests.upstream.fake_servers import (

@@ -25,8 +25,8 @@ async def _completes_soon(waiting: Awaitable[None]) -> bool:
 def test_small_bodies_never_wait() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(MIB)
-        await budget.reserve_incoming().grow_to(MIB)
-        small = budget.reserve_incoming()
+        await budget.make_incoming_reservation().grow_to(MIB)
+        small = budget.make_incoming_reservation()
         assert await _completes_soon(small.grow_to(SMALL_BODY_BYTES))
         assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
 
@@ -36,12 +36,12 @@ def test_small_bodies_never_wait() -> None:
 def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
     async def scenario() -> list[str]:
         budget = MemoryBudget(10 * MIB)
-        first = budget.reserve_incoming()
+        first = budget.make_incoming_reservation()
         await first.grow_to(8 * MIB)
         served: list[str] = []
 
         async def reserve_and_release(name: str, size: int) -> None:
-            reservation = budget.reserve_incoming()
+            reservation = budget.make_incoming_reservation()
             await reservation.grow_to(size)
             served.append(name)
             await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
 def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
     async def scenario() -> int:
         budget = MemoryBudget(MIB)
-        await budget.reserve_incoming().grow_to(5 * MIB)
+        await budget.make_incoming_reservation().grow_to(5 * MIB)
         return budget.reserved_bytes
 
     assert run_async(scenario()) == MIB
@@ -72,7 +72,7 @@ def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
 def test_growing_reservations_do_not_deadlock() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(4 * MIB)
-        reservations = [budget.reserve_incoming() for _ in range(4)]
+        reservations = [budget.make_incoming_reservation() for _ in range(4)]
         for reservation in reservations:
             await reservation.grow_to(MIB)
 
@@ -95,7 +95,7 @@ def test_cancelled_reservations_are_released(seed: int) -> None:
 
         async def reserve_and_release() -> None:
             is_outgoing = chance.random() < 0.3
-            reservation = budget.reserve_outgoing() if is_outgoing else budget.reserve_incoming()
+            reservation = budget.make_outgoing_reservation() if is_outgoing else budget.make_incoming_reservation()
             try:
                 for _ in range(1 if is_outgoing else 3):
                     await reservation.grow_to(reservation.held_bytes + chance.randrange(2 * MIB))
@@ -117,7 +117,7 @@ def test_cancelled_reservations_are_released(seed: int) -> None:
 def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
     async def scenario() -> list[str]:
         budget = MemoryBudget(8 * MIB)
-        first = budget.reserve_outgoing()
+        first = budget.make_outgoing_reservation()
         await first.grow_to(6 * MIB)
         served: list[str] = []
 
@@ -127,9 +127,9 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
             await asyncio.sleep(0.01)
             reservation.release()
 
-        tasks = [asyncio.create_task(reserve_and_release("out", budget.reserve_outgoing())) for _ in range(2)]
+        tasks = [asyncio.create_task(reserve_and_release("out", budget.make_outgoing_reservation())) for _ in range(2)]
         await asyncio.sleep(0.02)
-        tasks += [asyncio.create_task(reserve_and_release("in", budget.reserve_incoming())) for _ in range(2)]
+        tasks += [asyncio.create_task(reserve_and_release("in", budget.make_incoming_reservation())) for _ in range(2)]
         await asyncio.sleep(0.02)
         assert (served, budget.waiter_count) == ([], 4)
         first.release()
@@ -143,10 +143,10 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
 def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(8 * MIB)
-        await budget.reserve_outgoing().grow_to(100 * MIB)
+        await budget.make_outgoing_reservation().grow_to(100 * MIB)
         assert budget.reserved_bytes == 6 * MIB
-        assert not await _completes_soon(budget.reserve_outgoing().grow_to(MIB))
-        assert await _completes_soon(budget.reserve_incoming().grow_to(2 * MIB))
+        assert not await _completes_soon(budget.make_outgoing_reservation().grow_to(MIB))
+        assert await _completes_soon(budget.make_incoming_reservation().grow_to(2 * MIB))
 
     run_async(scenario())
 

@@ -100,7 +100,7 @@ def test_slow_uploads_delay_each_other_but_not_polls_or_downloads() -> None:
 def test_order_without_free_memory_is_gateway_busy_and_fails_over() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(32 * MIB)
-        await budget.reserve_outgoing().grow_to(24 * MIB)
+        await budget.make_outgoing_reservation().grow_to(24 * MIB)
         async with (
             fake_servers.run_server(fake_servers.make_responder(fake_servers.build_response())) as server,
             SellerClient(memory_budget=budget) as client,
@@ -128,7 +128,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
             SellerClient(memory_budget=MemoryBudget(8 * MIB)) as client,
         ):
             budgets = client.memory_budget, client.url_memory_budget
-            reservations = [budget.reserve_incoming() for budget in budgets]
+            reservations = [budget.make_incoming_reservation() for budget in budgets]
             for reservation in reservations:
                 await reservation.grow_to(8 * MIB)
             limits = DownloadLimits(timeout_seconds=seconds)
@@ -155,7 +155,7 @@ def test_wait_for_memory_does_not_count_against_the_timeout() -> None:
 def test_slow_response_after_memory_was_granted_times_out() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(8 * MIB)
-        first = budget.reserve_incoming()
+        first = budget.make_incoming_reservation()
         await first.grow_to(8 * MIB)
         head = fake_servers.build_response(bytes(MIB))
         async with (

@@ -113,7 +113,11 @@ def test_redirect_to_a_private_host_is_not_sent_to_the_proxy(target: str) -> Non
     )
     with pytest.raises(DownloadError) as raised:
         run_async(
-            download(transport, DownloadRequest("https://seller.example/", False, ""), MemoryBudget().reserve_incoming)
+            download(
+                transport,
+                DownloadRequest("https://seller.example/", False, ""),
+                MemoryBudget().make_incoming_reservation,
+            )
         )
     assert raised.value.is_permanent
     assert hosts == ["seller.example"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstream import host_source_transports
+from gateway.upstream import transport_pool
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from tests.harness.wait import wait_until_async
@@ -139,7 +139,7 @@ def test_changed_proxy_or_credentials_open_a_new_connection(
     proxy_environment: ProxyEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unused connections close after their idle timeout."""
-    monkeypatch.setattr(host_source_transports, "_KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(transport_pool, "_KEEPALIVE_SECONDS", 0.2)
 
     async def scenario() -> None:
         async with proxy_environment.start_servers() as setup, run_server(make_forwarder()) as other:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer

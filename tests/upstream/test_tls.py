@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer

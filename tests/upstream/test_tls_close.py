@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config.proxy import Proxy
-from gateway.upstream.host_source_transports import TransportPool
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer
 from tests.upstream.fake_proxies import CONNECT_RESPONSE, make_proxy
 from tests.upstream.fake_servers import EVENT_LOOPS, ORDER_CALL, build_response, make_seller

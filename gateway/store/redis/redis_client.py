@@ -89,7 +89,7 @@ class RedisClient:
     def _get_pipeline(self, key: str) -> CommandPipeline:
         server = self._find_server(key)
         if server not in self._pipelines:
-            self._pipelines[server] = CommandPipeline(self.driver, self._reconnect)
+            self._pipelines[server] = CommandPipeline(self.driver, self._drop_connections)
         return self._pipelines[server]
 
     def _find_server(self, key: str) -> str:
@@ -98,7 +98,7 @@ class RedisClient:
         nodes = self.driver.nodes_manager.slots_cache.get(self.driver.keyslot(key))
         return nodes[0].name if nodes else ""
 
-    async def _reconnect(self) -> None:
+    async def _drop_connections(self) -> None:
         """Closes all connections: after a failover, old ones lead to the wrong server."""
         if isinstance(self.driver, RedisCluster):
             await self.driver.aclose()

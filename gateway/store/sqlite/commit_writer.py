@@ -22,7 +22,7 @@ from gateway.store.base import (
 )
 from gateway.store.ledger_totals import sum_entries
 from gateway.store.sqlite import queries
-from gateway.store.sqlite.due_rows import delete_due, set_due
+from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
 from gateway.store.sqlite.request_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
 

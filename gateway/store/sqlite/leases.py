@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.store.base import MAX_EARLY_CRASHES, RENEWALS_PER_LEASE, ClaimedJob, initial_lease_seconds
-from gateway.store.sqlite.due_rows import set_due
+from gateway.store.sqlite.due_time_rows import set_due
 from gateway.store.sqlite.queries import JobQueries
 from gateway.store.sqlite.request_deduplication_rows import remove_owner_callers
 

@@ -33,7 +33,7 @@ from gateway.store.base import (
 )
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import maintenance, outbox, queries, replica_signals
+from gateway.store.sqlite import audit_and_retention, outbox, queries, replica_signals
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
@@ -159,7 +159,7 @@ class SqliteStore:
             self._watchers.notify(job_id)
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
-        await self._run_write(lambda db: maintenance.announce_job(db, job_id, self._clock() + timeout_seconds))
+        await self._run_write(lambda db: audit_and_retention.announce_job(db, job_id, self._clock() + timeout_seconds))
 
     async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
         if not needs_lookup(record):
@@ -241,22 +241,24 @@ class SqliteStore:
         """Audits on the reader thread. The writer thread is used only if there is something to repair."""
 
         def read_report(db: Connection) -> AuditReport:
-            with maintenance.read_transaction(db):
-                return maintenance.audit(db, self._job_queries, self._clock())
+            with audit_and_retention.read_transaction(db):
+                return audit_and_retention.audit(db, self._job_queries, self._clock())
 
         report = await self._run_read(read_report)
         if not (repair and report.discrepancy_count):
             return report
-        return await self._run_write(lambda db: maintenance.repair(db, self._job_queries, self._clock()))
+        return await self._run_write(lambda db: audit_and_retention.repair(db, self._job_queries, self._clock()))
 
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         now, retention_seconds = self._clock(), self._retention.jobs
-        return await self._run_read(lambda db: maintenance.list_deletable_jobs(db, now - retention_seconds, now, limit))
+        return await self._run_read(
+            lambda db: audit_and_retention.list_deletable_jobs(db, now - retention_seconds, now, limit)
+        )
 
     async def delete_job(self, job_id: str) -> None:
-        await self._run_write(lambda db: maintenance.delete_job(db, job_id))
+        await self._run_write(lambda db: audit_and_retention.delete_job(db, job_id))
 
     async def delete_expired(self) -> None:
-        for step in maintenance.deletion_steps(self._retention, self._clock()):
+        for step in audit_and_retention.deletion_steps(self._retention, self._clock()):
             while await self._run_write(step):
                 continue

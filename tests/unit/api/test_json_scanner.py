@@ -15,7 +15,6 @@ import pytest
 from msgspec import inspect
 
 from gateway.api.api_errors import ApiError
-from gateway.api.body_parser_thread import INLINE_MAX_BYTES, run_off_loop
 from gateway.api.input_images import decode_base64, list_input_refs
 from gateway.api.json_prescan import (
     MAX_DEPTH,
@@ -28,6 +27,7 @@ from gateway.api.json_prescan import (
     scan_json,
 )
 from gateway.api.request_body import parse_json_object, to_struct
+from gateway.api.request_parser_thread import INLINE_MAX_BYTES, run_off_loop
 from gateway.api.request_schemas import CreateJobRequest, GenerationRequest, InputImageRef
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
-from gateway.jobs.failure import is_safe_to_retry, may_have_been_charged
+from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, JobState
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,

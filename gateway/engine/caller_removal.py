@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 120.0
 MAX_PENDING = 10_000
 
 
-class ClientRemover:
+class CallerRemover:
     """The removals that are not saved yet."""
 
     def __init__(self, store: Store) -> None:

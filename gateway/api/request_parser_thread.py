@@ -1,6 +1,6 @@
 """The thread that parses large request bodies, so that other requests do not wait for them."""
 
-from gateway.body_thread import BodyThread
+from gateway.large_body_thread import BodyThread
 
 # Parsing a body of this size takes a millisecond or two. Only bodies with long prompts or images are larger.
 INLINE_MAX_BYTES = 32 << 10

@@ -35,7 +35,7 @@ def classify_failure(job: Job) -> JobFailure:
         key=_CERTAINTY_ORDER.index,
         default=ChargeStatus.NOT_CHARGED,
     )
-    is_safe = charge_status is ChargeStatus.NOT_CHARGED and _is_temporary(job)
+    is_safe = charge_status is ChargeStatus.NOT_CHARGED and _may_succeed_on_retry(job)
     return JobFailure(
         job.state,
         charge_status,
@@ -74,7 +74,7 @@ def _reported_fault(job: Job, charge_status: ChargeStatus) -> FaultKind | None:
     return next(attempt.fault for attempt in reversed(job.attempts) if _attempt_charge_status(attempt) is charge_status)
 
 
-def _is_temporary(job: Job) -> bool:
+def _may_succeed_on_retry(job: Job) -> bool:
     """Returns whether a retry may succeed. A job that expired before any order failed has only waited too long."""
     if job.state is JobState.CANCELLED:
         return job.withdrawn
