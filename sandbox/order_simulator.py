@@ -192,7 +192,7 @@ class OrderSimulator:
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Waits until the client disconnects; drop what it still sends."""
+    """Waits until the client disconnects, and drops the rest of its request."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

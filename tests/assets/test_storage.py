@@ -228,5 +228,5 @@ def test_unusable_url_error_says_why(url: str, message: str, monkeypatch: pytest
 def test_every_url_scheme_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """No request is sent before the first operation."""
     urls = ["s3://bucket", "s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix?account=somebody"]
-    storages = [ImageStorage(url) for url in (*urls, "memory://")]
-    assert len(storages) == len(urls) + 1
+    for url in (*urls, "memory://"):
+        ImageStorage(url)

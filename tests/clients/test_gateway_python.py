@@ -10,6 +10,7 @@ import pytest
 from tests.clients.openai_sdk import MODEL
 from tests.harness.gateway_runner import API_KEY, RunningGateway
 from tests.harness.sample_images import decode_image
+from tests.harness.wait import wait_until
 
 
 def make_gateway_client(gateway: RunningGateway, **options: Any) -> openai.OpenAI:
@@ -36,9 +37,8 @@ def count_requests(gateway: RunningGateway) -> Any:
 def read_request_lines(gateway: RunningGateway) -> list[dict[str, Any]]:
     # A line is written a moment after its response; the next response's line follows it.
     marker = gateway.http.get(f"/nothing-{uuid4()}").headers["x-request-id"]
-    while not (lines := gateway.read_log_lines()) or marker not in {line.get("id") for line in lines[-20:]}:
-        pass
-    return [line for line in lines if line.get("route") == "/v1/images/generations"]
+    wait_until(lambda: marker in {line.get("id") for line in gateway.read_log_lines()[-20:]}, "the marker is logged")
+    return [line for line in gateway.read_log_lines() if line.get("route") == "/v1/images/generations"]
 
 
 @pytest.mark.parametrize("size", ["1024x1024", "1536x1024", "2048x1152", "auto"])
