@@ -102,8 +102,13 @@ class Gateway:
         self.emit(ConfigReloaded(applied=reload.is_applied, config=config_hash, problems=len(problems)))
         for problem in problems:
             self.logs.log("error", "configuration rejected", problem=str(problem))
+        self.log_config_warnings()
         if reload.is_applied and self.engine is not None:
             self._configure_limits()
+
+    def log_config_warnings(self) -> None:
+        for warning in self.reloader.last_result.resolved.warnings:
+            self.logs.log("warning", "configuration warning", warning=str(warning))
 
     def describe_readiness(self) -> dict[str, Any]:
         last, store, storage = self.reloader.last_result, self._describe_store(), self._describe_storage()

@@ -18,7 +18,8 @@ from gateway.commands.plan_tables import render_coverage
 def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     """Check the whole configuration, and show for each cell the winning seller, its price and the runner-up.
 
-    All problems are listed at once, with file and line. The exit code is 1 if there is any; warnings do not count.
+    Problems are listed with file and line, all of a stage at once: YAML and options, names across files, secrets.
+    The exit code is 1 if there is any; warnings do not count.
     ~ marks a seller that fulfils the request only approximately: `explain` shows how.
     """
     console, errors = Console(), Console(stderr=True)

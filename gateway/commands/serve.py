@@ -128,8 +128,7 @@ def _serve_configured(settings: Settings, sandbox_url: str | None, realistic: bo
     with closing(gateway.logs):
         if settings.config == default_config_folder() and not DEFAULT_FOLDER.is_dir():
             gateway.logs.log("warning", "using shipped configuration", warning=SHIPPED_CONFIG_WARNING)
-        for warning in gateway.reloader.last_result.resolved.warnings if not sandbox_url else ():
-            gateway.logs.log("warning", "configuration warning", warning=str(warning))
+        gateway.log_config_warnings()
         if sandbox_url is not None and not gateway.catalogue().sellers:
             adapters = ", ".join(SIMULATED_SELLERS)
             raise StartError(

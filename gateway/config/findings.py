@@ -1,35 +1,19 @@
-"""Results of checks that span options or files. A finding is reported only if everything that it depends on was read
-without problems."""
+"""What a check that spans options or files finds: a message, and the path of its option within the file."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
-from msgspec import Struct
-
-from gateway.config.loader import LoadedFiles
-from gateway.config.yaml_nodes import Problem
+from gateway.suggestions import did_you_mean
 
 OptionPath = tuple[str | int, ...]
 
 
-class Finding(Struct, frozen=True):
-    """A problem, the path of its option, and the paths that it depends on.
-
-    `depends_on` omits `path` where only parts of that block matter.
-    """
-
+class Finding(NamedTuple):
     message: str
     path: OptionPath
-    depends_on: tuple[OptionPath, ...] | None = None
-
-    def is_reliable(self, loaded: LoadedFiles, file: str, parent_path: OptionPath) -> bool:
-        depends_on = (self.path,) if self.depends_on is None else self.depends_on
-        return all(loaded.is_reliable(file, *parent_path, *path) for path in depends_on)
 
 
-def to_problems(loaded: LoadedFiles, file: str, findings: Iterable[Finding], *parent_path: str | int) -> list[Problem]:
-    """Converts findings below these path elements of a file to problems, without the unreliable ones."""
-    return [
-        Problem(loaded.locate(file, *parent_path, *finding.path), finding.message)
-        for finding in findings
-        if finding.is_reliable(loaded, file, parent_path)
-    ]
+def check_name(kind: str, name: str, known: Collection[str], *path: str | int) -> Iterator[Finding]:
+    """Yields a finding if the name is unknown."""
+    if name not in known:
+        yield Finding(f"Unknown {kind} '{name}'{did_you_mean(name, known)}", path)

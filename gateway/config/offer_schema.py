@@ -8,7 +8,7 @@ from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, Positi
 from gateway.config.values import Day, Ratio, SizeValue, Usd
 from providers.image_sizes import Resolution
 from providers.order_status import TokenUsage
-from providers.orders import Format, Operation, Quality
+from providers.orders import Cell, Format, Operation, Quality
 
 QualityOrAny = Literal["any", "low", "medium", "high"]
 TokenCount = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -89,6 +89,15 @@ class PriceRow(ConfigStruct, frozen=True, kw_only=True):
     qualities: Annotated[tuple[Quality, ...], option_help("Qualities at this price. Default all.")] = tuple(Quality)
     source: Annotated[NonEmptyText, option_help("Where the price is published.")]
     date: Annotated[Day, option_help("The day the price was read there, like 2026-07-23.")]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [
+            Cell(operation, resolution, quality)
+            for operation in self.operations
+            for resolution in self.resolutions
+            for quality in self.qualities
+        ]
 
     def check_consistency(self) -> str | None:
         is_below_price = self.ceiling is not None and self.ceiling < self.price

@@ -7,8 +7,6 @@ from msgspec import Struct, inspect
 from gateway.config.yaml_nodes import Problem, SourceLocation, YamlNode
 from gateway.suggestions import did_you_mean
 
-INVALID: Any = object()
-
 
 @runtime_checkable
 class TextValue(Protocol):
@@ -25,19 +23,16 @@ class TextValue(Protocol):
 class Validator:
     """Builds typed values from YAML nodes and collects problems instead of stopping at the first.
 
-    An invalid value is replaced by a placeholder, so that the rest can be validated. Checks must ignore values that
-    depend on a placeholder: its location is among the problems' locations, or it is listed in `unreliable` (options
-    that are missing, or that may be present under a misspelled name).
+    An invalid value becomes None. A struct that contains one is not built, so nothing is checked that depends on it.
     """
 
     def __init__(self) -> None:
         self.hide_values = False
         self.problems: list[Problem] = []
-        self.unreliable: set[tuple[SourceLocation, str]] = set()
 
     def add_problem(self, location: SourceLocation, message: str) -> Any:
         self.problems.append(Problem(location, message))
-        return INVALID
+        return None
 
     def _build_value(self, node: YamlNode, info: inspect.Type) -> Any:
         match info:
@@ -56,30 +51,22 @@ class Validator:
             case _:
                 return self._build_scalar(node, info)
 
-    def build_file(self, node: YamlNode, struct_type: type[Struct], hide_values: bool = False) -> dict[str, Any]:
-        """Builds the valid options of one file.
+    def build_file(self, node: YamlNode, struct_type: type[Struct], hide_values: bool = False) -> Any:
+        """Builds the content of one file; None if it has problems.
 
         `hide_values`: messages do not repeat invalid values, which may be secrets in the wrong place.
         """
         self.hide_values = hide_values
-        return self._build_fields(node, cast(inspect.StructType, inspect.type_info(struct_type)))
-
-    def _build_fields(self, node: YamlNode, info: inspect.StructType) -> dict[str, Any]:
-        values = {
-            field.name: self._build_value(inner, field.type) for field, inner in self._find_present_fields(node, info)
-        }
-        return {name: value for name, value in values.items() if value is not INVALID}
+        return self._build_struct(node, cast(inspect.StructType, inspect.type_info(struct_type)))
 
     def _build_struct(self, node: YamlNode, info: inspect.StructType) -> Any:
         problems_before = len(self.problems)
-        values = self._build_fields(node, info)
-        if not isinstance(node.value, dict):
-            return INVALID
-        placeholders = {field.name: make_placeholder(field.type) for field in info.fields if field.required}
-        built: Any = info.cls(**placeholders | values)
-        if len(self.problems) == problems_before and (reason := built.check_consistency()):
-            self.add_problem(node.location, reason)
-        return built
+        fields = self._find_present_fields(node, info)
+        values = {field.name: self._build_value(inner, field.type) for field, inner in fields}
+        if len(self.problems) > problems_before:
+            return None
+        built: Any = info.cls(**values)
+        return self.add_problem(node.location, reason) if (reason := built.check_consistency()) else built
 
     def _find_present_fields(self, node: YamlNode, info: inspect.StructType) -> list[tuple[inspect.Field, YamlNode]]:
         """Returns the fields that are present. Reports missing and unknown options."""
@@ -87,43 +74,33 @@ class Validator:
         if not isinstance(node.value, dict):
             self.add_problem(node.location, f"Invalid value. Write a block with {', '.join(names)}")
             return []
-        unknown = [name for name in node.value if name not in names]
-        for name in unknown:
-            self.add_problem(node.value[name].location, f"Unknown option{did_you_mean(name, names)}")
+        for name, inner in node.value.items():
+            if name not in names:
+                self.add_problem(inner.location, f"Unknown option{did_you_mean(name, names)}")
         for field in info.fields:
-            if field.encode_name in node.value:
-                continue
-            if field.required:
+            if field.required and field.encode_name not in node.value:
                 self.add_problem(node.location, f"Missing option '{field.encode_name}'")
-            if field.required or unknown:
-                self.unreliable.add((node.location, field.encode_name))
         return [(field, node.value[field.encode_name]) for field in info.fields if field.encode_name in node.value]
 
     def _build_dict(self, node: YamlNode, info: inspect.DictType) -> Any:
-        """Builds a dict without the entries whose key or value is invalid."""
         if not isinstance(node.value, dict):
             return self.add_problem(node.location, "Invalid value. Write a block of names and values")
         if len(node.value) < (info.min_length or 0):
             return self.add_problem(node.location, "Empty block. Add at least one entry")
-        built = {
-            self._build_value(YamlNode(name, inner.location, name), info.key_type): self._build_entry(
+        return {
+            self._build_value(YamlNode(name, inner.location, name), info.key_type): self._build_value(
                 inner, info.value_type
             )
             for name, inner in node.value.items()
         }
-        return {name: value for name, value in built.items() if name is not INVALID and value is not INVALID}
-
-    def _build_entry(self, node: YamlNode, info: inspect.Type) -> Any:
-        built = self._build_value(node, info)
-        return make_placeholder(info) if built is INVALID and not isinstance(info, inspect.StructType) else built
 
     def _build_list(self, node: YamlNode, info: inspect.ListType | inspect.VarTupleType) -> Any:
-        """Builds a list of the same length, so that each item keeps its index."""
         if not isinstance(node.value, list):
             return self.add_problem(node.location, "Invalid value. Write a list, like [a, b]")
+        if len(node.value) < (info.min_length or 0):
+            return self.add_problem(node.location, "Empty list. Add at least one entry")
         built = [self._build_value(item, info.item_type) for item in node.value]
-        items = [make_placeholder(info.item_type) if item is INVALID else item for item in built]
-        return tuple(items) if isinstance(info, inspect.VarTupleType) else items
+        return tuple(built) if isinstance(info, inspect.VarTupleType) else built
 
     def _build_union(self, node: YamlNode, info: inspect.UnionType) -> Any:
         """Builds the alternative that matches the form of the node, and reports that alternative's problems."""
@@ -149,29 +126,6 @@ class Validator:
         if isinstance(info, inspect.EnumType):
             return info.cls(node.value)
         return float(node.value) if isinstance(info, inspect.FloatType) else node.value  # type: ignore[arg-type]
-
-
-def make_placeholder(info: inspect.Type) -> Any:
-    """Returns a valid value of this type. Text is empty, which no file can contain."""
-    match info:
-        case inspect.StructType(cls=struct_type, fields=fields):
-            return struct_type(**{field.name: make_placeholder(field.type) for field in fields if field.required})
-        case inspect.Metadata(type=inner):
-            return make_placeholder(inner)
-        case inspect.UnionType(types=types):
-            return (
-                None
-                if any(isinstance(struct_type, inspect.NoneType) for struct_type in types)
-                else make_placeholder(types[0])
-            )
-        case inspect.EnumType(cls=enum_type):
-            return next(iter(enum_type))
-        case inspect.LiteralType(values=values):
-            return values[0]
-        case inspect.CustomType(cls=text_type):
-            return text_type()
-    empty_values = {inspect.DictType: {}, inspect.VarTupleType: (), inspect.ListType: [], inspect.StrType: ""}
-    return empty_values.get(type(info), 0)
 
 
 def _looks_like(node: YamlNode, candidate: inspect.Type) -> bool:

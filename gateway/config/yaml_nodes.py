@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from gateway.config.redaction import redact, replace_control_chars
 from gateway.config.source_files import MAX_FILE_BYTES
@@ -18,7 +18,7 @@ from gateway.config.source_files import MAX_FILE_BYTES
 MAX_DEPTH = 20
 MAX_STEP_LENGTH = 60
 # Path elements of entries without a name of their own. Their values are ignored.
-MERGE_KEY, UNNAMED_KEY = NAMELESS_KEYS = ("<<", "?")
+MERGE_KEY, UNNAMED_KEY = "<<", "?"
 Scalar = str | int | float | bool | None
 
 _INT = re.compile(r"[-+]?\d{1,18}", re.ASCII)
@@ -58,6 +58,10 @@ class Problem(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.location}: {self.message}"
+
+    def in_folder(self, folder: str) -> "Problem":
+        """Returns the problem with the folder before the file's name."""
+        return replace(self, location=replace(self.location, file=f"{folder}/{self.location.file}"))
 
 
 class YamlNode(Struct, frozen=True):

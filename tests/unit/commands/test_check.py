@@ -84,6 +84,15 @@ def test_missing_folder_is_error(tmp_path: Path) -> None:
     assert "Folder not found" in result.stderr
 
 
+def test_rule_that_never_matches_is_warning(tmp_path: Path) -> None:
+    policies = SAMPLE_FILES["policies.yaml"].replace("{team: design, resolution: 4k}", "{}")
+    result = run_check(write_config(tmp_path, SAMPLE_FILES | {"policies.yaml": policies}))
+    assert (result.exit_code, result.stderr) == (
+        0,
+        f"warning: {tmp_path}/policies.yaml:14: rules[1]: Never matches: rule 1 matches all its requests first\n",
+    )
+
+
 SUSPICIOUS_CHANGES = {
     "the policy excludes every seller": ("policies.yaml", "    within: 5%", '    max_price: "0.01"'),
     "is the only seller that is tried: no failover": ("policies.yaml", "    within: 5%", "    ignore: [by-shape]"),

@@ -1,4 +1,4 @@
-"""Every problem of a broken configuration is reported with file and line, all in one run."""
+"""Every problem of a broken configuration is reported with file and line, all of a stage in one run."""
 
 import time
 import tracemalloc
@@ -71,35 +71,45 @@ def test_alias_bomb_is_rejected_without_using_memory(tmp_path: Path) -> None:
     problems = list_problems(tmp_path)
     seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert problems == ["teams.yaml:1: Aliases (& and *) are not allowed. Write the value out"] + [
-        problem for problem in problems if problem.startswith("policies.yaml")
-    ]
+    assert problems == ["teams.yaml:1: Aliases (& and *) are not allowed. Write the value out"]
     assert seconds < 2
     assert peak < 8_000_000
 
 
-def test_problems_of_all_files_are_reported_in_one_run(tmp_path: Path) -> None:
-    """Covers a wrong type, an unknown name, a duplicate name and invalid YAML, each in another file."""
+def list_options(folder: Path, files: dict[str, str]) -> list[str]:
+    """Returns file, line and option of each problem."""
+    return [": ".join(problem.split(": ")[:2]) for problem in list_problems(write_config(folder, files))]
+
+
+def test_problems_of_a_stage_are_reported_for_all_files_at_once(tmp_path: Path) -> None:
+    """Wrong types, a duplicate name and invalid YAML are reported first, unknown names once these are corrected."""
     files = dict(SAMPLE_FILES)
-    files["gateway.yaml"] = "reload: {watch: maybe}\n"
-    files["accounts.yaml"] += "    replay: untrusted\n"
     files["models.yaml"] = files["models.yaml"].replace("1024x1024", "1000x1000")
-    files["offers/by-pixel.yaml"] = files["offers/by-pixel.yaml"].replace('"0.009"', '"-1"')
-    files["offers/by-shape.yaml"] = files["offers/by-shape.yaml"].replace("inputs: 16", "inputs: 0")
-    files["policies.yaml"] = files["policies.yaml"].replace("rank: cost", "rank: costs").replace("by-shape,", "nobody,")
-    files["policies.yaml"] = files["policies.yaml"].replace("use: split", "use: splat")
-    files["teams.yaml"] = "teams: [\n"
-    problems = list_problems(write_config(tmp_path, files))
-    assert [problem.split(": ")[0] + ": " + problem.split(": ")[1] for problem in problems] == [
+    files["offers/by-shape.yaml"] = files["offers/by-shape.yaml"].replace("inputs: 16", "mask: true")
+    files["policies.yaml"] = files["policies.yaml"].replace("by-shape,", "nobody,").replace("use: split", "use: splat")
+    files["teams.yaml"] = files["teams.yaml"].replace("steady", "steddy")
+    wrong = files | {
+        "gateway.yaml": "reload: {watch: maybe}\n",
+        "accounts.yaml": files["accounts.yaml"] + "    replay: untrusted\n",
+        "offers/by-pixel.yaml": files["offers/by-pixel.yaml"]
+        .replace('"0.009"', '"-1"')
+        .replace("inputs: 16", "inputs: x"),
+        "teams.yaml": "teams: [\n",
+    }
+    assert list_options(tmp_path, wrong) == [
         "accounts.yaml:9: accounts.runapi.replay",
         "gateway.yaml:1: reload.watch",
-        "models.yaml:3: models.picture-2.defaults.size",
+        "offers/by-pixel.yaml:10: offers.picture-2.inputs",
         "offers/by-pixel.yaml:18: offers.picture-2.prices[0].price",
-        "offers/by-shape.yaml:8: offers.picture-2.inputs",
-        "policies.yaml:3: policies.cheapest.rank",
+        "teams.yaml:2: Invalid YAML",
+    ]
+    assert list_options(tmp_path, files) == [
+        "models.yaml:3: models.picture-2.defaults.size",
+        "offers/by-shape.yaml:4: offers.picture-2",
+        "offers/by-shape.yaml:8: offers.picture-2.mask",
         "policies.yaml:7: policies.steady.sellers[0]",
         "policies.yaml:15: rules[1].use",
-        "teams.yaml:2: Invalid YAML",
+        "teams.yaml:3: teams.design.policies[1]",
     ]
 
 

@@ -1,15 +1,50 @@
-"""Checks that an adapter supports what an offer configures."""
+"""Checks of offers: their names, their prices and seconds, and that the adapter supports what they configure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from gateway.config.findings import Finding
-from gateway.config.offer_schema import OfferConfig, SizeOptions
+from gateway.config.findings import Finding, check_name
+from gateway.config.offer_schema import OfferConfig, OfferFile, SizeOptions
+from gateway.config.schema import Config
 from providers.adapter import Adapter
 from providers.image_sizes import RATIOS, Resolution
-from providers.orders import Feature, Operation
+from providers.orders import Cell, Feature, Operation, Quality
 
 
-def check_capabilities(offer: OfferConfig, adapter: Adapter) -> Iterator[Finding]:
+def check_offers(config: Config, file: OfferFile, adapters: Mapping[str, Adapter]) -> Iterator[Finding]:
+    """Checks the offers of one seller's file."""
+    yield from check_name("account", file.account, config.accounts.accounts, "account")
+    yield from check_name("adapter", file.adapter, adapters, "adapter")
+    adapter = adapters.get(file.adapter)
+    for model, offer in file.offers.items():
+        yield from check_name("model", model, config.models.models, "offers", model)
+        capability_findings = _check_capabilities(offer, adapter) if adapter else ()
+        for finding in (*capability_findings, *_check_prices(offer), *_check_seconds(offer)):
+            yield Finding(finding.message, ("offers", model, *finding.path))
+
+
+def _check_prices(offer: OfferConfig) -> Iterator[Finding]:
+    rows: dict[Cell, int] = {}
+    for index, row in enumerate(offer.prices):
+        if duplicate := next((cell for cell in row.cells if cell in rows), None):
+            cell = f"{duplicate.operation} {duplicate.resolution} {duplicate.quality}"
+            message = f"Duplicate price for {cell}; the first is in row {rows[duplicate] + 1}"
+            yield Finding(message, ("prices", index))
+        rows |= {cell: index for cell in row.cells if cell not in rows}
+    for operation in Operation:
+        if getattr(offer, operation) is None and any(cell.operation is operation for cell in rows):
+            yield Finding(f"Prices for '{operation}' need a '{operation}' block with its sizes", ("prices",))
+    if not rows:
+        yield Finding("Missing prices. Add at least one price row", ("prices",))
+
+
+def _check_seconds(offer: OfferConfig) -> Iterator[Finding]:
+    missing = [quality for quality in Quality if not offer.seconds.keys() & {quality.value, "any"}]
+    if missing:
+        message = f"Missing expected seconds for {', '.join(missing)}. Add them, or 'any' for all"
+        yield Finding(message, ("seconds",))
+
+
+def _check_capabilities(offer: OfferConfig, adapter: Adapter) -> Iterator[Finding]:
     """Yields a finding for each option of an offer that its adapter does not support."""
     capabilities, name = adapter.capabilities, adapter.name
     checks = [
@@ -57,7 +92,7 @@ def _check_size_features(size_options: SizeOptions, operation: Operation, adapte
             yield Finding(f"{adapter.name} does not support {feature}", (operation_name, name))
     if not any(is_claimed for is_claimed, _ in claims.values()):
         message = "Missing size option. Set 'pixels', 'presets' or 'ratios'"
-        yield Finding(message, (operation_name,), tuple((operation_name, name) for name in claims))
+        yield Finding(message, (operation_name,))
 
 
 def _check_ratios(size_options: SizeOptions, operation: Operation) -> Iterator[Finding]:
@@ -70,8 +105,4 @@ def _check_ratios(size_options: SizeOptions, operation: Operation) -> Iterator[F
     for index, shape in enumerate(size_options.unsold):
         if shape not in known_shapes:
             message = f"Invalid value '{shape}'. Use a ratio of this offer and a tier, like 1:1@4k"
-            yield Finding(
-                message,
-                (operation_name, "unsold", index),
-                ((operation_name, "unsold", index), (operation_name, "ratios")),
-            )
+            yield Finding(message, (operation_name, "unsold", index))
