@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext
 from gateway.api.application import create_application
-from gateway.api.remembered_refusals import RefusedRequests
+from gateway.api.refused_request_tracker import RefusedRequestTracker
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
@@ -282,7 +282,7 @@ class Gateway:
             storage=engine_context.storage,
             input_fetcher=InputFetcher(engine_context.seller_client.transport_pool),
             url_signer=UrlSigner(secrets, self._base_url),
-            refused=RefusedRequests(time.time),
+            refused=RefusedRequestTracker(time.time),
             catalogue=self.catalogue,
             wall_clock=time.time,
             draw_random=random.random,

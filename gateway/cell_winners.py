@@ -40,21 +40,21 @@ class CellWinners(Struct, frozen=True):
 def find_cell_winners(catalogue: Catalogue) -> list[CellWinners]:
     """Plans every cell by the default policy, and the cells of each rule by the policy of that rule."""
     policies = catalogue.policies
-    all_winners = _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
+    all_winners = _find_all_winners(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
         if rule.use != policies.default:
             models = [model for model in catalogue.models if rule.when.admits("model", model)]
-            all_winners += _cover_cells(catalogue, _select_cells(rule), models, (rule.use, number))
+            all_winners += _find_all_winners(catalogue, _select_cells(rule), models, (rule.use, number))
     return all_winners
 
 
-def _cover_cells(
+def _find_all_winners(
     catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], policy_choice: tuple[str, int | None]
 ) -> list[CellWinners]:
-    return [_cover_cell(catalogue, model, cell, policy_choice) for model in models for cell in cells]
+    return [_find_winners(catalogue, model, cell, policy_choice) for model in models for cell in cells]
 
 
-def _cover_cell(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellWinners:
+def _find_winners(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellWinners:
     """Plans the first shape for which the policy has a seller. If there is none, plans a shape that any seller offers,
     or else the first."""
     targets = _list_targets(catalogue, model, cell)
@@ -139,10 +139,10 @@ def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
     )
 
 
-def list_winner_warnings(catalogue: Catalogue, coverage: Sequence[CellWinners]) -> list[str]:
+def list_winner_warnings(catalogue: Catalogue, all_winners: Sequence[CellWinners]) -> list[str]:
     """Lists the warnings: one line for each finding, with the cells that it concerns."""
     cells_by_message: dict[str, list[Cell]] = {}
-    for cell_winners in coverage:
+    for cell_winners in all_winners:
         policy_suffix = (
             "" if cell_winners.plan.policy == catalogue.policies.default else f", by policy {cell_winners.plan.policy}"
         )
@@ -204,7 +204,7 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
     plans = [
         cell_winners.plan
         for name in used
-        for cell_winners in _cover_cells(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
+        for cell_winners in _find_all_winners(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
     ]
     reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
     for offer in catalogue.iter_offers():

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
-from gateway.api.remembered_refusals import RefusedRequests
+from gateway.api.refused_request_tracker import RefusedRequestTracker
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
@@ -25,7 +25,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     storage: ImageStorage
     input_fetcher: InputFetcher
     url_signer: UrlSigner
-    refused: RefusedRequests
+    refused: RefusedRequestTracker
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]

@@ -99,7 +99,7 @@ def _replace_small_size(size: str) -> Replacement:
     return Replacement("1024x1024", f"size_mapped: {size} is too small for this model: 1024x1024 was ordered instead")
 
 
-def _replace_ignored_value(name: str, value: str, reason: str) -> Replacement:
+def _keep_ignored_value(name: str, value: str, reason: str) -> Replacement:
     return Replacement(value, f"{name}_ignored: '{value}' has no effect: {reason}")
 
 
@@ -110,11 +110,9 @@ _REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
     "quality": {"standard": _replace_dalle_quality("standard", "medium"), "hd": _replace_dalle_quality("hd", "high")},
     "output_format": {"jpg": Replacement("jpeg")},
     "size": {size: _replace_small_size(size) for size in ("256x256", "512x512")},
-    "style": {value: _replace_ignored_value("style", value, _NO_STYLES) for value in ("vivid", "natural")},
-    "input_fidelity": {
-        value: _replace_ignored_value("input_fidelity", value, _NO_FIDELITY) for value in ("low", "high")
-    },
-    "moderation": {"low": _replace_ignored_value("moderation", "low", _NO_MODERATION)},
+    "style": {value: _keep_ignored_value("style", value, _NO_STYLES) for value in ("vivid", "natural")},
+    "input_fidelity": {value: _keep_ignored_value("input_fidelity", value, _NO_FIDELITY) for value in ("low", "high")},
+    "moderation": {"low": _keep_ignored_value("moderation", "low", _NO_MODERATION)},
 }
 
 

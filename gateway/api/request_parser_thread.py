@@ -3,6 +3,6 @@
 from gateway.large_body_thread import BodyThread
 
 # Parsing a body of this size takes a millisecond or two. Only bodies with long prompts or images are larger.
-INLINE_MAX_BYTES = 32 << 10
+MAX_INLINE_BYTES = 32 << 10
 
-run_off_loop = BodyThread("request-parser", INLINE_MAX_BYTES).run
+run_off_loop = BodyThread("request-parser", MAX_INLINE_BYTES).run

@@ -8,13 +8,13 @@ from rich.text import Text
 
 from gateway.cell_winners import find_cell_winners, list_winner_warnings
 from gateway.commands.config_helpers import config_option, load_config, print_messages
-from gateway.commands.plan_tables import render_coverage
+from gateway.commands.plan_tables import render_cell_winners
 
 
 @click.command()
 @config_option
 @click.option("--without-secrets", is_flag=True, help="Check as if every secret were set, e.g. in CI.")
-@click.option("--quiet", "-q", is_flag=True, help="Print only problems and warnings, no coverage tables.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only problems and warnings, no tables of winners.")
 def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
     """Check the whole configuration, and show for each cell the winning seller, its price and the runner-up.
 
@@ -31,9 +31,9 @@ def check(folder: Path, without_secrets: bool, quiet: bool) -> None:
         kind = "problem" if count == 1 else "problems"
         errors.print(Text(f"{count} {kind} in {folder}: this configuration would be rejected"), soft_wrap=True)
         raise SystemExit(1)
-    coverage = find_cell_winners(result.catalogue)
+    all_winners = find_cell_winners(result.catalogue)
     if not quiet:
-        console.print(render_coverage(result.catalogue, coverage))
-    print_messages(console, "warning", "yellow", list_winner_warnings(result.catalogue, coverage))
+        console.print(render_cell_winners(result.catalogue, all_winners))
+    print_messages(console, "warning", "yellow", list_winner_warnings(result.catalogue, all_winners))
     valid = Text.assemble((f"{folder} is valid", "green"), f" (config {result.catalogue.hash})")
     console.print(valid, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Tables of plans and coverage for the terminal."""
+"""Tables of plans and cell winners for the terminal."""
 
 from collections.abc import Sequence
 
@@ -78,23 +78,23 @@ def _make_table(header_style: str, headings: Sequence[str], title: str | None = 
     return table
 
 
-def render_coverage(catalogue: Catalogue, coverage: Sequence[CellWinners]) -> RenderableType:
+def render_cell_winners(catalogue: Catalogue, all_winners: Sequence[CellWinners]) -> RenderableType:
     """Renders winner, runner-up and their prices for each cell: by the default policy, then by each rule."""
     tables: list[RenderableType] = []
     groups: dict[tuple[str, int | None, Operation], list[CellWinners]] = {}
-    for cell_winners in coverage:
+    for cell_winners in all_winners:
         groups.setdefault((cell_winners.model, cell_winners.plan.rule_number, cell_winners.cell.operation), []).append(
             cell_winners
         )
     for (model, _, operation), cells in groups.items():
         policy = f"policy {cells[0].plan.policy} ({format_rule(catalogue, cells[0].plan)})"
-        tables += [_make_coverage_table(f"{model}, {operation}, one image at {cells[0].shape}, {policy}", cells), ""]
+        tables += [_make_winner_table(f"{model}, {operation}, one image at {cells[0].shape}, {policy}", cells), ""]
     return Group(
         *tables, Text("~ approximate: differs from the request, or is not known to match it exactly\n", style="dim")
     )
 
 
-def _make_coverage_table(title: str, cells: Sequence[CellWinners]) -> Table:
+def _make_winner_table(title: str, cells: Sequence[CellWinners]) -> Table:
     table = _make_table("dim", ("resolution", "quality", "winner", "price", "runner-up", "price"), title)
     usual_shape = cells[0].shape
     for cell_winners in cells:

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from gateway.engine.client_confirmation import JobConfirmer
 from gateway.engine.commit_events import emit_commit_events
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_context import JobContext
 from gateway.engine.mailbox import Message
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.order_tracker import OrderTracker
-from gateway.engine.purchase_confirmation import JobConfirmer
 from gateway.engine.unconfigured_job_release import JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.commit import Commit, build_commit

@@ -8,7 +8,7 @@ from gateway.catalogue import Offer
 from gateway.engine.engine_context import EngineContext
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.upstream.download import DEFAULT_LIMITS
-from gateway.upstream.response_parser import parse_response
+from gateway.upstream.response_parser_thread import parse_response
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Adapter, Call, Endpoint
 from providers.faults import Fault, FaultKind

@@ -29,7 +29,7 @@ from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
 from gateway.jobs.updates import AttemptStarted, OrderFailed, PartAbandoned, ResponseLost, TicketReceived
 from gateway.routing.signals import CellSignals
-from gateway.upstream.response_parser import parse_response
+from gateway.upstream.response_parser_thread import parse_response
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Call
 from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConsequence
@@ -133,7 +133,7 @@ class OrderSubmitter:
         """Sorts by health, as the plan does: healthy entries first, then inexact ones, open circuit breakers last."""
         return sorted(
             route_indexes,
-            key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).standing,
+            key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).health_rank,
         )
 
     def _is_healthy(self, route_entry: RouteEntry) -> bool:

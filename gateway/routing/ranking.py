@@ -45,11 +45,12 @@ def rank_candidates(candidates: Sequence[Candidate], policy: PolicyConfig, draw:
     Cells that deliver something else than ordered come after those that do not, unhealthy cells last. Each group is
     ranked by itself, and no candidate is excluded.
     """
-    standings = sorted({candidate.signals.standing for candidate in candidates})
-    if len(standings) < 2:
+    health_ranks = sorted({candidate.signals.health_rank for candidate in candidates})
+    if len(health_ranks) < 2:
         return _rank_group(candidates, policy, draw)
     groups = (
-        [candidate for candidate in candidates if candidate.signals.standing == standing] for standing in standings
+        [candidate for candidate in candidates if candidate.signals.health_rank == health_rank]
+        for health_rank in health_ranks
     )
     return [candidate for group in groups for candidate in _rank_group(group, policy, draw)]
 

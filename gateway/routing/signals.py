@@ -28,7 +28,7 @@ class CellSignals(Struct, frozen=True, kw_only=True):
     deliveries: int = 0
 
     @property
-    def standing(self) -> int:
+    def health_rank(self) -> int:
         """Ranks of the cell's group: 0 healthy, 1 delivers something else than ordered, 2 unhealthy."""
         if not self.healthy:
             return 2

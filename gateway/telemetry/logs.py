@@ -119,7 +119,7 @@ class EventLogger:
     def _run_writer(self) -> None:
         flushed_at = time.monotonic()
         try:
-            while (line := self._next_line()) is not None:
+            while (line := self._dequeue_line()) is not None:
                 self._write_lines([line] if line else [])
                 if time.monotonic() - flushed_at >= FLUSH_INTERVAL_SECONDS:
                     flushed_at = time.monotonic()
@@ -129,7 +129,7 @@ class EventLogger:
             self._error = error
             self._dropped += 1
 
-    def _next_line(self) -> dict[str, Any] | None:
+    def _dequeue_line(self) -> dict[str, Any] | None:
         """Returns the next line. Returns an empty line if none comes for a while, and None at the end."""
         try:
             return self._queue.get(timeout=FLUSH_INTERVAL_SECONDS)

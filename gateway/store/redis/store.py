@@ -93,11 +93,11 @@ class RedisStore:
     async def close(self) -> None:
         if self._monitor_task is not None:
             await self._monitor_task.stop()
-            await self._mark_closed()
+            await self._mark_replica_closed()
             await self._listener.close()
             await self._client.close()
 
-    async def _mark_closed(self) -> None:
+    async def _mark_replica_closed(self) -> None:
         """Marks this replica as closed. Without the mark it counts as killed, and its callers are removed from their
         jobs. Then a client that got 202 could share its job with another request."""
         if not self._client.is_single:

@@ -134,7 +134,7 @@ def remove_dead_callers(db: Connection, replica_id: str, now: float) -> None:
         _keep_callers(db, BodyKey(team, key, now), entry, callers)
 
 
-def mark_closed(db: Connection, replica_id: str, now: float) -> None:
+def mark_replica_closed(db: Connection, replica_id: str, now: float) -> None:
     """Records that this process closes normally: its callers got a response, or are removed."""
     db.execute(_MARK_CLOSED, (replica_id, now))
 

@@ -41,7 +41,7 @@ from gateway.store.sqlite.leases import SqliteLeaseManager
 from gateway.store.sqlite.request_deduplication_rows import (
     BodyKey,
     attach_caller,
-    mark_closed,
+    mark_replica_closed,
     remove_caller,
     remove_dead_callers,
 )
@@ -124,7 +124,7 @@ class SqliteStore:
             await handles.reader.stop()
         # Without this mark the process counts as killed, and callers that got a response are removed from their jobs.
         with contextlib.suppress(StoreError):
-            await handles.writer.run(lambda db: mark_closed(db, self.replica_id, self._clock()))
+            await handles.writer.run(lambda db: mark_replica_closed(db, self.replica_id, self._clock()))
         await handles.writer.stop()
         handles.lock.release()
         self._handles = None

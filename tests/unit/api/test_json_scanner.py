@@ -27,7 +27,7 @@ from gateway.api.json_prescan import (
     scan_json,
 )
 from gateway.api.request_body import parse_json_object, to_struct
-from gateway.api.request_parser_thread import INLINE_MAX_BYTES, run_off_loop
+from gateway.api.request_parser_thread import MAX_INLINE_BYTES, run_off_loop
 from gateway.api.request_schemas import CreateJobRequest, GenerationRequest, InputImageRef
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 
@@ -256,7 +256,7 @@ def test_overlong_url_is_not_an_address() -> None:
 # --- worker thread
 
 
-@pytest.mark.parametrize(("size", "is_in_thread"), [(INLINE_MAX_BYTES, False), (INLINE_MAX_BYTES + 1, True)])
+@pytest.mark.parametrize(("size", "is_in_thread"), [(MAX_INLINE_BYTES, False), (MAX_INLINE_BYTES + 1, True)])
 def test_large_bodies_are_parsed_in_thread(size: int, is_in_thread: bool) -> None:
     thread = asyncio.run(run_off_loop(size, threading.current_thread))
     assert (thread is not threading.main_thread(), thread.name.startswith("request-parser")) == (

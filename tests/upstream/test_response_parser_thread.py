@@ -7,7 +7,7 @@ from base64 import b64encode
 import msgspec
 import pytest
 
-from gateway.upstream.response_parser import MAX_INLINE_BYTES, parse_response
+from gateway.upstream.response_parser_thread import MAX_INLINE_BYTES, parse_response
 from providers import ADAPTERS
 from providers.adapter import Answer
 from providers.faults import Fault, FaultKind

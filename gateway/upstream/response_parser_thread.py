@@ -13,7 +13,7 @@ ResultT = TypeVar("ResultT")
 MAX_INLINE_BYTES = 1 << 20
 
 # Separate from the thread for request bodies: sixty megabytes of base64 from a seller would delay all clients.
-_thread = BodyThread("response-reader", MAX_INLINE_BYTES)
+_thread = BodyThread("response-parser", MAX_INLINE_BYTES)
 
 
 async def parse_response(reader: Callable[[Answer], ResultT], answer: Answer | NoAnswer) -> ResultT | NoAnswer:
