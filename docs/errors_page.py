@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+from gateway.api.charge_sentences import CHARGED_IF_DELIVERED, NOT_CHARGED
 from gateway.api.failed_job_responses import respond_to_failure
 from gateway.jobs.failed_job_classification import JobFailure
 from gateway.jobs.job import JobState
@@ -69,14 +70,14 @@ WHAT_TO_DO = {
 }
 WHAT_TO_DO_ABOUT_FAILURES = {
     "cancelled": "Nothing: the team cancelled the job.",
-    "deadline_exceeded": "If frequent: configure more concurrency, or another seller.",
+    "deadline_exceeded": "If frequent: no seller had a free slot; configure more concurrency, or another seller.",
     "input_missing": "Send the request again with its images.",
     "moderation_blocked": "Change the prompt or the images.",
     "order_refused": "Compare the offer's claims with the seller's documentation: the gateway's checks had passed.",
-    "outcome_unknown": "Nothing automatic: the ledger lists the order as `suspected` until its outcome is known.",
+    "outcome_unknown": "Do not retry. The ledger lists the order as `suspected` until its outcome is known.",
     "paid_not_delivered": "Complain to the seller: the ledger lists the order as `orphan`.",
-    "sellers_failed": "Read the faults of the job's attempts.",
-    "sellers_unavailable": "Retry later; operators: read the faults of the job's attempts.",
+    "sellers_failed": "Read the faults of the job's attempts: the orders failed, or no seller has the model.",
+    "sellers_unavailable": "Retry later. Operators: read the faults of the job's attempts, e.g. `no_credit`.",
     "withdrawn": "Retry.",
 }
 CHARGE_TEXTS = {ChargeStatus.NOT_CHARGED: "no", ChargeStatus.UNKNOWN: "perhaps", ChargeStatus.CHARGED: "yes"}
@@ -133,17 +134,19 @@ others answer an RFC 9457 problem that contains the same `error`. Every response
 
 ## Requests
 
-Nothing was ordered, unless the response has an `x-igw-job-id`: then that job continues.
+The message of a `POST` ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if no job exists
+for the request, otherwise "{CHARGED_IF_DELIVERED}"
 
 {errors_table}
-The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what became of the request:
-"Nothing was ordered. Retry the request." before a job exists; "The job continues: GET /v1/jobs/…. Retry the same
-request: it returns that job." with an `Idempotency-Key` or from OpenAI's SDK; otherwise, with status 424, "The job
-continues: GET /v1/jobs/…. Sending the request again may be a new purchase."
+The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what to do: "Retry the request."
+before a job exists; "The job continues at GET /v1/jobs/…; retry the same request to get that job." with an
+`Idempotency-Key` or from OpenAI's SDK; otherwise, with status 424, "The job continues at GET /v1/jobs/…; the same
+request again may be a new purchase."
 
 ## Jobs that ended without images
 
-The same `code` and message are in the job's `error`. Messages consist of a cause and a sentence about the charge.
+The same `code` and message are in the job's `error`. A message gives the cause, what to do, and one sentence about the
+charge. `Retry-After` is what a seller sent, between 1 and 120 seconds, otherwise 60.
 
 {failures_table}"""
 

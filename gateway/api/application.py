@@ -17,7 +17,12 @@ from gateway.api.image_files import get_image_file
 from gateway.api.images import create_generation
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
-from gateway.api.server_errors import STORE_RETRY_SECONDS, internal_error, service_unavailable_error
+from gateway.api.server_errors import (
+    STORE_RETRY_SECONDS,
+    internal_error,
+    select_charge_sentence,
+    service_unavailable_error,
+)
 from gateway.api.signals_endpoint import list_signals
 from gateway.api.unknown_routes import describe_unknown_route
 from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
@@ -94,7 +99,8 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
 
 
 def _handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
-    content, media_type = error.render(request.scope["path"], request.scope["state"].get("request_id"))
+    request_id = request.scope["state"].get("request_id")
+    content, media_type = error.render(request.scope["path"], request_id, select_charge_sentence(request.scope))
     return Response(content, media_type=media_type, status_code=error.status, headers=error.response_headers())
 
 

@@ -57,7 +57,7 @@ class BodyReceiver:
             async with asyncio.timeout(min(STALL_TIMEOUT_SECONDS, BODY_TIMEOUT_SECONDS - self._elapsed_seconds)):
                 return await self._receive()
         except TimeoutError:
-            message = "The request body did not arrive in time. Nothing was ordered. Retry the request."
+            message = "The request body did not arrive in time. Retry the request."
             raise ApiError(408, "body_timeout", message, is_retryable=True, headers={"connection": "close"}) from None
         finally:
             self._elapsed_seconds += monotonic() - started_at
@@ -67,9 +67,7 @@ class BodyReceiver:
             async with asyncio.timeout(MEMORY_TIMEOUT_SECONDS):
                 await self._reservation.grow_to(self._reserved_bytes)
         except TimeoutError:
-            message = (
-                f"Too many large request bodies at once. Nothing was ordered. Retry in {MEMORY_RETRY_SECONDS} seconds."
-            )
+            message = f"Too many large request bodies at once. Retry in {MEMORY_RETRY_SECONDS} seconds."
             raise ApiError(503, "too_many_bodies", message, retry_after=MEMORY_RETRY_SECONDS) from None
 
 

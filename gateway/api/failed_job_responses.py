@@ -6,6 +6,7 @@ Clients do not automatically retry a 400 or a 424. A 503 is sent only if nothing
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
+from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
 from gateway.jobs.failed_job_classification import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
 from providers.faults import ChargeStatus, FaultKind
@@ -16,13 +17,21 @@ UNAVAILABLE_RETRY_SECONDS = 60
 
 
 class FailureResponse(Struct, frozen=True, kw_only=True):
-    """`retry_after`: set only where nothing was charged and the same request may succeed."""
+    """The response for a failed job. `explanation`: its message without the sentence about the charge.
+
+    `retry_after`: set only where nothing was charged and the same request may succeed.
+    """
 
     status: int
     code: str
-    message: str
+    explanation: str
+    charge_sentence: str
     error_type: str | None = None
     retry_after: int | None = None
+
+    @property
+    def message(self) -> str:
+        return f"{self.explanation} {self.charge_sentence}"
 
 
 def build_failure_response(job: Job) -> FailureResponse:
@@ -37,13 +46,14 @@ def _format_seconds(seconds: int) -> str:
 def respond_to_failure(failure: JobFailure) -> FailureResponse:
     status, code = _select_status_and_code(failure)
     retry_after = (failure.retry_after or UNAVAILABLE_RETRY_SECONDS) if failure.is_safe_to_retry else None
-    retry_advice = (
-        f" Retry in {_format_seconds(retry_after)}, with a new Idempotency-Key if you sent one." if retry_after else ""
-    )
+    advice = _PURCHASE_WARNINGS[failure.charge_status]
+    if retry_after is not None:
+        advice = f"Retry in {_format_seconds(retry_after)}, with a new Idempotency-Key if you sent one."
     return FailureResponse(
         status=status,
         code=code,
-        message=f"{_describe_cause(failure)} {_CHARGE_SENTENCES[failure.charge_status]}{retry_advice}",
+        explanation=f"{_describe_cause(failure)} {advice}".rstrip(),
+        charge_sentence=SENTENCES_OF_FAILED_JOBS[failure.charge_status],
         error_type="image_generation_user_error" if status == 400 else None,
         retry_after=retry_after,
     )
@@ -55,10 +65,11 @@ def build_failure_error(job: Job, headers: dict[str, str]) -> ApiError:
     return ApiError(
         response.status,
         response.code,
-        response.message,
+        response.explanation,
         error_type=response.error_type,
         headers=headers,
         retry_after=response.retry_after,
+        charge_sentence=response.charge_sentence,
     )
 
 
@@ -91,9 +102,9 @@ _CODES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.INVALID_ORDER: "order_refused",
     FaultKind.INPUT_MISSING: "input_missing",
 }
-# The causes as the client sees them. A sentence about the charge is appended.
+# The causes as the client sees them, each in one sentence.
 _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
-    FaultKind.CONTENT_REFUSED: "The seller's content filter rejected this request. Change the prompt or the images.",
+    FaultKind.CONTENT_REFUSED: "The seller's content filter rejected this request: change the prompt or the images.",
     FaultKind.INPUT_MISSING: "An input image of this job is no longer stored, so no order could be sent.",
     FaultKind.INVALID_ORDER: "The seller rejected the order as invalid.",
     FaultKind.ORDER_CANCELLED: "The order was cancelled at the seller.",
@@ -106,9 +117,8 @@ _CAUSES_BY_CHARGE = {
     ChargeStatus.UNKNOWN: "The seller's response to the order was lost or unclear.",
     ChargeStatus.CHARGED: "The seller charged for an order that it did not deliver.",
 }
-_CHARGE_SENTENCES = {
-    ChargeStatus.NOT_CHARGED: "You were not charged.",
-    ChargeStatus.UNKNOWN: "The seller may have charged for it; you were not charged. "
-    "The same request with a new Idempotency-Key is a new purchase.",
-    ChargeStatus.CHARGED: "The seller was paid; you were not charged. The same request again is a new purchase.",
+_PURCHASE_WARNINGS = {
+    ChargeStatus.NOT_CHARGED: "",
+    ChargeStatus.UNKNOWN: "The same request with a new Idempotency-Key is a new purchase.",
+    ChargeStatus.CHARGED: "The same request again is a new purchase.",
 }

@@ -9,7 +9,7 @@ from litestar.types import HTTPScope, Message, Send
 from gateway.api.body_receiver import BodyReceiver
 from gateway.api.client_presence import get_presence
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
-from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
+from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
 from gateway.assets.storage import ObjectStream
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
@@ -65,7 +65,7 @@ class HttpExchange:
         error = service_unavailable_error(
             self._scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
         )
-        content, media_type = error.render(self._scope["path"], self.request_id)
+        content, media_type = error.render(self._scope["path"], self.request_id, select_charge_sentence(self._scope))
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": error.status, "headers": raw})

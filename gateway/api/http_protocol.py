@@ -10,6 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.api_errors import ApiError
+from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
 
@@ -203,7 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _render_error(self, error: ApiError) -> bytes:
         request_id = get_or_create_request_id(self.headers)
-        content, media_type = error.render(self.url.decode("latin-1"), request_id)
+        content, media_type = error.render(self.url.decode("latin-1"), request_id, NOT_CHARGED)
         headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
         type(self).emit(

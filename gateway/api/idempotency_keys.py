@@ -11,7 +11,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 def validate_idempotency_key(key: str | None) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        message = "Invalid Idempotency-Key: it must have 1 to 255 visible ASCII characters. Nothing was ordered."
+        message = "Invalid Idempotency-Key: it must have 1 to 255 visible ASCII characters."
         raise ApiError(400, "invalid_idempotency_key", message)
     return key
 

@@ -35,7 +35,8 @@ def list_input_refs(params: CreateJobRequest) -> list[tuple[str, InputImageRef]]
     images = params.image if isinstance(params.image, tuple) else (params.image,)
     values = [("image", ref) for ref in images] + [("images", ref) for ref in params.images]
     if len(values) > MAX_INPUT_IMAGES:
-        raise ApiError(400, "invalid_value", f"At most {MAX_INPUT_IMAGES} input images.", param="image")
+        message = f"Too many input images: {len(values)}. Send at most {MAX_INPUT_IMAGES}."
+        raise ApiError(400, "invalid_value", message, param="image")
     refs = [(name, InputImageRef(image_url=ref) if isinstance(ref, str) else ref) for name, ref in values]
     for name, ref in refs:
         if (ref.image_url is None) == (ref.b64_json is None):
@@ -85,16 +86,16 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
         return await fetcher.fetch(url)
     except DownloadError as error:
         reason = f": {error.public_reason}" if error.public_reason else ""
-        message = f"The image URL in '{param}' could not be downloaded{reason}. Nothing was ordered."
+        message = f"The image URL in '{param}' could not be downloaded{reason}."
         raise ApiError(400, "invalid_image_url", message, param=param) from None
     except InputsTooLarge as error:
-        message = f"The linked images are larger than {error.max_bytes >> 20} MiB together. Nothing was ordered."
+        message = f"The linked images are larger than {error.max_bytes >> 20} MiB together."
         raise ApiError(413, "image_too_large", message, param=param) from None
     except FetchLimitReached as refusal:
         subject = "your team has" if refusal.is_own else "all teams together have"
         message = (
-            f"Too many downloads of input images: {subject} {refusal.limit} in progress. Nothing was ordered or "
-            f"charged. Retry in {DOWNLOAD_RETRY_SECONDS} seconds."
+            f"Too many downloads of input images: {subject} {refusal.limit} in progress. "
+            f"Retry in {DOWNLOAD_RETRY_SECONDS} seconds."
         )
         status = 429 if refusal.is_own else 503
         raise ApiError(status, "too_many_downloads", message, param=param, retry_after=DOWNLOAD_RETRY_SECONDS) from None
@@ -103,7 +104,7 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
 def _parse_image(data: bytes, param: str) -> InputImage:
     """Validates the image. Only its bytes count: the media type that the client sent is ignored."""
     if len(data) > INPUT_LIMITS.max_bytes:
-        message = f"The image in '{param}' is larger than {INPUT_LIMITS.max_bytes >> 20} MiB. Nothing was ordered."
+        message = f"The image in '{param}' is larger than {INPUT_LIMITS.max_bytes >> 20} MiB."
         raise ApiError(413, "image_too_large", message, param=param)
     try:
         header = read_header(data)
@@ -122,15 +123,12 @@ def _validate_mask(input_images: InputImages) -> None:
         return
     mask, first = input_images.mask.header, input_images.inputs[0].header
     if mask.format is not Format.PNG or not mask.has_alpha:
-        message = (
-            "The mask must be a PNG with an alpha channel, transparent where the image is to be edited. Nothing was "
-            "ordered."
-        )
+        message = "The mask must be a PNG with an alpha channel, transparent where the image is to be edited."
         raise ApiError(400, "invalid_image_mode", message, param="mask")
     if (mask.width, mask.height) != (first.width, first.height):
         message = (
             f"The mask is {mask.width}x{mask.height}, the first input image {first.width}x{first.height}. Send a mask "
-            "of the same size. Nothing was ordered."
+            "of the same size."
         )
         raise ApiError(400, "invalid_image", message, param="mask")
 

@@ -121,14 +121,11 @@ async def submit_job(context: ApiContext, request: JobRequest) -> SubmittedJob:
 
 async def _submit_new_job(context: ApiContext, request: JobRequest, record: IdempotencyRecord) -> SubmittedJob:
     if context.is_draining():
-        message = "This gateway is shutting down. Nothing was ordered. Retry in 1 second."
+        message = "This gateway is shutting down. Retry in 1 second."
         raise ApiError(503, "draining", message, retry_after=1)
     if context.storage.problem is not None:
         reason = describe_problem(context.storage.problem)
-        message = (
-            f"No new jobs are accepted: {reason}. Nothing was ordered or charged. "
-            f"Retry in {STORAGE_RETRY_SECONDS} seconds."
-        )
+        message = f"No new jobs are accepted: {reason}. Retry in {STORAGE_RETRY_SECONDS} seconds."
         raise ApiError(503, "storage_unavailable", message, retry_after=STORAGE_RETRY_SECONDS)
     presence, has_key = request.presence, request.idempotency_key is not None
     command = CreateJobCommand(
@@ -150,7 +147,7 @@ async def _submit_new_job(context: ApiContext, request: JobRequest, record: Idem
     if isinstance(outcome, Applied | DuplicateRequest):
         presence.idempotency_record = record
     if isinstance(outcome, DuplicateRequest) and not await _confirm_existing_job(context, outcome.job_id):
-        message = "The earlier job of this request was withdrawn. Nothing was ordered. Retry in 1 second."
+        message = "The earlier job of this request was withdrawn. Retry in 1 second."
         raise ApiError(503, "withdrawn", message, retry_after=1)
     return _to_submitted_job(result)
 
@@ -160,7 +157,7 @@ async def _create_job(context: ApiContext, request: JobRequest, command: CreateJ
         return await context.engine.create_job(command)
     except ClientDisconnected:
         request.presence.idempotency_record = command.idempotency
-        message = "The client disconnected before the order. Nothing was ordered."
+        message = "The client disconnected before the order."
         raise ApiError(499, "client_left", message) from None
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
@@ -200,7 +197,7 @@ def _to_submitted_job(result: CreateJobResult) -> SubmittedJob:
         case BudgetExceeded() as exceeded:
             raise _budget_exceeded_error(exceeded)
         case _:
-            message = "The job store did not accept the job. Nothing was ordered. Retry in 1 second."
+            message = "The job store did not accept the job. Retry in 1 second."
             raise ApiError(503, "store_unavailable", message, retry_after=1)
 
 
@@ -214,7 +211,7 @@ def _to_replayed_job(duplicate: IdempotencyMatch) -> SubmittedJob:
 def _outcome_unknown_error() -> ApiError:
     message = (
         "The job store did not confirm whether it accepted this request. Retry it within "
-        f"{CONFIRMATION_TIMEOUT_SECONDS:.0f} s: it is ordered once. Otherwise it is withdrawn and nothing is charged."
+        f"{CONFIRMATION_TIMEOUT_SECONDS:.0f} s, then it is ordered once; otherwise it is withdrawn."
     )
     return ApiError(503, "store_unavailable", message, retry_after=STORE_RETRY_SECONDS)
 
@@ -236,7 +233,7 @@ def _build_idempotency_record(context: ApiContext, request: JobRequest) -> Idemp
 
 def _no_offer_error(error: NoOfferAvailable) -> ApiError:
     reasons = "; ".join(f"{seller}: {', '.join(seller_reasons)}" for seller, seller_reasons in error.reasons.items())
-    message = f"No configured seller can fulfil this request: {reasons[:600]}. Nothing was ordered."
+    message = f"No configured seller can fulfil this request: {reasons[:600]}."
     return ApiError(400, "no_offer", message)
 
 
@@ -244,6 +241,6 @@ def _budget_exceeded_error(exceeded: BudgetExceeded) -> ApiError:
     remaining = max(0, exceeded.limit - exceeded.spent - exceeded.held)
     message = (
         f"Budget exceeded: your team has ${format_usd(remaining)} of ${format_usd(exceeded.limit)} left for "
-        f"{exceeded.window}; ${format_usd(exceeded.held)} is reserved for running jobs. Nothing was ordered."
+        f"{exceeded.window}; ${format_usd(exceeded.held)} is reserved for running jobs."
     )
     return ApiError(429, "insufficient_quota", message, error_type="insufficient_quota", is_retryable=False)

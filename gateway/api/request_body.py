@@ -50,13 +50,13 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, ma
 
 def _body_too_large_error(max_bytes: int) -> ApiError:
     hint = "" if max_bytes > MAX_BODY_BYTES_WITHOUT_IMAGES else ", and this route accepts no images"
-    return ApiError(413, "body_too_large", f"The body is larger than {max_bytes >> 20} MiB{hint}. Nothing was ordered.")
+    return ApiError(413, "body_too_large", f"The body is larger than {max_bytes >> 20} MiB{hint}.")
 
 
 def parse_json_object(body: bytes, content_type: str) -> dict[str, Any]:
     """Parses a body that must be a JSON object. Raises ApiError if it is not."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.")
+        raise ApiError(415, "unsupported_media_type", "Unsupported Content-Type: send JSON as application/json.")
     scanned = scan_json(body)
     rest = scanned.rest
     if not rest.strip():

@@ -28,7 +28,7 @@ async def parse_request(http_request: HttpRequest, body_type: type[ParamsT]) -> 
     team = authenticate_request(http_request)
     headers, state = http_request.headers, http_request.scope["state"]
     if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
-        message = "Content-Encoding is not supported: send the body uncompressed. Nothing was ordered."
+        message = "Content-Encoding is not supported: send the body uncompressed."
         raise ApiError(415, "unsupported_encoding", message)
     body = await read_body(http_request.stream(), headers.get("content-length"), body_type.max_body_bytes)
     catalogue = get_context(http_request).catalogue()

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
+from gateway.api.charge_sentences import CHARGED_IF_DELIVERED, NOT_CHARGED
 from gateway.assets.backend import StorageError
 from gateway.store.base import StoreError
 from gateway.store.partitions import is_job_id
@@ -18,6 +19,8 @@ from gateway.store.partitions import is_job_id
 STORE_RETRY_SECONDS, SHUTDOWN_RETRY_SECONDS = 5, 1
 # The key of the request's state under which JobCreation is kept.
 _JOB_CREATION_KEY = "job_creation"
+# Sellers post callbacks, which order nothing.
+_CALLBACK_PREFIX = "/callbacks/"
 
 
 class JobCreation(Struct, frozen=True):
@@ -55,14 +58,11 @@ def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, r
     condition."""
     creation, headers = _get_job_creation(scope), _build_job_id_header(scope)
     if creation is None:
-        order_sentence = "" if scope["method"] in ("GET", "HEAD") else "Nothing was ordered. "
-        return ApiError(
-            503, code, f"{cause} {order_sentence}Retry the request.", retry_after=retry_after, headers=headers
-        )
+        return ApiError(503, code, f"{cause} Retry the request.", retry_after=retry_after, headers=headers)
     if creation.is_idempotent:
-        message = f"{cause} {_describe_running_job(creation)}. Retry the same request: it returns that job."
+        message = f"{cause} {_describe_running_job(creation)}; retry the same request to get that job."
         return ApiError(503, code, message, retry_after=retry_after, headers=headers)
-    message = f"{cause} {_describe_running_job(creation)}. Sending the request again may be a new purchase."
+    message = f"{cause} {_describe_running_job(creation)}; the same request again may be a new purchase."
     return ApiError(424, code, message, headers=headers)
 
 
@@ -71,10 +71,18 @@ def internal_error(scope: Mapping[str, Any]) -> ApiError:
     purchase."""
     creation, cause = _get_job_creation(scope), "Internal error."
     if creation is None:
-        return ApiError(500, "internal_error", f"{cause} Nothing was ordered.", headers=_build_job_id_header(scope))
+        return ApiError(500, "internal_error", cause, headers=_build_job_id_header(scope))
     return ApiError(
         424, "internal_error", f"{cause} {_describe_running_job(creation)}.", headers=_build_job_id_header(scope)
     )
+
+
+def select_charge_sentence(scope: Mapping[str, Any]) -> str:
+    """Returns the sentence about the charge for an error of this request. It is empty if the request could not
+    order."""
+    if scope["method"] != "POST" or scope["path"].startswith(_CALLBACK_PREFIX):
+        return ""
+    return NOT_CHARGED if _get_job_creation(scope) is None else CHARGED_IF_DELIVERED
 
 
 def _get_job_creation(scope: Mapping[str, Any]) -> JobCreation | None:
@@ -96,4 +104,4 @@ def _parse_job_id_from_path(scope: Mapping[str, Any]) -> str | None:
 def _describe_running_job(creation: JobCreation) -> str:
     if creation.job_id is None:
         return "If a job was created for this request, it continues"
-    return f"The job continues: GET /v1/jobs/{creation.job_id}"
+    return f"The job continues at GET /v1/jobs/{creation.job_id}"

@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+from gateway.api.charge_sentences import CHARGE_SENTENCES
+
 JOBS_PATH, IMAGES_PATH = "/v1/jobs", "/v1/images/generations"
 JSON_HEADERS = {"content-type": "application/json"}
 INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
@@ -20,12 +22,18 @@ def expect_final_error(answer: httpx.Response, status: int, code: str | None = N
     return error
 
 
+def count_charge_sentences(message: str) -> int:
+    return sum(message.count(sentence) for sentence in CHARGE_SENTENCES)
+
+
 def parse_error(answer: httpx.Response) -> dict[str, Any]:
     """Checks OpenAI's error body on its routes, a problem with the same error elsewhere; returns the error object."""
     body = answer.json()
     error = body["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"], "the message is empty"
+    if answer.request.method == "POST" and not answer.request.url.path.startswith("/callbacks/"):
+        assert count_charge_sentences(error["message"]) == 1, error["message"]
     assert not [trace for trace in INTERNAL_TRACES if trace in answer.text], answer.text
     if answer.request.url.path.startswith(("/v1/images", "/v1/models", "/openai/", "/images/")):
         assert answer.headers["content-type"] == "application/json"

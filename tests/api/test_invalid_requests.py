@@ -234,7 +234,8 @@ def test_unknown_route_error_suggests_the_nearest_route(gateway: RunningGateway,
     for method in ("GET", "POST"):
         message = expect_final_error(gateway.http.request(method, path), 404, "route_not_found")["message"]
         if meant is not None:
-            assert message == f"Route not found; did you mean '{meant}'?"
+            charge = " You were not charged." if method == "POST" else ""
+            assert message == f"Route not found; did you mean '{meant}'?{charge}"
         else:
             assert all(route in message for route in (IMAGES_PATH, JOBS_PATH, "/livez")), message
         assert "/callbacks" not in message
@@ -295,5 +296,5 @@ def test_input_image_urls_in_local_networks_get_one_common_error(gateway: Runnin
     """All such URLs get the same response, so that it reveals nothing about the gateway's network."""
     answer = gateway.http.post(JOBS_PATH, json=BODY | {"operation": "edit", "image": address})
     assert expect_final_error(answer, 400, "invalid_image_url")["message"] == (
-        "The image URL in 'image' could not be downloaded. Nothing was ordered."
+        "The image URL in 'image' could not be downloaded. You were not charged."
     )

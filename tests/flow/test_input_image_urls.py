@@ -217,7 +217,7 @@ ERROR_MESSAGES = {
     "slow": ": it did not arrive in time.",
     **dict.fromkeys(
         ("private-address", "private-address-by-tls", "plain-http", "password", "file"),
-        "could not be downloaded. Nothing was ordered.",
+        "could not be downloaded. You were not charged.",
     ),
 }
 INVALID_PAGES = [

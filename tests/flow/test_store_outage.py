@@ -74,7 +74,7 @@ def test_retry_with_key_after_a_store_outage_returns_the_image(
     order = {"prompt": "a lighthouse", **RUNAPI_PARAMS}
     with proxy_and_redis[0].block_commands(*IMAGE_DOCUMENT_COMMAND):
         answer = flow.gateway.post_generation(order, idempotency_key="mine")
-    assert "returns that job" in expect_store_unavailable(answer, 503)
+    assert "to get that job" in expect_store_unavailable(answer, 503)
     retry = flow.gateway.post_generation(order, idempotency_key="mine")
     assert (retry.status_code, retry.headers["idempotent-replayed"]) == (200, "true")
     assert retry.headers["x-igw-job-id"] == answer.headers["x-igw-job-id"]
@@ -103,7 +103,7 @@ def test_request_without_key_gets_its_job_id_in_a_store_outage(
         job = answer.headers["x-igw-job-id"]
         assert f"GET /v1/jobs/{job}" in expect_store_unavailable(answer, 424)
         job_response = get_job_response(flow.gateway, job)
-    assert "Nothing was ordered" not in expect_store_unavailable(job_response, 503)
+    assert "charged" not in expect_store_unavailable(job_response, 503)
     assert job_response.headers["x-igw-job-id"] == job
     assert len(flow.fetch_images(get_job_response(flow.gateway, job).json())) == 1
     assert flow.sum_ledger_by_line() == {("runapi", "capture"): PRICE_MICROS["runapi"]}
@@ -138,7 +138,7 @@ def test_nothing_is_ordered_during_a_store_outage(
 ) -> None:
     with proxy_and_redis[0].block_commands():
         answer = flow.gateway.post_generation({"prompt": "a lighthouse", **RUNAPI_PARAMS}, idempotency_key="other")
-        assert "Nothing was ordered" in expect_store_unavailable(answer, 503)
+        assert "You were not charged." in expect_store_unavailable(answer, 503)
         assert "x-igw-job-id" not in answer.headers
         expect_store_unavailable(get_job_response(flow.gateway, f"job_00{uuid4().hex[:26]}"), 503)
     assert flow.sum_ledger_by_line() == {}

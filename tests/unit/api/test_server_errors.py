@@ -5,14 +5,21 @@ from typing import Any
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.server_errors import internal_error, record_created_job, service_unavailable_error, track_job_creation
+from gateway.api.charge_sentences import CHARGED_IF_DELIVERED, NOT_CHARGED
+from gateway.api.server_errors import (
+    internal_error,
+    record_created_job,
+    select_charge_sentence,
+    service_unavailable_error,
+    track_job_creation,
+)
 from gateway.store.base import StoreFull, StoreUnavailable
 
 CAUSE = "The job store is unavailable."
 
 
 def make_scope(method: str = "POST") -> dict[str, Any]:
-    return {"method": method, "state": {}}
+    return {"method": method, "path": "/v1/jobs", "state": {}}
 
 
 def make_scope_with_job(is_idempotent: bool) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def make_error(scope: dict[str, Any]) -> ApiError:
 def test_error_before_job_creation_suggests_retry() -> None:
     error = make_error(make_scope())
     assert (error.status, error.response_headers()) == (503, {"retry-after": "5"})
-    assert "Nothing was ordered. Retry" in error.message
+    assert error.message == f"{CAUSE} Retry the request."
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -66,6 +73,7 @@ def test_error_during_job_creation_says_job_may_exist(is_idempotent: bool, statu
         raise RuntimeError
     assert make_error(scope).status == status
     assert "If a job was created" in make_error(scope).message
+    assert select_charge_sentence(scope) == CHARGED_IF_DELIVERED
     assert internal_error(scope).status == 424
 
 
@@ -75,7 +83,7 @@ def test_rejected_creation_proves_that_no_job_exists(refusal: Exception) -> None
     with pytest.raises(type(refusal)), track_job_creation(scope["state"], is_idempotent=False):
         raise refusal
     assert make_error(scope).status == 503
-    assert "Nothing was ordered" in make_error(scope).message
+    assert select_charge_sentence(scope) == NOT_CHARGED
 
 
 @pytest.mark.parametrize("is_idempotent", [True, False])
@@ -88,4 +96,4 @@ def test_internal_error_with_job_suggests_no_retry(is_idempotent: bool) -> None:
 def test_internal_error_without_job_is_500() -> None:
     error = internal_error(make_scope())
     assert (error.status, error.response_headers()) == (500, {"x-should-retry": "false"})
-    assert "Nothing was ordered" in error.message
+    assert select_charge_sentence(make_scope()) == NOT_CHARGED

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
 from gateway.api.failed_job_responses import build_failure_response
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.failed_job_classification import classify_failure, is_safe_to_retry
@@ -46,11 +47,6 @@ EXPECTED_RESPONSES: dict[FaultKind, tuple[int, str]] = {
     FaultKind.ORDER_TIMED_OUT: (424, "outcome_unknown"),
     FaultKind.NO_IMAGES: (424, "paid_not_delivered"),
     FaultKind.IMAGES_EXPIRED: (424, "paid_not_delivered"),
-}
-CHARGE_SENTENCES = {
-    ChargeStatus.NOT_CHARGED: "You were not charged.",
-    ChargeStatus.UNKNOWN: "The seller may have charged for it; you were not charged.",
-    ChargeStatus.CHARGED: "The seller was paid; you were not charged.",
 }
 # Faults of an earlier attempt after which the images are ordered again.
 EARLIER_FAULTS = (None, FaultKind.ORDER_FAILED, FaultKind.RESPONSE_LOST, FaultKind.NO_IMAGES)
@@ -100,7 +96,7 @@ CASES = list(product(FaultKind, (JobState.FAILED, JobState.EXPIRED, JobState.CAN
 def test_every_fault_has_its_response(kind: FaultKind) -> None:
     response = build_failure_response(make_ended_job(kind, JobState.FAILED, None))
     assert (response.status, response.code) == EXPECTED_RESPONSES[kind]
-    assert CHARGE_SENTENCES[VERDICTS[kind].charge_status] in response.message
+    assert SENTENCES_OF_FAILED_JOBS[VERDICTS[kind].charge_status] in response.message
 
 
 @pytest.mark.parametrize(("kind", "state", "earlier"), CASES)
@@ -110,7 +106,7 @@ def test_response_states_charge_status_of_all_attempts(
     job = make_ended_job(kind, state, earlier)
     response, failure = build_failure_response(job), classify_failure(job)
     assert failure.charge_status is most_certain_charge(kind, earlier)
-    assert CHARGE_SENTENCES[failure.charge_status] in response.message
+    assert SENTENCES_OF_FAILED_JOBS[failure.charge_status] in response.message
     assert (
         response.code not in ("outcome_unknown", "paid_not_delivered")
         or failure.charge_status is not ChargeStatus.NOT_CHARGED
@@ -157,7 +153,7 @@ def test_expired_unordered_job_suggests_retry() -> None:
     response = build_failure_response(expire_job(JobScenario()))
     assert (response.status, response.code) == (503, "deadline_exceeded")
     assert response.retry_after
-    assert CHARGE_SENTENCES[ChargeStatus.NOT_CHARGED] in response.message
+    assert SENTENCES_OF_FAILED_JOBS[ChargeStatus.NOT_CHARGED] in response.message
 
 
 def test_order_open_at_deadline_may_have_been_charged() -> None:
@@ -166,7 +162,7 @@ def test_order_open_at_deadline_may_have_been_charged() -> None:
     response = build_failure_response(expire_job(scenario))
     assert (response.status, response.code, response.retry_after) == (424, "outcome_unknown", None)
     assert "deadline" in response.message
-    assert CHARGE_SENTENCES[ChargeStatus.UNKNOWN] in response.message
+    assert SENTENCES_OF_FAILED_JOBS[ChargeStatus.UNKNOWN] in response.message
 
 
 def test_late_outcome_of_expired_order_changes_response() -> None:
@@ -205,7 +201,7 @@ def test_failed_input_upload_is_not_an_order() -> None:
     scenario.apply(PartAbandoned(fence=FENCE, images=(0,), fault=FaultKind.SERVER_ERROR))
     response = build_failure_response(scenario.job)
     assert (response.status, response.code) == (503, "sellers_unavailable")
-    assert CHARGE_SENTENCES[ChargeStatus.NOT_CHARGED] in response.message
+    assert SENTENCES_OF_FAILED_JOBS[ChargeStatus.NOT_CHARGED] in response.message
 
 
 def test_unservable_image_outweighs_temporary_failures() -> None:
