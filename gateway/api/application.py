@@ -142,7 +142,7 @@ def _make_storage_error_handler(emit: EventSink) -> ErrorHandler:
     def handle(request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
         if not isinstance(error, StorageUnavailable):
             emit(
-                ErrorReported(component="images", message=str(error), request=request.scope["state"].get("request_id"))
+                ErrorReported(component="storage", message=str(error), request=request.scope["state"].get("request_id"))
             )
         cause = "The image storage is unavailable."
         return _handle_api_error(

@@ -35,7 +35,6 @@ MAX_QUEUED_LINES = 10_000
 FLUSH_INTERVAL_SECONDS = 1.0
 # The burst for errors in requests. It is larger, since each line names its request, which operators investigate.
 REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
-REQUEST_COMPONENTS = {"api", "images"}
 # Monitoring requests these paths every few seconds.
 QUIET_ROUTES = {"/livez", "/readyz", "/metrics"}
 # Clients can send any number of requests to a callback URL: metrics count them by outcome.
@@ -76,7 +75,7 @@ class EventLogger:
         event_text = get_event_name(type(event))
         if isinstance(event, CallbackHandled):
             self.log_limited((event_text, event.adapter, event.outcome), DEFAULT_BURST, "warning", event_text, **fields)
-        elif isinstance(event, ErrorReported) and event.component in REQUEST_COMPONENTS:
+        elif isinstance(event, ErrorReported) and event.request is not None:
             self.log_limited(
                 (event_text, event.component, event.message), REQUEST_ERROR_BURST, "warning", event_text, **fields
             )
