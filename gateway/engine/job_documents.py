@@ -45,8 +45,8 @@ class SavedRequest(Struct, frozen=True, kw_only=True):
     target: TargetSize
     quality: Quality
     output_format: Format
-    pixels_asked: bool = False
-    quality_asked: bool = False
+    has_explicit_size: bool = False
+    has_explicit_quality: bool = False
     sources: tuple[StoredInput, ...] = ()
     mask: StoredInput | None = None
     metadata: Mapping[str, str] = {}

@@ -68,7 +68,7 @@ TEAMS = st.builds(
 
 
 def make_requests(cell: Cell, params: Any) -> list[ImageRequest]:
-    ratio, pixels_asked, quality_asked, inputs, mask, prompt = params
+    ratio, has_explicit_size, has_explicit_quality, inputs, mask, prompt = params
     is_edit = cell.operation is Operation.EDIT
     return [
         ImageRequest(
@@ -77,9 +77,9 @@ def make_requests(cell: Cell, params: Any) -> list[ImageRequest]:
             prompt=prompt,
             n=n,
             target=target_from_ratio(ratio, cell.resolution),
-            has_explicit_size=pixels_asked,
+            has_explicit_size=has_explicit_size,
             quality=cell.quality,
-            has_explicit_quality=quality_asked,
+            has_explicit_quality=has_explicit_quality,
             output_format=Format.PNG,
             input_images=(INPUT_IMAGE,) * inputs if is_edit else (),
             mask=INPUT_IMAGE if mask and is_edit else None,
