@@ -142,7 +142,7 @@ class ErrorReported(Event, frozen=True, kw_only=True):
 
 
 class TaskRecovered(Event, frozen=True, kw_only=True):
-    """A long-lived task works again after this many failures in a row, over this many seconds."""
+    """A long-lived task works again. It had failed `failures` times in a row, for `seconds` altogether."""
 
     task: str
     failures: int

@@ -53,7 +53,7 @@ async def show_index() -> dict[str, Any]:
         "POST /_/latency": "{vendor?, quality?, median, spread} in seconds",
         "POST /_/balance": "{vendor, usd}: set the remaining credit",
         "GET /_/balance": "remaining, reserved and spent credit of each vendor",
-        "POST /_/switches": "{vendor: {switch: value}}: which reading of an ambiguous page the sandbox follows",
+        "POST /_/switches": "{vendor: {switch: value}}: how the sandbox interprets ambiguous pages of the vendors",
         "GET /_/switches": "every switch and its value",
         "GET /_/requests": "the last requests to the vendors",
         "GET /_/health": "number of tasks, orders and charges, and peak memory",

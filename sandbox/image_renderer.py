@@ -39,7 +39,7 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """What to draw. The same recipe always renders the same bytes, so that only recipes are stored.
+    """The content of an image. A recipe always renders the same bytes, so that only recipes are stored.
 
     `is_transparent` makes the corners transparent (not in JPEG); `compression` is the JPEG or WebP quality, 0 to 100.
     """

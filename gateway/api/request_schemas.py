@@ -22,7 +22,7 @@ _URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 
 
 class SellerFilter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which sellers may be used."""
+    """The sellers that may be used."""
 
     only: tuple[ShortText, ...] | None = None
     ignore: tuple[ShortText, ...] | None = None

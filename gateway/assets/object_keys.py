@@ -8,7 +8,7 @@ _NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}(?:\.[a-z0-9]{1,8})?", re.A
 
 
 class InvalidKey(ValueError):
-    """Not a key of a job's image. The text does not repeat the key, which may come from a client."""
+    """The text is not a key of a job's image. The message does not repeat it, since it may come from a client."""
 
 
 def make_object_key(job_id: str, name: str) -> str:

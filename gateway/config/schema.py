@@ -110,11 +110,11 @@ class AccountLimits(ConfigStruct, frozen=True, kw_only=True):
 
     concurrency: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)] | None,
-        option_help("Concurrent orders, from 1. Default no limit; further orders wait or go to other sellers."),
+        option_help("Concurrent orders, at least 1. Default no limit; more orders wait or go to other sellers."),
     ] = None
     per_minute: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)] | None,
-        option_help("Orders in any 60 seconds, from 1. Default no limit; further orders wait or go to other sellers."),
+        option_help("Orders in any 60 seconds, at least 1. Default no limit; more orders wait or go to other sellers."),
     ] = None
 
 

@@ -181,7 +181,7 @@ class JobWorker:
             await self.job_context.mailbox.post(JobExpired(fence=self.fence))
         elif isinstance(action, AbandonJob):
             message = (
-                f"{self._reclaims} workers in a row made no progress. The job is abandoned. No more orders are sent."
+                f"{self._reclaims} workers in a row made no progress. The job is abandoned: no more orders are sent."
             )
             self.context.emit(ErrorReported(component="engine", message=message, job=self.job.id))
             await self.job_context.mailbox.post(JobAbandoned(fence=self.fence))

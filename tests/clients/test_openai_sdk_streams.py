@@ -27,7 +27,7 @@ def test_streamed_generation_delivers_partial_and_completed_images(sandbox, open
 
 
 def test_streamed_edit_delivers_partial_and_completed_images(sandbox, openai_client):
-    """As a form: `stream` and the numbers arrive as strings."""
+    """The SDK sends an edit as a form: `stream` and the numbers arrive as strings."""
     with openai_client.images.edit(
         model=MODEL, prompt="night", image=[make_image(64, 64), make_image(64, 64)], n=1, stream=True, partial_images=3
     ) as stream:

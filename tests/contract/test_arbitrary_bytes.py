@@ -173,7 +173,7 @@ def test_any_http_status_becomes_order_status(adapter: Adapter, status: int) -> 
 @fixture_cases.EACH_ADAPTER
 @pytest.mark.parametrize("depth", [100, 900, 1_000, 100_000])
 def test_deep_nesting_does_not_overflow(adapter: Adapter, depth: int) -> None:
-    """Near the recursion limit, one more level (in formatting or comparing) would raise."""
+    """Formatting or comparing such a value needs more levels than parsing it, and would raise."""
     for opening, closing in [
         (b"[", b"]"),
         *((b'{"%s":' % name, b"}") for name in (b"output", b"image", b"error", b"usage", b"data")),

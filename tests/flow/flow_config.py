@@ -48,7 +48,7 @@ SECRET_ENVIRON = {
 class GatewaySetup(Struct, frozen=True, kw_only=True):
     """One test module's changes: constants by dotted name, account limits, job settings of `gateway.yaml`.
 
-    An override of None leaves the product's value where the fast timings would change it.
+    The override None keeps the product's value of a constant that the fast timings would shorten.
     """
 
     constant_overrides: dict[str, Any] = {}

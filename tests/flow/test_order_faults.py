@@ -213,7 +213,7 @@ def test_seller_paused_at_job_creation_can_still_be_used_later(flow: OrderFlow) 
 
 
 def test_seller_that_ignores_idempotency_keys_charges_twice_and_is_booked_once(flow: OrderFlow) -> None:
-    """Only the vendor's invoice shows it: it has one line more than the ledger."""
+    """Only the vendor's invoice shows the second charge: it has one line more than the ledger."""
     flow.sandbox.inject_fault("reset_after", vendor="runapi", times=1)
     flow.sandbox.inject_fault("ignore_idempotency_key", vendor="runapi")
     job = flow.buy_with_failover(RUNAPI)

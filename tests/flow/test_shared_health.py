@@ -125,7 +125,11 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
     here.sandbox.set_balance("runapi", "100")
 
     def is_healthy_here() -> bool:
-        """A success within two seconds after the breaker opened is ignored: replicas may disagree about the order."""
+        """Buys once at the other replica, and returns whether this replica's breakers are closed.
+
+        One purchase may not suffice: a success within two seconds after a breaker opened is ignored, since replicas
+        may disagree about the sequence.
+        """
         assert there.buy(RUNAPI)["status"] == "completed"
         return all(get_cell_health(here.gateway, RUNAPI).values())
 

@@ -42,7 +42,7 @@ def move_storage_away(gateway_folder: Path) -> Iterator[None]:
 
 
 def test_images_are_delivered_when_storage_returns_after_the_deadline(flow: OrderFlow, gateway_folder: Path) -> None:
-    """Also images that came in the response: only the task that waits for the storage has them."""
+    """Even images that came in the response are delivered: only the task that waits for the storage has them."""
     params = {"prompt": PROMPT, "quality": "low"}
     with move_storage_away(gateway_folder):
         accepted_jobs = [

@@ -210,7 +210,7 @@ def test_html_fault_returns_a_proxy_error_page(sandbox):
 
 
 def test_disconnected_clients_leave_no_tasks_running(sandbox):
-    """Otherwise weeks of hanging requests and stuck orders would fill the memory."""
+    """Tasks of hanging requests and stuck orders would fill the memory over weeks."""
     before = sandbox.call_control_route("GET", "/health")["tasks"]
     for kind in ("hang", "stuck"):
         sandbox.inject_fault(kind, vendor="openai", times=4)

@@ -225,7 +225,7 @@ def test_oldest_charges_are_dropped_and_counted(clock, monkeypatch):
 
 
 def test_awaited_order_is_settled(monkeypatch):
-    """Even if a timer ends slightly too early, as every timer may."""
+    """Any timer may end slightly too early: the order is settled all the same."""
     sleep = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds / 2))
     simulator = make_simulator(latency_seconds=0.05)

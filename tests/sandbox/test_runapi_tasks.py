@@ -107,7 +107,7 @@ def test_finished_task_never_changes(sandbox: RunningSandbox, runapi_client: Run
 
 
 def test_status_never_goes_back(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    """Also when a task waits for another one."""
+    """The status does not go back when a task waits for another one, either."""
     order = ["pending", "processing", "completed"]
     sandbox.set_latency(0.3, vendor="runapi")
     with sandbox.override_switches("runapi", create_status="pending", concurrency=1):

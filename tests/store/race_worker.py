@@ -36,7 +36,7 @@ class RaceWorker:
         return {"claimed": claimed_job is not None, "outcome": type(outcome).__name__}
 
     async def record_callback(self, job_id: str, time_offset: int) -> dict[str, Any]:
-        """Records a callback at its own time, for the version of the job that both processes loaded."""
+        """Loads the job, waits for the other process to load it, and commits a callback `time_offset` after noon."""
         loaded_job = await self._store.load_job(job_id)
         assert loaded_job is not None
         await exchange_message("loaded")

@@ -107,7 +107,7 @@ def test_invalid_url_is_never_requested(url: str) -> None:
 
 @pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
 def test_name_that_resolves_to_a_private_address_is_blocked(address: str) -> None:
-    """Also if only one of two addresses is private."""
+    """It is blocked even if only one of its two addresses is private."""
 
     async def resolve_and_check(answers: Sequence[str]) -> None:
         asked: list[str] = []

@@ -71,7 +71,7 @@ def run_with_name_server(
 
 @pytest.mark.parametrize("is_full", [False, True])
 def test_concurrent_lookups_of_a_name_share_one_query_and_are_cached(is_full: bool) -> None:
-    """Also by callers that had to wait for a free lookup."""
+    """Callers that had to wait for a free lookup share it, too."""
 
     async def scenario(name_server: FakeNameServer) -> None:
         lookup = HostLookup(name_server, LIMITS)

@@ -181,7 +181,7 @@ def test_cancelled_download_releases_its_slots() -> None:
 
 @pytest.mark.parametrize("source", ["a client", "a seller"])
 def test_hanging_hosts_use_no_connections_of_orders(source: str) -> None:
-    """With at most three connections to each kind of host."""
+    """The pools allow at most three connections to each kind of host."""
 
     async def scenario() -> None:
         async with (

@@ -57,7 +57,7 @@ def test_certificate_for_another_host_is_rejected(certificate: Path) -> None:
 
 
 def test_certificate_is_checked_against_the_hostname(certificate: Path) -> None:
-    """Although the connection is made to an address that was resolved before."""
+    """The hostname counts, although the connection is made to an address that was resolved before."""
     outcome, requests = run_async(_send_to_tls_server(certificate, SELLER_HOST, make_client_context(certificate)))
     assert isinstance(outcome, Answer)
     assert len(requests) == 1

@@ -30,8 +30,8 @@ class ChangeListener:
         self._task: SupervisedTask | None = None
 
     async def start(self) -> None:
-        """Starts the listener. Returns when it is subscribed, or after one failure: watchers also check by
-        themselves."""
+        """Starts the listener. Returns once it is subscribed, or after one failed attempt: watchers also check for
+        changes regularly."""
         first_attempt = asyncio.Event()
 
         async def listen_once(task: SupervisedTask) -> None:

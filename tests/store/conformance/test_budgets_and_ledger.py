@@ -184,7 +184,7 @@ async def test_day_totals_are_listed_by_inclusive_days_and_team(harness: StoreHa
 
 
 async def test_very_large_sums_are_exact_to_the_micro_dollar(harness: StoreHarness) -> None:
-    """Amounts above 2**31, with more digits than a shortly printed float has."""
+    """The amounts exceed 2**31 and have more digits than Lua prints of a float."""
     expensive_entry = job_factory.ROUTE_ENTRY.__class__(
         "runapi",
         "runapi",

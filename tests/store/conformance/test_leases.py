@@ -170,7 +170,7 @@ async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarne
 
 
 async def test_update_by_owner_with_expired_lease_does_not_renew_it(harness: StoreHarness) -> None:
-    """Only a renewal does. A late owner may decide until another replica claims the job, and no longer."""
+    """Only a renewal renews the lease. A late owner may decide until another replica claims the job."""
     job = await harness.create_job()
     harness.advance_time(LEASE_SECONDS + 1)
     job = await harness.apply_updates(job, job_factory.make_attempt_started(job))

@@ -63,7 +63,7 @@ async def test_retry_of_an_unknown_body_creates_a_job(harness: StoreHarness) -> 
 
 
 async def test_ten_retries_get_the_ten_jobs_of_their_first_requests(harness: StoreHarness) -> None:
-    """Also before the gateway notices that the connections of the first requests broke."""
+    """The gateway has not noticed yet that the connections of the first requests broke."""
     records = [make_first_request() for _ in range(10)]
     jobs = [await harness.create_job(idempotency=record) for record in records]
     for retry in (1, 2, 3):
@@ -364,7 +364,7 @@ async def test_retry_over_budget_does_not_use_up_the_refusal(harness: StoreHarne
 
 
 async def test_retry_of_a_request_refused_by_its_process_awaits_no_first_request(harness: StoreHarness) -> None:
-    """That first request never reached the store."""
+    """The first request never reached the store."""
     await harness.create_job(idempotency=replace(make_retry(), has_refused_first=True))
     assert await harness.try_create_job(idempotency=make_first_request()) == Applied()
 
@@ -479,7 +479,7 @@ async def test_bodies_of_teams_are_separate(harness: StoreHarness) -> None:
 
 
 async def test_body_key_is_never_a_client_key(harness: StoreHarness) -> None:
-    """Even if both have the same text."""
+    """Both have the same text here, and still identify different jobs."""
     await harness.create_job(idempotency=make_first_request(name="same"))
     assert await harness.try_create_job(idempotency=job_factory.make_client_key("same", "same")) == Applied()
 

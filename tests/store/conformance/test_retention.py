@@ -1,4 +1,4 @@
-"""Retention: jobs count from their settling, money from its day, and open jobs are never deleted."""
+"""Retention of a job starts when it is settled, that of a ledger entry on its day. Open jobs are never deleted."""
 
 from gateway.jobs.updates import CancelRequested
 from gateway.store.base import DAY_SECONDS, JobPage, Retention

@@ -1,4 +1,4 @@
-"""What SQLite does where other stores have several processes."""
+"""SQLite has one process: its behaviour where other stores have several."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Other spellings and foreign values of parameters are mapped; changes of meaning add a warning."""
+"""Other spellings of parameters and values of other APIs are mapped; a change of meaning adds a warning."""
 
 from typing import Any
 

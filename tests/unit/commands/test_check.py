@@ -123,7 +123,7 @@ def test_suspicious_configuration_gives_warning(warning: str, tmp_path: Path) ->
 
 
 def test_seller_of_assumed_quality_counts_as_reachable(tmp_path: Path) -> None:
-    """Also with a policy that accepts only exact offers."""
+    """The policy of this test accepts only exact offers."""
     policies = "policies: {exact: {rank: cost, fidelity: exact, only: [by-shape]}}\ndefault: exact\n"
     result = run_check(write_config(tmp_path, SAMPLE_FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
     assert result.exit_code == 0, result.output

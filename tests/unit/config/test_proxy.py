@@ -182,7 +182,7 @@ def _write_without_by_shape(folder: Path, proxy: str) -> None:
 
 
 def test_removed_offer_uses_current_proxy_of_its_account(tmp_path: Path) -> None:
-    """The previous proxy may no longer exist, and the orders are charged."""
+    """Running orders of the offer are charged, so they must be polled, and the previous proxy may no longer exist."""
     reloader = _make_reloader(write_with_proxy(tmp_path, "http://old.example:3128"), SAMPLE_ENVIRON)
     _write_without_by_shape(tmp_path, "http://new.example:3128")
     assert reloader.reload().is_applied, reloader.last_result.resolved.problems

@@ -67,6 +67,6 @@ def get_signals(health: HealthTracker, key: HealthKey, now: float = START) -> Ce
 
 
 def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "sender") -> bool:
-    """`seconds`: how long after START the snapshot is made and received."""
+    """Sends a snapshot that is made and received `seconds` after START."""
     data = sender.make_snapshot(START + seconds, START_WALL_TIME + seconds)
     return receiver.merge_snapshot(name, data, START + seconds, START_WALL_TIME + seconds)

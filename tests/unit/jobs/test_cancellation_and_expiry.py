@@ -204,7 +204,7 @@ def test_cancelled_job_at_deadline_stays_cancelled() -> None:
 
 
 def test_abandoned_job_finishes_running_orders_and_starts_none() -> None:
-    """Even if the policy allows reorders: a worker that reorders would crash."""
+    """No order starts even if the policy allows reorders: a worker that reorders would crash."""
     scenario = JobScenario(make_new_job(n=5, reorder_on_unknown=True))
     scenario.receive_ticket(images=(0,))
     scenario.store_images((0,))

@@ -193,7 +193,7 @@ def test_response_is_lost_only_while_awaited() -> None:
     "kind", [kind for kind in FaultKind if VERDICTS[kind].charge_status is not ChargeStatus.UNKNOWN]
 )
 def test_only_fault_with_unknown_charge_can_lose_response(kind: FaultKind) -> None:
-    """Otherwise the order could neither be searched for nor abandoned."""
+    """After any other fault, the order could neither be searched for nor abandoned."""
     scenario = JobScenario()
     number = scenario.start_attempt()
     assert scenario.expect_ignored(ResponseLost(attempt=number, fault=kind))
