@@ -36,13 +36,14 @@ class JobWatchers:
     """All open watches of this process."""
 
     def __init__(self) -> None:
-        self._events: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        # In the order of their creation, since the order of a set would differ between two equal runs.
+        self._events: defaultdict[str, dict[asyncio.Event, None]] = defaultdict(dict)
 
     def add(self, job_id: str, event: asyncio.Event) -> None:
-        self._events[job_id].add(event)
+        self._events[job_id][event] = None
 
     def remove(self, job_id: str, event: asyncio.Event) -> None:
-        self._events[job_id].discard(event)
+        self._events[job_id].pop(event, None)
         if not self._events[job_id]:
             del self._events[job_id]
 

@@ -12,17 +12,21 @@ from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
 from gateway.jobs.updates import JobUpdate
 from gateway.store.base import Applied, CommitOutcome, Store
+from gateway.store.partitions import PARTITIONS
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
+from tests.harness.memory_store import MemoryState, MemoryStore
 from tests.store import job_factory
+from tests.store.raw_memory import RawMemory
 from tests.store.raw_redis import RawRedis
 from tests.store.raw_sqlite import RawSqlite
 from tests.store.raw_store import RawStore
 from tests.store.redis_servers import RedisServer
 
 LEASE_SECONDS = 15.0
-STORE_KINDS = ("sqlite", "single", "clustered")
-SHARED_STORE_KINDS = ("single", "clustered")
+REDIS_KINDS = ("single", "clustered")
+SHARED_STORE_KINDS = ("memory", *REDIS_KINDS)
+STORE_KINDS = ("sqlite", *SHARED_STORE_KINDS)
 
 
 class StoreHarness:
@@ -128,6 +132,13 @@ def make_sqlite_harness(folder: Path) -> StoreHarness:
     return StoreHarness("sqlite", make_store, RawSqlite(path))
 
 
+def make_memory_harness(state: MemoryState) -> StoreHarness:
+    def make_store(**options: Any) -> Store:
+        return MemoryStore(state, **options)
+
+    return StoreHarness("memory", make_store, RawMemory(state))
+
+
 def make_redis_harness(server: RedisServer) -> StoreHarness:
     raw_store = RawRedis(server.make_client())
     raw_store.delete_everything()
@@ -140,12 +151,16 @@ def make_redis_harness(server: RedisServer) -> StoreHarness:
 
 def open_harness(store_kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[StoreHarness]:
     """Yields a harness with an empty store of this kind, for a fixture."""
-    harness = (
-        make_sqlite_harness(folder)
-        if store_kind == "sqlite"
-        else make_redis_harness(request.getfixturevalue(f"{store_kind}_server"))
-    )
+    harness = _make_harness(store_kind, request, folder)
     try:
         yield harness
     finally:
         harness.close()
+
+
+def _make_harness(store_kind: str, request: pytest.FixtureRequest, folder: Path) -> StoreHarness:
+    if store_kind == "sqlite":
+        return make_sqlite_harness(folder)
+    if store_kind == "memory":
+        return make_memory_harness(MemoryState(PARTITIONS))
+    return make_redis_harness(request.getfixturevalue(f"{store_kind}_server"))

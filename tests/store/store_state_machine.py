@@ -1,4 +1,7 @@
-"""Applies the same random steps to a real store and to a model, and compares them after every step."""
+"""Applies the same random steps to a store and to a model, and compares them after every step.
+
+The model is the data of a store in memory (`tests/harness/memory_store`), without any replica around it.
+"""
 
 from collections.abc import Coroutine
 from typing import Any, ClassVar
@@ -8,11 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, budget_windows
 from gateway.store.base import ClaimedDelivery
+from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import team_partition
+from tests.harness.memory_store import LeaseOwner, MemoryState, StoredJob, job_leases
 from tests.store import job_factory
+from tests.store.possible_commits import list_possible_commits
 from tests.store.store_harness import LEASE_SECONDS, StoreHarness
-from tests.store.store_model import ModelJob, StoreModel, list_possible_commits
 
 TEAM, TEAM_IN_SAME_PARTITION = job_factory.pick_teams_of_one_partition(2)
 TEAM_IN_OTHER_PARTITION = next(
@@ -43,6 +48,8 @@ BUDGET_LIMITS: tuple[dict[str, int], ...] = (
     {"day": 150_000, "month": 600_000},
 )
 RANDOM_INDEX = st.integers(0, 2**30)
+OWNER = LeaseOwner("one", LEASE_SECONDS)
+OTHER_REPLICA_ID = "two"
 
 
 class StoreStateMachine(RuleBasedStateMachine):
@@ -57,8 +64,10 @@ class StoreStateMachine(RuleBasedStateMachine):
         self.harness.raw_store.delete_everything()
         # Ten minutes before the end of a day and a month.
         self.harness.clock.now = job_factory.parse_utc_time("2040-05-31T23:50:00")
-        self.model = StoreModel(LEASE_SECONDS)
-        self.last_changed: tuple[ModelJob, ...] = ()
+        self.model = MemoryState()
+        for replica_id in (OWNER.replica_id, OTHER_REPLICA_ID):
+            self.model.open_replica(replica_id, JobWatchers())
+        self.last_changed: tuple[StoredJob, ...] = ()
 
     @property
     def now(self) -> float:
@@ -127,13 +136,13 @@ class StoreStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.jobs)
     @rule(limit=st.sampled_from((1, 2, 100)))
     def claim_jobs(self, limit: int) -> None:
+        """Jobs that are due at the same time may be claimed in any order."""
         claimed = self.run_async(self.harness.store.claim_jobs(limit))
-        assert [self.model.jobs[claim.job.id].due_at for claim in claimed] == self.model.list_claimable_times(
-            limit, self.now
-        )
+        expected_ids = job_leases.list_claimable(self.model, limit, self.now)
+        due_times = self.model.due_times
+        assert [due_times[claim.job.id] for claim in claimed] == [due_times[job_id] for job_id in expected_ids]
         for claim in claimed:
-            entry = self.model.claim_job(claim.job.id, self.now)
-            assert (claim.job, claim.fence, claim.reclaims) == (entry.job, entry.fence, entry.reclaims)
+            assert claim == job_leases.claim_job(self.model, claim.job.id, OWNER, self.now)
 
     @precondition(lambda self: self.model.jobs)
     @rule(job_index=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, 1, -1)))
@@ -141,15 +150,17 @@ class StoreStateMachine(RuleBasedStateMachine):
         """Renews the leases of about half of the jobs."""
         entries = [entry for number, entry in enumerate(self.model.jobs.values()) if job_index >> number % 30 & 1]
         leases = {entry.job.id: entry.fence + fence for entry in entries}
-        assert self.run_async(self.harness.store.renew_leases(leases)) == self.model.renew_leases(leases, self.now)
+        assert self.run_async(self.harness.store.renew_leases(leases)) == job_leases.renew_leases(
+            self.model, leases, OWNER, self.now
+        )
 
     @precondition(lambda self: self.model.jobs)
     @rule(job_index=RANDOM_INDEX, fence=st.sampled_from((0, 0, 0, -1)), seconds=st.sampled_from((0.0, 8.0, 600.0)))
     def release_job(self, job_index: int, fence: int, seconds: float) -> None:
         entry = self.pick_entry(list(self.model.jobs.values()), job_index)
         job_and_fence = entry.job.id, entry.fence + fence
-        assert self.run_async(self.harness.store.release_job(*job_and_fence, seconds)) == self.model.release_job(
-            *job_and_fence, self.now + seconds
+        assert self.run_async(self.harness.store.release_job(*job_and_fence, seconds)) == job_leases.release_job(
+            self.model, *job_and_fence, OWNER, self.now + seconds
         )
 
     @rule(seconds=st.sampled_from(TIME_STEPS))
@@ -159,31 +170,31 @@ class StoreStateMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.outbox)
     @rule(limit=st.sampled_from((1, 20)), result=st.sampled_from(("acknowledged", "ignored", "retried")))
     def send_webhooks(self, limit: int, result: str) -> None:
-        due_times = sorted(delivery.due_at for delivery in self.model.outbox.values() if delivery.due_at <= self.now)
+        outbox = self.model.outbox
+        due_times = [outbox[delivery_id].due_at for delivery_id in self.model.list_due_deliveries(limit, self.now)]
         claimed = self.run_async(self.harness.store.claim_deliveries(limit, lease=24.0))
-        assert [self.model.outbox[delivery.delivery.id].due_at for delivery in claimed] == due_times[:limit]
+        assert [outbox[delivery.delivery.id].due_at for delivery in claimed] == due_times
         for delivery in claimed:
+            assert delivery == self.model.claim_delivery(delivery.delivery.id, self.now + 24.0)
             self.finish_delivery(delivery, result)
 
     def finish_delivery(self, claimed: ClaimedDelivery, result: str) -> None:
-        expected = self.model.outbox[claimed.delivery.id]
-        expected.attempts, expected.due_at = expected.attempts + 1, self.now + 24.0
-        assert (claimed.delivery, claimed.attempts) == (expected.delivery, expected.attempts)
+        delivery_id, job_id = claimed.delivery.id, claimed.delivery.job
         if result == "acknowledged":
-            self.run_async(self.harness.store.ack_delivery(claimed.delivery.id, claimed.delivery.job))
-            del self.model.outbox[claimed.delivery.id]
+            self.run_async(self.harness.store.ack_delivery(delivery_id, job_id))
+            self.model.ack_delivery(delivery_id)
         elif result == "retried":
-            self.run_async(self.harness.store.retry_delivery(claimed.delivery.id, claimed.delivery.job, 320.0))
-            expected.due_at = self.now + 320.0
+            self.run_async(self.harness.store.retry_delivery(delivery_id, job_id, 320.0))
+            self.model.retry_delivery(delivery_id, self.now + 320.0)
 
     # --- helpers
 
     @staticmethod
-    def pick_entry(entries: list[ModelJob], index: int) -> ModelJob:
+    def pick_entry(entries: list[StoredJob], index: int) -> StoredJob:
         return entries[index % len(entries)]
 
     def commit_to_both(self, commit: Commit) -> None:
-        assert self.run_async(self.harness.store.commit(commit)) == self.model.commit(commit, self.now)
+        assert self.run_async(self.harness.store.commit(commit)) == self.model.commit(commit, OWNER, self.now)
         self.last_changed = tuple(entry for name, entry in self.model.jobs.items() if name == commit.job.id)
 
     def commit_without_effect(self, commit: Commit) -> None:
@@ -214,7 +225,7 @@ class StoreStateMachine(RuleBasedStateMachine):
             assert balance.held >= 0
             assert balance == expected.pop(key, BudgetBalance())
         assert set(expected.values()) <= {BudgetBalance()}
-        assert sorted(map(repr, self.harness.raw_store.read_ledger())) == sorted(map(repr, self.model.ledger))
+        assert sorted(map(repr, self.harness.raw_store.read_ledger())) == sorted(map(repr, self.model.ledger.entries))
 
     async def check_loads_and_audits(self) -> None:
         """Loads the open jobs and the one that was changed last, and audits all partitions."""

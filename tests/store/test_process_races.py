@@ -15,7 +15,7 @@ from gateway.store.ledger_totals import BudgetBalance
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH
 from tests.store.redis_servers import REPOSITORY, RedisServer
-from tests.store.store_harness import LEASE_SECONDS, SHARED_STORE_KINDS, StoreHarness, open_harness
+from tests.store.store_harness import LEASE_SECONDS, REDIS_KINDS, StoreHarness, open_harness
 
 ROUNDS = 20
 JOBS_PER_PROCESS = 500
@@ -40,7 +40,7 @@ class RacingProcess:
         return json.loads(line)
 
 
-@pytest.fixture(params=SHARED_STORE_KINDS)
+@pytest.fixture(params=REDIS_KINDS)
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
     yield from open_harness(str(request.param), request, tmp_path)
 

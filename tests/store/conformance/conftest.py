@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.store_harness import SHARED_STORE_KINDS, STORE_KINDS, StoreHarness, open_harness
+from tests.store.store_harness import REDIS_KINDS, SHARED_STORE_KINDS, STORE_KINDS, StoreHarness, open_harness
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -14,8 +14,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    harness = pyfuncitem.funcargs.get("harness") or pyfuncitem.funcargs["shared_harness"]
-    assert isinstance(harness, StoreHarness)
+    harness = next(argument for argument in pyfuncitem.funcargs.values() if isinstance(argument, StoreHarness))
     harness.run_async(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
 
@@ -32,5 +31,11 @@ def harness(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 @pytest.fixture(params=SHARED_STORE_KINDS)
 def shared_harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
-    """A harness for stores that several processes share. SQLite has one process (`test_single_process.py`)."""
+    """A harness for stores that several replicas share. SQLite has one process (`test_single_process.py`)."""
+    yield from open_harness(str(request.param), request, tmp_path)
+
+
+@pytest.fixture(params=REDIS_KINDS)
+def redis_harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHarness]:
+    """A harness for tests of the keys in a Redis server."""
     yield from open_harness(str(request.param), request, tmp_path)

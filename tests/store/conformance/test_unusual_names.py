@@ -54,24 +54,24 @@ async def test_idempotency_key_may_be_any_text(harness: StoreHarness) -> None:
         ) == DuplicateRequest(job.id)
 
 
-async def test_redis_keys_contain_no_client_text(shared_harness: StoreHarness) -> None:
-    """Keys appear in slow logs and in operators' tools. SQLite has no such keys."""
+async def test_redis_keys_contain_no_client_text(redis_harness: StoreHarness) -> None:
+    """Keys appear in slow logs and in operators' tools. Other stores have no such keys."""
     prompt = "a canary in a coal mine"
-    job = await shared_harness.create_settled_job(
+    job = await redis_harness.create_settled_job(
         has_webhook=True, documents={"request": prompt.encode(), "plan": prompt.encode()}
     )
-    assert await shared_harness.store.load_documents(job.id, "request") == {"request": prompt.encode()}
-    raw_redis = shared_harness.raw_store
+    assert await redis_harness.store.load_documents(job.id, "request") == {"request": prompt.encode()}
+    raw_redis = redis_harness.raw_store
     assert isinstance(raw_redis, RawRedis)
     names = [key for key, *_ in raw_redis.read_everything()]
     assert len(names) > 5
     assert not [name for name in names if b"canary" in name]
 
 
-async def test_redis_keys_of_a_partition_share_one_slot(shared_harness: StoreHarness) -> None:
+async def test_redis_keys_of_a_partition_share_one_slot(redis_harness: StoreHarness) -> None:
     for team in UNUSUAL_NAMES:
-        await shared_harness.create_settled_job(team, idempotency=job_factory.make_client_key(), has_webhook=True)
-    raw_redis = shared_harness.raw_store
+        await redis_harness.create_settled_job(team, idempotency=job_factory.make_client_key(), has_webhook=True)
+    raw_redis = redis_harness.raw_store
     assert isinstance(raw_redis, RawRedis)
     tags = {name.partition(b"{")[2][:3] for name, *_ in raw_redis.read_everything() if b"{" in name}
     assert {f"{team_partition(team):02}}}".encode() for team in UNUSUAL_NAMES} <= tags

@@ -1,0 +1,91 @@
+"""Audits and repairs a partition of a store in memory, and deletes data whose retention has ended."""
+
+from datetime import UTC, datetime
+
+from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days
+from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
+from gateway.store.partitions import job_partition
+from tests.harness.memory_store.memory_state import MemoryState
+
+
+def audit_partition(state: MemoryState, partition: int, repair: bool, now: float) -> AuditReport:
+    report = find_discrepancies(_take_snapshot(state, partition, now), now)
+    if repair:
+        _repair_partition(state, report, now)
+    return report
+
+
+def _take_snapshot(state: MemoryState, partition: int, now: float) -> PartitionSnapshot:
+    due_ids = frozenset(job_id for job_id in state.due_times if _is_in_partition(state, job_id, partition))
+    open_ids = frozenset(
+        stored.job.id for stored in state.open_jobs if _is_in_partition(state, stored.job.id, partition)
+    )
+    jobs = {job_id: stored.job for job_id, stored in state.jobs.items() if job_id in due_ids | open_ids}
+    days = list_audit_days(now, jobs.values())
+    months = {day[:7] for day in days}
+    return PartitionSnapshot(
+        jobs=jobs,
+        open_jobs=open_ids,
+        due_jobs=due_ids,
+        days=days,
+        ledger_entries=tuple(
+            entry
+            for entry in state.ledger.entries
+            if entry.day in days and state.get_partition(entry.team) == partition
+        ),
+        totals=tuple(
+            total
+            for total in state.ledger.totals.values()
+            if total.day[:7] in months and state.get_partition(total.account.team) == partition
+        ),
+        balances={
+            (team, window): balance
+            for (team, window), balance in state.ledger.balances.items()
+            if window in {*days, *months} and state.get_partition(team) == partition
+        },
+    )
+
+
+def _is_in_partition(state: MemoryState, job_id: str, partition: int) -> bool:
+    return (job_partition(job_id) or 0) % state.partition_count == partition
+
+
+def _repair_partition(state: MemoryState, report: AuditReport, now: float) -> None:
+    for job_id in report.not_due:
+        state.due_times[job_id] = now
+    for job_id in report.not_open:
+        state.jobs[job_id].settled_at = None
+    for job_id in report.settled_but_listed:
+        state.jobs[job_id].settled_at = state.jobs[job_id].settled_at or now
+    for job_id in (*report.settled_but_listed, *report.missing_jobs):
+        state.due_times.pop(job_id, None)
+    state.ledger.entries += report.missing_entries
+    state.ledger.add_totals(report.total_corrections)
+    for drift in report.budget_drifts:
+        state.ledger.change_balance(drift.team, drift.window, drift.held, drift.spent)
+
+
+def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, now: float) -> tuple[str, ...]:
+    settled_before = now - retention.jobs
+    settled = [
+        job_id
+        for job_id, stored in state.jobs.items()
+        if stored.settled_at is not None and stored.settled_at <= settled_before
+    ]
+    announced = [job_id for job_id, expires_at in state.announced.items() if expires_at <= now]
+    return tuple((settled + announced)[:limit])
+
+
+def delete_expired(state: MemoryState, retention: Retention, now: float) -> None:
+    """Deletes expired money, keys and signals. Keeps days that are still audited and the months they belong to."""
+    first_audited_day = list_audit_days(now, [stored.job for stored in state.open_jobs])[0]
+    state.ledger.delete_before(
+        min(first_audited_day, _format_day(now - retention.ledger)),
+        min(f"{first_audited_day[:7]}-01", _format_day(now - retention.totals)),
+    )
+    state.request_keys.delete_expired(now)
+    state.signals = {name: signal for name, signal in state.signals.items() if signal[1] > now - SIGNAL_TTL_SECONDS}
+
+
+def _format_day(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).date().isoformat()

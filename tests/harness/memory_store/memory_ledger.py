@@ -1,0 +1,83 @@
+"""The money of a store in memory: ledger entries, day totals and balances of budgets."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from gateway.jobs.commit import Commit, LedgerEntry, budget_windows
+from gateway.jobs.job import Job
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.store.base import BudgetExceeded
+from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
+
+EMPTY_BALANCE = BudgetBalance()
+
+
+class MemoryLedger:
+    """Entries in the order of their creation, and the totals and balances that were changed with them."""
+
+    def __init__(self) -> None:
+        self.entries: list[LedgerEntry] = []
+        self.totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
+        self.balances: dict[tuple[str, str], BudgetBalance] = {}
+
+    def find_exceeded_budget(self, commit: Commit) -> BudgetExceeded | None:
+        for change in commit.budget_changes:
+            balance = self.balances.get((commit.job.team, change.window), EMPTY_BALANCE)
+            if change.limit is not None and balance.held + balance.spent + change.hold > change.limit:
+                return BudgetExceeded(window=change.window, limit=change.limit, spent=balance.spent, held=balance.held)
+        return None
+
+    def book_commit(self, commit: Commit) -> None:
+        for change in commit.budget_changes:
+            self.change_balance(commit.job.team, change.window, change.hold, change.spend)
+        if commit.ledger_entries:
+            self.entries += commit.ledger_entries
+            self.add_totals(sum_entries(commit.ledger_entries).values())
+
+    def change_balance(self, team: str, window: str, held: int, spent: int) -> None:
+        """Adds the amounts to a balance."""
+        balance = self.balances.get((team, window), EMPTY_BALANCE)
+        self.balances[team, window] = BudgetBalance(held=balance.held + held, spent=balance.spent + spent)
+
+    def add_totals(self, totals: Iterable[DayTotal]) -> None:
+        for total in totals:
+            key = total.day, total.account
+            if previous := self.totals.get(key):
+                amount, images = previous.amount + total.amount, previous.images + total.images
+                total = DayTotal(day=total.day, account=total.account, amount=amount, images=images)
+            self.totals[key] = total
+
+    def load_balances(self, team: str, windows: Iterable[str]) -> dict[str, BudgetBalance]:
+        return {window: self.balances.get((team, window), EMPTY_BALANCE) for window in windows}
+
+    def list_entries(self, day: str, team: str | None) -> tuple[LedgerEntry, ...]:
+        return tuple(entry for entry in self.entries if entry.day == day and team in (None, entry.team))
+
+    def list_totals(self, days: Collection[str], team: str | None) -> tuple[DayTotal, ...]:
+        totals = [total for total in self.totals.values() if total.day in days and team in (None, total.account.team)]
+        return tuple(sorted(totals, key=lambda total: (total.day, total.account)))
+
+    def delete_before(self, first_entry_day: str, first_total_day: str) -> None:
+        """Deletes entries before the one day, and totals and budgets before the other. A month sorts before its own
+        days, and is kept until it is over."""
+        self.entries = [entry for entry in self.entries if entry.day >= first_entry_day]
+        self.totals = {key: total for key, total in self.totals.items() if total.day >= first_total_day}
+        self.balances = {
+            (team, window): balance
+            for (team, window), balance in self.balances.items()
+            if window >= first_total_day or window == first_total_day[:7]
+        }
+
+
+def compute_balances(jobs: Iterable[Job], entries: Iterable[LedgerEntry]) -> dict[tuple[str, str], BudgetBalance]:
+    """Computes the balances from jobs and ledger entries alone."""
+    held: Counter[tuple[str, str]] = Counter()
+    spent: Counter[tuple[str, str]] = Counter()
+    for job in jobs:
+        for window in budget_windows(job.created_at):
+            held[job.team, window] += job.hold
+    for entry in entries:
+        if entry.line is LedgerLine.CAPTURE:
+            for window in (entry.day, entry.day[:7]):
+                spent[entry.team, window] += entry.amount
+    return {key: BudgetBalance(held=held[key], spent=spent[key]) for key in held.keys() | spent.keys()}
