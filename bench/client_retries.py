@@ -17,7 +17,7 @@ from typing import IO, Any
 from msgspec import Struct
 
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
-from tests.flow.order_flow import FlowGateway, run_gateway
+from tests.flow.order_flow import FlowGateway, run_flow_gateway
 from tests.flow.store_setups import run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.gateway_environ import make_redis_environ
@@ -166,7 +166,7 @@ def measure_store_outage(
 def start_gateway_behind_proxy(folder: Path, sandbox: RunningSandbox) -> Iterator[tuple[FlowGateway, FilteringProxy]]:
     with redis_servers.run_single_server(folder / "redis") as server, run_filtering_proxy(server.url) as proxy:
         environ = make_redis_environ(proxy.url, folder / "images")
-        with run_gateway(folder, sandbox, environ, STORE_OUTAGE_SETUP) as gateway:
+        with run_flow_gateway(folder, sandbox, environ, STORE_OUTAGE_SETUP) as gateway:
             yield gateway, proxy
 
 

@@ -31,7 +31,7 @@ from tests.chaos import chaos_config
 from tests.chaos.persistent_clients import make_job_body
 from tests.harness import sandbox_runner
 from tests.harness.child_spec import ChildSpec
-from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_replica
 from tests.harness.name_server import NETWORK_NAMESPACE, enter_own_network, run_name_server
 
 SECONDS, REQUESTS_PER_SECOND, REPETITIONS, TIMEOUT_SECONDS = 20.0, 1.0, 3, 300.0
@@ -187,7 +187,7 @@ def main(
         config = chaos_config.write_config(
             Path(folder) / "config", sandbox.url.replace("127.0.0.1", SELLER_NAME), expected_seconds=0.05
         )
-        with run_gateway(Path(folder) / "gateway", config, child=ChildSpec(hooks=(names.make_hook(),))) as target:
+        with run_replica(Path(folder) / "gateway", config, child=ChildSpec(hooks=(names.make_hook(),))) as target:
             measure_orders(target, 2.0)
             benchmark = DeadLinkBenchmark(target, seconds, requests_per_second)
             for _ in range(int(repetitions)):

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from tests.api.hostile_bodies import BODY_SIZES, HOSTILE_BODIES
 from tests.harness.child_spec import ChildSpec, Hook
-from tests.harness.gateway_runner import API_KEY, run_gateway
+from tests.harness.gateway_runner import API_KEY, run_sandboxed_gateway
 
 BODY_COUNT = 200
 QUIET_SECONDS = 5.0
@@ -151,7 +151,7 @@ def main(count: int = BODY_COUNT) -> None:
     with tempfile.TemporaryDirectory() as folder:
         heartbeat_file = Path(folder) / "beats"
         environ = {"HEARTBEAT": str(heartbeat_file)}
-        with run_gateway(Path(folder), environ=environ, child=HEARTBEAT_CHILD) as gateway:
+        with run_sandboxed_gateway(Path(folder), environ=environ, child=HEARTBEAT_CHILD) as gateway:
             end = time.monotonic() + QUIET_SECONDS
             quiet = _summarize_pings(ping_until(gateway.url, lambda: time.monotonic() > end))
             print(f"without load: {quiet.render()}")

@@ -16,7 +16,7 @@ from msgspec import Struct
 from tests.chaos import chaos_config
 from tests.chaos.persistent_clients import make_job_body
 from tests.harness import sandbox_runner
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 
 JOBS, SECONDS = 1_000, 20.0
 TIMEOUT_SECONDS = 120.0
@@ -92,7 +92,7 @@ def main(jobs: int = JOBS, seconds: float = SECONDS) -> None:
     with sandbox_runner.run_sandbox() as sandbox, tempfile.TemporaryDirectory() as folder:
         sandbox.set_latency(seconds)
         config = chaos_config.write_config(Path(folder) / "config", sandbox.url, expected_seconds=seconds)
-        with run_gateway(Path(folder) / "gateway", config) as target:
+        with run_replica(Path(folder) / "gateway", config) as target:
             print(f"{jobs} jobs, each waiting {seconds:g} s: {measure_waiting_jobs(target, jobs, seconds).render()}")
 
 

@@ -1,12 +1,10 @@
 """The commands and examples of the README work, against a running gateway."""
 
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +15,7 @@ from PIL import Image
 
 from gateway.config.schema import CONFIG_FILES
 from gateway.settings import ENV_OPTIONS
-from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_gateway
+from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_command, run_sandboxed_gateway
 
 README = (ROOT / "README.md").read_text()
 README_URL = "http://127.0.0.1:8080"
@@ -29,7 +27,7 @@ def find_code_blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    with run_gateway(tmp_path_factory.mktemp("readme")) as started:
+    with run_sandboxed_gateway(tmp_path_factory.mktemp("readme")) as started:
         yield started
 
 
@@ -103,12 +101,6 @@ def test_routing_commands_run(gateway: RunningGateway, monkeypatch: pytest.Monke
         assert result.returncode == 0, (line, result.stderr)
 
 
-def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "gateway.cli", *arguments]
-    env = {**os.environ, "IGW_CONFIG": str(CONFIG)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_make_targets_match_readme() -> None:
     commands_block = find_code_blocks("bash")[0]
     targets = re.findall(r"^make (\w+) +#", commands_block, re.MULTILINE)
@@ -129,7 +121,7 @@ def test_busy_port_error_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_without_port_option_next_free_port_is_used(tmp_path: Path) -> None:
-    with closing(_occupy_default_port()), run_gateway(tmp_path, ports=()) as started:
+    with closing(_occupy_default_port()), run_sandboxed_gateway(tmp_path, ports=()) as started:
         port = int(started.url.rpartition(":")[2])
         assert 8080 < port < 8100
         assert f"curl -s {started.url}/v1/images/generations" in started.stdout

@@ -1,18 +1,16 @@
 """The installed package works without the repository: it starts, plans and writes its configuration."""
 
-import contextlib
 import os
-import re
 import subprocess
 import sys
 import sysconfig
-import time
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
+
+from tests.harness.child_spec import NO_CHANGES
+from tests.harness.gateway_process import GatewayProcess
 
 ROOT = Path(__file__).parent.parent
 SHIPPED_FILES = {path.relative_to(ROOT / "config"): path.read_bytes() for path in (ROOT / "config").rglob("*.yaml")}
@@ -21,7 +19,7 @@ CLEAN_ENVIRON = {name: value for name, value in os.environ.items() if not name.s
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Builds the wheel and install it into its own environment; dependencies come from the current one."""
+    """Builds the wheel and installs it into its own environment; dependencies come from the current one."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     offline = ("--no-deps", "--no-index")
@@ -36,6 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_program(program: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the installed program, or its Python: `gateway_runner.run_command` runs the repository's."""
     return subprocess.run(
         [program, *command], cwd=folder, env=CLEAN_ENVIRON, capture_output=True, text=True, check=False, timeout=60
     )
@@ -80,28 +79,30 @@ def test_init_writes_configuration_and_overwrites_nothing(program: Path, tmp_pat
 
 
 def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -> None:
-    with run_server(program, tmp_path) as url:
+    with InstalledGateway(tmp_path, program) as gateway:
+        gateway.start()
         params = {"prompt": "a lighthouse", "quality": "low"}
-        headers = {"authorization": "Bearer igw_sandbox"}
-        response = httpx.post(f"{url}/v1/images/generations", json=params, headers=headers, trust_env=False, timeout=30)
+        with gateway.make_client(timeout_seconds=30, api_key="igw_sandbox") as client:
+            response = client.post("/v1/images/generations", json=params)
         assert response.status_code == 200, response.text
         assert response.json()["data"][0]["b64_json"]
-    assert "image-gateway init" in (tmp_path / "stderr").read_text()
+        gateway.stop()
+    assert "image-gateway init" in gateway.stderr
 
 
-@contextlib.contextmanager
-def run_server(program: Path, folder: Path) -> Iterator[str]:
-    out, err = folder / "stdout", folder / "stderr"
-    with out.open("w") as stdout, err.open("w") as stderr:
-        command = [program, "serve", "--sandbox", "--port", "0"]
-        process = subprocess.Popen(command, cwd=folder, env=CLEAN_ENVIRON, stdout=stdout, stderr=stderr)
-    try:
-        deadline = time.monotonic() + 60
-        while not (match := re.search(r"listening on (http\S+)", out.read_text())):
-            assert process.poll() is None, err.read_text()
-            assert time.monotonic() < deadline, "the gateway did not start listening"
-            time.sleep(0.02)
-        yield match[1]
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+class InstalledGateway(GatewayProcess):
+    """The installed program in an empty folder, without any variable that could lead it to the repository."""
+
+    def __init__(self, folder: Path, program: Path) -> None:
+        super().__init__(folder, child=NO_CHANGES, start_method="exec")
+        self.working_folder = folder
+        self._program = program
+
+    def make_program(self) -> list[str]:
+        return [str(self._program)]
+
+    def make_arguments(self) -> list[str]:
+        return ["serve", "--sandbox", "--port", str(self.port)]
+
+    def make_environ(self) -> dict[str, str]:
+        return CLEAN_ENVIRON

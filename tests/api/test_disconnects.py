@@ -68,7 +68,7 @@ def slow_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
     gateway.sandbox.set_latency(4.0)
     yield gateway
     gateway.sandbox.set_latency(0.0)
-    gateway.wait_until_idle(15)
+    gateway.wait_until_idle()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 from tests.api import raw_http
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import create_finished_job
-from tests.harness.gateway_runner import CONFIG, RunningGateway, run_gateway
+from tests.harness.gateway_runner import CONFIG, RunningGateway, run_sandboxed_gateway
 
 BODY = json.dumps({"prompt": "a lighthouse"}).encode()
 LENGTH_HEADER = b"Content-Length: %d\r\n" % len(BODY)
@@ -236,7 +236,7 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
         copy = config / path.relative_to(CONFIG)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    with run_gateway(tmp_path, "--config", str(config)) as running:
+    with run_sandboxed_gateway(tmp_path, "--config", str(config)) as running:
         for name, text in (("policies.yaml", "nonsense: ["), ("offers/runapi.yaml", "nonsense: [")):
             (config / name).write_text(text)
         for _ in raw_http.poll_until_deadline(20):

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from tests.api.error_responses import JOBS_PATH, expect_final_error
 from tests.api.job_requests import create_finished_job
-from tests.harness.gateway_runner import API_KEY, CONFIG, RunningGateway, run_gateway
+from tests.harness.gateway_runner import API_KEY, CONFIG, RunningGateway, run_sandboxed_gateway
 
 CELL = ("gpt-image-2", "generate", "1k", "high")
 SIGNAL_FIELDS = {
@@ -74,7 +74,7 @@ def test_explain_live_plans_with_the_signals_of_the_gateway(measured_gateway: Ru
 
 def test_new_gateway_plans_like_explain(tmp_path: Path) -> None:
     """Nothing is measured yet, and the sandbox's sellers have lower expected latencies than the files say."""
-    with run_gateway(tmp_path) as fresh:
+    with run_sandboxed_gateway(tmp_path) as fresh:
         signals = fresh.http.get("/v1/signals").json()["data"]
         assert {(entry["p50"], entry["p90"], entry["measured"]) for entry in signals} == {(0.3, 1.0, False)}
         plan = json.loads(run_explain(fresh, "--policy", "fast", "--json").stdout)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
-from tests.harness.gateway_runner import RunningGateway, run_gateway
+from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 
 BODY = {"prompt": "a lighthouse", "quality": "low"}
 VENDORS = ("runflow", "runapi", "openai")
@@ -15,7 +15,7 @@ VENDORS = ("runflow", "runapi", "openai")
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """A gateway for this module only, since its sellers' health changes here."""
-    with run_gateway(tmp_path_factory.mktemp("sellers_unavailable")) as running:
+    with run_sandboxed_gateway(tmp_path_factory.mktemp("sellers_unavailable")) as running:
         running.sandbox.set_latency(0.0)
         yield running
 

@@ -2,16 +2,15 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
-from tests.harness.gateway_runner import ROOT, run_gateway
+from tests.harness.gateway_runner import run_command, run_sandboxed_gateway
+from tests.harness.wait import wait_for_value, wait_until
 
 BODY = {"prompt": "a lighthouse"}
+SERVE = ("serve", "--sandbox", "--port", "0")
 
 
 def get_startup_problem(log_text: str) -> str:
@@ -22,14 +21,14 @@ def get_startup_problem(log_text: str) -> str:
 
 
 def test_draining_rejects_new_jobs_and_finishes_running_ones(tmp_path: Path) -> None:
-    with run_gateway(tmp_path) as gateway, ThreadPoolExecutor(1) as threads:
+    with run_sandboxed_gateway(tmp_path) as gateway, ThreadPoolExecutor(1) as threads:
         gateway.sandbox.set_latency(2.0)
         running = threads.submit(gateway.http.post, IMAGES_PATH, json=BODY)
-        while not gateway.http.get("/readyz").json()["jobs"]:
-            time.sleep(0.02)
-        gateway.process.send_signal(signal.SIGTERM)
-        while (readiness := gateway.http.get("/readyz")).status_code == 200:
-            time.sleep(0.02)
+        wait_until(lambda: gateway.http.get("/readyz").json()["jobs"], "the job runs")
+        gateway.send_signal(signal.SIGTERM)
+        readiness = wait_for_value(
+            lambda: gateway.http.get("/readyz"), lambda answer: answer.status_code != 200, "/readyz reports draining"
+        )
         assert (readiness.status_code, readiness.json()["draining"]) == (503, True)
         for path in (JOBS_PATH, IMAGES_PATH):
             rejected = gateway.http.post(path, json=BODY)
@@ -38,20 +37,12 @@ def test_draining_rejects_new_jobs_and_finishes_running_ones(tmp_path: Path) -> 
             assert 1 <= int(rejected.headers["retry-after"]) <= 120
             assert "x-should-retry" not in rejected.headers, "another replica accepts it, or this one later"
         assert running.result(timeout=30).status_code == 200
-        assert gateway.process.wait(timeout=30) == 0
+        assert gateway.wait_for_exit() == 0
 
 
 def test_second_gateway_on_the_same_data_folder_does_not_start(tmp_path: Path) -> None:
-    with run_gateway(tmp_path):
-        command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0"]
-        second = subprocess.run(
-            [*command, "--data", str(tmp_path / "data")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    with run_sandboxed_gateway(tmp_path):
+        second = run_command(*SERVE, "--data", str(tmp_path / "data"))
     assert second.returncode == 1
     assert "Traceback" not in second.stderr
     assert "gateway.db" in second.stderr
@@ -59,8 +50,7 @@ def test_second_gateway_on_the_same_data_folder_does_not_start(tmp_path: Path) -
 
 def test_unusable_image_folder_is_reported_at_startup(tmp_path: Path) -> None:
     (tmp_path / "images").write_text("no folder")
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
-    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    completed = run_command(*SERVE, "--data", str(tmp_path))
     assert completed.returncode == 1
     assert "Traceback" not in completed.stderr
     assert "images cannot be used to store images" in get_startup_problem(completed.stderr)
@@ -68,8 +58,7 @@ def test_unusable_image_folder_is_reported_at_startup(tmp_path: Path) -> None:
 
 def test_empty_secret_file_is_reported_at_startup(tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
-    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    completed = run_command(*SERVE, "--data", str(tmp_path))
     assert completed.returncode == 1
     assert "Traceback" not in completed.stderr
     assert "contains no secret" in get_startup_problem(completed.stderr)

@@ -1,16 +1,14 @@
 """Startup problems are log lines in the usual format, beside the exit code."""
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_runner import CONFIG, ROOT
+from tests.harness.gateway_runner import CONFIG, run_command
 
 SECRET_ENVIRON = {"RUNFLOW_API_KEY": "rf_sandbox", "RUNAPI_API_KEY": "sk-sandbox", "IGW_KEY_DESIGN": "igw_design"}
 SHARED_STORAGE_ENVIRON = {
@@ -20,23 +18,10 @@ SHARED_STORAGE_ENVIRON = {
 }
 
 
-def run_gateway(folder: Path, environ: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    clean_environ = {name: value for name, value in os.environ.items() if not name.startswith(("IGW_", "REDIS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", "serve"],
-        cwd=folder,
-        env={
-            **clean_environ,
-            "PYTHONPATH": str(ROOT),
-            "IGW_CONFIG": str(folder / "config"),
-            "IGW_PORT": "0",
-            **environ,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def start_gateway(folder: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Runs `serve` until it fails."""
+    defaults = {**SECRET_ENVIRON, "IGW_CONFIG": str(folder / "config"), "IGW_PORT": "0"}
+    return run_command("serve", folder=folder, **{**defaults, **environ})
 
 
 @pytest.fixture
@@ -77,18 +62,18 @@ CAUSES: dict[str, tuple[dict[str, str], list[str]]] = {
 @pytest.mark.parametrize("cause", CAUSES)
 def test_each_startup_problem_is_one_log_line(folder: Path, cause: str) -> None:
     environ, words = CAUSES[cause]
-    reported = get_startup_problems(run_gateway(folder, {**SECRET_ENVIRON, **environ}))
+    reported = get_startup_problems(start_gateway(folder, **environ))
     assert len(reported) == len(words)
     assert all(expected in problem for expected, problem in zip(words, reported, strict=True)), reported
 
 
 def test_occupied_port_is_one_log_line(folder: Path, occupied_port: int) -> None:
-    [problem] = get_startup_problems(run_gateway(folder, {**SECRET_ENVIRON, "IGW_PORT": str(occupied_port)}))
+    [problem] = get_startup_problems(start_gateway(folder, IGW_PORT=str(occupied_port)))
     assert f"cannot listen on 127.0.0.1:{occupied_port}" in problem
 
 
 def test_console_log_reports_startup_problems_as_text(folder: Path) -> None:
-    completed = run_gateway(folder, {**SECRET_ENVIRON, "IGW_CONFIG": "nowhere", "IGW_LOG": "console"})
+    completed = start_gateway(folder, IGW_CONFIG="nowhere", IGW_LOG="console")
     assert completed.returncode == 1
     assert "startup failed" in completed.stderr
     assert "Folder not found" in completed.stderr

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
-from tests.harness.gateway_runner import CONFIG, RunningGateway, run_gateway
+from tests.harness.gateway_runner import CONFIG, RunningGateway, run_sandboxed_gateway
 
 CANARY = "canary7f3a"
 COMMON_LOG_FIELDS = {"at", "level", "event"}
@@ -43,7 +43,7 @@ def canary_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     shutil.copytree(CONFIG, folder / "config")
     offer = folder / "config" / "offers" / "runflow-runs.yaml"
     offer.write_text(offer.read_text().replace('price: "0.034"', 'price: "0.04"'))
-    with run_gateway(folder, "--config", str(folder / "config")) as running:
+    with run_sandboxed_gateway(folder, "--config", str(folder / "config")) as running:
         running.sandbox.set_latency(0.0)
         send_canaries(running)
         yield running
@@ -99,7 +99,7 @@ def send_canaries(gateway: RunningGateway) -> None:
         vendors.inject_fault(times=1, **fault)  # type: ignore[arg-type]
         gateway.http.post(JOBS_PATH, json=fields, headers={"prefer": "wait=4"})
         vendors.call_control_route("DELETE", "/faults")
-    gateway.wait_until_idle(3)
+    gateway.wait_until_idle()
 
 
 def make_canary_image() -> str:

@@ -24,7 +24,7 @@ from tests.api.raw_http import (
     read_until_closed,
 )
 from tests.harness.child_spec import ChildSpec, Hook
-from tests.harness.gateway_runner import RunningGateway, run_gateway
+from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 
 MIB = 1 << 20
 CONSTANT_OVERRIDES = {
@@ -41,7 +41,7 @@ CONSTANT_OVERRIDES = {
 def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("impatient")
     child = ChildSpec(CONSTANT_OVERRIDES, (Hook("tests.api.faults:install_fault"),))
-    with run_gateway(folder, child=child) as running:
+    with run_sandboxed_gateway(folder, child=child) as running:
         running.sandbox.set_latency(0.0)
         yield running
 
@@ -207,7 +207,7 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
     child = ChildSpec({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})
     with (
-        run_gateway(tmp_path, child=child) as gateway,
+        run_sandboxed_gateway(tmp_path, child=child) as gateway,
         connect(gateway) as connection,
     ):
         connection.sendall(POST_JOB + b"Content-Length: 100\r\n\r\n{")

@@ -9,7 +9,7 @@ from tests.chaos.chaos_config import SELLERS
 from tests.chaos.disconnecting_clients import STAGE_WEIGHTS, DisconnectingClients
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import OTHER_TEAM_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store import redis_servers
@@ -21,7 +21,7 @@ def test_five_thousand_disconnecting_clients_leak_nothing(
     redis_setup: StoreSetup, redis_server: redis_servers.RedisServer, sandbox: RunningSandbox
 ) -> None:
     environ = {**redis_setup.environ, "IGW_LOG": "json"}
-    with run_gateway(redis_setup.folder, redis_setup.config, environ) as gateway:
+    with run_replica(redis_setup.folder, redis_setup.config, environ) as gateway:
         _expect_all_complete(gateway, "before")
         before = _count_resources_when_idle(gateway, redis_server)
         with gateway.make_client() as client:
@@ -49,7 +49,7 @@ def test_request_for_a_job_of_another_team_does_not_wait(store_setup: StoreSetup
     """Another team's job looks like an unknown one. A delay would reveal that it exists."""
     sandbox.inject_fault("stuck", vendor="runapi", times=1)
     with (
-        run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
+        run_replica(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
         gateway.make_client() as client,
     ):
         job = post_job(client, "stuck", "runapi").json()["id"]

@@ -12,7 +12,7 @@ import pytest
 from tests.chaos import chaos_config
 from tests.chaos.chaos_config import replace_text
 from tests.chaos.persistent_clients import post_job
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -24,7 +24,7 @@ def config_folder(tmp_path: Path, sandbox: RunningSandbox) -> Path:
 
 @pytest.fixture
 def gateway(tmp_path: Path, config_folder: Path) -> Iterator[GatewayProcess]:
-    with run_gateway(tmp_path / "gateway", config_folder) as running:
+    with run_replica(tmp_path / "gateway", config_folder) as running:
         yield running
 
 

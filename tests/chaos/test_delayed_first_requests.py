@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.redis.faulty_proxy import FaultyProxy
@@ -75,7 +75,7 @@ def test_first_request_in_a_paused_replica_is_not_ordered_after_its_retry(
 ) -> None:
     with ExitStack() as running:
         first, second = (
-            running.enter_context(run_gateway(redis_setup.folder / name, redis_setup.config, redis_setup.environ))
+            running.enter_context(run_replica(redis_setup.folder / name, redis_setup.config, redis_setup.environ))
             for name in ("1", "2")
         )
         first.send_signal(signal.SIGSTOP)
@@ -116,8 +116,8 @@ def test_first_request_delayed_at_the_store_returns_the_job_of_its_retry(
 ) -> None:
     slow = {**redis_setup.environ, "REDIS_URL": stallable_redis.url}
     with ExitStack() as running:
-        first = running.enter_context(run_gateway(redis_setup.folder / "1", redis_setup.config, slow))
-        second = running.enter_context(run_gateway(redis_setup.folder / "2", redis_setup.config, redis_setup.environ))
+        first = running.enter_context(run_replica(redis_setup.folder / "1", redis_setup.config, slow))
+        second = running.enter_context(run_replica(redis_setup.folder / "2", redis_setup.config, redis_setup.environ))
         with first.make_client() as client:
             answer = client.post("/v1/jobs", json={**BODY, "prompt": "before"}, headers={"prefer": "wait=30"})
         earlier_job_id = answer.json()["id"]

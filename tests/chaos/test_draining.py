@@ -12,7 +12,7 @@ import pytest
 from tests.chaos import chaos_config, store_audit
 from tests.chaos.persistent_clients import make_job_body, post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -21,7 +21,7 @@ SELLERS = ("runapi", "runflow-runs", "openai")
 
 @pytest.fixture
 def gateway(store_setup: StoreSetup) -> Iterator[GatewayProcess]:
-    with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as running:
+    with run_replica(store_setup.folder, store_setup.config, store_setup.environ) as running:
         yield running
 
 
@@ -82,7 +82,7 @@ def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
     chaos_config.write_config(store_setup.config, sandbox.url, lease_seconds=120)
     sandbox.set_latency(2.5)
     environ = {**store_setup.environ, "IGW_DRAIN_SECONDS": "0.5"}
-    with run_gateway(store_setup.folder, store_setup.config, environ) as gateway:
+    with run_replica(store_setup.folder, store_setup.config, environ) as gateway:
         with gateway.make_client() as client:
             answers = [
                 post_job(client, f"{seller}-{n}", seller) for seller in ("runapi", "runflow-runs") for n in range(8)
@@ -119,7 +119,7 @@ def test_clients_still_waiting_at_the_end_of_draining_get_their_job_id(
     sandbox.set_latency(6.0)
     environ = {**store_setup.environ, "IGW_DRAIN_SECONDS": "0.5"}
     with (
-        run_gateway(store_setup.folder, store_setup.config, environ) as gateway,
+        run_replica(store_setup.folder, store_setup.config, environ) as gateway,
         ThreadPoolExecutor(3) as pool,
         gateway.make_client() as client,
     ):

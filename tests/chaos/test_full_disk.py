@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import create_store_setup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -62,7 +62,7 @@ def get_readiness(gateway: GatewayProcess, status: int) -> Any:
 def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandbox: RunningSandbox) -> None:
     setup = create_store_setup(tmp_path, sandbox, None)
     with (
-        run_gateway(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
+        run_replica(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
         gateway.make_client() as client,
     ):
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
@@ -98,7 +98,7 @@ def test_gateway_starts_with_a_full_image_and_database_disk(
 ) -> None:
     """The database is on the same disk: it is readable, and is written again once there is space."""
     setup = create_store_setup(tmp_path, sandbox, None)
-    with run_gateway(disk / "gateway", setup.config) as gateway, gateway.make_client() as client:
+    with run_replica(disk / "gateway", setup.config) as gateway, gateway.make_client() as client:
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
         gateway.send_signal(end)
         gateway.wait_for_exit()
@@ -126,7 +126,7 @@ def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk:
     """The first image that cannot be written makes the gateway unready. It is stored once there is space."""
     setup = create_store_setup(tmp_path, sandbox, None)
     with (
-        run_gateway(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
+        run_replica(setup.folder, setup.config, {"IGW_ASSETS": str(disk)}) as gateway,
         gateway.make_client() as client,
     ):
         post_job(client, "first", "runapi", wait_seconds=20)

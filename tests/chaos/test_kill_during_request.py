@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -38,10 +38,10 @@ def _post_and_retry(killed: GatewayProcess, other_gateway: GatewayProcess, is_up
 def _start_gateways(running: ExitStack, store_setup: StoreSetup) -> tuple[GatewayProcess, GatewayProcess]:
     """Starts two replicas, or one where the store takes only one."""
     folder, config, environ = store_setup.folder, store_setup.config, store_setup.environ
-    gateway = running.enter_context(run_gateway(folder / "1", config, environ))
+    gateway = running.enter_context(run_replica(folder / "1", config, environ))
     if store_setup.kind == "sqlite":
         return gateway, gateway
-    return gateway, running.enter_context(run_gateway(folder / "2", config, environ))
+    return gateway, running.enter_context(run_replica(folder / "2", config, environ))
 
 
 def test_retries_without_key_after_a_kill_return_the_same_jobs(

@@ -16,7 +16,7 @@ from tests.chaos.job_requests import wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.process_pauses import pause_gateway
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.signed_callbacks import sign_runapi_callback
 from tests.harness.wait import wait_until
@@ -33,8 +33,8 @@ def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayP
     ):
         replace_text(redis_setup.config / file_name, old, new)
     with (
-        run_gateway(redis_setup.folder / "1", redis_setup.config, redis_setup.environ) as first,
-        run_gateway(redis_setup.folder / "2", redis_setup.config, redis_setup.environ) as second,
+        run_replica(redis_setup.folder / "1", redis_setup.config, redis_setup.environ) as first,
+        run_replica(redis_setup.folder / "2", redis_setup.config, redis_setup.environ) as second,
     ):
         yield first, second
 
@@ -64,8 +64,8 @@ def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess,
     # Sellers cannot call back: the test sends the callbacks.
     environ = {"IGW_PUBLIC_URL": "http://127.0.0.1:1", **redis_setup.environ}
     with (
-        run_gateway(redis_setup.folder / "1", redis_setup.config, environ) as first,
-        run_gateway(redis_setup.folder / "2", redis_setup.config, environ) as second,
+        run_replica(redis_setup.folder / "1", redis_setup.config, environ) as first,
+        run_replica(redis_setup.folder / "2", redis_setup.config, environ) as second,
     ):
         yield first, second
 

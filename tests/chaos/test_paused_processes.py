@@ -10,7 +10,7 @@ from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import run_gateway
+from tests.harness.gateway_process import run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
@@ -21,7 +21,7 @@ JOB_COUNT = 80
 def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     """No replica reclaimed its jobs, and only its own connections receive the responses."""
     sandbox.set_latency(LEASE_SECONDS + 3.0)
-    with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
+    with run_replica(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
         jobs = [job for seller in SELLERS for job in post_jobs(gateway, seller, 2)]
         wait_until(
             lambda: gateway.read_metric("igw_account_orders_in_flight") == len(jobs), "all orders are in progress"
@@ -46,7 +46,7 @@ def test_orders_and_responses_survive_a_paused_redis(
 ) -> None:
     """Redis executes commits whose callers have timed out. A repeated commit is recognized."""
     sandbox.set_latency(3.0, 2.0)
-    with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
+    with run_replica(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
             futures = [pool.submit(_post_numbered_job, client, number) for number in range(JOB_COUNT)]
             wait_until(lambda: sum(future.done() for future in futures) >= JOB_COUNT // 3, "some jobs are accepted")
@@ -73,7 +73,7 @@ def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
     """With a key, a retry returns the job; without one, it is a new order."""
-    with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
+    with run_replica(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with gateway.make_client() as client, ThreadPoolExecutor(8) as pool:
             with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 2.5):
                 futures = [pool.submit(_post_numbered_job, client, number, number % 2 == 0) for number in range(8)]

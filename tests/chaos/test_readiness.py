@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
 
@@ -49,7 +49,7 @@ def test_readiness_reports_a_store_without_writes_until_it_recovers(
     store_setup: StoreSetup, break_store: Callable[[GatewayProcess], Any]
 ) -> None:
     with (
-        run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
+        run_replica(store_setup.folder, store_setup.config, store_setup.environ) as gateway,
         gateway.make_client() as client,
     ):
         assert _get_store_state(gateway, 200)["takes_writes"] is True

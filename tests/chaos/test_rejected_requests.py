@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.chaos.store_setups import StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer
@@ -51,7 +51,7 @@ def _fill_store(server: RedisServer) -> Iterator[None]:
 def test_retry_of_a_rejected_request_and_first_requests_get_separate_jobs(
     store_setup: StoreSetup, sandbox: RunningSandbox, retries: tuple[int, ...]
 ) -> None:
-    with run_gateway(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
+    with run_replica(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
         with _reject_all_orders(sandbox):
             rejected = _post_generation(gateway, 0)
         assert rejected.status_code == 503
@@ -68,7 +68,7 @@ def test_first_request_does_not_get_the_job_of_a_retry_of_a_rejected_request(
     redis_setup: StoreSetup, sandbox: RunningSandbox, redis_server: RedisServer
 ) -> None:
     """The process that rejected the first request still has it in memory."""
-    with run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
+    with run_replica(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway:
         with _fill_store(redis_server):
             rejected = [_post_generation(gateway, 0), _post_generation(gateway, 1), _post_generation(gateway, 0)]
         assert [answer.status_code for answer in rejected] == [503] * 3

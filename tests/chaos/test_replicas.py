@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import chaos_config, store_audit
 from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -24,7 +24,7 @@ VENDORS = ("runapi", "runflow", "openai")
 def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     with ExitStack() as running:
         first, second = (
-            running.enter_context(run_gateway(redis_setup.folder / name, redis_setup.config, redis_setup.environ))
+            running.enter_context(run_replica(redis_setup.folder / name, redis_setup.config, redis_setup.environ))
             for name in ("1", "2")
         )
         yield first, second
@@ -99,7 +99,7 @@ def run_replicas_with_callbacks_to_second(
     second = GatewayProcess(redis_setup.folder / "2", config)
     environ = {**redis_setup.environ, "IGW_PUBLIC_URL": f"http://127.0.0.1:{second.port}"}
     second.environ |= environ
-    with run_gateway(redis_setup.folder / "1", config, environ) as first:
+    with run_replica(redis_setup.folder / "1", config, environ) as first:
         try:
             second.start()
             yield first, second

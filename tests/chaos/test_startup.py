@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_runner import ROOT, run_gateway
-from tests.harness.wait import wait_until
+from tests.harness.gateway_runner import ROOT, RunningGateway, run_command, run_sandboxed_gateway
+from tests.harness.wait import wait_for_value, wait_until
 
 HANDLER_BEFORE_IMPORTS = """
 import signal, sys
@@ -46,31 +46,35 @@ def test_sighup_during_startup_does_not_stop_the_gateway_but_reloads(
     tmp_path: Path, inherited: signal.Handlers
 ) -> None:
     """SIGHUP reloads the configuration during startup and later, also under `nohup`."""
-    command = [sys.executable, "-m", "gateway.cli", "serve", "--sandbox", "--port", "0", "--data", str(tmp_path)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGHUP, inherited)
-        )
-
-    def read_log() -> str:
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        return (tmp_path / "log").read_text()
-
-    try:
-        wait_until(lambda: read_log() or handles_sighup(process.pid), "the process handles SIGHUP")
-        wait_until(
-            lambda: "listening on" in read_log(), "the gateway listens", lambda: process.send_signal(signal.SIGHUP)
-        )
-        wait_until(lambda: "config reloaded" in read_log(), "the configuration is reloaded")
-        before = read_log().count("config reloaded")
-        wait_until(
-            lambda: read_log().count("config reloaded") > before,
+    with InheritingGateway(tmp_path, inherited) as gateway:
+        gateway.launch()
+        wait_until(lambda: gateway.read_log() or handles_sighup(gateway.pid), "the process handles SIGHUP")
+        gateway.wait_until_listening(on_poll=lambda: gateway.send_signal(signal.SIGHUP))
+        wait_until(lambda: count_reloads(gateway), "the configuration is reloaded", gateway.check_alive)
+        before = count_reloads(gateway)
+        wait_for_value(
+            lambda: count_reloads(gateway),
+            lambda count: count > before,
             "the configuration is reloaded again",
-            lambda: process.send_signal(signal.SIGHUP),
+            lambda: gateway.send_signal(signal.SIGHUP),
         )
-    finally:
-        process.kill()
-        process.wait()
+        gateway.check_alive()
+
+
+class InheritingGateway(RunningGateway):
+    """A gateway that inherits a handler of SIGHUP."""
+
+    def __init__(self, folder: Path, inherited: signal.Handlers) -> None:
+        super().__init__(folder)
+        self._inherited = inherited
+
+    def prepare_process(self) -> None:
+        super().prepare_process()
+        signal.signal(signal.SIGHUP, self._inherited)
+
+
+def count_reloads(gateway: RunningGateway) -> int:
+    return gateway.read_log().count("config reloaded")
 
 
 def handles_sighup(pid: int) -> bool:
@@ -91,7 +95,7 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("host", ["::1", "::"])
 def test_gateway_listens_on_ipv6_addresses(tmp_path: Path, host: str) -> None:
-    with run_gateway(tmp_path, "--allow-remote", environ={"IGW_HOST": host}) as gateway:
+    with run_sandboxed_gateway(tmp_path, "--allow-remote", environ={"IGW_HOST": host}) as gateway:
         assert gateway.url.startswith(f"http://[{host}]:")
         assert gateway.http.get("/readyz").status_code == 200
         port = int(gateway.url.rpartition(":")[2])
@@ -103,9 +107,6 @@ def test_gateway_listens_on_ipv6_addresses(tmp_path: Path, host: str) -> None:
 def test_startup_error_names_an_ipv6_address_in_use_with_its_port(tmp_path: Path) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
-        command = ["serve", "--sandbox", "--host", "::1", "--port", str(port), "--data", str(tmp_path)]
-        completed = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *command], capture_output=True, text=True, check=False, cwd=ROOT
-        )
+        completed = run_command("serve", "--sandbox", "--host", "::1", "--port", str(port), "--data", str(tmp_path))
     assert completed.returncode == 1
     assert f"cannot listen on [::1]:{port}" in completed.stderr

@@ -15,7 +15,7 @@ from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec
 from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.crashes import make_crash_hook
-from tests.harness.gateway_process import CHAOS_CHILD, OTHER_TEAM_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import CHAOS_CHILD, OTHER_TEAM_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -33,7 +33,7 @@ def list_image_files(store_setup: StoreSetup) -> list[Path]:
 
 
 def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
-    with run_gateway(
+    with run_replica(
         store_setup.folder, store_setup.config, store_setup.environ, make_crashing_child("commit")
     ) as gateway:
         with gateway.make_client() as client:
@@ -65,7 +65,7 @@ def post_edit_until_crash(gateway: GatewayProcess) -> None:
 @contextlib.contextmanager
 def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
     """Yields a gateway that crashed before its first order, and the path of its job's input."""
-    with run_gateway(
+    with run_replica(
         redis_setup.folder, redis_setup.config, redis_setup.environ, make_crashing_child("submit")
     ) as gateway:
         post_edit_until_crash(gateway)
@@ -128,7 +128,7 @@ def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: R
 
 def test_link_in_place_of_an_image_is_logged_and_not_followed(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     with (
-        run_gateway(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway,
+        run_replica(redis_setup.folder, redis_setup.config, redis_setup.environ) as gateway,
         gateway.make_client() as client,
     ):
         (job,) = wait_for_jobs(gateway, [post_job(client, "key", "runflow-runs").json()["id"]])

@@ -12,7 +12,7 @@ from tests.chaos import chaos_config, store_audit
 from tests.chaos.chaos_config import replace_text
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
-from tests.harness.gateway_process import GatewayProcess, run_gateway
+from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
@@ -52,7 +52,7 @@ def gateway_with_runapi(redis_setup: StoreSetup) -> Iterator[GatewayProcess]:
     replace_text(
         redis_setup.config / "accounts.yaml", "replay: trusted", "replay: trusted\n    limits: {concurrency: 1}"
     )
-    with run_gateway(redis_setup.folder / "with-runapi", redis_setup.config, redis_setup.environ) as gateway:
+    with run_replica(redis_setup.folder / "with-runapi", redis_setup.config, redis_setup.environ) as gateway:
         yield gateway
 
 

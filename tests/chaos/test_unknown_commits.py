@@ -15,7 +15,7 @@ from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.child_spec import ChildSpec
 from tests.harness.constant_overrides import CHAOS_TIMINGS
-from tests.harness.gateway_process import API_KEY, GatewayProcess, run_gateway
+from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 from tests.store.filtering_proxy import run_filtering_proxy
@@ -27,19 +27,19 @@ BODY = {"quality": "low", "policy": "runapi"}
 
 
 @contextmanager
-def run_replica(
+def run_redis_replica(
     redis_setup: StoreSetup, name: str, confirmation_seconds: float = CONFIRMATION_TIMEOUT_SECONDS, **environ: str
 ) -> Iterator[GatewayProcess]:
     constant = "gateway.jobs.job.CONFIRMATION_TIMEOUT_SECONDS"
     child = ChildSpec({**CHAOS_TIMINGS, constant: confirmation_seconds})
-    with run_gateway(redis_setup.folder / name, redis_setup.config, redis_setup.environ | environ, child) as gateway:
+    with run_replica(redis_setup.folder / name, redis_setup.config, redis_setup.environ | environ, child) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     with ExitStack() as running:
-        first, second = (running.enter_context(run_replica(redis_setup, name)) for name in ("1", "2"))
+        first, second = (running.enter_context(run_redis_replica(redis_setup, name)) for name in ("1", "2"))
         yield first, second
 
 
@@ -88,7 +88,7 @@ def assert_withdrawn(
 def test_requests_rejected_by_a_paused_redis_are_not_bought_when_it_resumes(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
-    with run_replica(redis_setup, "1") as gateway:
+    with run_redis_replica(redis_setup, "1") as gateway:
         earlier = complete_first_job(gateway)
         with pause_process(redis_server.pid, 0.5):
             answers = post_requests(gateway)
@@ -115,7 +115,7 @@ def test_another_replica_withdraws_unconfirmed_jobs_of_a_killed_one(
 def test_requests_that_never_reached_the_store_are_rejected_as_not_ordered(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
-    with run_replica(redis_setup, "1") as gateway:
+    with run_redis_replica(redis_setup, "1") as gateway:
         redis_server.stop()
         try:
             answers = post_requests(gateway, 30)
@@ -135,7 +135,7 @@ def test_client_that_retries_in_time_is_served_once(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
     """OpenAI's SDK retries on its own; others retry with their key."""
-    with ExitStack() as exit_stack, run_replica(redis_setup, "1") as gateway, ThreadPoolExecutor(12) as pool:
+    with ExitStack() as exit_stack, run_redis_replica(redis_setup, "1") as gateway, ThreadPoolExecutor(12) as pool:
         clients = [exit_stack.enter_context(make_openai_client(gateway, max_retries=3)) for _ in range(4)]
         with pause_process(redis_server.pid, STORE_TIMEOUT_SECONDS + 1.0):
             futures = [
@@ -187,8 +187,8 @@ def lose_store_after_commit(
     """Cuts a replica off from its store right after it commits a job. Yields its response and both replicas."""
     with (
         run_filtering_proxy(redis_server.url) as proxy,
-        run_replica(redis_setup, "1", confirmation_seconds, REDIS_URL=proxy.url) as first,
-        run_replica(redis_setup, "2", confirmation_seconds) as second,
+        run_redis_replica(redis_setup, "1", confirmation_seconds, REDIS_URL=proxy.url) as first,
+        run_redis_replica(redis_setup, "2", confirmation_seconds) as second,
         first.make_client() as client,
         ThreadPoolExecutor(1) as pool,
     ):

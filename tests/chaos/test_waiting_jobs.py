@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bench.waiting_jobs import measure_waiting_jobs
 from tests.chaos import chaos_config
-from tests.harness.gateway_process import run_gateway
+from tests.harness.gateway_process import run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 
 JOB_COUNT, ORDER_SECONDS = 200, 3.0
@@ -15,7 +15,7 @@ MAX_MEMORY_MB = 240.0
 def test_hundreds_of_waiting_jobs_need_little_memory(tmp_path: Path, sandbox: RunningSandbox) -> None:
     sandbox.set_latency(ORDER_SECONDS)
     config = chaos_config.write_config(tmp_path / "config", sandbox.url, expected_seconds=ORDER_SECONDS)
-    with run_gateway(tmp_path / "gateway", config) as gateway:
+    with run_replica(tmp_path / "gateway", config) as gateway:
         measurement = measure_waiting_jobs(gateway, JOB_COUNT, ORDER_SECONDS)
         print(measurement.render())
         assert measurement.status_counts == {200: JOB_COUNT}

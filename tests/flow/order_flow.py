@@ -83,7 +83,7 @@ class FlowGateway(GatewayProcess):
 
 
 @contextmanager
-def run_gateway(
+def run_flow_gateway(
     folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
 ) -> Iterator[FlowGateway]:
     """Runs a gateway on a free port with its own configuration and data, and stops it after the block."""

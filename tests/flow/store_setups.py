@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from tests.flow.flow_config import GatewaySetup
-from tests.flow.order_flow import FlowGateway, run_gateway
+from tests.flow.order_flow import FlowGateway, run_flow_gateway
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.store import redis_servers
@@ -27,7 +27,7 @@ def run_gateway_on_store(
             yield gateway, raw
     else:
         with (
-            run_gateway(folder, sandbox, {}, setup) as gateway,
+            run_flow_gateway(folder, sandbox, {}, setup) as gateway,
             closing(RawSqlite(folder / "data" / "gateway.db")) as raw,
         ):
             yield gateway, raw
@@ -42,7 +42,8 @@ def run_replicas(
         environ = make_redis_environ(server.url, folder / "images")
         folders = [folder / f"replica-{index}" for index in range(count)]
         gateways = [
-            exit_stack.enter_context(run_gateway(gateway_folder, sandbox, environ, setup)) for gateway_folder in folders
+            exit_stack.enter_context(run_flow_gateway(gateway_folder, sandbox, environ, setup))
+            for gateway_folder in folders
         ]
         with closing(RawRedis(server.make_client())) as raw:
             yield gateways, raw

@@ -10,7 +10,7 @@ import pytest
 
 from tests.flow.callback_urls import get_callback_url
 from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
-from tests.flow.order_flow import FlowGateway, OrderFlow, run_gateway
+from tests.flow.order_flow import FlowGateway, OrderFlow, run_flow_gateway
 from tests.flow.store_setups import GatewayAndStore
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
@@ -49,7 +49,7 @@ def gateway_and_store(
     folder = tmp_path_factory.mktemp("away")
     environ = make_redis_environ(proxy_and_redis[0].url, folder / "images")
     with (
-        run_gateway(folder, sandbox_process, environ, SETUP) as gateway,
+        run_flow_gateway(folder, sandbox_process, environ, SETUP) as gateway,
         closing(RawRedis(proxy_and_redis[1].make_client())) as raw,
     ):
         yield gateway, raw

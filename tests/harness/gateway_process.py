@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 import msgspec
@@ -23,7 +23,7 @@ from tests.harness import gateway_child
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
 from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.gateway_environ import get_clean_environ
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 
 ROOT = Path(__file__).parents[2]
 API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_other_team_key"
@@ -102,12 +102,14 @@ class GatewayProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = self.log_folder = folder
+        self.working_folder = ROOT
         self.child, self.start_method = child, start_method
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {**SECRET_ENVIRON, "IGW_DRAIN_SECONDS": "30", **(environ or {})}
         self._config_arguments = ["--config", str(config)] if config else []
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
+        self._earlier_output_length = 0
 
     # --- life cycle
 
@@ -120,14 +122,32 @@ class GatewayProcess:
     def pid(self) -> int:
         return self.process.pid
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill_if_running()
+
     def start(self) -> None:
         """Starts the gateway and waits until it listens."""
-        earlier_output = len(self.stdout)
+        self.launch()
+        self.wait_until_listening()
+
+    def launch(self) -> None:
+        """Starts the gateway without waiting."""
+        self._earlier_output_length = len(self.stdout)
         self._process = self._start_process()
-        wait_until(
-            lambda: "listening on" in self.stdout[earlier_output:],
+
+    def wait_until_listening(self, on_poll: Callable[[], object] = lambda: None) -> None:
+        def poll() -> None:
+            self.check_alive()
+            on_poll()
+
+        wait_for_value(
+            lambda: self.stdout[self._earlier_output_length :],
+            lambda output: "listening on" in output,
             "the gateway listens",
-            self._check_alive,
+            poll,
             READY_TIMEOUT_SECONDS,
         )
 
@@ -136,23 +156,33 @@ class GatewayProcess:
         return ["serve", *self._config_arguments, *ports, "--data", str(self.folder / "data")]
 
     def _start_process(self) -> "subprocess.Popen[bytes] | ForkedProcess":
-        arguments, environ = self.make_arguments(), get_clean_environ() | self.environ
+        arguments, environ = self.make_arguments(), self.make_environ()
         if self.start_method == "fork":
             return ForkedProcess(self.child, arguments, environ, self._stdout_path, self._stderr_path)
-        module = ["gateway.cli"]
-        if self.child != NO_CHANGES:
-            module = ["tests.harness.gateway_child", msgspec.json.encode(self.child).decode()]
         with self._stdout_path.open("ab") as out, self._stderr_path.open("ab") as err:
             return subprocess.Popen(
-                [sys.executable, "-m", *module, *arguments],
-                cwd=ROOT,
+                [*self.make_program(), *arguments],
+                cwd=self.working_folder,
                 stdout=out,
                 stderr=err,
                 env=environ,
-                preexec_fn=_kill_with_parent,
+                preexec_fn=self.prepare_process,
             )
 
-    def _check_alive(self) -> None:
+    def make_program(self) -> list[str]:
+        """Returns the command that "exec" starts, without arguments."""
+        if self.child == NO_CHANGES:
+            return [sys.executable, "-m", "gateway.cli"]
+        return [sys.executable, "-m", "tests.harness.gateway_child", msgspec.json.encode(self.child).decode()]
+
+    def make_environ(self) -> dict[str, str]:
+        return get_clean_environ() | self.environ
+
+    def prepare_process(self) -> None:
+        """Runs in the child between fork and exec."""
+        _PRCTL(gateway_child.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def check_alive(self) -> None:
         assert self.process.poll() is None, f"the gateway has exited:\n{self.read_log()[-4_000:]}"
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -255,7 +285,7 @@ class GatewayProcess:
 
     def wait_until_idle(self) -> None:
         """Waits until no job is in flight: every job is settled, and all its charges are booked."""
-        wait_until(lambda: self.get("/readyz").json()["jobs"] == 0, "no job is in flight")
+        wait_for_value(lambda: self.get("/readyz").json()["jobs"], lambda jobs: jobs == 0, "no job is in flight")
 
     # --- the process
 
@@ -282,18 +312,11 @@ class GatewayProcess:
         return int(match[1]) / 1024
 
 
-def _kill_with_parent() -> None:
-    _PRCTL(gateway_child.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @contextmanager
-def run_gateway(
+def run_replica(
     folder: Path, config: Path, environ: Mapping[str, str] | None = None, child: ChildSpec = CHAOS_CHILD
 ) -> Iterator[GatewayProcess]:
-    """Starts a gateway, and kills it after the block."""
-    process = GatewayProcess(folder, config, environ, child=child)
-    try:
+    """Starts a gateway with this configuration, and kills it after the block."""
+    with GatewayProcess(folder, config, environ, child=child) as process:
         process.start()
         yield process
-    finally:
-        process.kill_if_running()

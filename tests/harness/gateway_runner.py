@@ -1,18 +1,20 @@
 """Runs the real command with its own sandbox, on free ports."""
 
 import re
-import time
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
+from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.gateway_process import ROOT, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
 
-__all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_gateway"]
+__all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_command", "run_sandboxed_gateway"]
 
 # The tests' own configuration: edits of `config/` do not affect them.
 CONFIG = ROOT / "tests" / "config"
@@ -25,14 +27,14 @@ class RunningGateway(GatewayProcess):
     def __init__(
         self,
         folder: Path,
-        options: tuple[str, ...],
-        ports: tuple[str, ...],
-        environ: Mapping[str, str],
-        child: ChildSpec,
+        *options: str,
+        ports: tuple[str, ...] = ("--port", "0"),
+        environ: Mapping[str, str] | None = None,
+        child: ChildSpec = NO_CHANGES,
     ) -> None:
         super().__init__(folder, child=child, start_method="exec")
         self._arguments = ["serve", "--sandbox", "--data", str(folder / "data"), *ports, *options]
-        self.environ = {"IGW_CONFIG": str(CONFIG), **environ}
+        self.environ = {"IGW_CONFIG": str(CONFIG), **(environ or {})}
 
     def make_arguments(self) -> list[str]:
         return self._arguments
@@ -50,12 +52,6 @@ class RunningGateway(GatewayProcess):
         assert match is not None, self.read_log()
         return match[1]
 
-    def wait_until_idle(self, timeout_seconds: float = 10.0) -> None:
-        """Waits until no job is in flight, or for the time."""
-        deadline = time.monotonic() + timeout_seconds
-        while self.http.get("/readyz").json()["jobs"] and time.monotonic() < deadline:
-            time.sleep(0.02)
-
     def get_resident_bytes(self) -> int:
         return int(self.read_memory_mb() * (1 << 20))
 
@@ -70,20 +66,28 @@ def make_client(url: str, api_key: str = API_KEY) -> httpx.Client:
 
 
 @contextmanager
-def run_gateway(
+def run_sandboxed_gateway(
     folder: Path,
     *options: str,
     ports: tuple[str, ...] = ("--port", "0"),
     environ: Mapping[str, str] | None = None,
     child: ChildSpec = NO_CHANGES,
 ) -> Iterator[RunningGateway]:
-    """Starts a gateway, and kills it after the block. It is also killed when the test run ends."""
-    gateway = RunningGateway(folder, options, ports, environ or {}, child)
-    try:
+    """Starts a gateway with its own sandbox, and kills it after the block. It is also killed when the test run ends."""
+    with RunningGateway(folder, *options, ports=ports, environ=environ, child=child) as gateway:
         gateway.start()
-        try:
+        with closing(gateway):
             yield gateway
-        finally:
-            gateway.close()
-    finally:
-        gateway.kill_if_running()
+
+
+def run_command(*arguments: str, folder: Path = ROOT, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Runs an `image-gateway` command in `folder` until it exits, with the tests' configuration."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *arguments],
+        cwd=folder,
+        env={**get_clean_environ(), "PYTHONPATH": str(ROOT), "IGW_CONFIG": str(CONFIG), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_runner import RunningGateway, run_gateway
+from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 
 
 @pytest.fixture(scope="session")
 def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """One gateway per test process, because it starts slowly."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with run_gateway(folder) as running:
+    with run_sandboxed_gateway(folder) as running:
         yield running
 
 
