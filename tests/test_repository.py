@@ -5,10 +5,11 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.harness.wait import wait_until
 
 ROOT = Path(__file__).parent.parent
 LOCK_FILES = sorted((ROOT / "deploy" / "requirements").glob("*.txt"))
@@ -38,10 +39,7 @@ def test_redis_node_and_openssl_are_installed(tmp_path: Path) -> None:
 
 
 def _send_request(socket_path: Path, request: bytes) -> bytes:
-    deadline = time.monotonic() + 10
-    while not socket_path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(socket_path.exists, "the server has made its socket", timeout_seconds=10)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(str(socket_path))

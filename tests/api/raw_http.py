@@ -2,8 +2,6 @@
 
 import json
 import socket
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from tests.harness.gateway_runner import RunningGateway
@@ -55,12 +53,3 @@ def read_response(connection: socket.socket) -> RawResponse:
             answer = RawResponse(received)
             total_size = len(received) - len(answer.body) + int(answer.headers.get("content-length", "0"))
     return RawResponse(received)
-
-
-def poll_until_deadline(seconds: float) -> Iterator[None]:
-    """Yields repeatedly, and fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} seconds")

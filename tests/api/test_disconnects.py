@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
-from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, poll_until_deadline, read_until_closed
+from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, read_until_closed
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.wait import wait_for_value, wait_until
 
 PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DISCONNECT_TIMEOUT_SECONDS = 3.0
@@ -63,6 +64,21 @@ def count_running_jobs(gateway: RunningGateway) -> int:
     return jobs
 
 
+def wait_for_running_jobs(gateway: RunningGateway, count: int) -> None:
+    wait_for_value(
+        lambda: count_running_jobs(gateway), lambda value: value == count, f"{count} jobs run", timeout_seconds=10
+    )
+
+
+def wait_for_disconnects(gateway: RunningGateway, count: int) -> None:
+    wait_for_value(
+        lambda: count_disconnects(gateway),
+        lambda value: value == count,
+        f"{count} disconnects are counted",
+        timeout_seconds=DISCONNECT_TIMEOUT_SECONDS,
+    )
+
+
 @pytest.fixture
 def slow_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
     gateway.sandbox.set_latency(4.0)
@@ -78,12 +94,8 @@ def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) ->
     with contextlib.ExitStack() as open_ones:
         for _ in range(times):
             open_ones.enter_context(connect(gateway)).sendall(encode_request(prompt))
-        for _ in poll_until_deadline(10):
-            if count_running_jobs(gateway) == before + times:
-                break
-    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
-        if count_disconnects(gateway) == disconnects + times:
-            break
+        wait_for_running_jobs(gateway, before + times)
+    wait_for_disconnects(gateway, disconnects + times)
     yield
 
 
@@ -183,9 +195,7 @@ def test_request_disconnected_during_its_commit_is_not_ordered(gateway: RunningG
     finally:
         database.execute("ROLLBACK")
         database.close()
-    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
-        if count_disconnects(gateway) == disconnects + 1:
-            break
+    wait_for_disconnects(gateway, disconnects + 1)
     time.sleep(0.5)
     assert (count_disconnects(gateway), count_running_jobs(gateway), count_orders(gateway)) == (
         disconnects + 1,
@@ -216,12 +226,8 @@ def test_closed_connections_are_released_and_their_jobs_continue(
             if linger is not None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
             client.sendall(encode_request(prompt))
-        for _ in poll_until_deadline(10):
-            if count_running_jobs(slow_gateway) == 20:
-                break
-    for _ in poll_until_deadline(DISCONNECT_TIMEOUT_SECONDS):
-        if count_disconnects(slow_gateway) == disconnects + 20:
-            break
+        wait_for_running_jobs(slow_gateway, 20)
+    wait_for_disconnects(slow_gateway, disconnects + 20)
     assert count_running_jobs(slow_gateway) == 20, "their jobs continue"
 
 
@@ -255,9 +261,11 @@ def test_requests_closed_while_the_process_was_paused_are_not_ordered(gateway: R
                 connection.sendall(encode_request(f"by its key {key}", POST_JOB, Idempotency_Key=key))
     finally:
         gateway.process.send_signal(signal.SIGCONT)
-    for _ in poll_until_deadline(10):
-        if count_running_jobs(gateway) or count_orders(gateway) > before:
-            break
+    wait_until(
+        lambda: count_running_jobs(gateway) or count_orders(gateway) > before,
+        "a request is accepted",
+        timeout_seconds=10,
+    )
     gateway.wait_until_idle()
     assert count_orders(gateway) == before + len(keys)
     for key in keys:

@@ -12,6 +12,7 @@ from tests.api import raw_http
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import CONFIG, RunningGateway, run_sandboxed_gateway
+from tests.harness.wait import wait_for_value, wait_until
 
 BODY = json.dumps({"prompt": "a lighthouse"}).encode()
 LENGTH_HEADER = b"Content-Length: %d\r\n" % len(BODY)
@@ -51,15 +52,21 @@ def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> Non
 # --- ids
 
 
+def wait_for_logged_request(gateway: RunningGateway, request_id: str) -> None:
+    wait_until(
+        lambda: [line for line in gateway.read_log_lines() if line.get("id") == request_id],
+        f"the request {request_id} is logged",
+        timeout_seconds=10,
+    )
+
+
 @pytest.mark.parametrize("name", ["a", "Root=1-67891233-abcdef012345678912345678", "f" * 128, "a/b+c==", "job:7@eu.1"])
 def test_request_id_of_the_client_is_returned_and_logged(gateway: RunningGateway, name: str) -> None:
     answer = gateway.http.get(f"{JOBS_PATH}/job_x", headers={"x-request-id": name})
     assert answer.headers.get_list("x-request-id") == [name]
     assert parse_error(answer)["code"] == "job_not_found"
     assert answer.json()["request_id"] == name
-    for _ in raw_http.poll_until_deadline(10):
-        if [line for line in gateway.read_log_lines() if line.get("id") == name]:
-            break
+    wait_for_logged_request(gateway, name)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +110,7 @@ def test_malformed_http_gets_a_problem_body_and_a_logged_id(gateway: RunningGate
     problem = json.loads(answer.body)
     assert (problem["status"], problem["error"]["code"]) == (400, "malformed_request")
     assert problem["request_id"] == answer.headers["x-request-id"]
-    for _ in raw_http.poll_until_deadline(10):
-        if [line for line in gateway.read_log_lines() if line.get("id") == problem["request_id"]]:
-            break
+    wait_for_logged_request(gateway, problem["request_id"])
 
 
 def test_malformed_http_on_an_openai_route_gets_an_openai_error(gateway: RunningGateway) -> None:
@@ -239,10 +244,12 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
     with run_sandboxed_gateway(tmp_path, "--config", str(config)) as running:
         for name, text in (("policies.yaml", "nonsense: ["), ("offers/runapi.yaml", "nonsense: [")):
             (config / name).write_text(text)
-        for _ in raw_http.poll_until_deadline(20):
-            config_state = running.http.get("/readyz").json()["config"]
-            if config_state["last_reload"] == "rejected":
-                break
+        config_state = wait_for_value(
+            lambda: running.http.get("/readyz").json()["config"],
+            lambda state: state["last_reload"] == "rejected",
+            "the configuration is rejected",
+            timeout_seconds=20,
+        )
         problems = config_state["problems"]
         assert [problem for problem in problems if problem.startswith("policies.yaml:1: ")], problems
         assert [problem for problem in problems if problem.startswith("offers/runapi.yaml:1: ")], problems
@@ -250,10 +257,12 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
             path.unlink()
         (config / "offers").rmdir()
         config.rmdir()
-        for _ in raw_http.poll_until_deadline(20):
-            config_state = running.http.get("/readyz").json()["config"]
-            if "Folder not found" in json.dumps(config_state["problems"]):
-                break
+        wait_for_value(
+            lambda: running.http.get("/readyz").json()["config"]["problems"],
+            lambda problems: "Folder not found" in json.dumps(problems),
+            "the missing folder is reported",
+            timeout_seconds=20,
+        )
         text = httpx.get(f"{running.url}/readyz", trust_env=False).text
     assert "canary-folder" not in text
     assert str(tmp_path) not in text

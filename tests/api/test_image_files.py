@@ -12,8 +12,9 @@ from gateway.assets.signed_urls import UrlSigner
 from gateway.settings import Settings, load_settings, load_signing_secrets
 from tests.api.error_responses import expect_final_error
 from tests.api.job_requests import create_finished_job
-from tests.api.raw_http import RawResponse, connect, poll_until_deadline, read_until_closed
+from tests.api.raw_http import RawResponse, connect, read_until_closed
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.wait import wait_for_value
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +120,12 @@ def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningG
     assert gateway.http.get(image_entry["url"]).content == bytes(30 << 20)
     for connection in connections:
         connection.close()
-    for _ in poll_until_deadline(10):
-        if not list_open_image_files(gateway):
-            break
+    wait_for_value(
+        lambda: list_open_image_files(gateway),
+        lambda files: not files,
+        "all image files are closed",
+        timeout_seconds=10,
+    )
     assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
 
 

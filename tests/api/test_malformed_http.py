@@ -7,6 +7,7 @@ import pytest
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error
 from tests.api.raw_http import connect
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.wait import wait_for_value, wait_until
 
 BODY = b'{"prompt": ""}'
 HEADER_LINES = (
@@ -92,10 +93,12 @@ def test_chunked_body_of_70_mib_is_rejected_and_not_kept_in_memory(gateway: Runn
             pass
         received = connection.recv(65_536)
     assert received.startswith(b"HTTP/1.1 413 ")
-    deadline = time.monotonic() + 10
-    while gateway.get_resident_bytes() - before > 50 * MIB:
-        assert time.monotonic() < deadline, gateway.get_resident_bytes() - before
-        time.sleep(0.1)
+    wait_for_value(
+        lambda: gateway.get_resident_bytes() - before,
+        lambda growth: growth <= 50 * MIB,
+        "the memory of the body is released",
+        timeout_seconds=10,
+    )
     assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
 
 
@@ -117,10 +120,12 @@ def test_disconnect_during_a_body_is_no_internal_error(gateway: RunningGateway) 
     with connect(gateway) as connection:
         connection.sendall(HEADER_LINES + b"Content-Length: 500\r\n\r\n" + BODY)
         time.sleep(0.1)
-    deadline = time.monotonic() + 10
-    while 'status="499"' not in (metrics := gateway.http.get("/metrics").text):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    metrics = wait_for_value(
+        lambda: gateway.http.get("/metrics").text,
+        lambda text: 'status="499"' in text,
+        "the disconnect is counted",
+        timeout_seconds=10,
+    )
     assert metrics.count('status="500"') == before.count('status="500"') == 0
     assert [line for line in gateway.read_problem_lines() if line["event"] == "error reported"] == []
 
@@ -157,10 +162,7 @@ def test_malformed_requests_are_logged_once_a_minute_without_their_content(gatew
     before, garbage = count_server_log_lines(gateway), 50
     for _ in range(garbage):
         send_raw(gateway, b"\x16\x03\x01\x00\xa5 canary-in-garbage\r\n\r\n")
-    deadline = time.monotonic() + 10
-    while not count_server_log_lines(gateway):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: count_server_log_lines(gateway), "a malformed request is logged", timeout_seconds=10)
     assert count_server_log_lines(gateway) - before <= 2
     assert "canary-in-garbage" not in gateway.stderr
 

@@ -18,8 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
 from tests.harness.gateway_runner import CONFIG, RunningGateway, run_sandboxed_gateway
+from tests.harness.wait import wait_for_value
 
 CANARY = "canary7f3a"
+# By the faults "status 500" and "truncate": whether the seller accepted them is searched for minutes.
+UNANSWERED_ORDERS = 2
 COMMON_LOG_FIELDS = {"at", "level", "event"}
 METRIC_NAMES = {
     *("igw_http_request_seconds", "igw_http_overhead_seconds", "igw_job_seconds", "igw_attempt_seconds"),
@@ -99,7 +102,12 @@ def send_canaries(gateway: RunningGateway) -> None:
         vendors.inject_fault(times=1, **fault)  # type: ignore[arg-type]
         gateway.http.post(JOBS_PATH, json=fields, headers={"prefer": "wait=4"})
         vendors.call_control_route("DELETE", "/faults")
-    gateway.wait_until_idle()
+    wait_for_value(
+        lambda: gateway.http.get("/readyz").json()["jobs"],
+        lambda jobs: jobs <= UNANSWERED_ORDERS,
+        "only jobs with unanswered orders are in flight",
+        timeout_seconds=30,
+    )
 
 
 def make_canary_image() -> str:

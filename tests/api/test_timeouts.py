@@ -19,12 +19,12 @@ from tests.api.raw_http import (
     POST_JOB,
     RawResponse,
     connect,
-    poll_until_deadline,
     read_response,
     read_until_closed,
 )
 from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
+from tests.harness.wait import wait_for_value, wait_until
 
 MIB = 1 << 20
 CONSTANT_OVERRIDES = {
@@ -180,9 +180,7 @@ def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> N
     try:
         with connect(hasty_gateway) as waiting:
             waiting.sendall(POST_JOB + b"Prefer: wait=20\r\nContent-Length: %d\r\n\r\n" % len(padded) + padded)
-            for _ in poll_until_deadline(10):
-                if hasty_gateway.http.get("/readyz").json()["jobs"]:
-                    break
+            wait_until(lambda: hasty_gateway.http.get("/readyz").json()["jobs"], "the job runs", timeout_seconds=10)
             assert hasty_gateway.http.post(JOBS_PATH, content=padded, headers=JSON_HEADERS).status_code == 202
             assert read_response(waiting).status == 200
     finally:
@@ -219,6 +217,15 @@ def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
     assert 1 <= int(answer.headers["retry-after"]) <= 120
 
 
+def wait_for_logged_problem(gateway: RunningGateway, request_id: str) -> None:
+    wait_for_value(
+        gateway.read_problem_lines,
+        lambda lines: request_id in {line.get("request") for line in lines},
+        "the problem is logged",
+        timeout_seconds=10,
+    )
+
+
 def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> None:
     for path in (JOBS_PATH, IMAGES_PATH):
         headers = {"x-request-id": f"broken-{len(path)}"}
@@ -228,7 +235,5 @@ def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> Non
         assert answer.headers["x-should-retry"] == "false"
         assert "canary" not in answer.text
         assert answer.headers["x-request-id"] == headers["x-request-id"]
-        for _ in poll_until_deadline(10):
-            if [line for line in hasty_gateway.read_problem_lines() if line.get("request") == headers["x-request-id"]]:
-                break
+        wait_for_logged_problem(hasty_gateway, headers["x-request-id"])
     assert "canary" not in hasty_gateway.stderr

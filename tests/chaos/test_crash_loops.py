@@ -1,10 +1,8 @@
 """Repeated crashes: only the job that crashes its worker is abandoned, and no ordered job."""
 
-import contextlib
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,11 @@ from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.crashes import make_crash_hook
 from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 
 SHORT_LEASE_SECONDS = 1.0
 CRASH_COUNT = 3
+RESPONSE_TIMEOUT_SECONDS = 120.0
 # Of one job: two crashes that may not be counted yet, and the counted ones.
 MAX_CRASHES = 2 + MAX_RECLAIMS_WITHOUT_PROGRESS
 
@@ -97,10 +96,24 @@ def run_crashing_gateway(store_setup: StoreSetup, delay_seconds: float) -> Itera
 def get_with_retries(gateway: GatewayProcess, path: str, key: str = API_KEY) -> httpx.Response:
     """Sends the request until the gateway answers."""
     headers = {"authorization": f"Bearer {key}"}
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(gateway.url + path, headers=headers, timeout=40.0, trust_env=False)
-        time.sleep(0.1)
+    return send_with_retries(lambda: httpx.get(gateway.url + path, headers=headers, timeout=40.0, trust_env=False))
+
+
+def send_with_retries(send: Callable[[], httpx.Response]) -> httpx.Response:
+    def send_or_get_error() -> httpx.Response | httpx.TransportError:
+        try:
+            return send()
+        except httpx.TransportError as error:
+            return error
+
+    response = wait_for_value(
+        send_or_get_error,
+        lambda result: isinstance(result, httpx.Response),
+        "the gateway answers",
+        timeout_seconds=RESPONSE_TIMEOUT_SECONDS,
+    )
+    assert isinstance(response, httpx.Response)
+    return response
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 3.0])
@@ -137,10 +150,8 @@ def get_crashing_job(gateway: GatewayProcess, job_id: str) -> dict[str, Any]:
 def post_crashing_job(gateway: GatewayProcess) -> str:
     """Sends the request until it gets a response: the process may crash right after accepting the job."""
     headers = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "crash"}
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            answer = httpx.post(
-                f"{gateway.url}/v1/jobs", json={"prompt": "crash", "quality": "low"}, headers=headers, trust_env=False
-            )
-            return str(answer.json()["id"])
-        time.sleep(0.1)
+    body = {"prompt": "crash", "quality": "low"}
+    answer = send_with_retries(
+        lambda: httpx.post(f"{gateway.url}/v1/jobs", json=body, headers=headers, trust_env=False)
+    )
+    return str(answer.json()["id"])

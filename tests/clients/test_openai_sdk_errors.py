@@ -1,13 +1,12 @@
 """Exceptions of OpenAI's Python SDK when the simulated OpenAI rejects requests or fails."""
 
-import time
-
 import httpx2
 import openai
 import pytest
 
 from tests.clients.openai_sdk import MODEL, compute_cost_micros, make_openai_client, sum_openai_charges
 from tests.harness.sample_images import decode_image, make_image
+from tests.harness.wait import wait_until
 
 
 @pytest.mark.parametrize(
@@ -185,9 +184,7 @@ def test_client_that_times_out_is_still_charged(sandbox, openai_client):
     with pytest.raises(openai.APITimeoutError):
         openai_client.images.generate(model=MODEL, prompt="a lighthouse", timeout=0.1)
     assert sandbox.list_charges() == []
-    deadline = time.monotonic() + 5
-    while not sandbox.list_charges("openai") and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: sandbox.list_charges("openai"), "the order is charged", timeout_seconds=5)
     assert len(sandbox.list_charges("openai")) == 1
 
 

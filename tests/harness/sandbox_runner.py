@@ -3,15 +3,12 @@
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import httpx
-
-READY_TIMEOUT_SECONDS = 30
 
 
 class RunningSandbox:
@@ -71,7 +68,7 @@ def run_sandbox(*options: str) -> Iterator[RunningSandbox]:
     command = [sys.executable, "-m", "gateway.cli", "sandbox", "--port", "0", "--with-parent", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            url = _wait_for_url(process)
+            url = read_url(process)
             with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
                 yield RunningSandbox(url, http)
         finally:
@@ -79,15 +76,12 @@ def run_sandbox(*options: str) -> Iterator[RunningSandbox]:
             process.wait(timeout=10)
 
 
-def _wait_for_url(process: "subprocess.Popen[str]") -> str:
+def read_url(process: "subprocess.Popen[str]") -> str:
+    """Reads the sandbox's output until it listens, and returns its URL."""
     assert process.stdout is not None
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     output = ""
-    while time.monotonic() < deadline:
-        line = process.stdout.readline()
+    for line in process.stdout:
         output += line
         if match := re.search(r"sandbox listening on (\S+)", line):
             return match[1]
-        if not line and process.poll() is not None:
-            break
     raise AssertionError(f"the sandbox did not start:\n{output}")

@@ -1,13 +1,13 @@
 """A client of the simulated RunAPI over plain HTTP."""
 
 import io
-import time
 from typing import Any
 
 import httpx
 from PIL import Image
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_for_value
 
 ORDER_BODY = {"model": "gpt-image-2", "prompt": "a lighthouse at dawn"}
 AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
@@ -40,11 +40,13 @@ class RunapiClient:
 
     def wait_until_finished(self, created: httpx.Response, action: str = "text_to_image") -> dict[str, Any]:
         assert created.is_success, created.text
-        deadline = time.monotonic() + 10
-        while (task := self.poll_task(created.json()["id"], action).json())["status"] not in ("completed", "failed"):
-            assert time.monotonic() < deadline, task
-            time.sleep(0.02)
-        return dict(task)
+        task_id = created.json()["id"]
+        return wait_for_value(
+            lambda: dict(self.poll_task(task_id, action).json()),
+            lambda task: task["status"] in ("completed", "failed"),
+            "the task has finished",
+            timeout_seconds=10,
+        )
 
 
 def fetch_image_size(image_url: str) -> tuple[int, int]:

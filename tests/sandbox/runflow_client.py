@@ -1,13 +1,13 @@
 """A client of the simulated Runflow over plain HTTP, since no public client of the API exists."""
 
 import io
-import time
 from typing import Any
 
 import httpx
 from PIL import Image
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_for_value
 
 MODEL_PATH = "/v1/models/openai/gpt-image-2"
 TERMINAL_STATUSES = {"succeeded", "failed", "canceled", "cancelled", "partial_succeeded"}
@@ -31,11 +31,12 @@ class RunflowClient:
         return run
 
     def wait_until_finished(self, run_id: str, timeout: float = 10.0) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout
-        while (run := self.get_run(run_id))["status_code"] not in TERMINAL_STATUSES:
-            assert time.monotonic() < deadline, run["status_code"]
-            time.sleep(0.01)
-        return run
+        return wait_for_value(
+            lambda: self.get_run(run_id),
+            lambda run: run["status_code"] in TERMINAL_STATUSES,
+            "the run has finished",
+            timeout_seconds=timeout,
+        )
 
     def run_to_end(self, body: object = None, *, edit: bool = False) -> dict[str, Any]:
         created = self.create_run(body, edit=edit)

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.fault_injection import InjectedFault
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH, submit_order
 
 
@@ -227,8 +228,9 @@ def test_order_from_before_a_reset_is_not_charged(sandbox):
     thread = threading.Thread(target=submit_order, args=[sandbox])
     thread.start()
     # A logged request may not be an order yet: only reserved money proves it.
-    while not float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]):
-        time.sleep(0.01)
+    wait_until(
+        lambda: float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]), "money is reserved"
+    )
     sandbox.reset()
     thread.join()
     assert sandbox.list_charges() == []

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_for_value
 from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH
 
 JSON_AND_STREAM = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
@@ -28,10 +29,12 @@ def submit_order(sandbox: RunningSandbox, **options: Any) -> httpx.Response:
 
 def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
     """Counts the charges, waiting until there are as many as expected."""
-    deadline = time.monotonic() + 5
-    while (count := len(sandbox.list_charges("openai"))) < expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return count
+    return wait_for_value(
+        lambda: len(sandbox.list_charges("openai")),
+        lambda count: count >= expected,
+        f"the seller has charged {expected} orders",
+        timeout_seconds=5,
+    )
 
 
 @contextmanager
@@ -217,7 +220,9 @@ def test_disconnected_clients_leave_no_tasks_running(sandbox):
         for stream in (False, True, False, False):
             with pytest.raises(httpx.ReadTimeout):
                 submit_order(sandbox, timeout=0.15, stream=stream)
-    deadline = time.monotonic() + 3
-    while sandbox.call_control_route("GET", "/health")["tasks"] > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert sandbox.call_control_route("GET", "/health")["tasks"] <= before
+    wait_for_value(
+        lambda: sandbox.call_control_route("GET", "/health")["tasks"],
+        lambda count: count <= before,
+        "the tasks have ended",
+        timeout_seconds=3,
+    )

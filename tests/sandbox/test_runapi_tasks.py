@@ -1,6 +1,5 @@
 """RunAPI's tasks, keys and faults over real sockets, beyond what its SDK shows."""
 
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -8,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.sandbox.runapi_client import ORDER_BODY, RunapiClient, fetch_image_size
 
 
@@ -114,9 +114,11 @@ def test_status_never_goes_back(sandbox: RunningSandbox, runapi_client: RunapiCl
         runapi_client.create_task()
         waiting = runapi_client.create_task().json()
         seen = [waiting["status"]]
-        while seen[-1] != "completed":
-            seen.append(runapi_client.poll_task(waiting["id"]).json()["status"])
-            time.sleep(0.01)
+        wait_until(
+            lambda: seen[-1] == "completed",
+            "the task has completed",
+            lambda: seen.append(runapi_client.poll_task(waiting["id"]).json()["status"]),
+        )
     assert set(seen) == set(order)
     assert seen == sorted(seen, key=order.index)
 

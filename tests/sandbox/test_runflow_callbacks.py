@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_for_value
 from tests.sandbox.callback_receiver import CallbackReceiver
 from tests.sandbox.runflow_client import RunflowClient, build_order
 
@@ -103,13 +104,12 @@ def test_callback_retries_follow_the_switch(
 
 def test_unreachable_callback_is_given_up(runflow_client: RunflowClient) -> None:
     run = runflow_client.run_to_end(build_order(callback_url="http://127.0.0.1:1/nobody"))
-    deadline = time.monotonic() + 5
-    while (
-        not (records := runflow_client.request("GET", f"/v1/runs/{run['id']}/callback").json())
-        or records[0]["completed_at"] is None
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    records = wait_for_value(
+        lambda: runflow_client.request("GET", f"/v1/runs/{run['id']}/callback").json(),
+        lambda records: records and records[0]["completed_at"] is not None,
+        "the callback is given up",
+        timeout_seconds=5,
+    )
     assert (records[0]["status_code"], records[0]["attempts"][0]["error_message"]) == ("failed", "ConnectError")
 
 

@@ -3,13 +3,13 @@
 import base64
 import json
 import re
-import time
 import uuid
 
 import httpx
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.sandbox.runflow_client import MODEL_PATH, RunflowClient, build_order, fetch_image_info
 
 RUN_FIELDS = [
@@ -190,9 +190,7 @@ def test_synchronous_order_continues_after_the_client_disconnects(
     with httpx.Client(base_url=sandbox.url, trust_env=False, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=runflow_client.headers)
     assert sandbox.list_charges() == []
-    deadline = time.monotonic() + 10
-    while not (charges := sandbox.list_charges()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    charges = wait_until(sandbox.list_charges, "the order is charged", timeout_seconds=10)
     assert len(charges) == 1
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -16,10 +15,11 @@ import pytest
 
 from sandbox.server import DEFAULT_PORT
 from tests.harness import sandbox_runner
+from tests.harness.sandbox_runner import read_url
+from tests.harness.wait import wait_for_value, wait_until
 
 AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 SANDBOX_COMMAND = [sys.executable, "-m", "gateway.cli", "sandbox"]
-READY_LINE = re.compile(r"sandbox listening on (http://\S+)")
 
 
 @contextlib.contextmanager
@@ -40,14 +40,6 @@ def start_sandbox(*options: str) -> Iterator["subprocess.Popen[str]"]:
             yield process
         finally:
             process.kill()
-
-
-def read_url(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if match := READY_LINE.search(line):
-            return match[1]
-    raise AssertionError("the sandbox did not start")
 
 
 def parse_port(url: str) -> int:
@@ -137,8 +129,11 @@ def test_signal_stops_the_sandbox_at_once_despite_hanging_requests(sign):
                 http.post(f"{url}/_/faults", json={"kind": kind, "seconds": 600, "times": 1}).raise_for_status()
             for client in clients:
                 client.start()
-            while len(http.get(f"{url}/_/requests").json()["requests"]) < len(clients):
-                time.sleep(0.02)
+            wait_for_value(
+                lambda: http.get(f"{url}/_/requests").json()["requests"],
+                lambda requests: len(requests) >= len(clients),
+                "all requests have arrived",
+            )
         started_at = time.monotonic()
         process.send_signal(sign)
         process.wait(5)
@@ -170,10 +165,11 @@ def test_with_parent_stops_the_sandbox_when_its_parent_is_killed(with_parent):
         parent.kill()
         parent.wait()
         try:
-            deadline = time.monotonic() + (5 if with_parent else 1)
-            while is_answering(url) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert is_answering(url) is not with_parent
+            if with_parent:
+                wait_until(lambda: not is_answering(url), "the sandbox has ended", timeout_seconds=5)
+            else:
+                time.sleep(1)
+                assert is_answering(url)
         finally:
             # If the test fails, the sandbox may still run.
             if is_answering(url):

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value, wait_until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 READY_TIMEOUT_SECONDS = 20.0
@@ -107,10 +106,13 @@ class RedisServer:
         self._wait_until("the cluster is whole", lambda: b"cluster_state:ok" in self.execute("CLUSTER", "INFO"))
 
     def _wait_until(self, description: str, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"timeout: {description}\n{(self.folder / 'redis.log').read_text()}"
-            time.sleep(0.005)
+        """The error shows the server's log."""
+        wait_for_value(
+            lambda: (condition(), (self.folder / "redis.log").read_text()),
+            lambda state: state[0],
+            description,
+            timeout_seconds=READY_TIMEOUT_SECONDS,
+        )
 
     def _stop_process(self, stop_signal: signal.Signals) -> None:
         if self._process is None:

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.harness.wait import wait_until
 from tests.store import redis_servers
 
 START_SERVER_CODE = """
@@ -57,10 +57,7 @@ def test_server_ends_with_its_parent_process(tmp_path: Path) -> None:
         pid = int(process.stdout.readline())
         assert is_alive(pid)
         process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while is_alive(pid):
-        assert time.monotonic() < deadline, "the server is still running"
-        time.sleep(0.01)
+    wait_until(lambda: not is_alive(pid), "the server has ended", timeout_seconds=10)
 
 
 def is_alive(pid: int) -> bool:

@@ -1,8 +1,6 @@
 """One node of a Cluster fails and is not replaced: jobs on other nodes continue, the rest waits for it."""
 
-import asyncio
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from gateway.jobs.commit import Commit
@@ -10,7 +8,7 @@ from gateway.store.base import Applied, StoreUnavailable
 from gateway.store.partitions import team_partition
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import PartitionKeys
-from tests.harness.wait import wait_until
+from tests.harness.wait import wait_for_value_async, wait_until
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON, ManualClock
 from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info
@@ -71,19 +69,23 @@ async def _commit_jobs(store: RedisStore, team: str) -> None:
 
 async def _commit_until_available(store: RedisStore, team: str) -> object:
     """Commits once the node is available again. Until the client notices, StoreUnavailable is right."""
-    deadline = time.monotonic() + RECOVERY_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(StoreUnavailable):
+
+    async def commit() -> object:
+        try:
             return await store.commit(job_factory.make_create_commit(NOON, team))
-        await asyncio.sleep(0.2)
-    return None
+        except StoreUnavailable as error:
+            return error
+
+    return await wait_for_value_async(
+        commit, lambda result: not isinstance(result, StoreUnavailable), "the node commits", RECOVERY_SECONDS
+    )
 
 
 async def _claim_until_found(store: RedisStore) -> set[str]:
-    deadline, job_ids = time.monotonic() + RECOVERY_SECONDS, set[str]()
-    while not job_ids and time.monotonic() < deadline:
-        job_ids = {claim.job.id for claim in await store.claim_jobs()}
-    return job_ids
+    async def claim_jobs() -> set[str]:
+        return {claim.job.id for claim in await store.claim_jobs()}
+
+    return await wait_for_value_async(claim_jobs, bool, "a job can be claimed", RECOVERY_SECONDS)
 
 
 def _find_team(server: RedisServer, slots: tuple[int, int]) -> str:

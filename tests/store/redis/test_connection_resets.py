@@ -7,8 +7,7 @@ import select
 import socket
 import struct
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from gateway.jobs.commit import Commit
 from gateway.store.base import Applied
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import CHANGES_CHANNEL
+from tests.harness.wait import wait_for_value_async, wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
 from tests.store.redis.redis_stores import count_discrepancies, open_store
 from tests.store.redis_servers import RedisServer
 
+PROGRESS_SECONDS = 10.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -92,23 +93,13 @@ async def count_subscribers(server: RedisServer) -> int:
     return int(counts[1])
 
 
-def make_progress_check(server: RedisServer, commits: list[Commit]) -> Callable[[], Coroutine[Any, Any, bool]]:
-    """Returns a check: both replicas are subscribed, and new commits were acknowledged."""
+async def wait_for_progress(server: RedisServer, commits: list[Commit]) -> None:
+    """Waits until new commits are acknowledged and then both replicas are subscribed."""
     count_before = len(commits)
-
-    async def has_progressed() -> bool:
-        return len(commits) > count_before + 5 and await count_subscribers(server) == 2
-
-    return has_progressed
-
-
-async def becomes_true(condition: Callable[[], Coroutine[Any, Any, bool]], timeout_seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_seconds
-    while not await condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.02)
-    return True
+    await wait_until_async(lambda: len(commits) > count_before + 5, "new commits are acknowledged", PROGRESS_SECONDS)
+    await wait_for_value_async(
+        lambda: count_subscribers(server), lambda count: count == 2, "both replicas are subscribed", PROGRESS_SECONDS
+    )
 
 
 @asynccontextmanager
@@ -153,9 +144,7 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
                     proxy.is_resetting = True
                     await asyncio.sleep(0.6)
                     proxy.is_resetting = False
-                    assert await becomes_true(make_progress_check(single_server, commits)), await count_subscribers(
-                        single_server
-                    )
+                    await wait_for_progress(single_server, commits)
             assert proxy.reset_count > 20
             assert await receives_changes(store, other)
             assert await receives_changes(other, store)
@@ -173,7 +162,7 @@ def test_replicas_receive_changes_after_ten_server_kills(tmp_path: Path) -> None
                 for _ in range(10):
                     await asyncio.to_thread(server.kill)
                     await asyncio.to_thread(server.start)
-                    assert await becomes_true(make_progress_check(server, commits)), await count_subscribers(server)
+                    await wait_for_progress(server, commits)
             assert await receives_changes(store, other)
             assert await receives_changes(other, store)
             assert [await other.load_job(commit.job.id) for commit in commits] == [commit.job for commit in commits]

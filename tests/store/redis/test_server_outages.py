@@ -10,6 +10,7 @@ import redis
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
 from gateway.store.redis import pipeline
+from tests.harness.wait import wait_for_value
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import FaultyProxy, make_error_rule
@@ -228,7 +229,7 @@ def test_commit_waits_while_the_server_loads_its_data(tmp_path: Path) -> None:
             later = job_factory.make_create_commit(NOON)
             assert await store.commit(later) == Applied()
             await starting
-            assert await was_loading
+            await was_loading
             assert [await store.load_job(commit.job.id) for commit in commits] == [commit.job for commit in commits]
 
     slow = ("--key-load-delay", "2500", "--loading-process-events-interval-bytes", "1024")
@@ -242,13 +243,16 @@ def _rewrite_aof(server: RedisServer) -> None:
     server.wait_for_aof_rewrite()
 
 
-def _wait_for_loading(server: RedisServer) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+def _wait_for_loading(server: RedisServer) -> None:
+    def ping() -> object:
         try:
-            server.execute("PING")
-        except redis.exceptions.BusyLoadingError:
-            return True
-        except redis.ConnectionError:
-            continue
-    return False
+            return server.execute("PING")
+        except redis.ConnectionError as error:
+            return error
+
+    wait_for_value(
+        ping,
+        lambda answer: isinstance(answer, redis.exceptions.BusyLoadingError),
+        "the server loads its data",
+        timeout_seconds=10,
+    )
