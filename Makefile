@@ -32,6 +32,8 @@ words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
 bench: setup ## Measure plans, commits, requests and hostile bodies
+	@deploy/setup.sh bench
+	$(BIN)/python -m bench.end_to_end
 	$(BIN)/python bench/routing_plans.py
 	$(BIN)/python -m bench.store_commits
 	$(BIN)/python -m bench.seller_client

@@ -132,7 +132,7 @@ def start_clients(node: Path | None, python: str | None) -> Iterator[list[Retryi
 
 @contextmanager
 def _start_program(command: list[str]) -> Iterator[Pipes]:
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         pipes = process.stdin, process.stdout
         if pipes[0] is None or pipes[1] is None:
             raise RuntimeError("the program has no pipes")

@@ -101,7 +101,7 @@ class FloodProcess:
             str(requests_per_second),
             json.dumps(extra_fields),
         ]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)  # noqa: S603
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
     def run_during(self, measurement: Callable[[], OrderRate]) -> tuple[OrderRate, str]:
         """Runs a measurement during the flood; return its result and beta's responses by status and code."""

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prepares a checkout in any state: `setup.sh run` for the product, `setup.sh dev` also for tests and checks.
+# Prepares a checkout in any state: `setup.sh run` for the product, `setup.sh dev` also for tests and checks,
+# `setup.sh bench` also for measurements.
 # It can be repeated and run twice at once; finished steps take a fraction of a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -81,11 +82,28 @@ find_openssl() {
     command -v openssl >/dev/null || install_package openssl
 }
 
+# Debian's nginx package would start a service, too: only its program is unpacked.
+find_nginx() {
+    if command -v nginx >/dev/null || [ -x .venv/bin/nginx ]; then return; fi
+    say "unpacking the Debian package nginx"
+    folder=$(mktemp -d)
+    (cd "$folder" && { apt-get download -qq nginx || { as_root apt-get update -qq && apt-get download -qq nginx; }; }) \
+        >/dev/null 2>&1 || die "could not download nginx. Install it by hand and run this again"
+    dpkg-deb -x "$folder"/nginx_*.deb "$folder"
+    cp "$folder/usr/sbin/nginx" .venv/bin/nginx
+    rm -rf "$folder"
+    .venv/bin/nginx -v 2>/dev/null || die "the unpacked nginx does not run. Install nginx by hand and run this again"
+}
+
+find_wrk() {
+    command -v wrk >/dev/null || install_package wrk
+}
+
 # Installs the product, and the tools for tests if they were requested once.
 prepare() {
     make_venv .venv
     lock=deploy/requirements/runtime.txt
-    if [ "$want" = dev ] || [ -f .venv/.installed-dev.txt ]; then lock=deploy/requirements/dev.txt; fi
+    if [ "$want" != run ] || [ -f .venv/.installed-dev.txt ]; then lock=deploy/requirements/dev.txt; fi
     install .venv "$lock"
     install_checkout
 }
@@ -101,3 +119,7 @@ install .venv-runapi-old deploy/requirements/runapi-old.txt
 find_redis
 find_node
 find_openssl
+if [ "$want" = bench ]; then
+    find_nginx
+    find_wrk
+fi
