@@ -73,7 +73,7 @@ WHAT_TO_DO_ABOUT_FAILURES = {
     "deadline_exceeded": "If frequent: no seller had a free slot; configure more concurrency, or another seller.",
     "input_missing": "Send the request again with its images.",
     "moderation_blocked": "Change the prompt or the images.",
-    "order_refused": "Compare the offer's claims with the seller's documentation: the gateway's checks had passed.",
+    "order_refused": "Read `seller_message` of the job's attempts, and correct what the offer claims.",
     "outcome_unknown": "Do not retry. The ledger lists the order as `suspected` until its outcome is known.",
     "paid_not_delivered": "Complain to the seller: the ledger lists the order as `orphan`.",
     "sellers_failed": "Read the faults of the job's attempts: the orders failed, or no seller has the model.",

@@ -56,7 +56,11 @@ class AttemptRecorded(Event, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
-    """An attempt ended. `fault` is None if all images were delivered."""
+    """An attempt ended. `fault` is None if all images were delivered.
+
+    `seller_status`, `seller_code`, `seller_message`: why, as the seller said it, redacted; `seller_notes`: anomalies of
+    its answer that did not prevent delivery.
+    """
 
     job: str
     attempt: int
@@ -69,6 +73,10 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     seconds: float
     fault: FaultKind | None
     config: str
+    seller_status: int | None = None
+    seller_code: str | None = None
+    seller_message: str | None = None
+    seller_notes: tuple[str, ...] | None = None
 
 
 class FailoverStarted(Event, frozen=True, kw_only=True):

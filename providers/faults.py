@@ -154,7 +154,10 @@ FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One failure. `message` is the seller's text, for operators only: never log it or show it to a client."""
+    """One failure. `message` is the seller's text: it may quote the prompt or a key, so redact it before it is used.
+
+    Without a readable answer it is the gateway's reason: the name of the network error, or the unreadable field.
+    """
 
     kind: FaultKind
     status: int | None = None

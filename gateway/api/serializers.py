@@ -11,7 +11,7 @@ from msgspec import Struct
 from gateway.api.failed_job_responses import build_failure_response
 from gateway.assets.signed_urls import UrlSigner
 from gateway.engine.job_documents import JobDocuments, StoredImage
-from gateway.jobs.job import Attempt, Job
+from gateway.jobs.job import Attempt, Job, SellerResponse
 from gateway.money import format_usd
 from providers.image_sizes import ratio_from_pixels, resolution_from_pixels
 from providers.orders import Quality
@@ -144,11 +144,16 @@ def _serialize_error(job: Job) -> dict[str, Any] | None:
 
 def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
     route_entry = job.route_entry(attempt)
+    response = job.get_seller_response(attempt.number) or SellerResponse()
     return {
         "seller": route_entry.seller,
         "images": list(attempt.images),
         "state": attempt.state,
         "fault": attempt.fault,
+        "seller_status": response.status,
+        "seller_code": response.code,
+        "seller_message": response.message or None,
+        "seller_notes": list(response.notes),
         "delivered": attempt.delivered_count,
         "cost": encode_usd(attempt.captured_amount),
         "seconds": round(attempt.closed_at - attempt.started_at, 3) if attempt.closed_at else None,

@@ -6,7 +6,7 @@ from gateway.engine.engine_context import EngineContext
 from gateway.events import AttemptEnded, AttemptRecorded, FailoverStarted, JobEnded, LedgerEntryPosted, PriceMismatch
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.commit import Commit, LedgerEntry
-from gateway.jobs.job import Attempt, Job
+from gateway.jobs.job import Attempt, Job, SellerResponse
 
 
 def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> None:
@@ -55,6 +55,7 @@ def _make_failover_event(job: Job, before: Attempt, after: Attempt) -> FailoverS
 
 def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> None:
     route_entry, seconds = job.route_entry(attempt), (attempt.closed_at or attempt.started_at) - attempt.started_at
+    response = job.get_seller_response(attempt.number) or SellerResponse()
     context.emit(
         AttemptEnded(
             job=job.id,
@@ -68,6 +69,10 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
             seconds=seconds,
             fault=attempt.fault,
             config=job.config_hash,
+            seller_status=response.status,
+            seller_code=response.code,
+            seller_message=response.message or None,
+            seller_notes=response.notes or None,
         )
     )
     if attempt.fault is not None:

@@ -18,12 +18,16 @@ TRANSIENT_ERRORS = (StoreUnavailable, StorageUnavailable)
 
 
 class JobContext:
-    """The shared state of one job's tasks. `fence` proves the lease. Only the worker changes `job`."""
+    """The shared state of one job's tasks. `fence` proves the lease. Only the worker changes `job`.
+
+    `prompt`: None until a task has loaded the request.
+    """
 
     def __init__(self, engine_context: EngineContext, job: Job, fence: int) -> None:
         self.engine_context = engine_context
         self.job = job
         self.fence = fence
+        self.prompt: str | None = None
         self.mailbox = Mailbox()
         # Both events are set when the worker saves a change. A poll of an open order sets only the first.
         self.progress_event = asyncio.Event()

@@ -24,6 +24,7 @@ from gateway.engine.job_documents import (
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.seller_response_builder import describe_fault
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
@@ -222,6 +223,7 @@ class OrderSubmitter:
             if not {REQUEST, TERMS} <= documents.keys():
                 raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
             self._request, self._terms = decode_request(documents[REQUEST]), decode_terms(documents[TERMS])
+            self._job_context.prompt = self._request.prompt
         return self._request, self._terms
 
     async def _record_attempt(
@@ -323,15 +325,24 @@ class OrderSubmitter:
                 await post(TicketReceived(attempt=attempt_number, ticket=ticket))
             case Ready():
                 await self._tracker.result_fetcher.fetch_and_store(attempt_number, progress, offer)
-            case Failed(fault=fault):
-                cost, retry_after = compute_cost(progress, offer), fault.retry_after
-                await post(OrderFailed(attempt=attempt_number, fault=fault.kind, cost=cost, retry_after=retry_after))
-            case NoAnswer(fault=fault) if fault.verdict.charge_status is ChargeStatus.NOT_CHARGED:
-                await post(OrderFailed(attempt=attempt_number, fault=fault.kind, retry_after=fault.retry_after))
-            case NoAnswer(fault=fault):
-                await post(ResponseLost(attempt=attempt_number, fault=fault.kind))
+            case Failed(fault=fault) | NoAnswer(fault=fault):
+                await post(await self._make_fault_update(offer, attempt_number, progress, fault))
             case _:
                 await post(ResponseLost(attempt=attempt_number, fault=FaultKind.UNREADABLE))
+
+    async def _make_fault_update(
+        self, offer: Offer, attempt_number: int, progress: Failed | NoAnswer, fault: Fault
+    ) -> OrderFailed | ResponseLost:
+        response = await describe_fault(self._job_context, fault, offer.seller.account)
+        if isinstance(progress, Failed) or fault.verdict.charge_status is ChargeStatus.NOT_CHARGED:
+            return OrderFailed(
+                attempt=attempt_number,
+                fault=fault.kind,
+                cost=compute_cost(progress, offer) if isinstance(progress, Failed) else None,
+                retry_after=fault.retry_after,
+                seller_response=response,
+            )
+        return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
 
 
 def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> FaultKind:

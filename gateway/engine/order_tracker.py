@@ -15,6 +15,7 @@ from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import poll_order, query_seller, resend_order, verify_ticket
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
+from gateway.engine.seller_response_builder import describe_fault
 from gateway.jobs.job import Attempt, order_reference
 from gateway.jobs.next_actions import (
     SEARCH_INTERVAL_SECONDS,
@@ -167,12 +168,22 @@ class OrderTracker:
             if is_final:
                 return
             retry_after = get_retry_after(progress)
-            if fault := unanswered_polls.record_poll(progress, self._context.wall_clock()):
-                update = AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=fault)
-                if await self._post_update(update):
-                    return
+            fault = unanswered_polls.record_poll(progress, self._context.wall_clock())
+            if fault and await self._abandon_unanswered(attempt, offer, progress, fault):
+                return
             if self._context.wall_clock() >= action.until:
                 return
+
+    async def _abandon_unanswered(self, attempt: Attempt, offer: Offer, progress: Progress, fault: FaultKind) -> bool:
+        response = (
+            await describe_fault(self._job_context, progress.fault, offer.seller.account)
+            if isinstance(progress, NoAnswer)
+            else None
+        )
+        update = AttemptAbandoned(
+            fence=self._job_context.fence, attempt=attempt.number, fault=fault, seller_response=response
+        )
+        return await self._post_update(update)
 
     async def _poll_order(self, attempt: Attempt, offer: Offer) -> Progress:
         return await poll_order(self._context, self._job_context.job, attempt, offer)
@@ -183,7 +194,12 @@ class OrderTracker:
             return await self.result_fetcher.fetch_and_store(attempt.number, progress, offer)
         if not isinstance(progress, Failed):
             return False
-        update = OrderFailed(attempt=attempt.number, fault=progress.fault.kind, cost=compute_cost(progress, offer))
+        update = OrderFailed(
+            attempt=attempt.number,
+            fault=progress.fault.kind,
+            cost=compute_cost(progress, offer),
+            seller_response=await describe_fault(self._job_context, progress.fault, offer.seller.account),
+        )
         # If the images are known to exist, a failure does not count and polling continues.
         return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).is_open
 

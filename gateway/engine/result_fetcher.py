@@ -31,6 +31,7 @@ from gateway.engine.job_documents import (
     image_document_name,
 )
 from gateway.engine.order_costs import compute_cost
+from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.job import Attempt
@@ -153,7 +154,13 @@ class ResultFetcher:
         ready = order.ready
         cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order)
         await self._job_context.mailbox.post(
-            ImagesReady(attempt=order.attempt_number, cost=cost, image_urls=links, usage=ready.usage)
+            ImagesReady(
+                attempt=order.attempt_number,
+                cost=cost,
+                image_urls=links,
+                usage=ready.usage,
+                seller_response=describe_success(ready),
+            )
         )
 
     def _list_urls_to_save(self, order: FinishedOrder) -> tuple[str, ...]:
@@ -181,6 +188,7 @@ class ResultFetcher:
             missing_fault=FaultKind.IMAGES_EXPIRED if is_missing else FaultKind.NO_IMAGES,
             warnings=warnings,
             usage=order.ready.usage,
+            seller_response=describe_success(order.ready),
         )
         documents = {
             image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in results

@@ -149,6 +149,26 @@ class RetryTime(Struct, frozen=True, array_like=True):
     retry_at: float
 
 
+class SellerResponse(Struct, frozen=True, kw_only=True, array_like=True):
+    """What the seller said about an order: why it failed, or what was unusual about its success. Already redacted.
+
+    `status`: of HTTP; None if the order was accepted and failed later. `message`: the seller's, or the gateway's reason
+    why there is none. `notes`: anomalies of a success that did not prevent delivery.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    message: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class AttemptResponse(Struct, frozen=True, array_like=True):
+    """The seller's response that explains the outcome of an attempt."""
+
+    attempt: int
+    response: SellerResponse
+
+
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A team's unit of work.
 
@@ -156,7 +176,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `hold_per_image`, `hold_per_order`: amounts held until the cost is known; `hold` is the amount held now.
     `order_prices`: cost of an order at each route entry besides its images, empty if zero. `token_counts`, `excesses`:
     for the few attempts that have any. `abandoned`: its workers crashed repeatedly, so nothing more is ordered.
-    `retry_times`: of sellers that rejected an order temporarily.
+    `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
+    succeeded with anomalies.
     """
 
     id: str
@@ -192,6 +213,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     order_prices: tuple[int, ...] = ()
     excesses: tuple[Excess, ...] = ()
     retry_times: tuple[RetryTime, ...] = ()
+    seller_responses: tuple[AttemptResponse, ...] = ()
 
     @property
     def is_settled(self) -> bool:
@@ -265,6 +287,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def get_excess(self, attempt: int) -> int:
         return sum(excess.amount for excess in self.excesses if excess.attempt == attempt)
+
+    def get_seller_response(self, attempt: int) -> SellerResponse | None:
+        """Returns what the seller said about an attempt; None if its outcome needs no explanation."""
+        return next((entry.response for entry in self.seller_responses if entry.attempt == attempt), None)
 
     def find_part(self, attempt: int) -> Part | None:
         """Returns the part that this attempt is still ordering."""

@@ -21,6 +21,7 @@ from gateway.jobs.attempt_costs import (
 from gateway.jobs.completion import complete_if_done, merge_warnings
 from gateway.jobs.job import Attempt, AttemptState, Excess, Job, JobState, Part, PartState, TokenCount, round_timestamp
 from gateway.jobs.job_edits import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
+from gateway.jobs.seller_responses import record_seller_response
 from gateway.jobs.seller_retry_times import add_retry_time, can_retry
 from gateway.jobs.transition_tables import LedgerLine, part_state_after
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
@@ -68,7 +69,8 @@ def _apply_response_lost(job: Job, fact: updates.ResponseLost, now: float) -> Tr
         return Ignored("nothing new")
     if VERDICTS[fact.fault].charge_status is not ChargeStatus.UNKNOWN:
         return Ignored("this fault does not mean a lost response")
-    return replace_attempt(job, replace(attempt, response_lost_at=round_timestamp(now), fault=fact.fault))
+    job = replace_attempt(job, replace(attempt, response_lost_at=round_timestamp(now), fault=fact.fault))
+    return record_seller_response(job, attempt.number, fact.seller_response)
 
 
 def _apply_callback_received(job: Job, fact: updates.CallbackReceived, now: float) -> TransitionResult:
@@ -88,7 +90,7 @@ def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> Tran
     if not job.find_part(attempt.number):
         return _close_late(job, attempt, cost, None, now)
     job = _record_tokens(job, attempt, fact.usage)
-    return replace_attempt(
+    job = replace_attempt(
         job,
         replace(
             attempt,
@@ -98,6 +100,7 @@ def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> Tran
             image_urls=fact.image_urls or attempt.image_urls,
         ),
     )
+    return record_seller_response(job, attempt.number, fact.seller_response)
 
 
 def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> TransitionResult:
@@ -121,6 +124,7 @@ def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> Tr
         closed_attempt, images_ready=True, delivered_count=len(delivered), captured_amount=captured_amount
     )
     updated = replace_attempt(_record_tokens(updated, attempt, fact.usage), closed_attempt)
+    updated = record_seller_response(updated, attempt.number, fact.seller_response)
     warnings = merge_warnings(job.warnings, fact.warnings if delivered else ())
     excesses = (
         (*job.excesses, Excess(attempt.number, delivered_cost - captured_amount))
@@ -138,11 +142,15 @@ def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> Tran
         return _IMAGES_EXIST
     if attempt.is_open:
         job = add_retry_time(job, attempt.number, fact.fault, fact.retry_after, now)
-        return _close_without_images(job, attempt, fact.fault, fact.cost, now)
+        job = _close_without_images(job, attempt, fact.fault, fact.cost, now)
+        return record_seller_response(job, attempt.number, fact.seller_response)
     is_conclusive = VERDICTS[fact.fault].poll_policy is PollPolicy.ACCEPT_AS_FINAL
     if not is_conclusive or (charge_status is ChargeStatus.UNKNOWN and fact.cost is None):
         return Ignored("the update adds no evidence about the cost")
-    return _correct_cost(job, attempt, compute_booking(job, attempt, fact.fault, fact.cost))
+    corrected = _correct_cost(job, attempt, compute_booking(job, attempt, fact.fault, fact.cost))
+    if isinstance(corrected, Ignored) or job.get_seller_response(attempt.number):
+        return corrected
+    return record_seller_response(corrected, attempt.number, fact.seller_response)
 
 
 def _apply_job_confirmed(job: Job, fact: updates.JobConfirmed, now: float) -> TransitionResult:
@@ -195,7 +203,8 @@ def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: 
         return Ignored("abandoning an attempt does not prove that nothing was charged")
     if attempt.images_ready and VERDICTS[decision.fault].charge_status is not ChargeStatus.CHARGED:
         return _IMAGES_EXIST
-    return _close_without_images(job, attempt, decision.fault, None, now)
+    job = _close_without_images(job, attempt, decision.fault, None, now)
+    return record_seller_response(job, attempt.number, decision.seller_response)
 
 
 def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float) -> TransitionResult:

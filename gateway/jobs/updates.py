@@ -5,6 +5,7 @@ A late fact changes costs only, never a terminal state.
 
 from msgspec import Struct
 
+from gateway.jobs.job import SellerResponse
 from providers.faults import FaultKind
 from providers.order_status import TokenUsage
 
@@ -29,6 +30,7 @@ class ResponseLost(OrderFact, frozen=True, kw_only=True):
     """The order was sent and its response is lost. It must be searched for before another order is sent."""
 
     fault: FaultKind = FaultKind.RESPONSE_LOST
+    seller_response: SellerResponse | None = None
 
 
 class CallbackReceived(OrderFact, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ class ImagesReady(OrderFact, frozen=True, kw_only=True):
     cost: int | None = None
     image_urls: tuple[str, ...] = ()
     usage: TokenUsage | None = None
+    seller_response: SellerResponse | None = None
 
 
 class ImagesStored(OrderFact, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class ImagesStored(OrderFact, frozen=True, kw_only=True):
     missing_fault: FaultKind = FaultKind.NO_IMAGES
     warnings: tuple[str, ...] = ()
     usage: TokenUsage | None = None
+    seller_response: SellerResponse | None = None
 
 
 class OrderFailed(OrderFact, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ class OrderFailed(OrderFact, frozen=True, kw_only=True):
     fault: FaultKind
     cost: int | None = None
     retry_after: float | None = None
+    seller_response: SellerResponse | None = None
 
 
 class JobConfirmed(Fact, frozen=True, kw_only=True):
@@ -97,6 +102,7 @@ class AttemptAbandoned(Decision, frozen=True, kw_only=True):
 
     attempt: int
     fault: FaultKind
+    seller_response: SellerResponse | None = None
 
 
 class PartAbandoned(Decision, frozen=True, kw_only=True):

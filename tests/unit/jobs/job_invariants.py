@@ -3,13 +3,19 @@
 from collections import Counter
 
 from gateway.jobs.commit import Commit, budget_windows, decode_job
-from gateway.jobs.job import Attempt, Job, PartState
+from gateway.jobs.job import Attempt, Job, PartState, SellerResponse
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     AbandonJob,
     AwaitClient,
     WithdrawJob,
     derive_actions,
+)
+from gateway.jobs.seller_responses import (
+    MAX_CODE_CHARACTERS,
+    MAX_JOB_CHARACTERS,
+    MAX_LATER_MESSAGE_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
 )
 from gateway.jobs.transition_tables import (
     ATTEMPT_TRANSITIONS,
@@ -61,6 +67,7 @@ class CommitTotals:
         _check_encoding(self.job, commit)
         _check_due_time(commit)
         _check_images_and_attempts(job, self.max_attempts)
+        _check_seller_responses(job)
         self._check_budget(commit)
         self._check_ledger(commit)
         self._check_milestones(job)
@@ -224,6 +231,21 @@ def _check_images_and_attempts(job: Job, max_attempts: int) -> None:
 
 def _is_ordering(attempt: Attempt, images: tuple[int, ...]) -> bool:
     return attempt.is_open and attempt.images == images
+
+
+def _check_seller_responses(job: Job) -> None:
+    """Checks that what sellers said stays short, and that no delivery keeps the explanation of a failure."""
+    numbers = [entry.attempt for entry in job.seller_responses]
+    assert numbers == sorted(set(numbers))
+    messages = [entry.response.message for entry in job.seller_responses]
+    assert all(len(message) <= MAX_MESSAGE_CHARACTERS for message in messages)
+    assert sum(map(len, messages)) <= MAX_JOB_CHARACTERS + MAX_LATER_MESSAGE_CHARACTERS * len(messages)
+    for number in numbers:
+        attempt, response = job.attempts[number - 1], job.get_seller_response(number)
+        assert response is not None
+        assert response != SellerResponse()
+        assert len(response.code or "") <= MAX_CODE_CHARACTERS
+        assert attempt.is_open or attempt.fault is not None or response == SellerResponse(notes=response.notes)
 
 
 def _check_only_ledger_changed(old: Job, commit: Commit) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.jobs import updates
 from gateway.jobs.creation import NewJob, OrderCost
-from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
+from gateway.jobs.job import Job, RecoveryMethod, RouteEntry, SellerResponse
 from gateway.jobs.next_actions import (
     AbandonAttempt,
     AbandonJob,
@@ -69,12 +69,25 @@ FAULT_KINDS = st.sampled_from(FaultKind)
 FENCES = st.sampled_from([0, 1, FENCE, -1, 2**63])
 TEXTS = st.sampled_from(["run-1", "run-2", "", "ß" * 40])
 TEXT_LISTS = st.lists(TEXTS, max_size=2).map(tuple)
+SELLER_RESPONSES = st.none() | st.builds(
+    SellerResponse,
+    status=st.sampled_from([None, 422, 500]),
+    code=st.sampled_from([None, "bad_order", "x" * 200]),
+    message=st.sampled_from(["", "no such size", "ß" * 700]),
+    notes=TEXT_LISTS,
+)
 
 UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
     st.builds(updates.TicketReceived, attempt=ATTEMPT_NUMBERS, ticket=TEXTS),
-    st.builds(updates.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS),
+    st.builds(updates.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, seller_response=SELLER_RESPONSES),
     st.builds(updates.CallbackReceived, attempt=ATTEMPT_NUMBERS),
-    st.builds(updates.ImagesReady, attempt=ATTEMPT_NUMBERS, cost=COSTS, image_urls=TEXT_LISTS),
+    st.builds(
+        updates.ImagesReady,
+        attempt=ATTEMPT_NUMBERS,
+        cost=COSTS,
+        image_urls=TEXT_LISTS,
+        seller_response=SELLER_RESPONSES,
+    ),
     st.builds(
         updates.ImagesStored,
         attempt=ATTEMPT_NUMBERS,
@@ -83,12 +96,26 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         cost=COSTS,
         missing_fault=FAULT_KINDS,
         warnings=TEXT_LISTS,
+        seller_response=SELLER_RESPONSES,
     ),
-    st.builds(updates.OrderFailed, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, cost=COSTS, retry_after=RETRY_AFTERS),
+    st.builds(
+        updates.OrderFailed,
+        attempt=ATTEMPT_NUMBERS,
+        fault=FAULT_KINDS,
+        cost=COSTS,
+        retry_after=RETRY_AFTERS,
+        seller_response=SELLER_RESPONSES,
+    ),
     st.builds(
         updates.AttemptStarted, fence=FENCES, route_index=st.integers(-1, 4) | st.just(2**63), images=IMAGE_NUMBERS
     ),
-    st.builds(updates.AttemptAbandoned, fence=FENCES, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS),
+    st.builds(
+        updates.AttemptAbandoned,
+        fence=FENCES,
+        attempt=ATTEMPT_NUMBERS,
+        fault=FAULT_KINDS,
+        seller_response=SELLER_RESPONSES,
+    ),
     st.builds(updates.JobConfirmed),
     st.builds(
         updates.PartAbandoned,

@@ -1,0 +1,51 @@
+"""What a seller said about an order, redacted for the job's record: it is logged and shown to the team."""
+
+import re
+
+from gateway.catalogue import SellerAccount
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import REQUEST, decode_request
+from gateway.engine.seller_text_redaction import redact_seller_text
+from gateway.jobs.job import SellerResponse
+from gateway.store.base import StoreUnavailable
+from providers.faults import Fault, FaultKind
+from providers.order_status import Ready
+
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII)
+
+
+async def describe_fault(job_context: JobContext, fault: Fault, account: SellerAccount) -> SellerResponse:
+    """Returns status, code and message of a fault.
+
+    Without the prompt, which the message may quote, the message is omitted: the outcome of an order is recorded even if
+    the request cannot be loaded.
+    """
+    prompt = await _load_prompt(job_context) if fault.message or fault.code else None
+    if prompt is None:
+        return SellerResponse(status=fault.status)
+    is_refusal = fault.kind is FaultKind.CONTENT_REFUSED
+    secrets = [secret.reveal() for secret in (account.api_key, *account.callback_secrets) if secret is not None]
+    code = fault.code if fault.code and _CODE.fullmatch(fault.code) else None
+    return SellerResponse(
+        status=fault.status,
+        # A code is a fixed word of the seller, like moderation_blocked, so a refusal's words are not removed from it.
+        code=redact_seller_text(code, prompt, secrets) if code else None,
+        message=redact_seller_text(fault.message, prompt, secrets, is_refusal=is_refusal),
+    )
+
+
+def describe_success(ready: Ready) -> SellerResponse | None:
+    """Returns the anomalies of a success; None if there are none. A seller's own text is not part of them."""
+    return SellerResponse(notes=tuple(ready.notes)) if ready.notes else None
+
+
+async def _load_prompt(job_context: JobContext) -> str | None:
+    """Returns the prompt. The worker that ordered has it; a worker that reclaimed the job loads it."""
+    if job_context.prompt is None:
+        try:
+            documents = await job_context.engine_context.store.load_documents(job_context.job.id, REQUEST)
+        except StoreUnavailable:
+            return None
+        if REQUEST in documents:
+            job_context.prompt = decode_request(documents[REQUEST]).prompt
+    return job_context.prompt

@@ -1,0 +1,193 @@
+"""Redacts the text of a seller: URLs, credentials, and what it repeats of the prompt. Pure.
+
+Sellers quote prompts in rejections, and keys in authentication errors. The result may be logged and shown to the team.
+"""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from gateway.config.redaction import REDACTED, redact
+
+MAX_TEXT_CHARACTERS = 500
+# A run that the text has in common with the prompt, or with an API key, is redacted from this length on.
+MIN_PROMPT_RUN, MIN_SECRET_RUN = 12, 8
+# Shorter words say little, and are part of every message.
+MIN_WORD_CHARACTERS = 4
+# Contains no letter or digit, so that it cannot be a word of the prompt.
+PROMPT_REDACTED = "[…]"
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*:(?://|\\/\\/)\S*|data:\S*|www\.\S+", re.IGNORECASE)
+_HOST = re.compile(
+    r"\S+@\S+\.\S+|(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|cloud|co|example|internal|local)\b\S*"
+    r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}\b\S*",
+    re.IGNORECASE,
+)
+# The value of a credential header may have several words, so everything after its name is redacted.
+_HEADER = re.compile(
+    r"(?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie)[\"']?\s*[:=].*"
+    r"|(?<![\w-])x-[a-z0-9-]+[\"']?\s*[:=]\s*\S+"
+    r"|\b(?:bearer|basic)\s+\S{8,}",
+    re.IGNORECASE,
+)
+_NAMED_SECRET = re.compile(
+    r"\b(?:api[ _-]?key|token|secret|password|signature|sig)[\"']?\s*[:=]\s*[\"']?(?=\S*\d)\S{6,}", re.IGNORECASE
+)
+_PERCENT_ESCAPES = re.compile(r"(?:%[0-9a-f]{2})+", re.IGNORECASE)
+_UNICODE_ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
+_CHARACTER_ESCAPE = re.compile(r"\\([nrtbf\"'/\\])")
+_WORD = re.compile(r"[^\W_]+")
+_QUOTATIONS = tuple(
+    re.compile(rf"(?<!\w){opening}(.+?){closing}(?!\w)")
+    for opening, closing in ('""', "''", "``", "“”", "‘’", "«»", "「」")
+)
+_MARKED = re.compile(b"\1+")
+
+# The characters of a text that are compared, each with its position in the text.
+Projection = list[tuple[str, int]]
+
+
+def redact_seller_text(text: str, prompt: str, secrets: Iterable[str] = (), *, is_refusal: bool = False) -> str:
+    """Returns the text on one line, at most 500 characters, redacted.
+
+    No URL, no long run of a secret or of the prompt, and no quotation of the prompt is left. If the text refuses the
+    content, no word of the prompt with four or more characters is left, since such a text is about these words.
+    """
+    text = _redact_credentials(_unescape(_redact_credentials(_flatten(text))))
+    for secret in secrets:
+        text = _redact_runs(text, [secret], MIN_SECRET_RUN, REDACTED)
+    return _redact_prompt(text, prompt, is_refusal)[:MAX_TEXT_CHARACTERS]
+
+
+def _redact_credentials(text: str) -> str:
+    for pattern in (_URL, _HEADER, _NAMED_SECRET, _HOST):
+        text = pattern.sub(REDACTED, text)
+    return redact(text)
+
+
+def _flatten(text: str) -> str:
+    """Returns the text on one line: printable characters, single spaces."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def _unescape(text: str) -> str:
+    """Undoes the escapes of HTML, JSON and URLs: a text may contain the escaped text of another service."""
+    text = _PERCENT_ESCAPES.sub(_decode_percent_escapes, html.unescape(text))
+    text = _UNICODE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text)
+    # Joins the two halves of characters that JSON escapes as a pair.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _flatten(_CHARACTER_ESCAPE.sub(lambda escape: " " if escape[1] in "nrtbf" else escape[1], text))
+
+
+def _decode_percent_escapes(escapes: re.Match[str]) -> str:
+    return bytes.fromhex(escapes[0].replace("%", "")).decode(errors="replace")
+
+
+# --- the prompt
+
+
+def _redact_prompt(text: str, prompt: str, is_refusal: bool) -> str:
+    """Redacts until nothing more is found, since a prompt may contain the mark of a redaction.
+
+    Ends: each round removes letters or digits, or shortens the text.
+    """
+    sources = list(dict.fromkeys((_flatten(prompt), _unescape(prompt))))
+    words = _list_private_words(sources, is_refusal)
+    while True:
+        redacted = _redact_words(_redact_quotations(text, sources), words)
+        redacted = _redact_runs(redacted, sources, MIN_PROMPT_RUN, PROMPT_REDACTED)
+        if redacted == text:
+            return text
+        text = redacted
+
+
+def _list_private_words(sources: Iterable[str], is_refusal: bool) -> set[str]:
+    """Lists the prompt's words that are redacted even alone: identifiers of letters and digits, in a refusal all."""
+    words = {word.casefold() for source in sources for word in _WORD.findall(source)}
+    return {
+        word
+        for word in words
+        if len(word) >= MIN_WORD_CHARACTERS and (is_refusal or not (word.isalpha() or word.isdigit()))
+    }
+
+
+def _redact_words(text: str, words: set[str]) -> str:
+    return _WORD.sub(lambda word: PROMPT_REDACTED if word[0].casefold() in words else word[0], text)
+
+
+def _redact_quotations(text: str, sources: Iterable[str]) -> str:
+    """Redacts words in quotation marks that the prompt contains, however short."""
+    folded_sources = [source.casefold() for source in sources]
+
+    def redact_quotation(match: re.Match[str]) -> str:
+        quotation = re.compile(rf"(?<![a-z0-9]){re.escape(match[1].strip().casefold())}(?![a-z0-9])")
+        is_of_prompt = _WORD.search(match[1]) and any(quotation.search(source) for source in folded_sources)
+        return match[0].replace(match[1], PROMPT_REDACTED) if is_of_prompt else match[0]
+
+    for pattern in _QUOTATIONS:
+        text = pattern.sub(redact_quotation, text)
+    return text
+
+
+# --- common runs
+
+
+def _redact_runs(text: str, sources: Iterable[str], min_run: int, replacement: str) -> str:
+    """Redacts all runs of at least `min_run` characters that the text has in common with a source.
+
+    A shorter source is redacted where it appears as a whole. Compared are the characters, and the letters and digits
+    alone, so that neither case, accents nor punctuation hide a run.
+    """
+    marks = bytearray(len(text))
+    characters, letters = _project_characters(text), _project_letters(text)
+    for source in sources:
+        _mark_runs(marks, text, characters, source.casefold(), min_run)
+        _mark_runs(marks, text, letters, _keep_letters(source), min_run)
+    pieces, end = [], 0
+    for marked in _MARKED.finditer(marks):
+        run = text[marked.start() : marked.end()]
+        pieces += [text[end : marked.start()], run.replace(run.strip(), replacement)]
+        end = marked.end()
+    return "".join((*pieces, text[end:]))
+
+
+def _mark_runs(marks: bytearray, text: str, projection: Projection, source: str, min_run: int) -> None:
+    if _WORD.search(source):
+        for start, end in _find_runs(text, projection, source, min_run):
+            marks[start:end] = b"\1" * (end - start)
+
+
+def _find_runs(text: str, projection: Projection, source: str, min_run: int) -> Iterator[tuple[int, int]]:
+    """Yields start and end, in the text, of the runs that the source contains."""
+    run_length = min(min_run, len(source))
+    characters = "".join(character for character, _ in projection)
+    # Prompts may be long: a set is quicker than a search of each run.
+    source_runs = set(_list_runs(source, run_length))
+    for first, run in enumerate(_list_runs(characters, run_length)):
+        if run in source_runs:
+            start, end = projection[first][1], projection[first + run_length - 1][1] + 1
+            if run_length == min_run or _is_whole_word(text, start, end):
+                yield start, end
+
+
+def _list_runs(text: str, length: int) -> list[str]:
+    return [text[start : start + length] for start in range(len(text) - length + 1)]
+
+
+def _is_whole_word(text: str, start: int, end: int) -> bool:
+    neighbours = text[start - 1 : start], text[end : end + 1]
+    return not any(neighbour.isascii() and neighbour.isalnum() for neighbour in neighbours)
+
+
+def _project_characters(text: str) -> Projection:
+    return [(folded, index) for index, character in enumerate(text) for folded in character.casefold()]
+
+
+def _project_letters(text: str) -> Projection:
+    return [(letter, index) for index, character in enumerate(text) for letter in _keep_letters(character)]
+
+
+def _keep_letters(text: str) -> str:
+    """Returns only the letters and digits, without case and accents."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
