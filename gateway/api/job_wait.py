@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.auth import authenticate_request
+from gateway.api.authentication import authenticate_request
 from gateway.api.body_receiver import get_body_receiver
 from gateway.api.failed_job_responses import build_failure_error
 from gateway.api.job_submission import wait_for_confirmation

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.auth import authenticate_request
+from gateway.api.authentication import authenticate_request
 from gateway.api.client_presence import ClientPresence
 from gateway.api.idempotency_keys import compute_fingerprint, validate_idempotency_key
 from gateway.api.job_submission import JobRequest

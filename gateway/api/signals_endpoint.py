@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get
 
 from gateway.api.api_context import HttpRequest, get_context
-from gateway.api.auth import authenticate_request
+from gateway.api.authentication import authenticate_request
 from gateway.api.json_responses import json_response
 from gateway.catalogue import Offer
 from gateway.routing.signals import CellSignals, get_signals

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType, SocketFactoryType
 
-from gateway.upstream.host_lookup import Lookup
+from gateway.upstream.dns_lookup import Lookup
 
 AddressCheck = Callable[[str], bool]
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.memory_budget import Reservation
 from gateway.upstream.address_guard import AddressBlocked
-from gateway.upstream.host_lookup import LookupTimeout
+from gateway.upstream.dns_lookup import LookupTimeout
 from gateway.upstream.http_bodies import (
     ResponseTooLarge,
     ResponseUnreadable,

@@ -12,9 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.memory_budget import SMALL_BODY_BYTES
+from gateway.upstream.dns_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
-from gateway.upstream.host_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
 
 INPUT_LIMITS = DownloadLimits(max_bytes=50 << 20, timeout_seconds=30.0)

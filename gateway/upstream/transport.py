@@ -18,9 +18,9 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from gateway.memory_budget import SMALL_BODY_BYTES
-from gateway.upstream import host_lookup
+from gateway.upstream import dns_lookup
 from gateway.upstream.asyncio_tls_connector import TlsConnector
-from gateway.upstream.host_lookup import TotalLookupLimitReached
+from gateway.upstream.dns_lookup import TotalLookupLimitReached
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_HEADER_BYTES = 32 << 10
@@ -112,7 +112,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         progress = request.extensions.get("progress") or SendProgress()
         progress.has_sent_bytes = progress.is_queued = False
         _current_progress.set(progress)
-        host_lookup.current_tenant.set(request.extensions.get("tenant", ""))
+        dns_lookup.current_tenant.set(request.extensions.get("tenant", ""))
         try:
             response = await self._send_request(request)
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ import httpx
 
 from gateway.config.proxy import Proxy
 from gateway.upstream import address_guard
-from gateway.upstream.host_lookup import HostLookup, Lookup, LookupLimits, SystemResolver
+from gateway.upstream.dns_lookup import DnsLookup, Lookup, LookupLimits, SystemResolver
 from gateway.upstream.proxy_transport import ProxyTransport
 from gateway.upstream.transport import AiohttpTransport, ProgressConnector
 
@@ -63,7 +63,7 @@ class _SourceTransports:
         ) -> httpx.AsyncBaseTransport:
             connector = ProgressConnector(
                 resolver=address_guard.GuardedResolver(is_allowed, lookup),
-                # HostLookup caches names for all connectors.
+                # DnsLookup caches names for all connectors.
                 use_dns_cache=False,
                 socket_factory=address_guard.make_socket_factory(is_allowed),
                 ssl=tls or True,
@@ -99,7 +99,7 @@ class TransportPool:
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._lookups = {
-            source: HostLookup(lookup or SystemResolver(), limits) for source, limits in LOOKUP_LIMITS.items()
+            source: DnsLookup(lookup or SystemResolver(), limits) for source, limits in LOOKUP_LIMITS.items()
         }
         proxy_lookup = self._lookups[HostSource.OPERATOR]
         self._transports = {

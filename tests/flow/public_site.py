@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.upstream import address_guard, host_lookup
+from gateway.upstream import address_guard, dns_lookup
 from tests.flow.flow_config import GatewaySetup
 from tests.harness.child_spec import Hook
 
@@ -31,10 +31,10 @@ def patch_public_internet(server_port: int) -> None:
     is_public, make_result, lookup = (
         address_guard.is_public,
         address_guard._make_result,
-        host_lookup.SystemResolver.__call__,
+        dns_lookup.SystemResolver.__call__,
     )
 
-    async def lookup_with_site(self: host_lookup.SystemResolver, host: str) -> Sequence[str]:
+    async def lookup_with_site(self: dns_lookup.SystemResolver, host: str) -> Sequence[str]:
         return [PUBLIC_ADDRESS] if host in (HOST_NAME, OTHER_HOST_NAME) else await lookup(self, host)
 
     def make_result_with_site_port(host: str, address: str, port: int) -> Any:
@@ -42,7 +42,7 @@ def patch_public_internet(server_port: int) -> None:
 
     address_guard.is_public = lambda address: address == PUBLIC_ADDRESS or is_public(address)
     address_guard._make_result = make_result_with_site_port
-    host_lookup.SystemResolver.__call__ = lookup_with_site  # type: ignore[method-assign]
+    dns_lookup.SystemResolver.__call__ = lookup_with_site  # type: ignore[method-assign]
 
 
 class PublicSite:

@@ -34,7 +34,7 @@ CACHE_TTL_SECONDS = 1.0
 SETUP = GatewaySetup(
     constant_overrides={
         "gateway.health.health_state.OUTAGE_OPEN_DURATION": None,
-        "gateway.upstream.host_lookup.CACHE_TTL_SECONDS": CACHE_TTL_SECONDS,
+        "gateway.upstream.dns_lookup.CACHE_TTL_SECONDS": CACHE_TTL_SECONDS,
     }
 )
 HOST_NUMBERS = count()

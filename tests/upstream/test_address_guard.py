@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from gateway.upstream import address_guard, host_lookup
+from gateway.upstream import address_guard, dns_lookup
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool
@@ -150,7 +150,7 @@ def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
 def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checked address is the one that is connected; each new lookup is checked as well."""
-    monkeypatch.setattr(host_lookup, "CACHE_TTL_SECONDS", 0.0)
+    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.0)
     answers = [["1.1.1.1"], [address], ["1.1.1.1", address]]
 
     async def lookup(_: str) -> Sequence[str]:

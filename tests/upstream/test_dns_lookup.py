@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from gateway.upstream import host_lookup
-from gateway.upstream.host_lookup import (
-    HostLookup,
+from gateway.upstream import dns_lookup
+from gateway.upstream.dns_lookup import (
+    DnsLookup,
     LookupLimits,
     LookupTimeout,
     SystemResolver,
@@ -45,12 +45,12 @@ class FakeNameServer:
         return result
 
 
-async def look_up_for_tenant(lookup: HostLookup, host: str, tenant_name: str = "alpha") -> Sequence[str]:
+async def look_up_for_tenant(lookup: DnsLookup, host: str, tenant_name: str = "alpha") -> Sequence[str]:
     current_tenant.set(tenant_name)
     return await lookup(host)
 
 
-async def look_up_or_error(lookup: HostLookup, host: str, tenant_name: str = "alpha") -> Sequence[str] | type[OSError]:
+async def look_up_or_error(lookup: DnsLookup, host: str, tenant_name: str = "alpha") -> Sequence[str] | type[OSError]:
     try:
         return await asyncio.create_task(look_up_for_tenant(lookup, host, tenant_name))
     except OSError as error:
@@ -74,7 +74,7 @@ def test_concurrent_lookups_of_a_name_share_one_query_and_are_cached(is_full: bo
     """Callers that had to wait for a free lookup share it, too."""
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = HostLookup(name_server, LIMITS)
+        lookup = DnsLookup(name_server, LIMITS)
         if is_full:
             for other in "wxyz":
                 await lookup._thread_slots.acquire(other, 0.0, 2)
@@ -91,7 +91,7 @@ def test_concurrent_lookups_of_a_name_share_one_query_and_are_cached(is_full: bo
 
 def test_silent_lookup_times_out_and_holds_its_slot_until_it_ends() -> None:
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup, started_at = HostLookup(name_server, LIMITS), time.monotonic()
+        lookup, started_at = DnsLookup(name_server, LIMITS), time.monotonic()
         assert (
             await asyncio.gather(*(look_up_or_error(lookup, f"dead-{number}", "beta") for number in range(2)))
             == [LookupTimeout] * 2
@@ -110,10 +110,10 @@ def test_silent_lookup_times_out_and_holds_its_slot_until_it_ends() -> None:
 def test_tenant_with_silent_lookups_does_not_delay_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(host_lookup, "THREAD_WAIT_SECONDS", 5.0)
+    monkeypatch.setattr(dns_lookup, "THREAD_WAIT_SECONDS", 5.0)
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = HostLookup(name_server, LIMITS)
+        lookup = DnsLookup(name_server, LIMITS)
         lookups = [asyncio.create_task(look_up_or_error(lookup, f"dead-{number}", "beta")) for number in range(20)]
         lookups.append(asyncio.create_task(look_up_or_error(lookup, "there", "beta")))
         await asyncio.sleep(0.01)
@@ -132,7 +132,7 @@ def test_late_lookup_result_is_cached() -> None:
             await asyncio.sleep(0.4)
             return ["1.1.1.1"]
 
-        lookup = HostLookup(resolve_late, LIMITS)
+        lookup = DnsLookup(resolve_late, LIMITS)
         assert await look_up_or_error(lookup, "late") is LookupTimeout
         await asyncio.sleep(0.3)
         assert await look_up_or_error(lookup, "late") == ["1.1.1.1"]
@@ -144,11 +144,11 @@ def test_late_lookup_result_is_cached() -> None:
 def test_cached_addresses_are_used_while_the_name_server_is_down(
     is_silent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_lookup, "CACHE_TTL_SECONDS", 0.1)
-    monkeypatch.setattr(host_lookup, "STALE_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.1)
+    monkeypatch.setattr(dns_lookup, "STALE_WAIT_SECONDS", 0.05)
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = HostLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=0.5))
+        lookup = DnsLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=0.5))
         assert await look_up_or_error(lookup, "seller") == ["1.1.1.1"]
         if is_silent:
             del name_server.addresses["seller"]
@@ -169,10 +169,10 @@ def test_cached_addresses_are_used_while_the_name_server_is_down(
 
 
 def test_deleted_name_is_not_served_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_lookup, "CACHE_TTL_SECONDS", 0.0)
+    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.0)
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = HostLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=60.0))
+        lookup = DnsLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=60.0))
         assert await look_up_or_error(lookup, "seller") == ["1.1.1.1"]
         name_server.addresses["seller"] = socket.gaierror(socket.EAI_NONAME, "no such name")
         assert await look_up_or_error(lookup, "seller") is socket.gaierror
@@ -183,13 +183,13 @@ def test_deleted_name_is_not_served_from_the_cache(monkeypatch: pytest.MonkeyPat
 
 
 def test_cache_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_lookup, "MAX_CACHED_HOSTS", 5)
+    monkeypatch.setattr(dns_lookup, "MAX_CACHED_HOSTS", 5)
 
     async def scenario(_: FakeNameServer) -> None:
         async def resolve_any_name(host: str) -> Sequence[str]:
             return [host]
 
-        lookup = HostLookup(resolve_any_name, LIMITS)
+        lookup = DnsLookup(resolve_any_name, LIMITS)
         for number in range(100):
             assert await look_up_or_error(lookup, str(number)) == [str(number)]
         assert list(lookup._cache) == ["95", "96", "97", "98", "99"]
@@ -232,7 +232,7 @@ def test_lookup_result_after_the_loop_closed_is_ignored(monkeypatch: pytest.Monk
 
 def test_process_exits_despite_a_silent_name_server() -> None:
     script = (
-        "import asyncio, socket, time; from gateway.upstream.host_lookup import SystemResolver\n"
+        "import asyncio, socket, time; from gateway.upstream.dns_lookup import SystemResolver\n"
         "socket.getaddrinfo = lambda *_, **__: time.sleep(3600)\n"
         "async def main():\n"
         "    asyncio.ensure_future(SystemResolver()('silent.example'))\n"

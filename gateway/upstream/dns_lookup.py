@@ -66,7 +66,7 @@ class _CachedAddresses(Struct):
     stale_until: float
 
 
-class HostLookup:
+class DnsLookup:
     """Resolves host names, with a cache. `lookup` resolves names that are not cached."""
 
     def __init__(self, lookup: Lookup, limits: LookupLimits) -> None:
@@ -148,7 +148,7 @@ class SystemResolver:
     async def __call__(self, host: str) -> Addresses:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Addresses] = loop.create_future()
-        threading.Thread(target=_resolve_in_thread, args=(host, loop, future), name="host-lookup", daemon=True).start()
+        threading.Thread(target=_resolve_in_thread, args=(host, loop, future), name="dns-lookup", daemon=True).start()
         return await future
 
 
