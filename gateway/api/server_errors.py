@@ -69,11 +69,15 @@ def service_unavailable_error(scope: Mapping[str, Any], code: str, cause: str, r
 def internal_error(scope: Mapping[str, Any]) -> ApiError:
     """Builds the response for a bug. It is not retryable: the same request would fail again, and might be a new
     purchase."""
-    creation, cause = _get_job_creation(scope), "Internal error."
+    creation = _get_job_creation(scope)
     if creation is None:
-        return ApiError(500, "internal_error", cause, headers=_build_job_id_header(scope))
+        message = "Internal error. Report the x-request-id to your platform team."
+        return ApiError(500, "internal_error", message, headers=_build_job_id_header(scope))
     return ApiError(
-        424, "internal_error", f"{cause} {_describe_running_job(creation)}.", headers=_build_job_id_header(scope)
+        424,
+        "internal_error",
+        f"Internal error. {_describe_running_job(creation)}.",
+        headers=_build_job_id_header(scope),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a check that spans options or files finds: a message, and the path of its option within the file."""
+"""The findings of checks that span options or files: a message, and the path of its option within the file."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
