@@ -123,7 +123,7 @@ def describe_problem(problem: StorageUnavailable) -> str:
         case StorageFull():
             return "there is no room for another image"
         case StorageAccessDenied():
-            return "this process may not store images there"
+            return "this gateway is not allowed to store images"
     return "images cannot be stored or read at the moment"
 
 

@@ -28,7 +28,7 @@ class QualityOptions(ConfigStruct, frozen=True, kw_only=True):
     assumes: Annotated[
         Quality | None,
         option_help(
-            "The quality that images are assumed to have, if none can be ordered. Excludes 'selectable'. "
+            "The assumed quality of images, if none can be ordered; excludes 'selectable'. "
             "A request for an explicit quality is then a substitution."
         ),
     ] = None
@@ -88,7 +88,7 @@ class PriceRow(ConfigStruct, frozen=True, kw_only=True):
     resolutions: Annotated[tuple[Resolution, ...], option_help("Tiers at this price. Default all.")] = tuple(Resolution)
     qualities: Annotated[tuple[Quality, ...], option_help("Qualities at this price. Default all.")] = tuple(Quality)
     source: Annotated[NonEmptyText, option_help("Where the price is published.")]
-    date: Annotated[Day, option_help("The day the price was read there, like 2026-07-23.")]
+    date: Annotated[Day, option_help("The day when the price was read at its source, like 2026-07-23.")]
 
     @property
     def cells(self) -> list[Cell]:

@@ -22,7 +22,8 @@ class ReloadConfig(ConfigStruct, frozen=True, kw_only=True):
 
     watch: Annotated[bool, option_help("Whether changed files are applied without a restart. Default true.")] = True
     every_seconds: Annotated[
-        PositiveSeconds, option_help("Seconds between two checks of the files. Default 1.0; larger delays changes.")
+        PositiveSeconds,
+        option_help("Seconds between two checks of the files. Default 1.0; a larger number delays changes."),
     ] = 1.0
 
 
@@ -204,9 +205,7 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
     max_seconds: Annotated[PositiveSeconds | None, option_help("Maximum p90 in seconds. Default no limit.")] = None
-    only: Annotated[tuple[NonEmptyText, ...] | None, option_help("Only these sellers, in no order. Default all.")] = (
-        None
-    )
+    only: Annotated[tuple[NonEmptyText, ...] | None, option_help("Only these sellers. Default all.")] = None
     ignore: Annotated[tuple[NonEmptyText, ...], option_help("Excludes these sellers. Default none.")] = ()
 
 

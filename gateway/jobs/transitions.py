@@ -189,7 +189,7 @@ def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[in
     if job.state.is_terminal or job.cancel_requested or job.overdue or job.abandoned or now >= job.deadline:
         return "nothing more is ordered for this job"
     if not 0 <= route_index < len(job.route) or len(images) > job.route[route_index].max_images:
-        return "no such route entry, or too many images for one order"
+        return "route entry not found, or too many images for one order"
     if route_index in part.tried_indexes and not can_retry(job, part, route_index, now):
         return "this route entry was already tried for these images"
     return "all attempts for these images are used up" if len(part.tried_indexes) >= job.max_attempts else None

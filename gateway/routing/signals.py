@@ -38,7 +38,7 @@ class CellSignals(Struct, frozen=True, kw_only=True):
     def conformance_text(self) -> str:
         """Describes the conformance in plans."""
         if self.conformance is None:
-            return "often delivers something other than ordered"
+            return "often delivers other images than ordered"
         return f"delivered as ordered {round(self.conformance * self.deliveries)} of {self.deliveries}"
 
 

@@ -67,7 +67,7 @@ def _check_option(option: str, reply: Any, durability: Durability) -> list[str]:
         if durability == "checked":
             raise StoreMisconfigured(
                 "Redis has no append-only file, so a restart would lose paid jobs. Run CONFIG SET appendonly yes, and "
-                "set it in redis.conf. If the data is safe otherwise, set store.durability: declared."
+                "set it in redis.conf; or set store.durability: declared, if the data is safe otherwise."
             )
         return ["Redis has no append-only file. Its durability is declared, so a restart may lose jobs."]
     if option == "appendfsync" and value != "always":

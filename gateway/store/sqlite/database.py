@@ -102,8 +102,8 @@ class DatabaseLock:
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             raise StoreMisconfigured(
-                f"{database} is in use by process {holder}. Stop it first, or configure another file. "
-                "Replicas that share jobs need Redis."
+                f"{database} is in use by process {holder}. Stop it, or configure another file; "
+                "replicas that share jobs need Redis."
             ) from error
         # The process id is only needed for the message, so a full disk must not prevent the start.
         with contextlib.suppress(OSError):
