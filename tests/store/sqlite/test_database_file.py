@@ -30,7 +30,7 @@ def test_second_process_gets_the_pid_of_the_owner_and_what_to_do(path: Path) -> 
         assert holder.stdout.readline()
         message = open_and_get_error(path)
         assert f"in use by process {holder.pid}" in message
-        assert "Stop it first" in message
+        assert "Stop it, or configure another file" in message
     run_with_store(path, load_unknown_job)
 
 
