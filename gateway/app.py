@@ -1,7 +1,5 @@
 """The composition root: constructs all components and connects them; startup, readiness, graceful shutdown."""
 
-import random
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -11,53 +9,52 @@ from typing import Any
 from litestar import Litestar
 from msgspec.structs import replace
 
-from gateway.api.api_context import ApiContext
 from gateway.api.application import create_application
-from gateway.api.refused_request_tracker import RefusedRequestTracker
-from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
+from gateway.components import (
+    Components,
+    Environment,
+    Factories,
+    StoreOptions,
+    build_components,
+    configure_limits,
+)
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.yaml_nodes import Problem
-from gateway.engine.callback_handler import CallbackHandler
-from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.engine import Engine
-from gateway.engine.engine_context import EngineContext
 from gateway.events import ConfigReloaded, Event, make_error_event
-from gateway.health.health_tracker import HealthTracker
-from gateway.health.order_limits import OrderLimits
-from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
-from gateway.store.base import DAY_SECONDS, Retention, Store
-from gateway.store.job_watch import JobWatchers
-from gateway.store.redis import RedisStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.base import Store
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.telemetry.gauges import collect_gauges
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 
-MONTH_SECONDS = 31 * DAY_SECONDS
 # The engine writes to the store every second. After this time without a successful write, the store counts as
 # unavailable for new jobs.
 MAX_WRITE_GAP_SECONDS = 5.0
 LOG_CHECK_INTERVAL_SECONDS = 1.0
 STORAGE_CHECK_INTERVAL_SECONDS = 3.0
 CatalogueTransform = Callable[[Catalogue], Catalogue]
+DEFAULT_FACTORIES = Factories()
 MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
 
 
 class Gateway:
-    """One gateway process. `transform_catalogue` replaces the configured accounts by those of the sandbox."""
+    """One gateway process. `transform_catalogue` replaces the configured accounts by those of the sandbox.
+
+    `factories`: make the store, the storage and the seller client.
+    """
 
     def __init__(
         self,
         settings: Settings,
         make_reloader: MakeReloader,
         transform_catalogue: CatalogueTransform,
+        factories: Factories = DEFAULT_FACTORIES,
     ) -> None:
         self.settings = settings
         self.logs = EventLogger(settings.log_format)
@@ -69,11 +66,19 @@ class Gateway:
         self.lifespan_error: Exception | None = None
         self._base_url = settings.public_url or ""
         self._has_callbacks = settings.public_url is not None
-        self.engine: Engine | None = None
-        self.supervisor = TaskSupervisor(self.emit)
-        self._clock = SlewingClock()
+        self.components: Components | None = None
+        self.supervisor = TaskSupervisor(self.emit, factories.monotonic)
+        self._factories = factories
+        self._wall_clock = SlewingClock(factories.system_clock, factories.monotonic)
         self._lease_seconds = self.reloader.current.gateway.jobs.lease_seconds
-        self.store: Store = self._make_store()
+        self.store = factories.make_store(
+            StoreOptions(
+                settings=settings,
+                config=self.reloader.current.gateway,
+                wall_clock=self._wall_clock,
+                supervisor=self.supervisor,
+            )
+        )
         self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan])
 
     def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
@@ -83,6 +88,10 @@ class Gateway:
         """
         self._base_url = self._base_url or url
         self._has_callbacks = self._has_callbacks or is_reachable_by_sellers
+
+    @property
+    def engine(self) -> Engine | None:
+        return self.components.engine if self.components else None
 
     # --- configuration in force
 
@@ -103,8 +112,8 @@ class Gateway:
         for problem in problems:
             self.logs.log("error", "configuration rejected", problem=str(problem))
         self.log_config_warnings()
-        if reload.is_applied and self.engine is not None:
-            self._configure_limits()
+        if reload.is_applied and self.components is not None:
+            configure_limits(self.components, self.catalogue())
 
     def log_config_warnings(self) -> None:
         for warning in self.reloader.last_result.resolved.warnings:
@@ -171,25 +180,25 @@ class Gateway:
             self.logs.close()
 
     async def _start_components(self, app: Litestar, exit_stack: AsyncExitStack) -> None:
-        secrets = load_signing_secrets(self.settings)
+        signing_secrets = load_signing_secrets(self.settings)
         exit_stack.push_async_callback(
             self.supervisor.run_every("logs", LOG_CHECK_INTERVAL_SECONDS, self.logs.restart_thread).stop
         )
-        storage = ImageStorage(self.settings.assets or str(self.settings.data / "images"))
+        storage = self._factories.make_storage(self.settings.assets or str(self.settings.data / "images"))
         exit_stack.push_async_callback(storage.close)
         await self._check_storage(storage)
         store = await self.store.open()
         exit_stack.push_async_callback(store.close)
-        seller_client = SellerClient()
+        seller_client = self._factories.make_seller_client()
         exit_stack.push_async_callback(seller_client.aclose)
-        engine_context = self._make_engine_context(store, storage, seller_client, secrets)
-        self.engine = Engine(engine_context, self._lease_seconds)
-        self._configure_limits()
-        app.state["context"] = self._make_api_context(self.engine, secrets)
-        app.state["callback_handler"] = CallbackHandler(self.engine)
-        self.metrics.register_gauges(partial(collect_gauges, self.engine, self.catalogue, self.supervisor))
-        self.engine.start(self.supervisor)
-        exit_stack.push_async_callback(self.engine.drain, 0.0)
+        self.components = components = build_components(
+            self._make_environment(store, storage, seller_client, signing_secrets)
+        )
+        app.state["context"] = components.api_context
+        app.state["callback_handler"] = components.callback_handler
+        self.metrics.register_gauges(partial(collect_gauges, components.engine, self.catalogue, self.supervisor))
+        components.engine.start(self.supervisor)
+        exit_stack.push_async_callback(components.engine.drain, 0.0)
         exit_stack.push_async_callback(
             self.supervisor.run_every("storage", STORAGE_CHECK_INTERVAL_SECONDS, storage.self_test_if_due).stop
         )
@@ -231,68 +240,23 @@ class Gateway:
     def _build_app_state(self) -> dict[str, Any]:
         return {"describe_readiness": self.describe_readiness, "render_metrics": self.metrics.render}
 
-    def _make_store(self) -> Store:
-        options = self.reloader.current.gateway
-        retention_config = options.retention
-        retention = Retention(
-            jobs=retention_config.jobs_days * DAY_SECONDS,
-            ledger=retention_config.ledger_days * DAY_SECONDS,
-            totals=retention_config.totals_months * MONTH_SECONDS,
-        )
-        if self.settings.redis_url:
-            durability = options.store.durability
-            return RedisStore(
-                self.settings.redis_url,
-                lease=self._lease_seconds,
-                retention=retention,
-                durability=durability,
-                supervisor=self.supervisor,
-            )
-        return SqliteStore(
-            self.settings.data / "gateway.db",
-            lease=self._lease_seconds,
-            retention=retention,
-            clock=self._clock,
-            supervisor=self.supervisor,
-        )
-
-    def _make_engine_context(
-        self, store: Store, storage: ImageStorage, seller_client: SellerClient, secrets: tuple[bytes, ...]
-    ) -> EngineContext:
-        return EngineContext(
+    def _make_environment(
+        self, store: Store, storage: ImageStorage, seller_client: SellerClient, signing_secrets: tuple[bytes, ...]
+    ) -> Environment:
+        return Environment(
+            factories=self._factories,
+            wall_clock=self._wall_clock,
             store=store,
-            seller_client=seller_client,
             storage=storage,
-            health=HealthTracker(store.replica_id),
-            limits=OrderLimits(time.monotonic),
-            retry_budget=RetryBudget(),
+            seller_client=seller_client,
             catalogue=self.catalogue,
-            callback_urls=CallbackUrls(self._base_url, secrets) if self._has_callbacks else None,
-            job_watchers=JobWatchers(),
             emit=self.emit,
-            wall_clock=self._clock,
-            monotonic=time.monotonic,
-        )
-
-    def _make_api_context(self, engine: Engine, secrets: tuple[bytes, ...]) -> ApiContext:
-        engine_context = engine.context
-        return ApiContext(
-            engine=engine,
-            store=engine_context.store,
-            storage=engine_context.storage,
-            input_fetcher=InputFetcher(engine_context.seller_client.transport_pool),
-            url_signer=UrlSigner(secrets, self._base_url),
-            refused=RefusedRequestTracker(time.time),
-            catalogue=self.catalogue,
-            wall_clock=time.time,
-            draw_random=random.random,
+            lease_seconds=self._lease_seconds,
+            base_url=self._base_url,
+            has_callbacks=self._has_callbacks,
+            signing_secrets=signing_secrets,
             is_draining=lambda: self.is_draining,
         )
-
-    def _configure_limits(self) -> None:
-        if self.engine is not None:
-            accounts = self.catalogue().accounts
-            self.engine.context.limits.configure({name: account.limits for name, account in accounts.items()})
 
 
 def _format_problem(problem: Problem, folder: Path) -> str:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 HTTP_CLIENTS = {"httpx", "aiohttp", "urllib3", "requests", "http"}
 # A module may import modules of its own row and of the rows below, and no other modules of this project.
 LAYERS = [
-    {"gateway.app", "gateway.cli", "gateway.commands"},
+    {"gateway.app", "gateway.components", "gateway.cli", "gateway.commands"},
     {"gateway.api", "gateway.telemetry"},
     {"gateway.engine"},
     {

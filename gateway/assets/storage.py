@@ -42,13 +42,14 @@ MAX_TRANSIENT_SECONDS = 2.0
 class ImageStorage:
     """Stores the images of jobs.
 
-    `url`: `file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory://`, which lasts as long
-    as its process. Every call may raise StorageUnavailable, and InvalidKey for a key that `make_object_key` did not
-    make. `problem`: why no more images can be stored; None if they can, or if a failure may still be transient.
+    `location`: `file:///path` or a plain path, `s3://bucket/prefix`, `gs://…`, `az://…`, or `memory://`, which lasts as
+    long as its process; or a backend. Every call may raise StorageUnavailable, and InvalidKey for a key that
+    `make_object_key` did not make. `problem`: why no more images can be stored; None if they can, or if a failure may
+    still be transient.
     """
 
-    def __init__(self, url: str) -> None:
-        self._backend = _make_backend(url)
+    def __init__(self, location: str | StorageBackend) -> None:
+        self._backend = _make_backend(location) if isinstance(location, str) else location
         self.problem: StorageUnavailable | None = None
         self._tested_at = -inf
         # The time at which self-tests began to fail; None while they pass. Initially infinitely long ago, for

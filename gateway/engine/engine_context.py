@@ -40,7 +40,8 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     """The dependencies that every engine component works with.
 
     `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
-    jobs that it runs. `callback_urls` is None if the gateway has no public URL.
+    jobs that it runs. `callback_urls` is None if the gateway has no public URL. `draw_random`: a number from 0 to 1.
+    `draw_bytes`: secret bytes for ids.
     """
 
     store: Store
@@ -55,6 +56,8 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     emit: EventSink
     wall_clock: Callable[[], float]
     monotonic: Callable[[], float]
+    draw_random: Callable[[], float]
+    draw_bytes: Callable[[int], bytes]
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:

@@ -1,6 +1,5 @@
 """Releases jobs to other replicas if their sellers are not configured in this one, but may be in another."""
 
-import random
 from collections.abc import Callable, Sequence
 
 from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS
@@ -97,7 +96,7 @@ class JobReleaser:
         job first.
         """
         release_seconds = CLAIM_INTERVAL_SECONDS * (
-            min(release_count + 1, MAX_SKIPPED_CLAIMS) + random.uniform(0.05, 0.45)  # noqa: S311  no secret
+            min(release_count + 1, MAX_SKIPPED_CLAIMS) + 0.05 + 0.4 * self._context.draw_random()
         )
         job = self._job_context.job
         if job.state.is_terminal or job.overdue:

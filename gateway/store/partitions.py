@@ -3,6 +3,7 @@
 import re
 import secrets
 from base64 import b32encode
+from collections.abc import Callable
 from zlib import crc32
 
 PARTITIONS = 64
@@ -13,9 +14,9 @@ def team_partition(team: str) -> int:
     return crc32(team.encode()) % PARTITIONS
 
 
-def new_job_id(team: str) -> str:
+def new_job_id(team: str, draw_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
     """Creates a job id: the partition, by which the job is found, and 130 random bits, so that no id can be guessed."""
-    return f"job_{team_partition(team):02}{b32encode(secrets.token_bytes(17))[:26].decode().lower()}"
+    return f"job_{team_partition(team):02}{b32encode(draw_bytes(17))[:26].decode().lower()}"
 
 
 def is_job_id(text: str) -> bool:

@@ -51,6 +51,7 @@ async def run_replica(folder: Path) -> AsyncIterator[EngineReplica]:
         wall_clock=clock,
         monotonic=asyncio.get_running_loop().time,
         callback_urls=None,
+        draw_random=lambda: 0.5,
     )
     engine = Engine(context, LEASE_SECONDS)
     try:

@@ -1,6 +1,7 @@
 """Which jobs a replica releases for other replicas, and for how long they are not due."""
 
 import asyncio
+import random
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ class FakeReplica:
         self.events: list[Any] = []
         self.now = START + 1.0
         self.release_counts = ReleaseCounts()
+        self.draw_random = random.Random(1).random  # noqa: S311  repeatable
 
     def find_offer(self, seller: str, *_: object) -> Any:
         return self.offers.get(seller)
@@ -42,6 +44,7 @@ class FakeReplica:
             emit=self.events.append,
             wall_clock=lambda: self.now,
             release_counts=self.release_counts,
+            draw_random=self.draw_random,
         )
         context.find_offer = lambda entry, model: EngineContext.find_offer(context, entry, model)
         context.is_configured = lambda entry, model: EngineContext.is_configured(context, entry, model)

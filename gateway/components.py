@@ -1,0 +1,158 @@
+"""Constructs the components of a gateway and connects them.
+
+Everything that reaches outside the process comes from `Factories`. Tests replace them, and so build a whole gateway in
+memory, in virtual time and with seeded random numbers.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gateway.api.api_context import ApiContext
+from gateway.api.refused_request_tracker import RefusedRequestTracker
+from gateway.assets.signed_urls import UrlSigner
+from gateway.assets.storage import ImageStorage
+from gateway.catalogue import Catalogue
+from gateway.config.schema import GatewayFile
+from gateway.engine.callback_handler import CallbackHandler
+from gateway.engine.callback_urls import CallbackUrls
+from gateway.engine.engine import Engine
+from gateway.engine.engine_context import EngineContext
+from gateway.events import EventSink
+from gateway.health.health_tracker import HealthTracker
+from gateway.health.order_limits import OrderLimits
+from gateway.health.retry_budget import RetryBudget
+from gateway.settings import Settings
+from gateway.store.base import DAY_SECONDS, Retention, Store
+from gateway.store.job_watch import JobWatchers
+from gateway.store.redis import RedisStore
+from gateway.store.sqlite import SqliteStore
+from gateway.task_supervisor import TaskSupervisor
+from gateway.upstream.input_fetcher import InputFetcher
+from gateway.upstream.seller_client import SellerClient
+
+MONTH_SECONDS = 31 * DAY_SECONDS
+Clock = Callable[[], float]
+
+
+class StoreOptions(Struct, frozen=True, kw_only=True):
+    """What a store is made from."""
+
+    settings: Settings
+    config: GatewayFile
+    wall_clock: Clock
+    supervisor: TaskSupervisor
+
+
+def make_store(options: StoreOptions) -> Store:
+    """Makes the store that the settings select: Redis with a URL, otherwise SQLite."""
+    lease_seconds, retention = options.config.jobs.lease_seconds, options.config.retention
+    kept = Retention(
+        jobs=retention.jobs_days * DAY_SECONDS,
+        ledger=retention.ledger_days * DAY_SECONDS,
+        totals=retention.totals_months * MONTH_SECONDS,
+    )
+    if options.settings.redis_url:
+        return RedisStore(
+            options.settings.redis_url,
+            lease=lease_seconds,
+            retention=kept,
+            durability=options.config.store.durability,
+            supervisor=options.supervisor,
+        )
+    return SqliteStore(
+        options.settings.data / "gateway.db",
+        lease=lease_seconds,
+        retention=kept,
+        clock=options.wall_clock,
+        supervisor=options.supervisor,
+    )
+
+
+class Factories(Struct, frozen=True, kw_only=True):
+    """Makes what reaches outside the process, and supplies time and random values. The defaults are the product's."""
+
+    make_store: Callable[[StoreOptions], Store] = make_store
+    make_storage: Callable[[str], ImageStorage] = ImageStorage
+    make_seller_client: Callable[[], SellerClient] = SellerClient
+    system_clock: Clock = time.time
+    monotonic: Clock = time.monotonic
+    draw_random: Callable[[], float] = random.random
+    draw_bytes: Callable[[int], bytes] = secrets.token_bytes
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """What the components of one process share. `wall_clock` never jumps; `has_callbacks`: sellers can reach
+    `base_url`."""
+
+    factories: Factories
+    wall_clock: Clock
+    store: Store
+    storage: ImageStorage
+    seller_client: SellerClient
+    catalogue: Callable[[], Catalogue]
+    emit: EventSink
+    lease_seconds: float
+    base_url: str
+    has_callbacks: bool
+    signing_secrets: tuple[bytes, ...]
+    is_draining: Callable[[], bool]
+
+
+class Components(Struct, frozen=True):
+    """The components that serve requests, callbacks and jobs."""
+
+    engine: Engine
+    api_context: ApiContext
+    callback_handler: CallbackHandler
+
+
+def build_components(environment: Environment) -> Components:
+    engine = Engine(_make_engine_context(environment), environment.lease_seconds)
+    components = Components(engine, _make_api_context(environment, engine), CallbackHandler(engine))
+    configure_limits(components, environment.catalogue())
+    return components
+
+
+def configure_limits(components: Components, catalogue: Catalogue) -> None:
+    """Applies the accounts' order limits of a configuration."""
+    components.engine.context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()})
+
+
+def _make_engine_context(environment: Environment) -> EngineContext:
+    factories, has_callbacks = environment.factories, environment.has_callbacks
+    return EngineContext(
+        store=environment.store,
+        seller_client=environment.seller_client,
+        storage=environment.storage,
+        health=HealthTracker(environment.store.replica_id),
+        limits=OrderLimits(factories.monotonic),
+        retry_budget=RetryBudget(),
+        catalogue=environment.catalogue,
+        callback_urls=CallbackUrls(environment.base_url, environment.signing_secrets) if has_callbacks else None,
+        job_watchers=JobWatchers(),
+        emit=environment.emit,
+        wall_clock=environment.wall_clock,
+        monotonic=factories.monotonic,
+        draw_random=factories.draw_random,
+        draw_bytes=factories.draw_bytes,
+    )
+
+
+def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
+    factories = environment.factories
+    return ApiContext(
+        engine=engine,
+        store=environment.store,
+        storage=environment.storage,
+        input_fetcher=InputFetcher(environment.seller_client.transport_pool),
+        url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
+        refused=RefusedRequestTracker(factories.system_clock),
+        catalogue=environment.catalogue,
+        wall_clock=factories.system_clock,
+        draw_random=factories.draw_random,
+        is_draining=environment.is_draining,
+    )
