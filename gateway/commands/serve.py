@@ -219,10 +219,10 @@ class _GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._gateway.reloader.reload)
+        request_reload = self._gateway.reloader.request_reload
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, request_reload)
         if self._early_reloads:
-            self._gateway.reloader.reload()
+            request_reload()
         if not self.should_exit:
             self._on_started()
 

@@ -12,6 +12,7 @@ from gateway.catalogue import Catalogue, carry_over_draining
 from gateway.config.loader import load_files
 from gateway.config.resolver import ResolvedConfig, SecretLookup, resolve
 from gateway.config.source_files import SourceFiles, read_folder
+from gateway.config.values import Secret, SecretRef
 from gateway.config.yaml_nodes import Problem, SourceLocation
 from providers.adapter import Adapter
 
@@ -42,6 +43,9 @@ class ConfigReloader:
         on_reload: Callable[[ReloadResult], None],
     ) -> None:
         self.folder, self._secrets, self._adapters, self._on_reload = folder, secrets, adapters, on_reload
+        self._reload_requested = asyncio.Event()
+        # The secrets that the last configuration refers to.
+        self._last_secrets: dict[SecretRef, Secret | None] = {}
         self._last_files = read_folder(folder)
         first = self._resolve_files(self._last_files)
         if first.catalogue is None:
@@ -49,26 +53,39 @@ class ConfigReloader:
         self.current: Catalogue = first.catalogue
         self.last_result = ReloadResult(first, "")
 
-    def reload(self) -> ReloadResult:
+    def request_reload(self) -> None:
+        """Makes `run` read all files and secrets now, even if they are not watched or did not change."""
+        self._reload_requested.set()
+
+    async def reload(self) -> ReloadResult:
         """Reads all files now and applies them if they are valid."""
-        files = read_folder(self.folder)
-        return self._apply_result(files, self._resolve_files(files))
+        return await self._reload_files(await asyncio.to_thread(read_folder, self.folder))
 
     async def run(self, on_poll: Callable[[], None] = lambda: None) -> None:
         """Checks the files periodically until cancelled. Files that are still being written are read later."""
         while True:
-            await asyncio.sleep(self.current.reload.every_seconds)
-            if self.current.reload.watch:
-                await self._poll_files()
+            is_requested = await self._wait_for_request(self.current.reload.every_seconds)
+            if is_requested or self.current.reload.watch:
+                await self._poll_files(is_requested)
             on_poll()
 
-    async def _poll_files(self) -> None:
+    async def _wait_for_request(self, timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._reload_requested.wait()
+        except TimeoutError:
+            return False
+        self._reload_requested.clear()
+        return True
+
+    async def _poll_files(self, is_requested: bool) -> None:
         """Checks the files once. An error does not stop later checks."""
         files = None
         try:
-            if (files := await self._read_if_changed()) is not None:
-                # In a thread, since parsing would block the event loop. Only the swap happens here.
-                self._apply_result(files, await asyncio.to_thread(self._resolve_files, files))
+            if is_requested:
+                await self.reload()
+            elif (files := await self._read_if_changed()) is not None:
+                await self._reload_files(files)
         except Exception as error:  # noqa: BLE001  otherwise reloads would stop silently
             self._record_failure(files, error)
 
@@ -91,24 +108,40 @@ class ConfigReloader:
             sys.excepthook(type(error), error, error.__traceback__)
 
     async def _read_if_changed(self) -> SourceFiles | None:
-        """Returns the files if they differ from the last ones read and two reads in a row agree."""
-        files = await asyncio.to_thread(read_folder, self.folder)
-        if files == self._last_files:
+        """Returns the files if they or the secrets differ from the last ones and two reads in a row agree."""
+        files, secrets = await asyncio.to_thread(self._read_files_and_secrets)
+        if (files, secrets) == (self._last_files, self._last_secrets):
             return None
         await asyncio.sleep(SETTLE_SECONDS)
-        return files if files == await asyncio.to_thread(read_folder, self.folder) else None
+        return files if (files, secrets) == await asyncio.to_thread(self._read_files_and_secrets) else None
 
-    def _resolve_files(self, files: SourceFiles) -> ResolvedConfig:
-        return resolve(load_files(files), self._secrets, self._adapters)
+    def _read_files_and_secrets(self) -> tuple[SourceFiles, dict[SecretRef, Secret | None]]:
+        return read_folder(self.folder), {reference: self._secrets(reference) for reference in self._last_secrets}
 
-    def _apply_result(self, files: SourceFiles, resolved: ResolvedConfig) -> ReloadResult:
-        """Swaps the catalogue if the result is valid, and notifies the listener in either case."""
+    async def _reload_files(self, files: SourceFiles) -> ReloadResult:
+        """Resolves the files, swaps the catalogue if they are valid, and notifies the listener in either case.
+
+        All work takes place in a thread, since it would block the event loop. Only the swap happens here.
+        """
+        resolved = await asyncio.to_thread(self._resolve_files, files)
         self._last_files = files
-        self.last_result = ReloadResult(resolved, self.current.hash)
+        current = self.current
         if resolved.catalogue is not None:
-            self.current = carry_over_draining(resolved.catalogue, self.current, time.monotonic())
+            now = time.monotonic()
+            self.current = await asyncio.to_thread(carry_over_draining, resolved.catalogue, current, now)
+        self.last_result = ReloadResult(resolved, current.hash)
         self._notify_listener()
         return self.last_result
+
+    def _resolve_files(self, files: SourceFiles) -> ResolvedConfig:
+        """Resolves the files, and notes the secrets that they refer to."""
+        secrets = self._last_secrets = dict[SecretRef, Secret | None]()
+
+        def find_secret(reference: SecretRef) -> Secret | None:
+            secrets[reference] = self._secrets(reference)
+            return secrets[reference]
+
+        return resolve(load_files(files), find_secret, self._adapters)
 
 
 class ConfigError(Exception):

@@ -6,6 +6,7 @@ is 10.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from gateway.config.redaction import redact, replace_control_chars
 from gateway.config.source_files import MAX_FILE_BYTES
 
 MAX_DEPTH = 20
+MAX_CACHED_FILES = 256
 MAX_STEP_LENGTH = 60
 # Path elements of entries without a name of their own. Their values are ignored.
 MERGE_KEY, UNNAMED_KEY = "<<", "?"
@@ -91,6 +93,8 @@ class YamlSyntaxError(Exception):
         super().__init__(str(self.problem))
 
 
+# Parsing is most of the time of a reload, and most reloads change one file. Nodes are never modified.
+@lru_cache(MAX_CACHED_FILES)
 def parse_bytes(data: bytes, file: str) -> ParsedYaml:
     if len(data) > MAX_FILE_BYTES:
         raise YamlSyntaxError(file, 1, f"File is larger than {MAX_FILE_BYTES:,} bytes")

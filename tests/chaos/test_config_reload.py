@@ -179,6 +179,20 @@ def test_account_with_a_deleted_secret_finishes_its_orders(
     assert len(sandbox.list_requests("runapi", "submit")) == len(sandbox.list_charges("runapi"))
 
 
+def test_rotated_secret_file_is_used_without_a_restart(
+    gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
+) -> None:
+    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
+    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
+    wait_for_reload(gateway, before)
+    wait_until(lambda: _is_rejected(gateway), "the account without a key gets no orders", timeout_seconds=10)
+    assert f"file:{secret} not found: the account is disabled" in gateway.read_log()
+    secret.write_text("sk-sandbox\n")
+    wait_until(lambda: not _is_rejected(gateway), "the account gets orders", timeout_seconds=10)
+    with gateway.make_client() as client:
+        assert post_job(client, "key", "runapi", 30).json()["status"] == "completed"
+
+
 def _is_rejected(gateway: GatewayProcess) -> bool:
     with gateway.make_client() as client:
         return post_job(client, f"late-{time.monotonic()}", "runapi").status_code == 400

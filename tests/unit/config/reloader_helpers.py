@@ -28,6 +28,10 @@ def make_reloader(folder: Path, reloads: list[ReloadResult] | None = None) -> Co
     )
 
 
+def reload_now(reloader: ConfigReloader) -> ReloadResult:
+    return asyncio.run(reloader.reload())
+
+
 @asynccontextmanager
 async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) -> AsyncIterator[ConfigReloader]:
     reloader = make_reloader(folder, reloads)

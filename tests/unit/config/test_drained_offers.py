@@ -17,6 +17,7 @@ from tests.unit.config.reloader_helpers import (
     list_sellers,
     make_reloader,
     plan_sample_request,
+    reload_now,
     remove_file,
 )
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
@@ -27,7 +28,7 @@ def test_removed_seller_is_drained(tmp_path: Path) -> None:
     write_config(tmp_path, FILES_WITHOUT_BY_SHAPE)
     remove_file(tmp_path, BY_SHAPE_FILE)
     (tmp_path / "accounts.yaml").write_text(SAMPLE_FILES["accounts.yaml"].partition("  runapi:")[0])
-    assert reloader.reload().is_applied, reloader.last_result.resolved.problems
+    assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     assert list_sellers(reloader.current) == {"by-pixel"}
     assert "by-shape" not in reloader.current.sellers
     offer = reloader.current.find_offer("by-shape", "picture-2")
@@ -49,7 +50,7 @@ def test_removed_model_is_drained(tmp_path: Path) -> None:
     reloader = make_reloader(write_config(tmp_path, {**SAMPLE_FILES, **extended_offers, "models.yaml": models}))
     assert len(reloader.current.offers["other"]) == 2
     write_config(tmp_path)
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert reloader.current.find_model("other") is None
     assert {offer.model for offer in reloader.current.draining_offers} == {"other"}
     assert reloader.current.find_offer("by-pixel", "other") is not None
@@ -68,11 +69,11 @@ def test_drained_offer_stays_longer_than_any_job(tmp_path: Path, monkeypatch: py
     remove_file(tmp_path, BY_SHAPE_FILE)
     for passed in (0.0, 60.0, DRAINING_TTL_SECONDS - 1):
         monkeypatch.setattr("time.monotonic", lambda passed=passed: started + passed)
-        reloader.reload()
+        reload_now(reloader)
         assert [offer.seller.name for offer in reloader.current.draining_offers] == ["by-shape"]
         assert reloader.current.find_offer("by-shape", "picture-2") is not None
     monkeypatch.setattr("time.monotonic", lambda: started + DRAINING_TTL_SECONDS + 1)
-    reloader.reload()
+    reload_now(reloader)
     assert reloader.current.draining_offers == ()
     assert reloader.current.find_offer("by-shape", "picture-2") is None
 
@@ -81,9 +82,9 @@ def test_restored_offer_stops_draining(tmp_path: Path) -> None:
     reloader = make_reloader(write_config(tmp_path))
     write_config(tmp_path, FILES_WITHOUT_BY_SHAPE)
     remove_file(tmp_path, BY_SHAPE_FILE)
-    reloader.reload()
+    reload_now(reloader)
     write_config(tmp_path)
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert not offer.is_draining
@@ -101,7 +102,7 @@ def test_seller_moved_to_new_account_keeps_old_account_for_its_orders(tmp_path: 
             BY_SHAPE_FILE: SAMPLE_FILES[BY_SHAPE_FILE].replace("account: runapi", "account: runapi-new"),
         },
     )
-    assert reloader.reload().is_applied, reloader.last_result.resolved.problems
+    assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert (offer.seller.account.name, offer.is_draining) == ("runapi-new", False)
@@ -115,7 +116,7 @@ def test_account_without_key_keeps_old_key_for_its_orders(tmp_path: Path) -> Non
     account = reloader.current.sellers["by-shape"].account
     del keys["RUNAPI_KEY"]
     (tmp_path / "gateway.yaml").write_text("# touched\n")
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert "by-shape" not in {entry.fit.offer.seller.name for entry in plan_sample_request(reloader.current).ranked}
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
@@ -129,7 +130,7 @@ def test_seller_with_new_adapter_keeps_old_adapter_for_its_orders(tmp_path: Path
         SAMPLE_FILES[pixel].replace("runflow_runs", "runflow_run").replace("images_per_order: 4", "images_per_order: 1")
     )
     write_config(tmp_path, {pixel: simpler})
-    assert reloader.reload().is_applied, reloader.last_result.resolved.problems
+    assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     offers = {
         key: reloader.current.find_offer("by-pixel", "picture-2", key)
         for key in (None, "runflow_runs", "runflow_run", "x")
@@ -147,7 +148,7 @@ def test_account_with_new_base_url_keeps_old_url_for_its_orders(tmp_path: Path) 
     reloader = make_reloader(write_config(tmp_path))
     before = reloader.current.accounts["runapi"]
     write_config(tmp_path, {"accounts.yaml": SAMPLE_FILES["accounts.yaml"].replace("runapi.example", "new.example")})
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert [key.seller.account.base_url for key in reloader.current.draining_offers] == ["https://runapi.example"]
     after = reloader.current.accounts["runapi"]
     offers = {
@@ -172,7 +173,7 @@ def test_new_key_keeps_account_identity(tmp_path: Path) -> None:
     reloader = ConfigReloader(write_config(tmp_path), secrets_from_env(keys), ADAPTERS, lambda _: None)
     before = reloader.current.accounts["runapi"]
     keys["RUNAPI_KEY"] = "sk-new"
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert reloader.current.draining_offers == ()
     offer = reloader.current.find_offer("by-shape", "picture-2", account_identity=before.identity)
     assert offer is not None
@@ -185,7 +186,7 @@ def test_drained_offer_uses_new_key_of_account(tmp_path: Path) -> None:
     keys["RUNAPI_KEY"] = "sk-new"
     write_config(tmp_path, FILES_WITHOUT_BY_SHAPE)
     remove_file(tmp_path, BY_SHAPE_FILE)
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert offer.is_draining

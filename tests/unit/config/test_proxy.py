@@ -15,7 +15,7 @@ from gateway.config.reloader import ConfigReloader
 from gateway.config.resolver import ResolvedConfig, SecretLookup, placeholder_secrets, resolve, secrets_from_env
 from gateway.config.values import Secret
 from providers import ADAPTERS
-from tests.unit.config.reloader_helpers import BY_SHAPE_FILE, FILES_WITHOUT_BY_SHAPE
+from tests.unit.config.reloader_helpers import BY_SHAPE_FILE, FILES_WITHOUT_BY_SHAPE, reload_now
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 PASSWORD = "canary-word"
@@ -164,12 +164,12 @@ def test_reload_applies_changed_proxy_secret(tmp_path: Path) -> None:
     environ = SAMPLE_ENVIRON | {"PROXY": PROXY_URL}
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = "http://proxy.example:8080"
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert offer.seller.account.proxy == Proxy("http://proxy.example:8080")
     write_with_proxy(tmp_path, "http://other.example:8080")
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert reloader.current.accounts["runapi"].proxy == Proxy("http://other.example:8080")
     assert reloader.current.draining_offers == ()
 
@@ -185,9 +185,9 @@ def test_removed_offer_uses_current_proxy_of_its_account(tmp_path: Path) -> None
     """Running orders of the offer are charged, so they must be polled, and the previous proxy may no longer exist."""
     reloader = _make_reloader(write_with_proxy(tmp_path, "http://old.example:3128"), SAMPLE_ENVIRON)
     _write_without_by_shape(tmp_path, "http://new.example:3128")
-    assert reloader.reload().is_applied, reloader.last_result.resolved.problems
+    assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     _write_without_by_shape(tmp_path, "http://newer.example:3128")
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert offer.is_draining
@@ -198,7 +198,7 @@ def test_account_that_lost_its_proxy_keeps_old_proxy_for_its_orders(tmp_path: Pa
     environ = SAMPLE_ENVIRON | {"PROXY": PROXY_URL}
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = ""
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     offer = reloader.current.find_offer("by-shape", "picture-2")
     assert offer is not None
     assert offer.is_draining

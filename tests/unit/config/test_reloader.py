@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.loader import LoadedFiles, load_files
 from gateway.config.reloader import UNEXPECTED_ERROR, ConfigError, ConfigReloader, ReloadResult
 from gateway.config.resolver import secrets_from_env
-from gateway.config.source_files import read_folder
+from gateway.config.source_files import SourceFiles, read_folder
+from gateway.config.values import Secret, sha256_hex
 from providers import ADAPTERS
 from tests.harness.wait import wait_until_async
 from tests.unit.config.reloader_helpers import (
     BY_SHAPE_FILE,
     make_reloader,
     plan_sample_request,
+    reload_now,
     run_reloader,
     set_price,
 )
@@ -97,19 +100,19 @@ def test_hash_changes_exactly_when_a_byte_changes(tmp_path: Path) -> None:
     reloader = make_reloader(write_config(tmp_path))
     first = reloader.current.hash
     assert len(first) == 12
-    assert reloader.reload().is_applied
+    assert reload_now(reloader).is_applied
     assert reloader.current.hash == first
     (tmp_path / "notes.txt").write_text("no part of it")
-    reloader.reload()
+    reload_now(reloader)
     assert reloader.current.hash == first
     seen = {first}
     for name, text in SAMPLE_FILES.items():
         (tmp_path / name).write_text(text + "#")
-        reloader.reload()
+        reload_now(reloader)
         assert reloader.current.hash not in seen
         seen.add(reloader.current.hash)
         (tmp_path / name).write_text(text)
-        reloader.reload()
+        reload_now(reloader)
         assert reloader.current.hash == first
 
 
@@ -224,8 +227,82 @@ async def test_disabled_watch_reloads_only_on_request(tmp_path: Path) -> None:
         await asyncio.sleep(0.4)
         assert reloader.current is before
         assert reloads == []
-        assert reloader.reload().is_applied
+        assert (await reloader.reload()).is_applied
         assert plan_sample_request(reloader.current).ranked[0].quote.total == 50_000
+
+
+async def test_requested_reload_is_applied_even_without_watch(tmp_path: Path) -> None:
+    reloads: list[ReloadResult] = []
+    files = SAMPLE_FILES | {"gateway.yaml": "reload: {watch: false, every_seconds: 86400}\n"}
+    async with run_reloader(write_config(tmp_path, files), reloads) as reloader:
+        for price, total in (("0.05", 50_000), ("0.07", 70_000)):
+            reloads.clear()
+            set_price(tmp_path, price)
+            reloader.request_reload()
+            await wait_until_async(lambda: reloads, "a reload is reported")
+            assert plan_sample_request(reloader.current).ranked[0].quote.total == total
+
+
+async def test_reload_requested_during_a_reload_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reloads: list[ReloadResult] = []
+    files = SAMPLE_FILES | {"gateway.yaml": "reload: {watch: false, every_seconds: 86400}\n"}
+    async with run_reloader(write_config(tmp_path, files), reloads) as reloader:
+
+        def change_price_while_resolving(contents: SourceFiles) -> LoadedFiles:
+            if not reloads:
+                set_price(tmp_path, "0.05")
+                loop.call_soon_threadsafe(reloader.request_reload)
+            return load_files(contents)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr("gateway.config.reloader.load_files", change_price_while_resolving)
+        reloader.request_reload()
+        await wait_until_async(lambda: len(reloads) == 2, "two reloads are reported")
+        assert plan_sample_request(reloader.current).ranked[0].quote.total == 50_000
+
+
+def write_secret_files(folder: Path, **secrets: str) -> None:
+    """Writes a configuration that refers to these secret files."""
+    for name, secret in secrets.items():
+        (folder / name).write_text(secret)
+    accounts = SAMPLE_FILES["accounts.yaml"].replace("env:RUNAPI_KEY", f"file:{folder}/account")
+    teams = SAMPLE_FILES["teams.yaml"] + f"    keys: [file:{folder}/team]\n"
+    write_config(folder / "config", SAMPLE_FILES | {"accounts.yaml": accounts, "teams.yaml": teams})
+
+
+async def test_rotated_secret_file_is_applied(tmp_path: Path) -> None:
+    reloads: list[ReloadResult] = []
+    write_secret_files(tmp_path, account="old", team="old team")
+    async with run_reloader(tmp_path / "config", reloads) as reloader:
+        first_hash = reloader.current.hash
+        (tmp_path / "account").write_text("new")
+        await wait_until_async(
+            lambda: reloader.current.accounts["runapi"].api_key == Secret("new"), "the new key is in force"
+        )
+        (tmp_path / "next").write_text("new team")
+        (tmp_path / "next").replace(tmp_path / "team")
+        await wait_until_async(
+            lambda: reloader.current.teams_by_key_hash == {sha256_hex("new team"): "design"},
+            "the team's new key is in force",
+        )
+        assert reloader.current.hash == first_hash
+        await asyncio.sleep(0.3)
+        assert len(reloads) == 2, "unchanged secrets are not reloaded"
+
+
+async def test_deleted_secret_file_disables_its_account_until_it_is_back(tmp_path: Path) -> None:
+    reloads: list[ReloadResult] = []
+    write_secret_files(tmp_path, account="key", team="team key")
+    async with run_reloader(tmp_path / "config", reloads) as reloader:
+        (tmp_path / "account").unlink()
+        await wait_until_async(lambda: reloads, "a reload is reported")
+        assert reloader.current.accounts["runapi"].api_key is None
+        assert [warning.message for warning in reloads[0].resolved.warnings] == [
+            f"file:{tmp_path}/account not found: the account is disabled"
+        ]
+        (tmp_path / "account").write_text("key")
+        await wait_until_async(lambda: len(reloads) == 2, "two reloads are reported")
+        assert reloader.current.accounts["runapi"].api_key == Secret("key")
 
 
 async def test_watch_can_be_disabled_by_a_reload(tmp_path: Path) -> None:

@@ -20,6 +20,14 @@ from gateway.config.yaml_nodes import (
     parse_text,
 )
 
+
+def test_same_bytes_are_parsed_once() -> None:
+    first = parse_bytes(b"reload: {watch: true}", "gateway.yaml")
+    assert parse_bytes(bytes(bytearray(b"reload: {watch: true}")), "gateway.yaml") is first
+    assert parse_bytes(b"reload: {watch: false}", "gateway.yaml") != first
+    assert parse_bytes(b"reload: {watch: true}", "models.yaml").node.location.file == "models.yaml"
+
+
 EXPECTED_VALUES: dict[str, object] = {
     **{word: word for word in ("on", "off", "yes", "no", "y", "n", "True", "FALSE", "Null", "NULL")},
     **{word: word for word in ("16:9", "1:1@4k", "12:30:45", "2026-07-23", "2026-07-23T10:00:00Z")},
