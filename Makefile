@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leaves a processor core for the sandbox of each test process.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup run test check words bench fmt docs lock clean
+.PHONY: help setup run test test-all chaos check words bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,8 +17,14 @@ run: ## Start the gateway with simulated sellers, which cost nothing
 	@deploy/setup.sh run
 	@exec $(BIN)/image-gateway serve --sandbox
 
-test: setup ## Run all tests against real servers and real clients
+test: setup ## Run the tests against real servers and real clients, in about six minutes
 	$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
+
+test-all: setup ## Run all tests, with the long ones that `test` leaves out
+	$(BIN)/pytest -n $(TEST_PROCESSES) --all-tests $(ARGS)
+
+chaos: setup ## Run all tests that kill, pause and disconnect
+	$(BIN)/pytest -n $(TEST_PROCESSES) --all-tests tests/chaos $(ARGS)
 
 check: setup ## Check format, lint, types, names, layers and generated pages
 	$(BIN)/ruff format --check .
