@@ -20,7 +20,7 @@ SETTINGS = settings(
 )
 
 
-def run_state_machine(make_harness: Callable[[], StoreHarness]) -> None:
+def run_state_machine(make_harness: Callable[[], StoreHarness], min_steps: int = MIN_STEPS) -> None:
     class Machine(StoreStateMachine):
         step_count = 0
         refused_count = 0
@@ -28,9 +28,9 @@ def run_state_machine(make_harness: Callable[[], StoreHarness]) -> None:
     Machine.harness = make_harness()
     try:
         for _ in range(MAX_ROUNDS):
-            if Machine.step_count < MIN_STEPS:
+            if Machine.step_count < min_steps:
                 run_state_machine_as_test(Machine, settings=SETTINGS)
     finally:
         Machine.harness.close()
-    assert Machine.step_count >= MIN_STEPS
-    assert Machine.refused_count >= MIN_STEPS // 40
+    assert Machine.step_count >= min_steps
+    assert Machine.refused_count >= min_steps // 40

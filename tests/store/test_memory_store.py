@@ -151,7 +151,7 @@ def test_failed_call_may_take_effect_later() -> None:
     asyncio.run(scenario())
 
 
-def test_delayed_call_is_overtaken_and_survives_its_caller() -> None:
+def test_delayed_call_is_overtaken_and_finished_by_close() -> None:
     async def scenario() -> None:
         state, commits, interceptor = MemoryState(), [make_commit(), make_commit()], HeldCalls()
         store = await open_store(state, interceptor=interceptor)
@@ -161,8 +161,11 @@ def test_delayed_call_is_overtaken_and_survives_its_caller() -> None:
         tasks[0].cancel()
         second.set()
         assert await tasks[1] == Applied()
+        closing = asyncio.create_task(store.close())
+        await run_until_idle()
+        assert not closing.done()
         first.set()
-        await store.close()
+        await closing
         assert tasks[0].cancelled()
         assert [applied.commit for applied in state.history] == commits[::-1]
 

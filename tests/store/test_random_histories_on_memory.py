@@ -1,4 +1,4 @@
-"""Five thousand random steps of jobs on a store in memory, whose data is also the model.
+"""A thousand random steps of jobs on a store in memory, whose data is also the model.
 
 This checks what the model does not take for granted: the numbers that follow from jobs and ledger, the audit, and that
 a refused commit changes nothing.
@@ -18,4 +18,4 @@ def test_random_job_histories_in_memory() -> None:
     def make_harness() -> StoreHarness:
         return make_memory_harness(state)
 
-    run_state_machine(make_harness)
+    run_state_machine(make_harness, min_steps=1_000)

@@ -71,7 +71,6 @@ def release_job(state: MemoryState, job_id: str, fence: int, owner: LeaseOwner, 
     if stored is None:
         return False
     stored.owner, stored.reclaims = None, max(0, stored.reclaims - 1)
-    stored.claimed_at, stored.owned_seconds = None, 0.0
     state.due_times[job_id] = due_at
     return True
 

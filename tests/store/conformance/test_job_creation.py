@@ -62,6 +62,13 @@ async def test_later_commit_adds_and_removes_documents(harness: StoreHarness) ->
     assert await harness.store.load_documents(job.id, *names) == {"request": b"r", "order of 1": b"o"}
 
 
+async def test_stored_document_is_not_overwritten(harness: StoreHarness) -> None:
+    job = await harness.create_job(documents={"request": b"first"})
+    commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
+    await harness.apply_commit(replace(commit, documents={"request": b"second", "plan": b"p"}))
+    assert await harness.store.load_documents(job.id, "request", "plan") == {"request": b"first", "plan": b"p"}
+
+
 async def test_new_job_cannot_be_claimed_until_its_lease_ends(harness: StoreHarness) -> None:
     job = await harness.create_job()
     harness.advance_time(LEASE_SECONDS - 0.01)

@@ -406,6 +406,19 @@ async def test_claim_keeps_callers_of_other_replicas_and_jobs(shared_harness: St
         assert outcomes == [DuplicateRequest(jobs[1].id), Applied()]
 
 
+async def test_claim_keeps_callers_of_jobs_that_the_former_owner_still_owns(shared_harness: StoreHarness) -> None:
+    harness = shared_harness
+    jobs = [await harness.create_job(idempotency=make_first_request(f"one:{number}")) for number in range(2)]
+    async with harness.open_another("two") as two:
+        harness.advance_time(LEASE_SECONDS)
+        assert await harness.store.renew_leases({jobs[1].id: 1}) == frozenset()
+        assert [claimed.job for claimed in await two.claim_jobs()] == [jobs[0]]
+        outcomes = [
+            await harness.try_create_job(idempotency=make_first_request(f"two:{number}")) for number in range(2)
+        ]
+        assert outcomes == [DuplicateRequest(jobs[0].id), Applied()]
+
+
 async def test_callers_of_a_killed_process_are_removed_at_once(harness: StoreHarness) -> None:
     """Each of its jobs goes to one repeated request. The servers of a Cluster only see this when the job is claimed."""
     jobs = [
