@@ -1,4 +1,4 @@
-"""Makes jobs, updates and idempotency records for tests, and a clock that only tests move."""
+"""Makes jobs, updates and idempotency records for tests."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator
@@ -36,16 +36,6 @@ ROUTE_ENTRY = RouteEntry(
 OTHER_ROUTE_ENTRY = ROUTE_ENTRY.__class__(
     "runflow", "runflow_run", "gpt-image-2", CELL, 1, 45_000, 48_000, 420.0, True, RecoveryMethod.CALLBACK
 )
-
-
-class ManualClock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def pick_teams_of_one_partition(team_count: int, first_team: str = "acme") -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from gateway.store.base import Applied, CommitOutcome, Store
 from gateway.store.partitions import PARTITIONS
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
+from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_store import MemoryState, MemoryStore
 from tests.store import job_factory
 from tests.store.raw_memory import RawMemory
@@ -35,7 +36,7 @@ class StoreHarness:
     def __init__(self, store_kind: str, make_store: Callable[..., Store], raw_store: RawStore) -> None:
         self.store_kind = store_kind
         self.raw_store = raw_store
-        self.clock = job_factory.ManualClock()
+        self.clock = ManualClock(job_factory.NOON)
         self._make_store = make_store
         self._runner = asyncio.Runner()
         self.store = make_store(replica_id="one", lease=LEASE_SECONDS, clock=self.clock)

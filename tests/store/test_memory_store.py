@@ -7,9 +7,10 @@ import pytest
 
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, Store, StoreOutcomeUnknown, StoreUnavailable
+from tests.harness.manual_clock import ManualClock
 from tests.harness.memory_store import CallInterceptor, MemoryState, MemoryStore, StoreCall
 from tests.store import job_factory
-from tests.store.job_factory import NOON, ManualClock
+from tests.store.job_factory import NOON
 from tests.store.store_harness import LEASE_SECONDS
 
 
@@ -49,7 +50,7 @@ class HeldCalls:
 async def open_store(
     state: MemoryState, replica_id: str = "one", interceptor: CallInterceptor | None = None
 ) -> MemoryStore:
-    clock = ManualClock()
+    clock = ManualClock(NOON)
     return await MemoryStore(
         state, replica_id=replica_id, lease=LEASE_SECONDS, clock=clock, interceptor=interceptor
     ).open()

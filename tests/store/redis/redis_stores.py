@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.store.base import BudgetBalance
 from gateway.store.redis import RedisStore
+from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 
 
@@ -16,7 +17,7 @@ def run_async(scenario: Coroutine[Any, Any, Any]) -> Any:
 
 @asynccontextmanager
 async def open_store(url: str, **options: Any) -> AsyncIterator[RedisStore]:
-    store = await RedisStore(url, **{"clock": job_factory.ManualClock(), **options}).open()
+    store = await RedisStore(url, **{"clock": ManualClock(job_factory.NOON), **options}).open()
     try:
         yield store
     finally:

@@ -8,9 +8,10 @@ from gateway.store.base import Applied, StoreUnavailable
 from gateway.store.partitions import team_partition
 from gateway.store.redis import RedisStore
 from gateway.store.redis.keys import PartitionKeys
+from tests.harness.manual_clock import ManualClock
 from tests.harness.wait import wait_for_value_async, wait_until
 from tests.store import job_factory, redis_servers
-from tests.store.job_factory import NOON, ManualClock
+from tests.store.job_factory import NOON
 from tests.store.redis.cluster_nodes import join_nodes, read_cluster_info
 from tests.store.redis.redis_stores import open_store, run_async
 from tests.store.redis_servers import RedisServer
@@ -29,7 +30,7 @@ def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path) -> N
         live_node_team, failed_node_team = (
             _find_team(first, slots) for slots in ((0, HALF_SLOTS), (HALF_SLOTS, redis_servers.SLOT_COUNT))
         )
-        clock = ManualClock()
+        clock = ManualClock(NOON)
         async with open_store(first.url, clock=clock) as store:
             jobs = {team: job_factory.make_create_commit(NOON, team) for team in (live_node_team, failed_node_team)}
             for commit in jobs.values():

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.store.base import Applied, DuplicateRequest, StoreMisconfigured, StoreUnavailable
 from gateway.store.redis import RedisStore, change_listener, server_monitor
+from tests.harness.manual_clock import ManualClock
 from tests.harness.wait import wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
@@ -175,7 +176,7 @@ def test_silent_subscription_is_renewed(single_server: RedisServer, monkeypatch:
 
 def test_closing_store_refuses_commits(single_server: RedisServer) -> None:
     async def scenario() -> None:
-        store = await RedisStore(single_server.url, clock=job_factory.ManualClock()).open()
+        store = await RedisStore(single_server.url, clock=ManualClock(job_factory.NOON)).open()
         busy = asyncio.create_task(_create_jobs_forever(store))
         await asyncio.sleep(0.1)
         async with asyncio.timeout(5):

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.store.base import Applied, StoreError
+from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 from tests.store.redis.redis_stores import open_store, run_async
@@ -11,7 +12,7 @@ from tests.store.redis_servers import RedisServer
 
 def test_undecodable_job_is_skipped_and_reported(empty_redis: None, single_server: RedisServer) -> None:
     async def scenario() -> None:
-        clock = job_factory.ManualClock()
+        clock = ManualClock(job_factory.NOON)
         async with open_store(single_server.url, clock=clock) as store:
             undecodable, known = job_factory.make_create_commit(NOON), job_factory.make_create_commit(NOON + 1)
             assert {await store.commit(commit) for commit in (undecodable, known)} == {Applied()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.sqlite import SqliteStore
+from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 from tests.store.sqlite.sqlite_stores import TEAM, record_connections, run_with_store
 
@@ -17,7 +18,7 @@ FULL_SCAN = re.compile(r"SCAN (?!json_each|lease|signals)|TEMP B-TREE|\(settled_
 def test_ordinary_statements_use_an_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     statements: set[str] = set()
     record_connections(monkeypatch, lambda _, connection: connection.set_trace_callback(statements.add))
-    run_with_store(path, run_ordinary_operations, clock=job_factory.ManualClock())
+    run_with_store(path, run_ordinary_operations, clock=ManualClock(job_factory.NOON))
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as connection:
         assert {plan for statement in statements for plan in find_full_scans(connection, statement)} == set()

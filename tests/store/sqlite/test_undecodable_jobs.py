@@ -10,12 +10,13 @@ import pytest
 
 from gateway.jobs.job import Job
 from gateway.store.base import Applied, StoreError
+from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 from tests.store.sqlite.sqlite_stores import TEAM, open_store
 
 
 def test_undecodable_job_is_skipped_and_reported(tmp_path: Path) -> None:
-    path, clock = tmp_path / "jobs.db", job_factory.ManualClock()
+    path, clock = tmp_path / "jobs.db", ManualClock(job_factory.NOON)
     undecodable, known = job_factory.make_create_commit(clock.now), job_factory.make_create_commit(clock.now + 1)
 
     async def create_jobs() -> None:
@@ -62,7 +63,7 @@ def read_job_row(path: Path, job: Job) -> list[object]:
 
 
 def test_failed_query_does_not_keep_an_old_snapshot(tmp_path: Path) -> None:
-    path, clock = tmp_path / "jobs.db", job_factory.ManualClock()
+    path, clock = tmp_path / "jobs.db", ManualClock(job_factory.NOON)
 
     async def scenario() -> None:
         async with open_store(path, clock=clock) as store:

@@ -15,6 +15,7 @@ from gateway.store.base import Applied
 from gateway.store.job_watch import JobWatchers
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
+from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 
 # An unconfirmed job is withdrawn after a few of these.
@@ -24,7 +25,7 @@ LEASE_SECONDS = 5.0
 class EngineReplica(Struct, frozen=True):
     engine: Engine
     store: SqliteStore
-    clock: job_factory.ManualClock
+    clock: ManualClock
     supervisor: TaskSupervisor
 
     async def create_job_in_store(self) -> Job:
@@ -42,7 +43,7 @@ class EngineReplica(Struct, frozen=True):
 
 @asynccontextmanager
 async def run_replica(folder: Path) -> AsyncIterator[EngineReplica]:
-    clock, events = job_factory.ManualClock(), list[Any]()
+    clock, events = ManualClock(job_factory.NOON), list[Any]()
     store = await SqliteStore(folder / "gateway.db", lease=LEASE_SECONDS, clock=clock).open()
     context: Any = SimpleNamespace(
         store=store,
