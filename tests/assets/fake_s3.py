@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
-BUCKET = "pictures"
+BUCKET = "images"
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "loopback-key-id", "loopback-key"
 KEYS_PER_PAGE = 2
 LAST_MODIFIED = "Wed, 21 Oct 2026 07:28:00 GMT"

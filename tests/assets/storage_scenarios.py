@@ -23,7 +23,7 @@ def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path
     asyncio.run(asyncio.wait_for(run_with_storage(), 20))
 
 
-async def put_image(storage: ImageStorage, data: bytes = b"picture", key: str = KEY) -> None:
+async def put_image(storage: ImageStorage, data: bytes = b"image", key: str = KEY) -> None:
     await storage.put(key, data, "image/png")
 
 

@@ -23,12 +23,12 @@ def test_files_are_readable_only_by_owner(tmp_path: Path) -> None:
 
     before = os.umask(0)
     try:
-        run_scenario(scenario, tmp_path / "deep" / "pictures")
+        run_scenario(scenario, tmp_path / "deep" / "images")
     finally:
         os.umask(before)
-    for path in (tmp_path / "deep" / "pictures").rglob("*"):
+    for path in (tmp_path / "deep" / "images").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
-    assert (tmp_path / "deep" / "pictures").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "deep" / "images").stat().st_mode & 0o777 == 0o700
 
 
 def test_large_image_is_streamed_in_chunks(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path)
                 await operation
         if linked_path == "the image":
             await put_image(storage)
-            assert await storage.get(KEY) == b"picture"
+            assert await storage.get(KEY) == b"image"
             assert not link.is_symlink()
         else:
             for operation in (put_image(storage), storage.delete_prefix(make_job_prefix(JOB))):
@@ -286,13 +286,13 @@ def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
 
 def test_storage_folder_itself_may_be_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    (tmp_path / "pictures").symlink_to(tmp_path / "disk")
+    (tmp_path / "images").symlink_to(tmp_path / "disk")
 
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage)
         assert list_files(tmp_path / "disk") == [KEY]
 
-    run_scenario(scenario, tmp_path / "pictures")
+    run_scenario(scenario, tmp_path / "images")
 
 
 def test_vanished_folder_is_unavailable_not_missing_image(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_vanished_folder_is_unavailable_not_missing_image(tmp_path: Path) -> Non
             with pytest.raises(StorageUnavailable, match="Check that its disk is mounted"):
                 await operation
         (tmp_path / "unmounted").rename(tmp_path / "root")
-        assert await storage.get(KEY) == b"picture"
+        assert await storage.get(KEY) == b"image"
 
     run_scenario(scenario, tmp_path / "root")
 

@@ -18,7 +18,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "pictures", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "images", str(disk)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("no disk can be mounted here")
     try:

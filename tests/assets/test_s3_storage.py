@@ -35,8 +35,8 @@ def test_environment_sets_endpoint_region_and_credentials(monkeypatch: pytest.Mo
         monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
         monkeypatch.setenv("AWS_REGION", "eu-north-1")
         storage = ImageStorage(f"s3://{fake_s3.BUCKET}/deep/down")
-        await storage.put(KEY, b"picture", "image/png")
-        assert server.objects == {f"deep/down/{KEY}": (b"picture", "image/png")}
+        await storage.put(KEY, b"image", "image/png")
+        assert server.objects == {f"deep/down/{KEY}": (b"image", "image/png")}
         assert "/eu-north-1/s3/" in server.requests[0].headers["authorization"]
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
         assert server.objects == {}
@@ -55,7 +55,7 @@ def test_image_is_uploaded_in_one_request() -> None:
 
 async def collect_errors(storage: ImageStorage) -> list[BaseException]:
     calls = [
-        *(storage.put(KEY, b"picture", "image/png"), storage.get(KEY), storage.open_stream(KEY)),
+        *(storage.put(KEY, b"image", "image/png"), storage.get(KEY), storage.open_stream(KEY)),
         *(has_image(storage, KEY), storage.delete_prefix(make_job_prefix(JOB))),
     ]
     results = await asyncio.gather(*calls, return_exceptions=True)
@@ -67,7 +67,7 @@ def assert_unavailable(errors: list[BaseException], message: str) -> None:
     for error in errors:
         assert isinstance(error, StorageUnavailable)
         assert message in str(error)
-        assert "s3://pictures" in str(error)
+        assert "s3://images" in str(error)
         assert fake_s3.ACCESS_KEY_ID not in str(error)
         assert error.__cause__ is None
 
@@ -102,7 +102,7 @@ def test_missing_bucket_is_unavailable_when_writing() -> None:
     async def scenario(server: fake_s3.FakeS3) -> None:
         storage = make_storage(server, "nowhere")
         with pytest.raises(StorageUnavailable, match="s3://nowhere does not exist"):
-            await storage.put(KEY, b"picture", "image/png")
+            await storage.put(KEY, b"image", "image/png")
         with pytest.raises(ObjectNotFound):
             await storage.get(KEY)
 
@@ -112,7 +112,7 @@ def test_missing_bucket_is_unavailable_when_writing() -> None:
 def test_unreachable_server_is_unavailable() -> None:
     async def scenario() -> None:
         assert_unavailable(
-            await collect_errors(ImageStorage("s3://pictures?endpoint=http://127.0.0.1:1")), "is unreachable"
+            await collect_errors(ImageStorage("s3://images?endpoint=http://127.0.0.1:1")), "is unreachable"
         )
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

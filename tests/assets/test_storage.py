@@ -49,7 +49,7 @@ def run_scenario(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
     return run_in_loop
 
 
-async def put_image(storage: ImageStorage, key: str, data: bytes = b"picture") -> None:
+async def put_image(storage: ImageStorage, key: str, data: bytes = b"image") -> None:
     await storage.put(key, data, "image/png")
 
 
@@ -104,7 +104,7 @@ def test_delete_prefix_deletes_one_job_completely(run_scenario: ScenarioRunner) 
         assert await has_image(storage, make_object_key(OTHER_JOB, names[0]))
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 0
         await put_image(storage, KEY)
-        assert await storage.get(KEY) == b"picture"
+        assert await storage.get(KEY) == b"image"
 
     run_scenario(scenario)
 
@@ -158,7 +158,7 @@ def test_concurrent_put_and_delete_of_same_job_are_safe(run_scenario: ScenarioRu
                     # The folder was deleted during the write: a retry succeeds.
                     assert type(result).__name__ == "StorageUnavailable", (turn, result)
         await put_image(storage, KEY)
-        assert await storage.get(KEY) == b"picture"
+        assert await storage.get(KEY) == b"image"
 
     run_scenario(scenario)
 

@@ -59,7 +59,7 @@ def generate_with_retries(first: GatewayProcess, second: GatewayProcess) -> Iter
         yield job_ids
 
 
-def assert_bought_once(
+def assert_ordered_once(
     gateway: GatewayProcess, redis_setup: StoreSetup, sandbox: RunningSandbox, delivered_jobs: list[str]
 ) -> None:
     assert len(set(delivered_jobs)) == CLIENT_COUNT, "each client got its own image"
@@ -82,7 +82,7 @@ def test_first_request_in_a_paused_replica_is_not_ordered_after_its_retry(
         try:
             with generate_with_retries(first, second) as delivered:
                 first.send_signal(signal.SIGCONT)
-                assert_bought_once(second, redis_setup, sandbox, delivered)
+                assert_ordered_once(second, redis_setup, sandbox, delivered)
                 assert first.stays_idle(1.0)
         finally:
             os.kill(first.pid, signal.SIGCONT)

@@ -120,14 +120,14 @@ class OrderFlow:
         # By vendor, micro-USD that a vendor charged twice against its own documentation. Tests set it.
         self.duplicate_charges: Counter[str] = Counter()
 
-    # --- buying
+    # --- ordering
 
-    def buy(self, seller: str, **params: Any) -> JobJson:
-        """Buys from this seller only, and returns the finished job."""
+    def order_images(self, seller: str, **params: Any) -> JobJson:
+        """Orders from this seller only, and returns the finished job."""
         return self.run_job(provider={"only": [seller]}, **params)
 
-    def buy_with_failover(self, seller: str, **params: Any) -> JobJson:
-        """Buys from this seller, or from its backup if it fails."""
+    def order_with_failover(self, seller: str, **params: Any) -> JobJson:
+        """Orders from this seller, or from its backup if it fails."""
         return self.run_job(policy=f"failover-{seller}", **params)
 
     def run_job(self, **params: Any) -> JobJson:

@@ -48,7 +48,7 @@ def get_max_concurrent_orders(flow: OrderFlow, seller: str) -> int:
 
 def test_orders_queue_at_the_only_seller_within_its_concurrency_limit(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(0.4, vendor="runapi")
-    jobs = run_concurrently(8, lambda: flow.buy(RUNAPI))
+    jobs = run_concurrently(8, lambda: flow.order_images(RUNAPI))
     assert [get_attempted_sellers(job) for job in jobs] == [[RUNAPI]] * 8
     assert {job["status"] for job in jobs} == {"completed"}
     assert get_max_concurrent_orders(flow, RUNAPI) == CONCURRENCY
@@ -56,14 +56,14 @@ def test_orders_queue_at_the_only_seller_within_its_concurrency_limit(flow: Orde
 
 def test_orders_of_one_job_queue_within_the_concurrency_limit(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(0.4, vendor="runapi")
-    job = flow.buy(RUNAPI, n=5)
+    job = flow.order_images(RUNAPI, n=5)
     assert [image["index"] for image in job["images"]] == [0, 1, 2, 3, 4]
     assert get_max_concurrent_orders(flow, RUNAPI) == CONCURRENCY
 
 
 def test_order_queued_longer_than_slot_timeout_goes_to_next_seller(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(2.0, vendor="runapi")
-    job = flow.buy_with_failover(RUNAPI, n=3)
+    job = flow.order_with_failover(RUNAPI, n=3)
     assert Counter(image["seller"] for image in job["images"]) == {RUNAPI: CONCURRENCY, RUNFLOW_RUNS: 1}
     [failover_time] = get_order_times(flow, RUNFLOW_RUNS)
     assert failover_time - min(get_order_times(flow, RUNAPI)) >= SLOT_TIMEOUT_SECONDS - CLOCK_TOLERANCE_SECONDS
@@ -75,13 +75,13 @@ def test_job_that_arrives_at_a_full_seller_goes_to_next_seller_at_once(flow: Ord
     params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"failover-{RUNAPI}"}
     blocking_job = flow.gateway.post_job(params, prefer="wait=0").json()
     wait_until(lambda: flow.count_orders(RUNAPI) == CONCURRENCY, "the seller has as many orders as its limit allows")
-    assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
+    assert get_attempted_sellers(flow.order_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
     assert get_attempted_sellers(flow.gateway.get_job(blocking_job["id"])) == [RUNAPI] * CONCURRENCY
 
 
 def test_orders_per_minute_stay_within_the_rate_limit(flow: OrderFlow) -> None:
     """Arrivals may be closer together than the window: the delay from send to arrival differs between orders."""
-    jobs = run_concurrently(2 * PER_MINUTE + 1, lambda: flow.buy(OPENAI))
+    jobs = run_concurrently(2 * PER_MINUTE + 1, lambda: flow.order_images(OPENAI))
     assert {job["status"] for job in jobs} == {"completed"}
     order_times = get_order_times(flow, OPENAI)
     assert len(order_times) == len(jobs)

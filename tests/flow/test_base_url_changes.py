@@ -124,7 +124,7 @@ def test_queued_orders_and_polls_use_the_reloaded_proxy(flow: OrderFlow) -> None
 
 def test_new_jobs_use_the_new_base_url(flow: OrderFlow, other_sandbox: RunningSandbox) -> None:
     with move_account(flow, "runapi", other_sandbox):
-        assert flow.buy(RUNAPI)["status"] == "completed"
+        assert flow.order_images(RUNAPI)["status"] == "completed"
         flow.gateway.wait_until_idle()
     assert flow.count_orders(RUNAPI) == 0
     # Charged by the other sandbox: the ledger is compared with the invoice of the first.

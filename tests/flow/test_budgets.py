@@ -51,7 +51,7 @@ def test_requests_are_accepted_while_their_maximum_cost_fits_the_budget(flow: Or
 
 def test_charge_above_the_held_amount_is_booked_as_excess_not_to_the_team(flow: OrderFlow) -> None:
     """The offer's price is too low for such a large image."""
-    job = flow.buy(OPENAI, size="3584x2048")
+    job = flow.order_images(OPENAI, size="3584x2048")
     held, billed = IMAGE_MICROS + (20 + 64) * 5, 342 * 30 + 5 * 5
     assert flow.sum_ledger_by_line() == {(OPENAI, "capture"): held, (OPENAI, "excess"): billed - held}
     assert job["usage"]["cost"] == 0.00627

@@ -152,7 +152,7 @@ def test_replays_at_another_replica_cause_one_poll_per_second_while_polls_fail(
 
 @ON_SQLITE_ONLY
 def test_forged_callbacks_are_counted_and_logged_once(flow: OrderFlow) -> None:
-    flow.buy(RUNAPI)
+    flow.order_images(RUNAPI)
     address = get_callback_url(flow, RUNAPI)
     forged_before, unknown_before, lines_before = (
         count_callbacks(flow, "forged"),

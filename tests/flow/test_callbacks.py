@@ -21,12 +21,12 @@ EACH_CALLING_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
 MAX_CALLBACK_SECONDS = 10.0
 
 
-def buy_from_slow_model(flow: OrderFlow, seller: str) -> JobJson:
-    """Buys from a model that is first polled after a minute, unless a callback arrives."""
+def order_from_slow_model(flow: OrderFlow, seller: str) -> JobJson:
+    """Orders from a model that is first polled after a minute, unless a callback arrives."""
     if seller == RUNFLOW_RUNS:
         flow.enable_callback_signatures()
     began = time.monotonic()
-    job = flow.buy(seller, model=SLOW_MODEL)
+    job = flow.order_images(seller, model=SLOW_MODEL)
     assert time.monotonic() - began < MAX_CALLBACK_SECONDS, "the callback caused no poll"
     return job
 
@@ -40,7 +40,7 @@ def post_runapi_callback(url: str, body: bytes, secret: str = CALLBACK_SECRET, s
 @EACH_CALLING_SELLER
 def test_callback_triggers_an_immediate_poll(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.set_latency(0.3)
-    job = buy_from_slow_model(flow, seller)
+    job = order_from_slow_model(flow, seller)
     assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "poll")) == 1
     expect_one_capture(flow, seller, job)
 
@@ -48,14 +48,14 @@ def test_callback_triggers_an_immediate_poll(flow: OrderFlow, seller: str) -> No
 @EACH_CALLING_SELLER
 def test_callback_before_the_order_response_is_used(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("early_callback", vendor=VENDOR_BY_SELLER[seller])
-    expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
+    expect_one_capture(flow, seller, order_from_slow_model(flow, seller))
 
 
 @EACH_CALLING_SELLER
 def test_duplicate_callbacks_deliver_once(flow: OrderFlow, seller: str) -> None:
     accepted = flow.count_callback_responses(204)
     flow.sandbox.inject_fault("duplicate_callback", vendor=VENDOR_BY_SELLER[seller], copies=5)
-    expect_one_capture(flow, seller, buy_from_slow_model(flow, seller))
+    expect_one_capture(flow, seller, order_from_slow_model(flow, seller))
     wait_until(lambda: flow.count_callback_responses(204) == accepted + 5, "all callbacks are answered")
 
 
@@ -63,7 +63,7 @@ def test_duplicate_callbacks_deliver_once(flow: OrderFlow, seller: str) -> None:
 def test_forged_callback_is_rejected_and_the_genuine_one_accepted(flow: OrderFlow, seller: str) -> None:
     rejected = flow.count_callback_responses(401)
     flow.sandbox.inject_fault("forged_callback", vendor=VENDOR_BY_SELLER[seller])
-    job = buy_from_slow_model(flow, seller)
+    job = order_from_slow_model(flow, seller)
     assert flow.count_callback_responses(401) > rejected
     expect_one_capture(flow, seller, job)
 
@@ -73,7 +73,7 @@ def test_forged_callback_about_success_does_not_hide_a_failed_order(flow: OrderF
     """The order failed, and a forged callback reports success."""
     flow.sandbox.inject_fault("forged_callback", vendor=VENDOR_BY_SELLER[seller])
     flow.sandbox.inject_fault("fail", vendor=VENDOR_BY_SELLER[seller])
-    job = buy_from_slow_model(flow, seller)
+    job = order_from_slow_model(flow, seller)
     assert job["status"] == "failed"
     assert flow.sum_ledger_by_line() == {}
 
@@ -82,7 +82,7 @@ def test_forged_callback_about_success_does_not_hide_a_failed_order(flow: OrderF
 def test_order_completes_by_polling_without_callbacks(flow: OrderFlow, seller: str) -> None:
     accepted = flow.count_callback_responses(204)
     flow.sandbox.inject_fault("no_callback", vendor=VENDOR_BY_SELLER[seller])
-    job = flow.buy(seller)
+    job = flow.order_images(seller)
     expect_one_capture(flow, seller, job)
     assert flow.count_callback_responses(204) == accepted
 
@@ -91,14 +91,14 @@ def test_unsigned_callbacks_are_rejected_and_the_order_still_completes(flow: Ord
     """Without a callback secret Runflow does not sign."""
     rejected = flow.count_callback_responses(401)
     flow.sandbox.inject_fault("early_callback", vendor="runflow")
-    job = flow.buy(RUNFLOW_RUNS)
+    job = flow.order_images(RUNFLOW_RUNS)
     expect_one_capture(flow, RUNFLOW_RUNS, job)
     assert flow.count_callback_responses(401) > rejected
 
 
 def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("no_callback", vendor="runapi")
-    job = flow.buy(RUNAPI)
+    job = flow.order_images(RUNAPI)
     booked = flow.sum_ledger_by_line()
     body = json.dumps({"id": "task-of-nobody", "status": "failed"}).encode()
     assert [post_runapi_callback(get_callback_url(flow, RUNAPI), body) for _ in range(3)] == [204] * 3
@@ -109,9 +109,9 @@ def test_callback_after_completion_changes_nothing(flow: OrderFlow) -> None:
 
 
 def test_callback_with_wrong_url_or_signature_is_rejected(flow: OrderFlow) -> None:
-    flow.buy(RUNAPI)
+    flow.order_images(RUNAPI)
     url, body = get_callback_url(flow, RUNAPI), b'{"id": "task-1", "status": "completed"}'
-    earlier_job, later_url = flow.buy(RUNAPI)["id"], get_callback_url(flow, RUNAPI)
+    earlier_job, later_url = flow.order_images(RUNAPI)["id"], get_callback_url(flow, RUNAPI)
     assert earlier_job in later_url
     invalid_calls: list[tuple[str, dict[str, Any]]] = [
         (url, {"secret": "bm9ib2R5"}),
@@ -132,20 +132,20 @@ def test_callback_identifies_an_order_with_lost_response_when_search_fails(flow:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
     flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
     flow.sandbox.set_latency(0.3)
-    expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
+    expect_one_capture(flow, RUNFLOW_RUNS, order_from_slow_model(flow, RUNFLOW_RUNS))
 
 
 def test_early_callback_identifies_an_order_with_lost_response(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("early_callback", vendor="runflow")
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
     flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
-    expect_one_capture(flow, RUNFLOW_RUNS, buy_from_slow_model(flow, RUNFLOW_RUNS))
+    expect_one_capture(flow, RUNFLOW_RUNS, order_from_slow_model(flow, RUNFLOW_RUNS))
 
 
 def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: OrderFlow) -> None:
     """A genuine callback at the right URL, about a run with another order's reference."""
     flow.enable_callback_signatures()
-    flow.buy(RUNFLOW_RUNS)
+    flow.order_images(RUNFLOW_RUNS)
     body = json.dumps({"run_id": flow.sandbox.list_charges("runflow")[0]["id"]}).encode()
     flow.sandbox.inject_fault("no_callback", vendor="runflow")
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)

@@ -37,12 +37,12 @@ def gateway_and_store(
         yield running
 
 
-def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> list[JobJson]:
+def order_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> list[JobJson]:
     """Runs jobs until this seller delivers one, and returns them. The backup seller delivers the others."""
     jobs: list[JobJson] = []
 
     def has_delivered() -> bool:
-        jobs.append(flow.buy_with_failover(seller, **params))
+        jobs.append(flow.order_with_failover(seller, **params))
         [image] = jobs[-1]["images"]
         assert image["seller"] in (seller, BACKUP_BY_SELLER[seller])
         return bool(image["seller"] == seller)
@@ -54,8 +54,8 @@ def buy_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> li
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_breaker_opens_when_the_seller_rejects_the_api_key(flow: OrderFlow, status: int) -> None:
     flow.sandbox.inject_fault("status", vendor="openai", status=status, times=1)
-    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
-    *others, _ = buy_until_seller_delivers(flow, OPENAI)
+    assert get_attempted_sellers(flow.order_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    *others, _ = order_until_seller_delivers(flow, OPENAI)
     assert [get_attempted_sellers(job) for job in others] == [[RUNAPI]] * len(others)
     [gap] = get_order_gaps(get_order_times(flow, OPENAI))
     assert gap >= OPEN_SECONDS
@@ -63,8 +63,8 @@ def test_breaker_opens_when_the_seller_rejects_the_api_key(flow: OrderFlow, stat
 
 def test_failed_probe_opens_the_breaker_for_longer(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("status", vendor="openai", status=401, times=2)
-    buy_until_seller_delivers(flow, OPENAI)
-    assert flow.buy_with_failover(OPENAI)["images"][0]["seller"] == OPENAI
+    order_until_seller_delivers(flow, OPENAI)
+    assert flow.order_with_failover(OPENAI)["images"][0]["seller"] == OPENAI
     first, second, _ = get_order_gaps(get_order_times(flow, OPENAI))
     assert first >= OPEN_SECONDS
     assert second >= 2 * OPEN_SECONDS
@@ -73,7 +73,7 @@ def test_failed_probe_opens_the_breaker_for_longer(flow: OrderFlow) -> None:
 def make_half_open(flow: OrderFlow) -> None:
     """Opens OpenAI's breaker and waits until it is half-open. Its next order is slower than other jobs."""
     flow.sandbox.inject_fault("status", vendor="openai", status=401, times=1)
-    flow.buy_with_failover(OPENAI)
+    flow.order_with_failover(OPENAI)
     wait_until(flow.gateway.has_only_healthy_sellers, "the breaker is half-open")
     flow.sandbox.set_latency(3.0, vendor="openai")
 
@@ -84,28 +84,28 @@ def test_other_orders_go_elsewhere_while_a_probe_is_in_flight(flow: OrderFlow) -
         {"prompt": "x", "quality": "low", "policy": f"failover-{OPENAI}"}, prefer="wait=0"
     ).json()
     wait_until(lambda: flow.count_orders(OPENAI) == 2, "the probe order was sent")
-    assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.buy_with_failover(OPENAI))] == [
+    assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.order_with_failover(OPENAI))] == [
         [RUNAPI]
     ] * 5
     assert get_attempted_sellers(flow.gateway.get_job(probe["id"])) == [OPENAI]
     flow.sandbox.set_latency(0.0)
-    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI]
+    assert get_attempted_sellers(flow.order_with_failover(OPENAI)) == [OPENAI]
 
 
 def test_half_open_breaker_admits_one_of_many_concurrent_orders(flow: OrderFlow) -> None:
     make_half_open(flow)
-    jobs = run_concurrently(6, lambda: flow.buy_with_failover(OPENAI))
+    jobs = run_concurrently(6, lambda: flow.order_with_failover(OPENAI))
     assert Counter(tuple(get_attempted_sellers(job)) for job in jobs) == {(OPENAI,): 1, (RUNAPI,): 5}
 
 
 def test_five_consecutive_failures_open_the_breaker_of_that_cell_only(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("fail", vendor="runflow", times=5)
     for _ in range(5):
-        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
+        assert get_attempted_sellers(flow.order_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
     for params in ({"quality": "medium"}, {"size": "2048x2048"}):
-        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS, **params)) == [RUNFLOW_RUNS]
+        assert get_attempted_sellers(flow.order_with_failover(RUNFLOW_RUNS, **params)) == [RUNFLOW_RUNS]
     flow.sandbox.inject_fault("fail", vendor="runflow", times=1)
-    buy_until_seller_delivers(flow, RUNFLOW_RUNS)
+    order_until_seller_delivers(flow, RUNFLOW_RUNS)
     *failure_gaps, open_gap, longer_open_gap = get_order_gaps(get_order_times(flow, RUNFLOW_RUNS, '"low"', "1024"))
     assert len(failure_gaps) == 4
     assert open_gap >= OPEN_SECONDS
@@ -114,15 +114,15 @@ def test_five_consecutive_failures_open_the_breaker_of_that_cell_only(flow: Orde
 
 def test_four_consecutive_failures_do_not_open_the_breaker(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("fail", vendor="runflow", times=4)
-    jobs = [flow.buy_with_failover(RUNFLOW_RUNS, quality="high") for _ in range(5)]
+    jobs = [flow.order_with_failover(RUNFLOW_RUNS, quality="high") for _ in range(5)]
     assert [get_attempted_sellers(job) for job in jobs] == [[RUNFLOW_RUNS, RUNAPI]] * 4 + [[RUNFLOW_RUNS]]
 
 
 def test_breaker_stays_open_for_the_retry_after_time(flow: OrderFlow) -> None:
     headers = {"Retry-After": str(round(RETRY_AFTER_SECONDS))}
     flow.sandbox.inject_fault("status", vendor="openai", status=429, headers=headers, times=1)
-    assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
-    buy_until_seller_delivers(flow, OPENAI)
+    assert get_attempted_sellers(flow.order_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    order_until_seller_delivers(flow, OPENAI)
     [gap] = get_order_gaps(get_order_times(flow, OPENAI))
     assert gap >= RETRY_AFTER_SECONDS
 
@@ -149,7 +149,7 @@ def test_seller_of_too_small_images_loses_orders_until_it_delivers_correctly(
 
 def test_only_seller_keeps_its_orders_despite_too_small_images(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("half_size", vendor="openai")
-    jobs = [flow.buy(OPENAI, quality="medium") for _ in range(7)]
+    jobs = [flow.order_images(OPENAI, quality="medium") for _ in range(7)]
     assert [get_attempted_sellers(job) for job in jobs] == [[OPENAI]] * 7
     flow.sandbox.call_control_route("DELETE", "/faults")
-    assert get_attempted_sellers(flow.buy(OPENAI, quality="medium")) == [OPENAI]
+    assert get_attempted_sellers(flow.order_images(OPENAI, quality="medium")) == [OPENAI]

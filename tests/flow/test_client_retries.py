@@ -150,7 +150,7 @@ def test_sdk_retry_without_a_first_request_creates_a_job(flow: OrderFlow) -> Non
 
 
 def test_job_of_another_team_is_not_found(flow: OrderFlow) -> None:
-    job_id = flow.buy(RUNFLOW_RUNS)["id"]
+    job_id = flow.order_images(RUNFLOW_RUNS)["id"]
     answer = flow.gateway.http.get(f"/v1/jobs/{job_id}", headers={"authorization": f"Bearer {OTHER_TEAM_KEY}"})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "job_not_found"

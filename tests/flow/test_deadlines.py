@@ -37,7 +37,7 @@ def gateway_and_store(
 def test_images_after_the_deadline_are_booked_as_orphans(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(LATE_SECONDS)
     with ThreadPoolExecutor(len(SELLERS)) as pool:
-        jobs = list(pool.map(flow.buy, SELLERS))
+        jobs = list(pool.map(flow.order_images, SELLERS))
     assert [get_status_and_code(job) for job in jobs] == [("expired", "outcome_unknown")] * 4
     assert flow.sum_invoice_by_vendor() == {}
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller] for seller in SELLERS}
@@ -49,7 +49,7 @@ def test_images_after_the_deadline_are_booked_as_orphans(flow: OrderFlow) -> Non
 
 def test_partly_delivered_job_completes_at_its_deadline(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=LATE_SECONDS, times=1)
-    job = flow.buy(RUNAPI, n=3)
+    job = flow.order_images(RUNAPI, n=3)
     assert job["status"] == "completed"
     assert len(flow.fetch_images(job)) == 2
     assert any("2 of 3" in warning for warning in job["warnings"])
@@ -61,7 +61,7 @@ def test_partly_delivered_job_completes_at_its_deadline(flow: OrderFlow) -> None
 
 def test_stuck_order_is_suspected_after_its_own_timeout(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("stuck", vendor="runflow")
-    assert get_status_and_code(flow.buy(RUNFLOW_RUNS)) == ("expired", "outcome_unknown")
+    assert get_status_and_code(flow.order_images(RUNFLOW_RUNS)) == ("expired", "outcome_unknown")
     flow.uncharged_suspects["runflow"] = PRICE_MICROS[RUNFLOW_RUNS]
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
 
@@ -69,7 +69,7 @@ def test_stuck_order_is_suspected_after_its_own_timeout(flow: OrderFlow) -> None
 def test_order_failing_after_the_deadline_costs_nothing_and_has_no_failover(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(LATE_SECONDS, vendor="runflow")
     flow.sandbox.inject_fault("fail", vendor="runflow")
-    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    job = flow.order_with_failover(RUNFLOW_RUNS)
     assert get_status_and_code(job) == ("expired", "outcome_unknown")
     assert flow.sum_ledger_by_line() == {}
     assert get_status_and_code(flow.gateway.get_job(job["id"])) == ("expired", "deadline_exceeded"), (
@@ -85,7 +85,7 @@ def test_order_failing_after_the_deadline_costs_nothing_and_has_no_failover(flow
 def test_images_being_downloaded_at_the_deadline_are_delivered(flow: OrderFlow, seller: str) -> None:
     """They are charged: the gateway downloads them until their URLs expire."""
     flow.sandbox.inject_fault("slow", vendor="runflow", route="download", seconds=LATE_SECONDS)
-    job = flow.buy(seller)
+    job = flow.order_images(seller)
     assert job["status"] == "completed"
     assert job["finished_at"] > job["deadline_at"]
     assert flow.sum_ledger_by_line() == {(seller, "capture"): PRICE_MICROS[seller]}
@@ -96,7 +96,7 @@ def test_job_queued_until_its_deadline_is_never_ordered(flow: OrderFlow) -> None
     params = {"prompt": "a lighthouse at dawn", "quality": "low", "provider": {"only": [OPENAI]}}
     first = flow.gateway.post_job(params, prefer="wait=0").json()
     wait_until(lambda: flow.count_orders(OPENAI) == 1, "the first order reached the seller")
-    queued = flow.buy(OPENAI)
+    queued = flow.order_images(OPENAI)
     assert get_status_and_code(queued) == ("expired", "deadline_exceeded")
     assert get_status_and_code(flow.gateway.get_job(first["id"])) == ("expired", "outcome_unknown")
     assert get_attempted_sellers(queued) == []

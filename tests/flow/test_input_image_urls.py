@@ -83,8 +83,8 @@ def read_stored_input(gateway_folder: Path, job_id: str) -> bytes:
     return path.read_bytes()
 
 
-def buy_edit(flow: OrderFlow, image: object, seller: str, **params: Any) -> dict[str, Any]:
-    return flow.buy(seller, operation="edit", image=image, size="1024x1024", **params)
+def order_edit(flow: OrderFlow, image: object, seller: str, **params: Any) -> dict[str, Any]:
+    return flow.order_images(seller, operation="edit", image=image, size="1024x1024", **params)
 
 
 @EACH_SELLER
@@ -92,7 +92,7 @@ def test_input_image_url_is_fetched_once_stored_and_sent_to_the_seller(
     flow: OrderFlow, web: PublicSite, gateway_folder: Path, seller: str
 ) -> None:
     image_url = web.add_page("/image.png", IMAGE, content_type="image/png")
-    job = buy_edit(flow, image_url, seller)
+    job = order_edit(flow, image_url, seller)
     assert job["status"] == "completed"
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
     assert web.request_counts == {"/image.png": 1}
@@ -105,7 +105,7 @@ def test_fetched_image_too_large_for_a_data_uri_is_uploaded_unchanged(
     flow: OrderFlow, web: PublicSite, seller: str
 ) -> None:
     large = IMAGE + bytes(1 << 20)
-    job = buy_edit(flow, {"image_url": web.add_page("/large.png", large)}, seller)
+    job = order_edit(flow, {"image_url": web.add_page("/large.png", large)}, seller)
     assert job["status"] == "completed"
     assert has_received_image(flow, seller, large)
 
@@ -115,7 +115,7 @@ def test_large_image_is_read_completely_with_and_without_keep_alive(
     flow: OrderFlow, web: PublicSite, gateway_folder: Path, connection: str
 ) -> None:
     large = IMAGE + bytes(1 << 20)
-    job = buy_edit(flow, web.add_page("/large.png", large, connection=connection), OPENAI)
+    job = order_edit(flow, web.add_page("/large.png", large, connection=connection), OPENAI)
     assert read_stored_input(gateway_folder, job["id"]) == large
 
 
@@ -125,7 +125,7 @@ def test_image_type_comes_from_the_bytes_not_from_the_content_type(
 ) -> None:
     """The stored file's name has the real type as well."""
     jpeg = make_image(512, 512, "JPEG")
-    job = buy_edit(flow, web.add_page("/image.png", jpeg, content_type="image/png"), seller)
+    job = order_edit(flow, web.add_page("/image.png", jpeg, content_type="image/png"), seller)
     assert job["status"] == "completed"
     assert [path.name for path in gateway_folder.rglob(f"{job['id']}/input-0.*")] == ["input-0.jpeg"]
     assert has_received_image(flow, seller, jpeg)
@@ -137,7 +137,7 @@ def test_failover_sends_the_stored_image_without_fetching_it_again(
 ) -> None:
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[seller], times=1)
     image = web.add_page("/image.png", IMAGE)
-    job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
+    job = flow.order_with_failover(seller, operation="edit", image=image, size="1024x1024")
     assert get_attempted_sellers(job) == [seller, BACKUP_BY_SELLER[seller]]
     assert has_received_image(flow, BACKUP_BY_SELLER[seller], IMAGE)
     assert web.request_counts == {"/image.png": 1}
@@ -147,7 +147,7 @@ def test_several_input_image_urls_and_a_mask_keep_their_order(flow: OrderFlow, w
     first, second = make_image(320, 320), make_image(480, 480, "WEBP")
     images = [web.add_page("/first.png", first), {"image_url": web.add_page("/second.webp", second)}]
     mask = web.add_page("/mask.png", make_image(320, 320, mode="RGBA"))
-    job = flow.buy(RUNFLOW_RUNS, operation="edit", images=images, mask=mask, size="1024x1024", n=5)
+    job = flow.order_images(RUNFLOW_RUNS, operation="edit", images=images, mask=mask, size="1024x1024", n=5)
     assert len(flow.fetch_images(job)) == 5
     order_input = json.loads(flow.sandbox.list_requests("runflow", "submit")[-1]["body"])["input"]
     assert [link.partition(",")[2] for link in order_input["image_urls"]] == [
@@ -157,7 +157,7 @@ def test_several_input_image_urls_and_a_mask_keep_their_order(flow: OrderFlow, w
 
 
 def test_edit_has_the_aspect_ratio_of_the_fetched_image(flow: OrderFlow, web: PublicSite) -> None:
-    job = flow.buy(OPENAI, operation="edit", image=web.add_page("/wide.png", make_image(960, 640)))
+    job = flow.order_images(OPENAI, operation="edit", image=web.add_page("/wide.png", make_image(960, 640)))
     [image] = flow.fetch_images(job)
     assert image.width / image.height == pytest.approx(1.5, rel=0.02)
 
@@ -166,7 +166,7 @@ def test_edit_has_the_aspect_ratio_of_the_fetched_image(flow: OrderFlow, web: Pu
 def test_redirect_to_a_public_url_is_followed(flow: OrderFlow, web: PublicSite, status: int) -> None:
     web.add_page("/image.png", IMAGE)
     web.add_page("/moved", status=status, location=web.make_url("/image.png", OTHER_HOST_NAME))
-    job = buy_edit(flow, web.add_page("/old", status=status, location="/moved"), OPENAI)
+    job = order_edit(flow, web.add_page("/old", status=status, location="/moved"), OPENAI)
     assert job["status"] == "completed"
     assert web.request_counts == {"/old": 1, "/moved": 1, "/image.png": 1}
     assert has_received_image(flow, OPENAI, IMAGE)

@@ -126,7 +126,7 @@ def test_order_fault_has_the_outcome_in_the_table(
     is_delivered_by_url = seller == OPENAI and fault["kind"] == "expired_url"
     with flow.sandbox.override_switches("openai", image_format="url" if is_delivered_by_url else "b64_json"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], times=1, **fault)
-        job = flow.buy_with_failover(seller)
+        job = flow.order_with_failover(seller)
     assert flow.sum_ledger_by_line() == get_expected_ledger(seller, outcome), job
     if outcome is Outcome.WRONGLY_SUSPECTED:
         flow.uncharged_suspects[VENDOR_BY_SELLER[seller]] = PRICE_MICROS[seller]
@@ -141,7 +141,7 @@ def test_order_fault_has_the_outcome_in_the_table(
 @EACH_SELLER
 def test_too_small_image_is_delivered_with_a_warning(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("half_size", vendor=VENDOR_BY_SELLER[seller])
-    job = flow.buy_with_failover(seller, size="1024x1024")
+    job = flow.order_with_failover(seller, size="1024x1024")
     [image] = flow.fetch_images(job)
     assert image.size == (512, 512)
     assert job["images"][0]["size"] == "512x512"
@@ -198,16 +198,16 @@ def test_unreachable_seller_is_skipped(flow: OrderFlow) -> None:
 
 def test_seller_without_credit_is_skipped(flow: OrderFlow) -> None:
     flow.sandbox.set_balance("runapi", "0.01")
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert [image["seller"] for image in job["images"]] == [RUNFLOW_RUNS]
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "capture"): PRICE_MICROS[RUNFLOW_RUNS]}
 
 
 def test_seller_paused_at_job_creation_can_still_be_used_later(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("status", vendor="runflow", times=1, status=429, headers={"Retry-After": "2"})
-    assert flow.buy_with_failover(RUNFLOW_RUNS)["images"][0]["seller"] == RUNAPI
+    assert flow.order_with_failover(RUNFLOW_RUNS)["images"][0]["seller"] == RUNAPI
     flow.sandbox.inject_fault("refuse", vendor="runapi", times=1)
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert [attempt["seller"] for attempt in job["attempts"]] == [RUNAPI, RUNFLOW_RUNS]
     assert [image["seller"] for image in job["images"]] == [RUNFLOW_RUNS], job
 
@@ -216,7 +216,7 @@ def test_seller_that_ignores_idempotency_keys_charges_twice_and_is_booked_once(f
     """Only the vendor's invoice shows the second charge: it has one line more than the ledger."""
     flow.sandbox.inject_fault("reset_after", vendor="runapi", times=1)
     flow.sandbox.inject_fault("ignore_idempotency_key", vendor="runapi")
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert job["status"] == "completed"
     assert flow.sum_ledger_by_line() == {(RUNAPI, "capture"): PRICE_MICROS[RUNAPI]}
     assert len(flow.sandbox.list_charges("runapi")) == 2
@@ -226,7 +226,7 @@ def test_seller_that_ignores_idempotency_keys_charges_twice_and_is_booked_once(f
 @EACH_SELLER
 def test_job_rejected_by_all_sellers_fails_and_books_nothing(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("refuse")
-    job = flow.buy_with_failover(seller)
+    job = flow.order_with_failover(seller)
     assert job["status"] == "failed"
     assert get_error_code(job) == "order_refused"
     assert flow.sum_ledger_by_line() == {}
@@ -251,7 +251,7 @@ def test_content_refusal_is_final_on_the_openai_route(flow: OrderFlow, seller: s
 @pytest.mark.parametrize("n", [4, 10])
 def test_failover_delivers_all_requested_images(flow: OrderFlow, seller: str, n: int) -> None:
     flow.sandbox.inject_fault("fail" if seller != OPENAI else "refuse", vendor=VENDOR_BY_SELLER[seller])
-    job = flow.buy_with_failover(seller, n=n)
+    job = flow.order_with_failover(seller, n=n)
     assert [image["index"] for image in job["images"]] == list(range(n))
     assert {image["seller"] for image in job["images"]} == {BACKUP_BY_SELLER[seller]}
     assert flow.sum_ledger_by_line() == {
@@ -262,7 +262,7 @@ def test_failover_delivers_all_requested_images(flow: OrderFlow, seller: str, n:
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, OPENAI])
 def test_images_missing_from_an_order_come_from_the_next_seller(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("partial", vendor=VENDOR_BY_SELLER[seller], missing=1, times=1)
-    job = flow.buy_with_failover(seller, n=4)
+    job = flow.order_with_failover(seller, n=4)
     assert job["status"] == "completed"
     assert [image["index"] for image in job["images"]] == [0, 1, 2, 3]
     assert [image["seller"] for image in job["images"]] == [seller] * 3 + [BACKUP_BY_SELLER[seller]]
@@ -273,7 +273,7 @@ def test_images_missing_from_an_order_come_from_the_next_seller(flow: OrderFlow,
 def test_job_completes_with_a_warning_when_no_seller_makes_a_missing_image(flow: OrderFlow, seller: str) -> None:
     flow.sandbox.inject_fault("partial", vendor=VENDOR_BY_SELLER[seller], missing=1, times=1)
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[BACKUP_BY_SELLER[seller]])
-    job = flow.buy_with_failover(seller, n=4)
+    job = flow.order_with_failover(seller, n=4)
     assert job["status"] == "completed"
     assert [image["index"] for image in job["images"]] == [0, 1, 2]
     assert any("3 of 4" in warning for warning in job["warnings"])
@@ -283,7 +283,7 @@ def test_job_completes_with_a_warning_when_no_seller_makes_a_missing_image(flow:
 def test_only_the_failed_one_of_several_orders_fails_over(flow: OrderFlow) -> None:
     """RunAPI makes one image per order: three orders, one of which fails."""
     flow.sandbox.inject_fault("fail", vendor="runapi", times=1)
-    job = flow.buy_with_failover(RUNAPI, n=3)
+    job = flow.order_with_failover(RUNAPI, n=3)
     assert len(job["images"]) == 3
     assert flow.sum_ledger_by_line() == {
         (RUNAPI, "capture"): 2 * PRICE_MICROS[RUNAPI],
@@ -296,6 +296,6 @@ def test_charge_for_several_undelivered_images_is_booked_as_orphan(flow: OrderFl
     """For every seller, also for OpenAI, which charges by tokens."""
     flow.sandbox.inject_fault("empty_outputs", vendor=VENDOR_BY_SELLER[seller])
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[BACKUP_BY_SELLER[seller]])
-    job = flow.buy_with_failover(seller, n=3)
+    job = flow.order_with_failover(seller, n=3)
     assert job["status"] == "failed"
     assert [line for _, line in flow.sum_ledger_by_line()] == ["orphan"]

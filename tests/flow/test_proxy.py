@@ -13,7 +13,7 @@ from tests.upstream.fake_proxies import BASIC_CREDENTIALS
 def test_all_requests_of_an_account_use_its_proxy(flow: OrderFlow, seller: str) -> None:
     with run_proxy() as (url, traffic):
         with configure_proxy(flow, VENDOR_BY_SELLER[seller], url):
-            job = flow.buy(seller)
+            job = flow.order_images(seller)
             assert job["status"] == "completed"
             assert len(flow.fetch_images(job)) == 1
             flow.gateway.wait_until_idle()
@@ -26,7 +26,7 @@ def test_account_with_unreachable_proxy_sends_nothing(flow: OrderFlow) -> None:
     with run_proxy() as (url, traffic):
         stopped_proxy_url = url
     with configure_proxy(flow, "runflow", stopped_proxy_url):
-        job = flow.buy_with_failover("runflow-run")
+        job = flow.order_with_failover("runflow-run")
         flow.gateway.wait_until_idle()
     assert job["status"] == "completed"
     assert flow.sandbox.list_requests("runflow") == []

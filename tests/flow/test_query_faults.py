@@ -48,7 +48,7 @@ def expect_capture_without_failover(flow: OrderFlow, seller: str) -> None:
 @pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
 def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", times=2, **fault)
-    job = flow.buy_with_failover(seller)
+    job = flow.order_with_failover(seller)
     assert job["status"] == "completed"
     assert flow.count_orders(seller) == 1
     expect_capture_without_failover(flow, seller)
@@ -63,7 +63,7 @@ def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, 
 def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     """At the attempt timeout, after the grace time for unknown orders, or at the third invalid response."""
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", **fault)
-    job = flow.buy_with_failover(seller)
+    job = flow.order_with_failover(seller)
     assert get_error_code(job) == "outcome_unknown"
     assert flow.sum_ledger_by_line() == {(seller, "suspected"): PRICE_MICROS[seller]}
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
@@ -73,7 +73,7 @@ def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, sell
 def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
     flow.sandbox.inject_fault(vendor="runflow", route="search", times=2, **fault)
-    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    job = flow.order_with_failover(RUNFLOW_RUNS)
     assert job["status"] == "completed"
     expect_capture_without_failover(flow, RUNFLOW_RUNS)
 
@@ -81,7 +81,7 @@ def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> No
 def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
     flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
-    job = flow.buy_with_failover(RUNFLOW_RUNS)
+    job = flow.order_with_failover(RUNFLOW_RUNS)
     assert get_error_code(job) == "outcome_unknown"
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
 
@@ -95,7 +95,7 @@ def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> 
 def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, first: str, second: dict[str, Any]) -> None:
     flow.sandbox.inject_fault(first, vendor="runapi", times=1)
     flow.sandbox.inject_fault(vendor="runapi", times=1, **second)
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert job["status"] == "completed"
     assert flow.count_orders(RUNAPI) >= 3
     expect_capture_without_failover(flow, RUNAPI)
@@ -121,7 +121,7 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
 def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
-        job = flow.buy_with_failover(seller)
+        job = flow.order_with_failover(seller)
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
     assert flow.count_orders(seller) == 1
     expect_capture_without_failover(flow, seller)
@@ -137,7 +137,7 @@ def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, faul
     """The gateway polls for a new URL if the seller has polls; otherwise the failure may be temporary."""
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
-        job = flow.buy_with_failover(seller)
+        job = flow.order_with_failover(seller)
     assert job["status"] == "completed"
     expect_capture_without_failover(flow, seller)
 
@@ -162,7 +162,7 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
 def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("html", vendor=VENDOR_BY_SELLER[seller], route="download", status=200)
-        job = flow.buy_with_failover(seller)
+        job = flow.order_with_failover(seller)
     assert job["status"] == "failed"
     assert job["images"] == []
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
@@ -173,7 +173,7 @@ def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, sell
 def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
         flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=404)
-        job = flow.buy_with_failover(seller)
+        job = flow.order_with_failover(seller)
     assert get_error_code(job) == "paid_not_delivered"
     assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) == MAX_FETCH_TRIES
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
@@ -200,7 +200,7 @@ def test_seller_with_failing_upload_is_skipped_without_an_order(
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="upload", times=1, **fault)
     data = flow.sandbox.fetch_sample_image(512, 512)
     image = encode_b64_json(data + b"\0" * (1 << 20))
-    job = flow.buy_with_failover(seller, operation="edit", image=image, size="1024x1024")
+    job = flow.order_with_failover(seller, operation="edit", image=image, size="1024x1024")
     assert [delivered["seller"] for delivered in job["images"]] == [BACKUP_BY_SELLER[seller]]
     assert flow.count_orders(seller) == 0
     assert {key for key in flow.sum_ledger_by_line()} == {(BACKUP_BY_SELLER[seller], "capture")}
@@ -211,7 +211,7 @@ def test_job_fails_without_an_order_when_no_seller_accepts_its_input(flow: Order
     """RunAPI makes one image per order: each image has its own task, which fails on its own."""
     flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=500)
     image = encode_b64_json(flow.sandbox.fetch_sample_image(512, 512))
-    job = flow.buy(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
+    job = flow.order_images(RUNAPI, operation="edit", image=image, n=n, size="1024x1024")
     assert (job["status"], job["attempts"]) == ("failed", [])
     assert len(flow.sandbox.list_requests("runapi", "upload")) == n
     assert (flow.count_orders(RUNAPI), flow.sum_ledger_by_line()) == (0, {})

@@ -45,14 +45,14 @@ def exhausting_jobs(gateway_and_store: GatewayAndStore, sandbox_process: Running
     sandbox_process.reset()
     sandbox_process.inject_fault("refuse", vendor="runflow")
     flow = OrderFlow(gateway_and_store[0], sandbox_process, gateway_and_store[1])
-    jobs = [buy_timed(flow, n=MANY_IMAGES if number == 0 else 1) for number in range(ALLOWED_RETRIES + 1)]
+    jobs = [run_timed_job(flow, n=MANY_IMAGES if number == 0 else 1) for number in range(ALLOWED_RETRIES + 1)]
     flow.check_ledger_matches_invoice()
     return jobs
 
 
-def buy_timed(flow: OrderFlow, **params: Any) -> TimedJob:
+def run_timed_job(flow: OrderFlow, **params: Any) -> TimedJob:
     began = time.monotonic()
-    return flow.buy_with_failover(RUNFLOW_RUNS, **params), time.monotonic() - began
+    return flow.order_with_failover(RUNFLOW_RUNS, **params), time.monotonic() - began
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_part_fails_after_waiting_for_an_exhausted_retry_budget(exhausting_jobs:
 
 
 def test_first_orders_need_no_retry_budget(flow: OrderFlow) -> None:
-    jobs = [buy_timed(flow) for _ in range(3)]
+    jobs = [run_timed_job(flow) for _ in range(3)]
     assert [get_attempted_sellers(job) for job, _ in jobs] == [[RUNFLOW_RUNS]] * 3
     assert {job["status"] for job, _ in jobs} == {"completed"}
     assert min(seconds for _, seconds in jobs) < RETRY_BUDGET_TIMEOUT_SECONDS
@@ -97,7 +97,7 @@ def test_first_orders_need_no_retry_budget(flow: OrderFlow) -> None:
 
 def test_missing_images_are_not_reordered_without_retry_budget(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("partial", vendor="runflow", missing=1, times=1)
-    job, _ = buy_timed(flow, n=4)
+    job, _ = run_timed_job(flow, n=4)
     assert get_attempted_sellers(job) == [RUNFLOW_RUNS]
     assert job["status"] == "completed"
     assert [image["index"] for image in job["images"]] == [0, 1, 2]
@@ -106,7 +106,7 @@ def test_missing_images_are_not_reordered_without_retry_budget(flow: OrderFlow) 
 
 def test_failover_from_a_seller_with_open_breaker_needs_no_retry_budget(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("status", vendor="openai", status=401)
-    job = flow.buy_with_failover(OPENAI)
+    job = flow.order_with_failover(OPENAI)
     assert get_attempted_sellers(job) == [OPENAI, RUNAPI]
     assert job["status"] == "completed"
 
@@ -114,10 +114,10 @@ def test_failover_from_a_seller_with_open_breaker_needs_no_retry_budget(flow: Or
 def test_failover_after_retry_after_needs_no_retry_budget(flow: OrderFlow) -> None:
     """Several orders may be rejected at the same time; each of them fails over."""
     flow.sandbox.inject_fault("status", vendor="runflow", status=429, headers={"Retry-After": "2"}, times=1)
-    job, _ = buy_timed(flow)
+    job, _ = run_timed_job(flow)
     assert get_attempted_sellers(job) == [RUNFLOW_RUNS, RUNAPI]
     assert job["status"] == "completed"
     wait_until(
-        lambda: get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS],
+        lambda: get_attempted_sellers(flow.order_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS],
         "the first seller gets orders again",
     )

@@ -25,7 +25,7 @@ ROUTE = "/v1/images/generations"
 SETUP = GatewaySetup(constant_overrides={"gateway.api.failed_job_responses.UNAVAILABLE_RETRY_SECONDS": 1})
 RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504)
 MAX_TRIES = 3
-Buy = Callable[[str, str, dict[str, Any]], int]
+SendRequest = Callable[[str, str, dict[str, Any]], int]
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ def gateway_and_store(
         yield running
 
 
-def buy_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:
+def send_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:
     """Retries by status, like urllib3's `Retry` and the clients built on it."""
     with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=60) as http:
         for _ in range(MAX_TRIES):
@@ -98,7 +98,7 @@ def buy_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:
         return answer.status_code
 
 
-def buy_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
+def send_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
     http = openai.DefaultHttpxClient(trust_env=False)
     with openai.OpenAI(base_url=f"{url}/v1", api_key=key, http_client=http) as client:
         try:
@@ -109,7 +109,7 @@ def buy_with_openai_sdk(url: str, key: str, body: dict[str, Any]) -> int:
 
 
 @pytest.fixture(scope="module")
-def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:
+def send_with_node_sdk(node_program: str) -> Iterator[SendRequest]:
     """One process for all tests, because node starts slowly."""
     command = [node_program, str(PROGRAM_FOLDER / "retrying.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -118,34 +118,34 @@ def buy_with_node_sdk(node_program: str) -> Iterator[Buy]:
         program_input: IO[str] = process.stdin
         program_output: IO[str] = process.stdout
 
-        def buy_one(url: str, key: str, body: dict[str, Any]) -> int:
+        def send_request(url: str, key: str, body: dict[str, Any]) -> int:
             line = {"url": url, "key": key, "prompt": body["prompt"], "more": body}
             program_input.write(json.dumps(line) + "\n")
             program_input.flush()
             return int(json.loads(program_output.readline())["status"])
 
-        yield buy_one
+        yield send_request
         program_input.close()
 
 
 @pytest.fixture(params=["by status", "openai", "openai node"])
-def buy_with_client(request: pytest.FixtureRequest) -> Buy:
+def send_with_client(request: pytest.FixtureRequest) -> SendRequest:
     if request.param == "openai node":
-        buy: Buy = request.getfixturevalue("buy_with_node_sdk")
-        return buy
-    return buy_with_openai_sdk if request.param == "openai" else buy_with_status_retries
+        send_request: SendRequest = request.getfixturevalue("send_with_node_sdk")
+        return send_request
+    return send_with_openai_sdk if request.param == "openai" else send_with_status_retries
 
 
 def count_requests(flow: OrderFlow) -> float:
     return flow.gateway.read_metric("igw_http_request_seconds_count", route=ROUTE)
 
 
-def run_case(flow: OrderFlow, case: Case, buy: Buy) -> tuple[int, float]:
+def run_case(flow: OrderFlow, case: Case, send_request: SendRequest) -> tuple[int, float]:
     """Returns the client's final status, and the number of requests that it sent."""
     for fault in case.faults:
         flow.sandbox.inject_fault(**fault)
     before = count_requests(flow)
-    return buy(flow.gateway.url, case.key, make_body(case)), count_requests(flow) - before
+    return send_request(flow.gateway.url, case.key, make_body(case)), count_requests(flow) - before
 
 
 def make_body(case: Case) -> dict[str, Any]:
@@ -155,16 +155,16 @@ def make_body(case: Case) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", FINAL_CASES, ids=lambda case: case.name)
-def test_final_response_makes_no_client_buy_twice(flow: OrderFlow, case: Case, buy_with_client: Buy) -> None:
-    assert run_case(flow, case, buy_with_client) == (case.status, 1)
+def test_final_response_makes_no_client_order_twice(flow: OrderFlow, case: Case, send_with_client: SendRequest) -> None:
+    assert run_case(flow, case, send_with_client) == (case.status, 1)
     assert len(flow.sandbox.list_charges()) == case.charges
 
 
 @pytest.mark.parametrize("case", RETRIABLE_CASES, ids=lambda case: case.name)
-def test_retriable_response_has_bought_nothing(flow: OrderFlow, case: Case, buy_with_client: Buy) -> None:
-    status, sent = run_case(flow, case, buy_with_client)
+def test_retriable_response_has_ordered_nothing(flow: OrderFlow, case: Case, send_with_client: SendRequest) -> None:
+    status, sent = run_case(flow, case, send_with_client)
     assert status == case.status
-    assert sent > 1 or buy_with_client is not buy_with_status_retries
+    assert sent > 1 or send_with_client is not send_with_status_retries
     assert flow.sandbox.list_charges() == []
     assert flow.sum_ledger_by_line() == {}
 

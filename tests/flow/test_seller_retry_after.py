@@ -36,7 +36,7 @@ def make_seller_busy(flow: OrderFlow, seller: str, seconds: object, orders: int 
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI, OPENAI])
 def test_only_seller_is_retried_after_its_retry_after_time(flow: OrderFlow, seller: str) -> None:
     make_seller_busy(flow, seller, 2)
-    job = flow.buy(seller)
+    job = flow.order_images(seller)
     assert (job["status"], get_faults_by_seller(job)) == ("completed", [(seller, "rate_limited"), (seller, None)])
     first, second = get_order_times(flow, seller)
     assert 2.0 <= second - first < 4.0
@@ -46,14 +46,14 @@ def test_only_seller_is_retried_after_its_retry_after_time(flow: OrderFlow, sell
 
 def test_another_seller_is_tried_before_waiting(flow: OrderFlow) -> None:
     make_seller_busy(flow, RUNAPI, 2)
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert get_faults_by_seller(job) == [(RUNAPI, "rate_limited"), (RUNFLOW_RUNS, None)]
 
 
 def test_busy_seller_with_shortest_retry_after_is_retried_first(flow: OrderFlow) -> None:
     make_seller_busy(flow, RUNAPI, 4)
     make_seller_busy(flow, RUNFLOW_RUNS, 1)
-    job = flow.buy_with_failover(RUNAPI)
+    job = flow.order_with_failover(RUNAPI)
     assert get_faults_by_seller(job) == [(RUNAPI, "rate_limited"), (RUNFLOW_RUNS, "rate_limited"), (RUNFLOW_RUNS, None)]
     assert len(flow.sandbox.list_charges()) == 1
 
@@ -69,10 +69,10 @@ def test_retries_at_a_busy_seller_stop_at_the_policy_limit(flow: OrderFlow) -> N
     assert flow.sandbox.list_charges() == []
 
 
-def test_each_image_of_a_job_is_retried_and_bought_once(flow: OrderFlow) -> None:
+def test_each_image_of_a_job_is_retried_and_ordered_once(flow: OrderFlow) -> None:
     """RunAPI makes one image per order: each order is rejected and retried on its own."""
     make_seller_busy(flow, RUNAPI, 1, orders=4)
-    job = flow.buy(RUNAPI, n=4)
+    job = flow.order_images(RUNAPI, n=4)
     assert (job["status"], len(job["images"])) == ("completed", 4)
     assert len(flow.sandbox.list_charges()) == 4
 

@@ -73,14 +73,14 @@ def test_account_that_rejects_the_api_key_is_avoided_by_all_replicas(
     here, there = replica_flows
     before = count_healthy_cells(here.gateway, OPENAI)
     here.sandbox.inject_fault("status", vendor="openai", status=401)
-    assert get_attempted_sellers(here.buy_with_failover(OPENAI)) == [OPENAI, RUNAPI]
+    assert get_attempted_sellers(here.order_with_failover(OPENAI)) == [OPENAI, RUNAPI]
     wait_until(
         lambda: is_unhealthy(there.gateway, OPENAI),
         "the other replica reports the seller as unhealthy",
         timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
     for flow in (here, there, here, there):
-        assert get_attempted_sellers(flow.buy_with_failover(OPENAI)) == [RUNAPI]
+        assert get_attempted_sellers(flow.order_with_failover(OPENAI)) == [RUNAPI]
         assert is_unhealthy(flow.gateway, OPENAI)
         assert count_healthy_cells(flow.gateway, OPENAI) == 0 < before
     assert here.count_orders(OPENAI) == 1
@@ -94,15 +94,15 @@ def test_failing_cell_is_avoided_by_all_replicas_and_other_cells_are_used(
     healthy = count_healthy_cells(there.gateway, RUNFLOW_RUNS)
     here.sandbox.inject_fault("fail", vendor="runflow", times=5)
     for _ in range(5):
-        assert get_attempted_sellers(here.buy_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
+        assert get_attempted_sellers(here.order_with_failover(RUNFLOW_RUNS)) == [RUNFLOW_RUNS, RUNAPI]
     wait_until(
         lambda: get_cell_health(there.gateway, RUNFLOW_RUNS).get(cell) is False,
         "the other replica reports the seller as unhealthy",
         timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
     for flow in (here, there):
-        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS)) == [RUNAPI]
-        assert get_attempted_sellers(flow.buy_with_failover(RUNFLOW_RUNS, quality="medium")) == [RUNFLOW_RUNS]
+        assert get_attempted_sellers(flow.order_with_failover(RUNFLOW_RUNS)) == [RUNAPI]
+        assert get_attempted_sellers(flow.order_with_failover(RUNFLOW_RUNS, quality="medium")) == [RUNFLOW_RUNS]
         assert [name for name, is_well in get_cell_health(flow.gateway, RUNFLOW_RUNS).items() if not is_well] == [cell]
         assert count_healthy_cells(flow.gateway, RUNFLOW_RUNS, **CELL) == 0
         assert count_healthy_cells(flow.gateway, RUNFLOW_RUNS) == healthy - 1
@@ -114,23 +114,23 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
 ) -> None:
     here, there = replica_flows
     here.sandbox.set_balance("runapi", "0")
-    job = here.buy(RUNAPI)
+    job = here.order_images(RUNAPI)
     assert job["error"]["code"] == "sellers_unavailable"
     wait_until(
         lambda: is_unhealthy(there.gateway, RUNAPI),
         "the other replica reports the seller as unhealthy",
         timeout_seconds=SYNC_TIMEOUT_SECONDS,
     )
-    assert there.buy(RUNAPI)["error"]["code"] == "sellers_unavailable"
+    assert there.order_images(RUNAPI)["error"]["code"] == "sellers_unavailable"
     here.sandbox.set_balance("runapi", "100")
 
     def is_healthy_here() -> bool:
-        """Buys once at the other replica, and returns whether this replica's breakers are closed.
+        """Orders once at the other replica, and returns whether this replica's breakers are closed.
 
         One purchase may not suffice: a success within two seconds after a breaker opened is ignored, since replicas
         may disagree about the sequence.
         """
-        assert there.buy(RUNAPI)["status"] == "completed"
+        assert there.order_images(RUNAPI)["status"] == "completed"
         return all(get_cell_health(here.gateway, RUNAPI).values())
 
     wait_until(
@@ -138,4 +138,4 @@ def test_success_at_an_unhealthy_only_seller_closes_the_breaker_of_all_replicas(
     )
     for flow in (here, there):
         assert all(get_cell_health(flow.gateway, RUNAPI).values())
-        assert get_attempted_sellers(flow.buy_with_failover(RUNAPI)) == [RUNAPI]
+        assert get_attempted_sellers(flow.order_with_failover(RUNAPI)) == [RUNAPI]

@@ -124,7 +124,7 @@ def test_partly_delivered_job_is_readable_after_a_store_outage(
 def test_store_outage_response_names_the_job(
     flow: OrderFlow, proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer]
 ) -> None:
-    job = str(flow.buy("runapi")["id"])
+    job = str(flow.order_images("runapi")["id"])
     flow.gateway.wait_until_idle()
     with proxy_and_redis[0].block_commands():
         answer = get_job_response(flow.gateway, job)
@@ -147,7 +147,7 @@ def test_nothing_is_ordered_during_a_store_outage(
 def test_callback_during_a_store_outage_is_asked_to_retry(
     flow: OrderFlow, proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer]
 ) -> None:
-    flow.buy("runapi")
+    flow.order_images("runapi")
     flow.gateway.wait_until_idle()
     with proxy_and_redis[0].block_commands():
         answer = httpx.post(get_callback_url(flow, "runapi"), json={}, trust_env=False)

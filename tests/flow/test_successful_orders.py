@@ -39,7 +39,7 @@ def sum_captures(flow: OrderFlow, seller: str) -> int:
 @EACH_SELLER
 @pytest.mark.parametrize("n", range(1, 11))
 def test_every_seller_delivers_every_number_of_images(flow: OrderFlow, seller: str, n: int) -> None:
-    job = flow.buy(seller, n=n, quality="low")
+    job = flow.order_images(seller, n=n, quality="low")
     assert job["status"] == "completed"
     assert [image["index"] for image in job["images"]] == list(range(n))
     assert {image["seller"] for image in job["images"]} == {seller}
@@ -51,7 +51,7 @@ def test_every_seller_delivers_every_number_of_images(flow: OrderFlow, seller: s
 @EACH_SELLER
 @pytest.mark.parametrize("quality", ["low", "medium", "high"])
 def test_every_quality_costs_its_price(flow: OrderFlow, seller: str, quality: str) -> None:
-    job = flow.buy(seller, quality=quality)
+    job = flow.order_images(seller, quality=quality)
     assert job["status"] == "completed"
     assert sum_captures(flow, seller) == PRICES[seller][quality]
 
@@ -60,7 +60,7 @@ def test_every_quality_costs_its_price(flow: OrderFlow, seller: str, quality: st
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_resolution_is_delivered_in_its_size(flow: OrderFlow, seller: str, tier: str) -> None:
     wanted = TIERS[tier]
-    job = flow.buy(seller, size=f"{wanted[0]}x{wanted[1]}")
+    job = flow.order_images(seller, size=f"{wanted[0]}x{wanted[1]}")
     [image] = flow.fetch_images(job)
     assert image.size == wanted or (seller == "runapi" and is_near_size(image.size, wanted))
     assert job["images"][0]["size"] == f"{image.width}x{image.height}"
@@ -69,7 +69,7 @@ def test_every_resolution_is_delivered_in_its_size(flow: OrderFlow, seller: str,
 @EACH_SELLER
 @pytest.mark.parametrize("aspect_ratio", ["3:2", "9:16"])
 def test_aspect_ratio_and_resolution_replace_a_pixel_size(flow: OrderFlow, seller: str, aspect_ratio: str) -> None:
-    job = flow.buy(seller, resolution="2k", aspect_ratio=aspect_ratio)
+    job = flow.order_images(seller, resolution="2k", aspect_ratio=aspect_ratio)
     [image] = flow.fetch_images(job)
     across, _, down = aspect_ratio.partition(":")
     assert abs(image.width / image.height * int(down) / int(across) - 1) <= 0.02
@@ -79,7 +79,7 @@ def test_aspect_ratio_and_resolution_replace_a_pixel_size(flow: OrderFlow, selle
 @EACH_SELLER
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_every_output_format_is_delivered_natively_or_by_conversion(flow: OrderFlow, seller: str, wanted: str) -> None:
-    job = flow.buy(seller, output_format=wanted)
+    job = flow.order_images(seller, output_format=wanted)
     [image] = flow.fetch_images(job)
     assert image.format == wanted.upper()
     assert job["images"][0]["output_format"] == wanted
@@ -97,7 +97,7 @@ def encode_input(form: str, data: bytes) -> Any:
 @EACH_SELLER
 @pytest.mark.parametrize("kind", ["bytes", "data_uri", "data_uri_object"])
 def test_edit_accepts_every_form_of_inline_input_image(flow: OrderFlow, seller: str, kind: str) -> None:
-    job = flow.buy(seller, operation="edit", image=encode_input(kind, make_image(640, 640)), quality="low")
+    job = flow.order_images(seller, operation="edit", image=encode_input(kind, make_image(640, 640)), quality="low")
     assert job["status"] == "completed"
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
     assert sum_captures(flow, seller) > 0
@@ -111,16 +111,16 @@ def test_edit_accepts_several_input_images_for_several_outputs(flow: OrderFlow, 
         encode_b64_json(make_image(300, 300, "JPEG")),
         encode_b64_json(make_image(256, 256, "WEBP")),
     ]
-    job = flow.buy(seller, operation="edit", images=inputs, n=5, size="1024x1024")
+    job = flow.order_images(seller, operation="edit", images=inputs, n=5, size="1024x1024")
     assert len(flow.fetch_images(job)) == 5
     assert sum_captures(flow, seller) > 0
 
 
 def test_input_image_is_uploaded_once_per_job_with_several_orders(flow: OrderFlow) -> None:
     """RunAPI makes one image per order."""
-    flow.buy("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)))
+    flow.order_images("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)))
     uploads_per_job = len(flow.sandbox.list_requests("runapi", "upload"))
-    flow.buy("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)), n=4)
+    flow.order_images("runapi", operation="edit", image=encode_b64_json(make_image(512, 512)), n=4)
     assert flow.count_orders("runapi") == 1 + 4
     assert len(flow.sandbox.list_requests("runapi", "upload")) == 2 * uploads_per_job > 0
 
@@ -129,7 +129,7 @@ def test_input_image_is_uploaded_once_per_job_with_several_orders(flow: OrderFlo
 def test_input_image_too_large_for_a_data_uri_is_uploaded(flow: OrderFlow, seller: str) -> None:
     data = flow.sandbox.fetch_sample_image(1536, 1024)
     data += b"\0" * max(0, (1 << 20) + 1 - len(data))
-    job = flow.buy(seller, operation="edit", image=encode_b64_json(data), size="1024x1024")
+    job = flow.order_images(seller, operation="edit", image=encode_b64_json(data), size="1024x1024")
     assert job["status"] == "completed"
     assert sum_captures(flow, seller) > 0
 
@@ -137,14 +137,14 @@ def test_input_image_too_large_for_a_data_uri_is_uploaded(flow: OrderFlow, selle
 @EACH_SELLER
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_edit_is_delivered_in_every_output_format(flow: OrderFlow, seller: str, wanted: str) -> None:
-    job = flow.buy(seller, operation="edit", image=encode_b64_json(make_image(512, 512)), output_format=wanted)
+    job = flow.order_images(seller, operation="edit", image=encode_b64_json(make_image(512, 512)), output_format=wanted)
     assert [image.format for image in flow.fetch_images(job)] == [wanted.upper()]
 
 
 @EACH_SELLER_WITH_MASKS
 def test_edit_with_mask_is_ordered_from_sellers_that_accept_masks(flow: OrderFlow, seller: str) -> None:
     mask = encode_b64_json(make_image(512, 512, mode="RGBA"))
-    job = flow.buy(seller, operation="edit", image=encode_b64_json(make_image(512, 512)), mask=mask)
+    job = flow.order_images(seller, operation="edit", image=encode_b64_json(make_image(512, 512)), mask=mask)
     assert job["status"] == "completed"
     assert sum_captures(flow, seller) > 0
 
@@ -193,8 +193,8 @@ def test_openai_route_returns_images_as_base64_or_urls(flow: OrderFlow, seller: 
 @EACH_SELLER
 def test_non_repeatable_order_uses_a_new_connection(flow: OrderFlow, seller: str) -> None:
     """A kept-alive connection may be dead, and then it is unknown whether the order arrived."""
-    flow.buy(seller)
-    flow.buy(seller)
+    flow.order_images(seller)
+    flow.order_images(seller)
     orders = flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "submit")
     is_repeatable = seller == "runapi"
     assert [entry["headers"].get("connection") == "close" for entry in orders] == [not is_repeatable] * 2

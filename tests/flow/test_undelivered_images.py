@@ -60,7 +60,7 @@ def test_images_are_delivered_when_storage_returns_after_the_deadline(flow: Orde
 def test_images_lost_from_an_order_are_booked_as_orphans(flow: OrderFlow) -> None:
     """The other images are delivered."""
     flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[RUNFLOW_RUN], route="download", status=404, times=1)
-    job = flow.buy_with_failover(RUNFLOW_RUN, n=3)
+    job = flow.order_with_failover(RUNFLOW_RUN, n=3)
     assert job["status"] == "completed"
     assert len(job["images"]) == 2
     assert flow.sum_ledger_by_line() == {

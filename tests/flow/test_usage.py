@@ -38,7 +38,7 @@ def test_usage_has_the_tokens_counted_by_the_seller(flow: OrderFlow) -> None:
 
 def test_usage_of_an_edit_includes_input_image_tokens(flow: OrderFlow) -> None:
     image = encode_b64_json(make_image(512, 512))
-    job = flow.buy("openai", operation="edit", image=[image, image])
+    job = flow.order_images("openai", operation="edit", image=[image, image])
     assert job["usage"]["input_tokens_details"]["image_tokens"] == 2 * 256
     assert job["usage"]["total_tokens"] == job["usage"]["input_tokens"] + job["usage"]["output_tokens"]
 
@@ -52,11 +52,11 @@ def test_usage_of_sellers_without_token_counts_is_complete_and_zero(flow: OrderF
 
 def test_usage_is_zero_when_the_seller_omits_token_counts(flow: OrderFlow) -> None:
     with flow.sandbox.override_switches("openai", usage=False):
-        job = flow.buy("openai")
+        job = flow.order_images("openai")
     assert {name: value for name, value in job["usage"].items() if name != "cost"} == NO_TOKENS
     assert job["usage"]["cost"] > 0
 
 
 def test_usage_of_a_failed_job_is_complete_and_zero(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("refuse_content", vendor="runapi", times=1)
-    assert flow.buy("runapi")["usage"] == {**NO_TOKENS, "cost": 0}
+    assert flow.order_images("runapi")["usage"] == {**NO_TOKENS, "cost": 0}

@@ -50,12 +50,12 @@ def test_quiet_prints_only_warnings(tmp_path: Path) -> None:
 
 
 def test_problems_go_to_stderr_one_per_line_with_count(tmp_path: Path) -> None:
-    files = SAMPLE_FILES | {"models.yaml": "models: {picture-2: {max_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
+    files = SAMPLE_FILES | {"models.yaml": "models: {image-2: {max_images: 0}}\n", "gateway.yaml": "reload: 1\n"}
     result = run_check(write_config(tmp_path, files))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
         f"error: {tmp_path}/gateway.yaml:1: reload: Invalid value. Write a block with watch, every_seconds",
-        f"error: {tmp_path}/models.yaml:1: models.picture-2.max_images: must be a whole number from 1 to 10, not 0",
+        f"error: {tmp_path}/models.yaml:1: models.image-2.max_images: must be a whole number from 1 to 10, not 0",
         f"2 problems in {tmp_path}: this configuration would be rejected",
     ]
 
@@ -96,10 +96,10 @@ def test_rule_that_never_matches_is_warning(tmp_path: Path) -> None:
 SUSPICIOUS_CHANGES = {
     "the policy excludes every seller": ("policies.yaml", "    within: 5%", '    max_price: "0.01"'),
     "is the only seller that is tried: no failover": ("policies.yaml", "    within: 5%", "    ignore: [by-shape]"),
-    "picture-2: by-shape wins on an assumption: quality_not_selectable": ("gateway.yaml", "true", "true"),
+    "image-2: by-shape wins on an assumption: quality_not_selectable": ("gateway.yaml", "true", "true"),
     "failover from by-shape to by-pixel more than doubles the price": ("gateway.yaml", "true", "true"),
     "failover from by-pixel to by-shape changes the delivered image": ("gateway.yaml", "true", "true"),
-    "by-shape: no policy in use reaches its offer of picture-2": (
+    "by-shape: no policy in use reaches its offer of image-2": (
         *("policies.yaml", SAMPLE_FILES["policies.yaml"]),
         "policies: {cheapest: {rank: cost, ignore: [by-shape]}}\ndefault: cheapest\n",
     ),
@@ -127,7 +127,7 @@ def test_seller_of_assumed_quality_counts_as_reachable(tmp_path: Path) -> None:
     policies = "policies: {exact: {rank: cost, fidelity: exact, only: [by-shape]}}\ndefault: exact\n"
     result = run_check(write_config(tmp_path, SAMPLE_FILES | {"policies.yaml": policies, "teams.yaml": "teams: {}\n"}))
     assert result.exit_code == 0, result.output
-    assert "by-shape: no policy in use reaches its offer of picture-2" not in result.stdout
+    assert "by-shape: no policy in use reaches its offer of image-2" not in result.stdout
     assert "by-shape" in result.stdout
 
 
@@ -148,8 +148,8 @@ def test_offer_that_explain_ranks_first_counts_as_reachable(
 account: runapi
 adapter: {"runapi" if is_shaped else "runflow_runs"}
 offers:
-  picture-2:
-    model: picture-2
+  image-2:
+    model: image-2
     images_per_order: 1
     quality: {{{"assumes: high" if is_shaped else "selectable: [low, medium, high]"}}}
     {size_options}

@@ -60,7 +60,7 @@ def test_json_has_exactly_the_documented_members() -> None:
 
 OPTION_CASES = {
     "--operation": ([], ["--operation", "edit"]),
-    "--model": (["--model", "picture-1"], ["--model", "other"]),
+    "--model": (["--model", "image-1"], ["--model", "other"]),
     "--size": ([], ["--size", "3840x2160"]),
     "--resolution": ([], ["--resolution", "4k"]),
     "--aspect-ratio": (["--resolution", "1k"], ["--resolution", "1k", "--aspect-ratio", "3:1"]),
@@ -86,10 +86,10 @@ def extended_config(config_folder: Path) -> None:
     """Adds a model that accepts a single input and a rule on metadata, for options that need them."""
     pixel = SAMPLE_FILES["offers/by-pixel.yaml"]
     block = pixel.partition("offers:\n")[2]
-    few = block.replace("picture-2:", "few:", 1).replace("inputs: 16", "inputs: 1")
-    other = block.replace("picture-2:", "other:", 1).replace("0.133", "0.134")
+    few = block.replace("image-2:", "few:", 1).replace("inputs: 16", "inputs: 1")
+    other = block.replace("image-2:", "other:", 1).replace("0.133", "0.134")
     tokens = '    tokens: {input_text: "5.00", input_image: "8.00", output: "30.00"}\n'
-    counted = block.replace("picture-2:", "counted:", 1).rstrip() + "\n" + tokens
+    counted = block.replace("image-2:", "counted:", 1).rstrip() + "\n" + tokens
     rule = "rules:\n  - when: {metadata: {purpose: test}}\n    use: steady\n"
     write_config(
         config_folder,
@@ -121,7 +121,7 @@ def test_draw_changes_order_of_weighted_policy() -> None:
 
 INVALID_OPTIONS = {
     ("--operation", "draw"): "'draw' is not one of 'generate', 'edit'",
-    ("--model", "picture-3"): "model 'picture-3' not found; did you mean 'picture-2'?",
+    ("--model", "image-3"): "model 'image-3' not found; did you mean 'image-2'?",
     ("--size", "big"): "size must look like 1536x1024",
     ("--size", "1000x1000"): "multiples of 16",
     ("--size", "1024x1024", "--resolution", "4k"): "Send only one of them",
@@ -130,7 +130,7 @@ INVALID_OPTIONS = {
     ("--quality", "best"): "'best' is not one of",
     ("--format", "gif"): "'gif' is not one of",
     ("-n", "0"): "0 is not in the range",
-    ("-n", "5"): "picture-2 makes 4 images at most",
+    ("-n", "5"): "image-2 makes 4 images at most",
     ("--inputs", "2"): "only edits take input images and a mask",
     ("--mask",): "only edits take input images and a mask",
     ("--team", "desing"): "team 'desing' not found; did you mean 'design'?",

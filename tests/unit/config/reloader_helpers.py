@@ -43,7 +43,7 @@ async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) 
         task.cancel()
 
 
-def plan_sample_request(catalogue: Catalogue, model: str = "picture-2") -> Plan:
+def plan_sample_request(catalogue: Catalogue, model: str = "image-2") -> Plan:
     request = ImageRequest(
         operation=Operation.GENERATE,
         model=model,

@@ -14,9 +14,9 @@ reload:
 """,
     "models.yaml": """\
 models:
-  picture-2:
+  image-2:
     defaults: {size: 1024x1024, quality: high, output_format: png}
-    aliases: [picture-1, picture-1.5]
+    aliases: [image-1, image-1.5]
     max_images: 4
 """,
     "accounts.yaml": """\
@@ -57,8 +57,8 @@ teams:
 account: runflow
 adapter: runflow_runs
 offers:
-  picture-2:
-    model: vendor/picture-2
+  image-2:
+    model: vendor/image-2
     images_per_order: 4
     quality: {selectable: [low, medium, high]}
     formats: [png]
@@ -85,8 +85,8 @@ offers:
 account: runapi
 adapter: runapi
 offers:
-  picture-2:
-    model: picture-2
+  image-2:
+    model: image-2
     images_per_order: 1
     quality: {assumes: high}
     inputs: 16

@@ -99,14 +99,14 @@ def test_problems_of_a_stage_are_reported_for_all_files_at_once(tmp_path: Path) 
     assert list_options(tmp_path, wrong) == [
         "accounts.yaml:9: accounts.runapi.replay",
         "gateway.yaml:1: reload.watch",
-        "offers/by-pixel.yaml:10: offers.picture-2.inputs",
-        "offers/by-pixel.yaml:18: offers.picture-2.prices[0].price",
+        "offers/by-pixel.yaml:10: offers.image-2.inputs",
+        "offers/by-pixel.yaml:18: offers.image-2.prices[0].price",
         "teams.yaml:2: Invalid YAML",
     ]
     assert list_options(tmp_path, files) == [
-        "models.yaml:3: models.picture-2.defaults.size",
-        "offers/by-shape.yaml:4: offers.picture-2",
-        "offers/by-shape.yaml:8: offers.picture-2.mask",
+        "models.yaml:3: models.image-2.defaults.size",
+        "offers/by-shape.yaml:4: offers.image-2",
+        "offers/by-shape.yaml:8: offers.image-2.mask",
         "policies.yaml:7: policies.steady.sellers[0]",
         "policies.yaml:15: rules[1].use",
         "teams.yaml:3: teams.design.policies[1]",

@@ -31,7 +31,7 @@ def test_removed_seller_is_drained(tmp_path: Path) -> None:
     assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     assert list_sellers(reloader.current) == {"by-pixel"}
     assert "by-shape" not in reloader.current.sellers
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.is_draining
     assert "runapi" not in reloader.current.accounts
@@ -58,7 +58,7 @@ def test_removed_model_is_drained(tmp_path: Path) -> None:
 
 def _copy_offer(text: str) -> str:
     """Returns the file's offer for another model."""
-    return text.partition("offers:\n")[2].replace("picture-2:", "other:", 1)
+    return text.partition("offers:\n")[2].replace("image-2:", "other:", 1)
 
 
 def test_drained_offer_stays_longer_than_any_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,11 +71,11 @@ def test_drained_offer_stays_longer_than_any_job(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr("time.monotonic", lambda passed=passed: started + passed)
         reload_now(reloader)
         assert [offer.seller.name for offer in reloader.current.draining_offers] == ["by-shape"]
-        assert reloader.current.find_offer("by-shape", "picture-2") is not None
+        assert reloader.current.find_offer("by-shape", "image-2") is not None
     monkeypatch.setattr("time.monotonic", lambda: started + DRAINING_TTL_SECONDS + 1)
     reload_now(reloader)
     assert reloader.current.draining_offers == ()
-    assert reloader.current.find_offer("by-shape", "picture-2") is None
+    assert reloader.current.find_offer("by-shape", "image-2") is None
 
 
 def test_restored_offer_stops_draining(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_restored_offer_stops_draining(tmp_path: Path) -> None:
     reload_now(reloader)
     write_config(tmp_path)
     assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert not offer.is_draining
     assert reloader.current.draining_offers == ()
@@ -103,7 +103,7 @@ def test_seller_moved_to_new_account_keeps_old_account_for_its_orders(tmp_path: 
         },
     )
     assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert (offer.seller.account.name, offer.is_draining) == ("runapi-new", False)
     assert reloader.current.find_account("runapi") is not None
@@ -118,7 +118,7 @@ def test_account_without_key_keeps_old_key_for_its_orders(tmp_path: Path) -> Non
     (tmp_path / "gateway.yaml").write_text("# touched\n")
     assert reload_now(reloader).is_applied
     assert "by-shape" not in {entry.fit.offer.seller.name for entry in plan_sample_request(reloader.current).ranked}
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.seller.account == account == reloader.current.find_account(account.name)
 
@@ -132,7 +132,7 @@ def test_seller_with_new_adapter_keeps_old_adapter_for_its_orders(tmp_path: Path
     write_config(tmp_path, {pixel: simpler})
     assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     offers = {
-        key: reloader.current.find_offer("by-pixel", "picture-2", key)
+        key: reloader.current.find_offer("by-pixel", "image-2", key)
         for key in (None, "runflow_runs", "runflow_run", "x")
     }
     states = {name: (key.seller.adapter.name, key.is_draining) if key else None for name, key in offers.items()}
@@ -152,7 +152,7 @@ def test_account_with_new_base_url_keeps_old_url_for_its_orders(tmp_path: Path) 
     assert [key.seller.account.base_url for key in reloader.current.draining_offers] == ["https://runapi.example"]
     after = reloader.current.accounts["runapi"]
     offers = {
-        key: reloader.current.find_offer("by-shape", "picture-2", account_identity=key)
+        key: reloader.current.find_offer("by-shape", "image-2", account_identity=key)
         for key in ("", _require_identity(before), _require_identity(after))
     }
     assert {identity: (key.seller.account.base_url, key.is_draining) for identity, key in offers.items() if key} == {
@@ -160,7 +160,7 @@ def test_account_with_new_base_url_keeps_old_url_for_its_orders(tmp_path: Path) 
         _require_identity(before): ("https://runapi.example", True),
         _require_identity(after): ("https://new.example", False),
     }
-    assert reloader.current.find_offer("by-shape", "picture-2", account_identity="nobody's") is None
+    assert reloader.current.find_offer("by-shape", "image-2", account_identity="nobody's") is None
 
 
 def _require_identity(account: SellerAccount) -> str:
@@ -175,7 +175,7 @@ def test_new_key_keeps_account_identity(tmp_path: Path) -> None:
     keys["RUNAPI_KEY"] = "sk-new"
     assert reload_now(reloader).is_applied
     assert reloader.current.draining_offers == ()
-    offer = reloader.current.find_offer("by-shape", "picture-2", account_identity=before.identity)
+    offer = reloader.current.find_offer("by-shape", "image-2", account_identity=before.identity)
     assert offer is not None
     assert offer.seller.account.api_key == Secret("sk-new")
 
@@ -187,7 +187,7 @@ def test_drained_offer_uses_new_key_of_account(tmp_path: Path) -> None:
     write_config(tmp_path, FILES_WITHOUT_BY_SHAPE)
     remove_file(tmp_path, BY_SHAPE_FILE)
     assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.is_draining
     assert offer.seller.account.api_key == Secret("sk-new")

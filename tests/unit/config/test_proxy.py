@@ -165,7 +165,7 @@ def test_reload_applies_changed_proxy_secret(tmp_path: Path) -> None:
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = "http://proxy.example:8080"
     assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.seller.account.proxy == Proxy("http://proxy.example:8080")
     write_with_proxy(tmp_path, "http://other.example:8080")
@@ -188,7 +188,7 @@ def test_removed_offer_uses_current_proxy_of_its_account(tmp_path: Path) -> None
     assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     _write_without_by_shape(tmp_path, "http://newer.example:3128")
     assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.is_draining
     assert offer.seller.account.proxy == Proxy("http://newer.example:3128")
@@ -199,7 +199,7 @@ def test_account_that_lost_its_proxy_keeps_old_proxy_for_its_orders(tmp_path: Pa
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = ""
     assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "picture-2")
+    offer = reloader.current.find_offer("by-shape", "image-2")
     assert offer is not None
     assert offer.is_draining
     assert offer.seller.account.api_key is not None

@@ -55,14 +55,14 @@ async def test_invalid_change_is_not_applied_and_reported_once(tmp_path: Path) -
     reloads: list[ReloadResult] = []
     async with run_reloader(write_config(tmp_path), reloads) as reloader:
         before = reloader.current
-        (tmp_path / "models.yaml").write_text("models: {picture-2: {max_images: 0}}\n")
+        (tmp_path / "models.yaml").write_text("models: {image-2: {max_images: 0}}\n")
         (tmp_path / "teams.yaml").write_text("teams: {design: {policies: none}}\n")
         await wait_until_async(lambda: reloads, "a reload is reported")
         await asyncio.sleep(0.3)
         assert reloader.current is before
         assert not reloads[0].is_applied
         assert [str(problem).split(": ")[1] for problem in reloader.last_result.resolved.problems] == [
-            "models.picture-2.max_images",
+            "models.image-2.max_images",
             "teams.design.policies",
         ]
         assert len(reloads) == 1

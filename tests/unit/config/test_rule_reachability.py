@@ -19,10 +19,10 @@ def list_rule_warnings(rules: list[str], folder: Path) -> list[str]:
 
 
 def test_rule_for_more_images_than_its_models_make_gives_warning(tmp_path: Path) -> None:
-    assert list_rule_warnings(["{model: picture-2, n: 8}"], tmp_path) == [
-        "12: rules[0]: Never matches: requests for picture-2 have at most 4 images"
+    assert list_rule_warnings(["{model: image-2, n: 8}"], tmp_path) == [
+        "12: rules[0]: Never matches: requests for image-2 have at most 4 images"
     ]
-    possible_rules = ["{model: [picture-2, other], n: 8}", "{n: 10}", "{model: picture-2, n: [4, 8]}"]
+    possible_rules = ["{model: [image-2, other], n: 8}", "{n: 10}", "{model: image-2, n: [4, 8]}"]
     assert list_rule_warnings(possible_rules, tmp_path) == []
 
 

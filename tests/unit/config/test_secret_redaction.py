@@ -53,7 +53,7 @@ def test_account_without_key_is_disabled_with_warning(environ: dict[str, str], t
     assert config.catalogue is not None
     request = ImageRequest(
         operation=Operation.GENERATE,
-        model="picture-2",
+        model="image-2",
         prompt="",
         n=1,
         target=target_from_pixels(1024, 1024),
@@ -153,7 +153,7 @@ def list_canary_lines() -> list[tuple[str, int, str]]:
             lines.append((name, number, f"{indent}{CANARY}:{value}"))
             lines.append((name, number, f"{line} {CANARY}"))
             lines.append((name, number, f"{key}: !{CANARY} x"))
-            replaced_words = [word for word in ("cheapest", "runapi", "picture-1,", "4k") if "://" not in line]
+            replaced_words = [word for word in ("cheapest", "runapi", "image-1,", "4k") if "://" not in line]
             lines += [(name, number, line.replace(word, CANARY)) for word in replaced_words]
     return lines
 

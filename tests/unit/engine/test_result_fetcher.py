@@ -132,7 +132,7 @@ def make_inline_image() -> ImageBytes:
 
 
 def make_image_url(number: int) -> ImageUrl:
-    return ImageUrl(f"https://pictures.example/{number}")
+    return ImageUrl(f"https://images.example/{number}")
 
 
 def fail_url(url: ImageUrl, *errors: Exception) -> Callable[[str], DownloadOutcome]:

@@ -194,10 +194,10 @@ def _check_due_time(commit: Commit) -> None:
     assert commit.due_at is None or commit.due_at >= commit.committed_at
     for now in (commit.committed_at, job.deadline, job.deadline + 10_000_000):
         assert bool(derive_actions(job, now)) == (not job.is_settled)
-    may_buy = not (job.state.is_terminal or job.abandoned)
+    may_order = not (job.state.is_terminal or job.abandoned)
     after_crashes = derive_actions(job, commit.committed_at, MAX_RECLAIMS_WITHOUT_PROGRESS, is_created_here=True)
     assert after_crashes == (
-        (AbandonJob(),) if may_buy else derive_actions(job, commit.committed_at, is_created_here=True)
+        (AbandonJob(),) if may_order else derive_actions(job, commit.committed_at, is_created_here=True)
     )
     _check_confirmation(job, commit.committed_at)
 

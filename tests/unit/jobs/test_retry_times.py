@@ -61,23 +61,23 @@ def test_only_uncharged_temporary_fault_is_retried(fault: FaultKind) -> None:
         and verdict.is_transient
         and verdict.consequence is PartConsequence.FAIL_OVER
     )
-    assert bool([buy for buy in list_submissions(scenario) if buy.retries]) is is_retryable
+    assert bool([submission for submission in list_submissions(scenario) if submission.retries]) is is_retryable
 
 
 @pytest.mark.parametrize("seconds", [None, DEADLINE_SECONDS + 1, 1e9, float("nan"), float("inf")])
 def test_retry_after_beyond_deadline_is_not_retried(seconds: float | None) -> None:
     scenario = JobScenario(make_new_job(route=SINGLE_ENTRY))
     reject_next_attempt(scenario, seconds)
-    assert [buy.retries for buy in list_submissions(scenario)] == [()]
+    assert [submission.retries for submission in list_submissions(scenario)] == [()]
 
 
 def test_untried_entries_come_before_earliest_retry() -> None:
     scenario = JobScenario(make_new_job(max_attempts=4))
     reject_next_attempt(scenario, 30.0, route_index=0)
     reject_next_attempt(scenario, 10.0, route_index=1)
-    (buy,) = list_submissions(scenario)
-    assert buy.route_indexes == (2,)
-    assert [route_index for route_index, _ in buy.retries] == [1, 0]
+    (submission,) = list_submissions(scenario)
+    assert submission.route_indexes == (2,)
+    assert [route_index for route_index, _ in submission.retries] == [1, 0]
 
 
 def test_retries_of_one_entry_count_as_attempts() -> None:
@@ -92,7 +92,7 @@ def test_last_answer_of_an_entry_counts() -> None:
     scenario = JobScenario(make_new_job(route=SINGLE_ENTRY))
     reject_next_attempt(scenario, 2.0)
     reject_next_attempt(scenario, None, seconds=3.0)
-    assert [buy.retries for buy in list_submissions(scenario, 3.0)] == [()]
+    assert [submission.retries for submission in list_submissions(scenario, 3.0)] == [()]
 
 
 @pytest.mark.parametrize(
