@@ -41,6 +41,18 @@ ACTION_CONDITIONS: dict[type[next_actions.JobAction], str] = {
 
 
 def render_states_body(bookings: str, actions: str) -> str:
+    """Renders the sections of the page, with the tables of bookings and actions."""
+    sections = (
+        _render_transitions(),
+        _render_ends(),
+        _render_charges(bookings),
+        _render_reclaims(actions),
+        _render_crashes(),
+    )
+    return "\n".join(sections)
+
+
+def _render_transitions() -> str:
     return f"""
 # States
 
@@ -57,7 +69,11 @@ becomes part of a later attempt at another seller. The diagrams show all transit
 {render_diagram(PART_TRANSITIONS)}
 ## Attempt
 
-{render_diagram(ATTEMPT_TRANSITIONS)}
+{render_diagram(ATTEMPT_TRANSITIONS)}"""
+
+
+def _render_ends() -> str:
+    return f"""\
 ## Terminal and settled
 
 - **Terminal** concerns the team: {_join_alternatives([f"`{state}`" for state in JobState if state.is_terminal])}.
@@ -72,7 +88,11 @@ has finished the images, the deadline no longer ends the job, only the expiry of
 
 A job that ends with some of its images is `completed`: the team pays for these, and `warnings` says how many there are.
 A cancelled job is `cancelled`, and the team pays for the images delivered so far.
+"""
 
+
+def _render_charges(bookings: str) -> str:
+    return f"""\
 ## Charges and their bookings
 
 Delivered images are booked as `capture`, the only line that the team pays. Other costs of an attempt:
@@ -87,7 +107,11 @@ pays a higher cost, which is booked as `excess`.
 Events of a closed attempt change bookings only, by another entry that reverses the amount: `suspected` becomes `orphan`
 if the images are found later, and is removed if the seller reports that the order failed. All entries belong to the day
 and month (UTC) of the job's creation.
+"""
 
+
+def _render_reclaims(actions: str) -> str:
+    return f"""\
 ## Reclaimed jobs
 
 A worker that reclaims a job uses only what is saved of it:
@@ -108,7 +132,11 @@ updates are accepted for one lease; then the attempt is abandoned as `response_l
 A job is *confirmed* once an attempt is started, its client received a 202, or a client requests it again. The client of
 an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its
 creation, and its Idempotency-Key may order again.
+"""
 
+
+def _render_crashes() -> str:
+    return f"""\
 ## Jobs that crash their workers
 
 A worker that crashes within one renewal of its leases may have crashed because of any job that it had just claimed. So
