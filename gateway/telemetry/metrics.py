@@ -27,72 +27,103 @@ class Metrics:
         # The `_created` series would be a third of all series, and nothing uses them.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
-        options: dict[str, Any] = {"registry": self.registry}
+        # In this order they are rendered.
+        self._create_request_metrics()
+        self._create_job_metrics()
+        self._create_money_metrics()
+        self._create_seller_metrics()
+        self._create_operation_metrics()
+
+    def _create_request_metrics(self) -> None:
         self._requests = Histogram(
             "igw_http_request_seconds",
             "Seconds from a request to the end of its response.",
             ("route", "method", "status"),
             buckets=HTTP_BUCKETS,
-            **options,
+            registry=self.registry,
         )
         self._overhead = Histogram(
             "igw_http_overhead_seconds",
             "Seconds of igw_http_request_seconds without those spent waiting for a job.",
             ("route",),
             buckets=HTTP_BUCKETS,
-            **options,
+            registry=self.registry,
         )
+
+    def _create_job_metrics(self) -> None:
         self._jobs = Histogram(
             "igw_job_seconds",
             "Seconds from a job's acceptance to its final state.",
             ("model", "state"),
             buckets=ORDER_BUCKETS,
-            **options,
+            registry=self.registry,
         )
         self._attempts = Histogram(
             "igw_attempt_seconds",
             "Seconds from an attempt's start to its end.",
             ("seller", "model", "outcome"),
             buckets=ORDER_BUCKETS,
-            **options,
+            registry=self.registry,
         )
+
+    def _create_money_metrics(self) -> None:
         self._images = Counter(
-            "igw_images_delivered", "Images delivered.", ("team", "seller", "model", *CELL_KEY_LABELS), **options
+            "igw_images_delivered",
+            "Images delivered.",
+            ("team", "seller", "model", *CELL_KEY_LABELS),
+            registry=self.registry,
         )
         self._spend = Counter(
             "igw_spend_usd",
             "Money spent in USD, by ledger line: capture, orphan, suspected, excess.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-            **options,
+            registry=self.registry,
         )
         self._spend_corrections = Counter(
             "igw_spend_corrections_usd",
             "Amounts of igw_spend_usd that turned out not to have been charged.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-            **options,
+            registry=self.registry,
         )
+
+    def _create_seller_metrics(self) -> None:
         self._failovers = Counter(
             "igw_failovers",
             "Orders sent to another seller after a failure.",
             ("from_seller", "to_seller", "reason"),
-            **options,
+            registry=self.registry,
         )
         self._price_mismatches = Counter(
             "igw_price_mismatches",
             "Orders for which the seller did not charge its configured price.",
             ("seller", *CELL_KEY_LABELS),
-            **options,
+            registry=self.registry,
         )
         self._reclaims = Counter(
-            "igw_jobs_reclaimed", "Jobs claimed after the lease of their previous worker expired.", **options
+            "igw_jobs_reclaimed",
+            "Jobs claimed after the lease of their previous worker expired.",
+            registry=self.registry,
         )
-        self._errors = Counter("igw_internal_errors", "Internal errors by component.", ("component",), **options)
-        self._task_failures = Counter("igw_task_failures", "Failures of supervised tasks.", ("task",), **options)
-        self._callbacks = Counter("igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome"), **options)
+
+    def _create_operation_metrics(self) -> None:
+        self._errors = Counter(
+            "igw_internal_errors", "Internal errors by component.", ("component",), registry=self.registry
+        )
+        self._task_failures = Counter(
+            "igw_task_failures", "Failures of supervised tasks.", ("task",), registry=self.registry
+        )
+        self._callbacks = Counter(
+            "igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome"), registry=self.registry
+        )
         self._reloads = Counter(
-            "igw_config_reloads", "Configuration reloads, by outcome: applied or rejected.", ("outcome",), **options
+            "igw_config_reloads",
+            "Configuration reloads, by outcome: applied or rejected.",
+            ("outcome",),
+            registry=self.registry,
         )
-        self._accepted_jobs = Counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), **options)
+        self._accepted_jobs = Counter(
+            "igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), registry=self.registry
+        )
 
     def __call__(self, event: events.Event) -> None:
         if handler := _HANDLERS.get(type(event)):
