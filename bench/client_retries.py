@@ -22,6 +22,7 @@ from tests.flow.store_setups import run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
@@ -32,19 +33,16 @@ Pipes = tuple[IO[str], IO[str]]
 ROUTE = "/v1/images/generations"
 SETUP = GatewaySetup(
     # All clients wait as long as Retry-After says; a minute each would take an hour.
-    constant_overrides={"gateway.api.failed_job_responses.UNAVAILABLE_RETRY_SECONDS": 1},
+    timing=change_timing(FAST_TIMINGS, jobs={"retry_after_seconds": 1}),
 )
 SHORT_DEADLINE_SETUP = GatewaySetup(
     job_settings={"deadline_seconds": 2.0},
-    constant_overrides={"gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 6.0},
+    timing=change_timing(FAST_TIMINGS, orders={"min_attempt_timeout_seconds": 6.0}),
 )
 STORE_OUTAGE_SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.store.redis.pipeline.TIMEOUT_SECONDS": 0.5,
-        "gateway.api.server_errors.STORE_RETRY_SECONDS": 1,
-    }
+    timing=change_timing(FAST_TIMINGS, store={"command_timeout_seconds": 0.5}, api={"store_retry_after_seconds": 1})
 )
-SHORT_WAIT_SETUP = GatewaySetup(constant_overrides={"gateway.api.images.MAX_JOB_WAIT_SECONDS": 1.0})
+SHORT_WAIT_SETUP = GatewaySetup(timing=change_timing(FAST_TIMINGS, api={"job_wait_timeout_seconds": 1.0}))
 
 
 class FailureCase(Struct, frozen=True, kw_only=True):

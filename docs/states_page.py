@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.jobs import next_actions
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, JobState
+from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import (
     ATTEMPT_TRANSITIONS,
     JOB_TRANSITIONS,
@@ -13,9 +13,11 @@ from gateway.jobs.transition_tables import (
     part_state_after,
 )
 from gateway.store.base import MAX_EARLY_CRASHES, MAX_LEASE_SECONDS
+from gateway.timing import JobTiming
 from providers.faults import VERDICTS, FaultKind, Verdict
 
 Row = tuple[str, ...]
+TIMING = JobTiming()
 BOOKING_HEAD: Row = ("Fault of the attempt", "Charged?", "Booked as", "Its images become", "With `on_unknown: reorder`")
 ACTIONS_HEAD: Row = ("Action", "Condition", "Meaning")
 
@@ -120,17 +122,17 @@ A worker that reclaims a job uses only what is saved of it:
 An order is awaited:
 
 - with a ticket, until the timeout of its offer;
-- without a response, for {next_actions.RECONCILE_TIMEOUT_SECONDS:.0f} s; until the timeout of its offer if its seller
+- without a response, for {TIMING.reconcile_timeout_seconds:.0f} s; until the timeout of its offer if its seller
   has called back or accepts the same order again;
 - with finished images, as long as sellers keep them: {next_actions.IMAGE_TTL_SECONDS / 3600:.0f} h.
 
-A ticket is polled every {next_actions.POLL_INTERVAL_SECONDS:.0f} s, and an order without one is searched every
-{next_actions.SEARCH_INTERVAL_SECONDS:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way
+A ticket is polled every {TIMING.poll_interval_seconds:.0f} s, and an order without one is searched every
+{TIMING.search_interval_seconds:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way
 to find that order; only the previous worker may have its response. That worker may still run after a pause, so its
 updates are accepted for one lease; then the attempt is abandoned as `response_lost`.
 
 A job is *confirmed* once an attempt is started, its client received a 202, or a client requests it again. The client of
-an unconfirmed job may have received a 503: the job is withdrawn {CONFIRMATION_TIMEOUT_SECONDS:.0f} s after its
+an unconfirmed job may have received a 503: the job is withdrawn {TIMING.confirmation_timeout_seconds:.0f} s after its
 creation, and its Idempotency-Key may order again.
 """
 

@@ -21,6 +21,7 @@ from gateway.components import (
     configure_limits,
 )
 from gateway.config.reloader import ConfigReloader, ReloadResult
+from gateway.config.timing_options import configure_timing, reload_timing
 from gateway.config.yaml_nodes import Problem
 from gateway.engine.engine import Engine
 from gateway.events import ConfigReloaded, Event, make_error_event
@@ -31,13 +32,9 @@ from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.telemetry.gauges import collect_gauges
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
+from gateway.timing import Timing
 from gateway.upstream.seller_client import SellerClient
 
-# The engine writes to the store every second. After this time without a successful write, the store counts as
-# unavailable for new jobs.
-MAX_WRITE_GAP_SECONDS = 5.0
-LOG_CHECK_INTERVAL_SECONDS = 1.0
-STORAGE_CHECK_INTERVAL_SECONDS = 3.0
 CatalogueTransform = Callable[[Catalogue], Catalogue]
 DEFAULT_FACTORIES = Factories()
 MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
@@ -46,7 +43,8 @@ MakeReloader = Callable[[Callable[[ReloadResult], None]], ConfigReloader]
 class Gateway:
     """One gateway process. `transform_catalogue` replaces the configured accounts by those of the sandbox.
 
-    `factories`: make the store, the storage and the seller client.
+    `factories`: make the store, the storage and the seller client. `timing`: the times that the configuration does not
+    set.
     """
 
     def __init__(
@@ -55,11 +53,14 @@ class Gateway:
         make_reloader: MakeReloader,
         transform_catalogue: CatalogueTransform,
         factories: Factories = DEFAULT_FACTORIES,
+        timing: Timing = Timing(),
     ) -> None:
         self.settings = settings
         self.logs = EventLogger(settings.log_format)
         self.metrics = Metrics()
         self.reloader = make_reloader(self._on_reload)
+        self._default_timing = timing
+        self.timing = configure_timing(timing, self.reloader.current.gateway.timing)
         self._transform_catalogue = transform_catalogue
         self._catalogue_cache: tuple[Catalogue, Catalogue] | None = None
         self.is_draining = False
@@ -77,9 +78,10 @@ class Gateway:
                 config=self.reloader.current.gateway,
                 wall_clock=self._wall_clock,
                 supervisor=self.supervisor,
+                timing=self.timing.store,
             )
         )
-        self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan])
+        self.app: Litestar = create_application(self._build_app_state(), self.emit, [self._lifespan], self.timing.api)
 
     def set_base_url(self, url: str, is_reachable_by_sellers: bool) -> None:
         """Sets the base URL unless the settings define one.
@@ -112,8 +114,11 @@ class Gateway:
         for problem in problems:
             self.logs.log("error", "configuration rejected", problem=str(problem))
         self.log_config_warnings()
-        if reload.is_applied and self.components is not None:
-            configure_limits(self.components, self.catalogue())
+        if reload.is_applied:
+            configured = configure_timing(self._default_timing, self.reloader.current.gateway.timing)
+            self.timing = reload_timing(self.timing, configured)
+            if self.components is not None:
+                configure_limits(self.components, self.catalogue())
 
     def log_config_warnings(self) -> None:
         for warning in self.reloader.last_result.resolved.warnings:
@@ -155,7 +160,8 @@ class Gateway:
         seconds_since_write = engine.context.monotonic() - engine.last_write_at if engine else None
         return {
             "kind": "redis" if self.settings.redis_url else "sqlite",
-            "takes_writes": seconds_since_write is not None and seconds_since_write < MAX_WRITE_GAP_SECONDS,
+            "takes_writes": seconds_since_write is not None
+            and seconds_since_write < self.timing.maintenance.max_write_gap_seconds,
             "seconds_since_write": None if seconds_since_write is None else round(seconds_since_write, 1),
             "warnings": list(self.store.warnings),
         }
@@ -182,14 +188,16 @@ class Gateway:
     async def _start_components(self, app: Litestar, exit_stack: AsyncExitStack) -> None:
         signing_secrets = load_signing_secrets(self.settings)
         exit_stack.push_async_callback(
-            self.supervisor.run_every("logs", LOG_CHECK_INTERVAL_SECONDS, self.logs.restart_thread).stop
+            self.supervisor.run_every(
+                "logs", self.timing.maintenance.log_check_interval_seconds, self.logs.restart_thread
+            ).stop
         )
         storage = self._factories.make_storage(self.settings.assets or str(self.settings.data / "images"))
         exit_stack.push_async_callback(storage.close)
         await self._check_storage(storage)
         store = await self.store.open()
         exit_stack.push_async_callback(store.close)
-        seller_client = self._factories.make_seller_client()
+        seller_client = self._factories.make_seller_client(self.timing)
         exit_stack.push_async_callback(seller_client.aclose)
         self.components = components = build_components(
             self._make_environment(store, storage, seller_client, signing_secrets)
@@ -200,7 +208,9 @@ class Gateway:
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
         exit_stack.push_async_callback(
-            self.supervisor.run_every("storage", STORAGE_CHECK_INTERVAL_SECONDS, storage.self_test_if_due).stop
+            self.supervisor.run_every(
+                "storage", self.timing.maintenance.storage_check_interval_seconds, storage.self_test_if_due
+            ).stop
         )
         exit_stack.push_async_callback(self.supervisor.run("config.watch", self._watch_config).stop)
         for warning in store.warnings:
@@ -256,6 +266,7 @@ class Gateway:
             has_callbacks=self._has_callbacks,
             signing_secrets=signing_secrets,
             is_draining=lambda: self.is_draining,
+            get_timing=lambda: self.timing,
         )
 
 

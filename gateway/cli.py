@@ -15,14 +15,18 @@ from gateway.commands.init import init
 from gateway.commands.sandbox import sandbox
 from gateway.commands.schema import schema
 from gateway.commands.serve import serve
+from gateway.timing import Timing
 
 CLICK_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(context_settings=CLICK_SETTINGS)
 @click.version_option(package_name="image-gateway", prog_name="image-gateway")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """One image API in front of many sellers."""
+    # Tests call `main` with an object of their own: shorter times.
+    context.ensure_object(Timing)
 
 
 for command in (serve, init, check, explain, sandbox, schema):

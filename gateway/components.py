@@ -31,8 +31,10 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
+from gateway.timing import StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
+from gateway.upstream.transport_pool import TransportPool
 
 MONTH_SECONDS = 31 * DAY_SECONDS
 Clock = Callable[[], float]
@@ -45,6 +47,7 @@ class StoreOptions(Struct, frozen=True, kw_only=True):
     config: GatewayFile
     wall_clock: Clock
     supervisor: TaskSupervisor
+    timing: StoreTiming = StoreTiming()
 
 
 def make_store(options: StoreOptions) -> Store:
@@ -62,6 +65,7 @@ def make_store(options: StoreOptions) -> Store:
             retention=kept,
             durability=options.config.store.durability,
             supervisor=options.supervisor,
+            timing=options.timing,
         )
     return SqliteStore(
         options.settings.data / "gateway.db",
@@ -72,12 +76,16 @@ def make_store(options: StoreOptions) -> Store:
     )
 
 
+def make_seller_client(timing: Timing) -> SellerClient:
+    return SellerClient(TransportPool(timing=timing.connections))
+
+
 class Factories(Struct, frozen=True, kw_only=True):
     """Makes what reaches outside the process, and supplies time and random values. The defaults are the product's."""
 
     make_store: Callable[[StoreOptions], Store] = make_store
     make_storage: Callable[[str], ImageStorage] = ImageStorage
-    make_seller_client: Callable[[], SellerClient] = SellerClient
+    make_seller_client: Callable[[Timing], SellerClient] = make_seller_client
     system_clock: Clock = time.time
     monotonic: Clock = time.monotonic
     draw_random: Callable[[], float] = random.random
@@ -100,6 +108,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     has_callbacks: bool
     signing_secrets: tuple[bytes, ...]
     is_draining: Callable[[], bool]
+    get_timing: Callable[[], Timing]
 
 
 class Components(Struct, frozen=True):
@@ -124,13 +133,14 @@ def configure_limits(components: Components, catalogue: Catalogue) -> None:
 
 def _make_engine_context(environment: Environment) -> EngineContext:
     factories, has_callbacks = environment.factories, environment.has_callbacks
+    health_timing = environment.get_timing().health
     return EngineContext(
         store=environment.store,
         seller_client=environment.seller_client,
         storage=environment.storage,
-        health=HealthTracker(environment.store.replica_id),
-        limits=OrderLimits(factories.monotonic),
-        retry_budget=RetryBudget(),
+        health=HealthTracker(environment.store.replica_id, health_timing),
+        limits=OrderLimits(factories.monotonic, timing=health_timing),
+        retry_budget=RetryBudget(health_timing),
         catalogue=environment.catalogue,
         callback_urls=CallbackUrls(environment.base_url, environment.signing_secrets) if has_callbacks else None,
         job_watchers=JobWatchers(),
@@ -139,6 +149,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         monotonic=factories.monotonic,
         draw_random=factories.draw_random,
         draw_bytes=factories.draw_bytes,
+        get_timing=environment.get_timing,
     )
 
 
@@ -148,7 +159,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         engine=engine,
         store=environment.store,
         storage=environment.storage,
-        input_fetcher=InputFetcher(environment.seller_client.transport_pool),
+        input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.get_timing().inputs),
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         refused=RefusedRequestTracker(factories.system_clock),
         catalogue=environment.catalogue,

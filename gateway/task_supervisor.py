@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from gateway.events import EventSink, TaskRecovered, describe_exception, make_error_event
 
-FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
 TaskFunction = Callable[["SupervisedTask"], Coroutine[Any, Any, None]]
 
@@ -29,7 +28,13 @@ class TaskFailure(Struct, frozen=True):
 class TaskSupervisor:
     """Runs supervised tasks; one per process. `emit` receives each failure and recovery."""
 
-    def __init__(self, emit: EventSink = lambda event: None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        emit: EventSink = lambda event: None,
+        clock: Callable[[], float] = time.monotonic,
+        first_backoff_seconds: float = 0.2,
+    ) -> None:
+        self.first_backoff_seconds = first_backoff_seconds
         self.emit = emit
         self.clock = clock
         self._tasks: set[SupervisedTask] = set()
@@ -114,6 +119,6 @@ class SupervisedTask:
         previous = self.failure or TaskFailure("", 0, self._supervisor.clock())
         self.failure = TaskFailure(describe_exception(error), previous.count + 1, previous.first_failed_at)
         # The exponent is bounded, or the number would grow without end.
-        backoff = min(FIRST_BACKOFF_SECONDS * 2 ** min(previous.count, 10), self._max_backoff)
+        backoff = min(self._supervisor.first_backoff_seconds * 2 ** min(previous.count, 10), self._max_backoff)
         self._restart_timer = asyncio.get_running_loop().call_later(backoff, self.start)
         self._supervisor.emit(make_error_event(error, task=self.name))

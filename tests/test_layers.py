@@ -29,11 +29,13 @@ LAYERS = [
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
     | {"gateway.money", "gateway.suggestions", "gateway.slewing_clock", "gateway.events", "gateway.task_supervisor"}
-    | {"gateway.memory_budget", "gateway.large_body_thread"},
+    | {"gateway.memory_budget", "gateway.large_body_thread", "gateway.timing"},
     {"providers"},
 ]
 # What gateway.health may import of this project. Not gateway.upstream: the engine joins the two.
-HEALTH_IMPORTS = {"gateway.health", "gateway.routing", "gateway.catalogue", "gateway.config", "providers"}
+HEALTH_IMPORTS = {"gateway.health", "gateway.routing", "gateway.catalogue", "gateway.config", "gateway.timing"} | {
+    "providers"
+}
 CONTRACT_MODULES = {
     *("adapter", "orders", "order_status", "faults", "image_sizes", "callback_signatures", "parsing"),
     "request_helpers",

@@ -12,6 +12,7 @@ from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
 from gateway.store.base import Store
+from gateway.timing import Timing
 from gateway.upstream.input_fetcher import InputFetcher
 
 HttpRequest = Request[Any, Any, Any]
@@ -30,6 +31,11 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]
     is_draining: Callable[[], bool]
+
+    @property
+    def timing(self) -> Timing:
+        """The times in force. A reload may change them."""
+        return self.engine.context.timing
 
 
 def get_context(http_request: HttpRequest) -> ApiContext:

@@ -18,7 +18,6 @@ from gateway.api.images import create_generation
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.server_errors import (
-    STORE_RETRY_SECONDS,
     internal_error,
     select_charge_sentence,
     service_unavailable_error,
@@ -29,9 +28,8 @@ from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavaila
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
 from gateway.store.base import StoreError, StoreUnavailable
+from gateway.timing import ApiTiming
 
-# For all bodies whose jobs do not exist yet. Parsing a body briefly takes several times its size.
-MAX_TOTAL_BODY_BYTES = 256 << 20
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
     create_generation,
@@ -49,15 +47,15 @@ ROUTE_HANDLERS = [
 class Application(Litestar):
     """Assigns each request an id and emits an event for its response, also for unknown routes."""
 
-    def __init__(self, emit: EventSink, **options: Any) -> None:
+    def __init__(self, emit: EventSink, timing: ApiTiming, **options: Any) -> None:
         super().__init__(**options)
-        self._emit = emit
-        self._body_budget = MemoryBudget(MAX_TOTAL_BODY_BYTES)
+        self._emit, self._timing = emit, timing
+        self._body_budget = MemoryBudget(timing.max_total_body_bytes)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await super().__call__(scope, receive, send)
-        exchange = HttpExchange(scope, send, BodyReceiver(receive, self._body_budget))
+        exchange = HttpExchange(scope, send, BodyReceiver(receive, self._body_budget, self._timing))
         try:
             await super().__call__(scope, exchange.body_receiver, exchange.send)
         except asyncio.CancelledError:
@@ -76,17 +74,18 @@ class Application(Litestar):
             context.engine.caller_remover.add(team, record)
 
 
-def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any]) -> Litestar:
+def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming) -> Litestar:
     return Application(
         emit,
+        timing,
         route_handlers=ROUTE_HANDLERS,
         state=State(state),
         lifespan=lifespan,
         exception_handlers={
             ApiError: _handle_api_error,
             HTTPException: _handle_http_exception,
-            StoreError: _make_store_error_handler(emit),
-            StorageError: _make_storage_error_handler(emit),
+            StoreError: _make_store_error_handler(emit, timing),
+            StorageError: _make_storage_error_handler(emit, timing),
             ObjectNotFound: _handle_missing_image,
             Exception: _make_unexpected_error_handler(emit),
         },
@@ -124,7 +123,7 @@ def _build_allow_header(error: HTTPException) -> dict[str, str]:
     return {"allow": ", ".join(sorted(methods))} if methods else {}
 
 
-def _make_store_error_handler(emit: EventSink) -> ErrorHandler:
+def _make_store_error_handler(emit: EventSink, timing: ApiTiming) -> ErrorHandler:
     """Makes the handler of store errors. The client may retry after such an error, since it did not cause it."""
 
     def handle(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
@@ -132,13 +131,14 @@ def _make_store_error_handler(emit: EventSink) -> ErrorHandler:
             emit(ErrorReported(component="store", message=str(error), request=request.scope["state"].get("request_id")))
         cause = "The job store is unavailable."
         return _handle_api_error(
-            request, service_unavailable_error(request.scope, "store_unavailable", cause, STORE_RETRY_SECONDS)
+            request,
+            service_unavailable_error(request.scope, "store_unavailable", cause, timing.store_retry_after_seconds),
         )
 
     return handle
 
 
-def _make_storage_error_handler(emit: EventSink) -> ErrorHandler:
+def _make_storage_error_handler(emit: EventSink, timing: ApiTiming) -> ErrorHandler:
     def handle(request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
         if not isinstance(error, StorageUnavailable):
             emit(
@@ -146,7 +146,8 @@ def _make_storage_error_handler(emit: EventSink) -> ErrorHandler:
             )
         cause = "The image storage is unavailable."
         return _handle_api_error(
-            request, service_unavailable_error(request.scope, "images_unavailable", cause, STORE_RETRY_SECONDS)
+            request,
+            service_unavailable_error(request.scope, "images_unavailable", cause, timing.store_retry_after_seconds),
         )
 
     return handle

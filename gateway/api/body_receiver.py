@@ -8,12 +8,8 @@ from litestar.types import Receive
 
 from gateway.api.api_errors import ApiError
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget
+from gateway.timing import ApiTiming
 
-# Timeouts for the next byte, and for the whole body.
-STALL_TIMEOUT_SECONDS = 30.0
-BODY_TIMEOUT_SECONDS = 120.0
-# How long a body waits for memory before the request fails with 503.
-MEMORY_TIMEOUT_SECONDS = 10.0
 MEMORY_RETRY_SECONDS = 2
 GROWTH_FACTOR = 2
 
@@ -21,7 +17,8 @@ GROWTH_FACTOR = 2
 class BodyReceiver:
     """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory becomes free in time."""
 
-    def __init__(self, receive: Receive, budget: MemoryBudget) -> None:
+    def __init__(self, receive: Receive, budget: MemoryBudget, timing: ApiTiming) -> None:
+        self._timing = timing
         self._receive, self._reservation = receive, budget.make_incoming_reservation()
         self._received_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
         self.is_started = self._is_finished = False
@@ -52,9 +49,10 @@ class BodyReceiver:
 
     async def _receive_with_timeout(self) -> Any:
         """Receives one message. The timeouts count only the time that the gateway waits for the client."""
-        started_at = monotonic()
+        started_at, timing = monotonic(), self._timing
+        remaining_seconds = timing.body_timeout_seconds - self._elapsed_seconds
         try:
-            async with asyncio.timeout(min(STALL_TIMEOUT_SECONDS, BODY_TIMEOUT_SECONDS - self._elapsed_seconds)):
+            async with asyncio.timeout(min(timing.body_stall_timeout_seconds, remaining_seconds)):
                 return await self._receive()
         except TimeoutError:
             message = "The request body did not arrive in time. Retry the request."
@@ -64,7 +62,7 @@ class BodyReceiver:
 
     async def _reserve_more(self) -> None:
         try:
-            async with asyncio.timeout(MEMORY_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timing.memory_timeout_seconds):
                 await self._reservation.grow_to(self._reserved_bytes)
         except TimeoutError:
             message = f"Too many large request bodies at once. Retry in {MEMORY_RETRY_SECONDS} seconds."

@@ -11,10 +11,6 @@ from gateway.jobs.failed_job_classification import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
 from providers.faults import ChargeStatus, FaultKind
 
-# Default Retry-After when all sellers refused for lack of credit, a rate limit or a key. OpenAI's SDKs accept at most
-# 60 s.
-UNAVAILABLE_RETRY_SECONDS = 60
-
 
 class FailureResponse(Struct, frozen=True, kw_only=True):
     """The response for a failed job. `explanation`: its message without the sentence about the charge.
@@ -45,7 +41,7 @@ def _format_seconds(seconds: int) -> str:
 
 def respond_to_failure(failure: JobFailure) -> FailureResponse:
     status, code = _select_status_and_code(failure)
-    retry_after = (failure.retry_after or UNAVAILABLE_RETRY_SECONDS) if failure.is_safe_to_retry else None
+    retry_after = failure.retry_after if failure.is_safe_to_retry else None
     advice = _PURCHASE_WARNINGS[failure.charge_status]
     if retry_after is not None:
         advice = f"Retry in {_format_seconds(retry_after)}, with a new Idempotency-Key if you sent one."

@@ -13,14 +13,10 @@ from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
+from gateway.timing import ApiTiming
 
-# Timeout for a request's headers, counted from the connection or from the previous request. It also limits the
-# remainder of a rejected body.
-HEADER_TIMEOUT_SECONDS = 30.0
 # Limit for headers, trailers and chunk extensions. Checked after each read, so slightly more may arrive.
 MAX_HEADER_BYTES = 64 << 10
-# After this time without reading a byte of its response, a client is disconnected.
-WRITE_TIMEOUT_SECONDS = 60.0
 # A half-closed client may still read, or be gone. If it is gone, its machine answers the first write with a reset, and
 # the second write fails. So `100 Continue` is written, which every client ignores.
 PROBE_RESPONSE = STATUS_LINE[100] + b"\r\n"
@@ -73,6 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     emit: ClassVar[EventSink]
+    timing: ClassVar[ApiTiming]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_header_timer(self) -> None:
         if self._header_timer is None and not self.transport.is_closing():
-            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._on_header_timeout)
+            self._header_timer = self.loop.call_later(self.timing.header_timeout_seconds, self._on_header_timeout)
 
     def _cancel_header_timer(self) -> None:
         if self._header_timer is not None:
@@ -247,7 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_write_timer(self) -> None:
         unsent_bytes = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._on_write_timer, unsent_bytes)
+        self._write_timer = self.loop.call_later(self.timing.write_timeout_seconds, self._on_write_timer, unsent_bytes)
 
     def _on_write_timer(self, previous_unsent_bytes: int) -> None:
         if self.transport.get_write_buffer_size() >= previous_unsent_bytes:
@@ -256,6 +253,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_write_timer()
 
 
-def make_protocol_class(emit: EventSink) -> type[HttpProtocol]:
+def make_protocol_class(emit: EventSink, timing: ApiTiming) -> type[HttpProtocol]:
     """Makes the protocol class, which uvicorn instantiates for each connection."""
-    return type("HttpProtocol", (HttpProtocol,), {"emit": staticmethod(emit)})
+    return type("HttpProtocol", (HttpProtocol,), {"emit": staticmethod(emit), "timing": timing})

@@ -18,8 +18,6 @@ from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailabl
 from gateway.api.team_jobs import load_stored_images
 from gateway.assets.storage import ObjectNotFound
 
-# Longer than the deadline of any job: when it passes, completed images may still be downloading.
-MAX_JOB_WAIT_SECONDS = 3_600.0
 # OpenAI's path, Azure's (classic and v1), and the path of base URLs without a version.
 GENERATION_PATHS = [
     "/v1/images/generations",
@@ -35,7 +33,7 @@ async def create_generation(request: HttpRequest) -> Response[bytes]:
     context, state = get_context(request), request.scope["state"]
     job_request, params = await parse_request(request, GenerationRequest)
     submitted = await submit_or_reuse_job(request, job_request, await find_existing_job(context, job_request))
-    job = await wait_for_job(request, submitted.job_id, MAX_JOB_WAIT_SECONDS)
+    job = await wait_for_job(request, submitted.job_id, context.timing.api.job_wait_timeout_seconds)
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     if not job.state.is_terminal:
         raise _still_running_error(request, headers)

@@ -14,7 +14,7 @@ from gateway.api.request_schemas import CreateJobRequest, InputImageRef
 from gateway.assets.image_header import InvalidImage, is_complete, read_header
 from gateway.engine.job_creation import InputImage
 from gateway.upstream.download import DownloadError
-from gateway.upstream.input_fetcher import INPUT_LIMITS, FetchLimitReached, InputsTooLarge, RequestInputs
+from gateway.upstream.input_fetcher import FetchLimitReached, InputsTooLarge, RequestInputs
 from providers.orders import Format, ImageBytes
 
 MAX_INPUT_IMAGES = 16
@@ -69,7 +69,7 @@ async def _load_image(
     fetcher: RequestInputs, download_slots: asyncio.Semaphore, param: str, ref: InputImageRef
 ) -> InputImage:
     if (base64_text := ref.inline_base64) is not None:
-        return await run_off_loop(len(base64_text), _decode_inline_image, base64_text, param)
+        return await run_off_loop(len(base64_text), _decode_inline_image, base64_text, param, fetcher.max_image_bytes)
     if not ref.is_url:
         message = (
             f"Invalid image in '{param}': send an https:// URL, a data URI (data:image/png;base64,…), or base64 as "
@@ -78,7 +78,7 @@ async def _load_image(
         raise ApiError(400, "invalid_image", message, param=param)
     async with download_slots:
         data = await _fetch_image(fetcher, ref.image_url or "", param)
-    return await run_off_loop(len(data), _parse_image, data, param)
+    return await run_off_loop(len(data), _parse_image, data, param, fetcher.max_image_bytes)
 
 
 async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
@@ -101,10 +101,10 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
         raise ApiError(status, "too_many_downloads", message, param=param, retry_after=DOWNLOAD_RETRY_SECONDS) from None
 
 
-def _parse_image(data: bytes, param: str) -> InputImage:
+def _parse_image(data: bytes, param: str, max_bytes: int) -> InputImage:
     """Validates the image. Only its bytes count: the media type that the client sent is ignored."""
-    if len(data) > INPUT_LIMITS.max_bytes:
-        message = f"The image in '{param}' is larger than {INPUT_LIMITS.max_bytes >> 20} MiB."
+    if len(data) > max_bytes:
+        message = f"The image in '{param}' is larger than {max_bytes >> 20} MiB."
         raise ApiError(413, "image_too_large", message, param=param)
     try:
         header = read_header(data)
@@ -133,14 +133,14 @@ def _validate_mask(input_images: InputImages) -> None:
         raise ApiError(400, "invalid_image", message, param="mask")
 
 
-def _decode_inline_image(text: str, param: str) -> InputImage:
+def _decode_inline_image(text: str, param: str, max_bytes: int) -> InputImage:
     """Decodes base64, with or without a data URI prefix."""
     pieces = text.iterate_pieces() if isinstance(text, LongText) else iter((text,))
     try:
         data = decode_base64(_strip_data_uri_prefix(pieces))
     except ValueError:
         raise ApiError(400, "invalid_image", f"'{param}' is not valid base64.", param=param) from None
-    return _parse_image(data, param)
+    return _parse_image(data, param, max_bytes)
 
 
 def _strip_data_uri_prefix(pieces: Iterator[str]) -> Iterator[str]:

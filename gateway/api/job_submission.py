@@ -12,13 +12,13 @@ from gateway.api.idempotency_keys import IDEMPOTENCY_KEY_TTL_SECONDS, compute_fi
 from gateway.api.input_images import InputImages
 from gateway.api.request_schemas import ImageParams
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
-from gateway.api.server_errors import STORE_RETRY_SECONDS, record_created_job, track_job_creation
+from gateway.api.server_errors import record_created_job, track_job_creation
 from gateway.api.team_jobs import job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
 from gateway.engine.job_documents import RequestedParams
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, Job
+from gateway.jobs.job import Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
 from gateway.store.base import (
@@ -31,12 +31,11 @@ from gateway.store.base import (
     StoreOutcomeUnknown,
     StoreUnavailable,
 )
+from gateway.timing import Timing
 from providers.orders import Operation
 
 # The Retry-After while images cannot be stored. The storage is checked every few seconds.
 STORAGE_RETRY_SECONDS = 10
-# Timeout for confirming an existing job, and interval between attempts to confirm a new one.
-CONFIRM_TIMEOUT_SECONDS, CONFIRM_RETRY_SECONDS = 6.0, 0.5
 
 
 class JobRequest(Struct, frozen=True, kw_only=True):
@@ -165,13 +164,13 @@ async def _create_job(context: ApiContext, request: JobRequest, command: CreateJ
         raise _no_offer_error(no_offer) from None
     except StoreOutcomeUnknown:
         request.presence.idempotency_record = command.idempotency
-        raise _outcome_unknown_error() from None
+        raise _outcome_unknown_error(context.timing) from None
 
 
 async def _confirm_existing_job(context: ApiContext, job_id: str) -> bool:
     """Confirms the job of a repeated request, so that it is ordered. Returns False if the job was withdrawn before."""
     try:
-        async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
+        async with asyncio.timeout(context.timing.api.confirmation_timeout_seconds):
             job = await context.engine.confirm_job(job_id)
     except TimeoutError:
         raise StoreUnavailable(f"the confirmation of {job_id} was not saved in time") from None
@@ -185,7 +184,7 @@ async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
             if (job := await context.engine.confirm_job(job_id)) is None:
                 raise job_not_found_error()
             return job
-        await asyncio.sleep(CONFIRM_RETRY_SECONDS)
+        await asyncio.sleep(context.timing.api.confirmation_retry_seconds)
 
 
 def _to_submitted_job(result: CreateJobResult) -> SubmittedJob:
@@ -208,12 +207,13 @@ def _to_replayed_job(duplicate: IdempotencyMatch) -> SubmittedJob:
     return SubmittedJob(duplicate.job_id, is_replayed=True)
 
 
-def _outcome_unknown_error() -> ApiError:
+def _outcome_unknown_error(timing: Timing) -> ApiError:
+    seconds = timing.jobs.confirmation_timeout_seconds
     message = (
         "The job store did not confirm whether it accepted this request. Retry it within "
-        f"{CONFIRMATION_TIMEOUT_SECONDS:.0f} s, then it is ordered once; otherwise it is withdrawn."
+        f"{seconds:.0f} s, then it is ordered once; otherwise it is withdrawn."
     )
-    return ApiError(503, "store_unavailable", message, retry_after=STORE_RETRY_SECONDS)
+    return ApiError(503, "store_unavailable", message, retry_after=timing.api.store_retry_after_seconds)
 
 
 def _build_idempotency_record(context: ApiContext, request: JobRequest) -> IdempotencyRecord:

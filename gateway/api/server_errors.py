@@ -16,7 +16,7 @@ from gateway.assets.backend import StorageError
 from gateway.store.base import StoreError
 from gateway.store.partitions import is_job_id
 
-STORE_RETRY_SECONDS, SHUTDOWN_RETRY_SECONDS = 5, 1
+SHUTDOWN_RETRY_SECONDS = 1
 # The key of the request's state under which JobCreation is kept.
 _JOB_CREATION_KEY = "job_creation"
 # Sellers post callbacks, which order nothing.

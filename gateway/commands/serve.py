@@ -35,6 +35,7 @@ from gateway.events import describe_exception
 from gateway.settings import ENV_OPTIONS, Settings, SettingsError, load_settings
 from gateway.store.base import StoreError
 from gateway.telemetry.logs import EventLogger
+from gateway.timing import Timing
 from providers import ADAPTERS
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 
@@ -44,8 +45,8 @@ SHIPPED_CONFIG_WARNING = (
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
-# The time for sending responses to waiting clients after the drain.
-SHUTDOWN_TIMEOUT_SECONDS, FORCED_SHUTDOWN_TIMEOUT_SECONDS = 10, 1
+# The time for sending responses to waiting clients after a second signal.
+FORCED_SHUTDOWN_TIMEOUT_SECONDS = 1
 _ENV_OPTIONS_HELP = "\n".join(
     f"  {option.name:18} {option.help} [{option.default or 'none'}]" for option in ENV_OPTIONS.values()
 )
@@ -73,7 +74,8 @@ class StartError(Exception):
 @click.option(
     "--log", "log_format", type=click.Choice(["json", "console"]), help="Log format: json, or console for people."
 )
-def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: object) -> None:
+@click.pass_obj
+def serve(timing: Timing, /, use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: object) -> None:
     if use_sandbox and overrides["log_format"] is None and sys.stderr.isatty():
         overrides["log_format"] = "console"
     with _log_startup_failures(str(overrides["log_format"] or os.environ.get("IGW_LOG"))):
@@ -84,9 +86,9 @@ def serve(use_sandbox: bool, realistic: bool, allow_remote: bool, **overrides: o
         tries = MAX_PORT_TRIES if use_sandbox and overrides["port"] is None and not os.environ.get("IGW_PORT") else 1
         if use_sandbox:
             with _run_sandbox(realistic) as url:
-                _serve_configured(settings, url, realistic, tries)
+                _serve_configured(settings, timing, url, realistic, tries)
         else:
-            _serve_configured(settings, None, realistic, tries)
+            _serve_configured(settings, timing, None, realistic, tries)
 
 
 @contextmanager
@@ -109,7 +111,9 @@ def _list_problems(error: Exception) -> list[str]:
     return str(error).splitlines() if is_for_operators else [f"internal error: {describe_exception(error)}"]
 
 
-def _serve_configured(settings: Settings, sandbox_url: str | None, realistic: bool, port_tries: int) -> None:
+def _serve_configured(
+    settings: Settings, timing: Timing, sandbox_url: str | None, realistic: bool, port_tries: int
+) -> None:
     def make_reloader(on_reload: Callable[[ReloadResult], None]) -> ConfigReloader:
         secrets = placeholder_secrets if sandbox_url else secrets_from_env(os.environ)
         return ConfigReloader(settings.config, secrets, ADAPTERS, on_reload)
@@ -124,7 +128,7 @@ def _serve_configured(settings: Settings, sandbox_url: str | None, realistic: bo
         return use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
 
     early_reloads = _collect_early_sighups()
-    gateway = Gateway(settings, make_reloader, transform_catalogue)
+    gateway = Gateway(settings, make_reloader, transform_catalogue, timing=timing)
     with closing(gateway.logs):
         if settings.config == default_config_folder() and not DEFAULT_FOLDER.is_dir():
             gateway.logs.log("warning", "using shipped configuration", warning=SHIPPED_CONFIG_WARNING)
@@ -201,14 +205,14 @@ class _GatewayServer(uvicorn.Server):
         config = uvicorn.Config(
             gateway.app,
             loop="uvloop",
-            http=make_protocol_class(gateway.emit),
+            http=make_protocol_class(gateway.emit, gateway.timing.api),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+            timeout_graceful_shutdown=gateway.timing.api.shutdown_timeout_seconds,
         )
         super().__init__(config)
         self._gateway = gateway

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gateway.config.offer_schema import OfferFile
 from gateway.config.proxy import ProxyRef
 from gateway.config.schema_base import NON_EMPTY, ConfigStruct, Count, NonEmptyText, PositiveSeconds, option_help
+from gateway.config.timing_options import TimingConfig
 from gateway.config.values import BaseUrl, Percent, SecretRef, SizeValue, Usd
 from providers.image_sizes import Resolution
 from providers.orders import Format, Operation, Quality
@@ -72,6 +73,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     jobs: Annotated[JobsConfig, option_help("How long jobs may take.")] = JobsConfig()
     store: Annotated[StoreConfig, option_help("Checks of the store.")] = StoreConfig()
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
+    timing: Annotated[TimingConfig, option_help("Timeouts and intervals.")] = TimingConfig()
 
 
 # --- models.yaml

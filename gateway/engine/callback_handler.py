@@ -19,9 +19,8 @@ from gateway.jobs.updates import CallbackReceived, JobUpdate, TicketReceived
 from gateway.store.base import VersionConflict
 
 MAX_COMMIT_TRIES = 5
-# The minimum interval between two ticket checks of one attempt, and the number of attempts for which the time of the
-# last check is kept.
-MIN_TICKET_CHECK_INTERVAL_SECONDS, MAX_TICKET_CHECKS = 1.0, 10_000
+# The number of attempts for which the time of the last ticket check is kept.
+MAX_TICKET_CHECKS = 10_000
 
 
 class RetryLater(Exception):
@@ -137,10 +136,8 @@ class CallbackHandler:
     def _reject_frequent_ticket_checks(self, job_id: str, attempt_number: int) -> None:
         """Raises RetryLater if the last ticket check of this attempt was less than a second ago."""
         now, key = self._context.monotonic(), (job_id, attempt_number)
-        if (
-            now - self._ticket_checked_at.get(key, -MIN_TICKET_CHECK_INTERVAL_SECONDS)
-            < MIN_TICKET_CHECK_INTERVAL_SECONDS
-        ):
+        min_interval = self._context.timing.polls.min_ticket_check_interval_seconds
+        if now - self._ticket_checked_at.get(key, -min_interval) < min_interval:
             raise RetryLater
         self._ticket_checked_at[key] = now
         self._ticket_checked_at.move_to_end(key)

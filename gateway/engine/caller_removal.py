@@ -8,18 +8,17 @@ import contextlib
 
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import Store, StoreUnavailable
+from gateway.timing import ClientTiming
 
-RETRY_INTERVAL_SECONDS = 0.5
-# If a client cannot be removed within this time, only a retry of its own request finds the job.
-TIMEOUT_SECONDS = 120.0
 MAX_PENDING = 10_000
 
 
 class CallerRemover:
     """The removals that are not saved yet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, timing: ClientTiming) -> None:
         self._store = store
+        self._timing = timing
         self._pending: set[asyncio.Task[None]] = set()
 
     def add(self, team: str, record: IdempotencyRecord) -> None:
@@ -31,15 +30,15 @@ class CallerRemover:
 
     async def _remove_client(self, team: str, record: IdempotencyRecord) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timing.removal_timeout_seconds):
                 while True:
                     with contextlib.suppress(StoreUnavailable):
                         return await self._store.remove_caller(team, record)
-                    await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+                    await asyncio.sleep(self._timing.removal_retry_seconds)
 
-    async def close(self, timeout_seconds: float) -> None:
-        """Waits for pending removals, then cancels the rest."""
+    async def close(self) -> None:
+        """Waits a little for pending removals, then cancels the rest."""
         if self._pending:
-            await asyncio.wait(self._pending, timeout=timeout_seconds)
+            await asyncio.wait(self._pending, timeout=self._timing.last_removals_timeout_seconds)
         for task in self._pending:
             task.cancel()

@@ -7,12 +7,6 @@ from gateway.jobs.updates import JobConfirmed
 from gateway.store.base import StoreUnavailable
 from gateway.store.job_watch import JobWatch
 
-# How long to wait for the commit of the first attempt, which also confirms the job. After this time the job is
-# confirmed by a separate commit.
-FIRST_ATTEMPT_TIMEOUT_SECONDS = 0.05
-# How often the job is loaded while waiting for a retry, in case a change notification was lost.
-CONFIRMATION_POLL_SECONDS = 2.0
-
 
 class JobConfirmer:
     """Confirms one job."""
@@ -27,7 +21,9 @@ class JobConfirmer:
         """
         with JobWatch(self._job_context.engine_context.job_watchers, self._job_context.job.id) as watch:
             if not self._job_context.job.is_confirmed:
-                await watch.wait_for_change(FIRST_ATTEMPT_TIMEOUT_SECONDS)
+                await watch.wait_for_change(
+                    self._job_context.engine_context.timing.workers.first_attempt_timeout_seconds
+                )
         if not self._job_context.job.is_confirmed:
             await self._job_context.mailbox.post(JobConfirmed())
 
@@ -41,4 +37,4 @@ class JobConfirmer:
                     if saved_job is not None and saved_job.is_confirmed:
                         await self._job_context.mailbox.post(JobConfirmed())
                         return
-                await watch.wait_for_change(min(remaining_seconds, CONFIRMATION_POLL_SECONDS))
+                await watch.wait_for_change(min(remaining_seconds, context.timing.workers.confirmation_poll_seconds))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.object_keys import make_job_prefix
 from gateway.engine.caller_removal import CallerRemover
-from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext
+from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception
@@ -29,20 +29,8 @@ from gateway.store.base import (
 from gateway.store.job_watch import JobWatch
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 
-# A suspect is a job whose workers crashed. It runs alone for SUSPECT_RUN_SECONDS, or until it makes progress. A claim
-# may spend so many claim intervals on suspects before it claims other jobs again.
-SUSPECT_RUN_SECONDS, MAX_SUSPECT_INTERVALS = 1.0, 5.0
-# The maximum time that a suspect runs alone if its next crash would abandon the job.
-MAX_SUSPECT_RUN_SECONDS = 15.0
-HEALTH_INTERVAL_SECONDS = 1.0
-AUDIT_INTERVAL_SECONDS = 60.0
-CLEANUP_INTERVAL_SECONDS = 600.0
-# At shutdown: how long to wait for the response to the last claim.
-LAST_CLAIM_TIMEOUT_SECONDS = 2.0
-# At shutdown: how long the removal of disconnected clients may take.
-DISCONNECTED_CLIENTS_TIMEOUT_SECONDS = 2.0
-# How often a waiting request loads its job, in case a change notification was lost.
-JOB_POLL_SECONDS = 2.0
+# A claim may spend so many claim intervals on suspects before it claims other jobs again.
+MAX_SUSPECT_INTERVALS = 5.0
 
 
 class Engine:
@@ -53,7 +41,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self.workers: dict[str, JobWorker] = {}
         self._worker_tasks: set[asyncio.Task[None]] = set()
-        self.caller_remover = CallerRemover(context.store)
+        self.caller_remover = CallerRemover(context.store, context.timing.clients)
         self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
         self._handover_requested = asyncio.Event()
@@ -66,12 +54,13 @@ class Engine:
     # --- start and shutdown
 
     def start(self, supervisor: TaskSupervisor) -> None:
+        timing = self.context.timing
         periodic_functions: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
-            "engine.claim_jobs": (self._claim_due_jobs, CLAIM_INTERVAL_SECONDS),
+            "engine.claim_jobs": (self._claim_due_jobs, timing.claims.interval_seconds),
             "engine.renew_leases": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
-            "engine.publish_health": (self._publish_health, HEALTH_INTERVAL_SECONDS),
-            "engine.audit_store": (self._audit_store, AUDIT_INTERVAL_SECONDS),
-            "engine.delete_expired": (self._delete_expired, CLEANUP_INTERVAL_SECONDS),
+            "engine.publish_health": (self._publish_health, timing.maintenance.publish_interval_seconds),
+            "engine.audit_store": (self._audit_store, timing.maintenance.audit_interval_seconds),
+            "engine.delete_expired": (self._delete_expired, timing.maintenance.cleanup_interval_seconds),
         }
         for name, (periodic_function, seconds) in periodic_functions.items():
             self._periodic_tasks.append(supervisor.run_every(name, seconds, periodic_function))
@@ -93,7 +82,7 @@ class Engine:
         await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
         self._is_stopped = True
         self.context.job_watchers.notify_all()
-        await self.caller_remover.close(DISCONNECTED_CLIENTS_TIMEOUT_SECONDS)
+        await self.caller_remover.close()
         return len(remaining_workers)
 
     def hand_over_now(self) -> None:
@@ -107,7 +96,7 @@ class Engine:
     async def _wait_for_last_claim(self) -> None:
         """Waits for a running claim, so that its jobs are released too, before their leases expire."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_CLAIM_TIMEOUT_SECONDS), self._claim_lock:
+            async with asyncio.timeout(self.context.timing.claims.last_claim_timeout_seconds), self._claim_lock:
                 return
 
     async def _hand_over(self, worker: JobWorker) -> None:
@@ -198,7 +187,7 @@ class Engine:
                 if job is None or job.state.is_terminal or remaining_seconds <= 0 or self._is_stopped:
                     return job
                 watch = local_watch if job_id in self.workers else store_watch
-                await watch.wait_for_change(min(remaining_seconds, JOB_POLL_SECONDS))
+                await watch.wait_for_change(min(remaining_seconds, self.context.timing.clients.job_poll_seconds))
 
     def on_callback(self, job_id: str, attempt_number: int, ticket: str | None) -> int | None:
         """Passes a seller's callback to the job's worker in this process, which polls the order at once.
@@ -224,7 +213,7 @@ class Engine:
 
     async def _claim_due_jobs(self) -> None:
         """Claims due jobs. Claims again while there are suspects, so that many of them run in one interval."""
-        stop_at = self.context.monotonic() + CLAIM_INTERVAL_SECONDS * MAX_SUSPECT_INTERVALS
+        stop_at = self.context.monotonic() + self.context.timing.claims.interval_seconds * MAX_SUSPECT_INTERVALS
         while not self._draining.is_set():
             async with self._claim_lock:
                 suspects = await self._start_claimed_jobs(await self.context.store.claim_jobs())
@@ -242,7 +231,7 @@ class Engine:
         await asyncio.gather(*(self._start_or_release(claimed_job) for claimed_job in trusted))
         suspects = claimed_jobs[len(trusted) :]
         if suspects and trusted:
-            await self._wait_for_drain(SUSPECT_RUN_SECONDS)
+            await self._wait_for_drain(self.context.timing.claims.suspect_run_seconds)
         for claimed_job in suspects:
             await self._start_or_release(claimed_job)
         return suspects
@@ -267,12 +256,13 @@ class Engine:
         """
         if (worker := self.workers.get(claimed_job.job.id)) is None:
             return
-        seconds, event = SUSPECT_RUN_SECONDS, worker.job_context.progress_event
+        timing = self.context.timing.claims
+        seconds, event = timing.suspect_run_seconds, worker.job_context.progress_event
         if claimed_job.max_owned_seconds and claimed_job.reclaims == MAX_RECLAIMS_WITHOUT_PROGRESS - 1:
             # After one more crash the job is abandoned: only a saved change or a longer run can still reset the count.
             seconds = min(
-                min_survival_seconds(claimed_job.max_owned_seconds, self._lease_seconds) + SUSPECT_RUN_SECONDS,
-                MAX_SUSPECT_RUN_SECONDS,
+                min_survival_seconds(claimed_job.max_owned_seconds, self._lease_seconds) + timing.suspect_run_seconds,
+                timing.max_suspect_run_seconds,
             )
             event = worker.job_context.saved_event
         with contextlib.suppress(TimeoutError):

@@ -14,10 +14,9 @@ from gateway.health.retry_budget import RetryBudget
 from gateway.jobs.job import RouteEntry
 from gateway.store.base import Store
 from gateway.store.job_watch import JobWatchers
+from gateway.timing import Timing
 from gateway.upstream.seller_client import SellerClient
 
-# How often each replica claims due jobs.
-CLAIM_INTERVAL_SECONDS = 1.0
 MAX_RELEASE_COUNTS = 10_000
 
 
@@ -58,7 +57,13 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     monotonic: Callable[[], float]
     draw_random: Callable[[], float]
     draw_bytes: Callable[[int], bytes]
+    get_timing: Callable[[], Timing]
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
+
+    @property
+    def timing(self) -> Timing:
+        """The times in force. A reload may change them."""
+        return self.get_timing()
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
         """Returns the configured offer of a route entry. The offer may be draining, since it may still have open

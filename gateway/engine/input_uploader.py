@@ -16,9 +16,6 @@ from providers.order_status import NoAnswer
 from providers.orders import ImageBytes, ImageSource, ImageUrl
 from providers.request_helpers import encode_data_uri
 
-CALL_OPTIONS = CallOptions(timeout_seconds=60.0)
-PUT_OPTIONS = CallOptions(timeout_seconds=180.0)
-
 
 class OrderNotSent(Exception):
     """The order cannot be sent; `fault` says why. Nothing has been ordered or charged."""
@@ -91,15 +88,20 @@ def _accepts_size(transport: InputTransport, size: int) -> bool:
 
 
 async def _upload_to_seller(context: EngineContext, seller: Seller, upload: Upload, image: ImageBytes) -> ImageUrl:
-    answer = await context.seller_client.send(upload.prepare.build_call(image), seller, CALL_OPTIONS)
+    timing = context.timing.orders
+    request_options = CallOptions(timeout_seconds=timing.upload_request_timeout_seconds)
+    upload_options = CallOptions(timeout_seconds=timing.upload_timeout_seconds)
+    answer = await context.seller_client.send(upload.prepare.build_call(image), seller, request_options)
     grant = upload.prepare.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(grant, UploadGrant):
         raise OrderNotSent(_get_fault(grant))
-    answer = await context.seller_client.send(upload.put.build_call(UploadRequest(image, grant)), seller, PUT_OPTIONS)
+    answer = await context.seller_client.send(
+        upload.put.build_call(UploadRequest(image, grant)), seller, upload_options
+    )
     upload_done = upload.put.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(upload_done, UploadDone):
         raise OrderNotSent(_get_fault(upload_done))
-    answer = await context.seller_client.send(upload.confirm.build_call(grant), seller, CALL_OPTIONS)
+    answer = await context.seller_client.send(upload.confirm.build_call(grant), seller, request_options)
     url = upload.confirm.read_answer(answer) if isinstance(answer, Answer) else answer
     if not isinstance(url, ImageUrl):
         raise OrderNotSent(_get_fault(url))

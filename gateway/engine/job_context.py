@@ -11,9 +11,6 @@ from gateway.events import ErrorReported, describe_exception
 from gateway.jobs.job import Attempt, Job, RouteEntry
 from gateway.store.base import StoreUnavailable
 
-# A task that failed because of the store or the storage restarts after the shortest backoff. After an unexpected error
-# the backoff grows, or the task would fail each second until the job's deadline.
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 1.0, 60.0
 TRANSIENT_ERRORS = (StoreUnavailable, StorageUnavailable)
 
 
@@ -72,7 +69,8 @@ class JobContext:
                 ErrorReported(component="engine", message=describe_exception(error), job=self.job.id)
             )
             backoffs = [self._extend_backoff(key, isinstance(error, TRANSIENT_ERRORS)) for key in keys]
-            asyncio.get_running_loop().call_later(max(backoffs, default=MIN_BACKOFF_SECONDS), self.mailbox.wake)
+            min_backoff = self.engine_context.timing.workers.min_backoff_seconds
+            asyncio.get_running_loop().call_later(max(backoffs, default=min_backoff), self.mailbox.wake)
             return
         for key in keys:
             self._backoffs.pop(key, None)
@@ -80,11 +78,12 @@ class JobContext:
 
     def _extend_backoff(self, key: Hashable, is_transient: bool) -> float:
         """Sets and returns the backoff, in seconds, for tasks of this key."""
+        timing = self.engine_context.timing.workers
         last_backoff, _ = self._backoffs.get(key, (0.0, 0.0))
         backoff = (
-            MIN_BACKOFF_SECONDS
+            timing.min_backoff_seconds
             if is_transient
-            else max(MIN_BACKOFF_SECONDS, min(2 * last_backoff, MAX_BACKOFF_SECONDS))
+            else max(timing.min_backoff_seconds, min(2 * last_backoff, timing.max_backoff_seconds))
         )
         self._backoffs[key] = backoff, asyncio.get_running_loop().time() + backoff
         return backoff

@@ -40,10 +40,6 @@ from providers.orders import Format, ImageBytes
 
 # How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
-# After this time, stored inputs without a job are deleted.
-UNCLAIMED_INPUT_TTL_SECONDS = 3_600.0
-MIN_ATTEMPT_TIMEOUT_SECONDS = 420.0
-ATTEMPT_TIMEOUT_FACTOR = 4.0
 
 
 class NoOfferAvailable(Exception):
@@ -168,6 +164,7 @@ def _make_new_job(
         warnings=merge_warnings((), command.warnings),
         budget_limits=BudgetLimits(day=_to_micros(budget.day), month=_to_micros(budget.month)),
         idempotency=command.idempotency,
+        timing=context.timing.jobs,
     )
 
 
@@ -176,7 +173,7 @@ def _to_micros(amount: Usd | None) -> int | None:
 
 
 def _make_route_entry(context: EngineContext, ranked: RankedOffer) -> RouteEntry:
-    offer, cell = ranked.fit.offer, ranked.fit.cell
+    offer, cell, timing = ranked.fit.offer, ranked.fit.cell, context.timing.orders
     price = offer.prices[cell]
     expected_latency = offer.expected_latency[cell.quality]
     return RouteEntry(
@@ -187,7 +184,7 @@ def _make_route_entry(context: EngineContext, ranked: RankedOffer) -> RouteEntry
         max_images=offer.images_per_order,
         price=price.price,
         ceiling=price.ceiling,
-        timeout_seconds=max(MIN_ATTEMPT_TIMEOUT_SECONDS, ATTEMPT_TIMEOUT_FACTOR * expected_latency.p90),
+        timeout_seconds=max(timing.min_attempt_timeout_seconds, timing.attempt_timeout_factor * expected_latency.p90),
         pollable=offer.seller.adapter.poll is not None,
         recovery_method=_choose_recovery_method(context, offer),
         account_identity=offer.seller.account.identity,
@@ -222,7 +219,7 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
     """
     request = command.query.request
     if command.inputs or command.mask:
-        await context.store.announce_job(job_id, UNCLAIMED_INPUT_TTL_SECONDS)
+        await context.store.announce_job(job_id, context.timing.maintenance.unclaimed_input_ttl_seconds)
     sources = [
         await _store_input(context, job_id, f"input-{position}", input_image)
         for position, input_image in enumerate(command.inputs)

@@ -49,10 +49,6 @@ from gateway.jobs.updates import (
 from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, StoreUnavailable, VersionConflict
 
 ResultT = TypeVar("ResultT")
-MAX_RECEIVE_SECONDS = 30.0
-STORE_RETRY_SECONDS = 0.5
-# A commit of this worker updates its own job within this time. Later changes count as those of another replica.
-SETTLE_SECONDS = 0.05
 
 
 class JobWorker:
@@ -130,10 +126,11 @@ class JobWorker:
 
     def _get_receive_timeout(self) -> float:
         """Returns the seconds until the job's deadline. All other events wake the mailbox."""
+        max_seconds = self.context.timing.workers.max_receive_seconds
         if self.job.state.is_terminal or self.job.overdue:
-            return MAX_RECEIVE_SECONDS
+            return max_seconds
         remaining_seconds = self.job.deadline - self.context.wall_clock()
-        return min(max(remaining_seconds, 0.05), MAX_RECEIVE_SECONDS)
+        return min(max(remaining_seconds, 0.05), max_seconds)
 
     # --- start actions
 
@@ -193,8 +190,8 @@ class JobWorker:
         worker."""
         with self.context.store.watch(self.job.id) as watch:
             while True:
-                await watch.wait_for_change(MAX_RECEIVE_SECONDS)
-                await asyncio.sleep(SETTLE_SECONDS)
+                await watch.wait_for_change(self.context.timing.workers.max_receive_seconds)
+                await asyncio.sleep(self.context.timing.workers.settle_seconds)
                 with contextlib.suppress(StoreUnavailable):
                     saved_job = await self.context.store.load_job(self.job.id)
                     if saved_job and saved_job.version > self.job.version:
@@ -246,7 +243,7 @@ class JobWorker:
                 return await operation()
             except StoreUnavailable as error:
                 self.context.emit(ErrorReported(component="store", message=str(error), job=self.job.id))
-                await asyncio.sleep(STORE_RETRY_SECONDS)
+                await asyncio.sleep(self.context.timing.workers.store_retry_seconds)
 
     def _apply_messages(self, messages: list[Message]) -> tuple[Job, list[bool]]:
         """Applies the messages to the job. Returns the new job, and for each message whether it changed anything."""

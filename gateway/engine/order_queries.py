@@ -9,13 +9,11 @@ from gateway.engine.engine_context import EngineContext
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.upstream.download import DEFAULT_LIMITS
 from gateway.upstream.response_parser_thread import parse_response
-from gateway.upstream.seller_client import CallOptions
+from gateway.upstream.seller_client import MAX_RESPONSE_BYTES, CallOptions
 from providers.adapter import Adapter, Call, Endpoint
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer, Progress
 from providers.orders import Ticket
-
-QUERY_OPTIONS = CallOptions(timeout_seconds=30.0)
 
 
 async def query_seller(
@@ -24,7 +22,7 @@ async def query_seller(
     """Sends a query and returns the order's progress. Returns NoAnswer if the adapter has no such query."""
     if step is None:
         return NoAnswer(fault=Fault(kind=FaultKind.RESPONSE_LOST))
-    answer = await context.seller_client.send(step.build_call(subject), offer.seller, QUERY_OPTIONS)
+    answer = await context.seller_client.send(step.build_call(subject), offer.seller, _make_options(context))
     return await parse_response(step.read_answer, answer)
 
 
@@ -55,7 +53,8 @@ def can_identify_orders(offer: Offer) -> bool:
 
 async def resend_order(context: EngineContext, call: Call, offer: Offer, image_count: int) -> Progress:
     """Sends the saved order once more, with the same idempotency key."""
-    options = replace(QUERY_OPTIONS, max_response_bytes=get_max_response_bytes(offer.seller.adapter, image_count))
+    max_bytes = get_max_response_bytes(offer.seller.adapter, image_count)
+    options = replace(_make_options(context), max_response_bytes=max_bytes)
     answer = await context.seller_client.send(call, offer.seller, options)
     return await parse_response(offer.seller.adapter.submit.read_answer, answer)
 
@@ -66,7 +65,11 @@ def get_max_response_bytes(adapter: Adapter, image_count: int) -> int:
     The images are paid for, so each may be as large as an image that is downloaded by its URL.
     """
     return (
-        max(QUERY_OPTIONS.max_response_bytes, image_count * DEFAULT_LIMITS.max_bytes * 4 // 3)
+        max(MAX_RESPONSE_BYTES, image_count * DEFAULT_LIMITS.max_bytes * 4 // 3)
         if adapter.is_synchronous
-        else QUERY_OPTIONS.max_response_bytes
+        else MAX_RESPONSE_BYTES
     )
+
+
+def _make_options(context: EngineContext) -> CallOptions:
+    return CallOptions(timeout_seconds=context.timing.orders.query_timeout_seconds)

@@ -37,14 +37,6 @@ from providers.faults import VERDICTS, ChargeStatus, Fault, FaultKind, PartConse
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready
 from providers.orders import Feature, Order, UnsupportedOrder
 
-# The timeout for sellers that accept an order and finish it later. Synchronous sellers respond only when the images
-# are ready.
-SUBMIT_TIMEOUT_SECONDS = 60.0
-SLOT_TIMEOUT_SECONDS = 30.0
-DEADLINE_MARGIN_SECONDS = 1.0
-RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
-RETRY_BUDGET_POLL_SECONDS = 0.1
-
 
 class OrderSubmitter:
     """Submits the orders of one job.
@@ -123,7 +115,8 @@ class OrderSubmitter:
         The margin lets the deadline itself end the job. Otherwise a slot timeout would count as a fault of the seller.
         """
         remaining_seconds = max(0.0, self._job_context.job.deadline - self._context.wall_clock())
-        return remaining_seconds + DEADLINE_MARGIN_SECONDS if is_last else SLOT_TIMEOUT_SECONDS
+        timing = self._context.timing.orders
+        return remaining_seconds + timing.deadline_margin_seconds if is_last else timing.slot_timeout_seconds
 
     def _split_order(self, images: tuple[int, ...], action: SubmitOrder, max_images: int) -> None:
         """Splits the images into orders of at most `max_images`, each with a task of its own."""
@@ -158,7 +151,8 @@ class OrderSubmitter:
         """
         part = self._job_context.job.find_part_with_images(images)
         try_count = len(part.tried_indexes) if part else 0
-        give_up_at = self._context.monotonic() + RETRY_BUDGET_TIMEOUT_SECONDS
+        timing = self._context.timing.orders
+        give_up_at = self._context.monotonic() + timing.retry_budget_timeout_seconds
         while try_count not in self._counted_tries and not self._is_leaving_unhealthy_seller(part, route_indexes):
             now = self._context.monotonic()
             if not try_count:
@@ -170,7 +164,7 @@ class OrderSubmitter:
             elif now >= give_up_at:
                 return False
             else:
-                await asyncio.sleep(RETRY_BUDGET_POLL_SECONDS)
+                await asyncio.sleep(timing.retry_budget_poll_seconds)
         return True
 
     def _is_leaving_unhealthy_seller(self, part: Part | None, route_indexes: tuple[int, ...]) -> bool:
@@ -294,7 +288,9 @@ class OrderSubmitter:
         """Sends the order and records what the response means."""
         adapter = offer.seller.adapter
         timeout_seconds = (
-            self._get_remaining_seconds(attempt_number) if adapter.is_synchronous else SUBMIT_TIMEOUT_SECONDS
+            self._get_remaining_seconds(attempt_number)
+            if adapter.is_synchronous
+            else self._context.timing.orders.submit_timeout_seconds
         )
         is_replayable = adapter.has_idempotency_key and offer.seller.account.replay_trusted
         max_bytes = get_max_response_bytes(adapter, len(self._job_context.get_attempt(attempt_number).images))

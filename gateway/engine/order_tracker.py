@@ -18,7 +18,6 @@ from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.jobs.job import Attempt, order_reference
 from gateway.jobs.next_actions import (
-    SEARCH_INTERVAL_SECONDS,
     AttemptAction,
     AwaitCallback,
     AwaitPreviousWorker,
@@ -41,9 +40,6 @@ from gateway.jobs.updates import (
 from providers.faults import FaultKind, PollPolicy
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult
 from providers.orders import ImageUrl, OrderReference
-
-MIN_RESEND_BACKOFF_SECONDS, MAX_RESEND_BACKOFF_SECONDS = 1.0, 60.0
-MIN_WAKE_INTERVAL_SECONDS = 1.0
 
 
 class OrderTracker:
@@ -84,7 +80,7 @@ class OrderTracker:
         offer = self._find_offer(attempt)
         if offer is None:
             # A replica with this seller in its configuration can continue.
-            await asyncio.sleep(SEARCH_INTERVAL_SECONDS)
+            await asyncio.sleep(self._job_context.job.timing.search_interval_seconds)
         elif isinstance(action, PollOrder):
             await self._poll_until_final(attempt, offer, action)
         elif isinstance(action, SearchOrder):
@@ -146,16 +142,18 @@ class OrderTracker:
             progress = await self._poll_order(attempt, offer)
             if not isinstance(progress, NoAnswer):
                 return progress
-            await self._sleep_until_woken(attempt.number, MIN_RESEND_BACKOFF_SECONDS)
+            await self._sleep_until_woken(attempt.number, self._context.timing.orders.min_resend_backoff_seconds)
         return await self._poll_order(attempt, offer)
 
     async def _poll_until_final(self, attempt: Attempt, offer: Offer, action: PollOrder) -> None:
         """Polls until the order is final or `action.until` has passed."""
         cell = self._job_context.get_route_entry(attempt).cell
         schedule = PollSchedule(
-            offer.expected_latency[cell.quality].p50, self._context.wall_clock() - attempt.started_at
+            offer.expected_latency[cell.quality].p50,
+            self._context.wall_clock() - attempt.started_at,
+            self._context.timing.polls,
         )
-        unanswered_polls, retry_after = UnansweredPolls(), None
+        unanswered_polls, retry_after = UnansweredPolls(self._context.timing.polls), None
         while True:
             remaining_seconds = action.until - self._context.wall_clock()
             await self._sleep_until_woken(
@@ -207,6 +205,7 @@ class OrderTracker:
 
     async def _search_order(self, attempt: Attempt, offer: Offer, action: SearchOrder) -> None:
         reference = order_reference(self._job_context.job.id, attempt.number)
+        search_interval = self._job_context.job.timing.search_interval_seconds
         for search_number in count():
             offer = self._find_offer(attempt) or offer
             if await self._resolve_ticket(attempt, offer):
@@ -219,15 +218,16 @@ class OrderTracker:
             if ticket is not None:
                 return await self._record_ticket(attempt, ticket)
             await self._sleep_until_woken(
-                attempt.number, min(SEARCH_INTERVAL_SECONDS, max(0.0, action.until - self._context.wall_clock()))
+                attempt.number, min(search_interval, max(0.0, action.until - self._context.wall_clock()))
             )
             if self._context.wall_clock() >= action.until:
                 return
 
     async def _wait_for_callback(self, attempt: Attempt, offer: Offer, action: AwaitCallback) -> None:
+        search_interval = self._job_context.job.timing.search_interval_seconds
         while not await self._resolve_ticket(attempt, offer) and self._context.wall_clock() < action.until:
             await self._sleep_until_woken(
-                attempt.number, min(SEARCH_INTERVAL_SECONDS, max(0.05, action.until - self._context.wall_clock()))
+                attempt.number, min(search_interval, max(0.05, action.until - self._context.wall_clock()))
             )
             offer = self._find_offer(attempt) or offer
 
@@ -257,7 +257,8 @@ class OrderTracker:
         saved_call = (await self._context.store.load_documents(self._job_context.job.id, document_name)).get(
             document_name
         )
-        backoff = MIN_RESEND_BACKOFF_SECONDS
+        timing = self._context.timing.orders
+        backoff = timing.min_resend_backoff_seconds
         while saved_call is not None and self._context.wall_clock() < action.until:
             offer = self._find_offer(attempt) or offer
             progress = await resend_order(self._context, decode_call(saved_call), offer, len(attempt.images))
@@ -271,7 +272,7 @@ class OrderTracker:
             await self._sleep_until_woken(
                 attempt.number, min(backoff, max(0.0, action.until - self._context.wall_clock()))
             )
-            backoff = min(backoff * 2, MAX_RESEND_BACKOFF_SECONDS)
+            backoff = min(backoff * 2, timing.max_resend_backoff_seconds)
         if saved_call is None:
             await self._post_update(
                 AttemptAbandoned(fence=self._job_context.fence, attempt=attempt.number, fault=FaultKind.RESPONSE_LOST)
@@ -295,10 +296,11 @@ class OrderTracker:
         """Sleeps until the timeout or a callback. Callbacks wake it at most once a second: one poll covers several
         callbacks."""
         wake_event, monotonic = self._wake_events[attempt_number], self._context.monotonic
+        min_interval = self._context.timing.polls.min_wake_interval_seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await wake_event.wait()
-                await asyncio.sleep(self._woken_at[attempt_number] + MIN_WAKE_INTERVAL_SECONDS - monotonic())
+                await asyncio.sleep(self._woken_at[attempt_number] + min_interval - monotonic())
                 self._woken_at[attempt_number] = monotonic()
         # The next poll covers all callbacks up to here.
         wake_event.clear()

@@ -4,16 +4,15 @@ The first poll is due near the order's expected end, later ones with exponential
 them.
 """
 
+from gateway.timing import PollTiming
 from providers.faults import ChargeStatus, FaultKind, PollPolicy
 from providers.order_status import InProgress, NoAnswer, Progress
 
 FIRST_POLL_SHARE = 0.8
 POLL_SHARE = 0.12
-MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.2, 10.0
 BACKOFF_FACTOR = 1.3
-MAX_RETRY_AFTER_SECONDS = 60.0
-# An order is abandoned when it was missing for this long, or after this many polls in a row without a reliable answer.
-MISSING_ORDER_GRACE_SECONDS, MAX_UNANSWERED_POLLS = 60.0, 3
+# An order is abandoned after this many polls in a row without a reliable answer.
+MAX_UNANSWERED_POLLS = 3
 
 
 class PollSchedule:
@@ -22,10 +21,11 @@ class PollSchedule:
     `expected_seconds`: the median duration of such orders; `age_seconds`: the time since this one was sent.
     """
 
-    def __init__(self, expected_seconds: float, age_seconds: float = 0.0) -> None:
+    def __init__(self, expected_seconds: float, age_seconds: float, timing: PollTiming) -> None:
+        self._timing = timing
         # The clock of the replica that sent the order may be ahead.
         age_seconds = max(age_seconds, 0.0)
-        self._delay = min(max(expected_seconds * POLL_SHARE, MIN_DELAY_SECONDS), MAX_DELAY_SECONDS)
+        self._delay = min(max(expected_seconds * POLL_SHARE, timing.min_interval_seconds), timing.max_interval_seconds)
         self._first_delay = (
             max(expected_seconds * FIRST_POLL_SHARE - age_seconds, 0.0) if age_seconds < expected_seconds else 0.0
         )
@@ -35,16 +35,19 @@ class PollSchedule:
         """Returns the seconds until the next poll. `retry_after`: the Retry-After of the seller, which is clamped."""
         if self._is_first:
             self._is_first = False
-            return max(self._first_delay, min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
-        delay = self._delay
-        self._delay = min(self._delay * BACKOFF_FACTOR, MAX_DELAY_SECONDS)
-        return delay if retry_after is None else min(max(retry_after, MIN_DELAY_SECONDS), MAX_RETRY_AFTER_SECONDS)
+            return max(self._first_delay, min(retry_after or 0.0, self._timing.max_retry_after_seconds))
+        delay, timing = self._delay, self._timing
+        self._delay = min(self._delay * BACKOFF_FACTOR, timing.max_interval_seconds)
+        if retry_after is None:
+            return delay
+        return min(max(retry_after, timing.min_interval_seconds), timing.max_retry_after_seconds)
 
 
 class UnansweredPolls:
     """Counts consecutive polls of one order without a reliable answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: PollTiming) -> None:
+        self._grace_seconds = timing.missing_order_grace_seconds
         self._count = 0
         self._missing_since: float | None = None
 
@@ -61,7 +64,7 @@ class UnansweredPolls:
             case PollPolicy.GRACE_PERIOD:
                 self._missing_since = now if self._missing_since is None else self._missing_since
                 # The order has a ticket, so it did exist and may have been charged, although it is not found now.
-                return FaultKind.RESPONSE_LOST if now - self._missing_since >= MISSING_ORDER_GRACE_SECONDS else None
+                return FaultKind.RESPONSE_LOST if now - self._missing_since >= self._grace_seconds else None
             case PollPolicy.ACCEPT_AS_FINAL:
                 return (
                     kind

@@ -43,12 +43,7 @@ from providers.faults import FaultKind
 from providers.order_status import Ready
 from providers.orders import ImageBytes, ImageSource, ImageUrl
 
-# After this many tries an image counts as gone or invalid: a host with a temporary problem may respond the same. With
-# these backoffs the tries take half a minute. Other failures are retried for as long as the image may exist.
-MAX_FETCH_TRIES = 5
-MIN_BACKOFF_SECONDS, BACKOFF_FACTOR, MAX_BACKOFF_SECONDS = 0.75, 3.0, 30.0
-# The time that fetching and storing images may take.
-MAX_FETCH_SECONDS = 300.0
+BACKOFF_FACTOR = 3.0
 ResultT = TypeVar("ResultT")
 
 
@@ -87,7 +82,7 @@ class ResultFetcher:
         # By attempt number and image index.
         self._stored_results: dict[tuple[int, int], StoredResult] = {}
         self._failed_tries: Counter[tuple[int, int]] = Counter()
-        self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(_generate_backoff_delays)
+        self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(self._generate_backoff_delays)
         self._request_and_terms: tuple[SavedRequest, tuple[OrderTerms, ...]] | None = None
 
     async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
@@ -123,15 +118,16 @@ class ResultFetcher:
     def _should_retry(self, order: FinishedOrder) -> bool:
         """Returns whether to try again: an image is neither stored nor lost, and there is enough time."""
         attempt = self._job_context.get_attempt(order.attempt_number)
+        timing = self._context.timing.fetches
         image_keys = (
             (order.attempt_number, index) for index, _ in zip(attempt.images, order.ready.images, strict=False)
         )
         is_any_pending = any(
-            image_key not in self._stored_results and self._failed_tries[image_key] < MAX_FETCH_TRIES
+            image_key not in self._stored_results and self._failed_tries[image_key] < timing.max_tries
             for image_key in image_keys
         )
         remaining_seconds = self._get_image_expiry(attempt) - self._context.wall_clock()
-        return is_any_pending and remaining_seconds > MAX_BACKOFF_SECONDS
+        return is_any_pending and remaining_seconds > timing.max_backoff_seconds
 
     def _get_image_expiry(self, attempt: Attempt) -> float:
         return attempt_deadline(self._job_context.job, replace(attempt, images_ready=True))
@@ -171,7 +167,7 @@ class ResultFetcher:
 
     def _is_near_deadline(self, attempt: Attempt) -> bool:
         deadline = min(self._job_context.job.deadline, attempt_deadline(self._job_context.job, attempt))
-        return deadline - self._context.wall_clock() < MAX_FETCH_SECONDS
+        return deadline - self._context.wall_clock() < self._context.timing.fetches.max_fetch_seconds
 
     # --- record that images are stored
 
@@ -241,7 +237,8 @@ class ResultFetcher:
             self._report_error(type(error).__name__)
         except (ImageGone, InvalidImage):
             # Inline bytes stay invalid; another download may succeed.
-            self._failed_tries[image_key] += MAX_FETCH_TRIES if isinstance(source, ImageBytes) else 1
+            max_tries = self._context.timing.fetches.max_tries
+            self._failed_tries[image_key] += max_tries if isinstance(source, ImageBytes) else 1
         except Exception as error:  # noqa: BLE001  one image must not cost its siblings
             self._report_error(describe_exception(error))
             self._failed_tries[image_key] += 1
@@ -253,7 +250,7 @@ class ResultFetcher:
         self, order: FinishedOrder, operation: Callable[[], Awaitable[ResultT]]
     ) -> ResultT:
         """Retries until the store and the storage accept: only this process has the image."""
-        backoff_delays = _generate_backoff_delays()
+        backoff_delays = self._generate_backoff_delays()
         while True:
             try:
                 return await operation()
@@ -261,6 +258,12 @@ class ResultFetcher:
                 self._report_error(type(error).__name__)
             await self._record_ready(order)
             await asyncio.sleep(next(backoff_delays))
+
+    def _generate_backoff_delays(self) -> Iterator[float]:
+        delay = self._context.timing.fetches.min_backoff_seconds
+        while True:
+            yield delay
+            delay = min(delay * BACKOFF_FACTOR, self._context.timing.fetches.max_backoff_seconds)
 
     async def _download_image(self, source: ImageSource, account: SellerAccount) -> FetchedImage:
         """Downloads an image, or takes its inline bytes.
@@ -308,13 +311,6 @@ class ResultFetcher:
             is_opaque=not header.has_alpha,
         )
         return StoredResult(image, _check_image(fetched_image.header, request, terms))
-
-
-def _generate_backoff_delays() -> Iterator[float]:
-    delay = MIN_BACKOFF_SECONDS
-    while True:
-        yield delay
-        delay = min(delay * BACKOFF_FACTOR, MAX_BACKOFF_SECONDS)
 
 
 def _check_image(header: ImageHeader, request: SavedRequest, terms: OrderTerms) -> OutputCheck:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.jobs.job import RouteEntry
@@ -20,7 +19,6 @@ from gateway.jobs.updates import JobConfirmed
 
 # The maximum delay of a released job, in claim intervals.
 MAX_SKIPPED_CLAIMS = 10
-MIN_RELEASE_SECONDS = 0.5
 
 
 class JobReleaser:
@@ -95,10 +93,11 @@ class JobReleaser:
         claims at whole intervals from now. A random fraction of an interval is added, so that other replicas claim the
         job first.
         """
-        release_seconds = CLAIM_INTERVAL_SECONDS * (
+        timing = self._context.timing.claims
+        release_seconds = timing.interval_seconds * (
             min(release_count + 1, MAX_SKIPPED_CLAIMS) + 0.05 + 0.4 * self._context.draw_random()
         )
         job = self._job_context.job
         if job.state.is_terminal or job.overdue:
             return release_seconds
-        return min(release_seconds, max(job.deadline - self._context.wall_clock(), MIN_RELEASE_SECONDS))
+        return min(release_seconds, max(job.deadline - self._context.wall_clock(), timing.min_release_seconds))

@@ -13,34 +13,22 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-# A probe without an outcome after this time no longer blocks the next probe.
-PROBE_TIMEOUT_SECONDS = 420.0
+from gateway.timing import MAX_OPEN_SECONDS, HealthTiming, OpenDuration
+
 # How far two replicas may differ about the time of the same event: one snapshot interval and some delay.
 SYNC_DELAY_SECONDS = 2.0
-MAX_OPEN_SECONDS = 21_600.0
 SecondsAgo = Annotated[float, Meta(ge=0, le=1e12)]
 OpenSeconds = Annotated[float, Meta(ge=0, le=MAX_OPEN_SECONDS)]
-MIN_RETRY_AFTER_SECONDS, DEFAULT_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1.0, 10.0, 300.0
 
 
-def clamp_retry_after(retry_after: float | None) -> float:
-    """Limits the Retry-After of a seller to 1–300 s. Returns 10 s if the seller gave none.
+def clamp_retry_after(retry_after: float | None, timing: HealthTiming) -> float:
+    """Limits the Retry-After of a seller to the bounds of `timing`. Returns its default if the seller gave none.
 
     Some sellers send a whole day, or a time in the past.
     """
     if retry_after is None or isnan(retry_after):
-        return DEFAULT_RETRY_AFTER_SECONDS
-    return min(max(retry_after, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
-
-
-class OpenDuration(Struct, frozen=True):
-    """How long a breaker stays open: initially, and at most after failed probes.
-
-    `max_seconds=0`: the breaker closes without a probe.
-    """
-
-    initial_seconds: float
-    max_seconds: float
+        return timing.default_retry_after_seconds
+    return min(max(retry_after, timing.min_retry_after_seconds), timing.max_retry_after_seconds)
 
 
 class BreakerSnapshot(Struct, frozen=True, array_like=True):
@@ -67,7 +55,8 @@ class _Probe(NamedTuple):
 class CircuitBreaker:
     """The circuit breaker. Closed: orders pass. Open: orders are blocked. Half-open: one probe order decides."""
 
-    def __init__(self) -> None:
+    def __init__(self, probe_timeout_seconds: float) -> None:
+        self._probe_timeout_seconds = probe_timeout_seconds
         self._tripped_at: float | None = None
         self._open_until = -inf
         self._open_seconds = 0.0
@@ -96,7 +85,7 @@ class CircuitBreaker:
         if not self.is_tripped(now):
             return True
         return now >= self._open_until and (
-            self._probe is None or now >= self._probe.started_at + PROBE_TIMEOUT_SECONDS
+            self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
         )
 
     def is_probing(self, now: float) -> bool:

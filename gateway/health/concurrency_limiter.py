@@ -6,11 +6,7 @@ from collections.abc import Callable
 from math import floor, inf
 
 from gateway.config.schema import AccountLimits
-
-RATE_WINDOW_SECONDS = 60.0
-RECOVERY_INTERVAL_SECONDS = 10.0
-# Rejections within this time count as one, since their orders were sent together.
-REJECTION_DEDUP_SECONDS = 1.0
+from gateway.timing import HealthTiming
 
 
 class SlotTimeout(Exception):
@@ -27,7 +23,8 @@ class SlotTimeout(Exception):
 class AdaptiveLimit:
     """The concurrency that a seller tolerates: halved after a rejection, then raised by one every ten seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: HealthTiming) -> None:
+        self._timing = timing
         self._reduced_limit: int | None = None
         self._full_limit = 0
         self._reduced_at = 0.0
@@ -36,7 +33,7 @@ class AdaptiveLimit:
         """Halves the limit. `baseline`: the configured limit, or else the highest number seen in flight; 0 if neither
         is known."""
         current = self.get_current(now)
-        if current is not None and now - self._reduced_at < REJECTION_DEDUP_SECONDS:
+        if current is not None and now - self._reduced_at < self._timing.rejection_dedup_seconds:
             return
         if current is None:
             self._full_limit = baseline
@@ -47,8 +44,9 @@ class AdaptiveLimit:
         """Returns the reduced limit, or None once it has risen to the full limit again."""
         if self._reduced_limit is None:
             return None
-        recovered = self._reduced_limit + max(0, floor((now - self._reduced_at) / RECOVERY_INTERVAL_SECONDS))
-        if recovered >= self._full_limit and now - self._reduced_at >= RECOVERY_INTERVAL_SECONDS:
+        interval = self._timing.recovery_interval_seconds
+        recovered = self._reduced_limit + max(0, floor((now - self._reduced_at) / interval))
+        if recovered >= self._full_limit and now - self._reduced_at >= interval:
             self._reduced_limit = None
             return None
         return recovered
@@ -56,13 +54,15 @@ class AdaptiveLimit:
     def get_next_increase_time(self, now: float) -> float:
         if self._reduced_limit is None:
             return inf
-        return now + RECOVERY_INTERVAL_SECONDS - (now - self._reduced_at) % RECOVERY_INTERVAL_SECONDS
+        interval = self._timing.recovery_interval_seconds
+        return now + interval - (now - self._reduced_at) % interval
 
 
 class PeakInFlight:
     """The highest number of orders in flight during this minute and the previous one."""
 
-    def __init__(self) -> None:
+    def __init__(self, minute_seconds: float) -> None:
+        self._minute_seconds = minute_seconds
         self._current_minute, self._current_peak, self._previous_peak = -1, 0, 0
 
     def observe(self, in_flight: int, now: float) -> None:
@@ -74,7 +74,7 @@ class PeakInFlight:
         return max(self._current_peak, self._previous_peak)
 
     def _advance_minute(self, now: float) -> None:
-        minute = floor(now / RATE_WINDOW_SECONDS)
+        minute = floor(now / self._minute_seconds)
         if minute != self._current_minute:
             self._previous_peak = self._current_peak if minute == self._current_minute + 1 else 0
             self._current_minute, self._current_peak = minute, 0
@@ -83,15 +83,16 @@ class PeakInFlight:
 class AccountLimiter:
     """Grants order slots of one account, first come, first served. `clock` returns monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], timing: HealthTiming) -> None:
         self.in_flight = 0
+        self._rate_window_seconds = timing.rate_window_seconds
         self._clock = clock
         self._limits = AccountLimits()
         self._waiters: deque[asyncio.Future[float]] = deque()
         self._start_times: deque[float] = deque()
         self._paused_until = -inf
-        self._adaptive_limit = AdaptiveLimit()
-        self._peak = PeakInFlight()
+        self._adaptive_limit = AdaptiveLimit(timing)
+        self._peak = PeakInFlight(timing.rate_window_seconds)
         self._wakeup: asyncio.TimerHandle | None = None
 
     # --- limits
@@ -131,11 +132,11 @@ class AccountLimiter:
         already."""
         self._drop_old_starts(now)
         is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
-        rate_allows_at = self._start_times[0] + RATE_WINDOW_SECONDS if is_rate_exhausted else -inf
+        rate_allows_at = self._start_times[0] + self._rate_window_seconds if is_rate_exhausted else -inf
         return max(self._paused_until, rate_allows_at)
 
     def _drop_old_starts(self, now: float) -> None:
-        while self._start_times and self._start_times[0] + RATE_WINDOW_SECONDS <= now:
+        while self._start_times and self._start_times[0] + self._rate_window_seconds <= now:
             self._start_times.popleft()
 
     # --- slots

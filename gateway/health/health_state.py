@@ -1,6 +1,6 @@
 """Recent outcomes of one account or one cell, and the circuit breakers that they drive."""
 
-from gateway.health.circuit_breaker import CircuitBreaker, OpenDuration, clamp_retry_after
+from gateway.health.circuit_breaker import CircuitBreaker, clamp_retry_after
 from gateway.health.stats import (
     ConformanceRate,
     ConformanceWindow,
@@ -9,14 +9,9 @@ from gateway.health.stats import (
     merge_conformance,
 )
 from gateway.routing.signals import is_below_conformance
+from gateway.timing import HealthTiming
 from providers.faults import FaultKind
 
-# An outage of a seller or a cell may be over within a minute. An invalid key or missing credit takes longer to repair.
-REFUSED_OPEN_DURATION = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
-OUTAGE_OPEN_DURATION = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
-# Each probe of a cell that delivers other images than ordered costs money. With a short open time, every order of a
-# rarely used cell would be a probe.
-UNFAITHFUL_OPEN_DURATION = OpenDuration(initial_seconds=300.0, max_seconds=21_600.0)
 REFUSAL_FAULTS = frozenset({FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
 MAX_CONSECUTIVE_FAILURES = 5
 # Longer than an order takes, so that one window holds several outcomes.
@@ -27,8 +22,9 @@ MIN_OUTCOMES = 10
 class AccountHealth:
     """Consecutive failures of an account, and its circuit breaker."""
 
-    def __init__(self) -> None:
-        self.breaker = CircuitBreaker()
+    def __init__(self, timing: HealthTiming) -> None:
+        self._timing = timing
+        self.breaker = CircuitBreaker(timing.probe_timeout_seconds)
         self._consecutive_failures = 0
 
     def record_success(self, sent_at: float) -> None:
@@ -37,9 +33,9 @@ class AccountHealth:
 
     def record_failure(self, fault: FaultKind, retry_after: float | None, sent_at: float, now: float) -> None:
         if fault is FaultKind.RATE_LIMITED:
-            self.breaker.back_off(clamp_retry_after(retry_after), now)
+            self.breaker.back_off(clamp_retry_after(retry_after, self._timing), now)
         elif fault in REFUSAL_FAULTS:
-            self.breaker.record_failure(REFUSED_OPEN_DURATION, sent_at, now)
+            self.breaker.record_failure(self._timing.refused, sent_at, now)
         else:
             self._record_outage(sent_at, now)
 
@@ -48,7 +44,7 @@ class AccountHealth:
             self._consecutive_failures += 1
         if self.breaker.is_half_open(now) or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
             self._consecutive_failures = 0
-            self.breaker.record_failure(OUTAGE_OPEN_DURATION, sent_at, now)
+            self.breaker.record_failure(self._timing.outage, sent_at, now)
 
 
 class CellHealth:
@@ -58,9 +54,10 @@ class CellHealth:
     after the cells that deliver what was ordered.
     """
 
-    def __init__(self) -> None:
-        self.breaker = CircuitBreaker()
-        self.fidelity_breaker = CircuitBreaker()
+    def __init__(self, timing: HealthTiming) -> None:
+        self._timing = timing
+        self.breaker = CircuitBreaker(timing.probe_timeout_seconds)
+        self.fidelity_breaker = CircuitBreaker(timing.probe_timeout_seconds)
         self.latencies = LatencyHistogram()
         self.conformance = ConformanceWindow()
         self._consecutive_failures = 0
@@ -86,7 +83,7 @@ class CellHealth:
         self.conformance.add(False, sent_at)
         merged_rate = merge_conformance((self.get_conformance_rate(now), replica_rate))
         if self.fidelity_breaker.is_tripped(now) or is_below_conformance(merged_rate.count, merged_rate.share):
-            self.fidelity_breaker.record_failure(UNFAITHFUL_OPEN_DURATION, sent_at, now)
+            self.fidelity_breaker.record_failure(self._timing.unfaithful, sent_at, now)
 
     def get_conformance_rate(self, now: float) -> ConformanceRate:
         """Returns the rate of deliveries that match their order. Counts orders sent since the last successful probe."""
@@ -99,7 +96,7 @@ class CellHealth:
             self._failures.add(now)
         if self.breaker.is_half_open(now) or self._has_too_many_failures(now):
             self._reset_counters()
-            self.breaker.record_failure(OUTAGE_OPEN_DURATION, sent_at, now)
+            self.breaker.record_failure(self._timing.outage, sent_at, now)
 
     def _has_too_many_failures(self, now: float) -> bool:
         outcomes = self._outcomes.count(now)

@@ -25,6 +25,7 @@ from gateway.health.health_snapshot import (
 from gateway.health.health_state import AccountHealth, CellHealth
 from gateway.health.stats import MIN_LATENCY_SAMPLES, ConformanceRate, LatencyStats, merge_conformance, merge_latency
 from gateway.routing.signals import MIN_DELIVERIES, UNKNOWN_SIGNALS, CellSignals, Signals
+from gateway.timing import HealthTiming
 from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 
@@ -82,7 +83,8 @@ class OrderOutcome(Struct, frozen=True, kw_only=True):
 class HealthTracker:
     """Health as one process sees it. `replica_name`: snapshots under this name are its own and are ignored."""
 
-    def __init__(self, replica_name: str = "") -> None:
+    def __init__(self, replica_name: str = "", timing: HealthTiming = HealthTiming()) -> None:
+        self._timing = timing
         self._replica_name = replica_name
         self._accounts: OrderedDict[str, AccountHealth] = OrderedDict()
         self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
@@ -288,10 +290,10 @@ class HealthTracker:
         return [*([account.breaker] if account else []), *([cell.breaker, cell.fidelity_breaker] if cell else [])]
 
     def _get_account(self, name: str) -> AccountHealth:
-        return _get_or_create(self._accounts, name, AccountHealth, MAX_ACCOUNTS)
+        return _get_or_create(self._accounts, name, lambda: AccountHealth(self._timing), MAX_ACCOUNTS)
 
     def _get_cell(self, cell_key: CellKey) -> CellHealth:
-        return _get_or_create(self._cells, cell_key, CellHealth, MAX_CELLS)
+        return _get_or_create(self._cells, cell_key, lambda: CellHealth(self._timing), MAX_CELLS)
 
 
 def _get_or_create(

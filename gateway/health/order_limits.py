@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from gateway.config.schema import AccountLimits
 from gateway.health.circuit_breaker import clamp_retry_after
 from gateway.health.concurrency_limiter import AccountLimiter
+from gateway.timing import HealthTiming
 from providers.faults import Fault, FaultKind
 
 BACKPRESSURE_FAULTS = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED})
@@ -14,7 +15,13 @@ BACKPRESSURE_FAULTS = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, 
 class OrderLimits:
     """Order limits of one process. `clock` returns monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], accounts: Mapping[str, AccountLimits] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        accounts: Mapping[str, AccountLimits] | None = None,
+        timing: HealthTiming = HealthTiming(),
+    ) -> None:
+        self._timing = timing
         self._clock = clock
         self._limiters: dict[str, AccountLimiter] = {}
         self.configure(accounts or {})
@@ -50,7 +57,7 @@ class OrderLimits:
         if fault.kind is FaultKind.RATE_LIMITED:
             limiter.halve_limit()
         if fault.retry_after is not None:
-            limiter.pause(clamp_retry_after(fault.retry_after))
+            limiter.pause(clamp_retry_after(fault.retry_after, self._timing))
 
     def get_load(self, account: str) -> float:
         """Returns orders in flight divided by the limit: 0 without a limit, 1 or more if a new order would wait."""
@@ -68,5 +75,5 @@ class OrderLimits:
 
     def _get_limiter(self, account: str) -> AccountLimiter:
         if account not in self._limiters:
-            self._limiters[account] = AccountLimiter(self._clock)
+            self._limiters[account] = AccountLimiter(self._clock, self._timing)
         return self._limiters[account]

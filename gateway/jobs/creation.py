@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_commit
 from gateway.jobs.job import Job, Part, RouteEntry
+from gateway.timing import DEFAULT_JOB_TIMING, JobTiming
 
 
 class OrderCost(Struct, frozen=True):
@@ -34,6 +35,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     budget_limits: BudgetLimits = BudgetLimits()
     idempotency: IdempotencyRecord | None = None
     documents: Mapping[str, bytes] = {}
+    timing: JobTiming = DEFAULT_JOB_TIMING
 
 
 def create_job_commit(new_job: NewJob, now: float) -> Commit:
@@ -60,6 +62,7 @@ def create_job_commit(new_job: NewJob, now: float) -> Commit:
         client_key=record.key if record and not record.is_body_key else None,
         parts=(Part(images=tuple(range(new_job.n))),),
         warnings=new_job.warnings,
+        timing=new_job.timing,
     )
     commit = build_commit(None, replace(job, version=1), now)
     return replace(

@@ -8,6 +8,7 @@ from msgspec import Struct
 from gateway.jobs.attempt_costs import get_charge_status
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.seller_retry_times import get_retry_after
+from gateway.timing import DEFAULT_JOB_TIMING
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
 _CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)
@@ -17,15 +18,15 @@ class JobFailure(Struct, frozen=True):
     """Why a job delivered no image.
 
     `charge_status`: over all attempts. `fault`: of the attempt that determines it, or of the images that no seller
-    accepted; None if no order failed. `retry_after`: seconds until a seller accepts orders; None if no seller gave a
-    time. `is_safe_to_retry`: nothing was charged and the same request may succeed later.
+    accepted; None if no order failed. `retry_after`: seconds until a seller may accept orders. `is_safe_to_retry`:
+    nothing was charged and the same request may succeed later.
     """
 
     state: JobState
     charge_status: ChargeStatus
     fault: FaultKind | None
     is_safe_to_retry: bool
-    retry_after: int | None = None
+    retry_after: int = DEFAULT_JOB_TIMING.retry_after_seconds
 
 
 def classify_failure(job: Job) -> JobFailure:
@@ -41,7 +42,7 @@ def classify_failure(job: Job) -> JobFailure:
         charge_status,
         _reported_fault(job, charge_status),
         is_safe,
-        get_retry_after(job) if is_safe else None,
+        get_retry_after(job) or job.timing.retry_after_seconds,
     )
 
 

@@ -9,13 +9,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gateway.timing import DEFAULT_JOB_TIMING, JobTiming
 from providers.faults import FaultKind
 from providers.order_status import TokenUsage
 from providers.orders import Cell
 
 SCHEMA_VERSION = 1
-# An unconfirmed job is withdrawn after this time, in which SDKs repeat a request by themselves.
-CONFIRMATION_TIMEOUT_SECONDS = 30.0
 
 
 class JobState(StrEnum):
@@ -177,7 +176,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `order_prices`: cost of an order at each route entry besides its images, empty if zero. `token_counts`, `excesses`:
     for the few attempts that have any. `abandoned`: its workers crashed repeatedly, so nothing more is ordered.
     `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
-    succeeded with anomalies.
+    succeeded with anomalies. `timing`: as configured when the job was created.
     """
 
     id: str
@@ -214,6 +213,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     excesses: tuple[Excess, ...] = ()
     retry_times: tuple[RetryTime, ...] = ()
     seller_responses: tuple[AttemptResponse, ...] = ()
+    timing: JobTiming = DEFAULT_JOB_TIMING
 
     @property
     def is_settled(self) -> bool:
@@ -231,7 +231,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def confirmation_deadline(self) -> float:
         """When an unconfirmed job is withdrawn."""
-        return min(self.created_at + CONFIRMATION_TIMEOUT_SECONDS, self.deadline)
+        return min(self.created_at + self.timing.confirmation_timeout_seconds, self.deadline)
 
     @property
     def hold(self) -> int:

@@ -11,9 +11,6 @@ from gateway.jobs.job import Attempt, Job, PartState, RecoveryMethod
 from gateway.jobs.seller_retry_times import list_retries
 from providers.faults import FaultKind
 
-SEARCH_INTERVAL_SECONDS = 5.0
-RECONCILE_TIMEOUT_SECONDS = 120.0
-POLL_INTERVAL_SECONDS = 5.0
 # Sellers keep images for at least a day; after that they may be deleted.
 IMAGE_TTL_SECONDS = 86_400.0
 # A job is abandoned after this many claims in a row without progress. Its first workers also ran other jobs, any of
@@ -224,7 +221,7 @@ def attempt_deadline(job: Job, attempt: Attempt) -> float:
     timeout_at = attempt.started_at + entry.timeout_seconds
     if attempt.response_lost_at is None:
         return timeout_at
-    search_ends_at = attempt.response_lost_at + RECONCILE_TIMEOUT_SECONDS
+    search_ends_at = attempt.response_lost_at + job.timing.reconcile_timeout_seconds
     return (
         max(timeout_at, search_ends_at)
         if attempt.callback_at is not None or entry.recovery_method is RecoveryMethod.REPLAY
@@ -246,9 +243,9 @@ def _action_due_time(job: Job, action: JobAction, now: float) -> float:
         case SubmitOrder(route_indexes=(), retries=((_, retry_at), *_)):
             return max(now, min(retry_at, job.deadline))
         case PollOrder(until=until):
-            delay = POLL_INTERVAL_SECONDS
+            delay = job.timing.poll_interval_seconds
         case SearchOrder(until=until) | AwaitCallback(until=until) | ResendOrder(until=until):
-            delay = SEARCH_INTERVAL_SECONDS
+            delay = job.timing.search_interval_seconds
         case _:
             return now
     latest = until if job.state.is_terminal or job.overdue else min(until, job.deadline)

@@ -12,7 +12,6 @@ from typing import Any
 from msgspec import Struct
 
 LogLine = dict[str, Any]
-INTERVAL_SECONDS = 60.0
 # Kinds come from closed sets. If there are more of them by mistake, all further kinds share one limit.
 MAX_KINDS = 1_000
 _OTHER_KINDS = object()
@@ -30,7 +29,8 @@ class _LineKind(Struct):
 class LogRateLimiter:
     """Decides which log lines are written. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, interval_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_seconds = interval_seconds
         self._clock = clock
         self._kinds: dict[Hashable, _LineKind] = {}
         self._lock = threading.Lock()
@@ -60,7 +60,9 @@ class LogRateLimiter:
         """Removes and returns the held lines of all kinds whose minute is over."""
         now = self._clock()
         with self._lock:
-            due_kinds = [kind for kind, state in self._kinds.items() if now - state.started_at >= INTERVAL_SECONDS]
+            due_kinds = [
+                kind for kind, state in self._kinds.items() if now - state.started_at >= self._interval_seconds
+            ]
             return [line for kind in due_kinds for line in self._pop_held_lines(kind, now)]
 
     def pop_all_lines(self) -> list[LogLine]:

@@ -29,10 +29,9 @@ from gateway.events import (
     get_event_name,
 )
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
+from gateway.timing import LogTiming
 
 MAX_QUEUED_LINES = 10_000
-# How often the writer thread checks whether held lines are due.
-FLUSH_INTERVAL_SECONDS = 1.0
 # The burst for errors in requests. It is larger, since each line names its request, which operators investigate.
 REQUEST_ERROR_BURST, DEFAULT_BURST = 10, 1
 # Monitoring requests these paths every few seconds.
@@ -44,7 +43,8 @@ CALLBACK_ROUTES = "/callbacks/"
 class EventLogger:
     """An event sink that writes log lines. `close` writes the lines that still wait."""
 
-    def __init__(self, style: str, out: TextIO | None = None) -> None:
+    def __init__(self, style: str, out: TextIO | None = None, timing: LogTiming = LogTiming()) -> None:
+        self._timing = timing
         self._out = out or sys.stderr
         self._render: Any = (
             structlog.dev.ConsoleRenderer(colors=self._out.isatty())
@@ -52,7 +52,7 @@ class EventLogger:
             else structlog.processors.JSONRenderer()
         )
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(MAX_QUEUED_LINES)
-        self._limiter = LogRateLimiter()
+        self._limiter = LogRateLimiter(timing.repeat_interval_seconds)
         self._dropped = 0
         self._error: BaseException | None = None
         self._thread = self._start_thread()
@@ -120,7 +120,7 @@ class EventLogger:
         try:
             while (line := self._dequeue_line()) is not None:
                 self._write_lines([line] if line else [])
-                if time.monotonic() - flushed_at >= FLUSH_INTERVAL_SECONDS:
+                if time.monotonic() - flushed_at >= self._timing.flush_interval_seconds:
                     flushed_at = time.monotonic()
                     self._write_lines(self._limiter.pop_due_lines())
             self._write_lines(self._limiter.pop_all_lines())
@@ -131,7 +131,7 @@ class EventLogger:
     def _dequeue_line(self) -> dict[str, Any] | None:
         """Returns the next line. Returns an empty line if none comes for a while, and None at the end."""
         try:
-            return self._queue.get(timeout=FLUSH_INTERVAL_SECONDS)
+            return self._queue.get(timeout=self._timing.flush_interval_seconds)
         except queue.Empty:
             return {}
 

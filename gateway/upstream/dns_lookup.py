@@ -13,6 +13,7 @@ from contextvars import ContextVar
 
 from msgspec import Struct
 
+from gateway.timing import ConnectionTiming
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -20,9 +21,6 @@ Addresses = Sequence[str]
 
 # The tenant (team or account) of the current task. Lookups are shared fairly among tenants.
 current_tenant: ContextVar[str] = ContextVar("current_tenant", default="")
-CACHE_TTL_SECONDS = 10.0
-# How long to wait for a thread, and for a fresh answer before stale addresses are used (RFC 8767).
-THREAD_WAIT_SECONDS, STALE_WAIT_SECONDS = 2.0, 1.0
 MAX_CACHED_HOSTS = 1_000
 # Errors that a name server answered. All others are failures to reach it.
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -69,8 +67,8 @@ class _CachedAddresses(Struct):
 class DnsLookup:
     """Resolves host names, with a cache. `lookup` resolves names that are not cached."""
 
-    def __init__(self, lookup: Lookup, limits: LookupLimits) -> None:
-        self._lookup, self._limits = lookup, limits
+    def __init__(self, lookup: Lookup, limits: LookupLimits, timing: ConnectionTiming = ConnectionTiming()) -> None:
+        self._lookup, self._limits, self._timing = lookup, limits, timing
         self._thread_slots = FairSemaphore(limits.max_total, limits.max_per_tenant)
         self._cache: OrderedDict[str, _CachedAddresses] = OrderedDict()
         self._running: dict[str, asyncio.Task[Addresses]] = {}
@@ -83,11 +81,11 @@ class DnsLookup:
         if now < cached.fresh_until:
             return cached.addresses
         try:
-            return await self._await_lookup(host, STALE_WAIT_SECONDS)
+            return await self._await_lookup(host, self._timing.stale_lookup_timeout_seconds)
         except OSError as error:
             if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_HOST:
                 raise
-            cached.fresh_until = _get_loop_time() + CACHE_TTL_SECONDS
+            cached.fresh_until = _get_loop_time() + self._timing.lookup_cache_ttl_seconds
             return cached.addresses
 
     def close(self) -> None:
@@ -109,7 +107,7 @@ class DnsLookup:
         """Returns the running lookup, or None if its addresses arrived during the wait for a thread."""
         tenant = current_tenant.get()
         try:
-            await self._thread_slots.acquire(tenant, THREAD_WAIT_SECONDS)
+            await self._thread_slots.acquire(tenant, self._timing.lookup_thread_timeout_seconds)
         except SemaphoreFull as error:
             raise TenantLookupLimitReached if error.is_own else TotalLookupLimitReached from None
         running, cached = self._running.get(host), self._cache.get(host)
@@ -122,8 +120,9 @@ class DnsLookup:
 
     async def _run_lookup(self, host: str) -> Addresses:
         addresses, now = await self._lookup(host), _get_loop_time()
+        ttl_seconds = self._timing.lookup_cache_ttl_seconds
         self._cache[host] = _CachedAddresses(
-            addresses, now + CACHE_TTL_SECONDS, now + max(CACHE_TTL_SECONDS, self._limits.stale_seconds)
+            addresses, now + ttl_seconds, now + max(ttl_seconds, self._limits.stale_seconds)
         )
         self._cache.move_to_end(host)
         if len(self._cache) > MAX_CACHED_HOSTS:

@@ -9,23 +9,18 @@ from contextlib import contextmanager, nullcontext
 from time import monotonic
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.memory_budget import SMALL_BODY_BYTES
+from gateway.timing import InputTiming
 from gateway.upstream.dns_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
 
-INPUT_LIMITS = DownloadLimits(max_bytes=50 << 20, timeout_seconds=30.0)
-# The timeout for all URLs of one request.
-REQUEST_TIMEOUT_SECONDS = 60.0
 # Concurrent downloads of all teams and of one team. These are enough for a single team. With many teams, each soon
 # gets its first download, since the team that holds least is served next.
 MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS = 128, 32
 MAX_BYTES, MAX_TEAM_BYTES = 256 << 20, 128 << 20
-# The timeout for any of these shares. A team at its limit gets the error before its client times out.
-QUEUE_TIMEOUT_SECONDS = 5.0
 _IS_OWN_LOOKUP_LIMIT = {TotalLookupLimitReached.__name__: False, TenantLookupLimitReached.__name__: True}
 
 
@@ -48,7 +43,10 @@ class InputsTooLarge(Exception):
 class InputFetcher:
     """Fetches images for one process. `private`: whether URLs may lead into the network of the operator."""
 
-    def __init__(self, transport_pool: TransportPoolProtocol, *, private: bool = False) -> None:
+    def __init__(
+        self, transport_pool: TransportPoolProtocol, timing: InputTiming = InputTiming(), *, private: bool = False
+    ) -> None:
+        self.timing = timing
         # Most hosts in clients' URLs are used once: idle connections to them would pile up.
         self._transport = transport_pool.get(private=private, fresh_connection=True, source=HostSource.CLIENT)
         self._private = private
@@ -65,7 +63,8 @@ class InputFetcher:
             inputs.release()
 
     async def download(self, url: str, timeout_seconds: float, team: str, reservation: "_ImageReservation") -> bytes:
-        request = DownloadRequest(url, self._private, team, replace(INPUT_LIMITS, timeout_seconds=timeout_seconds))
+        limits = DownloadLimits(max_bytes=self.timing.max_image_bytes, timeout_seconds=timeout_seconds)
+        request = DownloadRequest(url, self._private, team, limits)
         await self._acquire(self.downloads, team, 1)
         try:
             return await download(self._transport, request, lambda _: nullcontext(reservation))
@@ -83,7 +82,7 @@ class InputFetcher:
 
     async def _acquire(self, semaphore: FairSemaphore, team: str, amount: int) -> None:
         try:
-            await semaphore.acquire(team, QUEUE_TIMEOUT_SECONDS, amount)
+            await semaphore.acquire(team, self.timing.queue_timeout_seconds, amount)
         except SemaphoreFull as error:
             maximum = semaphore.max_per_tenant if error.is_own else semaphore.max_total
             limit = f"{maximum} downloads" if semaphore is self.downloads else f"{maximum >> 20} MiB"
@@ -95,12 +94,13 @@ class RequestInputs:
 
     def __init__(self, fetcher: InputFetcher, team: str) -> None:
         self._fetcher, self._team = fetcher, team
-        self._deadline = monotonic() + REQUEST_TIMEOUT_SECONDS
+        self._deadline = monotonic() + fetcher.timing.request_timeout_seconds
         self.held_bytes = 0
+        self.max_image_bytes = fetcher.timing.max_image_bytes
 
     async def fetch(self, url: str) -> bytes:
         """Fetches one image. Raises DownloadError, FetchLimitReached or InputsTooLarge."""
-        timeout_seconds = min(INPUT_LIMITS.timeout_seconds, self._deadline - monotonic())
+        timeout_seconds = min(self._fetcher.timing.download_timeout_seconds, self._deadline - monotonic())
         if timeout_seconds <= 0:
             raise DownloadError("request timeout", public_reason="it did not arrive in time")
         reservation = _ImageReservation(self)

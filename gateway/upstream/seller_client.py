@@ -23,6 +23,8 @@ from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 
+# Of a response without images.
+MAX_RESPONSE_BYTES = 32 << 20
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 
 
@@ -37,7 +39,7 @@ class CallOptions(Struct, frozen=True):
 
     timeout_seconds: float
     connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
-    max_response_bytes: int = 32 << 20
+    max_response_bytes: int = MAX_RESPONSE_BYTES
     fresh_connection: bool = False
     memory_timeout_seconds: float = 60.0
 

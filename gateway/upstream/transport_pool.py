@@ -10,6 +10,7 @@ from typing import Protocol
 import httpx
 
 from gateway.config.proxy import Proxy
+from gateway.timing import ConnectionTiming
 from gateway.upstream import address_guard
 from gateway.upstream.dns_lookup import DnsLookup, Lookup, LookupLimits, SystemResolver
 from gateway.upstream.proxy_transport import ProxyTransport
@@ -25,7 +26,6 @@ class HostSource(Enum):
 
 
 MAX_CONNECTIONS = 2_000
-_KEEPALIVE_SECONDS = 15.0
 # The operator names few hosts. Each has at most one lookup at a time, which never waits for others.
 LOOKUP_LIMITS = {
     HostSource.OPERATOR: LookupLimits(max_total=64, max_per_tenant=4, stale_seconds=3_600.0),
@@ -57,7 +57,14 @@ class _SourceTransports:
     or through a proxy.
     """
 
-    def __init__(self, lookup: Lookup, proxy_lookup: Lookup, tls: ssl.SSLContext | None, max_connections: int) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        proxy_lookup: Lookup,
+        tls: ssl.SSLContext | None,
+        max_connections: int,
+        keepalive_seconds: float,
+    ) -> None:
         def make_transport(
             is_allowed: address_guard.AddressCheck, lookup: Lookup, fresh_connection: bool
         ) -> httpx.AsyncBaseTransport:
@@ -68,7 +75,7 @@ class _SourceTransports:
                 socket_factory=address_guard.make_socket_factory(is_allowed),
                 ssl=tls or True,
                 limit=max_connections,
-                **({"force_close": True} if fresh_connection else {"keepalive_timeout": _KEEPALIVE_SECONDS}),
+                **({"force_close": True} if fresh_connection else {"keepalive_timeout": keepalive_seconds}),
             )
             return AiohttpTransport(connector)
 
@@ -97,13 +104,14 @@ class TransportPool:
         lookup: Lookup | None = None,
         tls: ssl.SSLContext | None = None,
         max_connections: int = MAX_CONNECTIONS,
+        timing: ConnectionTiming = ConnectionTiming(),
     ) -> None:
         self._lookups = {
-            source: DnsLookup(lookup or SystemResolver(), limits) for source, limits in LOOKUP_LIMITS.items()
+            source: DnsLookup(lookup or SystemResolver(), limits, timing) for source, limits in LOOKUP_LIMITS.items()
         }
         proxy_lookup = self._lookups[HostSource.OPERATOR]
         self._transports = {
-            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections)
+            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections, timing.keepalive_seconds)
             for source, source_lookup in self._lookups.items()
         }
 

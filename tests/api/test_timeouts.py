@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.timing import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.faults import FAILING_PROMPT
 from tests.api.job_requests import create_finished_job
@@ -27,20 +28,22 @@ from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.wait import wait_for_value, wait_until
 
 MIB = 1 << 20
-CONSTANT_OVERRIDES = {
-    "gateway.api.body_receiver.STALL_TIMEOUT_SECONDS": 1.0,
-    "gateway.api.body_receiver.BODY_TIMEOUT_SECONDS": 3.0,
-    "gateway.api.body_receiver.MEMORY_TIMEOUT_SECONDS": 0.5,
-    "gateway.api.application.MAX_TOTAL_BODY_BYTES": 8 * MIB,
-    "gateway.api.http_protocol.HEADER_TIMEOUT_SECONDS": 2.0,
-    "gateway.api.http_protocol.WRITE_TIMEOUT_SECONDS": 1.0,
-}
+TIMING = Timing(
+    api=ApiTiming(
+        body_stall_timeout_seconds=1.0,
+        body_timeout_seconds=3.0,
+        memory_timeout_seconds=0.5,
+        max_total_body_bytes=8 * MIB,
+        header_timeout_seconds=2.0,
+        write_timeout_seconds=1.0,
+    )
+)
 
 
 @pytest.fixture(scope="module")
 def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("impatient")
-    child = ChildSpec(CONSTANT_OVERRIDES, (Hook("tests.api.faults:install_fault"),))
+    child = ChildSpec(TIMING, (Hook("tests.api.faults:install_fault"),))
     with run_sandboxed_gateway(folder, child=child) as running:
         running.sandbox.set_latency(0.0)
         yield running
@@ -203,7 +206,7 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
 
 
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
-    child = ChildSpec({"gateway.commands.serve.SHUTDOWN_TIMEOUT_SECONDS": 1})
+    child = ChildSpec(Timing(api=ApiTiming(shutdown_timeout_seconds=1)))
     with (
         run_sandboxed_gateway(tmp_path, child=child) as gateway,
         connect(gateway) as connection,

@@ -16,10 +16,10 @@ from tests.chaos import chaos_config, store_audit
 from tests.chaos.job_requests import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import StoreSetup, create_store_setup
 from tests.harness.child_spec import ChildSpec
-from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.crashes import make_crash_hook
 from tests.harness.gateway_process import API_KEY, OTHER_TEAM_KEY, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_for_value, wait_until
 
 SHORT_LEASE_SECONDS = 1.0

@@ -13,10 +13,10 @@ from tests.chaos.job_requests import INPUT_DATA_URI, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec
-from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.crashes import make_crash_hook
 from tests.harness.gateway_process import CHAOS_CHILD, OTHER_TEAM_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_until
 
 REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "one-edit"}

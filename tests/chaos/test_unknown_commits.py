@@ -14,9 +14,9 @@ from tests.chaos import store_audit
 from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.child_spec import ChildSpec
-from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import CHAOS_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 from tests.store.filtering_proxy import run_filtering_proxy
 from tests.store.redis_servers import RedisServer
@@ -30,8 +30,8 @@ BODY = {"quality": "low", "policy": "runapi"}
 def run_redis_replica(
     redis_setup: StoreSetup, name: str, confirmation_seconds: float = CONFIRMATION_TIMEOUT_SECONDS, **environ: str
 ) -> Iterator[GatewayProcess]:
-    constant = "gateway.jobs.job.CONFIRMATION_TIMEOUT_SECONDS"
-    child = ChildSpec({**CHAOS_TIMINGS, constant: confirmation_seconds})
+    timing = change_timing(CHAOS_TIMINGS, jobs={"confirmation_timeout_seconds": confirmation_seconds})
+    child = ChildSpec(timing)
     with run_replica(redis_setup.folder / name, redis_setup.config, redis_setup.environ | environ, child) as gateway:
         yield gateway
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from gateway.timing import Timing
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness.child_spec import Hook
+from tests.harness.timings import FAST_TIMINGS
 
 ROOT = Path(__file__).parent.parent.parent
 RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI = SELLERS = ("runflow-runs", "runflow-run", "runapi", "openai")
@@ -46,12 +48,9 @@ SECRET_ENVIRON = {
 
 
 class GatewaySetup(Struct, frozen=True, kw_only=True):
-    """One test module's changes: constants by dotted name, account limits, job settings of `gateway.yaml`.
+    """One test module's changes: times, account limits, job settings of `gateway.yaml`."""
 
-    The override None keeps the product's value of a constant that the fast timings would shorten.
-    """
-
-    constant_overrides: dict[str, Any] = {}
+    timing: Timing = FAST_TIMINGS
     account_limits: dict[str, dict[str, int]] = {}
     job_settings: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()

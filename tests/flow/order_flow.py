@@ -16,7 +16,6 @@ from gateway.jobs.commit import LedgerEntry
 from tests.flow import flow_config
 from tests.flow.flow_config import API_KEY, SECRET_ENVIRON, SELLERS, VENDOR_BY_SELLER
 from tests.harness.child_spec import ChildSpec
-from tests.harness.constant_overrides import FAST_TIMINGS, merge_overrides
 from tests.harness.gateway_process import GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
@@ -32,7 +31,7 @@ class FlowGateway(GatewayProcess):
     def __init__(
         self, folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
     ) -> None:
-        child = ChildSpec(merge_overrides(FAST_TIMINGS, setup.constant_overrides), setup.hooks)
+        child = ChildSpec(setup.timing, setup.hooks)
         super().__init__(folder, folder / "config", child=child, start_method="exec")
         self.environ = {
             **SECRET_ENVIRON,

@@ -11,6 +11,7 @@ from tests.flow.order_flow import OrderFlow
 from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_order_times, run_concurrently
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 CONCURRENCY, PER_MINUTE = 2, 3
@@ -18,12 +19,15 @@ RATE_WINDOW_SECONDS = 2.0
 SLOT_TIMEOUT_SECONDS = 0.5
 SETUP = GatewaySetup(
     account_limits={"runapi": {"concurrency": CONCURRENCY}, "openai": {"per_minute": PER_MINUTE}},
-    constant_overrides={
-        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
-        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 60.0,
-        "gateway.engine.order_submitter.SLOT_TIMEOUT_SECONDS": SLOT_TIMEOUT_SECONDS,
-        "gateway.health.concurrency_limiter.RATE_WINDOW_SECONDS": RATE_WINDOW_SECONDS,
-    },
+    timing=change_timing(
+        FAST_TIMINGS,
+        orders={
+            "min_attempt_timeout_seconds": 60.0,
+            "submit_timeout_seconds": 60.0,
+            "slot_timeout_seconds": SLOT_TIMEOUT_SECONDS,
+        },
+        health={"rate_window_seconds": RATE_WINDOW_SECONDS},
+    ),
 )
 
 

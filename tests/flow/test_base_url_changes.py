@@ -12,15 +12,15 @@ from tests.flow.recording_proxy import PROXIED_REQUEST, run_proxy
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 SETUP = GatewaySetup(
     account_limits={"runapi": {"concurrency": 1}},
-    constant_overrides={
-        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
-        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 2.0,
-        "gateway.engine.order_submitter.SLOT_TIMEOUT_SECONDS": 20.0,
-    },
+    timing=change_timing(
+        FAST_TIMINGS,
+        orders={"min_attempt_timeout_seconds": 60.0, "submit_timeout_seconds": 2.0, "slot_timeout_seconds": 20.0},
+    ),
 )
 
 

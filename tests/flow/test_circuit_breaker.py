@@ -5,26 +5,31 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.timing import OpenDuration
 from tests.flow.flow_config import BACKUP_BY_SELLER, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
 from tests.flow.order_times import get_order_gaps, get_order_times, run_concurrently
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 OPEN_SECONDS = 0.75
 RETRY_AFTER_SECONDS = 2.0
-OPEN_DURATION = {"initial_seconds": OPEN_SECONDS, "max_seconds": 8 * OPEN_SECONDS}
+OPEN_DURATION = OpenDuration(initial_seconds=OPEN_SECONDS, max_seconds=8 * OPEN_SECONDS)
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.health.health_state.REFUSED_OPEN_DURATION": OPEN_DURATION,
-        "gateway.health.health_state.OUTAGE_OPEN_DURATION": OPEN_DURATION,
-        "gateway.health.health_state.UNFAITHFUL_OPEN_DURATION": OPEN_DURATION,
-        # Longer than any test waits: a shorter pause can only come from the seller's Retry-After.
-        "gateway.health.circuit_breaker.DEFAULT_RETRY_AFTER_SECONDS": 60.0,
-        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": 60.0,
-    }
+    timing=change_timing(
+        FAST_TIMINGS,
+        orders={"min_attempt_timeout_seconds": 60.0},
+        health={
+            "refused": OPEN_DURATION,
+            "outage": OPEN_DURATION,
+            "unfaithful": OPEN_DURATION,
+            # Longer than any test waits: a shorter pause can only come from the seller's Retry-After.
+            "default_retry_after_seconds": 60.0,
+        },
+    )
 )
 
 

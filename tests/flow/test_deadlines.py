@@ -10,16 +10,17 @@ from tests.flow.job_checks import get_attempted_sellers, get_status_and_code
 from tests.flow.order_flow import OrderFlow
 from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 DEADLINE_SECONDS, LATE_SECONDS, ATTEMPT_TIMEOUT_SECONDS = 2.0, 3.0, 4.5
 SETUP = GatewaySetup(
     job_settings={"deadline_seconds": DEADLINE_SECONDS},
     account_limits={"openai": {"concurrency": 1}},
-    constant_overrides={
-        "gateway.engine.job_creation.MIN_ATTEMPT_TIMEOUT_SECONDS": ATTEMPT_TIMEOUT_SECONDS,
-        "gateway.engine.order_submitter.SUBMIT_TIMEOUT_SECONDS": 60.0,
-    },
+    timing=change_timing(
+        FAST_TIMINGS,
+        orders={"min_attempt_timeout_seconds": ATTEMPT_TIMEOUT_SECONDS, "submit_timeout_seconds": 60.0},
+    ),
 )
 ON_BOTH_STORES = pytest.mark.parametrize("gateway_and_store", STORE_KINDS, indirect=True, scope="module")
 

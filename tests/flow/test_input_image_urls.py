@@ -26,16 +26,14 @@ from tests.flow.public_site import OTHER_HOST_NAME, PublicSite, run_public_site
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 
 MAX_INPUT_BYTES, FETCH_TIMEOUT_SECONDS = 2_000_000, 2.0
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.upstream.input_fetcher.INPUT_LIMITS": {
-            "max_bytes": MAX_INPUT_BYTES,
-            "timeout_seconds": FETCH_TIMEOUT_SECONDS,
-            "max_redirects": 3,
-        }
-    }
+    timing=change_timing(
+        FAST_TIMINGS,
+        inputs={"max_image_bytes": MAX_INPUT_BYTES, "download_timeout_seconds": FETCH_TIMEOUT_SECONDS},
+    )
 )
 IMAGE = make_image(640, 640)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.engine.result_fetcher import MAX_FETCH_TRIES
+from gateway.timing import FetchTiming
 from tests.flow.flow_config import (
     BACKUP_BY_SELLER,
     OPENAI,
@@ -150,7 +150,7 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
             {"prompt": PROMPT, "quality": "low", "policy": f"failover-{seller}"}, prefer="wait=0"
         ).json()
         wait_until(
-            lambda: len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) > 2 * MAX_FETCH_TRIES,
+            lambda: len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) > 2 * FetchTiming().max_tries,
             "the download is tried more often than a dead URL would be",
         )
         flow.sandbox.call_control_route("DELETE", "/faults")
@@ -175,7 +175,7 @@ def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, selle
         flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=404)
         job = flow.order_with_failover(seller)
     assert get_error_code(job) == "paid_not_delivered"
-    assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) == MAX_FETCH_TRIES
+    assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) == FetchTiming().max_tries
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from gateway.timing import Timing
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 ALLOWED_RETRIES = 3
@@ -22,11 +24,14 @@ RETRY_BUDGET_TIMEOUT_SECONDS = 2.0
 # Extra time for a busy machine.
 TOLERANCE_SECONDS = 15.0
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.health.retry_budget.MIN_RETRIES": None,
-        "gateway.health.retry_budget.RETRY_WINDOW_SECONDS": 3_600.0,
-        "gateway.health.health_state.REFUSED_OPEN_DURATION": None,
-    }
+    timing=change_timing(
+        FAST_TIMINGS,
+        health={
+            "min_retries": ALLOWED_RETRIES,
+            "retry_window_seconds": 3_600.0,
+            "refused": Timing().health.refused,
+        },
+    )
 )
 TimedJob = tuple[JobJson, float]
 

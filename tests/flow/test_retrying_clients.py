@@ -20,9 +20,10 @@ from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 
 ROUTE = "/v1/images/generations"
-SETUP = GatewaySetup(constant_overrides={"gateway.api.failed_job_responses.UNAVAILABLE_RETRY_SECONDS": 1})
+SETUP = GatewaySetup(timing=change_timing(FAST_TIMINGS, jobs={"retry_after_seconds": 1}))
 RETRIED_STATUSES = (408, 409, 429, 500, 502, 503, 504)
 MAX_TRIES = 3
 SendRequest = Callable[[str, str, dict[str, Any]], int]

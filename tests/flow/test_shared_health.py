@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 
+from gateway.timing import Timing
 from tests.flow.flow_config import API_KEY, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import FlowGateway, OrderFlow
 from tests.flow.store_setups import run_replicas
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
 CELL = {"model": "gpt-image-2", "operation": "generate", "resolution": "1k", "quality": "low"}
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.health.health_state.REFUSED_OPEN_DURATION": None,
-        "gateway.health.health_state.OUTAGE_OPEN_DURATION": None,
-    }
+    timing=change_timing(FAST_TIMINGS, health={"refused": Timing().health.refused, "outage": Timing().health.outage})
 )
 # For the exchange between replicas, which takes about one second.
 SYNC_TIMEOUT_SECONDS = 10.0

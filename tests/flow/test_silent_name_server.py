@@ -16,6 +16,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from gateway.timing import Timing
 from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, SELLERS, GatewaySetup
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
@@ -24,6 +25,7 @@ from tests.harness import sandbox_runner
 from tests.harness.name_server import NameServer, enter_own_network, run_name_server
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
 SELLER_HOST, BY_NAME = "sellers.example", "by name"
@@ -32,10 +34,11 @@ URLS_PER_REQUEST, CONCURRENT_REQUESTS = 16, 10
 MAX_DELIVERY_SECONDS = 3.0
 CACHE_TTL_SECONDS = 1.0
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.health.health_state.OUTAGE_OPEN_DURATION": None,
-        "gateway.upstream.dns_lookup.CACHE_TTL_SECONDS": CACHE_TTL_SECONDS,
-    }
+    timing=change_timing(
+        FAST_TIMINGS,
+        health={"outage": Timing().health.outage},
+        connections={"lookup_cache_ttl_seconds": CACHE_TTL_SECONDS},
+    ),
 )
 HOST_NUMBERS = count()
 

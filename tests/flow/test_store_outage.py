@@ -14,6 +14,7 @@ from tests.flow.order_flow import FlowGateway, OrderFlow, run_flow_gateway
 from tests.flow.store_setups import GatewayAndStore
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 from tests.store import redis_servers
 from tests.store.filtering_proxy import FilteringProxy, run_filtering_proxy
@@ -21,10 +22,7 @@ from tests.store.raw_redis import RawRedis
 
 IMAGE_DOCUMENT_COMMAND = (b"HMGET", b"document:image")
 SETUP = GatewaySetup(
-    constant_overrides={
-        "gateway.store.redis.pipeline.TIMEOUT_SECONDS": 0.5,
-        "gateway.api.server_errors.STORE_RETRY_SECONDS": 1,
-    }
+    timing=change_timing(FAST_TIMINGS, store={"command_timeout_seconds": 0.5}, api={"store_retry_after_seconds": 1})
 )
 RUNAPI_PARAMS = {"provider": {"only": ["runapi"]}, "quality": "low"}
 

@@ -11,12 +11,13 @@ from tests.flow.flow_config import BACKUP_BY_SELLER, PRICE_MICROS, RUNFLOW_RUN, 
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.timings import FAST_TIMINGS, change_timing
 
 DEADLINE_SECONDS = 4.0
 SETUP = GatewaySetup(
     job_settings={"deadline_seconds": DEADLINE_SECONDS},
     # One failed download is final, so that one of several images can be lost.
-    constant_overrides={"gateway.engine.result_fetcher.MAX_FETCH_TRIES": 1},
+    timing=change_timing(FAST_TIMINGS, fetches={"max_tries": 1}),
 )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.timing import Timing
+
 
 class Hook(Struct, frozen=True):
     """A function, as "module:name", that is called with these arguments before the gateway starts."""
@@ -14,9 +16,9 @@ class Hook(Struct, frozen=True):
 
 
 class ChildSpec(Struct, frozen=True):
-    """`overrides`: constants by dotted name, see `constant_overrides`."""
+    """`timing`: the times of the gateway."""
 
-    overrides: Mapping[str, Any] = {}
+    timing: Timing = Timing()
     hooks: tuple[Hook, ...] = ()
 
 

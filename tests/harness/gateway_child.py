@@ -17,7 +17,6 @@ import msgspec
 
 from gateway.cli import main
 from tests.harness.child_spec import ChildSpec
-from tests.harness.constant_overrides import apply_overrides
 
 PR_SET_PDEATHSIG = 1
 
@@ -35,7 +34,7 @@ def serve_gateway(
         os.close(file)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     _apply(spec)
-    main(list(arguments))
+    main(list(arguments), obj=spec.timing)
 
 
 def _kill_with_parent() -> None:
@@ -44,7 +43,6 @@ def _kill_with_parent() -> None:
 
 def _apply(spec: ChildSpec) -> None:
     signal.signal(signal.SIGUSR1, _print_task_count)
-    apply_overrides(spec.overrides)
     for hook in spec.hooks:
         module, _, function = hook.function.partition(":")
         getattr(import_module(module), function)(**hook.arguments)
@@ -57,5 +55,6 @@ def _print_task_count(*_: object) -> None:
 
 if __name__ == "__main__":
     _kill_with_parent()
-    _apply(msgspec.json.decode(sys.argv.pop(1), type=ChildSpec))
-    main()
+    child_spec = msgspec.json.decode(sys.argv.pop(1), type=ChildSpec)
+    _apply(child_spec)
+    main(obj=child_spec.timing)

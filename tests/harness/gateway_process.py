@@ -21,8 +21,8 @@ import msgspec
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness import gateway_child
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
-from tests.harness.constant_overrides import CHAOS_TIMINGS
 from tests.harness.gateway_environ import get_clean_environ
+from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_for_value, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ SECRET_ENVIRON = {
     "IGW_KEY_CHAOS": API_KEY,
     "IGW_KEY_OTHER_TEAM": OTHER_TEAM_KEY,
 }
-CHAOS_CHILD = ChildSpec(overrides=CHAOS_TIMINGS)
+CHAOS_CHILD = ChildSpec(CHAOS_TIMINGS)
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(["pytest", "tests.harness.gateway_child", "tests.harness.crashes"])
 # Loaded before the fork, because the child may not import between fork and exec.

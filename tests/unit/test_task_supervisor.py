@@ -8,7 +8,7 @@ import pytest
 
 from gateway import task_supervisor
 from gateway.assets.storage import StorageFull
-from gateway.events import ErrorReported, Event, TaskRecovered
+from gateway.events import ErrorReported, Event, EventSink, TaskRecovered
 from gateway.store.base import StoreUnavailable
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from tests.harness.wait import wait_until_async
@@ -26,9 +26,12 @@ def list_failures(events: list[Any]) -> list[ErrorReported]:
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    monkeypatch.setattr(task_supervisor, "FIRST_BACKOFF_SECONDS", 0.01)
+def events() -> list[Any]:
     return []
+
+
+def make_supervisor(emit: EventSink) -> TaskSupervisor:
+    return TaskSupervisor(emit, first_backoff_seconds=0.01)
 
 
 TASK_ERRORS: dict[str, BaseException] = {
@@ -40,7 +43,7 @@ TASK_ERRORS: dict[str, BaseException] = {
 
 @pytest.mark.parametrize("error", TASK_ERRORS.values(), ids=TASK_ERRORS)
 async def test_ended_task_is_reported_and_restarted(events: list[Any], error: BaseException) -> None:
-    supervisor = TaskSupervisor(events.append)
+    supervisor = make_supervisor(events.append)
     runs = 0
 
     async def work(task: SupervisedTask) -> None:
@@ -66,7 +69,7 @@ async def test_ended_task_is_reported_and_restarted(events: list[Any], error: Ba
 
 
 async def test_restart_backoff_grows_up_to_maximum(events: list[Any]) -> None:
-    supervisor = TaskSupervisor(events.append)
+    supervisor = make_supervisor(events.append)
     loop, started_at = asyncio.get_running_loop(), []
 
     async def work(task: SupervisedTask) -> None:
@@ -86,7 +89,7 @@ async def test_restart_backoff_grows_up_to_maximum(events: list[Any]) -> None:
 
 
 async def test_periodic_task_backs_off_on_failure_and_recovers(events: list[Any]) -> None:
-    supervisor = TaskSupervisor(events.append)
+    supervisor = make_supervisor(events.append)
     outcomes: list[Exception | None] = [None, StoreUnavailable("Redis did not answer"), StorageFull("no room"), None]
     failing_names: list[str] = []
 
@@ -110,7 +113,7 @@ async def test_periodic_task_backs_off_on_failure_and_recovers(events: list[Any]
 
 
 async def test_task_that_swallows_cancellation_is_still_stopped(events: list[Any]) -> None:
-    supervisor = TaskSupervisor(events.append)
+    supervisor = make_supervisor(events.append)
     swallowed = 0
 
     async def work(task: SupervisedTask) -> None:
@@ -143,14 +146,14 @@ async def test_failing_event_sink_does_not_stop_restarts(events: list[Any]) -> N
 
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    task = TaskSupervisor(emit).run("broken", work)
+    task = make_supervisor(emit).run("broken", work)
     await wait_until_async(lambda: runs >= 3, "it was restarted twice")
     await task.stop()
     assert complaints
 
 
 async def test_returning_task_is_finished(events: list[Any]) -> None:
-    supervisor = TaskSupervisor(events.append)
+    supervisor = make_supervisor(events.append)
 
     async def work(task: SupervisedTask) -> None:
         await asyncio.sleep(0)

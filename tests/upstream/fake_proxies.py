@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.catalogue import Seller
 from gateway.config.proxy import Proxy
 from gateway.config.values import Secret
+from gateway.timing import ConnectionTiming
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
@@ -128,7 +129,10 @@ class ProxyEnvironment:
 
     @asynccontextmanager
     async def start_servers(
-        self, handle_seller: ConnectionHandler = serve_requests, handle_proxy: ConnectionHandler | None = None
+        self,
+        handle_seller: ConnectionHandler = serve_requests,
+        handle_proxy: ConnectionHandler | None = None,
+        timing: ConnectionTiming = ConnectionTiming(),
     ) -> AsyncIterator[ProxySetup]:
         tls: SSLContext | None = make_server_context(self._certificate) if self.scheme == "https" else None
         async with (
@@ -136,7 +140,7 @@ class ProxyEnvironment:
             run_server(handle_proxy or make_forwarder()) as proxy_server,
         ):
             async with SellerClient(
-                TransportPool(_resolve_proxy_only, make_client_context(self._certificate))
+                TransportPool(_resolve_proxy_only, make_client_context(self._certificate), timing=timing)
             ) as client:
                 yield ProxySetup(
                     client, seller_server, proxy_server, f"{self.scheme}://{SELLER_HOST}:{seller_server.port}"

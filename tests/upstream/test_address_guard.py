@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from gateway.upstream import address_guard, dns_lookup
+from gateway.timing import ConnectionTiming
+from gateway.upstream import address_guard
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool
@@ -148,9 +149,9 @@ def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:127.0.0.1"])
-def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dns_rebinding_is_blocked(address: str) -> None:
     """The checked address is the one that is connected; each new lookup is checked as well."""
-    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.0)
+    timing = ConnectionTiming(lookup_cache_ttl_seconds=0.0)
     answers = [["1.1.1.1"], [address], ["1.1.1.1", address]]
 
     async def lookup(_: str) -> Sequence[str]:
@@ -165,7 +166,7 @@ def test_dns_rebinding_is_blocked(address: str, monkeypatch: pytest.MonkeyPatch)
             raise ConnectionRefusedError
 
         loop.sock_connect = connect  # type: ignore[method-assign]
-        async with SellerClient(TransportPool(lookup=lookup)) as client:
+        async with SellerClient(TransportPool(lookup=lookup, timing=timing)) as client:
             put = Call(method="PUT", location="https://rebinding.example/x", is_presigned=True)
             for _ in range(4):
                 outcome = await client.send(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from gateway.timing import ConnectionTiming
 from gateway.upstream import dns_lookup
 from gateway.upstream.dns_lookup import (
     DnsLookup,
@@ -107,13 +108,9 @@ def test_silent_lookup_times_out_and_holds_its_slot_until_it_ends() -> None:
     run_with_name_server(scenario)
 
 
-def test_tenant_with_silent_lookups_does_not_delay_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dns_lookup, "THREAD_WAIT_SECONDS", 5.0)
-
+def test_tenant_with_silent_lookups_does_not_delay_others() -> None:
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = DnsLookup(name_server, LIMITS)
+        lookup = DnsLookup(name_server, LIMITS, ConnectionTiming(lookup_thread_timeout_seconds=5.0))
         lookups = [asyncio.create_task(look_up_or_error(lookup, f"dead-{number}", "beta")) for number in range(20)]
         lookups.append(asyncio.create_task(look_up_or_error(lookup, "there", "beta")))
         await asyncio.sleep(0.01)
@@ -141,14 +138,12 @@ def test_late_lookup_result_is_cached() -> None:
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
-def test_cached_addresses_are_used_while_the_name_server_is_down(
-    is_silent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.1)
-    monkeypatch.setattr(dns_lookup, "STALE_WAIT_SECONDS", 0.05)
+def test_cached_addresses_are_used_while_the_name_server_is_down(is_silent: bool) -> None:
+    limits = LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=0.5)
+    timing = ConnectionTiming(lookup_cache_ttl_seconds=0.1, stale_lookup_timeout_seconds=0.05)
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = DnsLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=0.5))
+        lookup = DnsLookup(name_server, limits, timing)
         assert await look_up_or_error(lookup, "seller") == ["1.1.1.1"]
         if is_silent:
             del name_server.addresses["seller"]
@@ -168,11 +163,11 @@ def test_cached_addresses_are_used_while_the_name_server_is_down(
     run_with_name_server(scenario, seller=["1.1.1.1"])
 
 
-def test_deleted_name_is_not_served_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns_lookup, "CACHE_TTL_SECONDS", 0.0)
+def test_deleted_name_is_not_served_from_the_cache() -> None:
+    limits = LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=60.0)
 
     async def scenario(name_server: FakeNameServer) -> None:
-        lookup = DnsLookup(name_server, LookupLimits(max_total=8, max_per_tenant=2, stale_seconds=60.0))
+        lookup = DnsLookup(name_server, limits, ConnectionTiming(lookup_cache_ttl_seconds=0.0))
         assert await look_up_or_error(lookup, "seller") == ["1.1.1.1"]
         name_server.addresses["seller"] = socket.gaierror(socket.EAI_NONAME, "no such name")
         assert await look_up_or_error(lookup, "seller") is socket.gaierror

@@ -7,8 +7,9 @@ from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
+from gateway.timing import InputTiming
 from gateway.upstream import input_fetcher
-from gateway.upstream.download import DownloadError, DownloadLimits
+from gateway.upstream.download import DownloadError
 from gateway.upstream.input_fetcher import FetchLimitReached, InputFetcher, InputsTooLarge
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool
@@ -31,6 +32,7 @@ from tests.upstream.fake_servers import (
 
 MIB = 1 << 20
 IMAGE = bytes(MIB)
+TIMING = InputTiming(queue_timeout_seconds=0.2, max_image_bytes=4 * MIB, download_timeout_seconds=1.0)
 MAX_TEST_DOWNLOADS, MAX_TEST_TEAM_DOWNLOADS = 4, 2
 
 
@@ -41,16 +43,16 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "MAX_TEAM_DOWNLOADS": MAX_TEST_TEAM_DOWNLOADS,
         "MAX_BYTES": 8 * MIB,
         "MAX_TEAM_BYTES": 4 * MIB,
-        "QUEUE_TIMEOUT_SECONDS": 0.2,
-        "INPUT_LIMITS": DownloadLimits(max_bytes=4 * MIB, timeout_seconds=1.0),
     }.items():
         monkeypatch.setattr(input_fetcher, name, value)
 
 
 @asynccontextmanager
-async def run_fetcher(handle: ConnectionHandler) -> AsyncIterator[tuple[InputFetcher, str]]:
+async def run_fetcher(
+    handle: ConnectionHandler, timing: InputTiming = TIMING
+) -> AsyncIterator[tuple[InputFetcher, str]]:
     async with run_server(handle) as server, SellerClient() as client:
-        fetcher = InputFetcher(client.transport_pool, private=True)
+        fetcher = InputFetcher(client.transport_pool, timing, private=True)
         yield fetcher, server.url
         assert (fetcher.downloads.in_use, fetcher.memory.in_use) == (0, 0)
 
@@ -131,11 +133,11 @@ def test_images_of_one_request_that_are_too_large_together_are_rejected() -> Non
     run_async(scenario())
 
 
-def test_request_timeout_covers_all_its_urls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(input_fetcher, "REQUEST_TIMEOUT_SECONDS", 0.5)
+def test_request_timeout_covers_all_its_urls() -> None:
+    timing = InputTiming(request_timeout_seconds=0.5, download_timeout_seconds=1.0)
 
     async def scenario() -> None:
-        async with run_fetcher(drip_body) as (fetcher, url):
+        async with run_fetcher(drip_body, timing) as (fetcher, url):
             started_at = time.monotonic()
             with fetcher.open_request("alpha") as inputs:
                 for _ in range(3):
@@ -202,7 +204,7 @@ def _start_hanging_requests(client: SellerClient, url: str, source: str) -> Iter
     upload = Call(method="PUT", location=url, body=IMAGE, is_presigned=True)
     for number in range(6):
         if source == "a client":
-            fetcher = InputFetcher(client.transport_pool, private=True)
+            fetcher = InputFetcher(client.transport_pool, TIMING, private=True)
             yield asyncio.create_task(fetch_all(fetcher, f"team-{number}", url))
         elif number % 2:
             yield asyncio.create_task(client.download(url, True))
@@ -222,7 +224,7 @@ def test_hanging_dns_names_use_no_lookups_of_orders(source: str) -> None:
 
     async def scenario() -> None:
         async with run_server(serve_requests) as quick, SellerClient(TransportPool(lookup)) as client:
-            fetcher = InputFetcher(client.transport_pool, private=True)
+            fetcher = InputFetcher(client.transport_pool, TIMING, private=True)
             for number in range(100):
                 url = f"http://silent-{number}.example/"
                 hanging_fetch = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.upstream import transport_pool
+from gateway.timing import ConnectionTiming
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from tests.harness.wait import wait_until_async
@@ -135,14 +135,12 @@ def test_fresh_orders_open_new_connections_and_others_reuse_them(
     assert run_async(scenario()) == (connections, connections)
 
 
-def test_changed_proxy_or_credentials_open_a_new_connection(
-    proxy_environment: ProxyEnvironment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_proxy_or_credentials_open_a_new_connection(proxy_environment: ProxyEnvironment) -> None:
     """Unused connections close after their idle timeout."""
-    monkeypatch.setattr(transport_pool, "_KEEPALIVE_SECONDS", 0.2)
+    timing = ConnectionTiming(keepalive_seconds=0.2)
 
     async def scenario() -> None:
-        async with proxy_environment.start_servers() as setup, run_server(make_forwarder()) as other:
+        async with proxy_environment.start_servers(timing=timing) as setup, run_server(make_forwarder()) as other:
             assert isinstance(await setup.send_order(), Answer)
             assert isinstance(await setup.client.send(ORDER_CALL, setup.make_seller(), QUICK_OPTIONS), Answer)
             assert setup.proxy.connection_count == 2

@@ -10,8 +10,8 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
 from gateway.store.redis.redis_client import create_client
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from gateway.timing import StoreTiming
 
-IDLE_SECONDS = 5.0
 # Watchers also check by themselves every 2 s; a longer pause without messages would delay them.
 MAX_BACKOFF_SECONDS = 1.0
 
@@ -21,15 +21,15 @@ class ChangeListener:
     messages."""
 
     def __init__(
-        self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, supervisor: TaskSupervisor
+        self, pick_server: Callable[[], str], replica_id: str, watchers: JobWatchers, timing: StoreTiming
     ) -> None:
         self._pick_server = pick_server
         self._channels = CHANGES_CHANNEL, f"{REPLICA_CHANNEL_PREFIX}{replica_id}"
         self._watchers = watchers
-        self._supervisor = supervisor
+        self._idle_seconds = timing.idle_seconds
         self._task: SupervisedTask | None = None
 
-    async def start(self) -> None:
+    async def start(self, supervisor: TaskSupervisor) -> None:
         """Starts the listener. Returns once it is subscribed, or after one failed attempt: watchers also check for
         changes regularly."""
         first_attempt = asyncio.Event()
@@ -40,7 +40,7 @@ class ChangeListener:
             finally:
                 first_attempt.set()
 
-        self._task = self._supervisor.run("store.change_listener", listen_once, MAX_BACKOFF_SECONDS)
+        self._task = supervisor.run("store.change_listener", listen_once, MAX_BACKOFF_SECONDS)
         await first_attempt.wait()
 
     async def _receive_changes(self, task: SupervisedTask, first_attempt: asyncio.Event) -> None:
@@ -51,10 +51,10 @@ class ChangeListener:
             first_attempt.set()
             self._watchers.notify_all()
             while True:
-                message = await subscription.get_message(timeout=IDLE_SECONDS)
+                message = await subscription.get_message(timeout=self._idle_seconds)
                 if message is None:
                     await subscription.ping()
-                    if await subscription.get_message(timeout=IDLE_SECONDS) is None:
+                    if await subscription.get_message(timeout=self._idle_seconds) is None:
                         raise ConnectionError("The subscription does not answer a ping.")
                 elif message["type"] == "message":
                     self._watchers.notify(message["data"].decode())

@@ -1,8 +1,8 @@
 """Sends commands to one server. Commands of the same turn of the event loop are sent as one pipeline.
 
-All commands are safe to repeat, so they are sent again after transient errors and lost replies, until TIMEOUT_SECONDS
-have passed. If the caller is cancelled, its command is still sent. A caller waits at most for TIMEOUT_SECONDS and a
-grace time, however long the queue is.
+All commands are safe to repeat, so they are sent again after transient errors and lost replies, until their timeout. If
+the caller is cancelled, its command is still sent. A caller waits at most for the timeout and a grace time, however
+long the queue is.
 """
 
 import asyncio
@@ -31,7 +31,6 @@ from redis.exceptions import (
 
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 
-TIMEOUT_SECONDS = 5.0
 # The grace lets an error with a cause arrive before the plain timeout.
 TIMEOUT_GRACE_SECONDS = 0.5
 FIRST_BACKOFF_SECONDS = 0.05
@@ -51,13 +50,14 @@ class PendingCommand:
     its reply was lost.
     """
 
-    __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text")
+    __slots__ = ("command", "deadline", "is_outcome_unknown", "is_sent", "reply", "script_text", "timeout_seconds")
 
-    def __init__(self, command: Command, script_text: str | None) -> None:
+    def __init__(self, command: Command, script_text: str | None, timeout_seconds: float) -> None:
         self.command = command
         self.script_text = script_text
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.deadline = monotonic() + TIMEOUT_SECONDS
+        self.timeout_seconds = timeout_seconds
+        self.deadline = monotonic() + timeout_seconds
         self.is_sent = self.is_outcome_unknown = False
 
     def try_resolve(self, reply: Any) -> bool:
@@ -101,11 +101,11 @@ class CommandPipeline:
             self._is_flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush_queue)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS + TIMEOUT_GRACE_SECONDS):
+            async with asyncio.timeout(pending.timeout_seconds + TIMEOUT_GRACE_SECONDS):
                 return await asyncio.shield(pending.reply)
         except builtins.TimeoutError:
             # If the command is unsent by now, it will not be sent any more.
-            pending.resolve(StoreUnavailable(f"Redis did not answer within {TIMEOUT_SECONDS:g} s."))
+            pending.resolve(StoreUnavailable(f"Redis did not answer within {pending.timeout_seconds:g} s."))
             return pending.reply.result()
 
     def _flush_queue(self) -> None:
@@ -207,5 +207,5 @@ def _drop_overdue(batch: list[PendingCommand]) -> list[PendingCommand]:
     now = monotonic()
     for pending in batch:
         if pending.deadline < now:
-            pending.resolve(StoreUnavailable(f"The command was not sent within {TIMEOUT_SECONDS:g} s."))
+            pending.resolve(StoreUnavailable(f"The command was not sent within {pending.timeout_seconds:g} s."))
     return [pending for pending in batch if not pending.reply.done()]

@@ -62,8 +62,9 @@ def random_server_url(client: "Redis | RedisCluster", url: str) -> str:
 class RedisClient:
     """Executes commands and scripts, each on the server of its first key."""
 
-    def __init__(self, driver: "Redis | RedisCluster") -> None:
+    def __init__(self, driver: "Redis | RedisCluster", timeout_seconds: float) -> None:
         self.driver = driver
+        self._timeout_seconds = timeout_seconds
         self._pipelines: dict[str, CommandPipeline] = {}
         self._is_closed = False
 
@@ -80,7 +81,8 @@ class RedisClient:
     async def _send_command(self, key: str, command: tuple[Any, ...], script_text: str | None) -> Any:
         if self._is_closed:
             raise StoreUnavailable("The store is closed.")
-        pending = PendingCommand((command[0], *(_encode_argument(argument) for argument in command[1:])), script_text)
+        encoded_command = command[0], *(_encode_argument(argument) for argument in command[1:])
+        pending = PendingCommand(encoded_command, script_text, self._timeout_seconds)
         reply = await self._get_pipeline(key).execute(pending)
         if isinstance(reply, Exception):
             raise _translate_error(reply) from reply

@@ -1,4 +1,4 @@
-"""Checks every 5 s that Redis keeps jobs safe. While it does not, no new job is accepted."""
+"""Checks periodically that Redis keeps jobs safe. While it does not, no new job is accepted."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -11,8 +11,6 @@ from gateway.store.redis import server_checks
 from gateway.store.redis.keys import JOB_PATTERN, KeySpace
 from gateway.store.redis.redis_client import RedisClient
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
-
-CHECK_INTERVAL_SECONDS = 5.0
 
 
 class AuditCallback(Protocol):
@@ -42,8 +40,8 @@ class ServerMonitor:
         self._warnings = await server_checks.check_servers(self._client, self._durability)
         await server_checks.recover_from_restart(self._client, self._durability, self._audit_all_partitions)
 
-    def start(self, supervisor: TaskSupervisor) -> SupervisedTask:
-        return supervisor.run_every("store.server_monitor", CHECK_INTERVAL_SECONDS, self._check_again)
+    def start(self, supervisor: TaskSupervisor, interval_seconds: float) -> SupervisedTask:
+        return supervisor.run_every("store.server_monitor", interval_seconds, self._check_again)
 
     async def _check_again(self) -> None:
         """Repeats the startup checks after a restart or a changed configuration of Redis."""

@@ -33,6 +33,7 @@ from gateway.store.redis.lease_manager import RedisLeaseManager, gather_availabl
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
+from gateway.timing import StoreTiming
 
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
@@ -57,7 +58,9 @@ class RedisStore:
         durability: server_checks.Durability = "checked",
         clock: Callable[[], float] | None = None,
         supervisor: TaskSupervisor | None = None,
+        timing: StoreTiming = StoreTiming(),
     ) -> None:
+        self._timing = timing
         self.replica_id = replica_id or secrets.token_hex(8)
         self._decoder = JobDecoder()
         self._monitor: ServerMonitor | None = None
@@ -74,7 +77,9 @@ class RedisStore:
     # --- opening and closing
 
     async def open(self) -> Self:
-        self._client = redis_client.RedisClient(await redis_client.connect(self._url))
+        self._client = redis_client.RedisClient(
+            await redis_client.connect(self._url), self._timing.command_timeout_seconds
+        )
         self._cached_settings = self._encode_settings(None)
         self._lease_manager = RedisLeaseManager(
             self._client, self._key_space, self._decoder, self.partitions, lambda: self._script_settings
@@ -85,9 +90,9 @@ class RedisStore:
         except BaseException:
             await self._client.close()
             raise
-        self._listener = ChangeListener(self._pick_server, self.replica_id, self._watchers, self._supervisor)
-        await self._listener.start()
-        self._monitor_task = self._monitor.start(self._supervisor)
+        self._listener = ChangeListener(self._pick_server, self.replica_id, self._watchers, self._timing)
+        await self._listener.start(self._supervisor)
+        self._monitor_task = self._monitor.start(self._supervisor, self._timing.check_interval_seconds)
         return self
 
     async def close(self) -> None:

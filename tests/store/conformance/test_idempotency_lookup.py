@@ -1,11 +1,13 @@
 """Looking up the job of an idempotency key finds what a commit would find, and creates nothing."""
 
 from gateway.jobs.commit import IdempotencyRecord
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS
 from gateway.jobs.updates import JobWithdrawn
 from gateway.store.base import BudgetExceeded, DuplicateRequest, IdempotencyKeyReused
+from gateway.timing import JobTiming
 from tests.store import job_factory
 from tests.store.store_harness import StoreHarness
+
+CONFIRMATION_TIMEOUT_SECONDS = JobTiming().confirmation_timeout_seconds
 
 
 async def find_without_change(

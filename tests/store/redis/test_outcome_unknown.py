@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreUnavailable
-from gateway.store.redis import pipeline
+from gateway.timing import StoreTiming
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import SCRIPT_COMMANDS, FaultyProxy, ReplyRule, make_error_rule
@@ -14,11 +14,7 @@ from tests.store.redis.redis_stores import open_store, run_async
 from tests.store.redis_servers import RedisServer
 
 pytestmark = pytest.mark.usefixtures("empty_redis")
-
-
-@pytest.fixture(autouse=True)
-def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 1.0)
+TIMING = StoreTiming(command_timeout_seconds=1.0)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +22,7 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_error_reply_means_nothing_was_committed(single_server: RedisServer, error: str) -> None:
     async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=TIMING) as store:
             commit = job_factory.make_create_commit(NOON)
             proxy.reply_rule = make_error_rule(error, 1_000)
             with pytest.raises(StoreUnavailable) as refused:
@@ -44,7 +40,7 @@ def test_full_memory_after_script_flush_commits_nothing(single_server: RedisServ
     """The server first reports that it has no script, and then that its memory is full."""
 
     async def scenario() -> None:
-        async with open_store(single_server.url) as store:
+        async with open_store(single_server.url, timing=TIMING) as store:
             commit = job_factory.make_create_commit(NOON)
             single_server.execute("SCRIPT", "FLUSH")
             single_server.execute("CONFIG", "SET", "maxmemory", "1mb")
@@ -62,7 +58,7 @@ def test_lost_reply_stays_unknown_after_script_flush(single_server: RedisServer)
     """The command was executed. Before it is sent again, the server loses its scripts and its memory becomes full."""
 
     async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=TIMING) as store:
             commit = job_factory.make_create_commit(NOON)
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied(), (
                 "the server has loaded the script by now"
@@ -89,7 +85,7 @@ def _make_flushed_and_full_rule(proxy: FaultyProxy) -> ReplyRule:
 
 def test_unreachable_server_means_nothing_was_committed(single_server: RedisServer) -> None:
     async def scenario() -> None:
-        async with open_store(single_server.url) as store:
+        async with open_store(single_server.url, timing=TIMING) as store:
             commit = job_factory.make_create_commit(NOON)
             single_server.stop()
             try:
@@ -106,7 +102,7 @@ def test_unreachable_server_means_nothing_was_committed(single_server: RedisServ
 
 def test_closed_store_means_nothing_was_committed(single_server: RedisServer) -> None:
     async def scenario() -> None:
-        async with open_store(single_server.url) as store:
+        async with open_store(single_server.url, timing=TIMING) as store:
             pass
         with pytest.raises(StoreUnavailable) as refused:
             await store.commit(job_factory.make_create_commit(NOON))
@@ -117,7 +113,7 @@ def test_closed_store_means_nothing_was_committed(single_server: RedisServer) ->
 
 def test_silent_server_leaves_the_outcome_unknown(single_server: RedisServer) -> None:
     async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=TIMING) as store:
             assert await store.commit(job_factory.make_create_commit(NOON)) == Applied(), (
                 "the server has loaded the script by now"
             )
@@ -136,7 +132,7 @@ def test_silent_server_leaves_the_outcome_unknown(single_server: RedisServer) ->
 
 def test_lost_replies_leave_the_outcome_unknown(single_server: RedisServer) -> None:
     async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=TIMING) as store:
             commit = job_factory.make_create_commit(NOON)
             proxy.replies_to_lose = 1_000
             with pytest.raises(StoreOutcomeUnknown):
@@ -152,7 +148,7 @@ def test_commit_given_up_before_connecting_is_never_sent(single_server: RedisSer
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
-            async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+            async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=TIMING) as store:
                 port, proxy._server_port = proxy._server_port, silent.getsockname()[1]
                 await store._client.driver.connection_pool.disconnect()
                 commit = job_factory.make_create_commit(NOON)

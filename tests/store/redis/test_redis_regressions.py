@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.store.base import Applied, DuplicateRequest, StoreMisconfigured, StoreUnavailable
-from gateway.store.redis import RedisStore, change_listener, server_monitor
+from gateway.store.redis import RedisStore
+from gateway.timing import StoreTiming
 from tests.harness.manual_clock import ManualClock
 from tests.harness.wait import wait_until_async
 from tests.store import job_factory, redis_servers
@@ -107,13 +108,11 @@ async def _create_settled_job(store: RedisStore) -> None:
         await store.commit(commit)
 
 
-def test_server_misconfigured_at_runtime_gets_no_new_jobs(
-    single_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_monitor, "CHECK_INTERVAL_SECONDS", 0.05)
+def test_server_misconfigured_at_runtime_gets_no_new_jobs(single_server: RedisServer) -> None:
+    timing = StoreTiming(check_interval_seconds=0.05)
 
     async def scenario() -> None:
-        async with open_store(single_server.url) as store:
+        async with open_store(single_server.url, timing=timing) as store:
             first = job_factory.make_create_commit(NOON, idempotency=job_factory.make_client_key())
             assert await store.commit(first) == Applied()
             single_server.execute("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -153,14 +152,14 @@ def test_many_callers_of_a_hanging_server_all_time_out(single_server: RedisServe
     run_async(scenario())
 
 
-def test_silent_subscription_is_renewed(single_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_listener, "IDLE_SECONDS", 0.1)
+def test_silent_subscription_is_renewed(single_server: RedisServer) -> None:
+    timing = StoreTiming(idle_seconds=0.1)
 
     async def scenario() -> None:
         async with (
             FaultyProxy(single_server.port) as proxy,
-            open_store(proxy.url) as store,
-            open_store(single_server.url) as other,
+            open_store(proxy.url, timing=timing) as store,
+            open_store(single_server.url, timing=timing) as other,
         ):
             job = job_factory.make_create_commit(NOON).job
             assert await store.commit(job_factory.make_create_commit(NOON, id=job.id)) == Applied()

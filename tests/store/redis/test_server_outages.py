@@ -9,7 +9,7 @@ import redis
 
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
-from gateway.store.redis import pipeline
+from gateway.timing import StoreTiming
 from tests.harness.wait import wait_for_value
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
@@ -44,12 +44,12 @@ def test_transient_server_error_is_retried(empty_redis: None, single_server: Red
 
 @pytest.mark.parametrize("error", [*TRANSIENT_ERRORS, *LASTING_ERRORS], ids=lambda error: error.split()[0])
 def test_lasting_server_error_is_raised_and_nothing_is_committed(
-    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch, error: str
+    empty_redis: None, single_server: RedisServer, error: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.3)
+    timing = StoreTiming(command_timeout_seconds=0.3)
 
     async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
+        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url, timing=timing) as store:
             proxy.reply_rule = make_error_rule(error, times=10_000)
             commit = job_factory.make_create_commit(NOON)
             with pytest.raises(StoreUnavailable):
@@ -117,13 +117,11 @@ def test_full_memory_refuses_new_jobs_and_still_records_updates(empty_redis: Non
     run_async(scenario())
 
 
-def test_lease_renewal_fails_if_no_server_is_reachable(
-    empty_redis: None, single_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.3)
+def test_lease_renewal_fails_if_no_server_is_reachable(empty_redis: None, single_server: RedisServer) -> None:
+    timing = StoreTiming(command_timeout_seconds=0.3)
 
     async def scenario() -> None:
-        async with open_store(single_server.url) as store:
+        async with open_store(single_server.url, timing=timing) as store:
             teams = job_factory.pick_teams_of_different_partitions(3)
             leases = {commit.job.id: 1 for commit in (job_factory.make_create_commit(NOON, team) for team in teams)}
             single_server.stop()
@@ -178,13 +176,11 @@ def test_commits_and_watches_survive_a_server_restart(tmp_path: Path) -> None:
         run_async(scenario(server))
 
 
-def test_commit_fails_while_server_is_down_and_succeeds_after_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "TIMEOUT_SECONDS", 0.5)
+def test_commit_fails_while_server_is_down_and_succeeds_after_restart(tmp_path: Path) -> None:
+    timing = StoreTiming(command_timeout_seconds=0.5)
 
     async def scenario(server: RedisServer) -> None:
-        async with open_store(server.url) as store:
+        async with open_store(server.url, timing=timing) as store:
             commit = job_factory.make_create_commit(NOON)
             await asyncio.to_thread(server.kill)
             started_at = time.monotonic()

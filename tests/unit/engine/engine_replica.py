@@ -15,6 +15,7 @@ from gateway.store.base import Applied
 from gateway.store.job_watch import JobWatchers
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
+from gateway.timing import Timing
 from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 
@@ -42,7 +43,7 @@ class EngineReplica(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def run_replica(folder: Path) -> AsyncIterator[EngineReplica]:
+async def run_replica(folder: Path, timing: Timing = Timing()) -> AsyncIterator[EngineReplica]:
     clock, events = ManualClock(job_factory.NOON), list[Any]()
     store = await SqliteStore(folder / "gateway.db", lease=LEASE_SECONDS, clock=clock).open()
     context: Any = SimpleNamespace(
@@ -53,6 +54,7 @@ async def run_replica(folder: Path) -> AsyncIterator[EngineReplica]:
         monotonic=asyncio.get_running_loop().time,
         callback_urls=None,
         draw_random=lambda: 0.5,
+        timing=timing,
     )
     engine = Engine(context, LEASE_SECONDS)
     try:

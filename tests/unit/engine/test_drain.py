@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.engine import engine
 from gateway.jobs.job import Job
 from gateway.store.base import MAX_EARLY_CRASHES
+from gateway.timing import ClaimTiming, Timing
 from tests.harness.wait import wait_until_async
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
@@ -97,10 +97,10 @@ def test_running_suspect_job_is_handed_over(tmp_path: Path) -> None:
 
 
 def test_hanging_claim_does_not_block_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LAST_CLAIM_TIMEOUT_SECONDS", 0.1)
+    timing = Timing(claims=ClaimTiming(last_claim_timeout_seconds=0.1))
 
     async def scenario() -> None:
-        async with run_replica(tmp_path) as replica:
+        async with run_replica(tmp_path, timing) as replica:
             claim_started = asyncio.Event()
             monkeypatch.setattr(
                 replica.store, "claim_jobs", delay_claim(replica.store.claim_jobs, claim_started, asyncio.Event())

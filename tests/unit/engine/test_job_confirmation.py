@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from gateway.engine.job_worker import JobWorker
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, Job
+from gateway.jobs.job import Job
 from gateway.jobs.updates import JobWithdrawn
 from gateway.store.base import Applied
+from gateway.timing import JobTiming
 from tests.store import job_factory
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
 TIMEOUT_SECONDS = 5.0
+CONFIRMATION_TIMEOUT_SECONDS = JobTiming().confirmation_timeout_seconds
 
 
 async def claim_unconfirmed_job(replica: EngineReplica) -> Job:

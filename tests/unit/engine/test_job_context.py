@@ -4,17 +4,19 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from gateway.engine import job_context as job_context_module
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.store.base import StoreUnavailable
+from gateway.timing import Timing, WorkerTiming
 
 RECEIVE_TIMEOUT_SECONDS = 5.0
 
 
-def make_job_context(events: list[Any]) -> JobContext:
+def make_job_context(events: list[Any], **timing: float) -> JobContext:
     """Makes a context for a fake job that has only an id."""
-    return JobContext(SimpleNamespace(emit=events.append), SimpleNamespace(id="job_1"), 1)  # type: ignore[arg-type]
+    engine_context: Any = SimpleNamespace(emit=events.append, timing=Timing(workers=WorkerTiming(**timing)))
+    job: Any = SimpleNamespace(id="job_1")
+    return JobContext(engine_context, job, 1)
 
 
 async def raise_error() -> None:
@@ -31,13 +33,11 @@ def test_finished_task_wakes_worker() -> None:
     asyncio.run(scenario())
 
 
-def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) -> None:
-    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.1)
-    monkeypatch.setattr(job_context_module, "MAX_BACKOFF_SECONDS", 0.4)
-
+def test_task_with_internal_error_is_reported_and_backs_off() -> None:
     async def scenario() -> None:
         events: list[Any] = []
-        job_context, loop = make_job_context(events), asyncio.get_running_loop()
+        job_context = make_job_context(events, min_backoff_seconds=0.1, max_backoff_seconds=0.4)
+        loop = asyncio.get_running_loop()
         pauses = []
         for _ in range(4):
             started = loop.time()
@@ -52,11 +52,9 @@ def test_task_with_internal_error_is_reported_and_backs_off(monkeypatch: Any) ->
     asyncio.run(scenario())
 
 
-def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
-    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.2)
-
+def test_task_in_backoff_is_not_started() -> None:
     async def scenario() -> None:
-        job_context = make_job_context([])
+        job_context = make_job_context([], min_backoff_seconds=0.2)
         job_context.start_task("work", raise_error)
         await job_context.wait_for_tasks()
         await asyncio.sleep(0)
@@ -71,14 +69,12 @@ def test_task_in_backoff_is_not_started(monkeypatch: Any) -> None:
     asyncio.run(scenario())
 
 
-def test_task_that_failed_for_store_is_restarted_soon(monkeypatch: Any) -> None:
-    monkeypatch.setattr(job_context_module, "MIN_BACKOFF_SECONDS", 0.1)
-
+def test_task_that_failed_for_store_is_restarted_soon() -> None:
     async def raise_store_unavailable() -> None:
         raise StoreUnavailable("away")
 
     async def scenario() -> None:
-        job_context, loop = make_job_context([]), asyncio.get_running_loop()
+        job_context, loop = make_job_context([], min_backoff_seconds=0.1), asyncio.get_running_loop()
         started = loop.time()
         for _ in range(4):
             assert job_context.start_task("work", raise_store_unavailable)

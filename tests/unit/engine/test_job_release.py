@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
-from gateway.engine.engine_context import CLAIM_INTERVAL_SECONDS, EngineContext, ReleaseCounts
+from gateway.engine.engine_context import EngineContext, ReleaseCounts
 from gateway.engine.job_context import JobContext
-from gateway.engine.unconfigured_job_release import MAX_SKIPPED_CLAIMS, MIN_RELEASE_SECONDS, JobReleaser
+from gateway.engine.unconfigured_job_release import MAX_SKIPPED_CLAIMS, JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.jobs.next_actions import derive_actions
 from gateway.jobs.updates import JobConfirmed, JobExpired
+from gateway.timing import ClaimTiming, Timing
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
 
 ENABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key="known")), is_draining=False)
 DISABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key=None)), is_draining=False)
+
+
+TIMING = ClaimTiming()
 
 
 class FakeReplica:
@@ -45,6 +49,7 @@ class FakeReplica:
             wall_clock=lambda: self.now,
             release_counts=self.release_counts,
             draw_random=self.draw_random,
+            timing=Timing(),
         )
         context.find_offer = lambda entry, model: EngineContext.find_offer(context, entry, model)
         context.is_configured = lambda entry, model: EngineContext.is_configured(context, entry, model)
@@ -141,9 +146,9 @@ def test_release_is_logged_once_and_repeated_with_growing_delay() -> None:
     assert isinstance(event, ErrorReported)
     assert event.job == scenario.job.id
     assert "runapi, runflow-runs: not configured in this replica" in event.message
-    skipped_claims = [int(delay / CLAIM_INTERVAL_SECONDS) for delay in replica.delays]
+    skipped_claims = [int(delay / TIMING.interval_seconds) for delay in replica.delays]
     assert skipped_claims == [*range(1, MAX_SKIPPED_CLAIMS + 1), *[MAX_SKIPPED_CLAIMS] * 5]
-    assert all(delay % CLAIM_INTERVAL_SECONDS < CLAIM_INTERVAL_SECONDS / 2 for delay in replica.delays)
+    assert all(delay % TIMING.interval_seconds < TIMING.interval_seconds / 2 for delay in replica.delays)
     assert any(earlier != later for earlier, later in pairwise(replica.delays[MAX_SKIPPED_CLAIMS:]))
 
 
@@ -152,7 +157,7 @@ def test_release_ends_at_job_deadline() -> None:
     for remaining in (0.8, 0.001):
         replica.now = START + DEADLINE_SECONDS - remaining
         assert replica.releases_job(scenario)
-    assert replica.delays == [pytest.approx(0.8), MIN_RELEASE_SECONDS]
+    assert replica.delays == [pytest.approx(0.8), TIMING.min_release_seconds]
 
 
 def test_release_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

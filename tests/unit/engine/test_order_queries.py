@@ -9,6 +9,7 @@ import pytest
 from gateway.engine.job_context import JobContext
 from gateway.engine.order_queries import get_max_response_bytes, resend_order
 from gateway.engine.order_submitter import OrderSubmitter
+from gateway.timing import Timing
 from gateway.upstream.download import DEFAULT_LIMITS
 from gateway.upstream.seller_client import CallOptions
 from providers import ADAPTERS
@@ -59,6 +60,7 @@ async def _record_response_limits(adapter: Any, images: int) -> list[int]:
         limits=SimpleNamespace(on_fault=lambda *_: None),
         wall_clock=lambda: START,
         storage=None,
+        timing=Timing(),
     )
     scenario = JobScenario(make_new_job(n=images))
     number = scenario.start_attempt(0, tuple(range(images)))

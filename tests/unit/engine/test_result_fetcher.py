@@ -12,12 +12,13 @@ from gateway.assets.storage import StorageFull, StorageUnavailable
 from gateway.engine import result_fetcher
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
-from gateway.engine.result_fetcher import MAX_FETCH_TRIES, ResultFetcher
+from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs.job import Job
 from gateway.jobs.next_actions import IMAGE_TTL_SECONDS
 from gateway.jobs.transitions import Ignored, apply_update
 from gateway.jobs.updates import ImagesReady, ImagesStored, JobUpdate
 from gateway.store.base import StoreUnavailable
+from gateway.timing import FetchTiming, Timing
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution, TargetSize
@@ -40,6 +41,8 @@ OFFER: Any = SimpleNamespace(
     token_prices=None,
     name="a seller",
 )
+TIMING = Timing(fetches=FetchTiming(min_backoff_seconds=0.001, max_backoff_seconds=0.005))
+MAX_FETCH_TRIES = TIMING.fetches.max_tries
 DownloadOutcome = bytes | Exception
 
 
@@ -78,6 +81,7 @@ class FetcherFakes:
             seller_client=SimpleNamespace(download=self._download),
             emit=self.events.append,
             wall_clock=lambda: self.now,
+            timing=TIMING,
         )
         self.job_context = JobContext(context, job, 1)
         self.job_context.mailbox = FakeMailbox(self)  # type: ignore[assignment]
@@ -110,12 +114,6 @@ class FetcherFakes:
 
     def list_ready_updates(self) -> list[ImagesReady]:
         return [update for update in self.posted if isinstance(update, ImagesReady)]
-
-
-@pytest.fixture(autouse=True)
-def short_backoffs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_fetcher, "MIN_BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(result_fetcher, "MAX_BACKOFF_SECONDS", 0.005)
 
 
 def make_fakes(n: int = 1, pollable: bool = False) -> FetcherFakes:

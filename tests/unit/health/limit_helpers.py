@@ -7,14 +7,17 @@ from contextlib import AsyncExitStack, contextmanager
 from gateway.config.schema import AccountLimits
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.health.order_limits import OrderLimits
+from gateway.timing import HealthTiming
 from providers.faults import Fault, FaultKind
 from tests.harness.manual_clock import ManualClock
 
 WAIT_TIMEOUT_SECONDS = 5.0
 
 
-def make_limits(clock: Callable[[], float] | None = None, **limits: int) -> OrderLimits:
-    return OrderLimits(clock or ManualClock(), {"a": AccountLimits(**limits)})
+def make_limits(
+    clock: Callable[[], float] | None = None, timing: HealthTiming = HealthTiming(), **limits: int
+) -> OrderLimits:
+    return OrderLimits(clock or ManualClock(), {"a": AccountLimits(**limits)}, timing)
 
 
 def make_fault(retry_after: float | None = None, kind: FaultKind = FaultKind.RATE_LIMITED) -> Fault:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.health.circuit_breaker import PROBE_TIMEOUT_SECONDS
 from gateway.health.health_tracker import HealthTracker
+from gateway.timing import HealthTiming
 from providers.faults import VERDICTS, FaultKind, HealthScope
 from tests.unit.health.health_samples import (
     RUN_HIGH,
@@ -145,19 +145,19 @@ def test_only_the_probing_permit_frees_the_probe(kind: FaultKind) -> None:
 def test_late_release_of_old_permit_does_not_end_newer_probe() -> None:
     health = make_tracker(FaultKind.ORDER_FAILED, 5)
     first = health.acquire_permit(RUNS_HIGH, START + 30)
-    second = health.acquire_permit(RUNS_HIGH, START + 30 + PROBE_TIMEOUT_SECONDS)
+    second = health.acquire_permit(RUNS_HIGH, START + 30 + HealthTiming().probe_timeout_seconds)
     assert first
     assert second
     health.release_permit(first)
     health.release_permit(first)
-    assert not health.acquire_permit(RUNS_HIGH, START + 31 + PROBE_TIMEOUT_SECONDS)
+    assert not health.acquire_permit(RUNS_HIGH, START + 31 + HealthTiming().probe_timeout_seconds)
 
 
 def test_probe_without_outcome_times_out() -> None:
     health = make_tracker(FaultKind.INVALID_KEY)
     assert health.acquire_permit(RUNS_HIGH, START + 60)
-    assert not health.acquire_permit(RUNS_HIGH, START + 59 + PROBE_TIMEOUT_SECONDS)
-    assert health.acquire_permit(RUNS_HIGH, START + 60 + PROBE_TIMEOUT_SECONDS)
+    assert not health.acquire_permit(RUNS_HIGH, START + 59 + HealthTiming().probe_timeout_seconds)
+    assert health.acquire_permit(RUNS_HIGH, START + 60 + HealthTiming().probe_timeout_seconds)
 
 
 def test_account_probe_that_fails_for_cell_leaves_account_half_open() -> None:

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway.health import concurrency_limiter
 from gateway.health.concurrency_limiter import SlotTimeout
+from gateway.timing import HealthTiming
 from providers.faults import FaultKind
 from tests.unit.health.limit_helpers import (
     WAIT_TIMEOUT_SECONDS,
@@ -35,12 +35,12 @@ def test_rate_limit_holds_in_any_minute() -> None:
     asyncio.run(scenario())
 
 
-def test_waiter_is_admitted_in_next_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency_limiter, "RATE_WINDOW_SECONDS", 0.1)
+def test_waiter_is_admitted_in_next_minute() -> None:
+    timing = HealthTiming(rate_window_seconds=0.1)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        limits, start = make_limits(loop.time, per_minute=1), loop.time()
+        limits, start = make_limits(loop.time, timing, per_minute=1), loop.time()
         for _ in range(3):
             async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
                 pass
@@ -92,12 +92,12 @@ def test_pause_longer_than_timeout_fails_at_once() -> None:
     asyncio.run(scenario())
 
 
-def test_waiter_is_admitted_at_end_of_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.health.order_limits.clamp_retry_after", lambda seconds: seconds)
+def test_waiter_is_admitted_at_end_of_pause() -> None:
+    timing = HealthTiming(min_retry_after_seconds=0.1)
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        limits, start = make_limits(loop.time), loop.time()
+        limits, start = make_limits(loop.time, timing), loop.time()
         limits.on_fault("a", make_fault(0.1))
         async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
             assert 0.1 <= loop.time() - start < 2
@@ -183,11 +183,11 @@ def test_without_recent_orders_nothing_is_halved() -> None:
     asyncio.run(scenario())
 
 
-def test_waiter_is_admitted_as_limit_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concurrency_limiter, "RECOVERY_INTERVAL_SECONDS", 0.05)
+def test_waiter_is_admitted_as_limit_recovers() -> None:
+    timing = HealthTiming(recovery_interval_seconds=0.05)
 
     async def scenario() -> None:
-        limits = make_limits(asyncio.get_running_loop().time, concurrency=4)
+        limits = make_limits(asyncio.get_running_loop().time, timing, concurrency=4)
         limits.on_fault("a", make_fault())
         async with AsyncExitStack() as stack:
             for _ in range(4):

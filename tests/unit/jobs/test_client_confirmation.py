@@ -4,7 +4,7 @@ import pytest
 
 from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
-from gateway.jobs.job import CONFIRMATION_TIMEOUT_SECONDS, JobState
+from gateway.jobs.job import JobState
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     AwaitClient,
@@ -15,8 +15,10 @@ from gateway.jobs.next_actions import (
     next_due,
 )
 from gateway.jobs.updates import AttemptStarted, CancelRequested, JobConfirmed, JobExpired, JobWithdrawn, PartAbandoned
+from gateway.timing import JobTiming
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job
 
+CONFIRMATION_TIMEOUT_SECONDS = JobTiming().confirmation_timeout_seconds
 WITHDRAWAL = JobWithdrawn(fence=FENCE)
 
 

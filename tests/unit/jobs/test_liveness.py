@@ -10,7 +10,6 @@ from gateway.jobs.creation import NewJob
 from gateway.jobs.next_actions import (
     IMAGE_TTL_SECONDS,
     MAX_RECLAIMS_WITHOUT_PROGRESS,
-    RECONCILE_TIMEOUT_SECONDS,
     derive_actions,
     next_due,
 )
@@ -58,7 +57,7 @@ def run_steps(scenario: JobScenario, rng: Random, steps: int) -> None:
 def compute_max_seconds(new_job: NewJob) -> float:
     """Returns the longest time: an order just before the deadline, whose images are awaited until they expire."""
     slowest = max(IMAGE_TTL_SECONDS, *(entry.timeout_seconds for entry in new_job.route))
-    return new_job.deadline_seconds + slowest + RECONCILE_TIMEOUT_SECONDS + 2 * max(PAUSES)
+    return new_job.deadline_seconds + slowest + new_job.timing.reconcile_timeout_seconds + 2 * max(PAUSES)
 
 
 def make_settings(examples: int) -> settings:

@@ -11,9 +11,12 @@ import pytest
 
 from gateway.events import CallbackHandled, CallbackOutcome, ErrorReported, Event, TaskRecovered
 from gateway.telemetry import log_rate_limiter
-from gateway.telemetry.log_rate_limiter import INTERVAL_SECONDS, LogRateLimiter
+from gateway.telemetry.log_rate_limiter import LogRateLimiter
 from gateway.telemetry.logs import REQUEST_ERROR_BURST, EventLogger
+from gateway.timing import LogTiming
 from tests.harness.manual_clock import ManualClock
+
+INTERVAL_SECONDS = LogTiming().repeat_interval_seconds
 
 
 def log_events(*events: Event, library_messages: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -30,7 +33,7 @@ def log_events(*events: Event, library_messages: tuple[str, ...] = ()) -> list[d
 
 def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
     clock = ManualClock()
-    limiter = LogRateLimiter(clock)
+    limiter = LogRateLimiter(INTERVAL_SECONDS, clock)
     assert [limiter.try_admit("a", {"n": number}, 1) for number in range(5)] == [True] + [False] * 4
     assert limiter.try_admit("b", {}, 1)
     assert limiter.pop_due_lines() == []
@@ -49,7 +52,7 @@ def test_first_line_of_kind_is_written_at_once_then_one_per_minute() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_event_is_counted_in_few_lines(seed: int) -> None:
     random_numbers, clock = random.Random(seed), ManualClock()  # noqa: S311  a repeatable one
-    limiter, event_counts, line_counts = LogRateLimiter(clock), Counter[str](), Counter[str]()
+    limiter, event_counts, line_counts = LogRateLimiter(INTERVAL_SECONDS, clock), Counter[str](), Counter[str]()
     lines = 0
     for _ in range(5_000):
         clock.now += random_numbers.random() * 0.2
@@ -67,7 +70,7 @@ def test_every_event_is_counted_in_few_lines(seed: int) -> None:
 
 def test_excess_kinds_share_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_rate_limiter, "MAX_KINDS", 10)
-    limiter = LogRateLimiter(ManualClock())
+    limiter = LogRateLimiter(INTERVAL_SECONDS, ManualClock())
     assert sum(limiter.try_admit(number, {}, 1) for number in range(1_000)) == 11
     assert len(limiter._kinds) == 11
     assert [line["repeated"] for line in limiter.pop_all_lines()] == [989]
@@ -121,11 +124,9 @@ def test_repeated_library_message_is_logged_once() -> None:
     ]
 
 
-def test_held_lines_are_written_after_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_rate_limiter, "INTERVAL_SECONDS", 0.2)
-    monkeypatch.setattr("gateway.telemetry.logs.FLUSH_INTERVAL_SECONDS", 0.05)
+def test_held_lines_are_written_after_interval() -> None:
     out = io.StringIO()
-    logger = EventLogger("json", out)
+    logger = EventLogger("json", out, LogTiming(repeat_interval_seconds=0.2, flush_interval_seconds=0.05))
     for _ in range(3):
         logger(CallbackHandled(adapter="runapi", outcome=CallbackOutcome.FORGED))
     remaining_checks = 200

@@ -1,0 +1,272 @@
+"""All timeouts, intervals and backoffs of the gateway, and the few limits that belong to them.
+
+The composition root builds one `Timing` and hands its parts to the components. Operators set some values in the section
+`timing` of gateway.yaml; tests pass a `Timing` with shorter ones.
+"""
+
+from msgspec import Struct
+
+# A breaker of another replica that claims to be open for longer is ignored.
+MAX_OPEN_SECONDS = 21_600.0
+
+
+class OpenDuration(Struct, frozen=True):
+    """How long a circuit breaker stays open: initially, and at most after failed probes.
+
+    `max_seconds=0`: the breaker closes without a probe.
+    """
+
+    initial_seconds: float
+    max_seconds: float
+
+
+class JobTiming(Struct, frozen=True, array_like=True):
+    """The times of one job. They are saved with the job, so that all replicas apply the same ones."""
+
+    # SDKs repeat a request by themselves within this time; after it, an unconfirmed job is withdrawn.
+    confirmation_timeout_seconds: float = 30.0
+    # How long an order is searched for after its response was lost. Sellers list an order within seconds.
+    reconcile_timeout_seconds: float = 120.0
+    # Searching is free, and no client waits for a lost order to be found within a second.
+    search_interval_seconds: float = 5.0
+    # How soon a job with an open order is looked at if it has no worker.
+    poll_interval_seconds: float = 5.0
+    # The Retry-After if nothing was charged and no seller gave a time. OpenAI's SDKs accept at most 60 s.
+    retry_after_seconds: int = 60
+
+
+# One object for all defaults: msgspec omits a saved field only if it is that object.
+DEFAULT_JOB_TIMING = JobTiming()
+
+
+class OrderTiming(Struct, frozen=True, kw_only=True):
+    """Sending orders, and other requests to sellers."""
+
+    # The time for an order: the factor on the slow orders of its offer, and seven minutes at least, since sellers
+    # queue orders at peak times.
+    min_attempt_timeout_seconds: float = 420.0
+    attempt_timeout_factor: float = 4.0
+    # For sellers that accept an order and finish it later. Synchronous ones respond when the images are ready.
+    submit_timeout_seconds: float = 60.0
+    # How long an order waits for a slot of its account before the next seller is tried.
+    slot_timeout_seconds: float = 30.0
+    # At the last seller, the job's deadline ends the wait for a slot, not the seller's timeout.
+    deadline_margin_seconds: float = 1.0
+    # Budget returns as others order, usually within a second or two.
+    retry_budget_timeout_seconds: float = 2.0
+    retry_budget_poll_seconds: float = 0.1
+    # Polls, searches and resent orders: sellers answer them within a second or so.
+    query_timeout_seconds: float = 30.0
+    # Uploads of input images: the requests around one, and the upload of up to 50 MiB.
+    upload_request_timeout_seconds: float = 60.0
+    upload_timeout_seconds: float = 180.0
+    # Resending costs the seller work each time, so the backoff doubles.
+    min_resend_backoff_seconds: float = 1.0
+    max_resend_backoff_seconds: float = 60.0
+
+
+class PollTiming(Struct, frozen=True, kw_only=True):
+    """Polling orders. Between the bounds, the interval is a share of the expected duration."""
+
+    # Fast orders take about two seconds.
+    min_interval_seconds: float = 0.2
+    # An image that is ready waits for at most this time.
+    max_interval_seconds: float = 10.0
+    # A longer Retry-After of a seller is cut: the images may be ready earlier.
+    max_retry_after_seconds: float = 60.0
+    # An order that a seller does not know may only be missing in a replica of its database.
+    missing_order_grace_seconds: float = 60.0
+    # One poll covers all callbacks within this time.
+    min_wake_interval_seconds: float = 1.0
+    # One attempt's callbacks are checked at the seller at most this often, so that nobody can multiply requests.
+    min_ticket_check_interval_seconds: float = 1.0
+
+
+class FetchTiming(Struct, frozen=True, kw_only=True):
+    """Fetching and storing the images of finished orders."""
+
+    # After this many tries an image counts as gone or invalid: a host with a temporary problem may respond the same.
+    # With these backoffs the tries take half a minute. Other failures are retried as long as the image may exist.
+    max_tries: int = 5
+    min_backoff_seconds: float = 0.75
+    max_backoff_seconds: float = 30.0
+    # This close to a deadline, it is saved that the images are ready: fetching and storing them may take that long.
+    max_fetch_seconds: float = 300.0
+
+
+class WorkerTiming(Struct, frozen=True, kw_only=True):
+    """The worker of a job, and its tasks."""
+
+    # A task that failed because of the store or the storage restarts after the shortest backoff. After an unexpected
+    # error the backoff grows, or the task would fail each second until the job's deadline.
+    min_backoff_seconds: float = 1.0
+    max_backoff_seconds: float = 60.0
+    # How often a worker looks at its job without a message or a change, in case a notification was lost.
+    max_receive_seconds: float = 30.0
+    # Short enough to continue at once after a failover, long enough to spare a busy store.
+    store_retry_seconds: float = 0.5
+    # A commit of a worker updates its own job within this time. Later changes count as those of another replica.
+    settle_seconds: float = 0.05
+    # How long a confirmation waits for the commit of the first attempt, which also confirms the job.
+    first_attempt_timeout_seconds: float = 0.05
+    # How often a job is loaded while its client's retry is awaited, in case a notification was lost.
+    confirmation_poll_seconds: float = 2.0
+
+
+class ClaimTiming(Struct, frozen=True, kw_only=True):
+    """Claiming due jobs, and releasing them."""
+
+    # A due job waits for at most this time. Each claim is one cheap call of the store.
+    interval_seconds: float = 1.0
+    # A suspect is a job whose workers crashed. It runs alone for this time, or until it makes progress.
+    suspect_run_seconds: float = 1.0
+    # The maximum time that a suspect runs alone if its next crash would abandon the job.
+    max_suspect_run_seconds: float = 15.0
+    # A released job is not due again before this time, so that other replicas can claim it first.
+    min_release_seconds: float = 0.5
+    # At shutdown: how long to wait for the response to the last claim.
+    last_claim_timeout_seconds: float = 2.0
+
+
+class MaintenanceTiming(Struct, frozen=True, kw_only=True):
+    """Periodic tasks beside the jobs."""
+
+    # Circuit breakers of all replicas agree within two seconds.
+    publish_interval_seconds: float = 1.0
+    audit_interval_seconds: float = 60.0
+    # Expired jobs and images are kept for days: ten minutes more do not matter.
+    cleanup_interval_seconds: float = 600.0
+    # A storage that failed is tested again within this time.
+    storage_check_interval_seconds: float = 3.0
+    log_check_interval_seconds: float = 1.0
+    # The engine writes to the store every second. After this time without a successful write, the store counts as
+    # unavailable for new jobs.
+    max_write_gap_seconds: float = 5.0
+    # Stored inputs whose job was never created are deleted after this time: longer than any request runs.
+    unclaimed_input_ttl_seconds: float = 3_600.0
+
+
+class ClientTiming(Struct, frozen=True, kw_only=True):
+    """Clients that wait for a job, or left."""
+
+    # How often a waiting request loads its job, in case a notification was lost.
+    job_poll_seconds: float = 2.0
+    # If a client that left cannot be removed in time, only a retry of its own request finds the job.
+    removal_retry_seconds: float = 0.5
+    removal_timeout_seconds: float = 120.0
+    # At shutdown: how long the removals may take.
+    last_removals_timeout_seconds: float = 2.0
+
+
+class HealthTiming(Struct, frozen=True, kw_only=True):
+    """Circuit breakers, limiters and the retry budget."""
+
+    # An invalid key or missing credit takes longer to repair than an outage, which may be over within a minute.
+    refused: OpenDuration = OpenDuration(initial_seconds=60.0, max_seconds=900.0)
+    outage: OpenDuration = OpenDuration(initial_seconds=30.0, max_seconds=300.0)
+    # Each probe of a cell that delivers other images than ordered costs money. With a short open time, every order of
+    # a rarely used cell would be a probe.
+    unfaithful: OpenDuration = OpenDuration(initial_seconds=300.0, max_seconds=MAX_OPEN_SECONDS)
+    # A probe without an outcome after this time no longer blocks the next probe: as long as an order may take.
+    probe_timeout_seconds: float = 420.0
+    # Bounds of a seller's Retry-After, and the pause of a seller that gave none.
+    min_retry_after_seconds: float = 1.0
+    default_retry_after_seconds: float = 10.0
+    max_retry_after_seconds: float = 300.0
+    # The minute of `per_minute`.
+    rate_window_seconds: float = 60.0
+    # After a rejection, the concurrency rises by one in each of these intervals.
+    recovery_interval_seconds: float = 10.0
+    # Rejections within this time count as one, since their orders were sent together.
+    rejection_dedup_seconds: float = 1.0
+    # Retries may be a tenth of the first orders within this window, and always this many.
+    retry_window_seconds: float = 60.0
+    min_retries: int = 3
+
+
+class ApiTiming(Struct, frozen=True, kw_only=True):
+    """Client connections and requests."""
+
+    # For a request's headers, counted from the connection or from the previous request. It also limits the remainder
+    # of a rejected body.
+    header_timeout_seconds: float = 30.0
+    # A client that reads no byte of its response for this long is disconnected.
+    write_timeout_seconds: float = 60.0
+    # For the next bytes of a body, and for the whole of it: 64 MiB over a slow line.
+    body_stall_timeout_seconds: float = 30.0
+    body_timeout_seconds: float = 120.0
+    # How long a body waits for memory before the request fails with 503.
+    memory_timeout_seconds: float = 10.0
+    # For all bodies whose jobs do not exist yet. Parsing a body briefly takes several times its size.
+    max_total_body_bytes: int = 256 << 20
+    # Longer than the deadline of most jobs: when it passes, completed images may still be downloading.
+    job_wait_timeout_seconds: float = 3_600.0
+    # For confirming an existing job, and between attempts to confirm a new one.
+    confirmation_timeout_seconds: float = 6.0
+    confirmation_retry_seconds: float = 0.5
+    # The Retry-After while the store is unavailable.
+    store_retry_after_seconds: int = 5
+    # For sending responses to waiting clients after the drain.
+    shutdown_timeout_seconds: int = 10
+
+
+class StoreTiming(Struct, frozen=True, kw_only=True):
+    """Redis."""
+
+    # Long enough for a failover, short enough for a client that waits.
+    command_timeout_seconds: float = 5.0
+    # How soon a changed configuration or a restart of Redis is noticed.
+    check_interval_seconds: float = 5.0
+    # A subscription without messages for this long is pinged, since it may be broken.
+    idle_seconds: float = 5.0
+
+
+class InputTiming(Struct, frozen=True, kw_only=True):
+    """Fetching the input images that a request links to."""
+
+    # For each image, and for all of a request.
+    download_timeout_seconds: float = 30.0
+    request_timeout_seconds: float = 60.0
+    # A team at its limit gets the error before its client times out.
+    queue_timeout_seconds: float = 5.0
+    max_image_bytes: int = 50 << 20
+
+
+class ConnectionTiming(Struct, frozen=True, kw_only=True):
+    """Connections to sellers and to other hosts, and the lookups of their names."""
+
+    # Shorter than the idle timeouts of most servers and proxies.
+    keepalive_seconds: float = 15.0
+    # Shorter than the TTL of most records, so that a moved host is found soon.
+    lookup_cache_ttl_seconds: float = 10.0
+    # How long to wait for a thread, and for a fresh answer before stale addresses are used (RFC 8767).
+    lookup_thread_timeout_seconds: float = 2.0
+    stale_lookup_timeout_seconds: float = 1.0
+
+
+class LogTiming(Struct, frozen=True, kw_only=True):
+    """Writing log lines."""
+
+    # Lines of one kind beyond the first are counted, and written once in this interval.
+    repeat_interval_seconds: float = 60.0
+    # How often the writer thread checks whether held lines are due.
+    flush_interval_seconds: float = 1.0
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """All times of one gateway process."""
+
+    jobs: JobTiming = DEFAULT_JOB_TIMING
+    orders: OrderTiming = OrderTiming()
+    polls: PollTiming = PollTiming()
+    fetches: FetchTiming = FetchTiming()
+    workers: WorkerTiming = WorkerTiming()
+    claims: ClaimTiming = ClaimTiming()
+    maintenance: MaintenanceTiming = MaintenanceTiming()
+    clients: ClientTiming = ClientTiming()
+    health: HealthTiming = HealthTiming()
+    api: ApiTiming = ApiTiming()
+    store: StoreTiming = StoreTiming()
+    inputs: InputTiming = InputTiming()
+    connections: ConnectionTiming = ConnectionTiming()
+    logs: LogTiming = LogTiming()

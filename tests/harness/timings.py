@@ -1,0 +1,54 @@
+"""Shorter times than the product's, for gateways in tests."""
+
+from msgspec.structs import replace
+
+from gateway.timing import (
+    FetchTiming,
+    HealthTiming,
+    JobTiming,
+    MaintenanceTiming,
+    OpenDuration,
+    OrderTiming,
+    PollTiming,
+    Timing,
+)
+
+# The minimum time for an order, and the time for finding an order whose response was lost.
+ATTEMPT_TIMEOUT_SECONDS = 2.0
+RECONCILE_TIMEOUT_SECONDS = 2.0
+CLOSE_AT_ONCE = OpenDuration(initial_seconds=0.0, max_seconds=0.0)
+
+
+def change_timing(base: Timing, **changes: dict[str, object]) -> Timing:
+    """Returns `base` with changed fields: `change_timing(FAST_TIMINGS, orders={"slot_timeout_seconds": 0.5})`."""
+    return replace(base, **{part: replace(getattr(base, part), **fields) for part, fields in changes.items()})
+
+
+# Times short enough for tests. A failure in one test must not affect the next.
+FAST_TIMINGS = Timing(
+    jobs=JobTiming(reconcile_timeout_seconds=RECONCILE_TIMEOUT_SECONDS, search_interval_seconds=0.1),
+    orders=OrderTiming(
+        min_attempt_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
+        # Equal to the attempt timeout: an order without a response is searched for when its time is over.
+        submit_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
+        query_timeout_seconds=0.4,
+        min_resend_backoff_seconds=0.1,
+    ),
+    polls=PollTiming(min_interval_seconds=0.05, missing_order_grace_seconds=0.5),
+    fetches=FetchTiming(min_backoff_seconds=0.02, max_backoff_seconds=0.5),
+    # Failures of one test neither block a seller nor slow down orders in the next one.
+    health=HealthTiming(
+        outage=CLOSE_AT_ONCE,
+        refused=CLOSE_AT_ONCE,
+        unfaithful=CLOSE_AT_ONCE,
+        min_retry_after_seconds=0.05,
+        default_retry_after_seconds=0.05,
+        recovery_interval_seconds=0.05,
+        min_retries=10_000,
+    ),
+)
+# For gateways that are killed and paused: deletions are frequent, and lost orders are given up soon.
+CHAOS_TIMINGS = Timing(
+    jobs=JobTiming(reconcile_timeout_seconds=4.0),
+    maintenance=MaintenanceTiming(cleanup_interval_seconds=1.0, unclaimed_input_ttl_seconds=2.0),
+)
