@@ -107,6 +107,13 @@ def test_invalid_ratio_text_is_rejected(text: str) -> None:
         image_sizes.parse_ratio(text)
 
 
+@given(*[RATIO_SIDES] * 4)
+def test_ratio_error_is_that_of_exact_fractions(width: int, height: int, other_width: int, other_height: int) -> None:
+    first, second = Fraction(width, height), Fraction(other_width, other_height)
+    error = float(max(first / second, second / first) - 1)
+    assert image_sizes.compute_ratio_error(first, second) == error
+
+
 @pytest.mark.parametrize(
     ("size", "ratio_name", "exact"),
     [
