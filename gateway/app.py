@@ -56,7 +56,7 @@ class Gateway:
         timing: Timing = Timing(),
     ) -> None:
         self.settings = settings
-        self.logs = EventLogger(settings.log_format)
+        self.logs = EventLogger(settings.log_format, has_debug_lines=settings.log_level == "debug")
         self.metrics = Metrics()
         self.reloader = make_reloader(self._on_reload)
         self._default_timing = timing

@@ -18,7 +18,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class JobAccepted(Event, frozen=True, kw_only=True):
-    """A job was stored and will be processed, even if this process stops."""
+    """A job was stored and will be processed, even if this process stops. Its line is at level debug."""
 
     job: str
     team: str
@@ -30,7 +30,10 @@ class JobAccepted(Event, frozen=True, kw_only=True):
 
 
 class JobEnded(Event, frozen=True, kw_only=True):
-    """A job reached its final state for its team. `seconds` since it was accepted."""
+    """A job reached its final state for its team. `seconds` since it was accepted.
+
+    `sellers`: those that delivered its images. `captured_amount`: the micro-USD that its team pays.
+    """
 
     job: str
     team: str
@@ -40,12 +43,14 @@ class JobEnded(Event, frozen=True, kw_only=True):
     delivered: int
     images: int
     seconds: float
+    sellers: tuple[str, ...]
+    captured_amount: int
     fault: FaultKind | None
     config: str
 
 
 class AttemptRecorded(Event, frozen=True, kw_only=True):
-    """An attempt was stored; its order is about to be sent."""
+    """An attempt was stored; its order is about to be sent. Its line is at level debug."""
 
     job: str
     attempt: int
@@ -56,7 +61,8 @@ class AttemptRecorded(Event, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Event, frozen=True, kw_only=True):
-    """An attempt ended. `fault` is None if all images were delivered.
+    """An attempt ended. `fault` is None if all images were delivered; then its line is at level debug, unless there are
+    `seller_notes`.
 
     `seller_status`, `seller_code`, `seller_message`: why, as the seller said it, redacted; `seller_notes`: anomalies of
     its answer that did not prevent delivery.
@@ -92,7 +98,7 @@ class FailoverStarted(Event, frozen=True, kw_only=True):
 
 class LedgerEntryPosted(Event, frozen=True, kw_only=True):
     """A ledger entry was written for the job's `day`. `amount` in micro-USD; negative if it corrects an earlier
-    entry."""
+    entry. The line of a new capture is at level debug."""
 
     job: str
     attempt: int

@@ -34,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     assets_shared: bool
     drain_seconds: float
     log_format: str
+    log_level: str
 
 
 class EnvOption(Struct, frozen=True):
@@ -105,6 +106,12 @@ def _parse_log_format(text: str) -> str:
     return text
 
 
+def _parse_log_level(text: str) -> str:
+    if text not in ("info", "debug"):
+        raise ValueError("must be info or debug")
+    return text
+
+
 ENV_OPTIONS: dict[str, EnvOption] = {
     "config": EnvOption("IGW_CONFIG", None, Path, "configuration folder; default: config, or the shipped one"),
     "host": EnvOption("IGW_HOST", "127.0.0.1", str, "address to listen on"),
@@ -129,6 +136,9 @@ ENV_OPTIONS: dict[str, EnvOption] = {
         "IGW_DRAIN_SECONDS", "130", _parse_seconds, "how long running jobs may take to finish after SIGTERM"
     ),
     "log_format": EnvOption("IGW_LOG", "json", _parse_log_format, "json, or console for people"),
+    "log_level": EnvOption(
+        "IGW_LOG_LEVEL", "info", _parse_log_level, "info, or debug for a log line about each step of a job"
+    ),
 }
 
 

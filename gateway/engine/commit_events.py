@@ -126,6 +126,8 @@ def _make_job_ended_event(job: Job) -> JobEnded:
         delivered=len(job.delivered_images),
         images=job.n,
         seconds=(job.finished_at or job.created_at) - job.created_at,
+        sellers=tuple(job.route_entry(attempt).seller for attempt in job.attempts if attempt.delivered_count),
+        captured_amount=job.captured_amount,
         fault=job.fault,
         config=job.config_hash,
     )

@@ -1,16 +1,20 @@
 """Logging of events, as JSON or text. No event contains a prompt, image, secret or address.
 
+A successful job has one line, and each request another. The steps of a job are lines of the level debug, which are
+written only on demand.
+
 A thread of its own writes, so that a full or slow log never delays a job. Lines that do not fit into its queue are
 dropped and counted; a later line reports the number. Lines that clients can provoke, and those of a task that is down,
 are limited to one a minute, which says how many lines it stands for.
 """
 
+import json
 import logging
 import queue
 import sys
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -19,15 +23,20 @@ import msgspec
 import structlog
 
 from gateway.events import (
+    AttemptEnded,
+    AttemptRecorded,
     CallbackHandled,
     CallbackOutcome,
     ErrorReported,
     Event,
+    JobAccepted,
+    LedgerEntryPosted,
     RequestCompleted,
     TaskRecovered,
     describe_exception,
     get_event_name,
 )
+from gateway.jobs.transition_tables import LedgerLine
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
 from gateway.timing import LogTiming
 
@@ -43,15 +52,14 @@ CALLBACK_ROUTES = "/callbacks/"
 class EventLogger:
     """An event sink that writes log lines. `close` writes the lines that still wait."""
 
-    def __init__(self, style: str, out: TextIO | None = None, timing: LogTiming = LogTiming()) -> None:
+    def __init__(
+        self, style: str, out: TextIO | None = None, timing: LogTiming = LogTiming(), *, has_debug_lines: bool = False
+    ) -> None:
         self._timing = timing
         self._out = out or sys.stderr
-        self._render: Any = (
-            structlog.dev.ConsoleRenderer(colors=self._out.isatty())
-            if style == "console"
-            else structlog.processors.JSONRenderer()
-        )
-        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(MAX_QUEUED_LINES)
+        self._render = _make_console_renderer(self._out) if style == "console" else _render_json
+        self._has_debug_lines = has_debug_lines
+        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._limiter = LogRateLimiter(timing.repeat_interval_seconds)
         self._dropped = 0
         self._error: BaseException | None = None
@@ -71,20 +79,23 @@ class EventLogger:
     def __call__(self, event: Event) -> None:
         if _is_unlogged(event):
             return
+        level = get_event_level(event)
+        if level == "debug" and not self._has_debug_lines:
+            return
         fields = msgspec.to_builtins(event)
         event_text = get_event_name(type(event))
         if isinstance(event, CallbackHandled):
-            self.log_limited((event_text, event.adapter, event.outcome), DEFAULT_BURST, "warning", event_text, **fields)
+            self.log_limited((event_text, event.adapter, event.outcome), DEFAULT_BURST, level, event_text, **fields)
         elif isinstance(event, ErrorReported) and event.request is not None:
             self.log_limited(
-                (event_text, event.component, event.message), REQUEST_ERROR_BURST, "warning", event_text, **fields
+                (event_text, event.component, event.message), REQUEST_ERROR_BURST, level, event_text, **fields
             )
         elif isinstance(event, ErrorReported) and event.task is not None:
-            self.log_limited((ErrorReported, event.task), DEFAULT_BURST, "warning", event_text, **fields)
+            self.log_limited((ErrorReported, event.task), DEFAULT_BURST, level, event_text, **fields)
         else:
             if isinstance(event, TaskRecovered):
                 self._limiter.reset_kind((ErrorReported, event.task))
-            self.log("warning" if isinstance(event, ErrorReported) else "info", event_text, **fields)
+            self.log(level, event_text, **fields)
 
     def log(self, level: str, event: str, **fields: Any) -> None:
         self._enqueue(_make_line(level, event, fields))
@@ -96,9 +107,9 @@ class EventLogger:
             self._enqueue(line)
 
     def _enqueue(self, line: dict[str, Any]) -> None:
-        try:
-            self._queue.put_nowait(line)
-        except queue.Full:
+        if self._queue.qsize() < MAX_QUEUED_LINES:
+            self._queue.put(line)
+        else:
             self._dropped += 1
 
     @contextmanager
@@ -144,7 +155,7 @@ class EventLogger:
 
     def _write_line(self, line: dict[str, Any]) -> None:
         try:
-            print(self._render(None, line["level"], dict(line)), file=self._out, flush=True)
+            print(self._render(line), file=self._out, flush=True)
         except (OSError, ValueError):
             self._dropped += 1
 
@@ -174,12 +185,34 @@ class _LibraryLogHandler(logging.Handler):
         self._logger.log_limited((level, *fields.values()), DEFAULT_BURST, level, "library", **fields)
 
 
+def get_event_level(event: Event) -> str:
+    """Returns the level of an event's line. Steps of a job that need no attention are at debug: its last line, `job
+    ended`, names the sellers and the amount. What failed, or cost more than it delivered, is at info."""
+    match event:
+        case ErrorReported() | CallbackHandled():
+            return "warning"
+        case JobAccepted() | AttemptRecorded() | AttemptEnded(fault=None, seller_notes=None | ()):
+            return "debug"
+        case LedgerEntryPosted(line=LedgerLine.CAPTURE, amount=amount) if amount >= 0:
+            return "debug"
+    return "info"
+
+
 def _is_unlogged(event: Event) -> bool:
     if isinstance(event, CallbackHandled):
         return event.outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN)
     if not isinstance(event, RequestCompleted):
         return False
     return event.route in QUIET_ROUTES or (event.route.startswith(CALLBACK_ROUTES) and event.status < 500)
+
+
+def _render_json(line: dict[str, Any]) -> str:
+    return json.dumps(line)
+
+
+def _make_console_renderer(out: TextIO) -> Callable[[dict[str, Any]], str]:
+    renderer = structlog.dev.ConsoleRenderer(colors=out.isatty())
+    return lambda line: str(renderer(None, line["level"], dict(line)))
 
 
 def _make_line(level: str, event: str, fields: dict[str, Any]) -> dict[str, Any]:

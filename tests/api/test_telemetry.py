@@ -46,7 +46,8 @@ def canary_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     shutil.copytree(CONFIG, folder / "config")
     offer = folder / "config" / "offers" / "runflow-runs.yaml"
     offer.write_text(offer.read_text().replace('price: "0.034"', 'price: "0.04"'))
-    with run_sandboxed_gateway(folder, "--config", str(folder / "config")) as running:
+    environ = {"IGW_LOG_LEVEL": "debug"}
+    with run_sandboxed_gateway(folder, "--config", str(folder / "config"), environ=environ) as running:
         running.sandbox.set_latency(0.0)
         send_canaries(running)
         yield running

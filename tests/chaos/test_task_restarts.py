@@ -50,7 +50,7 @@ class UnexpectedCrash(BaseException):
 @pytest.fixture
 def gateway(store_setup: StoreSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     out = (tmp_path / "log").open("w")
-    monkeypatch.setattr(app, "EventLogger", lambda style: logs.EventLogger(style, out))
+    monkeypatch.setattr(app, "EventLogger", lambda style, **options: logs.EventLogger(style, out, **options))
     environ = {**SECRET_ENVIRON, **store_setup.environ}
     settings = load_settings(environ, config=store_setup.config, data=store_setup.folder / "data")
     secrets = secrets_from_env(environ)

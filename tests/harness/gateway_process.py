@@ -247,7 +247,7 @@ class GatewayProcess:
         return [json.loads(line) for line in self.stderr.rpartition("\n")[0].splitlines()]
 
     def read_problem_lines(self) -> list[dict[str, Any]]:
-        return [line for line in self.read_log_lines() if line["level"] != "info"]
+        return [line for line in self.read_log_lines() if line["level"] not in ("info", "debug")]
 
     # --- requests and metrics
 

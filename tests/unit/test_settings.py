@@ -53,6 +53,7 @@ def test_command_line_outranks_environment() -> None:
         ("IGW_SECRET", f"{'s' * 16},short", "at least 16 characters"),
         ("IGW_ASSETS_SHARED", "maybe", "must be yes or no"),
         ("IGW_LOG", "xml", "must be json or console"),
+        ("IGW_LOG_LEVEL", "warning", "must be info or debug"),
     ],
 )
 def test_invalid_option_is_named_without_its_secret(name: str, text: str, expected_text: str) -> None:
