@@ -1,4 +1,7 @@
-"""Stores images in a local folder. Writes are durable and atomic, and nothing outside of the folder is accessed."""
+"""Stores images in a local folder. Writes are durable and atomic, and nothing outside of the folder is accessed.
+
+The images of one partition and hour share a folder: `48/i3x7/<job>.<name>`.
+"""
 
 import asyncio
 import contextlib
@@ -7,8 +10,10 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -22,20 +27,19 @@ from gateway.assets.backend import (
     StorageMisconfigured,
     StorageUnavailable,
 )
+from gateway.assets.group_writer import CREATE_FLAGS, TEMPORARY_PREFIX, GroupWriter
+from gateway.store.partitions import encode_hour, get_job_hour
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 
 # More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
+MAX_DURABLE_FOLDERS = 1_000
 # The size of a large image. With less free space than this, images that were paid for might not fit.
 MIN_FREE_BYTES = 8 * 1024 * 1024
-# Keys begin with a letter or digit, so no key can name a file that is still being written.
-_TEMPORARY_PREFIX = "."
-
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SUBFOLDER_FLAGS = _FOLDER_FLAGS | os.O_NOFOLLOW
-_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening must not block, even if a pipe has the name of an image.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -58,9 +62,13 @@ class FolderBackend:
             error_class = StorageFull if error.errno in _DISK_FULL_ERRORS else StorageMisconfigured
             raise error_class(f"{path} cannot be used to store images: {error.strerror}") from error
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="storage")
+        self._writer = GroupWriter(self._threads, partial(self._open_folder, create=True), self._translate_error)
+        # Folders whose own names are durable, and which no replica removes.
+        self._durable_folders: set[tuple[str, ...]] = set()
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
-        await self._run_in_thread(self._write_object, key, data)
+        folder, name = _split_path(key)
+        await self._writer.write(folder, name, data)
 
     async def get(self, key: str) -> bytes:
         return await self._run_in_thread(self._read_object, key)
@@ -79,7 +87,7 @@ class FolderBackend:
         await self._run_in_thread(self._reserve_free_space)
 
     async def delete_prefix(self, prefix: str) -> int:
-        return await self._run_in_thread(self._delete_job_folder, prefix)
+        return await self._run_in_thread(self._delete_job_files, prefix)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -105,26 +113,12 @@ class FolderBackend:
             return StorageAccessDenied(f"{self._root} contains a link or another file that the gateway did not store")
         return StorageUnavailable(f"{self._root} failed: {error.strerror}")
 
-    def _write_object(self, key: str, data: bytes) -> None:
-        *parents, name = key.split("/")
-        with self._open_folder(parents, create=True) as folder:
-            temporary_name = f"{_TEMPORARY_PREFIX}{name}.{secrets.token_hex(8)}"
-            try:
-                _write_file(temporary_name, data, folder)
-                os.rename(temporary_name, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary_name, dir_fd=folder)
-                raise
-            # The name must be as durable as the content.
-            os.fsync(folder)
-
     def _reserve_free_space(self) -> None:
         """Allocates the space without writing to it, and frees it again. So quotas and limits of the file size are
         checked, too."""
-        with self._open_folder([]) as folder:
-            name = f"{_TEMPORARY_PREFIX}room.{secrets.token_hex(8)}"
-            descriptor = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=folder)
+        with self._open_folder(()) as folder:
+            name = f"{TEMPORARY_PREFIX}room.{secrets.token_hex(8)}"
+            descriptor = os.open(name, CREATE_FLAGS, 0o600, dir_fd=folder)
             try:
                 os.unlink(name, dir_fd=folder)
                 os.posix_fallocate(descriptor, 0, MIN_FREE_BYTES)
@@ -142,7 +136,7 @@ class FolderBackend:
         return b"".join(parts)
 
     def _open_object(self, key: str) -> "_OpenFile":
-        *parents, name = key.split("/")
+        parents, name = _split_path(key)
         try:
             with self._open_folder(parents) as folder:
                 file = _open_file(name, folder)
@@ -155,23 +149,28 @@ class FolderBackend:
     async def _read_chunk(self, file: "_OpenFile", position: int) -> bytes:
         return await self._run_in_thread(file.read, position)
 
-    def _delete_job_folder(self, prefix: str) -> int:
-        partition, job = prefix.rstrip("/").split("/")
+    def _delete_job_files(self, prefix: str) -> int:
+        (partition, hour), name_prefix = _split_path(prefix)
         try:
-            with self._open_folder([partition, job]) as folder:
-                names = [name for name in os.listdir(folder) if not _is_folder(name, folder)]
+            with self._open_folder((partition, hour)) as folder:
+                names = [
+                    name
+                    for name in os.listdir(folder)
+                    if name.startswith((name_prefix, TEMPORARY_PREFIX + name_prefix)) and not _is_folder(name, folder)
+                ]
                 for name in names:
                     # Another replica may be deleting the same job.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
-            with self._open_folder([partition]) as parent:
-                _remove_folder(job, parent)
+            if hour not in _list_recent_hours():
+                with self._open_folder((partition,)) as parent:
+                    _remove_folder(hour, parent)
         except FileNotFoundError:
             return 0
-        return sum(not name.startswith(_TEMPORARY_PREFIX) for name in names)
+        return sum(not name.startswith(TEMPORARY_PREFIX) for name in names)
 
     @contextlib.contextmanager
-    def _open_folder(self, parts: list[str], create: bool = False) -> Iterator[int]:
+    def _open_folder(self, parts: Sequence[str], create: bool = False) -> Iterator[int]:
         """Opens the path folder by folder, so that no link leads outside, even if the link is created meanwhile."""
         try:
             current = os.open(self._root, _FOLDER_FLAGS)
@@ -179,14 +178,34 @@ class FolderBackend:
             # A missing disk must not look like a missing image.
             raise StorageUnavailable(f"{self._root} does not exist. Check that its disk is mounted.") from None
         try:
-            for part in parts:
+            for depth, part in enumerate(parts, 1):
                 if create:
-                    _make_folder(part, current)
-                parent, current = current, os.open(part, _SUBFOLDER_FLAGS, dir_fd=current)
+                    self._make_folder(tuple(parts[:depth]), current)
+                parent, current = current, self._open_subfolder(part, current)
                 os.close(parent)
             yield current
         finally:
             os.close(current)
+
+    def _open_subfolder(self, name: str, parent: int) -> int:
+        try:
+            return os.open(name, _SUBFOLDER_FLAGS, dir_fd=parent)
+        except FileNotFoundError:
+            # Another program may have removed folders that were durable.
+            self._durable_folders.clear()
+            raise
+
+    def _make_folder(self, path: tuple[str, ...], parent: int) -> None:
+        """Makes the folder durably. An existing one may have been made just now, by a writer that has not synced it."""
+        if path in self._durable_folders:
+            return
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path[-1], 0o700, dir_fd=parent)
+        os.fsync(parent)
+        if len(path) == 1 or path[1] in _list_recent_hours():
+            if len(self._durable_folders) >= MAX_DURABLE_FOLDERS:
+                self._durable_folders.clear()
+            self._durable_folders.add(path)
 
 
 class FileStream:
@@ -262,24 +281,20 @@ def _close_opened_file(opening: "Future[_OpenFile]") -> None:
         opening.result().close()
 
 
-def _write_file(name: str, data: bytes, folder: int) -> None:
-    with open(os.open(name, _CREATE_FLAGS, 0o600, dir_fd=folder), "wb", buffering=0) as file:
-        remaining = memoryview(data)
-        while remaining:
-            remaining = remaining[file.write(remaining) :]
-        os.fsync(file.fileno())
+def _split_path(key: str) -> tuple[tuple[str, str], str]:
+    """Returns the folder of a key, or of a job's prefix, and the name of the file in it, or its beginning."""
+    partition, job, name = key.split("/")
+    return (partition, get_job_hour(job)), f"{job}.{name}"
 
 
-def _make_folder(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        return
-    os.fsync(parent)
+def _list_recent_hours() -> tuple[str, str]:
+    """Returns the hours whose folders new jobs may use. These are not removed, even if they are empty."""
+    now = time.time()
+    return encode_hour(now), encode_hour(now - 3_600.0)
 
 
 def _is_folder(name: str, parent: int) -> bool:
-    """Returns whether the name is a folder. The gateway neither creates nor deletes folders in the folder of a job."""
+    """Returns whether the name is a folder. The gateway neither creates nor deletes folders beside images."""
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:

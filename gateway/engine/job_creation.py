@@ -106,7 +106,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     ranked_offers = [offer for offer in plan.ranked if offer.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
     if not ranked_offers:
         raise NoOfferAvailable({offer.seller: offer.reasons for offer in plan.excluded})
-    job_id = new_job_id(command.team, context.draw_bytes)
+    job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
     documents = {
         REQUEST: encode_document(request),

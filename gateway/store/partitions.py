@@ -1,7 +1,8 @@
-"""Maps teams to partitions, and creates job ids that contain their partition."""
+"""Maps teams to partitions, and creates job ids that contain their partition and their hour."""
 
 import re
 import secrets
+import time
 from base64 import b32encode
 from collections.abc import Callable
 from zlib import crc32
@@ -14,9 +15,26 @@ def team_partition(team: str) -> int:
     return crc32(team.encode()) % PARTITIONS
 
 
-def new_job_id(team: str, draw_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
-    """Creates a job id: the partition, by which the job is found, and 130 random bits, so that no id can be guessed."""
-    return f"job_{team_partition(team):02}{b32encode(draw_bytes(17))[:26].decode().lower()}"
+def new_job_id(
+    team: str, draw_bytes: Callable[[int], bytes] = secrets.token_bytes, now: Callable[[], float] = time.time
+) -> str:
+    """Creates a job id: the partition, by which the job is found, the hour, by which its files are found, and 110
+    random bits, so that no id can be guessed."""
+    return f"job_{team_partition(team):02}{encode_hour(now())}{_encode_base32(draw_bytes(14))[:22]}"
+
+
+def encode_hour(at: float) -> str:
+    """Encodes the hour of a time in four letters and digits."""
+    return _encode_base32((int(at // 3600) << 4).to_bytes(3, "big"))[:4]
+
+
+def get_job_hour(job_id: str) -> str:
+    """Returns the encoded hour of a valid job id."""
+    return job_id[6:10]
+
+
+def _encode_base32(data: bytes) -> str:
+    return b32encode(data).decode().lower()
 
 
 def is_job_id(text: str) -> bool:

@@ -10,6 +10,8 @@ from gateway.assets.storage import ImageStorage, ObjectNotFound
 JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
 OTHER_JOB = "job_48nka7p8pc7avmya1bpy29g0nk5q"
 KEY = make_object_key(JOB, "output-0.png")
+# Where the folder backend stores it: the third to sixth letter or digit of a job id after `job_` are its hour.
+FILE_PATH = f"48/nka7/{JOB}.output-0.png"
 
 
 def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path) -> None:

@@ -4,17 +4,27 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from gateway.assets import folder_backend
+from gateway.assets import folder_backend, group_writer
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
-from tests.assets.storage_scenarios import JOB, KEY, has_image, list_files, put_image, run_scenario
+from gateway.store.partitions import new_job_id
+from tests.assets.storage_scenarios import (
+    FILE_PATH,
+    JOB,
+    KEY,
+    has_image,
+    list_files,
+    put_image,
+    run_scenario,
+)
 
 
 def test_files_are_readable_only_by_owner(tmp_path: Path) -> None:
@@ -84,8 +94,8 @@ def test_closed_streams_leave_no_file_open(tmp_path: Path) -> None:
 def test_failed_reads_leave_no_file_open(tmp_path: Path) -> None:
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage)
-        (tmp_path / KEY).unlink()
-        os.mkfifo(tmp_path / KEY)
+        (tmp_path / FILE_PATH).unlink()
+        os.mkfifo(tmp_path / FILE_PATH)
         before = count_open_files()
         for operation in (storage.get, storage.open_stream):
             with pytest.raises(ForeignObject):
@@ -152,29 +162,30 @@ def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monke
 def test_partially_written_file_is_not_an_image(tmp_path: Path) -> None:
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage)
-        (tmp_path / "48" / JOB / ".output-1.png.0123456789abcdef").write_bytes(b"hal")
+        (tmp_path / "48" / "nka7" / f".{JOB}.output-1.png.0123456789abcdef").write_bytes(b"hal")
         assert not await has_image(storage, make_object_key(JOB, "output-1.png"))
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
         assert list_files(tmp_path) == []
-        assert not (tmp_path / "48" / JOB).exists()
+        assert not (tmp_path / "48" / "nka7").exists()
 
     run_scenario(scenario, tmp_path)
 
 
 def test_failed_write_keeps_previous_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_partially(name: str, data: bytes, folder_descriptor: int) -> None:
-        original_write(name, data[:3], folder_descriptor)
+    def write_partially(descriptor: int, data: bytes) -> int:
+        original_write(descriptor, data[:3])
         raise OSError(errno.EIO, "Input/output error")
 
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage, b"the first")
-        monkeypatch.setattr(folder_backend, "_write_file", write_partially)
-        with pytest.raises(StorageUnavailable, match="failed: Input/output error"):
-            await put_image(storage, b"the second")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", write_partially)
+            with pytest.raises(StorageUnavailable, match="failed: Input/output error"):
+                await put_image(storage, b"the second")
         assert await storage.get(KEY) == b"the first"
-        assert list_files(tmp_path) == [KEY]
+        assert list_files(tmp_path) == [FILE_PATH]
 
-    original_write = folder_backend._write_file
+    original_write = os.write
     run_scenario(scenario, tmp_path)
 
 
@@ -189,24 +200,19 @@ def test_put_syncs_file_and_folders_before_returning(tmp_path: Path, monkeypatch
         await put_image(storage)
 
     run_scenario(scenario, tmp_path)
-    parent = f"/48/{JOB}"
-    assert [path.split("/.output")[0] for path in synced] == ["", "/48", parent, parent]
-    assert "/.output-0.png." in synced[2]
+    folder = "/48/nka7"
+    assert [path.split(f"/.{JOB}")[0] for path in synced] == ["", "/48", folder, folder]
+    assert f"/.{JOB}.output-0.png." in synced[2]
 
 
-LINK_PATHS = {
-    "the image": KEY,
-    "the job's folder": f"48/{JOB}",
-    "the partition": "48",
-}
+LINK_PATHS = {"the image": FILE_PATH, "the hour": "48/nka7", "the partition": "48"}
 
 
 @pytest.mark.parametrize("linked_path", LINK_PATHS)
 def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
-    secret = outside / {"the image": "secret", "the job's folder": "output-0.png"}.get(
-        linked_path, f"{JOB}/output-0.png"
-    )
+    file_name = FILE_PATH.rpartition("/")[2]
+    secret = outside / {"the image": "secret", "the hour": file_name}.get(linked_path, f"nka7/{file_name}")
     secret.parent.mkdir(parents=True)
     secret.write_bytes(b"secret")
     link = root / LINK_PATHS[linked_path]
@@ -235,8 +241,8 @@ def test_symlink_inside_folder_is_not_followed(linked_path: str, tmp_path: Path)
 
 def test_deleting_symlink_keeps_its_target(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
-    (tmp_path / "root" / "48" / JOB).mkdir(parents=True)
-    (tmp_path / "root" / KEY).symlink_to(tmp_path / "precious")
+    (tmp_path / "root" / "48" / "nka7").mkdir(parents=True)
+    (tmp_path / "root" / FILE_PATH).symlink_to(tmp_path / "precious")
 
     async def scenario(storage: ImageStorage) -> None:
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
@@ -260,7 +266,7 @@ def create_special_file(kind: str, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
 def test_non_regular_file_is_not_read(kind: str, tmp_path: Path) -> None:
-    create_special_file(kind, tmp_path / KEY)
+    create_special_file(kind, tmp_path / FILE_PATH)
 
     async def scenario(storage: ImageStorage) -> None:
         for operation in (storage.get(KEY), storage.open_stream(KEY), has_image(storage, KEY)):
@@ -272,7 +278,7 @@ def test_non_regular_file_is_not_read(kind: str, tmp_path: Path) -> None:
 
 def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
     """Expired jobs are deleted one by one: an error would keep all later ones."""
-    create_special_file("folder", tmp_path / KEY)
+    create_special_file("folder", tmp_path / FILE_PATH)
     other_key = make_object_key(JOB, "output-1.png")
 
     async def scenario(storage: ImageStorage) -> None:
@@ -281,7 +287,7 @@ def test_subfolder_does_not_stop_deletion_of_job_images(tmp_path: Path) -> None:
 
     run_scenario(scenario, tmp_path)
     assert list_files(tmp_path) == []
-    assert (tmp_path / KEY).is_dir()
+    assert (tmp_path / FILE_PATH).is_dir()
 
 
 def test_storage_folder_itself_may_be_a_symlink(tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def test_storage_folder_itself_may_be_a_symlink(tmp_path: Path) -> None:
 
     async def scenario(storage: ImageStorage) -> None:
         await put_image(storage)
-        assert list_files(tmp_path / "disk") == [KEY]
+        assert list_files(tmp_path / "disk") == [FILE_PATH]
 
     run_scenario(scenario, tmp_path / "images")
 
@@ -331,7 +337,7 @@ def test_read_only_folder_is_unavailable(number: int, tmp_path: Path, monkeypatc
 
 def test_hanging_disk_does_not_block_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(folder_backend, "_write_file", lambda *_: released.wait(10))
+    monkeypatch.setattr(group_writer, "_create_file", lambda *_: released.wait(10))
 
     async def scenario(storage: ImageStorage) -> None:
         hanging = [asyncio.ensure_future(put_image(storage)) for _ in range(folder_backend.MAX_THREADS + 2)]
@@ -340,5 +346,89 @@ def test_hanging_disk_does_not_block_process(tmp_path: Path, monkeypatch: pytest
         released.set()
         for error in await asyncio.gather(*hanging, return_exceptions=True):
             assert isinstance(error, StorageError)
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_concurrent_puts_sync_each_file_but_their_folder_once_per_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(tmp_path)))
+
+    async def put_and_check(storage: ImageStorage, name: str) -> None:
+        await put_image(storage, key=make_object_key(JOB, name))
+        assert sum(f"/.{JOB}.{name}." in path for path in synced) == 1
+        assert "/48/nka7" in synced[_find_sync(synced, name) :]
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage)
+        monkeypatch.setattr(os, "fsync", fsync)
+        await asyncio.gather(*(put_and_check(storage, f"output-{number}.png") for number in range(100)))
+
+    run_scenario(scenario, tmp_path)
+    # The folder of an old hour may be removed by another replica, so its name is synced again for each group.
+    folder_syncs = synced.count("/48/nka7")
+    assert len(synced) == 100 + 2 * folder_syncs
+    assert folder_syncs <= 10
+
+
+def _find_sync(synced: list[str], name: str) -> int:
+    return next(index for index, path in enumerate(synced) if f".{name}." in path)
+
+
+def test_failed_write_fails_no_other_of_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_unless_bad(descriptor: int, data: bytes) -> int:
+        if bytes(data) == b"bad":
+            raise OSError(errno.EIO, "Input/output error")
+        return original_write(descriptor, data)
+
+    async def scenario(storage: ImageStorage) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", write_unless_bad)
+            contents = [b"bad" if number % 3 == 0 else b"good" for number in range(30)]
+            results = await asyncio.gather(
+                *(
+                    put_image(storage, content, make_object_key(JOB, f"output-{number}.png"))
+                    for number, content in enumerate(contents)
+                ),
+                return_exceptions=True,
+            )
+        assert [isinstance(result, StorageUnavailable) for result in results] == [
+            content == b"bad" for content in contents
+        ]
+        assert len(list_files(tmp_path)) == 20
+
+    original_write = os.write
+    run_scenario(scenario, tmp_path)
+
+
+def test_empty_folder_is_removed_only_when_its_hour_is_over(tmp_path: Path) -> None:
+    new_job = new_job_id("team")
+    partition, hour = new_job[4:6], new_job[6:10]
+
+    async def scenario(storage: ImageStorage) -> None:
+        for job in (JOB, new_job):
+            await put_image(storage, key=make_object_key(job, "output-0.png"))
+            assert await storage.delete_prefix(make_job_prefix(job)) == 1
+        assert not (tmp_path / "48" / "nka7").exists()
+        assert (tmp_path / partition / hour).is_dir()
+        await put_image(storage, key=make_object_key(new_job, "output-0.png"))
+
+    run_scenario(scenario, tmp_path)
+
+
+def test_folder_removed_by_another_program_is_made_again(tmp_path: Path) -> None:
+    key = make_object_key(new_job_id("team"), "output-0.png")
+
+    async def scenario(storage: ImageStorage) -> None:
+        await put_image(storage, key=key)
+        shutil.rmtree(tmp_path / key[:2])
+        with pytest.raises(StorageUnavailable):
+            await put_image(storage, key=key)
+        await put_image(storage, key=key)
+        assert await storage.get(key) == b"image"
 
     run_scenario(scenario, tmp_path)

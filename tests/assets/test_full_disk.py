@@ -10,7 +10,16 @@ import pytest
 
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageFull
-from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, has_image, list_files, put_image, run_scenario
+from tests.assets.storage_scenarios import (
+    FILE_PATH,
+    JOB,
+    KEY,
+    OTHER_JOB,
+    has_image,
+    list_files,
+    put_image,
+    run_scenario,
+)
 
 
 @pytest.fixture
@@ -38,7 +47,7 @@ def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> N
                 await put_image(storage, bytes(900_000))
         assert await storage.get(KEY) == bytes(400_000)
         assert not await has_image(storage, second)
-        assert list_files(tiny_disk) == [KEY]
+        assert list_files(tiny_disk) == [FILE_PATH]
         assert await storage.delete_prefix(make_job_prefix(JOB)) == 1
         await put_image(storage, bytes(900_000), second)
         with pytest.raises(ObjectNotFound):
@@ -69,4 +78,4 @@ def test_file_size_limit_raises_storage_full(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIMITED_PROCESS_CODE, str(tmp_path), KEY]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     assert result.stdout.strip() == "full 90000"
-    assert list_files(tmp_path) == [KEY]
+    assert list_files(tmp_path) == [FILE_PATH]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key, validate_key, validate_prefix
-from gateway.store.partitions import new_job_id
+from gateway.store.partitions import encode_hour, get_job_hour, is_job_id, new_job_id
 
 JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
 KEY = f"48/{JOB}/output-0.png"
@@ -138,3 +138,11 @@ def test_accepted_keys_contain_only_plain_characters(job: str, name: str) -> Non
         assert set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-./")
         assert "." not in key.rsplit("/", 1)[1].split(".")[0]
         assert key.count("/") == 2
+
+
+def test_job_id_contains_its_hour() -> None:
+    for hour, encoded in ((0, "aaaa"), (1, "aaab"), (32, "aaba"), (499_000, "phjy")):
+        job_id = new_job_id("team", now=lambda hour=hour: hour * 3_600.0 + 3_599.0)  # type: ignore[misc]
+        assert get_job_hour(job_id) == encode_hour(hour * 3_600.0)
+        assert get_job_hour(job_id) == encoded
+        assert is_job_id(job_id)
