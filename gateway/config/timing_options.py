@@ -12,6 +12,10 @@ StructT = TypeVar("StructT", bound=Struct)
 DEFAULTS = Timing()
 
 
+# A job's longest times together are shorter than a removed offer drains (`catalogue.DRAINING_TTL_SECONDS`).
+MAX_ORDER_SECONDS = 21_600.0
+
+
 class TimingConfig(ConfigStruct, frozen=True, kw_only=True):
     """How long the gateway waits for sellers, how long it avoids them after failures, and how often it does periodic
     work."""
@@ -20,7 +24,7 @@ class TimingConfig(ConfigStruct, frozen=True, kw_only=True):
         float,
         Meta(
             ge=10,
-            le=86_400,
+            le=MAX_ORDER_SECONDS,
             description="Minimum seconds that an order may take, also at a fast seller. Default 420.0; shorter "
             "abandons orders that the seller may still finish and charge. A reload applies it to new jobs.",
         ),
@@ -29,7 +33,7 @@ class TimingConfig(ConfigStruct, frozen=True, kw_only=True):
         float,
         Meta(
             ge=10,
-            le=86_400,
+            le=MAX_ORDER_SECONDS,
             description="Seconds for which an order is searched for after its response was lost. Default 120.0; "
             "shorter books more of them as suspected, longer delays the job. A reload applies it to new jobs.",
         ),

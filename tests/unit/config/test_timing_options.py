@@ -5,12 +5,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import Struct, inspect
 from msgspec.structs import asdict
 
 from gateway.app import Gateway
+from gateway.catalogue import DRAINING_TTL_SECONDS
 from gateway.config.reloader import ConfigReloader
 from gateway.config.resolver import secrets_from_env
+from gateway.config.schema import JobsConfig
 from gateway.config.timing_options import TimingConfig, configure_timing
+from gateway.jobs.next_actions import IMAGE_TTL_SECONDS
 from gateway.settings import load_settings
 from gateway.timing import DEFAULT_JOB_TIMING, OrderTiming, Timing
 from providers import ADAPTERS
@@ -35,6 +39,18 @@ def test_option_sets_one_time_that_has_its_default(option: str) -> None:
     after = dict(iterate_values(configure_timing(Timing(), msgspec.convert({option: value}, TimingConfig))))
     [changed] = [name for name in before if before[name] != after[name]]
     assert (before[changed], after[changed]) == (OPTIONS[option], value)
+
+
+def get_maximum(config: type[Struct], option: str) -> float:
+    [field] = [field for field in inspect.type_info(config).fields if field.name == option]
+    return float(getattr(field.type, "type", field.type).le)
+
+
+def test_drained_offer_outlasts_jobs_with_the_longest_times() -> None:
+    """Images and open orders of a removed seller are still fetched."""
+    times = [get_maximum(TimingConfig, option) for option in ("min_order_seconds", "reconcile_seconds")]
+    deadline = get_maximum(JobsConfig, "deadline_seconds")
+    assert deadline + sum(times) + IMAGE_TTL_SECONDS < DRAINING_TTL_SECONDS
 
 
 def make_gateway(folder: Path) -> Gateway:
