@@ -1,4 +1,5 @@
-"""`image-gateway explain`: which sellers would get a request, at what price, and why others are excluded."""
+"""`image-gateway explain`: which sellers would get a request, at what price, and why others are excluded; or what
+happened to a job."""
 
 import json
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from rich.console import Console
 from gateway.catalogue import Catalogue, Model
 from gateway.cell_winners import PLACEHOLDER_INPUT
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
+from gateway.commands.job_report import explain_job
 from gateway.commands.live_signals import fetch_signals
 from gateway.commands.plan_tables import print_plan
 from gateway.config.values import Usd
@@ -88,19 +90,27 @@ def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 @click.option("--ignore", multiple=True, help="Exclude this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value; may be repeated.")
 @click.option("--live", metavar="URL", help="Use the signals of the gateway at URL.")
-@click.option("--key", envvar="IGW_KEY", help="With --live: a team's key.  [env: IGW_KEY]")
-@click.option("--json", "wants_json", is_flag=True, help="The plan as JSON.")
+@click.option(
+    "--job", metavar="ID", help="Instead of a plan: the attempts of this job, and what their sellers said. With --live."
+)
+@click.option(
+    "--key", envvar="IGW_KEY", help="With --live: a team's key; with --job, of the job's team.  [env: IGW_KEY]"
+)
+@click.option("--json", "wants_json", is_flag=True, help="The plan, or the job, as JSON.")
 def explain(folder: Path, wants_json: bool, **options: Any) -> None:
     """Show which sellers would get a request, in which order, at what price, and why others are excluded.
 
-    Nothing is ordered.
+    Nothing is ordered. With --job, show what happened to a job.
 
     \b
     Examples:
       image-gateway explain --operation generate --resolution 4k --quality low -n 3 --team design
       image-gateway explain --operation edit --size 1536x1024 --mask --max-cost 0.50 --json
       IGW_KEY=igw_sandbox image-gateway explain --policy fast --live http://127.0.0.1:8080
+      IGW_KEY=igw_sandbox image-gateway explain --job job_0abc --live http://127.0.0.1:8080
     """
+    if options["job"] is not None:
+        return explain_job(options["job"], options["live"], options["key"], wants_json)
     errors = Console(stderr=True)
     catalogue, signals = apply_live_signals(load_catalogue_for_planning(folder, errors), options, errors)
     try:

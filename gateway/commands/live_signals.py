@@ -3,19 +3,18 @@
 from typing import Annotated
 
 import click
-import httpx
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, Offer
+from gateway.commands.gateway_api import fetch_from_gateway
 from gateway.config.offer_schema import ExpectedLatency
 from gateway.config.values import Secret
 from gateway.routing.signals import CellSignals, Signals
 from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality
 
-TIMEOUT_SECONDS = 10.0
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
 # Stands for the keys: a plan calls no seller and only checks that a key is set.
 PLACEHOLDER_KEY = Secret("placeholder: the running gateway has a key")
@@ -96,26 +95,8 @@ class SignalsResponse(Struct, frozen=True):
 
 def fetch_signals(url: str, key: str | None) -> SignalsResponse:
     """Fetches the signals of the gateway at `url`. Raises a ClickException that says what failed and what to do."""
-    if not key:
-        raise click.UsageError("--live requires a team's key: set --key or IGW_KEY")
-    base = url.rstrip("/").removesuffix("/v1")
-    try:
-        response = httpx.get(f"{base}/v1/signals", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_SECONDS)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
-        raise click.UsageError(f"Invalid gateway URL '{url}': use a form like http://127.0.0.1:8080") from None
-    except httpx.HTTPError as error:
-        message = f"{base} is unreachable ({type(error).__name__}). Is the gateway running?"
-        raise click.ClickException(message) from None
-    return _parse_response(base, response)
-
-
-def _parse_response(base: str, response: httpx.Response) -> SignalsResponse:
-    if response.status_code == 401:
-        raise click.ClickException(f"{base} rejected the key. Use another with --key or IGW_KEY.")
-    if response.status_code != 200:
-        message = f"{base} responded {response.status_code} to /v1/signals. Is it an image-gateway?"
-        raise click.ClickException(message)
+    response = fetch_from_gateway(url, key, "/signals")
     try:
         return msgspec.json.decode(response.content, type=SignalsResponse)
     except (msgspec.MsgspecError, ValueError):
-        raise click.ClickException(f"{base} sent an invalid signals response. Is it an image-gateway?") from None
+        raise click.ClickException(f"{url} sent an invalid signals response. Is it an image-gateway?") from None

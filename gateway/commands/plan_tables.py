@@ -13,7 +13,7 @@ from gateway.routing.plan import Plan, RankedOffer
 from gateway.routing.plan_json import format_rule
 from providers.orders import Operation
 
-NUMBER_COLUMNS = {"quote", "per image", "orders", "expected", "price"}
+NUMBER_COLUMNS = {"quote", "per image", "orders", "expected", "price", "seconds", "cost"}
 CELL_PADDING = (0, 2, 0, 0)
 
 
@@ -29,7 +29,7 @@ def print_plan(console: Console, catalogue: Catalogue, plan: Plan) -> None:
 
 
 def _make_plan_table(plan: Plan) -> Table:
-    table = _make_table("bold", ("", "seller", "quote", "per image", "orders", "expected", "fidelity"))
+    table = make_table("bold", ("", "seller", "quote", "per image", "orders", "expected", "fidelity"))
     for position, ranked in enumerate(plan.ranked, 1):
         table.add_row(
             str(position),
@@ -62,7 +62,8 @@ def _add_reasons(table: Table, position: str, seller: str, notes: Sequence[str],
         table.add_row(position if number == 0 else "", seller if number == 0 else "", Text(note), style=style)
 
 
-def _make_table(header_style: str, headings: Sequence[str], title: str | None = None) -> Table:
+def make_table(header_style: str, headings: Sequence[str], title: str | None = None) -> Table:
+    """Makes an empty table of the command line's style."""
     styled_title = Text(title, style="bold") if title else None
     table = Table(
         title=styled_title,
@@ -95,7 +96,7 @@ def render_cell_winners(catalogue: Catalogue, all_winners: Sequence[CellWinners]
 
 
 def _make_winner_table(title: str, cells: Sequence[CellWinners]) -> Table:
-    table = _make_table("dim", ("resolution", "quality", "winner", "price", "runner-up", "price"), title)
+    table = make_table("dim", ("resolution", "quality", "winner", "price", "runner-up", "price"), title)
     usual_shape = cells[0].shape
     for cell_winners in cells:
         resolution = (

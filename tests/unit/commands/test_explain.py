@@ -1,13 +1,16 @@
 """`image-gateway explain`, as operators use it."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from gateway.cli import main
+from gateway.commands.job_report import AttemptReport, JobError, JobReport, print_job
 from tests.harness.cli_runner import run_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
@@ -214,3 +217,47 @@ def test_colour_is_only_for_terminals() -> None:
     assert "\x1b[" not in run_program("explain").stdout
     assert "\x1b[" in run_program("explain", FORCE_COLOR="1").stdout
     assert "\x1b[" not in run_program("explain", "--json", FORCE_COLOR="1").stdout
+
+
+def test_job_is_read_from_a_running_gateway() -> None:
+    without_gateway = run_explain("--job", "job_1")
+    assert (without_gateway.exit_code, "set --live" in without_gateway.stderr) == (2, True)
+    invalid_id = run_explain("--job", "../teams", "--live", "http://127.0.0.1:9", "--key", "k")
+    assert (invalid_id.exit_code, "Invalid job id" in invalid_id.stderr) == (2, True)
+    unreachable = run_explain("--job", "job_1", "--live", "http://127.0.0.1:9", "--key", "k")
+    assert (unreachable.exit_code, "Is the gateway running?" in unreachable.stderr) == (1, True)
+
+
+def test_job_report_shows_every_attempt_and_its_explanation() -> None:
+    attempts = (
+        AttemptReport(
+            seller="runapi",
+            images=(0,),
+            state="closed",
+            fault="invalid_order",
+            seconds=0.25,
+            seller_status=422,
+            seller_code="bad_size",
+            seller_message="[bold]edges[/] must be divisible by 16",
+        ),
+        AttemptReport(
+            seller="openai", images=(0,), state="closed", delivered=1, cost=0.06, seller_notes=("cost_unreadable",)
+        ),
+        AttemptReport(seller="runflow", images=(1, 2), state="ticketed"),
+    )
+    error = JobError("order_refused", "The seller rejected the order as invalid.")
+    report = JobReport(
+        id="job_1", status="failed", model="m", n=3, policy="p", attempts=attempts, error=error, warnings=("a warning",)
+    )
+    out = io.StringIO()
+    print_job(Console(file=out, width=200), report)
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert lines == [
+        "job job_1 failed: 3 images of m, policy p",
+        "order_refused: The seller rejected the order as invalid.",
+        "a warning",
+        "seller images outcome seconds cost the seller said",
+        "1 runapi 0 of 1 invalid_order 0.2 $0 422 bad_size; [bold]edges[/] must be divisible by 16",
+        "2 openai 1 of 1 delivered – $0.06 cost_unreadable",
+        "3 runflow 0 of 2 ticketed – $0 –",
+    ]

@@ -1,0 +1,31 @@
+"""Requests to a running gateway's API, with errors that say what to do."""
+
+import click
+import httpx
+
+TIMEOUT_SECONDS = 10.0
+
+
+def fetch_from_gateway(url: str, key: str | None, path: str, not_found_message: str | None = None) -> httpx.Response:
+    """Returns a successful response of the gateway at `url`, which may end with /v1. `path` is below /v1.
+
+    Raises a ClickException that says what failed and what to do.
+    """
+    if not key:
+        raise click.UsageError("--live requires a team's key: set --key or IGW_KEY")
+    base = url.rstrip("/").removesuffix("/v1")
+    try:
+        response = httpx.get(f"{base}/v1{path}", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
+        raise click.UsageError(f"Invalid gateway URL '{url}': use a form like http://127.0.0.1:8080") from None
+    except httpx.HTTPError as error:
+        message = f"{base} is unreachable ({type(error).__name__}). Is the gateway running?"
+        raise click.ClickException(message) from None
+    if response.status_code == 401:
+        raise click.ClickException(f"{base} rejected the key. Use another with --key or IGW_KEY.")
+    if response.status_code == 404 and not_found_message:
+        raise click.ClickException(not_found_message)
+    if response.status_code != 200:
+        message = f"{base} responded {response.status_code} to /v1{path}. Is it an image-gateway?"
+        raise click.ClickException(message)
+    return response

@@ -1,0 +1,111 @@
+"""Explains a job of a running gateway: its attempts, and what each seller said."""
+
+import re
+
+import click
+import httpx
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.commands.gateway_api import fetch_from_gateway
+from gateway.commands.plan_tables import make_table
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+ATTEMPT_COLUMNS = ("", "seller", "images", "outcome", "seconds", "cost", "the seller said")
+
+
+class AttemptReport(Struct, frozen=True, kw_only=True):
+    """One entry of a job's `attempts`."""
+
+    seller: str
+    images: tuple[int, ...]
+    state: str
+    fault: str | None = None
+    delivered: int = 0
+    cost: float = 0.0
+    seconds: float | None = None
+    seller_status: int | None = None
+    seller_code: str | None = None
+    seller_message: str | None = None
+    seller_notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        if self.state != "closed":
+            return self.state
+        return self.fault or "delivered"
+
+    @property
+    def explanation(self) -> str:
+        """What the seller said, in one line: status and code, message, notes."""
+        answer = " ".join(str(word) for word in (self.seller_status, self.seller_code) if word)
+        return "; ".join(text for text in (answer, self.seller_message, *self.seller_notes) if text)
+
+
+class JobError(Struct, frozen=True):
+    code: str
+    message: str
+
+
+class JobReport(Struct, frozen=True, kw_only=True):
+    """The response of `GET /v1/jobs/{id}`, as far as it explains the job."""
+
+    id: str
+    status: str
+    model: str
+    n: int
+    policy: str
+    attempts: tuple[AttemptReport, ...]
+    error: JobError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def explain_job(job_id: str, url: str | None, key: str | None, wants_json: bool) -> None:
+    """Prints the job as a table, or the gateway's response as JSON. Raises a ClickException if it cannot be read."""
+    if url is None:
+        raise click.UsageError("--job requires the URL of the gateway that has the job: set --live")
+    if not _JOB_ID.fullmatch(job_id):
+        raise click.UsageError(f"Invalid job id '{job_id}'")
+    not_found_message = f"Job {job_id} not found. It may have been deleted, or belong to another team than the key."
+    response = fetch_from_gateway(url, key, f"/jobs/{job_id}", not_found_message)
+    if wants_json:
+        click.echo(msgspec.json.format(response.content, indent=2).decode())
+    else:
+        print_job(Console(), _parse_report(response))
+
+
+def _parse_report(response: httpx.Response) -> JobReport:
+    try:
+        return msgspec.json.decode(response.content, type=JobReport)
+    except (msgspec.MsgspecError, ValueError):
+        raise click.ClickException("The gateway sent an invalid job. Does it run this version?") from None
+
+
+def print_job(console: Console, job: JobReport) -> None:
+    images = "1 image" if job.n == 1 else f"{job.n} images"
+    console.print(
+        Text.assemble("job ", (job.id, "bold"), f" {job.status}: {images} of {job.model}, policy {job.policy}")
+    )
+    if job.error:
+        console.print(Text(f"{job.error.code}: {job.error.message}", style="red"))
+    for warning in job.warnings:
+        console.print(Text(warning, style="yellow"))
+    console.print(_make_attempts_table(job) if job.attempts else Text("no order was sent"))
+
+
+def _make_attempts_table(job: JobReport) -> Table:
+    table = make_table("bold", ATTEMPT_COLUMNS)
+    for number, attempt in enumerate(job.attempts, 1):
+        table.add_row(
+            str(number),
+            attempt.seller,
+            f"{attempt.delivered} of {len(attempt.images)}",
+            Text(attempt.outcome, style="green" if attempt.outcome == "delivered" else "yellow"),
+            "–" if attempt.seconds is None else f"{attempt.seconds:.1f}",
+            f"${attempt.cost:g}",
+            Text(attempt.explanation or "–"),
+        )
+    return table

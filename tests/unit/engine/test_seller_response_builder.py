@@ -1,0 +1,94 @@
+"""A fault becomes a redacted response, also by a worker that reclaimed the job and has no prompt in memory."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.config.values import Secret
+from gateway.engine.job_documents import REQUEST, SavedRequest, encode_document
+from gateway.engine.seller_response_builder import describe_fault, describe_success
+from gateway.jobs.job import SellerResponse
+from gateway.store.base import StoreUnavailable
+from providers.faults import Fault, FaultKind
+from providers.image_sizes import Resolution, TargetSize
+from providers.order_status import Ready, StatusNote
+from providers.orders import Format, Operation, Quality
+
+PROMPT = "a lighthouse at dawn"
+ACCOUNT: Any = SimpleNamespace(api_key=Secret("quartz-vessel-17"), callback_secrets=(Secret("amber-window-42"),))
+FAULT = Fault(
+    kind=FaultKind.INVALID_ORDER,
+    status=422,
+    code="VALIDATION_ERROR",
+    message=f"cannot draw {PROMPT} with quartz-vessel-17 and amber-window-42",
+)
+REDACTED_FAULT = SellerResponse(
+    status=422, code="VALIDATION_ERROR", message="cannot draw […] with (hidden) and (hidden)"
+)
+
+
+def make_job_context(documents: dict[str, bytes] | Exception, prompt: str | None = None) -> Any:
+    """Returns a job context whose store has these documents, and counts how often they are loaded."""
+    loads: list[str] = []
+
+    async def load_documents(job_id: str, *names: str) -> dict[str, bytes]:
+        loads.append(job_id)
+        if isinstance(documents, Exception):
+            raise documents
+        return {name: documents[name] for name in names if name in documents}
+
+    store = SimpleNamespace(load_documents=load_documents)
+    return SimpleNamespace(
+        prompt=prompt, job=SimpleNamespace(id="job_1"), engine_context=SimpleNamespace(store=store), loads=loads
+    )
+
+
+def make_documents() -> dict[str, bytes]:
+    request = SavedRequest(
+        operation=Operation.GENERATE,
+        prompt=PROMPT,
+        target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
+        quality=Quality.LOW,
+        output_format=Format.PNG,
+    )
+    return {REQUEST: encode_document(request)}
+
+
+def describe(job_context: Any, fault: Fault = FAULT) -> SellerResponse:
+    return asyncio.run(describe_fault(job_context, fault, ACCOUNT))
+
+
+def test_worker_that_ordered_redacts_without_loading_the_request() -> None:
+    job_context = make_job_context({}, PROMPT)
+    assert describe(job_context) == REDACTED_FAULT
+    assert job_context.loads == []
+
+
+def test_worker_that_reclaimed_the_job_loads_the_prompt_once() -> None:
+    job_context = make_job_context(make_documents())
+    assert [describe(job_context), describe(job_context)] == [REDACTED_FAULT] * 2
+    assert len(job_context.loads) == 1
+
+
+@pytest.mark.parametrize("documents", [{}, StoreUnavailable("down")], ids=["request deleted", "store unavailable"])
+def test_text_is_omitted_if_the_prompt_is_unknown(documents: dict[str, bytes] | Exception) -> None:
+    assert describe(make_job_context(documents)) == SellerResponse(status=422)
+
+
+def test_code_that_is_no_identifier_is_omitted() -> None:
+    fault = Fault(kind=FaultKind.ORDER_FAILED, code="some sentence", message="why")
+    assert describe(make_job_context({}, PROMPT), fault) == SellerResponse(message="why")
+
+
+def test_refusal_of_content_keeps_its_code() -> None:
+    fault = Fault(kind=FaultKind.CONTENT_REFUSED, status=400, code="moderation_blocked", message="dawn is forbidden")
+    expected = SellerResponse(status=400, code="moderation_blocked", message="[…] is forbidden")
+    assert describe(make_job_context({}, PROMPT), fault) == expected
+
+
+def test_notes_of_a_success_are_kept() -> None:
+    noted = Ready(images=(), notes=(StatusNote.COST_UNREADABLE,))
+    assert describe_success(noted) == SellerResponse(notes=("cost_unreadable",))
+    assert describe_success(Ready(images=())) is None
