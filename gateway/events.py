@@ -85,6 +85,21 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     seller_notes: tuple[str, ...] | None = None
 
 
+class OfferSkipped(Event, frozen=True, kw_only=True):
+    """No order was sent to this seller: its upload of the inputs failed, its account had no free slot, or it is no
+    longer configured. The next seller is tried.
+    """
+
+    job: str
+    seller: str
+    cell: Cell
+    fault: FaultKind
+    config: str
+    seller_status: int | None = None
+    seller_code: str | None = None
+    seller_message: str | None = None
+
+
 class FailoverStarted(Event, frozen=True, kw_only=True):
     """The next attempt for images that another seller did not deliver was started."""
 

@@ -25,6 +25,7 @@ from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_response_builder import describe_fault
+from gateway.events import OfferSkipped
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
@@ -88,14 +89,31 @@ class OrderSubmitter:
                 if await self._submit_to_entry(key, images, route_index, try_number == len(tries)):
                     return
             except (OrderNotSent, SlotTimeout, UnsupportedOrder) as error:
-                last_fault, retry_after = (
-                    _get_fault_kind(error),
-                    error.retry_after if isinstance(error, SlotTimeout) else None,
-                )
+                fault = _get_fault(error)
+                last_fault, retry_after = fault.kind, error.retry_after if isinstance(error, SlotTimeout) else None
+                await self._report_skipped(route_index, fault)
                 if VERDICTS[last_fault].consequence is PartConsequence.FINAL:
                     break
         update = PartAbandoned(fence=self._job_context.fence, images=images, fault=last_fault, retry_after=retry_after)
         await self._job_context.mailbox.post(update)
+
+    async def _report_skipped(self, route_index: int, fault: Fault) -> None:
+        job = self._job_context.job
+        route_entry = job.route[route_index]
+        offer = self._context.find_offer(route_entry, job.model)
+        response = await describe_fault(self._job_context, fault, offer.seller.account if offer else None)
+        self._context.emit(
+            OfferSkipped(
+                job=job.id,
+                seller=route_entry.seller,
+                cell=route_entry.cell,
+                fault=fault.kind,
+                config=job.config_hash,
+                seller_status=response.status,
+                seller_code=response.code,
+                seller_message=response.message or None,
+            )
+        )
 
     async def _list_first_tries(
         self, images: tuple[int, ...], route_indexes: tuple[int, ...]
@@ -341,16 +359,15 @@ class OrderSubmitter:
         return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
 
 
-def _get_fault_kind(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> FaultKind:
+def _get_fault(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> Fault:
     """Returns the fault with which an order failed before it was sent."""
     match error:
         case OrderNotSent(fault=fault):
-            kind: FaultKind = fault.kind
-            return kind
+            return fault
         case SlotTimeout():
-            return FaultKind.RATE_LIMITED
+            return Fault(kind=FaultKind.RATE_LIMITED, message="the account had no free slot in time")
         case _:
-            return FaultKind.INVALID_ORDER
+            return Fault(kind=FaultKind.INVALID_ORDER, message=str(error))
 
 
 class _OrderSpec(Struct, frozen=True):

@@ -14,8 +14,8 @@ from providers.order_status import Ready
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,80}", re.ASCII)
 
 
-async def describe_fault(job_context: JobContext, fault: Fault, account: SellerAccount) -> SellerResponse:
-    """Returns status, code and message of a fault.
+async def describe_fault(job_context: JobContext, fault: Fault, account: SellerAccount | None) -> SellerResponse:
+    """Returns status, code and message of a fault. `account`: None if it is no longer configured.
 
     Without the prompt, which the message may quote, the message is omitted: the outcome of an order is recorded even if
     the request cannot be loaded.
@@ -24,7 +24,7 @@ async def describe_fault(job_context: JobContext, fault: Fault, account: SellerA
     if prompt is None:
         return SellerResponse(status=fault.status)
     is_refusal = fault.kind is FaultKind.CONTENT_REFUSED
-    secrets = [secret.reveal() for secret in (account.api_key, *account.callback_secrets) if secret is not None]
+    secrets = [secret.reveal() for secret in (account.api_key, *account.callback_secrets) if secret] if account else []
     code = fault.code if fault.code and _CODE.fullmatch(fault.code) else None
     return SellerResponse(
         status=fault.status,

@@ -95,8 +95,8 @@ def _redact_prompt(text: str, prompt: str, is_refusal: bool) -> str:
     sources = list(dict.fromkeys((_flatten(prompt), _unescape(prompt))))
     words = _list_private_words(sources, is_refusal)
     while True:
-        redacted = _redact_words(_redact_quotations(text, sources), words)
-        redacted = _redact_runs(redacted, sources, MIN_PROMPT_RUN, PROMPT_REDACTED)
+        redacted = _redact_runs(text, sources, MIN_PROMPT_RUN, PROMPT_REDACTED)
+        redacted = _redact_words(_redact_quotations(redacted, sources), words)
         if redacted == text:
             return text
         text = redacted

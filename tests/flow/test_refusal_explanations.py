@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from gateway.cli import main
 from tests.flow.flow_config import API_KEY, EACH_SELLER, OPENAI, RUNAPI, RUNFLOW_RUNS, VENDOR_BY_SELLER
 from tests.flow.order_flow import JobJson, OrderFlow
+from tests.harness.sample_images import encode_data_uri, make_image
 from tests.harness.wait import wait_until
 
 PRIVATE_PROMPT = "Wilhelmine Quandt-Torvald beside the Ottakringer fountain, holding a paper kite, ref-88x1"
@@ -16,14 +17,19 @@ PRIVATE_WORDS = ("Wilhelmine", "Quandt", "Torvald", "Ottakringer", "fountain", "
 SELLER_FIELDS = ("seller_status", "seller_code", "seller_message")
 
 
-def get_ended_attempts(flow: OrderFlow, job: JobJson) -> list[dict[str, Any]]:
-    """Returns the log lines of the job's attempts that ended."""
+def get_failed_attempts(flow: OrderFlow, job: JobJson) -> list[dict[str, Any]]:
+    """Returns the log lines of the job's attempts that failed."""
 
     def find_lines() -> list[dict[str, Any]]:
         lines = flow.gateway.read_log_lines()
-        return [line for line in lines if line["event"] == "attempt ended" and line["job"] == job["id"]]
+        return [
+            line
+            for line in lines
+            if line["event"] == "attempt ended" and line["job"] == job["id"] and line.get("fault")
+        ]
 
-    wait_until(lambda: len(find_lines()) == len(job["attempts"]), "all attempts are logged")
+    failed = [attempt for attempt in job["attempts"] if attempt["fault"]]
+    wait_until(lambda: len(find_lines()) == len(failed), "all failed attempts are logged")
     return find_lines()
 
 
@@ -46,7 +52,7 @@ def test_rejection_of_seller_is_shown_logged_and_explained(flow: OrderFlow, sell
         *("invalid_order", 422, message),
     )
     assert [delivered[name] for name in SELLER_FIELDS] == [None, None, None]
-    line = get_ended_attempts(flow, job)[0]
+    line = get_failed_attempts(flow, job)[0]
     assert {name: line.get(name) for name in SELLER_FIELDS} == {name: rejected[name] for name in SELLER_FIELDS}
     result = explain(flow, job)
     assert result.exit_code == 0, result.output
@@ -77,7 +83,7 @@ def test_content_refusal_that_quotes_the_prompt_leaves_no_word_of_it(
     assert attempt["fault"] == "content_refused"
     assert attempt["seller_message"].startswith("Rejected by the safety system")
     assert "x.example" not in attempt["seller_message"]
-    lines = get_ended_attempts(flow, job)
+    lines = get_failed_attempts(flow, job)
     assert lines[0]["seller_message"] == attempt["seller_message"]
     expect_no_private_word(json.dumps(job["attempts"]))
     expect_no_private_word(explain(flow, job).output)
@@ -103,3 +109,22 @@ def test_explanation_of_a_job_is_only_for_its_team(flow: OrderFlow) -> None:
     result = explain(flow, job, key="igw_other_team")
     assert result.exit_code == 1
     assert "not found" in result.output
+
+
+def test_refused_upload_of_inputs_is_logged(flow: OrderFlow) -> None:
+    body = json.dumps({"error": f"no uploads for {PRIVATE_PROMPT}"})
+    flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=402, body=body)
+    job = flow.buy(
+        RUNAPI, operation="edit", image=encode_data_uri(make_image(512, 512)), size="1024x1024", prompt=PRIVATE_PROMPT
+    )
+    assert (job["status"], job["attempts"]) == ("failed", [])
+    wait_until(lambda: find_skipped_offers(flow, job) != [], "the skipped offer is logged")
+    [line] = find_skipped_offers(flow, job)
+    assert (line["seller"], line["fault"], line["seller_status"], line["seller_message"]) == (
+        *(RUNAPI, "no_credit", 402, "no uploads for […]"),
+    )
+
+
+def find_skipped_offers(flow: OrderFlow, job: JobJson) -> list[dict[str, Any]]:
+    lines = flow.gateway.read_log_lines()
+    return [line for line in lines if line["event"] == "offer skipped" and line["job"] == job["id"]]
