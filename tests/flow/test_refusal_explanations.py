@@ -46,7 +46,7 @@ def expect_no_private_word(text: str) -> None:
 def test_rejection_of_seller_is_shown_logged_and_explained(flow: OrderFlow, seller: str) -> None:
     message = f"edges of {seller} must be divisible by 16"
     flow.sandbox.inject_fault("refuse", vendor=VENDOR_BY_SELLER[seller], times=1, status=422, message=message)
-    job = flow.buy_with_failover(seller)
+    job = flow.order_with_failover(seller)
     rejected, delivered = job["attempts"]
     assert (rejected["fault"], rejected["seller_status"], rejected["seller_message"]) == (
         *("invalid_order", 422, message),
@@ -78,7 +78,7 @@ def test_content_refusal_that_quotes_the_prompt_leaves_no_word_of_it(
         f'Rejected by the safety system: "{PRIVATE_PROMPT}" (flagged: Wilhelmine, fountain), see https://x.example/?a=1'
     )
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], times=1, message=message, **fault)
-    job = flow.buy(seller, prompt=PRIVATE_PROMPT)
+    job = flow.order_images(seller, prompt=PRIVATE_PROMPT)
     attempt = job["attempts"][0]
     assert attempt["fault"] == "content_refused"
     assert attempt["seller_message"].startswith("Rejected by the safety system")
@@ -92,13 +92,13 @@ def test_content_refusal_that_quotes_the_prompt_leaves_no_word_of_it(
 
 def test_lost_response_is_explained_by_its_status(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("status", vendor="openai", times=1, status=502, accepted=True)
-    job = flow.buy(OPENAI)
+    job = flow.order_images(OPENAI)
     assert (job["attempts"][0]["fault"], job["attempts"][0]["seller_status"]) == ("server_error", 502)
 
 
 def test_network_error_is_named(flow: OrderFlow) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="openai", times=1)
-    job = flow.buy(OPENAI)
+    job = flow.order_images(OPENAI)
     attempt = job["attempts"][0]
     assert (attempt["fault"], attempt["seller_status"]) == ("response_lost", None)
     assert attempt["seller_message"].isidentifier()
@@ -114,7 +114,7 @@ def test_explanation_of_a_job_is_only_for_its_team(flow: OrderFlow) -> None:
 def test_refused_upload_of_inputs_is_logged(flow: OrderFlow) -> None:
     body = json.dumps({"error": f"no uploads for {PRIVATE_PROMPT}"})
     flow.sandbox.inject_fault("status", vendor="runapi", route="upload", status=402, body=body)
-    job = flow.buy(
+    job = flow.order_images(
         RUNAPI, operation="edit", image=encode_data_uri(make_image(512, 512)), size="1024x1024", prompt=PRIVATE_PROMPT
     )
     assert (job["status"], job["attempts"]) == ("failed", [])
