@@ -20,7 +20,7 @@ async def list_signals(request: HttpRequest) -> Response[bytes]:
     context = get_context(request)
     engine_context, catalogue = context.engine.context, context.catalogue()
     signals = engine_context.health.get_catalogue_signals(
-        catalogue, engine_context.monotonic(), engine_context.limits.get_load
+        catalogue, engine_context.wall_clock(), engine_context.limits.get_load
     )
     entries = [
         _serialize_signals(offer, cell, get_signals(signals, offer, cell))

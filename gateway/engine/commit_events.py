@@ -113,7 +113,7 @@ def record_health(context: EngineContext, job: Job, attempt: Attempt, outcome: O
     here."""
     if health_key := context.get_health_key(job.route_entry(attempt), job.model):
         retry_after = context.limits.get_remaining_pause(health_key.account)
-        context.health.record(health_key, replace(outcome, retry_after=retry_after), context.monotonic())
+        context.health.record(health_key, replace(outcome, retry_after=retry_after), context.wall_clock())
 
 
 def _make_job_ended_event(job: Job) -> JobEnded:

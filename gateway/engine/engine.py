@@ -292,12 +292,9 @@ class Engine:
 
     async def _publish_health(self) -> None:
         context, store = self.context, self.context.store
-        await store.publish_signal(
-            store.replica_id, context.health.make_snapshot(context.monotonic(), context.wall_clock())
-        )
+        await store.publish_signal(store.replica_id, context.health.make_snapshot(context.wall_clock()))
         self.last_write_at = context.monotonic()
-        for replica, snapshot in (await store.read_signals()).items():
-            context.health.merge_snapshot(replica, snapshot, context.monotonic(), context.wall_clock())
+        context.health.merge_snapshots(await store.read_signals(), context.wall_clock())
 
     async def _audit_store(self) -> None:
         for partition in self.context.store.partitions:

@@ -101,7 +101,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     StoreOutcomeUnknown if it is unknown whether the job was saved.
     """
     catalogue = context.catalogue()
-    signals = context.health.get_catalogue_signals(catalogue, context.monotonic(), context.limits.get_load)
+    signals = context.health.get_catalogue_signals(catalogue, context.wall_clock(), context.limits.get_load)
     plan = make_plan(catalogue, command.query, signals, command.draw)
     ranked_offers = [offer for offer in plan.ranked if offer.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
     if not ranked_offers:

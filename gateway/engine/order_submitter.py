@@ -154,7 +154,7 @@ class OrderSubmitter:
     def _get_cell_signals(self, route_entry: RouteEntry) -> CellSignals:
         health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
         return (
-            self._context.health.get_signals(health_key, self._context.monotonic())
+            self._context.health.get_signals(health_key, self._context.wall_clock())
             if health_key
             else CellSignals(healthy=False)
         )
@@ -207,7 +207,7 @@ class OrderSubmitter:
             inputs = await self._uploader.upload_all(offer.seller, request)
             health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
             # If a probe is due, this order becomes the probe. Later orders go to other entries.
-            permit = self._context.health.acquire_permit(health_key, self._context.monotonic()) if health_key else None
+            permit = self._context.health.acquire_permit(health_key, self._context.wall_clock()) if health_key else None
             if health_key and permit is None and not is_last:
                 return False
             recorded = None
@@ -334,7 +334,7 @@ class OrderSubmitter:
             case Accepted(id=str(ticket)) | InProgress(id=str(ticket)):
                 latency_seconds = self._context.wall_clock() - self._job_context.get_attempt(attempt_number).started_at
                 self._context.health.record_accepted(
-                    offer.seller.account.name, latency_seconds, self._context.monotonic()
+                    offer.seller.account.name, latency_seconds, self._context.wall_clock()
                 )
                 await post(TicketReceived(attempt=attempt_number, ticket=ticket))
             case Ready():

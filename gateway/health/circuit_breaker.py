@@ -4,20 +4,22 @@ closed --too many failures--> open --time is up--> half-open --start_probe--> pr
                                ^                                                 |
                                +--------------- failure, twice as long ----------+
 
-Times are this process's monotonic seconds. `sent_at` is when the order in question was sent: an order that was sent
-before the breaker opened proves nothing about the reason, however late its outcome arrives.
+Times are those of the slewed wall clock, which never jumps and which replicas share. `sent_at` is when the order in
+question was sent: an order that was sent before the breaker opened proves nothing about the reason, however late its
+outcome arrives.
 """
 
 from math import inf, isnan
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple, replace
 
 from gateway.timing import MAX_OPEN_SECONDS, HealthTiming, OpenDuration
 
-# How far two replicas may differ about the time of the same event: one snapshot interval and some delay.
-SYNC_DELAY_SECONDS = 2.0
-SecondsAgo = Annotated[float, Meta(ge=0, le=1e12)]
+# How much earlier than its probe an order may seem to be sent.
+MAX_SEND_TIME_ERROR_SECONDS = 2.0
+Moment = Annotated[float, Meta(ge=0, le=1e12)]
 OpenSeconds = Annotated[float, Meta(ge=0, le=MAX_OPEN_SECONDS)]
 
 
@@ -31,15 +33,25 @@ def clamp_retry_after(retry_after: float | None, timing: HealthTiming) -> float:
     return min(max(retry_after, timing.min_retry_after_seconds), timing.max_retry_after_seconds)
 
 
-class BreakerSnapshot(Struct, frozen=True, array_like=True):
-    """The state of a breaker as one replica publishes it. Times are seconds ago or seconds left, since replicas do not
-    share a clock."""
+class Trip(Struct, frozen=True, array_like=True):
+    """Since when and until when a breaker is open.
 
-    tripped_ago: SecondsAgo | None = None
-    open_seconds_left: OpenSeconds = 0.0
-    open_seconds: OpenSeconds = 0.0
-    max_open_seconds: OpenSeconds = 0.0
-    success_ago: SecondsAgo | None = None
+    `open_seconds`: for how long this time; `max_open_seconds`: at most after failed probes, 0 if it closes without a
+    probe.
+    """
+
+    tripped_at: Moment
+    open_until: Moment
+    open_seconds: OpenSeconds
+    max_open_seconds: OpenSeconds
+
+
+class BreakerSnapshot(Struct, frozen=True, array_like=True):
+    """A replica's own observations, as it shares them: its trip while the breaker is open, and when the last
+    successful order was sent."""
+
+    trip: Trip | None = None
+    success_sent_at: Moment | None = None
 
 
 EMPTY_BREAKER_SNAPSHOT = BreakerSnapshot()
@@ -57,40 +69,39 @@ class CircuitBreaker:
 
     def __init__(self, probe_timeout_seconds: float) -> None:
         self._probe_timeout_seconds = probe_timeout_seconds
-        self._tripped_at: float | None = None
-        self._open_until = -inf
-        self._open_seconds = 0.0
-        self._max_open_seconds = 0.0
+        self._trip: Trip | None = None
+        # Whether another replica observed the trip. Only own observations are shared, so that a restart of all replicas
+        # one by one forgets them.
+        self._is_remote_trip = False
         self._probe: _Probe | None = None
         self._success_sent_at = -inf
-        self._remote_success_sent_at = -inf
         # The sending time of the order whose success last closed the breaker.
         self.recovery_sent_at = -inf
-        self._tripped_by_replica: str | None = None
 
     # --- state
 
     def is_tripped(self, now: float) -> bool:
         """Returns whether the breaker is open or half-open. Closes it first if its time is up and it needs no probe."""
-        if self._tripped_at is not None and not self._max_open_seconds and now >= self._open_until:
+        return self._get_trip(now) is not None
+
+    def _get_trip(self, now: float) -> Trip | None:
+        if self._trip is not None and not self._trip.max_open_seconds and now >= self._trip.open_until:
             self._close()
-        return self._tripped_at is not None
+        return self._trip
 
     def is_half_open(self, now: float) -> bool:
         """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""
-        return self.is_tripped(now) and now >= self._open_until
+        trip = self._get_trip(now)
+        return trip is not None and now >= trip.open_until
 
     def allows_request(self, now: float) -> bool:
         """Returns whether one more order may be sent: any order if closed, one probe at a time if half-open."""
-        if not self.is_tripped(now):
-            return True
-        return now >= self._open_until and (
-            self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
-        )
+        has_free_probe = self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
+        return not self.is_tripped(now) or (self.is_half_open(now) and has_free_probe)
 
     def is_probing(self, now: float) -> bool:
         """Returns whether the breaker is half-open and its probe is in flight."""
-        return self.is_tripped(now) and now >= self._open_until and not self.allows_request(now)
+        return self.is_half_open(now) and not self.allows_request(now)
 
     # --- outcomes
 
@@ -107,115 +118,66 @@ class CircuitBreaker:
 
     def record_success(self, sent_at: float) -> None:
         self._success_sent_at = max(self._success_sent_at, sent_at)
-        if self._tripped_at is not None and sent_at >= self._tripped_at:
-            self._close_after_success(sent_at)
+        if self._trip is not None and sent_at >= self._trip.tripped_at:
+            self.recovery_sent_at = sent_at
+            self._close()
 
     def record_failure(self, duration: OpenDuration, sent_at: float, now: float) -> None:
         """Opens a closed breaker; after a failed probe, opens it for twice as long."""
-        if not self.is_tripped(now):
-            self._trip(now, duration.initial_seconds, duration.max_seconds)
-        elif self._tripped_at is None or sent_at < self._tripped_at:
-            return
-        elif duration.max_seconds > self._max_open_seconds:
-            self._trip(now, duration.initial_seconds, duration.max_seconds)
-        elif now >= self._open_until:
-            self._trip(
-                now,
-                min(max(self._open_seconds * 2, duration.initial_seconds), self._max_open_seconds),
-                self._max_open_seconds,
-            )
+        trip = self._get_trip(now)
+        if trip is None or (sent_at >= trip.tripped_at and duration.max_seconds > trip.max_open_seconds):
+            self._open(now, duration.initial_seconds, duration.max_seconds)
+        elif sent_at >= trip.tripped_at and now >= trip.open_until:
+            doubled = max(trip.open_seconds * 2, duration.initial_seconds)
+            self._open(now, min(doubled, trip.max_open_seconds), trip.max_open_seconds)
 
     def back_off(self, seconds: float, now: float) -> None:
         """Opens the breaker for the given time, after which it closes without a probe.
 
         A breaker that is open for a worse reason keeps that reason.
         """
-        if not self.is_tripped(now):
-            self._trip(now, seconds, 0.0)
-        if now + seconds > self._open_until:
-            self._open_until, self._tripped_by_replica = now + seconds, None
+        trip = self._get_trip(now)
+        if trip is None:
+            self._open(now, seconds, 0.0)
+        elif now + seconds > trip.open_until:
+            self._trip, self._is_remote_trip = replace(trip, open_until=now + seconds), False
         self._probe = None
 
     def record_inconclusive(self, sent_at: float) -> None:
         """Records an outcome that proves nothing. If the order was the probe, another order may become the probe."""
-        if self._probe is not None and sent_at + SYNC_DELAY_SECONDS >= self._probe.started_at:
+        if self._probe is not None and sent_at + MAX_SEND_TIME_ERROR_SECONDS >= self._probe.started_at:
             self._probe = None
 
-    def _close_after_success(self, sent_at: float) -> None:
-        self.recovery_sent_at = sent_at
-        self._close()
+    def _open(self, now: float, open_seconds: float, max_open_seconds: float) -> None:
+        self._trip = Trip(now, now + open_seconds, open_seconds, max_open_seconds)
+        self._is_remote_trip, self._probe = False, None
 
     def _close(self) -> None:
-        self._tripped_at, self._probe, self._tripped_by_replica = None, None, None
-        self._open_until, self._open_seconds, self._max_open_seconds = -inf, 0.0, 0.0
-
-    def _trip(self, now: float, open_seconds: float, max_open_seconds: float) -> None:
-        self._tripped_at, self._probe, self._tripped_by_replica = now, None, None
-        self._open_until, self._open_seconds, self._max_open_seconds = (
-            now + open_seconds,
-            open_seconds,
-            max_open_seconds,
-        )
+        self._trip = self._probe = None
 
     # --- replicas
 
     def to_snapshot(self, now: float) -> BreakerSnapshot:
-        """Returns what this replica observed itself. Observations of other replicas are not included: they publish
-        their own."""
-        success_ago = (
-            _seconds_since(self._success_sent_at, now) if now - self._success_sent_at <= MAX_OPEN_SECONDS else None
-        )
-        if not self.is_tripped(now) or self._tripped_at is None or self._tripped_by_replica is not None:
-            return BreakerSnapshot(success_ago=success_ago)
-        open_seconds_left = min(max(0.0, self._open_until - now), MAX_OPEN_SECONDS)
-        return BreakerSnapshot(
-            _seconds_since(self._tripped_at, now),
-            open_seconds_left,
-            self._open_seconds,
-            self._max_open_seconds,
-            success_ago,
-        )
+        """Returns what this replica observed itself. Other replicas publish their own observations."""
+        trip = None if self._is_remote_trip else self._get_trip(now)
+        is_recent = now - self._success_sent_at <= MAX_OPEN_SECONDS
+        return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else None)
 
-    def merge_snapshot(self, snapshot: BreakerSnapshot, replica: str, taken_at: float) -> None:
-        """Merges another replica's snapshot. In doubt the breaker stays open.
+    def merge_snapshot(self, snapshot: BreakerSnapshot, now: float, clock_lead: float) -> None:
+        """Merges another replica's observations: the later success closes the breaker, the later trip opens it.
 
-        `taken_at`: when the snapshot was taken, by this process's clock; rather too late than too early.
+        `clock_lead`: seconds by which the other replica's clock is known to be ahead of this one's.
         """
-        if snapshot.success_ago is not None:
-            self._merge_success(taken_at - snapshot.success_ago - SYNC_DELAY_SECONDS)
-        if snapshot.tripped_ago is not None:
-            self._merge_trip(snapshot, taken_at - snapshot.tripped_ago, replica, taken_at)
-
-    def _merge_success(self, sent_at: float) -> None:
-        self._remote_success_sent_at = max(self._remote_success_sent_at, sent_at)
-        if self._tripped_at is not None and sent_at > self._tripped_at:
-            self._close_after_success(sent_at)
-
-    def _merge_trip(self, snapshot: BreakerSnapshot, tripped_at: float, replica: str, taken_at: float) -> None:
-        # If the breaker is half-open there, it is half-open here, too. This must not look like a longer open time.
-        open_until = taken_at + snapshot.open_seconds_left if snapshot.open_seconds_left else tripped_at
-        if tripped_at <= max(self._success_sent_at, self._remote_success_sent_at):
+        if snapshot.success_sent_at is not None:
+            self.record_success(min(snapshot.success_sent_at - clock_lead, now))
+        if snapshot.trip is None or snapshot.trip.tripped_at - clock_lead <= self._success_sent_at:
             return
-        if (
-            self._tripped_at is not None
-            and max(tripped_at - self._tripped_at, open_until - self._open_until) <= SYNC_DELAY_SECONDS
-        ):
-            return
-        # This applies even if this replica opened the breaker itself. If both replicas published the longer time, both
-        # would lengthen it without end.
-        self._tripped_by_replica = replica
-        self._tripped_at = tripped_at if self._tripped_at is None else max(self._tripped_at, tripped_at)
-        self._open_until = max(self._open_until, open_until)
-        self._open_seconds, self._max_open_seconds = (
-            max(self._open_seconds, snapshot.open_seconds),
-            max(self._max_open_seconds, snapshot.max_open_seconds),
+        # The limits guard against a damaged snapshot. The order of merging makes no difference.
+        trip = replace(
+            snapshot.trip,
+            tripped_at=min(snapshot.trip.tripped_at - clock_lead, now),
+            open_until=min(snapshot.trip.open_until - clock_lead, now + MAX_OPEN_SECONDS),
         )
-
-    def drop_replica(self, replica: str, now: float) -> None:
-        """Makes the breaker half-open now if only the replica that went silent kept it open."""
-        if self._tripped_by_replica == replica:
-            self._open_until = min(self._open_until, now)
-
-
-def _seconds_since(moment: float, now: float) -> float:
-    return max(0.0, now - moment)
+        merged = Trip(*map(max, astuple(trip), astuple(self._trip or trip)))
+        if merged != self._trip:
+            self._trip, self._is_remote_trip = merged, True

@@ -1,11 +1,11 @@
 """Health snapshots that replicas exchange, and their encoding."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, BreakerSnapshot
+from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, BreakerSnapshot, Moment
 from gateway.health.stats import ConformanceRate, LatencyStats
 from providers.orders import Cell
 
@@ -22,9 +22,9 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
     seller: str
     model: str
     cell: Cell
-    breaker: BreakerSnapshot
-    latency: LatencyStats
-    conformance: ConformanceRate
+    breaker: BreakerSnapshot = EMPTY_BREAKER_SNAPSHOT
+    latency: LatencyStats = LatencyStats()
+    conformance: ConformanceRate = ConformanceRate()
     fidelity_breaker: BreakerSnapshot = EMPTY_BREAKER_SNAPSHOT
 
     @property
@@ -33,25 +33,16 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
 
     @property
     def has_data(self) -> bool:
-        has_breaker_data = self.breaker != EMPTY_BREAKER_SNAPSHOT or self.fidelity_breaker != EMPTY_BREAKER_SNAPSHOT
-        return has_breaker_data or bool(self.latency.count) or bool(self.conformance.count)
+        return self != CellSnapshot(self.seller, self.model, self.cell)
 
 
 class HealthSnapshot(Struct, frozen=True, array_like=True):
-    """Observations of one replica. `wall_time` is its wall clock; all other times are seconds ago or left."""
+    """Observations of one replica, made at `wall_time`. All times are of its slewed wall clock."""
 
-    version: Literal[1]
-    wall_time: Annotated[float, Meta(ge=0, le=1e12)]
+    version: Literal[2]
+    wall_time: Moment
     accounts: tuple[AccountSnapshot, ...]
     cells: tuple[CellSnapshot, ...]
-
-
-class ReplicaHealth(Struct, frozen=True):
-    """A replica's last snapshot: `wall_time` by the replica's clock, `received_at` by this process's clock."""
-
-    wall_time: float
-    received_at: float
-    cells: dict[CellKey, CellSnapshot]
 
 
 encode_snapshot = msgspec.msgpack.Encoder().encode

@@ -1,10 +1,10 @@
 """Tracks which accounts and cells are healthy, from outcomes of orders and from other replicas' snapshots.
 
-`now` is this process's monotonic clock, `wall_time` the wall clock, which serves only to compute how old a snapshot is.
-Routing decides whether an unhealthy offer is used when no healthy one is left.
+`now` is the slewed wall clock, so that replicas can share until when a breaker is open. Routing decides whether an
+unhealthy offer is used when no healthy one is left.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from math import isfinite
 from typing import TypeVar
@@ -18,7 +18,6 @@ from gateway.health.health_snapshot import (
     CellKey,
     CellSnapshot,
     HealthSnapshot,
-    ReplicaHealth,
     decode_snapshot,
     encode_snapshot,
 )
@@ -30,10 +29,8 @@ from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 
 REPLICA_TTL_SECONDS = 60.0
-# If the wall clocks of two replicas differ by more than this, snapshots look older than they are.
-MAX_CLOCK_SKEW_SECONDS = 5.0
 # Far more entries than any catalogue has. The least recently used entry is dropped first.
-MAX_CELLS, MAX_ACCOUNTS, MAX_REPLICAS = 10_000, 1_000, 250
+MAX_CELLS, MAX_ACCOUNTS = 10_000, 1_000
 
 # Faults that prove that the seller accepted the order, so the account works.
 ACCEPTED_FAULTS = frozenset(
@@ -88,8 +85,7 @@ class HealthTracker:
         self._replica_name = replica_name
         self._accounts: OrderedDict[str, AccountHealth] = OrderedDict()
         self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
-        self._replicas: OrderedDict[str, ReplicaHealth] = OrderedDict()
-        # Computed from `_replicas` on demand, and cleared whenever they change.
+        # The statistics of all other replicas, merged.
         self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
 
     # --- outcomes
@@ -163,7 +159,6 @@ class HealthTracker:
     def get_catalogue_signals(self, catalogue: Catalogue, now: float, load: Callable[[str], float]) -> Signals:
         """Returns a view of the signals of the catalogue's cells. Each signal is computed when it is read, so read the
         view soon."""
-        self._drop_silent_replicas(now)
         return _SignalsView(self, catalogue, now, load)
 
     def get_signals(self, key: HealthKey, now: float, load: float = 0.0) -> CellSignals:
@@ -189,25 +184,17 @@ class HealthTracker:
             if cell
             else (LatencyStats(), ConformanceRate())
         )
-        if not self._replicas:
+        if cell_key not in self._replica_stats:
             return latency, conformance
         replica_latency, replica_conformance = self._get_replica_stats(cell_key)
         return merge_latency((latency, replica_latency)), merge_conformance((conformance, replica_conformance))
 
     def _get_replica_stats(self, cell_key: CellKey) -> tuple[LatencyStats, ConformanceRate]:
-        if cell_key not in self._replica_stats:
-            self._replica_stats[cell_key] = self._compute_replica_stats(cell_key)
-        return self._replica_stats[cell_key]
-
-    def _compute_replica_stats(self, cell_key: CellKey) -> tuple[LatencyStats, ConformanceRate]:
-        snapshots = [snapshot for entry in self._replicas.values() if (snapshot := entry.cells.get(cell_key))]
-        return merge_latency([entry.latency for entry in snapshots]), merge_conformance(
-            [entry.conformance for entry in snapshots]
-        )
+        return self._replica_stats.get(cell_key, (LatencyStats(), ConformanceRate()))
 
     # --- replicas
 
-    def make_snapshot(self, now: float, wall_time: float) -> bytes:
+    def make_snapshot(self, now: float) -> bytes:
         """Encodes what this process observed itself, for the other replicas."""
         accounts = (
             AccountSnapshot(name, account_health.breaker.to_snapshot(now))
@@ -225,60 +212,41 @@ class HealthTracker:
         )
         return encode_snapshot(
             HealthSnapshot(
-                version=1,
-                wall_time=wall_time,
+                version=2,
+                wall_time=max(0.0, now),
                 accounts=tuple(entry for entry in accounts if entry.breaker != EMPTY_BREAKER_SNAPSHOT),
                 cells=tuple(entry for entry in cells if entry.has_data),
             )
         )
 
-    def merge_snapshot(self, replica_name: str, data: bytes, now: float, wall_time: float) -> bool:
-        """Merges the snapshot of another replica. Returns whether it was new: the store may return the same one twice.
+    def merge_snapshots(self, snapshots: Mapping[str, bytes], now: float) -> None:
+        """Merges the last snapshots of all replicas, by name. Merging one again changes nothing.
 
-        A snapshot counts as taken just now, unless it looks older than MAX_CLOCK_SKEW_SECONDS: then only the excess
-        counts as its age. Snapshots of a replica whose clock is a minute slow are ignored.
+        Snapshots of a replica whose clock is a minute slow are ignored; a clock that is ahead is corrected.
         """
-        self._drop_silent_replicas(now)
-        snapshot = None if replica_name == self._replica_name else decode_snapshot(data)
-        previous = self._replicas.get(replica_name)
-        if (
-            snapshot is None
-            or wall_time - snapshot.wall_time > REPLICA_TTL_SECONDS
-            or (previous and snapshot.wall_time <= previous.wall_time)
-        ):
-            return False
-        taken_at = now - max(0.0, wall_time - snapshot.wall_time - MAX_CLOCK_SKEW_SECONDS)
+        decoded = [decode_snapshot(data) for name, data in snapshots.items() if name != self._replica_name]
+        recent = [snapshot for snapshot in decoded if snapshot and now - snapshot.wall_time <= REPLICA_TTL_SECONDS]
+        cells_by_key: defaultdict[CellKey, list[CellSnapshot]] = defaultdict(list)
+        for snapshot in recent:
+            self._merge_breakers(snapshot, now)
+            for cell in snapshot.cells:
+                cells_by_key[cell.cell_key].append(cell)
+        self._replica_stats = {
+            key: (
+                merge_latency([cell.latency for cell in cells]),
+                merge_conformance([cell.conformance for cell in cells]),
+            )
+            for key, cells in cells_by_key.items()
+        }
+
+    def _merge_breakers(self, snapshot: HealthSnapshot, now: float) -> None:
+        clock_lead = max(0.0, snapshot.wall_time - now)
         for account in snapshot.accounts:
-            self._get_account(account.account).breaker.merge_snapshot(account.breaker, replica_name, taken_at)
+            self._get_account(account.account).breaker.merge_snapshot(account.breaker, now, clock_lead)
         for cell in snapshot.cells:
             cell_health = self._get_cell(cell.cell_key)
-            cell_health.breaker.merge_snapshot(cell.breaker, replica_name, taken_at)
-            cell_health.fidelity_breaker.merge_snapshot(cell.fidelity_breaker, replica_name, taken_at)
-        self._replica_stats.clear()
-        self._replicas[replica_name] = ReplicaHealth(
-            snapshot.wall_time, now, {cell.cell_key: cell for cell in snapshot.cells}
-        )
-        self._replicas.move_to_end(replica_name)
-        if len(self._replicas) > MAX_REPLICAS:
-            self._drop_replica(next(iter(self._replicas)), now)
-        return True
-
-    def _drop_silent_replicas(self, now: float) -> None:
-        for replica_name in [
-            replica_name
-            for replica_name, replica in self._replicas.items()
-            if now - replica.received_at > REPLICA_TTL_SECONDS
-        ]:
-            self._drop_replica(replica_name, now)
-
-    def _drop_replica(self, replica_name: str, now: float) -> None:
-        del self._replicas[replica_name]
-        self._replica_stats.clear()
-        for account in self._accounts.values():
-            account.breaker.drop_replica(replica_name, now)
-        for cell in self._cells.values():
-            cell.breaker.drop_replica(replica_name, now)
-            cell.fidelity_breaker.drop_replica(replica_name, now)
+            cell_health.breaker.merge_snapshot(cell.breaker, now, clock_lead)
+            cell_health.fidelity_breaker.merge_snapshot(cell.fidelity_breaker, now, clock_lead)
 
     def _allows_request(self, key: HealthKey, now: float) -> bool:
         """Returns whether the breakers of account and cell allow an order. Unknown ones count as closed."""

@@ -45,7 +45,7 @@ def _make_gauge(name: str) -> GaugeMetricFamily:
 
 def _collect_cell_gauges(engine: Engine, catalogue: Catalogue) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
     healthy, conformance = _make_gauge("igw_cell_healthy"), _make_gauge("igw_cell_conformance")
-    now = engine.context.monotonic()
+    now = engine.context.wall_clock()
     for offer in catalogue.iter_offers():
         for cell in offer.prices:
             health_key = HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)

@@ -8,8 +8,7 @@ from providers.faults import FaultKind
 from providers.orders import ALL_CELLS
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_offer, make_uniform_prices
 
-START = 1_000.0
-START_WALL_TIME = 1_700_000_000.0
+START = 1_700_000_000.0
 HIGH_CELL, LOW_CELL = ALL_CELLS[-1], ALL_CELLS[0]
 
 
@@ -66,7 +65,6 @@ def get_signals(health: HealthTracker, key: HealthKey, now: float = START) -> Ce
     return health.get_signals(key, now)
 
 
-def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "sender") -> bool:
-    """Sends a snapshot that is made and received `seconds` after START."""
-    data = sender.make_snapshot(START + seconds, START_WALL_TIME + seconds)
-    return receiver.merge_snapshot(name, data, START + seconds, START_WALL_TIME + seconds)
+def send_snapshot(sender: HealthTracker, receiver: HealthTracker, seconds: float = 0.0, name: str = "sender") -> None:
+    """Sends a snapshot that is made and received `seconds` after START. Other replicas have published none."""
+    receiver.merge_snapshots({name: sender.make_snapshot(START + seconds)}, START + seconds)

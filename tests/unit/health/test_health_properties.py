@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from msgspec import msgpack
 
 from gateway.health import health_tracker as health_module
+from gateway.health.circuit_breaker import MAX_OPEN_SECONDS
 from gateway.health.health_snapshot import HealthSnapshot
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome, OrderPermit
 from providers.faults import FaultKind
@@ -15,7 +16,6 @@ from tests.unit.health.health_samples import (
     HIGH_CELL,
     RUNS_HIGH,
     START,
-    START_WALL_TIME,
     make_success,
 )
 from tests.unit.health.load_functions import get_zero_load
@@ -74,15 +74,11 @@ class ReplicaPair:
         self.permits = self.permits[1:]
 
     def exchange_snapshots(self) -> None:
-        wall_time = START_WALL_TIME + self.now
-        first_snapshot, second_snapshot = (
-            self.first.make_snapshot(self.now, wall_time),
-            self.second.make_snapshot(self.now, wall_time),
-        )
+        first_snapshot, second_snapshot = self.first.make_snapshot(self.now), self.second.make_snapshot(self.now)
         for snapshot in (first_snapshot, second_snapshot):
-            assert msgpack.decode(snapshot, type=HealthSnapshot).wall_time == wall_time
-        self.first.merge_snapshot("other", second_snapshot, self.now, wall_time)
-        self.second.merge_snapshot("one", first_snapshot, self.now, wall_time)
+            assert msgpack.decode(snapshot, type=HealthSnapshot).wall_time == self.now
+        self.first.merge_snapshots({"other": second_snapshot}, self.now)
+        self.second.merge_snapshots({"one": first_snapshot}, self.now)
 
 
 @property_settings
@@ -154,16 +150,16 @@ def test_memory_is_bounded_for_any_number_of_events(monkeypatch: pytest.MonkeyPa
     st.one_of(
         st.binary(),
         st.recursive(st.one_of(st.none(), st.floats(), st.integers(0, 9), st.text()), st.lists).map(
-            lambda value: msgpack.encode([1, START_WALL_TIME, value, value])
+            lambda value: msgpack.encode([2, START, value, value])
         ),
     )
 )
-def test_arbitrary_snapshot_bytes_are_accepted_once(data: bytes) -> None:
+def test_merging_arbitrary_bytes_again_changes_nothing(data: bytes) -> None:
     health = HealthTracker()
-    first = health.merge_snapshot("b", data, START, START_WALL_TIME)
-    before = health.make_snapshot(START, START_WALL_TIME), health.get_signals(RUNS_HIGH, START)
-    assert not (health.merge_snapshot("b", data, START, START_WALL_TIME) and first)
-    assert (health.make_snapshot(START, START_WALL_TIME), health.get_signals(RUNS_HIGH, START)) == before
+    health.merge_snapshots({"b": data}, START)
+    before = health.make_snapshot(START), health.get_signals(RUNS_HIGH, START)
+    health.merge_snapshots({"b": data}, START)
+    assert (health.make_snapshot(START), health.get_signals(RUNS_HIGH, START)) == before
 
 
 @property_settings
@@ -173,15 +169,16 @@ def test_damaged_snapshot_is_harmless(
 ) -> None:
     pair = ReplicaPair()
     pair.run_events(events)
-    snapshot = bytearray(pair.first.make_snapshot(pair.now, START_WALL_TIME))
+    snapshot = bytearray(pair.first.make_snapshot(pair.now))
     position = data.draw(st.integers(0, len(snapshot) - 1))
     snapshot[position] = data.draw(st.integers(0, 255))
     for altered in (bytes(snapshot), bytes(snapshot[:position])):
         receiver = HealthTracker()
-        receiver.merge_snapshot("b", altered, START, START_WALL_TIME)
-        receiver.merge_snapshot("b", altered, START + 1, START_WALL_TIME + 1)
-        dict(receiver.get_catalogue_signals(CATALOGUE, START, get_zero_load))
-        receiver.make_snapshot(START, START_WALL_TIME)
+        receiver.merge_snapshots({"b": altered}, pair.now)
+        receiver.merge_snapshots({"b": altered}, pair.now + 1)
+        dict(receiver.get_catalogue_signals(CATALOGUE, pair.now, get_zero_load))
+        receiver.make_snapshot(pair.now)
+        assert receiver.acquire_permit(RUNS_HIGH, pair.now + MAX_OPEN_SECONDS)
 
 
 @property_settings
@@ -189,11 +186,11 @@ def test_damaged_snapshot_is_harmless(
 def test_merging_snapshot_twice_equals_merging_once(events: list[tuple[str, float, HealthKey, OrderOutcome]]) -> None:
     pair = ReplicaPair()
     pair.run_events(events)
-    snapshot, once, twice = pair.first.make_snapshot(pair.now, START_WALL_TIME), HealthTracker(), HealthTracker()
+    snapshot, once, twice = pair.first.make_snapshot(pair.now), HealthTracker(), HealthTracker()
     for health in (once, twice, twice):
-        health.merge_snapshot("b", snapshot, START, START_WALL_TIME)
-    for moment in (START, START + 30, START + 1_000):
+        health.merge_snapshots({"b": snapshot}, pair.now)
+    for moment in (pair.now, pair.now + 30, pair.now + 1_000):
         assert [once.get_signals(key, moment) for key in ALL_KEYS] == [
             twice.get_signals(key, moment) for key in ALL_KEYS
         ]
-    assert once.make_snapshot(START, START_WALL_TIME) == twice.make_snapshot(START, START_WALL_TIME)
+    assert once.make_snapshot(pair.now) == twice.make_snapshot(pair.now)

@@ -1,8 +1,7 @@
-"""Replicas share what each observed itself, until a replica is silent for a minute."""
+"""Replicas share what each observed itself: until when breakers are open, successes, and statistics."""
 
 import pytest
 
-from gateway.health import health_tracker as health_module
 from gateway.health.health_tracker import HealthTracker
 from gateway.routing.signals import UNKNOWN_SIGNALS, CellSignals
 from providers.faults import FaultKind
@@ -12,7 +11,6 @@ from tests.unit.health.health_samples import (
     RUNS_HIGH,
     RUNS_LOW,
     START,
-    START_WALL_TIME,
     get_signals,
     is_healthy,
     make_failure,
@@ -22,8 +20,6 @@ from tests.unit.health.health_samples import (
 )
 
 DELAYS_AND_SKEWS = [(0.0, 0.0), (1.0, 0.0), (0.5, 4.0), (0.5, -4.0), (0.5, -30.0)]
-# The monotonic clocks of two processes are unrelated.
-CLOCK_OFFSET_SECONDS = 50_000.0
 
 
 @pytest.mark.parametrize(("delay", "skew"), DELAYS_AND_SKEWS)
@@ -33,39 +29,36 @@ CLOCK_OFFSET_SECONDS = 50_000.0
 def test_open_breaker_applies_to_all_replicas_despite_clock_skew(
     kind: FaultKind, times: int, open_seconds: float, delay: float, skew: float
 ) -> None:
-    data, receiver, now = (
-        make_tracker(kind, times).make_snapshot(START + 1, START_WALL_TIME + 1),
-        HealthTracker("a"),
-        START + CLOCK_OFFSET_SECONDS,
-    )
-    assert receiver.merge_snapshot("b", data, now + 1 + delay, START_WALL_TIME + 1 + delay + skew)
-    assert not is_healthy(receiver, RUNS_HIGH, now + open_seconds - 0.01)
-    assert receiver.acquire_permit(RUNS_HIGH, now + open_seconds + delay)
-    assert not receiver.acquire_permit(RUNS_HIGH, now + open_seconds + delay), "each replica sends one probe"
+    """`skew`: how far the receiver's clock is ahead. Then the breaker opens there for less time by as much."""
+    receiver, due = HealthTracker("a"), START + skew + open_seconds
+    snapshot = make_tracker(kind, times).make_snapshot(START + 1)
+    receiver.merge_snapshots({"b": snapshot}, START + 1 + delay + skew)
+    assert not is_healthy(receiver, RUNS_HIGH, due - max(0.0, skew) - 0.01)
+    assert receiver.acquire_permit(RUNS_HIGH, due + delay)
+    assert not receiver.acquire_permit(RUNS_HIGH, due + delay), "each replica sends one probe"
 
 
 def test_old_snapshot_counts_from_when_it_was_made() -> None:
     receiver = HealthTracker("a")
-    assert receiver.merge_snapshot(
-        "b", make_tracker(FaultKind.INVALID_KEY).make_snapshot(START, START_WALL_TIME), START + 45, START_WALL_TIME + 45
-    )
+    receiver.merge_snapshots({"b": make_tracker(FaultKind.INVALID_KEY).make_snapshot(START)}, START + 45)
     assert not is_healthy(receiver, RUNS_HIGH, START + 59)
-    assert is_healthy(receiver, RUNS_HIGH, START + 66)
+    assert is_healthy(receiver, RUNS_HIGH, START + 60)
 
 
 def test_snapshot_older_than_a_minute_is_ignored() -> None:
     receiver = HealthTracker("a")
-    assert not receiver.merge_snapshot(
-        "b", make_tracker(FaultKind.INVALID_KEY).make_snapshot(START, START_WALL_TIME), START + 61, START_WALL_TIME + 61
-    )
-    assert is_healthy(receiver, RUNS_HIGH, START + 61)
+    sender = make_tracker(FaultKind.INVALID_KEY)
+    sender.acquire_permit(RUNS_HIGH, START + 60)
+    sender.record(RUNS_HIGH, make_failure(FaultKind.INVALID_KEY), START + 60)
+    receiver.merge_snapshots({"b": sender.make_snapshot(START + 60)}, START + 121)
+    assert is_healthy(receiver, RUNS_HIGH, START + 121)
 
 
 def test_repeated_snapshot_changes_nothing() -> None:
-    receiver, data = HealthTracker("a"), make_tracker(FaultKind.INVALID_KEY).make_snapshot(START, START_WALL_TIME)
-    assert receiver.merge_snapshot("b", data, START, START_WALL_TIME)
+    receiver, data = HealthTracker("a"), make_tracker(FaultKind.INVALID_KEY).make_snapshot(START)
+    receiver.merge_snapshots({"b": data}, START)
     for second in range(1, 60):
-        assert not receiver.merge_snapshot("b", data, START + second, START_WALL_TIME + second)
+        receiver.merge_snapshots({"b": data}, START + second)
     assert receiver.acquire_permit(RUNS_HIGH, START + 60)
 
 
@@ -73,7 +66,7 @@ def test_own_snapshot_is_ignored() -> None:
     health = HealthTracker("a")
     for _ in range(4):
         health.record(RUNS_HIGH, make_success(10), START)
-    assert not send_snapshot(health, health, name="a")
+    send_snapshot(health, health, name="a")
     assert get_signals(health, RUNS_HIGH) == UNKNOWN_SIGNALS
 
 
@@ -82,7 +75,7 @@ def test_later_local_success_outweighs_remote_trip() -> None:
     send_snapshot(sender, receiver)
     receiver.record(RUNS_HIGH, make_success(2), START + 10)
     assert is_healthy(receiver, RUN_HIGH, START + 10)
-    assert send_snapshot(sender, receiver, 12)
+    send_snapshot(sender, receiver, 12)
     assert is_healthy(receiver, RUN_HIGH, START + 12)
 
 
@@ -112,8 +105,7 @@ def test_remote_success_sent_before_trip_closes_nothing() -> None:
 def test_late_snapshot_does_not_postdate_success() -> None:
     unhealthy, healthy = make_tracker(FaultKind.NO_CREDIT), HealthTracker("b")
     healthy.record(RUNS_HIGH, make_success(2), START + 1.5)
-    data = healthy.make_snapshot(START + 2, START_WALL_TIME + 2)
-    assert unhealthy.merge_snapshot("b", data, START + 3.5, START_WALL_TIME + 3.5)
+    unhealthy.merge_snapshots({"b": healthy.make_snapshot(START + 2)}, START + 3.5)
     assert not is_healthy(unhealthy, RUNS_HIGH, START + 3.5)
 
 
@@ -163,14 +155,11 @@ def test_locally_extended_backoff_is_shared() -> None:
 def test_late_exchanges_do_not_keep_breakers_open() -> None:
     first, second_replica = make_tracker(FaultKind.INVALID_KEY), make_tracker(FaultKind.INVALID_KEY)
     for second in range(1, 60, 2):
-        from_one, from_other = (
-            each.make_snapshot(START + second, START_WALL_TIME + second) for each in (first, second_replica)
-        )
-        now, wall = START + second + 4, START_WALL_TIME + second + 4
-        first.merge_snapshot("other", from_other, now, wall)
-        second_replica.merge_snapshot("one", from_one, now, wall)
-    assert first.acquire_permit(RUNS_HIGH, START + 66)
-    assert second_replica.acquire_permit(RUNS_HIGH, START + 66)
+        from_one, from_other = (each.make_snapshot(START + second) for each in (first, second_replica))
+        first.merge_snapshots({"other": from_other}, START + second + 4)
+        second_replica.merge_snapshots({"one": from_one}, START + second + 4)
+    assert first.acquire_permit(RUNS_HIGH, START + 60)
+    assert second_replica.acquire_permit(RUNS_HIGH, START + 60)
 
 
 def test_half_open_state_keeps_being_shared() -> None:
@@ -193,7 +182,7 @@ def test_statistics_are_weighted_by_sample_count() -> None:
         many.record(RUNS_HIGH, make_success(30, as_ordered=True), START)
     send_snapshot(few, receiver, name="few")
     assert get_signals(receiver, RUNS_HIGH) == UNKNOWN_SIGNALS
-    send_snapshot(many, receiver, name="many")
+    receiver.merge_snapshots({"few": few.make_snapshot(START), "many": many.make_snapshot(START)}, START)
     assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=25, p90=25, conformance=0.75, deliveries=8)
     for _ in range(8):
         receiver.record(RUNS_HIGH, make_success(45, as_ordered=True), START)
@@ -210,7 +199,7 @@ def test_newer_snapshot_replaces_older_one() -> None:
     assert receiver.get_signals(RUNS_HIGH, START + 5) == CellSignals(p50=10, p90=10)
 
 
-def test_silent_replica_is_forgotten() -> None:
+def test_statistics_of_silent_replica_are_forgotten() -> None:
     sender, receiver = make_tracker(FaultKind.INVALID_KEY), HealthTracker("a")
     for pause in (60, 180):
         assert sender.acquire_permit(RUNS_HIGH, START + pause)
@@ -220,17 +209,17 @@ def test_silent_replica_is_forgotten() -> None:
     send_snapshot(sender, receiver, 181)
     assert not is_healthy(receiver, RUNS_HIGH, START + 230)
     assert get_signals(receiver, OTHER_ACCOUNT, START + 230).p50 == 10
-    receiver.merge_snapshot("c", b"", START + 242, START_WALL_TIME + 242)
-    assert is_healthy(receiver, RUNS_HIGH, START + 242)
+    receiver.merge_snapshots({}, START + 242)
     assert get_signals(receiver, OTHER_ACCOUNT, START + 242) == UNKNOWN_SIGNALS
-    assert receiver.acquire_permit(RUNS_HIGH, START + 242)
-    assert not receiver.acquire_permit(RUNS_HIGH, START + 242), "its snapshot still requires a probe"
+    assert not receiver.acquire_permit(RUNS_HIGH, START + 419), "the breaker stays open for its time"
+    assert receiver.acquire_permit(RUNS_HIGH, START + 420)
+    assert not receiver.acquire_permit(RUNS_HIGH, START + 420)
 
 
 def test_returning_replica_is_merged_again() -> None:
     sender, receiver = make_tracker(FaultKind.INVALID_KEY), HealthTracker("a")
     send_snapshot(HealthTracker(), receiver, -100)
-    assert send_snapshot(sender, receiver)
+    send_snapshot(sender, receiver)
     assert not is_healthy(receiver, RUNS_HIGH, START)
 
 
@@ -239,14 +228,4 @@ def test_snapshot_is_small() -> None:
     for key in (RUNS_HIGH, RUNS_LOW, RUN_HIGH, OTHER_ACCOUNT):
         for number in range(10_000):
             health.record(key, make_success(1 + number % 500, as_ordered=True), START + number / 20)
-    assert len(health.make_snapshot(START + 500, START_WALL_TIME)) < 700
-
-
-def test_oldest_of_too_many_replicas_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_module, "MAX_REPLICAS", 2)
-    receiver = HealthTracker("a")
-    send_snapshot(make_tracker(FaultKind.INVALID_KEY), receiver, name="first")
-    for name in ("second", "third"):
-        send_snapshot(HealthTracker(), receiver, 1, name)
-    assert receiver.acquire_permit(RUNS_HIGH, START + 1)
-    assert not receiver.acquire_permit(RUNS_HIGH, START + 1)
+    assert len(health.make_snapshot(START + 500)) < 700
