@@ -67,7 +67,7 @@ class FolderBackend:
         self._durable_folders: set[tuple[str, ...]] = set()
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
-        folder, name = _split_path(key)
+        folder, name = locate_file(key)
         await self._writer.write(folder, name, data)
 
     async def get(self, key: str) -> bytes:
@@ -136,21 +136,24 @@ class FolderBackend:
         return b"".join(parts)
 
     def _open_object(self, key: str) -> "_OpenFile":
-        parents, name = _split_path(key)
+        parents, name = locate_file(key)
         try:
             with self._open_folder(parents) as folder:
                 file = _open_file(name, folder)
         except FileNotFoundError:
             raise ObjectNotFound("no image is stored under this key") from None
         if file is None:
-            raise ForeignObject(f"{self._root} contains a link or another file at {key} that the gateway did not store")
+            path = "/".join((*parents, name))
+            raise ForeignObject(
+                f"{self._root} contains a link or another file at {path} that the gateway did not store"
+            )
         return file
 
     async def _read_chunk(self, file: "_OpenFile", position: int) -> bytes:
         return await self._run_in_thread(file.read, position)
 
     def _delete_job_files(self, prefix: str) -> int:
-        (partition, hour), name_prefix = _split_path(prefix)
+        (partition, hour), name_prefix = locate_file(prefix)
         try:
             with self._open_folder((partition, hour)) as folder:
                 names = [
@@ -281,7 +284,7 @@ def _close_opened_file(opening: "Future[_OpenFile]") -> None:
         opening.result().close()
 
 
-def _split_path(key: str) -> tuple[tuple[str, str], str]:
+def locate_file(key: str) -> tuple[tuple[str, str], str]:
     """Returns the folder of a key, or of a job's prefix, and the name of the file in it, or its beginning."""
     partition, job, name = key.split("/")
     return (partition, get_job_hour(job)), f"{job}.{name}"

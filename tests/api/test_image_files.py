@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.assets.folder_backend import locate_file
 from gateway.assets.signed_urls import UrlSigner
 from gateway.settings import Settings, load_settings, load_signing_secrets
 from tests.api.error_responses import expect_final_error
@@ -96,10 +97,15 @@ def test_signed_url_is_rejected_after_its_expiry(
     assert anonymous_client.get(signer.sign(key, 4_000_000_000)).status_code == 200
 
 
+def get_stored_file(gateway: RunningGateway, key: str) -> Path:
+    folder, name = locate_file(key)
+    return gateway.folder.joinpath("data", "images", *folder, name)
+
+
 def test_deleted_image_is_410(gateway: RunningGateway, anonymous_client: httpx.Client) -> None:
     image_entry = create_finished_job(gateway)["images"][0]
     key = image_entry["url"].removeprefix(f"{gateway.url}/files/").partition("?")[0]
-    (gateway.folder / "data" / "images" / key).unlink()
+    get_stored_file(gateway, key).unlink()
     expect_final_error(anonymous_client.get(image_entry["url"]), 410, "image_expired")
 
 
@@ -107,7 +113,7 @@ def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningG
     """After the headers, after a part, within a part, and before any byte."""
     image_entry = create_finished_job(gateway)["images"][0]
     target = image_entry["url"].removeprefix(gateway.url)
-    stored = gateway.folder / "data" / "images" / target.removeprefix("/files/").partition("?")[0]
+    stored = get_stored_file(gateway, target.removeprefix("/files/").partition("?")[0])
     # More than socket buffers hold.
     stored.write_bytes(bytes(30 << 20))
     connections = [connect(gateway) for _ in range(15)]

@@ -77,7 +77,7 @@ def has_received_image(flow: OrderFlow, seller: str, data: bytes) -> bool:
 
 
 def read_stored_input(gateway_folder: Path, job_id: str) -> bytes:
-    [path] = gateway_folder.rglob(f"{job_id}/input-0.*")
+    [path] = gateway_folder.rglob(f"{job_id}.input-0.*")
     return path.read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_image_type_comes_from_the_bytes_not_from_the_content_type(
     jpeg = make_image(512, 512, "JPEG")
     job = order_edit(flow, web.add_page("/image.png", jpeg, content_type="image/png"), seller)
     assert job["status"] == "completed"
-    assert [path.name for path in gateway_folder.rglob(f"{job['id']}/input-0.*")] == ["input-0.jpeg"]
+    assert [path.suffix for path in gateway_folder.rglob(f"{job['id']}.input-0.*")] == [".jpeg"]
     assert has_received_image(flow, seller, jpeg)
 
 
