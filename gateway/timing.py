@@ -237,6 +237,8 @@ class ConnectionTiming(Struct, frozen=True, kw_only=True):
 
     # Shorter than the idle timeouts of most servers and proxies.
     keepalive_seconds: float = 15.0
+    # An idle connection for an order that must not be sent twice: shorter than the idle timeouts of all servers.
+    fresh_connection_seconds: float = 1.0
     # Shorter than the TTL of most records, so that a moved host is found soon.
     lookup_cache_ttl_seconds: float = 10.0
     # How long to wait for a thread, and for a fresh answer before stale addresses are used (RFC 8767).

@@ -32,9 +32,9 @@ class CallOptions(Struct, frozen=True):
     """The limits of one call.
 
     `memory_timeout_seconds`: how long to wait for memory to send a large body. `timeout_seconds`: from then until the
-    last byte of the answer; waiting for memory for the answer does not count. `fresh_connection`: use a new connection,
-    for orders that must not be sent twice. A kept-alive connection may be dead, and then it is unknown whether the
-    order arrived.
+    last byte of the answer; waiting for memory for the answer does not count. `fresh_connection`: use a new
+    connection, or one that answered within the last second, for orders that must not be sent twice. An older one may be
+    dead, and then it may be unknown whether the order arrived.
     """
 
     timeout_seconds: float

@@ -6,8 +6,8 @@ It stores no cookies, follows no redirects, decodes nothing, and ignores proxies
 import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import Any, Self
+from functools import lru_cache, partial
+from typing import Any, Self, cast
 
 import aiohttp
 import httpx
@@ -20,6 +20,7 @@ from aiohttp.tracing import Trace
 from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.upstream import dns_lookup
 from gateway.upstream.asyncio_tls_connector import TlsConnector
+from gateway.upstream.connection_state import has_input, read_acknowledged_bytes
 from gateway.upstream.dns_lookup import TotalLookupLimitReached
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
@@ -30,21 +31,32 @@ _READ_AHEAD_BYTES = 64 << 10
 class SendProgress:
     """How much of a request has been sent. Before its first byte is sent, nothing can have been bought."""
 
-    __slots__ = ("_connection", "has_sent_bytes", "is_queued")
+    __slots__ = ("_connection", "_protocol", "has_sent_bytes", "is_queued")
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.has_sent_bytes = False
         # Whether the request waits for a connection of the pool.
         self.is_queued = False
         self._connection: asyncio.Transport | None = None
+        self._protocol: RequestProtocol | None = None
 
     def on_connected(self, connection: asyncio.Transport) -> None:
         """Records the connection. No part of the request was sent yet: TLS or the tunnel of a proxy may come first."""
         self._connection = connection
 
-    def on_sending(self, connection: asyncio.Transport | None) -> None:
+    def on_sending(self, protocol: "RequestProtocol") -> None:
         self.has_sent_bytes = True
-        self._connection = connection
+        self._protocol = protocol
+        self._connection = cast(asyncio.Transport, protocol.transport)
+        protocol.start_request()
+
+    @property
+    def is_proven_unread(self) -> bool:
+        """Whether the seller closed the connection before it received any byte of the request."""
+        return self._protocol is not None and self._protocol.is_request_unread
 
     def abort(self) -> None:
         """Closes the connection at once. A clean close would wait for the other side to read what is still unsent."""
@@ -60,8 +72,31 @@ class SendProgress:
 _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 
 
+class RequestProtocol(ResponseHandler):
+    """Finds out whether a connection ended before its request arrived.
+
+    The end of a connection acknowledges all that the other side's kernel received before. If that is no byte of the
+    request, no program there has read it or ever will.
+    """
+
+    is_request_unread = False
+    _acknowledged_bytes: int | None = None
+
+    def start_request(self) -> None:
+        self._acknowledged_bytes = read_acknowledged_bytes(self.transport)
+
+    def eof_received(self) -> None:
+        acknowledged_bytes = read_acknowledged_bytes(self.transport)
+        self.is_request_unread = acknowledged_bytes is not None and acknowledged_bytes == self._acknowledged_bytes
+        super().eof_received()
+
+
 class ProgressConnector(TlsConnector):
     """Records in SendProgress when a request connects and when its first byte may be sent."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = cast(partial[ResponseHandler], partial(RequestProtocol, loop=self._loop))
 
     async def connect(
         self,
@@ -70,8 +105,16 @@ class ProgressConnector(TlsConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        _current_progress.get().on_sending(connection.transport)
+        _current_progress.get().on_sending(cast(RequestProtocol, connection.protocol))
         return connection
+
+    async def _get(self, *args: Any) -> Connection | None:
+        """Returns an idle connection that has not ended."""
+        while (connection := await super()._get(*args)) is not None:
+            if connection.transport is not None and not has_input(connection.transport):
+                return connection
+            connection.close()
+        return None
 
     async def _wait_for_available_connection(self, *args: Any) -> None:
         progress = _current_progress.get()
@@ -106,11 +149,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request. Raises only errors of httpx.
 
-        PoolTimeout: a limit of this gateway prevented sending. ConnectError, ConnectTimeout: no byte was sent. After
-        any other error, the request may have been sent.
+        PoolTimeout: a limit of this gateway prevented sending. ConnectError, ConnectTimeout: no byte was sent, or none
+        was received. After any other error, the request may have been received.
         """
         progress = request.extensions.get("progress") or SendProgress()
-        progress.has_sent_bytes = progress.is_queued = False
+        try:
+            return await self._send_once(request, progress)
+        except httpx.ConnectError:
+            if not progress.is_proven_unread:
+                raise
+        # By now, this process has noticed all connections that the seller closed at the same time.
+        return await self._send_once(request, progress)
+
+    async def _send_once(self, request: httpx.Request, progress: SendProgress) -> httpx.Response:
+        progress.reset()
         _current_progress.set(progress)
         dns_lookup.current_tenant.set(request.extensions.get("tenant", ""))
         try:
@@ -172,6 +224,8 @@ def _to_httpx_error(error: Exception, progress: SendProgress) -> httpx.Transport
     name = _describe_error(error)
     if progress.is_queued or isinstance(getattr(error, "os_error", None), TotalLookupLimitReached):
         return httpx.PoolTimeout(name)
+    if progress.is_proven_unread:
+        return httpx.ConnectError(name)
     if not progress.has_sent_bytes:
         return httpx.ConnectTimeout(name) if isinstance(error, TimeoutError) else httpx.ConnectError(name)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError):

@@ -54,7 +54,7 @@ class _SourceTransports:
     """The transports to hosts whose names come from one source.
 
     There is one for each combination of: public addresses only or any address, kept-alive or fresh connections, direct
-    or through a proxy.
+    or through a proxy. A fresh connection is a new one, or one that answered within the last second.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class _SourceTransports:
         proxy_lookup: Lookup,
         tls: ssl.SSLContext | None,
         max_connections: int,
-        keepalive_seconds: float,
+        timing: ConnectionTiming,
     ) -> None:
         def make_transport(
             is_allowed: address_guard.AddressCheck, lookup: Lookup, fresh_connection: bool
@@ -75,7 +75,7 @@ class _SourceTransports:
                 socket_factory=address_guard.make_socket_factory(is_allowed),
                 ssl=tls or True,
                 limit=max_connections,
-                **({"force_close": True} if fresh_connection else {"keepalive_timeout": keepalive_seconds}),
+                keepalive_timeout=timing.fresh_connection_seconds if fresh_connection else timing.keepalive_seconds,
             )
             return AiohttpTransport(connector)
 
@@ -111,7 +111,7 @@ class TransportPool:
         }
         proxy_lookup = self._lookups[HostSource.OPERATOR]
         self._transports = {
-            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections, timing.keepalive_seconds)
+            source: _SourceTransports(source_lookup, proxy_lookup, tls, max_connections, timing)
             for source, source_lookup in self._lookups.items()
         }
 

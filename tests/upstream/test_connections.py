@@ -1,15 +1,24 @@
 """Which connection a call uses, and which servers must never receive the API key."""
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
+from gateway.timing import ConnectionTiming
+from gateway.upstream import transport
 from gateway.upstream.seller_client import CallOptions, SellerClient
+from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call
 from providers.faults import FaultKind
 from providers.order_status import NoAnswer
 from tests.upstream.fake_servers import (
     API_KEY,
+    EVENT_LOOPS,
     GET_CALL,
     ORDER_CALL,
     QUICK_OPTIONS,
@@ -42,7 +51,8 @@ async def close_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamW
 async def _send_twice(
     handle: ConnectionHandler, call: Call, *, fresh_connection: bool, pause: float
 ) -> tuple[Answer | NoAnswer, int]:
-    async with run_server(handle) as server, SellerClient() as client:
+    pool = TransportPool(timing=ConnectionTiming(fresh_connection_seconds=0.05))
+    async with run_server(handle) as server, SellerClient(pool) as client:
         seller = make_seller(server.url)
         first = await client.send(call, seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection))
         assert isinstance(first, Answer)
@@ -57,17 +67,77 @@ def test_idle_connection_is_reused() -> None:
     assert connections == 1
 
 
-def test_fresh_order_opens_a_new_connection() -> None:
-    second, connections = run_async(_send_twice(serve_requests, ORDER_CALL, fresh_connection=True, pause=0.0))
+@pytest.mark.parametrize(("pause", "connections"), [(0.0, 1), (0.2, 2)], ids=["just answered", "idle for long"])
+def test_fresh_order_reuses_only_a_connection_that_just_answered(pause: float, connections: int) -> None:
+    second, opened = run_async(_send_twice(serve_requests, ORDER_CALL, fresh_connection=True, pause=pause))
     assert isinstance(second, Answer)
-    assert connections == 2
+    assert opened == connections
 
 
-def test_fresh_order_never_uses_a_dead_connection() -> None:
-    for handle in (answer_once_then_drop, close_while_idle):
-        second, connections = run_async(_send_twice(handle, ORDER_CALL, fresh_connection=True, pause=0.0))
+def test_fresh_order_is_never_lost_on_a_dead_connection() -> None:
+    for pause in (0.0, 0.001, 0.2):
+        second, connections = run_async(_send_twice(close_while_idle, ORDER_CALL, fresh_connection=True, pause=pause))
         assert isinstance(second, Answer)
         assert connections == 2
+
+
+class ClosingServer:
+    """Answers one request on each connection and closes it, from a thread of its own."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.requests = 0
+        self.closed = threading.Event()
+
+    def serve(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            with connection:
+                if connection.recv(65_536):
+                    self.requests += 1
+                    connection.sendall(build_response())
+            self.closed.set()
+
+
+@contextlib.contextmanager
+def run_closing_server() -> Iterator[tuple[str, ClosingServer]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = ClosingServer(listener)
+        threading.Thread(target=server.serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
+
+
+@pytest.mark.parametrize("has_noticed_end", [True, False], ids=["end noticed", "end unnoticed"])
+@pytest.mark.parametrize("loop", EVENT_LOOPS)
+def test_order_on_a_connection_that_closed_meanwhile_is_sent_again(
+    loop: str, has_noticed_end: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the connection acknowledges no byte of the order: nobody has read it. So it may be sent again."""
+    if not has_noticed_end:
+        monkeypatch.setattr(transport, "has_input", lambda _: False)
+    outcomes: list[Answer | NoAnswer] = []
+
+    async def send_orders(url: str, server: ClosingServer) -> None:
+        options = CallOptions(timeout_seconds=5.0, fresh_connection=True)
+        async with SellerClient() as client:
+            for _ in range(20):
+                outcomes.append(await client.send(ORDER_CALL, make_seller(url), options))
+                # Blocks the event loop, so that it cannot notice that the connection has ended.
+                assert server.closed.wait(5)
+                server.closed.clear()
+                time.sleep(0.002)  # noqa: ASYNC251
+
+    with run_closing_server() as (url, server):
+        EVENT_LOOPS[loop](send_orders(url, server))
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert server.requests == len(outcomes)
+
+
+def test_order_that_was_acknowledged_is_not_sent_again() -> None:
+    """The server reads the order, and closes the connection without an answer."""
+    second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh_connection=True, pause=0.0))
+    assert get_fault_kind(second) is FaultKind.RESPONSE_LOST
+    assert connections == 1
 
 
 def test_order_on_a_dying_connection_is_response_lost_and_not_resent() -> None:

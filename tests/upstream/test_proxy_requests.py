@@ -120,11 +120,13 @@ def test_proxy_environment_variables_are_ignored(
 
 
 @pytest.mark.parametrize(("fresh_connection", "connections"), [(True, 2), (False, 1)], ids=["fresh", "reused"])
-def test_fresh_orders_open_new_connections_and_others_reuse_them(
+def test_fresh_orders_use_no_connection_that_was_idle_for_long(
     fresh_connection: bool, connections: int, proxy_environment: ProxyEnvironment
 ) -> None:
+    timing = ConnectionTiming(fresh_connection_seconds=0.0)
+
     async def scenario() -> tuple[int, int]:
-        async with proxy_environment.start_servers() as setup:
+        async with proxy_environment.start_servers(timing=timing) as setup:
             for _ in range(2):
                 assert isinstance(
                     await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)),
