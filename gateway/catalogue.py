@@ -1,6 +1,7 @@
 """The resolved configuration: models, accounts, sellers and offers. Immutable, replaced as a whole."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -59,7 +60,12 @@ class SellerAccount(Struct, frozen=True):
 
         Short, since every job stores it.
         """
-        return sha256(f"{self.name} {self.base_url}".encode()).hexdigest()[:IDENTITY_LENGTH]
+        return _hash_account(self.name, self.base_url)
+
+
+@lru_cache(maxsize=1_024)
+def _hash_account(name: str, base_url: str) -> str:
+    return sha256(f"{name} {base_url}".encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 class Seller(Struct, frozen=True):

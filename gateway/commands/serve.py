@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import re
 import resource
@@ -45,6 +46,8 @@ SHIPPED_CONFIG_WARNING = (
 )
 MAX_PORT_TRIES, MAX_PORT = 20, 65_535
 LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
+# New objects in cycles after which the youngest generation is collected: a thousand requests, a megabyte.
+GC_THRESHOLD = 20_000
 # The time for sending responses to waiting clients after a second signal.
 FORCED_SHUTDOWN_TIMEOUT_SECONDS = 1
 _ENV_OPTIONS_HELP = "\n".join(
@@ -198,6 +201,17 @@ def _format_host(settings: Settings) -> str:
     return f"[{settings.host}]" if ":" in settings.host else settings.host
 
 
+def _tune_garbage_collector() -> None:
+    """Excludes what exists after the startup from garbage collection, and collects less often.
+
+    Nearly all objects of a request are freed without the collector. Each of its runs would visit all modules and the
+    configuration again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+
+
 class _GatewayServer(uvicorn.Server):
     """Drains the gateway before it stops, and reloads the configuration on SIGHUP."""
 
@@ -223,6 +237,7 @@ class _GatewayServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _tune_garbage_collector()
         request_reload = self._gateway.reloader.request_reload
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, request_reload)
         if self._early_reloads:
