@@ -4,7 +4,7 @@ It stores no cookies, follows no redirects, decodes nothing, and ignores proxies
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, Self, cast
@@ -16,16 +16,20 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from multidict import CIMultiDict
 
 from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.upstream import dns_lookup
 from gateway.upstream.asyncio_tls_connector import TlsConnector
 from gateway.upstream.connection_state import has_input, read_acknowledged_bytes
 from gateway.upstream.dns_lookup import TotalLookupLimitReached
+from gateway.upstream.http_bodies import RequestBody
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_HEADER_BYTES = 32 << 10
 _READ_AHEAD_BYTES = 64 << 10
+# The type of a body is never guessed.
+_OMITTED_HEADERS: CIMultiDict[None] = CIMultiDict({"Content-Type": None})
 
 
 class SendProgress:
@@ -91,6 +95,13 @@ class RequestProtocol(ResponseHandler):
         super().eof_received()
 
 
+class ExactRequest(ClientRequest):
+    """Sends exactly the given headers, and those that describe the body."""
+
+    def update_auto_headers(self, _: Iterable[str] | None) -> None:
+        self._skip_auto_headers = _OMITTED_HEADERS
+
+
 class ProgressConnector(TlsConnector):
     """Records in SendProgress when a request connects and when its first byte may be sent."""
 
@@ -140,7 +151,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             trust_env=False,
             auto_decompress=False,
             timeout=_make_timeout(DEFAULT_CONNECT_TIMEOUT_SECONDS),
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            request_class=ExactRequest,
             read_bufsize=_READ_AHEAD_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             max_line_size=_MAX_HEADER_BYTES,
@@ -188,7 +199,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return await self._session.request(
             request.method,
             # The URL is used unchanged: quoting a signed URL again would invalidate it.
-            yarl.URL(str(request.url), encoded=True),
+            _to_yarl_url(str(request.url)),
             headers=headers,
             data=await _get_payload(request, {name.lower(): value for name, value in headers}),
             allow_redirects=False,
@@ -198,6 +209,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._session.close()
+
+
+@lru_cache(maxsize=1_024)
+def _to_yarl_url(url: str) -> yarl.URL:
+    return yarl.URL(url, encoded=True)
 
 
 @lru_cache(maxsize=64)
@@ -213,6 +229,8 @@ async def _get_payload(request: httpx.Request, headers: Mapping[str, str]) -> by
     if length is None and "transfer-encoding" not in headers:
         return None
     stream = request.stream
+    if isinstance(stream, RequestBody) and stream.size <= SMALL_BODY_BYTES:
+        return stream.read_all() or None
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("request body must be an AsyncByteStream")
     if length is None or int(length) > SMALL_BODY_BYTES:

@@ -12,24 +12,29 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvicorn
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
 from packaging.requirements import Requirement
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.http_protocol import HttpProtocol
 from gateway.commands.serve import _GatewayServer
 from gateway.upstream.asyncio_tls_connector import TlsConnector
-from gateway.upstream.transport import ProgressConnector
+from gateway.upstream.transport import ExactRequest, ProgressConnector, RequestProtocol
 
 ROOT = Path(__file__).parents[2]
 PINNED = ("aiohttp", "uvicorn", "uvloop")
 CONNECTION_OPTIONS = "*args, addr_infos, req, timeout, client_error, **kwargs"
 EXPECTED_PARAMETERS = {
     (aiohttp.TCPConnector, "connect"): "self, req, traces, timeout",
+    (aiohttp.TCPConnector, "_get"): "self, key, traces",
     (aiohttp.TCPConnector, "_wait_for_available_connection"): "self, key, traces",
     (aiohttp.TCPConnector, "_create_direct_connection"): "self, req, traces, timeout, *, client_error",
     (aiohttp.TCPConnector, "_wrap_create_connection"): f"self, {CONNECTION_OPTIONS}",
     (aiohttp.TCPConnector, "_start_tls_connection"): "self, underlying_transport, req, timeout, client_error",
     (aiohttp.TCPConnector, "_get_ssl_context"): "self, req",
+    (ResponseHandler, "eof_received"): "self",
+    (ClientRequest, "update_auto_headers"): "self, skip_auto_headers",
     (uvicorn.Server, "startup"): "self, sockets",
     (uvicorn.Server, "handle_exit"): "self, sig, frame",
     (HttpToolsProtocol, "__init__"): "self, config, server_state, app_state, _loop",
@@ -49,6 +54,8 @@ EXPECTED_PARAMETERS = {
 SUBCLASSES = {
     ProgressConnector: aiohttp.TCPConnector,
     TlsConnector: aiohttp.TCPConnector,
+    RequestProtocol: ResponseHandler,
+    ExactRequest: ClientRequest,
     _GatewayServer: uvicorn.Server,
     HttpProtocol: HttpToolsProtocol,
 }
