@@ -37,9 +37,10 @@ check: setup ## Check format, lint, types, names, layers and generated pages
 words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
-bench: setup ## Measure plans, commits, requests and hostile bodies
+bench: setup ## Measure requests, their calls, plans, commits and hostile bodies
 	@deploy/setup.sh bench
 	$(BIN)/python -m bench.end_to_end
+	$(BIN)/python -m bench.trips
 	$(BIN)/python bench/routing_plans.py
 	$(BIN)/python -m bench.store_commits
 	$(BIN)/python -m bench.seller_client

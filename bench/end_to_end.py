@@ -166,7 +166,7 @@ def run_measured_gateway(folder: Path, checkout: Path, redis: RedisServer | None
     environ = {"STUB_KEY": "sk-bench", "IGW_KEY_BENCH": API_KEY}
     if redis is not None:
         environ |= make_redis_environ(redis.url, folder / "images")
-    arguments = ["--config", str(_write_config(folder / "config", f"http://127.0.0.1:{nginx_port}"))]
+    arguments = ["--config", str(write_config(folder / "config", f"http://127.0.0.1:{nginx_port}"))]
     arguments += ["--port", str(port), "--data", str(folder / "data")]
     command = [sys.executable, "-m", "gateway.cli", "serve", *arguments]
     with (
@@ -185,7 +185,7 @@ def _wait_until_listening(output: Path) -> None:
         raise SystemExit(f"the gateway did not start:\n{output.read_text()}")
 
 
-def _write_config(folder: Path, seller_url: str) -> Path:
+def write_config(folder: Path, seller_url: str) -> Path:
     (folder / "offers").mkdir(parents=True)
     for name, text in CONFIG_FILES.items():
         (folder / name).write_text(text.replace("URL", seller_url))
