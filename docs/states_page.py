@@ -124,7 +124,7 @@ An order is awaited:
 - with a ticket, until the timeout of its offer;
 - without a response, for {TIMING.reconcile_timeout_seconds:.0f} s; until the timeout of its offer if its seller
   has called back or accepts the same order again;
-- with finished images, as long as sellers keep them: {next_actions.IMAGE_TTL_SECONDS / 3600:.0f} h.
+- with finished images, as long as sellers keep them: {JobTiming().image_ttl_seconds / 3600:.0f} h.
 
 A ticket is polled every {TIMING.poll_interval_seconds:.0f} s, and an order without one is searched every
 {TIMING.search_interval_seconds:.0f} s. If a worker reclaims a job with an open synchronous order, there is no way

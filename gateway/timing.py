@@ -33,6 +33,8 @@ class JobTiming(Struct, frozen=True, array_like=True):
     poll_interval_seconds: float = 5.0
     # The Retry-After if nothing was charged and no seller gave a time. OpenAI's SDKs accept at most 60 s.
     retry_after_seconds: int = 60
+    # Sellers keep images for at least a day; after that they may be deleted.
+    image_ttl_seconds: float = 86_400.0
 
 
 # One object for all defaults: msgspec omits a saved field only if it is that object.

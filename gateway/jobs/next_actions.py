@@ -11,8 +11,6 @@ from gateway.jobs.job import Attempt, Job, PartState, RecoveryMethod
 from gateway.jobs.seller_retry_times import list_retries
 from providers.faults import FaultKind
 
-# Sellers keep images for at least a day; after that they may be deleted.
-IMAGE_TTL_SECONDS = 86_400.0
 # A job is abandoned after this many claims in a row without progress. Its first workers also ran other jobs, any of
 # which may have crashed them; the last ones ran it alone, so this job is the cause. A worker that renews the lease
 # once, or releases the job, did not crash because of it.
@@ -217,7 +215,7 @@ def attempt_deadline(job: Job, attempt: Attempt) -> float:
     or accepts idempotent repeats."""
     entry = job.route_entry(attempt)
     if attempt.images_ready:
-        return attempt.started_at + max(entry.timeout_seconds, IMAGE_TTL_SECONDS)
+        return attempt.started_at + max(entry.timeout_seconds, job.timing.image_ttl_seconds)
     timeout_at = attempt.started_at + entry.timeout_seconds
     if attempt.response_lost_at is None:
         return timeout_at

@@ -14,7 +14,6 @@ from gateway.config.reloader import ConfigReloader
 from gateway.config.resolver import secrets_from_env
 from gateway.config.schema import JobsConfig
 from gateway.config.timing_options import TimingConfig, configure_timing
-from gateway.jobs.next_actions import IMAGE_TTL_SECONDS
 from gateway.settings import load_settings
 from gateway.timing import DEFAULT_JOB_TIMING, OrderTiming, Timing
 from providers import ADAPTERS
@@ -50,7 +49,7 @@ def test_drained_offer_outlasts_jobs_with_the_longest_times() -> None:
     """Images and open orders of a removed seller are still fetched."""
     times = [get_maximum(TimingConfig, option) for option in ("min_order_seconds", "reconcile_seconds")]
     deadline = get_maximum(JobsConfig, "deadline_seconds")
-    assert deadline + sum(times) + IMAGE_TTL_SECONDS < DRAINING_TTL_SECONDS
+    assert deadline + sum(times) + DEFAULT_JOB_TIMING.image_ttl_seconds < DRAINING_TTL_SECONDS
 
 
 def make_gateway(folder: Path) -> Gateway:

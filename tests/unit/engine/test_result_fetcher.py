@@ -14,11 +14,10 @@ from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs.job import Job
-from gateway.jobs.next_actions import IMAGE_TTL_SECONDS
 from gateway.jobs.transitions import Ignored, apply_update
 from gateway.jobs.updates import ImagesReady, ImagesStored, JobUpdate
 from gateway.store.base import StoreUnavailable
-from gateway.timing import FetchTiming, Timing
+from gateway.timing import DEFAULT_JOB_TIMING, FetchTiming, Timing
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution, TargetSize
@@ -253,7 +252,7 @@ def test_missing_request_document_ends_order(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("pollable", [True, False])
 def test_expired_images_end_order_with_the_images_fetched(pollable: bool) -> None:
     fakes = make_fakes(n=2, pollable=pollable)
-    fakes.now = START + IMAGE_TTL_SECONDS - 1e-6
+    fakes.now = START + DEFAULT_JOB_TIMING.image_ttl_seconds - 1e-6
     fakes.job_context.job = replace(fakes.job_context.job, deadline=fakes.now + 900)
     fakes.answer_download = fail_url(make_image_url(1), *(DownloadError("status 503") for _ in range(100)))
     assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))

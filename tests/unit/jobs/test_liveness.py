@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from gateway.jobs.commit import Commit, build_update_commit
 from gateway.jobs.creation import NewJob
 from gateway.jobs.next_actions import (
-    IMAGE_TTL_SECONDS,
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     derive_actions,
     next_due,
@@ -56,7 +55,7 @@ def run_steps(scenario: JobScenario, rng: Random, steps: int) -> None:
 
 def compute_max_seconds(new_job: NewJob) -> float:
     """Returns the longest time: an order just before the deadline, whose images are awaited until they expire."""
-    slowest = max(IMAGE_TTL_SECONDS, *(entry.timeout_seconds for entry in new_job.route))
+    slowest = max(new_job.timing.image_ttl_seconds, *(entry.timeout_seconds for entry in new_job.route))
     return new_job.deadline_seconds + slowest + new_job.timing.reconcile_timeout_seconds + 2 * max(PAUSES)
 
 
