@@ -46,14 +46,14 @@ class JobContext:
 
     def start_task(self, key: Hashable, task_function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Starts a task, unless one with this key runs or is backing off. Returns whether it was started."""
-        if key in self._tasks or self._is_backing_off(key):
+        if key in self._tasks or self.is_backing_off(key):
             return False
         task = asyncio.create_task(task_function())
         self._tasks[key] = task
         task.add_done_callback(self._on_task_done)
         return True
 
-    def _is_backing_off(self, key: Hashable) -> bool:
+    def is_backing_off(self, key: Hashable) -> bool:
         return key in self._backoffs and asyncio.get_running_loop().time() < self._backoffs[key][1]
 
     def rename_task(self, key: Hashable, new_key: Hashable) -> None:

@@ -50,8 +50,9 @@ class OrderSubmitter:
         self._tracker = tracker
         self._context = job_context.engine_context
         self._uploader = InputUploader(job_context.engine_context, job_context.job.id)
-        # By image: the key of the task that orders it.
+        # By image: the key of the task that orders it, and of the last task that failed to.
         self._assigned: dict[int, Hashable] = {}
+        self._failed_keys: dict[int, Hashable] = {}
         # The numbers of earlier tries whose orders have been counted already, as first orders or as retries.
         self._counted_tries: set[int] = set()
         self._attempt_lock = asyncio.Lock()
@@ -61,8 +62,15 @@ class OrderSubmitter:
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
         """Starts a task for all images that are not yet handled by a task."""
-        if unassigned := tuple(image for image in images if image not in self._assigned):
+        if unassigned := tuple(image for image in images if not self._is_handled(image)):
             self._start_submission(unassigned, action)
+
+    def _is_handled(self, image: int) -> bool:
+        """Returns whether a task orders this image, or failed to and is backing off.
+
+        If a task for more images could take it, these would be split again and again until the backoff ends.
+        """
+        return image in self._assigned or self._job_context.is_backing_off(self._failed_keys.get(image))
 
     def _start_submission(self, images: tuple[int, ...], action: SubmitOrder) -> None:
         key = ("submit", images)
@@ -72,6 +80,9 @@ class OrderSubmitter:
     async def _run_submission(self, key: Hashable, images: tuple[int, ...], action: SubmitOrder) -> None:
         try:
             await self._submit_with_failover(key, images, action)
+        except Exception:
+            self._failed_keys |= dict.fromkeys(images, key)
+            raise
         finally:
             self._assigned = {image: task_key for image, task_key in self._assigned.items() if task_key != key}
             self.in_flight.discard(key)
