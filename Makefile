@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leaves a processor core for the sandbox of each test process.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup run test test-all chaos check words bench fmt docs lock clean
+.PHONY: help setup run test test-all chaos explore check words bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test-all: setup ## Run all tests, with the long ones that `test` leaves out
 
 chaos: setup ## Run all tests that kill, pause and disconnect
 	$(BIN)/pytest -n $(TEST_PROCESSES) --all-tests tests/chaos $(ARGS)
+
+explore: setup ## Explore RUNS runs of the engine in virtual time, or tell the story of one SEED
+	$(BIN)/python -m tests.explore $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),2000) --first $(or $(FIRST),0))
 
 check: setup ## Check format, lint, types, names, layers and generated pages
 	$(BIN)/ruff format --check .

@@ -15,8 +15,15 @@ CLOCK_RESOLUTION_SECONDS = 1e-6
 START_SECONDS = 1_000.0
 
 
+MAX_TURNS_WITHOUT_TIME = 20_000
+
+
 class Deadlock(Exception):
     """No task can continue, and no timer is set. The message lists the tasks and where they wait."""
+
+
+class Livelock(Exception):
+    """Tasks are busy without end, and no time passes. The message lists the tasks and where they are."""
 
 
 class VirtualTimeLoop(asyncio.BaseEventLoop):
@@ -57,6 +64,14 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """There are no other threads, so the loop need not be woken."""
 
+    def end_all_tasks(self) -> None:
+        """Cancels all tasks and waits for their ends. No timer fires any more, so nothing restarts."""
+        while tasks := asyncio.all_tasks(self):
+            self._scheduled.clear()
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(asyncio.wait(tasks))
+
     def describe_tasks(self) -> str:
         return "\n".join(sorted(_describe_task(task) for task in asyncio.all_tasks(self))) or "no tasks"
 
@@ -66,10 +81,16 @@ class _TimeJumper:
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
         self._loop = loop
+        self._turns_without_time = 0
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout == 0:
+            self._turns_without_time += 1
+            if self._turns_without_time > MAX_TURNS_WITHOUT_TIME:
+                self._turns_without_time = 0
+                raise Livelock(f"tasks are busy without end:\n{self._loop.describe_tasks()}")
             return []
+        self._turns_without_time = 0
         when = self._loop.find_next_timer()
         if when is None:
             raise Deadlock(f"nothing is ready and no timer is set:\n{self._loop.describe_tasks()}")

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tests.harness.virtual_time_loop import Deadlock, run_in_virtual_time
+from tests.harness.virtual_time_loop import Deadlock, Livelock, run_in_virtual_time
 
 
 def test_long_sleeps_take_no_time_and_end_in_order() -> None:
@@ -53,6 +53,15 @@ def test_deadlock_names_waiting_tasks() -> None:
 
     with pytest.raises(Deadlock, match=r"wait_without_end waits at .*test_virtual_time_loop.py:\d+"):
         run_in_virtual_time(scenario())
+
+
+def test_livelock_is_reported() -> None:
+    async def spin() -> None:
+        while True:  # noqa: ASYNC110  busy on purpose
+            await asyncio.sleep(0)
+
+    with pytest.raises(Livelock, match=r"spin waits at .*test_virtual_time_loop.py:\d+"):
+        run_in_virtual_time(spin())
 
 
 def test_cancelled_timers_do_not_move_the_time() -> None:

@@ -1,0 +1,139 @@
+"""The clients of a run: they request, retry, cancel and disconnect as planned."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.api.api_errors import ApiError
+from gateway.api.client_presence import ClientPresence
+from gateway.api.input_images import InputImages
+from gateway.api.job_submission import JobRequest, find_existing_job, submit_job
+from gateway.api.request_schemas import ImageParams
+from gateway.api.routing_query_builder import to_routing_query
+from gateway.engine.job_creation import CreateJobCommand
+from gateway.jobs.commit import build_update_commit
+from gateway.jobs.transitions import Ignored
+from gateway.jobs.updates import CancelRequested
+from gateway.store.base import Applied, StoreUnavailable, VersionConflict
+from providers.orders import Operation
+from tests.explore.replica import Replica, World
+from tests.explore.scenario import ClientPlan
+from tests.explore.sellers_config import TEAM
+from tests.harness.memory_store import MemoryStore
+
+REQUEST_TIMEOUT_SECONDS = 40.0
+RETRY_SECONDS = 1.0
+WEBHOOK_URL = "https://client.test/webhook"
+
+
+class ReplicaGone(Exception):
+    """The replica was killed while it served the request, or none is there."""
+
+
+class Client:
+    """One client. `pick_replica` returns a running replica, if there is any. `job_id`: the job that it was told of."""
+
+    def __init__(self, world: World, plan: ClientPlan, number: int, pick_replica: Callable[[], Replica | None]) -> None:
+        self._world, self._plan, self._pick_replica = world, plan, pick_replica
+        self.name = f"client-{number}"
+        self.job_id: str | None = None
+        self.saw_end = False
+        self._params = ImageParams(
+            prompt=f"picture of {self.name}", n=plan.image_count, size="1024x1024", policy=plan.policy
+        )
+
+    async def run(self) -> None:
+        await asyncio.sleep(self._plan.starts_at)
+        for _ in range(self._plan.max_tries):
+            try:
+                self.job_id = await self._call_replica(self._submit)
+            except (ApiError, StoreUnavailable, ReplicaGone, TimeoutError) as error:
+                self._tell(f"gets no job: {type(error).__name__} {getattr(error, 'code', '')}".strip())
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._tell(f"is told of {self.job_id}")
+                await self._wait_until_end()
+                return
+
+    def _tell(self, what: str) -> None:
+        self._world.story.tell(self.name, what)
+
+    async def _call_replica(self, request: Callable[[Replica], Awaitable[Any]]) -> Any:
+        """Sends the request to a replica. The connection ends when the replica is killed."""
+        replica = self._pick_replica()
+        if replica is None:
+            raise ReplicaGone
+        answer = asyncio.ensure_future(request(replica))
+        killed = asyncio.create_task(replica.killed.wait())
+        await asyncio.wait((answer, killed), timeout=REQUEST_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        if answer.done():
+            return answer.result()
+        answer.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if not replica.is_killed:
+            answer.cancel()
+            raise TimeoutError
+        raise ReplicaGone
+
+    async def _submit(self, replica: Replica) -> str:
+        context = replica.components.api_context
+        if self._plan.has_webhook:
+            return await self._create_job_with_webhook(replica)
+        request = JobRequest(
+            team=TEAM,
+            params=self._params,
+            operation=Operation.GENERATE,
+            fingerprint=self.name,
+            presence=ClientPresence(replica.name, None),
+            idempotency_key=self.name if self._plan.has_key else None,
+        )
+        submitted = await find_existing_job(context, request) or await submit_job(context, request)
+        return submitted.job_id
+
+    async def _create_job_with_webhook(self, replica: Replica) -> str:
+        """No route offers webhooks yet, so this client calls the engine."""
+        context = replica.components.api_context
+        query = to_routing_query(context.catalogue(), self._params, TEAM, Operation.GENERATE, InputImages())
+        result = await context.engine.create_job(CreateJobCommand(query=query, team=TEAM, webhook=WEBHOOK_URL))
+        if not isinstance(result.outcome, Applied):
+            raise ApiError(503, "refused", "The job was refused.")
+        return result.commit.job.id
+
+    async def _wait_until_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.create_task(self._poll_until_end())]
+        if self._plan.cancels_after is not None:
+            tasks.append(asyncio.create_task(self._cancel_job(self._plan.cancels_after)))
+        timeout = self._plan.disconnects_after
+        started_at = loop.time()
+        await asyncio.wait(tasks[:1], timeout=timeout)
+        if timeout is not None and loop.time() - started_at >= timeout:
+            self._tell("disconnects")
+        await asyncio.wait(tasks)
+
+    async def _poll_until_end(self) -> None:
+        while not self.saw_end:
+            try:
+                job = await self._call_replica(
+                    lambda replica: replica.components.engine.wait_for_job(self.job_id, REQUEST_TIMEOUT_SECONDS / 2)
+                )
+            except (StoreUnavailable, ReplicaGone, TimeoutError):
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if job is not None and job.state.is_terminal:
+                self.saw_end = True
+                self._tell(f"sees that {job.id} is {job.state}: {len(job.delivered_images)} of {job.n} images")
+
+    async def _cancel_job(self, seconds: float) -> None:
+        """Cancels the job as a replica without its worker does: it commits a fact."""
+        await asyncio.sleep(seconds)
+        store = await MemoryStore(self._world.state, replica_id=self.name, clock=self._world.clock).open()
+        while True:
+            job = await store.load_job(self.job_id)
+            commit = build_update_commit(job, CancelRequested(), self._world.clock())
+            if isinstance(commit, Ignored):
+                break
+            if not isinstance(await store.commit(commit), VersionConflict):
+                self._tell("cancels the job")
+                break
+        await store.close()

@@ -1,0 +1,74 @@
+"""What goes wrong at the failpoints of one run: drawn from the seed, by the number of the effect."""
+
+from enum import StrEnum
+from random import Random
+
+from msgspec import Struct
+
+
+class Trouble(StrEnum):
+    """What happens at a failpoint. Store and storage fail, every effect can be delayed, every replica killed."""
+
+    FAIL_BEFORE = "fails before the effect"
+    FAIL_AFTER = "fails after the effect"
+    DELAY_BEFORE = "is delayed before the effect"
+    DELAY_AFTER = "is delayed after the effect"
+    KILL_BEFORE = "kills the replica before the effect"
+    KILL_AFTER = "kills the replica after the effect"
+
+
+TROUBLES = {
+    Trouble.FAIL_BEFORE: 2,
+    Trouble.FAIL_AFTER: 2,
+    Trouble.DELAY_BEFORE: 2,
+    Trouble.DELAY_AFTER: 2,
+    Trouble.KILL_BEFORE: 3,
+    Trouble.KILL_AFTER: 4,
+}
+# Effects of the periodic tasks are numbered separately, since there are many of them.
+PERIODIC_EFFECTS = frozenset(
+    {"store.claim_jobs", "store.renew_leases", "store.publish_signal", "store.read_signals", "store.audit"}
+)
+MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
+DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
+
+
+class Disturbance(Struct, frozen=True):
+    """One trouble. `delay`: how long it delays an effect."""
+
+    trouble: Trouble
+    delay: float = 0.0
+
+
+class DisturbancePlan(Struct, frozen=True, kw_only=True):
+    """The troubles of one run. `outages`: times in which the store does not answer, and whether it then still works."""
+
+    by_effect_number: dict[int, Disturbance]
+    by_periodic_number: dict[int, Disturbance]
+    outages: tuple[tuple[float, float, bool], ...] = ()
+
+
+def draw_disturbances(random: Random) -> DisturbancePlan:
+    count = random.choice((0, 1, 1, 1, 2, 2, 3, 5))
+    periodic_count = random.choice((0, 0, 0, 1, 2))
+    outages = []
+    if random.random() < 0.12:
+        started_at = random.uniform(0.0, 12.0)
+        outages.append((started_at, started_at + random.choice((0.5, 3.0, 12.0)), random.random() < 0.4))
+    return DisturbancePlan(
+        by_effect_number={_draw_effect_number(random): _draw_disturbance(random) for _ in range(count)},
+        by_periodic_number={
+            random.randint(1, MAX_PERIODIC_NUMBER): _draw_disturbance(random) for _ in range(periodic_count)
+        },
+        outages=tuple(outages),
+    )
+
+
+def _draw_effect_number(random: Random) -> int:
+    """Draws small numbers more often: every run has first effects, and few have many."""
+    return random.randint(1, random.choice((6, 15, MAX_EFFECT_NUMBER)))
+
+
+def _draw_disturbance(random: Random) -> Disturbance:
+    trouble = random.choices(list(TROUBLES), list(TROUBLES.values()))[0]
+    return Disturbance(trouble, random.choice(DELAYS_SECONDS) if "delayed" in trouble else 0.0)

@@ -1,0 +1,167 @@
+"""The explorer: runs one seed in virtual time and audits its end."""
+
+import asyncio
+from random import Random
+
+from msgspec import Struct
+
+from gateway.api.callbacks import RetryLater
+from tests.explore.clients import Client
+from tests.explore.disturbances import DisturbancePlan, draw_disturbances
+from tests.explore.final_audit import list_violations
+from tests.explore.replica import BASE_URL, Replica, World
+from tests.explore.scenario import Scenario, draw_scenario
+from tests.explore.scripted_sellers import ScriptedSellers
+from tests.explore.story import Story
+from tests.harness.memory_storage import MemoryBackend
+from tests.harness.memory_store import MemoryState
+from tests.harness.virtual_time_loop import Deadlock, Livelock, VirtualTimeLoop
+
+# A job that is not settled by then is lost.
+MAX_RUN_SECONDS = 400.0
+CHECK_SECONDS = 2.0
+# Late callbacks may still arrive after the last job has ended.
+QUIET_SECONDS = 1.0
+
+
+class RunResult(Struct, frozen=True):
+    """The end of one run. `reached`: how often each failpoint was reached."""
+
+    seed: int
+    violations: tuple[str, ...]
+    story: str
+    reached: dict[str, int]
+    virtual_seconds: float
+
+
+def explore(seed: int, scenario: Scenario | None = None, plan: DisturbancePlan | None = None) -> RunResult:
+    """Runs the seed. The same seed always gives the same result, story included.
+
+    `scenario` and `plan`: take the place of those that the seed draws.
+    """
+    loop = VirtualTimeLoop()
+    exploration = Exploration(seed, loop, scenario, plan)
+    try:
+        return loop.run_until_complete(exploration.run())
+    except (Deadlock, Livelock) as error:
+        return exploration.fail(error)
+    finally:
+        exploration.end()
+        loop.end_all_tasks()
+        loop.close()
+
+
+class Exploration:
+    """One run: its replicas, its clients and their end."""
+
+    def __init__(
+        self, seed: int, loop: VirtualTimeLoop, scenario: Scenario | None, plan: DisturbancePlan | None
+    ) -> None:
+        self._seed, random = seed, Random(seed)
+        self._scenario, plan = scenario or draw_scenario(random), plan or draw_disturbances(random)
+        story = Story(loop.time)
+        self._world = World(
+            random=random,
+            clock=loop.time,
+            story=story,
+            plan=plan,
+            state=MemoryState(),
+            images=MemoryBackend(),
+            sellers=ScriptedSellers(random, story, self._scenario.is_calm),
+            has_callbacks=self._scenario.has_callbacks,
+        )
+        self._world.sellers.receive_callback = self._receive_callback
+        self._replicas: list[Replica] = []
+
+    async def run(self) -> RunResult:
+        world = self._world
+        world.story.tell("explorer", f"runs seed {self._seed}: {self._scenario}; {world.plan}")
+        for _ in range(self._scenario.replica_count):
+            await self._start_replica()
+        clients = [
+            Client(world, plan, number, self._pick_replica) for number, plan in enumerate(self._scenario.clients, 1)
+        ]
+        tasks = [asyncio.create_task(client.run()) for client in clients]
+        helpers = [asyncio.create_task(self._kill_at_times()), asyncio.create_task(self._replace_killed_replicas())]
+        await self._wait_for_end(tasks)
+        for task in helpers:
+            task.cancel()
+        return self._end_with([*list_violations(world), *self._list_failed_tasks(tasks)])
+
+    def fail(self, error: Exception) -> RunResult:
+        return self._end_with([f"{type(error).__name__}: {error}"])
+
+    def end(self) -> None:
+        """Lets the tasks end that stand still in killed replicas."""
+        self._world.is_over = True
+
+    def _end_with(self, violations: list[str]) -> RunResult:
+        world = self._world
+        for violation in violations:
+            world.story.tell("audit", violation)
+        return RunResult(self._seed, tuple(violations), world.story.text, dict(world.reached), world.story.seconds)
+
+    async def _wait_for_end(self, client_tasks: "list[asyncio.Task[None]]") -> None:
+        """Waits until all clients are done and all jobs are settled."""
+        while self._world.story.seconds < MAX_RUN_SECONDS:
+            await asyncio.sleep(CHECK_SECONDS)
+            if all(task.done() for task in client_tasks) and not self._world.state.open_jobs:
+                await asyncio.sleep(QUIET_SECONDS)
+                return
+
+    def _list_failed_tasks(self, tasks: "list[asyncio.Task[None]]") -> list[str]:
+        open_tasks = [f"client: number {number} still waits" for number, task in enumerate(tasks, 1) if not task.done()]
+        errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+        return open_tasks + [f"client: {error!r}" for error in errors if error is not None]
+
+    # --- replicas
+
+    async def _start_replica(self) -> None:
+        replica = Replica(self._world, f"replica-{len(self._replicas) + 1}")
+        self._replicas.append(replica)
+        await replica.start()
+        self._world.story.tell(replica.name, "starts")
+
+    @property
+    def _running_replicas(self) -> list[Replica]:
+        return [replica for replica in self._replicas if not replica.is_killed]
+
+    def _pick_replica(self) -> Replica | None:
+        running = self._running_replicas
+        return self._world.random.choice(running) if running else None
+
+    async def _kill_at_times(self) -> None:
+        for kill_time in sorted(self._scenario.kill_times):
+            await asyncio.sleep(max(0.0, kill_time - self._world.story.seconds))
+            if replica := self._pick_replica():
+                replica.kill()
+
+    async def _replace_killed_replicas(self) -> None:
+        while True:
+            await asyncio.sleep(self._scenario.restart_seconds)
+            while len(self._running_replicas) < self._scenario.replica_count:
+                await self._start_replica()
+
+    # --- callbacks
+
+    async def _receive_callback(self, url: str, headers: dict[str, str], body: bytes) -> bool:
+        replica = self._pick_replica()
+        if replica is None:
+            return False
+        adapter, job_id, attempt, signature = url.removeprefix(f"{BASE_URL}/callbacks/").split("/")
+        url_parts = adapter, job_id, int(attempt), signature
+        answer = asyncio.ensure_future(replica.components.callback_handler.handle(url_parts, headers, body))
+        killed = asyncio.create_task(replica.killed.wait())
+        await asyncio.wait((answer, killed), return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
+        try:
+            return answer.done() and answer.result()
+        except Exception as error:  # noqa: BLE001  the API answers 503, so that the seller repeats the callback
+            return _is_temporary(error, self._world)
+
+
+def _is_temporary(error: Exception, world: World) -> bool:
+    world.story.tell("callback", f"is answered with an error: {type(error).__name__} {error}")
+    if not isinstance(error, RetryLater) and "store" not in str(error) and "outage" not in str(error):
+        raise error
+    return False

@@ -1,0 +1,143 @@
+"""The audit at the end of a run: nothing lost, nothing bought twice, every cent of the invoice in the ledger."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from gateway.engine.job_documents import decode_image, image_document_name
+from gateway.jobs.job import Attempt, Job, order_reference
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.store.audit import AuditReport
+from providers.faults import VERDICTS, ChargeStatus, FaultKind
+from tests.explore.replica import World
+from tests.explore.seller_dialects import SellerOrder, read_image_url
+from tests.harness.memory_store.audit_and_retention import audit_partition
+from tests.harness.memory_store.memory_state import StoredJob
+
+# Errors that the world causes. Any other reported error is one of the engine itself.
+EXPECTED_ERRORS = ("StoreUnavailable", "StoreOutcomeUnknown", "StorageUnavailable", "DownloadError", "workers in a row")
+EXPECTED_COMPONENTS = {"store", "storage"}
+OTHER_MILESTONES = ("queued", "in_progress", "image")
+KNOWN_LINES = (LedgerLine.CAPTURE, LedgerLine.ORPHAN, LedgerLine.EXCESS)
+
+
+def list_violations(world: World) -> list[str]:
+    """Lists what is wrong at the end of a run, each beginning with the name of the check."""
+    orders = _group_orders(world)
+    violations = [*_check_errors(world), *_check_known_orders(world, orders), *_check_store(world)]
+    for stored in world.state.jobs.values():
+        violations += _check_end(stored)
+        violations += _check_deliveries(world, stored)
+        for attempt in stored.job.attempts:
+            attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
+            violations += _check_ledger(world, stored.job, attempt, attempt_orders)
+        violations += _check_purchases(stored.job, orders)
+    return violations
+
+
+def _group_orders(world: World) -> dict[str, list[SellerOrder]]:
+    orders: defaultdict[str, list[SellerOrder]] = defaultdict(list)
+    for order in world.sellers.orders.values():
+        orders[order.call.reference].append(order)
+    return dict(orders)
+
+
+def _check_errors(world: World) -> Iterator[str]:
+    for error in world.errors:
+        is_expected = any(text in error.message for text in EXPECTED_ERRORS)
+        if error.component not in EXPECTED_COMPONENTS and not is_expected:
+            yield f"internal error: {error.component} reports {error.message}"
+
+
+def _check_known_orders(world: World, orders: dict[str, list[SellerOrder]]) -> Iterator[str]:
+    references = {
+        order_reference(stored.job.id, attempt.number)
+        for stored in world.state.jobs.values()
+        for attempt in stored.job.attempts
+    }
+    for reference, sellers_orders in orders.items():
+        if reference not in references:
+            yield f"order without attempt: {reference} was ordered, but no job has this attempt"
+        if len(sellers_orders) > 1:
+            yield f"ordered twice: {reference} is {', '.join(order.id for order in sellers_orders)}"
+
+
+def _check_end(stored: StoredJob) -> Iterator[str]:
+    job = stored.job
+    if not job.is_settled:
+        yield f"job lost: {job.id} is {job.state} and not settled"
+    ends = [
+        milestone.name for milestone in stored.milestones if milestone.name not in ("queued", "in_progress", "image")
+    ]
+    if ends != [job.state] * job.state.is_terminal:
+        yield f"terminal milestone: {job.id} is {job.state}, its milestones are {ends}"
+
+
+def _check_store(world: World) -> Iterator[str]:
+    for partition in range(world.state.partition_count):
+        report: AuditReport = audit_partition(world.state, partition, False, world.clock())
+        if report.discrepancy_count:
+            yield f"store audit: {report}"
+    for (team, window), balance in world.state.ledger.balances.items():
+        if balance.held:
+            yield f"hold left: {team} has {balance.held} held for {window}"
+    deliveries = Counter(stored.delivery.job for stored in world.state.outbox.values())
+    for stored in world.state.jobs.values():
+        expected = 1 if stored.job.has_webhook and stored.job.state.is_terminal else 0
+        if deliveries[stored.job.id] != expected:
+            yield f"webhook: {stored.job.id} has {deliveries[stored.job.id]} instead of {expected}"
+
+
+def _check_deliveries(world: World, stored: StoredJob) -> Iterator[str]:
+    """Each delivered image is in the storage, and was made by the order of its attempt."""
+    job = stored.job
+    for index, number in job.delivering_attempts.items():
+        document = stored.documents.get(image_document_name(number, index))
+        image = decode_image(document) if document else None
+        data = world.images.objects.get(image.key) if image else None
+        if data is None:
+            yield f"image lost: image {index} of {job.id} cannot be fetched"
+            continue
+        order = world.sellers.orders[read_image_url(data).split("/")[3]]
+        if order.call.reference != order_reference(job.id, number):
+            yield f"image of another order: image {index} of {job.id} was made by {order.call.reference}"
+
+
+def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerOrder]) -> Iterator[str]:
+    """The charge of an attempt is captured, orphaned or suspected: once, and with its amount."""
+    charge = sum(order.charge for order in orders)
+    lines = Counter[LedgerLine]()
+    for entry in world.state.ledger.entries:
+        if (entry.job, entry.attempt) == (job.id, attempt.number):
+            lines[entry.line] += entry.amount
+    known, suspected = sum(lines[line] for line in KNOWN_LINES), lines[LedgerLine.SUSPECTED]
+    name = f"attempt {attempt.number} of {job.id} ({attempt.fault})"
+    if known and suspected:
+        yield f"ledger: {name} is booked as {known} and as suspected"
+    elif known and known != charge:
+        yield f"ledger: {name} is booked as {known}, its seller charged {charge}"
+    elif charge and not known and not suspected:
+        yield f"ledger: {name} is not booked, its seller charged {charge}"
+    if lines[LedgerLine.CAPTURE] and not attempt.delivered_count:
+        yield f"ledger: {name} is captured, and nothing was delivered"
+    if suspected and attempt.fault and VERDICTS[attempt.fault].charge_status is not ChargeStatus.UNKNOWN:
+        yield f"ledger: {name} is suspected, although its fault says whether it was charged"
+
+
+def _check_purchases(job: Job, orders: dict[str, list[SellerOrder]]) -> Iterator[str]:
+    """An image is ordered again only if nothing was charged, no image came, or the policy allows to reorder."""
+    for number, attempt in enumerate(job.attempts):
+        for later in job.attempts[number + 1 :]:
+            shared = set(attempt.images) & set(later.images)
+            if shared and not _may_reorder(job, attempt):
+                yield f"bought twice: images {sorted(shared)} of {job.id} by attempts {attempt.number}, {later.number}"
+
+
+def _may_reorder(job: Job, attempt: Attempt) -> bool:
+    if attempt.fault in (None, FaultKind.CONTENT_REFUSED):
+        return False
+    match VERDICTS[attempt.fault].charge_status:
+        case ChargeStatus.NOT_CHARGED:
+            return True
+        case ChargeStatus.UNKNOWN:
+            return job.reorder_on_unknown
+    return attempt.fault is FaultKind.NO_IMAGES

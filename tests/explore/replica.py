@@ -1,0 +1,196 @@
+"""One replica of the gateway, in memory and in virtual time. It can be killed at each of its failpoints."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+from msgspec import Struct, field
+
+from gateway.assets.backend import StorageUnavailable
+from gateway.assets.storage import ImageStorage
+from gateway.components import Components, Environment, Factories, build_components
+from gateway.events import ErrorReported, Event
+from gateway.slewing_clock import SlewingClock
+from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
+from gateway.task_supervisor import TaskSupervisor
+from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbancePlan, Trouble
+from tests.explore.failpoints import Interceptor
+from tests.explore.scripted_sellers import ScriptedSellers
+from tests.explore.sellers_config import LEASE_SECONDS, TIMING, load_catalogue
+from tests.explore.story import Story
+from tests.harness.memory_storage import MemoryBackend
+from tests.harness.memory_store import MemoryState, MemoryStore
+
+BASE_URL = "https://gateway.test"
+SIGNING_SECRETS = (b"the signing secret of all replicas",)
+MAX_STORE_SECONDS = 0.004
+
+
+class World(Struct, kw_only=True):
+    """What the replicas of one run share. `is_over`: the tasks that stand still are being cancelled."""
+
+    random: Random
+    clock: Callable[[], float]
+    story: Story
+    plan: DisturbancePlan
+    state: MemoryState
+    images: MemoryBackend
+    sellers: ScriptedSellers
+    has_callbacks: bool
+    is_over: bool = False
+    effect_count: int = 0
+    periodic_count: int = 0
+    reached: Counter[str] = field(default_factory=Counter)
+    standing_still: list["asyncio.Future[None]"] = field(default_factory=list)
+    errors: list[ErrorReported] = field(default_factory=list)
+
+
+class Replica:
+    """A process of the gateway. After `kill`, none of its effects happens and none of its tasks continues."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        self.killed = asyncio.Event()
+        self._store = MemoryStore(world.state, replica_id=name, lease=LEASE_SECONDS, clock=world.clock)
+        self.components = self._build_components()
+
+    def _build_components(self) -> Components:
+        world = self.world
+        factories = Factories(
+            system_clock=world.clock,
+            monotonic=world.clock,
+            draw_random=world.random.random,
+            draw_bytes=world.random.randbytes,
+        )
+        return build_components(
+            Environment(
+                factories=factories,
+                wall_clock=SlewingClock(world.clock, world.clock),
+                store=Interceptor("store", self._store, self._run_effect),
+                storage=Interceptor("storage", ImageStorage(world.images), self._run_effect),
+                seller_client=Interceptor("seller_client", world.sellers, self._run_effect),
+                catalogue=load_catalogue,
+                emit=self._on_event,
+                lease_seconds=LEASE_SECONDS,
+                base_url=BASE_URL,
+                has_callbacks=world.has_callbacks,
+                signing_secrets=SIGNING_SECRETS,
+                is_draining=lambda: False,
+                get_timing=lambda: TIMING,
+            )
+        )
+
+    async def start(self) -> None:
+        await self._store.open()
+        self.components.engine.start(TaskSupervisor(self._on_event, self.world.clock))
+
+    @property
+    def is_killed(self) -> bool:
+        return self.killed.is_set()
+
+    def kill(self) -> None:
+        if not self.is_killed:
+            self.world.story.tell(self.name, "is killed")
+            self.killed.set()
+            self._store.kill()
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, ErrorReported) and not self.is_killed:
+            self.world.errors.append(event)
+            self.world.story.tell(self.name, f"reports an error of {event.component}: {event.message}")
+
+    # --- effects
+
+    async def _run_effect(self, failpoint: str, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
+        """Performs one effect, with the trouble that is planned for it."""
+        disturbance = self._take_disturbance(failpoint, effect)
+        try:
+            await self._disturb_before(disturbance, failpoint, effect)
+            await self._stop_if_killed()
+            result = await self._perform(effect, perform)
+            await self._stop_if_killed()
+            await self._disturb_after(disturbance, failpoint, effect)
+        except asyncio.CancelledError:
+            # The store cancels the calls of a killed replica.
+            await self._stop_if_killed()
+            raise
+        await self._stop_if_killed()
+        if effect not in PERIODIC_EFFECTS:
+            self.world.story.tell(self.name, f"{failpoint}: {_describe(result)}")
+        return result
+
+    async def _perform(self, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
+        if effect.startswith("store.") and (outage := self._find_outage()):
+            _, _, has_effect = outage
+            if has_effect:
+                await perform()
+            raise StoreOutcomeUnknown("outage") if has_effect else StoreUnavailable("outage")
+        if effect not in PERIODIC_EFFECTS:
+            await asyncio.sleep(self.world.random.random() * MAX_STORE_SECONDS)
+        return await perform()
+
+    def _find_outage(self) -> tuple[float, float, bool] | None:
+        now = self.world.story.seconds
+        return next((outage for outage in self.world.plan.outages if outage[0] <= now < outage[1]), None)
+
+    def _take_disturbance(self, failpoint: str, effect: str) -> Disturbance | None:
+        world = self.world
+        if self.is_killed:
+            return None
+        world.reached[failpoint] += 1
+        if effect in PERIODIC_EFFECTS:
+            world.periodic_count += 1
+            return world.plan.by_periodic_number.get(world.periodic_count)
+        world.effect_count += 1
+        return world.plan.by_effect_number.get(world.effect_count)
+
+    async def _disturb_before(self, disturbance: Disturbance | None, failpoint: str, effect: str) -> None:
+        if disturbance is None:
+            return
+        self.world.story.tell(self.name, f"{failpoint}: {disturbance.trouble}")
+        match disturbance.trouble:
+            case Trouble.KILL_BEFORE:
+                self.kill()
+            case Trouble.DELAY_BEFORE:
+                await asyncio.sleep(disturbance.delay)
+            case Trouble.FAIL_BEFORE:
+                _raise_failure(effect, StoreUnavailable("the store refused"))
+
+    async def _disturb_after(self, disturbance: Disturbance | None, failpoint: str, effect: str) -> None:
+        if disturbance is None:
+            return
+        match disturbance.trouble:
+            case Trouble.KILL_AFTER:
+                self.kill()
+            case Trouble.DELAY_AFTER:
+                await asyncio.sleep(disturbance.delay)
+            case Trouble.FAIL_AFTER:
+                _raise_failure(effect, StoreOutcomeUnknown("the answer of the store was lost"))
+
+    async def _stop_if_killed(self) -> None:
+        """Never returns in a killed replica: the task stands still until the end of the run."""
+        if self.world.is_over:
+            raise asyncio.CancelledError
+        if self.is_killed:
+            # Kept, so that the task is not collected as garbage.
+            forever: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.world.standing_still.append(forever)
+            await forever
+
+
+def _raise_failure(effect: str, store_error: StoreUnavailable) -> None:
+    """Sellers have their own scripts, so only the store and the storage fail here."""
+    if effect.startswith("store."):
+        raise store_error
+    if effect.startswith("storage."):
+        raise StorageUnavailable("the storage failed")
+
+
+def _describe(result: Any) -> str:
+    if isinstance(result, Struct):
+        status = getattr(result, "status", None)
+        fault = getattr(result, "fault", None)
+        return f"{type(result).__name__} {status or (fault.kind if fault and hasattr(fault, 'kind') else '')}".strip()
+    return type(result).__name__

@@ -1,0 +1,55 @@
+"""What the clients of one run do: drawn from the seed."""
+
+from random import Random
+
+from msgspec import Struct
+
+from tests.explore.sellers_config import POLICY_COUNT
+
+
+class ClientPlan(Struct, frozen=True, kw_only=True):
+    """One client and its request. Times are seconds from its start; None: it does not happen."""
+
+    starts_at: float
+    image_count: int
+    policy: str
+    has_key: bool
+    has_webhook: bool
+    max_tries: int
+    cancels_after: float | None
+    disconnects_after: float | None
+
+
+class Scenario(Struct, frozen=True, kw_only=True):
+    """One run. `kill_times`: when a replica is killed wherever it is."""
+
+    clients: tuple[ClientPlan, ...]
+    replica_count: int
+    kill_times: tuple[float, ...]
+    restart_seconds: float
+    has_callbacks: bool
+    is_calm: bool
+
+
+def draw_scenario(random: Random) -> Scenario:
+    return Scenario(
+        clients=tuple(_draw_client(random) for _ in range(random.choice((1, 1, 1, 2)))),
+        replica_count=random.choice((1, 2, 2)),
+        kill_times=tuple(random.uniform(0.0, 8.0) for _ in range(random.choice((0, 0, 0, 1, 1, 2)))),
+        restart_seconds=random.choice((0.5, 4.0, 9.0)),
+        has_callbacks=random.random() < 0.75,
+        is_calm=random.random() < 0.25,
+    )
+
+
+def _draw_client(random: Random) -> ClientPlan:
+    return ClientPlan(
+        starts_at=random.choice((0.0, 0.0, 0.5)),
+        image_count=random.choice((1, 1, 2, 3, 5, 6)),
+        policy=f"policy-{random.randrange(POLICY_COUNT)}",
+        has_key=random.random() < 0.5,
+        has_webhook=random.random() < 0.3,
+        max_tries=random.choice((1, 3, 5)),
+        cancels_after=random.uniform(0.0, 6.0) if random.random() < 0.12 else None,
+        disconnects_after=random.uniform(0.0, 5.0) if random.random() < 0.15 else None,
+    )

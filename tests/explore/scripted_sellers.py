@@ -1,0 +1,233 @@
+"""Sellers that follow scripts, in the place of the seller client: real wire formats, an invoice, all misbehaviour.
+
+All replicas share them, as they share the real sellers. An order that has arrived goes on, whatever becomes of its
+sender.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from gateway.catalogue import Seller
+from gateway.upstream.download import DownloadError
+from gateway.upstream.seller_client import CallOptions
+from providers.adapter import Answer, Call
+from providers.faults import Fault, FaultKind
+from providers.order_status import NoAnswer
+from tests.explore.seller_dialects import DIALECTS, SellerDialect, SellerOrder, find_order_id, render_image, render_json
+from tests.explore.seller_scripts import CallbackHabit, OrderScript, Outcome, QueryFault, Reaction, draw_order_script
+from tests.explore.story import Story
+
+QUERY_SECONDS = 0.02
+CALLBACK_RETRY_SECONDS, MAX_CALLBACK_TRIES = 3.0, 4
+LATE_CALLBACK_SECONDS = 30.0
+# A stuck order never ends. Its seller charges nothing.
+NEVER = float("inf")
+# Receives the path and query of a callback URL, its headers and its body. Returns whether it was accepted.
+CallbackReceiver = Callable[[str, dict[str, str], bytes], Awaitable[bool]]
+
+
+class ScriptedSellers:
+    """The sellers. `orders`: the accepted orders by id, which are the invoice."""
+
+    transport_pool: Any = SimpleNamespace(get=lambda **_: None)
+
+    def __init__(self, random: Random, story: Story, is_calm: bool) -> None:
+        self.orders: dict[str, SellerOrder] = {}
+        self.receive_callback: CallbackReceiver | None = None
+        self._random, self._story, self._is_calm = random, story, is_calm
+        self._orders_by_key: dict[tuple[str, str], tuple[bytes, SellerOrder]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def aclose(self) -> None:
+        """There are no connections."""
+
+    # --- what the engine calls
+
+    async def send(self, call: Call, seller: Seller, options: CallOptions) -> Answer | NoAnswer:
+        task = self._start_task(self._handle(call, seller))
+        try:
+            async with asyncio.timeout(options.timeout_seconds):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            return _build_no_answer(FaultKind.RESPONSE_LOST)
+
+    async def download(self, url: str, private: bool, **_: Any) -> bytes:
+        await asyncio.sleep(QUERY_SECONDS)
+        order = self.orders[url.split("/")[3]]
+        fault = _take(order.script.download_faults, order.download_count)
+        order.download_count += 1
+        match fault:
+            case QueryFault.NONE:
+                return render_image(url)
+            case QueryFault.GARBLED:
+                return render_image(url)[:-20]
+            case _:
+                raise DownloadError("the download failed", is_permanent=fault is QueryFault.NOT_FOUND)
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _handle(self, call: Call, seller: Seller) -> Answer | NoAnswer:
+        dialect = DIALECTS[seller.adapter.name]
+        if dialect.order_path.fullmatch(call.location) and call.method == "POST":
+            return await self._handle_order(call, seller, dialect)
+        await asyncio.sleep(QUERY_SECONDS)
+        return self._answer_query(call, seller, dialect)
+
+    # --- orders
+
+    async def _handle_order(self, call: Call, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
+        script, reference = draw_order_script(self._random, self._is_calm), dialect.read_order(call).reference
+        self._story.tell(seller.account.name, f"gets order {reference}: {script.reaction}")
+        await asyncio.sleep(script.answer_seconds / 2)
+        match script.reaction:
+            case Reaction.NOT_SENT:
+                return _build_no_answer(FaultKind.NOT_SENT)
+            case Reaction.LOSE_REQUEST:
+                return _build_no_answer(FaultKind.RESPONSE_LOST)
+            case Reaction.REJECT:
+                return _render_rejection(dialect, script)
+            case Reaction.FAIL_BEFORE:
+                return Answer(script.status, {}, b"<html>proxy error</html>")
+        order = self._find_or_create_order(call, seller, dialect, script)
+        if order is None:
+            return render_json(409, {"error": "this idempotency key has another body"})
+        return await self._answer_order(order, script, dialect)
+
+    def _find_or_create_order(
+        self, call: Call, seller: Seller, dialect: SellerDialect, script: OrderScript
+    ) -> SellerOrder | None:
+        """Only a trusted account recognizes an idempotency key. Returns None if the key was used with another body."""
+        key, digest = (seller.name, call.headers.get("idempotency-key", "")), hashlib.sha256(call.body).digest()
+        if seller.account.replay_trusted and key in self._orders_by_key:
+            known_digest, order = self._orders_by_key[key]
+            return order if known_digest == digest else None
+        order = self._create_order(call, seller, dialect, script)
+        self._orders_by_key[key] = digest, order
+        return order
+
+    def _create_order(self, call: Call, seller: Seller, dialect: SellerDialect, script: OrderScript) -> SellerOrder:
+        is_early = script.callback is CallbackHabit.EARLY
+        seconds = NEVER if script.outcome is Outcome.STAY_IN_PROGRESS else 0.0 if is_early else script.seconds
+        order = SellerOrder(
+            id=f"order-{len(self.orders) + 1}",
+            account=seller.account.name,
+            call=dialect.read_order(call),
+            price=dialect.price,
+            base_price=dialect.base_price,
+            script=script,
+            ends_at=asyncio.get_running_loop().time() + seconds,
+        )
+        self.orders[order.id] = order
+        self._story.tell(
+            order.account,
+            f"accepts {order.call.reference} as {order.id}: {order.call.image_count} images, "
+            f"{script.outcome} after {seconds:.2f} s, charge {order.charge}",
+        )
+        if order.call.callback_url and dialect.build_callback and not is_early:
+            self._start_task(self._send_callbacks(order, dialect))
+        return order
+
+    async def _answer_order(self, order: SellerOrder, script: OrderScript, dialect: SellerDialect) -> Answer | NoAnswer:
+        if dialect.build_callback and script.callback is CallbackHabit.EARLY and order.call.callback_url:
+            await self._send_callbacks(order, dialect)
+        if dialect.is_synchronous and script.reaction is Reaction.ACCEPT:
+            await asyncio.sleep(max(0.0, min(order.ends_at - asyncio.get_running_loop().time(), 86_400.0)))
+        await asyncio.sleep(script.answer_seconds / 2)
+        match script.reaction:
+            case Reaction.LOSE_ANSWER:
+                return _build_no_answer(FaultKind.RESPONSE_LOST)
+            case Reaction.FAIL_AFTER:
+                return Answer(script.status, {}, b"<html>proxy error</html>")
+            case Reaction.GARBLE:
+                return Answer(200, {}, b'{"truncated')
+        if not dialect.is_synchronous:
+            return render_json(201, dialect.render_accepted(order))
+        if order.script.outcome in (Outcome.FAIL, Outcome.REFUSE_CONTENT):
+            return render_json(400, dialect.render_error(400, order.script.outcome is Outcome.REFUSE_CONTENT))
+        return render_json(200, dialect.render_status(order, True))
+
+    # --- queries
+
+    def _answer_query(self, call: Call, seller: Seller, dialect: SellerDialect) -> Answer | NoAnswer:
+        if reference := find_order_id(dialect.search_path, call.location):
+            return self._answer_search(reference, dialect)
+        order = self.orders.get(find_order_id(dialect.query_path, call.location) or "")
+        if order is None or order.account != seller.account.name:
+            return render_json(404, dialect.render_error(404, False))
+        fault = self._take_query_fault(order)
+        return fault or render_json(200, dialect.render_status(order, self._has_ended(order)))
+
+    def _answer_search(self, reference: str, dialect: SellerDialect) -> Answer | NoAnswer:
+        orders = [order for order in self.orders.values() if order.call.reference == reference]
+        if orders and (fault := self._take_query_fault(orders[0])):
+            return fault
+        return render_json(200, {"items": [dialect.render_accepted(order) for order in orders]})
+
+    def _take_query_fault(self, order: SellerOrder) -> Answer | NoAnswer | None:
+        fault = _take(order.script.query_faults, order.query_count)
+        order.query_count += 1
+        match fault:
+            case QueryFault.LOST:
+                return _build_no_answer(FaultKind.RESPONSE_LOST)
+            case QueryFault.UNAVAILABLE:
+                return Answer(503, {}, b"<html>proxy error</html>")
+            case QueryFault.GARBLED:
+                return Answer(200, {}, b'{"truncated')
+            case QueryFault.NOT_FOUND:
+                return Answer(404, {}, b"")
+        return None
+
+    def _has_ended(self, order: SellerOrder) -> bool:
+        return asyncio.get_running_loop().time() >= order.ends_at
+
+    # --- callbacks
+
+    async def _send_callbacks(self, order: SellerOrder, dialect: SellerDialect) -> None:
+        habit = order.script.callback
+        if habit is CallbackHabit.NEVER or order.ends_at == NEVER:
+            return
+        await asyncio.sleep(max(0.0, order.ends_at - asyncio.get_running_loop().time()))
+        if habit is CallbackHabit.LATE:
+            await asyncio.sleep(LATE_CALLBACK_SECONDS)
+        if habit is CallbackHabit.FORGED:
+            await self._deliver_callback(order, {"runflow-signature": "forged"}, b'{"id": "order-1"}')
+        if habit is CallbackHabit.CROSSED and dialect.search_path:
+            # The gateway trusts the URL of a callback if the seller cannot name the reference of an order.
+            other_id = self._random.choice([other.id for other in self.orders.values()])
+            await self._deliver_callback(order, *dialect.build_callback(order, other_id, self._get_wall_time()))
+        for _ in range(2 if habit is CallbackHabit.TWICE else 1):
+            await self._deliver_callback(order, *dialect.build_callback(order, order.id, self._get_wall_time()))
+
+    def _get_wall_time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _deliver_callback(self, order: SellerOrder, headers: dict[str, str], body: bytes) -> None:
+        for _ in range(MAX_CALLBACK_TRIES):
+            is_accepted = await self.receive_callback(order.call.callback_url, headers, body)
+            self._story.tell(
+                order.account, f"calls back for {order.call.reference}: {'accepted' if is_accepted else 'refused'}"
+            )
+            if is_accepted:
+                return
+            await asyncio.sleep(CALLBACK_RETRY_SECONDS)
+
+
+def _take(faults: tuple[QueryFault, ...], count: int) -> QueryFault:
+    return faults[count] if count < len(faults) else QueryFault.NONE
+
+
+def _build_no_answer(kind: FaultKind) -> NoAnswer:
+    return NoAnswer(fault=Fault(kind=kind))
+
+
+def _render_rejection(dialect: SellerDialect, script: OrderScript) -> Answer:
+    headers = {"retry-after": f"{script.retry_after:.0f}"} if script.retry_after else {}
+    return render_json(script.status, dialect.render_error(script.status, False), **headers)

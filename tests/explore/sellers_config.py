@@ -1,0 +1,152 @@
+"""The configuration of all runs: six sellers of one model that differ in how a lost order is found again."""
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+
+from gateway.catalogue import Catalogue
+from gateway.config.loader import load
+from gateway.config.resolver import resolve
+from gateway.config.values import Secret, SecretRef
+from gateway.timing import (
+    FetchTiming,
+    HealthTiming,
+    JobTiming,
+    MaintenanceTiming,
+    OpenDuration,
+    OrderTiming,
+    PollTiming,
+    Timing,
+    WorkerTiming,
+)
+from providers import ADAPTERS
+from providers.adapter import Adapter, Call, Endpoint
+from providers.orders import Order
+from tests.explore.seller_dialects import CALLBACK_SECRET
+
+TEAM, MODEL = "explorers", "gpt-image-2"
+POLICY_COUNT = 48
+DEADLINE_SECONDS, LEASE_SECONDS = 60.0, 6.0
+# A tenth of the product's times, so that a run ends soon. The relations between them stay.
+TIMING = Timing(
+    jobs=JobTiming(
+        confirmation_timeout_seconds=8.0,
+        reconcile_timeout_seconds=15.0,
+        search_interval_seconds=2.0,
+        image_ttl_seconds=60.0,
+    ),
+    orders=OrderTiming(
+        min_attempt_timeout_seconds=30.0,
+        submit_timeout_seconds=6.0,
+        slot_timeout_seconds=5.0,
+        query_timeout_seconds=4.0,
+        max_resend_backoff_seconds=8.0,
+        retry_budget_timeout_seconds=1.0,
+    ),
+    polls=PollTiming(max_interval_seconds=4.0, max_retry_after_seconds=6.0, missing_order_grace_seconds=8.0),
+    fetches=FetchTiming(max_backoff_seconds=5.0, max_fetch_seconds=20.0),
+    workers=WorkerTiming(max_backoff_seconds=8.0, max_receive_seconds=10.0),
+    maintenance=MaintenanceTiming(publish_interval_seconds=3.0, audit_interval_seconds=10.0),
+    health=HealthTiming(refused=OpenDuration(8.0, 30.0), outage=OpenDuration(4.0, 20.0), probe_timeout_seconds=30.0),
+)
+PIXELS = {"generate": {"pixels": "exact"}}
+RATIOS = {"generate": {"ratios": ["1:1"], "resolutions": ["1k"]}}
+# By seller: the adapter, the account, the images per order, and how sizes are ordered.
+SELLERS = {
+    "runs": ("runflow_runs", "runflow", 4, PIXELS),
+    "runs-with-replay": ("runflow_runs", "runflow-trusted", 4, PIXELS),
+    "run": ("runflow_run", "runflow", 2, PIXELS),
+    "tasks": ("runapi", "runapi", 1, RATIOS),
+    "tasks-without-replay": ("runapi", "runapi-untrusted", 1, RATIOS),
+    "openai": ("openai", "openai", 10, PIXELS),
+}
+PRICES = {"runflow_runs": "0.009", "runflow_run": "0.009", "runapi": "0.06", "openai": "0.00585"}
+TRUSTED_ACCOUNTS = {"runflow-trusted", "runapi"}
+
+
+@cache
+def load_catalogue() -> Catalogue:
+    with tempfile.TemporaryDirectory() as folder:
+        _write_config(Path(folder))
+        result = resolve(load(Path(folder)), _resolve_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])})
+    assert result.catalogue is not None, result.problems
+    return result.catalogue
+
+
+def _resolve_secret(reference: SecretRef) -> Secret:
+    return Secret(CALLBACK_SECRET)
+
+
+def _add_reference(adapter: Adapter) -> Adapter:
+    """OpenAI's orders have no reference. The scripted seller needs one to write its invoice."""
+
+    def build_call(order: Order) -> Call:
+        call = adapter.submit.build_call(order)
+        return replace(call, headers={**call.headers, "x-client-request-id": order.reference})
+
+    return replace(adapter, submit=Endpoint(build_call=build_call, read_answer=adapter.submit.read_answer))
+
+
+def _write_config(folder: Path) -> None:
+    (folder / "offers").mkdir()
+    for seller, (adapter, account, max_images, sizes) in SELLERS.items():
+        offer = _build_offer(adapter, max_images, sizes)
+        _write_json(folder / "offers" / f"{seller}.yaml", {"account": account, "adapter": adapter, "offers": offer})
+    _write_json(folder / "models.yaml", {"models": {MODEL: {"defaults": {"quality": "low"}}}})
+    _write_json(folder / "accounts.yaml", {"accounts": _build_accounts()})
+    policies = _build_policies()
+    _write_json(folder / "policies.yaml", {"policies": policies, "default": "policy-0"})
+    team = {"keys": ["env:KEY"], "policies": list(policies), "budget": {"day": "1000.00"}}
+    _write_json(folder / "teams.yaml", {"teams": {TEAM: team}})
+    jobs = {"deadline_seconds": DEADLINE_SECONDS, "lease_seconds": LEASE_SECONDS}
+    _write_json(folder / "gateway.yaml", {"reload": {"watch": False}, "jobs": jobs})
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content))
+
+
+def _build_offer(adapter: str, max_images: int, sizes: dict[str, Any]) -> dict[str, Any]:
+    is_runapi = adapter == "runapi"
+    prices = {"qualities": ["low"], "operations": ["generate"], "source": "script", "date": "2026-11-01"}
+    offer = {
+        "model": "openai/gpt-image-2" if adapter.startswith("runflow") else "gpt-image-2",
+        "images_per_order": max_images,
+        "quality": {"assumes": "low"} if is_runapi else {"selectable": ["low"]},
+        "formats": [] if is_runapi else ["png"],
+        "seconds": {"any": {"p50": 1, "p90": 4}},
+        "prices": [{"price": PRICES[adapter], **prices}],
+        **sizes,
+    }
+    if adapter == "openai":
+        offer["tokens"] = {"input_text": "5.00", "input_image": "8.00", "output": "30.00"}
+    return {MODEL: offer}
+
+
+def _build_accounts() -> dict[str, Any]:
+    return {
+        account: {
+            "base_url": f"https://{account}.test",
+            "key": "env:KEY",
+            "callback_secrets": [] if account == "openai" else ["env:SECRET"],
+            "replay": "trusted" if account in TRUSTED_ACCOUNTS else "untrusted",
+        }
+        for _, account, *_ in SELLERS.values()
+    }
+
+
+def _build_policies() -> dict[str, Any]:
+    """Builds policies with random routes and limits of failover. They are the same in every run."""
+    random = Random(11)
+    return {f"policy-{number}": _draw_policy(random) for number in range(POLICY_COUNT)}
+
+
+def _draw_policy(random: Random) -> dict[str, Any]:
+    sellers = random.sample(list(SELLERS), random.randint(1, 4))
+    failover = {"attempts": random.randint(1, 3), "on_unknown": random.choice(("fail", "fail", "reorder"))}
+    return {"rank": "listed", "sellers": sellers, "failover": failover}

@@ -1,0 +1,56 @@
+"""What the explorer has found, each as the smallest scenario that shows it."""
+
+from msgspec.structs import replace
+
+from tests.explore.disturbances import Disturbance, DisturbancePlan, Trouble
+from tests.explore.explorer import explore
+from tests.explore.scenario import ClientPlan, Scenario
+from tests.explore.sellers_config import load_catalogue
+
+CALM = Scenario(
+    clients=(
+        ClientPlan(
+            starts_at=0.0,
+            image_count=1,
+            policy="policy-0",
+            has_key=True,
+            has_webhook=False,
+            max_tries=1,
+            cancels_after=None,
+            disconnects_after=None,
+        ),
+    ),
+    replica_count=1,
+    kill_times=(),
+    restart_seconds=1.0,
+    has_callbacks=True,
+    is_calm=True,
+)
+NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
+
+
+def find_policy(first_seller: str) -> str:
+    """Finds a policy whose route begins with this seller."""
+    policies = load_catalogue().policies.policies
+    return next(name for name, policy in policies.items() if (policy.sellers or ("",))[0] == first_seller)
+
+
+def run_calmly(first_seller: str, image_count: int, plan: DisturbancePlan = NO_TROUBLE) -> str:
+    """Runs one job of a calm seller. Returns the story."""
+    client = replace(CALM.clients[0], image_count=image_count, policy=find_policy(first_seller))
+    result = explore(1, replace(CALM, clients=(client,)), plan)
+    assert not result.violations, result.story
+    return result.story
+
+
+def test_calm_seller_delivers_all_images() -> None:
+    assert "is completed: 3 of 3 images" in run_calmly("runs", 3)
+
+
+def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
+    """Two orders of one image each fail while they load the request, and back off for a second. Until then, the images
+    were joined and split again in every turn of the event loop."""
+    plan = replace(NO_TROUBLE, by_effect_number=dict.fromkeys((3, 4), Disturbance(Trouble.FAIL_BEFORE)))
+    story = run_calmly("tasks", 2, plan)
+    assert "_load_request -> store.load_documents: fails before the effect" in story
+    assert "is completed: 2 of 2 images" in story
