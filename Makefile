@@ -40,7 +40,7 @@ check: setup ## Check format, lint, types, names, layers and generated pages
 words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
-bench: setup ## Measure requests, their calls, plans, commits and hostile bodies
+bench: setup ## Measure requests, their calls, plans, commits, hostile bodies and large answers
 	@deploy/setup.sh bench
 	$(BIN)/python -m bench.end_to_end
 	$(BIN)/python -m bench.trips
@@ -50,6 +50,7 @@ bench: setup ## Measure requests, their calls, plans, commits and hostile bodies
 	$(BIN)/python -m bench.dead_links
 	$(BIN)/python -m bench.waiting_jobs
 	$(BIN)/python -m bench.hostile_bodies
+	$(BIN)/python -m bench.base64_answers
 
 fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true

@@ -24,7 +24,7 @@ def find_program(name: str) -> str:
 
 
 class PinnedProcess(Struct, frozen=True):
-    """A running process that is pinned to one core."""
+    """A running process, which may be pinned to one core."""
 
     pid: int
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gateway.api.api_context import ApiContext
+from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_request_tracker import RefusedRequestTracker
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
@@ -161,6 +162,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         storage=environment.storage,
         input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.get_timing().inputs),
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
+        base64_encoder=Base64Encoder(),
         refused=RefusedRequestTracker(factories.system_clock),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
+from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_request_tracker import RefusedRequestTracker
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
@@ -26,6 +27,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     storage: ImageStorage
     input_fetcher: InputFetcher
     url_signer: UrlSigner
+    base64_encoder: Base64Encoder
     refused: RefusedRequestTracker
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]

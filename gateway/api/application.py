@@ -55,12 +55,22 @@ class Application(Litestar):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await super().__call__(scope, receive, send)
-        exchange = HttpExchange(scope, send, BodyReceiver(receive, self._body_budget, self._timing))
+        exchange = HttpExchange(
+            scope,
+            send,
+            BodyReceiver(receive, self._body_budget, self._timing),
+            self._body_budget.make_outgoing_reservation(),
+        )
         try:
             await super().__call__(scope, exchange.body_receiver, exchange.send)
         except asyncio.CancelledError:
             await exchange.send_shutdown_error()
             raise
+        except Exception as error:
+            if not exchange.is_response_started:
+                raise
+            self._emit(_build_response_error_event(error, exchange.request_id))
+            exchange.abort_response()
         finally:
             exchange.close()
             self._remove_departed_caller(exchange)
@@ -72,6 +82,17 @@ class Application(Litestar):
         if record is not None and team is not None:
             context: ApiContext = self.state["context"]
             context.engine.caller_remover.add(team, record)
+
+
+def _build_response_error_event(error: BaseException, request_id: str) -> ErrorReported:
+    """Builds the event for an error in the middle of a response."""
+    # Litestar wraps it in its own exception, and its task group wraps it in another.
+    cause = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, StorageError):
+        return ErrorReported(component="storage", message=str(cause), request=request_id)
+    return ErrorReported(component="api", message=describe_exception(cause), request=request_id)
 
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming) -> Litestar:

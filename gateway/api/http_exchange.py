@@ -13,6 +13,7 @@ from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, select_charge_sent
 from gateway.assets.storage import ObjectStream
 from gateway.events import RequestCompleted
 from gateway.jobs.commit import IdempotencyRecord
+from gateway.memory_budget import MemoryReservation
 
 KNOWN_METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 # Litestar answers OPTIONS itself, with a less helpful response than its error for an unknown method.
@@ -32,11 +33,15 @@ def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHea
 class HttpExchange:
     """One request and its response. `body_receiver` reads the body for the handler.
 
-    Handlers add open image streams to `streams` of the state; they are closed with the exchange.
+    Handlers find `response_memory` in the state, and `streams`, to which they add open images. The memory is released
+    and the streams are closed with the exchange.
     """
 
-    def __init__(self, scope: HTTPScope, send: Send, body_receiver: BodyReceiver) -> None:
+    def __init__(
+        self, scope: HTTPScope, send: Send, body_receiver: BodyReceiver, response_memory: MemoryReservation
+    ) -> None:
         self._scope, self._send, self.body_receiver = scope, send, body_receiver
+        self._response_memory = response_memory
         self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
         self.request_id = get_or_create_request_id(scope["headers"])
         scope["headers"] = merge_header_lines(scope["headers"], b"prefer")
@@ -45,7 +50,8 @@ class HttpExchange:
             scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._streams: list[ObjectStream] = []
-        self._state |= {"request_id": self.request_id, "body_receiver": body_receiver, "streams": self._streams}
+        self._state |= {"request_id": self.request_id, "body_receiver": body_receiver}
+        self._state |= {"streams": self._streams, "response_memory": response_memory}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -71,9 +77,20 @@ class HttpExchange:
         await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": content, "more_body": False})
 
+    @property
+    def is_response_started(self) -> bool:
+        return self._is_response_started
+
+    def abort_response(self) -> None:
+        """Closes the connection in the middle of a response, so that its client does not take it for complete."""
+        self._status = 500
+        if (connection := self._state.get("client_connection")) is not None:
+            connection.abort()
+
     def close(self) -> None:
-        """Releases the body's memory and the open streams, however the request has ended."""
+        """Releases all memory and closes the open streams, however the request has ended."""
         self.body_receiver.release()
+        self._response_memory.release()
         for stream in self._streams:
             stream.close()
 
@@ -111,3 +128,14 @@ class HttpExchange:
         send the body."""
         expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
         return [(b"connection", b"close")] if expects_continue and not self.body_receiver.is_started else []
+
+
+def get_response_memory(state: dict[str, Any]) -> MemoryReservation:
+    reservation: MemoryReservation = state["response_memory"]
+    return reservation
+
+
+def get_image_streams(state: dict[str, Any]) -> list[ObjectStream]:
+    """Returns the list of open images, which are closed when the response has ended."""
+    streams: list[ObjectStream] = state["streams"]
+    return streams

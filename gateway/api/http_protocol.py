@@ -53,6 +53,11 @@ class ClientConnection:
         """Whether no response can reach the client any more."""
         return self._protocol.is_disconnected
 
+    def abort(self) -> None:
+        """Closes the connection at once. The client gets no further byte."""
+        self._cycle.disconnected = True
+        self._protocol.transport.abort()
+
     def promise_response(self) -> bool:
         """Promises a response, even if the client half-closes the connection later. Returns False if the client has
         already closed or half-closed it."""

@@ -5,6 +5,7 @@ from litestar.response import Stream
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
+from gateway.api.http_exchange import get_image_streams
 from gateway.api.team_jobs import get_media_type
 from gateway.assets.signed_urls import FILES_PATH
 
@@ -20,7 +21,7 @@ async def get_image_file(request: HttpRequest, key: str) -> Stream:
         message = "Invalid or expired image URL. Get a new one with GET /v1/jobs/{id}."
         raise ApiError(403, "link_invalid", message)
     stream = await context.storage.open_stream(signed_key)
-    request.state["streams"].append(stream)
+    get_image_streams(request.scope["state"]).append(stream)
     headers = {
         "content-length": str(stream.size),
         "x-content-type-options": "nosniff",

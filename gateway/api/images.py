@@ -1,6 +1,6 @@
 """OpenAI's Images API. Responds when the images are complete."""
 
-import asyncio
+from typing import Any
 
 from litestar import Response, post
 
@@ -8,12 +8,12 @@ from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import mark_answered
 from gateway.api.failed_job_responses import build_failure_error
+from gateway.api.image_responses import build_images_response
 from gateway.api.job_submission import find_existing_job, submit_or_reuse_job
 from gateway.api.job_wait import wait_for_job
-from gateway.api.json_responses import build_job_headers, build_replay_headers, json_response
+from gateway.api.json_responses import build_job_headers, build_replay_headers
 from gateway.api.request_parsing import parse_request
 from gateway.api.request_schemas import GenerationRequest
-from gateway.api.serializers import serialize_images
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
 from gateway.api.team_jobs import load_stored_images
 from gateway.assets.storage import ObjectNotFound
@@ -28,7 +28,7 @@ GENERATION_PATHS = [
 
 
 @post(GENERATION_PATHS, status_code=200)
-async def create_generation(request: HttpRequest) -> Response[bytes]:
+async def create_generation(request: HttpRequest) -> Response[Any]:
     """Generates images from a prompt."""
     context, state = get_context(request), request.scope["state"]
     job_request, params = await parse_request(request, GenerationRequest)
@@ -45,12 +45,7 @@ async def create_generation(request: HttpRequest) -> Response[bytes]:
         raise ObjectNotFound(f"the image documents of {job.id} were deleted")
     # Most DALL-E clients that set no response_format expect URLs, others expect base64: send both.
     response_format = params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
-    inline_images = images if response_format != "url" else []
-    image_bytes = await asyncio.gather(*(context.storage.get(image.key) for image in inline_images))
-    contents = {image.index: content for image, content in zip(inline_images, image_bytes, strict=True)}
-    url_signer = None if response_format == "b64_json" else context.url_signer
-    mark_answered(state)
-    return json_response(serialize_images(job, images, contents, url_signer, context.wall_clock()), 200, headers)
+    return await build_images_response(request, job, images, response_format, headers)
 
 
 def _still_running_error(request: HttpRequest, headers: dict[str, str]) -> ApiError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.api.image_responses import STREAM_MEMORY_BYTES
 from gateway.timing import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.faults import FAILING_PROMPT
@@ -23,6 +24,7 @@ from tests.api.raw_http import (
     read_response,
     read_until_closed,
 )
+from tests.api.stored_jobs import StoredJob, decode_contents
 from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.wait import wait_for_value, wait_until
@@ -240,3 +242,18 @@ def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> Non
         assert answer.headers["x-request-id"] == headers["x-request-id"]
         wait_for_logged_problem(hasty_gateway, headers["x-request-id"])
     assert "canary" not in hasty_gateway.stderr
+
+
+def test_large_responses_beyond_the_memory_budget_are_503(hasty_gateway: RunningGateway) -> None:
+    """Three quarters of the budget are for responses. Clients that read nothing hold all of it until their timeout."""
+    job = StoredJob(hasty_gateway, 2, **{"idempotency-key": "beyond-the-budget"})
+    contents = job.replace_images(8 * MIB, 8 * MIB)
+    max_responses = 6 * MIB // STREAM_MEMORY_BYTES
+    with contextlib.ExitStack() as connections:
+        for _ in range(max_responses):
+            connection = connections.enter_context(job.send_request())
+            assert connection.recv(16).startswith(b"HTTP/1.1 200")
+        answer = job.repeat_request()
+    assert (answer.status_code, parse_error(answer)["code"]) == (503, "images_unavailable")
+    assert (answer.headers["x-igw-job-id"], answer.headers["retry-after"]) == (job.id, "2")
+    assert decode_contents(job.repeat_request().json()) == contents
