@@ -12,10 +12,11 @@ from gateway.config.offer_schema import ExpectedLatency, SizeOptions
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
 from gateway.config.values import Percent, Secret, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
+from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Format, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Format, Operation, Quality
 
 OFFERS = 20
 ROUNDS = 9
@@ -72,10 +73,9 @@ def _build_offer(account: SellerAccount, position: int) -> Offer:
 
 
 def build_query(policy: str, n: int = 3) -> RoutingQuery:
-    request = ImageRequest(
+    request = RoutingRequest(
         operation=Operation.GENERATE,
         model=MODEL,
-        prompt="",
         n=n,
         target=target_from_ratio("16:9", Resolution.TWO_K),
         quality=Quality.HIGH,

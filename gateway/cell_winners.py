@@ -9,14 +9,14 @@ from gateway.catalogue import Catalogue, Offer
 from gateway.config.schema import RuleConfig
 from gateway.routing.fit import Fit, fit_requirements, match_offer, match_offers
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan_with_policy
+from gateway.routing.routing_request import RoutingRequest
 from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
-from providers.orders import ALL_CELLS, Cell, Format, ImageBytes, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Cell, Format, Operation, Quality
 
 # Checked in this order: most sellers offer the first in every resolution, and most clients request it.
 LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
 STEEP_PRICE_RATIO = 2
 ALL_LABEL = "all"
-PLACEHOLDER_INPUT = ImageBytes(b"", "image/png", "")
 
 
 class CellWinners(Struct, frozen=True):
@@ -125,17 +125,16 @@ def _is_sold(catalogue: Catalogue, model: str, cell: Cell, target: TargetSize) -
     return any(isinstance(result, Fit) for result in match_offers(catalogue, model, requirements))
 
 
-def _make_request(model: str, cell: Cell, target: TargetSize) -> ImageRequest:
-    return ImageRequest(
+def _make_request(model: str, cell: Cell, target: TargetSize) -> RoutingRequest:
+    return RoutingRequest(
         operation=cell.operation,
         model=model,
-        prompt="",
         n=1,
         target=target,
         quality=cell.quality,
         output_format=Format.PNG,
         has_explicit_quality=True,
-        input_images=(PLACEHOLDER_INPUT,) if cell.operation is Operation.EDIT else (),
+        input_count=1 if cell.operation is Operation.EDIT else 0,
     )
 
 

@@ -56,6 +56,7 @@ def make_store(options: StoreOptions) -> Store:
     lease_seconds, retention = options.config.jobs.lease_seconds, options.config.retention
     kept = Retention(
         jobs=retention.jobs_days * DAY_SECONDS,
+        decisions=retention.decisions_days * DAY_SECONDS,
         ledger=retention.ledger_days * DAY_SECONDS,
         totals=retention.totals_months * MONTH_SECONDS,
     )

@@ -1,12 +1,11 @@
-"""A team's image request, and an order for one seller."""
+"""An order for one seller, and what it consists of."""
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
 
-from providers.image_sizes import Resolution, TargetSize
+from providers.image_sizes import Resolution
 
 
 class Operation(StrEnum):
@@ -58,26 +57,6 @@ class ImageUrl(Struct, frozen=True, tag=True):
 
 
 ImageSource = ImageBytes | ImageUrl
-
-
-class ImageRequest(Struct, frozen=True, kw_only=True):
-    """A team's validated request, before a seller is chosen.
-
-    `has_explicit_size` and `has_explicit_quality`: the client named them, so a deviation is worth a warning.
-    """
-
-    operation: Operation
-    model: str
-    prompt: str
-    n: int
-    target: TargetSize
-    quality: Quality
-    output_format: Format
-    has_explicit_size: bool = False
-    has_explicit_quality: bool = False
-    input_images: tuple[ImageSource, ...] = ()
-    mask: ImageSource | None = None
-    metadata: Mapping[str, str] = {}
 
 
 class PixelSize(Struct, frozen=True, tag=True):

@@ -16,11 +16,11 @@ from gateway.api.server_errors import record_created_job, track_job_creation
 from gateway.api.team_jobs import job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
-from gateway.engine.job_documents import RequestedParams
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.money import format_usd
 from gateway.routing.plan import RoutingError
+from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import (
     Applied,
     BudgetExceeded,
@@ -131,6 +131,7 @@ async def _submit_new_job(context: ApiContext, request: JobRequest, record: Idem
         query=to_routing_query(
             context.catalogue(), request.params, request.team, request.operation, request.input_images
         ),
+        prompt=request.params.prompt,
         team=request.team,
         inputs=request.input_images.inputs,
         mask=request.input_images.mask,

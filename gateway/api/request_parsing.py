@@ -16,7 +16,7 @@ from gateway.api.request_body import parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.api.request_schemas import AUTO, ParamsT
 from gateway.catalogue import Catalogue
-from gateway.engine.job_documents import RequestedParams
+from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation
 
 

@@ -7,8 +7,9 @@ from gateway.catalogue import Catalogue, Model
 from gateway.money import parse_usd
 from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
 from gateway.routing.requested_size import SizeRequest, resolve_target
+from gateway.routing.routing_request import RoutingRequest
 from gateway.suggestions import did_you_mean
-from providers.orders import ImageRequest, Operation, Quality
+from providers.orders import Operation, Quality
 
 
 def to_routing_query(
@@ -34,18 +35,18 @@ def to_routing_query(
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
     quality = model.quality if params.quality == AUTO else Quality(params.quality)
-    request = ImageRequest(
+    request = RoutingRequest(
         operation=operation,
         model=model.name,
-        prompt=_validate_prompt(params.prompt),
         n=params.n,
         target=target,
         quality=quality,
         output_format=params.output_format or model.output_format,
         has_explicit_size=has_explicit_size,
         has_explicit_quality=params.quality != AUTO,
-        input_images=tuple(input_image.content for input_image in inputs),
-        mask=mask.content if mask else None,
+        prompt_bytes=_count_prompt_bytes(params.prompt),
+        input_count=len(inputs),
+        has_mask=mask is not None,
         metadata=params.metadata,
     )
     _require_known_sellers(catalogue, params.provider)
@@ -79,13 +80,13 @@ def _require_known_sellers(catalogue: Catalogue, seller_filter: SellerFilter) ->
                 raise ApiError(400, "invalid_value", message.rstrip(".?") + ".", param=param)
 
 
-def _validate_prompt(text: str) -> str:
+def _count_prompt_bytes(text: str) -> int:
+    """Counts the bytes of the prompt in UTF-8. Raises ApiError if it cannot be encoded."""
     try:
-        text.encode()
+        return len(text.encode())
     except UnicodeEncodeError:
         message = "Invalid prompt: it contains an unpaired surrogate."
         raise ApiError(400, "invalid_value", message, param="prompt") from None
-    return text
 
 
 def _to_routing_limits(params: ImageParams) -> RoutingLimits:

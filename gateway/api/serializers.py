@@ -9,10 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.failed_job_responses import build_failure_response
+from gateway.api.team_jobs import JobDocuments
 from gateway.assets.signed_urls import UrlSigner
-from gateway.engine.job_documents import JobDocuments, StoredImage
+from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Attempt, Job, SellerResponse
 from gateway.money import format_usd
+from gateway.routing.decision_record import DecisionRecord
 from providers.image_sizes import ratio_from_pixels, resolution_from_pixels
 from providers.orders import Quality
 
@@ -65,8 +67,8 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
         "usage": serialize_usage(job),
         "warnings": list(job.warnings),
         "error": _serialize_error(job),
-        "policy": documents.plan.policy,
-        "plan": _serialize_plan(documents),
+        "policy": documents.decision.policy if documents.decision else None,
+        "plan": _serialize_plan(documents.decision) if documents.decision else None,
         "attempts": [_serialize_attempt(job, attempt) for attempt in job.attempts],
         "metadata": dict(documents.request.metadata),
     }
@@ -98,12 +100,12 @@ def _get_common_background(images: Sequence[StoredImage]) -> str | None:
     return "opaque" if all(image.is_opaque for image in images) else None
 
 
-def _serialize_plan(documents: JobDocuments) -> dict[str, Any]:
+def _serialize_plan(decision: DecisionRecord) -> dict[str, Any]:
     """Serializes the planned parameters and the ranked sellers, best first."""
-    request, plan = documents.request, documents.plan
+    request = decision.query.request
     target = request.target
     return {
-        "rule": plan.rule,
+        "rule": decision.rule,
         "size": f"{target.width}x{target.height}",
         "resolution": target.resolution,
         "aspect_ratio": target.ratio,
@@ -111,13 +113,13 @@ def _serialize_plan(documents: JobDocuments) -> dict[str, Any]:
         "output_format": request.output_format,
         "sellers": [
             {
-                "seller": offer.seller,
-                "quote": encode_usd(offer.quote_micros),
-                "seconds": offer.seconds,
-                "fidelity": offer.fidelity,
-                "substitutions": list(offer.substitutions),
+                "seller": ranked.seller,
+                "quote": encode_usd(ranked.quote),
+                "seconds": ranked.seconds,
+                "fidelity": ranked.fidelity,
+                "substitutions": list(ranked.substitutions),
             }
-            for offer in plan.ranked
+            for ranked in decision.ranked
         ],
     }
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import msgspec
 from litestar import Response, get
+from msgspec.structs import asdict
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.authentication import authenticate_request
@@ -43,7 +43,7 @@ def _serialize_signals(offer: Offer, cell: Cell, cell_signals: CellSignals) -> d
         "operation": cell.operation,
         "resolution": cell.resolution,
         "quality": cell.quality,
-        **msgspec.to_builtins(cell_signals),
+        **asdict(cell_signals),
         "p50": cell_signals.p50 if measured else expected.p50,
         "p90": cell_signals.p90 if measured else expected.p90,
         "measured": measured,

@@ -1,22 +1,33 @@
 """Loads a team's jobs, their documents and their images."""
 
+import asyncio
 from collections.abc import Mapping
+
+from msgspec import Struct
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.assets.storage import ObjectNotFound
 from gateway.engine.job_documents import (
-    PLAN,
     REQUEST,
-    JobDocuments,
+    SavedRequest,
     StoredImage,
     decode_image,
-    decode_plan,
     decode_request,
     image_document_name,
 )
+from gateway.jobs.commit import budget_windows
 from gateway.jobs.job import Job
+from gateway.routing.decision_record import DecisionRecord, decode_decision_record
 from providers.orders import Format
+
+
+class JobDocuments(Struct, frozen=True, kw_only=True):
+    """What a job's team may see, besides the job. `decision`: None if its record has expired."""
+
+    request: SavedRequest
+    decision: DecisionRecord | None
+    images: tuple[StoredImage, ...]
 
 
 def job_not_found_error() -> ApiError:
@@ -44,14 +55,17 @@ async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]
 
 
 async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
-    """Loads all documents of the job that its team may see, in one store request."""
+    """Loads everything that the job's team may see, in one turn of the store."""
     names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
-    documents: Mapping[str, bytes] = await context.store.load_documents(job.id, REQUEST, PLAN, *names)
-    if REQUEST not in documents or PLAN not in documents:
+    day, _ = budget_windows(job.created_at)
+    documents, stored_decision = await asyncio.gather(
+        context.store.load_documents(job.id, REQUEST, *names), context.store.load_decision_record(job.id, day)
+    )
+    if REQUEST not in documents:
         raise ObjectNotFound(f"{job.id} was deleted while it was read")
     return JobDocuments(
         request=decode_request(documents[REQUEST]),
-        plan=decode_plan(documents[PLAN]),
+        decision=decode_decision_record(stored_decision.record) if stored_decision else None,
         images=tuple(decode_image(documents[name]) for name in names if name in documents),
     )
 

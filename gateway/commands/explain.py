@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from gateway.catalogue import Catalogue, Model
-from gateway.cell_winners import PLACEHOLDER_INPUT
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.job_report import explain_job
 from gateway.commands.live_signals import fetch_signals
 from gateway.commands.plan_tables import print_plan
 from gateway.config.values import Usd
+from gateway.routing.decision_record import decode_decision_record, replay_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
 from gateway.routing.plan_json import plan_to_json
 from gateway.routing.requested_size import SizeRequest, resolve_target
+from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import Signals
 from gateway.suggestions import did_you_mean
 from providers.image_sizes import Resolution
-from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.orders import Format, Operation, Quality
 
 
 def list_enum_values(enum_type: type[StrEnum]) -> list[str]:
@@ -89,6 +91,9 @@ def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 @click.option("--only", multiple=True, help="Use only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, help="Exclude this seller; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value; may be repeated.")
+@click.option(
+    "--record", type=click.File("rb"), help="Plan the request of this decision record instead; -: standard input."
+)
 @click.option("--live", metavar="URL", help="Use the signals of the gateway at URL.")
 @click.option(
     "--job", metavar="ID", help="Instead of a plan: the attempts of this job, and what their sellers said. With --live."
@@ -108,14 +113,18 @@ def explain(folder: Path, wants_json: bool, **options: Any) -> None:
       image-gateway explain --operation edit --size 1536x1024 --mask --max-cost 0.50 --json
       IGW_KEY=igw_sandbox image-gateway explain --policy fast --live http://127.0.0.1:8080
       IGW_KEY=igw_sandbox image-gateway explain --job job_0abc --live http://127.0.0.1:8080
+      image-gateway explain --record record.json
     """
     if options["job"] is not None:
         return explain_job(options["job"], options["live"], options["key"], wants_json)
     errors = Console(stderr=True)
-    catalogue, signals = apply_live_signals(load_catalogue_for_planning(folder, errors), options, errors)
+    catalogue = load_catalogue_for_planning(folder, errors)
     try:
-        query = build_query(catalogue, options)
-        plan = plan_query(catalogue, query, signals, options["draw"])
+        if options["record"]:
+            plan = plan_record(catalogue, options["record"].read(), errors)
+        else:
+            catalogue, signals = apply_live_signals(catalogue, options, errors)
+            plan = plan_query(catalogue, build_query(catalogue, options), signals, options["draw"])
     except RoutingError as error:
         raise click.UsageError(f"{error.param}: {error}") from error
     print_result(catalogue, plan, wants_json)
@@ -131,6 +140,23 @@ def apply_live_signals(catalogue: Catalogue, options: dict[str, Any], errors: Co
         warning = f"the gateway runs configuration {response.config}; this plan uses configuration {catalogue.hash}"
         print_messages(errors, "warning", "yellow", [warning])
     return response.apply_to(catalogue), response.signals
+
+
+def plan_record(catalogue: Catalogue, data: bytes, errors: Console) -> Plan:
+    """Makes the plan of a decision record again. Warns if the files differ from those that it was made with."""
+    try:
+        record = decode_decision_record(data.partition(b"\n")[0])
+    except msgspec.MsgspecError as error:
+        raise click.UsageError(f"--record: not a decision record ({error})") from None
+    plan = replay_plan(record, catalogue)
+    recorded, planned = [entry.seller for entry in record.ranked], [entry.candidate.seller for entry in plan.ranked]
+    warnings = []
+    if record.config_hash != catalogue.hash:
+        warnings.append(f"the record has configuration {record.config_hash}; this plan uses {catalogue.hash}")
+    if recorded != planned:
+        warnings.append(f"the recorded plan was {', '.join(recorded)}")
+    print_messages(errors, "warning", "yellow", warnings)
+    return plan
 
 
 def plan_query(catalogue: Catalogue, query: RoutingQuery, signals: Signals, draw: float) -> Plan:
@@ -159,7 +185,7 @@ def build_query(catalogue: Catalogue, options: dict[str, Any]) -> RoutingQuery:
     team, policy = options["team"], options["policy"]
     require_known("team", [team] if team else [], catalogue.teams)
     require_known("seller", [*options["only"], *options["ignore"]], catalogue.sellers)
-    return RoutingQuery(request=build_image_request(catalogue, options), team=team, policy=policy, limits=limits)
+    return RoutingQuery(request=build_routing_request(catalogue, options), team=team, policy=policy, limits=limits)
 
 
 def require_known(kind: str, names: Iterable[str], known_names: Iterable[str]) -> None:
@@ -170,7 +196,7 @@ def require_known(kind: str, names: Iterable[str], known_names: Iterable[str]) -
             raise RoutingError(kind, f"{kind} '{name}' not found{did_you_mean(name, known_names)}")
 
 
-def build_image_request(catalogue: Catalogue, options: dict[str, Any]) -> ImageRequest:
+def build_routing_request(catalogue: Catalogue, options: dict[str, Any]) -> RoutingRequest:
     model = _resolve_model(catalogue, options["model"])
     operation = Operation(options["operation"])
     size_request = SizeRequest(
@@ -182,18 +208,18 @@ def build_image_request(catalogue: Catalogue, options: dict[str, Any]) -> ImageR
         raise RoutingError("operation", "only edits take input images and a mask: add --operation edit")
     if options["images"] > model.max_images:
         raise RoutingError("n", f"{model.name} makes {model.max_images} images at most")
-    return ImageRequest(
+    return RoutingRequest(
         operation=operation,
         model=model.name,
-        prompt=options["prompt"],
         n=options["images"],
         target=target,
         has_explicit_size=has_explicit_size,
         quality=model.quality if options["quality"] == "auto" else Quality(options["quality"]),
         has_explicit_quality=options["quality"] != "auto",
         output_format=Format(options["output_format"]) if options["output_format"] else model.output_format,
-        input_images=(PLACEHOLDER_INPUT,) * (options["inputs"] or 1) if is_edit else (),
-        mask=PLACEHOLDER_INPUT if options["mask"] else None,
+        prompt_bytes=len(options["prompt"].encode(errors="surrogateescape")),
+        input_count=(options["inputs"] or 1) if is_edit else 0,
+        has_mask=options["mask"],
         metadata=options["metadata"],
     )
 

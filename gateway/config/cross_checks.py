@@ -13,6 +13,7 @@ from providers.image_sizes import SizeError, target_from_pixels
 
 def find_problems(loaded: LoadedFiles, config: Config, adapters: Mapping[str, Adapter]) -> tuple[Problem, ...]:
     findings_by_file = {
+        "gateway.yaml": _check_gateway(config),
         "models.yaml": _check_models(config),
         "policies.yaml": _check_policies(config),
         "teams.yaml": _check_teams(config),
@@ -23,6 +24,13 @@ def find_problems(loaded: LoadedFiles, config: Config, adapters: Mapping[str, Ad
         for file, findings in findings_by_file.items()
         for finding in findings
     )
+
+
+def _check_gateway(config: Config) -> Iterator[Finding]:
+    retention = config.gateway.retention
+    if retention.decisions_days < retention.jobs_days:
+        days = f"decisions_days ({retention.decisions_days:g}) must be at least jobs_days ({retention.jobs_days:g})"
+        yield Finding(f"{days}: jobs show their plan from their decision records", ("retention",))
 
 
 def _check_models(config: Config) -> Iterator[Finding]:

@@ -53,13 +53,21 @@ class StoreConfig(ConfigStruct, frozen=True, kw_only=True):
 
 
 class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
-    """How long jobs, ledger entries and totals are kept."""
+    """How long jobs, ledger entries, decision records and totals are kept."""
 
     jobs_days: Annotated[
         float, Meta(ge=0.01, le=3_650, description="Days for which settled jobs and their images are kept. Default 7.")
     ] = 7.0
     ledger_days: Annotated[
         float, Meta(ge=32, le=3_650, description="Days for which each ledger entry is kept. Default 90.")
+    ] = 90.0
+    decisions_days: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=3_650,
+            description="Days for which the decision record of each job is kept, from the end of its day. Default 90.",
+        ),
     ] = 90.0
     totals_months: Annotated[
         int, Meta(ge=2, le=120, description="Months for which day totals and budgets are kept. Default 13.")
@@ -271,6 +279,11 @@ class PoliciesFile(ConfigStruct, frozen=True, kw_only=True):
         tuple[RuleConfig, ...], option_help("Rules that select a policy; the first match wins. Default none.")
     ] = ()
     default: Annotated[NonEmptyText, option_help("The policy to use if no rule matches.")]
+
+    @property
+    def metadata_names(self) -> frozenset[str]:
+        """The names of metadata that any rule matches on."""
+        return frozenset(name for rule in self.rules for name in rule.when.metadata)
 
 
 # --- teams.yaml

@@ -5,23 +5,21 @@ It makes the plan, stores the input images, and saves the job together with its 
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.assets.image_header import ImageHeader
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import StorageError
-from gateway.catalogue import Offer
+from gateway.catalogue import Catalogue, Offer
 from gateway.config.schema import BudgetConfig
 from gateway.config.values import Usd
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
-    PLAN,
     REQUEST,
     TERMS,
     WEBHOOK,
     OrderTerms,
-    RequestedParams,
     SavedRequest,
     StoredInput,
     encode_document,
@@ -32,8 +30,9 @@ from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.completion import merge_warnings
 from gateway.jobs.creation import NewJob, OrderCost, create_job_commit
 from gateway.jobs.job import RecoveryMethod, RouteEntry
+from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan
-from gateway.routing.plan_json import plan_to_json
+from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.partitions import new_job_id
 from providers.orders import Format, ImageBytes
@@ -74,6 +73,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     """
 
     query: RoutingQuery
+    prompt: str
     team: str
     inputs: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
@@ -101,22 +101,24 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     StoreOutcomeUnknown if it is unknown whether the job was saved.
     """
     catalogue = context.catalogue()
-    signals = context.health.get_catalogue_signals(catalogue, context.wall_clock(), context.limits.get_load)
-    plan = make_plan(catalogue, command.query, signals, command.draw)
+    planned = _plan_request(context, catalogue, command)
+    plan = planned.plan
     ranked_offers = [offer for offer in plan.ranked if offer.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
     if not ranked_offers:
         raise NoOfferAvailable({offer.seller: offer.reasons for offer in plan.excluded})
+    # At once, since the signals are only valid for a moment.
+    decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
     documents = {
         REQUEST: encode_document(request),
         TERMS: encode_document(tuple(_make_order_terms(offer, request.output_format) for offer in ranked_offers)),
-        PLAN: msgspec.json.encode(plan_to_json(catalogue, plan)),
     }
     if command.webhook:
         documents[WEBHOOK] = command.webhook.encode()
     new_job = _make_new_job(context, command, plan, ranked_offers)
-    commit = create_job_commit(msgspec.structs.replace(new_job, id=job_id, documents=documents), context.wall_clock())
+    new_job = replace(new_job, id=job_id, documents=documents, decision_record=decision_record)
+    commit = create_job_commit(new_job, context.wall_clock())
     if command.is_client_connected is not None and not await command.is_client_connected():
         await discard_inputs(context, job_id)
         raise ClientDisconnected
@@ -133,6 +135,20 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     elif command.has_client_disconnected is not None and command.has_client_disconnected():
         raise ClientDisconnected
     return CreateJobResult(commit, outcome, plan.policy)
+
+
+def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:
+    signals = context.health.get_catalogue_signals(catalogue, context.wall_clock(), context.limits.get_load)
+    return PlannedRequest(
+        query=command.query,
+        signals=signals,
+        draw=command.draw,
+        plan=make_plan(catalogue, command.query, signals, command.draw),
+        requested=command.requested_params,
+        largest_input_edge=max(
+            (max(input_image.header.width, input_image.header.height) for input_image in command.inputs), default=0
+        ),
+    )
 
 
 async def discard_inputs(context: EngineContext, job_id: str) -> None:
@@ -226,7 +242,7 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
     ]
     return SavedRequest(
         operation=request.operation,
-        prompt=request.prompt,
+        prompt=command.prompt,
         target=request.target,
         quality=request.quality,
         output_format=request.output_format,

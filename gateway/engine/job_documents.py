@@ -1,7 +1,7 @@
 """The documents that are stored with a job, each written once.
 
-They are its request, the order terms of its route entries, its plan, its webhook URL, the saved calls of orders that
-may be resent, and its stored images.
+They are its request, the order terms of its route entries, its webhook URL, the saved calls of orders that may be
+resent, and its stored images.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from gateway.routing.routing_request import RequestedParams
 from providers.adapter import Call
 from providers.image_sizes import TargetSize
 from providers.orders import Format, Operation, Quality, SizeSpec
 
-REQUEST, TERMS, PLAN, WEBHOOK = "request", "order_terms", "plan", "webhook"
+REQUEST, TERMS, WEBHOOK = "request", "order_terms", "webhook"
 
 
 class StoredInput(Struct, frozen=True, kw_only=True):
@@ -26,19 +27,8 @@ class StoredInput(Struct, frozen=True, kw_only=True):
     height: int
 
 
-class RequestedParams(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The image parameters as the client sent them, before any mapping; None: not sent, or `auto`."""
-
-    size: str | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    quality: str | None = None
-    output_format: str | None = None
-    background: str | None = None
-
-
 class SavedRequest(Struct, frozen=True, kw_only=True):
-    """An ImageRequest without its image bytes, which are in the storage."""
+    """The request that an order is made from. Its image bytes are in the storage."""
 
     operation: Operation
     prompt: str
@@ -51,24 +41,6 @@ class SavedRequest(Struct, frozen=True, kw_only=True):
     mask: StoredInput | None = None
     metadata: Mapping[str, str] = {}
     requested_params: RequestedParams = RequestedParams()
-
-
-class PlannedOffer(Struct, frozen=True, kw_only=True):
-    """One ranked offer of a saved plan: the fields that a team may see."""
-
-    seller: str
-    quote_micros: int
-    seconds: float
-    fidelity: str
-    substitutions: tuple[str, ...] = ()
-
-
-class SavedPlan(Struct, frozen=True, kw_only=True):
-    """The plan that a job was accepted with, best offer first."""
-
-    ranked: tuple[PlannedOffer, ...]
-    policy: str
-    rule: str | None = None
 
 
 class OrderTerms(Struct, frozen=True, kw_only=True):
@@ -99,14 +71,6 @@ class StoredImage(Struct, frozen=True, kw_only=True):
     is_opaque: bool = False
 
 
-class JobDocuments(Struct, frozen=True, kw_only=True):
-    """The documents of a job that its team may see."""
-
-    request: SavedRequest
-    plan: SavedPlan
-    images: tuple[StoredImage, ...]
-
-
 class SavedCall(Struct, frozen=True, kw_only=True):
     """The request of an order. Saved only if the seller guarantees that the same request never buys twice."""
 
@@ -116,7 +80,6 @@ class SavedCall(Struct, frozen=True, kw_only=True):
 _encode_json = msgspec.json.Encoder().encode
 _request_decoder = msgspec.json.Decoder(SavedRequest)
 _terms_decoder = msgspec.json.Decoder(tuple[OrderTerms, ...])
-_plan_decoder = msgspec.json.Decoder(SavedPlan)
 _image_decoder = msgspec.json.Decoder(StoredImage)
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 _call_decoder = msgspec.msgpack.Decoder(SavedCall)
@@ -132,10 +95,6 @@ def decode_request(data: bytes) -> SavedRequest:
 
 def decode_terms(data: bytes) -> tuple[OrderTerms, ...]:
     return _terms_decoder.decode(data)
-
-
-def decode_plan(data: bytes) -> SavedPlan:
-    return _plan_decoder.decode(data)
 
 
 def decode_image(data: bytes) -> StoredImage:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
+from gateway.jobs.job_outcome import encode_job_outcome, make_job_outcome
 from gateway.jobs.next_actions import next_due
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.jobs.transitions import Ignored, apply_update
@@ -105,7 +106,8 @@ class Commit(Struct, frozen=True, kw_only=True):
 
     `due_at`: when a worker must look at the job again; None if settled. `idempotency_ttl`: how long the idempotency
     record outlives the job that ends here. `may_be_charged`: it is unknown whether the ended job was charged.
-    `is_refused`: nothing was charged, and a repeated request creates a new job.
+    `is_refused`: nothing was charged, and a repeated request creates a new job. `decision_record`: of a new job;
+    `job_outcome`: of a settled one, added to its record. Both are kept independently of the job.
     """
 
     job: Job
@@ -125,6 +127,8 @@ class Commit(Struct, frozen=True, kw_only=True):
     ledger_entries: tuple[LedgerEntry, ...] = ()
     documents: Mapping[str, bytes] = {}
     removed_documents: tuple[str, ...] = ()
+    decision_record: bytes | None = None
+    job_outcome: bytes | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -161,6 +165,7 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         webhook_deliveries=tuple(_webhook_deliveries(new, now)) if becomes_terminal else (),
         milestones=milestones,
         ledger_entries=tuple(_ledger_entries(old, new, now)),
+        job_outcome=encode_job_outcome(make_job_outcome(new)) if new.is_settled else None,
     )
 
 

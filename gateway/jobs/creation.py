@@ -35,6 +35,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     budget_limits: BudgetLimits = BudgetLimits()
     idempotency: IdempotencyRecord | None = None
     documents: Mapping[str, bytes] = {}
+    decision_record: bytes | None = None
     timing: JobTiming = DEFAULT_JOB_TIMING
 
 
@@ -70,6 +71,7 @@ def create_job_commit(new_job: NewJob, now: float) -> Commit:
         budget_changes=tuple(_set_limit(change, new_job.budget_limits, now) for change in commit.budget_changes),
         idempotency=new_job.idempotency,
         documents=new_job.documents,
+        decision_record=new_job.decision_record,
     )
 
 

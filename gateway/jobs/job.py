@@ -1,7 +1,7 @@
 """The stored state of a job: its parts and attempts.
 
-Request, plan, order bytes and images are documents beside the job. New fields need a default and keep their meaning,
-since replicas of two versions share one store.
+Request, order bytes and images are documents beside the job; its plan is in its decision record. New fields need a
+default and keep their meaning, since replicas of two versions share one store.
 """
 
 from collections.abc import Iterable

@@ -7,8 +7,9 @@ from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Offer
 from gateway.config.offer_schema import SizeOptions
+from gateway.routing.routing_request import RoutingRequest
 from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_error, find_nearest_ratio, parse_ratio
-from providers.orders import Cell, Format, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
+from providers.orders import Cell, Format, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
 
 MAX_CACHED_FITS = 4_096
 # Sizes are multiples of 16 pixels, so that they may miss a ratio by a fraction.
@@ -56,7 +57,7 @@ class Misfit(Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
-def fit_requirements(request: ImageRequest) -> FitRequirements:
+def fit_requirements(request: RoutingRequest) -> FitRequirements:
     return FitRequirements(
         operation=request.operation,
         target=request.target,
@@ -64,8 +65,8 @@ def fit_requirements(request: ImageRequest) -> FitRequirements:
         quality=request.quality,
         has_explicit_quality=request.has_explicit_quality,
         output_format=request.output_format,
-        has_mask=request.mask is not None,
-        input_count=len(request.input_images),
+        has_mask=request.has_mask,
+        input_count=request.input_count,
     )
 
 

@@ -11,9 +11,9 @@ from gateway.money import format_usd
 from gateway.routing.fit import Fit, Misfit, fit_requirements, match_offers
 from gateway.routing.quote import Quote, make_quote
 from gateway.routing.ranking import Candidate, rank_candidates
+from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals, Signals, get_signals, is_below_conformance
 from gateway.suggestions import did_you_mean
-from providers.orders import ImageRequest
 
 Number = TypeVar("Number", int, float)
 
@@ -26,7 +26,7 @@ class RoutingError(ValueError):
         self.param = param
 
 
-class RoutingLimits(Struct, frozen=True, kw_only=True):
+class RoutingLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Limits of a client, team or policy. The narrowest wins."""
 
     max_price: int | None = None
@@ -36,10 +36,10 @@ class RoutingLimits(Struct, frozen=True, kw_only=True):
     ignore: tuple[str, ...] = ()
 
 
-class RoutingQuery(Struct, frozen=True, kw_only=True):
+class RoutingQuery(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request, its team, and the policy and limits that the client asks for."""
 
-    request: ImageRequest
+    request: RoutingRequest
     team: str | None = None
     policy: str | None = None
     limits: RoutingLimits = RoutingLimits()
@@ -193,7 +193,7 @@ def _find_minimum(*values: Number | None) -> Number | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def _make_candidate(fit: Fit, request: ImageRequest, signals: Signals) -> Candidate:
+def _make_candidate(fit: Fit, request: RoutingRequest, signals: Signals) -> Candidate:
     cell_signals = get_signals(signals, fit.offer, fit.cell)
     expected = fit.offer.expected_latency[fit.cell.quality]
     return Candidate(

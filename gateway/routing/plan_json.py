@@ -1,8 +1,8 @@
-"""The plan as JSON: for `explain --json`, and stored beside each job."""
+"""The plan as JSON, for `explain --json`."""
 
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict
 
 from gateway.catalogue import Catalogue
 from gateway.config.schema import CONDITION_NAMES, RuleConditions, RuleConfig
@@ -32,7 +32,7 @@ def _ranked_offer_to_json(ranked: RankedOffer) -> dict[str, Any]:
         "seconds": ranked.expected_seconds,
         "fidelity": ranked.fidelity,
         "substitutions": [substitution.name for substitution in ranked.fit.substitutions],
-        "signals": msgspec.to_builtins(ranked.signals),
+        "signals": asdict(ranked.signals),
         "reasons": [
             *ranked.reasons,
             *(f"{substitution.name}: {substitution.detail}" for substitution in ranked.fit.substitutions),

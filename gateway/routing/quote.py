@@ -4,8 +4,8 @@ from msgspec import Struct
 
 from gateway.config.offer_schema import TokenPrices
 from gateway.routing.fit import Fit
+from gateway.routing.routing_request import RoutingRequest
 from providers.order_status import TokenUsage
-from providers.orders import ImageRequest
 
 # English text has at least four bytes per token, Chinese at most three.
 BYTES_PER_TOKEN = 4
@@ -33,7 +33,7 @@ class Quote(Struct, frozen=True):
         return -(-self.total // self.images)
 
 
-def make_quote(fit: Fit, request: ImageRequest) -> Quote:
+def make_quote(fit: Fit, request: RoutingRequest) -> Quote:
     """Estimates the cost of a request at a fitting offer."""
     price, n = fit.offer.prices[fit.cell], request.n
     orders = -(-n // fit.offer.images_per_order)
@@ -50,15 +50,15 @@ def make_quote(fit: Fit, request: ImageRequest) -> Quote:
     )
 
 
-def _estimate_input_tokens(tokens: TokenPrices, request: ImageRequest) -> TokenUsage:
-    text = -(-len(request.prompt.encode()) // BYTES_PER_TOKEN)
-    image = len(request.input_images) * min(EXPECTED_IMAGE_TOKENS, tokens.image_tokens)
+def _estimate_input_tokens(tokens: TokenPrices, request: RoutingRequest) -> TokenUsage:
+    text = -(-request.prompt_bytes // BYTES_PER_TOKEN)
+    image = request.input_count * min(EXPECTED_IMAGE_TOKENS, tokens.image_tokens)
     return TokenUsage(input_text=text, input_image=image, output=0)
 
 
-def _max_input_tokens(tokens: TokenPrices, request: ImageRequest) -> TokenUsage:
+def _max_input_tokens(tokens: TokenPrices, request: RoutingRequest) -> TokenUsage:
     """Returns an upper bound of the tokens. A token covers at least one byte of the prompt with any tokenizer. A mask
     counts like an image, since sellers may bill it."""
-    images = len(request.input_images) + (request.mask is not None)
-    text = len(request.prompt.encode()) + MAX_PROMPT_OVERHEAD_TOKENS + images * MAX_IMAGE_OVERHEAD_TOKENS
+    images = request.input_count + request.has_mask
+    text = request.prompt_bytes + MAX_PROMPT_OVERHEAD_TOKENS + images * MAX_IMAGE_OVERHEAD_TOKENS
     return TokenUsage(input_text=text, input_image=images * tokens.image_tokens, output=0)

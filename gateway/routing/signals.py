@@ -12,7 +12,7 @@ MIN_DELIVERIES, MIN_MISSES = 5, 3
 MIN_CONFORMANCE = 0.9
 
 
-class CellSignals(Struct, frozen=True, kw_only=True):
+class CellSignals(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Signals of a cell. None means that nothing is measured yet; the offer's own expectation is used instead.
 
     `conformance` is the share of `deliveries` that were as ordered. `faithful` is false while that share is too low,

@@ -12,6 +12,7 @@ from gateway.events import ComponentError
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 
@@ -70,10 +71,11 @@ class StoreMisconfigured(StoreError):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How long each kind of data is kept, in seconds. For jobs, counted from their settlement; for money, from
-    its day."""
+    """How long each kind of data is kept, in seconds. For jobs, counted from their settlement; for money and
+    decision records, from their day."""
 
     jobs: float = 7 * DAY_SECONDS
+    decisions: float = 90 * DAY_SECONDS
     ledger: float = 90 * DAY_SECONDS
     totals: float = 396 * DAY_SECONDS
 
@@ -215,6 +217,19 @@ class Store(Protocol):
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         """Returns the named documents. Those that do not exist are missing from the result."""
 
+    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
+        """Returns the decision record of a job, which outlives the job. `day`: of the job's creation; without it, all
+        days are searched."""
+
+    async def list_decision_records(
+        self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> DecisionRecordPage:
+        """Lists the decision records of the jobs that were created on a day (UTC), in any order. Raises ValueError if
+        the cursor is invalid.
+
+        In Redis a page may have some more records than `limit`, and while jobs are added, a record may be listed twice.
+        """
+
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         """Claims jobs that are due and whose lease has ended, soonest first. Each gets a new fence and lease.
 
@@ -275,7 +290,8 @@ class Store(Protocol):
         before the jobs."""
 
     async def delete_job(self, job_id: str) -> None:
-        """Deletes a job and everything that is stored with it, except its ledger entries. Safe to repeat."""
+        """Deletes a job and everything that is stored with it, except its ledger entries and its decision record. Safe
+        to repeat."""
 
     async def delete_expired(self) -> None:
-        """Deletes ledger entries, totals, budgets, keys and signals whose retention has ended."""
+        """Deletes ledger entries, totals, budgets, decision records, keys and signals whose retention has ended."""

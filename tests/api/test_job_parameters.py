@@ -1,6 +1,8 @@
 """A job shows its requested, planned and effective parameters; responses say when their URLs expire."""
 
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -87,6 +89,14 @@ def test_job_shows_its_policy_and_its_plan_with_quotes(gateway: RunningGateway) 
     assert (first_seller["quote"], first_seller["fidelity"], first_seller["substitutions"]) == (0.12, "exact", [])
     assert first_seller["seconds"] > 0
     assert create_and_get_job(gateway)["plan"]["rule"] == "default"
+
+
+def test_job_whose_decision_record_has_expired_shows_no_plan(gateway: RunningGateway) -> None:
+    job_id = create_and_get_job(gateway)["id"]
+    with closing(sqlite3.connect(gateway.folder / "data" / "gateway.db")) as database, database:
+        database.execute("DELETE FROM decision_records WHERE job_id = ?", (job_id,))
+    job = gateway.http.get(f"{JOBS_PATH}/{job_id}").json()
+    assert (job["policy"], job["plan"], job["status"]) == (None, None, "completed")
 
 
 def test_unfinished_job_shows_its_parameters_and_plan(gateway: RunningGateway) -> None:

@@ -5,8 +5,10 @@ import io
 import json
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,16 @@ def test_logs_and_metrics_contain_no_request_data(canary_gateway: RunningGateway
         assert key not in canary_gateway.stderr + metrics
     logs = [path for path in (canary_gateway.folder / "data").rglob("*.log*")]
     assert [path for path in logs if CANARY.encode() in path.read_bytes()] == []
+
+
+def test_decision_records_contain_no_request_data(canary_gateway: RunningGateway) -> None:
+    with closing(sqlite3.connect(canary_gateway.folder / "data" / "gateway.db")) as database:
+        rows = database.execute("SELECT record, outcome FROM decision_records").fetchall()
+    assert len(rows) == 12
+    assert [row for row in rows if CANARY.encode() in row[0] + (row[1] or b"")] == []
+    assert any(b'"input_count":1' in record and b'"largest_input_edge":1024' in record for record, _ in rows)
+    assert all(f'"prompt_bytes":{len(f"{CANARY} prompt")}'.encode() in record for record, _ in rows)
+    assert sum(outcome is not None for _, outcome in rows) >= len(rows) - UNANSWERED_ORDERS
 
 
 def test_log_lines_link_request_job_and_attempt(canary_gateway: RunningGateway) -> None:

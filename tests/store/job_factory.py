@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, TypeVar
 
+import msgspec
+
 from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_update_commit
 from gateway.jobs.creation import NewJob, create_job_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
@@ -60,6 +62,7 @@ def _iterate_team_names() -> Iterator[str]:
 def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit:
     """Makes a new job's first commit. `day` and `month` are budget limits."""
     defaults: dict[str, Any] = {
+        "decision_record": make_decision_record(team),
         "n": 1,
         "route": (ROUTE_ENTRY, OTHER_ROUTE_ENTRY),
         "id": new_job_id(team),
@@ -67,6 +70,11 @@ def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit
     }
     limits = BudgetLimits(day=changes.pop("day", None), month=changes.pop("month", None))
     return create_job_commit(NewJob(team=team, budget_limits=limits, **{**defaults, **changes}), now)
+
+
+def make_decision_record(team: str) -> bytes:
+    """Makes a record with the only field that a store reads."""
+    return msgspec.json.encode({"query": {"team": team}})
 
 
 def make_update_commit(job: Job, update: JobUpdate, now: float) -> Commit:

@@ -7,11 +7,14 @@ from msgspec.structs import replace
 from gateway.jobs.commit import LedgerEntry
 from gateway.store.ledger_totals import BudgetBalance
 from tests.harness.memory_store import MemoryState
+from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger
 from tests.harness.memory_store.memory_state import StoredDelivery, StoredJob
 from tests.harness.memory_store.request_keys import RequestKeys, StoredBodyEntry, StoredKey
 
-MUTABLE_RECORDS = MemoryLedger | RequestKeys | StoredJob | StoredDelivery | StoredBodyEntry | StoredKey
+MUTABLE_RECORDS = (
+    MemoryLedger | MemoryDecisionRecords | RequestKeys | StoredJob | StoredDelivery | StoredBodyEntry | StoredKey
+)
 # They belong to no job.
 FIELDS_OF_REPLICAS = {"replicas", "closed_marks", "_replica_numbers"}
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery, budget_windows
+from gateway.store import decision_records
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
     MAX_LEASE_SECONDS,
@@ -79,6 +80,7 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         _record_key(commit, keys),
         keys.teams,
         keys.retention,
+        keys.decision_records(day),
     )
 
 
@@ -115,6 +117,8 @@ def encode_commit(commit: Commit, retention: Retention) -> bytes:
             for change in commit.budget_changes
         ],
     }
+    if commit.job_outcome is not None:
+        message["job_outcome"] = commit.job_outcome.decode()
     if commit.fence is not None:
         message["fence"] = commit.fence
     if commit.due_at is not None:
@@ -143,6 +147,9 @@ def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
     }
     if commit.idempotency:
         message["idempotency"] = encode_record(commit.idempotency)
+    if commit.decision_record is not None:
+        message["decision_record"] = commit.decision_record.decode()
+        message["decisions_expire_at"] = decision_records.compute_expiry(job.created_at, retention.decisions)
     return message
 
 

@@ -46,6 +46,9 @@ class PartitionKeys:
     def totals(self, day: str) -> str:
         return f"{self.prefix}totals:{day}"
 
+    def decision_records(self, day: str) -> str:
+        return f"{self.prefix}decisions:{day}"
+
     def budget(self, team: str, window: str) -> str:
         return f"{self.prefix}budget:{team}:{window}"
 

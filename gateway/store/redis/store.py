@@ -22,11 +22,12 @@ from gateway.store.base import (
     Retention,
     StoreUnavailable,
 )
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, list_kept_days
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
-from gateway.store.redis import codec, idempotency_lookup, redis_client, scripts, server_checks
+from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts, server_checks
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
@@ -163,6 +164,12 @@ class RedisStore:
         values = await self._client.execute("HMGET", keys.job(job_id), *(f"document:{name}" for name in names))
         return {name: document for name, document in zip(names, values, strict=True) if document is not None}
 
+    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
+        if not (keys := self._key_space.get_job_keys(job_id)):
+            return None
+        days = (day,) if day else list_kept_days(self._current_time(), self._retention.decisions)
+        return await decision_record_reader.load_decision_record(self._client, keys, job_id, days)
+
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._lease_manager.claim_jobs(limit)
 
@@ -270,6 +277,13 @@ class RedisStore:
             totals += [total for fields in await asyncio.gather(*calls) for total in codec.decode_totals(day, fields)]
         return tuple(total for total in totals if team in (None, total.account.team))
 
+    async def list_decision_records(
+        self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> DecisionRecordPage:
+        partitions = self._select_partitions(team)
+        lister = decision_record_reader.DecisionRecordLister(self._client, self._key_space, partitions)
+        return await lister.list_page(day, team, limit, cursor)
+
     # --- signals and maintenance
 
     async def publish_signal(self, name: str, value: bytes) -> None:
@@ -301,7 +315,7 @@ class RedisStore:
         await self._client.run_script(scripts.DELETE_JOB, script_keys, self._script_settings, job_id, member)
 
     async def delete_expired(self) -> None:
-        """Does nothing: Redis deletes expired ledger entries, keys and signals."""
+        """Does nothing: Redis deletes expired ledger entries, decision records, keys and signals."""
 
     # --- helpers
 

@@ -10,12 +10,16 @@ import msgspec
 
 from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days
 from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
+from gateway.store.decision_records import first_kept_day
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
 from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
 from gateway.store.sqlite.queries import JobQueries
 
 # The number of rows to delete in one transaction. That takes a few milliseconds, during which other writes wait.
 DELETE_BATCH_ROWS = 1_000
+# Decision records are wide: two of them fill a page.
+DELETE_BATCH_RECORDS = 200
 
 _SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
 FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
@@ -134,6 +138,12 @@ def deletion_steps(retention: Retention, now: float) -> tuple[DeletionStep, ...]
     """Returns the steps of a deletion. Repeat each step until it returns False."""
     return (
         partial(_delete_money, retention=retention, now=now),
+        partial(
+            _delete_rows,
+            sql=DELETE_OLD_RECORDS,
+            before=first_kept_day(now, retention.decisions),
+            limit=DELETE_BATCH_RECORDS,
+        ),
         partial(_delete_rows, sql=_DELETE_EXPIRED_KEYS, before=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_BODIES, before=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_SIGNALS, before=now - SIGNAL_TTL_SECONDS),
@@ -153,8 +163,8 @@ def delete_job(db: Connection, job_id: str) -> None:
         db.execute(sql, (job_id,))
 
 
-def _delete_rows(db: Connection, sql: str, before: float | str) -> bool:
-    return db.execute(sql, (before, DELETE_BATCH_ROWS)).rowcount == DELETE_BATCH_ROWS
+def _delete_rows(db: Connection, sql: str, before: float | str, limit: int = DELETE_BATCH_ROWS) -> bool:
+    return db.execute(sql, (before, limit)).rowcount == limit
 
 
 def _delete_money(db: Connection, retention: Retention, now: float) -> bool:

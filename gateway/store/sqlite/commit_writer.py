@@ -22,6 +22,7 @@ from gateway.store.base import (
 )
 from gateway.store.ledger_totals import sum_entries
 from gateway.store.sqlite import queries
+from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
 from gateway.store.sqlite.request_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
@@ -93,6 +94,7 @@ class CommitWriter(Struct, frozen=True, kw_only=True):
         _write_money(db, commit)
         _write_idempotency(db, commit, now)
         _write_related_rows(db, commit, now)
+        write_decision_record(db, commit)
         return Applied()
 
     def _write_job(self, db: Connection, commit: Commit, existing: _ExistingJob | None, commit_ids: str) -> None:

@@ -75,8 +75,15 @@ CREATE TABLE budgets (
 ) WITHOUT ROWID;
 CREATE TABLE signals (name TEXT PRIMARY KEY, value BLOB NOT NULL, published_at REAL NOT NULL) WITHOUT ROWID;
 """
+# The number keeps new records together; the index finds a job's record, and lists a day.
+_DECISION_RECORDS = """
+CREATE TABLE decision_records (
+    number INTEGER PRIMARY KEY, day TEXT NOT NULL, job_id TEXT NOT NULL, team TEXT NOT NULL, record BLOB NOT NULL,
+    outcome BLOB, UNIQUE (day, job_id)
+);
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA,)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -31,9 +31,10 @@ from gateway.store.base import (
     StoreUnavailable,
     needs_lookup,
 )
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, list_kept_days
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import audit_and_retention, outbox, queries, replica_signals
+from gateway.store.sqlite import audit_and_retention, decision_record_rows, outbox, queries, replica_signals
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
@@ -180,6 +181,15 @@ class SqliteStore:
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         return await self._run_read(lambda db: queries.load_documents(db, job_id, names))
+
+    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
+        days = (day,) if day else list_kept_days(self._clock(), self._retention.decisions)
+        return await self._run_read(lambda db: decision_record_rows.load_decision_record(db, job_id, days))
+
+    async def list_decision_records(
+        self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> DecisionRecordPage:
+        return await self._run_read(lambda db: decision_record_rows.list_decision_records(db, day, team, limit, cursor))
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._run_write(lambda db: self._lease_manager.claim_jobs(db, limit, self._clock()))

@@ -77,12 +77,13 @@ def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, no
 
 
 def delete_expired(state: MemoryState, retention: Retention, now: float) -> None:
-    """Deletes expired money, keys and signals. Keeps days that are still audited and the months they belong to."""
+    """Deletes expired money, decision records, keys and signals. Keeps days that are still audited and their months."""
     first_audited_day = list_audit_days(now, [stored.job for stored in state.open_jobs])[0]
     state.ledger.delete_before(
         min(first_audited_day, _format_day(now - retention.ledger)),
         min(f"{first_audited_day[:7]}-01", _format_day(now - retention.totals)),
     )
+    state.decision_records.delete_expired(retention.decisions, now)
     state.request_keys.delete_expired(now)
     state.signals = {name: signal for name, signal in state.signals.items() if signal[1] > now - SIGNAL_TTL_SECONDS}
 

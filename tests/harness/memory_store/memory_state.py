@@ -29,6 +29,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import team_partition
 from gateway.store.sqlite.queries import MAX_LISTED_JOBS, encode_cursor
+from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger, compute_balances
 from tests.harness.memory_store.request_keys import RequestKeys
 
@@ -115,6 +116,7 @@ class MemoryState:
         self.announced: dict[str, float] = {}
         self.signals: dict[str, tuple[bytes, float]] = {}
         self.ledger = MemoryLedger()
+        self.decision_records = MemoryDecisionRecords()
         self.request_keys = RequestKeys()
         self.history: list[AppliedCommit] = []
         self.replicas: dict[str, JobWatchers] = {}
@@ -194,6 +196,7 @@ class MemoryState:
     def _apply_related_changes(self, commit: Commit, now: float) -> None:
         self.request_keys.end_job(commit, now)
         self.ledger.book_commit(commit)
+        self.decision_records.apply_commit(commit)
         for delivery in commit.webhook_deliveries:
             self.outbox.setdefault(delivery.id, StoredDelivery(delivery, now))
 

@@ -18,6 +18,7 @@ from gateway.store.base import (
     StoreUnavailable,
     needs_lookup,
 )
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.sqlite.queries import decode_cursor
@@ -161,6 +162,20 @@ class MemoryStore:
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         return await self._run("load_documents", (job_id, *names), lambda _: self.state.load_documents(job_id, names))
+
+    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
+        return await self._run(
+            "load_decision_record", (job_id, day), lambda _: self.state.decision_records.load(job_id, day)
+        )
+
+    async def list_decision_records(
+        self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> DecisionRecordPage:
+        return await self._run(
+            "list_decision_records",
+            (day, team, limit, cursor),
+            lambda _: self.state.decision_records.list_page(day, team, limit, cursor),
+        )
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._run(

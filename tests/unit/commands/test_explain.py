@@ -113,7 +113,7 @@ def test_every_option_changes_the_result(option: str) -> None:
 
 def test_every_option_has_a_case() -> None:
     options = {option for param in main.commands["explain"].params for option in param.opts}
-    assert options - OPTION_CASES.keys() == {"--config", "--json", "--draw", "--live", "--key", "--job"}
+    assert options - OPTION_CASES.keys() == {*("--config", "--json", "--draw", "--live", "--key", "--job", "--record")}
 
 
 def test_draw_changes_order_of_weighted_policy() -> None:

@@ -9,9 +9,10 @@ from gateway.catalogue import Catalogue
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.resolver import secrets_from_env
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
+from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.orders import Format, Operation, Quality
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES
 
 BY_SHAPE_FILE = "offers/by-shape.yaml"
@@ -44,10 +45,9 @@ async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) 
 
 
 def plan_sample_request(catalogue: Catalogue, model: str = "image-2") -> Plan:
-    request = ImageRequest(
+    request = RoutingRequest(
         operation=Operation.GENERATE,
         model=model,
-        prompt="",
         n=1,
         target=target_from_ratio("16:9", Resolution.ONE_K),
         quality=Quality.HIGH,

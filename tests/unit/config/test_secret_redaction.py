@@ -14,9 +14,10 @@ from gateway.config.redaction import looks_like_secret, redact
 from gateway.config.resolver import NO_API_KEY, resolve, secrets_from_env
 from gateway.config.values import Secret, SecretRef
 from gateway.routing.plan import RoutingQuery, make_plan
+from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
 from providers.image_sizes import target_from_pixels
-from providers.orders import Format, ImageRequest, Operation, Quality
+from providers.orders import Format, Operation, Quality
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, resolve_config, write_config
 
 CANARY = "sk-live-4f9a8c7b6d5e4f3a2b1c0d9e"
@@ -51,10 +52,9 @@ def test_account_without_key_is_disabled_with_warning(environ: dict[str, str], t
         "accounts.yaml:7: accounts.runapi.key: env:RUNAPI_KEY not found: the account is disabled"
     ]
     assert config.catalogue is not None
-    request = ImageRequest(
+    request = RoutingRequest(
         operation=Operation.GENERATE,
         model="image-2",
-        prompt="",
         n=1,
         target=target_from_pixels(1024, 1024),
         quality=Quality.HIGH,

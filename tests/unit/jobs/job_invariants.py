@@ -4,6 +4,7 @@ from collections import Counter
 
 from gateway.jobs.commit import Commit, budget_windows, decode_job
 from gateway.jobs.job import Attempt, Job, PartState, SellerResponse
+from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     AbandonJob,
@@ -70,6 +71,7 @@ class CommitTotals:
         _check_seller_responses(job)
         self._check_budget(commit)
         self._check_ledger(commit)
+        self._check_job_outcome(commit)
         self._check_milestones(job)
         self._check_delivering_attempts(job)
         for transition in list_transitions(self.job, job):
@@ -126,6 +128,23 @@ class CommitTotals:
             assert (entry.day, entry.posted_at) == (budget_windows(job.created_at)[0], commit.committed_at)
             assert (entry.job, entry.team, entry.model) == (job.id, job.team, job.model)
             assert (entry.seller, entry.cell) == (route_entry.seller, route_entry.cell)
+
+    def _check_job_outcome(self, commit: Commit) -> None:
+        """Checks that a settled job, and no other, has an outcome, with the amounts of the ledger."""
+        job = commit.job
+        assert (commit.job_outcome is not None) == job.is_settled
+        if commit.job_outcome is None:
+            return
+        outcome = decode_job_outcome(commit.job_outcome)
+        assert (outcome.state, outcome.fault, outcome.delivered) == (job.state, job.fault, len(job.delivered_images))
+        assert [outcome.captured, outcome.orphan, outcome.suspected, outcome.excess] == [
+            self.sum_line(line)
+            for line in (LedgerLine.CAPTURE, LedgerLine.ORPHAN, LedgerLine.SUSPECTED, LedgerLine.EXCESS)
+        ]
+        assert sum(attempt.cost for attempt in outcome.attempts) == sum(self.ledger_amounts.values())
+        assert [(attempt.fault, attempt.delivered, attempt.images) for attempt in outcome.attempts] == [
+            (attempt.fault, attempt.delivered_count, len(attempt.images)) for attempt in job.attempts
+        ]
 
     def _check_delivering_attempts(self, job: Job) -> None:
         """Checks that each image belongs to the attempt that delivered it, and that this never changes."""

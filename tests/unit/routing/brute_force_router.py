@@ -9,8 +9,9 @@ from typing import Any
 
 from gateway.catalogue import Offer
 from gateway.config.schema import PolicyConfig, TeamConfig
+from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals
-from providers.orders import Cell, ImageRequest
+from providers.orders import Cell
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Bid:
     """An offer's price and properties for a request, computed independently."""
 
     offer: Offer
-    request: ImageRequest
+    request: RoutingRequest
     total: int
     shortcomings: int
     signals: CellSignals
@@ -36,7 +37,7 @@ class Bid:
         return self.offer.expected_latency[self.request.quality].p90
 
 
-def list_bids(offers: list[Offer], request: ImageRequest, signals: dict[Any, CellSignals]) -> list[Bid]:
+def list_bids(offers: list[Offer], request: RoutingRequest, signals: dict[Any, CellSignals]) -> list[Bid]:
     """Lists every offer that can fulfil the request, with its exact price."""
     bids = []
     for offer in offers:
@@ -62,22 +63,22 @@ def _split_into_orders(offer: Offer, n: int) -> list[int]:
     return [offer.images_per_order, *_split_into_orders(offer, n - offer.images_per_order)]
 
 
-def _price_input_tokens(offer: Offer, request: ImageRequest) -> int:
+def _price_input_tokens(offer: Offer, request: RoutingRequest) -> int:
     """Returns the expected cost of one order's prompt and inputs at a seller that bills by tokens, in micro-USD."""
     if offer.token_prices is None:
         return 0
-    text = ceil(Fraction(len(request.prompt.encode("utf-8")), 4))
-    images = sum(1_024 for _ in request.input_images)
+    text = ceil(Fraction(request.prompt_bytes, 4))
+    images = 1_024 * request.input_count
     millionth = Fraction(1, 1_000_000)
     return ceil((text * int(offer.token_prices.input_text) + images * int(offer.token_prices.input_image)) * millionth)
 
 
-def _count_shortcomings(offer: Offer, request: ImageRequest) -> int | None:
+def _count_shortcomings(offer: Offer, request: RoutingRequest) -> int | None:
     """Counts the differences between request and result; None if the offer cannot fulfil the request."""
     sizing = offer.size_options.get(request.operation)
     is_able = offer.seller.account.api_key is not None and sizing is not None
-    is_able = is_able and len(request.input_images) <= offer.max_inputs
-    is_able = is_able and (request.mask is None or offer.supports_mask)
+    is_able = is_able and request.input_count <= offer.max_inputs
+    is_able = is_able and (not request.has_mask or offer.supports_mask)
     is_able = is_able and (offer.assumed_quality is not None or request.quality in offer.selectable_qualities)
     if not is_able or sizing is None:
         return None
@@ -90,7 +91,7 @@ def _count_shortcomings(offer: Offer, request: ImageRequest) -> int | None:
     return count
 
 
-def _count_size_shortcomings(sizing: Any, request: ImageRequest) -> int | None:
+def _count_size_shortcomings(sizing: Any, request: RoutingRequest) -> int | None:
     width, height = request.target.width, request.target.height
     if f"{width}x{height}" in sizing.presets.values() or sizing.pixels == "exact":
         return 0

@@ -10,9 +10,10 @@ from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAcco
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, RuleConfig, TeamConfig
 from gateway.config.values import Ratio, Secret, SizeValue, Usd
+from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
 from providers.image_sizes import RATIOS, Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Cell, Format, ImageRequest, Operation, Quality
+from providers.orders import ALL_CELLS, Cell, Format, Operation, Quality
 
 MODEL = "gpt-image-2"
 OTHER_MODEL = "another"
@@ -109,11 +110,10 @@ def offer_lists(draw: st.DrawFn) -> list[Offer]:
     return [draw(offer_strategy(position)) for position in range(draw(st.integers(0, 5)))]
 
 
-def make_request(**changes: Any) -> ImageRequest:
-    default_request = ImageRequest(
+def make_request(**changes: Any) -> RoutingRequest:
+    default_request = RoutingRequest(
         operation=Operation.GENERATE,
         model=MODEL,
-        prompt="",
         n=1,
         target=target_from_ratio("1:1", Resolution.ONE_K),
         quality=Quality.HIGH,

@@ -8,8 +8,9 @@ from gateway.config.offer_schema import SizeOptions
 from gateway.config.values import Ratio
 from gateway.routing.fit import MAX_CACHED_FITS, fit_requirements, match_offers
 from gateway.routing.plan import RoutingQuery, make_plan
+from gateway.routing.routing_request import RoutingRequest
 from providers.image_sizes import Resolution, target_from_pixels, target_from_ratio
-from providers.orders import Format, ImageBytes, ImageRequest, Operation, PixelSize, PresetSize, Quality, RatioSize
+from providers.orders import Format, Operation, PixelSize, PresetSize, Quality, RatioSize
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     OTHER_MODEL,
@@ -27,11 +28,10 @@ ALL_OFFERS = [
 ]
 
 
-def match_single_offer(image_request: ImageRequest, **changes: Any) -> Any:
+def match_single_offer(routing_request: RoutingRequest, **changes: Any) -> Any:
     prices = changes.pop("prices", make_uniform_prices(1))
-    return match_offers(make_catalogue([make_offer("one", prices, **changes)]), MODEL, fit_requirements(image_request))[
-        0
-    ]
+    catalogue = make_catalogue([make_offer("one", prices, **changes)])
+    return match_offers(catalogue, MODEL, fit_requirements(routing_request))[0]
 
 
 def test_most_faithful_size_spec_is_chosen() -> None:
@@ -79,8 +79,8 @@ def test_assumed_quality_is_substitution_if_quality_was_requested() -> None:
 def test_all_mismatch_reasons_are_listed() -> None:
     edit = make_request(
         operation=Operation.EDIT,
-        input_images=(ImageBytes(b"", "", ""),) * 3,
-        mask=ImageBytes(b"", "", ""),
+        input_count=3,
+        has_mask=True,
         quality=Quality.LOW,
     )
     misfit = match_single_offer(
@@ -120,7 +120,7 @@ def test_unknown_model_has_no_offers() -> None:
 def test_fits_are_cached_and_cache_is_bounded() -> None:
     catalogue = make_catalogue(ALL_OFFERS)
     first = match_offers(catalogue, MODEL, fit_requirements(make_request()))
-    assert match_offers(catalogue, MODEL, fit_requirements(make_request(prompt="another", n=7))) is first
+    assert match_offers(catalogue, MODEL, fit_requirements(make_request(prompt_bytes=7, n=7))) is first
     for number in range(MAX_CACHED_FITS + 10):
         match_offers(catalogue, MODEL, structs.replace(fit_requirements(make_request()), input_count=number))
     assert len(catalogue.fit_cache) <= MAX_CACHED_FITS

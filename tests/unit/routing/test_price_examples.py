@@ -10,11 +10,11 @@ from gateway.config.resolver import placeholder_secrets, resolve
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.requested_size import SizeRequest, resolve_target
+from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
-from providers.orders import Format, ImageBytes, ImageRequest, Operation, Quality
+from providers.orders import Format, Operation, Quality
 
 CONFIG = Path(__file__).parents[2] / "config"
-INPUT_IMAGE = ImageBytes(b"", "image/png", "")
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,15 @@ def catalogue() -> Catalogue:
 def plan_request(catalogue: Catalogue, quality: str, resolution: str, n: int = 1, operation: str = "generate") -> Plan:
     model = catalogue.models["gpt-image-2"]
     target, _ = resolve_target(model, Operation(operation), SizeRequest(resolution=resolution))
-    request = ImageRequest(
+    request = RoutingRequest(
         operation=Operation(operation),
         model=model.name,
-        prompt="",
         n=n,
         target=target,
         quality=Quality(quality),
         has_explicit_quality=True,
         output_format=Format.PNG,
-        input_images=(INPUT_IMAGE,) if operation == "edit" else (),
+        input_count=1 if operation == "edit" else 0,
     )
     return make_plan(catalogue, RoutingQuery(request=request), {})
 

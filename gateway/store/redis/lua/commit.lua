@@ -8,6 +8,7 @@ local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
 local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local decision_records = KEYS[15]
 
 local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
 local commit_ids, owner = existing[4] or '', existing[3] or ''
@@ -55,6 +56,17 @@ redis.call('HSET', job, 'version', format_integer(commit.expected_version + 1), 
 if not is_new then redis.call('HDEL', job, 'claimed_at', 'owned_seconds', 'max_owned_seconds') end
 for _, name in ipairs(commit.removed_documents) do redis.call('HDEL', job, 'document:' .. name) end
 for index, name in ipairs(commit.documents) do redis.call('HSETNX', job, 'document:' .. name, ARGV[index + 2]) end
+
+if commit.decision_record then
+  redis.call('HSETNX', decision_records, commit.job_id, commit.decision_record)
+  redis.call('EXPIREAT', decision_records, format_integer(commit.decisions_expire_at))
+end
+if commit.job_outcome then
+  local record = redis.call('HGET', decision_records, commit.job_id)
+  if record then
+    redis.call('HSET', decision_records, commit.job_id, string.match(record, '[^\n]*') .. '\n' .. commit.job_outcome)
+  end
+end
 
 if commit.due_in_seconds then
   redis.call('SADD', open_jobs, commit.job_id)

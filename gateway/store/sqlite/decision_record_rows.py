@@ -1,0 +1,49 @@
+"""Writes and reads decision records. They have no reference to their jobs, which are deleted earlier."""
+
+from collections.abc import Iterable
+from sqlite3 import Connection
+
+import msgspec
+
+from gateway.jobs.commit import Commit, budget_windows
+from gateway.store.decision_records import (
+    DecisionRecordPage,
+    StoredDecisionRecord,
+    clamp_page_size,
+    decode_cursor,
+    make_page,
+)
+
+_INSERT_RECORD = "INSERT OR IGNORE INTO decision_records (day, job_id, team, record) VALUES (?, ?, ?, ?)"
+_SET_OUTCOME = "UPDATE decision_records SET outcome = ? WHERE day = ? AND job_id = ?"
+_SELECT_RECORD = """SELECT record, outcome FROM decision_records
+WHERE day IN (SELECT value FROM json_each(?)) AND job_id = ?"""
+_SELECT_PAGE = """SELECT job_id, record, outcome FROM decision_records
+WHERE day = ? AND job_id > ? AND (?3 IS NULL OR team = ?3) ORDER BY job_id LIMIT ?4"""
+DELETE_OLD_RECORDS = """DELETE FROM decision_records WHERE number IN
+(SELECT number FROM decision_records WHERE day < ? LIMIT ?)"""
+
+
+def write_decision_record(db: Connection, commit: Commit) -> None:
+    """Writes the record of a new job, or the outcome of a settled one."""
+    job = commit.job
+    if commit.decision_record is not None:
+        day, _ = budget_windows(job.created_at)
+        db.execute(_INSERT_RECORD, (day, job.id, job.team, commit.decision_record))
+    if commit.job_outcome is not None:
+        day, _ = budget_windows(job.created_at)
+        db.execute(_SET_OUTCOME, (commit.job_outcome, day, job.id))
+
+
+def load_decision_record(db: Connection, job_id: str, days: Iterable[str]) -> StoredDecisionRecord | None:
+    row = db.execute(_SELECT_RECORD, (msgspec.json.encode(list(days)).decode(), job_id)).fetchone()
+    return None if row is None else StoredDecisionRecord(job_id=job_id, record=row[0], outcome=row[1])
+
+
+def list_decision_records(
+    db: Connection, day: str, team: str | None, limit: int, cursor: str | None
+) -> DecisionRecordPage:
+    page_size = clamp_page_size(limit)
+    rows = db.execute(_SELECT_PAGE, (day, decode_cursor(cursor), team, page_size + 1)).fetchall()
+    records = (StoredDecisionRecord(job_id=job_id, record=record, outcome=outcome) for job_id, record, outcome in rows)
+    return make_page(tuple(records), page_size)
