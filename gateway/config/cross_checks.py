@@ -29,8 +29,8 @@ def find_problems(loaded: LoadedFiles, config: Config, adapters: Mapping[str, Ad
 def _check_gateway(config: Config) -> Iterator[Finding]:
     retention = config.gateway.retention
     if retention.decisions_days < retention.jobs_days:
-        days = f"decisions_days ({retention.decisions_days:g}) must be at least jobs_days ({retention.jobs_days:g})"
-        yield Finding(f"{days}: jobs show their plan from their decision records", ("retention",))
+        days = f"decisions_days ({retention.decisions_days:g}) is less than jobs_days ({retention.jobs_days:g})"
+        yield Finding(f"{days}, but jobs show their plan from their decision records", ("retention",))
 
 
 def _check_models(config: Config) -> Iterator[Finding]:
