@@ -1,5 +1,6 @@
 """Fixtures shared by every kind of test."""
 
+from collections import Counter
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -10,8 +11,8 @@ pytest.register_assert_rewrite("tests.harness", "tests.chaos", "tests.flow")
 
 from tests.harness import sandbox_runner  # noqa: E402
 
-# Of the flow tests, which all run on SQLite, one in so many runs on Redis too.
-FLOW_TESTS_PER_REDIS_TEST = 10
+# Tests with a gateway on each kind of store all run on SQLite. One in so many runs on Redis too.
+TESTS_PER_REDIS_TEST = 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,19 +23,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves out the tests that only `make test-all` runs, unless a file or a test is named."""
     if config.getoption("all_tests") or any(".py" in argument for argument in config.args):
         return
-    deselected = [item for item in items if is_only_in_all_tests(item)]
-    if deselected:
-        config.hook.pytest_deselected(items=deselected)
-        left_out = set(deselected)
-        items[:] = [item for item in items if item not in left_out]
+    case_numbers: Counter[str] = Counter()
+    selected, deselected = [], []
+    for item in items:
+        function_id = item.nodeid.partition("[")[0]
+        (selected if is_in_quick_run(item, case_numbers[function_id]) else deselected).append(item)
+        case_numbers[function_id] += 1
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = selected
 
 
-def is_only_in_all_tests(item: pytest.Item) -> bool:
+def is_in_quick_run(item: pytest.Item, case_number: int) -> bool:
+    """`case_number`: how many cases of the same function came before."""
     if item.get_closest_marker("thorough"):
-        return True
+        return False
+    sample = item.get_closest_marker("one_in")
+    if sample and case_number % sample.args[0]:
+        return False
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    is_flow_on_redis = parameters.get("gateway_and_store") == "redis"
-    return is_flow_on_redis and crc32(item.nodeid.encode()) % FLOW_TESTS_PER_REDIS_TEST != 0
+    is_on_redis = "redis" in (parameters.get("gateway_and_store"), parameters.get("store_setup"))
+    return not is_on_redis or crc32(item.nodeid.encode()) % TESTS_PER_REDIS_TEST == 0
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def run_program(program: Path, folder: Path, *command: str) -> "subprocess.Compl
     )
 
 
+@pytest.mark.thorough
 def test_wheel_is_complete(program: Path, tmp_path: Path) -> None:
     imports = "import gateway; from gateway.store.redis.scripts import CLAIM_JOB"
     code = f"{imports}; print(gateway.__file__, len(CLAIM_JOB.text))"

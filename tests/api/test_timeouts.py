@@ -68,6 +68,7 @@ def send_slowly(connection: socket.socket, seconds: float) -> bool:
     return False
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("head", [POST_JOB, POST_IMAGE])
 @pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
 @pytest.mark.parametrize("begun", [b"", b"1\r\n{\r\n"])
@@ -207,6 +208,7 @@ def test_response_that_is_not_read_is_dropped(hasty_gateway: RunningGateway) -> 
     assert len(received) < 40 * MIB, "more than the socket buffers held"
 
 
+@pytest.mark.thorough
 def test_unfinished_body_at_shutdown_is_503_draining(tmp_path: Path) -> None:
     child = ChildSpec(Timing(api=ApiTiming(shutdown_timeout_seconds=1)))
     with (

@@ -4,6 +4,8 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
 from tests.chaos.disconnecting_clients import STAGE_WEIGHTS, DisconnectingClients
@@ -17,6 +19,7 @@ from tests.store import redis_servers
 CLIENT_COUNT, SEED, CHECK_ORDER_COUNT = 5_000, 7, 100
 
 
+@pytest.mark.thorough
 def test_five_thousand_disconnecting_clients_leak_nothing(
     redis_setup: StoreSetup, redis_server: redis_servers.RedisServer, sandbox: RunningSandbox
 ) -> None:

@@ -3,6 +3,8 @@
 import random
 import time
 
+import pytest
+
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
 from tests.chaos.job_requests import INPUT_DATA_URI
@@ -18,6 +20,7 @@ ORDERING_SECONDS = 30.0
 SETTLING_TIMEOUT_SECONDS = 60.0
 
 
+@pytest.mark.thorough
 def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     seed = SEEDS[store_setup.kind]
     random_source = random.Random(seed)  # noqa: S311 - it must be repeatable

@@ -70,6 +70,7 @@ def assert_ordered_once(
     assert (snapshot.violation_count, snapshot.list_unsettled_jobs()) == (0, [])
 
 
+@pytest.mark.thorough
 def test_first_request_in_a_paused_replica_is_not_ordered_after_its_retry(
     redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
@@ -111,6 +112,7 @@ def stallable_redis(redis_server: RedisServer) -> Iterator[FaultyProxy]:
     loop.close()
 
 
+@pytest.mark.thorough
 def test_first_request_delayed_at_the_store_returns_the_job_of_its_retry(
     redis_setup: StoreSetup, sandbox: RunningSandbox, stallable_redis: FaultyProxy
 ) -> None:

@@ -49,6 +49,7 @@ def test_draining_finishes_running_jobs_and_rejects_new_ones(
     store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
+@pytest.mark.thorough
 def test_draining_answers_retries_of_accepted_requests_with_their_job(
     gateway: GatewayProcess, sandbox: RunningSandbox
 ) -> None:
@@ -75,6 +76,7 @@ def _read_draining_state(client: httpx.Client) -> Any:
     return answer.json() if answer.status_code == 503 else None
 
 
+@pytest.mark.thorough
 def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
     store_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

@@ -92,6 +92,7 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
     assert len(sandbox.list_charges()) == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_gateway_starts_with_a_full_image_and_database_disk(
     tmp_path: Path, disk: Path, sandbox: RunningSandbox, end: signal.Signals

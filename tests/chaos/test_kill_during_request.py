@@ -44,6 +44,7 @@ def _start_gateways(running: ExitStack, store_setup: StoreSetup) -> tuple[Gatewa
     return gateway, running.enter_context(run_replica(folder / "2", config, environ))
 
 
+@pytest.mark.thorough
 def test_retries_without_key_after_a_kill_return_the_same_jobs(
     store_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
@@ -63,6 +64,7 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
     assert (len(delivered), len(sandbox.list_charges())) == (REQUEST_COUNT, REQUEST_COUNT)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
 def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
     store_setup: StoreSetup, sandbox: RunningSandbox, is_killed: bool

@@ -70,6 +70,7 @@ def callback_replicas(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess,
         yield first, second
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("has_noticed", [True, False], ids=["lost lease noticed", "lost lease not noticed yet"])
 def test_callback_lost_with_the_lease_is_processed_on_redelivery(
     callback_replicas: tuple[GatewayProcess, GatewayProcess],
@@ -179,6 +180,7 @@ def test_late_image_does_not_replace_the_delivered_one(
     assert first.read_metric("igw_internal_errors_total") == 0, "a late delivery is not an internal error"
 
 
+@pytest.mark.thorough
 def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
@@ -41,6 +42,7 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
     assert len(sandbox.list_charges()) == len(jobs)
 
 
+@pytest.mark.thorough
 def test_orders_and_responses_survive_a_paused_redis(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
@@ -69,6 +71,7 @@ def test_orders_and_responses_survive_a_paused_redis(
     assert len(sandbox.list_charges()) == sum(job.captured_amount > 0 for job in snapshot.jobs.values())
 
 
+@pytest.mark.thorough
 def test_request_with_unknown_outcome_is_bought_only_if_retried_with_its_key(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:

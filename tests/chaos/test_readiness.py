@@ -45,6 +45,7 @@ def break_store(store_setup: StoreSetup, request: pytest.FixtureRequest) -> Call
     return lambda _: stop_server(server)
 
 
+@pytest.mark.thorough
 def test_readiness_reports_a_store_without_writes_until_it_recovers(
     store_setup: StoreSetup, break_store: Callable[[GatewayProcess], Any]
 ) -> None:

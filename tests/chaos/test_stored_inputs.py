@@ -94,6 +94,7 @@ REPLACEMENTS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("replacement", REPLACEMENTS)
 def test_edit_with_missing_input_fails_with_input_missing(
     replacement: str, redis_setup: StoreSetup, sandbox: RunningSandbox
@@ -116,6 +117,7 @@ def test_edit_with_missing_input_fails_with_input_missing(
     assert [order for vendor in ("runflow", "runapi") for order in sandbox.list_requests(vendor, "submit")] == []
 
 
+@pytest.mark.thorough
 def test_edit_waits_for_an_unreachable_input(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     """The folder is missing for a moment, as during a remount."""
     with crash_before_ordering(redis_setup) as (gateway, input_path):

@@ -75,6 +75,7 @@ def get_jobs(gateway: GatewayProcess, jobs: list[str], wait_seconds: int = 0) ->
         return [client.get(f"/v1/jobs/{job}?wait={wait_seconds}").json() for job in jobs]
 
 
+@pytest.mark.thorough
 def test_jobs_wait_for_a_replica_that_configures_their_seller(
     gateway_with_runapi: GatewayProcess,
     gateway_without_runapi: GatewayProcess,
@@ -107,6 +108,7 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     store_audit.assert_matches_invoice(snapshot, sandbox)
 
 
+@pytest.mark.thorough
 def test_job_without_a_replica_for_its_seller_expires_at_its_deadline(
     gateway_with_runapi: GatewayProcess,
     gateway_without_runapi: GatewayProcess,

@@ -85,6 +85,7 @@ def assert_withdrawn(
     assert len(sandbox.list_charges()) == 1
 
 
+@pytest.mark.thorough
 def test_requests_rejected_by_a_paused_redis_are_not_bought_when_it_resumes(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
@@ -97,6 +98,7 @@ def test_requests_rejected_by_a_paused_redis_are_not_bought_when_it_resumes(
         assert_withdrawn(gateway, redis_setup, sandbox, earlier)
 
 
+@pytest.mark.thorough
 def test_another_replica_withdraws_unconfirmed_jobs_of_a_killed_one(
     replicas: tuple[GatewayProcess, GatewayProcess],
     redis_setup: StoreSetup,
@@ -112,6 +114,7 @@ def test_another_replica_withdraws_unconfirmed_jobs_of_a_killed_one(
     assert_withdrawn(second, redis_setup, sandbox, earlier)
 
 
+@pytest.mark.thorough
 def test_requests_that_never_reached_the_store_are_rejected_as_not_ordered(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
@@ -131,6 +134,7 @@ def test_requests_that_never_reached_the_store_are_rejected_as_not_ordered(
     assert sandbox.list_charges() == []
 
 
+@pytest.mark.thorough
 def test_client_that_retries_in_time_is_served_once(
     redis_setup: StoreSetup, redis_server: RedisServer, sandbox: RunningSandbox
 ) -> None:
@@ -164,6 +168,7 @@ def test_client_that_retries_in_time_is_served_once(
     assert len(sandbox.list_charges()) == 8
 
 
+@pytest.mark.thorough
 def test_job_accepted_with_202_is_bought_although_its_replica_is_killed(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.waiting_jobs import measure_waiting_jobs
 from tests.chaos import chaos_config
 from tests.harness.gateway_process import run_replica
@@ -12,6 +14,7 @@ JOB_COUNT, ORDER_SECONDS = 200, 3.0
 MAX_MEMORY_MB = 240.0
 
 
+@pytest.mark.thorough
 def test_hundreds_of_waiting_jobs_need_little_memory(tmp_path: Path, sandbox: RunningSandbox) -> None:
     sandbox.set_latency(ORDER_SECONDS)
     config = chaos_config.write_config(tmp_path / "config", sandbox.url, expected_seconds=ORDER_SECONDS)

@@ -72,6 +72,7 @@ def test_one_order_delivers_multiple_images(sandbox: RunningSandbox, name: str) 
     assert charge["images"] == max_images
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("ratio", "resolution"), [pair for pair in product(RATIOS, Resolution) if pair != ("1:1", Resolution.FOUR_K)]
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.flow.flow_config import FORTY_CENT_BUDGET_KEY, SELLERS, TEN_CENT_BUDGET_KEY
 from tests.flow.order_flow import OrderFlow
@@ -30,6 +31,7 @@ def sum_captures(flow: OrderFlow) -> int:
     return flow.sum_ledger_by_line().get((OPENAI, "capture"), 0)
 
 
+@pytest.mark.thorough
 def test_concurrent_long_prompts_cannot_exceed_the_budget(flow: OrderFlow) -> None:
     answers = run_concurrently(12, lambda: post_openai_job(flow, TEN_CENT_BUDGET_KEY, "x" * LONG_PROMPT_LENGTH))
     assert HELD_MICROS > BUDGET_MICROS

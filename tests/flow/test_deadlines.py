@@ -34,6 +34,7 @@ def gateway_and_store(
         yield running
 
 
+@pytest.mark.thorough
 @ON_BOTH_STORES
 def test_images_after_the_deadline_are_booked_as_orphans(flow: OrderFlow) -> None:
     flow.sandbox.set_latency(LATE_SECONDS)

@@ -119,6 +119,7 @@ def get_delivering_seller(seller: str, outcome: Outcome) -> str | None:
     return BACKUP_BY_SELLER[seller] if outcome in (Outcome.FAILED_OVER, Outcome.ORPHANED_AND_FAILED_OVER) else None
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("seller", "fault", "outcome"), make_cases())
 def test_order_fault_has_the_outcome_in_the_table(
     flow: OrderFlow, seller: str, fault: dict[str, Any], outcome: Outcome

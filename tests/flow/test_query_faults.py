@@ -44,6 +44,7 @@ def expect_capture_without_failover(flow: OrderFlow, seller: str) -> None:
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
 
+@pytest.mark.one_in(6)
 @EACH_POLLED_SELLER
 @pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
 def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
@@ -54,6 +55,7 @@ def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, 
     expect_capture_without_failover(flow, seller)
 
 
+@pytest.mark.one_in(4)
 @EACH_POLLED_SELLER
 @pytest.mark.parametrize(
     "fault",
@@ -69,6 +71,7 @@ def test_order_with_permanently_failing_polls_is_suspected(flow: OrderFlow, sell
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
 def test_failing_search_is_retried(flow: OrderFlow, fault: dict[str, Any]) -> None:
     flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
@@ -86,6 +89,7 @@ def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> 
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("first", ["reset_before", "reset_after"])
 @pytest.mark.parametrize(
     "second",
@@ -106,6 +110,7 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
 # Downloads
 
 
+@pytest.mark.one_in(6)
 @EACH_SELLER_BY_URL
 @pytest.mark.parametrize(
     "fault",
@@ -127,6 +132,7 @@ def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[s
     expect_capture_without_failover(flow, seller)
 
 
+@pytest.mark.one_in(6)
 @EACH_SELLER_BY_URL
 @pytest.mark.parametrize(
     "fault",
@@ -142,6 +148,7 @@ def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, faul
     expect_capture_without_failover(flow, seller)
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER_BY_URL
 def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
@@ -158,6 +165,7 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
     expect_capture_without_failover(flow, seller)
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER_BY_URL
 def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
@@ -169,6 +177,7 @@ def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, sell
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER_BY_URL
 def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, seller: str) -> None:
     with flow.sandbox.override_switches("openai", image_format="url"):
@@ -182,6 +191,7 @@ def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, selle
 # Uploads
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI])
 @pytest.mark.parametrize(
     "fault",

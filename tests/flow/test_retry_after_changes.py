@@ -141,6 +141,7 @@ def assert_is_replayed_job(answer: httpx.Response, first: httpx.Response) -> Non
     assert answer.json()["status"] == "completed"
 
 
+@pytest.mark.one_in(3)
 @EACH_CHANGE
 @EACH_RETRY_METHOD
 def test_retry_returns_the_running_job_despite_a_change(

@@ -155,6 +155,7 @@ def make_body(case: Case) -> dict[str, Any]:
     return body | case.extra_params
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", FINAL_CASES, ids=lambda case: case.name)
 def test_final_response_makes_no_client_order_twice(flow: OrderFlow, case: Case, send_with_client: SendRequest) -> None:
     assert run_case(flow, case, send_with_client) == (case.status, 1)

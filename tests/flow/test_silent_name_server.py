@@ -125,6 +125,7 @@ def expect_fast_delivery(flow: OrderFlow, seller: str, **params: object) -> None
     assert time.monotonic() - began < MAX_DELIVERY_SECONDS
 
 
+@pytest.mark.thorough
 def test_dead_urls_of_one_team_do_not_affect_orders_or_seller_health(
     flow: OrderFlow, name_server: NameServer, web: PublicSite
 ) -> None:

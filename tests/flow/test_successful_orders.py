@@ -36,6 +36,7 @@ def sum_captures(flow: OrderFlow, seller: str) -> int:
     return amount
 
 
+@pytest.mark.one_in(8)
 @EACH_SELLER
 @pytest.mark.parametrize("n", range(1, 11))
 def test_every_seller_delivers_every_number_of_images(flow: OrderFlow, seller: str, n: int) -> None:
@@ -48,6 +49,7 @@ def test_every_seller_delivers_every_number_of_images(flow: OrderFlow, seller: s
     assert round(job["usage"]["cost"] * 1_000_000) == sum_captures(flow, seller)
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER
 @pytest.mark.parametrize("quality", ["low", "medium", "high"])
 def test_every_quality_costs_its_price(flow: OrderFlow, seller: str, quality: str) -> None:
@@ -56,6 +58,7 @@ def test_every_quality_costs_its_price(flow: OrderFlow, seller: str, quality: st
     assert sum_captures(flow, seller) == PRICES[seller][quality]
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_resolution_is_delivered_in_its_size(flow: OrderFlow, seller: str, tier: str) -> None:
@@ -76,6 +79,7 @@ def test_aspect_ratio_and_resolution_replace_a_pixel_size(flow: OrderFlow, selle
     assert 1_572_864 < image.width * image.height <= 4_194_304
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_every_output_format_is_delivered_natively_or_by_conversion(flow: OrderFlow, seller: str, wanted: str) -> None:
@@ -94,6 +98,7 @@ def encode_input(form: str, data: bytes) -> Any:
     }[form]
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER
 @pytest.mark.parametrize("kind", ["bytes", "data_uri", "data_uri_object"])
 def test_edit_accepts_every_form_of_inline_input_image(flow: OrderFlow, seller: str, kind: str) -> None:
@@ -134,6 +139,7 @@ def test_input_image_too_large_for_a_data_uri_is_uploaded(flow: OrderFlow, selle
     assert sum_captures(flow, seller) > 0
 
 
+@pytest.mark.one_in(4)
 @EACH_SELLER
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_edit_is_delivered_in_every_output_format(flow: OrderFlow, seller: str, wanted: str) -> None:

@@ -119,6 +119,7 @@ def submit_order(url: str) -> None:
         httpx.post(f"{url}/openai/v1/images/generations", json=order, headers=AUTH_HEADERS, timeout=30, trust_env=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_the_sandbox_at_once_despite_hanging_requests(sign):
     with start_sandbox("--port", "0") as process:
@@ -154,6 +155,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("with_parent", [True, False])
 def test_with_parent_stops_the_sandbox_when_its_parent_is_killed(with_parent):
     options = ["--port", "0", *(["--with-parent"] if with_parent else [])]

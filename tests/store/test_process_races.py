@@ -76,6 +76,7 @@ def continue_both(racers: tuple[RacingProcess, RacingProcess]) -> None:
         racer.send_command("continue")
 
 
+@pytest.mark.thorough
 def test_budget_for_a_hundred_jobs_admits_exactly_a_hundred(
     harness: StoreHarness, racers: tuple[RacingProcess, RacingProcess]
 ) -> None:

@@ -10,6 +10,7 @@ from tests.store.redis_servers import RedisServer
 from tests.store.store_harness import make_redis_harness
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["single", "clustered"])
 def test_random_job_histories_on_redis(kind: str, request: pytest.FixtureRequest) -> None:
     """The other replica with callers is alive all the time."""

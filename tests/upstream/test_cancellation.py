@@ -92,6 +92,7 @@ async def _check_for_leaks() -> None:
         await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loop", EVENT_LOOPS)
 def test_cancelled_requests_leak_nothing(loop: str) -> None:
     EVENT_LOOPS[loop](_check_for_leaks())

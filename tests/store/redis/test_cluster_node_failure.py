@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, StoreUnavailable
 from gateway.store.partitions import team_partition
@@ -25,6 +27,7 @@ JOB_COUNT = 5
 PARTIAL_COVERAGE = ("--cluster-require-full-coverage", "no")
 
 
+@pytest.mark.thorough
 def test_jobs_on_a_failed_node_wait_and_other_jobs_continue(tmp_path: Path) -> None:
     async def scenario(first: RedisServer, second: RedisServer) -> None:
         live_node_team, failed_node_team = (

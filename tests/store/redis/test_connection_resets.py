@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 
 from gateway.jobs.commit import Commit
@@ -155,6 +156,7 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
         run_on_uvloop(scenario(proxy))
 
 
+@pytest.mark.thorough
 def test_replicas_receive_changes_after_ten_server_kills(tmp_path: Path) -> None:
     async def scenario(server: RedisServer) -> None:
         async with open_store(server.url) as store, open_store(server.url, replica_id="other") as other:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from gateway.store.base import Applied
 from gateway.store.redis.keys import PartitionKeys
 from tests.store import job_factory, redis_servers
@@ -11,6 +13,7 @@ from tests.store.redis.redis_stores import count_discrepancies, open_store, run_
 from tests.store.redis_servers import RedisServer
 
 
+@pytest.mark.thorough
 def test_partition_is_found_after_moving_to_another_node(tmp_path: Path) -> None:
     """The keys move during a job's life. New jobs and queries work afterwards, too."""
 

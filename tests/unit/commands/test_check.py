@@ -207,6 +207,7 @@ def test_different_cell_sets_have_different_summaries() -> None:
     assert len({summarize_cells(subset) for subset in sets}) == len(sets)
 
 
+@pytest.mark.thorough
 def test_shipped_configuration_is_valid_for_installed_program() -> None:
     result = run_program("check", "--without-secrets", "--config", "config")
     assert (result.returncode, result.stderr) == (0, "")
