@@ -78,6 +78,14 @@ class WrkResult(Struct, frozen=True):
     p99_ms: float
 
 
+class BenchRun(Struct, frozen=True):
+    """The data folder of a run, and what it measures: with how many connections, and for how long each."""
+
+    folder: Path
+    connection_counts: Sequence[int]
+    seconds: float
+
+
 class MeasuredGateway(Struct, frozen=True):
     """A running gateway of one checkout, with its own seller, store and folder."""
 
@@ -111,7 +119,9 @@ def main() -> None:
     )
     print(f"\n{'store':8}{'checkout':12}{columns}  used of the cores")
     for store in options.store or ("sqlite", "redis"):
-        measure_store(store, options.checkout or [ROOT], options.connections or CONNECTION_COUNTS, options.seconds)
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix=".bench-") as folder:
+            run = BenchRun(Path(folder), options.connections or CONNECTION_COUNTS, options.seconds)
+            measure_store(run, store, options.checkout or [ROOT])
     print(f"goal with 64 connections: at least {MIN_REQUESTS_PER_SECOND} requests/s, at most {MAX_CPU_MS} ms each")
 
 
@@ -120,6 +130,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--store", action="append", choices=("sqlite", "redis"), help="may be repeated")
     parser.add_argument("--seconds", type=float, default=8.0, help="duration of each measurement")
     parser.add_argument("--connections", type=int, action="append", help="may be repeated")
+    parser.add_argument("--folder", type=Path, default=ROOT, help="where to keep all data; its disk is measured, too")
     parser.add_argument("--checkout", type=Path, action="append", help="folder of the code to measure, may be repeated")
     return parser.parse_args()
 
@@ -137,22 +148,20 @@ def _print_versions() -> None:
     print(f"gateway on core {GATEWAY_CORE}; wrk, nginx and redis on core {OTHER_CORE}")
 
 
-def measure_store(store: str, checkouts: Sequence[Path], connection_counts: Sequence[int], seconds: float) -> None:
-    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-") as folder, ExitStack() as redis_servers:
+def measure_store(run: BenchRun, store: str, checkouts: Sequence[Path]) -> None:
+    with ExitStack() as redis_servers:
         with ExitStack() as gateways:
             measured = []
             for number, checkout in enumerate(checkouts):
-                own_folder = Path(folder) / str(number)
-                own_folder.mkdir()
-                redis = (
-                    redis_servers.enter_context(run_single_server(own_folder / "redis")) if store == "redis" else None
-                )
-                measured.append(gateways.enter_context(run_measured_gateway(own_folder, checkout.resolve(), redis)))
+                folder = run.folder / str(number)
+                folder.mkdir()
+                redis = redis_servers.enter_context(run_single_server(folder / "redis")) if store == "redis" else None
+                measured.append(gateways.enter_context(run_measured_gateway(folder, checkout.resolve(), redis)))
             for gateway in measured:
                 _run_wrk(gateway, 16, WARM_UP_SECONDS)
-            for connections in connection_counts:
+            for connections in run.connection_counts:
                 for gateway in measured:
-                    print(measure_gateway(gateway, connections, seconds), flush=True)
+                    print(measure_gateway(gateway, connections, run.seconds), flush=True)
             delivered = [_check_counts(gateway) for gateway in measured]
         for gateway, count in zip(measured, delivered, strict=True):
             _check_ledger(gateway, count)
