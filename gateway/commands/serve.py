@@ -225,6 +225,8 @@ class _GatewayServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            # Nothing depends on the client's address or on the scheme.
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=gateway.timing.api.shutdown_timeout_seconds,
         )
