@@ -112,7 +112,7 @@ class Engine:
         """Creates a job. If the store applied the commit, the worker of the job is running when this returns."""
         result = await create_job(self.context, command)
         if isinstance(result.outcome, Applied):
-            self._start_new_job(result.commit.job, result.policy)
+            self._start_new_job(result)
         return result
 
     async def confirm_job(self, job_id: str) -> Job | None:
@@ -136,9 +136,11 @@ class Engine:
                 return commit.job
         return None
 
-    def _start_new_job(self, job: Job, policy: str) -> None:
-        self._emit_job_accepted(job, policy)
-        self._start_worker(job, FIRST_FENCE)
+    def _start_new_job(self, result: CreateJobResult) -> None:
+        job = result.commit.job
+        self._emit_job_accepted(job, result.policy)
+        # Only a worker that reclaims a job loads these documents from the store.
+        self._start_worker(job, FIRST_FENCE).job_context.order_documents = result.documents
 
     def _emit_job_accepted(self, job: Job, policy: str) -> None:
         self.context.emit(

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
+from gateway.engine.offer_resolver import OfferResolver
 from gateway.events import EventSink
 from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.health.order_limits import OrderLimits
@@ -59,6 +60,7 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     draw_bytes: Callable[[int], bytes]
     get_timing: Callable[[], Timing]
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
+    offer_resolver: OfferResolver = field(default_factory=OfferResolver)
 
     @property
     def timing(self) -> Timing:
@@ -71,17 +73,15 @@ class EngineContext(Struct, frozen=True, kw_only=True):
 
         Returns None if the seller now has another account or address: the orders do not exist there.
         """
-        return self.catalogue().find_offer(route_entry.seller, model, route_entry.adapter, route_entry.account_identity)
+        return self.offer_resolver.resolve(self.catalogue(), route_entry, model).offer
 
     def is_configured(self, route_entry: RouteEntry, model: str) -> bool:
         """Returns whether this replica can decide about a route entry: its seller is configured with an API key.
 
         A draining seller counts as configured. If the seller is not configured here, another replica may have its key.
         """
-        offer = self.catalogue().find_offer(route_entry.seller, model)
-        return offer is not None and offer.seller.account.api_key is not None
+        return self.offer_resolver.resolve(self.catalogue(), route_entry, model).is_configured
 
     def get_health_key(self, route_entry: RouteEntry, model: str) -> HealthKey | None:
         """Returns the key of a route entry in the health tracker; None if its offer is not configured."""
-        offer = self.find_offer(route_entry, model)
-        return HealthKey(route_entry.seller, offer.seller.account.name, model, route_entry.cell) if offer else None
+        return self.offer_resolver.resolve(self.catalogue(), route_entry, model).health_key

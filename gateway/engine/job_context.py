@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.assets.storage import StorageUnavailable
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_documents import REQUEST, TERMS, OrderDocuments, decode_order_documents
 from gateway.engine.mailbox import Mailbox
 from gateway.events import ErrorReported, describe_exception
 from gateway.jobs.job import Attempt, Job, RouteEntry
@@ -17,14 +18,14 @@ TRANSIENT_ERRORS = (StoreUnavailable, StorageUnavailable)
 class JobContext:
     """The shared state of one job's tasks. `fence` proves the lease. Only the worker changes `job`.
 
-    `prompt`: None until a task has loaded the request.
+    `order_documents`: None in a worker that reclaimed the job, until a task has loaded them.
     """
 
     def __init__(self, engine_context: EngineContext, job: Job, fence: int) -> None:
         self.engine_context = engine_context
         self.job = job
         self.fence = fence
-        self.prompt: str | None = None
+        self.order_documents: OrderDocuments | None = None
         self.mailbox = Mailbox()
         # Both events are set when the worker saves a change. A poll of an open order sets only the first.
         self.progress_event = asyncio.Event()
@@ -37,6 +38,13 @@ class JobContext:
         """Sets the job after it was saved, and notifies its watchers in this process."""
         self.job = job
         self.engine_context.job_watchers.notify(job.id)
+
+    async def load_order_documents(self) -> OrderDocuments | None:
+        """Returns the documents that orders are made from; None if they are not stored any more."""
+        if self.order_documents is None:
+            saved = await self.engine_context.store.load_documents(self.job.id, REQUEST, TERMS)
+            self.order_documents = decode_order_documents(saved)
+        return self.order_documents
 
     def get_attempt(self, number: int) -> Attempt:
         return self.job.attempts[number - 1]

@@ -16,13 +16,12 @@ from gateway.config.schema import BudgetConfig
 from gateway.config.values import Usd
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
-    REQUEST,
-    TERMS,
     WEBHOOK,
+    OrderDocuments,
     OrderTerms,
     SavedRequest,
     StoredInput,
-    encode_document,
+    encode_order_documents,
 )
 from gateway.events import ErrorReported
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
@@ -87,11 +86,13 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
 
 
 class CreateJobResult(Struct, frozen=True):
-    """The commit of a new job, the outcome that the store reports, and the name of the policy of its plan."""
+    """The commit of a new job, the outcome that the store reports, the name of the policy of its plan, and the
+    documents that its orders are made from."""
 
     commit: Commit
     outcome: CommitOutcome
     policy: str
+    documents: OrderDocuments
 
 
 async def create_job(context: EngineContext, command: CreateJobCommand) -> CreateJobResult:
@@ -110,10 +111,9 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
-    documents = {
-        REQUEST: encode_document(request),
-        TERMS: encode_document(tuple(_make_order_terms(offer, request.output_format) for offer in ranked_offers)),
-    }
+    terms = tuple(_make_order_terms(offer, request.output_format) for offer in ranked_offers)
+    order_documents = OrderDocuments(request, terms)
+    documents = encode_order_documents(order_documents)
     if command.webhook:
         documents[WEBHOOK] = command.webhook.encode()
     new_job = _make_new_job(context, command, plan, ranked_offers)
@@ -134,7 +134,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         await discard_inputs(context, job_id)
     elif command.has_client_disconnected is not None and command.has_client_disconnected():
         raise ClientDisconnected
-    return CreateJobResult(commit, outcome, plan.policy)
+    return CreateJobResult(commit, outcome, plan.policy, order_documents)
 
 
 def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:

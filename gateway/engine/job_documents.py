@@ -52,6 +52,13 @@ class OrderTerms(Struct, frozen=True, kw_only=True):
     substitutions: tuple[str, ...] = ()
 
 
+class OrderDocuments(Struct, frozen=True):
+    """The documents that a job's orders are made from: its request, and the terms of each route entry."""
+
+    request: SavedRequest
+    terms: tuple[OrderTerms, ...]
+
+
 class StoredImage(Struct, frozen=True, kw_only=True):
     """A delivered image in the storage, as its own bytes describe it.
 
@@ -93,8 +100,15 @@ def decode_request(data: bytes) -> SavedRequest:
     return _request_decoder.decode(data)
 
 
-def decode_terms(data: bytes) -> tuple[OrderTerms, ...]:
-    return _terms_decoder.decode(data)
+def encode_order_documents(documents: OrderDocuments) -> dict[str, bytes]:
+    return {REQUEST: _encode_json(documents.request), TERMS: _encode_json(documents.terms)}
+
+
+def decode_order_documents(saved: Mapping[str, bytes]) -> OrderDocuments | None:
+    """Decodes the documents; None if they are not stored any more."""
+    if not {REQUEST, TERMS} <= saved.keys():
+        return None
+    return OrderDocuments(decode_request(saved[REQUEST]), _terms_decoder.decode(saved[TERMS]))
 
 
 def decode_image(data: bytes) -> StoredImage:

@@ -11,16 +11,7 @@ from msgspec import Struct
 from gateway.catalogue import Offer
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import (
-    REQUEST,
-    TERMS,
-    OrderTerms,
-    SavedRequest,
-    call_document_name,
-    decode_request,
-    decode_terms,
-    encode_call,
-)
+from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
@@ -56,8 +47,6 @@ class OrderSubmitter:
         # The numbers of earlier tries whose orders have been counted already, as first orders or as retries.
         self._counted_tries: set[int] = set()
         self._attempt_lock = asyncio.Lock()
-        self._request: SavedRequest | None = None
-        self._terms: tuple[OrderTerms, ...] = ()
         self.in_flight: set[Hashable] = set()
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
@@ -154,6 +143,8 @@ class OrderSubmitter:
 
     def _sort_healthy_first(self, route_indexes: tuple[int, ...]) -> list[int]:
         """Sorts by health, as the plan does: healthy entries first, then inexact ones, open circuit breakers last."""
+        if len(route_indexes) == 1:
+            return [*route_indexes]
         return sorted(
             route_indexes,
             key=lambda route_index: self._get_cell_signals(self._job_context.job.route[route_index]).health_rank,
@@ -211,11 +202,11 @@ class OrderSubmitter:
         circuit breaker is open."""
         route_entry = self._job_context.job.route[route_index]
         account_name = self._require_offer(route_entry).seller.account.name
-        request, terms = await self._load_request()
+        documents = await self._load_documents()
         async with self._context.limits.slot(account_name, self._get_slot_timeout(is_last)):
             # The configuration, and the API key, may have changed while this task waited.
             offer = self._require_offer(route_entry)
-            inputs = await self._uploader.upload_all(offer.seller, request)
+            inputs = await self._uploader.upload_all(offer.seller, documents.request)
             health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
             # If a probe is due, this order becomes the probe. Later orders go to other entries.
             permit = self._context.health.acquire_permit(health_key, self._context.wall_clock()) if health_key else None
@@ -224,7 +215,7 @@ class OrderSubmitter:
             recorded = None
             try:
                 recorded = await self._record_attempt(
-                    key, offer, route_index, images, _OrderSpec(request, terms[route_index], inputs)
+                    key, offer, route_index, images, _OrderSpec(documents.request, documents.terms[route_index], inputs)
                 )
             finally:
                 if recorded is None and permit is not None:
@@ -240,14 +231,10 @@ class OrderSubmitter:
             raise OrderNotSent(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
         return offer
 
-    async def _load_request(self) -> tuple[SavedRequest, tuple[OrderTerms, ...]]:
-        if self._request is None:
-            documents = await self._context.store.load_documents(self._job_context.job.id, REQUEST, TERMS)
-            if not {REQUEST, TERMS} <= documents.keys():
-                raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
-            self._request, self._terms = decode_request(documents[REQUEST]), decode_terms(documents[TERMS])
-            self._job_context.prompt = self._request.prompt
-        return self._request, self._terms
+    async def _load_documents(self) -> OrderDocuments:
+        if documents := await self._job_context.load_order_documents():
+            return documents
+        raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
 
     async def _record_attempt(
         self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"

@@ -19,14 +19,10 @@ from gateway.catalogue import Offer, SellerAccount
 from gateway.engine.commit_events import record_health
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import (
-    REQUEST,
-    TERMS,
     OrderTerms,
     SavedRequest,
     StoredImage,
     call_document_name,
-    decode_request,
-    decode_terms,
     encode_document,
     image_document_name,
 )
@@ -83,7 +79,6 @@ class ResultFetcher:
         self._stored_results: dict[tuple[int, int], StoredResult] = {}
         self._failed_tries: Counter[tuple[int, int]] = Counter()
         self._backoffs: defaultdict[int, Iterator[float]] = defaultdict(self._generate_backoff_delays)
-        self._request_and_terms: tuple[SavedRequest, tuple[OrderTerms, ...]] | None = None
 
     async def fetch_and_store(self, attempt_number: int, ready: Ready, offer: Offer) -> bool:
         """Fetches and stores the images. Returns whether the attempt ended. If not, the seller is polled again: it may
@@ -219,11 +214,10 @@ class ResultFetcher:
         return tuple(dict.fromkeys((*terms.substitutions, *output_warnings)))
 
     async def _load_order_spec(self, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
-        if self._request_and_terms is None:
-            documents = await self._context.store.load_documents(self._job_context.job.id, REQUEST, TERMS)
-            self._request_and_terms = decode_request(documents[REQUEST]), decode_terms(documents[TERMS])
-        request, terms = self._request_and_terms
-        return request, terms[attempt.route_index]
+        documents = await self._job_context.load_order_documents()
+        if documents is None:
+            raise KeyError(f"the request of {self._job_context.job.id} is no longer stored")
+        return documents.request, documents.terms[attempt.route_index]
 
     # --- one image
 
@@ -290,7 +284,7 @@ class ResultFetcher:
         attempt = self._job_context.get_attempt(order.attempt_number)
         request, terms = await self._retry_until_available(order, lambda: self._load_order_spec(attempt))
         data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
-        header = read_header(data)
+        header = fetched_image.header if data is fetched_image.data else read_header(data)
         digest = sha256(data).hexdigest()
         # The key contains the digest, since another replica that fetches the same order may receive other images.
         key = make_object_key(

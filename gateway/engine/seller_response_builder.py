@@ -4,7 +4,6 @@ import re
 
 from gateway.catalogue import SellerAccount
 from gateway.engine.job_context import JobContext
-from gateway.engine.job_documents import REQUEST, decode_request
 from gateway.engine.seller_text_redaction import redact_seller_text
 from gateway.jobs.job import SellerResponse
 from gateway.store.base import StoreUnavailable
@@ -41,11 +40,8 @@ def describe_success(ready: Ready) -> SellerResponse | None:
 
 async def _load_prompt(job_context: JobContext) -> str | None:
     """Returns the prompt. The worker that ordered has it; a worker that reclaimed the job loads it."""
-    if job_context.prompt is None:
-        try:
-            documents = await job_context.engine_context.store.load_documents(job_context.job.id, REQUEST)
-        except StoreUnavailable:
-            return None
-        if REQUEST in documents:
-            job_context.prompt = decode_request(documents[REQUEST]).prompt
-    return job_context.prompt
+    try:
+        documents = await job_context.load_order_documents()
+    except StoreUnavailable:
+        return None
+    return documents.request.prompt if documents else None

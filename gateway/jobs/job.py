@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 
 class JobState(StrEnum):
-    """State of a job as its team sees it."""
+    """State of a job as its team sees it. `is_terminal`: it is final."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -27,13 +27,13 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
-    @property
-    def is_terminal(self) -> bool:
-        return self not in (JobState.QUEUED, JobState.IN_PROGRESS)
+    def __init__(self, value: str) -> None:
+        # An attribute, since every step of a job reads it several times.
+        self.is_terminal = value not in ("queued", "in_progress")
 
 
 class PartState(StrEnum):
-    """State of some of a job's images."""
+    """State of some of a job's images. `is_open`: they may still be delivered."""
 
     WAITING = "waiting"
     BUYING = "buying"
@@ -41,9 +41,8 @@ class PartState(StrEnum):
     FAILED = "failed"
     DROPPED = "dropped"
 
-    @property
-    def is_open(self) -> bool:
-        return self in (PartState.WAITING, PartState.BUYING)
+    def __init__(self, value: str) -> None:
+        self.is_open = value in ("waiting", "buying")
 
 
 class AttemptState(StrEnum):

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.engine.engine_context import EngineContext, ReleaseCounts
 from gateway.engine.job_context import JobContext
+from gateway.engine.offer_resolver import OfferResolver
 from gateway.engine.unconfigured_job_release import MAX_SKIPPED_CLAIMS, JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.job import RecoveryMethod, RouteEntry
@@ -19,9 +20,12 @@ from gateway.timing import ClaimTiming, Timing
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
 
-ENABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key="known")), is_draining=False)
-DISABLED_OFFER = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(api_key=None)), is_draining=False)
 
+def make_offer(api_key: str | None) -> Any:
+    return SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(name="account", api_key=api_key)))
+
+
+ENABLED_OFFER, DISABLED_OFFER = make_offer("known"), make_offer(None)
 
 TIMING = ClaimTiming()
 
@@ -48,6 +52,7 @@ class FakeReplica:
             emit=self.events.append,
             wall_clock=lambda: self.now,
             release_counts=self.release_counts,
+            offer_resolver=OfferResolver(),
             draw_random=self.draw_random,
             timing=Timing(),
         )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.config.values import Secret
-from gateway.engine.job_documents import REQUEST, SavedRequest, encode_document
+from gateway.engine.job_context import JobContext
+from gateway.engine.job_documents import OrderDocuments, SavedRequest, encode_order_documents
 from gateway.engine.seller_response_builder import describe_fault, describe_success
 from gateway.jobs.job import SellerResponse
 from gateway.store.base import StoreUnavailable
@@ -17,6 +18,16 @@ from providers.order_status import Ready, StatusNote
 from providers.orders import Format, Operation, Quality
 
 PROMPT = "a lighthouse at dawn"
+DOCUMENTS = OrderDocuments(
+    SavedRequest(
+        operation=Operation.GENERATE,
+        prompt=PROMPT,
+        target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
+        quality=Quality.LOW,
+        output_format=Format.PNG,
+    ),
+    terms=(),
+)
 ACCOUNT: Any = SimpleNamespace(api_key=Secret("quartz-vessel-17"), callback_secrets=(Secret("amber-window-42"),))
 FAULT = Fault(
     kind=FaultKind.INVALID_ORDER,
@@ -29,8 +40,10 @@ REDACTED_FAULT = SellerResponse(
 )
 
 
-def make_job_context(documents: dict[str, bytes] | Exception, prompt: str | None = None) -> Any:
-    """Returns a job context whose store has these documents, and counts how often they are loaded."""
+def make_job_context(
+    documents: dict[str, bytes] | Exception, carried: OrderDocuments | None = None
+) -> tuple[JobContext, list[str]]:
+    """Returns a job context whose store has these documents, and the list of its loads."""
     loads: list[str] = []
 
     async def load_documents(job_id: str, *names: str) -> dict[str, bytes]:
@@ -39,53 +52,46 @@ def make_job_context(documents: dict[str, bytes] | Exception, prompt: str | None
             raise documents
         return {name: documents[name] for name in names if name in documents}
 
-    store = SimpleNamespace(load_documents=load_documents)
-    return SimpleNamespace(
-        prompt=prompt, job=SimpleNamespace(id="job_1"), engine_context=SimpleNamespace(store=store), loads=loads
-    )
+    engine_context: Any = SimpleNamespace(store=SimpleNamespace(load_documents=load_documents))
+    job: Any = SimpleNamespace(id="job_1")
+    job_context = JobContext(engine_context, job, 1)
+    job_context.order_documents = carried
+    return job_context, loads
 
 
-def make_documents() -> dict[str, bytes]:
-    request = SavedRequest(
-        operation=Operation.GENERATE,
-        prompt=PROMPT,
-        target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
-        quality=Quality.LOW,
-        output_format=Format.PNG,
-    )
-    return {REQUEST: encode_document(request)}
-
-
-def describe(job_context: Any, fault: Fault = FAULT) -> SellerResponse:
+def describe(job_context: JobContext, fault: Fault = FAULT) -> SellerResponse:
     return asyncio.run(describe_fault(job_context, fault, ACCOUNT))
 
 
 def test_worker_that_ordered_redacts_without_loading_the_request() -> None:
-    job_context = make_job_context({}, PROMPT)
+    job_context, loads = make_job_context({}, DOCUMENTS)
     assert describe(job_context) == REDACTED_FAULT
-    assert job_context.loads == []
+    assert loads == []
 
 
 def test_worker_that_reclaimed_the_job_loads_the_prompt_once() -> None:
-    job_context = make_job_context(make_documents())
+    job_context, loads = make_job_context(encode_order_documents(DOCUMENTS))
     assert [describe(job_context), describe(job_context)] == [REDACTED_FAULT] * 2
-    assert len(job_context.loads) == 1
+    assert len(loads) == 1
 
 
 @pytest.mark.parametrize("documents", [{}, StoreUnavailable("down")], ids=["request deleted", "store unavailable"])
 def test_text_is_omitted_if_the_prompt_is_unknown(documents: dict[str, bytes] | Exception) -> None:
-    assert describe(make_job_context(documents)) == SellerResponse(status=422)
+    job_context, _ = make_job_context(documents)
+    assert describe(job_context) == SellerResponse(status=422)
 
 
 def test_code_that_is_no_identifier_is_omitted() -> None:
     fault = Fault(kind=FaultKind.ORDER_FAILED, code="some sentence", message="why")
-    assert describe(make_job_context({}, PROMPT), fault) == SellerResponse(message="why")
+    job_context, _ = make_job_context({}, DOCUMENTS)
+    assert describe(job_context, fault) == SellerResponse(message="why")
 
 
 def test_refusal_of_content_keeps_its_code() -> None:
     fault = Fault(kind=FaultKind.CONTENT_REFUSED, status=400, code="moderation_blocked", message="dawn is forbidden")
     expected = SellerResponse(status=400, code="moderation_blocked", message="[…] is forbidden")
-    assert describe(make_job_context({}, PROMPT), fault) == expected
+    job_context, _ = make_job_context({}, DOCUMENTS)
+    assert describe(job_context, fault) == expected
 
 
 def test_notes_of_a_success_are_kept() -> None:
