@@ -46,11 +46,11 @@ bench: setup ## Measure requests, their calls, plans, commits, hostile bodies an
 	$(BIN)/python -m bench.trips
 	$(BIN)/python bench/routing_plans.py
 	$(BIN)/python -m bench.store_commits
-	$(BIN)/python -m bench.seller_client
+	$(BIN)/python -m bench.seller_client_throughput
 	$(BIN)/python -m bench.dead_links
 	$(BIN)/python -m bench.waiting_jobs
-	$(BIN)/python -m bench.hostile_bodies
 	$(BIN)/python -m bench.base64_answers
+	$(BIN)/python -m bench.event_loop_stalls
 
 fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true

@@ -17,8 +17,8 @@ from typing import IO, Any
 from msgspec import Struct
 
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
+from tests.flow.gateway_on_store import run_gateway_on_store
 from tests.flow.order_flow import FlowGateway, run_flow_gateway
-from tests.flow.store_setups import run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox

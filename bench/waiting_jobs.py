@@ -43,7 +43,7 @@ class ProcessUsage(Struct, frozen=True, kw_only=True):
 
 
 def measure_waiting_jobs(target: GatewayProcess, jobs: int, seconds: float) -> ProcessUsage:
-    """Measure; the latency of the sellers must already be `seconds`."""
+    """Measures the process while `jobs` requests wait. The sellers' latency must already be set to `seconds`."""
     return asyncio.run(_measure_waiting_jobs(target, jobs, seconds))
 
 

@@ -1,4 +1,4 @@
-"""Generates `docs/errors.md`: every error code that the API can answer, from the code in `gateway/api`."""
+"""Generates `docs/errors.md`: every error code of the API, from the code in `gateway/api`."""
 
 import ast
 import re
@@ -85,7 +85,7 @@ CHARGE_TEXTS = {ChargeStatus.NOT_CHARGED: "no", ChargeStatus.UNKNOWN: "perhaps",
 
 @dataclass
 class ErrorSummary:
-    """Everything that the code can answer with one error code."""
+    """All responses with one error code."""
 
     statuses: set[int] = field(default_factory=set)
     messages: dict[str, None] = field(default_factory=dict)
@@ -122,8 +122,8 @@ def render_errors_body(errors_table: str, failures_table: str) -> str:
     return f"""
 # Errors
 
-Every error code of the API. Routes of OpenAI's API answer `{{"error": {{"message", "type", "param", "code"}}}}`; the
-others answer an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
+Every error code of the API. The body on routes of OpenAI's API is `{{"error": {{"message", "type", "param",
+"code"}}}}`, elsewhere an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
 
 - *Message*: `…` stands for a value of the request or the configuration.
 - *Retry?*: whether the same request may succeed. *yes*: retry automatically, after the seconds of `Retry-After` if the
@@ -134,14 +134,20 @@ others answer an RFC 9457 problem that contains the same `error`. Every response
 
 ## Requests
 
-The message of a `POST` ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if no job exists
-for the request, otherwise "{CHARGED_IF_DELIVERED}"
+The message of a `POST` by a client ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if
+no job exists for the request, otherwise "{CHARGED_IF_DELIVERED}" `malformed_request`, `head_timeout` and
+`headers_too_large` end with "{NOT_CHARGED}" on any method. Other requests cannot order, and sellers' callbacks
+(`POST /callbacks/…`) neither: their errors have no such sentence.
 
 {errors_table}
-The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what to do: "Retry the request."
-before a job exists; "The job continues at GET /v1/jobs/…; retry the same request to get that job." with an
-`Idempotency-Key` or from OpenAI's SDK; otherwise, with status 424, "The job continues at GET /v1/jobs/…; the same
-request again may be a new purchase."
+The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what to do. Before a job exists:
+"Retry the request." Afterwards, with an `Idempotency-Key` or from OpenAI's SDK: "The job continues at GET
+/v1/jobs/…; retry the same request to get that job."; otherwise, with status 424: "The job continues at GET /v1/jobs/…;
+the same request again may be a new purchase."
+
+An `internal_error` has status 500 before a job exists. Afterwards it has 424, and its message is "Internal error. The
+job continues at GET /v1/jobs/…." In all these messages, "If a job was created for this request, it continues" replaces
+"The job continues at GET /v1/jobs/…" while the store has not confirmed whether it saved the job.
 
 ## Jobs that ended without images
 
@@ -171,8 +177,7 @@ def _collect_job_failures() -> dict[str, ErrorSummary]:
 
 def _list_job_failures() -> Iterator[JobFailure]:
     states = (JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED)
-    for state, fault in product(states, (*FaultKind, None)):
-        charge = VERDICTS[fault].charge_status if fault else ChargeStatus.NOT_CHARGED
+    for state, (fault, charge) in product(states, _list_charged_faults()):
         # Reported as the job's fault even if an earlier attempt was charged.
         if state is JobState.FAILED and fault is FaultKind.CONTENT_REFUSED:
             yield from (
@@ -186,6 +191,17 @@ def _list_job_failures() -> Iterator[JobFailure]:
         elif fault or state is JobState.EXPIRED:
             is_safe = is_temporary and charge is ChargeStatus.NOT_CHARGED
             yield JobFailure(state, charge, fault, is_safe_to_retry=is_safe)
+
+
+def _list_charged_faults() -> Iterator[tuple[FaultKind | None, ChargeStatus]]:
+    """Yields the faults, each with the charge of its verdict, and as charged: a seller may report a cost with it."""
+    yield None, ChargeStatus.NOT_CHARGED
+    for fault in FaultKind:
+        charge = VERDICTS[fault].charge_status
+        yield fault, charge
+        # Without its input no order is sent, so no seller reports a cost.
+        if charge is not ChargeStatus.CHARGED and fault is not FaultKind.INPUT_MISSING:
+            yield fault, ChargeStatus.CHARGED
 
 
 def _collect_request_errors() -> dict[str, ErrorSummary]:

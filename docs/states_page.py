@@ -79,7 +79,7 @@ def _render_ends() -> str:
 ## Terminal and settled
 
 - **Terminal** concerns the team: {_join_alternatives([f"`{state}`" for state in JobState if state.is_terminal])}.
-  The job waits for no more images, the unspent reservation is released, and the webhook is sent. Later events do not
+  The job waits for no more images, the rest of the hold is released, and the webhook is sent. Later events do not
   change the result.
 - **Settled** concerns the money: the job is terminal, and every attempt is closed. Until then the job stays in the
   index of jobs with due actions.
@@ -103,7 +103,7 @@ Delivered images are booked as `capture`, the only line that the team pays. Othe
 If no attempts are left, or the deadline has passed, images that would wait fail instead; after a cancellation they are
 dropped. A cost that the seller reports overrides the price, and means *charged*, whatever the fault. If an order
 delivers some of its images, its cost is divided among all generated ones: the share of the delivered images is
-captured, the rest is an orphan. A team never pays more than was reserved for the images that it receives: the operator
+captured, the rest is an orphan. A team never pays more than the hold of the images that it receives: the operator
 pays a higher cost, which is booked as `excess`.
 
 Events of a closed attempt change bookings only, by another entry that reverses the amount: `suspected` becomes `orphan`

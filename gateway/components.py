@@ -42,7 +42,7 @@ Clock = Callable[[], float]
 
 
 class StoreOptions(Struct, frozen=True, kw_only=True):
-    """What a store is made from."""
+    """The arguments of `make_store`."""
 
     settings: Settings
     config: GatewayFile
@@ -95,8 +95,10 @@ class Factories(Struct, frozen=True, kw_only=True):
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """What the components of one process share. `wall_clock` never jumps; `has_callbacks`: sellers can reach
-    `base_url`."""
+    """The clock, configuration and tasks that all components of one process share.
+
+    `wall_clock` never jumps; `has_callbacks`: sellers can reach `base_url`.
+    """
 
     factories: Factories
     wall_clock: Clock

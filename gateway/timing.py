@@ -76,11 +76,11 @@ class PollTiming(Struct, frozen=True, kw_only=True):
     max_interval_seconds: float = 10.0
     # A longer Retry-After of a seller is cut: the images may be ready earlier.
     max_retry_after_seconds: float = 60.0
-    # An order that a seller does not know may only be missing in a replica of its database.
+    # An order that the seller does not find may only be missing in a replica of its database.
     missing_order_grace_seconds: float = 60.0
     # One poll covers all callbacks within this time.
     min_wake_interval_seconds: float = 1.0
-    # One attempt's callbacks are checked at the seller at most this often, so that nobody can multiply requests.
+    # One attempt's callbacks are checked at the seller at most this often, so that floods cause few polls.
     min_ticket_check_interval_seconds: float = 1.0
 
 

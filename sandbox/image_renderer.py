@@ -66,7 +66,10 @@ _KNOWN_SOURCES: WeakValueDictionary[bytes, SourceImage] = WeakValueDictionary()
 
 
 def shorten_prompt(prompt: str) -> str:
-    """Shortens a prompt to what an image shows, since thousands of recipes are kept. The rest changes the colours."""
+    """Shortens a prompt to the characters that an image shows, to save memory: thousands of recipes are kept.
+
+    A digest of the whole prompt is added, which changes the colours of the image.
+    """
     if len(prompt) <= MAX_CAPTION_CHARACTERS:
         return prompt
     digest = hashlib.sha256(prompt.encode("utf-8", "replace")).hexdigest()[:8]

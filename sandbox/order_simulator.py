@@ -30,7 +30,7 @@ class ClientDisconnectedError(Exception):
     """The client disconnected before its order finished."""
 
 
-class Outcome(StrEnum):
+class SimulatedOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
     FAILED = "failed"
@@ -74,7 +74,7 @@ class SimulatedOrder:
     base_price: int = 0
     idempotency_key: str | None = None
     client_ref: str | None = None
-    outcome: Outcome = Outcome.SUCCEEDED
+    outcome: SimulatedOutcome = SimulatedOutcome.SUCCEEDED
     failure: tuple[str, str] = ("", "")
     fault_rules: dict[InjectedFault, FaultRule] = field(default_factory=dict)
     created_at: float = 0.0
@@ -91,7 +91,10 @@ class SimulatedOrder:
         return Phase.DISPATCHING if now < self.starts_at + 0.02 else Phase.RUNNING
 
     def has_succeeded(self, now: float) -> bool:
-        return self.get_phase(now) is Phase.FINISHED and self.outcome in (Outcome.SUCCEEDED, Outcome.PARTIAL)
+        return self.get_phase(now) is Phase.FINISHED and self.outcome in (
+            SimulatedOutcome.SUCCEEDED,
+            SimulatedOutcome.PARTIAL,
+        )
 
 
 class OrderSimulator:
@@ -152,9 +155,11 @@ class OrderSimulator:
             return
         order.is_settled = True
         # Cancelling does not stop the work: work already begun is billed, as Runflow's page warns.
-        is_billed_cancellation = order.outcome is Outcome.CANCELLED and order.ends_at > order.starts_at
+        is_billed_cancellation = order.outcome is SimulatedOutcome.CANCELLED and order.ends_at > order.starts_at
         order.charged_micros = (
-            order.price_micros if is_billed_cancellation or order.outcome in (Outcome.SUCCEEDED, Outcome.PARTIAL) else 0
+            order.price_micros
+            if is_billed_cancellation or order.outcome in (SimulatedOutcome.SUCCEEDED, SimulatedOutcome.PARTIAL)
+            else 0
         )
         self.balance.settle(order.price_micros, order.charged_micros)
         if order.charged_micros:
@@ -174,7 +179,7 @@ class OrderSimulator:
         """Cancels an order; a finished order stays as it is."""
         self.settle_finished()
         if not order.is_settled:
-            order.outcome, order.ends_at = Outcome.CANCELLED, time.time()
+            order.outcome, order.ends_at = SimulatedOutcome.CANCELLED, time.time()
             self._settle_order(order)
 
     async def wait_for_order(self, order: SimulatedOrder, receive: Receive | None = None) -> None:
@@ -201,13 +206,13 @@ def _apply_fault_rules(order: SimulatedOrder) -> None:
     """Applies the fault rules to an order once, so that vendors only have to serialize the outcome."""
     rules = order.fault_rules
     if rule := rules.get(InjectedFault.FAIL):
-        order.outcome = Outcome.FAILED
+        order.outcome = SimulatedOutcome.FAILED
         order.failure = (
             rule.code or "PROVIDER_ERROR",
             rule.message or "The provider could not complete the request.",
         )
     if InjectedFault.REFUSE_CONTENT in rules:
-        order.outcome = Outcome.FAILED
+        order.outcome = SimulatedOutcome.FAILED
         order.failure = ("moderation_blocked", "Your request was rejected by the safety system.")
     if rule := rules.get(InjectedFault.PARTIAL):
         _drop_images(order, rule.missing)
@@ -220,11 +225,11 @@ def _drop_images(order: SimulatedOrder, missing: int) -> None:
     made_count = max(0, ordered_count - missing)
     if made_count == 0:
         order.outcome, order.failure = (
-            Outcome.FAILED,
+            SimulatedOutcome.FAILED,
             ("PROVIDER_ERROR", "None of the images could be generated."),
         )
     else:
-        order.outcome = Outcome.PARTIAL
+        order.outcome = SimulatedOutcome.PARTIAL
         order.images = order.images[:made_count]
         order.price_micros = order.base_price + (order.price_micros - order.base_price) * made_count // ordered_count
 

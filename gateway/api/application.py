@@ -129,10 +129,10 @@ def _handle_http_exception(request: Request[Any, Any, Any], error: HTTPException
         routes = [route.path_format for route in request.app.routes]
         api_error = ApiError(404, "route_not_found", describe_unknown_route(request.scope["path"], routes))
     elif error.status_code == 405:
-        message = "This route does not support this method."
+        message = f"This route does not support {request.method}. Use a method of the Allow header."
         api_error = ApiError(405, "method_not_allowed", message, headers=_build_allow_header(error))
     else:
-        api_error = ApiError(error.status_code, "invalid_request", "Invalid request.")
+        api_error = ApiError(error.status_code, "invalid_request", "Invalid request. Check its path and headers.")
     return _handle_api_error(request, api_error)
 
 

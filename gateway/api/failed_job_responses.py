@@ -109,9 +109,9 @@ _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.IMAGES_EXPIRED: "The seller made the images, but they could not be downloaded.",
 }
 _CAUSES_BY_CHARGE = {
-    ChargeStatus.NOT_CHARGED: "No seller could fulfil the order.",
+    ChargeStatus.NOT_CHARGED: "No seller could fulfil the order: the attempts of the job show why.",
     ChargeStatus.UNKNOWN: "The seller's response to the order was lost or unclear.",
-    ChargeStatus.CHARGED: "The seller charged for an order that it did not deliver.",
+    ChargeStatus.CHARGED: "The order failed at the seller.",
 }
 _PURCHASE_WARNINGS = {
     ChargeStatus.NOT_CHARGED: "",

@@ -24,7 +24,10 @@ PROBE_DELAYS_SECONDS = (0.5, 1.0)
 
 CLOSE_HEADERS = {"connection": "close"}
 MALFORMED_REQUEST_ERROR = ApiError(
-    400, "malformed_request", "The request is not valid HTTP/1.1.", headers=CLOSE_HEADERS
+    400,
+    "malformed_request",
+    "The request is not valid HTTP/1.1. Use an HTTP client library.",
+    headers=CLOSE_HEADERS,
 )
 HEADER_TIMEOUT_ERROR = ApiError(
     408,
@@ -36,7 +39,7 @@ HEADER_TIMEOUT_ERROR = ApiError(
 HEADERS_TOO_LARGE_ERROR = ApiError(
     431,
     "headers_too_large",
-    f"The request's headers are larger than {MAX_HEADER_BYTES >> 10} KiB.",
+    f"The request's headers are larger than {MAX_HEADER_BYTES >> 10} KiB. Send fewer or shorter headers.",
     headers=CLOSE_HEADERS,
 )
 

@@ -86,10 +86,12 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
         return await fetcher.fetch(url)
     except DownloadError as error:
         reason = f": {error.public_reason}" if error.public_reason else ""
-        message = f"The image URL in '{param}' could not be downloaded{reason}."
+        message = (
+            f"The image URL in '{param}' could not be downloaded{reason}. Use a public https:// URL, or send the image."
+        )
         raise ApiError(400, "invalid_image_url", message, param=param) from None
     except InputsTooLarge as error:
-        message = f"The linked images are larger than {error.max_bytes >> 20} MiB together."
+        message = f"The linked images are larger than {error.max_bytes >> 20} MiB together. Send smaller images."
         raise ApiError(413, "image_too_large", message, param=param) from None
     except FetchLimitReached as refusal:
         subject = "your team has" if refusal.is_own else "all teams together have"
@@ -104,7 +106,7 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
 def _parse_image(data: bytes, param: str, max_bytes: int) -> InputImage:
     """Validates the image. Only its bytes count: the media type that the client sent is ignored."""
     if len(data) > max_bytes:
-        message = f"The image in '{param}' is larger than {max_bytes >> 20} MiB."
+        message = f"The image in '{param}' is larger than {max_bytes >> 20} MiB. Scale or compress it."
         raise ApiError(413, "image_too_large", message, param=param)
     try:
         header = read_header(data)

@@ -242,7 +242,7 @@ def _budget_exceeded_error(exceeded: BudgetExceeded) -> ApiError:
     remaining = max(0, exceeded.limit - exceeded.spent - exceeded.held)
     message = (
         f"Budget exceeded: your team has ${format_usd(remaining)} of ${format_usd(exceeded.limit)} left for "
-        f"{exceeded.window}; ${format_usd(exceeded.held)} is reserved for running jobs. "
+        f"{exceeded.window}; ${format_usd(exceeded.held)} is held for running jobs. "
         "Send a smaller request, or ask your platform team for a larger budget."
     )
     return ApiError(429, "insufficient_quota", message, error_type="insufficient_quota", is_retryable=False)

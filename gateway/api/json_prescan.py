@@ -179,4 +179,5 @@ def _decode_piece(piece: bytes) -> str:
 
 
 def _rest_too_large_error() -> ApiError:
-    return ApiError(413, "body_too_large", f"The body is larger than {MAX_REST_BYTES >> 20} MiB without its images.")
+    message = f"The body is larger than {MAX_REST_BYTES >> 20} MiB without its images. Send a smaller body."
+    return ApiError(413, "body_too_large", message)

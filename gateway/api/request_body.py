@@ -49,8 +49,10 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, ma
 
 
 def _body_too_large_error(max_bytes: int) -> ApiError:
-    hint = "" if max_bytes > MAX_BODY_BYTES_WITHOUT_IMAGES else ", and this route accepts no images"
-    return ApiError(413, "body_too_large", f"The body is larger than {max_bytes >> 20} MiB{hint}.")
+    message = f"The body is larger than {max_bytes >> 20} MiB, and this route accepts no images. Send a smaller body."
+    if max_bytes > MAX_BODY_BYTES_WITHOUT_IMAGES:
+        message = f"The body is larger than {max_bytes >> 20} MiB. Pass large images as URLs."
+    return ApiError(413, "body_too_large", message)
 
 
 def parse_json_object(body: bytes, content_type: str) -> dict[str, Any]:

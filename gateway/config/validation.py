@@ -171,7 +171,7 @@ def _describe_actual(node: YamlNode) -> str:
     if isinstance(node.value, dict | list):
         return ""
     quote = '"' if isinstance(node.value, str) else ""
-    return f", not {quote}{node.text[:40]}{quote}" if node.text else ", not nothing"
+    return f", not {quote}{node.text[:40]}{quote}" if node.text else ", but it is empty"
 
 
 def _find_choice_error(value: object, choices: list[str], hide_values: bool) -> str | None:

@@ -241,8 +241,8 @@ class OrderSubmitter:
     ) -> tuple[int, Call] | None:
         """Saves that an order is about to be sent. Returns its number and request; None if the order may not be sent.
 
-        Only one attempt is recorded at a time, since its number is part of the order. From then on the task has the key
-        of the attempt, so that the worker does not start another task for it, as it would for a lost response.
+        Only one attempt is recorded at a time, since its number is part of the order. The task is renamed to the key
+        of the attempt, so that the worker does not start another task that would search for this order.
         """
         async with self._attempt_lock:
             attempt_number = len(self._job_context.job.attempts) + 1

@@ -1,4 +1,4 @@
-"""What a seller said about an order, redacted for the job's record: it is logged and shown to the team."""
+"""Builds the SellerResponse of a job, redacted: the gateway logs it, and the team can read it."""
 
 import re
 

@@ -148,7 +148,7 @@ class RetryTime(Struct, frozen=True, array_like=True):
 
 
 class SellerResponse(Struct, frozen=True, kw_only=True, array_like=True):
-    """What the seller said about an order: why it failed, or what was unusual about its success. Already redacted.
+    """The seller's explanation of an order: why it failed, or what was unusual about its success. Already redacted.
 
     `status`: of HTTP; None if the order was accepted and failed later. `message`: the seller's, or the gateway's reason
     why there is none. `notes`: anomalies of a success that did not prevent delivery.

@@ -208,7 +208,10 @@ def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: 
 
 
 def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float) -> TransitionResult:
-    """Also accepts some of a part's images: a seller with a small maximum per order is tried by several tasks."""
+    """Fails images that no seller accepted: a whole waiting part, or some of its images.
+
+    At a seller that takes few images per order, several tasks share the images of one part.
+    """
     images = tuple(sorted(set(decision.images)))
     if not (part := find_waiting_part(job, images)):
         return _NOT_WAITING
@@ -221,7 +224,7 @@ def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float)
 
 
 def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> TransitionResult:
-    """Running attempts stay open, so that their cost becomes known."""
+    """Ends the job at its deadline. Attempts whose order is running stay open until their cost is known."""
     if job.state.is_terminal or now < job.deadline:
         return Ignored("the deadline has not passed" if now < job.deadline else f"the job is already {job.state}")
 
@@ -243,7 +246,7 @@ def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -
 
 
 def _apply_job_abandoned(job: Job, decision: updates.JobAbandoned, now: float) -> TransitionResult:
-    """Running attempts go on: they are charged, and only polling or waiting is left."""
+    """Stops ordering for the job, whose workers keep crashing. Orders that are running are still tracked."""
     if job.state.is_terminal or job.abandoned:
         return Ignored("nothing more is ordered for this job")
     for part in job.parts:

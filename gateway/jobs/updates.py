@@ -38,9 +38,9 @@ class CallbackReceived(OrderFact, frozen=True, kw_only=True):
 
 
 class ImagesReady(OrderFact, frozen=True, kw_only=True):
-    """The seller has produced the images. Only their expiry ends the attempt from now on.
+    """The seller has produced the images. From now on only their delivery or their expiry ends the attempt.
 
-    `cost`: the amount that it reports it charged; `usage`: tokens it counted.
+    `cost`, `usage`: the amount and the tokens that the seller reports it charged.
     """
 
     cost: int | None = None

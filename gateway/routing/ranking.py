@@ -33,7 +33,7 @@ SIMILAR_SECONDS = 1.0
 
 
 class SortKey(NamedTuple):
-    """A value that candidates are sorted by, and which values tie with the best one."""
+    """The value that candidates are sorted by. Candidates tie with the best one if `is_equal` accepts both values."""
 
     value: SortValue
     is_equal: Callable[[float, float], bool] = eq

@@ -181,7 +181,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except asyncio.CancelledError:
             progress.abort()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever fails in aiohttp, the request may have been sent
+        except Exception as error:  # noqa: BLE001 - after any error of aiohttp, the request may have been sent
             progress.abort()
             failure = _to_httpx_error(error, progress)
         else:
@@ -271,7 +271,7 @@ class _ResponseStream(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         try:
             chunk = await self._response.content.readany()
-        except Exception as error:  # noqa: BLE001 - whatever fails in aiohttp becomes an error of httpx
+        except Exception as error:  # noqa: BLE001 - any error of aiohttp becomes one of httpx
             failure = _to_httpx_error(error, self._progress)
         else:
             if chunk:

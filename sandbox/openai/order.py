@@ -11,7 +11,7 @@ from sandbox.image_renderer import ImageRecipe
 from sandbox.openai.errors import OpenaiError
 from sandbox.openai.image_params import OpenaiImageParams
 from sandbox.openai.prices import BilledTokens
-from sandbox.order_simulator import ClientDisconnectedError, InsufficientCreditError, Outcome, SimulatedOrder
+from sandbox.order_simulator import ClientDisconnectedError, InsufficientCreditError, SimulatedOrder, SimulatedOutcome
 from sandbox.state import SandboxState
 from sandbox.vendors import Vendor
 
@@ -56,7 +56,7 @@ class OpenaiOrder:
         order = self.order
         if self.is_content_refused:
             raise OpenaiError(400, "moderation_blocked")
-        if order.outcome is Outcome.FAILED:
+        if order.outcome is SimulatedOutcome.FAILED:
             rule = order.fault_rules.get(InjectedFault.FAIL)
             raise OpenaiError(500, rule.code if rule else None, rule.message if rule else None)
         return () if InjectedFault.EMPTY_OUTPUTS in order.fault_rules else order.images

@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.openai import errors, event_stream, field_checks, request_body
+from sandbox.openai import errors, event_stream, field_checks, request_fields
 from sandbox.openai.errors import OpenaiError
 from sandbox.openai.image_params import OpenaiImageParams, parse_image_params, unknown_model_error
 from sandbox.openai.order import OpenaiOrder
@@ -78,7 +78,7 @@ def render_error(_: Request[Any, Any, Any], error: OpenaiError) -> Response[Any]
 
 @post(["/images/generations", "/v1/images/generations"], status_code=200, opt={"route": RouteKind.SUBMIT})
 async def create_generation(request: HttpRequest, state: State) -> Response[Any]:
-    fields = field_checks.check_fields(await request_body.parse_json_fields(request), field_checks.GENERATION_CHECKS)
+    fields = field_checks.check_fields(await request_fields.parse_json_fields(request), field_checks.GENERATION_CHECKS)
     return await _fulfil_order(request, state.sandbox, parse_image_params(fields, "generate"))
 
 
@@ -86,16 +86,16 @@ async def create_generation(request: HttpRequest, state: State) -> Response[Any]
     ["/images/edits", "/v1/images/edits"],
     status_code=200,
     opt={"route": RouteKind.SUBMIT},
-    request_max_body_size=request_body.MAX_BODY_BYTES,
+    request_max_body_size=request_fields.MAX_BODY_BYTES,
 )
 async def create_edit(request: HttpRequest, state: State) -> Response[Any]:
-    body = await request_body.parse_edit_body(request, state.sandbox.source_fetcher)
+    body = await request_fields.parse_edit_body(request, state.sandbox.source_fetcher)
     checks = field_checks.EDIT_FORM_CHECKS if body.param == "image" else field_checks.EDIT_JSON_CHECKS
     fields = field_checks.check_fields(body.fields, checks)
     # Validated without images first, so that nothing is fetched for an invalid request.
     parse_image_params(fields, "edit")
     return await _fulfil_order(
-        request, state.sandbox, parse_image_params(fields, "edit", await request_body.load_source_images(body))
+        request, state.sandbox, parse_image_params(fields, "edit", await request_fields.load_source_images(body))
     )
 
 

@@ -70,7 +70,7 @@ def render_error(request: HttpRequest, error: RunapiError) -> Response[dict[str,
 
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard: require the API key."""
+    """Rejects a request without a valid API key. Litestar calls it before the route's handler."""
     scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or key.strip() != API_KEY:
         raise RunapiError(401)

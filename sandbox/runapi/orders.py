@@ -12,7 +12,7 @@ import msgspec
 from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import KeyConflictError
 from sandbox.image_renderer import ImageRecipe, SourceImage, shorten_prompt
-from sandbox.order_simulator import InsufficientCreditError, Outcome, SimulatedOrder
+from sandbox.order_simulator import InsufficientCreditError, SimulatedOrder, SimulatedOutcome
 from sandbox.runapi import order_rules
 from sandbox.runapi.callbacks import send_callbacks
 from sandbox.runapi.http_helpers import RunapiError, validation_error
@@ -73,7 +73,7 @@ async def _create_new_task(state: RunapiState, command: CreateTaskCommand) -> Ru
     sources, problem = await _fetch_sources(state, params)
     order = _build_order(command, params, sources, price)
     if problem:
-        order.outcome, order.failure = Outcome.FAILED, ("invalid_input", problem)
+        order.outcome, order.failure = SimulatedOutcome.FAILED, ("invalid_input", problem)
     _place_order(state, order)
     task = RunapiTask(order, command.action, switches.create_status, params.callback_url)
     state.add_task(task)

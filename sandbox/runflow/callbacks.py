@@ -12,17 +12,17 @@ import msgspec
 
 from sandbox.callback_sender import CallbackDelivery, RetryPolicy
 from sandbox.fault_injection import InjectedFault
-from sandbox.order_simulator import Outcome
+from sandbox.order_simulator import SimulatedOutcome
 from sandbox.runflow.delivery_records import DeliveryRecord
 from sandbox.runflow.http_helpers import format_callback_timestamp, generate_uuid7
 from sandbox.runflow.runs import RunflowRun, build_output
 from sandbox.state import SandboxState
 
 EVENTS_BY_OUTCOME = {
-    Outcome.SUCCEEDED: "run.completed",
-    Outcome.PARTIAL: "run.partial_succeeded",
-    Outcome.FAILED: "run.failed",
-    Outcome.CANCELLED: "run.cancelled",
+    SimulatedOutcome.SUCCEEDED: "run.completed",
+    SimulatedOutcome.PARTIAL: "run.partial_succeeded",
+    SimulatedOutcome.FAILED: "run.failed",
+    SimulatedOutcome.CANCELLED: "run.cancelled",
 }
 RETRY_ON_5XX = RetryPolicy(delays_seconds=(1.0, 2.0), retries_any_failure=False)
 RETRY_ON_ANY_FAILURE = RetryPolicy(delays_seconds=(1.0, 2.0, 4.0), retries_any_failure=True)
@@ -80,7 +80,7 @@ class RunCallbacks:
     async def _build_body(self, run: RunflowRun) -> bytes:
         order, switches = run.order, self.sandbox.switches.runflow
         output = await build_output(run)
-        if order.outcome is Outcome.FAILED and switches.callback_failure_output == "error":
+        if order.outcome is SimulatedOutcome.FAILED and switches.callback_failure_output == "error":
             output = {"code": order.failure[0], "message": order.failure[1]}
         return self._encode_payload(run, EVENTS_BY_OUTCOME[order.outcome], run.get_status(), output)
 

@@ -86,7 +86,10 @@ def get_switches(connection: ASGIConnection[Any, Any, Any, Any]) -> RunflowSwitc
 
 
 def require_api_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard: require a valid key, and one with write scope on routes that write."""
+    """Rejects a request without a valid key, or with a read-only key on a route that writes.
+
+    Litestar calls it before the route's handler.
+    """
     scheme, _space, key = connection.headers.get("authorization", "").partition(" ")
     is_accepted = get_switches(connection).accepts_any_key and key.startswith(KEY_PREFIXES)
     if scheme.lower() != "bearer" or not (key in (API_KEY, READ_ONLY_KEY) or is_accepted):

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from typing import Any
 
 from sandbox.idempotency import ReplayCache
-from sandbox.order_simulator import MAX_ORDERS, InsufficientCreditError, Outcome, SimulatedOrder
+from sandbox.order_simulator import MAX_ORDERS, InsufficientCreditError, SimulatedOrder, SimulatedOutcome
 from sandbox.runflow.assets import AssetStore
 from sandbox.runflow.callbacks import RunCallbacks
 from sandbox.runflow.http_helpers import (
@@ -98,7 +98,7 @@ class RunflowState:
 
 def _build_failed_order(code: str, message: str) -> SimulatedOrder:
     return SimulatedOrder(
-        id=generate_uuid7(), price_micros=0, images=(), outcome=Outcome.FAILED, failure=(code, message)
+        id=generate_uuid7(), price_micros=0, images=(), outcome=SimulatedOutcome.FAILED, failure=(code, message)
     )
 
 

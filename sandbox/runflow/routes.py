@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from sandbox.fault_injection import InjectedFault
 from sandbox.idempotency import KeyConflictError
-from sandbox.order_simulator import ClientDisconnectedError, Outcome
+from sandbox.order_simulator import ClientDisconnectedError, SimulatedOutcome
 from sandbox.runflow import account, assets, runs
 from sandbox.runflow.http_helpers import (
     HttpRequest,
@@ -127,7 +127,7 @@ async def run_synchronously(request: HttpRequest, state: State, path: FromPath[s
         await vendor.simulator.wait_for_order(run.order, request.receive)
     except ClientDisconnectedError:
         raise RunflowError(499, "CLIENT_LEFT", "The client disconnected; the run goes on.") from None
-    if run.order.outcome is Outcome.FAILED:
+    if run.order.outcome is SimulatedOutcome.FAILED:
         raise RunflowError(422, *run.order.failure)
     output = await runs.build_output(run) or {"outputs": []}
     return {"images": [{"url": image["url"]} for image in output["outputs"]], **output}

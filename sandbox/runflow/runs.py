@@ -9,7 +9,7 @@ import msgspec
 from sandbox import image_renderer
 from sandbox.charges import format_usd
 from sandbox.fault_injection import InjectedFault
-from sandbox.order_simulator import Outcome, Phase, SimulatedOrder
+from sandbox.order_simulator import Phase, SimulatedOrder, SimulatedOutcome
 from sandbox.runflow.delivery_records import DeliveryRecord
 from sandbox.runflow.http_helpers import format_timestamp, generate_uuid7
 from sandbox.state import SandboxState
@@ -38,10 +38,10 @@ class RunflowRun:
     def get_status(self) -> str:
         switches = self.sandbox.switches.runflow
         statuses = {
-            Outcome.SUCCEEDED: "succeeded",
-            Outcome.PARTIAL: switches.partial_status,
-            Outcome.FAILED: "failed",
-            Outcome.CANCELLED: switches.canceled,
+            SimulatedOutcome.SUCCEEDED: "succeeded",
+            SimulatedOutcome.PARTIAL: switches.partial_status,
+            SimulatedOutcome.FAILED: "failed",
+            SimulatedOutcome.CANCELLED: switches.canceled,
         }
         phase = self.order.get_phase(time.time())
         return statuses[self.order.outcome] if phase is Phase.FINISHED else str(phase)
@@ -90,7 +90,7 @@ async def encode_run(run: RunflowRun, *, is_new: bool = False) -> bytes:
     """Encodes a run. Right after its creation the status is `queued`."""
     order = run.order
     is_finished = order.is_settled and not is_new
-    has_failed = is_finished and order.outcome is Outcome.FAILED
+    has_failed = is_finished and order.outcome is SimulatedOutcome.FAILED
     fields: dict[str, Any] = {
         "id": order.id,
         "flow_id": None,

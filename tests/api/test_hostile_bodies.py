@@ -52,7 +52,8 @@ def test_body_on_a_route_without_images_is_limited_to_1_mib(gateway: RunningGate
             gateway.http.post(IMAGES_PATH, content=content, headers=JSON_HEADERS), 413, "body_too_large"
         )
         assert (
-            error["message"] == "The body is larger than 1 MiB, and this route accepts no images. You were not charged."
+            error["message"] == "The body is larger than 1 MiB, and this route accepts no images. Send a smaller body. "
+            "You were not charged."
         )
     error = expect_final_error(
         gateway.http.post(JOBS_PATH, content=largest_body * 2, headers=JSON_HEADERS), 400, "invalid_json"

@@ -296,5 +296,6 @@ def test_input_image_urls_in_local_networks_get_one_common_error(gateway: Runnin
     """All such URLs get the same response, so that it reveals nothing about the gateway's network."""
     answer = gateway.http.post(JOBS_PATH, json=BODY | {"operation": "edit", "image": address})
     assert expect_final_error(answer, 400, "invalid_image_url")["message"] == (
-        "The image URL in 'image' could not be downloaded. You were not charged."
+        "The image URL in 'image' could not be downloaded. Use a public https:// URL, or send the image. "
+        "You were not charged."
     )

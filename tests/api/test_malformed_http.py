@@ -115,7 +115,7 @@ def test_prompt_of_60_mib_is_rejected_by_its_character_limit(gateway: RunningGat
     assert expect_final_error(answer, 400)["param"] == "prompt"
 
 
-def test_disconnect_during_a_body_is_no_internal_error(gateway: RunningGateway) -> None:
+def test_disconnect_during_a_body_causes_no_internal_error(gateway: RunningGateway) -> None:
     before = gateway.http.get("/metrics").text
     with connect(gateway) as connection:
         connection.sendall(HEADER_LINES + b"Content-Length: 500\r\n\r\n" + BODY)

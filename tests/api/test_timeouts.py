@@ -14,7 +14,7 @@ import pytest
 from gateway.api.image_responses import STREAM_MEMORY_BYTES
 from gateway.timing import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
-from tests.api.faults import FAILING_PROMPT
+from tests.api.internal_error_injection import FAILING_PROMPT
 from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import (
     POST_IMAGE,
@@ -45,7 +45,7 @@ TIMING = Timing(
 @pytest.fixture(scope="module")
 def hasty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("impatient")
-    child = ChildSpec(TIMING, (Hook("tests.api.faults:install_fault"),))
+    child = ChildSpec(TIMING, (Hook("tests.api.internal_error_injection:install_internal_error"),))
     with run_sandboxed_gateway(folder, child=child) as running:
         running.sandbox.set_latency(0.0)
         yield running

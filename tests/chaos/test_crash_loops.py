@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
 from tests.chaos import chaos_config, store_audit
-from tests.chaos.job_requests import post_jobs, wait_for_jobs
+from tests.chaos.job_batches import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import StoreSetup, create_store_setup
 from tests.harness.child_spec import ChildSpec
 from tests.harness.crashes import make_crash_hook

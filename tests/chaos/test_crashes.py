@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
-from tests.chaos.job_requests import INPUT_DATA_URI
+from tests.chaos.job_batches import INPUT_DATA_URI
 from tests.chaos.persistent_clients import ClientOrder, PersistentClients
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.gateway_process import GatewayProcess

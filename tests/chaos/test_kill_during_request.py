@@ -69,7 +69,7 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
 def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
     store_setup: StoreSetup, sandbox: RunningSandbox, is_killed: bool
 ) -> None:
-    """A replica that is stopped has answered its clients, so an equal request is a new job."""
+    """A stopped replica still sends its responses before it exits, so an equal request afterwards is a new job."""
     with ExitStack() as running:
         gateway, other_gateway = _start_gateways(running, store_setup)
         with socket.create_connection(("127.0.0.1", gateway.port)) as client:

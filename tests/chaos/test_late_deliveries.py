@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import replace_text
-from tests.chaos.job_requests import wait_for_jobs
+from tests.chaos.job_batches import wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.process_pauses import pause_gateway
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup

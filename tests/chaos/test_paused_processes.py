@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos import store_audit
 from tests.chaos.chaos_config import SELLERS
-from tests.chaos.job_requests import post_jobs, wait_for_jobs
+from tests.chaos.job_batches import post_jobs, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.process_pauses import STORE_TIMEOUT_SECONDS, pause_process
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup

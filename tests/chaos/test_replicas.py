@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.chaos import chaos_config, store_audit
-from tests.chaos.job_requests import post_jobs, wait_for_jobs
+from tests.chaos.job_batches import post_jobs, wait_for_jobs
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox

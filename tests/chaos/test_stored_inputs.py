@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos.job_requests import INPUT_DATA_URI, wait_for_jobs
+from tests.chaos.job_batches import INPUT_DATA_URI, wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec

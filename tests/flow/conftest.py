@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import OrderFlow
-from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
 from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_order_times, run_concurrently
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until

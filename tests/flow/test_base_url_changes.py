@@ -6,10 +6,10 @@ import pytest
 
 from tests.flow.account_edits import configure_proxy, move_account
 from tests.flow.flow_config import RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
 from tests.flow.recording_proxy import PROXIED_REQUEST, run_proxy
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
-from tests.flow.callback_urls import change_callback_url, get_callback_url
+from tests.flow.callback_url_edits import change_callback_url, get_callback_url
 from tests.flow.flow_config import RUNAPI, RUNFLOW_RUNS, SLOW_MODEL
+from tests.flow.gateway_on_store import run_replicas
 from tests.flow.job_checks import expect_one_capture
 from tests.flow.order_flow import PROMPT, FlowGateway, OrderFlow
-from tests.flow.store_setups import run_replicas
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.signed_callbacks import sign_runapi_callback
 from tests.harness.wait import wait_until

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sandbox.runapi.callbacks import CALLBACK_SECRET
-from tests.flow.callback_urls import change_callback_url, get_callback_url
+from tests.flow.callback_url_edits import change_callback_url, get_callback_url
 from tests.flow.flow_config import PRICE_MICROS, RUNAPI, RUNFLOW_RUNS, SLOW_MODEL, VENDOR_BY_SELLER
 from tests.flow.job_checks import expect_one_capture
 from tests.flow.order_flow import PROMPT, JobJson, OrderFlow

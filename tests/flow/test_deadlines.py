@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.flow.flow_config import OPENAI, PRICE_MICROS, RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, SELLERS, GatewaySetup
+from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers, get_status_and_code
 from tests.flow.order_flow import OrderFlow
-from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until

@@ -20,10 +20,10 @@ from tests.flow.flow_config import (
     VENDOR_BY_SELLER,
     GatewaySetup,
 )
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
 from tests.flow.public_site import OTHER_HOST_NAME, PublicSite, run_public_site
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
@@ -215,7 +215,7 @@ ERROR_MESSAGES = {
     "slow": ": it did not arrive in time.",
     **dict.fromkeys(
         ("private-address", "private-address-by-tls", "plain-http", "password", "file"),
-        "could not be downloaded. You were not charged.",
+        "could not be downloaded. Use a public https:// URL, or send the image. You were not charged.",
     ),
 }
 INVALID_PAGES = [

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.flow.flow_config import OTHER_TEAM_KEY, GatewaySetup
+from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
-from tests.flow.store_setups import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.timing import Timing
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until

@@ -16,8 +16,8 @@ import pytest
 from msgspec import Struct
 
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import PROMPT, OrderFlow
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.node_sdk import PROGRAM_FOLDER
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.job_checks import get_faults_by_seller
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.order_times import get_order_times
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 
 DEADLINE_SECONDS = 12.0

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.timing import Timing
 from tests.flow.flow_config import API_KEY, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.gateway_on_store import run_replicas
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import FlowGateway, OrderFlow
-from tests.flow.store_setups import run_replicas
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until

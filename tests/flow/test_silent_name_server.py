@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 from gateway.timing import Timing
 from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, SELLERS, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.public_site import PublicSite, run_public_site
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness import sandbox_runner
 from tests.harness.name_server import NameServer, enter_own_network, run_name_server
 from tests.harness.sample_images import make_image

@@ -8,10 +8,10 @@ import httpx
 import openai
 import pytest
 
-from tests.flow.callback_urls import get_callback_url
+from tests.flow.callback_url_edits import get_callback_url
 from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore
 from tests.flow.order_flow import FlowGateway, OrderFlow, run_flow_gateway
-from tests.flow.store_setups import GatewayAndStore
 from tests.harness.gateway_environ import make_redis_environ
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing

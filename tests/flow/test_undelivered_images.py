@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.flow.flow_config import BACKUP_BY_SELLER, PRICE_MICROS, RUNFLOW_RUN, SELLERS, VENDOR_BY_SELLER, GatewaySetup
+from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import PROMPT, OrderFlow
-from tests.flow.store_setups import GatewayAndStore, run_gateway_on_store
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 

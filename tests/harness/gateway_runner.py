@@ -22,7 +22,7 @@ API_KEY = "igw_sandbox"
 
 
 class RunningGateway(GatewayProcess):
-    """A gateway with its own sandbox, and clients of both. The options and the environment may change everything."""
+    """A gateway with its own sandbox, and clients of both. `options` and `environ` come after the defaults."""
 
     def __init__(
         self,

@@ -18,9 +18,9 @@ from sandbox.order_simulator import (
     InsufficientCreditError,
     Latency,
     OrderSimulator,
-    Outcome,
     Phase,
     SimulatedOrder,
+    SimulatedOutcome,
 )
 from sandbox.vendors import Vendor
 
@@ -97,7 +97,7 @@ def test_failed_order_releases_its_money(clock):
     )
     clock.now += 10
     assert list_charges(simulator) == []
-    assert (failed.outcome, failed.failure) == (Outcome.FAILED, ("OOPS", "No."))
+    assert (failed.outcome, failed.failure) == (SimulatedOutcome.FAILED, ("OOPS", "No."))
     assert simulator.balance.can_cover(100)
 
 
@@ -132,7 +132,7 @@ def test_cancelled_running_order_is_charged(clock):
     running = simulator.place_order(build_order())
     clock.now += 1
     simulator.cancel_order(running)
-    assert (running.outcome, running.get_phase(clock.now)) == (Outcome.CANCELLED, Phase.FINISHED)
+    assert (running.outcome, running.get_phase(clock.now)) == (SimulatedOutcome.CANCELLED, Phase.FINISHED)
     clock.now += 100
     assert list_charges(simulator) == [("a", 100)]
     assert simulator.balance.reserved == 0
@@ -152,7 +152,7 @@ def test_cancelling_a_finished_order_changes_nothing(clock):
     finished = simulator.place_order(build_order())
     clock.now += 10
     simulator.cancel_order(finished)
-    assert finished.outcome is Outcome.SUCCEEDED
+    assert finished.outcome is SimulatedOutcome.SUCCEEDED
     assert list_charges(simulator) == [("a", 100)]
 
 
@@ -165,7 +165,7 @@ def test_missing_images_are_not_charged_but_the_base_price_is(clock):
     )
     clock.now += 10
     assert list_charges(simulator) == [("a", 110)]
-    assert (partial.outcome, len(partial.images)) == (Outcome.PARTIAL, 1)
+    assert (partial.outcome, len(partial.images)) == (SimulatedOutcome.PARTIAL, 1)
     assert (simulator.balance.remaining, simulator.balance.reserved) == (890, 0)
 
 
@@ -175,7 +175,7 @@ def test_order_without_images_has_failed(clock):
         build_order(image_count=2, fault_rules=make_fault_rules(InjectedFault.PARTIAL, missing=5))
     )
     clock.now += 10
-    assert empty.outcome is Outcome.FAILED
+    assert empty.outcome is SimulatedOutcome.FAILED
     assert list_charges(simulator) == []
 
 

@@ -126,7 +126,9 @@ def test_edit_without_inputs_is_rejected(runflow_client: RunflowClient, urls: ob
     assert runflow_client.create_run(build_order(image_urls=urls), edit=True).status_code == 422
 
 
-def test_asset_is_stored_and_signed_anew_on_each_read(sandbox: RunningSandbox, runflow_client: RunflowClient) -> None:
+def test_asset_is_stored_and_gets_a_new_signature_on_each_read(
+    sandbox: RunningSandbox, runflow_client: RunflowClient
+) -> None:
     data = sandbox.fetch_sample_image()
     record = upload_asset(runflow_client, data)
     assert record["size_bytes"] == len(data)

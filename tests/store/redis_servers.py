@@ -106,7 +106,7 @@ class RedisServer:
         self._wait_until("the cluster is whole", lambda: b"cluster_state:ok" in self.execute("CLUSTER", "INFO"))
 
     def _wait_until(self, description: str, condition: Callable[[], bool]) -> None:
-        """The error shows the server's log."""
+        """Waits for the condition. On a timeout the error contains the server's log."""
         wait_for_value(
             lambda: (condition(), (self.folder / "redis.log").read_text()),
             lambda state: state[0],

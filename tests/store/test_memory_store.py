@@ -1,4 +1,4 @@
-"""What the store in memory offers beyond a real one: calls that a test delays, fails or kills, and a history."""
+"""The memory store's additions for tests: calls that a test delays, fails or kills, and a history."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Methods of aiohttp and uvicorn that are overridden or called, though they are private or may change in any release.
 
-If this fails after an update, compare the new version of the method with ours. pyproject.toml pins the minor versions.
+If this fails after an update, compare the new version of the method with the override. pyproject.toml pins the
+minor versions.
 """
 
 import inspect

@@ -30,7 +30,10 @@ EVENT_LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio"
 
 
 class FakeServer:
-    """`request_heads`: heads of requests as received. `connection_count` includes connections without a request."""
+    """A server on a free port that records its connections and requests.
+
+    `request_heads`: heads of requests as received. `connection_count` includes connections without a request.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -112,7 +112,7 @@ def run_closing_server() -> Iterator[tuple[str, ClosingServer]]:
 def test_order_on_a_connection_that_closed_meanwhile_is_sent_again(
     loop: str, has_noticed_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of the connection acknowledges no byte of the order: nobody has read it. So it may be sent again."""
+    """The end of the connection acknowledges no byte of the order, so the server has not read it, and it may be sent again."""
     if not has_noticed_end:
         monkeypatch.setattr(transport, "has_input", lambda _: False)
     outcomes: list[Answer | NoAnswer] = []
@@ -140,13 +140,13 @@ def test_order_that_was_acknowledged_is_not_sent_again() -> None:
     assert connections == 1
 
 
-def test_order_on_a_dying_connection_is_response_lost_and_not_resent() -> None:
+def test_order_on_a_closing_connection_is_response_lost_and_not_resent() -> None:
     second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh_connection=False, pause=0.0))
     assert get_fault_kind(second) is FaultKind.RESPONSE_LOST
     assert connections == 1
 
 
-def test_get_on_a_dying_connection_is_resent() -> None:
+def test_get_on_a_closing_connection_is_resent() -> None:
     second, connections = run_async(_send_twice(answer_once_then_drop, GET_CALL, fresh_connection=False, pause=0.0))
     assert isinstance(second, Answer)
     assert connections == 2

@@ -30,7 +30,7 @@ def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
     run_async(scenario())
 
 
-def test_rejection_tells_own_limit_from_total_limit() -> None:
+def test_rejection_names_own_or_total_limit() -> None:
     async def scenario() -> None:
         budget = FairSemaphore(max_total=2, max_per_tenant=2)
         for tenant in ("one", "two"):

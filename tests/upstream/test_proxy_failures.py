@@ -144,7 +144,7 @@ def test_certificate_for_another_host_is_rejected_through_a_tunnel(tunnel_enviro
 
 
 @pytest.mark.parametrize("fresh_connection", [True, False], ids=["fresh", "reused"])
-def test_order_on_a_dying_proxy_is_response_lost_and_not_resent(
+def test_order_on_a_failing_proxy_is_response_lost_and_not_resent(
     fresh_connection: bool, proxy_environment: ProxyEnvironment
 ) -> None:
     async def scenario() -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue import Seller as Sold
-from gateway.catalogue import SellerAccount
+from gateway.catalogue import Seller, SellerAccount
 from gateway.config.values import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers import ADAPTERS
@@ -50,7 +49,7 @@ class SellerClientDriver(AdapterDriver):
             callback_secrets=(),
             allows_private_addresses=True,
         )
-        seller = Sold(name=self.adapter.name, account=account, adapter=self.adapter)
+        seller = Seller(name=self.adapter.name, account=account, adapter=self.adapter)
 
         async def send_call() -> Answer | NoAnswer:
             async with SellerClient() as client:

@@ -56,7 +56,7 @@ class _DatabaseCall(Generic[ResultT]):
         self.error: Exception | None = None
 
     def call_on_success(self) -> None:
-        """Calls `on_success`, even if the caller was cancelled: the change was written."""
+        """Calls `on_success` if the function succeeded, even if its caller was cancelled: the change is written."""
         if self.error is None and self.on_success:
             self.on_success(self.result)
 

@@ -25,16 +25,16 @@ class StoreCall:
 class CallInterceptor(Protocol):
     """Is called by one replica, in this order: `before_call`, the effect of the call, `after_call`, its answer.
 
-    What a test does in these methods:
+    A test can do this in these methods:
     - It awaits: the effect or the answer is delayed, and other calls overtake this one.
     - It raises StoreUnavailable in `before_call`: nothing is done, and the caller gets the error.
-    - It raises StoreOutcomeUnknown in `before_call`: the same, and the caller cannot know it.
+    - It raises StoreOutcomeUnknown in `before_call`: the same, but the caller cannot be sure of it.
     - It raises StoreOutcomeUnknown in `after_call`: the effect has happened, and its answer is lost.
     - It calls `call.fail(StoreOutcomeUnknown(...))` in `before_call` and then awaits: the effect happens later.
     - It calls `store.kill()`: in `before_call`, the process crashes before the effect; in `after_call`, after it.
 
     `result` is what the effect returned. An effect that raised an error has no `after_call`. `open`, `close` and
-    `watch` are no calls.
+    `watch` are not intercepted.
     """
 
     async def before_call(self, call: StoreCall) -> None: ...

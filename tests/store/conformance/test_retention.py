@@ -129,7 +129,7 @@ async def test_announced_job_that_was_created_is_kept(harness: StoreHarness) -> 
     assert await delete_old_data(harness) == 1
 
 
-async def test_announcement_survives_a_refusal_and_is_no_discrepancy(harness: StoreHarness) -> None:
+async def test_announcement_survives_a_refusal_and_causes_no_discrepancy(harness: StoreHarness) -> None:
     refused = harness.make_create_commit(day=1)
     await harness.store.announce_job(refused.job.id, 3_600.0)
     await harness.commit_without_effect(refused)

@@ -13,7 +13,7 @@ from gateway.api.server_errors import record_created_job, select_charge_sentence
 
 ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 ORDERING_PATHS = ("/v1/images/generations", "/v1/jobs")
-SENTENCE_END = re.compile(r"[.?!…](?= [A-Z]|$)")
+SENTENCE_END = re.compile(r"[.?!…](?= (?![KM]iB)[A-Z]|$)")
 
 
 def read_messages(section: str) -> list[tuple[str, str]]:

@@ -11,8 +11,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.cli import main
 from gateway.commands.schema import SCHEMA_TYPES
-from gateway.config.json_schema import build_json_schema
-from gateway.config.json_schema import to_plain as as_written
+from gateway.config.json_schema import build_json_schema, to_plain
 from gateway.config.schema_base import ConfigStruct
 from gateway.config.values import Percent
 from gateway.config.yaml_nodes import parse_text
@@ -64,8 +63,8 @@ def test_defaults_are_written_as_in_a_file() -> None:
     size = {"size": "1024x1024", "quality": "high", "output_format": "png"}
     assert definitions["models"]["ModelConfig"]["properties"]["defaults"]["default"] == size
     assert definitions["offers"]["PriceRow"]["properties"]["operations"]["default"] == ["generate", "edit"]
-    assert as_written(Percent.parse("12.5%")) == "12.5%"
-    assert as_written(Percent.parse("10%")) == "10%"
+    assert to_plain(Percent.parse("12.5%")) == "12.5%"
+    assert to_plain(Percent.parse("10%")) == "10%"
 
 
 @pytest.mark.parametrize("path", SHIPPED_FILES, ids=lambda path: path.name)

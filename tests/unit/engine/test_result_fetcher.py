@@ -1,4 +1,4 @@
-"""The result fetcher: whatever fails around it, no image that can be fetched is lost."""
+"""The result fetcher: no failure around it loses an image that can be fetched."""
 
 import asyncio
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 state and earlier attempt."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from gateway.jobs.updates import (
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, JobScenario, make_new_job, make_route_entry
 
+ERRORS_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 BODY_KEY_RECORD = IdempotencyRecord(key="body", fingerprint="body", is_body_key=True)
 # A fault that is missing here has no expected response yet: add it.
 EXPECTED_RESPONSES: dict[FaultKind, tuple[int, str]] = {
@@ -192,7 +194,20 @@ def test_failure_with_reported_cost_was_charged() -> None:
     scenario = JobScenario(make_new_job(route=(make_route_entry(),)))
     scenario.start_attempt()
     scenario.fail_order(FaultKind.ORDER_FAILED, cost=60_000)
-    assert build_failure_response(scenario.job).code == "paid_not_delivered"
+    response = build_failure_response(scenario.job)
+    assert response.code == "paid_not_delivered"
+    assert response.message == (
+        "The order failed at the seller. The same request again is a new purchase. "
+        "The seller was paid; you were not charged."
+    )
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind is not FaultKind.INPUT_MISSING])
+def test_errors_page_lists_message_of_fault_with_reported_cost(kind: FaultKind) -> None:
+    scenario = JobScenario(make_new_job(route=(make_route_entry(),)))
+    scenario.start_attempt()
+    scenario.fail_order(kind, cost=60_000)
+    assert build_failure_response(scenario.job).message in ERRORS_PAGE.read_text()
 
 
 def test_failed_input_upload_is_not_an_order() -> None:

@@ -77,7 +77,7 @@ def test_suspected_charge_that_proves_free_is_reversed(update: JobUpdate) -> Non
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_late_fault_counts_only_if_it_tells_how_order_ended(kind: FaultKind) -> None:
+def test_late_fault_counts_only_if_it_proves_how_order_ended(kind: FaultKind) -> None:
     scenario = make_suspected_charge()
     fact = OrderFailed(attempt=1, fault=kind)
     verdict = VERDICTS[kind]

@@ -101,7 +101,7 @@ def test_all_mismatch_reasons_are_listed() -> None:
     assert match_single_offer(edit, size_options={}).reasons == ("does not sell edit",)
 
 
-def test_format_conversion_is_no_substitution() -> None:
+def test_format_conversion_is_not_a_substitution() -> None:
     webp = make_request(output_format=Format.WEBP)
     plan_result = make_plan(
         make_catalogue([make_offer("one", make_uniform_prices(1), formats=frozenset())]), RoutingQuery(request=webp), {}

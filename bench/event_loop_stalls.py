@@ -1,4 +1,4 @@
-"""Measures how long hostile request bodies block the event loop. `python -m bench.hostile_bodies [bodies]`
+"""Measures how long hostile request bodies block the event loop. `python -m bench.event_loop_stalls [bodies]`
 
 One client sends them to a running gateway, one after another; another process requests `/livez` meanwhile, and a
 heartbeat runs in the gateway's event loop every two milliseconds. A late beat during which the gateway used the
