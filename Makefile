@@ -26,7 +26,7 @@ test-all: setup ## Run all tests, with the long ones that `test` leaves out
 chaos: setup ## Run all tests that kill, pause and disconnect
 	$(BIN)/pytest -n $(TEST_PROCESSES) --all-tests tests/chaos $(ARGS)
 
-explore: setup ## Explore RUNS runs of the engine in virtual time, or tell the story of one SEED
+explore: setup ## Explore RUNS runs of the engine in virtual time, or print the story of one SEED
 	$(BIN)/python -m tests.explore $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),2000) --first $(or $(FIRST),0))
 
 check: setup ## Check format, lint, types, names, layers and generated pages

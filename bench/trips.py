@@ -61,7 +61,7 @@ class TracedCall(Struct, frozen=True):
         return (self.file, self.function) == FIRST_COMMIT
 
 
-class Trip(Struct, frozen=True):
+class RequestTrip(Struct, frozen=True):
     """The calls from one point of a request to another."""
 
     name: str
@@ -116,15 +116,15 @@ def _count_counted_callers(frame: FrameType) -> int:
     return depth
 
 
-def list_trips(calls: Sequence[TracedCall]) -> Sequence[Trip]:
+def list_trips(calls: Sequence[TracedCall]) -> Sequence[RequestTrip]:
     commit = next(index for index, call in enumerate(calls) if call.is_commit)
     start = _find_call(calls, WORKER_START)
     delivered = _find_call(calls, DELIVERED)
     sent = _find_call(calls, RESPONSE_SENT)
     return (
-        Trip("bytes to first commit", calls[:commit]),
-        Trip("worker start to delivered", calls[start:delivered]),
-        Trip("bytes to response sent", calls[: sent + 1]),
+        RequestTrip("bytes to first commit", calls[:commit]),
+        RequestTrip("worker start to delivered", calls[start:delivered]),
+        RequestTrip("bytes to response sent", calls[: sent + 1]),
     )
 
 

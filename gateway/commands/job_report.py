@@ -40,7 +40,7 @@ class AttemptReport(Struct, frozen=True, kw_only=True):
 
     @property
     def explanation(self) -> str:
-        """What the seller said, in one line: status and code, message, notes."""
+        """The seller's explanation in one line: status and code, message, notes."""
         answer = " ".join(str(word) for word in (self.seller_status, self.seller_code) if word)
         return "; ".join(text for text in (answer, self.seller_message, *self.seller_notes) if text)
 

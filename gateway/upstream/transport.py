@@ -79,8 +79,8 @@ _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 class RequestProtocol(ResponseHandler):
     """Finds out whether a connection ended before its request arrived.
 
-    The end of a connection acknowledges all that the other side's kernel received before. If that is no byte of the
-    request, no program there has read it or ever will.
+    The end of a connection acknowledges all bytes that the other side's kernel received before. If the request has none
+    of them, no program there has read it or ever will.
     """
 
     is_request_unread = False

@@ -14,7 +14,7 @@ from tests.contract import fixture_cases
 # The members of sellers' answers that contain a code, or a text for people.
 CODE_MEMBERS = ("code", "failure_code")
 TEXT_MEMBERS = ("message", "msg", "failure_message")
-# The members that are such a text if they are no object.
+# The members that are such a text unless they are an object.
 MIXED_MEMBERS = ("error", "detail")
 MAX_CODE_CHARACTERS = 80
 

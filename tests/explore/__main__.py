@@ -1,4 +1,4 @@
-"""Explores many seeds, or tells the story of one: `python -m tests.explore --runs 100000`, `--seed 1234`."""
+"""Explores many seeds, or prints the story of one: `python -m tests.explore --runs 100000`, `--seed 1234`."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ CHUNK = 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.explore", description=__doc__)
-    parser.add_argument("--seed", type=int, help="tell the story of this run")
+    parser.add_argument("--seed", type=int, help="print the story of this run")
     parser.add_argument("--runs", type=int, default=2_000, help="how many seeds to explore")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--processes", type=int, default=2)

@@ -31,7 +31,7 @@ class ReplicaGone(Exception):
 
 
 class Client:
-    """One client. `pick_replica` returns a running replica, if there is any. `job_id`: the job that it was told of."""
+    """One client. `pick_replica` returns a running replica, if there is any. `job_id`: of a response."""
 
     def __init__(self, world: World, plan: ClientPlan, number: int, pick_replica: Callable[[], Replica | None]) -> None:
         self._world, self._plan, self._pick_replica = world, plan, pick_replica
@@ -51,7 +51,7 @@ class Client:
                 self._tell(f"gets no job: {type(error).__name__} {getattr(error, 'code', '')}".strip())
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._tell(f"is told of {self.job_id}")
+                self._tell(f"gets {self.job_id}")
                 await self._wait_until_end()
                 return
 

@@ -29,7 +29,7 @@ MAX_STORE_SECONDS = 0.004
 
 
 class World(Struct, kw_only=True):
-    """What the replicas of one run share. `is_over`: the tasks that stand still are being cancelled."""
+    """The parts that the replicas of one run share. `is_over`: the tasks that stand still are being cancelled."""
 
     random: Random
     clock: Callable[[], float]

@@ -1,4 +1,4 @@
-"""What the clients of one run do: drawn from the seed."""
+"""The actions of the clients of one run: drawn from the seed."""
 
 from random import Random
 

@@ -1,6 +1,6 @@
 """Sellers that follow scripts, in the place of the seller client: real wire formats, an invoice, all misbehaviour.
 
-All replicas share them, as they share the real sellers. An order that has arrived goes on, whatever becomes of its
+All replicas share them, as they share the real sellers. An order that has arrived goes on without its
 sender.
 """
 
@@ -18,7 +18,14 @@ from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 from tests.explore.seller_dialects import DIALECTS, SellerDialect, SellerOrder, find_order_id, render_image, render_json
-from tests.explore.seller_scripts import CallbackHabit, OrderScript, Outcome, QueryFault, Reaction, draw_order_script
+from tests.explore.seller_scripts import (
+    CallbackHabit,
+    OrderScript,
+    QueryFault,
+    Reaction,
+    ScriptedOutcome,
+    draw_order_script,
+)
 from tests.explore.story import Story
 
 QUERY_SECONDS = 0.02
@@ -115,7 +122,7 @@ class ScriptedSellers:
 
     def _create_order(self, call: Call, seller: Seller, dialect: SellerDialect, script: OrderScript) -> SellerOrder:
         is_early = script.callback is CallbackHabit.EARLY
-        seconds = NEVER if script.outcome is Outcome.STAY_IN_PROGRESS else 0.0 if is_early else script.seconds
+        seconds = NEVER if script.outcome is ScriptedOutcome.STAY_IN_PROGRESS else 0.0 if is_early else script.seconds
         order = SellerOrder(
             id=f"order-{len(self.orders) + 1}",
             account=seller.account.name,
@@ -150,8 +157,8 @@ class ScriptedSellers:
                 return Answer(200, {}, b'{"truncated')
         if not dialect.is_synchronous:
             return render_json(201, dialect.render_accepted(order))
-        if order.script.outcome in (Outcome.FAIL, Outcome.REFUSE_CONTENT):
-            return render_json(400, dialect.render_error(400, order.script.outcome is Outcome.REFUSE_CONTENT))
+        if order.script.outcome in (ScriptedOutcome.FAIL, ScriptedOutcome.REFUSE_CONTENT):
+            return render_json(400, dialect.render_error(400, order.script.outcome is ScriptedOutcome.REFUSE_CONTENT))
         return render_json(200, dialect.render_status(order, True))
 
     # --- queries

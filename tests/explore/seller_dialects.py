@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.money import format_usd
 from providers.adapter import Answer, Call
-from tests.explore.seller_scripts import OrderScript, Outcome
+from tests.explore.seller_scripts import OrderScript, ScriptedOutcome
 from tests.harness.signed_callbacks import sign_runapi_callback
 
 CALLBACK_SECRET = "d2hzZWNfZXhwbG9yZXI="  # base64, as RunAPI displays it
@@ -48,17 +48,17 @@ class SellerOrder(Struct):
     def image_count(self) -> int:
         """How many images the order makes."""
         match self.script.outcome:
-            case Outcome.SUCCEED:
+            case ScriptedOutcome.SUCCEED:
                 return self.call.image_count
-            case Outcome.MAKE_FEWER:
+            case ScriptedOutcome.MAKE_FEWER:
                 return max(1, self.call.image_count - 1)
             case _:
                 return 0
 
     @property
     def charge(self) -> int:
-        """What the seller charges in the end. A success without images is charged, a failure is not."""
-        charged_count = self.call.image_count if self.script.outcome is Outcome.MAKE_NONE else self.image_count
+        """The amount that the seller charges in the end. A success without images is charged, a failure is not."""
+        charged_count = self.call.image_count if self.script.outcome is ScriptedOutcome.MAKE_NONE else self.image_count
         return self.price * charged_count + self.base_price * bool(charged_count)
 
     @property
@@ -110,8 +110,8 @@ def _render_run(order: SellerOrder, has_ended: bool) -> Any:
     run = {"id": order.id, "client_ref": order.call.reference, "status_code": "running"}
     if not has_ended:
         return run
-    if order.script.outcome in (Outcome.FAIL, Outcome.REFUSE_CONTENT):
-        code = "moderation_blocked" if order.script.outcome is Outcome.REFUSE_CONTENT else "PROVIDER_ERROR"
+    if order.script.outcome in (ScriptedOutcome.FAIL, ScriptedOutcome.REFUSE_CONTENT):
+        code = "moderation_blocked" if order.script.outcome is ScriptedOutcome.REFUSE_CONTENT else "PROVIDER_ERROR"
         return run | {"status_code": "failed", "failure_code": code, "failure_message": "It failed."}
     outputs = [{"type": "image", "url": url} for url in order.file_urls]
     return run | {"status_code": "succeeded", "cost": order.reported_cost, "output": {"outputs": outputs}}
@@ -143,8 +143,8 @@ def _render_task(order: SellerOrder, has_ended: bool) -> Any:
     task: dict[str, Any] = {"id": order.id, "status": "processing"}
     if not has_ended:
         return task
-    if order.script.outcome in (Outcome.FAIL, Outcome.REFUSE_CONTENT):
-        is_content = order.script.outcome is Outcome.REFUSE_CONTENT
+    if order.script.outcome in (ScriptedOutcome.FAIL, ScriptedOutcome.REFUSE_CONTENT):
+        is_content = order.script.outcome is ScriptedOutcome.REFUSE_CONTENT
         return task | {"status": "failed", "error": "rejected by the safety system" if is_content else "It failed."}
     usage = {"usage": {"cost": order.reported_cost}} if order.script.reports_cost else {}
     return task | {"status": "completed", "images": [{"url": url} for url in order.file_urls], **usage}

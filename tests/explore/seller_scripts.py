@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Reaction(StrEnum):
-    """What the seller does when the order arrives. `accept_*`: it has the order, but does not say so clearly."""
+    """The seller's reaction when the order arrives. `accept_*`: it has the order, but does not say so clearly."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -19,7 +19,7 @@ class Reaction(StrEnum):
     GARBLE = "accept and garble the answer"
 
 
-class Outcome(StrEnum):
+class ScriptedOutcome(StrEnum):
     """How an accepted order ends. Only images that were made are charged, and an empty success."""
 
     SUCCEED = "succeeds"
@@ -56,7 +56,7 @@ class OrderScript(Struct, frozen=True, kw_only=True):
     reaction: Reaction = Reaction.ACCEPT
     status: int = 422
     retry_after: float | None = None
-    outcome: Outcome = Outcome.SUCCEED
+    outcome: ScriptedOutcome = ScriptedOutcome.SUCCEED
     seconds: float = 1.0
     answer_seconds: float = 0.05
     reports_cost: bool = True
@@ -78,12 +78,12 @@ REACTIONS = {
     Reaction.GARBLE: 4,
 }
 OUTCOMES = {
-    Outcome.SUCCEED: 72,
-    Outcome.MAKE_FEWER: 6,
-    Outcome.MAKE_NONE: 5,
-    Outcome.FAIL: 9,
-    Outcome.REFUSE_CONTENT: 4,
-    Outcome.STAY_IN_PROGRESS: 4,
+    ScriptedOutcome.SUCCEED: 72,
+    ScriptedOutcome.MAKE_FEWER: 6,
+    ScriptedOutcome.MAKE_NONE: 5,
+    ScriptedOutcome.FAIL: 9,
+    ScriptedOutcome.REFUSE_CONTENT: 4,
+    ScriptedOutcome.STAY_IN_PROGRESS: 4,
 }
 CALLBACKS = {
     CallbackHabit.NEVER: 30,

@@ -1,4 +1,4 @@
-"""The story of one run: what happened when, line by line. The same seed always tells the same story."""
+"""The story of one run: what happened when, line by line. The same seed always gives the same story."""
 
 from collections.abc import Callable
 

@@ -45,7 +45,7 @@ def test_explorer_reaches_the_failpoints() -> None:
     assert list_failpoints() - reached.keys() - FAILPOINTS_OF_OTHER_TESTS == set()
 
 
-def test_same_seed_tells_same_story() -> None:
+def test_same_seed_gives_same_story() -> None:
     """Also in another process, where sets of texts have another order."""
     seeds = range(7_000, 7_010)
     loop = f"for seed in {list(seeds)}: print(explore(seed).story, end='')"

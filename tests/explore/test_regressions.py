@@ -1,4 +1,4 @@
-"""What the explorer has found, each as the smallest scenario that shows it."""
+"""Bugs that the explorer has found, each as the smallest scenario that shows it."""
 
 from msgspec.structs import replace
 

@@ -1,4 +1,4 @@
-"""What a seller said about a failed order reaches the job, the log and `explain`, without the prompt."""
+"""A seller's explanation of a failed order reaches the job, the log and `explain`, without the prompt."""
 
 import json
 from typing import Any

@@ -112,7 +112,7 @@ def run_closing_server() -> Iterator[tuple[str, ClosingServer]]:
 def test_order_on_a_connection_that_closed_meanwhile_is_sent_again(
     loop: str, has_noticed_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of the connection acknowledges no byte of the order, so the server has not read it, and it may be sent again."""
+    """The end of the connection acknowledges no byte of the order: no program has read it, so it may be sent again."""
     if not has_noticed_end:
         monkeypatch.setattr(transport, "has_input", lambda _: False)
     outcomes: list[Answer | NoAnswer] = []

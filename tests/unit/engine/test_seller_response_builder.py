@@ -81,7 +81,7 @@ def test_text_is_omitted_if_the_prompt_is_unknown(documents: dict[str, bytes] | 
     assert describe(job_context) == SellerResponse(status=422)
 
 
-def test_code_that_is_no_identifier_is_omitted() -> None:
+def test_code_that_is_not_an_identifier_is_omitted() -> None:
     fault = Fault(kind=FaultKind.ORDER_FAILED, code="some sentence", message="why")
     job_context, _ = make_job_context({}, DOCUMENTS)
     assert describe(job_context, fault) == SellerResponse(message="why")
