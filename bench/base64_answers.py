@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.hostile_bodies import HEARTBEAT_CHILD, read_late_heartbeats
+from bench.event_loop_stalls import HEARTBEAT_CHILD, read_late_heartbeats
 from bench.pinned_processes import PinnedProcess
 from tests.api.stored_jobs import StoredJob
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway

@@ -23,7 +23,7 @@ from providers.orders import Format
 
 
 class JobDocuments(Struct, frozen=True, kw_only=True):
-    """What a job's team may see, besides the job. `decision`: None if its record has expired."""
+    """The documents that a job's team may see, besides the job. `decision`: None if its record has expired."""
 
     request: SavedRequest
     decision: DecisionRecord | None

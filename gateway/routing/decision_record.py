@@ -46,7 +46,7 @@ class ExcludedSeller(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DecisionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was asked, what was known about every seller, and what was chosen.
+    """The query of a request, the signals of every seller, and the chosen route.
 
     `query`: with the metadata that the rules can match on, and no other. `requested`: size, quality, format and
     background as the client sent them. `draw`: the random number of a weighted policy. `rule`: the rule that chose the

@@ -18,7 +18,7 @@ from tests.harness.gateway_runner import RunningGateway
 LARGE_IMAGES = {"size": "3840x2160"}
 
 
-class StoredJob:
+class FinishedJob:
     """A finished job, the body and headers of its request, and the files of its images."""
 
     def __init__(self, gateway: RunningGateway, n: int, **headers: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
 from tests.api.raw_http import RawResponse, read_until_closed
-from tests.api.stored_jobs import LARGE_IMAGES, StoredJob, decode_contents
+from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents
 from tests.harness.gateway_runner import API_KEY, RunningGateway
 from tests.harness.sample_images import decode_image
 from tests.harness.wait import wait_for_value, wait_until
@@ -22,9 +22,9 @@ from tests.harness.wait import wait_for_value, wait_until
 MIB = 1 << 20
 
 
-def create_keyed_job(gateway: RunningGateway, n: int = 2) -> StoredJob:
+def create_keyed_job(gateway: RunningGateway, n: int = 2) -> FinishedJob:
     """Creates a job that every repetition of its request gets."""
-    return StoredJob(gateway, n, **{"idempotency-key": str(uuid4())})
+    return FinishedJob(gateway, n, **{"idempotency-key": str(uuid4())})
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_slow_clients_hold_little_memory(gateway: RunningGateway) -> None:
 
 def test_request_after_a_disconnect_within_the_response_gets_the_job(gateway: RunningGateway) -> None:
     """Without a key: the client that got a part of the response counts as unanswered."""
-    job = StoredJob(gateway, 2, **{"x-stainless-retry-count": "0"})
+    job = FinishedJob(gateway, 2, **{"x-stainless-retry-count": "0"})
     contents = job.replace_images(8 * MIB, 8 * MIB)
     with job.send_request(**{"x-stainless-retry-count": "1"}) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")

@@ -24,7 +24,7 @@ from tests.api.raw_http import (
     read_response,
     read_until_closed,
 )
-from tests.api.stored_jobs import StoredJob, decode_contents
+from tests.api.stored_jobs import FinishedJob, decode_contents
 from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.wait import wait_for_value, wait_until
@@ -248,7 +248,7 @@ def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> Non
 
 def test_large_responses_beyond_the_memory_budget_are_503(hasty_gateway: RunningGateway) -> None:
     """Three quarters of the budget are for responses. Clients that read nothing hold all of it until their timeout."""
-    job = StoredJob(hasty_gateway, 2, **{"idempotency-key": "beyond-the-budget"})
+    job = FinishedJob(hasty_gateway, 2, **{"idempotency-key": "beyond-the-budget"})
     contents = job.replace_images(8 * MIB, 8 * MIB)
     max_responses = 6 * MIB // STREAM_MEMORY_BYTES
     with contextlib.ExitStack() as connections:
