@@ -25,7 +25,7 @@ from gateway.memory_budget import SMALL_BODY_BYTES
 ResponseFormat = Literal["b64_json", "url", "both"]
 # Images of this size together are sent in one piece, outside of the memory budget.
 MAX_INLINE_BYTES = SMALL_BODY_BYTES
-# The parts that a streamed response holds at once: a chunk, its base64, and the base64 that the connection has not sent yet.
+# A streamed response holds at once: a chunk, its base64, and the base64 that the connection has not sent yet.
 STREAM_MEMORY_BYTES = CHUNK_BYTES + 2 * compute_base64_size(CHUNK_BYTES)
 MEMORY_RETRY_SECONDS = 2
 # The field in whose value an image is sent. It cannot occur within a text, where its quotes would be escaped.
