@@ -24,7 +24,7 @@ def authenticate_request(http_request: HttpRequest) -> str:
 def authenticate(catalogue: Catalogue, headers: Mapping[str, str]) -> str:
     """Returns the key's team. Raises ApiError (401) if there is no valid key.
 
-    The key is looked up by its digest, so the time of the lookup tells nothing about configured keys.
+    The key is looked up by its digest, so the time of the lookup reveals nothing about configured keys.
     """
     key = find_api_key(headers)
     if key is None:
