@@ -3,7 +3,16 @@
 from gateway.jobs.updates import CancelRequested
 from gateway.store.base import DAY_SECONDS, JobPage, Retention
 from gateway.store.ledger_totals import BudgetBalance
-from tests.store.job_factory import CEILING, DAY, MONTH, PRICE, parse_utc_time
+from tests.store.job_factory import (
+    CEILING,
+    DAY,
+    MONTH,
+    PRICE,
+    make_attempt_started,
+    make_images_stored,
+    make_ticket_received,
+    parse_utc_time,
+)
 from tests.store.store_harness import StoreHarness
 
 DEFAULT_RETENTION = Retention()
@@ -61,6 +70,29 @@ async def test_retention_starts_when_the_job_is_settled(harness: StoreHarness) -
     harness.advance_time(6 * DAY_SECONDS)
     await delete_old_data(harness)
     assert await harness.store.load_job(job.id) == job
+
+
+async def test_late_fact_does_not_extend_the_retention_of_a_settled_job(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    job = await harness.apply_updates(job, make_attempt_started(job), make_images_stored(job))
+    assert job.is_settled
+    harness.advance_time(6 * DAY_SECONDS)
+    late_job = await harness.apply_updates(job, make_ticket_received())
+    assert await harness.store.load_job(job.id) == late_job
+    harness.advance_time(DAY_SECONDS + 1)
+    assert await delete_old_data(harness) == 1
+    assert await harness.store.load_job(job.id) is None
+
+
+async def test_late_fact_does_not_shorten_the_retention_of_a_settled_job(harness: StoreHarness) -> None:
+    job = await harness.create_job()
+    job = await harness.apply_updates(job, make_attempt_started(job), make_images_stored(job))
+    harness.advance_time(1.0)
+    job = await harness.apply_updates(job, make_ticket_received())
+    harness.advance_time(7 * DAY_SECONDS - 2)
+    assert await delete_old_data(harness) == 0
+    assert await harness.store.load_job(job.id) == job
+    assert len(await harness.store.list_milestones(job.id)) == 4
 
 
 async def test_open_job_is_never_deleted(harness: StoreHarness) -> None:

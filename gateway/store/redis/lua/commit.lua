@@ -99,9 +99,10 @@ elseif commit.idempotency_ttl and redis.call('HGET', record_key, 'job_id') == co
   redis.call('PEXPIRE', record_key, format_integer(commit.idempotency_ttl * 1000))
 end
 if not commit.due_in_seconds then
-  -- A replica deletes the job together with its images. If none does, the job expires a day later.
-  redis.call('EXPIRE', job, format_integer(settings.keep_jobs + 86400))
-  redis.call('EXPIRE', milestones, format_integer(settings.keep_jobs + 86400))
+  -- Retention counts from the settlement: later facts do not extend it. A replica deletes the job together with its
+  -- images. If none does, the job expires a day later.
+  redis.call('EXPIRE', job, format_integer(settings.keep_jobs + 86400), 'NX')
+  redis.call('EXPIRE', milestones, format_integer(settings.keep_jobs + 86400), 'NX')
 end
 for _, webhook in ipairs(commit.webhooks) do
   redis.call('HSET', webhooks, webhook.delivery_id, webhook.data)
@@ -123,7 +124,7 @@ for _, change in ipairs(commit.budget) do
 end
 -- Last of all: after a crash of the server, a settled job that is missing here may be half written and is audited.
 if not commit.due_in_seconds then
-  redis.call('ZADD', retention, format_score(now + settings.keep_jobs), commit.job_id)
+  redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), commit.job_id)
 end
 redis.call('PUBLISH', settings.changes_channel, commit.job_id)
 return {'applied'}
