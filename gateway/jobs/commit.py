@@ -266,4 +266,14 @@ def _new_milestones(old: Job | None, new: Job) -> Iterator[tuple[str, int | None
 
 def _webhook_deliveries(new: Job, now: float) -> Iterator[WebhookDelivery]:
     if new.has_webhook:
-        yield WebhookDelivery(id=f"{new.id}-{new.state}", job=new.id, event_name=f"job.{new.state}", created_at=now)
+        delivery_id = _make_delivery_id(new.id, new.state)
+        yield WebhookDelivery(id=delivery_id, job=new.id, event_name=f"job.{new.state}", created_at=now)
+
+
+def list_delivery_ids(job_id: str) -> tuple[str, ...]:
+    """Returns the ids that webhooks of this job can have: one for each state in which it can end."""
+    return tuple(_make_delivery_id(job_id, state) for state in JobState if state.is_terminal)
+
+
+def _make_delivery_id(job_id: str, state: JobState) -> str:
+    return f"{job_id}-{state}"

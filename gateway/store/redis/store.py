@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
 from typing import Self
 
-from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone
+from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, list_delivery_ids
 from gateway.jobs.job import Job
 from gateway.store.audit import AuditReport
 from gateway.store.base import (
@@ -311,8 +311,17 @@ class RedisStore:
             if job
             else (keys.no_idempotency_record, "")
         )
-        script_keys = [keys.job(job_id), keys.milestones(job_id), keys.retention, jobs_key]
-        await self._client.run_script(scripts.DELETE_JOB, script_keys, self._script_settings, job_id, member)
+        script_keys = [
+            keys.job(job_id),
+            keys.milestones(job_id),
+            keys.retention,
+            jobs_key,
+            keys.outbox,
+            keys.webhooks,
+        ]
+        await self._client.run_script(
+            scripts.DELETE_JOB, script_keys, self._script_settings, job_id, member, *list_delivery_ids(job_id)
+        )
 
     async def delete_expired(self) -> None:
         """Does nothing: Redis deletes expired ledger entries, decision records, keys and signals."""

@@ -117,3 +117,20 @@ async def test_replicas_never_claim_the_same_delivery(shared_harness: StoreHarne
             for claimed in batch
         ]
         assert len({claimed.delivery.id for claimed in claimed_deliveries}) == len(claimed_deliveries) == 10
+
+
+async def test_webhook_is_deleted_with_its_job(harness: StoreHarness) -> None:
+    deleted, kept = await create_delivery(harness), await create_delivery(harness)
+    assert len(await harness.store.claim_deliveries(lease=30.0)) == 2
+    await harness.store.delete_job(deleted.job)
+    harness.advance_time(31.0)
+    assert await harness.store.claim_deliveries() == (ClaimedDelivery(delivery=kept, attempts=2),)
+
+
+async def test_webhook_of_a_deleted_job_cannot_be_scheduled_again(harness: StoreHarness) -> None:
+    delivery = await create_delivery(harness)
+    await harness.store.claim_deliveries()
+    await harness.store.delete_job(delivery.job)
+    await harness.store.retry_delivery(delivery.id, delivery.job, 5.0)
+    harness.advance_time(100.0)
+    assert await harness.store.claim_deliveries() == ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.jobs.updates import CancelRequested
 from gateway.store.base import Applied, DuplicateRequest, StoreMisconfigured, StoreUnavailable
 from gateway.store.redis import RedisStore
 from gateway.timing import StoreTiming
@@ -13,6 +14,7 @@ from tests.harness.manual_clock import ManualClock
 from tests.harness.wait import wait_until_async
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON
+from tests.store.raw_redis import RawRedis
 from tests.store.redis.faulty_proxy import FaultyProxy
 from tests.store.redis.redis_stores import count_discrepancies, open_store, run_async
 from tests.store.redis_servers import RedisServer
@@ -52,6 +54,22 @@ def test_busy_partition_can_be_audited(single_server: RedisServer) -> None:
             assert await count_discrepancies(store) == 0
 
     run_async(scenario())
+
+
+def test_deleted_job_leaves_no_webhook(single_server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            created = job_factory.make_create_commit(NOON, has_webhook=True)
+            ended = job_factory.make_update_commit(created.job, CancelRequested(), NOON)
+            assert [await store.commit(created), await store.commit(ended)] == [Applied(), Applied()]
+            assert len(await store.claim_deliveries()) == 1
+            await store.delete_job(created.job.id)
+
+    run_async(scenario())
+    raw_store = RawRedis(single_server.make_client())
+    names = [name.decode() for name in raw_store.dump_everything()]
+    raw_store.close()
+    assert [name for name in names if name.endswith((":outbox", ":webhooks"))] == []
 
 
 async def _create_jobs_forever(store: RedisStore) -> None:
