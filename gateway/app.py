@@ -18,7 +18,7 @@ from gateway.components import (
     Factories,
     StoreOptions,
     build_components,
-    configure_limits,
+    configure_accounts,
 )
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.config.timing_options import configure_timing, reload_timing
@@ -118,7 +118,7 @@ class Gateway:
             configured = configure_timing(self._default_timing, self.reloader.current.gateway.timing)
             self.timing = reload_timing(self.timing, configured)
             if self.components is not None:
-                configure_limits(self.components, self.catalogue())
+                configure_accounts(self.components, self.catalogue())
 
     def log_config_warnings(self) -> None:
         for warning in self.reloader.last_result.resolved.warnings:

@@ -126,13 +126,15 @@ class Components(Struct, frozen=True):
 def build_components(environment: Environment) -> Components:
     engine = Engine(_make_engine_context(environment), environment.lease_seconds)
     components = Components(engine, _make_api_context(environment, engine), CallbackHandler(engine))
-    configure_limits(components, environment.catalogue())
+    configure_accounts(components, environment.catalogue())
     return components
 
 
-def configure_limits(components: Components, catalogue: Catalogue) -> None:
-    """Applies the accounts' order limits of a configuration."""
-    components.engine.context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()})
+def configure_accounts(components: Components, catalogue: Catalogue) -> None:
+    """Applies the accounts of a configuration: their order limits, and whether their former health still counts."""
+    context = components.engine.context
+    context.limits.configure({name: account.limits for name, account in catalogue.accounts.items()})
+    context.health.configure(catalogue.accounts, context.wall_clock())
 
 
 def _make_engine_context(environment: Environment) -> EngineContext:

@@ -1,5 +1,8 @@
 """Recent outcomes of one account or one cell, and the circuit breakers that they drive."""
 
+from collections.abc import Hashable
+from math import inf
+
 from gateway.health.circuit_breaker import CircuitBreaker, clamp_retry_after
 from gateway.health.stats import (
     ConformanceRate,
@@ -26,13 +29,25 @@ class AccountHealth:
         self._timing = timing
         self.breaker = CircuitBreaker(timing.probe_timeout_seconds)
         self._consecutive_failures = 0
+        self._access: Hashable = None
+        self._access_changed_at = -inf
+
+    def set_access(self, access: Hashable, now: float) -> None:
+        """Sets how the account is reached. A change counts as a success, also at the other replicas: the failures of
+        the former access prove nothing about the new one."""
+        if self._access not in (None, access):
+            self._access_changed_at = now
+            self.record_success(now)
+        self._access = access
 
     def record_success(self, sent_at: float) -> None:
         self._consecutive_failures = 0
         self.breaker.record_success(sent_at)
 
     def record_failure(self, fault: FaultKind, retry_after: float | None, sent_at: float, now: float) -> None:
-        if fault is FaultKind.RATE_LIMITED:
+        if sent_at < self._access_changed_at:
+            self.breaker.record_inconclusive(sent_at)
+        elif fault is FaultKind.RATE_LIMITED:
             self.breaker.back_off(clamp_retry_after(retry_after, self._timing), now)
         elif fault in REFUSAL_FAULTS:
             self.breaker.record_failure(self._timing.refused, sent_at, now)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, SellerAccount
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
 from gateway.health.health_snapshot import (
     AccountSnapshot,
@@ -87,6 +87,13 @@ class HealthTracker:
         self._cells: OrderedDict[CellKey, CellHealth] = OrderedDict()
         # The statistics of all other replicas, merged.
         self._replica_stats: dict[CellKey, tuple[LatencyStats, ConformanceRate]] = {}
+
+    def configure(self, accounts: Mapping[str, SellerAccount], now: float) -> None:
+        """Applies the accounts of a configuration: the circuit breaker of an account closes if its key, base URL or
+        proxy has changed. An account without a key keeps its health until it has one again."""
+        for name, account in accounts.items():
+            if account.api_key is not None:
+                self._get_account(name).set_access((account.api_key, account.base_url, account.proxy), now)
 
     # --- outcomes
 

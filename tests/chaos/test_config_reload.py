@@ -193,6 +193,27 @@ def test_rotated_secret_file_is_used_without_a_restart(
         assert post_job(client, "key", "runapi", 30).json()["status"] == "completed"
 
 
+def test_rotated_key_closes_the_circuit_breaker_of_its_account(
+    gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
+) -> None:
+    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
+    secret.write_text("sk-revoked\n")
+    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
+    wait_for_reload(gateway, before)
+    with gateway.make_client() as client:
+        assert post_job(client, "key", "runapi", 30).json()["status"] == "failed"
+        assert not _is_healthy(client, "runapi")
+        secret.write_text("sk-sandbox\n")
+        wait_until(lambda: _is_healthy(client, "runapi"), "the account is healthy again", timeout_seconds=10)
+        assert post_job(client, "next-key", "runapi", 30).json()["status"] == "completed"
+
+
+def _is_healthy(client: httpx.Client, seller: str) -> bool:
+    cells = [cell for cell in client.get("/v1/signals").json()["data"] if cell["seller"] == seller]
+    assert cells
+    return all(cell["healthy"] for cell in cells)
+
+
 def _is_rejected(gateway: GatewayProcess) -> bool:
     with gateway.make_client() as client:
         return post_job(client, f"late-{time.monotonic()}", "runapi").status_code == 400
