@@ -98,6 +98,28 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     assert get_config_state(gateway)["problems"] == []
 
 
+def test_rule_that_never_matches_is_warned_about_at_start_and_after_a_reload(
+    tmp_path: Path, config_folder: Path
+) -> None:
+    policies = config_folder / "policies.yaml"
+    rules = "rules: [{when: {}, use: any}, {when: {team: chaos}, use: runapi}]"
+    policies.write_text(f"{policies.read_text()}{rules}\n")
+    with run_replica(tmp_path / "gateway", config_folder) as gateway:
+        wait_until(lambda: len(_list_config_warnings(gateway)) == 1, "the log has the warning")
+        before = get_config_state(gateway)["in_force"]
+        replace_text(policies, "{team: chaos}", "{team: other-team}")
+        wait_for_reload(gateway, before)
+        wait_until(lambda: len(_list_config_warnings(gateway)) == 2, "the log has the warning again")
+        message = "rules[1]: Never matches: rule 1 matches all its requests first"
+        assert all(message in warning for warning in _list_config_warnings(gateway))
+
+
+def _list_config_warnings(gateway: GatewayProcess) -> list[str]:
+    lines = [line for line in gateway.read_log_lines() if line["event"] == "configuration warning"]
+    assert all(line["level"] == "warning" for line in lines)
+    return [line["warning"] for line in lines]
+
+
 def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProcess, config_folder: Path) -> None:
     """The whole folder is missing for a while, as during a remount."""
     before = get_config_state(gateway)["in_force"]
