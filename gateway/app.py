@@ -118,6 +118,7 @@ class Gateway:
             configured = configure_timing(self._default_timing, self.reloader.current.gateway.timing)
             self.timing = reload_timing(self.timing, configured)
             if self.components is not None:
+                self.components.engine.context.timing = self.timing
                 configure_accounts(self.components, self.catalogue())
 
     def log_config_warnings(self) -> None:
@@ -266,7 +267,7 @@ class Gateway:
             has_callbacks=self._has_callbacks,
             signing_secrets=signing_secrets,
             is_draining=lambda: self.is_draining,
-            get_timing=lambda: self.timing,
+            timing=self.timing,
         )
 
 

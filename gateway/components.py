@@ -112,7 +112,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     has_callbacks: bool
     signing_secrets: tuple[bytes, ...]
     is_draining: Callable[[], bool]
-    get_timing: Callable[[], Timing]
+    timing: Timing
 
 
 class Components(Struct, frozen=True):
@@ -139,7 +139,7 @@ def configure_accounts(components: Components, catalogue: Catalogue) -> None:
 
 def _make_engine_context(environment: Environment) -> EngineContext:
     factories, has_callbacks = environment.factories, environment.has_callbacks
-    health_timing = environment.get_timing().health
+    health_timing = environment.timing.health
     return EngineContext(
         store=environment.store,
         seller_client=environment.seller_client,
@@ -155,7 +155,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         monotonic=factories.monotonic,
         draw_random=factories.draw_random,
         draw_bytes=factories.draw_bytes,
-        get_timing=environment.get_timing,
+        timing=environment.timing,
     )
 
 
@@ -165,7 +165,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         engine=engine,
         store=environment.store,
         storage=environment.storage,
-        input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.get_timing().inputs),
+        input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.timing.inputs),
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         base64_encoder=Base64Encoder(),
         refused=RefusedRequestTracker(factories.system_clock),

@@ -36,12 +36,12 @@ class ReleaseCounts:
         return previous_count
 
 
-class EngineContext(Struct, frozen=True, kw_only=True):
+class EngineContext(Struct, kw_only=True):
     """The dependencies that every engine component works with.
 
     `wall_clock` stamps jobs; `monotonic` is for health and limits. `job_watchers` wait in this process for changes of
     jobs that it runs. `callback_urls` is None if the gateway has no public URL. `draw_random`: a number from 0 to 1.
-    `draw_bytes`: secret bytes for ids.
+    `draw_bytes`: secret bytes for ids. `timing`: the times in force; only a reload replaces them.
     """
 
     store: Store
@@ -58,14 +58,9 @@ class EngineContext(Struct, frozen=True, kw_only=True):
     monotonic: Callable[[], float]
     draw_random: Callable[[], float]
     draw_bytes: Callable[[int], bytes]
-    get_timing: Callable[[], Timing]
+    timing: Timing
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)
-
-    @property
-    def timing(self) -> Timing:
-        """The times in force. A reload may change them."""
-        return self.get_timing()
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
         """Returns the configured offer of a route entry. The offer may be draining, since it may still have open

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import compress
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -92,7 +93,7 @@ class JobWorker:
         try:
             if 0 < self._reclaims < MAX_RECLAIMS_WITHOUT_PROGRESS:
                 self.tracker.resume()
-            while (self._has_lease and not self.job.is_settled) or self._has_orders_in_flight():
+            while (self._has_lease and not self.job_context.job.is_settled) or self._has_orders_in_flight():
                 if self._has_lease:
                     self._start_actions()
                 messages = await self.job_context.mailbox.receive(self._get_receive_timeout())
@@ -126,17 +127,17 @@ class JobWorker:
 
     def _get_receive_timeout(self) -> float:
         """Returns the seconds until the job's deadline. All other events wake the mailbox."""
-        max_seconds = self.context.timing.workers.max_receive_seconds
-        if self.job.state.is_terminal or self.job.overdue:
+        job, max_seconds = self.job_context.job, self.context.timing.workers.max_receive_seconds
+        if job.state.is_terminal or job.overdue:
             return max_seconds
-        remaining_seconds = self.job.deadline - self.context.wall_clock()
+        remaining_seconds = job.deadline - self.context.wall_clock()
         return min(max(remaining_seconds, 0.05), max_seconds)
 
     # --- start actions
 
     def _start_actions(self) -> None:
         actions = derive_actions(
-            self.job, self.context.wall_clock(), self._reclaims, self._previous_worker, self.is_created_here
+            self.job_context.job, self.context.wall_clock(), self._reclaims, self._previous_worker, self.is_created_here
         )
         if self._releaser.release_if_unservable(actions):
             return
@@ -218,12 +219,11 @@ class JobWorker:
         """Saves the updates of the messages. Retries while the store is unavailable."""
         try:
             while messages:
-                job, effects = self._apply_messages(messages)
+                now = self.context.wall_clock()
+                job, effects = self._apply_messages(messages, now)
                 if not any(effects):
                     break
-                commit = self._build_commit(
-                    job, [message for message, has_effect in zip(messages, effects, strict=True) if has_effect]
-                )
+                commit = self._build_commit(job, list(compress(messages, effects)), now)
                 outcome = await self._retry_until_available(partial(self.context.store.commit, commit))
                 if isinstance(outcome, Applied):
                     return self._on_commit_applied(commit, messages, effects)
@@ -245,9 +245,9 @@ class JobWorker:
                 self.context.emit(ErrorReported(component="store", message=str(error), job=self.job.id))
                 await asyncio.sleep(self.context.timing.workers.store_retry_seconds)
 
-    def _apply_messages(self, messages: list[Message]) -> tuple[Job, list[bool]]:
+    def _apply_messages(self, messages: list[Message], now: float) -> tuple[Job, list[bool]]:
         """Applies the messages to the job. Returns the new job, and for each message whether it changed anything."""
-        job, now, effects = self.job, self.context.wall_clock(), []
+        job, effects = self.job_context.job, []
         for message in messages:
             before = job
             for update in message.updates:
@@ -256,19 +256,21 @@ class JobWorker:
             effects.append(job is not before)
         return job, effects
 
-    def _build_commit(self, job: Job, messages: list[Message]) -> Commit:
-        has_decision = any(isinstance(update, Decision) for message in messages for update in message.updates)
-        job = replace(job, version=self.job.version + 1)
-        commit = build_commit(self.job, job, self.context.wall_clock(), self.fence if has_decision else None)
-        messages_with_documents = [message for message in messages if not _is_late_delivery(message, job)]
-        documents = {
-            name: document for message in messages_with_documents for name, document in message.documents.items()
-        }
-        removed_documents = tuple(name for message in messages for name in message.removed_documents)
-        return replace(commit, documents=documents, removed_documents=removed_documents)
+    def _build_commit(self, job: Job, messages: list[Message], now: float) -> Commit:
+        before, has_decision = self.job_context.job, False
+        documents: dict[str, bytes] = {}
+        removed_documents: list[str] = []
+        job = replace(job, version=before.version + 1)
+        for message in messages:
+            has_decision = has_decision or _has_decision(message)
+            removed_documents += message.removed_documents
+            if message.documents and not _is_late_delivery(message, job):
+                documents |= message.documents
+        commit = build_commit(before, job, now, self.job_context.fence if has_decision else None)
+        return replace(commit, documents=documents, removed_documents=tuple(removed_documents))
 
     def _on_commit_applied(self, commit: Commit, messages: list[Message], effects: list[bool]) -> None:
-        before = self.job
+        before = self.job_context.job
         self.job_context.set_job(commit.job)
         self._reclaims = 0
         self.job_context.progress_event.set()
@@ -294,11 +296,13 @@ class JobWorker:
             raise StoreError(f"job {self.job.id} was deleted while its worker ran")
         if self._has_lease:
             return messages
-        with_decisions = [
-            message for message in messages if any(isinstance(update, Decision) for update in message.updates)
-        ]
+        with_decisions = [message for message in messages if _has_decision(message)]
         _resolve_messages(with_decisions, [False] * len(with_decisions))
         return [message for message in messages if message not in with_decisions]
+
+
+def _has_decision(message: Message) -> bool:
+    return any(isinstance(update, Decision) for update in message.updates)
 
 
 def _is_late_delivery(message: Message, job: Job) -> bool:

@@ -88,20 +88,13 @@ class ResultFetcher:
             await self._record_ready(order)
         while True:
             attempt = self._job_context.get_attempt(attempt_number)
-            indexed_sources = list(zip(attempt.images, ready.images, strict=False))
-            missing = [
-                indexed_source
-                for indexed_source in indexed_sources
-                if (attempt_number, indexed_source[0]) not in self._stored_results
-            ]
-            await asyncio.gather(*(self._fetch_one(order, index, source) for index, source in missing))
-            if not self._should_retry(order):
-                results = [
-                    result
-                    for index, _ in indexed_sources
-                    if (result := self._stored_results.get((attempt_number, index)))
-                ]
-                await self._record_stored(order, results, len(results) < len(indexed_sources))
+            sources = dict(zip(attempt.images, ready.images, strict=False))
+            missing = [index for index in sources if (attempt_number, index) not in self._stored_results]
+            await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
+            results = [result for index in sources if (result := self._stored_results.get((attempt_number, index)))]
+            is_missing = len(results) < len(sources)
+            if not (is_missing and self._should_retry(order)):
+                await self._record_stored(order, results, is_missing)
                 return True
             await self._record_ready(order)
             if not self._job_context.get_attempt(attempt_number).is_open:
@@ -209,12 +202,14 @@ class ResultFetcher:
     async def _collect_warnings(
         self, order: FinishedOrder, attempt: Attempt, results: list[StoredResult]
     ) -> tuple[str, ...]:
-        _, terms = await self._retry_until_available(order, lambda: self._load_order_spec(attempt))
+        _, terms = await self._load_order_spec(order, attempt)
         output_warnings = (warning for result in results for warning in result.output_check.warnings)
         return tuple(dict.fromkeys((*terms.substitutions, *output_warnings)))
 
-    async def _load_order_spec(self, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
-        documents = await self._job_context.load_order_documents()
+    async def _load_order_spec(self, order: FinishedOrder, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
+        documents = self._job_context.order_documents or await self._retry_until_available(
+            order, self._job_context.load_order_documents
+        )
         if documents is None:
             raise KeyError(f"the request of {self._job_context.job.id} is no longer stored")
         return documents.request, documents.terms[attempt.route_index]
@@ -282,7 +277,7 @@ class ResultFetcher:
 
     async def _store_one(self, order: FinishedOrder, index: int, fetched_image: FetchedImage) -> StoredResult:
         attempt = self._job_context.get_attempt(order.attempt_number)
-        request, terms = await self._retry_until_available(order, lambda: self._load_order_spec(attempt))
+        request, terms = await self._load_order_spec(order, attempt)
         data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
         header = fetched_image.header if data is fetched_image.data else read_header(data)
         digest = sha256(data).hexdigest()

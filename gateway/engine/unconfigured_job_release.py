@@ -35,8 +35,12 @@ class JobReleaser:
         If at least one action can be done here, the others wait: only this process can receive the responses of its
         orders.
         """
-        unconfigured = [self._list_unconfigured_entries(action) for action in actions]
-        if not unconfigured or not all(unconfigured):
+        unconfigured = []
+        for action in actions:
+            if not (route_entries := self._list_unconfigured_entries(action)):
+                return False
+            unconfigured.append(route_entries)
+        if not unconfigured:
             return False
         self._job_context.start_task(
             "release",
@@ -52,15 +56,11 @@ class JobReleaser:
         job = self._job_context.job
         match action:
             case SubmitOrder(route_indexes=route_indexes, retries=retries):
-                route_entries = [
-                    job.route[route_index]
-                    for route_index in (*route_indexes, *(route_index for route_index, _ in retries))
-                ]
-                return (
-                    []
-                    if any(self._context.is_configured(route_entry, job.model) for route_entry in route_entries)
-                    else route_entries
-                )
+                indexes = (*route_indexes, *(route_index for route_index, _ in retries))
+                for route_index in indexes:
+                    if self._context.is_configured(job.route[route_index], job.model):
+                        return []
+                return [job.route[route_index] for route_index in indexes]
             case PollOrder() | SearchOrder() | ResendOrder() | AwaitCallback() | FetchImages():
                 return self._list_unconfigured_attempt_entries(action)
             case _:

@@ -96,8 +96,10 @@ class CircuitBreaker:
 
     def allows_request(self, now: float) -> bool:
         """Returns whether one more order may be sent: any order if closed, one probe at a time if half-open."""
+        if (trip := self._get_trip(now)) is None:
+            return True
         has_free_probe = self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
-        return not self.is_tripped(now) or (self.is_half_open(now) and has_free_probe)
+        return now >= trip.open_until and has_free_probe
 
     def is_probing(self, now: float) -> bool:
         """Returns whether the breaker is half-open and its probe is in flight."""

@@ -124,8 +124,8 @@ class AccountLimiter:
         return max(utilization, 1.0) if self._waiters or self._get_earliest_start(now) > now else utilization
 
     def _get_limit(self, now: float) -> float:
-        limits = (self._limits.concurrency, self._adaptive_limit.get_current(now))
-        return min((limit for limit in limits if limit is not None), default=inf)
+        configured, adaptive = self._limits.concurrency, self._adaptive_limit.get_current(now)
+        return min(inf if configured is None else configured, inf if adaptive is None else adaptive)
 
     def _get_earliest_start(self, now: float) -> float:
         """Returns the time from which the pause and the rate limit allow the next order: at most `now` if they allow it

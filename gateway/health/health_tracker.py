@@ -142,13 +142,14 @@ class HealthTracker:
         If a breaker is half-open, the permit is for its probe, and no other permit is given until the probe's outcome
         is known or the permit is released. An open fidelity breaker blocks orders only while its probe is in flight.
         """
-        cell = self._cells.get(key.cell_key)
-        if not self._allows_request(key, now) or (cell and cell.fidelity_breaker.is_probing(now)):
-            return None
-        permit = OrderPermit(key)
-        for breaker in self._get_breakers(key):
-            if breaker.allows_request(now):
-                breaker.start_probe(permit, now)
+        permit, tripped = OrderPermit(key), [breaker for breaker in self._get_breakers(key) if breaker.is_tripped(now)]
+        if tripped:
+            cell = self._cells.get(key.cell_key)
+            if not self._allows_request(key, now) or (cell and cell.fidelity_breaker.is_probing(now)):
+                return None
+            for breaker in tripped:
+                if breaker.allows_request(now):
+                    breaker.start_probe(permit, now)
         return permit
 
     def release_permit(self, permit: OrderPermit) -> None:
@@ -258,7 +259,9 @@ class HealthTracker:
     def _allows_request(self, key: HealthKey, now: float) -> bool:
         """Returns whether the breakers of account and cell allow an order. Unknown ones count as closed."""
         account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
-        return all(state.breaker.allows_request(now) for state in (account, cell) if state)
+        return (account is None or account.breaker.allows_request(now)) and (
+            cell is None or cell.breaker.allows_request(now)
+        )
 
     def _get_breakers(self, key: HealthKey) -> list[CircuitBreaker]:
         account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)

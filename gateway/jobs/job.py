@@ -237,14 +237,23 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Amount held for all open images, however they are split: no split may hold more than the first commit."""
         if self.state.is_terminal:
             return 0
-        images = sum(len(part.images) for part in self.parts if part.state.is_open)
+        images = 0
+        for part in self.parts:
+            if part.state.is_open:
+                images += len(part.images)
+        if not self.hold_per_order:
+            return self.hold_per_image * images
         fewest_per_order = min(entry.max_images for entry in self.route)
         return self.hold_per_image * images + self.hold_per_order * -(-images // fewest_per_order)
 
     @property
     def delivered_images(self) -> tuple[int, ...]:
         """Indexes of the delivered images."""
-        return self._list_images(PartState.DELIVERED)
+        images: list[int] = []
+        for part in self.parts:
+            if part.state is PartState.DELIVERED:
+                images += part.images
+        return tuple(sorted(images))
 
     @property
     def delivering_attempts(self) -> dict[int, int]:
@@ -271,9 +280,6 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
             output=sum(count.output for count in counts),
         )
 
-    def _list_images(self, state: PartState) -> tuple[int, ...]:
-        return tuple(sorted(image for part in self.parts if part.state is state for image in part.images))
-
     def get_attempt(self, number: int) -> Attempt | None:
         return self.attempts[number - 1] if 1 <= number <= len(self.attempts) else None
 
@@ -285,6 +291,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.order_prices[route_index] if self.order_prices else 0
 
     def get_excess(self, attempt: int) -> int:
+        if not self.excesses:
+            return 0
         return sum(excess.amount for excess in self.excesses if excess.attempt == attempt)
 
     def get_seller_response(self, attempt: int) -> SellerResponse | None:

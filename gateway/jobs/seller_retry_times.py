@@ -32,6 +32,8 @@ def list_retries(job: Job, part: Part) -> tuple[tuple[int, float], ...]:
 
     Only the last attempt at an entry counts, and only times before the job's deadline.
     """
+    if not job.retry_times:
+        return ()
     retry_times = {retry.attempt: retry.retry_at for retry in job.retry_times}
     last_attempts = {
         candidate.route_index: candidate.number

@@ -94,7 +94,8 @@ class Client:
         """No route offers webhooks yet, so this client calls the engine."""
         context = replica.components.api_context
         query = to_routing_query(context.catalogue(), self._params, TEAM, Operation.GENERATE, InputImages())
-        result = await context.engine.create_job(CreateJobCommand(query=query, team=TEAM, webhook=WEBHOOK_URL))
+        command = CreateJobCommand(query=query, prompt=self._params.prompt, team=TEAM, webhook=WEBHOOK_URL)
+        result = await context.engine.create_job(command)
         if not isinstance(result.outcome, Applied):
             raise ApiError(503, "refused", "The job was refused.")
         return result.commit.job.id

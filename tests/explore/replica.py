@@ -78,7 +78,7 @@ class Replica:
                 has_callbacks=world.has_callbacks,
                 signing_secrets=SIGNING_SECRETS,
                 is_draining=lambda: False,
-                get_timing=lambda: TIMING,
+                timing=TIMING,
             )
         )
 
