@@ -31,8 +31,8 @@ GENERATION_PATHS = [
 async def create_generation(request: HttpRequest) -> Response[Any]:
     """Generates images from a prompt."""
     context, state = get_context(request), request.scope["state"]
-    job_request, params = await parse_request(request, GenerationRequest)
-    submitted = await submit_or_reuse_job(request, job_request, await find_existing_job(context, job_request))
+    job_request = await parse_request(context, request, GenerationRequest)
+    submitted = await submit_or_reuse_job(context, state, job_request, await find_existing_job(context, job_request))
     job = await wait_for_job(request, submitted.job_id, context.timing.api.job_wait_timeout_seconds)
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     if not job.state.is_terminal:
@@ -44,7 +44,7 @@ async def create_generation(request: HttpRequest) -> Response[Any]:
     if not images:
         raise ObjectNotFound(f"the image documents of {job.id} were deleted")
     # Most DALL-E clients that set no response_format expect URLs, others expect base64: send both.
-    response_format = params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
+    response_format = job_request.params.response_format or ("both" if job_request.is_dalle_client else "b64_json")
     return await build_images_response(request, job, images, response_format, headers)
 
 

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
+from typing import Any, Generic
 
 from msgspec import Struct
 
-from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
-from gateway.api.idempotency_keys import IDEMPOTENCY_KEY_TTL_SECONDS, compute_fingerprint
 from gateway.api.input_images import InputImages
-from gateway.api.request_schemas import ImageParams
+from gateway.api.request_schemas import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
 from gateway.api.team_jobs import job_not_found_error
@@ -38,21 +38,18 @@ from providers.orders import Operation
 STORAGE_RETRY_SECONDS = 10
 
 
-class JobRequest(Struct, frozen=True, kw_only=True):
-    """A validated request for a job. It is recognized by its idempotency key, or else by its body.
+class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
+    """A validated request for a job.
 
-    `reports_retries`: the client's SDK counts its retries in a header. `is_dalle_client`: the client expects DALL-E's
-    response format. `warnings`: parameters that were mapped or ignored.
+    `idempotency`: recognizes its repetitions. `is_dalle_client`: the client expects DALL-E's response format.
+    `warnings`: parameters that were mapped or ignored.
     """
 
     team: str
-    params: ImageParams
+    params: ParamsT
     operation: Operation
-    fingerprint: str
+    idempotency: IdempotencyRecord
     presence: ClientPresence
-    idempotency_key: str | None = None
-    reports_retries: bool = False
-    retry_count: int = 0
     is_dalle_client: bool = False
     warnings: tuple[str, ...] = ()
     input_images: InputImages = InputImages()
@@ -61,7 +58,10 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     @property
     def is_idempotent(self) -> bool:
         """Returns whether a repetition of this request gets the same job."""
-        return self.idempotency_key is not None or self.reports_retries
+        return not self.idempotency.is_body_key or self.idempotency.retry_count != UNCOUNTED
+
+
+AnyJobRequest = JobRequest[Any]
 
 
 class SubmittedJob(Struct, frozen=True):
@@ -72,23 +72,22 @@ class SubmittedJob(Struct, frozen=True):
 
 
 async def submit_or_reuse_job(
-    http_request: HttpRequest, job_request: JobRequest, existing: SubmittedJob | None = None
+    context: ApiContext, state: dict[str, Any], job_request: AnyJobRequest, existing: SubmittedJob | None = None
 ) -> SubmittedJob:
     """Returns the existing job of this request, or submits a new one. Later error responses to the request name that
     job."""
-    state = http_request.scope["state"]
     with track_job_creation(state, job_request.is_idempotent):
-        submitted = existing or await submit_job(get_context(http_request), job_request)
+        submitted = existing or await submit_job(context, job_request)
     record_created_job(state, submitted.job_id)
     return submitted
 
 
-async def find_existing_job(context: ApiContext, request: JobRequest) -> SubmittedJob | None:
+async def find_existing_job(context: ApiContext, request: AnyJobRequest) -> SubmittedJob | None:
     """Returns the job that an earlier, equal request created.
 
     This lookup comes first: prices, sellers, linked images and draining concern only new jobs.
     """
-    record = _build_idempotency_record(context, request)
+    record = request.idempotency
     try:
         duplicate = await context.store.find_by_idempotency(request.team, record)
     except StoreUnavailable:
@@ -103,12 +102,12 @@ async def find_existing_job(context: ApiContext, request: JobRequest) -> Submitt
     return existing if await _confirm_existing_job(context, existing.job_id) else None
 
 
-async def submit_job(context: ApiContext, request: JobRequest) -> SubmittedJob:
+async def submit_job(context: ApiContext, request: AnyJobRequest) -> SubmittedJob:
     """Creates a job for the request. The store detects concurrent duplicates.
 
     Raises ApiError if no job was created: then nothing was ordered or charged.
     """
-    record = context.refused.follow(request.team, _build_idempotency_record(context, request))
+    record = context.refused.follow(request.team, request.idempotency)
     try:
         return await _submit_new_job(context, request, record)
     except (ApiError, StoreError, StorageError) as error:
@@ -118,7 +117,7 @@ async def submit_job(context: ApiContext, request: JobRequest) -> SubmittedJob:
         raise
 
 
-async def _submit_new_job(context: ApiContext, request: JobRequest, record: IdempotencyRecord) -> SubmittedJob:
+async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: IdempotencyRecord) -> SubmittedJob:
     if context.is_draining():
         message = "This gateway is shutting down. Retry in 1 second."
         raise ApiError(503, "draining", message, retry_after=1)
@@ -126,7 +125,7 @@ async def _submit_new_job(context: ApiContext, request: JobRequest, record: Idem
         reason = describe_problem(context.storage.problem)
         message = f"No new jobs are accepted: {reason}. Retry in {STORAGE_RETRY_SECONDS} seconds."
         raise ApiError(503, "storage_unavailable", message, retry_after=STORAGE_RETRY_SECONDS)
-    presence, has_key = request.presence, request.idempotency_key is not None
+    presence, has_key = request.presence, not record.is_body_key
     command = CreateJobCommand(
         query=to_routing_query(
             context.catalogue(), request.params, request.team, request.operation, request.input_images
@@ -152,7 +151,7 @@ async def _submit_new_job(context: ApiContext, request: JobRequest, record: Idem
     return _to_submitted_job(result)
 
 
-async def _create_job(context: ApiContext, request: JobRequest, command: CreateJobCommand) -> CreateJobResult:
+async def _create_job(context: ApiContext, request: AnyJobRequest, command: CreateJobCommand) -> CreateJobResult:
     try:
         return await context.engine.create_job(command)
     except ClientDisconnected:
@@ -215,21 +214,6 @@ def _outcome_unknown_error(timing: Timing) -> ApiError:
         f"{seconds:.0f} s, then it is ordered once; otherwise it is withdrawn."
     )
     return ApiError(503, "store_unavailable", message, retry_after=timing.api.store_retry_after_seconds)
-
-
-def _build_idempotency_record(context: ApiContext, request: JobRequest) -> IdempotencyRecord:
-    """Builds the record from the bytes of the request alone, so that it does not depend on how they are interpreted."""
-    if request.idempotency_key is not None:
-        key = compute_fingerprint("key", request.idempotency_key.encode())
-        return IdempotencyRecord(key=key, fingerprint=request.fingerprint, ttl_seconds=IDEMPOTENCY_KEY_TTL_SECONDS)
-    return IdempotencyRecord(
-        key=request.fingerprint,
-        fingerprint=request.fingerprint,
-        ttl_seconds=2 * context.catalogue().gateway.jobs.deadline_seconds,
-        is_body_key=True,
-        retry_count=request.retry_count if request.reports_retries else UNCOUNTED,
-        caller_id=request.presence.client_id,
-    )
 
 
 def _no_offer_error(error: NoOfferAvailable) -> ApiError:

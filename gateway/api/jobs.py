@@ -41,10 +41,11 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
 
 async def _submit_job(request: HttpRequest) -> SubmittedJob:
     """Submits the job. A separate function, so that the body is freed before the request waits."""
-    context = get_context(request)
-    job_request, params = await parse_request(request, CreateJobRequest)
+    context, state = get_context(request), request.scope["state"]
+    job_request = await parse_request(context, request, CreateJobRequest)
+    params = job_request.params
     if existing := await find_existing_job(context, job_request):
-        return await submit_or_reuse_job(request, job_request, existing)
+        return await submit_or_reuse_job(context, state, job_request, existing)
     mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
     image_refs = list_input_refs(params)
     with context.input_fetcher.open_request(job_request.team) as fetcher:
@@ -53,8 +54,8 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
             input_image for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True) if not ref.is_url
         ]
         inline_bytes = sum(len(input_image.content.data) for input_image in inline_images)
-        await get_body_receiver(request.scope["state"]).reserve(inline_bytes)
-        return await submit_or_reuse_job(request, replace(job_request, input_images=input_images))
+        await get_body_receiver(state).reserve(inline_bytes)
+        return await submit_or_reuse_job(context, state, replace(job_request, input_images=input_images))
 
 
 @get(f"{JOBS_PATH}/{{job_id:str}}")

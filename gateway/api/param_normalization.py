@@ -16,25 +16,25 @@ from gateway.catalogue import Catalogue
 MAX_WORD_LENGTH = 64
 
 
-class NormalizedFields(Struct, frozen=True):
-    """`is_dalle_client`: the request names a DALL-E model, so the client expects DALL-E's response."""
-
-    values: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
-    is_dalle_client: bool = False
-
-
-def normalize_fields(fields: Mapping[str, Any], catalogue: Catalogue) -> NormalizedFields:
-    """Normalizes the fields of a request and drops those that are null."""
+def has_dalle_model(fields: Mapping[str, Any], catalogue: Catalogue) -> bool:
+    """Returns whether the request names a DALL-E model: then its client expects DALL-E's response."""
     model = fields.get("model")
-    is_dalle_client = isinstance(model, str) and model in catalogue.dalle_aliases
+    return isinstance(model, str) and model in catalogue.dalle_aliases
+
+
+def normalize_fields(fields: Mapping[str, Any], is_dalle_client: bool) -> tuple[dict[str, Any], list[str]]:
+    """Normalizes the fields of a request and drops those that are null. Returns them with warnings."""
     values: dict[str, Any] = {}
     warnings: list[str] = []
     for name, value in fields.items():
-        if value is not None:
-            values[name] = _normalize_spelling(name, value)
+        if value is None:
+            continue
+        is_too_long = isinstance(value, str) and len(value) > MAX_WORD_LENGTH
+        normalize = None if is_too_long else _SPELLING_NORMALIZERS.get(name)
+        values[name] = normalize(value) if normalize else value
+        if name in _REPLACEMENTS:
             warnings += _replace_value(name, values, is_dalle_client)
-    return NormalizedFields(values, tuple(warnings), is_dalle_client)
+    return values, warnings
 
 
 # --- spelling
@@ -72,12 +72,6 @@ _SPELLING_NORMALIZERS: Mapping[str, Callable[[Any], Any]] = {
     "max_seconds": _to_number,
     "stream": _to_boolean,
 }
-
-
-def _normalize_spelling(name: str, value: Any) -> Any:
-    normalize = _SPELLING_NORMALIZERS.get(name)
-    is_too_long = isinstance(value, str) and len(value) > MAX_WORD_LENGTH
-    return value if normalize is None or is_too_long else normalize(value)
 
 
 # --- synonyms, and values without effect
@@ -119,7 +113,7 @@ _REPLACEMENTS: Mapping[str, Mapping[str, Replacement]] = {
 def _replace_value(name: str, values: dict[str, Any], is_dalle_client: bool) -> Iterator[str]:
     """Replaces the value in place and yields the warning, if any."""
     value = values[name]
-    replacement = _REPLACEMENTS.get(name, {}).get(value) if isinstance(value, str) else None
+    replacement = _REPLACEMENTS[name].get(value) if isinstance(value, str) else None
     if replacement is None:
         return
     values[name] = replacement.value

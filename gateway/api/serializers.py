@@ -52,7 +52,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
     return {
         "id": job.id,
         "object": "job",
-        "operation": documents.request.operation,
+        "operation": documents.request.routing.operation,
         "status": job.state,
         "model": job.model,
         "created_at": int(job.created_at),
@@ -70,7 +70,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
         "policy": documents.decision.policy if documents.decision else None,
         "plan": _serialize_plan(documents.decision) if documents.decision else None,
         "attempts": [_serialize_attempt(job, attempt) for attempt in job.attempts],
-        "metadata": dict(documents.request.metadata),
+        "metadata": dict(documents.request.routing.metadata),
     }
 
 

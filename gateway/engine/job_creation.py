@@ -111,7 +111,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
-    terms = tuple(_make_order_terms(offer, request.output_format) for offer in ranked_offers)
+    terms = tuple(_make_order_terms(offer, request.routing.output_format) for offer in ranked_offers)
     order_documents = OrderDocuments(request, terms)
     documents = encode_order_documents(order_documents)
     if command.webhook:
@@ -233,7 +233,6 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
 
     The job id is announced first: if this process crashes before the job is accepted, the inputs are deleted.
     """
-    request = command.query.request
     if command.inputs or command.mask:
         await context.store.announce_job(job_id, context.timing.maintenance.unclaimed_input_ttl_seconds)
     sources = [
@@ -241,16 +240,10 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
         for position, input_image in enumerate(command.inputs)
     ]
     return SavedRequest(
-        operation=request.operation,
+        routing=command.query.request,
         prompt=command.prompt,
-        target=request.target,
-        quality=request.quality,
-        output_format=request.output_format,
-        has_explicit_size=request.has_explicit_size,
-        has_explicit_quality=request.has_explicit_quality,
         sources=tuple(sources),
         mask=await _store_input(context, job_id, "mask", command.mask) if command.mask else None,
-        metadata=request.metadata,
         requested_params=command.requested_params,
     )
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gateway.routing.routing_request import RequestedParams
+from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from providers.adapter import Call
-from providers.image_sizes import TargetSize
-from providers.orders import Format, Operation, Quality, SizeSpec
+from providers.orders import Format, Quality, SizeSpec
 
 REQUEST, TERMS, WEBHOOK = "request", "order_terms", "webhook"
 
@@ -28,18 +27,12 @@ class StoredInput(Struct, frozen=True, kw_only=True):
 
 
 class SavedRequest(Struct, frozen=True, kw_only=True):
-    """The request that an order is made from. Its image bytes are in the storage."""
+    """The request as it was accepted: what routing depended on, the prompt, and the input images in the storage."""
 
-    operation: Operation
+    routing: RoutingRequest
     prompt: str
-    target: TargetSize
-    quality: Quality
-    output_format: Format
-    has_explicit_size: bool = False
-    has_explicit_quality: bool = False
     sources: tuple[StoredInput, ...] = ()
     mask: StoredInput | None = None
-    metadata: Mapping[str, str] = {}
     requested_params: RequestedParams = RequestedParams()
 
 

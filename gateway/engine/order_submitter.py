@@ -273,11 +273,11 @@ class OrderSubmitter:
     ) -> Order:
         adapter, request = offer.seller.adapter, spec.request
         has_callback = self._context.callback_urls and Feature.CALLBACK in adapter.capabilities.get_features(
-            request.operation
+            request.routing.operation
         )
         return Order(
             reference=order_reference(self._job_context.job.id, attempt_number),
-            operation=request.operation,
+            operation=request.routing.operation,
             model=route_entry.model,
             prompt=request.prompt,
             size=spec.terms.size,

@@ -278,7 +278,7 @@ class ResultFetcher:
     async def _store_one(self, order: FinishedOrder, index: int, fetched_image: FetchedImage) -> StoredResult:
         attempt = self._job_context.get_attempt(order.attempt_number)
         request, terms = await self._load_order_spec(order, attempt)
-        data = await convert_image(fetched_image.data, fetched_image.header, request.output_format)
+        data = await convert_image(fetched_image.data, fetched_image.header, request.routing.output_format)
         header = fetched_image.header if data is fetched_image.data else read_header(data)
         digest = sha256(data).hexdigest()
         # The key contains the digest, since another replica that fetches the same order may receive other images.
@@ -299,8 +299,5 @@ class ResultFetcher:
             quality=terms.quality,
             is_opaque=not header.has_alpha,
         )
-        return StoredResult(image, _check_image(fetched_image.header, request, terms))
-
-
-def _check_image(header: ImageHeader, request: SavedRequest, terms: OrderTerms) -> OutputCheck:
-    return check_output(header, ExpectedOutput(request.target, terms.size), request.output_format)
+        expected = ExpectedOutput(request.routing.target, terms.size)
+        return StoredResult(image, check_output(fetched_image.header, expected, request.routing.output_format))

@@ -190,7 +190,11 @@ def _combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: Ro
 
 
 def _find_minimum(*values: Number | None) -> Number | None:
-    return min((value for value in values if value is not None), default=None)
+    minimum = None
+    for value in values:
+        if value is not None and (minimum is None or value < minimum):
+            minimum = value
+    return minimum
 
 
 def _make_candidate(fit: Fit, request: RoutingRequest, signals: Signals) -> Candidate:

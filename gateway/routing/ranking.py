@@ -45,6 +45,8 @@ def rank_candidates(candidates: Sequence[Candidate], policy: PolicyConfig, draw:
     Cells that deliver something else than ordered come after those that do not, unhealthy cells last. Each group is
     ranked by itself, and no candidate is excluded.
     """
+    if len(candidates) < 2:
+        return list(candidates)
     health_ranks = sorted({candidate.signals.health_rank for candidate in candidates})
     if len(health_ranks) < 2:
         return _rank_group(candidates, policy, draw)

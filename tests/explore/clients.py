@@ -11,7 +11,7 @@ from gateway.api.job_submission import JobRequest, find_existing_job, submit_job
 from gateway.api.request_schemas import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.engine.job_creation import CreateJobCommand
-from gateway.jobs.commit import build_update_commit
+from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord, build_update_commit
 from gateway.jobs.transitions import Ignored
 from gateway.jobs.updates import CancelRequested
 from gateway.store.base import Applied, StoreUnavailable, VersionConflict
@@ -79,13 +79,19 @@ class Client:
         context = replica.components.api_context
         if self._plan.has_webhook:
             return await self._create_job_with_webhook(replica)
+        presence = ClientPresence(replica.name, None)
         request = JobRequest(
             team=TEAM,
             params=self._params,
             operation=Operation.GENERATE,
-            fingerprint=self.name,
-            presence=ClientPresence(replica.name, None),
-            idempotency_key=self.name if self._plan.has_key else None,
+            idempotency=IdempotencyRecord(
+                key=self.name,
+                fingerprint=self.name,
+                is_body_key=not self._plan.has_key,
+                retry_count=0 if self._plan.has_key else UNCOUNTED,
+                caller_id="" if self._plan.has_key else presence.client_id,
+            ),
+            presence=presence,
         )
         submitted = await find_existing_job(context, request) or await submit_job(context, request)
         return submitted.job_id

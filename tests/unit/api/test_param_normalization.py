@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from gateway.api.param_normalization import MAX_WORD_LENGTH, normalize_fields
+from gateway.api.param_normalization import MAX_WORD_LENGTH, has_dalle_model, normalize_fields
 from tests.unit.routing.catalogue_factory import make_catalogue
 
 CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
@@ -13,8 +13,8 @@ CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
 
 def normalize_params(**fields: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns the normalized values, and the names of the warnings."""
-    normalized = normalize_fields(fields, CATALOGUE)
-    return dict(normalized.values), [warning.partition(":")[0] for warning in normalized.warnings]
+    values, warnings = normalize_fields(fields, has_dalle_model(fields, CATALOGUE))
+    return values, [warning.partition(":")[0] for warning in warnings]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_dalle_clients_get_no_warning_for_dalle_quality() -> None:
     values, warnings = normalize_params(**params)
     assert (values["quality"], values["size"]) == ("high", "1024x1024")
     assert warnings == ["style_ignored", "size_mapped"]
-    assert normalize_fields(params, CATALOGUE).is_dalle_client
-    assert not normalize_fields({"model": "gpt-image-2"}, CATALOGUE).is_dalle_client
-    assert not normalize_fields({"model": ["dall-e-3"]}, CATALOGUE).is_dalle_client
+    assert has_dalle_model(params, CATALOGUE)
+    assert not has_dalle_model({"model": "gpt-image-2"}, CATALOGUE)
+    assert not has_dalle_model({"model": ["dall-e-3"]}, CATALOGUE)
 
 
 def test_null_equals_absent_field() -> None:

@@ -16,6 +16,7 @@ from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs.job import Job
 from gateway.jobs.transitions import Ignored, apply_update
 from gateway.jobs.updates import ImagesReady, ImagesStored, JobUpdate
+from gateway.routing.routing_request import RoutingRequest
 from gateway.store.base import StoreUnavailable
 from gateway.timing import DEFAULT_JOB_TIMING, FetchTiming, Timing
 from gateway.upstream.download import DownloadError
@@ -28,11 +29,15 @@ from tests.unit.jobs.job_scenario import START, JobScenario, make_new_job, make_
 
 IMAGE_BYTES = encode_image(make_quadrant_image(), "PNG")
 REQUEST = SavedRequest(
-    operation=Operation.GENERATE,
+    routing=RoutingRequest(
+        operation=Operation.GENERATE,
+        model="gpt-image-2",
+        n=1,
+        target=TargetSize(WIDTH, HEIGHT, "3:2", Resolution.ONE_K),
+        quality=Quality.LOW,
+        output_format=Format.PNG,
+    ),
     prompt="a lighthouse",
-    target=TargetSize(WIDTH, HEIGHT, "3:2", Resolution.ONE_K),
-    quality=Quality.LOW,
-    output_format=Format.PNG,
 )
 ORDER_TERMS = (OrderTerms(size=PixelSize(WIDTH, HEIGHT), quality=None, output_format=None),)
 OFFER: Any = SimpleNamespace(

@@ -11,6 +11,7 @@ from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, SavedRequest, encode_order_documents
 from gateway.engine.seller_response_builder import describe_fault, describe_success
 from gateway.jobs.job import SellerResponse
+from gateway.routing.routing_request import RoutingRequest
 from gateway.store.base import StoreUnavailable
 from providers.faults import Fault, FaultKind
 from providers.image_sizes import Resolution, TargetSize
@@ -20,11 +21,15 @@ from providers.orders import Format, Operation, Quality
 PROMPT = "a lighthouse at dawn"
 DOCUMENTS = OrderDocuments(
     SavedRequest(
-        operation=Operation.GENERATE,
+        routing=RoutingRequest(
+            operation=Operation.GENERATE,
+            model="gpt-image-2",
+            n=1,
+            target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
+            quality=Quality.LOW,
+            output_format=Format.PNG,
+        ),
         prompt=PROMPT,
-        target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
-        quality=Quality.LOW,
-        output_format=Format.PNG,
     ),
     terms=(),
 )
