@@ -15,7 +15,8 @@ from PIL import Image
 
 from gateway.config.schema import CONFIG_FILES
 from gateway.settings import ENV_OPTIONS
-from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_command, run_sandboxed_gateway
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_sandboxed_gateway
 
 README = (ROOT / "README.md").read_text()
 README_URL = "http://127.0.0.1:8080"

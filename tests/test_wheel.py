@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_program(program: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the installed program, or its Python: `gateway_runner.run_command` runs the repository's."""
+    """Runs the installed program, or its Python: `cli_runner.run_command` runs the repository's."""
     return subprocess.run(
         [program, *command], cwd=folder, env=CLEAN_ENVIRON, capture_output=True, text=True, check=False, timeout=60
     )

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, parse_error
-from tests.harness.gateway_runner import run_command, run_sandboxed_gateway
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import run_sandboxed_gateway
 from tests.harness.wait import wait_for_value, wait_until
 
 BODY = {"prompt": "a lighthouse"}

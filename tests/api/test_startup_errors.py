@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_runner import CONFIG, run_command
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import CONFIG
 
 SECRET_ENVIRON = {"RUNFLOW_API_KEY": "rf_sandbox", "RUNAPI_API_KEY": "sk-sandbox", "IGW_KEY_DESIGN": "igw_design"}
 SHARED_STORAGE_ENVIRON = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.gateway_runner import ROOT, RunningGateway, run_command, run_sandboxed_gateway
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import ROOT, RunningGateway, run_sandboxed_gateway
 from tests.harness.wait import wait_for_value, wait_until
 
 HANDLER_BEFORE_IMPORTS = """

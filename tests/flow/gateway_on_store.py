@@ -1,8 +1,10 @@
 """Runs gateways on SQLite or Redis, and opens the store directly for checks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.flow.flow_config import GatewaySetup
 from tests.flow.order_flow import FlowGateway, run_flow_gateway
@@ -31,6 +33,19 @@ def run_gateway_on_store(
             closing(RawSqlite(folder / "data" / "gateway.db")) as raw,
         ):
             yield gateway, raw
+
+
+def make_gateway_fixture(setup: GatewaySetup) -> Callable[..., Iterator[GatewayAndStore]]:
+    """Makes the fixture `gateway_and_store` of a module: its tests share one gateway with this setup, on SQLite."""
+
+    @pytest.fixture(scope="module")
+    def gateway_and_store(
+        sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[GatewayAndStore]:
+        with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("gateway"), sandbox_process, setup) as running:
+            yield running
+
+    return gateway_and_store
 
 
 @contextmanager

@@ -1,16 +1,12 @@
 """Orders never exceed an account's limits: they queue, or go to another seller after the slot timeout."""
 
 from collections import Counter
-from collections.abc import Iterator
-
-import pytest
 
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import OrderFlow
 from tests.flow.order_times import CLOCK_TOLERANCE_SECONDS, get_order_times, run_concurrently
-from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
@@ -31,12 +27,7 @@ SETUP = GatewaySetup(
 )
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("limits"), sandbox_process, SETUP) as running:
-        yield running
+gateway_and_store = make_gateway_fixture(SETUP)
 
 
 def get_max_concurrent_orders(flow: OrderFlow, seller: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.flow.account_edits import configure_proxy, move_account
 from tests.flow.flow_config import RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
 from tests.flow.recording_proxy import PROXIED_REQUEST, run_proxy
@@ -24,12 +24,7 @@ SETUP = GatewaySetup(
 )
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("moved"), sandbox_process, SETUP) as running:
-        yield running
+gateway_and_store = make_gateway_fixture(SETUP)
 
 
 @pytest.fixture(scope="module")

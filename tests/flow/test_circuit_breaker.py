@@ -1,17 +1,15 @@
 """Circuit breaker: failing sellers get no orders while others exist; after a pause one probe order tests them."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
 from gateway.timing import OpenDuration
 from tests.flow.flow_config import BACKUP_BY_SELLER, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
 from tests.flow.order_times import get_order_gaps, get_order_times, run_concurrently
-from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
@@ -33,13 +31,8 @@ SETUP = GatewaySetup(
 )
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    """At the end of every test all circuit breakers are closed."""
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("health"), sandbox_process, SETUP) as running:
-        yield running
+# At the end of every test all circuit breakers are closed.
+gateway_and_store = make_gateway_fixture(SETUP)
 
 
 def order_until_seller_delivers(flow: OrderFlow, seller: str, **params: str) -> list[JobJson]:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.timing import Timing
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import GatewayAndStore, make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import JobJson, OrderFlow
 from tests.harness.sandbox_runner import RunningSandbox
@@ -36,12 +36,7 @@ SETUP = GatewaySetup(
 TimedJob = tuple[JobJson, float]
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("extra-orders"), sandbox_process, SETUP) as running:
-        yield running
+gateway_and_store = make_gateway_fixture(SETUP)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,9 @@ import pytest
 from msgspec import Struct
 
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.harness.node_sdk import PROGRAM_FOLDER
-from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 
 ROUTE = "/v1/images/generations"
@@ -80,12 +79,7 @@ RETRIABLE_CASES = (
 )
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("repeating"), sandbox_process, SETUP) as running:
-        yield running
+gateway_and_store = make_gateway_fixture(SETUP)
 
 
 def send_with_status_retries(url: str, key: str, body: dict[str, Any]) -> int:

@@ -1,29 +1,21 @@
 """A seller that rejects an order with Retry-After is retried after that time if no other seller is left."""
 
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 
 import httpx
 import pytest
 
 from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
-from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_faults_by_seller
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.flow.order_times import get_order_times
-from tests.harness.sandbox_runner import RunningSandbox
 
 DEADLINE_SECONDS = 12.0
 
 
-@pytest.fixture(scope="module")
-def gateway_and_store(
-    sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    setup = GatewaySetup(job_settings={"deadline_seconds": DEADLINE_SECONDS})
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("waiting"), sandbox_process, setup) as running:
-        yield running
+gateway_and_store = make_gateway_fixture(GatewaySetup(job_settings={"deadline_seconds": DEADLINE_SECONDS}))
 
 
 def make_seller_busy(flow: OrderFlow, seller: str, seconds: object, orders: int = 1, status: int = 429) -> None:

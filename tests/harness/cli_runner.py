@@ -1,18 +1,22 @@
-"""Runs the installed command."""
+"""Runs the installed command until it exits."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.gateway_runner import CONFIG, ROOT
 
 
-def run_program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Runs the installed `image-gateway` with the tests' configuration."""
-    program = str(Path(sys.executable).parent / "image-gateway")
-    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    environ = {"IGW_CONFIG": str(CONFIG), **environ}
+def run_command(*arguments: str, folder: Path = ROOT, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Runs an `image-gateway` command in `folder`, with the tests' configuration and without a terminal's width."""
+    inherited = {name: value for name, value in get_clean_environ().items() if name != "COLUMNS"}
     return subprocess.run(
-        [program, *arguments], capture_output=True, text=True, check=False, cwd=ROOT, env=inherited | environ
+        [str(Path(sys.executable).parent / "image-gateway"), *arguments],
+        cwd=folder,
+        env={**inherited, "IGW_CONFIG": str(CONFIG), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )

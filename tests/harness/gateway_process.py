@@ -26,7 +26,8 @@ from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_for_value, wait_until
 
 ROOT = Path(__file__).parents[2]
-API_KEY, OTHER_TEAM_KEY = "igw_chaos_key", "igw_other_team_key"
+# The key of the sandbox's team, which `serve --sandbox` sets.
+API_KEY, OTHER_TEAM_KEY = "igw_sandbox", "igw_other_team_key"
 READY_TIMEOUT_SECONDS = 60.0
 EXIT_TIMEOUT_SECONDS = 30.0
 SECRET_ENVIRON = {

@@ -1,8 +1,6 @@
 """Runs the real command with its own sandbox, on free ports."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,15 +8,13 @@ from pathlib import Path
 import httpx
 
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
-from tests.harness.gateway_environ import get_clean_environ
-from tests.harness.gateway_process import ROOT, GatewayProcess
+from tests.harness.gateway_process import API_KEY, ROOT, GatewayProcess
 from tests.harness.sandbox_runner import RunningSandbox
 
-__all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_command", "run_sandboxed_gateway"]
+__all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_sandboxed_gateway"]
 
 # The tests' own configuration: edits of `config/` do not affect them.
 CONFIG = ROOT / "tests" / "config"
-API_KEY = "igw_sandbox"
 
 
 class RunningGateway(GatewayProcess):
@@ -78,16 +74,3 @@ def run_sandboxed_gateway(
         gateway.start()
         with closing(gateway):
             yield gateway
-
-
-def run_command(*arguments: str, folder: Path = ROOT, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """Runs an `image-gateway` command in `folder` until it exits, with the tests' configuration."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments],
-        cwd=folder,
-        env={**get_clean_environ(), "PYTHONPATH": str(ROOT), "IGW_CONFIG": str(CONFIG), **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

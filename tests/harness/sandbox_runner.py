@@ -64,16 +64,24 @@ class RunningSandbox:
 
 
 @contextmanager
-def run_sandbox(*options: str) -> Iterator[RunningSandbox]:
-    command = [sys.executable, "-m", "gateway.cli", "sandbox", "--port", "0", "--with-parent", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+def start_sandbox_process(*options: str, **process_options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Starts a sandbox, and kills it after the block if it still runs."""
+    command = [sys.executable, "-m", "gateway.cli", "sandbox", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **process_options
+    ) as process:
         try:
-            url = read_url(process)
-            with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
-                yield RunningSandbox(url, http)
+            yield process
         finally:
-            process.terminate()
-            process.wait(timeout=10)
+            process.kill()
+
+
+@contextmanager
+def run_sandbox(*options: str) -> Iterator[RunningSandbox]:
+    with start_sandbox_process("--port", "0", "--with-parent", *options) as process:
+        url = read_url(process)
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+            yield RunningSandbox(url, http)
 
 
 def read_url(process: "subprocess.Popen[str]") -> str:

@@ -8,38 +8,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
 
 from sandbox.server import DEFAULT_PORT
 from tests.harness import sandbox_runner
-from tests.harness.sandbox_runner import read_url
+from tests.harness.sandbox_runner import read_url, start_sandbox_process
 from tests.harness.wait import wait_for_value, wait_until
 
 AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 SANDBOX_COMMAND = [sys.executable, "-m", "gateway.cli", "sandbox"]
 
 
-@contextlib.contextmanager
-def start_sandbox(*options: str) -> Iterator["subprocess.Popen[str]"]:
-    """Starts a sandbox that a test may stop.
-
-    It always handles SIGINT, which programs ignore if a shell started the tests in the background.
-    """
-    with subprocess.Popen(
-        [*SANDBOX_COMMAND, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+# A sandbox always handles SIGINT, which programs ignore if a shell started the tests in the background.
+start_sandbox = partial(
+    start_sandbox_process,
+    start_new_session=True,
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+)
 
 
 def parse_port(url: str) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gateway.cli import main
 from gateway.commands.job_report import AttemptReport, JobError, JobReport, print_job
-from tests.harness.cli_runner import run_program
+from tests.harness.cli_runner import run_command
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 RANKED_MEMBERS = {
@@ -205,7 +205,7 @@ def test_names_that_look_like_markup_are_printed_literally(config_folder: Path) 
 
 def test_installed_program_plans_from_full_configuration() -> None:
     keys = {"RUNFLOW_API_KEY": "first key", "RUNAPI_API_KEY": "second key"}
-    result = run_program(
+    result = run_command(
         "explain", "--resolution", "4k", "--quality", "low", "-n", "3", "--team", "design", "--json", **keys
     )
     assert (result.returncode, result.stderr) == (0, "")
@@ -214,9 +214,9 @@ def test_installed_program_plans_from_full_configuration() -> None:
 
 
 def test_colour_is_only_for_terminals() -> None:
-    assert "\x1b[" not in run_program("explain").stdout
-    assert "\x1b[" in run_program("explain", FORCE_COLOR="1").stdout
-    assert "\x1b[" not in run_program("explain", "--json", FORCE_COLOR="1").stdout
+    assert "\x1b[" not in run_command("explain").stdout
+    assert "\x1b[" in run_command("explain", FORCE_COLOR="1").stdout
+    assert "\x1b[" not in run_command("explain", "--json", FORCE_COLOR="1").stdout
 
 
 def test_job_is_read_from_a_running_gateway() -> None:
