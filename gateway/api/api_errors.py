@@ -42,7 +42,7 @@ class ApiError(Exception):
         is_retryable = retry_after is not None if is_retryable is None else is_retryable
         self.is_retryable = is_retryable or "retry-after" in self.headers
 
-    def response_headers(self) -> dict[str, str]:
+    def build_response_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"

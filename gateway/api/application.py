@@ -121,7 +121,7 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
 def _handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
     request_id = request.scope["state"].get("request_id")
     content, media_type = error.render(request.scope["path"], request_id, select_charge_sentence(request.scope))
-    return Response(content, media_type=media_type, status_code=error.status, headers=error.response_headers())
+    return Response(content, media_type=media_type, status_code=error.status, headers=error.build_response_headers())
 
 
 def _handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -72,7 +72,7 @@ class HttpExchange:
             self._scope, "draining", "This gateway is shutting down.", SHUTDOWN_RETRY_SECONDS
         )
         content, media_type = error.render(self._scope["path"], self.request_id, select_charge_sentence(self._scope))
-        headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
+        headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await self.send({"type": "http.response.body", "body": content, "more_body": False})

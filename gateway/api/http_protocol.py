@@ -210,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _render_error(self, error: ApiError) -> bytes:
         request_id = get_or_create_request_id(self.headers)
         content, media_type = error.render(self.url.decode("latin-1"), request_id, NOT_CHARGED)
-        headers = {"content-type": media_type, "content-length": str(len(content)), **error.response_headers()}
+        headers = {"content-type": media_type, "content-length": str(len(content)), **error.build_response_headers()}
         lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
         type(self).emit(
             RequestCompleted(id=request_id, method="other", route="unknown", status=error.status, seconds=0.0)

@@ -13,7 +13,7 @@ from gateway.api.input_images import InputImages
 from gateway.api.request_schemas import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
-from gateway.api.team_jobs import job_not_found_error
+from gateway.api.team_jobs import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
@@ -174,7 +174,7 @@ async def _confirm_existing_job(context: ApiContext, job_id: str) -> bool:
             job = await context.engine.confirm_job(job_id)
     except TimeoutError:
         raise StoreUnavailable(f"the confirmation of {job_id} was not saved in time") from None
-    return job is None or not job.withdrawn
+    return job is None or not job.is_withdrawn
 
 
 async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
@@ -182,7 +182,7 @@ async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
     while True:
         with contextlib.suppress(StoreUnavailable):
             if (job := await context.engine.confirm_job(job_id)) is None:
-                raise job_not_found_error()
+                raise make_job_not_found_error()
             return job
         await asyncio.sleep(context.timing.api.confirmation_retry_seconds)
 

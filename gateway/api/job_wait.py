@@ -41,7 +41,7 @@ async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
     """
     if not (job.state.is_terminal or job.is_confirmed):
         job = await _cancel_on_disconnect(http_request, wait_for_confirmation(get_context(http_request), job.id))
-    if job.withdrawn:
+    if job.is_withdrawn:
         raise build_failure_error(job, build_job_headers(job))
     return job
 

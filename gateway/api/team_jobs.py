@@ -16,7 +16,7 @@ from gateway.engine.job_documents import (
     decode_request,
     image_document_name,
 )
-from gateway.jobs.commit import budget_windows
+from gateway.jobs.commit import list_budget_windows
 from gateway.jobs.job import Job
 from gateway.routing.decision_record import DecisionRecord, decode_decision_record
 from providers.orders import Format
@@ -30,7 +30,7 @@ class JobDocuments(Struct, frozen=True, kw_only=True):
     images: tuple[StoredImage, ...]
 
 
-def job_not_found_error() -> ApiError:
+def make_job_not_found_error() -> ApiError:
     return ApiError(404, "job_not_found", "Job not found. It may have been deleted, or belong to another team.")
 
 
@@ -43,7 +43,7 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
     if timeout_seconds > 0 and job is not None and job.team == team:
         job = await context.engine.wait_for_job(job_id, timeout_seconds)
     if job is None or job.team != team:
-        raise job_not_found_error()
+        raise make_job_not_found_error()
     return job
 
 
@@ -57,7 +57,7 @@ async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]
 async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
     """Loads everything that the job's team may see, in one turn of the store."""
     names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
-    day, _ = budget_windows(job.created_at)
+    day, _ = list_budget_windows(job.created_at)
     documents, stored_decision = await asyncio.gather(
         context.store.load_documents(job.id, REQUEST, *names), context.store.load_decision_record(job.id, day)
     )

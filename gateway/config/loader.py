@@ -42,7 +42,7 @@ class LoadedFiles(Struct, frozen=True):
         for step in (None, *path):
             node = node if step is None or node is None else _find_child(node, step)
             location = location if node is None else node.location
-        return Problem(location, message).in_folder(self.folder)
+        return Problem(location, message).add_folder(self.folder)
 
 
 def _find_child(node: YamlNode, step: str | int) -> YamlNode | None:
@@ -78,7 +78,7 @@ class _Loader:
         if not offers:
             self._add_problem(OFFERS_FOLDER, "No offers/<seller>.yaml found. Add one file for each seller")
         folder = self.files.folder
-        problems = sort_problems(problem.in_folder(folder) for problem in self.validator.problems)
+        problems = sort_problems(problem.add_folder(folder) for problem in self.validator.problems)
         config = None if problems else Config(offers=offers, hash=self.files.hash, **blocks)
         return LoadedFiles(folder, config, problems, self.nodes)
 

@@ -61,7 +61,7 @@ class Problem(Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.location}: {self.message}"
 
-    def in_folder(self, folder: str) -> "Problem":
+    def add_folder(self, folder: str) -> "Problem":
         """Returns the problem with the folder before the file's name."""
         return replace(self, location=replace(self.location, file=f"{folder}/{self.location.file}"))
 

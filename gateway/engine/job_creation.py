@@ -201,7 +201,7 @@ def _make_route_entry(context: EngineContext, ranked: RankedOffer) -> RouteEntry
         price=price.price,
         ceiling=price.ceiling,
         timeout_seconds=max(timing.min_attempt_timeout_seconds, timing.attempt_timeout_factor * expected_latency.p90),
-        pollable=offer.seller.adapter.poll is not None,
+        is_pollable=offer.seller.adapter.poll is not None,
         recovery_method=_choose_recovery_method(context, offer),
         account_identity=offer.seller.account.identity,
     )

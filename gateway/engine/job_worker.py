@@ -128,7 +128,7 @@ class JobWorker:
     def _get_receive_timeout(self) -> float:
         """Returns the seconds until the job's deadline. All other events wake the mailbox."""
         job, max_seconds = self.job_context.job, self.context.timing.workers.max_receive_seconds
-        if job.state.is_terminal or job.overdue:
+        if job.state.is_terminal or job.is_overdue:
             return max_seconds
         remaining_seconds = job.deadline - self.context.wall_clock()
         return min(max(remaining_seconds, 0.05), max_seconds)

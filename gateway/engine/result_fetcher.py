@@ -178,7 +178,7 @@ class ResultFetcher:
             image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in results
         }
         outcome = OrderOutcome(
-            elapsed_seconds=self._context.wall_clock() - attempt.started_at, as_ordered=matches_order
+            elapsed_seconds=self._context.wall_clock() - attempt.started_at, is_as_ordered=matches_order
         )
         on_saved = (
             partial(record_health, self._context, self._job_context.job, attempt, outcome)

@@ -98,6 +98,6 @@ class JobReleaser:
             min(release_count + 1, MAX_SKIPPED_CLAIMS) + 0.05 + 0.4 * self._context.draw_random()
         )
         job = self._job_context.job
-        if job.state.is_terminal or job.overdue:
+        if job.state.is_terminal or job.is_overdue:
             return release_seconds
         return min(release_seconds, max(job.deadline - self._context.wall_clock(), timing.min_release_seconds))

@@ -63,13 +63,13 @@ class OrderPermit(Struct, frozen=True, eq=False):
 class OrderOutcome(Struct, frozen=True, kw_only=True):
     """How an order ended. It succeeded if `fault` is None.
 
-    `elapsed_seconds`: the time from sending the order to its end, if known. `as_ordered`: whether the images match the
-    order.
+    `elapsed_seconds`: the time from sending the order to its end, if known. `is_as_ordered`: whether the images match
+    the order.
     """
 
     fault: FaultKind | None = None
     elapsed_seconds: float | None = None
-    as_ordered: bool | None = None
+    is_as_ordered: bool | None = None
     retry_after: float | None = None
 
     def estimate_send_time(self, now: float) -> float:
@@ -107,7 +107,7 @@ class HealthTracker:
             cell.record_success(sent_at, now)
             if outcome.elapsed_seconds is not None:
                 cell.latencies.add(outcome.elapsed_seconds, now)
-            self._record_conformance(key.cell_key, outcome.as_ordered, sent_at, now)
+            self._record_conformance(key.cell_key, outcome.is_as_ordered, sent_at, now)
         elif scope is HealthScope.ACCOUNT:
             account.record_failure(outcome.fault, outcome.retry_after, sent_at, now)
             cell.breaker.record_inconclusive(sent_at)
@@ -122,11 +122,11 @@ class HealthTracker:
         else:
             self.record_inconclusive(key, sent_at)
 
-    def _record_conformance(self, cell_key: CellKey, as_ordered: bool | None, sent_at: float, now: float) -> None:
+    def _record_conformance(self, cell_key: CellKey, is_as_ordered: bool | None, sent_at: float, now: float) -> None:
         cell = self._get_cell(cell_key)
-        if as_ordered is None:
+        if is_as_ordered is None:
             cell.fidelity_breaker.record_inconclusive(sent_at)
-        elif as_ordered:
+        elif is_as_ordered:
             cell.record_conforming_delivery(sent_at)
         else:
             cell.record_unfaithful_delivery(self._get_replica_stats(cell_key)[1], sent_at, now)

@@ -120,8 +120,8 @@ class ConformanceWindow:
         self._deliveries: deque[tuple[float, bool]] = deque(maxlen=MAX_DELIVERIES)
         self._cached: tuple[float, ConformanceRate] | None = None
 
-    def add(self, as_ordered: bool, sent_at: float) -> None:
-        self._deliveries.append((sent_at, as_ordered))
+    def add(self, is_as_ordered: bool, sent_at: float) -> None:
+        self._deliveries.append((sent_at, is_as_ordered))
         self._cached = None
 
     def get_rate(self, now: float, since: float = -inf) -> ConformanceRate:
@@ -130,7 +130,7 @@ class ConformanceWindow:
         if self._cached is None or self._cached[0] != oldest:
             self._cached = (
                 oldest,
-                _compute_rate([as_ordered for sent_at, as_ordered in self._deliveries if sent_at >= oldest]),
+                _compute_rate([is_as_ordered for sent_at, is_as_ordered in self._deliveries if sent_at >= oldest]),
             )
         return self._cached[1]
 

@@ -176,14 +176,14 @@ def _idempotency_ttl(job: Job) -> float | None:
     """
     if job.body_key is not None:
         return BODY_KEY_TTL_SECONDS
-    return 0.0 if job.withdrawn and job.client_key else None
+    return 0.0 if job.is_withdrawn and job.client_key else None
 
 
 def decode_job(encoded_job: bytes) -> Job:
     return _DECODER.decode(encoded_job)
 
 
-def budget_windows(created_at: float) -> tuple[str, str]:
+def list_budget_windows(created_at: float) -> tuple[str, str]:
     """Returns the budget windows (day and month, UTC) of a job's creation."""
     return _day_windows(int(created_at // 86_400))
 
@@ -198,16 +198,18 @@ def _budget_changes(old: Job | None, new: Job) -> Iterator[BudgetChange]:
     hold = new.hold - (old.hold if old else 0)
     spend = new.captured_amount - (old.captured_amount if old else 0)
     if hold or spend:
-        yield from (BudgetChange(window=window, hold=hold, spend=spend) for window in budget_windows(new.created_at))
+        yield from (
+            BudgetChange(window=window, hold=hold, spend=spend) for window in list_budget_windows(new.created_at)
+        )
 
 
 def _ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEntry]:
     for attempt in new.attempts:
         before = old.get_attempt(attempt.number) if old else None
-        for line, amount, images in _line_changes(attempt, before, new.get_excess(attempt.number)):
+        for line, amount, images in _list_line_changes(attempt, before, new.get_excess(attempt.number)):
             entry = new.route_entry(attempt)
             yield LedgerEntry(
-                day=budget_windows(new.created_at)[0],
+                day=list_budget_windows(new.created_at)[0],
                 posted_at=now,
                 line=line,
                 amount=amount,
@@ -221,7 +223,7 @@ def _ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEnt
             )
 
 
-def _line_changes(attempt: Attempt, before: Attempt | None, excess: int) -> Iterator[tuple[LedgerLine, int, int]]:
+def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) -> Iterator[tuple[LedgerLine, int, int]]:
     """Yields the change of each ledger line, with the number of images it covers."""
     if attempt is before:
         return

@@ -16,15 +16,17 @@ def complete_if_done(job: Job, now: float) -> Job:
     if 0 < delivered_count < job.n:
         warnings = merge_warnings(warnings, (f"partial_delivery: {delivered_count} of {job.n} images",))
     fault = None if delivered_count == job.n else _choose_fault(job)
-    return replace(job, state=_final_state(job, delivered_count), finished_at=now, warnings=warnings, fault=fault)
+    return replace(
+        job, state=_select_final_state(job, delivered_count), finished_at=now, warnings=warnings, fault=fault
+    )
 
 
-def _final_state(job: Job, delivered_count: int) -> JobState:
-    if job.cancel_requested or job.withdrawn:
+def _select_final_state(job: Job, delivered_count: int) -> JobState:
+    if job.is_cancel_requested or job.is_withdrawn:
         return JobState.CANCELLED
     if delivered_count:
         return JobState.COMPLETED
-    return JobState.EXPIRED if job.overdue else JobState.FAILED
+    return JobState.EXPIRED if job.is_overdue else JobState.FAILED
 
 
 def _choose_fault(job: Job) -> FaultKind | None:

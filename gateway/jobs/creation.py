@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_commit
+from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, build_commit, list_budget_windows
 from gateway.jobs.job import Job, Part, RouteEntry
 from gateway.timing import DEFAULT_JOB_TIMING, JobTiming
 
@@ -80,5 +80,5 @@ def _drop_zero_prices(prices: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _set_limit(change: BudgetChange, limits: BudgetLimits, now: float) -> BudgetChange:
-    day, _ = budget_windows(now)
+    day, _ = list_budget_windows(now)
     return replace(change, limit=limits.day if change.window == day else limits.month)

@@ -78,7 +78,7 @@ def _reported_fault(job: Job, charge_status: ChargeStatus) -> FaultKind | None:
 def _may_succeed_on_retry(job: Job) -> bool:
     """Returns whether a retry may succeed. A job that expired before any order failed has only waited too long."""
     if job.state is JobState.CANCELLED:
-        return job.withdrawn
+        return job.is_withdrawn
     if job.fault is None:
         return job.state is JobState.EXPIRED
     return VERDICTS[job.fault].is_transient

@@ -65,9 +65,9 @@ class RecoveryMethod(StrEnum):
 class RouteEntry(Struct, frozen=True, array_like=True):
     """One offer of the plan, as far as a job needs it.
 
-    `timeout_seconds`: maximum duration of an attempt. `pollable`: whether orders can be polled; otherwise the response
-    to the order is final. `account_identity`: identity of the account that orders are placed with; empty in jobs of
-    older versions.
+    `timeout_seconds`: maximum duration of an attempt. `is_pollable`: whether orders can be polled; otherwise the
+    response to the order is final. `account_identity`: identity of the account that orders are placed with; empty in
+    jobs of older versions.
     """
 
     seller: str
@@ -78,7 +78,7 @@ class RouteEntry(Struct, frozen=True, array_like=True):
     price: int
     ceiling: int
     timeout_seconds: float
-    pollable: bool
+    is_pollable: bool
     recovery_method: RecoveryMethod
     account_identity: str = ""
 
@@ -173,7 +173,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `max_attempts`: per image. `reorder_on_unknown`: order again even if the first order may have been charged.
     `hold_per_image`, `hold_per_order`: amounts held until the cost is known; `hold` is the amount held now.
     `order_prices`: cost of an order at each route entry besides its images, empty if zero. `token_counts`, `excesses`:
-    for the few attempts that have any. `abandoned`: its workers crashed repeatedly, so nothing more is ordered.
+    for the few attempts that have any. `is_abandoned`: its workers crashed repeatedly, so nothing more is ordered.
     `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
     succeeded with anomalies. `timing`: as configured when the job was created.
     """
@@ -196,17 +196,17 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: JobState = JobState.QUEUED
     parts: tuple[Part, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    client_confirmed: bool = False
-    withdrawn: bool = False
-    cancel_requested: bool = False
-    overdue: bool = False
+    is_client_confirmed: bool = False
+    is_withdrawn: bool = False
+    is_cancel_requested: bool = False
+    is_overdue: bool = False
     finished_at: float | None = None
     fault: FaultKind | None = None
     warnings: tuple[str, ...] = ()
     milestone_count: int = 0
     schema_version: int = SCHEMA_VERSION
     token_counts: tuple[TokenCount, ...] = ()
-    abandoned: bool = False
+    is_abandoned: bool = False
     hold_per_order: int = 0
     order_prices: tuple[int, ...] = ()
     excesses: tuple[Excess, ...] = ()
@@ -225,7 +225,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         A worker that started an attempt knew that the job was stored.
         """
-        return self.client_confirmed or bool(self.attempts)
+        return self.is_client_confirmed or bool(self.attempts)
 
     @property
     def confirmation_deadline(self) -> float:
@@ -307,7 +307,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.route[attempt.route_index]
 
     def can_poll(self, attempt: Attempt) -> bool:
-        return attempt.ticket is not None and self.route_entry(attempt).pollable
+        return attempt.ticket is not None and self.route_entry(attempt).is_pollable
 
 
 def round_timestamp(now: float) -> float:

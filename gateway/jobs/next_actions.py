@@ -127,21 +127,21 @@ def derive_actions(
     """Derives the actions of a worker that has only the saved job. Pure and total; () if settled.
 
     A worker calls this after each change and skips actions that already run. Time may have passed without a worker: a
-    new worker polls each pollable order once before it follows an ExpireJob or an AbandonAttempt. `is_created_here`:
-    the store confirmed to this worker that it created the job. Any other worker waits for the client, which may have
-    received an error instead of the job.
+    new worker polls each order once, if it can be polled, before it follows an ExpireJob or an AbandonAttempt.
+    `is_created_here`: the store confirmed to this worker that it created the job. Any other worker waits for the
+    client, which may have received an error instead of the job.
     """
     if job.is_settled:
         return ()
     if not (is_created_here or job.is_confirmed or job.state.is_terminal):
         return (WithdrawJob(),) if now >= job.confirmation_deadline else (AwaitClient(until=job.confirmation_deadline),)
-    if reclaims >= MAX_RECLAIMS_WITHOUT_PROGRESS and not (job.abandoned or job.state.is_terminal):
+    if reclaims >= MAX_RECLAIMS_WITHOUT_PROGRESS and not (job.is_abandoned or job.state.is_terminal):
         return (AbandonJob(),)
     return tuple(_derive_job_actions(job, now, previous_worker))
 
 
 def _derive_job_actions(job: Job, now: float, previous_worker: PreviousWorker) -> Iterator[JobAction]:
-    if not job.state.is_terminal and not job.overdue and now >= job.deadline:
+    if not job.state.is_terminal and not job.is_overdue and now >= job.deadline:
         yield ExpireJob()
         return
     for attempt in job.attempts:
@@ -183,7 +183,7 @@ def _derive_attempt_action(job: Job, attempt: Attempt, now: float) -> JobAction:
         )
     if attempt.images_ready and attempt.image_urls:
         return FetchImages(attempt=attempt.number, image_urls=attempt.image_urls)
-    if attempt.ticket is not None and entry.pollable:
+    if attempt.ticket is not None and entry.is_pollable:
         return PollOrder(attempt=attempt.number, ticket=attempt.ticket, until=until)
     if attempt.images_ready:
         return AbandonLostImages(attempt=attempt.number, fault=FaultKind.IMAGES_EXPIRED)
@@ -191,7 +191,7 @@ def _derive_attempt_action(job: Job, attempt: Attempt, now: float) -> JobAction:
         return MarkResponseLost(attempt=attempt.number)
     if now >= until:
         return AbandonAttempt(attempt=attempt.number, fault=attempt.fault or FaultKind.RESPONSE_LOST)
-    is_wanted = job.find_part(attempt.number) is not None and not job.cancel_requested
+    is_wanted = job.find_part(attempt.number) is not None and not job.is_cancel_requested
     return _recovery_action(attempt, entry.recovery_method, until, is_wanted)
 
 
@@ -246,5 +246,5 @@ def _action_due_time(job: Job, action: JobAction, now: float) -> float:
             delay = job.timing.search_interval_seconds
         case _:
             return now
-    latest = until if job.state.is_terminal or job.overdue else min(until, job.deadline)
+    latest = until if job.state.is_terminal or job.is_overdue else min(until, job.deadline)
     return max(now, min(now + delay, latest))

@@ -156,13 +156,13 @@ def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> Tran
 def _apply_job_confirmed(job: Job, fact: updates.JobConfirmed, now: float) -> TransitionResult:
     if job.state.is_terminal or job.is_confirmed:
         return Ignored("nothing new")
-    return replace(job, client_confirmed=True)
+    return replace(job, is_client_confirmed=True)
 
 
 def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float) -> TransitionResult:
     if job.state.is_terminal:
         return Ignored(f"the job is already {job.state}")
-    return replace(drop_waiting_parts(job), cancel_requested=True)
+    return replace(drop_waiting_parts(job), is_cancel_requested=True)
 
 
 # --- decisions
@@ -186,7 +186,7 @@ def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: floa
 
 def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[int, ...], now: float) -> str | None:
     """Returns why these images may not be ordered at this route entry now, None if they may."""
-    if job.state.is_terminal or job.cancel_requested or job.overdue or job.abandoned or now >= job.deadline:
+    if job.state.is_terminal or job.is_cancel_requested or job.is_overdue or job.is_abandoned or now >= job.deadline:
         return "nothing more is ordered for this job"
     if not 0 <= route_index < len(job.route) or len(images) > job.route[route_index].max_images:
         return "route entry not found, or too many images for one order"
@@ -234,7 +234,7 @@ def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> Tr
             return part
         return replace(part, state=PartState.FAILED, attempt=None)
 
-    return replace(job, overdue=True, parts=tuple(expire_part(part) for part in job.parts))
+    return replace(job, is_overdue=True, parts=tuple(expire_part(part) for part in job.parts))
 
 
 def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -> TransitionResult:
@@ -242,17 +242,17 @@ def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -
         return Ignored("the job has ended, or is confirmed")
     if now < job.confirmation_deadline:
         return Ignored("the client may still repeat the request")
-    return replace(drop_waiting_parts(job), withdrawn=True)
+    return replace(drop_waiting_parts(job), is_withdrawn=True)
 
 
 def _apply_job_abandoned(job: Job, decision: updates.JobAbandoned, now: float) -> TransitionResult:
     """Stops ordering for the job, whose workers keep crashing. Orders that are running are still tracked."""
-    if job.state.is_terminal or job.abandoned:
+    if job.state.is_terminal or job.is_abandoned:
         return Ignored("nothing more is ordered for this job")
     for part in job.parts:
         if part.state is PartState.WAITING:
             job = replace_parts(job, part, replace(part, state=PartState.FAILED))
-    return replace(job, abandoned=True)
+    return replace(job, is_abandoned=True)
 
 
 # --- shared steps
@@ -285,9 +285,9 @@ def _set_next_state(job: Job, part: Part, now: float) -> Part:
     if part.fault is None:
         return part
     state = part_state_after(VERDICTS[part.fault].consequence, job.reorder_on_unknown)
-    if state is PartState.WAITING and job.cancel_requested:
+    if state is PartState.WAITING and job.is_cancel_requested:
         state = PartState.DROPPED
-    elif len(part.tried_indexes) >= job.max_attempts or job.overdue or job.abandoned:
+    elif len(part.tried_indexes) >= job.max_attempts or job.is_overdue or job.is_abandoned:
         state = PartState.FAILED
     return replace(part, state=state)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import LedgerEntry, budget_windows, build_commit
+from gateway.jobs.commit import LedgerEntry, build_commit, list_budget_windows
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
@@ -70,7 +70,7 @@ def list_audit_days(now: float, jobs: Iterable[Job]) -> tuple[str, ...]:
     """Returns today, yesterday and the days of open jobs. All other days were audited after they ended."""
     today = datetime.fromtimestamp(now, UTC).date()
     recent = {today.isoformat(), (today - timedelta(days=1)).isoformat()}
-    return tuple(sorted(recent | {budget_windows(job.created_at)[0] for job in jobs}))
+    return tuple(sorted(recent | {list_budget_windows(job.created_at)[0] for job in jobs}))
 
 
 def list_month_days(month: str) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _find_missing_entries(snapshot: PartitionSnapshot, now: float) -> Iterator[L
         previous = lines.get((entry.attempt, entry.line))
         lines[entry.attempt, entry.line] = _add_amounts(entry, previous, 1) if previous else entry
     for job in snapshot.jobs.values():
-        if budget_windows(job.created_at)[0] not in snapshot.days:
+        if list_budget_windows(job.created_at)[0] not in snapshot.days:
             continue
         expected_entries = {
             (derived.attempt, derived.line): derived for derived in build_commit(None, job, now).ledger_entries
@@ -138,7 +138,7 @@ def _find_balance_drifts(
 ) -> Iterator[BudgetDrift]:
     held: Counter[tuple[str, str]] = Counter()
     for job in snapshot.jobs.values():
-        for window in budget_windows(job.created_at):
+        for window in list_budget_windows(job.created_at):
             held[job.team, window] += job.hold
     spent: Counter[tuple[str, str]] = Counter()
     other_totals = (total for total in snapshot.totals if total.day not in snapshot.days)

@@ -48,7 +48,7 @@ def test_hundred_jobs_survive_thirty_kills(store_setup: StoreSetup, sandbox: Run
     assert len(clients.jobs_by_key) == JOB_COUNT
     store_audit.assert_consistent(snapshot, clients.jobs_by_key.values())
     assert len(snapshot.jobs) == JOB_COUNT
-    assert [name for name, job in snapshot.jobs.items() if job.abandoned] == [], (
+    assert [name for name, job in snapshot.jobs.items() if job.is_abandoned] == [], (
         "no job is abandoned: none crashed its worker"
     )
     store_audit.assert_matches_invoice(snapshot, sandbox)

@@ -80,7 +80,7 @@ def assert_withdrawn(
     gateway.stop()
     snapshot = store_audit.read_snapshot(redis_setup.make_store)
     unconfirmed_jobs = [job for name, job in snapshot.jobs.items() if name != earlier_job_id]
-    assert {(job.state, job.withdrawn) for job in unconfirmed_jobs} == {("cancelled", True)}
+    assert {(job.state, job.is_withdrawn) for job in unconfirmed_jobs} == {("cancelled", True)}
     store_audit.assert_consistent(snapshot, [earlier_job_id])
     assert len(sandbox.list_charges()) == 1
 

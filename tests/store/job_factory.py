@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, budget_windows, build_update_commit
+from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, build_update_commit, list_budget_windows
 from gateway.jobs.creation import NewJob, create_job_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.updates import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
@@ -20,7 +20,7 @@ T = TypeVar("T")
 _caller_numbers = count()
 # Far ahead, so that Redis expires no key by its date during a test.
 NOON = datetime(2040, 5, 10, 12, tzinfo=UTC).timestamp()
-DAY, MONTH = budget_windows(NOON)
+DAY, MONTH = list_budget_windows(NOON)
 PRICE, CEILING = 40_000, 50_000
 CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.LOW)
 ROUTE_ENTRY = RouteEntry(
@@ -32,7 +32,7 @@ ROUTE_ENTRY = RouteEntry(
     price=PRICE,
     ceiling=CEILING,
     timeout_seconds=420.0,
-    pollable=True,
+    is_pollable=True,
     recovery_method=RecoveryMethod.SEARCH,
 )
 OTHER_ROUTE_ENTRY = ROUTE_ENTRY.__class__(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.jobs.commit import Commit, IdempotencyRecord, budget_windows
+from gateway.jobs.commit import Commit, IdempotencyRecord, list_budget_windows
 from gateway.store.base import ClaimedDelivery
 from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
@@ -250,7 +250,9 @@ class StoreStateMachine(RuleBasedStateMachine):
         records = await job_factory.gather_all(store.load_decision_record(name) for name in model.jobs)
         assert records == [model.decision_records.load(name, None) for name in model.jobs]
         expected_balances = model.compute_balances()
-        windows = sorted({window for entry in model.jobs.values() for window in budget_windows(entry.job.created_at)})
+        windows = sorted(
+            {window for entry in model.jobs.values() for window in list_budget_windows(entry.job.created_at)}
+        )
         for team in TEAMS:
             expected = {window: expected_balances.get((team, window), BudgetBalance()) for window in windows}
             assert await store.load_balances(team, *windows) == expected

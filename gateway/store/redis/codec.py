@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery, budget_windows
+from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery, list_budget_windows
 from gateway.store import decision_records
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
@@ -64,7 +64,7 @@ def encode_settings(replica_id: str, lease: float, retention: Retention, is_sing
 
 def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
     job = commit.job
-    day, month = budget_windows(job.created_at)
+    day, month = list_budget_windows(job.created_at)
     return (
         keys.job(job.id),
         keys.due,
@@ -95,7 +95,7 @@ def _record_key(commit: Commit, keys: PartitionKeys) -> str:
 
 def encode_commit(commit: Commit, retention: Retention) -> bytes:
     job = commit.job
-    day, _ = budget_windows(job.created_at)
+    day, _ = list_budget_windows(job.created_at)
     message: dict[str, Any] = {
         "job_id": job.id,
         "commit_id": commit.commit_id,

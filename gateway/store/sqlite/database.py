@@ -165,9 +165,9 @@ def open_writer(database: Path) -> sqlite3.Connection:
         minimum = ".".join(str(number) for number in MIN_SQLITE_VERSION)
         raise StoreMisconfigured(f"SQLite {sqlite3.sqlite_version} is too old: {minimum} or newer is required.")
     try:
-        return _open_prepared(database, exclusive=False)
+        return _open_prepared(database, has_exclusive_lock=False)
     except StoreFull:
-        return _open_prepared(database, exclusive=True)
+        return _open_prepared(database, has_exclusive_lock=True)
 
 
 def is_exclusive(connection: sqlite3.Connection) -> bool:
@@ -175,10 +175,10 @@ def is_exclusive(connection: sqlite3.Connection) -> bool:
     return bool(_query_value(connection, "PRAGMA locking_mode") == "exclusive")
 
 
-def _open_prepared(database: Path, exclusive: bool) -> sqlite3.Connection:
+def _open_prepared(database: Path, has_exclusive_lock: bool) -> sqlite3.Connection:
     connection = _connect(database, "rw")
     try:
-        if exclusive:
+        if has_exclusive_lock:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _prepare_database(connection, database)
     except sqlite3.Error as error:

@@ -5,7 +5,7 @@ from sqlite3 import Connection
 
 import msgspec
 
-from gateway.jobs.commit import Commit, budget_windows
+from gateway.jobs.commit import Commit, list_budget_windows
 from gateway.store.decision_records import (
     DecisionRecordPage,
     StoredDecisionRecord,
@@ -28,10 +28,10 @@ def write_decision_record(db: Connection, commit: Commit) -> None:
     """Writes the record of a new job, or the outcome of a settled one."""
     job = commit.job
     if commit.decision_record is not None:
-        day, _ = budget_windows(job.created_at)
+        day, _ = list_budget_windows(job.created_at)
         db.execute(_INSERT_RECORD, (day, job.id, job.team, commit.decision_record))
     if commit.job_outcome is not None:
-        day, _ = budget_windows(job.created_at)
+        day, _ = list_budget_windows(job.created_at)
         db.execute(_SET_OUTCOME, (commit.job_outcome, day, job.id))
 
 

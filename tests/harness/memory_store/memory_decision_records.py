@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import Commit, budget_windows
+from gateway.jobs.commit import Commit, list_budget_windows
 from gateway.store.decision_records import (
     DecisionRecordPage,
     StoredDecisionRecord,
@@ -31,7 +31,7 @@ class MemoryDecisionRecords:
     def apply_commit(self, commit: Commit) -> None:
         """Adds the record of a new job, or the outcome of a settled one."""
         job = commit.job
-        key = budget_windows(job.created_at)[0], job.id
+        key = list_budget_windows(job.created_at)[0], job.id
         if commit.decision_record is not None:
             stored = StoredDecisionRecord(job_id=job.id, record=commit.decision_record)
             self.records[key] = MemoryRecord(stored, job.team, job.created_at)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from gateway.jobs.commit import Commit, LedgerEntry, budget_windows
+from gateway.jobs.commit import Commit, LedgerEntry, list_budget_windows
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.base import BudgetExceeded
@@ -74,7 +74,7 @@ def compute_balances(jobs: Iterable[Job], entries: Iterable[LedgerEntry]) -> dic
     held: Counter[tuple[str, str]] = Counter()
     spent: Counter[tuple[str, str]] = Counter()
     for job in jobs:
-        for window in budget_windows(job.created_at):
+        for window in list_budget_windows(job.created_at):
             held[job.team, window] += job.hold
     for entry in entries:
         if entry.line is LedgerLine.CAPTURE:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.jobs.commit import budget_windows
+from gateway.jobs.commit import list_budget_windows
 from gateway.jobs.job import Job
 from gateway.store.sqlite import SqliteStore
 
@@ -94,7 +94,7 @@ async def assert_consistent(store: SqliteStore) -> list[Job]:
     jobs = await list_all_jobs(store)
     entries = [
         entry
-        for day in {budget_windows(job.created_at)[0] for job in jobs}
+        for day in {list_budget_windows(job.created_at)[0] for job in jobs}
         for entry in await store.list_ledger_entries(day)
     ]
     for job in jobs:

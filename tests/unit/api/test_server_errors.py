@@ -36,7 +36,7 @@ def make_error(scope: dict[str, Any]) -> ApiError:
 
 def test_error_before_job_creation_suggests_retry() -> None:
     error = make_error(make_scope())
-    assert (error.status, error.response_headers()) == (503, {"retry-after": "5"})
+    assert (error.status, error.build_response_headers()) == (503, {"retry-after": "5"})
     assert error.message == f"{CAUSE} Retry the request."
 
 
@@ -50,18 +50,18 @@ def test_error_of_read_request_mentions_no_order(method: str) -> None:
 def test_error_of_read_request_names_its_job() -> None:
     scope = make_scope("GET")
     scope["state"]["job_id"] = "job_1"
-    assert make_error(scope).response_headers() == {"x-igw-job-id": "job_1", "retry-after": "5"}
+    assert make_error(scope).build_response_headers() == {"x-igw-job-id": "job_1", "retry-after": "5"}
 
 
 def test_idempotent_request_with_job_suggests_retry() -> None:
     error = make_error(make_scope_with_job(is_idempotent=True))
-    assert (error.status, error.response_headers()) == (503, {"x-igw-job-id": "job_1", "retry-after": "5"})
+    assert (error.status, error.build_response_headers()) == (503, {"x-igw-job-id": "job_1", "retry-after": "5"})
     assert "GET /v1/jobs/job_1" in error.message
 
 
 def test_other_request_with_job_suggests_no_retry() -> None:
     error = make_error(make_scope_with_job(is_idempotent=False))
-    assert (error.status, error.response_headers()) == (424, {"x-igw-job-id": "job_1", "x-should-retry": "false"})
+    assert (error.status, error.build_response_headers()) == (424, {"x-igw-job-id": "job_1", "x-should-retry": "false"})
     assert "GET /v1/jobs/job_1" in error.message
     assert "new purchase" in error.message
 
@@ -89,11 +89,11 @@ def test_rejected_creation_proves_that_no_job_exists(refusal: Exception) -> None
 @pytest.mark.parametrize("is_idempotent", [True, False])
 def test_internal_error_with_job_suggests_no_retry(is_idempotent: bool) -> None:
     error = internal_error(make_scope_with_job(is_idempotent))
-    assert (error.status, error.response_headers()) == (424, {"x-igw-job-id": "job_1", "x-should-retry": "false"})
+    assert (error.status, error.build_response_headers()) == (424, {"x-igw-job-id": "job_1", "x-should-retry": "false"})
     assert "GET /v1/jobs/job_1" in error.message
 
 
 def test_internal_error_without_job_is_500() -> None:
     error = internal_error(make_scope())
-    assert (error.status, error.response_headers()) == (500, {"x-should-retry": "false"})
+    assert (error.status, error.build_response_headers()) == (500, {"x-should-retry": "false"})
     assert select_charge_sentence(make_scope()) == NOT_CHARGED

@@ -71,7 +71,7 @@ def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 confirmed = await confirming
             assert confirmed is not None
-            assert confirmed.withdrawn
+            assert confirmed.is_withdrawn
 
     asyncio.run(scenario())
 

@@ -118,7 +118,7 @@ def test_order_of_unconfigured_seller_is_released(recovery_method: RecoveryMetho
 
 
 def test_images_at_unconfigured_seller_are_released() -> None:
-    scenario = make_waiting_job(make_route_entry("openai", pollable=False))
+    scenario = make_waiting_job(make_route_entry("openai", is_pollable=False))
     scenario.start_attempt()
     scenario.report_images_ready(image_urls=("https://images.example/1",))
     assert FakeReplica().releases_job(scenario)

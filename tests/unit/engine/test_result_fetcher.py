@@ -120,12 +120,12 @@ class FetcherFakes:
         return [update for update in self.posted if isinstance(update, ImagesReady)]
 
 
-def make_fakes(n: int = 1, pollable: bool = False) -> FetcherFakes:
+def make_fakes(n: int = 1, is_pollable: bool = False) -> FetcherFakes:
     scenario = JobScenario(
-        make_new_job(n=n, id="job_07abcdefghijklmnopqrstuvwxyz", route=(make_route_entry(pollable=pollable),))
+        make_new_job(n=n, id="job_07abcdefghijklmnopqrstuvwxyz", route=(make_route_entry(is_pollable=is_pollable),))
     )
     images = tuple(range(n))
-    scenario.receive_ticket(0, images) if pollable else scenario.start_attempt(0, images)
+    scenario.receive_ticket(0, images) if is_pollable else scenario.start_attempt(0, images)
     return FetcherFakes(scenario.job)
 
 
@@ -152,9 +152,9 @@ def test_unavailable_store_loses_no_inline_image() -> None:
     assert fakes.list_ready_updates()[0] == ImagesReady(attempt=1, cost=7)
 
 
-@pytest.mark.parametrize("pollable", [True, False])
-def test_unavailable_storage_is_retried_without_downloading_again(pollable: bool) -> None:
-    fakes = make_fakes(n=2, pollable=pollable)
+@pytest.mark.parametrize("is_pollable", [True, False])
+def test_unavailable_storage_is_retried_without_downloading_again(is_pollable: bool) -> None:
+    fakes = make_fakes(n=2, is_pollable=is_pollable)
     fakes.storage_errors = [StorageFull("full"), *(StorageUnavailable("away") for _ in range(20))]
     assert fakes.fetch_and_store(make_image_url(0), make_image_url(1))
     assert fakes.stored_update.images == (0, 1)
@@ -220,7 +220,7 @@ def test_unavailable_host_is_retried_until_it_answers() -> None:
 
 def test_pollable_order_asks_for_new_urls_and_keeps_fetched_images() -> None:
     """Images that are stored already are not fetched again."""
-    fakes = make_fakes(n=2, pollable=True)
+    fakes = make_fakes(n=2, is_pollable=True)
     fakes.answer_download = fail_url(
         make_image_url(1), *(DownloadError("status 503") for _ in range(10 * MAX_FETCH_TRIES))
     )
@@ -254,9 +254,9 @@ def test_missing_request_document_ends_order(monkeypatch: pytest.MonkeyPatch) ->
     assert len(fakes.events) == MAX_FETCH_TRIES
 
 
-@pytest.mark.parametrize("pollable", [True, False])
-def test_expired_images_end_order_with_the_images_fetched(pollable: bool) -> None:
-    fakes = make_fakes(n=2, pollable=pollable)
+@pytest.mark.parametrize("is_pollable", [True, False])
+def test_expired_images_end_order_with_the_images_fetched(is_pollable: bool) -> None:
+    fakes = make_fakes(n=2, is_pollable=is_pollable)
     fakes.now = START + DEFAULT_JOB_TIMING.image_ttl_seconds - 1e-6
     fakes.job_context.job = replace(fakes.job_context.job, deadline=fakes.now + 900)
     fakes.answer_download = fail_url(make_image_url(1), *(DownloadError("status 503") for _ in range(100)))
@@ -268,7 +268,7 @@ def test_images_of_expired_job_are_not_retried() -> None:
     fakes = make_fakes(n=1)
     fakes.now = fakes.job_context.job.deadline + 1
     [part] = fakes.job_context.job.parts
-    fakes.job_context.job = replace(fakes.job_context.job, overdue=True, parts=(replace(part, attempt=None),))
+    fakes.job_context.job = replace(fakes.job_context.job, is_overdue=True, parts=(replace(part, attempt=None),))
     fakes.answer_download = lambda url: DownloadError("status 503")
     assert fakes.fetch_and_store(make_image_url(0))
     assert not fakes.job_context.get_attempt(1).is_open

@@ -30,8 +30,8 @@ CATALOGUE = make_catalogue(
 )
 
 
-def make_success(seconds: float = 2.0, as_ordered: bool | None = None) -> OrderOutcome:
-    return OrderOutcome(elapsed_seconds=seconds, as_ordered=as_ordered)
+def make_success(seconds: float = 2.0, is_as_ordered: bool | None = None) -> OrderOutcome:
+    return OrderOutcome(elapsed_seconds=seconds, is_as_ordered=is_as_ordered)
 
 
 def make_failure(kind: FaultKind, retry_after: float | None = None, seconds: float | None = None) -> OrderOutcome:

@@ -64,16 +64,16 @@ def test_latency_older_than_fifteen_minutes_is_forgotten() -> None:
 def test_conformance_covers_last_fifty_known_deliveries() -> None:
     health = HealthTracker()
     for _ in range(4):
-        health.record(RUNS_HIGH, make_success(as_ordered=True), START)
+        health.record(RUNS_HIGH, make_success(is_as_ordered=True), START)
     assert get_signals(health, RUNS_HIGH).conformance is None
-    health.record(RUNS_HIGH, make_success(as_ordered=None), START)
+    health.record(RUNS_HIGH, make_success(is_as_ordered=None), START)
     assert get_signals(health, RUNS_HIGH).conformance is None
-    health.record(RUNS_HIGH, make_success(as_ordered=False), START)
+    health.record(RUNS_HIGH, make_success(is_as_ordered=False), START)
     assert get_signals(health, RUNS_HIGH).conformance == 0.8
     for _ in range(49):
-        health.record(RUNS_HIGH, make_success(as_ordered=True), START)
+        health.record(RUNS_HIGH, make_success(is_as_ordered=True), START)
     assert get_signals(health, RUNS_HIGH).conformance == 0.98
-    health.record(RUNS_HIGH, make_success(as_ordered=True), START)
+    health.record(RUNS_HIGH, make_success(is_as_ordered=True), START)
     assert get_signals(health, RUNS_HIGH).conformance == 1.0
 
 
@@ -87,7 +87,7 @@ def test_cells_without_data_have_no_signals() -> None:
 def test_signals_list_unhealthy_account_and_measured_cells() -> None:
     health = make_tracker(FaultKind.INVALID_KEY)
     for _ in range(5):
-        health.record(OTHER_ACCOUNT, make_success(20, as_ordered=True), START)
+        health.record(OTHER_ACCOUNT, make_success(20, is_as_ordered=True), START)
     signals = health.get_catalogue_signals(CATALOGUE, START, get_zero_load)
     unhealthy = {(seller, MODEL, cell): CellSignals(healthy=False) for seller in ("runs", "run") for cell in ALL_CELLS}
     assert dict(signals) == unhealthy | {

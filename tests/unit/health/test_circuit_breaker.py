@@ -131,7 +131,7 @@ def test_faults_without_health_scope_never_count(kind: FaultKind) -> None:
 def test_slowness_and_downgrades_block_no_order() -> None:
     health = HealthTracker()
     for _ in range(100):
-        health.record(RUNS_HIGH, make_success(900.0, as_ordered=False), START)
+        health.record(RUNS_HIGH, make_success(900.0, is_as_ordered=False), START)
     assert health.get_signals(RUNS_HIGH, START) == CellSignals(
         p50=900.0, p90=900.0, conformance=0.0, faithful=False, deliveries=50
     )

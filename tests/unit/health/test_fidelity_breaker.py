@@ -21,10 +21,10 @@ CHEAPEST = PolicyConfig(rank="cost")
 
 
 def record_deliveries(
-    health: HealthTracker, *as_ordered: bool, key: HealthKey = RUNS, now: float = START
+    health: HealthTracker, *deliveries: bool, key: HealthKey = RUNS, now: float = START
 ) -> HealthTracker:
-    for is_as_ordered in as_ordered:
-        health.record(key, make_success(as_ordered=is_as_ordered), now)
+    for is_as_ordered in deliveries:
+        health.record(key, make_success(is_as_ordered=is_as_ordered), now)
     return health
 
 
@@ -56,7 +56,7 @@ def is_faithful(health: HealthTracker, now: float = START) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("as_ordered", "expected"),
+    ("deliveries", "expected"),
     [
         ([False] * 4, True),
         ([False] * 5, False),
@@ -70,8 +70,8 @@ def is_faithful(health: HealthTracker, now: float = START) -> bool:
         ([True] * 100 + [False] * 6, False),
     ],
 )
-def test_cell_becomes_unfaithful_after_enough_misses(as_ordered: list[bool], expected: bool) -> None:
-    assert is_faithful(record_deliveries(HealthTracker(), *as_ordered)) is expected
+def test_cell_becomes_unfaithful_after_enough_misses(deliveries: list[bool], expected: bool) -> None:
+    assert is_faithful(record_deliveries(HealthTracker(), *deliveries)) is expected
 
 
 def test_unfaithful_cell_ranks_last_and_plan_says_why() -> None:
@@ -128,7 +128,7 @@ def test_one_probe_is_due_after_open_time_and_its_success_restores_cell() -> Non
     assert health.acquire_permit(RUNS, due)
     assert list_sellers(plan_with_health(health, due + 1))[-1] == "runs", "one order is the probe"
     assert health.acquire_permit(RUNS, due + 1) is None
-    health.record(RUNS, make_success(seconds=20, as_ordered=True), due + 20)
+    health.record(RUNS, make_success(seconds=20, is_as_ordered=True), due + 20)
     assert list_sellers(plan_with_health(health, due + 20))[0] == "runs"
     assert all(health.acquire_permit(RUNS, due + 20) for _ in range(3))
 
@@ -140,14 +140,14 @@ def test_each_failed_probe_doubles_open_time() -> None:
         now += open_seconds
         assert is_faithful(health, now)
         assert health.acquire_permit(RUNS, now)
-        health.record(RUNS, make_success(as_ordered=False), now + 2)
+        health.record(RUNS, make_success(is_as_ordered=False), now + 2)
         assert not is_faithful(health, now + 2)
         now += 2
 
 
 def test_successful_probe_forgets_earlier_deliveries() -> None:
     health = make_unfaithful_tracker()
-    health.record(RUNS, make_success(as_ordered=True), START + OPEN_TIMES[0] + 2)
+    health.record(RUNS, make_success(is_as_ordered=True), START + OPEN_TIMES[0] + 2)
     record_deliveries(health, False, False, now=START + OPEN_TIMES[0] + 10)
     assert is_faithful(health, START + OPEN_TIMES[0] + 10)
     record_deliveries(health, True, False, now=START + OPEN_TIMES[0] + 11)
@@ -185,7 +185,7 @@ def test_unfaithful_cell_still_accepts_orders() -> None:
 
 def test_order_sent_before_cell_became_unfaithful_does_not_restore_it() -> None:
     health = make_unfaithful_tracker()
-    health.record(RUNS, make_success(seconds=60, as_ordered=True), START + 30)
+    health.record(RUNS, make_success(seconds=60, is_as_ordered=True), START + 30)
     assert not is_faithful(health, START + 30)
 
 
@@ -219,7 +219,7 @@ def test_successful_probe_of_other_replica_restores_cell() -> None:
     local, remote, due = make_unfaithful_tracker(), HealthTracker("there"), START + OPEN_TIMES[0]
     send_snapshot(local, remote, 1, "here")
     assert remote.acquire_permit(RUNS, due + 5)
-    remote.record(RUNS, make_success(seconds=5, as_ordered=True), due + 10)
+    remote.record(RUNS, make_success(seconds=5, is_as_ordered=True), due + 10)
     send_snapshot(remote, local, due + 11 - START, "there")
     assert is_faithful(local, due + 11)
     record_deliveries(local, False, now=due + 20)

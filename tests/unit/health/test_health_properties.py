@@ -25,7 +25,7 @@ OUTCOMES = st.builds(
     OrderOutcome,
     fault=st.one_of(st.none(), st.sampled_from(FaultKind)),
     elapsed_seconds=SECONDS,
-    as_ordered=st.sampled_from([None, True, False]),
+    is_as_ordered=st.sampled_from([None, True, False]),
     retry_after=SECONDS,
 )
 HEALTH_KEYS = st.one_of(
@@ -138,7 +138,9 @@ def test_memory_is_bounded_for_any_number_of_events(monkeypatch: pytest.MonkeyPa
         key = HealthKey(f"seller-{number % 50}", f"account-{number % 30}", "model", HIGH_CELL)
         seconds = 0.1 + number % 977 * 3.1
         kind = (None, None, None, FaultKind.ORDER_FAILED, FaultKind.NOT_SENT)[number % 5]
-        health.record(key, OrderOutcome(fault=kind, elapsed_seconds=seconds, as_ordered=bool(number % 2)), number / 3)
+        health.record(
+            key, OrderOutcome(fault=kind, elapsed_seconds=seconds, is_as_ordered=bool(number % 2)), number / 3
+        )
         if number in (15_000, 29_999):
             sizes.append(count_objects(health))
     assert sizes[1] <= sizes[0] * 1.2

@@ -177,15 +177,15 @@ def test_half_open_state_keeps_being_shared() -> None:
 def test_statistics_are_weighted_by_sample_count() -> None:
     few, many, receiver = HealthTracker(), HealthTracker(), HealthTracker("a")
     for _ in range(2):
-        few.record(RUNS_HIGH, make_success(10, as_ordered=False), START)
+        few.record(RUNS_HIGH, make_success(10, is_as_ordered=False), START)
     for _ in range(6):
-        many.record(RUNS_HIGH, make_success(30, as_ordered=True), START)
+        many.record(RUNS_HIGH, make_success(30, is_as_ordered=True), START)
     send_snapshot(few, receiver, name="few")
     assert get_signals(receiver, RUNS_HIGH) == UNKNOWN_SIGNALS
     receiver.merge_snapshots({"few": few.make_snapshot(START), "many": many.make_snapshot(START)}, START)
     assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=25, p90=25, conformance=0.75, deliveries=8)
     for _ in range(8):
-        receiver.record(RUNS_HIGH, make_success(45, as_ordered=True), START)
+        receiver.record(RUNS_HIGH, make_success(45, is_as_ordered=True), START)
     assert get_signals(receiver, RUNS_HIGH) == CellSignals(p50=35, p90=35, conformance=14 / 16, deliveries=16)
     assert get_signals(receiver, RUNS_LOW) == UNKNOWN_SIGNALS
 
@@ -227,5 +227,5 @@ def test_snapshot_is_small() -> None:
     health = HealthTracker()
     for key in (RUNS_HIGH, RUNS_LOW, RUN_HIGH, OTHER_ACCOUNT):
         for number in range(10_000):
-            health.record(key, make_success(1 + number % 500, as_ordered=True), START + number / 20)
+            health.record(key, make_success(1 + number % 500, is_as_ordered=True), START + number / 20)
     assert len(health.make_snapshot(START + 500)) < 700

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from gateway.jobs.commit import Commit, budget_windows, decode_job
+from gateway.jobs.commit import Commit, decode_job, list_budget_windows
 from gateway.jobs.job import Attempt, Job, PartState, SellerResponse
 from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.next_actions import (
@@ -81,7 +81,7 @@ class CommitTotals:
             _check_only_ledger_changed(self.job, commit)
 
     def _check_budget(self, commit: Commit) -> None:
-        job, windows = commit.job, budget_windows(commit.job.created_at)
+        job, windows = commit.job, list_budget_windows(commit.job.created_at)
         open_images = sum(len(part.images) for part in job.parts if part.state.is_open)
         orders = -(-open_images // min(entry.max_images for entry in job.route))
         assert (
@@ -125,7 +125,7 @@ class CommitTotals:
         for entry in commit.ledger_entries:
             entry_attempt = job.attempts[entry.attempt - 1]
             route_entry = job.route_entry(entry_attempt)
-            assert (entry.day, entry.posted_at) == (budget_windows(job.created_at)[0], commit.committed_at)
+            assert (entry.day, entry.posted_at) == (list_budget_windows(job.created_at)[0], commit.committed_at)
             assert (entry.job, entry.team, entry.model) == (job.id, job.team, job.model)
             assert (entry.seller, entry.cell) == (route_entry.seller, route_entry.cell)
 
@@ -213,7 +213,7 @@ def _check_due_time(commit: Commit) -> None:
     assert commit.due_at is None or commit.due_at >= commit.committed_at
     for now in (commit.committed_at, job.deadline, job.deadline + 10_000_000):
         assert bool(derive_actions(job, now)) == (not job.is_settled)
-    may_order = not (job.state.is_terminal or job.abandoned)
+    may_order = not (job.state.is_terminal or job.is_abandoned)
     after_crashes = derive_actions(job, commit.committed_at, MAX_RECLAIMS_WITHOUT_PROGRESS, is_created_here=True)
     assert after_crashes == (
         (AbandonJob(),) if may_order else derive_actions(job, commit.committed_at, is_created_here=True)
@@ -242,7 +242,7 @@ def _check_images_and_attempts(job: Job, max_attempts: int) -> None:
         assert (part.state is PartState.BUYING) == (part_attempt is not None)
         assert part_attempt is None or _is_ordering(part_attempt, part.images)
     for attempt in job.attempts:
-        assert not attempt.is_open or job.find_part(attempt.number) or job.overdue, (
+        assert not attempt.is_open or job.find_part(attempt.number) or job.is_overdue, (
             "an open attempt without images that are awaited"
         )
         assert (attempt.closed_at is None) == attempt.is_open
@@ -279,7 +279,7 @@ def _check_only_ledger_changed(old: Job, commit: Commit) -> None:
         "milestone_count",
         "delivered_images",
         "captured_amount",
-        "overdue",
+        "is_overdue",
     )
     assert [getattr(new, name) for name in frozen_fields] == [getattr(old, name) for name in frozen_fields]
     assert (commit.budget_changes, commit.milestones, commit.webhook_deliveries, commit.idempotency_ttl) == (

@@ -41,7 +41,7 @@ def make_route_entry(seller: str = "runapi", **changes: Any) -> RouteEntry:
         "price": PRICE,
         "ceiling": CEILING,
         "timeout_seconds": 420.0,
-        "pollable": True,
+        "is_pollable": True,
         "recovery_method": RecoveryMethod.NONE,
     }
     return RouteEntry(**(defaults | changes))

@@ -35,7 +35,7 @@ ROUTE_ENTRIES = st.builds(
     price=st.sampled_from([0, 1, PRICE]),
     ceiling=st.sampled_from([0, PRICE, 2 * PRICE]),
     timeout_seconds=st.sampled_from([0.0, 60.0, 420.0, 100_000.0]),
-    pollable=st.booleans(),
+    is_pollable=st.booleans(),
     recovery_method=st.sampled_from(RecoveryMethod),
 )
 ORDER_COSTS = st.builds(OrderCost, st.sampled_from([0, 1, PRICE]), st.sampled_from([0, 1, PRICE]))

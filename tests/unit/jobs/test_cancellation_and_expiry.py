@@ -212,7 +212,7 @@ def test_abandoned_job_finishes_running_orders_and_starts_none() -> None:
     scenario.start_attempt(images=(2,))
     scenario.receive_ticket(images=(3,))
     scenario.apply(ABANDONMENT, 5.0)
-    assert (scenario.get_outcome(), scenario.job.abandoned) == ((JobState.IN_PROGRESS, False), True)
+    assert (scenario.get_outcome(), scenario.job.is_abandoned) == ((JobState.IN_PROGRESS, False), True)
     assert (scenario.list_images(PartState.BUYING), scenario.list_images(PartState.FAILED)) == ([1, 2, 3], [4])
     scenario.apply(ImagesStored(attempt=2, images=(1,)), 6.0)
     scenario.apply(ResponseLost(attempt=3), 6.0)

@@ -77,7 +77,7 @@ def test_cancelled_job_settles_in_time(new_job: NewJob, rng: Random, steps: int)
     run_steps(scenario, rng, steps)
     apply_unless_ignored(scenario, CancelRequested(), 0.0)
     assert run_until_settled(scenario, rng, is_responsive=True) <= compute_max_seconds(new_job)
-    assert scenario.job.cancel_requested or scenario.job.finished_at == START
+    assert scenario.job.is_cancel_requested or scenario.job.finished_at == START
 
 
 @make_settings(50)

@@ -104,7 +104,7 @@ def test_slow_seller_is_polled_for_its_own_timeout() -> None:
 
 
 def test_ready_images_are_fetched_from_their_urls() -> None:
-    scenario = make_scenario(pollable=False)
+    scenario = make_scenario(is_pollable=False)
     scenario.start_attempt()
     scenario.report_images_ready(image_urls=("https://a.example/1",))
     assert list_actions(scenario, 10) == (FetchImages(attempt=1, image_urls=("https://a.example/1",)),)
@@ -114,7 +114,7 @@ def test_ready_images_are_fetched_from_their_urls() -> None:
 
 
 def test_unpollable_ready_images_are_lost_with_their_worker() -> None:
-    scenario = make_scenario(pollable=False)
+    scenario = make_scenario(is_pollable=False)
     scenario.start_attempt()
     scenario.report_images_ready()
     assert list_actions(scenario, 3) == (AbandonLostImages(attempt=1, fault=FaultKind.IMAGES_EXPIRED),)
@@ -180,7 +180,7 @@ def test_order_lost_near_deadline_is_recovered_for_two_minutes(recovery_method: 
 
 
 def test_synchronous_order_is_abandoned_at_once() -> None:
-    scenario = make_scenario(pollable=False)
+    scenario = make_scenario(is_pollable=False)
     scenario.lose_response()
     assert list_actions(scenario, 1) == (AbandonAttempt(attempt=1, fault=FaultKind.RESPONSE_LOST),)
 
@@ -209,7 +209,7 @@ def test_abandoned_attempt_keeps_fault_that_lost_response(
     ],
 )
 def test_unpollable_ticket_counts_as_no_ticket(recovery_method: RecoveryMethod, expected_action: JobAction) -> None:
-    scenario = make_scenario(pollable=False, recovery_method=recovery_method)
+    scenario = make_scenario(is_pollable=False, recovery_method=recovery_method)
     scenario.receive_ticket()
     assert list_actions(scenario, 3) == (MarkResponseLost(attempt=1),)
     scenario.apply(ResponseLost(attempt=1), 3)
@@ -241,7 +241,7 @@ def test_unrecoverable_order_awaits_previous_worker(recovery_method: RecoveryMet
 
 
 def test_inline_images_await_previous_worker() -> None:
-    scenario = make_scenario(pollable=False)
+    scenario = make_scenario(is_pollable=False)
     scenario.start_attempt()
     scenario.report_images_ready()
     assert list_actions(scenario, 17.9, previous_worker=PREVIOUS_WORKER) == (
@@ -253,7 +253,7 @@ def test_inline_images_await_previous_worker() -> None:
 
 
 def test_previous_worker_is_not_awaited_for_own_orders() -> None:
-    scenario = JobScenario(make_new_job(n=2, route=(make_route_entry(pollable=False),)))
+    scenario = JobScenario(make_new_job(n=2, route=(make_route_entry(is_pollable=False),)))
     scenario.lose_response(images=(0,))
     scenario.lose_response(images=(1,))
     actions = list_actions(scenario, 3, previous_worker=PREVIOUS_WORKER)
