@@ -133,14 +133,15 @@ class ResultFetcher:
 
     async def _record_ready(self, order: FinishedOrder) -> None:
         """Records once that the images are ready. After that, the attempt ends without images only when they expire."""
-        if self._job_context.get_attempt(order.attempt_number).images_ready:
+        attempt, ready = self._job_context.get_attempt(order.attempt_number), order.ready
+        if attempt.images_ready:
             return
-        ready = order.ready
         cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order)
         await self._job_context.mailbox.post(
             ImagesReady(
                 attempt=order.attempt_number,
                 cost=cost,
+                made_count=_count_made_images(attempt, ready),
                 image_urls=links,
                 usage=ready.usage,
                 seller_response=describe_success(ready),
@@ -167,7 +168,7 @@ class ResultFetcher:
         update = ImagesStored(
             attempt=attempt.number,
             images=tuple(result.image.index for result in results),
-            made_count=min(len(order.ready.images), len(attempt.images)),
+            made_count=_count_made_images(attempt, order.ready),
             cost=compute_cost(order.ready, order.offer),
             missing_fault=FaultKind.IMAGES_EXPIRED if is_missing else FaultKind.NO_IMAGES,
             warnings=warnings,
@@ -301,3 +302,8 @@ class ResultFetcher:
         )
         expected = ExpectedOutput(request.routing.target, terms.size)
         return StoredResult(image, check_output(fetched_image.header, expected, request.routing.output_format))
+
+
+def _count_made_images(attempt: Attempt, ready: Ready) -> int:
+    """Counts the images that were ordered and made."""
+    return min(len(ready.images), len(attempt.images))

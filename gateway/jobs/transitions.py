@@ -84,7 +84,7 @@ def _apply_callback_received(job: Job, fact: updates.CallbackReceived, now: floa
 def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
-    cost = attempt.cost if fact.cost is None else fact.cost
+    cost = _get_ready_cost(job, attempt, fact)
     if not attempt.is_open:
         return _correct_cost(job, attempt, (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost)))
     if not job.find_part(attempt.number):
@@ -101,6 +101,17 @@ def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> Tran
         ),
     )
     return record_seller_response(job, attempt.number, fact.seller_response)
+
+
+def _get_ready_cost(job: Job, attempt: Attempt, fact: updates.ImagesReady) -> int | None:
+    """Returns the cost that the seller reported, or else the price of its images if it made fewer than were ordered.
+
+    It is kept with the attempt, since it is booked even if the images expire or come too late.
+    """
+    reported_cost = attempt.cost if fact.cost is None else fact.cost
+    if reported_cost is None and fact.made_count is not None and fact.made_count < len(attempt.images):
+        return attempt_cost(job, attempt, None, fact.made_count)
+    return reported_cost
 
 
 def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> TransitionResult:

@@ -40,10 +40,11 @@ class CallbackReceived(OrderFact, frozen=True, kw_only=True):
 class ImagesReady(OrderFact, frozen=True, kw_only=True):
     """The seller has produced the images. From now on only their delivery or their expiry ends the attempt.
 
-    `cost`, `usage`: the amount and the tokens that the seller reports it charged.
+    `cost`, `usage`: the amount and the tokens that the seller reports it charged. `made_count`: images it produced.
     """
 
     cost: int | None = None
+    made_count: int | None = None
     image_urls: tuple[str, ...] = ()
     usage: TokenUsage | None = None
     seller_response: SellerResponse | None = None

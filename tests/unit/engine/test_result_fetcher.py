@@ -149,7 +149,7 @@ def test_unavailable_store_loses_no_inline_image() -> None:
     assert fakes.fetch_and_store(make_inline_image(), make_inline_image(), make_inline_image())
     assert fakes.stored_update == ImagesStored(attempt=1, images=(0, 1, 2), made_count=3, cost=7)
     assert sorted(fakes.documents) == ["image.1.0", "image.1.1", "image.1.2"]
-    assert fakes.list_ready_updates()[0] == ImagesReady(attempt=1, cost=7)
+    assert fakes.list_ready_updates()[0] == ImagesReady(attempt=1, cost=7, made_count=3)
 
 
 @pytest.mark.parametrize("is_pollable", [True, False])

@@ -46,6 +46,23 @@ def test_suspected_charge_that_proves_true_becomes_orphan(update: JobUpdate) -> 
     assert scenario.job.delivered_images == ()
 
 
+@pytest.mark.parametrize(
+    "update", [ImagesReady(attempt=1, made_count=1), ImagesStored(attempt=1, images=(0,), made_count=1)]
+)
+def test_late_images_are_booked_by_number_that_was_made(update: JobUpdate) -> None:
+    scenario = make_suspected_charge()
+    scenario.apply(update, LATE_SECONDS)
+    assert scenario.sum_ledger() == {LedgerLine.ORPHAN: PRICE}
+
+
+def test_expired_images_are_booked_by_number_that_was_made() -> None:
+    scenario = JobScenario(make_new_job(n=2))
+    number = scenario.lose_response(images=(0, 1))
+    scenario.apply(ImagesReady(attempt=number, made_count=1, image_urls=("https://a.example/1",)), 20.0)
+    scenario.apply(AttemptAbandoned(fence=FENCE, attempt=number, fault=FaultKind.IMAGES_EXPIRED), LATE_SECONDS)
+    assert scenario.sum_ledger() == {LedgerLine.ORPHAN: PRICE}
+
+
 def test_suspected_charge_is_reversed_when_order_failed() -> None:
     scenario = make_suspected_charge()
     scenario.apply(OrderFailed(attempt=1, fault=FaultKind.ORDER_FAILED), LATE_SECONDS)
