@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leaves a processor core for the sandbox of each test process.
 TEST_PROCESSES ?= 2
 
-.PHONY: help setup run test test-all chaos explore check words bench fmt docs lock clean
+.PHONY: help setup run test test-all chaos explore mutants check words bench fmt docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ chaos: setup ## Run all tests that kill, pause and disconnect
 
 explore: setup ## Explore RUNS runs of the engine in virtual time, or print the story of one SEED
 	$(BIN)/python -m tests.explore $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),2000) --first $(or $(FIRST),0))
+
+mutants: setup ## Let the explorer catch deliberate bugs of the engine, and print what caught each
+	$(BIN)/python -m tests.explore.mutants
 
 check: setup ## Check format, lint, types, names, layers and generated pages
 	$(BIN)/ruff format --check .

@@ -13,6 +13,8 @@ class Trouble(StrEnum):
     FAIL_AFTER = "fails after the effect"
     DELAY_BEFORE = "is delayed before the effect"
     DELAY_AFTER = "is delayed after the effect"
+    PAUSE_BEFORE = "pauses the replica before the effect"
+    PAUSE_AFTER = "pauses the replica after the effect"
     KILL_BEFORE = "kills the replica before the effect"
     KILL_AFTER = "kills the replica after the effect"
 
@@ -22,6 +24,8 @@ TROUBLES = {
     Trouble.FAIL_AFTER: 2,
     Trouble.DELAY_BEFORE: 2,
     Trouble.DELAY_AFTER: 2,
+    Trouble.PAUSE_BEFORE: 2,
+    Trouble.PAUSE_AFTER: 3,
     Trouble.KILL_BEFORE: 3,
     Trouble.KILL_AFTER: 4,
 }
@@ -34,17 +38,21 @@ DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
 
 
 class Disturbance(Struct, frozen=True):
-    """One trouble. `delay`: how long it delays an effect."""
+    """One trouble. `delay`: how long it delays an effect, or pauses a replica."""
 
     trouble: Trouble
     delay: float = 0.0
 
 
 class DisturbancePlan(Struct, frozen=True, kw_only=True):
-    """The troubles of one run. `outages`: times in which the store does not answer, and whether it then still works."""
+    """The troubles of one run: by the number of the effect, or those of the first times that a failpoint is reached.
+
+    `outages`: times in which the store does not answer, and whether it then still works.
+    """
 
     by_effect_number: dict[int, Disturbance]
     by_periodic_number: dict[int, Disturbance]
+    by_failpoint: dict[str, tuple[Disturbance, ...]] = {}
     outages: tuple[tuple[float, float, bool], ...] = ()
 
 
@@ -71,4 +79,4 @@ def _draw_effect_number(random: Random) -> int:
 
 def _draw_disturbance(random: Random) -> Disturbance:
     trouble = random.choices(list(TROUBLES), list(TROUBLES.values()))[0]
-    return Disturbance(trouble, random.choice(DELAYS_SECONDS) if "delayed" in trouble else 0.0)
+    return Disturbance(trouble, random.choice(DELAYS_SECONDS))

@@ -82,7 +82,10 @@ class Exploration:
             Client(world, plan, number, self._pick_replica) for number, plan in enumerate(self._scenario.clients, 1)
         ]
         tasks = [asyncio.create_task(client.run()) for client in clients]
-        helpers = [asyncio.create_task(self._kill_at_times()), asyncio.create_task(self._replace_killed_replicas())]
+        helpers = [
+            asyncio.create_task(helper)
+            for helper in (self._kill_at_times(), self._pause_at_times(), self._replace_killed_replicas())
+        ]
         await self._wait_for_end(tasks)
         for task in helpers:
             task.cancel()
@@ -135,6 +138,12 @@ class Exploration:
             await asyncio.sleep(max(0.0, kill_time - self._world.story.seconds))
             if replica := self._pick_replica():
                 replica.kill()
+
+    async def _pause_at_times(self) -> None:
+        for pause_time, seconds in sorted(self._scenario.pauses):
+            await asyncio.sleep(max(0.0, pause_time - self._world.story.seconds))
+            if replica := self._pick_replica():
+                replica.pause(seconds)
 
     async def _replace_killed_replicas(self) -> None:
         while True:

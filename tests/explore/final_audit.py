@@ -31,7 +31,7 @@ def list_violations(world: World) -> list[str]:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
         violations += _check_purchases(stored.job, orders)
-    return violations
+    return [*violations, *_check_history(world)]
 
 
 def _group_orders(world: World) -> dict[str, list[SellerOrder]]:
@@ -87,6 +87,24 @@ def _check_store(world: World) -> Iterator[str]:
             yield f"webhook: {stored.job.id} has {deliveries[stored.job.id]} instead of {expected}"
 
 
+def _check_history(world: World) -> Iterator[str]:
+    """At each commit: an order begins only under a lease, and its price is held until the job has ended."""
+    held, attempt_counts = Counter[str](), Counter[str]()
+    for applied in world.state.history:
+        job = applied.commit.job
+        held[job.id] += sum(change.hold for change in applied.commit.budget_changes if len(change.window) > 7)
+        if len(job.attempts) > attempt_counts[job.id] and applied.commit.fence is None:
+            yield f"decision without lease: {applied.replica_id} began attempt {len(job.attempts)} of {job.id}"
+        attempt_counts[job.id] = len(job.attempts)
+        price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.is_open)
+        if not job.state.is_terminal and not job.overdue and held[job.id] < price:
+            yield f"hold too small: {job.id} holds {held[job.id]} while orders of {price} are open"
+
+
+def _get_price(job: Job, attempt: Attempt) -> int:
+    return job.route_entry(attempt).price * len(attempt.images)
+
+
 def _check_deliveries(world: World, stored: StoredJob) -> Iterator[str]:
     """Each delivered image is in the storage, and was made by the order of its attempt."""
     job = stored.job
@@ -111,15 +129,26 @@ def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerO
             lines[entry.line] += entry.amount
     known, suspected = sum(lines[line] for line in KNOWN_LINES), lines[LedgerLine.SUSPECTED]
     name = f"attempt {attempt.number} of {job.id} ({attempt.fault})"
+    # The price of the prompt is held once for all images. It is charged once more if some of them are ordered again.
+    if lines[LedgerLine.EXCESS] > sum(order.base_price for order in orders):
+        yield f"ledger: {name} exceeds its hold by {lines[LedgerLine.EXCESS]}, although its seller charged the price"
+    yield from _check_lines(name, attempt, lines)
     if known and suspected:
         yield f"ledger: {name} is booked as {known} and as suspected"
     elif known and known != charge:
         yield f"ledger: {name} is booked as {known}, its seller charged {charge}"
     elif charge and not known and not suspected:
         yield f"ledger: {name} is not booked, its seller charged {charge}"
+
+
+def _check_lines(name: str, attempt: Attempt, lines: Counter[LedgerLine]) -> Iterator[str]:
     if lines[LedgerLine.CAPTURE] and not attempt.delivered_count:
         yield f"ledger: {name} is captured, and nothing was delivered"
-    if suspected and attempt.fault and VERDICTS[attempt.fault].charge_status is not ChargeStatus.UNKNOWN:
+    if (
+        lines[LedgerLine.SUSPECTED]
+        and attempt.fault
+        and VERDICTS[attempt.fault].charge_status is not ChargeStatus.UNKNOWN
+    ):
         yield f"ledger: {name} is suspected, although its fault says whether it was charged"
 
 

@@ -53,6 +53,7 @@ class Replica:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.killed = asyncio.Event()
+        self._paused_until = 0.0
         self._store = MemoryStore(world.state, replica_id=name, lease=LEASE_SECONDS, clock=world.clock)
         self.components = self._build_components()
 
@@ -96,6 +97,11 @@ class Replica:
             self.killed.set()
             self._store.kill()
 
+    def pause(self, seconds: float) -> None:
+        """Stops the process for a while: none of its effects happens, and no answer reaches it."""
+        self.world.story.tell(self.name, f"is paused for {seconds:.0f} s")
+        self._paused_until = self.world.clock() + seconds
+
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ErrorReported) and not self.is_killed:
             self.world.errors.append(event)
@@ -108,15 +114,15 @@ class Replica:
         disturbance = self._take_disturbance(failpoint, effect)
         try:
             await self._disturb_before(disturbance, failpoint, effect)
-            await self._stop_if_killed()
+            await self._stand_still()
             result = await self._perform(effect, perform)
-            await self._stop_if_killed()
+            await self._stand_still()
             await self._disturb_after(disturbance, failpoint, effect)
         except asyncio.CancelledError:
             # The store cancels the calls of a killed replica.
-            await self._stop_if_killed()
+            await self._stand_still()
             raise
-        await self._stop_if_killed()
+        await self._stand_still()
         if effect not in PERIODIC_EFFECTS:
             self.world.story.tell(self.name, f"{failpoint}: {_describe(result)}")
         return result
@@ -140,6 +146,9 @@ class Replica:
         if self.is_killed:
             return None
         world.reached[failpoint] += 1
+        planned = world.plan.by_failpoint.get(failpoint, ())
+        if world.reached[failpoint] <= len(planned):
+            return planned[world.reached[failpoint] - 1]
         if effect in PERIODIC_EFFECTS:
             world.periodic_count += 1
             return world.plan.by_periodic_number.get(world.periodic_count)
@@ -153,6 +162,8 @@ class Replica:
         match disturbance.trouble:
             case Trouble.KILL_BEFORE:
                 self.kill()
+            case Trouble.PAUSE_BEFORE:
+                self.pause(disturbance.delay)
             case Trouble.DELAY_BEFORE:
                 await asyncio.sleep(disturbance.delay)
             case Trouble.FAIL_BEFORE:
@@ -164,13 +175,17 @@ class Replica:
         match disturbance.trouble:
             case Trouble.KILL_AFTER:
                 self.kill()
+            case Trouble.PAUSE_AFTER:
+                self.pause(disturbance.delay)
             case Trouble.DELAY_AFTER:
                 await asyncio.sleep(disturbance.delay)
             case Trouble.FAIL_AFTER:
                 _raise_failure(effect, StoreOutcomeUnknown("the answer of the store was lost"))
 
-    async def _stop_if_killed(self) -> None:
-        """Never returns in a killed replica: the task stands still until the end of the run."""
+    async def _stand_still(self) -> None:
+        """Waits until a pause ends. Never returns in a killed replica."""
+        if self._paused_until > self.world.clock():
+            await asyncio.sleep(self._paused_until - self.world.clock())
         if self.world.is_over:
             raise asyncio.CancelledError
         if self.is_killed:

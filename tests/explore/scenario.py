@@ -6,6 +6,9 @@ from msgspec import Struct
 
 from tests.explore.sellers_config import POLICY_COUNT
 
+# Some are longer than a lease: meanwhile another replica claims the jobs.
+PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
+
 
 class ClientPlan(Struct, frozen=True, kw_only=True):
     """One client and its request. Times are seconds from its start; None: it does not happen."""
@@ -21,11 +24,12 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """One run. `kill_times`: when a replica is killed wherever it is."""
+    """One run. `kill_times`: when a replica is killed wherever it is. `pauses`: when one stands still, and how long."""
 
     clients: tuple[ClientPlan, ...]
     replica_count: int
     kill_times: tuple[float, ...]
+    pauses: tuple[tuple[float, float], ...] = ()
     restart_seconds: float
     has_callbacks: bool
     is_calm: bool
@@ -36,6 +40,9 @@ def draw_scenario(random: Random) -> Scenario:
         clients=tuple(_draw_client(random) for _ in range(random.choice((1, 1, 1, 2)))),
         replica_count=random.choice((1, 2, 2)),
         kill_times=tuple(random.uniform(0.0, 8.0) for _ in range(random.choice((0, 0, 0, 1, 1, 2)))),
+        pauses=tuple(
+            (random.uniform(0.0, 6.0), random.choice(PAUSES_SECONDS)) for _ in range(random.choice((0, 0, 0, 1, 1)))
+        ),
         restart_seconds=random.choice((0.5, 4.0, 9.0)),
         has_callbacks=random.random() < 0.75,
         is_calm=random.random() < 0.25,

@@ -105,7 +105,7 @@ QUERY_FAULTS = {
 
 def draw_order_script(random: Random, is_calm: bool) -> OrderScript:
     """Draws a script. A calm seller only varies its times and its callbacks."""
-    seconds = random.choice((0.05, 0.5, 1.0, 2.0, 4.0, 9.0))
+    seconds = random.choice((0.05, 0.5, 1.0, 2.0, 4.0, 9.0, 25.0))
     answer_seconds = random.choice((0.01, 0.05, 0.3, 1.5))
     callback = _draw(random, CALLBACKS)
     if is_calm:

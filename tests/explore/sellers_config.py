@@ -31,7 +31,7 @@ from tests.explore.seller_dialects import CALLBACK_SECRET
 
 TEAM, MODEL = "explorers", "gpt-image-2"
 POLICY_COUNT = 48
-DEADLINE_SECONDS, LEASE_SECONDS = 60.0, 6.0
+DEADLINE_SECONDS, LEASE_SECONDS = 25.0, 6.0
 # A tenth of the product's times, so that a run ends soon. The relations between them stay.
 TIMING = Timing(
     jobs=JobTiming(

@@ -15,7 +15,7 @@ CALM = Scenario(
             policy="policy-0",
             has_key=True,
             has_webhook=False,
-            max_tries=1,
+            max_tries=5,
             cancels_after=None,
             disconnects_after=None,
         ),
@@ -26,6 +26,8 @@ CALM = Scenario(
     has_callbacks=True,
     is_calm=True,
 )
+FIRST_COMMIT = "job_creation.create_job -> store.commit"
+LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 
 
@@ -48,9 +50,16 @@ def test_calm_seller_delivers_all_images() -> None:
 
 
 def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
-    """Two orders of one image each fail while they load the request, and back off for a second. Until then, the images
-    were joined and split again in every turn of the event loop."""
-    plan = replace(NO_TROUBLE, by_effect_number=dict.fromkeys((3, 4), Disturbance(Trouble.FAIL_BEFORE)))
-    story = run_calmly("tasks", 2, plan)
-    assert "_load_request -> store.load_documents: fails before the effect" in story
+    """A replica reclaims a job for two orders of one image each. Both fail to load the request, and back off for
+    a second. Until then, the images were joined and split again in every turn of the event loop."""
+    failure = Disturbance(Trouble.FAIL_BEFORE)
+    troubles = {FIRST_COMMIT: (Disturbance(Trouble.KILL_AFTER),), LOAD_REQUEST: (failure, failure)}
+    story = run_calmly("tasks", 2, replace(NO_TROUBLE, by_failpoint=troubles))
+    assert story.count(f"{LOAD_REQUEST}: fails before the effect") == 2
     assert "is completed: 2 of 2 images" in story
+
+
+def test_late_images_are_booked_by_their_number() -> None:
+    """A seller makes three of four images, without a price, when the job has expired already: four were booked."""
+    result = explore(1741)
+    assert not result.violations, result.story

@@ -1,0 +1,264 @@
+"""Mutants: deliberate bugs of the engine, which the explorer must catch. `make mutants` prints who catches what.
+
+Each mutant replaces functions in the running process, so a renamed function fails here at once.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.engine import callback_handler, order_tracker
+from gateway.engine.job_worker import JobWorker
+from gateway.engine.mailbox import Mailbox
+from gateway.engine.order_submitter import OrderSubmitter
+from gateway.engine.result_fetcher import ResultFetcher
+from gateway.jobs import transitions, updates
+from gateway.jobs.job import Job
+from gateway.jobs.updates import AttemptStarted
+from providers.faults import VERDICTS, FaultKind, PartConsequence
+from tests.explore.explorer import explore
+from tests.harness.memory_store import job_leases
+
+MAX_SECONDS = 30.0
+
+
+class AttributePatch(Struct, frozen=True):
+    """`make` gets the original attribute of `owner`, and returns the one that takes its place."""
+
+    owner: Any
+    name: str
+    make: Callable[[Any], Any]
+
+
+class Mutant(Struct, frozen=True):
+    """One bug."""
+
+    name: str
+    patches: tuple[AttributePatch, ...]
+
+
+def _send_lost_order_again(send: Any) -> Any:
+    async def send_twice(self: OrderSubmitter, offer: Any, attempt_number: int, call: Any) -> None:
+        await send(self, offer, attempt_number, call)
+        if self._job_context.get_attempt(attempt_number).response_lost_at is not None:
+            await send(self, offer, attempt_number, call)
+
+    return send_twice
+
+
+def _resend_with_other_key(resend_order: Any) -> Any:
+    async def resend(context: Any, call: Any, offer: Any, image_count: int) -> Any:
+        key = f"{call.headers['idempotency-key']}-{context.draw_random()}"
+        return await resend_order(context, replace(call, headers={**call.headers, "idempotency-key": key}), offer, 1)
+
+    return resend
+
+
+def _build_commit_without_fence(build_commit: Any) -> Any:
+    return lambda self, job, messages: replace(build_commit(self, job, messages), fence=None)
+
+
+def _book_cost_again(correct_cost: Any) -> Any:
+    """The cost of an attempt that is booked already is booked once more."""
+    return lambda job, attempt, booking: transitions.replace_attempt(job, transitions.set_booking(attempt, booking))
+
+
+def _forget_due_time(claim_job: Any) -> Any:
+    def claim(state: Any, job_id: str, *args: Any) -> Any:
+        claimed = claim_job(state, job_id, *args)
+        state.due_times[job_id] = float("inf")
+        return claimed
+
+    return claim
+
+
+def _trust_callback(verify_ticket: Any) -> Any:
+    async def trust(*_: Any) -> bool:
+        return True
+
+    return trust
+
+
+def _release_hold_at_ticket(hold: Any) -> Any:
+    def get_hold(job: Job) -> int:
+        return 0 if any(attempt.ticket for attempt in job.attempts) else hold.fget(job)
+
+    return property(get_hold)
+
+
+def _bind_ticket_to_first_attempt(apply: Any) -> Any:
+    return lambda job, fact, now: apply(job, replace(fact, attempt=1), now)
+
+
+def _fail_over(verdict: Any) -> Any:
+    return replace(verdict, consequence=PartConsequence.FAIL_OVER)
+
+
+def _submit_each_image_twice(submit: Any) -> Any:
+    def submit_twice(self: OrderSubmitter, images: tuple[int, ...], action: Any) -> None:
+        submit(self, images, action)
+        key, doubled = ("submit again", images), vars(self).setdefault("doubled", set())
+        if images not in doubled:
+            doubled.add(images)
+            self._job_context.start_task(key, lambda: self._run_submission(key, images, action))
+
+    return submit_twice
+
+
+def _send_refused_attempt(record_attempt: Any) -> Any:
+    """The order is sent even if its attempt was refused, since another task orders the same images."""
+
+    async def record(self: OrderSubmitter, key: Any, offer: Any, *order: Any) -> Any:
+        route_index, images, spec = order
+        recorded = await record_attempt(self, key, offer, *order)
+        if recorded is not None:
+            return recorded
+        number, entry = len(self._job_context.job.attempts), self._job_context.job.route[route_index]
+        built_order = self._build_order(offer, entry, number, len(images), spec)
+        return number, offer.seller.adapter.submit.build_call(built_order)
+
+    return record
+
+
+def _send_before_saving(post: Any) -> Any:
+    """An attempt is saved while its order is sent already."""
+
+    async def post_later(self: Any, *new_updates: Any, **options: Any) -> bool:
+        posted = post(self, *new_updates, **options)
+        if not any(isinstance(update, AttemptStarted) for update in new_updates):
+            return await posted
+        task = asyncio.create_task(posted)
+        await asyncio.wait((task,), timeout=0.001)
+        return task.result() if task.done() else True
+
+    return post_later
+
+
+def _ignore_late_cost(close_late: Any) -> Any:
+    """The images of a job that has ended are not booked."""
+
+    def close(job: Job, attempt: Any, cost: Any, made_count: Any, now: float) -> Job:
+        booking = (None, 0)
+        closed = transitions.close_attempt(attempt, FaultKind.ORDER_TIMED_OUT, cost, now, booking)
+        return transitions.replace_attempt(job, closed)
+
+    return close
+
+
+def _record_image_before_storing(store_one: Any) -> Any:
+    async def store_later(self: ResultFetcher, *args: Any) -> Any:
+        storage = self._context.storage
+        put = storage.put
+
+        async def put_later(*put_args: Any) -> None:
+            asyncio.get_running_loop().call_later(1.0, lambda: asyncio.ensure_future(put(*put_args)))
+
+        with patch.object(storage, "put", put_later):
+            return await store_one(self, *args)
+
+    return store_later
+
+
+def _end_without_waiting(is_settled: Any) -> Any:
+    """A job counts as settled when its team sees the end, although orders are open."""
+    return property(lambda job: job.state.is_terminal)
+
+
+MUTANTS = (
+    Mutant("blind resubmit", (AttributePatch(OrderSubmitter, "send", _send_lost_order_again),)),
+    Mutant("random idempotency key", (AttributePatch(order_tracker, "resend_order", _resend_with_other_key),)),
+    Mutant("no fence", (AttributePatch(JobWorker, "_build_commit", _build_commit_without_fence),)),
+    Mutant("settle twice", (AttributePatch(transitions, "_correct_cost", _book_cost_again),)),
+    Mutant("due dropped on claim", (AttributePatch(job_leases, "claim_job", _forget_due_time),)),
+    Mutant(
+        "callback trusted without a question",
+        (
+            AttributePatch(callback_handler, "verify_ticket", _trust_callback),
+            AttributePatch(order_tracker, "verify_ticket", _trust_callback),
+        ),
+    ),
+    Mutant("hold released too early", (AttributePatch(Job, "hold", _release_hold_at_ticket),)),
+    Mutant(
+        "ticket bound to another attempt",
+        (AttributePatch(transitions._TRANSITIONS, updates.TicketReceived, _bind_ticket_to_first_attempt),),
+    ),
+    Mutant("retry after content refusal", (AttributePatch(VERDICTS, FaultKind.CONTENT_REFUSED, _fail_over),)),
+    Mutant(
+        "part bought by two tasks",
+        (
+            AttributePatch(OrderSubmitter, "submit", _submit_each_image_twice),
+            AttributePatch(OrderSubmitter, "_record_attempt", _send_refused_attempt),
+        ),
+    ),
+    Mutant("order sent before its attempt is saved", (AttributePatch(Mailbox, "post", _send_before_saving),)),
+    Mutant("failover after a lost answer", (AttributePatch(VERDICTS, FaultKind.RESPONSE_LOST, _fail_over),)),
+    Mutant("late images not booked", (AttributePatch(transitions, "_close_late", _ignore_late_cost),)),
+    Mutant(
+        "image recorded before it is stored",
+        (AttributePatch(ResultFetcher, "_store_one", _record_image_before_storing),),
+    ),
+    Mutant("job settled with open orders", (AttributePatch(Job, "is_settled", _end_without_waiting),)),
+)
+
+
+@contextmanager
+def apply_mutant(mutant: Mutant) -> Iterator[None]:
+    with ExitStack() as stack:
+        for attribute_patch in mutant.patches:
+            stack.enter_context(_apply_patch(attribute_patch))
+        yield
+
+
+def _apply_patch(attribute_patch: AttributePatch) -> Any:
+    owner, name = attribute_patch.owner, attribute_patch.name
+    if isinstance(owner, dict):
+        return patch.dict(owner, {name: attribute_patch.make(owner[name])})
+    original = vars(owner)[name]
+    return patch.object(owner, name, attribute_patch.make(original))
+
+
+class Catch(Struct, frozen=True):
+    """The run that caught a mutant, and how long the search took."""
+
+    seed: int
+    violation: str
+    seconds: float
+
+
+def catch_mutant(mutant: Mutant, max_seconds: float = MAX_SECONDS) -> Catch | None:
+    """Explores seeds until a run fails. Returns None if none fails within this time of one core."""
+    started_at, seed = time.process_time(), 0
+    with apply_mutant(mutant):
+        while time.process_time() - started_at < max_seconds:
+            if violations := explore(seed).violations:
+                return Catch(seed, violations[0], time.process_time() - started_at)
+            seed += 1
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.explore.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="only mutants whose name contains this text")
+    arguments = parser.parse_args()
+    survivors = 0
+    print(f"{'mutant':<40} {'seconds':>7} {'seed':>5}  caught by")
+    for mutant in MUTANTS:
+        if arguments.only not in mutant.name:
+            continue
+        catch = catch_mutant(mutant)
+        survivors += catch is None
+        line = f"{catch.seconds:7.1f} {catch.seed:5}  {catch.violation[:110]}" if catch else "      -     -  NOT CAUGHT"
+        print(f"{mutant.name:<40} {line}".replace("\n", " "), flush=True)
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
