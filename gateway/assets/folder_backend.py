@@ -36,6 +36,9 @@ ResultT = TypeVar("ResultT")
 # More threads would gain little on one disk. A disk that hangs delays no other work of the process.
 MAX_THREADS = 4
 MAX_DURABLE_FOLDERS = 1_000
+# The folders of these last hours are not removed, even if they are empty. A folder that was made durable is trusted to
+# exist for a shorter time, since the clocks of replicas may differ.
+KEPT_HOURS, TRUSTED_HOURS = 4, 2
 # The size of a large image. With less free space than this, images that were paid for might not fit.
 MIN_FREE_BYTES = 8 * 1024 * 1024
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -63,7 +66,7 @@ class FolderBackend:
             raise error_class(f"{path} cannot be used to store images: {error.strerror}") from error
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="storage")
         self._writer = GroupWriter(self._threads, partial(self._open_folder, create=True), self._translate_error)
-        # Folders whose own names are durable, and which no replica removes.
+        # Folders whose own names were made durable.
         self._durable_folders: set[tuple[str, ...]] = set()
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
@@ -165,7 +168,7 @@ class FolderBackend:
                     # Another replica may be deleting the same job.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
-            if hour not in _list_recent_hours():
+            if hour not in _list_recent_hours(KEPT_HOURS):
                 with self._open_folder((partition,)) as parent:
                     _remove_folder(hour, parent)
         except FileNotFoundError:
@@ -200,12 +203,13 @@ class FolderBackend:
 
     def _make_folder(self, path: tuple[str, ...], parent: int) -> None:
         """Makes the folder durably. An existing one may have been made just now, by a writer that has not synced it."""
-        if path in self._durable_folders:
+        is_kept = len(path) == 1 or path[1] in _list_recent_hours(TRUSTED_HOURS)
+        if is_kept and path in self._durable_folders:
             return
         with contextlib.suppress(FileExistsError):
             os.mkdir(path[-1], 0o700, dir_fd=parent)
         os.fsync(parent)
-        if len(path) == 1 or path[1] in _list_recent_hours():
+        if is_kept:
             if len(self._durable_folders) >= MAX_DURABLE_FOLDERS:
                 self._durable_folders.clear()
             self._durable_folders.add(path)
@@ -290,10 +294,10 @@ def locate_file(key: str) -> tuple[tuple[str, str], str]:
     return (partition, get_job_hour(job)), f"{job}.{name}"
 
 
-def _list_recent_hours() -> tuple[str, str]:
-    """Returns the hours whose folders new jobs may use. These are not removed, even if they are empty."""
+def _list_recent_hours(count: int) -> list[str]:
+    """Lists the current hour and those before it."""
     now = time.time()
-    return encode_hour(now), encode_hour(now - 3_600.0)
+    return [encode_hour(now - 3_600.0 * hours) for hours in range(count)]
 
 
 def _is_folder(name: str, parent: int) -> bool:
