@@ -27,6 +27,8 @@ class LoggedRequest:
     path: str
     query: bytes
     headers: tuple[tuple[bytes, bytes], ...]
+    # Distinguishes connections.
+    client_port: int
     received_at: float = field(default_factory=time.time)
     body: bytearray = field(default_factory=bytearray)
 
@@ -38,6 +40,7 @@ class LoggedRequest:
             "method": self.method,
             "path": self.path,
             "query": self.query.decode("latin-1"),
+            "client_port": self.client_port,
             "headers": {
                 name.decode("latin-1"): "…" if name in SECRET_HEADERS else value.decode("latin-1")
                 for name, value in self.headers
@@ -64,6 +67,13 @@ class RequestLog:
 
     def add_request(self, scope: HTTPScope, vendor: Vendor, route: RouteKind | None = None) -> LoggedRequest:
         headers = tuple((bytes(name), bytes(value)) for name, value in scope["headers"])
-        entry = LoggedRequest(vendor, route, scope["method"], scope["path"], scope["query_string"], headers)
+        entry = LoggedRequest(
+            vendor, route, scope["method"], scope["path"], scope["query_string"], headers, _get_client_port(scope)
+        )
         self.entries.append(entry)
         return entry
+
+
+def _get_client_port(scope: HTTPScope) -> int:
+    client = scope["client"]
+    return client[1] if client else 0

@@ -32,10 +32,9 @@ def list_image_files(store_setup: StoreSetup) -> list[Path]:
     return [path for path in storage_folder.rglob("*.*") if path.is_file()]
 
 
-def get_object_key(path: Path) -> str:
-    """Returns the object key of an image file `NN/hour/<job>.<name>`, which the log names."""
-    job_id, _, name = path.name.partition(".")
-    return f"{path.parents[1].name}/{job_id}/{name}"
+def get_stored_path(path: Path) -> str:
+    """Returns the path of an image file in the storage folder, which the log names."""
+    return str(path.relative_to(path.parents[2]))
 
 
 def test_inputs_without_a_job_are_deleted_and_others_stay(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
@@ -112,7 +111,7 @@ def test_edit_with_missing_input_fails_with_input_missing(
         )
         wait_until(gateway.is_idle, "all jobs are settled")
         assert gateway.read_metric("igw_internal_errors_total") == (replacement != "nothing")
-        assert (get_object_key(input_path) in gateway.read_log()) == (replacement != "nothing")
+        assert (get_stored_path(input_path) in gateway.read_log()) == (replacement != "nothing")
     assert sandbox.list_charges() == []
     assert [order for vendor in ("runflow", "runapi") for order in sandbox.list_requests(vendor, "submit")] == []
 
@@ -146,4 +145,4 @@ def test_link_in_place_of_an_image_is_logged_and_not_followed(redis_setup: Store
         answer = client.get(job["images"][0]["url"])
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "images_unavailable")
         assert "root:" not in answer.text
-        wait_until(lambda: get_object_key(image) in gateway.read_log(), "the error is logged")
+        wait_until(lambda: get_stored_path(image) in gateway.read_log(), "the error is logged")
