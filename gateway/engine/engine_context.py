@@ -8,6 +8,7 @@ from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.offer_resolver import OfferResolver
+from gateway.engine.route_entries import RouteEntryMaker
 from gateway.events import EventSink
 from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.health.order_limits import OrderLimits
@@ -61,6 +62,7 @@ class EngineContext(Struct, kw_only=True):
     timing: Timing
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)
+    route_entry_maker: RouteEntryMaker = field(default_factory=RouteEntryMaker)
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
         """Returns the configured offer of a route entry. The offer may be draining, since it may still have open

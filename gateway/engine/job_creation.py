@@ -11,14 +11,13 @@ from msgspec.structs import replace
 from gateway.assets.image_header import ImageHeader
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import StorageError
-from gateway.catalogue import Catalogue, Offer
+from gateway.catalogue import Catalogue
 from gateway.config.schema import BudgetConfig
 from gateway.config.values import Usd
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
     WEBHOOK,
     OrderDocuments,
-    OrderTerms,
     SavedRequest,
     StoredInput,
     encode_order_documents,
@@ -28,13 +27,12 @@ from gateway.jobs.commit import BudgetLimits as BudgetLimits
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.completion import merge_warnings
 from gateway.jobs.creation import NewJob, OrderCost, create_job_commit
-from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.partitions import new_job_id
-from providers.orders import Format, ImageBytes
+from providers.orders import ImageBytes
 
 # How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
@@ -104,20 +102,30 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     catalogue = context.catalogue()
     planned = _plan_request(context, catalogue, command)
     plan = planned.plan
-    ranked_offers = [offer for offer in plan.ranked if offer.fit.offer.seller.account.api_key][:MAX_ROUTE_LENGTH]
+    ranked_offers = [offer for offer in plan.ranked if offer.candidate.fit.offer.seller.account.api_key][
+        :MAX_ROUTE_LENGTH
+    ]
     if not ranked_offers:
         raise NoOfferAvailable({offer.seller: offer.reasons for offer in plan.excluded})
     # At once, since the signals are only valid for a moment.
     decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
-    terms = tuple(_make_order_terms(offer, request.routing.output_format) for offer in ranked_offers)
-    order_documents = OrderDocuments(request, terms)
+    entries = context.route_entry_maker.make_entries(
+        context, [offer.candidate.fit for offer in ranked_offers], request.routing.output_format
+    )
+    order_documents = OrderDocuments(request, tuple([entry.terms for entry in entries]))
     documents = encode_order_documents(order_documents)
     if command.webhook:
         documents[WEBHOOK] = command.webhook.encode()
-    new_job = _make_new_job(context, command, plan, ranked_offers)
-    new_job = replace(new_job, id=job_id, documents=documents, decision_record=decision_record)
+    new_job = replace(
+        _make_new_job(context, catalogue, command, plan),
+        id=job_id,
+        route=tuple([entry.entry for entry in entries]),
+        order_costs=_list_order_costs(ranked_offers),
+        documents=documents,
+        decision_record=decision_record,
+    )
     commit = create_job_commit(new_job, context.wall_clock())
     if command.is_client_connected is not None and not await command.is_client_connected():
         await discard_inputs(context, job_id)
@@ -159,10 +167,13 @@ async def discard_inputs(context: EngineContext, job_id: str) -> None:
         context.emit(ErrorReported(component="input_uploads", message=type(error).__name__, job=job_id))
 
 
-def _make_new_job(
-    context: EngineContext, command: CreateJobCommand, plan: Plan, ranked_offers: Sequence[RankedOffer]
-) -> NewJob:
-    catalogue, request = context.catalogue(), command.query.request
+def _list_order_costs(ranked_offers: Sequence[RankedOffer]) -> tuple[OrderCost, ...]:
+    quotes = [offer.candidate.quote for offer in ranked_offers]
+    return tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes])
+
+
+def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand, plan: Plan) -> NewJob:
+    request = command.query.request
     team = catalogue.teams.get(command.team)
     budget = team.budget if team else BudgetConfig()
     return NewJob(
@@ -170,8 +181,7 @@ def _make_new_job(
         team=command.team,
         model=request.model,
         n=request.n,
-        route=tuple(_make_route_entry(context, offer) for offer in ranked_offers),
-        order_costs=tuple(OrderCost(offer.quote.order_price, offer.quote.order_ceiling) for offer in ranked_offers),
+        route=(),
         deadline_seconds=catalogue.gateway.jobs.deadline_seconds,
         max_attempts=plan.failover.attempts,
         reorder_on_unknown=plan.failover.on_unknown == "reorder",
@@ -186,46 +196,6 @@ def _make_new_job(
 
 def _to_micros(amount: Usd | None) -> int | None:
     return None if amount is None else int(amount)
-
-
-def _make_route_entry(context: EngineContext, ranked: RankedOffer) -> RouteEntry:
-    offer, cell, timing = ranked.fit.offer, ranked.fit.cell, context.timing.orders
-    price = offer.prices[cell]
-    expected_latency = offer.expected_latency[cell.quality]
-    return RouteEntry(
-        seller=offer.seller.name,
-        adapter=offer.seller.adapter.name,
-        model=offer.remote_model,
-        cell=cell,
-        max_images=offer.images_per_order,
-        price=price.price,
-        ceiling=price.ceiling,
-        timeout_seconds=max(timing.min_attempt_timeout_seconds, timing.attempt_timeout_factor * expected_latency.p90),
-        is_pollable=offer.seller.adapter.poll is not None,
-        recovery_method=_choose_recovery_method(context, offer),
-        account_identity=offer.seller.account.identity,
-    )
-
-
-def _choose_recovery_method(context: EngineContext, offer: Offer) -> RecoveryMethod:
-    adapter, account = offer.seller.adapter, offer.seller.account
-    if adapter.has_idempotency_key and account.replay_trusted:
-        return RecoveryMethod.REPLAY
-    if adapter.search is not None:
-        return RecoveryMethod.SEARCH
-    has_callbacks = context.callback_urls is not None and adapter.callback is not None and account.callback_secrets
-    return RecoveryMethod.CALLBACK if has_callbacks else RecoveryMethod.NONE
-
-
-def _make_order_terms(ranked: RankedOffer, output_format: Format) -> OrderTerms:
-    fit = ranked.fit
-    offer, cell = fit.offer, fit.cell
-    return OrderTerms(
-        size=fit.size,
-        quality=cell.quality if cell.quality in offer.selectable_qualities else None,
-        output_format=output_format if output_format in offer.formats else None,
-        substitutions=tuple(f"{substitution.name}: {substitution.detail}" for substitution in fit.substitutions),
-    )
 
 
 async def _build_saved_request(context: EngineContext, job_id: str, command: CreateJobCommand) -> SavedRequest:

@@ -145,7 +145,8 @@ class HealthTracker:
         permit, tripped = OrderPermit(key), [breaker for breaker in self._get_breakers(key) if breaker.is_tripped(now)]
         if tripped:
             cell = self._cells.get(key.cell_key)
-            if not self._allows_request(key, now) or (cell and cell.fidelity_breaker.is_probing(now)):
+            account = self._accounts.get(key.account)
+            if not _allows_request(account, cell, now) or (cell and cell.fidelity_breaker.is_probing(now)):
                 return None
             for breaker in tripped:
                 if breaker.allows_request(now):
@@ -171,11 +172,12 @@ class HealthTracker:
 
     def get_signals(self, key: HealthKey, now: float, load: float = 0.0) -> CellSignals:
         """Returns the signals of one cell; UNKNOWN_SIGNALS if there is no data about it."""
-        cell = self._cells.get(key.cell_key)
-        latency, conformance = self._get_stats(key.cell_key, cell, now)
+        cell_key = key.cell_key
+        account, cell = self._accounts.get(key.account), self._cells.get(cell_key)
+        latency, conformance = self._get_stats(cell_key, cell, now)
         has_enough_deliveries = conformance.count >= MIN_DELIVERIES
         return CellSignals(
-            healthy=self._allows_request(key, now),
+            healthy=_allows_request(account, cell, now),
             p50=latency.p50 if latency.count >= MIN_LATENCY_SAMPLES else None,
             p90=latency.p90 if latency.count >= MIN_LATENCY_SAMPLES else None,
             load=load,
@@ -256,13 +258,6 @@ class HealthTracker:
             cell_health.breaker.merge_snapshot(cell.breaker, now, clock_lead)
             cell_health.fidelity_breaker.merge_snapshot(cell.fidelity_breaker, now, clock_lead)
 
-    def _allows_request(self, key: HealthKey, now: float) -> bool:
-        """Returns whether the breakers of account and cell allow an order. Unknown ones count as closed."""
-        account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
-        return (account is None or account.breaker.allows_request(now)) and (
-            cell is None or cell.breaker.allows_request(now)
-        )
-
     def _get_breakers(self, key: HealthKey) -> list[CircuitBreaker]:
         account, cell = self._accounts.get(key.account), self._cells.get(key.cell_key)
         return [*([account.breaker] if account else []), *([cell.breaker, cell.fidelity_breaker] if cell else [])]
@@ -272,6 +267,13 @@ class HealthTracker:
 
     def _get_cell(self, cell_key: CellKey) -> CellHealth:
         return _get_or_create(self._cells, cell_key, lambda: CellHealth(self._timing), MAX_CELLS)
+
+
+def _allows_request(account: AccountHealth | None, cell: CellHealth | None, now: float) -> bool:
+    """Returns whether the breakers of account and cell allow an order. Unknown ones count as closed."""
+    return (account is None or account.breaker.allows_request(now)) and (
+        cell is None or cell.breaker.allows_request(now)
+    )
 
 
 def _get_or_create(

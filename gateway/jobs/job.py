@@ -267,7 +267,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def captured_amount(self) -> int:
-        return sum(attempt.captured_amount for attempt in self.attempts)
+        amount = 0
+        for attempt in self.attempts:
+            amount += attempt.captured_amount
+        return amount
 
     @property
     def usage(self) -> TokenUsage:

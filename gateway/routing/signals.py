@@ -53,4 +53,4 @@ Signals = Mapping[tuple[str, str, Cell], CellSignals]
 
 
 def get_signals(signals: Signals, offer: Offer, cell: Cell) -> CellSignals:
-    return signals.get((offer.seller.name, offer.model, cell), UNKNOWN_SIGNALS) if signals else UNKNOWN_SIGNALS
+    return signals.get((offer.seller.name, offer.model, cell), UNKNOWN_SIGNALS)
