@@ -1,4 +1,5 @@
-"""Measures a routing plan: µs of CPU over twenty offers, for each rank, with and without signals.
+"""Measures a routing plan and its decision record: µs of CPU over twenty offers, for each rank, with and without
+signals, and the bytes of a record.
 
 `make bench` runs it. Figures are process time, best and median of several rounds, in one run on one machine.
 """
@@ -11,9 +12,10 @@ from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAcco
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
 from gateway.config.values import Percent, Secret, Usd
+from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
-from gateway.routing.signals import CellSignals
+from gateway.routing.signals import CellSignals, Signals
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, target_from_ratio
 from providers.orders import ALL_CELLS, Format, Operation, Quality
@@ -115,6 +117,18 @@ def main() -> None:
             worst = max(worst, median)
             print(f"  {policy:16} {label:12} {best:6.1f} {median:6.1f}")
     print(f"worst median {worst:.1f} µs; target: at most {MAX_MICROSECONDS} µs")
+    measure_record(catalogue, signals)
+
+
+def measure_record(catalogue: Catalogue, signals: Signals) -> None:
+    query = build_query("cost")
+    planned = PlannedRequest(query=query, signals=signals, draw=0.4, plan=make_plan(catalogue, query, signals))
+
+    def encode_record() -> bytes:
+        return encode_decision_record(make_decision_record(catalogue, planned, 1_795_000_000.125))
+
+    best, median = measure_cpu_us(encode_record)
+    print(f"  decision record with all signals: {best:.1f} {median:.1f} µs, {len(encode_record()):,} bytes")
 
 
 if __name__ == "__main__":

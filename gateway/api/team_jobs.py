@@ -16,7 +16,6 @@ from gateway.engine.job_documents import (
     decode_request,
     image_document_name,
 )
-from gateway.jobs.commit import list_budget_windows
 from gateway.jobs.job import Job
 from gateway.routing.decision_record import DecisionRecord, decode_decision_record
 from providers.orders import Format
@@ -57,9 +56,8 @@ async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]
 async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:
     """Loads everything that the job's team may see, in one turn of the store."""
     names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
-    day, _ = list_budget_windows(job.created_at)
     documents, stored_decision = await asyncio.gather(
-        context.store.load_documents(job.id, REQUEST, *names), context.store.load_decision_record(job.id, day)
+        context.store.load_documents(job.id, REQUEST, *names), context.store.load_decision_record(job.id)
     )
     if REQUEST not in documents:
         raise ObjectNotFound(f"{job.id} was deleted while it was read")

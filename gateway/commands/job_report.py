@@ -50,6 +50,18 @@ class JobError(Struct, frozen=True):
     message: str
 
 
+class PlannedSeller(Struct, frozen=True):
+    seller: str
+    quote: float
+
+
+class PlanReport(Struct, frozen=True, kw_only=True):
+    """A job's `plan`, from its decision record."""
+
+    rule: str | None = None
+    sellers: tuple[PlannedSeller, ...]
+
+
 class JobReport(Struct, frozen=True, kw_only=True):
     """The response of `GET /v1/jobs/{id}`, as far as it explains the job."""
 
@@ -57,7 +69,8 @@ class JobReport(Struct, frozen=True, kw_only=True):
     status: str
     model: str
     n: int
-    policy: str
+    policy: str | None = None
+    plan: PlanReport | None = None
     attempts: tuple[AttemptReport, ...]
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
@@ -87,8 +100,11 @@ def _parse_report(response: httpx.Response) -> JobReport:
 def print_job(console: Console, job: JobReport) -> None:
     images = "1 image" if job.n == 1 else f"{job.n} images"
     console.print(
-        Text.assemble("job ", (job.id, "bold"), f" {job.status}: {images} of {job.model}, policy {job.policy}")
+        Text.assemble("job ", (job.id, "bold"), f" {job.status}: {images} of {job.model}, policy {job.policy or '–'}")
     )
+    if job.plan:
+        sellers = ", ".join(f"{planned.seller} ${planned.quote:g}" for planned in job.plan.sellers)
+        console.print(Text(f"planned ({job.plan.rule or 'chosen by name'}): {sellers}"))
     if job.error:
         console.print(Text(f"{job.error.code}: {job.error.message}", style="red"))
     for warning in job.warnings:

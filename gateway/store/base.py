@@ -217,15 +217,14 @@ class Store(Protocol):
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         """Returns the named documents. Those that do not exist are missing from the result."""
 
-    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
-        """Returns the decision record of a job, which outlives the job. `day`: of the job's creation; without it, all
-        days are searched."""
+    async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
+        """Returns the decision record of a job, which outlives the job."""
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> DecisionRecordPage:
-        """Lists the decision records of the jobs that were created on a day (UTC), in any order. Raises ValueError if
-        the cursor is invalid.
+        """Lists the decision records of a day, in any order: of the jobs whose ids were created on that day (UTC).
+        Raises ValueError if the cursor is invalid.
 
         In Redis a page may have some more records than `limit`, and while jobs are added, a record may be listed twice.
         """

@@ -1,7 +1,6 @@
-"""Decision records as a store keeps them: one for each accepted job, by the day of its creation."""
+"""Decision records as a store keeps them: one for each accepted job, by the day that its id contains."""
 
-from datetime import UTC, date, datetime, timedelta
-from math import ceil
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
@@ -45,24 +44,14 @@ def read_team(record: bytes) -> str | None:
     return _team_decoder.decode(record).query.team
 
 
-def compute_expiry(created_at: float, retention_seconds: float) -> float:
+def compute_expiry(day: str, retention_seconds: float) -> float:
     """Returns when the records of a day expire: `retention_seconds` after its end."""
-    return (created_at // DAY_SECONDS + 1) * DAY_SECONDS + retention_seconds
-
-
-def list_kept_days(now: float, retention_seconds: float) -> tuple[str, ...]:
-    """Lists the days whose records are kept, newest first."""
-    today = _to_date(now)
-    return tuple((today - timedelta(days=age)).isoformat() for age in range(ceil(retention_seconds / DAY_SECONDS) + 1))
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() + DAY_SECONDS + retention_seconds
 
 
 def first_kept_day(now: float, retention_seconds: float) -> str:
-    """Returns the first day that is not expired."""
-    return _to_date(now - retention_seconds).isoformat()
-
-
-def _to_date(timestamp: float) -> date:
-    return datetime.fromtimestamp(timestamp, UTC).date()
+    """Returns the first day that has not expired."""
+    return datetime.fromtimestamp(now - retention_seconds, UTC).date().isoformat()
 
 
 def decode_cursor(cursor: str | None) -> str:

@@ -5,9 +5,12 @@ import secrets
 import time
 from base64 import b32encode
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
 from zlib import crc32
 
 PARTITIONS = 64
+_BASE32_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 _JOB_ID = re.compile(r"job_(\d\d)[0-9a-z]{26}", re.ASCII)
 
 
@@ -31,6 +34,19 @@ def encode_hour(at: float) -> str:
 def get_job_hour(job_id: str) -> str:
     """Returns the encoded hour of a valid job id."""
     return job_id[6:10]
+
+
+def get_job_day(job_id: str) -> str:
+    """Returns the day (UTC) on which a job id was created; any day if the id is invalid."""
+    return _decode_day(get_job_hour(job_id))
+
+
+@lru_cache(maxsize=256)
+def _decode_day(hour: str) -> str:
+    hours = 0
+    for character in hour:
+        hours = hours * len(_BASE32_DIGITS) + max(0, _BASE32_DIGITS.find(character))
+    return datetime.fromtimestamp(hours * 3_600, UTC).date().isoformat()
 
 
 def _encode_base32(data: bytes) -> str:

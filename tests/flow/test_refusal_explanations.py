@@ -58,6 +58,7 @@ def test_rejection_of_seller_is_shown_logged_and_explained(flow: OrderFlow, sell
     assert result.exit_code == 0, result.output
     assert message in result.output
     assert "invalid_order" in result.output
+    assert f"planned (chosen by name): {seller} $" in result.output
     assert json.loads(explain(flow, job, "--json").stdout)["attempts"][0] == rejected
 
 

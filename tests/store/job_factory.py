@@ -65,7 +65,7 @@ def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit
         "decision_record": make_decision_record(team),
         "n": 1,
         "route": (ROUTE_ENTRY, OTHER_ROUTE_ENTRY),
-        "id": new_job_id(team),
+        "id": new_job_id(team, now=lambda: now),
         "model": "gpt-image-2",
     }
     limits = BudgetLimits(day=changes.pop("day", None), month=changes.pop("month", None))

@@ -248,7 +248,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         loaded_jobs = await job_factory.gather_all(store.load_job(name) for name in model.jobs)
         assert loaded_jobs == [entry.job for entry in model.jobs.values()]
         records = await job_factory.gather_all(store.load_decision_record(name) for name in model.jobs)
-        assert records == [model.decision_records.load(name, None) for name in model.jobs]
+        assert records == [model.decision_records.load(name) for name in model.jobs]
         expected_balances = model.compute_balances()
         windows = sorted(
             {window for entry in model.jobs.values() for window in list_budget_windows(entry.job.created_at)}

@@ -25,6 +25,7 @@ from gateway.store.base import (
     match_fingerprint,
 )
 from gateway.store.ledger_totals import DayTotal, LedgerAccount, ledger_account
+from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import CHANGES_CHANNEL, CLOSED_MARK_PREFIX, REPLICA_CHANNEL_PREFIX, PartitionKeys
 
 pack = msgspec.msgpack.Encoder().encode
@@ -80,7 +81,7 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         _record_key(commit, keys),
         keys.teams,
         keys.retention,
-        keys.decision_records(day),
+        keys.decision_records(get_job_day(job.id)),
     )
 
 
@@ -149,7 +150,7 @@ def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
         message["idempotency"] = encode_record(commit.idempotency)
     if commit.decision_record is not None:
         message["decision_record"] = commit.decision_record.decode()
-        message["decisions_expire_at"] = decision_records.compute_expiry(job.created_at, retention.decisions)
+        message["decisions_expire_at"] = decision_records.compute_expiry(get_job_day(job.id), retention.decisions)
     return message
 
 

@@ -3,11 +3,11 @@
 A field holds one line of JSON for the record, and one for the outcome once the job is settled.
 """
 
-import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, clamp_page_size, read_team
+from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
 
@@ -20,11 +20,9 @@ def decode_value(job_id: str, value: bytes) -> StoredDecisionRecord:
     return StoredDecisionRecord(job_id=job_id, record=record, outcome=outcome or None)
 
 
-async def load_decision_record(
-    client: RedisClient, keys: PartitionKeys, job_id: str, days: Iterable[str]
-) -> StoredDecisionRecord | None:
-    values = await asyncio.gather(*(client.execute("HGET", keys.decision_records(day), job_id) for day in days))
-    return next((decode_value(job_id, value) for value in values if value is not None), None)
+async def load_decision_record(client: RedisClient, keys: PartitionKeys, job_id: str) -> StoredDecisionRecord | None:
+    value = await client.execute("HGET", keys.decision_records(get_job_day(job_id)), job_id)
+    return None if value is None else decode_value(job_id, value)
 
 
 class DecisionRecordLister:

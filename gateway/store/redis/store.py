@@ -22,7 +22,7 @@ from gateway.store.base import (
     Retention,
     StoreUnavailable,
 )
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, list_kept_days
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
@@ -164,11 +164,9 @@ class RedisStore:
         values = await self._client.execute("HMGET", keys.job(job_id), *(f"document:{name}" for name in names))
         return {name: document for name, document in zip(names, values, strict=True) if document is not None}
 
-    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
-        if not (keys := self._key_space.get_job_keys(job_id)):
-            return None
-        days = (day,) if day else list_kept_days(self._current_time(), self._retention.decisions)
-        return await decision_record_reader.load_decision_record(self._client, keys, job_id, days)
+    async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
+        keys = self._key_space.get_job_keys(job_id)
+        return await decision_record_reader.load_decision_record(self._client, keys, job_id) if keys else None
 
     async def claim_jobs(self, limit: int = 100) -> tuple[ClaimedJob, ...]:
         return await self._lease_manager.claim_jobs(limit)

@@ -1,11 +1,8 @@
 """Writes and reads decision records. They have no reference to their jobs, which are deleted earlier."""
 
-from collections.abc import Iterable
 from sqlite3 import Connection
 
-import msgspec
-
-from gateway.jobs.commit import Commit, list_budget_windows
+from gateway.jobs.commit import Commit
 from gateway.store.decision_records import (
     DecisionRecordPage,
     StoredDecisionRecord,
@@ -13,11 +10,11 @@ from gateway.store.decision_records import (
     decode_cursor,
     make_page,
 )
+from gateway.store.partitions import get_job_day
 
 _INSERT_RECORD = "INSERT OR IGNORE INTO decision_records (day, job_id, team, record) VALUES (?, ?, ?, ?)"
 _SET_OUTCOME = "UPDATE decision_records SET outcome = ? WHERE day = ? AND job_id = ?"
-_SELECT_RECORD = """SELECT record, outcome FROM decision_records
-WHERE day IN (SELECT value FROM json_each(?)) AND job_id = ?"""
+_SELECT_RECORD = "SELECT record, outcome FROM decision_records WHERE day = ? AND job_id = ?"
 _SELECT_PAGE = """SELECT job_id, record, outcome FROM decision_records
 WHERE day = ? AND job_id > ? AND (?3 IS NULL OR team = ?3) ORDER BY job_id LIMIT ?4"""
 DELETE_OLD_RECORDS = """DELETE FROM decision_records WHERE number IN
@@ -28,15 +25,13 @@ def write_decision_record(db: Connection, commit: Commit) -> None:
     """Writes the record of a new job, or the outcome of a settled one."""
     job = commit.job
     if commit.decision_record is not None:
-        day, _ = list_budget_windows(job.created_at)
-        db.execute(_INSERT_RECORD, (day, job.id, job.team, commit.decision_record))
+        db.execute(_INSERT_RECORD, (get_job_day(job.id), job.id, job.team, commit.decision_record))
     if commit.job_outcome is not None:
-        day, _ = list_budget_windows(job.created_at)
-        db.execute(_SET_OUTCOME, (commit.job_outcome, day, job.id))
+        db.execute(_SET_OUTCOME, (commit.job_outcome, get_job_day(job.id), job.id))
 
 
-def load_decision_record(db: Connection, job_id: str, days: Iterable[str]) -> StoredDecisionRecord | None:
-    row = db.execute(_SELECT_RECORD, (msgspec.json.encode(list(days)).decode(), job_id)).fetchone()
+def load_decision_record(db: Connection, job_id: str) -> StoredDecisionRecord | None:
+    row = db.execute(_SELECT_RECORD, (get_job_day(job_id), job_id)).fetchone()
     return None if row is None else StoredDecisionRecord(job_id=job_id, record=row[0], outcome=row[1])
 
 

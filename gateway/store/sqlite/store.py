@@ -31,7 +31,7 @@ from gateway.store.base import (
     StoreUnavailable,
     needs_lookup,
 )
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, list_kept_days
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite import audit_and_retention, decision_record_rows, outbox, queries, replica_signals
@@ -182,9 +182,8 @@ class SqliteStore:
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         return await self._run_read(lambda db: queries.load_documents(db, job_id, names))
 
-    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
-        days = (day,) if day else list_kept_days(self._clock(), self._retention.decisions)
-        return await self._run_read(lambda db: decision_record_rows.load_decision_record(db, job_id, days))
+    async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
+        return await self._run_read(lambda db: decision_record_rows.load_decision_record(db, job_id))
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None

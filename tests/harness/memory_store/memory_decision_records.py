@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import Commit, list_budget_windows
+from gateway.jobs.commit import Commit
 from gateway.store.decision_records import (
     DecisionRecordPage,
     StoredDecisionRecord,
@@ -12,48 +12,47 @@ from gateway.store.decision_records import (
     decode_cursor,
     make_page,
 )
+from gateway.store.partitions import get_job_day
 
 
 class MemoryRecord(Struct, frozen=True):
-    """A record with the team of its job, and when the job was created."""
+    """A record with the team of its job."""
 
     stored: StoredDecisionRecord
     team: str
-    created_at: float
 
 
 class MemoryDecisionRecords:
-    """Records by day and job id."""
+    """Records by job id."""
 
     def __init__(self) -> None:
-        self.records: dict[tuple[str, str], MemoryRecord] = {}
+        self.records: dict[str, MemoryRecord] = {}
 
     def apply_commit(self, commit: Commit) -> None:
         """Adds the record of a new job, or the outcome of a settled one."""
         job = commit.job
-        key = list_budget_windows(job.created_at)[0], job.id
         if commit.decision_record is not None:
             stored = StoredDecisionRecord(job_id=job.id, record=commit.decision_record)
-            self.records[key] = MemoryRecord(stored, job.team, job.created_at)
-        if commit.job_outcome is not None and (record := self.records.get(key)):
-            self.records[key] = replace(record, stored=replace(record.stored, outcome=commit.job_outcome))
+            self.records[job.id] = MemoryRecord(stored, job.team)
+        if commit.job_outcome is not None and (record := self.records.get(job.id)):
+            self.records[job.id] = replace(record, stored=replace(record.stored, outcome=commit.job_outcome))
 
-    def load(self, job_id: str, day: str | None) -> StoredDecisionRecord | None:
-        found = (record for key, record in self.records.items() if key[1] == job_id and day in (None, key[0]))
-        return next((record.stored for record in found), None)
+    def load(self, job_id: str) -> StoredDecisionRecord | None:
+        record = self.records.get(job_id)
+        return record.stored if record else None
 
     def list_page(self, day: str, team: str | None, limit: int, cursor: str | None) -> DecisionRecordPage:
         last_id, page_size = decode_cursor(cursor), clamp_page_size(limit)
         records = [
-            self.records[key].stored
-            for key in sorted(self.records)
-            if key[0] == day and key[1] > last_id and team in (None, self.records[key].team)
+            record.stored
+            for job_id, record in sorted(self.records.items())
+            if get_job_day(job_id) == day and job_id > last_id and team in (None, record.team)
         ]
         return make_page(tuple(records[: page_size + 1]), page_size)
 
     def delete_expired(self, retention_seconds: float, now: float) -> None:
         self.records = {
-            key: record
-            for key, record in self.records.items()
-            if compute_expiry(record.created_at, retention_seconds) > now
+            job_id: record
+            for job_id, record in self.records.items()
+            if compute_expiry(get_job_day(job_id), retention_seconds) > now
         }

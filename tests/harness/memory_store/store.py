@@ -163,10 +163,8 @@ class MemoryStore:
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
         return await self._run("load_documents", (job_id, *names), lambda _: self.state.load_documents(job_id, names))
 
-    async def load_decision_record(self, job_id: str, day: str | None = None) -> StoredDecisionRecord | None:
-        return await self._run(
-            "load_decision_record", (job_id, day), lambda _: self.state.decision_records.load(job_id, day)
-        )
+    async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
+        return await self._run("load_decision_record", (job_id,), lambda _: self.state.decision_records.load(job_id))
 
     async def list_decision_records(
         self, day: str, team: str | None = None, limit: int = 100, cursor: str | None = None

@@ -8,6 +8,7 @@ from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.updates import CancelRequested, OrderFailed
 from gateway.store.base import BudgetExceeded, DuplicateRequest, Retention
 from gateway.store.decision_records import DAY_SECONDS, DecisionRecordPage, StoredDecisionRecord
+from gateway.store.partitions import new_job_id
 from providers.faults import FaultKind
 from tests.store import job_factory
 from tests.store.job_factory import DAY, PRICE, make_decision_record
@@ -28,8 +29,8 @@ async def list_all_records(
             return [records[job_id] for job_id in sorted(records)]
 
 
-async def load_record(harness: StoreHarness, job_id: str, day: str | None = None) -> StoredDecisionRecord:
-    record = await harness.store.load_decision_record(job_id, day)
+async def load_record(harness: StoreHarness, job_id: str) -> StoredDecisionRecord:
+    record = await harness.store.load_decision_record(job_id)
     assert record is not None
     return record
 
@@ -37,14 +38,12 @@ async def load_record(harness: StoreHarness, job_id: str, day: str | None = None
 async def test_record_is_stored_with_its_job(harness: StoreHarness) -> None:
     record = make_decision_record("acme") + "ä".encode()
     job = await harness.create_job(decision_record=record)
-    expected = StoredDecisionRecord(job_id=job.id, record=record)
-    assert await load_record(harness, job.id) == await load_record(harness, job.id, DAY) == expected
-    assert await harness.store.load_decision_record(job.id, NEXT_DAY) is None
+    assert await load_record(harness, job.id) == StoredDecisionRecord(job_id=job.id, record=record)
 
 
 async def test_job_without_record_has_none(harness: StoreHarness) -> None:
     job = await harness.create_settled_job(decision_record=None)
-    assert await harness.store.load_decision_record(job.id, DAY) is None
+    assert await harness.store.load_decision_record(job.id) is None
     assert await list_all_records(harness) == []
     assert await harness.store.load_decision_record("not an id") is None
 
@@ -92,7 +91,7 @@ async def test_record_outlives_its_job(harness: StoreHarness) -> None:
     await harness.store.delete_job(job.id)
     await harness.store.delete_expired()
     assert await harness.store.load_job(job.id) is None
-    assert await load_record(harness, job.id) == await load_record(harness, job.id, DAY) == record
+    assert await load_record(harness, job.id) == record
     assert await list_all_records(harness) == [record]
 
 
@@ -103,7 +102,7 @@ async def test_record_is_kept_for_ninety_days_after_its_day(harness: StoreHarnes
     assert (await load_record(harness, job.id)).job_id == job.id
     harness.advance_time(0.2 * DAY_SECONDS)
     await harness.store.delete_expired()
-    assert await harness.store.load_decision_record(job.id, DAY) is None
+    assert await harness.store.load_decision_record(job.id) is None
     assert await list_all_records(harness) == []
 
 
@@ -115,7 +114,7 @@ async def test_retention_of_records_is_configurable(harness: StoreHarness) -> No
     assert await load_record(harness, job.id)
     harness.advance_time(0.2 * DAY_SECONDS)
     await harness.store.delete_expired()
-    assert await harness.store.load_decision_record(job.id, DAY) is None
+    assert await harness.store.load_decision_record(job.id) is None
     assert await harness.store.load_job(job.id) == job
 
 
@@ -125,7 +124,7 @@ async def test_outcome_after_the_end_of_the_record_is_dropped(harness: StoreHarn
     harness.advance_time(3 * DAY_SECONDS)
     await harness.store.delete_expired()
     await harness.apply_updates(job, CancelRequested())
-    assert await harness.store.load_decision_record(job.id, DAY) is None
+    assert await harness.store.load_decision_record(job.id) is None
     assert await list_all_records(harness) == []
 
 
@@ -160,6 +159,16 @@ async def test_pages_contain_every_record_with_its_outcome(harness: StoreHarness
 async def test_invalid_cursor_is_refused(harness: StoreHarness, cursor: str) -> None:
     with pytest.raises(ValueError, match="Invalid cursor"):
         await harness.store.list_decision_records(DAY, cursor=cursor)
+
+
+async def test_record_belongs_to_the_day_of_its_job_id(harness: StoreHarness) -> None:
+    """A job whose inputs were stored at midnight is found although it was created on the next day."""
+    late_id = new_job_id("acme", now=lambda: harness.now + DAY_SECONDS / 2 - 0.001)
+    harness.advance_time(DAY_SECONDS / 2 + 60.0)
+    job = await harness.create_settled_job(id=late_id)
+    assert (await load_record(harness, job.id)).outcome
+    assert [record.job_id for record in await list_all_records(harness)] == [late_id]
+    assert await list_all_records(harness, NEXT_DAY) == []
 
 
 async def test_day_without_jobs_has_an_empty_page(harness: StoreHarness) -> None:

@@ -52,6 +52,8 @@ async def run_ordinary_operations(store: SqliteStore) -> None:
     await store.list_jobs(TEAM, 1, page.next_cursor)
     await store.load_documents(other.job.id, "request")
     await store.list_milestones(other.job.id)
+    assert await store.load_decision_record(other.job.id)
+    assert (await store.list_decision_records(job_factory.DAY, TEAM, 1)).next_cursor
     await store.load_balances(TEAM, job_factory.DAY, job_factory.MONTH)
     await store.list_ledger_entries(job_factory.DAY, TEAM)
     await store.list_day_totals(job_factory.DAY, job_factory.DAY)
