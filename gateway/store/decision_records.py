@@ -1,13 +1,12 @@
 """Decision records as a store keeps them: one for each accepted job, by the day that its id contains."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
 
 from gateway.store.partitions import is_job_id
 
-DAY_SECONDS = 86_400
 MAX_LISTED_RECORDS = 1_000
 
 
@@ -46,7 +45,8 @@ def read_team(record: bytes) -> str | None:
 
 def compute_expiry(day: str, retention_seconds: float) -> float:
     """Returns when the records of a day expire: `retention_seconds` after its end."""
-    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() + DAY_SECONDS + retention_seconds
+    day_end = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
+    return day_end.timestamp() + retention_seconds
 
 
 def first_kept_day(now: float, retention_seconds: float) -> str:

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.updates import CancelRequested, OrderFailed
-from gateway.store.base import BudgetExceeded, DuplicateRequest, Retention
-from gateway.store.decision_records import DAY_SECONDS, DecisionRecordPage, StoredDecisionRecord
+from gateway.store.base import DAY_SECONDS, BudgetExceeded, DuplicateRequest, Retention
+from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.partitions import new_job_id
 from providers.faults import FaultKind
 from tests.store import job_factory
