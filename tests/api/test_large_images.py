@@ -15,11 +15,20 @@ import pytest
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
 from tests.api.raw_http import RawResponse, read_until_closed
 from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents
-from tests.harness.gateway_runner import API_KEY, RunningGateway
+from tests.harness.gateway_runner import API_KEY, RunningGateway, run_sandboxed_gateway
 from tests.harness.sample_images import decode_image
 from tests.harness.wait import wait_for_value, wait_until
 
 MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway of its own, since other tests expect that the shared one logs no problem."""
+    folder: Path = tmp_path_factory.mktemp("large_images")
+    with run_sandboxed_gateway(folder) as running:
+        running.sandbox.set_latency(0.0)
+        yield running
 
 
 def create_keyed_job(gateway: RunningGateway, n: int = 2) -> FinishedJob:
