@@ -43,7 +43,7 @@ check: setup ## Check format, lint, types, names, layers and generated pages
 words: setup ## Count how plainly the code is named and written
 	$(BIN)/python docs/words.py
 
-bench: setup ## Measure requests, their calls, plans, commits, hostile bodies and large answers
+bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, large answers and audits
 	@deploy/setup.sh bench
 	$(BIN)/python -m bench.end_to_end
 	$(BIN)/python -m bench.trips
@@ -54,6 +54,7 @@ bench: setup ## Measure requests, their calls, plans, commits, hostile bodies an
 	$(BIN)/python -m bench.waiting_jobs
 	$(BIN)/python -m bench.base64_answers
 	$(BIN)/python -m bench.event_loop_stalls
+	$(BIN)/python -m bench.store_audit
 
 fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench.event_loop_stalls import HEARTBEAT_CHILD, read_late_heartbeats
 from bench.pinned_processes import PinnedProcess
-from tests.api.stored_jobs import StoredJob
+from tests.api.stored_jobs import FinishedJob
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 
 CLIENT_COUNT, IMAGE_COUNT, IMAGE_BYTES = 50, 4, 8 << 20
@@ -72,8 +72,8 @@ def read_body_size(url: str, request: bytes) -> int:
         return size
 
 
-def prepare_job(gateway: RunningGateway) -> StoredJob:
-    job = StoredJob(gateway, IMAGE_COUNT, **{"idempotency-key": "bench"})
+def prepare_job(gateway: RunningGateway) -> FinishedJob:
+    job = FinishedJob(gateway, IMAGE_COUNT, **{"idempotency-key": "bench"})
     contents = job.replace_images(*[IMAGE_BYTES] * IMAGE_COUNT)
     body = json.loads(job.repeat_request().content)
     if [base64.b64decode(image["b64_json"]) for image in body["data"]] != contents:

@@ -9,6 +9,7 @@ if sys.argv[1:2] == ["serve"]:
 
 import click
 
+from gateway.commands.audit import audit
 from gateway.commands.check import check
 from gateway.commands.explain import explain
 from gateway.commands.init import init
@@ -29,7 +30,7 @@ def main(context: click.Context) -> None:
     context.ensure_object(Timing)
 
 
-for command in (serve, init, check, explain, sandbox, schema):
+for command in (serve, init, check, explain, audit, sandbox, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -135,7 +135,9 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
 
     # Circuit breakers of all replicas agree within two seconds.
     publish_interval_seconds: float = 1.0
-    audit_interval_seconds: float = 60.0
+    # One replica audits all partitions in each of these intervals, the first one soon after it started.
+    audit_interval_seconds: float = 3_600.0
+    audit_check_interval_seconds: float = 10.0
     # Expired jobs and images are kept for days: ten minutes more do not matter.
     cleanup_interval_seconds: float = 600.0
     # A storage that failed is tested again within this time.

@@ -12,7 +12,7 @@ from gateway.engine.caller_removal import CallerRemover
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
-from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception
+from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Job
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
@@ -23,6 +23,7 @@ from gateway.store.base import (
     RENEWALS_PER_LEASE,
     Applied,
     ClaimedJob,
+    StoreError,
     StoreUnavailable,
     min_survival_seconds,
 )
@@ -48,6 +49,7 @@ class Engine:
         # Held until each claimed job has a worker or is released.
         self._claim_lock = asyncio.Lock()
         self._is_stopped = False
+        self._partitions_to_audit: list[int] = []
         # The time of the last successful write, by `context.monotonic`. Health is published every second.
         self.last_write_at = context.monotonic()
 
@@ -59,7 +61,7 @@ class Engine:
             "engine.claim_jobs": (self._claim_due_jobs, timing.claims.interval_seconds),
             "engine.renew_leases": (self._renew_all_leases, self._lease_seconds / RENEWALS_PER_LEASE),
             "engine.publish_health": (self._publish_health, timing.maintenance.publish_interval_seconds),
-            "engine.audit_store": (self._audit_store, timing.maintenance.audit_interval_seconds),
+            "engine.audit_store": (self._audit_store, timing.maintenance.audit_check_interval_seconds),
             "engine.delete_expired": (self._delete_expired, timing.maintenance.cleanup_interval_seconds),
         }
         for name, (periodic_function, seconds) in periodic_functions.items():
@@ -299,11 +301,29 @@ class Engine:
         context.health.merge_snapshots(await store.read_signals(), context.wall_clock())
 
     async def _audit_store(self) -> None:
-        for partition in self.context.store.partitions:
+        """Audits all partitions if this replica has the audit of this hour. After a failure it continues where it
+        failed."""
+        store = self.context.store
+        if not self._partitions_to_audit and await store.claim_audit(
+            self.context.timing.maintenance.audit_interval_seconds
+        ):
+            self._partitions_to_audit = list(store.partitions)
+        while self._partitions_to_audit:
+            await self._audit_partition(self._partitions_to_audit[0])
+            del self._partitions_to_audit[0]
+
+    async def _audit_partition(self, partition: int) -> None:
+        try:
             report = await self.context.store.audit(partition)
-            if report.discrepancy_count:
-                message = f"audit repaired {report.discrepancy_count} inconsistencies in partition {partition}"
-                self.context.emit(ErrorReported(component="audit", message=message))
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            # Only a newer version can read a job or entry here. Its audit, or a later one, repairs the partition.
+            self.context.emit(make_error_event(error))
+            return
+        if report.discrepancy_count:
+            message = f"audit repaired {report.discrepancy_count} inconsistencies in partition {partition}"
+            self.context.emit(ErrorReported(component="audit", message=message))
 
     async def _delete_expired(self) -> None:
         """Deletes expired jobs. Deletes their images first: once a job is deleted, no record points to its images."""

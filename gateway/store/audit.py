@@ -1,6 +1,7 @@
 """Recomputes every number that is derived from jobs and the ledger, and compares it with the stored one.
 
-Pure: the stores read the snapshot and write the repairs.
+Pure: the stores read the snapshot, in pages, and write the repairs. Numbers are repaired by additions, and commits are
+additions, too: so a repair stays right while jobs change.
 """
 
 from collections import Counter, defaultdict
@@ -16,6 +17,33 @@ from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
 
 
+class AuditedJob(Struct, frozen=True, kw_only=True, gc=False):
+    """What the audit needs of a job. It takes little memory, and building it for each page spreads the work."""
+
+    id: str
+    team: str
+    version: int
+    day: str
+    month: str
+    hold: int
+    is_settled: bool
+    expected_entries: tuple[LedgerEntry, ...]
+
+
+def summarize_job(job: Job, now: float) -> AuditedJob:
+    day, month = list_budget_windows(job.created_at)
+    return AuditedJob(
+        id=job.id,
+        team=job.team,
+        version=job.version,
+        day=day,
+        month=month,
+        hold=job.hold,
+        is_settled=job.is_settled,
+        expected_entries=build_commit(None, job, now).ledger_entries,
+    )
+
+
 class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     """A consistent snapshot of a partition: jobs that are listed as open or due, and the numbers derived from jobs.
 
@@ -23,7 +51,7 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     these days and all others of the same months. `balances` covers the budget windows of these days and months.
     """
 
-    jobs: Mapping[str, Job]
+    jobs: Mapping[str, AuditedJob]
     open_jobs: frozenset[str]
     due_jobs: frozenset[str]
     days: tuple[str, ...]
@@ -52,6 +80,26 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     total_corrections: tuple[DayTotal, ...] = ()
     budget_drifts: tuple[BudgetDrift, ...] = ()
 
+    def describe(self) -> Iterator[str]:
+        """Yields a line for each discrepancy, for operators."""
+        yield from (f"{job_id} is open and not due" for job_id in self.not_due)
+        yield from (f"{job_id} is open and not listed as open" for job_id in self.not_open)
+        yield from (f"{job_id} is settled and listed as open or due" for job_id in self.settled_but_listed)
+        yield from (f"{job_id} is listed and does not exist" for job_id in self.missing_jobs)
+        yield from (
+            f"{entry.job} lacks a ledger entry of {entry.amount} micro-USD ({entry.line})"
+            for entry in self.missing_entries
+        )
+        yield from (
+            f"the total of {total.account.team} for {total.day} is wrong by {-total.amount} micro-USD"
+            for total in self.total_corrections
+        )
+        yield from (
+            f"the budget of {drift.team} for {drift.window} is wrong by {-drift.held} micro-USD held, "
+            f"{-drift.spent} spent"
+            for drift in self.budget_drifts
+        )
+
     @property
     def discrepancy_count(self) -> int:
         lists = (
@@ -66,11 +114,11 @@ class AuditReport(Struct, frozen=True, kw_only=True):
         return sum(len(items) for items in lists)
 
 
-def list_audit_days(now: float, jobs: Iterable[Job]) -> tuple[str, ...]:
+def list_audit_days(now: float, jobs: Iterable[AuditedJob]) -> tuple[str, ...]:
     """Returns today, yesterday and the days of open jobs. All other days were audited after they ended."""
     today = datetime.fromtimestamp(now, UTC).date()
     recent = {today.isoformat(), (today - timedelta(days=1)).isoformat()}
-    return tuple(sorted(recent | {list_budget_windows(job.created_at)[0] for job in jobs}))
+    return tuple(sorted(recent | {job.day for job in jobs}))
 
 
 def list_month_days(month: str) -> tuple[str, ...]:
@@ -103,11 +151,9 @@ def _find_missing_entries(snapshot: PartitionSnapshot, now: float) -> Iterator[L
         previous = lines.get((entry.attempt, entry.line))
         lines[entry.attempt, entry.line] = _add_amounts(entry, previous, 1) if previous else entry
     for job in snapshot.jobs.values():
-        if list_budget_windows(job.created_at)[0] not in snapshot.days:
+        if job.day not in snapshot.days or not (job.expected_entries or job.id in booked):
             continue
-        expected_entries = {
-            (derived.attempt, derived.line): derived for derived in build_commit(None, job, now).ledger_entries
-        }
+        expected_entries = {(derived.attempt, derived.line): derived for derived in job.expected_entries}
         for key in sorted(expected_entries.keys() | booked[job.id].keys()):
             actual = booked[job.id].get(key)
             expected = expected_entries.get(key) or replace(booked[job.id][key], amount=0, images=0)
@@ -138,7 +184,7 @@ def _find_balance_drifts(
 ) -> Iterator[BudgetDrift]:
     held: Counter[tuple[str, str]] = Counter()
     for job in snapshot.jobs.values():
-        for window in list_budget_windows(job.created_at):
+        for window in (job.day, job.month):
             held[job.team, window] += job.hold
     spent: Counter[tuple[str, str]] = Counter()
     other_totals = (total for total in snapshot.totals if total.day not in snapshot.days)

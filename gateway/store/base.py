@@ -284,6 +284,9 @@ class Store(Protocol):
     async def audit(self, partition: int, repair: bool = True) -> AuditReport:
         """Recomputes holds, spends and due times from jobs and ledger, reports discrepancies and repairs them."""
 
+    async def claim_audit(self, interval_seconds: float) -> bool:
+        """Returns whether this replica audits all partitions now: at most one replica does in each interval."""
+
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         """Lists settled jobs whose retention has ended, and announced jobs that were never created. Delete their images
         before the jobs."""

@@ -32,6 +32,7 @@ TROUBLES = {
 # Effects of the periodic tasks are numbered separately, since there are many of them.
 PERIODIC_EFFECTS = frozenset(
     {"store.claim_jobs", "store.renew_leases", "store.publish_signal", "store.read_signals", "store.audit"}
+    | {"store.claim_audit"}
 )
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)

@@ -55,7 +55,7 @@ class RawRedis:
     def __init__(self, client: "redis.Redis[bytes]") -> None:
         self.client = client
         self._due_keys = [PartitionKeys(partition).due for partition in range(PARTITIONS)]
-        self._locks = {PartitionKeys(partition).audit_lock.encode() for partition in range(PARTITIONS)}
+        self._locks = {PartitionKeys(partition).audit.encode() for partition in range(PARTITIONS)}
 
     def close(self) -> None:
         self.client.close()

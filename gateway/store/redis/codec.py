@@ -82,6 +82,7 @@ def commit_keys(commit: Commit, keys: PartitionKeys) -> tuple[str, ...]:
         keys.teams,
         keys.retention,
         keys.decision_records(get_job_day(job.id)),
+        keys.audit,
     )
 
 

@@ -12,6 +12,7 @@ REPLICA_CHANNEL_PREFIX = "igw:replica:"
 CLOSED_MARK_PREFIX = "igw:closed:"
 SIGNALS = "igw:signals"
 SERVER_RUNS = "igw:runs"
+AUDIT_CLAIM = "igw:audit_claim"
 # Matches every job of every partition.
 JOB_PATTERN = "igw:{*}:job:*"
 
@@ -27,7 +28,7 @@ class PartitionKeys:
         self.webhooks = f"{self.prefix}webhooks"
         self.teams = f"{self.prefix}teams"
         self.retention = f"{self.prefix}retention"
-        self.audit_lock = f"{self.prefix}audit_lock"
+        self.audit = f"{self.prefix}audit"
         # A placeholder for scripts that need no idempotency record.
         self.no_idempotency_record = f"{self.prefix}unused"
 

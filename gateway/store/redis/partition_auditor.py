@@ -1,20 +1,42 @@
-"""Audits one partition in Redis: reads a consistent snapshot and applies the repairs with one script."""
+"""Audits one partition in Redis, page by page, so that neither Redis nor the event loop waits for it.
+
+While an audit runs, commits note which jobs they change. At the end the audit reads these jobs again, together with all
+derived numbers, in one script: so its snapshot is consistent however long the pages took.
+"""
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import msgspec
 
-from gateway.jobs.job import Job
-from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days, list_month_days
-from gateway.store.base import Retention
+from gateway.jobs.commit import LedgerEntry
+from gateway.store.audit import (
+    AuditedJob,
+    AuditReport,
+    PartitionSnapshot,
+    find_discrepancies,
+    list_audit_days,
+    list_month_days,
+    summarize_job,
+)
+from gateway.store.base import Retention, StoreUnavailable
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.redis import codec, scripts
 from gateway.store.redis.keys import PartitionKeys
 from gateway.store.redis.redis_client import RedisClient
+
+# Decoding a page takes a few milliseconds.
+PAGE_JOBS, PAGE_ENTRIES = 100, 500
+# An audit that reads no page for this long ends, so that a crashed one does not block the next.
+AUDIT_TTL_SECONDS = 20
+# How long to wait for the end of another audit of the partition.
+WAIT_TIMEOUT_SECONDS, WAIT_INTERVAL_SECONDS = 60.0, 0.1
 
 
 class PartitionAuditor:
@@ -25,49 +47,74 @@ class PartitionAuditor:
         self._keys = keys
         self._retention = retention
         self._decoder = decoder
-        self._token = secrets.token_hex(8)
+        self._token = f"token:{secrets.token_hex(8)}"
+        self._jobs: dict[str, AuditedJob] = {}
+        self._open_ids: set[str] = set()
+        self._due_ids: set[str] = set()
 
     async def audit(
         self, settings: bytes, now: float, repair: bool = True, extra_jobs: Collection[str] = ()
     ) -> AuditReport:
         """Audits the listed jobs and `extra_jobs`."""
-        snapshot = await self._take_snapshot(now, extra_jobs)
-        report = find_discrepancies(snapshot, now)
-        if repair and (report.discrepancy_count or extra_jobs):
-            await self._repair(report, snapshot, settings, extra_jobs)
+        async with self._run_exclusively():
+            snapshot = await self._take_snapshot(now, frozenset(extra_jobs))
+            report = await asyncio.to_thread(find_discrepancies, snapshot, now)
+            if repair and (report.discrepancy_count or extra_jobs):
+                await self._repair(report, snapshot, settings, extra_jobs)
         return report
 
-    async def _take_snapshot(self, now: float, extra_jobs: Collection[str]) -> PartitionSnapshot:
-        """Reads the snapshot of the days to audit. A job that is created after these days were determined belongs to
+    @asynccontextmanager
+    async def _run_exclusively(self) -> AsyncIterator[None]:
+        """Waits until no other audit of this partition runs: two audits would repair the same discrepancy twice."""
+        give_up_at = monotonic() + WAIT_TIMEOUT_SECONDS
+        while not await self._client.run_script(
+            scripts.BEGIN_AUDIT, [self._keys.audit], self._token, AUDIT_TTL_SECONDS
+        ):
+            if monotonic() >= give_up_at:
+                raise StoreUnavailable("Another audit of the partition is running. Retry later.")
+            await asyncio.sleep(WAIT_INTERVAL_SECONDS)
+        try:
+            yield
+        finally:
+            # Without an answer the audit ends by itself after its time to live.
+            with contextlib.suppress(StoreUnavailable):
+                await self._client.run_script(scripts.END_AUDIT, [self._keys.audit], self._token)
+
+    # --- the snapshot
+
+    async def _take_snapshot(self, now: float, extra_jobs: frozenset[str]) -> PartitionSnapshot:
+        """Takes the snapshot of the days to audit. A job that is created after these days were determined belongs to
         today."""
-        keys, client = self._keys, self._client
-        listed_jobs = await self._load_listed_jobs(extra_jobs)
+        keys = self._keys
+        self._open_ids = await self._read_listed_jobs("SSCAN", keys.open, now)
+        self._due_ids = await self._read_listed_jobs("ZSCAN", keys.due, now)
+        await self._read_jobs(extra_jobs - self._jobs.keys(), now)
         days = tuple(
-            day for day in list_audit_days(now, listed_jobs) if now < codec.compute_expiry(day, self._retention.ledger)
+            day
+            for day in list_audit_days(now, self._jobs.values())
+            if now < codec.compute_expiry(day, self._retention.ledger)
         )
+        entries, read_counts = [], []
+        for day in days:
+            day_entries = [entry async for entry in self._read_entries(day)]
+            entries += day_entries
+            read_counts.append(len(day_entries))
         months = sorted({day[:7] for day in days})
         all_days = [day for month in months for day in list_month_days(month)]
-        teams = sorted({job.team for job in listed_jobs})
-        reply = await client.run_script(
-            scripts.READ_SNAPSHOT,
-            [keys.audit_lock, keys.due, keys.open, keys.teams],
-            *(self._token, keys.prefix),
-            *(
-                msgspec.msgpack.encode(argument)
-                for argument in (days, all_days, (*days, *months), sorted(extra_jobs), teams)
-            ),
+        reply = await self._client.run_script(
+            scripts.FINISH_SNAPSHOT,
+            [keys.audit, keys.due, keys.open, keys.teams],
+            *(self._token, AUDIT_TTL_SECONDS, keys.prefix),
+            *_pack_arguments(days, read_counts, all_days, (*days, *months), {job.team for job in self._jobs.values()}),
         )
-        open_ids, due_ids, encoded_jobs, ledgers, totals, budgets = reply
+        changed_jobs, ledgers, totals, budgets = self._require_reply(reply)
+        self._merge_changed_jobs(changed_jobs, extra_jobs, now)
         return PartitionSnapshot(
-            jobs={
-                job_id.decode(): self._decoder.decode(job_id.decode(), encoded_job)
-                for job_id, encoded_job in zip(encoded_jobs[::2], encoded_jobs[1::2], strict=True)
-                if encoded_job
-            },
-            open_jobs=frozenset(job_id.decode() for job_id in open_ids),
-            due_jobs=frozenset(job_id.decode() for job_id in due_ids),
+            jobs=self._jobs,
+            open_jobs=frozenset(self._open_ids),
+            due_jobs=frozenset(self._due_ids),
             days=days,
-            ledger_entries=tuple(entry for lines in ledgers for entry in codec.decode_entries(lines)),
+            ledger_entries=(*entries, *(entry for lines in ledgers for entry in codec.decode_entries(lines))),
             totals=tuple(
                 total
                 for day, fields in zip(all_days, totals, strict=True)
@@ -79,34 +126,72 @@ class PartitionAuditor:
             },
         )
 
-    async def _load_listed_jobs(self, extra_jobs: Collection[str]) -> list[Job]:
-        keys, client = self._keys, self._client
-        listed_ids = set(await client.execute("SMEMBERS", keys.open))
-        listed_ids |= set(await client.execute("ZRANGE", keys.due, 0, -1))
-        job_ids = sorted({job_id.decode() for job_id in listed_ids} | set(extra_jobs))
-        encoded_jobs = await asyncio.gather(
-            *(client.execute("HGET", keys.job(job_id), "encoded_job") for job_id in job_ids)
-        )
-        return [
-            self._decoder.decode(job_id, encoded_job)
-            for job_id, encoded_job in zip(job_ids, encoded_jobs, strict=True)
-            if encoded_job
-        ]
+    async def _read_listed_jobs(self, command: str, list_key: str, now: float) -> set[str]:
+        """Returns the ids of a list. A job that is added or removed meanwhile is read again at the end."""
+        listed_ids: set[str] = set()
+        cursor = b"0"
+        while True:
+            arguments = (self._token, AUDIT_TTL_SECONDS, self._keys.prefix, command, cursor, PAGE_JOBS)
+            reply = await self._client.run_script(
+                scripts.READ_AUDIT_PAGE, [self._keys.audit, self._keys.open, list_key], *arguments
+            )
+            cursor, page = self._require_reply(reply)
+            for job_id, encoded_job in zip(page[::2], page[1::2], strict=True):
+                listed_ids.add(job_id.decode())
+                self._add_job(job_id.decode(), encoded_job, now)
+            if cursor == b"0":
+                return listed_ids
+
+    async def _read_jobs(self, job_ids: Iterable[str], now: float) -> None:
+        for job_id in job_ids:
+            self._add_job(job_id, await self._client.execute("HGET", self._keys.job(job_id), "encoded_job"), now)
+
+    def _add_job(self, job_id: str, encoded_job: bytes | None, now: float) -> None:
+        """Adds a job as it is now. Raises StoreError if it cannot be read: without it, its hold would look like a
+        discrepancy."""
+        if encoded_job and job_id not in self._jobs:
+            self._jobs[job_id] = summarize_job(self._decoder.decode(job_id, encoded_job), now)
+
+    async def _read_entries(self, day: str) -> AsyncIterator[LedgerEntry]:
+        offset = 0
+        while lines := await self._client.execute("LRANGE", self._keys.ledger(day), offset, offset + PAGE_ENTRIES - 1):
+            offset += len(lines)
+            for entry in codec.decode_entries(lines):
+                yield entry
+
+    def _merge_changed_jobs(
+        self, changed_jobs: Iterable[tuple[bytes, bytes | None, int, int]], extra_jobs: frozenset[str], now: float
+    ) -> None:
+        for encoded_id, encoded_job, is_open, is_due in changed_jobs:
+            job_id = encoded_id.decode()
+            self._jobs.pop(job_id, None)
+            for ids, is_listed in ((self._open_ids, is_open), (self._due_ids, is_due)):
+                ids.discard(job_id)
+                ids |= {job_id} if is_listed else set()
+            if is_open or is_due or job_id in extra_jobs:
+                self._add_job(job_id, encoded_job, now)
+
+    def _require_reply(self, reply: Any) -> Any:
+        if not reply:
+            raise StoreUnavailable("The audit took too long, and another one may have begun. Retry later.")
+        return reply
+
+    # --- the repair
 
     async def _repair(
         self, report: AuditReport, snapshot: PartitionSnapshot, settings: bytes, extra_jobs: Collection[str]
     ) -> None:
-        keys = _KeyIndex([self._keys.audit_lock, self._keys.due, self._keys.open, self._keys.retention])
+        keys = _KeyIndex([self._keys.audit, self._keys.due, self._keys.open, self._keys.retention])
         settled = [
             job_id
             for job_id in {*report.settled_but_listed, *extra_jobs}
             if job_id in snapshot.jobs and snapshot.jobs[job_id].is_settled
         ]
         corrections = {
-            "unlisted": [
-                self._encode_unlisted(snapshot.jobs[job_id], keys) for job_id in {*report.not_due, *report.not_open}
+            "unlisted": [self._encode_job(job_id, keys) for job_id in {*report.not_due, *report.not_open}],
+            "delisted": [
+                self._encode_job(job_id, keys) for job_id in (*report.settled_but_listed, *report.missing_jobs)
             ],
-            "delisted": [*report.settled_but_listed, *report.missing_jobs],
             "retained": settled,
             "missing_entries": [
                 {
@@ -135,10 +220,20 @@ class PartitionAuditor:
             ],
         }
         packed = msgspec.msgpack.encode(corrections)
-        await self._client.run_script(scripts.REPAIR, keys.names, settings, self._token, packed)
+        self._require_reply(await self._client.run_script(scripts.REPAIR, keys.names, settings, self._token, packed))
 
-    def _encode_unlisted(self, job: Job, keys: "_KeyIndex") -> dict[str, Any]:
-        return {"job_id": job.id, "version": str(job.version), "key": keys.get_index(self._keys.job(job.id))}
+    def _encode_job(self, job_id: str, keys: "_KeyIndex") -> dict[str, Any]:
+        """Encodes a job with the version that was audited: empty for a job that did not exist."""
+        job = self._jobs.get(job_id)
+        return {
+            "job_id": job_id,
+            "version": str(job.version) if job else "",
+            "key": keys.get_index(self._keys.job(job_id)),
+        }
+
+
+def _pack_arguments(*arguments: Iterable[object]) -> Iterable[bytes]:
+    return (msgspec.msgpack.encode(list(argument)) for argument in arguments)
 
 
 class _KeyIndex:

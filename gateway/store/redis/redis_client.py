@@ -4,7 +4,7 @@ Each server of a Cluster has its own pipeline, so that one that hangs delays onl
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
@@ -119,10 +119,11 @@ class RedisClient:
         except Exception as error:
             raise _translate_error(error) from error
 
-    async def scan_keys(self, pattern: str) -> list[str]:
-        """Returns all matching keys of all servers. It is slow, and used only after a restart of Redis."""
+    async def scan_keys(self, pattern: str) -> AsyncIterator[str]:
+        """Yields all matching keys of all servers. It is slow, and used only after a restart of Redis."""
         try:
-            return [key.decode() async for key in self.driver.scan_iter(match=pattern, count=1000)]
+            async for key in self.driver.scan_iter(match=pattern, count=1000):
+                yield key.decode()
         except Exception as error:
             raise _translate_error(error) from error
 

@@ -55,7 +55,7 @@ class ServerMonitor:
         """Audits all partitions, including jobs that are listed nowhere: a half-written transition starts with
         the job."""
         jobs: defaultdict[int, set[str]] = defaultdict(set)
-        for key in await self._client.scan_keys(JOB_PATTERN):
+        async for key in self._client.scan_keys(JOB_PATTERN):
             job_id = key.rpartition(":")[2]
             if (partition := job_partition(job_id)) is not None:
                 jobs[partition].add(job_id)

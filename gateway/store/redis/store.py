@@ -29,7 +29,7 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
 from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts, server_checks
 from gateway.store.redis.change_listener import ChangeListener
-from gateway.store.redis.keys import CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
+from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
@@ -295,6 +295,11 @@ class RedisStore:
 
     async def audit(self, partition: int, repair: bool = True) -> AuditReport:
         return await self._audit_partition(partition, repair)
+
+    async def claim_audit(self, interval_seconds: float) -> bool:
+        return bool(
+            await self._client.run_script(scripts.CLAIM_AUDIT, [AUDIT_CLAIM], self._script_settings, interval_seconds)
+        )
 
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         return tuple(

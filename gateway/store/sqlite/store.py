@@ -34,7 +34,9 @@ from gateway.store.base import (
 from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import audit_and_retention, decision_record_rows, outbox, queries, replica_signals
+from gateway.store.sqlite import decision_record_rows, outbox, queries, replica_signals, retention
+from gateway.store.sqlite.auditor import SqliteAuditor
+from gateway.store.sqlite.auditor import repair as repair_audited
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
@@ -80,6 +82,8 @@ class SqliteStore:
         self._job_queries = queries.JobQueries()
         self._commit_writer = CommitWriter(replica_id=self.replica_id, lease=lease, clock=clock)
         self._lease_manager = SqliteLeaseManager(self.replica_id, lease, self._job_queries)
+        self._audit_task: asyncio.Task[AuditReport] | None = None
+        self._audited_at: float | None = None
         self._watchers = JobWatchers()
         self._supervisor = supervisor or TaskSupervisor()
         self._handles: _OpenHandles | None = None
@@ -102,6 +106,7 @@ class SqliteStore:
         except StoreError:
             lock.release()
             raise
+        self._auditor, self._audit_lock = SqliteAuditor(self._path, self._job_queries, self._clock), asyncio.Lock()
         self._handles = _OpenHandles(lock, writer, reader)
         self._close_task = None
         return self
@@ -121,6 +126,9 @@ class SqliteStore:
     async def _close_handles(self, handles: _OpenHandles) -> None:
         """Closes the reader first: the last connection to close moves the log into the database, and only the writer
         can do that."""
+        self._auditor.stop()
+        async with self._audit_lock:
+            pass
         if handles.reader is not None:
             await handles.reader.stop()
         # Without this mark the process counts as killed, and callers that got a response are removed from their jobs.
@@ -160,7 +168,7 @@ class SqliteStore:
             self._watchers.notify(job_id)
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
-        await self._run_write(lambda db: audit_and_retention.announce_job(db, job_id, self._clock() + timeout_seconds))
+        await self._run_write(lambda db: retention.announce_job(db, job_id, self._clock() + timeout_seconds))
 
     async def find_by_idempotency(self, team: str, record: IdempotencyRecord) -> IdempotencyMatch | None:
         if not needs_lookup(record):
@@ -247,27 +255,35 @@ class SqliteStore:
     # --- maintenance
 
     async def audit(self, partition: int, repair: bool = True) -> AuditReport:
-        """Audits on the reader thread. The writer thread is used only if there is something to repair."""
+        """Audits even if the caller is cancelled: a repair that is queued must be written before the next audit."""
+        self._audit_task = asyncio.create_task(self._audit(repair))
+        return await asyncio.shield(self._audit_task)
 
-        def read_report(db: Connection) -> AuditReport:
-            with audit_and_retention.read_transaction(db):
-                return audit_and_retention.audit(db, self._job_queries, self._clock())
+    async def _audit(self, repair: bool) -> AuditReport:
+        async with self._audit_lock:
+            handles, auditor = self._require_handles(), self._auditor
+            # Without a reader, only the writer can read.
+            result = await (handles.writer.run(auditor.audit) if handles.reader is None else auditor.run())
+            if repair and result.report.discrepancy_count:
+                await self._run_write(lambda db: repair_audited(db, result, self._clock()))
+            return result.report
 
-        report = await self._run_read(read_report)
-        if not (repair and report.discrepancy_count):
-            return report
-        return await self._run_write(lambda db: audit_and_retention.repair(db, self._job_queries, self._clock()))
+    async def claim_audit(self, interval_seconds: float) -> bool:
+        """Compares times in memory: no other process uses the database."""
+        now = self._clock()
+        if self._audited_at is not None and now < self._audited_at + interval_seconds:
+            return False
+        self._audited_at = now
+        return True
 
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         now, retention_seconds = self._clock(), self._retention.jobs
-        return await self._run_read(
-            lambda db: audit_and_retention.list_deletable_jobs(db, now - retention_seconds, now, limit)
-        )
+        return await self._run_read(lambda db: retention.list_deletable_jobs(db, now - retention_seconds, now, limit))
 
     async def delete_job(self, job_id: str) -> None:
-        await self._run_write(lambda db: audit_and_retention.delete_job(db, job_id))
+        await self._run_write(lambda db: retention.delete_job(db, job_id))
 
     async def delete_expired(self) -> None:
-        for step in audit_and_retention.deletion_steps(self._retention, self._clock()):
+        for step in retention.deletion_steps(self._retention, self._clock()):
             while await self._run_write(step):
                 continue

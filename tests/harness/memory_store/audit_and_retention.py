@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days
+from gateway.store.audit import AuditReport, PartitionSnapshot, find_discrepancies, list_audit_days, summarize_job
 from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
 from gateway.store.partitions import job_partition
 from tests.harness.memory_store.memory_state import MemoryState
@@ -20,7 +20,9 @@ def _take_snapshot(state: MemoryState, partition: int, now: float) -> PartitionS
     open_ids = frozenset(
         stored.job.id for stored in state.open_jobs if _is_in_partition(state, stored.job.id, partition)
     )
-    jobs = {job_id: stored.job for job_id, stored in state.jobs.items() if job_id in due_ids | open_ids}
+    jobs = {
+        job_id: summarize_job(stored.job, now) for job_id, stored in state.jobs.items() if job_id in due_ids | open_ids
+    }
     days = list_audit_days(now, jobs.values())
     months = {day[:7] for day in days}
     return PartitionSnapshot(
@@ -78,7 +80,7 @@ def list_deletable_jobs(state: MemoryState, retention: Retention, limit: int, no
 
 def delete_expired(state: MemoryState, retention: Retention, now: float) -> None:
     """Deletes expired money, decision records, keys and signals. Keeps days that are still audited and their months."""
-    first_audited_day = list_audit_days(now, [stored.job for stored in state.open_jobs])[0]
+    first_audited_day = list_audit_days(now, [summarize_job(stored.job, now) for stored in state.open_jobs])[0]
     state.ledger.delete_before(
         min(first_audited_day, _format_day(now - retention.ledger)),
         min(f"{first_audited_day[:7]}-01", _format_day(now - retention.totals)),

@@ -114,6 +114,7 @@ class MemoryState:
         self.due_times: dict[str, float] = {}
         self.outbox: dict[str, StoredDelivery] = {}
         self.announced: dict[str, float] = {}
+        self._audited_at: float | None = None
         self.signals: dict[str, tuple[bytes, float]] = {}
         self.ledger = MemoryLedger()
         self.decision_records = MemoryDecisionRecords()
@@ -276,6 +277,12 @@ class MemoryState:
         """Schedules another attempt, unless the webhook was delivered meanwhile."""
         if stored := self.outbox.get(delivery_id):
             stored.due_at = due_at
+
+    def claim_audit(self, interval_seconds: float, now: float) -> bool:
+        if self._audited_at is not None and now < self._audited_at + interval_seconds:
+            return False
+        self._audited_at = now
+        return True
 
     def publish_signal(self, name: str, value: bytes, now: float) -> None:
         self.signals[name] = value, now

@@ -255,6 +255,11 @@ class MemoryStore:
             lambda now: audit_and_retention.audit_partition(self.state, partition, repair, now),
         )
 
+    async def claim_audit(self, interval_seconds: float) -> bool:
+        return await self._run(
+            "claim_audit", (interval_seconds,), lambda now: self.state.claim_audit(interval_seconds, now)
+        )
+
     async def list_deletable_jobs(self, limit: int = 100) -> tuple[str, ...]:
         return await self._run(
             "list_deletable_jobs",

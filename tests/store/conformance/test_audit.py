@@ -1,5 +1,6 @@
 """The audit finds no discrepancy where there is none, finds every kind of damage, and repairs it once."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -280,3 +281,33 @@ async def test_jobs_continue_during_a_repair(harness: StoreHarness) -> None:
     balance = (await harness.store.load_balances("acme", DAY))[DAY]
     assert (balance.held, balance.spent) == (CEILING, 40 * PRICE)
     assert await harness.store.load_job(job.id) == job
+
+
+async def test_changes_during_an_audit_are_no_discrepancies(harness: StoreHarness) -> None:
+    """The audit reads more than one page, and jobs are created and settled between its pages."""
+    for _ in range(15):
+        await job_factory.gather_all([harness.create_job() for _ in range(20)])
+
+    async def change_jobs() -> None:
+        while True:
+            await harness.create_settled_job()
+            await harness.apply_updates(await harness.create_job(), CancelRequested())
+
+    tasks = [asyncio.create_task(change_jobs()) for _ in range(3)]
+    try:
+        reports = [await run_audit(harness, repair=False) for _ in range(5)]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert reports == [EMPTY_REPORT] * 5
+
+
+async def test_audit_is_claimed_once_in_each_interval(harness: StoreHarness) -> None:
+    assert await harness.store.claim_audit(3_600.0)
+    assert not await harness.store.claim_audit(3_600.0)
+    harness.advance_time(3_599.0)
+    assert not await harness.store.claim_audit(3_600.0)
+    harness.advance_time(2.0)
+    assert await harness.store.claim_audit(3_600.0)
+    assert not await harness.store.claim_audit(3_600.0)

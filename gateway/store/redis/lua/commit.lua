@@ -8,7 +8,7 @@ local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
 local outbox, webhooks, record_key, teams, retention = KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14]
-local decision_records = KEYS[15]
+local decision_records, audit = KEYS[15], KEYS[16]
 
 local existing = redis.call('HMGET', job, 'version', 'fence', 'owner', 'commit_ids')
 local commit_ids, owner = existing[4] or '', existing[3] or ''
@@ -49,6 +49,8 @@ if is_new then
   redis.call('ZREM', retention, commit.job_id)
   redis.call('HSET', job, 'fence', 1, 'owner', owner)
 end
+-- A running audit reads the job again at its end.
+if redis.call('EXISTS', audit) == 1 then redis.call('SADD', audit, commit.job_id) end
 redis.call('HSET', job, 'version', format_integer(commit.expected_version + 1), 'encoded_job', commit.encoded_job,
   'reclaims', 0, 'commit_ids',
   string.sub(commit.commit_id .. ' ' .. commit_ids, 1, settings.max_remembered_commits * (#commit.commit_id + 1)))

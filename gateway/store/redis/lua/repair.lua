@@ -1,19 +1,22 @@
--- Applies the auditor's repairs. All are additions, made once: only while its lock exists, which they delete.
--- KEYS: lock, due, open, retention, then those that the corrections name by their index.
+-- Applies the auditor's repairs. Numbers are repaired by additions, made once: only while the audit runs, which ends here.
+-- KEYS: audit, due, open, retention, then those that the corrections name by their index.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
-local lock, due, open_jobs, retention = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local audit, due, open_jobs, retention = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local token, corrections = ARGV[2], cmsgpack.unpack(ARGV[3])
-if redis.call('GET', lock) ~= token then return 0 end
+if redis.call('SISMEMBER', audit, token) == 0 then return 0 end
+-- A job that changed after the snapshot is listed as its last commit says.
 for _, unlisted in ipairs(corrections.unlisted) do
   if redis.call('HGET', KEYS[unlisted.key], 'version') == unlisted.version then
     redis.call('SADD', open_jobs, unlisted.job_id)
     redis.call('ZADD', due, 'NX', format_score(now), unlisted.job_id)
   end
 end
-for _, job_id in ipairs(corrections.delisted) do
-  redis.call('ZREM', due, job_id)
-  redis.call('SREM', open_jobs, job_id)
+for _, delisted in ipairs(corrections.delisted) do
+  if (redis.call('HGET', KEYS[delisted.key], 'version') or '') == delisted.version then
+    redis.call('ZREM', due, delisted.job_id)
+    redis.call('SREM', open_jobs, delisted.job_id)
+  end
 end
 for _, job_id in ipairs(corrections.retained) do
   redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), job_id)
@@ -32,5 +35,5 @@ for _, drift in ipairs(corrections.budget_drifts) do
   redis.call('HINCRBY', KEYS[drift.key], 'spent', format_integer(drift.spent))
   redis.call('EXPIREAT', KEYS[drift.key], format_integer(drift.expires_at))
 end
-redis.call('DEL', lock)
+redis.call('DEL', audit)
 return 1

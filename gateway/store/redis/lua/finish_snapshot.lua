@@ -1,0 +1,32 @@
+-- Finishes the snapshot of an audit: reads what changed since its pages were read, and all derived numbers, at once.
+-- KEYS: audit, due, open, teams. ARGV: the audit's token, its time to live, the prefix of the partition's keys, the days,
+-- how many ledger entries of each were read, the days of their months, the budget windows, teams of jobs. The script
+-- builds all key names from the prefix, so that it does not miss a team that was added a moment ago.
+local audit, due, open, teams_key, token, ttl_seconds, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3]
+local days, read_counts, days_of_months = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5]), cmsgpack.unpack(ARGV[6])
+local windows, extra_teams = cmsgpack.unpack(ARGV[7]), cmsgpack.unpack(ARGV[8])
+if redis.call('SISMEMBER', audit, token) == 0 then return false end
+local changed_jobs, ledgers, totals, budgets = {}, {}, {}, {}
+for _, job_id in ipairs(redis.call('SMEMBERS', audit)) do
+  if job_id ~= token then
+    local is_due = redis.call('ZSCORE', due, job_id) and 1 or 0
+    local job = redis.call('HGET', prefix .. 'job:' .. job_id, 'encoded_job')
+    changed_jobs[#changed_jobs + 1] = {job_id, job, redis.call('SISMEMBER', open, job_id), is_due}
+  end
+end
+redis.call('EXPIRE', audit, ttl_seconds)
+for index, day in ipairs(days) do
+  ledgers[#ledgers + 1] = redis.call('LRANGE', prefix .. 'ledger:' .. day, read_counts[index], -1)
+end
+for _, day in ipairs(days_of_months) do totals[#totals + 1] = redis.call('HGETALL', prefix .. 'totals:' .. day) end
+local teams = redis.call('SMEMBERS', teams_key)
+for _, team in ipairs(extra_teams) do
+  if redis.call('SISMEMBER', teams_key, team) == 0 then teams[#teams + 1] = team end
+end
+for _, team in ipairs(teams) do
+  for _, window in ipairs(windows) do
+    local balance = redis.call('HMGET', prefix .. 'budget:' .. team .. ':' .. window, 'held', 'spent')
+    for _, field in ipairs({team, window, balance[1] or '0', balance[2] or '0'}) do budgets[#budgets + 1] = field end
+  end
+end
+return {changed_jobs, ledgers, totals, budgets}

@@ -1,0 +1,142 @@
+"""Audits the database on a connection and a thread of its own, page by page, so that neither the reader nor the event
+loop waits for it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from sqlite3 import Connection
+from threading import Event
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.store.audit import (
+    AuditedJob,
+    AuditReport,
+    PartitionSnapshot,
+    find_discrepancies,
+    list_audit_days,
+    summarize_job,
+)
+from gateway.store.base import StoreUnavailable
+from gateway.store.job_decoder import JobDecoder
+from gateway.store.ledger_totals import BudgetBalance, DayTotal
+from gateway.store.sqlite.database import open_reader
+from gateway.store.sqlite.database_threads import translate_error
+from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
+
+# Decoding a page takes a few milliseconds. After it, the thread leaves the interpreter to the others for a moment.
+PAGE_ROWS, PAUSE_SECONDS = 200, 0.001
+
+_SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
+FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
+UNION ALL
+SELECT due.job_id, jobs.encoded_job, 0, 1 FROM due LEFT JOIN jobs ON jobs.id = due.job_id
+WHERE jobs.id IS NULL OR jobs.settled_at IS NOT NULL"""
+_SELECT_ENTRIES = "SELECT entry FROM ledger WHERE day IN (SELECT value FROM json_each(?)) ORDER BY number"
+_SELECT_TOTALS = "SELECT day, account, amount, images FROM totals WHERE day BETWEEN ? AND ?"
+_SELECT_BALANCES = "SELECT team, window, held, spent FROM budgets WHERE window IN (SELECT value FROM json_each(?))"
+
+# A job that changed after it was audited is listed as its last commit says.
+_INSERT_DUE = "INSERT OR IGNORE INTO due (job_id, due_at) SELECT id, ? FROM jobs WHERE id = ? AND version = ?"
+_REOPEN_JOB = "UPDATE jobs SET settled_at = NULL WHERE id = ? AND version = ?"
+_SETTLE_JOB = "UPDATE jobs SET settled_at = coalesce(settled_at, ?) WHERE id = ? AND version = ?"
+_DELETE_SETTLED_DUE = """DELETE FROM due WHERE job_id = ?1
+AND EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND version = ?2)"""
+_DELETE_MISSING_DUE = "DELETE FROM due WHERE job_id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = ?1)"
+
+
+class AuditResult(Struct, frozen=True):
+    """A report, and the jobs as they were audited."""
+
+    report: AuditReport
+    jobs: dict[str, AuditedJob]
+
+
+class SqliteAuditor:
+    """Reads a consistent snapshot and finds its discrepancies. After `stop`, a running audit ends soon."""
+
+    def __init__(self, path: Path, decoder: JobDecoder, clock: Callable[[], float]) -> None:
+        self._path, self._decoder, self._clock = path, decoder, clock
+        self._stop_requested = Event()
+
+    async def run(self) -> AuditResult:
+        return await asyncio.to_thread(self._run_in_thread)
+
+    def stop(self) -> None:
+        self._stop_requested.set()
+
+    def _run_in_thread(self) -> AuditResult:
+        try:
+            connection = open_reader(self._path)
+            try:
+                connection.execute("BEGIN")
+                return self.audit(connection)
+            finally:
+                connection.close()
+        except Exception as error:
+            raise translate_error(error) from error
+
+    def audit(self, db: Connection) -> AuditResult:
+        """Audits in an open transaction, which makes all reads consistent."""
+        now = self._clock()
+        snapshot, jobs = self._take_snapshot(db, now)
+        return AuditResult(find_discrepancies(snapshot, now), jobs)
+
+    def _take_snapshot(self, db: Connection, now: float) -> tuple[PartitionSnapshot, dict[str, AuditedJob]]:
+        """Reads the snapshot. Raises StoreError if a job cannot be read: without the job, its hold would look like a
+        discrepancy."""
+        jobs, open_ids, due_ids = {}, set(), set()
+        for job_id, encoded_job, is_open, is_due in self._read_rows(db, _SELECT_LISTED_JOBS):
+            if encoded_job is not None:
+                jobs[job_id] = summarize_job(self._decoder.decode(job_id, encoded_job), now)
+            open_ids |= {job_id} if is_open else set()
+            due_ids |= {job_id} if is_due else set()
+        days = list_audit_days(now, jobs.values())
+        months = sorted({day[:7] for day in days})
+        balances = self._read_rows(db, _SELECT_BALANCES, _to_json_array((*days, *months)))
+        snapshot = PartitionSnapshot(
+            jobs=jobs,
+            open_jobs=frozenset(open_ids),
+            due_jobs=frozenset(due_ids),
+            days=days,
+            ledger_entries=tuple(
+                ENTRY_DECODER.decode(entry) for (entry,) in self._read_rows(db, _SELECT_ENTRIES, _to_json_array(days))
+            ),
+            totals=tuple(total for month in months for total in self._read_totals(db, month)),
+            balances={(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in balances},
+        )
+        return snapshot, jobs
+
+    def _read_totals(self, db: Connection, month: str) -> Iterator[DayTotal]:
+        for day, account, amount, images in self._read_rows(db, _SELECT_TOTALS, f"{month}-01", f"{month}-31"):
+            yield DayTotal(day=day, account=ACCOUNT_DECODER.decode(account), amount=amount, images=images)
+
+    def _read_rows(self, db: Connection, sql: str, *parameters: str) -> Iterator[Any]:
+        cursor = db.execute(sql, parameters)
+        while rows := cursor.fetchmany(PAGE_ROWS):
+            yield from rows
+            if self._stop_requested.wait(PAUSE_SECONDS):
+                raise StoreUnavailable("The store is closed.")
+
+
+def _to_json_array(names: Iterable[str]) -> str:
+    return msgspec.json.encode(list(names)).decode()
+
+
+def repair(db: Connection, result: AuditResult, now: float) -> None:
+    """Writes the repairs of one audit. They must be written only once, before the next audit begins."""
+    report = result.report
+
+    def get_versions(job_ids: Iterable[str]) -> list[tuple[str, int]]:
+        return [(job_id, result.jobs[job_id].version) for job_id in job_ids]
+
+    db.executemany(_INSERT_DUE, [(now, *row) for row in get_versions(report.not_due)])
+    db.executemany(_REOPEN_JOB, get_versions(report.not_open))
+    db.executemany(_SETTLE_JOB, [(now, *row) for row in get_versions(report.settled_but_listed)])
+    db.executemany(_DELETE_SETTLED_DUE, get_versions(report.settled_but_listed))
+    db.executemany(_DELETE_MISSING_DUE, [(job_id,) for job_id in report.missing_jobs])
+    insert_entries(db, report.missing_entries)
+    add_totals(db, report.total_corrections)
+    update_budgets(db, ((drift.window, drift.team, drift.held, drift.spent) for drift in report.budget_drifts))
