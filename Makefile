@@ -54,7 +54,7 @@ bench: setup ## Measure requests, their calls, plans, commits, hostile bodies, l
 	$(BIN)/python -m bench.waiting_jobs
 	$(BIN)/python -m bench.base64_answers
 	$(BIN)/python -m bench.event_loop_stalls
-	$(BIN)/python -m bench.store_audit
+	$(BIN)/python -m bench.audit_stalls
 
 fmt: setup ## Format the code and apply automatic lint fixes
 	$(BIN)/ruff check --fix --quiet . || true

@@ -27,7 +27,6 @@ SHARED_MODULE_NAMES = {
     "conftest": "pytest's own name for fixtures",
     "adapter": "the contract of adapters, and the adapter of a provider that needs several modules",
     "app": "the application: of the gateway, and of the sandbox",
-    "audit_and_retention": "the same part of two stores",
     "schema": "the schema of the configuration, and the command that prints it",
     "store": "the store of each backend: Redis, SQLite, and the memory of tests",
     "callbacks": "the route that receives callbacks, and the simulated vendors that send them",

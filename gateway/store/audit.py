@@ -18,7 +18,7 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, 
 
 
 class AuditedJob(Struct, frozen=True, kw_only=True, gc=False):
-    """What the audit needs of a job. It takes little memory, and building it for each page spreads the work."""
+    """The part of a job that an audit compares. It takes little memory, and is made while pages are read."""
 
     id: str
     team: str

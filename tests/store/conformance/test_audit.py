@@ -283,7 +283,7 @@ async def test_jobs_continue_during_a_repair(harness: StoreHarness) -> None:
     assert await harness.store.load_job(job.id) == job
 
 
-async def test_changes_during_an_audit_are_no_discrepancies(harness: StoreHarness) -> None:
+async def test_audit_reports_no_discrepancy_while_jobs_change(harness: StoreHarness) -> None:
     """The audit reads more than one page, and jobs are created and settled between its pages."""
     for _ in range(15):
         await job_factory.gather_all([harness.create_job() for _ in range(20)])

@@ -1,4 +1,4 @@
-"""Measures how long an audit delays the event loop and the reads of the store. `python -m bench.store_audit [jobs]`
+"""Measures how long an audit delays the event loop and the reads of the store. `python -m bench.audit_stalls [jobs]`
 
 All jobs are open and belong to one partition. A heartbeat runs in the event loop every two milliseconds, and a job is
 loaded every ten milliseconds, while the partition is audited three times. `make bench` runs it.
