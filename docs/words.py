@@ -27,6 +27,7 @@ SHARED_MODULE_NAMES = {
     "conftest": "pytest's own name for fixtures",
     "adapter": "the contract of adapters, and the adapter of a provider that needs several modules",
     "app": "the application: of the gateway, and of the sandbox",
+    "audit": "the comparison of a partition with its jobs, and the command that runs it",
     "schema": "the schema of the configuration, and the command that prints it",
     "store": "the store of each backend: Redis, SQLite, and the memory of tests",
     "callbacks": "the route that receives callbacks, and the simulated vendors that send them",
