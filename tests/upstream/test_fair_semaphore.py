@@ -8,7 +8,7 @@ import pytest
 
 from gateway.upstream import fair_semaphore
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
-from tests.upstream.fake_servers import run_async
+from tests.harness.virtual_time_loop import run_in_virtual_time
 
 
 async def run_pending_tasks() -> None:
@@ -27,7 +27,7 @@ def test_tenant_at_its_limit_is_rejected_and_others_are_not() -> None:
         await budget.acquire("alpha", 0.0)
         assert budget.in_use == 3
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_rejection_names_own_or_total_limit() -> None:
@@ -41,7 +41,7 @@ def test_rejection_names_own_or_total_limit() -> None:
         budget.release("one")
         await budget.acquire("alpha", 0.0)
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
@@ -63,7 +63,7 @@ def test_free_slot_goes_to_the_tenant_that_holds_least() -> None:
         return served
 
     # One release each: beta still holds 3, 2, 1 of its first four at these moments.
-    assert run_async(scenario()) == ["alpha", "alpha", "beta", "beta"]
+    assert run_in_virtual_time(scenario()) == ["alpha", "alpha", "beta", "beta"]
 
 
 def test_waiters_of_one_tenant_are_limited_and_do_not_delay_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_waiters_of_one_tenant_are_limited_and_do_not_delay_others(monkeypatch: 
         await asyncio.gather(*waiters, return_exceptions=True)
         assert budget.in_use == 3
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_amount_over_the_tenant_limit_is_rejected_at_once() -> None:
@@ -93,7 +93,7 @@ def test_amount_over_the_tenant_limit_is_rejected_at_once() -> None:
         with pytest.raises(SemaphoreFull):
             await FairSemaphore(max_total=100, max_per_tenant=10).acquire("alpha", 60.0, 11)
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,4 +127,4 @@ def test_random_cancellations_leak_nothing(seed: int) -> None:
         assert not [task for task in tasks if not task.cancelled() and task.exception()]
         assert (budget.in_use, budget._waiters) == (0, {})
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())

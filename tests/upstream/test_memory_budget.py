@@ -9,6 +9,7 @@ import pytest
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers.adapter import Answer
+from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.upstream.fake_servers import GET_CALL, build_response, make_responder, make_seller, run_async, run_server
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ def test_small_bodies_never_wait() -> None:
         assert await _completes_soon(small.grow_to(SMALL_BODY_BYTES))
         assert (small.held_bytes, budget.reserved_bytes) == (0, MIB)
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
@@ -57,7 +58,7 @@ def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
         assert budget.reserved_bytes == 0
         return served
 
-    assert run_async(scenario()) == ["large", "modest"]
+    assert run_in_virtual_time(scenario()) == ["large", "modest"]
 
 
 def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
@@ -66,7 +67,7 @@ def test_body_larger_than_the_budget_reserves_all_of_it() -> None:
         await budget.make_incoming_reservation().grow_to(5 * MIB)
         return budget.reserved_bytes
 
-    assert run_async(scenario()) == MIB
+    assert run_in_virtual_time(scenario()) == MIB
 
 
 def test_growing_reservations_do_not_deadlock() -> None:
@@ -84,7 +85,7 @@ def test_growing_reservations_do_not_deadlock() -> None:
         await asyncio.wait_for(asyncio.gather(*(finish(index) for index in range(4))), 2.0)
         assert (budget.reserved_bytes, budget.waiter_count) == (0, 0)
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -111,7 +112,7 @@ def test_cancelled_reservations_are_released(seed: int) -> None:
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5.0)
         assert (budget.reserved_bytes, budget.outgoing_bytes, budget.waiter_count) == (0, 0, 0)
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
@@ -137,7 +138,7 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
         assert (budget.reserved_bytes, budget.outgoing_bytes) == (0, 0)
         return served
 
-    assert run_async(scenario()) == ["in", "in", "out", "out"]
+    assert run_in_virtual_time(scenario()) == ["in", "in", "out", "out"]
 
 
 def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
@@ -148,7 +149,7 @@ def test_part_of_the_budget_is_kept_for_incoming_bodies() -> None:
         assert not await _completes_soon(budget.make_outgoing_reservation().grow_to(MIB))
         assert await _completes_soon(budget.make_incoming_reservation().grow_to(2 * MIB))
 
-    run_async(scenario())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("declares_length", [True, False])

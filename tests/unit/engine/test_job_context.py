@@ -4,10 +4,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.store.base import StoreUnavailable
 from gateway.timing import Timing, WorkerTiming
+from tests.harness.virtual_time_loop import run_in_virtual_time
 
 RECEIVE_TIMEOUT_SECONDS = 5.0
 
@@ -30,7 +33,7 @@ def test_finished_task_wakes_worker() -> None:
         async with asyncio.timeout(RECEIVE_TIMEOUT_SECONDS):
             assert await job_context.mailbox.receive(60) == []
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_task_with_internal_error_is_reported_and_backs_off() -> None:
@@ -44,12 +47,12 @@ def test_task_with_internal_error_is_reported_and_backs_off() -> None:
             assert job_context.start_task("work", raise_error)
             async with asyncio.timeout(RECEIVE_TIMEOUT_SECONDS):
                 await job_context.mailbox.receive(60)
-            pauses.append(round(loop.time() - started, 1))
-        assert pauses == [0.1, 0.2, 0.4, 0.4], "the backoff grows up to its maximum"
+            pauses.append(loop.time() - started)
+        assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.4]), "the backoff grows up to its maximum"
         assert [type(event) for event in events] == [ErrorReported] * 4
         assert "ZeroDivisionError" in events[0].message
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_task_in_backoff_is_not_started() -> None:
@@ -66,7 +69,7 @@ def test_task_in_backoff_is_not_started() -> None:
         await asyncio.sleep(0)
         assert job_context.start_task("work", raise_error), "a success resets the backoff"
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_task_that_failed_for_store_is_restarted_soon() -> None:
@@ -79,6 +82,6 @@ def test_task_that_failed_for_store_is_restarted_soon() -> None:
         for _ in range(4):
             assert job_context.start_task("work", raise_store_unavailable)
             await job_context.mailbox.receive(60)
-        assert 0.4 <= loop.time() - started < 0.8
+        assert loop.time() - started == pytest.approx(0.4)
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())

@@ -18,6 +18,7 @@ from gateway.jobs.next_actions import derive_actions
 from gateway.jobs.updates import JobConfirmed, JobExpired
 from gateway.timing import ClaimTiming, Timing
 from providers.faults import FaultKind
+from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
 
 
@@ -74,7 +75,7 @@ class FakeReplica:
                     await lease_lost.wait()
             return is_released
 
-        return asyncio.run(release_and_wait())
+        return run_in_virtual_time(release_and_wait())
 
 
 def make_waiting_job(*route: RouteEntry, n: int = 1) -> JobScenario:

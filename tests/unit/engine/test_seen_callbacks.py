@@ -7,6 +7,7 @@ import pytest
 from gateway.engine import seen_callbacks
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
 from providers import ADAPTERS
+from tests.harness.virtual_time_loop import run_in_virtual_time
 
 ATTEMPT_KEY = ("job_1", 1)
 
@@ -40,7 +41,7 @@ def test_concurrent_redeliveries_share_outcome_of_one_callback() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"y", processor, is_used)
         assert await seen.process_once(("job_1", 2), b"x", processor, is_used)
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_failed_callback_is_processed_on_redelivery() -> None:
@@ -53,7 +54,7 @@ def test_failed_callback_is_processed_on_redelivery() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used)
         assert processor.count == 2
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
@@ -75,7 +76,7 @@ def test_unused_callback_is_processed_once_more_on_redelivery() -> None:
         assert (redeliveries.count(True), processor.count) == (1, 2)
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_disconnected_sender_does_not_cancel_processing() -> None:
@@ -91,7 +92,7 @@ def test_disconnected_sender_does_not_cancel_processing() -> None:
         assert await seen.process_once(ATTEMPT_KEY, b"x", processor, is_used) is False
         assert processor.count == 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_memory_of_callbacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_memory_of_callbacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         assert [name for name, _ in seen._seen] == [f"job_{number}" for number in range(45, 50)]
         assert all(list(digests) == [b"7", b"8", b"9"] for digests in seen._seen.values())
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_digest_covers_id_and_body_but_not_signature() -> None:

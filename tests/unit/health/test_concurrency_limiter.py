@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config.schema import AccountLimits
 from gateway.health.concurrency_limiter import SlotTimeout
+from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.unit.health.limit_helpers import WAIT_TIMEOUT_SECONDS, count_free_slots, make_limits, run_tasks
 
 
@@ -17,7 +18,7 @@ def test_concurrency_limit_holds() -> None:
         assert limits.count_in_flight("a") == 0
         assert await count_free_slots(limits) == 3
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_nothing_is_limited_by_default() -> None:
@@ -27,7 +28,7 @@ def test_nothing_is_limited_by_default() -> None:
             assert (limits.get_load("a"), limits.get_load("b"), limits.get_load("c")) == (0, 0, 0)
             assert limits.count_in_flight("b") == 2
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_load_is_in_flight_divided_by_limit() -> None:
@@ -38,7 +39,7 @@ def test_load_is_in_flight_divided_by_limit() -> None:
             async with limits.slot("a", 0), limits.slot("a", 0), limits.slot("a", 0):
                 assert limits.get_load("a") == 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiters_are_admitted_in_order() -> None:
@@ -53,7 +54,7 @@ def test_waiters_are_admitted_in_order() -> None:
         await asyncio.gather(*(place_order(number) for number in range(20)))
         assert order == list(range(20))
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_newcomers_do_not_overtake_waiters() -> None:
@@ -74,7 +75,7 @@ def test_newcomers_do_not_overtake_waiters() -> None:
                 async with limits.slot("a", 0):
                     assert limits.count_in_flight("a") == 3
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_timed_out_waiter_blocks_no_order() -> None:
@@ -86,7 +87,7 @@ def test_timed_out_waiter_blocks_no_order() -> None:
                     pytest.fail("no slot is free")
         assert await count_free_slots(limits) == 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_failing_order_releases_its_slot() -> None:
@@ -97,7 +98,7 @@ def test_failing_order_releases_its_slot() -> None:
                 raise RuntimeError
         assert await count_free_slots(limits) == 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_cancelled_waiter_passes_slot_to_next() -> None:
@@ -118,7 +119,7 @@ def test_cancelled_waiter_passes_slot_to_next() -> None:
         assert admitted == ["third"]
         assert await count_free_slots(limits) == 1, "the cancelled order does not count against the rate limit"
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 # --- changes
@@ -135,7 +136,7 @@ def test_lowered_limit_waits_for_orders_in_flight() -> None:
             assert await count_free_slots(limits) == 0
         assert await count_free_slots(limits) == 2
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_raised_limit_admits_waiters() -> None:
@@ -152,7 +153,7 @@ def test_raised_limit_admits_waiters() -> None:
             await asyncio.sleep(0)
             assert limits.count_in_flight("a") == 3
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_removed_account_keeps_limit_until_idle() -> None:
@@ -164,4 +165,4 @@ def test_removed_account_keeps_limit_until_idle() -> None:
         limits.configure({})
         assert await count_free_slots(limits) == 40
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())

@@ -11,6 +11,7 @@ from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.health.order_limits import OrderLimits
 from gateway.health.retry_budget import RetryBudget
 from providers.faults import Fault, FaultKind
+from tests.harness.virtual_time_loop import run_in_virtual_time
 
 
 class RandomOrders:
@@ -90,7 +91,7 @@ def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> No
         for slot in slots:
             await slot.__aexit__(None, None, None)
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 @settings(max_examples=100, deadline=None)
@@ -110,7 +111,7 @@ def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> No
             except SlotTimeout:
                 assert is_full
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 @settings(max_examples=100, deadline=None)

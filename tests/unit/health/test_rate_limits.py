@@ -8,6 +8,7 @@ import pytest
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.timing import HealthTiming
 from providers.faults import FaultKind
+from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.unit.health.limit_helpers import (
     WAIT_TIMEOUT_SECONDS,
     ManualClock,
@@ -32,7 +33,7 @@ def test_rate_limit_holds_in_any_minute() -> None:
         clock.now += 59
         assert await count_free_slots(limits) == 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiter_is_admitted_in_next_minute() -> None:
@@ -46,7 +47,7 @@ def test_waiter_is_admitted_in_next_minute() -> None:
                 pass
         assert 0.2 <= loop.time() - start < 2
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 # --- backpressure
@@ -66,7 +67,7 @@ def test_retry_after_blocks_all_orders_until_its_end(kind: FaultKind, retry_afte
         assert limits.get_load("a") == 0
         assert await count_free_slots(limits) == 40
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 BACKPRESSURE_FAULTS = {FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED}
@@ -89,7 +90,7 @@ def test_pause_longer_than_timeout_fails_at_once() -> None:
                     pass
         assert limits.get_load("a") >= 1
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiter_is_admitted_at_end_of_pause() -> None:
@@ -102,7 +103,7 @@ def test_waiter_is_admitted_at_end_of_pause() -> None:
         async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
             assert 0.1 <= loop.time() - start < 2
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiters_keep_their_place_at_end_of_pause() -> None:
@@ -121,7 +122,7 @@ def test_waiters_keep_their_place_at_end_of_pause() -> None:
             assert await count_free_slots(limits) == 0
             await waiter
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_rate_limit_fault_halves_concurrency_and_it_recovers_stepwise() -> None:
@@ -142,7 +143,7 @@ def test_rate_limit_fault_halves_concurrency_and_it_recovers_stepwise() -> None:
         clock.now += 1_000
         assert await count_free_slots(limits) == 8
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_rejections_within_one_second_count_once() -> None:
@@ -152,7 +153,7 @@ def test_rejections_within_one_second_count_once() -> None:
             limits.on_fault("a", make_fault())
         assert await count_free_slots(limits) == 4
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_without_limit_observed_peak_is_halved() -> None:
@@ -167,7 +168,7 @@ def test_without_limit_observed_peak_is_halved() -> None:
         clock.now += 1
         assert await count_free_slots(limits) == 40
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_without_recent_orders_nothing_is_halved() -> None:
@@ -180,7 +181,7 @@ def test_without_recent_orders_nothing_is_halved() -> None:
         limits.on_fault("a", make_fault())
         assert await count_free_slots(limits) == 40, "a peak of more than a minute ago does not count"
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_waiter_is_admitted_as_limit_recovers() -> None:
@@ -194,4 +195,4 @@ def test_waiter_is_admitted_as_limit_recovers() -> None:
                 await stack.enter_async_context(limits.slot("a", WAIT_TIMEOUT_SECONDS))
             assert limits.count_in_flight("a") == 4
 
-    asyncio.run(scenario())
+    run_in_virtual_time(scenario())
