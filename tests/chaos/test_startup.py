@@ -66,7 +66,7 @@ class InheritingGateway(RunningGateway):
     """A gateway that inherits a handler of SIGHUP."""
 
     def __init__(self, folder: Path, inherited: signal.Handlers) -> None:
-        super().__init__(folder)
+        super().__init__(folder, start_method="exec")
         self._inherited = inherited
 
     def prepare_process(self) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from gateway.timing import Timing
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness.child_spec import Hook
+from tests.harness.gateway_process import StartMethod
 from tests.harness.timings import FAST_TIMINGS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,6 +56,7 @@ class GatewaySetup(Struct, frozen=True, kw_only=True):
     job_settings: dict[str, float] = {}
     hooks: tuple[Hook, ...] = ()
     environ: dict[str, str] = {}
+    start_method: StartMethod = "fork"
 
 
 def write_config(folder: Path, sandbox_url: str, callback_secret_path: Path, setup: GatewaySetup) -> None:

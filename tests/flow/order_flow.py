@@ -32,7 +32,7 @@ class FlowGateway(GatewayProcess):
         self, folder: Path, sandbox: RunningSandbox, environ: Mapping[str, str], setup: flow_config.GatewaySetup
     ) -> None:
         child = ChildSpec(setup.timing, setup.hooks)
-        super().__init__(folder, folder / "config", child=child, start_method="exec")
+        super().__init__(folder, folder / "config", child=child, start_method=setup.start_method)
         self.environ = {
             **SECRET_ENVIRON,
             "IGW_PUBLIC_URL": self.url,

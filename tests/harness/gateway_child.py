@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from gateway.cli import main
 from tests.harness.child_spec import ChildSpec
@@ -21,14 +22,21 @@ from tests.harness.child_spec import ChildSpec
 PR_SET_PDEATHSIG = 1
 
 
-def serve_gateway(
-    spec: ChildSpec, arguments: Sequence[str], environ: Mapping[str, str], stdout: Path, stderr: Path
-) -> None:
-    """Runs in a forked child, with this environment and its output in two files."""
+class ChildFiles(Struct, frozen=True):
+    """The working folder of a forked child, and the files for its output."""
+
+    working_folder: Path
+    stdout: Path
+    stderr: Path
+
+
+def run_main(spec: ChildSpec, arguments: Sequence[str], environ: Mapping[str, str], files: ChildFiles) -> None:
+    """Runs the command in a forked child, with this environment."""
     _kill_with_parent()
+    os.chdir(files.working_folder)
     os.environ.clear()
     os.environ.update(environ)
-    for stream, path in ((1, stdout), (2, stderr)):
+    for stream, path in ((1, files.stdout), (2, files.stderr)):
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(file, stream)
         os.close(file)

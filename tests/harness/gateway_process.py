@@ -21,6 +21,7 @@ import msgspec
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness import gateway_child
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
+from tests.harness.gateway_child import ChildFiles
 from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_for_value, wait_until
@@ -60,10 +61,10 @@ class ForkedProcess:
     """
 
     def __init__(
-        self, child: ChildSpec, arguments: Sequence[str], environ: Mapping[str, str], stdout: Path, stderr: Path
+        self, child: ChildSpec, arguments: Sequence[str], environ: Mapping[str, str], files: ChildFiles
     ) -> None:
-        parameters = (child, arguments, environ, stdout, stderr)
-        self._process = _forkserver.Process(target=gateway_child.serve_gateway, args=parameters, daemon=True)
+        parameters = (child, arguments, environ, files)
+        self._process = _forkserver.Process(target=gateway_child.run_main, args=parameters, daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -159,7 +160,8 @@ class GatewayProcess:
     def _start_process(self) -> "subprocess.Popen[bytes] | ForkedProcess":
         arguments, environ = self.make_arguments(), self.make_environ()
         if self.start_method == "fork":
-            return ForkedProcess(self.child, arguments, environ, self._stdout_path, self._stderr_path)
+            files = ChildFiles(self.working_folder, self._stdout_path, self._stderr_path)
+            return ForkedProcess(self.child, arguments, environ, files)
         with self._stdout_path.open("ab") as out, self._stderr_path.open("ab") as err:
             return subprocess.Popen(
                 [*self.make_program(), *arguments],

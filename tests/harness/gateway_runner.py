@@ -1,4 +1,4 @@
-"""Runs the real command with its own sandbox, on free ports."""
+"""Runs the command with its own sandbox, on free ports."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
-from tests.harness.gateway_process import API_KEY, ROOT, GatewayProcess
+from tests.harness.gateway_process import API_KEY, ROOT, GatewayProcess, StartMethod
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 
 __all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_sandboxed_gateway"]
 
@@ -27,8 +28,9 @@ class RunningGateway(GatewayProcess):
         ports: tuple[str, ...] = ("--port", "0"),
         environ: Mapping[str, str] | None = None,
         child: ChildSpec = NO_CHANGES,
+        start_method: StartMethod = "fork",
     ) -> None:
-        super().__init__(folder, child=child, start_method="exec")
+        super().__init__(folder, child=child, start_method=start_method)
         self._arguments = ["serve", "--sandbox", "--data", str(folder / "data"), *ports, *options]
         self.environ = {"IGW_CONFIG": str(CONFIG), **(environ or {})}
 
@@ -44,8 +46,8 @@ class RunningGateway(GatewayProcess):
         self.sandbox = RunningSandbox(sandbox_url, self._sandbox_http)
 
     def _find_output(self, pattern: str) -> str:
-        match = re.search(pattern, self.stdout)
-        assert match is not None, self.read_log()
+        match = wait_until(lambda: re.search(pattern, self.stdout), f"the gateway prints {pattern}", self.check_alive)
+        assert match is not None
         return match[1]
 
     def get_resident_bytes(self) -> int:

@@ -11,7 +11,7 @@ from gateway.cell_winners import summarize_cells
 from gateway.cli import main
 from providers.image_sizes import Resolution
 from providers.orders import ALL_CELLS, Cell, Operation, Quality
-from tests.harness.cli_runner import run_command
+from tests.harness.cli_runner import run_installed_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 
@@ -209,14 +209,14 @@ def test_different_cell_sets_have_different_summaries() -> None:
 
 @pytest.mark.thorough
 def test_shipped_configuration_is_valid_for_installed_program() -> None:
-    result = run_command("check", "--without-secrets", "--config", "config")
+    result = run_installed_program("check", "--without-secrets", "--config", "config")
     assert (result.returncode, result.stderr) == (0, "")
     assert "config is valid" in result.stdout
     assert "\x1b[" not in result.stdout
-    assert "\x1b[" in run_command("check", "--without-secrets", FORCE_COLOR="1").stdout
+    assert "\x1b[" in run_installed_program("check", "--without-secrets", FORCE_COLOR="1").stdout
 
 
 def test_installed_program_exits_1_on_problems(tmp_path: Path) -> None:
-    result = run_command("check", "--config", str(tmp_path), **{name: os.devnull for name in SAMPLE_ENVIRON})
+    result = run_installed_program("check", "--config", str(tmp_path), **{name: os.devnull for name in SAMPLE_ENVIRON})
     assert (result.returncode, result.stdout) == (1, "")
     assert "models.yaml:1: Missing file" in result.stderr

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gateway.cli import main
 from gateway.commands.job_report import AttemptReport, JobError, JobReport, print_job
-from tests.harness.cli_runner import run_command
+from tests.harness.cli_runner import run_installed_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 RANKED_MEMBERS = {
@@ -205,7 +205,7 @@ def test_names_that_look_like_markup_are_printed_literally(config_folder: Path) 
 
 def test_installed_program_plans_from_full_configuration() -> None:
     keys = {"RUNFLOW_API_KEY": "first key", "RUNAPI_API_KEY": "second key"}
-    result = run_command(
+    result = run_installed_program(
         "explain", "--resolution", "4k", "--quality", "low", "-n", "3", "--team", "design", "--json", **keys
     )
     assert (result.returncode, result.stderr) == (0, "")
@@ -213,10 +213,11 @@ def test_installed_program_plans_from_full_configuration() -> None:
     assert (first["seller"], first["quote_usd"]) == ("runflow-runs", "0.027")
 
 
-def test_colour_is_only_for_terminals() -> None:
-    assert "\x1b[" not in run_command("explain").stdout
-    assert "\x1b[" in run_command("explain", FORCE_COLOR="1").stdout
-    assert "\x1b[" not in run_command("explain", "--json", FORCE_COLOR="1").stdout
+def test_colour_is_only_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" not in run_explain().stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run_explain().stdout
+    assert "\x1b[" not in run_explain("--json").stdout
 
 
 def test_job_is_read_from_a_running_gateway() -> None:

@@ -15,7 +15,6 @@ from gateway.config.json_schema import build_json_schema, to_plain
 from gateway.config.schema_base import ConfigStruct
 from gateway.config.values import Percent
 from gateway.config.yaml_nodes import parse_text
-from tests.harness.cli_runner import run_command
 from tests.unit.config.broken_config_cases import load_cases
 from tests.unit.config.sample_config import SAMPLE_FILES
 from tests.unit.config.schema_helpers import iterate_structs, node_to_plain
@@ -159,8 +158,8 @@ def test_every_option_has_help(kind: str) -> None:
 
 
 def test_program_prints_one_schema_or_writes_all(tmp_path: Path) -> None:
-    result = run_command("schema", "policies")
-    assert (result.returncode, result.stderr) == (0, "")
+    result = CliRunner().invoke(main, ["schema", "policies"])
+    assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == build_json_schema(SCHEMA_TYPES["policies"])
     folder = tmp_path / "new" / "schemas"
     assert CliRunner().invoke(main, ["schema", "--output", str(folder)]).exit_code == 0
