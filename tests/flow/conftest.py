@@ -13,15 +13,30 @@ from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 CALLBACK_RETRY_PACE = 0.02
 
 
-@pytest.fixture(scope="session", params=STORE_KINDS)
-def gateway_and_store(
-    request: pytest.FixtureRequest,
-    sandbox_process: sandbox_runner.RunningSandbox,
-    tmp_path_factory: pytest.TempPathFactory,
+@pytest.fixture(scope="session")
+def sqlite_gateway(
+    sandbox_process: sandbox_runner.RunningSandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayAndStore]:
-    """A running gateway, and direct access to its store."""
-    with run_gateway_on_store(request.param, tmp_path_factory.mktemp(request.param), sandbox_process) as running:
+    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("sqlite"), sandbox_process) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_gateway(
+    sandbox_process: sandbox_runner.RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayAndStore]:
+    with run_gateway_on_store("redis", tmp_path_factory.mktemp("redis"), sandbox_process) as running:
+        yield running
+
+
+@pytest.fixture(params=STORE_KINDS)
+def gateway_and_store(request: pytest.FixtureRequest) -> GatewayAndStore:
+    """A running gateway, and direct access to its store.
+
+    Both keep running: a session fixture with a parameter would restart at each change of it.
+    """
+    running: GatewayAndStore = request.getfixturevalue(f"{request.param}_gateway")
+    return running
 
 
 @pytest.fixture
