@@ -20,7 +20,6 @@ from tests.harness.gateway_runner import RunningGateway
 from tests.harness.wait import wait_for_value, wait_until
 
 PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
-DISCONNECT_TIMEOUT_SECONDS = 3.0
 DISCONNECT_COUNT = 10
 
 
@@ -75,7 +74,6 @@ def wait_for_disconnects(gateway: RunningGateway, count: int) -> None:
         lambda: count_disconnects(gateway),
         lambda value: value == count,
         f"{count} disconnects are counted",
-        timeout_seconds=DISCONNECT_TIMEOUT_SECONDS,
     )
 
 
@@ -264,7 +262,6 @@ def test_requests_closed_while_the_process_was_paused_are_not_ordered(gateway: R
     wait_until(
         lambda: count_running_jobs(gateway) or count_orders(gateway) > before,
         "a request is accepted",
-        timeout_seconds=10,
     )
     gateway.wait_until_idle()
     assert count_orders(gateway) == before + len(keys)

@@ -56,7 +56,6 @@ def wait_for_logged_request(gateway: RunningGateway, request_id: str) -> None:
     wait_until(
         lambda: [line for line in gateway.read_log_lines() if line.get("id") == request_id],
         f"the request {request_id} is logged",
-        timeout_seconds=10,
     )
 
 

@@ -130,7 +130,6 @@ def test_no_image_file_stays_open_after_its_client_disconnects(gateway: RunningG
         lambda: list_open_image_files(gateway),
         lambda files: not files,
         "all image files are closed",
-        timeout_seconds=10,
     )
     assert [line for line in gateway.read_problem_lines() if line["event"] != "library"] == []
 

@@ -186,7 +186,7 @@ def test_waiting_client_holds_no_body_memory(hasty_gateway: RunningGateway) -> N
     try:
         with connect(hasty_gateway) as waiting:
             waiting.sendall(POST_JOB + b"Prefer: wait=20\r\nContent-Length: %d\r\n\r\n" % len(padded) + padded)
-            wait_until(lambda: hasty_gateway.http.get("/readyz").json()["jobs"], "the job runs", timeout_seconds=10)
+            wait_until(lambda: hasty_gateway.http.get("/readyz").json()["jobs"], "the job runs")
             assert hasty_gateway.http.post(JOBS_PATH, content=padded, headers=JSON_HEADERS).status_code == 202
             assert read_response(waiting).status == 200
     finally:
@@ -229,7 +229,6 @@ def wait_for_logged_problem(gateway: RunningGateway, request_id: str) -> None:
         gateway.read_problem_lines,
         lambda lines: request_id in {line.get("request") for line in lines},
         "the problem is logged",
-        timeout_seconds=10,
     )
 
 

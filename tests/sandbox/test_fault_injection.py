@@ -33,7 +33,6 @@ def count_charges(sandbox: RunningSandbox, expected: int = 0) -> int:
         lambda: len(sandbox.list_charges("openai")),
         lambda count: count >= expected,
         f"the seller has charged {expected} orders",
-        timeout_seconds=5,
     )
 
 
@@ -224,5 +223,4 @@ def test_disconnected_clients_leave_no_tasks_running(sandbox):
         lambda: sandbox.call_control_route("GET", "/health")["tasks"],
         lambda count: count <= before,
         "the tasks have ended",
-        timeout_seconds=3,
     )

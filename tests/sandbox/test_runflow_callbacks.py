@@ -108,7 +108,6 @@ def test_unreachable_callback_is_given_up(runflow_client: RunflowClient) -> None
         lambda: runflow_client.request("GET", f"/v1/runs/{run['id']}/callback").json(),
         lambda records: records and records[0]["completed_at"] is not None,
         "the callback is given up",
-        timeout_seconds=5,
     )
     assert (records[0]["status_code"], records[0]["attempts"][0]["error_message"]) == ("failed", "ConnectError")
 

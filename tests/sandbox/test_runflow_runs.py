@@ -190,7 +190,7 @@ def test_synchronous_order_continues_after_the_client_disconnects(
     with httpx.Client(base_url=sandbox.url, trust_env=False, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=runflow_client.headers)
     assert sandbox.list_charges() == []
-    charges = wait_until(sandbox.list_charges, "the order is charged", timeout_seconds=10)
+    charges = wait_until(sandbox.list_charges, "the order is charged")
     assert len(charges) == 1
 
 

@@ -18,6 +18,7 @@ from tests.harness import sandbox_runner
 from tests.harness.sandbox_runner import read_url, start_sandbox_process
 from tests.harness.wait import wait_for_value, wait_until
 
+CLIENT_TIMEOUT_SECONDS = 60.0
 AUTH_HEADERS = {"authorization": "Bearer sk-sandbox"}
 SANDBOX_COMMAND = [sys.executable, "-m", "gateway.cli", "sandbox"]
 
@@ -104,7 +105,13 @@ def test_port_zero_takes_any_free_pair():
 def submit_order(url: str) -> None:
     order = {"model": "gpt-image-2", "prompt": "a lighthouse"}
     with contextlib.suppress(httpx.TransportError):
-        httpx.post(f"{url}/openai/v1/images/generations", json=order, headers=AUTH_HEADERS, timeout=30, trust_env=False)
+        httpx.post(
+            f"{url}/openai/v1/images/generations",
+            json=order,
+            headers=AUTH_HEADERS,
+            timeout=CLIENT_TIMEOUT_SECONDS,
+            trust_env=False,
+        )
 
 
 @pytest.mark.thorough
@@ -123,13 +130,12 @@ def test_signal_stops_the_sandbox_at_once_despite_hanging_requests(sign):
                 lambda requests: len(requests) >= len(clients),
                 "all requests have arrived",
             )
-        started_at = time.monotonic()
         process.send_signal(sign)
-        process.wait(5)
-        assert time.monotonic() - started_at < 2
+        # The requests hang for ten minutes, and their clients wait for a minute.
+        process.wait(CLIENT_TIMEOUT_SECONDS / 4)
         assert process.returncode == (0 if sign is signal.SIGINT else -signal.SIGTERM)
         for client in clients:
-            client.join(5)
+            client.join(CLIENT_TIMEOUT_SECONDS / 4)
             assert not client.is_alive()
         assert process.stdout is not None
         assert process.stdout.read().endswith("Stop with Ctrl-C.\n")
@@ -156,7 +162,7 @@ def test_with_parent_stops_the_sandbox_when_its_parent_is_killed(with_parent):
         parent.wait()
         try:
             if with_parent:
-                wait_until(lambda: not is_answering(url), "the sandbox has ended", timeout_seconds=5)
+                wait_until(lambda: not is_answering(url), "the sandbox has ended")
             else:
                 time.sleep(1)
                 assert is_answering(url)
