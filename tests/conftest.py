@@ -1,9 +1,13 @@
 """Fixtures shared by every kind of test."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from random import Random
 from zlib import crc32
 
+import httpx
 import pytest
 
 # pytest explains failed assertions of these modules as it does in tests. This must precede their import.
@@ -11,18 +15,51 @@ pytest.register_assert_rewrite("tests.harness", "tests.chaos", "tests.flow")
 
 from tests.harness import sandbox_runner  # noqa: E402
 
-# Tests with a gateway on each kind of store all run on SQLite. One in so many runs on Redis too.
-TESTS_PER_REDIS_TEST = 10
+# Each of httpx's clients would load all certificates, which takes it 17 ms. Tests create thousands of clients.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
+
+# Tests that run on each kind of store run on these once in so many. With a gateway, the others run on SQLite; without
+# one, on SQLite, in memory, and on a Redis in cluster mode, which refuses all that a single one does.
+SAMPLED_PARAMETERS = {
+    **dict.fromkeys(("gateway_and_store", "store_setup", "store"), "redis"),
+    **dict.fromkeys(("store_kind", "shared_harness", "redis_harness"), "single"),
+}
+SAMPLE_SIZE = 10
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-tests", action="store_true", help="run also the tests that only `make test-all` runs")
+    parser.addoption("--order", metavar="SEED", help="shuffle the files, and the tests in each file")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.option.order:
+        terminalreporter.write_line(f"Tests ran in random order: repeat it with --order {config.option.order}")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests that only `make test-all` runs, unless a file or a test is named."""
-    if config.getoption("all_tests") or any(".py" in argument for argument in config.args):
-        return
+    """Selects and shuffles. Afterwards pytest groups the tests that share a parametrized fixture of a module."""
+    if not (config.option.all_tests or any(".py" in argument for argument in config.args)):
+        leave_out_thorough_tests(config, items)
+    if config.option.order:
+        items[:] = shuffle_tests(items, config.option.order)
+
+
+def shuffle_tests(items: list[pytest.Item], seed: str) -> list[pytest.Item]:
+    """Shuffles the files, and the tests in each: a file's tests stay together, because they share fixtures."""
+    random_source = Random(seed)  # noqa: S311
+    items_by_file: dict[Path, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        items_by_file[item.path].append(item)
+    files = list(items_by_file.values())
+    for tests in (files, *files):
+        random_source.shuffle(tests)
+    return [item for tests in files for item in tests]
+
+
+def leave_out_thorough_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests that only `make test-all` runs."""
     case_numbers: Counter[str] = Counter()
     selected, deselected = [], []
     for item in items:
@@ -41,8 +78,8 @@ def is_in_quick_run(item: pytest.Item, case_number: int) -> bool:
     if sample and case_number % sample.args[0]:
         return False
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    is_on_redis = "redis" in (parameters.get("gateway_and_store"), parameters.get("store_setup"))
-    return not is_on_redis or crc32(item.nodeid.encode()) % TESTS_PER_REDIS_TEST == 0
+    is_sampled = any(parameters.get(name) == value for name, value in SAMPLED_PARAMETERS.items())
+    return not is_sampled or crc32(item.nodeid.encode()) % SAMPLE_SIZE == 0
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,10 @@ from providers.orders import ImageBytes, ImageUrl
 from providers.parsing import MAX_IMAGES, MAX_PLAUSIBLE_USD, MICROS_PER_USD
 from tests.contract import fixture_cases
 
-EXAMPLES = 500
-MUTATIONS = 10_000
+EACH_EXAMPLE_COUNT = pytest.mark.parametrize("example_count", [50, pytest.param(500, marks=pytest.mark.thorough)])
+EACH_MUTATION_COUNT = pytest.mark.parametrize(
+    "mutation_count", [2_000, pytest.param(10_000, marks=pytest.mark.thorough)]
+)
 STATUSES = (200, 201, 204, 302, 400, 404, 409, 429, 500, 503)
 JSON_TOKENS = (b"null", b"{}", b"[]", b'""', b"-1", b"1e999", b"true", b",", b'"', b"}", b"\\u0000", b"\xff")
 JSON_LEAVES = (
@@ -153,9 +155,10 @@ def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
             assert isinstance(route.confirm.read_answer(answer), ImageUrl | NoAnswer)
 
 
+@EACH_EXAMPLE_COUNT
 @fixture_cases.EACH_ADAPTER
-def test_arbitrary_bytes_become_order_status(adapter: Adapter) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+def test_arbitrary_bytes_become_order_status(adapter: Adapter, example_count: int) -> None:
+    @settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         body=response_bodies(adapter),
         status=st.sampled_from(STATUSES),
@@ -167,12 +170,13 @@ def test_arbitrary_bytes_become_order_status(adapter: Adapter) -> None:
     check_body()
 
 
+@EACH_MUTATION_COUNT
 @fixture_cases.EACH_ADAPTER
-def test_mutated_fixtures_become_order_status(adapter: Adapter) -> None:
+def test_mutated_fixtures_become_order_status(adapter: Adapter, mutation_count: int) -> None:
     """Far quicker per case than hypothesis, and the same cases in each run."""
     random_source = random.Random(adapter.name)  # noqa: S311
     bodies = fixture_cases.list_bodies(adapter)
-    for number in range(MUTATIONS):
+    for number in range(mutation_count):
         body = mutate_bytes(random_source, random_source.choice(bodies))
         try:
             read_with_every_endpoint(adapter, Answer(random_source.choice(STATUSES), {}, body))

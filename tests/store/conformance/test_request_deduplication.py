@@ -503,7 +503,7 @@ async def test_client_key_outlives_its_job(harness: StoreHarness) -> None:
     assert await harness.try_create_job(idempotency=job_factory.make_client_key()) == DuplicateRequest(job.id)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.thorough
 async def test_full_body_record_evicts_the_oldest_finished_job(harness: StoreHarness) -> None:
     await create_refused_jobs(harness, make_first_request())
     records = [make_first_request() for _ in range(MAX_ENTRIES)]

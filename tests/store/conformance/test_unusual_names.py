@@ -17,6 +17,7 @@ UNUSUAL_NAMES = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("team", UNUSUAL_NAMES, ids=lambda team: ascii(team)[:20])
 async def test_team_may_have_any_name(harness: StoreHarness, team: str) -> None:
     job = await harness.create_settled_job(

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -33,8 +34,8 @@ PAUSES = st.sampled_from([0.0, 0.5, 1.0, 5.0, 20.0, -1.0])
 MIN_UPDATES_OF_OLD_JOB = 20
 
 
-# Together with the state machines of the three stores (5,000 steps each) more than 20,000 steps.
-MIN_STEPS = 7_000
+# In `make test-all`, together with the state machines of the three stores (5,000 steps each), more than 20,000 steps.
+MIN_STEPS_BY_JOB_COUNT = {60: 900, 450: 7_000}
 COUNTED_STEPS: list[int] = []
 
 
@@ -122,15 +123,11 @@ class JobStateMachine(RuleBasedStateMachine):
         assert job.is_settled or derive_actions(job, now, MAX_RECLAIMS_WITHOUT_PROGRESS)
 
 
-MACHINE_SETTINGS = settings(
-    max_examples=450,
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def test_arbitrary_updates_keep_invariants() -> None:
+@pytest.mark.parametrize("job_count", [60, pytest.param(450, marks=pytest.mark.thorough)])
+def test_arbitrary_updates_keep_invariants(job_count: int) -> None:
+    machine_settings = settings(
+        max_examples=job_count, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     COUNTED_STEPS.clear()
-    run_state_machine_as_test(JobStateMachine, settings=MACHINE_SETTINGS)
-    assert len(COUNTED_STEPS) >= MIN_STEPS
+    run_state_machine_as_test(JobStateMachine, settings=machine_settings)
+    assert len(COUNTED_STEPS) >= MIN_STEPS_BY_JOB_COUNT[job_count]

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -88,7 +89,6 @@ def make_requests(cell: Cell, params: Any) -> list[RoutingRequest]:
     ]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     offers_and_signals=offers_and_signals_sets(),
     team=TEAMS,
@@ -96,9 +96,7 @@ def make_requests(cell: Cell, params: Any) -> list[RoutingRequest]:
         st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans(), PROMPT_LENGTHS
     ),
 )
-def test_router_and_brute_force_agree_on_winner_and_price(
-    offers_and_signals: Any, team: TeamConfig, params: Any
-) -> None:
+def check_winner_and_price(offers_and_signals: Any, team: TeamConfig, params: Any) -> None:
     offers, signals = offers_and_signals
     policies = make_policies([offer.seller.name for offer in offers])
     team = structs.replace(team, policies=tuple(policies))
@@ -123,6 +121,14 @@ def test_router_and_brute_force_agree_on_winner_and_price(
                 ), (name, request)
                 assert first.quote.ceiling >= first.quote.total
                 assert first.quote.orders == math.ceil(Fraction(request.n, first.fit.offer.images_per_order))
+
+
+# One example compares thousands of plans.
+@pytest.mark.parametrize("example_count", [8, pytest.param(80, marks=pytest.mark.thorough)])
+def test_router_and_brute_force_agree_on_winner_and_price(example_count: int) -> None:
+    settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck))(
+        check_winner_and_price
+    )()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
