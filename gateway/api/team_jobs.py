@@ -1,7 +1,6 @@
 """Loads a team's jobs, their documents and their images."""
 
 import asyncio
-from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -47,10 +46,13 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
 
 
 async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]:
-    """Loads the delivered images' documents, in order."""
-    names = {index: image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()}
-    documents: Mapping[str, bytes] = await context.store.load_documents(job.id, *names.values())
-    return [decode_image(documents[name]) for name in names.values() if name in documents]
+    """Returns the delivered images, in order. Loads their documents from the store unless this process has just saved
+    them."""
+    names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
+    documents = context.engine.context.recent_images.get(job.id, names)
+    if documents is None:
+        documents = await context.store.load_documents(job.id, *names)
+    return [decode_image(documents[name]) for name in names if name in documents]
 
 
 async def load_job_documents(context: ApiContext, job: Job) -> JobDocuments:

@@ -35,6 +35,8 @@ def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -
             config=job.config_hash,
         )
     )
+    if attempt.number == 1:
+        return
     earlier_attempts = [
         other for other in job.attempts[: attempt.number - 1] if set(other.images) & set(attempt.images)
     ]

@@ -8,6 +8,7 @@ from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.offer_resolver import OfferResolver
+from gateway.engine.recent_images import RecentImages
 from gateway.engine.route_entries import RouteEntryMaker
 from gateway.events import EventSink
 from gateway.health.health_tracker import HealthKey, HealthTracker
@@ -61,6 +62,7 @@ class EngineContext(Struct, kw_only=True):
     draw_bytes: Callable[[int], bytes]
     timing: Timing
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
+    recent_images: RecentImages = field(default_factory=RecentImages)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)
     route_entry_maker: RouteEntryMaker = field(default_factory=RouteEntryMaker)
 

@@ -116,6 +116,10 @@ def decode_call(data: bytes) -> Call:
     return _call_decoder.decode(data).call
 
 
+def is_image_document_name(name: str) -> bool:
+    return name.startswith("image.")
+
+
 def image_document_name(attempt_number: int, index: int) -> str:
     """Makes the name of an image document. It contains the attempt: two attempts may fetch the same image of a job, and
     only one of them is delivered."""

@@ -271,6 +271,9 @@ class JobWorker:
 
     def _on_commit_applied(self, commit: Commit, messages: list[Message], effects: list[bool]) -> None:
         before = self.job_context.job
+        if commit.documents:
+            # Before the watchers are notified: they ask for the images of the job at once.
+            self.context.recent_images.add(commit.job.id, commit.documents)
         self.job_context.set_job(commit.job)
         self._reclaims = 0
         self.job_context.progress_event.set()

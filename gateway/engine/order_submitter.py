@@ -227,7 +227,7 @@ class OrderSubmitter:
     def _require_offer(self, route_entry: RouteEntry) -> Offer:
         """Returns the offer as configured now. Raises OrderNotSent if the seller takes no new orders."""
         offer = self._context.find_offer(route_entry, self._job_context.job.model)
-        if offer is None or offer.is_draining or offer.seller.account.api_key is None:
+        if offer is None or offer.draining_since is not None or offer.seller.account.api_key is None:
             raise OrderNotSent(Fault(kind=FaultKind.NOT_SENT, message="the seller is no longer configured"))
         return offer
 

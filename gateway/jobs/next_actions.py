@@ -175,7 +175,7 @@ def _is_premature(job: Job, action: JobAction, now: float, previous_worker: Prev
 
 
 def _derive_attempt_action(job: Job, attempt: Attempt, now: float) -> JobAction:
-    entry, until = job.route_entry(attempt), attempt_deadline(job, attempt)
+    entry, until = job.route[attempt.route_index], attempt_deadline(job, attempt)
     if now >= until and (attempt.images_ready or job.can_poll(attempt)):
         return AbandonAttempt(
             attempt=attempt.number,
@@ -213,7 +213,7 @@ def _recovery_action(attempt: Attempt, recovery_method: RecoveryMethod, until: f
 def attempt_deadline(job: Job, attempt: Attempt) -> float:
     """Returns until when an attempt is awaited. Lost orders are searched for a while; longer if the seller called back
     or accepts idempotent repeats."""
-    entry = job.route_entry(attempt)
+    entry = job.route[attempt.route_index]
     if attempt.images_ready:
         return attempt.started_at + max(entry.timeout_seconds, job.timing.image_ttl_seconds)
     timeout_at = attempt.started_at + entry.timeout_seconds
