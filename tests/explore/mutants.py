@@ -63,7 +63,7 @@ def _resend_with_other_key(resend_order: Any) -> Any:
 
 
 def _build_commit_without_fence(build_commit: Any) -> Any:
-    return lambda self, job, messages: replace(build_commit(self, job, messages), fence=None)
+    return lambda self, *args: replace(build_commit(self, *args), fence=None)
 
 
 def _book_cost_again(correct_cost: Any) -> Any:
@@ -234,11 +234,16 @@ class Catch(Struct, frozen=True):
 
 
 def catch_mutant(mutant: Mutant, max_seconds: float = MAX_SECONDS) -> Catch | None:
-    """Explores seeds until a run fails. Returns None if none fails within this time of one core."""
+    """Explores seeds until a run fails. Returns None if none fails within this time of one core.
+
+    Raises TypeError if the mutant calls a function of the engine that has other arguments by now.
+    """
     started_at, seed = time.process_time(), 0
     with apply_mutant(mutant):
         while time.process_time() - started_at < max_seconds:
             if violations := explore(seed).violations:
+                if "TypeError" in violations[0]:
+                    raise TypeError(f"the mutant does not fit the engine any more: {violations[0]}")
                 return Catch(seed, violations[0], time.process_time() - started_at)
             seed += 1
     return None
