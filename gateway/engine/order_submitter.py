@@ -353,6 +353,7 @@ class OrderSubmitter:
                 cost=compute_cost(progress, offer) if isinstance(progress, Failed) else None,
                 retry_after=fault.retry_after,
                 seller_response=response,
+                is_rejection=True,
             )
         return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
 

@@ -148,6 +148,8 @@ def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> Tr
 def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
+    if fact.is_rejection and attempt.ticket is not None:
+        return Ignored("another sending of this order was accepted")
     charge_status = get_charge_status(fact.fault, fact.cost)
     if attempt.is_open and attempt.images_ready and charge_status is not ChargeStatus.CHARGED:
         return _IMAGES_EXIST

@@ -69,12 +69,14 @@ class OrderFailed(OrderFact, frozen=True, kw_only=True):
     """The seller rejected the order, or reports that it failed.
 
     `cost`: the amount that it charged nevertheless; `retry_after`: seconds until it accepts orders again.
+    `is_rejection`: one sending of the order failed. That proves nothing if another sending of it got a ticket.
     """
 
     fault: FaultKind
     cost: int | None = None
     retry_after: float | None = None
     seller_response: SellerResponse | None = None
+    is_rejection: bool = False
 
 
 class JobConfirmed(Fact, frozen=True, kw_only=True):

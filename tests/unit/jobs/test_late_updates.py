@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.job import AttemptState, JobState
 from gateway.jobs.transition_tables import LedgerLine
+from gateway.jobs.transitions import Ignored, apply_update
 from gateway.jobs.updates import (
     AttemptAbandoned,
     ImagesReady,
@@ -16,7 +17,7 @@ from gateway.jobs.updates import (
     TicketReceived,
 )
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
-from tests.unit.jobs.job_scenario import FENCE, PRICE, JobScenario, make_new_job
+from tests.unit.jobs.job_scenario import FENCE, PRICE, START, JobScenario, make_new_job
 
 LATE_SECONDS = 500.0
 
@@ -214,3 +215,15 @@ def test_only_fault_with_unknown_charge_can_lose_response(kind: FaultKind) -> No
     scenario = JobScenario()
     number = scenario.start_attempt()
     assert scenario.expect_ignored(ResponseLost(attempt=number, fault=kind))
+
+
+@pytest.mark.parametrize("fault", [FaultKind.NOT_SENT, FaultKind.RATE_LIMITED, FaultKind.INVALID_ORDER])
+def test_rejection_of_one_send_is_ignored_after_another_send_was_accepted(fault: FaultKind) -> None:
+    """A paused worker's order was never sent, and the next worker sent it again with the same idempotency key."""
+    scenario = JobScenario()
+    scenario.receive_ticket()
+    rejection = OrderFailed(attempt=1, fault=fault, is_rejection=True)
+    assert isinstance(apply_update(scenario.job, rejection, START + 2), Ignored)
+    scenario.apply(AttemptAbandoned(fence=FENCE, attempt=1, fault=FaultKind.ORDER_TIMED_OUT))
+    assert scenario.job.attempts[0].suspected_amount
+    assert isinstance(apply_update(scenario.job, rejection, START + 3), Ignored)
