@@ -17,6 +17,7 @@ from typing import IO, Any
 from msgspec import Struct
 
 from tests.flow.flow_config import API_KEY, ONE_CENT_BUDGET_KEY, GatewaySetup
+from tests.flow.forgotten_images import FORGET_IMAGES
 from tests.flow.gateway_on_store import run_gateway_on_store
 from tests.flow.order_flow import FlowGateway, run_flow_gateway
 from tests.harness import sandbox_runner
@@ -40,7 +41,8 @@ SHORT_DEADLINE_SETUP = GatewaySetup(
     timing=change_timing(FAST_TIMINGS, orders={"min_attempt_timeout_seconds": 6.0}),
 )
 STORE_OUTAGE_SETUP = GatewaySetup(
-    timing=change_timing(FAST_TIMINGS, store={"command_timeout_seconds": 0.5}, api={"store_retry_after_seconds": 1})
+    timing=change_timing(FAST_TIMINGS, store={"command_timeout_seconds": 0.5}, api={"store_retry_after_seconds": 1}),
+    hooks=(FORGET_IMAGES,),
 )
 SHORT_WAIT_SETUP = GatewaySetup(timing=change_timing(FAST_TIMINGS, api={"job_wait_timeout_seconds": 1.0}))
 
@@ -91,7 +93,7 @@ CASES = (
 )
 DEADLINE_CASE = FailureCase(name="deadline, order running", extra_fields=OPENAI_FIELDS, latency=3.0)
 SLOW_CASE = FailureCase(name="still running", extra_fields=OPENAI_FIELDS, latency=2.0)
-# The store cannot return the images of a finished job, and shortly afterwards it can.
+# The store cannot return the images of a job that another gateway finished, and shortly afterwards it can.
 STORE_OUTAGE_CASE = FailureCase(name="store down, job done", extra_fields=RUNAPI_FIELDS)
 OUTAGE_SECONDS, IMAGE_READS = 1.5, (b"HMGET", b"document:image")
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import openai
 import pytest
+from msgspec.structs import replace
 
 from tests.flow.callback_url_edits import get_callback_url
 from tests.flow.flow_config import API_KEY, PRICE_MICROS, GatewaySetup
+from tests.flow.forgotten_images import FORGET_IMAGES
 from tests.flow.gateway_on_store import GatewayAndStore
 from tests.flow.order_flow import FlowGateway, OrderFlow, run_flow_gateway
 from tests.harness.gateway_environ import make_redis_environ
@@ -24,6 +27,7 @@ IMAGE_DOCUMENT_COMMAND = (b"HMGET", b"document:image")
 SETUP = GatewaySetup(
     timing=change_timing(FAST_TIMINGS, store={"command_timeout_seconds": 0.5}, api={"store_retry_after_seconds": 1})
 )
+FORGETFUL_SETUP = replace(SETUP, hooks=(FORGET_IMAGES,))
 RUNAPI_PARAMS = {"provider": {"only": ["runapi"]}, "quality": "low"}
 
 
@@ -47,7 +51,7 @@ def gateway_and_store(
     folder = tmp_path_factory.mktemp("away")
     environ = make_redis_environ(proxy_and_redis[0].url, folder / "images")
     with (
-        run_flow_gateway(folder, sandbox_process, environ, SETUP) as gateway,
+        run_flow_gateway(folder, sandbox_process, environ, FORGETFUL_SETUP) as gateway,
         closing(RawRedis(proxy_and_redis[1].make_client())) as raw,
     ):
         yield gateway, raw
@@ -105,6 +109,20 @@ def test_request_without_key_gets_its_job_id_in_a_store_outage(
     assert job_response.headers["x-igw-job-id"] == job
     assert len(flow.fetch_images(get_job_response(flow.gateway, job).json())) == 1
     assert flow.sum_ledger_by_line() == {("runapi", "capture"): PRICE_MICROS["runapi"]}
+
+
+def test_request_returns_the_image_that_was_just_saved_in_a_store_outage(
+    proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer], sandbox_process: RunningSandbox, tmp_path: Path
+) -> None:
+    proxy, _ = proxy_and_redis
+    environ = make_redis_environ(proxy.url, tmp_path / "images")
+    with (
+        run_flow_gateway(tmp_path, sandbox_process, environ, SETUP) as gateway,
+        proxy.block_commands(*IMAGE_DOCUMENT_COMMAND),
+    ):
+        answer = gateway.post_generation({"prompt": "a lighthouse", **RUNAPI_PARAMS})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"][0]["b64_json"]
 
 
 def test_partly_delivered_job_is_readable_after_a_store_outage(
