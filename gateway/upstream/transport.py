@@ -79,19 +79,25 @@ _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 class RequestProtocol(ResponseHandler):
     """Finds out whether a connection ended before its request arrived.
 
-    The end of a connection acknowledges all bytes that the other side's kernel received before. If the request has none
-    of them, no program there has read it or ever will.
+    The end of a connection acknowledges all that the other side's kernel received before. If that is no byte of the
+    request, no program there has read it or ever will.
+
+    This is proven only on a connection on which an earlier request was counted. Not every system counts: gVisor always
+    returns 0, and eBPF can pass data to a proxy on the same machine without acknowledging it.
     """
 
     is_request_unread = False
     _acknowledged_bytes: int | None = None
+    _has_counted = False
 
     def start_request(self) -> None:
-        self._acknowledged_bytes = read_acknowledged_bytes(self.transport)
+        before, self._acknowledged_bytes = self._acknowledged_bytes, read_acknowledged_bytes(self.transport)
+        self._has_counted = before is not None and self._acknowledged_bytes not in (None, before)
 
     def eof_received(self) -> None:
-        acknowledged_bytes = read_acknowledged_bytes(self.transport)
-        self.is_request_unread = acknowledged_bytes is not None and acknowledged_bytes == self._acknowledged_bytes
+        self.is_request_unread = (
+            self._has_counted and read_acknowledged_bytes(self.transport) == self._acknowledged_bytes
+        )
         super().eof_received()
 
 

@@ -42,6 +42,11 @@ async def answer_once_then_drop(reader: asyncio.StreamReader, writer: asyncio.St
     await read_request(reader)
 
 
+async def drop_first_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads one request, and drops its connection without a response."""
+    await read_request(reader)
+
+
 async def close_while_idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
     writer.write(build_response())
@@ -138,6 +143,26 @@ def test_order_that_was_acknowledged_is_not_sent_again() -> None:
     second, connections = run_async(_send_twice(answer_once_then_drop, ORDER_CALL, fresh_connection=True, pause=0.0))
     assert get_fault_kind(second) is FaultKind.RESPONSE_LOST
     assert connections == 1
+
+
+@pytest.mark.parametrize("handle", [answer_once_then_drop, drop_first_request], ids=["reused", "new"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_order_is_not_sent_again_if_the_system_does_not_count(
+    handle: ConnectionHandler, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The field always contains 0 in gVisor, and stays as it is if eBPF passes the data to a sidecar."""
+    monkeypatch.setattr(transport, "read_acknowledged_bytes", lambda _: count)
+
+    async def send_orders() -> tuple[Answer | NoAnswer, int]:
+        options = CallOptions(timeout_seconds=5.0, fresh_connection=True)
+        async with run_server(handle) as server, SellerClient() as client:
+            await client.send(ORDER_CALL, make_seller(server.url), options)
+            outcome = await client.send(ORDER_CALL, make_seller(server.url), options)
+            return outcome, len(server.request_heads)
+
+    outcome, request_count = run_async(send_orders())
+    assert get_fault_kind(outcome) is FaultKind.RESPONSE_LOST
+    assert request_count == 2
 
 
 def test_order_on_a_closing_connection_is_response_lost_and_not_resent() -> None:
