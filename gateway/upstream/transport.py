@@ -79,8 +79,8 @@ _current_progress: ContextVar[SendProgress] = ContextVar("current_progress")
 class RequestProtocol(ResponseHandler):
     """Finds out whether a connection ended before its request arrived.
 
-    The end of a connection acknowledges all that the other side's kernel received before. If that is no byte of the
-    request, no program there has read it or ever will.
+    The end of a connection acknowledges all that the other side's kernel received before. If that includes nothing of
+    the request, no program there has read it or ever will.
 
     This is proven only on a connection on which an earlier request was counted. Not every system counts: gVisor always
     returns 0, and eBPF can pass data to a proxy on the same machine without acknowledging it.
@@ -126,9 +126,12 @@ class ProgressConnector(TlsConnector):
         return connection
 
     async def _get(self, *args: Any) -> Connection | None:
-        """Returns an idle connection that has not ended."""
+        """Returns an idle connection that has not ended, and on which no data came without a request: such data would
+        be taken for the response to the next one."""
         while (connection := await super()._get(*args)) is not None:
-            if connection.transport is not None and not has_input(connection.transport):
+            protocol, transport = connection.protocol, connection.transport
+            is_usable = protocol is not None and transport is not None and not protocol.should_close
+            if is_usable and not has_input(cast(asyncio.Transport, transport)):
                 return connection
             connection.close()
         return None

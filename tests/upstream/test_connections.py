@@ -184,6 +184,33 @@ def test_connection_closed_while_idle_is_not_reused(call: Call) -> None:
     assert connections == 2
 
 
+@pytest.mark.parametrize("surplus", [build_response(b"stale"), b"\r\nnoise"], ids=["second response", "noise"])
+@pytest.mark.parametrize("fresh_connection", [True, False])
+def test_connection_with_surplus_data_is_not_reused(fresh_connection: bool, surplus: bytes) -> None:
+    """The data came without a request. Otherwise it would be taken for the response to the next order."""
+
+    async def respond_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(build_response())
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(surplus)
+            await writer.drain()
+
+    async def send_orders() -> tuple[Answer | NoAnswer, int]:
+        options = CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+        async with run_server(respond_twice) as server, SellerClient() as client:
+            await client.send(ORDER_CALL, make_seller(server.url), options)
+            await asyncio.sleep(0.1)
+            return await client.send(ORDER_CALL, make_seller(server.url), options), server.connection_count
+
+    outcome, connections = run_async(send_orders())
+    assert isinstance(outcome, Answer)
+    assert outcome.body == b"{}"
+    assert connections == 2
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", [GET_CALL, ORDER_CALL], ids=["get", "order"])
 def test_redirects_are_not_followed(status: int, call: Call) -> None:
