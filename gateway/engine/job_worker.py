@@ -246,11 +246,16 @@ class JobWorker:
                 await asyncio.sleep(self.context.timing.workers.store_retry_seconds)
 
     def _apply_messages(self, messages: list[Message], now: float) -> tuple[Job, list[bool]]:
-        """Applies the messages to the job. Returns the new job, and for each message whether it changed anything."""
+        """Applies the messages to the job. Returns the new job, and for each message whether it changed anything.
+
+        Decisions from before this process lost and regained the lease are dropped.
+        """
         job, effects = self.job_context.job, []
         for message in messages:
             before = job
             for update in message.updates:
+                if isinstance(update, Decision) and update.fence != self.fence:
+                    continue
                 result = apply_update(job, update, now)
                 job = job if isinstance(result, Ignored) else result
             effects.append(job is not before)

@@ -20,7 +20,7 @@ from gateway.events import OfferSkipped
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
-from gateway.jobs.updates import AttemptStarted, OrderFailed, PartAbandoned, ResponseLost, TicketReceived
+from gateway.jobs.updates import AttemptStarted, OrderFailed, OrderRejected, PartAbandoned, ResponseLost, TicketReceived
 from gateway.routing.signals import CellSignals
 from gateway.upstream.response_parser_thread import parse_response
 from gateway.upstream.seller_client import CallOptions
@@ -313,10 +313,11 @@ class OrderSubmitter:
         options = CallOptions(
             timeout_seconds=timeout_seconds, max_response_bytes=max_bytes, fresh_connection=not is_replayable
         )
+        fence = self._job_context.fence if is_replayable else None
         answer = await self._context.seller_client.send(call, offer.seller, options)
         progress = await parse_response(adapter.submit.read_answer, answer)
         self._report_backpressure(offer, progress)
-        await self._record_response(offer, attempt_number, progress)
+        await self._record_response(offer, attempt_number, progress, fence)
 
     def _get_remaining_seconds(self, attempt_number: int) -> float:
         attempt = self._job_context.get_attempt(attempt_number)
@@ -326,7 +327,10 @@ class OrderSubmitter:
         if isinstance(progress, Failed | NoAnswer):
             self._context.limits.on_fault(offer.seller.account.name, progress.fault)
 
-    async def _record_response(self, offer: Offer, attempt_number: int, progress: Progress) -> None:
+    async def _record_response(
+        self, offer: Offer, attempt_number: int, progress: Progress, fence: int | None = None
+    ) -> None:
+        """`fence`: the fence under which the order was sent, if other workers may send it again."""
         post = self._job_context.mailbox.post
         match progress:
             case Accepted(id=str(ticket)) | InProgress(id=str(ticket)):
@@ -338,7 +342,8 @@ class OrderSubmitter:
             case Ready():
                 await self._tracker.result_fetcher.fetch_and_store(attempt_number, progress, offer)
             case Failed(fault=fault) | NoAnswer(fault=fault):
-                await post(await self._make_fault_update(offer, attempt_number, progress, fault))
+                update = await self._make_fault_update(offer, attempt_number, progress, fault)
+                await post(_make_rejection(update, fence) if isinstance(update, OrderFailed) and fence else update)
             case _:
                 await post(ResponseLost(attempt=attempt_number, fault=FaultKind.UNREADABLE))
 
@@ -356,6 +361,17 @@ class OrderSubmitter:
                 is_rejection=True,
             )
         return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
+
+
+def _make_rejection(update: OrderFailed, fence: int) -> OrderRejected:
+    return OrderRejected(
+        fence=fence,
+        attempt=update.attempt,
+        fault=update.fault,
+        cost=update.cost,
+        retry_after=update.retry_after,
+        seller_response=update.seller_response,
+    )
 
 
 def _get_fault(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> Fault:

@@ -181,6 +181,18 @@ def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float)
 # --- decisions
 
 
+def _apply_order_rejected(job: Job, decision: updates.OrderRejected, now: float) -> TransitionResult:
+    failure = updates.OrderFailed(
+        attempt=decision.attempt,
+        fault=decision.fault,
+        cost=decision.cost,
+        retry_after=decision.retry_after,
+        seller_response=decision.seller_response,
+        is_rejection=True,
+    )
+    return _apply_order_failed(job, failure, now)
+
+
 def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: float) -> TransitionResult:
     images = tuple(sorted(set(decision.images)))
     if not (part := find_waiting_part(job, images)):
@@ -329,6 +341,7 @@ _TRANSITIONS: dict[type[updates.JobUpdate], Callable[[Job, Any, float], Transiti
     updates.OrderFailed: _apply_order_failed,
     updates.JobConfirmed: _apply_job_confirmed,
     updates.CancelRequested: _apply_cancel_requested,
+    updates.OrderRejected: _apply_order_rejected,
     updates.AttemptStarted: _apply_attempt_started,
     updates.AttemptAbandoned: _apply_attempt_abandoned,
     updates.PartAbandoned: _apply_part_abandoned,

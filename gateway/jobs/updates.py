@@ -100,6 +100,20 @@ class AttemptStarted(Decision, frozen=True, kw_only=True):
     images: tuple[int, ...]
 
 
+class OrderRejected(Decision, frozen=True, kw_only=True):
+    """This worker's sending of an order that workers may send again was rejected, or did not reach the seller.
+
+    A decision: after the lease has ended, another worker may have sent the order again, and the seller may have
+    accepted that. The fence is the one under which the order was sent.
+    """
+
+    attempt: int
+    fault: FaultKind
+    cost: int | None = None
+    retry_after: float | None = None
+    seller_response: SellerResponse | None = None
+
+
 class AttemptAbandoned(Decision, frozen=True, kw_only=True):
     """The worker stops waiting for this order: not found in time, timed out, or its images are not available."""
 

@@ -1,5 +1,6 @@
 """Bugs that the explorer has found, each as the smallest scenario that shows it."""
 
+import pytest
 from msgspec.structs import replace
 
 from tests.explore.disturbances import Disturbance, DisturbancePlan, Trouble
@@ -62,4 +63,12 @@ def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
 def test_late_images_are_booked_by_their_number() -> None:
     """A seller makes three of four images, without a price, when the job has expired already: four were booked."""
     result = explore(1741)
+    assert not result.violations, result.story
+
+
+@pytest.mark.parametrize("seed", [101_037, 102_059, 102_615])
+def test_rejection_at_a_former_owner_does_not_close_an_order_that_was_sent_again(seed: int) -> None:
+    """A replica was paused while it sent an order, which did not reach the seller or was rejected. Another one sent it
+    again, and the seller charged. The first one then closed the attempt as not charged."""
+    result = explore(seed)
     assert not result.violations, result.story

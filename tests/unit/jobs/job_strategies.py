@@ -107,6 +107,15 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         seller_response=SELLER_RESPONSES,
     ),
     st.builds(
+        updates.OrderRejected,
+        fence=FENCES,
+        attempt=ATTEMPT_NUMBERS,
+        fault=FAULT_KINDS,
+        cost=COSTS,
+        retry_after=RETRY_AFTERS,
+        seller_response=SELLER_RESPONSES,
+    ),
+    st.builds(
         updates.AttemptStarted, fence=FENCES, route_index=st.integers(-1, 4) | st.just(2**63), images=IMAGE_NUMBERS
     ),
     st.builds(

@@ -13,6 +13,7 @@ from gateway.jobs.updates import (
     JobUpdate,
     OrderFact,
     OrderFailed,
+    OrderRejected,
     ResponseLost,
     TicketReceived,
 )
@@ -222,8 +223,19 @@ def test_rejection_of_one_send_is_ignored_after_another_send_was_accepted(fault:
     """A paused worker's order was never sent, and the next worker sent it again with the same idempotency key."""
     scenario = JobScenario()
     scenario.receive_ticket()
-    rejection = OrderFailed(attempt=1, fault=fault, is_rejection=True)
-    assert isinstance(apply_update(scenario.job, rejection, START + 2), Ignored)
+    rejections = (
+        OrderFailed(attempt=1, fault=fault, is_rejection=True),
+        OrderRejected(fence=FENCE, attempt=1, fault=fault),
+    )
+    assert all(isinstance(apply_update(scenario.job, rejection, START + 2), Ignored) for rejection in rejections)
     scenario.apply(AttemptAbandoned(fence=FENCE, attempt=1, fault=FaultKind.ORDER_TIMED_OUT))
     assert scenario.job.attempts[0].suspected_amount
-    assert isinstance(apply_update(scenario.job, rejection, START + 3), Ignored)
+    assert all(isinstance(apply_update(scenario.job, rejection, START + 3), Ignored) for rejection in rejections)
+
+
+def test_rejection_without_ticket_closes_attempt_as_not_charged() -> None:
+    scenario = JobScenario()
+    scenario.start_attempt()
+    scenario.apply(OrderRejected(fence=FENCE, attempt=1, fault=FaultKind.NOT_SENT))
+    [attempt] = scenario.job.attempts
+    assert (attempt.is_open, attempt.fault, attempt.suspected_amount) == (False, FaultKind.NOT_SENT, 0)
