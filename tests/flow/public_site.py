@@ -70,10 +70,10 @@ class PublicSite:
         return self.make_url(path)
 
     def add_to_setup(self, setup: GatewaySetup) -> GatewaySetup:
-        """Returns the setup of a gateway that uses this server."""
+        """Returns the setup of a gateway that uses this server. aiohttp reads the certificate when it is imported."""
         hook = Hook("tests.flow.public_site:patch_public_internet", {"server_port": self.port})
         environ = {**setup.environ, "SSL_CERT_FILE": str(self.certificate)}
-        return replace(setup, hooks=(*setup.hooks, hook), environ=environ)
+        return replace(setup, hooks=(*setup.hooks, hook), environ=environ, start_method="exec")
 
 
 class _SiteServer(ThreadingHTTPServer):

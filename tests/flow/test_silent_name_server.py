@@ -34,8 +34,6 @@ URLS_PER_REQUEST, CONCURRENT_REQUESTS = 16, 10
 MAX_DELIVERY_SECONDS = 3.0
 CACHE_TTL_SECONDS = 1.0
 SETUP = GatewaySetup(
-    # A forked gateway would not be in the network of this module.
-    start_method="exec",
     timing=change_timing(
         FAST_TIMINGS,
         health={"outage": Timing().health.outage},
