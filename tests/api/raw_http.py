@@ -1,5 +1,6 @@
 """Sends HTTP requests byte by byte over plain sockets."""
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -39,6 +40,15 @@ def read_until_closed(connection: socket.socket) -> bytes:
     received = b""
     while chunk := connection.recv(65_536):
         received += chunk
+    return received
+
+
+def read_until_closed_or_reset(connection: socket.socket) -> bytes:
+    """Reads until the connection ends. A byte that is sent after the server's close resets it."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65_536):
+            received += chunk
     return received
 
 
