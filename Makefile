@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-# Leaves a processor core for the sandbox of each test process. The tests of a file share fixtures, so that they run in
-# one process. Without reordering, the files with the longest tests do not come last.
-TEST_PROCESSES ?= 2
+# Two for each of two processor cores: tests wait for half of their time. The tests of a file share fixtures, so that they
+# run in one process. Without reordering, the files with the longest tests do not come last.
+TEST_PROCESSES ?= 4
 PYTEST = $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 	$(if $(ORDER),--order $(patsubst random,$(shell echo $$RANDOM),$(ORDER)))
 

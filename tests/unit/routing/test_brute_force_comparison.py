@@ -89,13 +89,15 @@ def make_requests(cell: Cell, params: Any) -> list[RoutingRequest]:
     ]
 
 
-@given(
+given_offers_and_params = given(
     offers_and_signals=offers_and_signals_sets(),
     team=TEAMS,
     params=st.tuples(
         st.sampled_from(RATIOS), st.booleans(), st.booleans(), st.integers(1, 3), st.booleans(), PROMPT_LENGTHS
     ),
 )
+
+
 def check_winner_and_price(offers_and_signals: Any, team: TeamConfig, params: Any) -> None:
     offers, signals = offers_and_signals
     policies = make_policies([offer.seller.name for offer in offers])
@@ -126,9 +128,9 @@ def check_winner_and_price(offers_and_signals: Any, team: TeamConfig, params: An
 # One example compares thousands of plans.
 @pytest.mark.parametrize("example_count", [8, pytest.param(80, marks=pytest.mark.thorough)])
 def test_router_and_brute_force_agree_on_winner_and_price(example_count: int) -> None:
-    settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck))(
-        check_winner_and_price
-    )()
+    # hypothesis takes settings only once for each decorated function.
+    check = given_offers_and_params(check_winner_and_price)
+    settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck))(check)()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
