@@ -127,6 +127,13 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         decision_record=decision_record,
     )
     commit = create_job_commit(new_job, context.wall_clock())
+    outcome = await _save_job(context, command, commit)
+    return CreateJobResult(commit, outcome, plan.policy, order_documents)
+
+
+async def _save_job(context: EngineContext, command: CreateJobCommand, commit: Commit) -> CommitOutcome:
+    """Commits the new job while its client is connected. Deletes its inputs if it was not created."""
+    job_id = commit.job.id
     if command.is_client_connected is not None and not await command.is_client_connected():
         await discard_inputs(context, job_id)
         raise ClientDisconnected
@@ -142,7 +149,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         await discard_inputs(context, job_id)
     elif command.has_client_disconnected is not None and command.has_client_disconnected():
         raise ClientDisconnected
-    return CreateJobResult(commit, outcome, plan.policy, order_documents)
+    return outcome
 
 
 def _plan_request(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand) -> PlannedRequest:

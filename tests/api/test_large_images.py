@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +12,7 @@ import openai
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
-from tests.api.raw_http import RawResponse, read_until_closed
+from tests.api.raw_http import RawResponse, read_until_closed, read_until_closed_or_reset
 from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents
 from tests.harness.gateway_runner import API_KEY, RunningGateway, run_sandboxed_gateway
 from tests.harness.sample_images import decode_image
@@ -149,7 +148,7 @@ def test_storage_failure_within_the_response_aborts_the_connection(gateway: Runn
         start = connection.recv(4096)
         assert start.startswith(b"HTTP/1.1 200")
         os.truncate(job.files[1], MIB)
-        received = read_until_reset(connection, start)
+        received = start + read_until_closed_or_reset(connection)
     answer = RawResponse(received)
     assert len(answer.body) < int(answer.headers["content-length"])
     with pytest.raises(ValueError, match="Unterminated string"):
@@ -160,13 +159,3 @@ def test_storage_failure_within_the_response_aborts_the_connection(gateway: Runn
     expect_all_files_closed(gateway)
     job.files[1].write_bytes(contents[1])
     assert decode_contents(job.repeat_request().json()) == contents
-
-
-def read_until_reset(connection: socket.socket, start: bytes) -> bytes:
-    received = [start]
-    try:
-        while chunk := connection.recv(65_536):
-            received.append(chunk)
-    except ConnectionResetError:
-        pass
-    return b"".join(received)

@@ -27,7 +27,7 @@ CALM = Scenario(
     has_callbacks=True,
     is_calm=True,
 )
-FIRST_COMMIT = "job_creation.create_job -> store.commit"
+FIRST_COMMIT = "job_creation._save_job -> store.commit"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
 
