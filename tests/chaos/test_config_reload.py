@@ -198,7 +198,11 @@ def test_account_with_a_deleted_secret_finishes_its_orders(
     gateway.send_signal(signal.SIGHUP)
     wait_until(lambda: _is_rejected(gateway), "the account gets no new orders", timeout_seconds=10)
     assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
-    assert len(sandbox.list_requests("runapi", "submit")) == len(sandbox.list_charges("runapi"))
+    wait_until(
+        lambda: len(sandbox.list_charges("runapi")) == len(sandbox.list_requests("runapi", "submit")),
+        "each order is charged once, those of jobs accepted before the reload included",
+        timeout_seconds=30,
+    )
 
 
 def test_rotated_secret_file_is_used_without_a_restart(
