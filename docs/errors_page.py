@@ -66,6 +66,7 @@ WHAT_TO_DO = {
     "unknown_parameter": "Remove or correct the parameter that `param` names.",
     "unsupported_encoding": "Send the body uncompressed.",
     "unsupported_media_type": "Set `Content-Type: application/json`.",
+    "unsupported_parameter": "Omit the parameter that `param` names, or do what the message says.",
     "withdrawn": "Retry.",
 }
 WHAT_TO_DO_ABOUT_FAILURES = {

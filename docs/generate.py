@@ -14,6 +14,7 @@ from operations_tables import (
     build_settings_rows,
     replace_sections,
 )
+from parameters_page import PARAMETERS_HEAD, build_parameter_rows, render_parameters_body
 from states_page import ACTIONS_HEAD, BOOKING_HEAD, build_action_rows, build_booking_rows, render_states_body
 
 from providers import ADAPTERS
@@ -155,9 +156,14 @@ def render_errors_page() -> str:
     )
 
 
+def render_parameters_page() -> str:
+    return GENERATED_NOTICE + render_parameters_body(render_table(PARAMETERS_HEAD, build_parameter_rows()))
+
+
 PAGES = {
     "errors.md": render_errors_page,
     "faults.md": render_faults_page,
+    "parameters.md": render_parameters_page,
     "providers.md": render_providers_page,
     "states.md": render_states_page,
     "operations.md": render_operations_page,

@@ -12,8 +12,8 @@ from gateway.api.image_responses import build_images_response
 from gateway.api.job_submission import find_existing_job, submit_or_reuse_job
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
+from gateway.api.parameters import GenerationRequest
 from gateway.api.request_parsing import parse_request
-from gateway.api.request_schemas import GenerationRequest
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
 from gateway.api.team_jobs import load_stored_images
 from gateway.assets.storage import ObjectNotFound
@@ -32,6 +32,9 @@ async def create_generation(request: HttpRequest) -> Response[Any]:
     """Generates images from a prompt."""
     context, state = get_context(request), request.scope["state"]
     job_request = await parse_request(context, request, GenerationRequest)
+    if job_request.params.stream:
+        message = "'stream' is not supported yet: omit it. The response has all images."
+        raise ApiError(400, "unsupported_parameter", message, param="stream")
     submitted = await submit_or_reuse_job(context, state, job_request, await find_existing_job(context, job_request))
     job = await wait_for_job(request, submitted.job_id, context.timing.api.job_wait_timeout_seconds)
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)

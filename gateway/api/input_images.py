@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
 from gateway.api.json_prescan import LongText
+from gateway.api.parameters import InputImageParams, InputImageRef
 from gateway.api.request_parser_thread import run_off_loop
-from gateway.api.request_schemas import CreateJobRequest, InputImageRef
 from gateway.assets.image_header import InvalidImage, is_complete, read_header
 from gateway.engine.job_creation import InputImage
 from gateway.upstream.download import DownloadError
@@ -30,7 +30,7 @@ class InputImages(Struct, frozen=True):
     mask: InputImage | None = None
 
 
-def list_input_refs(params: CreateJobRequest) -> list[tuple[str, InputImageRef]]:
+def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]:
     """Lists the input images with their parameter's name, without the mask."""
     images = params.image if isinstance(params.image, tuple) else (params.image,)
     values = [("image", ref) for ref in images] + [("images", ref) for ref in params.images]

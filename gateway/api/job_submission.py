@@ -10,7 +10,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
-from gateway.api.request_schemas import ParamsT
+from gateway.api.parameters import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
 from gateway.api.team_jobs import make_job_not_found_error

@@ -12,8 +12,8 @@ from gateway.api.input_images import list_input_refs, load_input_images
 from gateway.api.job_submission import SubmittedJob, find_existing_job, submit_or_reuse_job
 from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_param, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
+from gateway.api.parameters import CreateJobRequest, InputImageRef
 from gateway.api.request_parsing import parse_request
-from gateway.api.request_schemas import CreateJobRequest, InputImageRef
 from gateway.api.serializers import JobView, serialize_job
 from gateway.api.team_jobs import load_job_documents
 from gateway.jobs.job import Job

@@ -17,7 +17,7 @@ from gateway.api.validation_errors import MAX_NAME_LENGTH, to_api_error
 # The limits for routes that accept images, and for those that do not.
 MAX_BODY_BYTES = 64 << 20
 MAX_BODY_BYTES_WITHOUT_IMAGES = 1 << 20
-StructT = TypeVar("StructT")
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 # An escaped surrogate (\uD800-\uDFFF) without its other half.
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]))"

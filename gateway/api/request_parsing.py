@@ -10,9 +10,10 @@ from gateway.api.client_presence import ClientPresence
 from gateway.api.idempotency_keys import compute_fingerprint, make_idempotency_record
 from gateway.api.job_submission import JobRequest
 from gateway.api.param_normalization import has_dalle_model, normalize_fields
+from gateway.api.parameter_rows import get_parameters
+from gateway.api.parameters import AUTO, ParamsT
 from gateway.api.request_body import parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
-from gateway.api.request_schemas import AUTO, ParamsT
 from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation
 
@@ -44,7 +45,7 @@ def _parse_body(
         # Azure names the model in the path; its clients may send an empty `model` in the body.
         fields["model"] = deployment
     is_dalle_client = has_dalle_model(fields, catalogue)
-    values, warnings = normalize_fields(fields, is_dalle_client)
+    values, warnings = normalize_fields(fields, get_parameters(body_type), is_dalle_client)
     params = to_struct(values, body_type)
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     return JobRequest(

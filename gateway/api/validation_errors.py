@@ -3,9 +3,10 @@
 import re
 
 import msgspec
-from msgspec import inspect
+from msgspec import Struct, inspect
 
 from gateway.api.api_errors import ApiError
+from gateway.api.parameter_rows import Treatment, get_parameters
 from gateway.suggestions import did_you_mean
 
 MAX_NAME_LENGTH = 60
@@ -26,7 +27,7 @@ _LENGTH_UNITS = {"str": "characters"}
 _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
 
-def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
+def to_api_error(error: msgspec.ValidationError, struct_type: type[Struct]) -> ApiError:
     """Converts the validation error. `struct_type`: the struct that the body should have been converted to."""
     message, _, location = str(error).partition(" - at ")
     # msgspec reports an invalid name within an object at that object.
@@ -36,21 +37,30 @@ def to_api_error(error: msgspec.ValidationError, struct_type: type) -> ApiError:
     if missing := _MISSING_FIELD.search(message):
         name = f"{path}.{missing[1]}".lstrip(".")
         return ApiError(400, "missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
+    if refusal := _find_refusal(path, struct_type):
+        return ApiError(400, "unsupported_parameter", f"'{path}' is not supported: {refusal}.", param=path)
     rule = (
         _format_choices(path, struct_type) if message.startswith("Invalid enum value") else _format_type_error(message)
     )
     return ApiError(400, "invalid_value", f"Invalid value for '{path}': {rule}.", param=path or None)
 
 
-def _unknown_param_error(path: str, name: str, struct_type: type) -> ApiError:
-    known_names = [] if path else list(struct_type.__struct_fields__)  # type: ignore[attr-defined]  # a struct
+def _find_refusal(path: str, struct_type: type[Struct]) -> str:
+    """Returns why the parameter is refused by name, and what to do instead; empty if it is not."""
+    parameter = get_parameters(struct_type).get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    return parameter.refusal if parameter else ""
+
+
+def _unknown_param_error(path: str, name: str, struct_type: type[Struct]) -> ApiError:
+    rows = get_parameters(struct_type)
+    known_names = [] if path else [known for known, row in rows.items() if row.treatment is not Treatment.REFUSED]
     param = f"{path}.{name}".lstrip(".")
     message = f"Unknown parameter: '{param}'{did_you_mean(name, known_names)}"
     return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
 
 
-def _format_choices(path: str, struct_type: type) -> str:
-    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]
+def _format_choices(path: str, struct_type: type[Struct]) -> str:
+    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]  # a struct
     choices = _list_choices(field_types[path]) if path in field_types else []
     return f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}" if choices else "unknown value"
 

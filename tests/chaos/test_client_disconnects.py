@@ -84,7 +84,8 @@ def _count_resources(gateway: GatewayProcess, server: redis_servers.RedisServer)
 def _is_back_to_baseline(gateway: GatewayProcess, server: redis_servers.RedisServer, before: dict[str, int]) -> bool:
     """The stuck job has a worker, a listener and a poll with one connection; the rest must be as before.
 
-    Thread pools start their threads when they need them and keep them: up to 12 for storage, image conversion and asyncio.
+    Thread pools start their threads when they need them and keep them: up to 12 for storage, image conversion and
+    asyncio.
     """
     current = _count_resources(gateway, server)
     print(f"before {before}, now {current}")

@@ -8,7 +8,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
 from gateway.api.job_submission import JobRequest, find_existing_job, submit_job
-from gateway.api.request_schemas import ImageParams
+from gateway.api.parameters import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.engine.job_creation import CreateJobCommand
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord, build_update_commit

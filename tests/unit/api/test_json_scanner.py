@@ -26,9 +26,9 @@ from gateway.api.json_prescan import (
     LongText,
     scan_json,
 )
+from gateway.api.parameters import CreateJobRequest, GenerationRequest, InputImageRef
 from gateway.api.request_body import parse_json_object, to_struct
 from gateway.api.request_parser_thread import MAX_INLINE_BYTES, run_off_loop
-from gateway.api.request_schemas import CreateJobRequest, GenerationRequest, InputImageRef
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 
 # Executed lines per token, and per piece of a long string.

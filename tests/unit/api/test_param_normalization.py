@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from gateway.api.param_normalization import MAX_WORD_LENGTH, has_dalle_model, normalize_fields
+from gateway.api.param_normalization import has_dalle_model, normalize_fields
+from gateway.api.parameter_rows import get_parameters
+from gateway.api.parameter_spelling import MAX_WORD_LENGTH
+from gateway.api.parameters import GenerationRequest
 from tests.unit.routing.catalogue_factory import make_catalogue
 
 CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
@@ -13,7 +16,7 @@ CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
 
 def normalize_params(**fields: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns the normalized values, and the names of the warnings."""
-    values, warnings = normalize_fields(fields, has_dalle_model(fields, CATALOGUE))
+    values, warnings = normalize_fields(fields, get_parameters(GenerationRequest), has_dalle_model(fields, CATALOGUE))
     return values, [warning.partition(":")[0] for warning in warnings]
 
 
@@ -88,6 +91,8 @@ def test_unknown_values_are_left_to_validation(name: str, value: Any) -> None:
         ("style", "Natural", "natural", "style_ignored"),
         ("input_fidelity", "high", "high", "input_fidelity_ignored"),
         ("moderation", "low", "low", "moderation_ignored"),
+        ("partial_images", "2", 2, "partial_images_ignored"),
+        ("seed", "0", 0, "seed_ignored"),
     ],
 )
 def test_changed_or_ignored_values_give_warning(name: str, given: str, value: str, warning: str) -> None:

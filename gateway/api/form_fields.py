@@ -1,0 +1,66 @@
+"""Turns the text fields of a form into the same values as those of a JSON body.
+
+Clients write lists and objects with brackets: `provider[only][]=a` (repeated), `provider[only][0]=a`, `metadata[a]=b`.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.api.api_errors import ApiError
+from gateway.api.validation_errors import MAX_NAME_LENGTH
+
+MAX_NAME_DEPTH = 4
+_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+_KEY = re.compile(r"\[([^\[\]]*)\]")
+
+
+def parse_form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Returns the fields by name. An empty text equals absent, since a form has no null.
+
+    Raises ApiError if a field is sent twice without brackets, or if its brackets contradict those of another field.
+    """
+    fields: dict[str, Any] = {}
+    for name, text in pairs:
+        if text:
+            _add_value(fields, name, text)
+    return {name: _convert_lists(value) for name, value in fields.items()}
+
+
+def _add_value(fields: dict[str, Any], name: str, text: str) -> None:
+    *outer_keys, last_key = _split_name(name)
+    target = fields
+    for key in outer_keys:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise _contradiction_error(name)
+    # An empty pair of brackets appends.
+    key = last_key or f"{len(target)}"
+    if key in target:
+        raise _contradiction_error(name)
+    target[key] = text
+
+
+def _split_name(name: str) -> list[str]:
+    """Splits `provider[only][]` into `provider`, `only` and the empty key."""
+    match = _NAME.fullmatch(name)
+    keys = [match[1], *_KEY.findall(match[2])] if match else []
+    if not 0 < len(keys) <= MAX_NAME_DEPTH or "" in keys[:-1]:
+        short_name = name[:MAX_NAME_LENGTH]
+        message = f"Invalid form field '{short_name}': write names like 'provider[only][]'."
+        raise ApiError(400, "invalid_value", message, param=short_name)
+    return keys
+
+
+def _contradiction_error(name: str) -> ApiError:
+    short_name = name[:MAX_NAME_LENGTH]
+    message = f"Duplicate parameter '{short_name}': send it once, or as a list with '{short_name}[]'."
+    return ApiError(400, "duplicate_parameter", message, param=short_name)
+
+
+def _convert_lists(value: Any) -> Any:
+    """Converts objects whose keys are 0, 1, 2, … to lists."""
+    if not isinstance(value, dict):
+        return value
+    values = {key: _convert_lists(inner) for key, inner in value.items()}
+    return list(values.values()) if list(values) == [str(index) for index in range(len(values))] else values

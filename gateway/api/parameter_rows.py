@@ -1,0 +1,63 @@
+"""The rows of the parameter table: what becomes of a parameter, its description and an example.
+
+`parameters.py` holds the rows: each is the annotation of a struct's field.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import cache
+from typing import Any, get_type_hints
+
+from msgspec import Struct
+
+
+class Treatment(StrEnum):
+    """What becomes of a parameter."""
+
+    APPLIED = "applied"
+    # Some values are replaced by other values, with a warning.
+    MAPPED = "mapped"
+    # Accepted, but without effect: a warning says so.
+    WARNED = "warned"
+    # Refused by name, except for null.
+    REFUSED = "refused"
+
+
+class Replacement(Struct, frozen=True):
+    """The value to use and the warning about it. DALL-E clients get no warning about an `is_dalle_word`."""
+
+    value: Any
+    warning: str | None = None
+    is_dalle_word: bool = False
+
+
+class Parameter(Struct, frozen=True):
+    """A row of the table.
+
+    `fix_spelling`: reads the other spellings of a value, such as the text of a form. `replace`: returns what replaces a
+    value, or None. `note`: what becomes of which values. `refusal`: what to do instead of a refused value; by default
+    the error says which values are allowed.
+    """
+
+    treatment: Treatment
+    description: str
+    example: Any
+    note: str = ""
+    refusal: str = ""
+    fix_spelling: Callable[[Any], Any] | None = None
+    replace: Callable[[Any], Replacement | None] | None = None
+
+
+APPLIED, MAPPED, WARNED, REFUSED = Treatment
+
+
+@cache
+def get_parameters(body_type: type[Struct]) -> Mapping[str, Parameter]:
+    """Returns the rows of a body, by the names of its parameters."""
+    hints = get_type_hints(body_type, include_extras=True)
+    rows = {name: _find_row(hints[name]) for name in body_type.__struct_fields__}
+    return {name: row for name, row in rows.items() if row is not None}
+
+
+def _find_row(annotation: Any) -> Parameter | None:
+    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Parameter)), None)

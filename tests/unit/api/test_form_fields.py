@@ -1,0 +1,80 @@
+"""The text fields of a form give the same values as a JSON body."""
+
+from typing import Any
+
+import pytest
+
+from gateway.api.api_errors import ApiError
+from gateway.api.form_fields import parse_form_fields
+from gateway.api.param_normalization import normalize_fields
+from gateway.api.parameter_rows import get_parameters
+from gateway.api.parameters import EditRequest, SellerFilter
+from gateway.api.request_body import to_struct
+
+
+@pytest.mark.parametrize(
+    ("pairs", "fields"),
+    [
+        ([("n", "2"), ("stream", "false")], {"n": "2", "stream": "false"}),
+        ([("provider[only][]", "a"), ("provider[only][]", "b")], {"provider": {"only": ["a", "b"]}}),
+        ([("provider[only][0]", "a"), ("provider[only][1]", "b")], {"provider": {"only": ["a", "b"]}}),
+        ([("metadata[a]", "1"), ("metadata[b]", "2")], {"metadata": {"a": "1", "b": "2"}}),
+        ([("images[]", "a")], {"images": ["a"]}),
+        ([("background", ""), ("prompt", "a")], {"prompt": "a"}),
+        ([("svg[model]", "gpt-5"), ("svg[reasoning][effort]", "low")], None),
+        ([], {}),
+    ],
+)
+def test_brackets_make_lists_and_objects(pairs: list[tuple[str, str]], fields: dict[str, Any] | None) -> None:
+    expected = {"svg": {"model": "gpt-5", "reasoning": {"effort": "low"}}} if fields is None else fields
+    assert parse_form_fields(pairs) == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "code"),
+    [
+        ([("n", "1"), ("n", "2")], "duplicate_parameter"),
+        ([("metadata", "1"), ("metadata[a]", "2")], "duplicate_parameter"),
+        ([("metadata[a]", "2"), ("metadata", "1")], "duplicate_parameter"),
+        ([("metadata[a]", "2"), ("metadata[a]", "3")], "duplicate_parameter"),
+        ([("a[b][c][d][e]", "1")], "invalid_value"),
+        ([("a[][b]", "1")], "invalid_value"),
+        ([("[a]", "1")], "invalid_value"),
+        ([("a[b", "1")], "invalid_value"),
+        ([("", "1")], "invalid_value"),
+        ([("[" * 100_000, "1")], "invalid_value"),
+    ],
+)
+def test_contradicting_or_invalid_names_are_rejected(pairs: list[tuple[str, str]], code: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        parse_form_fields(pairs)
+    assert (raised.value.status, raised.value.code) == (400, code)
+    assert len(raised.value.message) < 300
+
+
+def test_form_gives_the_same_parameters_as_json() -> None:
+    pairs = [
+        ("prompt", " 5 "),
+        ("n", "2"),
+        ("stream", "true"),
+        ("partial_images", "0"),
+        ("output_compression", "100"),
+        ("max_seconds", "7.5"),
+        ("max_price", "0.20"),
+        ("quality", "HIGH"),
+        ("seed", ""),
+        ("provider[ignore][]", "runapi"),
+        ("metadata[campaign]", "spring"),
+    ]
+    values, warnings = normalize_fields(parse_form_fields(pairs), get_parameters(EditRequest), is_dalle_client=False)
+    assert to_struct(values, EditRequest) == EditRequest(
+        prompt=" 5 ",
+        n=2,
+        stream=True,
+        max_seconds=7.5,
+        max_price="0.20",
+        quality="high",
+        provider=SellerFilter(ignore=("runapi",)),
+        metadata={"campaign": "spring"},
+    )
+    assert warnings == []
