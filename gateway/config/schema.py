@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from gateway.config.offer_schema import OfferFile
 from gateway.config.proxy import ProxyRef
-from gateway.config.schema_base import NON_EMPTY, ConfigStruct, Count, NonEmptyText, PositiveSeconds, option_help
+from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
 from gateway.config.values import BaseUrl, Percent, SecretRef, SizeValue, Usd
 from providers.image_sizes import Resolution
@@ -222,29 +222,16 @@ class PolicyConfig(ConfigStruct, frozen=True, kw_only=True):
 class RuleConditions(ConfigStruct, frozen=True, kw_only=True):
     """Conditions of a rule. All must match; a list matches if it contains the request's value."""
 
-    team: Annotated[
-        NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None,
-        option_help("Team of the request. Default any, or none."),
-    ] = None
-    model: Annotated[
-        NonEmptyText | Annotated[tuple[NonEmptyText, ...], NON_EMPTY] | None,
-        option_help("Requested model, by its own name. Default any."),
-    ] = None
-    operation: Annotated[
-        Operation | Annotated[tuple[Operation, ...], NON_EMPTY] | None,
-        option_help("Requested operation. Default either."),
-    ] = None
+    team: Annotated[OneOrMore[NonEmptyText] | None, option_help("Team of the request. Default any, or none.")] = None
+    model: Annotated[OneOrMore[NonEmptyText] | None, option_help("Requested model, by its own name. Default any.")] = (
+        None
+    )
+    operation: Annotated[OneOrMore[Operation] | None, option_help("Requested operation. Default either.")] = None
     resolution: Annotated[
-        Resolution | Annotated[tuple[Resolution, ...], NON_EMPTY] | None,
-        option_help("Resolution tier of the requested size. Default any."),
+        OneOrMore[Resolution] | None, option_help("Resolution tier of the requested size. Default any.")
     ] = None
-    quality: Annotated[
-        Quality | Annotated[tuple[Quality, ...], NON_EMPTY] | None, option_help("Requested quality. Default any.")
-    ] = None
-    n: Annotated[
-        Count | Annotated[tuple[Count, ...], NON_EMPTY] | None,
-        option_help("Number of images of the request. Default any."),
-    ] = None
+    quality: Annotated[OneOrMore[Quality] | None, option_help("Requested quality. Default any.")] = None
+    n: Annotated[OneOrMore[Count] | None, option_help("Number of images of the request. Default any.")] = None
     metadata: Annotated[
         dict[NonEmptyText, NonEmptyText], option_help("Entries that the request's metadata must contain. Default none.")
     ] = {}  # noqa: RUF012  a struct copies it

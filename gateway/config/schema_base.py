@@ -1,6 +1,6 @@
 """Base class and shared types of the configuration schema."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -8,6 +8,9 @@ PositiveSeconds = Annotated[float, Meta(ge=0.05, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=100)]
 NON_EMPTY = Meta(min_length=1)
 NonEmptyText = Annotated[str, Meta(min_length=1)]
+
+ItemT = TypeVar("ItemT")
+OneOrMore: TypeAlias = ItemT | Annotated[tuple[ItemT, ...], NON_EMPTY]
 
 
 def option_help(text: str) -> Meta:

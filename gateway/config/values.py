@@ -16,11 +16,16 @@ MAX_SECRET_BYTES = 64 << 10
 NOT_FOUND = "not found"
 
 
+def _describe_text(pattern: str, example: str) -> Schema:
+    """Returns the JSON Schema of a text."""
+    return {"type": "string", "pattern": pattern, "examples": [example]}
+
+
 class Usd(int):
     """Micro-USD, written as a decimal string."""
 
     EXAMPLE: ClassVar[str] = '"0.133"'
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^\d{1,7}(\.\d{1,6})?$", "examples": ["0.133"]}
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^\d{1,7}(\.\d{1,6})?$", "0.133")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -34,11 +39,7 @@ class Percent(int):
     """Hundredths of a percent, written like 5%."""
 
     EXAMPLE: ClassVar[str] = "5%"
-    SCHEMA: ClassVar[Schema] = {
-        "type": "string",
-        "pattern": r"^(100(\.0{1,2})?|0?\d{1,2}(\.\d{1,2})?)%$",
-        "examples": ["5%"],
-    }
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^(100(\.0{1,2})?|0?\d{1,2}(\.\d{1,2})?)%$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -59,7 +60,7 @@ class SizeValue(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "1024x1024"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", "examples": ["1024x1024"]}
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^[1-9]\d{0,4}x[1-9]\d{0,4}$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -76,7 +77,7 @@ class Ratio(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "16:9"
-    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", "examples": ["16:9"]}
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -89,11 +90,7 @@ class Day(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "2026-07-23"
-    SCHEMA: ClassVar[Schema] = {
-        "type": "string",
-        "pattern": r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$",
-        "examples": ["2026-07-23"],
-    }
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -112,11 +109,7 @@ class BaseUrl(str):
 
     __slots__ = ()
     EXAMPLE: ClassVar[str] = "https://api.example.com"
-    SCHEMA: ClassVar[Schema] = {
-        "type": "string",
-        "pattern": r"^https?://[^@?#]+$",
-        "examples": ["https://api.example.com"],
-    }
+    SCHEMA: ClassVar[Schema] = _describe_text(r"^https?://[^@?#]+$", EXAMPLE)
 
     @classmethod
     def parse(cls, text: str) -> Self:
