@@ -35,95 +35,76 @@ class Metrics:
         self._create_operation_metrics()
 
     def _create_request_metrics(self) -> None:
-        self._requests = Histogram(
+        self._requests = self._create_histogram(
             "igw_http_request_seconds",
             "Seconds from a request to the end of its response.",
             ("route", "method", "status"),
-            buckets=HTTP_BUCKETS,
-            registry=self.registry,
+            HTTP_BUCKETS,
         )
-        self._overhead = Histogram(
+        self._overhead = self._create_histogram(
             "igw_http_overhead_seconds",
             "Seconds of igw_http_request_seconds without those spent waiting for a job.",
             ("route",),
-            buckets=HTTP_BUCKETS,
-            registry=self.registry,
+            HTTP_BUCKETS,
         )
 
     def _create_job_metrics(self) -> None:
-        self._jobs = Histogram(
-            "igw_job_seconds",
-            "Seconds from a job's acceptance to its final state.",
-            ("model", "state"),
-            buckets=ORDER_BUCKETS,
-            registry=self.registry,
+        self._jobs = self._create_histogram(
+            "igw_job_seconds", "Seconds from a job's acceptance to its final state.", ("model", "state"), ORDER_BUCKETS
         )
-        self._attempts = Histogram(
+        self._attempts = self._create_histogram(
             "igw_attempt_seconds",
             "Seconds from an attempt's start to its end.",
             ("seller", "model", "outcome"),
-            buckets=ORDER_BUCKETS,
-            registry=self.registry,
+            ORDER_BUCKETS,
         )
 
     def _create_money_metrics(self) -> None:
-        self._images = Counter(
-            "igw_images_delivered",
-            "Images delivered.",
-            ("team", "seller", "model", *CELL_KEY_LABELS),
-            registry=self.registry,
+        self._images = self._create_counter(
+            "igw_images_delivered", "Images delivered.", ("team", "seller", "model", *CELL_KEY_LABELS)
         )
-        self._spend = Counter(
+        self._spend = self._create_counter(
             "igw_spend_usd",
             "Money spent in USD, by ledger line: capture, orphan, suspected, excess.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-            registry=self.registry,
         )
-        self._spend_corrections = Counter(
+        self._spend_corrections = self._create_counter(
             "igw_spend_corrections_usd",
             "Amounts of igw_spend_usd that turned out not to have been charged.",
             ("team", "seller", "model", *CELL_KEY_LABELS, "line"),
-            registry=self.registry,
         )
 
     def _create_seller_metrics(self) -> None:
-        self._failovers = Counter(
-            "igw_failovers",
-            "Orders sent to another seller after a failure.",
-            ("from_seller", "to_seller", "reason"),
-            registry=self.registry,
+        self._failovers = self._create_counter(
+            "igw_failovers", "Orders sent to another seller after a failure.", ("from_seller", "to_seller", "reason")
         )
-        self._price_mismatches = Counter(
+        self._price_mismatches = self._create_counter(
             "igw_price_mismatches",
             "Orders for which the seller did not charge its configured price.",
             ("seller", *CELL_KEY_LABELS),
-            registry=self.registry,
         )
-        self._reclaims = Counter(
-            "igw_jobs_reclaimed",
-            "Jobs claimed after the lease of their previous worker expired.",
-            registry=self.registry,
+        self._reclaims = self._create_counter(
+            "igw_jobs_reclaimed", "Jobs claimed after the lease of their previous worker expired."
         )
 
     def _create_operation_metrics(self) -> None:
-        self._errors = Counter(
-            "igw_internal_errors", "Internal errors by component.", ("component",), registry=self.registry
+        self._errors = self._create_counter("igw_internal_errors", "Internal errors by component.", ("component",))
+        self._task_failures = self._create_counter("igw_task_failures", "Failures of supervised tasks.", ("task",))
+        self._callbacks = self._create_counter(
+            "igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome")
         )
-        self._task_failures = Counter(
-            "igw_task_failures", "Failures of supervised tasks.", ("task",), registry=self.registry
+        self._reloads = self._create_counter(
+            "igw_config_reloads", "Configuration reloads, by outcome: applied or rejected.", ("outcome",)
         )
-        self._callbacks = Counter(
-            "igw_callbacks", "Callbacks received, by outcome.", ("adapter", "outcome"), registry=self.registry
-        )
-        self._reloads = Counter(
-            "igw_config_reloads",
-            "Configuration reloads, by outcome: applied or rejected.",
-            ("outcome",),
-            registry=self.registry,
-        )
-        self._accepted_jobs = Counter(
-            "igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"), registry=self.registry
-        )
+        self._accepted_jobs = self._create_counter("igw_jobs_accepted", "Jobs accepted.", ("team", "model", "policy"))
+
+    def _create_histogram(
+        self, name: str, description: str, labels: tuple[str, ...], buckets: tuple[float, ...]
+    ) -> Histogram:
+        return Histogram(name, description, labels, buckets=buckets, registry=self.registry)
+
+    def _create_counter(self, name: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
 
     def __call__(self, event: events.Event) -> None:
         if handler := _HANDLERS.get(type(event)):
