@@ -187,7 +187,7 @@ def build_action_rows() -> Iterator[Row]:
 def _iterate_action_types(base: type[next_actions.JobAction]) -> Iterator[type[next_actions.JobAction]]:
     """Yields the concrete action types."""
     for kind in base.__subclasses__():
-        if kind is not next_actions.AttemptAction:
+        if kind not in (next_actions.AttemptAction, next_actions.OngoingAction):
             yield kind
         yield from _iterate_action_types(kind)
 

@@ -38,35 +38,32 @@ class AttemptAction(JobAction, frozen=True, kw_only=True):
     attempt: int
 
 
-class ResendOrder(AttemptAction, frozen=True, kw_only=True):
+class OngoingAction(AttemptAction, frozen=True, kw_only=True):
+    """An action for one attempt that goes on until this time."""
+
+    until: float
+
+
+class ResendOrder(OngoingAction, frozen=True, kw_only=True):
     """Send the same bytes with the same idempotency key again: the seller guarantees that it charges once."""
 
-    until: float
 
-
-class SearchOrder(AttemptAction, frozen=True, kw_only=True):
+class SearchOrder(OngoingAction, frozen=True, kw_only=True):
     """Search for the order by its reference."""
 
-    until: float
 
-
-class AwaitCallback(AttemptAction, frozen=True, kw_only=True):
+class AwaitCallback(OngoingAction, frozen=True, kw_only=True):
     """Wait for a callback, the only evidence of this order."""
 
-    until: float
 
-
-class AwaitPreviousWorker(AttemptAction, frozen=True, kw_only=True):
+class AwaitPreviousWorker(OngoingAction, frozen=True, kw_only=True):
     """Wait for the previous worker, which may still run and receive the response."""
 
-    until: float
 
-
-class PollOrder(AttemptAction, frozen=True, kw_only=True):
+class PollOrder(OngoingAction, frozen=True, kw_only=True):
     """Poll the order's status."""
 
     ticket: str
-    until: float
 
 
 class FetchImages(AttemptAction, frozen=True, kw_only=True):
