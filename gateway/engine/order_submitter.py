@@ -343,7 +343,9 @@ class OrderSubmitter:
                 await self._tracker.result_fetcher.fetch_and_store(attempt_number, progress, offer)
             case Failed(fault=fault) | NoAnswer(fault=fault):
                 update = await self._make_fault_update(offer, attempt_number, progress, fault)
-                await post(_make_rejection(update, fence) if isinstance(update, OrderFailed) and fence else update)
+                await post(
+                    OrderRejected(fence=fence, failure=update) if isinstance(update, OrderFailed) and fence else update
+                )
             case _:
                 await post(ResponseLost(attempt=attempt_number, fault=FaultKind.UNREADABLE))
 
@@ -361,17 +363,6 @@ class OrderSubmitter:
                 is_rejection=True,
             )
         return ResponseLost(attempt=attempt_number, fault=fault.kind, seller_response=response)
-
-
-def _make_rejection(update: OrderFailed, fence: int) -> OrderRejected:
-    return OrderRejected(
-        fence=fence,
-        attempt=update.attempt,
-        fault=update.fault,
-        cost=update.cost,
-        retry_after=update.retry_after,
-        seller_response=update.seller_response,
-    )
 
 
 def _get_fault(error: OrderNotSent | SlotTimeout | UnsupportedOrder) -> Fault:

@@ -182,15 +182,7 @@ def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float)
 
 
 def _apply_order_rejected(job: Job, decision: updates.OrderRejected, now: float) -> TransitionResult:
-    failure = updates.OrderFailed(
-        attempt=decision.attempt,
-        fault=decision.fault,
-        cost=decision.cost,
-        retry_after=decision.retry_after,
-        seller_response=decision.seller_response,
-        is_rejection=True,
-    )
-    return _apply_order_failed(job, failure, now)
+    return _apply_order_failed(job, replace(decision.failure, is_rejection=True), now)
 
 
 def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: float) -> TransitionResult:

@@ -107,11 +107,7 @@ class OrderRejected(Decision, frozen=True, kw_only=True):
     accepted that. The fence is the one under which the order was sent.
     """
 
-    attempt: int
-    fault: FaultKind
-    cost: int | None = None
-    retry_after: float | None = None
-    seller_response: SellerResponse | None = None
+    failure: OrderFailed
 
 
 class AttemptAbandoned(Decision, frozen=True, kw_only=True):

@@ -225,7 +225,7 @@ def test_rejection_of_one_send_is_ignored_after_another_send_was_accepted(fault:
     scenario.receive_ticket()
     rejections = (
         OrderFailed(attempt=1, fault=fault, is_rejection=True),
-        OrderRejected(fence=FENCE, attempt=1, fault=fault),
+        OrderRejected(fence=FENCE, failure=OrderFailed(attempt=1, fault=fault)),
     )
     assert all(isinstance(apply_update(scenario.job, rejection, START + 2), Ignored) for rejection in rejections)
     scenario.apply(AttemptAbandoned(fence=FENCE, attempt=1, fault=FaultKind.ORDER_TIMED_OUT))
@@ -236,6 +236,6 @@ def test_rejection_of_one_send_is_ignored_after_another_send_was_accepted(fault:
 def test_rejection_without_ticket_closes_attempt_as_not_charged() -> None:
     scenario = JobScenario()
     scenario.start_attempt()
-    scenario.apply(OrderRejected(fence=FENCE, attempt=1, fault=FaultKind.NOT_SENT))
+    scenario.apply(OrderRejected(fence=FENCE, failure=OrderFailed(attempt=1, fault=FaultKind.NOT_SENT)))
     [attempt] = scenario.job.attempts
     assert (attempt.is_open, attempt.fault, attempt.suspected_amount) == (False, FaultKind.NOT_SENT, 0)
