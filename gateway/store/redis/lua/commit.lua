@@ -4,6 +4,7 @@
 local settings = cmsgpack.unpack(ARGV[2])
 --include clock
 --include request_deduplication
+--include derived_totals
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ledger, totals, budgets = KEYS[6], KEYS[7], {day = KEYS[8], month = KEYS[9]}
@@ -112,17 +113,14 @@ for _, webhook in ipairs(commit.webhooks) do
 end
 for _, entry in ipairs(commit.ledger) do
   redis.call('RPUSH', ledger, entry.data)
-  redis.call('HINCRBY', totals, 'amount:' .. entry.account, format_integer(entry.amount))
-  redis.call('HINCRBY', totals, 'images:' .. entry.account, format_integer(entry.images))
+  add_to_total(totals, entry.account, entry.amount, entry.images)
 end
 if #commit.ledger > 0 then
   redis.call('EXPIREAT', ledger, format_integer(commit.ledger_expires_at))
   redis.call('EXPIREAT', totals, format_integer(commit.totals_expire_at))
 end
 for _, change in ipairs(commit.budget) do
-  redis.call('HINCRBY', budgets[change.kind], 'held', format_integer(change.hold))
-  redis.call('HINCRBY', budgets[change.kind], 'spent', format_integer(change.spend))
-  redis.call('EXPIREAT', budgets[change.kind], format_integer(commit.totals_expire_at))
+  add_to_budget(budgets[change.kind], change.hold, change.spend, commit.totals_expire_at)
 end
 -- Last of all: after a crash of the server, a settled job that is missing here may be half written and is audited.
 if not commit.due_in_seconds then

@@ -2,6 +2,7 @@
 -- KEYS: audit, due, open, retention, then those that the corrections name by their index.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
+--include derived_totals
 local audit, due, open_jobs, retention = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local token, corrections = ARGV[2], cmsgpack.unpack(ARGV[3])
 if redis.call('SISMEMBER', audit, token) == 0 then return 0 end
@@ -26,14 +27,11 @@ for _, entry in ipairs(corrections.missing_entries) do
   redis.call('EXPIREAT', KEYS[entry.key], format_integer(entry.expires_at))
 end
 for _, total in ipairs(corrections.total_corrections) do
-  redis.call('HINCRBY', KEYS[total.key], 'amount:' .. total.account, format_integer(total.amount))
-  redis.call('HINCRBY', KEYS[total.key], 'images:' .. total.account, format_integer(total.images))
+  add_to_total(KEYS[total.key], total.account, total.amount, total.images)
   redis.call('EXPIREAT', KEYS[total.key], format_integer(total.expires_at))
 end
 for _, drift in ipairs(corrections.budget_drifts) do
-  redis.call('HINCRBY', KEYS[drift.key], 'held', format_integer(drift.held))
-  redis.call('HINCRBY', KEYS[drift.key], 'spent', format_integer(drift.spent))
-  redis.call('EXPIREAT', KEYS[drift.key], format_integer(drift.expires_at))
+  add_to_budget(KEYS[drift.key], drift.held, drift.spent, drift.expires_at)
 end
 redis.call('DEL', audit)
 return 1

@@ -1,0 +1,12 @@
+-- Numbers that are derived from the ledger and the holds of the jobs. The auditor can repair them.
+
+local function add_to_total(totals, account, amount, images)
+  redis.call('HINCRBY', totals, 'amount:' .. account, format_integer(amount))
+  redis.call('HINCRBY', totals, 'images:' .. account, format_integer(images))
+end
+
+local function add_to_budget(budget, held, spent, expires_at)
+  redis.call('HINCRBY', budget, 'held', format_integer(held))
+  redis.call('HINCRBY', budget, 'spent', format_integer(spent))
+  redis.call('EXPIREAT', budget, format_integer(expires_at))
+end
