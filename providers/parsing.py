@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.adapter import Answer
+from providers.adapter import Answer, UploadGrant
 from providers.faults import ChargeStatus, Fault, FaultKind
 from providers.order_status import Failed, NoAnswer, Progress, Ready, StatusNote
 from providers.orders import ImageBytes, ImageSource, ImageUrl
@@ -119,6 +119,22 @@ def parse_upload_headers(value: object) -> dict[str, str]:
 def _is_allowed_header(name: str, content: object) -> bool:
     is_sellers_header = _HEADER_NAME.fullmatch(name) and not _RESERVED_HEADER.fullmatch(name)
     return bool(is_sellers_header) and isinstance(content, str) and _HEADER_VALUE.fullmatch(content) is not None
+
+
+def parse_named_order_id(body: bytes, field: str) -> str | None:
+    """Returns the order id that a callback names in this field, or None if its body is unreadable."""
+    try:
+        return parse_order_id(parse_json_object(body).get(field))
+    except ParseError:
+        return None
+
+
+def make_upload_grant(upload_id: str | None, url: object, headers: Mapping[str, str]) -> UploadGrant:
+    """Returns the grant for an upload, or raises a ParseError if the answer names none."""
+    upload_url = parse_image(url)
+    if upload_id is None or not isinstance(upload_url, ImageUrl):
+        raise ParseError(FaultKind.UNREADABLE, message="the answer has no upload URL")
+    return UploadGrant(upload_id, upload_url.url, headers)
 
 
 def get_list(body: JsonObject, name: str) -> list[Any]:

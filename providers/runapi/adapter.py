@@ -24,7 +24,7 @@ from providers.orders import (
     UnsupportedOrder,
     check_supported,
 )
-from providers.parsing import ParseError, make_query_reader, make_submit_reader
+from providers.parsing import make_query_reader, make_submit_reader
 from providers.request_helpers import build_bearer_headers, build_json_call
 from providers.runapi.errors import parse_error
 from providers.runapi.files import INPUT_TRANSPORTS
@@ -103,10 +103,7 @@ def from_polled(answer: Answer) -> Progress:
 
 
 def from_callback(body: bytes) -> str | None:
-    try:
-        return parsing.parse_order_id(parsing.parse_json_object(body).get("id"))
-    except ParseError:
-        return None
+    return parsing.parse_named_order_id(body, "id")
 
 
 ADAPTER = Adapter(

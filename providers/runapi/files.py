@@ -29,10 +29,8 @@ def to_upload(image: ImageBytes) -> Call:
 
 def from_upload(answer: Answer) -> UploadGrant:
     body = parsing.parse_json_object(answer.body)
-    upload_id, upload_url = parsing.parse_text(body.get("signed_id")), parsing.parse_image(body.get("upload_url"))
-    if upload_id is None or not isinstance(upload_url, ImageUrl):
-        raise ParseError(FaultKind.UNREADABLE, message="the answer has no upload URL")
-    return UploadGrant(upload_id, upload_url.url, parsing.parse_upload_headers(body.get("headers")))
+    headers = parsing.parse_upload_headers(body.get("headers"))
+    return parsing.make_upload_grant(parsing.parse_text(body.get("signed_id")), body.get("upload_url"), headers)
 
 
 def to_put(upload: UploadRequest) -> Call:

@@ -71,10 +71,7 @@ def _parse_search_entry(run: object) -> Accepted | None:
 
 def from_callback(body: bytes) -> str | None:
     """Returns the id of the run that a callback names in `run_id`."""
-    try:
-        return parsing.parse_order_id(parsing.parse_json_object(body).get("run_id"))
-    except ParseError:
-        return None
+    return parsing.parse_named_order_id(body, "run_id")
 
 
 ADAPTER = Adapter(
