@@ -43,16 +43,8 @@ class CellSignalsEntry(Struct, frozen=True, kw_only=True):
 
     @property
     def signals(self) -> CellSignals:
-        p50, p90 = (self.p50, self.p90) if self.measured else (None, None)
-        return CellSignals(
-            healthy=self.healthy,
-            p50=p50,
-            p90=p90,
-            load=self.load,
-            conformance=self.conformance,
-            faithful=self.faithful,
-            deliveries=self.deliveries,
-        )
+        signals = msgspec.convert(self, CellSignals, from_attributes=True)
+        return signals if self.measured else replace(signals, p50=None, p90=None)
 
     @property
     def expected_latency(self) -> ExpectedLatency | None:
