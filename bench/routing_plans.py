@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
-from gateway.config.values import Percent, Secret, Usd
+from gateway.config.value_types import Percent, Secret, Usd
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest

@@ -16,7 +16,7 @@ import httpx
 import uvloop
 
 from gateway.catalogue import Seller, SellerAccount
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport_pool import TransportPool
 from providers import ADAPTERS

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import uvloop
 
-from gateway.jobs import updates
+from gateway.jobs import job_update_types
 from gateway.jobs.commit import BudgetLimits, Commit, build_update_commit
-from gateway.jobs.creation import NewJob, create_job_commit
+from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.transitions import Ignored
 from gateway.store.base import Applied, Store
@@ -47,10 +47,10 @@ ROUTE = (
         RecoveryMethod.SEARCH,
     ),
 )
-UPDATES: tuple[updates.JobUpdate, ...] = (
-    updates.AttemptStarted(fence=1, route_index=0, images=(0,)),
-    updates.TicketReceived(attempt=1, ticket="0b6c1f3a-8d0e-4f5e-9f66-0d6e7c0b9a11"),
-    updates.ImagesStored(attempt=1, images=(0,), cost=50_000),
+UPDATES: tuple[job_update_types.JobUpdate, ...] = (
+    job_update_types.AttemptStarted(fence=1, route_index=0, images=(0,)),
+    job_update_types.TicketReceived(attempt=1, ticket="0b6c1f3a-8d0e-4f5e-9f66-0d6e7c0b9a11"),
+    job_update_types.ImagesStored(attempt=1, images=(0,), cost=50_000),
 )
 
 
@@ -65,7 +65,7 @@ async def run_job(store: Store, team: str) -> int:
         budget_limits=BudgetLimits(day=10**12, month=10**12),
         documents={"request": b"a prompt of ordinary length " * 20},
     )
-    commit = create_job_commit(new_job, now)
+    commit = build_first_commit(new_job, now)
     await _commit_or_exit(store, commit)
     job: Job = commit.job
     for update in UPDATES:

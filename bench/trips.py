@@ -30,9 +30,9 @@ from msgspec import Struct
 
 from bench.end_to_end import API_KEY, write_config
 from gateway.api.http_protocol import make_protocol_class
-from gateway.app import Gateway
+from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader
-from gateway.config.resolver import secrets_from_env
+from gateway.gateway_lifecycle import Gateway
 from gateway.settings import load_settings
 from providers import ADAPTERS
 from tests.harness.gateway_process import find_free_port
@@ -46,7 +46,7 @@ REQUEST_COUNT, WARM_UP_COUNT = 15, 5
 FIRST_COMMIT = ("gateway/store/sqlite/store.py", "commit")
 WORKER_START = ("gateway/engine/job_worker.py", "run")
 DELIVERED = ("gateway/engine/commit_events.py", "_make_job_ended_event")
-RESPONSE_SENT = ("gateway/api/http_exchange.py", "build_completed_event")
+RESPONSE_SENT = ("gateway/api/request_lifecycle.py", "build_completed_event")
 
 
 class TracedCall(Struct, frozen=True):

@@ -13,7 +13,7 @@ from gateway.jobs.transition_tables import (
     part_state_after,
 )
 from gateway.store.base import MAX_EARLY_CRASHES, MAX_LEASE_SECONDS
-from gateway.timing import JobTiming
+from gateway.timeouts_and_intervals import JobTiming
 from providers.faults import VERDICTS, FaultKind, Verdict
 
 Row = tuple[str, ...]

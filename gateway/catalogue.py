@@ -7,10 +7,10 @@ from hashlib import sha256
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from gateway.config.account_proxy import Proxy
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
-from gateway.config.proxy import Proxy
 from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from providers.adapter import Adapter
 from providers.orders import Cell, Format, Operation, Quality
 

@@ -16,7 +16,7 @@ from gateway.commands.init import init
 from gateway.commands.sandbox import sandbox
 from gateway.commands.schema import schema
 from gateway.commands.serve import serve
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 
 CLICK_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
-from gateway.api.refused_request_tracker import RefusedRequestTracker
+from gateway.api.refused_first_requests import RefusedFirstRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
@@ -23,8 +23,8 @@ from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.engine import Engine
 from gateway.engine.engine_context import EngineContext
 from gateway.events import EventSink
+from gateway.health.account_limiters import AccountLimiters
 from gateway.health.health_tracker import HealthTracker
-from gateway.health.order_limits import OrderLimits
 from gateway.health.retry_budget import RetryBudget
 from gateway.settings import Settings
 from gateway.store.base import DAY_SECONDS, Retention, Store
@@ -32,7 +32,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
-from gateway.timing import StoreTiming, Timing
+from gateway.timeouts_and_intervals import StoreTiming, Timing
 from gateway.upstream.input_fetcher import InputFetcher
 from gateway.upstream.seller_client import SellerClient
 from gateway.upstream.transport_pool import TransportPool
@@ -145,7 +145,7 @@ def _make_engine_context(environment: Environment) -> EngineContext:
         seller_client=environment.seller_client,
         storage=environment.storage,
         health=HealthTracker(environment.store.replica_id, health_timing),
-        limits=OrderLimits(factories.monotonic, timing=health_timing),
+        limits=AccountLimiters(factories.monotonic, timing=health_timing),
         retry_budget=RetryBudget(health_timing),
         catalogue=environment.catalogue,
         callback_urls=CallbackUrls(environment.base_url, environment.signing_secrets) if has_callbacks else None,
@@ -168,7 +168,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.timing.inputs),
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         base64_encoder=Base64Encoder(),
-        refused=RefusedRequestTracker(factories.system_clock),
+        refused=RefusedFirstRequests(factories.system_clock),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,

@@ -7,6 +7,7 @@ from datetime import date
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, Endpoint, FormPart, Multipart
+from providers.call_builders import build_bearer_headers, build_json_call
 from providers.faults import Fault, FaultKind, detect_content_refusal, fault_kind_from_status
 from providers.order_status import Progress, TokenUsage
 from providers.orders import (
@@ -22,7 +23,6 @@ from providers.orders import (
     check_supported,
 )
 from providers.parsing import JsonObject, ParseError, get_object, make_submit_reader
-from providers.request_helpers import build_bearer_headers, build_json_call
 
 # The seller's error codes that are more precise than the HTTP status.
 FAULTS_BY_CODE = {

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 HTTP_CLIENTS = {"httpx", "aiohttp", "urllib3", "requests", "http"}
 # A module may import modules of its own row and of the rows below, and no other modules of this project.
 LAYERS = [
-    {"gateway.app", "gateway.components", "gateway.cli", "gateway.commands"},
+    {"gateway.gateway_lifecycle", "gateway.components", "gateway.cli", "gateway.commands"},
     {"gateway.api", "gateway.telemetry"},
     {"gateway.engine"},
     {
@@ -25,20 +25,23 @@ LAYERS = [
         "gateway.upstream",
         "gateway.assets",
         "gateway.routing",
-        "gateway.cell_winners",
     },
     {"gateway.jobs", "gateway.catalogue", "gateway.config", "gateway.settings"}
     | {"gateway.money", "gateway.suggestions", "gateway.slewing_clock", "gateway.events", "gateway.task_supervisor"}
-    | {"gateway.memory_budget", "gateway.large_body_thread", "gateway.timing"},
+    | {"gateway.memory_budget", "gateway.large_body_thread", "gateway.timeouts_and_intervals"},
     {"providers"},
 ]
 # What gateway.health may import of this project. Not gateway.upstream: the engine joins the two.
-HEALTH_IMPORTS = {"gateway.health", "gateway.routing", "gateway.catalogue", "gateway.config", "gateway.timing"} | {
-    "providers"
-}
+HEALTH_IMPORTS = {
+    "gateway.health",
+    "gateway.routing",
+    "gateway.catalogue",
+    "gateway.config",
+    "gateway.timeouts_and_intervals",
+} | {"providers"}
 CONTRACT_MODULES = {
     *("adapter", "orders", "order_status", "faults", "image_sizes", "callback_signatures", "parsing"),
-    "request_helpers",
+    "call_builders",
 }
 SANDBOX_SELLERS = {path.parent.name for path in (ROOT / "sandbox").glob("*/__init__.py")}
 MODULES_ALLOWED_IN_PROVIDERS = {

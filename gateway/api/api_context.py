@@ -7,13 +7,13 @@ from litestar import Request
 from msgspec import Struct
 
 from gateway.api.base64_encoder import Base64Encoder
-from gateway.api.refused_request_tracker import RefusedRequestTracker
+from gateway.api.refused_first_requests import RefusedFirstRequests
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
 from gateway.store.base import Store
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.input_fetcher import InputFetcher
 
 HttpRequest = Request[Any, Any, Any]
@@ -28,7 +28,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     input_fetcher: InputFetcher
     url_signer: UrlSigner
     base64_encoder: Base64Encoder
-    refused: RefusedRequestTracker
+    refused: RefusedFirstRequests
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]

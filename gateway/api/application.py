@@ -10,13 +10,13 @@ from litestar.exceptions import HTTPException
 
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
-from gateway.api.body_receiver import BodyReceiver
 from gateway.api.callbacks import receive_callback
-from gateway.api.http_exchange import HttpExchange
 from gateway.api.image_files import get_image_file
 from gateway.api.images import create_generation
+from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
+from gateway.api.request_lifecycle import RequestLifecycle
 from gateway.api.server_errors import (
     internal_error,
     select_charge_sentence,
@@ -28,7 +28,7 @@ from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavaila
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
 from gateway.store.base import StoreError, StoreUnavailable
-from gateway.timing import ApiTiming
+from gateway.timeouts_and_intervals import ApiTiming
 
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
@@ -55,33 +55,33 @@ class Application(Litestar):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await super().__call__(scope, receive, send)
-        exchange = HttpExchange(
+        lifecycle = RequestLifecycle(
             scope,
             send,
-            BodyReceiver(receive, self._body_budget, self._timing),
+            IncomingBodyLimiter(receive, self._body_budget, self._timing),
             self._body_budget.make_outgoing_reservation(),
         )
         try:
-            await super().__call__(scope, exchange.body_receiver, exchange.send)
+            await super().__call__(scope, lifecycle.incoming_body, lifecycle.send)
         except asyncio.CancelledError:
-            await exchange.send_shutdown_error()
+            await lifecycle.send_shutdown_error()
             raise
         except Exception as error:
-            if not exchange.is_response_started:
+            if not lifecycle.is_response_started:
                 raise
-            self._emit(_build_response_error_event(error, exchange.request_id))
-            exchange.abort_response()
+            self._emit(_build_response_error_event(error, lifecycle.request_id))
+            lifecycle.abort_response()
         finally:
-            exchange.close()
-            self._remove_departed_caller(exchange)
-            self._emit(exchange.build_completed_event())
+            lifecycle.close()
+            self._remove_departed_caller(lifecycle)
+            self._emit(lifecycle.build_completed_event())
 
-    def _remove_departed_caller(self, exchange: HttpExchange) -> None:
+    def _remove_departed_caller(self, lifecycle: RequestLifecycle) -> None:
         """Removes a client that disconnected without a response from its job's callers."""
-        record, team = exchange.find_abandoned_record(), exchange.team
+        record, team = lifecycle.find_abandoned_record(), lifecycle.team
         if record is not None and team is not None:
             context: ApiContext = self.state["context"]
-            context.engine.caller_remover.add(team, record)
+            context.engine.disconnected_client_remover.remove_in_background(team, record)
 
 
 def _build_response_error_event(error: BaseException, request_id: str) -> ErrorReported:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.catalogue import Catalogue
-from gateway.config.values import sha256_hex
+from gateway.config.value_types import sha256_hex
 
 BEARER_PREFIX = "bearer "
 # Headers that Azure's clients and clients of other gateways use.

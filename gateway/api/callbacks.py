@@ -4,7 +4,7 @@ from litestar import Response, post
 
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
-from gateway.api.request_body import read_body
+from gateway.api.request_body_reader import read_body
 from gateway.engine.callback_handler import RetryLater
 
 MAX_CALLBACK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import NOT_CHARGED
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.events import EventSink, RequestCompleted
-from gateway.timing import ApiTiming
+from gateway.timeouts_and_intervals import ApiTiming
 
 # Limit for headers, trailers and chunk extensions. Checked after each read, so slightly more may arrive.
 MAX_HEADER_BYTES = 64 << 10

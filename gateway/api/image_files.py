@@ -5,8 +5,8 @@ from litestar.response import Stream
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.http_exchange import get_image_streams
-from gateway.api.team_jobs import get_media_type
+from gateway.api.request_lifecycle import get_image_streams
+from gateway.api.team_job_loader import get_media_type
 from gateway.assets.signed_urls import FILES_PATH
 
 

@@ -12,8 +12,8 @@ from litestar.response import Stream
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.base64_encoder import compute_base64_size
 from gateway.api.client_presence import mark_answered
-from gateway.api.http_exchange import get_image_streams, get_response_memory
 from gateway.api.json_responses import json_response
+from gateway.api.request_lifecycle import get_image_streams, get_response_memory
 from gateway.api.serializers import serialize_images
 from gateway.api.server_errors import service_unavailable_error
 from gateway.assets.backend import CHUNK_BYTES

@@ -15,7 +15,7 @@ from gateway.api.json_responses import build_job_headers, build_replay_headers
 from gateway.api.parameters import GenerationRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, service_unavailable_error
-from gateway.api.team_jobs import load_stored_images
+from gateway.api.team_job_loader import load_stored_images
 from gateway.assets.storage import ObjectNotFound
 
 # OpenAI's path, Azure's (classic and v1), and the path of base URLs without a version.

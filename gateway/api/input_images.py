@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
-from gateway.api.json_prescan import LongText
+from gateway.api.json_limit_scan import LongText
 from gateway.api.parameters import InputImageParams, InputImageRef
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.assets.image_header import InvalidImage, is_complete, read_header

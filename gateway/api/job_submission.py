@@ -13,7 +13,7 @@ from gateway.api.input_images import InputImages
 from gateway.api.parameters import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
-from gateway.api.team_jobs import make_job_not_found_error
+from gateway.api.team_job_loader import make_job_not_found_error
 from gateway.assets.storage import StorageError, describe_problem
 from gateway.engine.job_creation import ClientDisconnected, CreateJobCommand, CreateJobResult, NoOfferAvailable
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
@@ -31,7 +31,7 @@ from gateway.store.base import (
     StoreOutcomeUnknown,
     StoreUnavailable,
 )
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from providers.orders import Operation
 
 # The Retry-After while images cannot be stored. The storage is checked every few seconds.
@@ -107,13 +107,13 @@ async def submit_job(context: ApiContext, request: AnyJobRequest) -> SubmittedJo
 
     Raises ApiError if no job was created: then nothing was ordered or charged.
     """
-    record = context.refused.follow(request.team, request.idempotency)
+    record = context.refused.mark_refused_first(request.team, request.idempotency)
     try:
         return await _submit_new_job(context, request, record)
     except (ApiError, StoreError, StorageError) as error:
         is_repeated = not isinstance(error, ApiError) or error.is_retryable
         if is_repeated and request.presence.idempotency_record is None:
-            context.refused.add(request.team, record)
+            context.refused.add_refused_request(request.team, record)
         raise
 
 
@@ -171,7 +171,7 @@ async def _confirm_existing_job(context: ApiContext, job_id: str) -> bool:
     """Confirms the job of a repeated request, so that it is ordered. Returns False if the job was withdrawn before."""
     try:
         async with asyncio.timeout(context.timing.api.confirmation_timeout_seconds):
-            job = await context.engine.confirm_job(job_id)
+            job = await context.engine.confirm_purchase(job_id)
     except TimeoutError:
         raise StoreUnavailable(f"the confirmation of {job_id} was not saved in time") from None
     return job is None or not job.is_withdrawn
@@ -181,7 +181,7 @@ async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
     """Returns the job once its confirmation is saved. Retries for as long as the store is unavailable."""
     while True:
         with contextlib.suppress(StoreUnavailable):
-            if (job := await context.engine.confirm_job(job_id)) is None:
+            if (job := await context.engine.confirm_purchase(job_id)) is None:
                 raise make_job_not_found_error()
             return job
         await asyncio.sleep(context.timing.api.confirmation_retry_seconds)

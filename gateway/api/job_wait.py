@@ -8,11 +8,11 @@ from typing import Any
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import authenticate_request
-from gateway.api.body_receiver import get_body_receiver
 from gateway.api.failed_job_responses import build_failure_error
+from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import wait_for_confirmation
 from gateway.api.json_responses import build_job_headers
-from gateway.api.team_jobs import get_team_job
+from gateway.api.team_job_loader import get_team_job
 from gateway.jobs.job import Job
 
 MAX_WAIT_SECONDS = 300.0
@@ -24,7 +24,7 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
     context, team = get_context(http_request), authenticate_request(http_request)
     state = http_request.scope["state"]
     # Many requests may wait here for long, so the body's memory is released first.
-    get_body_receiver(state).release()
+    get_incoming_body(state).release()
     started_at = context.wall_clock()
     job_coroutine = get_team_job(context, team, job_id, timeout_seconds)
     job = await (_cancel_on_disconnect(http_request, job_coroutine) if timeout_seconds > 0 else job_coroutine)
@@ -34,7 +34,7 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
     return job
 
 
-async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
+async def confirm_purchase(http_request: HttpRequest, job: Job) -> Job:
     """Makes sure that the job is ordered even if this process ends. A response may promise the job only after that.
 
     Raises ApiError if another replica has withdrawn the job.

@@ -6,16 +6,16 @@ from litestar import Response, get, post
 from msgspec.structs import replace
 
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
-from gateway.api.body_receiver import get_body_receiver
 from gateway.api.client_presence import mark_answered
+from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.input_images import list_input_refs, load_input_images
 from gateway.api.job_submission import SubmittedJob, find_existing_job, submit_or_reuse_job
-from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_param, wait_for_job
+from gateway.api.job_wait import confirm_purchase, parse_prefer_wait, parse_wait_param, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
 from gateway.api.parameters import CreateJobRequest, InputImageRef
 from gateway.api.request_parsing import parse_request
 from gateway.api.serializers import JobView, serialize_job
-from gateway.api.team_jobs import load_job_documents
+from gateway.api.team_job_loader import load_job_documents
 from gateway.jobs.job import Job
 from gateway.store.base import DAY_SECONDS
 
@@ -28,7 +28,7 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
     context = get_context(request)
     submitted = await _submit_job(request)
     wait_seconds = parse_prefer_wait(request.headers.get("prefer"))
-    job = await confirm_job(request, await wait_for_job(request, submitted.job_id, wait_seconds or 0.0))
+    job = await confirm_purchase(request, await wait_for_job(request, submitted.job_id, wait_seconds or 0.0))
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     headers |= {"location": f"{JOBS_PATH}/{job.id}", "vary": "Prefer"}
     if wait_seconds is not None:
@@ -54,7 +54,7 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
             input_image for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True) if not ref.is_url
         ]
         inline_bytes = sum(len(input_image.content.data) for input_image in inline_images)
-        await get_body_receiver(state).reserve(inline_bytes)
+        await get_incoming_body(state).reserve(inline_bytes)
         return await submit_or_reuse_job(context, state, replace(job_request, input_images=input_images))
 
 

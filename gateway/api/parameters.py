@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from gateway.api.json_prescan import LongText
+from gateway.api.json_limit_scan import LongText
 from gateway.api.parameter_mapping import map_quality, map_size, warn_about
 from gateway.api.parameter_rows import APPLIED, MAPPED, REFUSED, WARNED, Parameter
 from gateway.api.parameter_spelling import (
@@ -21,7 +21,7 @@ from gateway.api.parameter_spelling import (
     read_size,
     read_word,
 )
-from gateway.api.request_body import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
+from gateway.api.request_body_reader import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
 from providers.orders import Format, Operation
 
 MAX_PROMPT_LENGTH = 32_000

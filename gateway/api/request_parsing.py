@@ -12,7 +12,7 @@ from gateway.api.job_submission import JobRequest
 from gateway.api.param_normalization import has_dalle_model, normalize_fields
 from gateway.api.parameter_rows import get_parameters
 from gateway.api.parameters import AUTO, ParamsT
-from gateway.api.request_body import parse_json_object, read_body, to_struct
+from gateway.api.request_body_reader import parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.api.failed_job_responses import build_failure_response
-from gateway.api.team_jobs import JobDocuments
+from gateway.api.team_job_loader import JobDocuments
 from gateway.assets.signed_urls import UrlSigner
 from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Attempt, Job, SellerResponse

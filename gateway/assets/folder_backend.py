@@ -27,7 +27,7 @@ from gateway.assets.backend import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from gateway.assets.group_writer import CREATE_FLAGS, TEMPORARY_PREFIX, GroupWriter
+from gateway.assets.batched_file_writer import CREATE_FLAGS, TEMPORARY_PREFIX, BatchedFileWriter
 from gateway.store.partitions import encode_hour, get_job_hour
 
 P = ParamSpec("P")
@@ -65,7 +65,7 @@ class FolderBackend:
             error_class = StorageFull if error.errno in _DISK_FULL_ERRORS else StorageMisconfigured
             raise error_class(f"{path} cannot be used to store images: {error.strerror}") from error
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="storage")
-        self._writer = GroupWriter(self._threads, partial(self._open_folder, create=True), self._translate_error)
+        self._writer = BatchedFileWriter(self._threads, partial(self._open_folder, create=True), self._translate_error)
         # Folders whose own names were made durable.
         self._durable_folders: set[tuple[str, ...]] = set()
 

@@ -36,7 +36,7 @@ def validate_key(key: str) -> str:
     return key
 
 
-def validate_prefix(prefix: str) -> str:
+def validate_job_prefix(prefix: str) -> str:
     """Returns the prefix if `make_job_prefix` could have made it, for one job. Raises InvalidKey otherwise."""
     _, job_id, rest = _split_key(prefix)
     if rest or make_job_prefix(job_id) != prefix:

@@ -19,7 +19,7 @@ from gateway.assets.backend import (
 )
 from gateway.assets.bucket_backend import SCHEMES, BucketBackend
 from gateway.assets.folder_backend import FolderBackend
-from gateway.assets.object_keys import make_job_prefix, make_object_key, validate_key, validate_prefix
+from gateway.assets.object_keys import make_job_prefix, make_object_key, validate_job_prefix, validate_key
 
 __all__ = [
     "ForeignObject",
@@ -73,7 +73,7 @@ class ImageStorage:
 
     async def delete_prefix(self, prefix: str) -> int:
         """Deletes all images of one job and returns their number. It may be repeated."""
-        return await self._backend.delete_prefix(validate_prefix(prefix))
+        return await self._backend.delete_prefix(validate_job_prefix(prefix))
 
     async def self_test(self) -> None:
         """Writes, reads and deletes a test object, and checks the free space.

@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cell_winners import find_cell_winners, list_winner_warnings
 from gateway.commands.config_helpers import config_option, load_config, print_messages
 from gateway.commands.plan_tables import render_cell_winners
+from gateway.commands.winning_sellers import find_cell_winners, list_winner_warnings
 
 
 @click.command()

@@ -9,9 +9,15 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.catalogue import Catalogue
+from gateway.config.catalogue_builder import (
+    NO_API_KEY,
+    ResolvedConfig,
+    placeholder_secrets,
+    resolve_files,
+    secrets_from_env,
+)
 from gateway.config.default_config import find_config_folder
 from gateway.config.loader import load
-from gateway.config.resolver import NO_API_KEY, ResolvedConfig, placeholder_secrets, resolve, secrets_from_env
 from gateway.config.yaml_nodes import Problem
 from providers import ADAPTERS
 
@@ -35,7 +41,7 @@ config_option = click.option(
 def load_config(folder: Path, *, with_secrets: bool = True) -> ResolvedConfig:
     """Loads the configuration with the secrets of the environment, or with placeholders for all."""
     secrets = secrets_from_env(os.environ) if with_secrets else placeholder_secrets
-    return resolve(load(folder), secrets, ADAPTERS)
+    return resolve_files(load(folder), secrets, ADAPTERS)
 
 
 def load_catalogue_for_planning(folder: Path, errors: Console) -> Catalogue:

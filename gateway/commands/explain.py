@@ -16,7 +16,7 @@ from gateway.commands.config_helpers import config_option, load_catalogue_for_pl
 from gateway.commands.job_report import explain_job
 from gateway.commands.live_signals import fetch_signals
 from gateway.commands.plan_tables import print_plan
-from gateway.config.values import Usd
+from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
 from gateway.routing.plan_json import plan_to_json

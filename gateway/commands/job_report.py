@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.gateway_api import fetch_from_gateway
+from gateway.commands.gateway_api_client import fetch_from_gateway
 from gateway.commands.plan_tables import make_table
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)

@@ -8,9 +8,9 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue, Offer
-from gateway.commands.gateway_api import fetch_from_gateway
+from gateway.commands.gateway_api_client import fetch_from_gateway
 from gateway.config.offer_schema import ExpectedLatency
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from gateway.routing.signals import CellSignals, Signals
 from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.catalogue import Catalogue
-from gateway.cell_winners import CellWinners
+from gateway.commands.winning_sellers import CellWinners
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RankedOffer
 from gateway.routing.plan_json import format_rule

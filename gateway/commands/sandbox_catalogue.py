@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.catalogue import Catalogue, Offer, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency
 from gateway.config.schema import TeamConfig
-from gateway.config.values import Secret, sha256_hex
+from gateway.config.value_types import Secret, sha256_hex
 
 SANDBOX_TEAM = "sandbox"
 SANDBOX_KEY = "igw_sandbox"

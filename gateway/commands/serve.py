@@ -19,7 +19,6 @@ import click
 import uvicorn
 
 from gateway.api.http_protocol import make_protocol_class
-from gateway.app import Gateway
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
 from gateway.commands.config_helpers import CONFIG_HELP
@@ -29,14 +28,15 @@ from gateway.commands.sandbox_catalogue import (
     list_unsimulated_sellers,
     use_sandbox_sellers,
 )
+from gateway.config.catalogue_builder import placeholder_secrets, secrets_from_env
 from gateway.config.default_config import DEFAULT_FOLDER, default_config_folder
 from gateway.config.reloader import ConfigError, ConfigReloader, ReloadResult
-from gateway.config.resolver import placeholder_secrets, secrets_from_env
 from gateway.events import describe_exception
+from gateway.gateway_lifecycle import Gateway
 from gateway.settings import ENV_OPTIONS, Settings, SettingsError, load_settings
 from gateway.store.base import StoreError
 from gateway.telemetry.logs import EventLogger
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from providers import ADAPTERS
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 
@@ -257,7 +257,7 @@ class _GatewayServer(uvicorn.Server):
         else:
             self._is_handing_over = True
             self.config.timeout_graceful_shutdown = FORCED_SHUTDOWN_TIMEOUT_SECONDS
-            self._gateway.hand_over_now()
+            self._gateway.hand_over_all_jobs()
 
     async def _drain(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """Loads a configuration folder: parses each file, and validates the parsed ones against the schema.
 
-Stages: parsing, schema (both here, file by file), checks across files (`cross_checks.py`), secrets (`resolver.py`). All
-problems of a stage are reported together, and the next stage runs only without any, so that no problem is reported that
-only follows from another.
+Stages: parsing, schema (both here, file by file), checks across files (`cross_checks.py`), secrets
+(`catalogue_builder.py`). All problems of a stage are reported together, and the next stage runs only without any, so
+that no problem is reported that only follows from another.
 """
 
 import re
@@ -12,12 +12,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from gateway.config.config_file_reader import OFFERS_FOLDER, ConfigFiles, read_folder
 from gateway.config.findings import OptionPath
 from gateway.config.offer_schema import OfferFile
 from gateway.config.redaction import looks_like_secret
 from gateway.config.schema import CONFIG_FILES, OPTIONAL_FILES, Config
 from gateway.config.schema_base import ConfigStruct
-from gateway.config.source_files import OFFERS_FOLDER, SourceFiles, read_folder
 from gateway.config.validation import Validator
 from gateway.config.yaml_nodes import ParsedYaml, Problem, SourceLocation, YamlNode, YamlSyntaxError, parse_bytes
 from gateway.suggestions import did_you_mean
@@ -57,14 +57,14 @@ def load(folder: Path) -> LoadedFiles:
     return load_files(read_folder(folder))
 
 
-def load_files(files: SourceFiles) -> LoadedFiles:
+def load_files(files: ConfigFiles) -> LoadedFiles:
     if files.folder_error is not None:
         return LoadedFiles(files.folder, None, (Problem(SourceLocation(files.folder, 1), files.folder_error),), {})
     return _Loader(files).run()
 
 
 class _Loader:
-    def __init__(self, files: SourceFiles) -> None:
+    def __init__(self, files: ConfigFiles) -> None:
         self.files = files
         self.validator = Validator()
         self.nodes: dict[str, YamlNode] = {}

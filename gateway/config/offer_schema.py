@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, PositiveSeconds, option_help
-from gateway.config.values import Day, Ratio, SizeValue, Usd
+from gateway.config.value_types import Day, Ratio, SizeValue, Usd
 from providers.image_sizes import Resolution
 from providers.order_status import TokenUsage
 from providers.orders import Cell, Format, Operation, Quality

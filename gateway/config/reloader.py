@@ -9,10 +9,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, carry_over_draining
+from gateway.config.catalogue_builder import ResolvedConfig, SecretLookup, resolve_files
+from gateway.config.config_file_reader import ConfigFiles, read_folder
 from gateway.config.loader import load_files
-from gateway.config.resolver import ResolvedConfig, SecretLookup, resolve
-from gateway.config.source_files import SourceFiles, read_folder
-from gateway.config.values import Secret, SecretRef
+from gateway.config.value_types import Secret, SecretRef
 from gateway.config.yaml_nodes import Problem, SourceLocation
 from providers.adapter import Adapter
 
@@ -89,7 +89,7 @@ class ConfigReloader:
         except Exception as error:  # noqa: BLE001  otherwise reloads would stop silently
             self._record_failure(files, error)
 
-    def _record_failure(self, files: SourceFiles | None, error: Exception) -> None:
+    def _record_failure(self, files: ConfigFiles | None, error: Exception) -> None:
         """Records an internal error, once for the same files and error."""
         message = f"{UNEXPECTED_ERROR}: {type(error).__name__}"
         known_messages = [problem.message for problem in self.last_result.resolved.problems]
@@ -107,7 +107,7 @@ class ConfigReloader:
         except Exception as error:  # noqa: BLE001  the catalogue is swapped, and the next check must run
             sys.excepthook(type(error), error, error.__traceback__)
 
-    async def _read_if_changed(self) -> SourceFiles | None:
+    async def _read_if_changed(self) -> ConfigFiles | None:
         """Returns the files if they or the secrets differ from the last ones and two reads in a row agree."""
         files, secrets = await asyncio.to_thread(self._read_files_and_secrets)
         if (files, secrets) == (self._last_files, self._last_secrets):
@@ -115,10 +115,10 @@ class ConfigReloader:
         await asyncio.sleep(SETTLE_SECONDS)
         return files if (files, secrets) == await asyncio.to_thread(self._read_files_and_secrets) else None
 
-    def _read_files_and_secrets(self) -> tuple[SourceFiles, dict[SecretRef, Secret | None]]:
+    def _read_files_and_secrets(self) -> tuple[ConfigFiles, dict[SecretRef, Secret | None]]:
         return read_folder(self.folder), {reference: self._secrets(reference) for reference in self._last_secrets}
 
-    async def _reload_files(self, files: SourceFiles) -> ReloadResult:
+    async def _reload_files(self, files: ConfigFiles) -> ReloadResult:
         """Resolves the files, swaps the catalogue if they are valid, and notifies the listener in either case.
 
         All work takes place in a thread, since it would block the event loop. Only the swap happens here.
@@ -133,7 +133,7 @@ class ConfigReloader:
         self._notify_listener()
         return self.last_result
 
-    def _resolve_files(self, files: SourceFiles) -> ResolvedConfig:
+    def _resolve_files(self, files: ConfigFiles) -> ResolvedConfig:
         """Resolves the files, and notes the secrets that they refer to."""
         secrets = self._last_secrets = dict[SecretRef, Secret | None]()
 
@@ -141,7 +141,7 @@ class ConfigReloader:
             secrets[reference] = self._secrets(reference)
             return secrets[reference]
 
-        return resolve(load_files(files), find_secret, self._adapters)
+        return resolve_files(load_files(files), find_secret, self._adapters)
 
 
 class ConfigError(Exception):

@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from gateway.config.account_proxy import ProxyRef
 from gateway.config.offer_schema import OfferFile
-from gateway.config.proxy import ProxyRef
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
-from gateway.config.values import BaseUrl, Percent, SecretRef, SizeValue, Usd
+from gateway.config.value_types import BaseUrl, Percent, SecretRef, SizeValue, Usd
 from providers.image_sizes import Resolution
 from providers.orders import Format, Operation, Quality
 

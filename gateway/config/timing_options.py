@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.config.schema_base import ConfigStruct
-from gateway.timing import MAX_OPEN_SECONDS, Timing
+from gateway.timeouts_and_intervals import MAX_OPEN_SECONDS, Timing
 
 StructT = TypeVar("StructT", bound=Struct)
 DEFAULTS = Timing()

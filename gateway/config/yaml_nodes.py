@@ -13,8 +13,8 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 
+from gateway.config.config_file_reader import MAX_FILE_BYTES
 from gateway.config.redaction import redact, replace_control_chars
-from gateway.config.source_files import MAX_FILE_BYTES
 
 MAX_DEPTH = 20
 MAX_CACHED_FILES = 256

@@ -9,13 +9,13 @@ from functools import partial
 
 from gateway.catalogue import Offer
 from gateway.engine.engine import Engine
-from gateway.engine.order_queries import can_identify_orders, verify_ticket
 from gateway.engine.seen_callbacks import SeenCallbacks, compute_digest
+from gateway.engine.seller_queries import can_identify_orders, verify_ticket
 from gateway.events import CallbackHandled, CallbackOutcome
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Attempt, Job
+from gateway.jobs.job_update_types import CallbackReceived, JobUpdate, TicketReceived
 from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import CallbackReceived, JobUpdate, TicketReceived
 from gateway.store.base import VersionConflict
 
 MAX_COMMIT_TRIES = 5

@@ -8,16 +8,16 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.object_keys import make_job_prefix
-from gateway.engine.caller_removal import CallerRemover
+from gateway.engine.disconnected_client_remover import DisconnectedClientRemover
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import JobConfirmed
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
 from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import JobConfirmed
 from gateway.store.base import (
     FIRST_FENCE,
     RENEWALS_PER_LEASE,
@@ -42,7 +42,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self.workers: dict[str, JobWorker] = {}
         self._worker_tasks: set[asyncio.Task[None]] = set()
-        self.caller_remover = CallerRemover(context.store, context.timing.clients)
+        self.disconnected_client_remover = DisconnectedClientRemover(context.store, context.timing.clients)
         self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
         self._handover_requested = asyncio.Event()
@@ -84,10 +84,10 @@ class Engine:
         await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
         self._is_stopped = True
         self.context.job_watchers.notify_all()
-        await self.caller_remover.close()
+        await self.disconnected_client_remover.close()
         return len(remaining_workers)
 
-    def hand_over_now(self) -> None:
+    def hand_over_all_jobs(self) -> None:
         """Ends a running `drain` early: all remaining jobs are released now."""
         self._handover_requested.set()
 
@@ -117,7 +117,7 @@ class Engine:
             self._start_new_job(result)
         return result
 
-    async def confirm_job(self, job_id: str) -> Job | None:
+    async def confirm_purchase(self, job_id: str) -> Job | None:
         """Saves that a job is to be bought even if this process crashes. Returns the job as saved.
 
         A job that was already withdrawn stays withdrawn.

@@ -7,17 +7,17 @@ from msgspec import Struct, field
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue, Offer
 from gateway.engine.callback_urls import CallbackUrls
+from gateway.engine.image_document_cache import ImageDocumentCache
 from gateway.engine.offer_resolver import OfferResolver
-from gateway.engine.recent_images import RecentImages
-from gateway.engine.route_entries import RouteEntryMaker
+from gateway.engine.route_entry_builder import RouteEntryBuilder
 from gateway.events import EventSink
+from gateway.health.account_limiters import AccountLimiters
 from gateway.health.health_tracker import HealthKey, HealthTracker
-from gateway.health.order_limits import OrderLimits
 from gateway.health.retry_budget import RetryBudget
 from gateway.jobs.job import RouteEntry
 from gateway.store.base import Store
 from gateway.store.job_watch import JobWatchers
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
 
 MAX_RELEASE_COUNTS = 10_000
@@ -50,7 +50,7 @@ class EngineContext(Struct, kw_only=True):
     seller_client: SellerClient
     storage: ImageStorage
     health: HealthTracker
-    limits: OrderLimits
+    limits: AccountLimiters
     retry_budget: RetryBudget
     catalogue: Callable[[], Catalogue]
     callback_urls: CallbackUrls | None
@@ -62,9 +62,9 @@ class EngineContext(Struct, kw_only=True):
     draw_bytes: Callable[[int], bytes]
     timing: Timing
     release_counts: ReleaseCounts = field(default_factory=ReleaseCounts)
-    recent_images: RecentImages = field(default_factory=RecentImages)
+    image_document_cache: ImageDocumentCache = field(default_factory=ImageDocumentCache)
     offer_resolver: OfferResolver = field(default_factory=OfferResolver)
-    route_entry_maker: RouteEntryMaker = field(default_factory=RouteEntryMaker)
+    route_entry_maker: RouteEntryBuilder = field(default_factory=RouteEntryBuilder)
 
     def find_offer(self, route_entry: RouteEntry, model: str) -> Offer | None:
         """Returns the configured offer of a route entry. The offer may be draining, since it may still have open

@@ -11,10 +11,10 @@ from gateway.engine.job_documents import SavedRequest, StoredInput
 from gateway.events import ErrorReported
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, DataUri, InputTransport, Multipart, Upload, UploadDone, UploadGrant, UploadRequest
+from providers.call_builders import encode_data_uri
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 from providers.orders import ImageBytes, ImageSource, ImageUrl
-from providers.request_helpers import encode_data_uri
 
 
 class OrderNotSent(Exception):

@@ -13,7 +13,7 @@ from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Catalogue
 from gateway.config.schema import BudgetConfig
-from gateway.config.values import Usd
+from gateway.config.value_types import Usd
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_documents import (
     WEBHOOK,
@@ -26,7 +26,7 @@ from gateway.events import ErrorReported
 from gateway.jobs.commit import BudgetLimits as BudgetLimits
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.completion import merge_warnings
-from gateway.jobs.creation import NewJob, OrderCost, create_job_commit
+from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams
@@ -126,7 +126,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         documents=documents,
         decision_record=decision_record,
     )
-    commit = create_job_commit(new_job, context.wall_clock())
+    commit = build_first_commit(new_job, context.wall_clock())
     outcome = await _save_job(context, command, commit)
     return CreateJobResult(commit, outcome, plan.policy, order_documents)
 

@@ -13,17 +13,25 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from gateway.engine.client_confirmation import JobConfirmer
 from gateway.engine.commit_events import emit_commit_events
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_context import JobContext
 from gateway.engine.mailbox import Message
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.purchase_confirmation import PurchaseConfirmer
 from gateway.engine.unconfigured_job_release import JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.commit import Commit, build_commit
 from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import (
+    AttemptAbandoned,
+    Decision,
+    ImagesStored,
+    JobAbandoned,
+    JobExpired,
+    JobWithdrawn,
+)
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     AbandonAttempt,
@@ -39,14 +47,6 @@ from gateway.jobs.next_actions import (
     derive_actions,
 )
 from gateway.jobs.transitions import Ignored, apply_update
-from gateway.jobs.updates import (
-    AttemptAbandoned,
-    Decision,
-    ImagesStored,
-    JobAbandoned,
-    JobExpired,
-    JobWithdrawn,
-)
 from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, StoreUnavailable, VersionConflict
 
 ResultT = TypeVar("ResultT")
@@ -68,7 +68,7 @@ class JobWorker:
         self._previous_worker = PreviousWorker(until=previous_worker_until, attempt_count=len(job.attempts))
         self._remote_job: Job | None = None
         self.is_created_here = reclaims == 0
-        self.confirmer = JobConfirmer(self.job_context)
+        self.confirmer = PurchaseConfirmer(self.job_context)
         self._has_lease = True
         self.tracker = OrderTracker(self.job_context)
         self.submitter = OrderSubmitter(self.job_context, self.tracker)
@@ -92,7 +92,7 @@ class JobWorker:
     async def run(self) -> None:
         try:
             if 0 < self._reclaims < MAX_RECLAIMS_WITHOUT_PROGRESS:
-                self.tracker.resume()
+                self.tracker.schedule_open_orders()
             while (self._has_lease and not self.job_context.job.is_settled) or self._has_orders_in_flight():
                 if self._has_lease:
                     self._start_actions()
@@ -119,7 +119,7 @@ class JobWorker:
         """
         self.job_context.fence = fence
         self._has_lease = True
-        self.tracker.resume()
+        self.tracker.schedule_open_orders()
         self.job_context.mailbox.wake()
 
     def _has_orders_in_flight(self) -> bool:
@@ -278,7 +278,7 @@ class JobWorker:
         before = self.job_context.job
         if commit.documents:
             # Before the watchers are notified: they ask for the images of the job at once.
-            self.context.recent_images.add(commit.job.id, commit.documents)
+            self.context.image_document_cache.add(commit.job.id, commit.documents)
         self.job_context.set_job(commit.job)
         self._reclaims = 0
         self.job_context.progress_event.set()

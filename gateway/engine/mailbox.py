@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gateway.jobs.updates import JobUpdate
+from gateway.jobs.job_update_types import JobUpdate
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -13,14 +13,21 @@ from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedI
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
 from gateway.engine.order_costs import compute_cost
-from gateway.engine.order_queries import get_max_response_bytes
 from gateway.engine.order_tracker import OrderTracker
+from gateway.engine.seller_queries import get_max_response_bytes
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.events import OfferSkipped
 from gateway.health.concurrency_limiter import SlotTimeout
 from gateway.jobs.job import Part, RecoveryMethod, RouteEntry, order_reference
+from gateway.jobs.job_update_types import (
+    AttemptStarted,
+    OrderFailed,
+    OrderRejected,
+    PartAbandoned,
+    ResponseLost,
+    TicketReceived,
+)
 from gateway.jobs.next_actions import SubmitOrder, attempt_deadline
-from gateway.jobs.updates import AttemptStarted, OrderFailed, OrderRejected, PartAbandoned, ResponseLost, TicketReceived
 from gateway.routing.signals import CellSignals
 from gateway.upstream.response_parser_thread import parse_response
 from gateway.upstream.seller_client import CallOptions

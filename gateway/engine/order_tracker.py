@@ -12,11 +12,19 @@ from gateway.catalogue import Offer
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import call_document_name, decode_call
 from gateway.engine.order_costs import compute_cost
-from gateway.engine.order_queries import poll_order, query_seller, resend_order, verify_ticket
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
+from gateway.engine.seller_queries import poll_order, query_seller, resend_order, verify_ticket
 from gateway.engine.seller_response_builder import describe_fault
 from gateway.jobs.job import Attempt, order_reference
+from gateway.jobs.job_update_types import (
+    AttemptAbandoned,
+    CallbackReceived,
+    JobUpdate,
+    OrderFailed,
+    ResponseLost,
+    TicketReceived,
+)
 from gateway.jobs.next_actions import (
     AttemptAction,
     AwaitCallback,
@@ -28,14 +36,6 @@ from gateway.jobs.next_actions import (
     SearchOrder,
     attempt_deadline,
     derive_actions,
-)
-from gateway.jobs.updates import (
-    AttemptAbandoned,
-    CallbackReceived,
-    JobUpdate,
-    OrderFailed,
-    ResponseLost,
-    TicketReceived,
 )
 from providers.faults import FaultKind, PollPolicy
 from providers.order_status import Accepted, Failed, InProgress, NoAnswer, Progress, Ready, SearchResult
@@ -114,7 +114,7 @@ class OrderTracker:
 
     # --- orders with a ticket
 
-    def resume(self) -> None:
+    def schedule_open_orders(self) -> None:
         """Marks all open orders for one poll before any is abandoned, since the job may have been without a worker for
         a while."""
         job = self._job_context.job

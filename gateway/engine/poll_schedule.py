@@ -4,7 +4,7 @@ The first poll is due near the order's expected end, later ones with exponential
 them.
 """
 
-from gateway.timing import PollTiming
+from gateway.timeouts_and_intervals import PollTiming
 from providers.faults import ChargeStatus, FaultKind, PollPolicy
 from providers.order_status import InProgress, NoAnswer, Progress
 

@@ -31,8 +31,8 @@ from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.job import Attempt
+from gateway.jobs.job_update_types import ImagesReady, ImagesStored
 from gateway.jobs.next_actions import attempt_deadline
-from gateway.jobs.updates import ImagesReady, ImagesStored
 from gateway.store.base import StoreUnavailable
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.jobs.job import RouteEntry
+from gateway.jobs.job_update_types import JobConfirmed
 from gateway.jobs.next_actions import (
     AttemptAction,
     AwaitCallback,
@@ -15,7 +16,6 @@ from gateway.jobs.next_actions import (
     SearchOrder,
     SubmitOrder,
 )
-from gateway.jobs.updates import JobConfirmed
 
 # The maximum delay of a released job, in claim intervals.
 MAX_SKIPPED_CLAIMS = 10

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta, Struct
 from msgspec.structs import astuple, replace
 
-from gateway.timing import MAX_OPEN_SECONDS, HealthTiming, OpenDuration
+from gateway.timeouts_and_intervals import MAX_OPEN_SECONDS, HealthTiming, OpenDuration
 
 # How much earlier than its probe an order may seem to be sent.
 MAX_SEND_TIME_ERROR_SECONDS = 2.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import floor, inf
 
 from gateway.config.schema import AccountLimits
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 
 
 class SlotTimeout(Exception):

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, BreakerSnapshot, Moment
-from gateway.health.stats import ConformanceRate, LatencyStats
+from gateway.health.rolling_stats import ConformanceRate, LatencyStats
 from providers.orders import Cell
 
 CellKey = tuple[str, str, Cell]

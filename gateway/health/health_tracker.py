@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, SellerAccount
+from gateway.health.account_and_cell_health import AccountHealth, CellHealth
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
 from gateway.health.health_snapshot import (
     AccountSnapshot,
@@ -21,10 +22,15 @@ from gateway.health.health_snapshot import (
     decode_snapshot,
     encode_snapshot,
 )
-from gateway.health.health_state import AccountHealth, CellHealth
-from gateway.health.stats import MIN_LATENCY_SAMPLES, ConformanceRate, LatencyStats, merge_conformance, merge_latency
+from gateway.health.rolling_stats import (
+    MIN_LATENCY_SAMPLES,
+    ConformanceRate,
+    LatencyStats,
+    merge_conformance,
+    merge_latency,
+)
 from gateway.routing.signals import MIN_DELIVERIES, UNKNOWN_SIGNALS, CellSignals, Signals
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import VERDICTS, FaultKind, HealthScope
 from providers.orders import Cell
 

@@ -1,7 +1,7 @@
 """Retry budget: limits retries to a share of the first orders, so that failures do not multiply the orders."""
 
-from gateway.health.stats import SlidingWindowCounter
-from gateway.timing import HealthTiming
+from gateway.health.rolling_stats import SlidingWindowCounter
+from gateway.timeouts_and_intervals import HealthTiming
 
 MAX_RETRY_SHARE = 0.1
 RETRY_WINDOW_BUCKETS = 60
@@ -21,8 +21,8 @@ class RetryBudget:
     def can_retry(self, now: float) -> bool:
         """Returns whether one more retry is allowed: retries may be a tenth of the last minute's first orders, and
         always three."""
-        allowed = max(self._min_retries, int(self._first_orders.count(now) * MAX_RETRY_SHARE))
-        return self._retries.count(now) < allowed
+        allowed = max(self._min_retries, int(self._first_orders.count_recent(now) * MAX_RETRY_SHARE))
+        return self._retries.count_recent(now) < allowed
 
     def record_retry(self, now: float) -> None:
         self._retries.add(now)

@@ -12,10 +12,10 @@ from msgspec import Struct
 from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.job_outcome import encode_job_outcome, make_job_outcome
+from gateway.jobs.job_update_types import Decision, JobUpdate
 from gateway.jobs.next_actions import next_due
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.jobs.transitions import Ignored, apply_update
-from gateway.jobs.updates import Decision, JobUpdate
 from providers.orders import Cell
 
 BODY_KEY_TTL_SECONDS = 120.0

@@ -8,7 +8,7 @@ from msgspec import Struct
 from gateway.jobs.attempt_costs import get_charge_status
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.seller_retry_times import get_retry_after
-from gateway.timing import DEFAULT_JOB_TIMING
+from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 
 _CERTAINTY_ORDER = (ChargeStatus.NOT_CHARGED, ChargeStatus.UNKNOWN, ChargeStatus.CHARGED)

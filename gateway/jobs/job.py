@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.timing import DEFAULT_JOB_TIMING, JobTiming
+from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 from providers.faults import FaultKind
 from providers.order_status import TokenUsage
 from providers.orders import Cell

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs import updates
+from gateway.jobs import job_update_types
 from gateway.jobs.attempt_costs import (
     Booking,
     attempt_cost,
@@ -20,8 +20,14 @@ from gateway.jobs.attempt_costs import (
 )
 from gateway.jobs.completion import complete_if_done, merge_warnings
 from gateway.jobs.job import Attempt, AttemptState, Excess, Job, JobState, Part, PartState, TokenCount, round_timestamp
-from gateway.jobs.job_edits import drop_waiting_parts, find_waiting_part, remove_images, replace_attempt, replace_parts
-from gateway.jobs.seller_responses import record_seller_response
+from gateway.jobs.part_and_attempt_edits import (
+    drop_waiting_parts,
+    find_waiting_part,
+    remove_images,
+    replace_attempt,
+    replace_parts,
+)
+from gateway.jobs.seller_response_recorder import record_seller_response
 from gateway.jobs.seller_retry_times import add_retry_time, can_retry
 from gateway.jobs.transition_tables import LedgerLine, part_state_after
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
@@ -39,7 +45,7 @@ _NOT_WAITING = Ignored("these images do not belong to one waiting part")
 _IMAGES_EXIST = Ignored("the images exist, so only their expiry ends this attempt")
 
 
-def apply_update(job: Job, update: updates.JobUpdate, now: float) -> TransitionResult:
+def apply_update(job: Job, update: job_update_types.JobUpdate, now: float) -> TransitionResult:
     """Returns the job after the update, with its version incremented."""
     changed = _TRANSITIONS[type(update)](job, update, now)
     if isinstance(changed, Ignored):
@@ -52,7 +58,7 @@ def apply_update(job: Job, update: updates.JobUpdate, now: float) -> TransitionR
 # --- facts
 
 
-def _apply_ticket_received(job: Job, fact: updates.TicketReceived, now: float) -> TransitionResult:
+def _apply_ticket_received(job: Job, fact: job_update_types.TicketReceived, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     if attempt.ticket is not None:
@@ -61,7 +67,7 @@ def _apply_ticket_received(job: Job, fact: updates.TicketReceived, now: float) -
     return replace_attempt(job, replace(attempt, ticket=fact.ticket, state=state, response_lost_at=None))
 
 
-def _apply_response_lost(job: Job, fact: updates.ResponseLost, now: float) -> TransitionResult:
+def _apply_response_lost(job: Job, fact: job_update_types.ResponseLost, now: float) -> TransitionResult:
     attempt = job.get_attempt(fact.attempt)
     if not attempt or not attempt.is_open or attempt.images_ready or job.can_poll(attempt):
         return Ignored("the attempt does not wait for a response")
@@ -73,7 +79,7 @@ def _apply_response_lost(job: Job, fact: updates.ResponseLost, now: float) -> Tr
     return record_seller_response(job, attempt.number, fact.seller_response)
 
 
-def _apply_callback_received(job: Job, fact: updates.CallbackReceived, now: float) -> TransitionResult:
+def _apply_callback_received(job: Job, fact: job_update_types.CallbackReceived, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     if attempt.callback_at is not None or not attempt.is_open:
@@ -81,7 +87,7 @@ def _apply_callback_received(job: Job, fact: updates.CallbackReceived, now: floa
     return replace_attempt(job, replace(attempt, callback_at=round_timestamp(now)))
 
 
-def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> TransitionResult:
+def _apply_images_ready(job: Job, fact: job_update_types.ImagesReady, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     cost = _get_ready_cost(job, attempt, fact)
@@ -103,7 +109,7 @@ def _apply_images_ready(job: Job, fact: updates.ImagesReady, now: float) -> Tran
     return record_seller_response(job, attempt.number, fact.seller_response)
 
 
-def _get_ready_cost(job: Job, attempt: Attempt, fact: updates.ImagesReady) -> int | None:
+def _get_ready_cost(job: Job, attempt: Attempt, fact: job_update_types.ImagesReady) -> int | None:
     """Returns the cost that the seller reported, or else the price of its images if it made fewer than were ordered.
 
     It is kept with the attempt, since it is booked even if the images expire or come too late.
@@ -114,7 +120,7 @@ def _get_ready_cost(job: Job, attempt: Attempt, fact: updates.ImagesReady) -> in
     return reported_cost
 
 
-def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> TransitionResult:
+def _apply_images_stored(job: Job, fact: job_update_types.ImagesStored, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     cost = attempt.cost if fact.cost is None else fact.cost
@@ -145,7 +151,7 @@ def _apply_images_stored(job: Job, fact: updates.ImagesStored, now: float) -> Tr
     return replace(updated, warnings=warnings, excesses=excesses)
 
 
-def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> TransitionResult:
+def _apply_order_failed(job: Job, fact: job_update_types.OrderFailed, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     if fact.is_rejection and attempt.ticket is not None:
@@ -166,13 +172,13 @@ def _apply_order_failed(job: Job, fact: updates.OrderFailed, now: float) -> Tran
     return record_seller_response(corrected, attempt.number, fact.seller_response)
 
 
-def _apply_job_confirmed(job: Job, fact: updates.JobConfirmed, now: float) -> TransitionResult:
+def _apply_job_confirmed(job: Job, fact: job_update_types.JobConfirmed, now: float) -> TransitionResult:
     if job.state.is_terminal or job.is_confirmed:
         return Ignored("nothing new")
     return replace(job, is_client_confirmed=True)
 
 
-def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float) -> TransitionResult:
+def _apply_cancel_requested(job: Job, fact: job_update_types.CancelRequested, now: float) -> TransitionResult:
     if job.state.is_terminal:
         return Ignored(f"the job is already {job.state}")
     return replace(drop_waiting_parts(job), is_cancel_requested=True)
@@ -181,11 +187,11 @@ def _apply_cancel_requested(job: Job, fact: updates.CancelRequested, now: float)
 # --- decisions
 
 
-def _apply_order_rejected(job: Job, decision: updates.OrderRejected, now: float) -> TransitionResult:
+def _apply_order_rejected(job: Job, decision: job_update_types.OrderRejected, now: float) -> TransitionResult:
     return _apply_order_failed(job, replace(decision.failure, is_rejection=True), now)
 
 
-def _apply_attempt_started(job: Job, decision: updates.AttemptStarted, now: float) -> TransitionResult:
+def _apply_attempt_started(job: Job, decision: job_update_types.AttemptStarted, now: float) -> TransitionResult:
     images = tuple(sorted(set(decision.images)))
     if not (part := find_waiting_part(job, images)):
         return _NOT_WAITING
@@ -212,7 +218,7 @@ def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[in
     return "all attempts for these images are used up" if len(part.tried_indexes) >= job.max_attempts else None
 
 
-def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: float) -> TransitionResult:
+def _apply_attempt_abandoned(job: Job, decision: job_update_types.AttemptAbandoned, now: float) -> TransitionResult:
     attempt = job.get_attempt(decision.attempt)
     if not attempt or not attempt.is_open:
         return Ignored("no such open attempt")
@@ -224,7 +230,7 @@ def _apply_attempt_abandoned(job: Job, decision: updates.AttemptAbandoned, now: 
     return record_seller_response(job, attempt.number, decision.seller_response)
 
 
-def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float) -> TransitionResult:
+def _apply_part_abandoned(job: Job, decision: job_update_types.PartAbandoned, now: float) -> TransitionResult:
     """Fails images that no seller accepted: a whole waiting part, or some of its images.
 
     At a seller that takes few images per order, several tasks share the images of one part.
@@ -240,7 +246,7 @@ def _apply_part_abandoned(job: Job, decision: updates.PartAbandoned, now: float)
     return replace_parts(job, part, failed_part, remove_images(part, images))
 
 
-def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> TransitionResult:
+def _apply_job_expired(job: Job, decision: job_update_types.JobExpired, now: float) -> TransitionResult:
     """Ends the job at its deadline. Attempts whose order is running stay open until their cost is known."""
     if job.state.is_terminal or now < job.deadline:
         return Ignored("the deadline has not passed" if now < job.deadline else f"the job is already {job.state}")
@@ -254,7 +260,7 @@ def _apply_job_expired(job: Job, decision: updates.JobExpired, now: float) -> Tr
     return replace(job, is_overdue=True, parts=tuple(expire_part(part) for part in job.parts))
 
 
-def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -> TransitionResult:
+def _apply_job_withdrawn(job: Job, decision: job_update_types.JobWithdrawn, now: float) -> TransitionResult:
     if job.state.is_terminal or job.is_confirmed:
         return Ignored("the job has ended, or is confirmed")
     if now < job.confirmation_deadline:
@@ -262,7 +268,7 @@ def _apply_job_withdrawn(job: Job, decision: updates.JobWithdrawn, now: float) -
     return replace(drop_waiting_parts(job), is_withdrawn=True)
 
 
-def _apply_job_abandoned(job: Job, decision: updates.JobAbandoned, now: float) -> TransitionResult:
+def _apply_job_abandoned(job: Job, decision: job_update_types.JobAbandoned, now: float) -> TransitionResult:
     """Stops ordering for the job, whose workers keep crashing. Orders that are running are still tracked."""
     if job.state.is_terminal or job.is_abandoned:
         return Ignored("nothing more is ordered for this job")
@@ -324,20 +330,20 @@ def _record_tokens(job: Job, attempt: Attempt, usage: TokenUsage | None) -> Job:
     return replace(job, token_counts=(*job.token_counts, token_count))
 
 
-_TRANSITIONS: dict[type[updates.JobUpdate], Callable[[Job, Any, float], TransitionResult]] = {
-    updates.TicketReceived: _apply_ticket_received,
-    updates.ResponseLost: _apply_response_lost,
-    updates.CallbackReceived: _apply_callback_received,
-    updates.ImagesReady: _apply_images_ready,
-    updates.ImagesStored: _apply_images_stored,
-    updates.OrderFailed: _apply_order_failed,
-    updates.JobConfirmed: _apply_job_confirmed,
-    updates.CancelRequested: _apply_cancel_requested,
-    updates.OrderRejected: _apply_order_rejected,
-    updates.AttemptStarted: _apply_attempt_started,
-    updates.AttemptAbandoned: _apply_attempt_abandoned,
-    updates.PartAbandoned: _apply_part_abandoned,
-    updates.JobExpired: _apply_job_expired,
-    updates.JobWithdrawn: _apply_job_withdrawn,
-    updates.JobAbandoned: _apply_job_abandoned,
+_TRANSITIONS: dict[type[job_update_types.JobUpdate], Callable[[Job, Any, float], TransitionResult]] = {
+    job_update_types.TicketReceived: _apply_ticket_received,
+    job_update_types.ResponseLost: _apply_response_lost,
+    job_update_types.CallbackReceived: _apply_callback_received,
+    job_update_types.ImagesReady: _apply_images_ready,
+    job_update_types.ImagesStored: _apply_images_stored,
+    job_update_types.OrderFailed: _apply_order_failed,
+    job_update_types.JobConfirmed: _apply_job_confirmed,
+    job_update_types.CancelRequested: _apply_cancel_requested,
+    job_update_types.OrderRejected: _apply_order_rejected,
+    job_update_types.AttemptStarted: _apply_attempt_started,
+    job_update_types.AttemptAbandoned: _apply_attempt_abandoned,
+    job_update_types.PartAbandoned: _apply_part_abandoned,
+    job_update_types.JobExpired: _apply_job_expired,
+    job_update_types.JobWithdrawn: _apply_job_withdrawn,
+    job_update_types.JobAbandoned: _apply_job_abandoned,
 }

@@ -85,7 +85,7 @@ def make_decision_record(catalogue: Catalogue, planned: PlannedRequest, decided_
     return DecisionRecord(
         decided_at=round_timestamp(decided_at),
         config_hash=plan.config_hash,
-        query=_remove_unmatched_metadata(catalogue, planned.query),
+        query=_remove_metadata_without_rule(catalogue, planned.query),
         draw=planned.draw,
         policy=plan.policy,
         rule=format_rule(catalogue, plan),
@@ -121,7 +121,7 @@ def _make_excluded_seller(offer: ExcludedOffer, signals: Signals, key: tuple[str
     return ExcludedSeller(seller=offer.seller, reasons=offer.reasons, signals=cell_signals)
 
 
-def _remove_unmatched_metadata(catalogue: Catalogue, query: RoutingQuery) -> RoutingQuery:
+def _remove_metadata_without_rule(catalogue: Catalogue, query: RoutingQuery) -> RoutingQuery:
     """Removes the metadata that no rule can match on: names and values are the client's own text."""
     metadata: Mapping[str, str] = query.request.metadata
     if not metadata:

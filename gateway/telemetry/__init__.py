@@ -1,1 +1,1 @@
-"""Event sinks: metrics and logs. Only the composition root (`gateway/app.py`) imports them."""
+"""Event sinks: metrics and logs. Only the composition root (`gateway/gateway_lifecycle.py`) imports them."""

@@ -38,7 +38,7 @@ from gateway.events import (
 )
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
-from gateway.timing import LogTiming
+from gateway.timeouts_and_intervals import LogTiming
 
 MAX_QUEUED_LINES = 10_000
 # The burst for errors in requests. It is larger, since each line names its request, which operators investigate.

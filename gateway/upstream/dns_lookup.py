@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 from msgspec import Struct
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]

@@ -10,14 +10,14 @@ from msgspec import Struct
 from gateway.memory_budget import Reservation
 from gateway.upstream.address_guard import AddressBlocked
 from gateway.upstream.dns_lookup import LookupTimeout
-from gateway.upstream.http_bodies import (
+from gateway.upstream.request_builder import USER_AGENT, UnsendableRequest, validate_external_url
+from gateway.upstream.response_body_decoder import (
     ResponseTooLarge,
     ResponseUnreadable,
     get_response_headers,
     get_response_stream,
     read_response_body,
 )
-from gateway.upstream.request_builder import USER_AGENT, UnsendableRequest, validate_external_url
 
 _REDIRECT_STATUSES = {301, 302, 303, 307, 308}
 _PERMANENT_STATUSES = {400, 401, 403, 404, 410, 451}

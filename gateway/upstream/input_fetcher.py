@@ -11,7 +11,7 @@ from time import monotonic
 from msgspec import Struct
 
 from gateway.memory_budget import SMALL_BODY_BYTES
-from gateway.timing import InputTiming
+from gateway.timeouts_and_intervals import InputTiming
 from gateway.upstream.dns_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull

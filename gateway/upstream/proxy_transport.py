@@ -6,7 +6,7 @@ The proxy resolves names and connects, so here the address guard can check only 
 import httpx
 import yarl
 
-from gateway.config.proxy import Proxy
+from gateway.config.account_proxy import Proxy
 from gateway.upstream.address_guard import AddressBlocked, AddressCheck
 
 

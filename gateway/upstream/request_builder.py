@@ -9,7 +9,7 @@ from functools import lru_cache
 import httpx
 
 from gateway.catalogue import Seller, SellerAccount
-from gateway.upstream.http_bodies import RequestBody, encode_multipart
+from gateway.upstream.request_body_encoder import RequestBody, encode_multipart
 from gateway.upstream.transport import SendProgress
 from providers.adapter import Call
 

@@ -7,16 +7,16 @@ import httpx
 from msgspec import Struct
 
 from gateway.catalogue import Seller
-from gateway.config.proxy import Proxy
+from gateway.config.account_proxy import Proxy
 from gateway.memory_budget import MemoryBudget, MemoryReservation
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, DownloadRequest, download
-from gateway.upstream.http_bodies import (
+from gateway.upstream.request_builder import UnsendableRequest, build_request
+from gateway.upstream.response_body_decoder import (
     ResponseUnreadable,
     get_response_headers,
     get_response_stream,
     read_response_body,
 )
-from gateway.upstream.request_builder import UnsendableRequest, build_request
 from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, SendProgress
 from gateway.upstream.transport_pool import HostSource, TransportPool, TransportPoolProtocol
 from providers.adapter import Answer, Call

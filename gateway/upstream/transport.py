@@ -21,9 +21,9 @@ from multidict import CIMultiDict
 from gateway.memory_budget import SMALL_BODY_BYTES
 from gateway.upstream import dns_lookup
 from gateway.upstream.asyncio_tls_connector import TlsConnector
-from gateway.upstream.connection_state import has_input, read_acknowledged_bytes
 from gateway.upstream.dns_lookup import TotalLookupLimitReached
-from gateway.upstream.http_bodies import RequestBody
+from gateway.upstream.kernel_socket_state import has_input, read_acknowledged_bytes
+from gateway.upstream.request_body_encoder import RequestBody
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_HEADER_BYTES = 32 << 10

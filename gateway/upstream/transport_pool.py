@@ -9,8 +9,8 @@ from typing import Protocol
 
 import httpx
 
-from gateway.config.proxy import Proxy
-from gateway.timing import ConnectionTiming
+from gateway.config.account_proxy import Proxy
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import address_guard
 from gateway.upstream.dns_lookup import DnsLookup, Lookup, LookupLimits, SystemResolver
 from gateway.upstream.proxy_transport import ProxyTransport

@@ -10,6 +10,7 @@ import msgspec
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
+from providers.call_builders import build_bearer_headers, build_json_call
 from providers.callback_signatures import verify_runapi_signature
 from providers.image_sizes import RATIOS, Resolution
 from providers.order_status import Accepted, InProgress, NoAnswer, Progress
@@ -25,7 +26,6 @@ from providers.orders import (
     check_supported,
 )
 from providers.parsing import make_query_reader, make_submit_reader
-from providers.request_helpers import build_bearer_headers, build_json_call
 from providers.runapi.errors import parse_error
 from providers.runapi.files import INPUT_TRANSPORTS
 from providers.runapi.tasks import from_task

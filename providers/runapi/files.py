@@ -5,10 +5,10 @@ import hashlib
 
 from providers import parsing
 from providers.adapter import Answer, Call, Endpoint, InputTransport, Upload, UploadDone, UploadGrant, UploadRequest
+from providers.call_builders import build_json_call
 from providers.faults import FaultKind
 from providers.orders import ImageBytes, ImageUrl
 from providers.parsing import ParseError, make_query_reader
-from providers.request_helpers import build_json_call
 from providers.runapi.errors import parse_error
 
 UPLOAD_TTL_SECONDS = 3_600

@@ -12,11 +12,11 @@ from providers.adapter import (
     UploadGrant,
     UploadRequest,
 )
+from providers.call_builders import build_json_call
 from providers.faults import FaultKind
 from providers.orders import ImageBytes, ImageUrl
 from providers.parsing import ParseError, make_query_reader
-from providers.request_helpers import build_json_call
-from providers.runflow import common
+from providers.runflow import shared_wire_format
 
 MEBIBYTE = 1 << 20
 UPLOAD_TTL_SECONDS = 86_400
@@ -60,10 +60,12 @@ def from_confirmation(answer: Answer) -> ImageUrl:
 INPUT_TRANSPORTS: tuple[InputTransport, ...] = (
     DataUri(max_bytes=MEBIBYTE),
     Upload(
-        prepare=Endpoint(build_call=to_upload, read_answer=make_query_reader(from_upload, common.parse_error)),
-        put=Endpoint(build_call=to_put, read_answer=make_query_reader(from_put, common.parse_error)),
+        prepare=Endpoint(
+            build_call=to_upload, read_answer=make_query_reader(from_upload, shared_wire_format.parse_error)
+        ),
+        put=Endpoint(build_call=to_put, read_answer=make_query_reader(from_put, shared_wire_format.parse_error)),
         confirm=Endpoint(
-            build_call=to_confirmation, read_answer=make_query_reader(from_confirmation, common.parse_error)
+            build_call=to_confirmation, read_answer=make_query_reader(from_confirmation, shared_wire_format.parse_error)
         ),
         max_bytes=50 * MEBIBYTE,
         ttl_seconds=UPLOAD_TTL_SECONDS,

@@ -8,32 +8,32 @@ from datetime import date
 
 from providers import parsing
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
+from providers.call_builders import build_bearer_headers, build_json_call
 from providers.callback_signatures import verify_runflow_signature
 from providers.faults import FaultKind
 from providers.order_status import Accepted, Progress, SearchResult
 from providers.orders import Feature, Order, OrderReference, UnsupportedOrder, check_supported
 from providers.parsing import ParseError, make_query_reader, make_submit_reader
-from providers.request_helpers import build_bearer_headers, build_json_call
-from providers.runflow import common
+from providers.runflow import shared_wire_format
 from providers.runflow.assets import INPUT_TRANSPORTS
 
-CAPABILITIES = common.build_capabilities(Feature.CALLBACK)
+CAPABILITIES = shared_wire_format.build_capabilities(Feature.CALLBACK)
 
 
 def to_run(order: Order) -> Call:
     check_supported(order, CAPABILITIES)
     fields = {
-        "input": common.to_input(order),
+        "input": shared_wire_format.to_input(order),
         "callback_url": order.callback_url,
         "client_ref": order.reference,
     }
     return build_json_call(
-        "POST", f"/v1/models/{common.to_model_path(order)}/runs", fields, idempotency_key=order.reference
+        "POST", f"/v1/models/{shared_wire_format.to_model_path(order)}/runs", fields, idempotency_key=order.reference
     )
 
 
 def from_ordered(answer: Answer) -> Progress:
-    return common.from_run(parsing.parse_json_object(answer.body), is_new=True)
+    return shared_wire_format.from_run(parsing.parse_json_object(answer.body), is_new=True)
 
 
 # Two pages spell the filter differently: searches alternate, beginning with the spelling of real clients.
@@ -80,10 +80,10 @@ ADAPTER = Adapter(
     checked_on=date(2026, 11, 21),
     capabilities=CAPABILITIES,
     build_auth_headers=build_bearer_headers,
-    parse_error=common.parse_error,
-    submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, common.parse_error)),
-    poll=common.POLL,
-    search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, common.parse_error)),
+    parse_error=shared_wire_format.parse_error,
+    submit=Endpoint(build_call=to_run, read_answer=make_submit_reader(from_ordered, shared_wire_format.parse_error)),
+    poll=shared_wire_format.POLL,
+    search=Endpoint(build_call=to_search, read_answer=make_query_reader(from_search, shared_wire_format.parse_error)),
     callback=CallbackSpec(
         verify=lambda headers, body, secrets, _now: verify_runflow_signature(headers, body, secrets),
         parse_order_id=from_callback,

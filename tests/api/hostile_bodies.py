@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable
 
-from gateway.api.json_prescan import MAX_DEPTH
+from gateway.api.json_limit_scan import MAX_DEPTH
 
 KIB, MIB = 1 << 10, 1 << 20
 # Below what is parsed in place, at the limit of bodies without images, and up to the limit of those with images.

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.api.request_body import MAX_BODY_BYTES_WITHOUT_IMAGES
+from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, expect_final_error, parse_error
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 from tests.harness.gateway_runner import RunningGateway

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.api.image_responses import STREAM_MEMORY_BYTES
-from gateway.timing import ApiTiming, Timing
+from gateway.timeouts_and_intervals import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.internal_error_injection import FAILING_PROMPT
 from tests.api.job_requests import create_finished_job

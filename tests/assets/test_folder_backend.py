@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.assets import folder_backend, group_writer
+from gateway.assets import batched_file_writer, folder_backend
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import ForeignObject, ImageStorage, StorageError, StorageUnavailable
@@ -337,7 +337,7 @@ def test_read_only_folder_is_unavailable(number: int, tmp_path: Path, monkeypatc
 
 def test_hanging_disk_does_not_block_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(group_writer, "_create_file", lambda *_: released.wait(10))
+    monkeypatch.setattr(batched_file_writer, "_create_file", lambda *_: released.wait(10))
 
     async def scenario(storage: ImageStorage) -> None:
         hanging = [asyncio.ensure_future(put_image(storage)) for _ in range(folder_backend.MAX_THREADS + 2)]

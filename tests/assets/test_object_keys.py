@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key, validate_key, validate_prefix
+from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key, validate_job_prefix, validate_key
 from gateway.store.partitions import encode_hour, get_job_hour, is_job_id, new_job_id
 
 JOB = "job_48nka7p8pc7avmya1bpy29g0nk5p"
@@ -54,7 +54,7 @@ def test_key_starts_with_partition_of_job() -> None:
     assert make_object_key(JOB, "output-0.png") == KEY
     assert make_job_prefix(JOB) == f"48/{JOB}/"
     assert validate_key(KEY) == KEY
-    assert validate_prefix(make_job_prefix(JOB)) == make_job_prefix(JOB)
+    assert validate_job_prefix(make_job_prefix(JOB)) == make_job_prefix(JOB)
 
 
 @pytest.mark.parametrize("name", ["output-0.png", "input-12.jpeg", "mask.webp", "f" * 64 + ".png", "check", "a_1"])
@@ -125,7 +125,7 @@ def test_malformed_key_is_rejected(key: str) -> None:
 )
 def test_prefix_must_belong_to_one_job(prefix: str) -> None:
     with pytest.raises(InvalidKey):
-        validate_prefix(prefix)
+        validate_job_prefix(prefix)
 
 
 @given(st.text(), st.text())

@@ -13,10 +13,10 @@ import pytest
 import uvloop
 from httpx import ASGITransport
 
-from gateway import app
-from gateway.app import Gateway
+from gateway import gateway_lifecycle
+from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader
-from gateway.config.resolver import secrets_from_env
+from gateway.gateway_lifecycle import Gateway
 from gateway.settings import load_settings
 from gateway.store.base import StoreUnavailable
 from gateway.store.sqlite.store import SqliteStore
@@ -50,7 +50,9 @@ class UnexpectedCrash(BaseException):
 @pytest.fixture
 def gateway(store_setup: StoreSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     out = (tmp_path / "log").open("w")
-    monkeypatch.setattr(app, "EventLogger", lambda style, **options: logs.EventLogger(style, out, **options))
+    monkeypatch.setattr(
+        gateway_lifecycle, "EventLogger", lambda style, **options: logs.EventLogger(style, out, **options)
+    )
     environ = {**SECRET_ENVIRON, **store_setup.environ}
     settings = load_settings(environ, config=store_setup.config, data=store_setup.folder / "data")
     secrets = secrets_from_env(environ)

@@ -18,10 +18,10 @@ from providers.adapter import (
     UploadGrant,
     UploadRequest,
 )
+from providers.call_builders import encode_data_uri
 from providers.faults import Fault, FaultKind
 from providers.order_status import Accepted, InProgress, NoAnswer, Progress, Ready, SearchResult
 from providers.orders import ImageBytes, ImageSource, ImageUrl, Operation, Order, OrderReference, Ticket
-from providers.request_helpers import encode_data_uri
 from tests.contract import fixture_cases
 from tests.harness.sandbox_runner import RunningSandbox
 

@@ -12,8 +12,8 @@ from gateway.api.parameters import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.engine.job_creation import CreateJobCommand
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord, build_update_commit
+from gateway.jobs.job_update_types import CancelRequested
 from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import CancelRequested
 from gateway.store.base import Applied, StoreUnavailable, VersionConflict
 from providers.orders import Operation
 from tests.explore.replica import Replica, World

@@ -20,9 +20,9 @@ from gateway.engine.job_worker import JobWorker
 from gateway.engine.mailbox import Mailbox
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.result_fetcher import ResultFetcher
-from gateway.jobs import transitions, updates
+from gateway.jobs import job_update_types, transitions
 from gateway.jobs.job import Job
-from gateway.jobs.updates import AttemptStarted
+from gateway.jobs.job_update_types import AttemptStarted
 from providers.faults import VERDICTS, FaultKind, PartConsequence
 from tests.explore.explorer import explore
 from tests.harness.memory_store import job_leases
@@ -188,7 +188,7 @@ MUTANTS = (
     Mutant("hold released too early", (AttributePatch(Job, "hold", _release_hold_at_ticket),)),
     Mutant(
         "ticket bound to another attempt",
-        (AttributePatch(transitions._TRANSITIONS, updates.TicketReceived, _bind_ticket_to_first_attempt),),
+        (AttributePatch(transitions._TRANSITIONS, job_update_types.TicketReceived, _bind_ticket_to_first_attempt),),
     ),
     Mutant("retry after content refusal", (AttributePatch(VERDICTS, FaultKind.CONTENT_REFUSED, _fail_over),)),
     Mutant(

@@ -10,10 +10,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue
+from gateway.config.catalogue_builder import resolve_files
 from gateway.config.loader import load
-from gateway.config.resolver import resolve
-from gateway.config.values import Secret, SecretRef
-from gateway.timing import (
+from gateway.config.value_types import Secret, SecretRef
+from gateway.timeouts_and_intervals import (
     FetchTiming,
     HealthTiming,
     JobTiming,
@@ -73,7 +73,9 @@ TRUSTED_ACCOUNTS = {"runflow-trusted", "runapi"}
 def load_catalogue() -> Catalogue:
     with tempfile.TemporaryDirectory() as folder:
         _write_config(Path(folder))
-        result = resolve(load(Path(folder)), _resolve_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])})
+        result = resolve_files(
+            load(Path(folder)), _resolve_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])}
+        )
     assert result.catalogue is not None, result.problems
     return result.catalogue
 

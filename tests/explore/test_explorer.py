@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK, BLOCK_COUNT = 250, 8
 # Reached only at shutdown, when inputs are uploaded, when days pass, or when a seller leaves the configuration.
 FAILPOINTS_OF_OTHER_TESTS = {
-    "caller_removal.CallerRemover._remove_client -> store.remove_caller",
+    "disconnected_client_remover.DisconnectedClientRemover._remove_client -> store.remove_caller",
     "engine.Engine._delete_expired -> storage.delete_prefix",
     "engine.Engine._delete_expired -> store.delete_expired",
     "engine.Engine._delete_expired -> store.delete_job",

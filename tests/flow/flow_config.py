@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from sandbox.runapi.callbacks import CALLBACK_SECRET
 from tests.harness.child_spec import Hook
 from tests.harness.gateway_process import StartMethod

@@ -3,16 +3,16 @@ the job."""
 
 from collections.abc import Mapping
 
-from gateway.engine.recent_images import RecentImages
+from gateway.engine.image_document_cache import ImageDocumentCache
 from tests.harness.child_spec import Hook
 
 
 def forget_images() -> None:
-    RecentImages.add = _ignore_documents
+    ImageDocumentCache.add = _ignore_documents
 
 
-def _ignore_documents(_images: RecentImages, _job_id: str, _documents: Mapping[str, bytes]) -> None:
-    """Replaces `RecentImages.add`."""
+def _ignore_documents(_images: ImageDocumentCache, _job_id: str, _documents: Mapping[str, bytes]) -> None:
+    """Replaces `ImageDocumentCache.add`."""
 
 
 FORGET_IMAGES = Hook(f"{__name__}:{forget_images.__name__}")

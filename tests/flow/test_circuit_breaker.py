@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.timing import OpenDuration
+from gateway.timeouts_and_intervals import OpenDuration
 from tests.flow.flow_config import BACKUP_BY_SELLER, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.timing import FetchTiming
+from gateway.timeouts_and_intervals import FetchTiming
 from tests.flow.flow_config import (
     BACKUP_BY_SELLER,
     OPENAI,

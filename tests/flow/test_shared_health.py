@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from tests.flow.flow_config import API_KEY, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.gateway_on_store import run_replicas
 from tests.flow.job_checks import get_attempted_sellers

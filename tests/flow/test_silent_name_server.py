@@ -16,7 +16,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from tests.flow.flow_config import ONE_CENT_BUDGET_KEY, SELLERS, GatewaySetup
 from tests.flow.gateway_on_store import GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import PROMPT, OrderFlow

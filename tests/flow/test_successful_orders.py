@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from tests.flow.flow_config import EACH_SELLER, VENDOR_BY_SELLER, GatewaySetup
 from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
 from tests.flow.order_flow import OrderFlow

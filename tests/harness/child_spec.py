@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 
 
 class Hook(Struct, frozen=True):

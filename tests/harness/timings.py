@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gateway.timing import (
+from gateway.timeouts_and_intervals import (
     FetchTiming,
     HealthTiming,
     JobTiming,

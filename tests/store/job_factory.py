@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.jobs.commit import BudgetLimits, Commit, IdempotencyRecord, build_update_commit, list_budget_windows
-from gateway.jobs.creation import NewJob, create_job_commit
+from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
-from gateway.jobs.updates import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
+from gateway.jobs.job_update_types import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
 from gateway.store.partitions import new_job_id, team_partition
 from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality
@@ -69,7 +69,7 @@ def make_create_commit(now: float, team: str = "acme", **changes: Any) -> Commit
         "model": "gpt-image-2",
     }
     limits = BudgetLimits(day=changes.pop("day", None), month=changes.pop("month", None))
-    return create_job_commit(NewJob(team=team, budget_limits=limits, **{**defaults, **changes}), now)
+    return build_first_commit(NewJob(team=team, budget_limits=limits, **{**defaults, **changes}), now)
 
 
 def make_decision_record(team: str) -> bytes:

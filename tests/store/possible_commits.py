@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from gateway.jobs.commit import Commit, build_update_commit
 from gateway.jobs.job import Job, PartState
-from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     AttemptStarted,
     CallbackReceived,
@@ -22,6 +21,7 @@ from gateway.jobs.updates import (
     ResponseLost,
     TicketReceived,
 )
+from gateway.jobs.transitions import Ignored
 from providers.faults import FaultKind
 
 

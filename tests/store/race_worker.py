@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from gateway.jobs.updates import CallbackReceived
+from gateway.jobs.job_update_types import CallbackReceived
 from gateway.store.base import FIRST_FENCE
 from gateway.store.redis import RedisStore
 from tests.store import job_factory

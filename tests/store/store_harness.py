@@ -10,7 +10,7 @@ import pytest
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
-from gateway.jobs.updates import JobUpdate
+from gateway.jobs.job_update_types import JobUpdate
 from gateway.store.base import Applied, CommitOutcome, Store
 from gateway.store.partitions import PARTITIONS
 from gateway.store.redis import RedisStore

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.catalogue import Seller
-from gateway.config.proxy import Proxy
-from gateway.config.values import Secret
-from gateway.timing import ConnectionTiming
+from gateway.config.account_proxy import Proxy
+from gateway.config.value_types import Secret
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer, Call

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import uvloop
 
 from gateway.catalogue import Seller, SellerAccount
-from gateway.config.proxy import Proxy
-from gateway.config.values import Secret
+from gateway.config.account_proxy import Proxy
+from gateway.config.value_types import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers import ADAPTERS
 from providers.adapter import Answer, Call

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import address_guard
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import SellerClient

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import transport
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport_pool import TransportPool

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import dns_lookup
 from gateway.upstream.dns_lookup import (
     DnsLookup,

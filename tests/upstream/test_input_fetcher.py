@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
-from gateway.timing import InputTiming
+from gateway.timeouts_and_intervals import InputTiming
 from gateway.upstream import input_fetcher
 from gateway.upstream.download import DownloadError
 from gateway.upstream.input_fetcher import FetchLimitReached, InputFetcher, InputsTooLarge

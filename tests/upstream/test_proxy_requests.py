@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.timing import ConnectionTiming
+from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from tests.harness.wait import wait_until_async

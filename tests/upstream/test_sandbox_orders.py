@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.catalogue import Seller, SellerAccount
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers import ADAPTERS
 from providers.adapter import Answer, Call, DataUri, FormPart, InputTransport, Multipart, Upload

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.proxy import Proxy
+from gateway.config.account_proxy import Proxy
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from gateway.upstream.transport_pool import TransportPool
 from providers.adapter import Answer

@@ -10,7 +10,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.redis.keys import CHANGES_CHANNEL, REPLICA_CHANNEL_PREFIX
 from gateway.store.redis.redis_client import create_client
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
-from gateway.timing import StoreTiming
+from gateway.timeouts_and_intervals import StoreTiming
 
 # Watchers also check by themselves every 2 s; a longer pause without messages would delay them.
 MAX_BACKOFF_SECONDS = 1.0

@@ -34,7 +34,7 @@ from gateway.store.redis.lease_manager import RedisLeaseManager, gather_availabl
 from gateway.store.redis.partition_auditor import PartitionAuditor
 from gateway.store.redis.server_monitor import ServerMonitor
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
-from gateway.timing import StoreTiming
+from gateway.timeouts_and_intervals import StoreTiming
 
 _CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26

@@ -21,11 +21,11 @@ from gateway.store.base import (
     VersionConflict,
 )
 from gateway.store.ledger_totals import sum_entries
-from gateway.store.sqlite import queries
+from gateway.store.sqlite import read_queries
 from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
-from gateway.store.sqlite.request_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.sqlite.request_body_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 
@@ -143,7 +143,7 @@ def _find_duplicate(db: Connection, commit: Commit, now: float) -> CommitOutcome
         return None
     if record.is_body_key:
         return attach_caller(db, BodyKey(team, record.key, now), record)
-    return queries.find_by_idempotency(db, team, record, now)
+    return read_queries.find_by_idempotency(db, team, record, now)
 
 
 def _check_budget(db: Connection, commit: Commit) -> CommitOutcome | None:

@@ -34,14 +34,14 @@ from gateway.store.base import (
 from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import decision_record_rows, outbox, queries, replica_signals, retention
+from gateway.store.sqlite import decision_record_rows, outbox, read_queries, replica_signals, retention
 from gateway.store.sqlite.auditor import SqliteAuditor
 from gateway.store.sqlite.auditor import repair as repair_audited
 from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.store.sqlite.leases import SqliteLeaseManager
-from gateway.store.sqlite.request_deduplication_rows import (
+from gateway.store.sqlite.request_body_deduplication_rows import (
     BodyKey,
     attach_caller,
     mark_replica_closed,
@@ -79,7 +79,7 @@ class SqliteStore:
         self.replica_id = replica_id or f"sqlite-{secrets.token_hex(4)}"
         # Resolved, so that all paths to the file share one lock.
         self._path, self._retention, self._clock = Path(path).resolve(), retention, clock
-        self._job_queries = queries.JobQueries()
+        self._job_queries = read_queries.JobQueries()
         self._commit_writer = CommitWriter(replica_id=self.replica_id, lease=lease, clock=clock)
         self._lease_manager = SqliteLeaseManager(self.replica_id, lease, self._job_queries)
         self._audit_task: asyncio.Task[AuditReport] | None = None
@@ -175,7 +175,7 @@ class SqliteStore:
             return None
         if record.is_body_key:
             return await self._run_write(lambda db: attach_caller(db, self._make_body_key(team, record), record))
-        return await self._run_read(lambda db: queries.find_by_idempotency(db, team, record, self._clock()))
+        return await self._run_read(lambda db: read_queries.find_by_idempotency(db, team, record, self._clock()))
 
     async def remove_caller(self, team: str, record: IdempotencyRecord) -> None:
         if record.is_body_key:
@@ -188,7 +188,7 @@ class SqliteStore:
         return await self._run_read(lambda db: self._job_queries.load_job(db, job_id))
 
     async def load_documents(self, job_id: str, *names: str) -> Mapping[str, bytes]:
-        return await self._run_read(lambda db: queries.load_documents(db, job_id, names))
+        return await self._run_read(lambda db: read_queries.load_documents(db, job_id, names))
 
     async def load_decision_record(self, job_id: str) -> StoredDecisionRecord | None:
         return await self._run_read(lambda db: decision_record_rows.load_decision_record(db, job_id))
@@ -211,22 +211,22 @@ class SqliteStore:
         )
 
     async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        position = None if cursor is None else queries.decode_cursor(cursor)
+        position = None if cursor is None else read_queries.decode_cursor(cursor)
         return await self._run_read(lambda db: self._job_queries.list_jobs(db, team, limit, position))
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
-        return await self._run_read(lambda db: queries.list_milestones(db, job_id, after_number))
+        return await self._run_read(lambda db: read_queries.list_milestones(db, job_id, after_number))
 
     # --- money
 
     async def load_balances(self, team: str, *windows: str) -> Mapping[str, BudgetBalance]:
-        return await self._run_read(lambda db: queries.load_balances(db, team, windows))
+        return await self._run_read(lambda db: read_queries.load_balances(db, team, windows))
 
     async def list_ledger_entries(self, day: str, team: str | None = None) -> tuple[LedgerEntry, ...]:
-        return await self._run_read(lambda db: queries.list_ledger_entries(db, day, team))
+        return await self._run_read(lambda db: read_queries.list_ledger_entries(db, day, team))
 
     async def list_day_totals(self, first_day: str, last_day: str, team: str | None = None) -> tuple[DayTotal, ...]:
-        return await self._run_read(lambda db: queries.list_day_totals(db, first_day, last_day, team))
+        return await self._run_read(lambda db: read_queries.list_day_totals(db, first_day, last_day, team))
 
     # --- webhooks and signals
 

@@ -28,7 +28,7 @@ from gateway.store.base import (
 from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import team_partition
-from gateway.store.sqlite.queries import MAX_LISTED_JOBS, encode_cursor
+from gateway.store.sqlite.read_queries import MAX_LISTED_JOBS, encode_cursor
 from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger, compute_balances
 from tests.harness.memory_store.request_keys import RequestKeys

@@ -21,7 +21,7 @@ from gateway.store.base import (
 from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
-from gateway.store.sqlite.queries import decode_cursor
+from gateway.store.sqlite.read_queries import decode_cursor
 from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
 from tests.harness.memory_store.memory_state import LeaseOwner, MemoryState

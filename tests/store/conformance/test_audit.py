@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.jobs.job import Job
-from gateway.jobs.updates import AttemptAbandoned, CancelRequested, ImagesStored, OrderFailed
+from gateway.jobs.job_update_types import AttemptAbandoned, CancelRequested, ImagesStored, OrderFailed
 from gateway.store.audit import AuditReport, BudgetDrift
 from gateway.store.base import FIRST_FENCE, StoreUnavailable
 from gateway.store.partitions import team_partition

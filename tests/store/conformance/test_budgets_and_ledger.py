@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import AttemptAbandoned, CancelRequested, ImagesStored, OrderFailed
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.updates import AttemptAbandoned, CancelRequested, ImagesStored, OrderFailed
 from gateway.store.base import Applied
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
 from providers.faults import FaultKind

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.jobs.updates import CallbackReceived, CancelRequested, ResponseLost
+from gateway.jobs.job_update_types import CallbackReceived, CancelRequested, ResponseLost
 from gateway.store.base import (
     Applied,
     BudgetExceeded,

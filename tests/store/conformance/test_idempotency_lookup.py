@@ -1,9 +1,9 @@
 """Looking up the job of an idempotency key finds what a commit would find, and creates nothing."""
 
 from gateway.jobs.commit import IdempotencyRecord
-from gateway.jobs.updates import JobWithdrawn
+from gateway.jobs.job_update_types import JobWithdrawn
 from gateway.store.base import BudgetExceeded, DuplicateRequest, IdempotencyKeyReused
-from gateway.timing import JobTiming
+from gateway.timeouts_and_intervals import JobTiming
 from tests.store import job_factory
 from tests.store.store_harness import StoreHarness
 

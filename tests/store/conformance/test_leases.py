@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.jobs.updates import CallbackReceived, CancelRequested, JobConfirmed, JobExpired, ResponseLost
+from gateway.jobs.job_update_types import CallbackReceived, CancelRequested, JobConfirmed, JobExpired, ResponseLost
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
     MAX_LEASE_SECONDS,

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.job import Job
-from gateway.jobs.updates import CallbackReceived, ImagesReady, JobUpdate, ResponseLost
+from gateway.jobs.job_update_types import CallbackReceived, ImagesReady, JobUpdate, ResponseLost
 from gateway.store.base import MAX_REMEMBERED_COMMITS, Applied, VersionConflict
 from tests.store import job_factory
 from tests.store.job_factory import CEILING

@@ -1,6 +1,6 @@
 """Retention of a job starts when it is settled, that of a ledger entry on its day. Open jobs are never deleted."""
 
-from gateway.jobs.updates import CancelRequested
+from gateway.jobs.job_update_types import CancelRequested
 from gateway.store.base import DAY_SECONDS, JobPage, Retention
 from gateway.store.ledger_totals import BudgetBalance
 from tests.store.job_factory import (

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from gateway.jobs.updates import CallbackReceived
+from gateway.jobs.job_update_types import CallbackReceived
 from gateway.store.base import VersionConflict
 from gateway.store.job_watch import JobWatch
 from tests.store import job_factory

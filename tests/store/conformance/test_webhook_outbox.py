@@ -1,7 +1,7 @@
 """The webhook outbox: each webhook is leased to the replica that sends it, until it is delivered."""
 
 from gateway.jobs.commit import WebhookDelivery
-from gateway.jobs.updates import CancelRequested
+from gateway.jobs.job_update_types import CancelRequested
 from gateway.store.base import ClaimedDelivery
 from tests.store import job_factory
 from tests.store.store_harness import StoreHarness

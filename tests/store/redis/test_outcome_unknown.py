@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreUnavailable
-from gateway.timing import StoreTiming
+from gateway.timeouts_and_intervals import StoreTiming
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import SCRIPT_COMMANDS, FaultyProxy, ReplyRule, make_error_rule

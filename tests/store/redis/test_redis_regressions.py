@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.jobs.updates import CancelRequested
+from gateway.jobs.job_update_types import CancelRequested
 from gateway.store.base import Applied, DuplicateRequest, StoreMisconfigured, StoreUnavailable
 from gateway.store.redis import RedisStore
-from gateway.timing import StoreTiming
+from gateway.timeouts_and_intervals import StoreTiming
 from tests.harness.manual_clock import ManualClock
 from tests.harness.wait import wait_until_async
 from tests.store import job_factory, redis_servers

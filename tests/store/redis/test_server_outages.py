@@ -9,7 +9,7 @@ import redis
 
 from gateway.jobs.commit import Commit
 from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
-from gateway.timing import StoreTiming
+from gateway.timeouts_and_intervals import StoreTiming
 from tests.harness.wait import wait_for_value
 from tests.store import job_factory, redis_servers
 from tests.store.job_factory import NOON

@@ -9,7 +9,7 @@ from gateway.api.form_fields import parse_form_fields
 from gateway.api.param_normalization import normalize_fields
 from gateway.api.parameter_rows import get_parameters
 from gateway.api.parameters import EditRequest, SellerFilter
-from gateway.api.request_body import to_struct
+from gateway.api.request_body_reader import to_struct
 
 
 @pytest.mark.parametrize(

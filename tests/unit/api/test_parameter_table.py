@@ -10,7 +10,7 @@ from gateway.api.param_normalization import normalize_fields
 from gateway.api.parameter_rows import REFUSED, get_parameters
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, build_body_schema, build_body_schemas, build_example
 from gateway.api.parameters import BODY_TYPES, ImageParams
-from gateway.api.request_body import to_struct
+from gateway.api.request_body_reader import to_struct
 
 # Every parameter of OpenAI's generations and edits (SDK 3.54).
 OPENAI_PARAMS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.cell_winners import summarize_cells
 from gateway.cli import main
+from gateway.commands.winning_sellers import summarize_cells
 from providers.image_sizes import Resolution
 from providers.orders import ALL_CELLS, Cell, Operation, Quality
 from tests.harness.cli_runner import run_installed_program

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.catalogue import Catalogue
 from gateway.commands import sandbox_catalogue
+from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.resolver import placeholder_secrets, resolve
 from providers import ADAPTERS
 from tests.harness.child_spec import ChildSpec
 from tests.harness.gateway_runner import RunningGateway
@@ -17,7 +17,7 @@ from tests.unit.config.sample_config import write_config
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Catalogue:
-    resolved = resolve(load(write_config(tmp_path)), placeholder_secrets, ADAPTERS).catalogue
+    resolved = resolve_files(load(write_config(tmp_path)), placeholder_secrets, ADAPTERS).catalogue
     assert resolved is not None
     return resolved
 

@@ -13,7 +13,7 @@ from gateway.cli import main
 from gateway.commands.schema import SCHEMA_TYPES
 from gateway.config.json_schema import build_json_schema, to_plain
 from gateway.config.schema_base import ConfigStruct
-from gateway.config.values import Percent
+from gateway.config.value_types import Percent
 from gateway.config.yaml_nodes import parse_text
 from tests.unit.config.broken_config_cases import load_cases
 from tests.unit.config.sample_config import SAMPLE_FILES

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.catalogue import Catalogue
+from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader, ReloadResult
-from gateway.config.resolver import secrets_from_env
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS

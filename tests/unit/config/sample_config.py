@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gateway.config.catalogue_builder import ResolvedConfig, resolve_files, secrets_from_env
 from gateway.config.loader import load
-from gateway.config.resolver import ResolvedConfig, resolve, secrets_from_env
 from providers import ADAPTERS
 
 SAMPLE_FILES = {
@@ -115,7 +115,7 @@ def write_config(folder: Path, files: dict[str, str] | None = None) -> Path:
 
 
 def resolve_config(folder: Path, environ: dict[str, str] = SAMPLE_ENVIRON) -> ResolvedConfig:
-    return resolve(load(folder), secrets_from_env(environ), ADAPTERS)
+    return resolve_files(load(folder), secrets_from_env(environ), ADAPTERS)
 
 
 def list_problems(folder: Path) -> list[str]:

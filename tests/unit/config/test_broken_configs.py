@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
+from gateway.config.config_file_reader import MAX_FILE_BYTES
 from gateway.config.loader import load
-from gateway.config.resolver import placeholder_secrets, resolve
-from gateway.config.source_files import MAX_FILE_BYTES
 from providers import ADAPTERS
 from tests.unit.config.broken_config_cases import BrokenConfigCase, load_cases
 from tests.unit.config.sample_config import SAMPLE_FILES, list_problems, resolve_config, write_config
@@ -24,7 +24,7 @@ def test_sample_configuration_is_valid(tmp_path: Path) -> None:
 
 
 def test_shipped_configuration_is_valid() -> None:
-    config = resolve(load(SHIPPED_CONFIG), placeholder_secrets, ADAPTERS)
+    config = resolve_files(load(SHIPPED_CONFIG), placeholder_secrets, ADAPTERS)
     assert config.catalogue is not None
     assert config.warnings == ()
 

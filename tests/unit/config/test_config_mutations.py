@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.config.catalogue_builder import ResolvedConfig, placeholder_secrets, resolve_files
+from gateway.config.config_file_reader import ConfigFiles, read_folder
 from gateway.config.loader import load_files
-from gateway.config.resolver import ResolvedConfig, placeholder_secrets, resolve
-from gateway.config.source_files import SourceFiles, read_folder
 from providers import ADAPTERS
 
 VALID_FILES = read_folder(Path(__file__).parents[2] / "config")
@@ -39,12 +39,12 @@ REPLACEMENTS = [
 ]
 
 
-def replace_lines(name: str, lines: list[str]) -> SourceFiles:
+def replace_lines(name: str, lines: list[str]) -> ConfigFiles:
     return replace(VALID_FILES, contents={**VALID_FILES.contents, name: "\n".join(lines).encode()})
 
 
-def check_resolves(files: SourceFiles) -> ResolvedConfig:
-    config = resolve(load_files(files), placeholder_secrets, ADAPTERS)
+def check_resolves(files: ConfigFiles) -> ResolvedConfig:
+    config = resolve_files(load_files(files), placeholder_secrets, ADAPTERS)
     assert (config.catalogue is None) == bool(config.problems)
     assert all(problem.location.line >= 1 and problem.message for problem in config.problems)
     return config

@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.catalogue import DRAINING_TTL_SECONDS, IDENTITY_LENGTH, SellerAccount
+from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader
-from gateway.config.resolver import secrets_from_env
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from providers import ADAPTERS
 from tests.unit.config.reloader_helpers import (
     BY_SHAPE_FILE,

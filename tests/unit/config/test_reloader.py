@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.catalogue_builder import secrets_from_env
+from gateway.config.config_file_reader import ConfigFiles, read_folder
 from gateway.config.loader import LoadedFiles, load_files
 from gateway.config.reloader import UNEXPECTED_ERROR, ConfigError, ConfigReloader, ReloadResult
-from gateway.config.resolver import secrets_from_env
-from gateway.config.source_files import SourceFiles, read_folder
-from gateway.config.values import Secret, sha256_hex
+from gateway.config.value_types import Secret, sha256_hex
 from providers import ADAPTERS
 from tests.harness.wait import wait_until_async
 from tests.unit.config.reloader_helpers import (
@@ -249,7 +249,7 @@ async def test_reload_requested_during_a_reload_is_not_lost(tmp_path: Path, monk
     files = SAMPLE_FILES | {"gateway.yaml": "reload: {watch: false, every_seconds: 86400}\n"}
     async with run_reloader(write_config(tmp_path, files), reloads) as reloader:
 
-        def change_price_while_resolving(contents: SourceFiles) -> LoadedFiles:
+        def change_price_while_resolving(contents: ConfigFiles) -> LoadedFiles:
             if not reloads:
                 set_price(tmp_path, "0.05")
                 loop.call_soon_threadsafe(reloader.request_reload)

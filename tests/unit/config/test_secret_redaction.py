@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
+from gateway.config.catalogue_builder import NO_API_KEY, resolve_files, secrets_from_env
 from gateway.config.loader import load
 from gateway.config.redaction import looks_like_secret, redact
-from gateway.config.resolver import NO_API_KEY, resolve, secrets_from_env
-from gateway.config.values import Secret, SecretRef
+from gateway.config.value_types import Secret, SecretRef
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
@@ -166,7 +166,7 @@ def test_inline_secret_is_rejected_and_never_printed(tmp_path: Path) -> None:
         lines[number] = line
         write_config(tmp_path, SAMPLE_FILES | {name: "\n".join(lines)})
         loaded = load(tmp_path)
-        config = resolve(loaded, secrets_from_env(SAMPLE_ENVIRON), ADAPTERS)
+        config = resolve_files(loaded, secrets_from_env(SAMPLE_ENVIRON), ADAPTERS)
         assert config.catalogue is None, f"{name}:{number + 1} holds a literal secret and is taken: {line}"
         assert CANARY not in repr(config)
         assert CANARY not in "".join(map(str, config.problems))

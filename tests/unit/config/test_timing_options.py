@@ -8,17 +8,17 @@ import pytest
 from msgspec import Struct, inspect
 from msgspec.structs import asdict
 
-from gateway.app import Gateway
 from gateway.catalogue import DRAINING_TTL_SECONDS
+from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader
-from gateway.config.resolver import secrets_from_env
 from gateway.config.schema import JobsConfig
 from gateway.config.timing_options import TimingConfig, configure_timing
+from gateway.gateway_lifecycle import Gateway
 from gateway.settings import load_settings
-from gateway.timing import DEFAULT_JOB_TIMING, OrderTiming, Timing
+from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, OrderTiming, Timing
 from providers import ADAPTERS
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
-from tests.unit.test_timing import iterate_values
+from tests.unit.test_timeouts_and_intervals import iterate_values
 
 # Litestar announces changes of its next version. A gateway process ignores these warnings, too.
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
@@ -68,7 +68,10 @@ def test_reload_applies_times_of_orders_and_leaves_the_others(tmp_path: Path) ->
     write_config(tmp_path, SAMPLE_FILES | {"gateway.yaml": timing})
     gateway = make_gateway(tmp_path)
     try:
-        assert (gateway.timing.orders.slot_timeout_seconds, gateway.timing.claims.interval_seconds) == (7.0, 2.0)
+        assert (
+            gateway.timing.orders.slot_timeout_seconds,
+            gateway.timing.claims.interval_seconds,
+        ) == (7.0, 2.0)
         assert gateway.timing.orders.submit_timeout_seconds == TEST_TIMING.orders.submit_timeout_seconds
         changed = "timing: {reconcile_seconds: 90, claim_seconds: 3, outage_seconds: 10}\n"
         (tmp_path / "gateway.yaml").write_text(changed)

@@ -15,7 +15,7 @@ from gateway.store.base import Applied
 from gateway.store.job_watch import JobWatchers
 from gateway.store.sqlite import SqliteStore
 from gateway.task_supervisor import TaskSupervisor
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from tests.harness.manual_clock import ManualClock
 from tests.store import job_factory
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.jobs.job import Job
 from gateway.store.base import MAX_EARLY_CRASHES
-from gateway.timing import ClaimTiming, Timing
+from gateway.timeouts_and_intervals import ClaimTiming, Timing
 from tests.harness.wait import wait_until_async
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 

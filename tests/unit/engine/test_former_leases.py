@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from gateway.jobs.updates import JobAbandoned
+from gateway.jobs.job_update_types import JobAbandoned
 from tests.unit.engine.engine_replica import LEASE_SECONDS, run_replica
 
 TIMEOUT_SECONDS = 5.0

@@ -9,7 +9,7 @@ import pytest
 from gateway.engine.job_context import JobContext
 from gateway.events import ErrorReported
 from gateway.store.base import StoreUnavailable
-from gateway.timing import Timing, WorkerTiming
+from gateway.timeouts_and_intervals import Timing, WorkerTiming
 from tests.harness.virtual_time_loop import run_in_virtual_time
 
 RECEIVE_TIMEOUT_SECONDS = 5.0

@@ -14,9 +14,9 @@ from gateway.engine.offer_resolver import OfferResolver
 from gateway.engine.unconfigured_job_release import MAX_SKIPPED_CLAIMS, JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.job import RecoveryMethod, RouteEntry
+from gateway.jobs.job_update_types import JobConfirmed, JobExpired
 from gateway.jobs.next_actions import derive_actions
-from gateway.jobs.updates import JobConfirmed, JobExpired
-from gateway.timing import ClaimTiming, Timing
+from gateway.timeouts_and_intervals import ClaimTiming, Timing
 from providers.faults import FaultKind
 from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry

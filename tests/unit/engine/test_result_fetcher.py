@@ -14,11 +14,11 @@ from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderTerms, SavedRequest, StoredImage, encode_document
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import ImagesReady, ImagesStored, JobUpdate
 from gateway.jobs.transitions import Ignored, apply_update
-from gateway.jobs.updates import ImagesReady, ImagesStored, JobUpdate
 from gateway.routing.routing_request import RoutingRequest
 from gateway.store.base import StoreUnavailable
-from gateway.timing import DEFAULT_JOB_TIMING, FetchTiming, Timing
+from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, FetchTiming, Timing
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution, TargetSize

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, SavedRequest, encode_order_documents
 from gateway.engine.seller_response_builder import describe_fault, describe_success

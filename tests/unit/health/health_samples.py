@@ -1,7 +1,7 @@
 """Sample sellers: two cells of one seller, another seller through the same account, and a third through its own."""
 
 from gateway.catalogue import SellerAccount
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
 from gateway.routing.signals import CellSignals
 from providers.faults import FaultKind

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from gateway.config.schema import AccountLimits
+from gateway.health.account_limiters import AccountLimiters
 from gateway.health.concurrency_limiter import SlotTimeout
-from gateway.health.order_limits import OrderLimits
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import Fault, FaultKind
 from tests.harness.manual_clock import ManualClock
 
@@ -16,15 +16,15 @@ WAIT_TIMEOUT_SECONDS = 5.0
 
 def make_limits(
     clock: Callable[[], float] | None = None, timing: HealthTiming = HealthTiming(), **limits: int
-) -> OrderLimits:
-    return OrderLimits(clock or ManualClock(), {"a": AccountLimits(**limits)}, timing)
+) -> AccountLimiters:
+    return AccountLimiters(clock or ManualClock(), {"a": AccountLimits(**limits)}, timing)
 
 
 def make_fault(retry_after: float | None = None, kind: FaultKind = FaultKind.RATE_LIMITED) -> Fault:
     return Fault(kind=kind, retry_after=retry_after)
 
 
-async def count_free_slots(limits: OrderLimits, max_slots: int = 40) -> int:
+async def count_free_slots(limits: AccountLimiters, max_slots: int = 40) -> int:
     """Counts how many more slots can be taken at once."""
     async with AsyncExitStack() as stack:
         for number in range(max_slots):

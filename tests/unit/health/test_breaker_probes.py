@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.health.health_tracker import HealthTracker
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import VERDICTS, FaultKind, HealthScope
 from tests.unit.health.health_samples import (
     RUN_HIGH,

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.catalogue import SellerAccount
-from gateway.config.proxy import Proxy
-from gateway.config.values import Secret
+from gateway.config.account_proxy import Proxy
+from gateway.config.value_types import Secret
 from gateway.health.health_tracker import HealthTracker
 from providers.faults import FaultKind
 from tests.unit.health.health_samples import (

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.schema import AccountLimits
+from gateway.health.account_limiters import AccountLimiters
 from gateway.health.concurrency_limiter import SlotTimeout
-from gateway.health.order_limits import OrderLimits
 from gateway.health.retry_budget import RetryBudget
 from providers.faults import Fault, FaultKind
 from tests.harness.virtual_time_loop import run_in_virtual_time
@@ -21,7 +21,7 @@ class RandomOrders:
         self.random_numbers = Random(seed)  # noqa: S311 - repeatable chance for a test
         self.account_limits, self.now = allowed, 0.0
         self.in_flight = 0
-        self.limits = OrderLimits(lambda: self.now, {"a": allowed})
+        self.limits = AccountLimiters(lambda: self.now, {"a": allowed})
 
     async def place_order(self) -> None:
         await self.yield_randomly()
@@ -99,7 +99,7 @@ def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> No
 def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> None:
     async def scenario() -> None:
         now, starts = 0.0, []
-        limits = OrderLimits(lambda: now, {"a": AccountLimits(per_minute=per_minute)})
+        limits = AccountLimiters(lambda: now, {"a": AccountLimits(per_minute=per_minute)})
         for step in steps:
             now += step
             is_full = len([start for start in starts if start + 60 > now]) >= per_minute

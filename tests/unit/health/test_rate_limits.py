@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.health.concurrency_limiter import SlotTimeout
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import FaultKind
 from tests.harness.virtual_time_loop import run_in_virtual_time
 from tests.unit.health.limit_helpers import (

@@ -12,7 +12,7 @@ from gateway.jobs.next_actions import (
     WithdrawJob,
     derive_actions,
 )
-from gateway.jobs.seller_responses import (
+from gateway.jobs.seller_response_recorder import (
     MAX_CODE_CHARACTERS,
     MAX_JOB_CHARACTERS,
     MAX_LATER_MESSAGE_CHARACTERS,

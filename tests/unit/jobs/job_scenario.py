@@ -4,11 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.jobs.commit import Commit, build_update_commit
-from gateway.jobs.creation import NewJob, create_job_commit
+from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Attempt, Job, JobState, PartState, RecoveryMethod, RouteEntry
-from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptStarted,
     ImagesReady,
     ImagesStored,
@@ -17,6 +15,8 @@ from gateway.jobs.updates import (
     ResponseLost,
     TicketReceived,
 )
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.jobs.transitions import Ignored
 from providers.faults import FaultKind
 from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality
@@ -60,7 +60,7 @@ class JobScenario:
 
     def __init__(self, new_job: NewJob | None = None, started_at: float = START) -> None:
         self.started_at = started_at
-        self.commits = [create_job_commit(new_job or make_new_job(), started_at)]
+        self.commits = [build_first_commit(new_job or make_new_job(), started_at)]
         self.totals = CommitTotals(self.commits[0])
 
     @property

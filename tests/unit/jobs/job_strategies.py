@@ -5,9 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.jobs import updates
-from gateway.jobs.creation import NewJob, OrderCost
+from gateway.jobs import job_update_types
+from gateway.jobs.first_commit import NewJob, OrderCost
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry, SellerResponse
+from gateway.jobs.job_update_types import JobUpdate
 from gateway.jobs.next_actions import (
     AbandonAttempt,
     AbandonJob,
@@ -24,7 +25,6 @@ from gateway.jobs.next_actions import (
     SubmitOrder,
     WithdrawJob,
 )
-from gateway.jobs.updates import JobUpdate
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import FENCE, PRICE, make_new_job, make_route_entry
 
@@ -78,18 +78,20 @@ SELLER_RESPONSES = st.none() | st.builds(
 )
 
 UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
-    st.builds(updates.TicketReceived, attempt=ATTEMPT_NUMBERS, ticket=TEXTS),
-    st.builds(updates.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, seller_response=SELLER_RESPONSES),
-    st.builds(updates.CallbackReceived, attempt=ATTEMPT_NUMBERS),
+    st.builds(job_update_types.TicketReceived, attempt=ATTEMPT_NUMBERS, ticket=TEXTS),
     st.builds(
-        updates.ImagesReady,
+        job_update_types.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, seller_response=SELLER_RESPONSES
+    ),
+    st.builds(job_update_types.CallbackReceived, attempt=ATTEMPT_NUMBERS),
+    st.builds(
+        job_update_types.ImagesReady,
         attempt=ATTEMPT_NUMBERS,
         cost=COSTS,
         image_urls=TEXT_LISTS,
         seller_response=SELLER_RESPONSES,
     ),
     st.builds(
-        updates.ImagesStored,
+        job_update_types.ImagesStored,
         attempt=ATTEMPT_NUMBERS,
         images=IMAGE_NUMBERS,
         made_count=st.sampled_from([None, None, 0, 1, 3, -7, 10**20]),
@@ -99,7 +101,7 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         seller_response=SELLER_RESPONSES,
     ),
     st.builds(
-        updates.OrderFailed,
+        job_update_types.OrderFailed,
         attempt=ATTEMPT_NUMBERS,
         fault=FAULT_KINDS,
         cost=COSTS,
@@ -107,7 +109,7 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         seller_response=SELLER_RESPONSES,
     ),
     st.builds(
-        updates.OrderRejected,
+        job_update_types.OrderRejected,
         fence=FENCES,
         attempt=ATTEMPT_NUMBERS,
         fault=FAULT_KINDS,
@@ -116,18 +118,21 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
         seller_response=SELLER_RESPONSES,
     ),
     st.builds(
-        updates.AttemptStarted, fence=FENCES, route_index=st.integers(-1, 4) | st.just(2**63), images=IMAGE_NUMBERS
+        job_update_types.AttemptStarted,
+        fence=FENCES,
+        route_index=st.integers(-1, 4) | st.just(2**63),
+        images=IMAGE_NUMBERS,
     ),
     st.builds(
-        updates.AttemptAbandoned,
+        job_update_types.AttemptAbandoned,
         fence=FENCES,
         attempt=ATTEMPT_NUMBERS,
         fault=FAULT_KINDS,
         seller_response=SELLER_RESPONSES,
     ),
-    st.builds(updates.JobConfirmed),
+    st.builds(job_update_types.JobConfirmed),
     st.builds(
-        updates.PartAbandoned,
+        job_update_types.PartAbandoned,
         fence=FENCES,
         images=IMAGE_NUMBERS,
         fault=st.none() | FAULT_KINDS,
@@ -136,10 +141,10 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
 )
 # Separate, so that a random job does not end after a few updates.
 ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
-    st.builds(updates.CancelRequested),
-    st.builds(updates.JobExpired, fence=FENCES),
-    st.builds(updates.JobWithdrawn, fence=FENCES),
-    st.builds(updates.JobAbandoned, fence=FENCES),
+    st.builds(job_update_types.CancelRequested),
+    st.builds(job_update_types.JobExpired, fence=FENCES),
+    st.builds(job_update_types.JobWithdrawn, fence=FENCES),
+    st.builds(job_update_types.JobAbandoned, fence=FENCES),
 )
 
 
@@ -155,32 +160,34 @@ def perform_action(job: Job, action: JobAction, rng: Random, is_responsive: bool
         case SubmitOrder():
             return _submit_order(job, action, rng)
         case AbandonAttempt(attempt=attempt, fault=kind):
-            return updates.AttemptAbandoned(fence=FENCE, attempt=attempt, fault=kind)
+            return job_update_types.AttemptAbandoned(fence=FENCE, attempt=attempt, fault=kind)
         case AwaitClient():
-            return updates.JobConfirmed() if rng.random() < 0.5 else None
+            return job_update_types.JobConfirmed() if rng.random() < 0.5 else None
         case WithdrawJob():
-            return updates.JobWithdrawn(fence=FENCE)
+            return job_update_types.JobWithdrawn(fence=FENCE)
         case ExpireJob():
-            return updates.JobExpired(fence=FENCE)
+            return job_update_types.JobExpired(fence=FENCE)
         case AbandonJob():
-            return updates.JobAbandoned(fence=FENCE)
+            return job_update_types.JobAbandoned(fence=FENCE)
         case AttemptAction(attempt=attempt):
             answer = draw_seller_update(job, attempt, rng) if is_responsive and rng.random() < 0.5 else None
-            return answer or (updates.ResponseLost(attempt=attempt) if isinstance(action, MarkResponseLost) else None)
+            return answer or (
+                job_update_types.ResponseLost(attempt=attempt) if isinstance(action, MarkResponseLost) else None
+            )
     raise AssertionError(action)
 
 
 def _submit_order(job: Job, action: SubmitOrder, rng: Random) -> JobUpdate:
     if not action.route_indexes and action.retries and rng.random() < 0.7:
         route_index = action.retries[0][0]
-        return updates.AttemptStarted(
+        return job_update_types.AttemptStarted(
             fence=FENCE, route_index=route_index, images=action.images[: job.route[route_index].max_images]
         )
     if not action.route_indexes or job.max_attempts < 1:
         count = rng.randrange(len(action.images)) + 1
-        return updates.PartAbandoned(fence=FENCE, images=action.images[:count])
+        return job_update_types.PartAbandoned(fence=FENCE, images=action.images[:count])
     route_index = rng.choice(action.route_indexes)
-    return updates.AttemptStarted(
+    return job_update_types.AttemptStarted(
         fence=FENCE, route_index=route_index, images=action.images[: job.route[route_index].max_images]
     )
 
@@ -191,15 +198,17 @@ def draw_seller_update(job: Job, attempt: int, rng: Random) -> JobUpdate:
     some_images = tuple(image for image in ordered if rng.random() < 0.7)
     return rng.choice(
         (
-            updates.TicketReceived(attempt=attempt, ticket=f"run-{attempt}"),
-            updates.CallbackReceived(attempt=attempt),
-            updates.ImagesReady(attempt=attempt, image_urls=rng.choice(((), ("https://a.example/1",)))),
-            updates.ImagesStored(attempt=attempt, images=ordered),
-            updates.ImagesStored(attempt=attempt, images=some_images, made_count=len(some_images)),
-            updates.ImagesReady(attempt=attempt, cost=rng.choice((0, 99_999))),
-            updates.OrderFailed(attempt=attempt, fault=rng.choice(list(FaultKind))),
-            updates.OrderFailed(attempt=attempt, fault=FaultKind.RATE_LIMITED, retry_after=0.0),
-            updates.OrderFailed(attempt=attempt, fault=rng.choice(list(FaultKind)), cost=rng.choice((0, 77_777))),
-            updates.ResponseLost(attempt=attempt),
+            job_update_types.TicketReceived(attempt=attempt, ticket=f"run-{attempt}"),
+            job_update_types.CallbackReceived(attempt=attempt),
+            job_update_types.ImagesReady(attempt=attempt, image_urls=rng.choice(((), ("https://a.example/1",)))),
+            job_update_types.ImagesStored(attempt=attempt, images=ordered),
+            job_update_types.ImagesStored(attempt=attempt, images=some_images, made_count=len(some_images)),
+            job_update_types.ImagesReady(attempt=attempt, cost=rng.choice((0, 99_999))),
+            job_update_types.OrderFailed(attempt=attempt, fault=rng.choice(list(FaultKind))),
+            job_update_types.OrderFailed(attempt=attempt, fault=FaultKind.RATE_LIMITED, retry_after=0.0),
+            job_update_types.OrderFailed(
+                attempt=attempt, fault=rng.choice(list(FaultKind)), cost=rng.choice((0, 77_777))
+            ),
+            job_update_types.ResponseLost(attempt=attempt),
         )
     )

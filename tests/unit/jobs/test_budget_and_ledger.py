@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.jobs.commit import BudgetChange, BudgetLimits, IdempotencyRecord
-from gateway.jobs.creation import NewJob, OrderCost, create_job_commit
+from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.jobs.job import JobState, PartState
+from gateway.jobs.job_update_types import CancelRequested, ImagesStored, JobExpired, OrderFailed
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.updates import CancelRequested, ImagesStored, JobExpired, OrderFailed
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import (
     CEILING,
@@ -29,12 +29,12 @@ DAY, MONTH = "2026-11-21", "2026-11"
 
 
 def test_hold_is_taken_from_day_and_month_within_limits() -> None:
-    commit = create_job_commit(make_new_job(n=2, budget_limits=BudgetLimits(day=5, month=None)), START)
+    commit = build_first_commit(make_new_job(n=2, budget_limits=BudgetLimits(day=5, month=None)), START)
     assert commit.budget_changes == (
         BudgetChange(window=DAY, hold=2 * CEILING, limit=5),
         BudgetChange(window=MONTH, hold=2 * CEILING),
     )
-    monthly_commit = create_job_commit(make_new_job(n=2, budget_limits=BudgetLimits(month=9)), START)
+    monthly_commit = build_first_commit(make_new_job(n=2, budget_limits=BudgetLimits(month=9)), START)
     assert [change.limit for change in monthly_commit.budget_changes] == [None, 9]
 
 
@@ -128,7 +128,7 @@ def test_days_are_utc_in_any_time_zone(zone: str, monkeypatch: pytest.MonkeyPatc
     time.tzset()
     try:
         late = datetime(2026, 11, 30, 23, 30, tzinfo=UTC).timestamp()
-        assert [change.window for change in create_job_commit(make_new_job(), late).budget_changes] == [
+        assert [change.window for change in build_first_commit(make_new_job(), late).budget_changes] == [
             "2026-11-30",
             "2026-11",
         ]
@@ -248,9 +248,9 @@ def test_each_order_is_booked_to_its_seller() -> None:
 
 def test_new_job_carries_idempotency_record_and_documents() -> None:
     record = IdempotencyRecord(key="k", fingerprint="f", is_body_key=True)
-    commit = create_job_commit(make_new_job(idempotency=record, documents={"request": b"{}"}), START)
+    commit = build_first_commit(make_new_job(idempotency=record, documents={"request": b"{}"}), START)
     assert (commit.idempotency, dict(commit.documents), commit.job.body_key) == (record, {"request": b"{}"}, "k")
-    client_key_commit = create_job_commit(make_new_job(idempotency=IdempotencyRecord(key="k", fingerprint="f")), START)
+    client_key_commit = build_first_commit(make_new_job(idempotency=IdempotencyRecord(key="k", fingerprint="f")), START)
     assert client_key_commit.job.body_key is None
 
 
@@ -279,7 +279,7 @@ def make_token_priced_job(n: int, max_images: int = 4, entry_count: int = 1, **c
 
 @pytest.mark.parametrize(("n", "orders"), [(1, 1), (4, 1), (5, 2), (8, 2), (10, 3)])
 def test_input_tokens_are_held_once_per_order(n: int, orders: int) -> None:
-    assert create_job_commit(make_token_priced_job(n), START).job.hold == n * CEILING + orders * MAX_INPUT_COST
+    assert build_first_commit(make_token_priced_job(n), START).job.hold == n * CEILING + orders * MAX_INPUT_COST
 
 
 def test_smallest_order_size_determines_held_order_count() -> None:

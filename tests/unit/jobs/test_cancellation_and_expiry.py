@@ -3,8 +3,7 @@
 import pytest
 
 from gateway.jobs.job import JobState, PartState
-from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     AttemptStarted,
     CallbackReceived,
@@ -18,6 +17,7 @@ from gateway.jobs.updates import (
     PartAbandoned,
     ResponseLost,
 )
+from gateway.jobs.transition_tables import LedgerLine
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, PRICE, START, JobScenario, make_new_job
 

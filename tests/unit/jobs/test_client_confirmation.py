@@ -5,6 +5,14 @@ import pytest
 from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import JobState
+from gateway.jobs.job_update_types import (
+    AttemptStarted,
+    CancelRequested,
+    JobConfirmed,
+    JobExpired,
+    JobWithdrawn,
+    PartAbandoned,
+)
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     AwaitClient,
@@ -14,8 +22,7 @@ from gateway.jobs.next_actions import (
     derive_actions,
     next_due,
 )
-from gateway.jobs.updates import AttemptStarted, CancelRequested, JobConfirmed, JobExpired, JobWithdrawn, PartAbandoned
-from gateway.timing import JobTiming
+from gateway.timeouts_and_intervals import JobTiming
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job
 
 CONFIRMATION_TIMEOUT_SECONDS = JobTiming().confirmation_timeout_seconds

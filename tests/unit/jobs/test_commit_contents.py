@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from gateway.jobs.commit import Commit, Milestone, build_update_commit, decode_job
-from gateway.jobs.creation import create_job_commit
+from gateway.jobs.first_commit import build_first_commit
 from gateway.jobs.job import Job, order_reference
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     CancelRequested,
     ImagesReady,
@@ -64,7 +64,7 @@ def test_no_webhook_unless_requested() -> None:
 
 
 def test_commit_id_identifies_the_change() -> None:
-    job = create_job_commit(make_new_job(), START).job
+    job = build_first_commit(make_new_job(), START).job
     first, again, later, other = (
         build_update_commit(job, JobExpired(fence=fence), START + seconds)
         for fence, seconds in ((1, 900), (1, 900), (1, 901), (2, 900))

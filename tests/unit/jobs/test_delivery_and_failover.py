@@ -2,11 +2,18 @@
 
 import pytest
 
-from gateway.jobs.creation import NewJob, create_job_commit
+from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import AttemptState, JobState, Part, PartState
+from gateway.jobs.job_update_types import (
+    AttemptStarted,
+    ImagesReady,
+    ImagesStored,
+    OrderFailed,
+    PartAbandoned,
+    TicketReceived,
+)
 from gateway.jobs.next_actions import SubmitOrder, derive_actions
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.updates import AttemptStarted, ImagesReady, ImagesStored, OrderFailed, PartAbandoned, TicketReceived
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import CEILING, FENCE, PRICE, START, JobScenario, make_new_job, make_route_entry
 
@@ -37,7 +44,7 @@ def test_hold_covers_most_expensive_route_entry() -> None:
 )
 def test_job_without_images_or_route_is_rejected(new_job: NewJob) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        create_job_commit(new_job, START)
+        build_first_commit(new_job, START)
 
 
 def test_order_goes_from_opened_to_ticketed_to_delivered() -> None:

@@ -11,7 +11,7 @@ from gateway.api.failed_job_responses import build_failure_response
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.jobs.failed_job_classification import classify_failure, is_safe_to_retry
 from gateway.jobs.job import Job, JobState
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     AttemptStarted,
     CancelRequested,

@@ -2,7 +2,7 @@
 
 from gateway.jobs.commit import Commit
 from gateway.jobs.job_outcome import AttemptOutcome, JobOutcome, decode_job_outcome
-from gateway.jobs.updates import CancelRequested, JobExpired, OrderFailed, ResponseLost
+from gateway.jobs.job_update_types import CancelRequested, JobExpired, OrderFailed, ResponseLost
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, PRICE, JobScenario, make_new_job
 

@@ -15,11 +15,11 @@ from hypothesis.stateful import (
 )
 
 from gateway.jobs.commit import build_update_commit
-from gateway.jobs.creation import NewJob
+from gateway.jobs.first_commit import NewJob
 from gateway.jobs.job import Job
+from gateway.jobs.job_update_types import JobUpdate
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS, SubmitOrder, derive_actions, next_due
 from gateway.jobs.transitions import Ignored
-from gateway.jobs.updates import JobUpdate
 from tests.unit.jobs.job_scenario import START, JobScenario
 from tests.unit.jobs.job_strategies import (
     ENDING_UPDATES,

@@ -4,9 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.jobs.job import AttemptState, JobState
-from gateway.jobs.transition_tables import LedgerLine
-from gateway.jobs.transitions import Ignored, apply_update
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     ImagesReady,
     ImagesStored,
@@ -17,6 +15,8 @@ from gateway.jobs.updates import (
     ResponseLost,
     TicketReceived,
 )
+from gateway.jobs.transition_tables import LedgerLine
+from gateway.jobs.transitions import Ignored, apply_update
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PollPolicy
 from tests.unit.jobs.job_scenario import FENCE, PRICE, START, JobScenario, make_new_job
 

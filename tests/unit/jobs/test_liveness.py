@@ -6,13 +6,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.jobs.commit import Commit, build_update_commit
-from gateway.jobs.creation import NewJob
+from gateway.jobs.first_commit import NewJob
+from gateway.jobs.job_update_types import CancelRequested, Decision, JobConfirmed, JobUpdate, ResponseLost
 from gateway.jobs.next_actions import (
     MAX_RECLAIMS_WITHOUT_PROGRESS,
     derive_actions,
     next_due,
 )
-from gateway.jobs.updates import CancelRequested, Decision, JobConfirmed, JobUpdate, ResponseLost
 from tests.unit.jobs.job_scenario import START, JobScenario
 from tests.unit.jobs.job_strategies import NEW_JOBS, RANDOMS, is_waiting, perform_action
 

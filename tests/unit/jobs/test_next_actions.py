@@ -3,6 +3,15 @@
 import pytest
 
 from gateway.jobs.job import RecoveryMethod
+from gateway.jobs.job_update_types import (
+    AttemptAbandoned,
+    CallbackReceived,
+    CancelRequested,
+    JobAbandoned,
+    JobConfirmed,
+    JobExpired,
+    ResponseLost,
+)
 from gateway.jobs.next_actions import (
     NO_PREVIOUS_WORKER,
     AbandonAttempt,
@@ -21,15 +30,6 @@ from gateway.jobs.next_actions import (
     SubmitOrder,
     derive_actions,
     next_due,
-)
-from gateway.jobs.updates import (
-    AttemptAbandoned,
-    CallbackReceived,
-    CancelRequested,
-    JobAbandoned,
-    JobConfirmed,
-    JobExpired,
-    ResponseLost,
 )
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry

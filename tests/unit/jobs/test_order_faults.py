@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.jobs.job import AttemptState, JobState, PartState
+from gateway.jobs.job_update_types import AttemptAbandoned, ImagesStored, OrderFailed
 from gateway.jobs.transition_tables import LEDGER_LINE_BY_CHARGE, LedgerLine
-from gateway.jobs.updates import AttemptAbandoned, ImagesStored, OrderFailed
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.unit.jobs.job_scenario import FENCE, PRICE, JobScenario, make_new_job
 

@@ -6,9 +6,9 @@ from gateway.api.failed_job_responses import build_failure_response
 from gateway.api.json_responses import build_job_headers
 from gateway.jobs.commit import decode_job
 from gateway.jobs.job import JobState, PartState
+from gateway.jobs.job_update_types import AttemptStarted, PartAbandoned
 from gateway.jobs.next_actions import SubmitOrder, derive_actions, next_due
 from gateway.jobs.seller_retry_times import list_retries
-from gateway.jobs.updates import AttemptStarted, PartAbandoned
 from providers.faults import VERDICTS, ChargeStatus, FaultKind, PartConsequence
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScenario, make_new_job, make_route_entry
 

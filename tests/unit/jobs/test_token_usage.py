@@ -1,7 +1,7 @@
 """Tokens counted by sellers are stored per attempt and summed over the delivering attempts."""
 
 from gateway.jobs.commit import decode_job
-from gateway.jobs.updates import ImagesReady, ImagesStored
+from gateway.jobs.job_update_types import ImagesReady, ImagesStored
 from providers.faults import FaultKind
 from providers.order_status import TokenUsage
 from tests.unit.jobs.job_scenario import JobScenario, make_new_job, make_route_entry

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.jobs.transition_tables import ATTEMPT_TRANSITIONS, JOB_TRANSITIONS, PART_TRANSITIONS
-from gateway.jobs.updates import (
+from gateway.jobs.job_update_types import (
     AttemptAbandoned,
     CancelRequested,
     ImagesStored,
@@ -16,6 +15,7 @@ from gateway.jobs.updates import (
     PartAbandoned,
     TicketReceived,
 )
+from gateway.jobs.transition_tables import ATTEMPT_TRANSITIONS, JOB_TRANSITIONS, PART_TRANSITIONS
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, JobScenario, make_new_job
 

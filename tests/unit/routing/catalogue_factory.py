@@ -9,7 +9,7 @@ from msgspec import structs
 from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, RuleConfig, TeamConfig
-from gateway.config.values import Ratio, Secret, SizeValue, Usd
+from gateway.config.value_types import Ratio, Secret, SizeValue, Usd
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
 from providers.image_sizes import RATIOS, Resolution, target_from_ratio

@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import Struct, structs
 
 from gateway.catalogue import Catalogue, Offer
+from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.resolver import placeholder_secrets, resolve
 from gateway.config.schema import PolicyConfig, RuleConditions, RuleConfig, TeamConfig
-from gateway.config.values import Percent, Usd
+from gateway.config.value_types import Percent, Usd
 from gateway.routing.decision_record import PlannedRequest
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
@@ -47,7 +47,7 @@ class GeneratedRequest(Struct, frozen=True):
 
 
 def load_catalogue_from_files() -> Catalogue:
-    result = resolve(load(CONFIG), placeholder_secrets, ADAPTERS)
+    result = resolve_files(load(CONFIG), placeholder_secrets, ADAPTERS)
     assert result.catalogue is not None, result.problems
     return result.catalogue
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.catalogue import Offer
 from gateway.config.schema import PolicyConfig, TeamConfig
-from gateway.config.values import Percent, Usd
+from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals

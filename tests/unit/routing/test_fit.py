@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway.config.offer_schema import SizeOptions
-from gateway.config.values import Ratio
+from gateway.config.value_types import Ratio
 from gateway.routing.fit import MAX_CACHED_FITS, fit_requirements, match_offers
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.config.schema import PolicyConfig, Rank, RuleConditions, RuleConfig, TeamConfig
-from gateway.config.values import Percent, Usd
+from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
 from providers.image_sizes import Resolution, target_from_ratio

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.catalogue import Catalogue
+from gateway.config.catalogue_builder import placeholder_secrets, resolve_files
 from gateway.config.loader import load
-from gateway.config.resolver import placeholder_secrets, resolve
 from gateway.money import format_usd
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.requested_size import SizeRequest, resolve_target
@@ -19,7 +19,7 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    result = resolve(load(CONFIG), placeholder_secrets, ADAPTERS)
+    result = resolve_files(load(CONFIG), placeholder_secrets, ADAPTERS)
     assert result.catalogue is not None, result.problems
     return result.catalogue
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.config.schema import PolicyConfig
-from gateway.config.values import Usd
+from gateway.config.value_types import Usd
 from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.quote import Quote
 from providers.order_status import TokenUsage

@@ -13,7 +13,7 @@ from gateway.events import CallbackHandled, CallbackOutcome, ErrorReported, Even
 from gateway.telemetry import log_rate_limiter
 from gateway.telemetry.log_rate_limiter import LogRateLimiter
 from gateway.telemetry.logs import REQUEST_ERROR_BURST, EventLogger
-from gateway.timing import LogTiming
+from gateway.timeouts_and_intervals import LogTiming
 from tests.harness.manual_clock import ManualClock
 
 INTERVAL_SECONDS = LogTiming().repeat_interval_seconds

@@ -1,14 +1,14 @@
-"""Confirms jobs: a confirmed job is bought even if the process that accepted it crashes."""
+"""Confirms that a job is to be bought: it is then bought even if the process that accepted it crashes."""
 
 import contextlib
 
 from gateway.engine.job_context import JobContext
-from gateway.jobs.updates import JobConfirmed
+from gateway.jobs.job_update_types import JobConfirmed
 from gateway.store.base import StoreUnavailable
 from gateway.store.job_watch import JobWatch
 
 
-class JobConfirmer:
+class PurchaseConfirmer:
     """Confirms one job."""
 
     def __init__(self, job_context: JobContext) -> None:

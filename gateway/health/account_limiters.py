@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from gateway.config.schema import AccountLimits
 from gateway.health.circuit_breaker import clamp_retry_after
 from gateway.health.concurrency_limiter import AccountLimiter
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import Fault, FaultKind
 
 BACKPRESSURE_FAULTS = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE, FaultKind.OVERLOADED})
 
 
-class OrderLimits:
+class AccountLimiters:
     """Order limits of one process. `clock` returns monotonic seconds."""
 
     def __init__(

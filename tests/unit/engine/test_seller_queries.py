@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.engine.job_context import JobContext
-from gateway.engine.order_queries import get_max_response_bytes, resend_order
 from gateway.engine.order_submitter import OrderSubmitter
-from gateway.timing import Timing
+from gateway.engine.seller_queries import get_max_response_bytes, resend_order
+from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.download import DEFAULT_LIMITS
 from gateway.upstream.seller_client import CallOptions
 from providers import ADAPTERS

@@ -1,4 +1,4 @@
-"""Receives a request's body with timeouts, within the memory budget that all bodies share."""
+"""Limits how long a request body may take to arrive, and how much memory all bodies take together."""
 
 import asyncio
 from time import monotonic
@@ -8,13 +8,13 @@ from litestar.types import Receive
 
 from gateway.api.api_errors import ApiError
 from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget
-from gateway.timing import ApiTiming
+from gateway.timeouts_and_intervals import ApiTiming
 
 MEMORY_RETRY_SECONDS = 2
 GROWTH_FACTOR = 2
 
 
-class BodyReceiver:
+class IncomingBodyLimiter:
     """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory becomes free in time."""
 
     def __init__(self, receive: Receive, budget: MemoryBudget, timing: ApiTiming) -> None:
@@ -69,6 +69,6 @@ class BodyReceiver:
             raise ApiError(503, "too_many_bodies", message, retry_after=MEMORY_RETRY_SECONDS) from None
 
 
-def get_body_receiver(state: dict[str, Any]) -> BodyReceiver:
-    receiver: BodyReceiver = state["body_receiver"]
-    return receiver
+def get_incoming_body(state: dict[str, Any]) -> IncomingBodyLimiter:
+    incoming_body: IncomingBodyLimiter = state["incoming_body"]
+    return incoming_body

@@ -1,6 +1,6 @@
 -- All live jobs of one request body, oldest first: one packed list, read and written whole.
 -- An entry: job_id, expires_at, callers (caller_id, retry_count), awaits_first_request, has_ended, may_be_charged,
--- is_refused. The same rules in Python: gateway/store/request_deduplication.py
+-- is_refused. The same rules in Python: gateway/store/request_body_deduplication.py
 local MAX_ENTRIES, MAX_CALLERS, MAX_REFUSALS, IRREPLACEABLE = 512, 16, 32, 1000000
 
 local function read_entries(record_key)
@@ -171,7 +171,7 @@ end
 
 -- Turns the entry of a job that charged nothing into a refusal, which records the first requests that have arrived. If
 -- the job still awaits its own first request, the entry expires: the next retry awaits that request, too.
-local function refuse_entry(entries, entry)
+local function make_refusal(entries, entry)
   local counted_callers, refusals = {}, {}
   for _, caller in ipairs(entry.callers) do
     local is_counted = caller.retry_count >= 0 and caller.retry_count < IRREPLACEABLE
@@ -191,7 +191,7 @@ local function end_entry(record_key, commit)
     if entry.job_id == commit.job_id then
       entry.expires_at, entry.has_ended = now + commit.idempotency_ttl, true
       entry.may_be_charged = commit.may_be_charged
-      if commit.is_refused then refuse_entry(entries, entry) end
+      if commit.is_refused then make_refusal(entries, entry) end
       return write_entries(record_key, entries)
     end
   end

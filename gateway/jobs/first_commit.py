@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, build_commit, list_budget_windows
 from gateway.jobs.job import Job, Part, RouteEntry
-from gateway.timing import DEFAULT_JOB_TIMING, JobTiming
+from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 
 
 class OrderCost(Struct, frozen=True):
@@ -39,7 +39,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     timing: JobTiming = DEFAULT_JOB_TIMING
 
 
-def create_job_commit(new_job: NewJob, now: float) -> Commit:
+def build_first_commit(new_job: NewJob, now: float) -> Commit:
     """Builds the first commit. ValueError for no images or an empty route, which is an internal error."""
     if new_job.n < 1 or not new_job.route:
         raise ValueError("a job needs at least one image and one route entry")
@@ -54,7 +54,7 @@ def create_job_commit(new_job: NewJob, now: float) -> Commit:
         route=new_job.route,
         hold_per_image=max(entry.ceiling for entry in new_job.route),
         hold_per_order=max((cost.ceiling for cost in new_job.order_costs), default=0),
-        order_prices=_drop_zero_prices(tuple(cost.price for cost in new_job.order_costs)),
+        order_prices=_omit_if_all_zero(tuple(cost.price for cost in new_job.order_costs)),
         max_attempts=new_job.max_attempts,
         reorder_on_unknown=new_job.reorder_on_unknown,
         config_hash=new_job.config_hash,
@@ -75,7 +75,7 @@ def create_job_commit(new_job: NewJob, now: float) -> Commit:
     )
 
 
-def _drop_zero_prices(prices: tuple[int, ...]) -> tuple[int, ...]:
+def _omit_if_all_zero(prices: tuple[int, ...]) -> tuple[int, ...]:
     return prices if any(prices) else ()
 
 

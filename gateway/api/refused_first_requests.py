@@ -14,14 +14,14 @@ from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 MAX_BODIES, MAX_REQUESTS = 1_000, 32
 
 
-class RefusedRequestTracker:
+class RefusedFirstRequests:
     """The refused requests. Each is kept until a retry follows it, or for two minutes."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._refused_at: dict[tuple[str, str], list[float]] = {}
 
-    def add(self, team: str, record: IdempotencyRecord) -> None:
+    def add_refused_request(self, team: str, record: IdempotencyRecord) -> None:
         """Adds a refused first request. A refused retry of a refused first request is added as well, for the next
         retry."""
         if not record.is_body_key or not (record.retry_count == 0 or record.has_refused_first):
@@ -31,7 +31,7 @@ class RefusedRequestTracker:
         if len(self._refused_at) > MAX_BODIES:
             del self._refused_at[next(iter(self._refused_at))]
 
-    def follow(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
+    def mark_refused_first(self, team: str, record: IdempotencyRecord) -> IdempotencyRecord:
         """Returns the record to store with a new job. It states whether the first request of that job was refused."""
         if not record.is_retry or not (moments := self._refused_at.pop((team, record.key), [])):
             return record

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.store.base import CLOSED_MARK_TTL_SECONDS, DuplicateRequest
-from gateway.store.request_deduplication import (
+from gateway.store.request_body_deduplication import (
     BodyEntry,
     JobCaller,
     add_caller,
     find_entry,
     find_entry_to_evict,
     find_superfluous_refusal,
-    refuse_entry,
+    make_refusal,
     remove_predecessor,
 )
 
@@ -89,13 +89,13 @@ def end_entry(db: Connection, commit: Commit, now: float) -> None:
         return
     db.execute(_END_ENTRY, (now + commit.idempotency_ttl, commit.may_be_charged, job.team, job.body_key, job.id, now))
     if commit.is_refused:
-        _refuse_job_entry(db, BodyKey(job.team, job.body_key, now), job.id)
+        _replace_entry_by_refusal(db, BodyKey(job.team, job.body_key, now), job.id)
 
 
-def _refuse_job_entry(db: Connection, body: BodyKey, job_id: str) -> None:
+def _replace_entry_by_refusal(db: Connection, body: BodyKey, job_id: str) -> None:
     for entry in _load_entries(db, body):
         if entry.job_id == job_id:
-            _replace_entry(db, body, entry, refuse_entry(entry))
+            _replace_entry(db, body, entry, make_refusal(entry))
     if superfluous := find_superfluous_refusal(_load_entries(db, body)):
         _delete_entry(db, body, superfluous)
 

@@ -7,11 +7,11 @@ import pytest
 from msgspec import Struct
 
 from gateway.jobs.commit import decode_job
-from gateway.jobs.creation import create_job_commit
+from gateway.jobs.first_commit import build_first_commit
 from gateway.jobs.job import RecoveryMethod
+from gateway.jobs.job_update_types import ResponseLost
 from gateway.jobs.next_actions import SearchOrder, derive_actions
-from gateway.jobs.updates import ResponseLost
-from gateway.timing import JobTiming, OpenDuration, Timing
+from gateway.timeouts_and_intervals import JobTiming, OpenDuration, Timing
 from tests.unit.jobs.job_scenario import START, JobScenario, make_new_job, make_route_entry
 
 # Fields without a unit.
@@ -56,14 +56,14 @@ def test_timing_survives_json() -> None:
 def test_job_keeps_its_times_in_the_store() -> None:
     """A replica with another configuration must not abandon or withdraw the job earlier than its creator promised."""
     timing = JobTiming(confirmation_timeout_seconds=3.0, reconcile_timeout_seconds=9.0)
-    job = create_job_commit(make_new_job(timing=timing), START).job
+    job = build_first_commit(make_new_job(timing=timing), START).job
     saved = decode_job(msgspec.json.encode(job))
     assert saved.timing == timing
     assert saved.confirmation_deadline == START + 3.0
 
 
 def test_default_times_take_no_bytes_of_a_saved_job() -> None:
-    assert b"timing" not in msgspec.json.encode(create_job_commit(make_new_job(timing=Timing().jobs), START).job)
+    assert b"timing" not in msgspec.json.encode(build_first_commit(make_new_job(timing=Timing().jobs), START).job)
 
 
 def test_lost_order_is_searched_for_as_long_as_the_job_says() -> None:

@@ -14,7 +14,7 @@ OFFERS_FOLDER = "offers"
 HASH_LENGTH = 12
 
 
-class SourceFiles(Struct, frozen=True):
+class ConfigFiles(Struct, frozen=True):
     """Contents of a configuration folder.
 
     `unreadable`: error by file name; `unexpected`: YAML files that are not part of the configuration; `folder_error`:
@@ -42,14 +42,14 @@ class SourceFiles(Struct, frozen=True):
         return {Path(name).stem: name for name in names if name.startswith(f"{OFFERS_FOLDER}/")}
 
 
-def read_folder(folder: Path) -> SourceFiles:
+def read_folder(folder: Path) -> ConfigFiles:
     """Reads all files now. A file may be half written, so callers that can wait read twice."""
     try:
         top_level = _list_names(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return SourceFiles(str(folder), folder_error="Folder not found. Name one with --config")
+        return ConfigFiles(str(folder), folder_error="Folder not found. Name one with --config")
     except OSError as error:
-        return SourceFiles(str(folder), folder_error=f"Cannot be read: {error.strerror}")
+        return ConfigFiles(str(folder), folder_error=f"Cannot be read: {error.strerror}")
     try:
         offers = [f"{OFFERS_FOLDER}/{name}" for name in _list_names(folder / OFFERS_FOLDER)]
     except OSError:
@@ -66,7 +66,7 @@ def read_folder(folder: Path) -> SourceFiles:
             contents[name] = _read_content(folder / name)
         except OSError as error:
             unreadable[name] = f"Cannot be read: {error.strerror}"
-    return SourceFiles(str(folder), contents, unreadable, tuple(unexpected))
+    return ConfigFiles(str(folder), contents, unreadable, tuple(unexpected))
 
 
 def _list_names(folder: Path) -> list[str]:

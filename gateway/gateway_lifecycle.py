@@ -32,7 +32,7 @@ from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.telemetry.gauges import collect_gauges
 from gateway.telemetry.logs import EventLogger
 from gateway.telemetry.metrics import Metrics
-from gateway.timing import Timing
+from gateway.timeouts_and_intervals import Timing
 from gateway.upstream.seller_client import SellerClient
 
 CatalogueTransform = Callable[[Catalogue], Catalogue]
@@ -241,10 +241,10 @@ class Gateway:
             handed_over = await self.engine.drain(self.settings.drain_seconds)
             self.logs.log("info", "drained", handed_over=handed_over)
 
-    def hand_over_now(self) -> None:
+    def hand_over_all_jobs(self) -> None:
         """Hands over all remaining jobs at once during a drain."""
         if self.engine is not None:
-            self.engine.hand_over_now()
+            self.engine.hand_over_all_jobs()
 
     # --- components
 

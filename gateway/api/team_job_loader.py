@@ -49,7 +49,7 @@ async def load_stored_images(context: ApiContext, job: Job) -> list[StoredImage]
     """Returns the delivered images, in order. Loads their documents from the store unless this process has just saved
     them."""
     names = [image_document_name(attempt, index) for index, attempt in job.delivering_attempts.items()]
-    documents = context.engine.context.recent_images.get(job.id, names)
+    documents = context.engine.context.image_document_cache.get(job.id, names)
     if documents is None:
         documents = await context.store.load_documents(job.id, *names)
     return [decode_image(documents[name]) for name in names if name in documents]

@@ -9,11 +9,17 @@ from click.testing import CliRunner
 
 from gateway.catalogue import Catalogue
 from gateway.cli import main
+from gateway.config.account_proxy import Proxy
+from gateway.config.catalogue_builder import (
+    ResolvedConfig,
+    SecretLookup,
+    placeholder_secrets,
+    resolve_files,
+    secrets_from_env,
+)
 from gateway.config.loader import load
-from gateway.config.proxy import Proxy
 from gateway.config.reloader import ConfigReloader
-from gateway.config.resolver import ResolvedConfig, SecretLookup, placeholder_secrets, resolve, secrets_from_env
-from gateway.config.values import Secret
+from gateway.config.value_types import Secret
 from providers import ADAPTERS
 from tests.unit.config.reloader_helpers import BY_SHAPE_FILE, FILES_WITHOUT_BY_SHAPE, reload_now
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
@@ -32,11 +38,11 @@ def write_with_proxy(folder: Path, proxy: str) -> Path:
 
 
 def resolve_config(folder: Path, environ: dict[str, str]) -> ResolvedConfig:
-    return resolve(load(folder), secrets_from_env(SAMPLE_ENVIRON | environ), ADAPTERS)
+    return resolve_files(load(folder), secrets_from_env(SAMPLE_ENVIRON | environ), ADAPTERS)
 
 
 def resolve_catalogue(folder: Path, secrets: SecretLookup) -> Catalogue:
-    config = resolve(load(folder), secrets, ADAPTERS)
+    config = resolve_files(load(folder), secrets, ADAPTERS)
     assert config.catalogue is not None, config.problems
     return config.catalogue
 

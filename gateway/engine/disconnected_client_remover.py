@@ -8,12 +8,12 @@ import contextlib
 
 from gateway.jobs.commit import IdempotencyRecord
 from gateway.store.base import Store, StoreUnavailable
-from gateway.timing import ClientTiming
+from gateway.timeouts_and_intervals import ClientTiming
 
 MAX_PENDING = 10_000
 
 
-class CallerRemover:
+class DisconnectedClientRemover:
     """The removals that are not saved yet."""
 
     def __init__(self, store: Store, timing: ClientTiming) -> None:
@@ -21,7 +21,7 @@ class CallerRemover:
         self._timing = timing
         self._pending: set[asyncio.Task[None]] = set()
 
-    def add(self, team: str, record: IdempotencyRecord) -> None:
+    def remove_in_background(self, team: str, record: IdempotencyRecord) -> None:
         if not record.is_body_key or len(self._pending) >= MAX_PENDING:
             return
         task = asyncio.create_task(self._remove_client(team, record))

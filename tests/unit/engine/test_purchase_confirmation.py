@@ -8,9 +8,9 @@ import pytest
 
 from gateway.engine.job_worker import JobWorker
 from gateway.jobs.job import Job
-from gateway.jobs.updates import JobWithdrawn
+from gateway.jobs.job_update_types import JobWithdrawn
 from gateway.store.base import Applied
-from gateway.timing import JobTiming
+from gateway.timeouts_and_intervals import JobTiming
 from tests.store import job_factory
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
@@ -41,7 +41,7 @@ def test_confirmation_is_saved_even_if_local_worker_ends(
     async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             job = await claim_unconfirmed_job(replica)
-            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
             await asyncio.sleep(0)
             end_worker(replica.engine.workers[job.id])
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -65,7 +65,7 @@ def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
             replica.clock.now += CONFIRMATION_TIMEOUT_SECONDS
             withdrawal = job_factory.make_update_commit(job, JobWithdrawn(fence=worker.fence), replica.clock.now)
             assert await replica.store.commit(withdrawal) == Applied()
-            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
             await asyncio.sleep(0)
             end_worker(worker)
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -89,7 +89,7 @@ def test_confirmation_returns_when_worker_is_cancelled_while_saving(
                 await asyncio.Event().wait()
 
             monkeypatch.setattr(replica.store, "commit", hang)
-            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
+            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await saving.wait()
                 monkeypatch.setattr(replica.store, "commit", commit)

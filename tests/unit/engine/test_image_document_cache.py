@@ -1,13 +1,13 @@
 """The documents of the last stored images are kept, and no others."""
 
+from gateway.engine.image_document_cache import MAX_JOBS, ImageDocumentCache
 from gateway.engine.job_documents import call_document_name, image_document_name
-from gateway.engine.recent_images import MAX_JOBS, RecentImages
 
 FIRST, SECOND, CALL = image_document_name(1, 0), image_document_name(2, 1), call_document_name(1)
 
 
 def test_documents_of_several_commits_are_returned_together() -> None:
-    images = RecentImages()
+    images = ImageDocumentCache()
     images.add("job", {FIRST: b"first", CALL: b"call"})
     assert images.get("job", [FIRST, SECOND]) is None
     images.add("job", {SECOND: b"second"})
@@ -15,7 +15,7 @@ def test_documents_of_several_commits_are_returned_together() -> None:
 
 
 def test_other_documents_and_other_jobs_are_unknown() -> None:
-    images = RecentImages()
+    images = ImageDocumentCache()
     images.add("job", {CALL: b"call"})
     assert images.get("job", [CALL]) is None
     images.add("job", {FIRST: b"first"})
@@ -24,7 +24,7 @@ def test_other_documents_and_other_jobs_are_unknown() -> None:
 
 
 def test_oldest_job_is_dropped_when_there_are_too_many() -> None:
-    images = RecentImages()
+    images = ImageDocumentCache()
     for number in range(MAX_JOBS + 1):
         images.add(f"job {number}", {FIRST: b"image"})
         images.add("job 1", {SECOND: b"newer"})

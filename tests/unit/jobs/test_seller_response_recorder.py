@@ -2,8 +2,12 @@
 
 from gateway.jobs.commit import decode_job
 from gateway.jobs.job import SellerResponse
-from gateway.jobs.seller_responses import MAX_JOB_CHARACTERS, MAX_LATER_MESSAGE_CHARACTERS, MAX_MESSAGE_CHARACTERS
-from gateway.jobs.updates import AttemptAbandoned, OrderFailed, ResponseLost
+from gateway.jobs.job_update_types import AttemptAbandoned, OrderFailed, ResponseLost
+from gateway.jobs.seller_response_recorder import (
+    MAX_JOB_CHARACTERS,
+    MAX_LATER_MESSAGE_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+)
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import FENCE, JobScenario, make_new_job, make_route_entry
 

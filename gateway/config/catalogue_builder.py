@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.config.account_proxy import Proxy, ProxyRef
 from gateway.config.cross_checks import find_problems
 from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.offer_schema import OfferConfig, PriceRow
-from gateway.config.proxy import Proxy, ProxyRef
 from gateway.config.rule_reachability import find_unreachable_rules
 from gateway.config.schema import AccountConfig, Config, ModelConfig
-from gateway.config.values import Secret, SecretRef, sha256_hex
+from gateway.config.value_types import Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
 from providers.orders import Operation, Quality
@@ -39,15 +39,15 @@ def placeholder_secrets(reference: SecretRef) -> Secret:
     return reference.make_placeholder()
 
 
-def resolve(loaded: LoadedFiles, secrets: SecretLookup, adapters: Mapping[str, Adapter]) -> ResolvedConfig:
+def resolve_files(loaded: LoadedFiles, secrets: SecretLookup, adapters: Mapping[str, Adapter]) -> ResolvedConfig:
     if loaded.config is None:
         return ResolvedConfig(None, loaded.problems, ())
     if problems := find_problems(loaded, loaded.config, adapters):
         return ResolvedConfig(None, problems, ())
-    return _Resolver(loaded, loaded.config, secrets, adapters).run()
+    return _CatalogueBuilder(loaded, loaded.config, secrets, adapters).run()
 
 
-class _Resolver:
+class _CatalogueBuilder:
     """Resolves a checked configuration. Only secrets can still be a problem."""
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from math import inf
 
 from gateway.health.circuit_breaker import CircuitBreaker, clamp_retry_after
-from gateway.health.stats import (
+from gateway.health.rolling_stats import (
     ConformanceRate,
     ConformanceWindow,
     LatencyHistogram,
@@ -12,7 +12,7 @@ from gateway.health.stats import (
     merge_conformance,
 )
 from gateway.routing.signals import is_below_conformance
-from gateway.timing import HealthTiming
+from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import FaultKind
 
 REFUSAL_FAULTS = frozenset({FaultKind.INVALID_KEY, FaultKind.NO_CREDIT, FaultKind.FORBIDDEN})
@@ -114,8 +114,8 @@ class CellHealth:
             self.breaker.record_failure(self._timing.outage, sent_at, now)
 
     def _has_too_many_failures(self, now: float) -> bool:
-        outcomes = self._outcomes.count(now)
-        is_rate_exceeded = outcomes >= MIN_OUTCOMES and self._failures.count(now) * 2 >= outcomes
+        outcomes = self._outcomes.count_recent(now)
+        is_rate_exceeded = outcomes >= MIN_OUTCOMES and self._failures.count_recent(now) * 2 >= outcomes
         return is_rate_exceeded or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES
 
     def _reset_counters(self) -> None:

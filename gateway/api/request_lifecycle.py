@@ -6,8 +6,8 @@ from typing import Any
 
 from litestar.types import HTTPScope, Message, Send
 
-from gateway.api.body_receiver import BodyReceiver
 from gateway.api.client_presence import get_presence
+from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
 from gateway.assets.storage import ObjectStream
@@ -30,17 +30,17 @@ def merge_header_lines(headers: Iterable[RawHeader], name: bytes) -> list[RawHea
     return [*(header for header in headers if header[0] != name), (name, b", ".join(values))]
 
 
-class HttpExchange:
-    """One request and its response. `body_receiver` reads the body for the handler.
+class RequestLifecycle:
+    """One request and its response. `incoming_body` reads the body for the handler.
 
     Handlers find `response_memory` in the state, and `streams`, to which they add open images. The memory is released
-    and the streams are closed with the exchange.
+    and the streams are closed when the request ends.
     """
 
     def __init__(
-        self, scope: HTTPScope, send: Send, body_receiver: BodyReceiver, response_memory: MemoryReservation
+        self, scope: HTTPScope, send: Send, incoming_body: IncomingBodyLimiter, response_memory: MemoryReservation
     ) -> None:
-        self._scope, self._send, self.body_receiver = scope, send, body_receiver
+        self._scope, self._send, self.incoming_body = scope, send, incoming_body
         self._response_memory = response_memory
         self._started_at, self._status, self._is_response_started = perf_counter(), 500, False
         self.request_id = get_or_create_request_id(scope["headers"])
@@ -50,7 +50,7 @@ class HttpExchange:
             scope["method"] = UNROUTED_METHOD  # type: ignore[typeddict-item]  # intended: no route has this method
         self._state: dict[str, Any] = scope.setdefault("state", {})
         self._streams: list[ObjectStream] = []
-        self._state |= {"request_id": self.request_id, "body_receiver": body_receiver}
+        self._state |= {"request_id": self.request_id, "incoming_body": incoming_body}
         self._state |= {"streams": self._streams, "response_memory": response_memory}
 
     async def send(self, message: Message) -> None:
@@ -89,7 +89,7 @@ class HttpExchange:
 
     def close(self) -> None:
         """Releases all memory and closes the open streams, however the request has ended."""
-        self.body_receiver.release()
+        self.incoming_body.release()
         self._response_memory.release()
         for stream in self._streams:
             stream.close()
@@ -127,7 +127,7 @@ class HttpExchange:
         """Builds the header that closes the connection of a client that waits for `100 Continue` in vain: it will not
         send the body."""
         expects_continue = any(name == b"expect" for name, _ in self._scope["headers"])
-        return [(b"connection", b"close")] if expects_continue and not self.body_receiver.is_started else []
+        return [(b"connection", b"close")] if expects_continue and not self.incoming_body.is_started else []
 
 
 def get_response_memory(state: dict[str, Any]) -> MemoryReservation:

@@ -32,7 +32,7 @@ class SlidingWindowCounter:
         slot_epoch, count = self._buckets[slot]
         self._buckets[slot] = (epoch, count + 1 if slot_epoch == epoch else 1)
 
-    def count(self, now: float) -> int:
+    def count_recent(self, now: float) -> int:
         current_epoch = floor(now / self._bucket_seconds)
         return sum(
             count for epoch, count in self._buckets if current_epoch - len(self._buckets) < epoch <= current_epoch

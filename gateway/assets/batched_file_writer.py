@@ -35,7 +35,7 @@ class _PendingWrite(Struct, eq=False):
     temporary_name: str = ""
 
 
-class GroupWriter:
+class BatchedFileWriter:
     """Writes files into folders. `open_folder` opens a folder, and creates it durably if it does not exist."""
 
     def __init__(

@@ -11,7 +11,7 @@ import msgspec
 from litestar.exceptions import InternalServerException
 
 from gateway.api.api_errors import ApiError
-from gateway.api.json_prescan import ScannedBody, restore_texts, scan_json
+from gateway.api.json_limit_scan import ScannedBody, restore_texts, scan_json
 from gateway.api.validation_errors import MAX_NAME_LENGTH, to_api_error
 
 # The limits for routes that accept images, and for those that do not.

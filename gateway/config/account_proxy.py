@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from gateway.config.values import Schema, Secret, SecretRef
+from gateway.config.value_types import Schema, Secret, SecretRef
 
 _REFERENCE = re.compile(r"env:[A-Z_][A-Z0-9_]*|file:/[^\0]+", re.ASCII)
 _PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"

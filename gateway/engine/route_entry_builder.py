@@ -10,7 +10,7 @@ from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.job_documents import OrderTerms
 from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.routing.fit import Fit
-from gateway.timing import OrderTiming, Timing
+from gateway.timeouts_and_intervals import OrderTiming, Timing
 from providers.orders import Format
 
 # As many as the catalogue caches fits.
@@ -37,7 +37,7 @@ class EntrySettings(Protocol):
     def callback_urls(self) -> CallbackUrls | None: ...
 
 
-class RouteEntryMaker:
+class RouteEntryBuilder:
     """Makes route entries. The catalogue caches its fits, so an equal request gets the same entries again."""
 
     def __init__(self) -> None:

@@ -7,11 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.catalogue import Catalogue
-from gateway.config.values import Secret
-from gateway.engine.route_entries import MAX_KEPT_ENTRIES, RouteEntryMaker
+from gateway.config.value_types import Secret
+from gateway.engine.route_entry_builder import MAX_KEPT_ENTRIES, RouteEntryBuilder
 from gateway.jobs.job import RecoveryMethod
 from gateway.routing.fit import Fit, FitRequirements, match_offer
-from gateway.timing import OrderTiming, Timing
+from gateway.timeouts_and_intervals import OrderTiming, Timing
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, TargetSize
 from providers.orders import Format, Operation, Quality
@@ -46,7 +46,7 @@ def make_fit(output_format: Format = Format.PNG, **changes: Any) -> Fit:
 
 
 def test_entries_are_kept_until_catalogue_or_times_change() -> None:
-    settings, maker, fit = FakeSettings(make_catalogue(())), RouteEntryMaker(), make_fit()
+    settings, maker, fit = FakeSettings(make_catalogue(())), RouteEntryBuilder(), make_fit()
     [first] = maker.make_entries(settings, [fit], Format.PNG)
     assert maker.make_entries(settings, [fit], Format.PNG)[0] is first
     settings.current = make_catalogue(())
@@ -57,7 +57,7 @@ def test_entries_are_kept_until_catalogue_or_times_change() -> None:
 
 
 def test_equal_fits_have_their_own_entries_in_their_order() -> None:
-    settings, maker = FakeSettings(make_catalogue(())), RouteEntryMaker()
+    settings, maker = FakeSettings(make_catalogue(())), RouteEntryBuilder()
     png, jpeg = make_fit(), make_fit(Format.JPEG, formats=frozenset({Format.PNG}))
     assert [entry.terms.output_format for entry in maker.make_entries(settings, [png], Format.PNG)] == [Format.PNG]
     made = maker.make_entries(settings, [jpeg, png], Format.JPEG)
@@ -65,7 +65,7 @@ def test_equal_fits_have_their_own_entries_in_their_order() -> None:
 
 
 def test_number_of_kept_entries_is_limited() -> None:
-    settings, maker, fit = FakeSettings(make_catalogue(())), RouteEntryMaker(), make_fit()
+    settings, maker, fit = FakeSettings(make_catalogue(())), RouteEntryBuilder(), make_fit()
     for _ in range(MAX_KEPT_ENTRIES + 1):
         maker.make_entries(settings, [replace(fit)], Format.PNG)
     assert len(maker._entries) == 1
@@ -89,5 +89,5 @@ def test_recovery_method_depends_on_adapter_account_and_callback_urls(
     seller = replace(fit.offer.seller, adapter=ADAPTERS[adapter], account=replace(make_account(), **account))
     fit = replace(fit, offer=replace(fit.offer, seller=seller))
     settings = FakeSettings(make_catalogue(()), callback_urls=object() if has_callback_urls else None)
-    [made] = RouteEntryMaker().make_entries(settings, [fit], Format.PNG)
+    [made] = RouteEntryBuilder().make_entries(settings, [fit], Format.PNG)
     assert made.entry.recovery_method is expected

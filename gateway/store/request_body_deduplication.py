@@ -1,6 +1,6 @@
 """Deduplicates requests without an idempotency key: decides by their body to which existing job they belong.
 
-`redis/lua/request_deduplication.lua` implements the same rules.
+`redis/lua/request_body_deduplication.lua` implements the same rules.
 """
 
 from collections.abc import Iterable
@@ -74,7 +74,7 @@ def add_caller(entry: BodyEntry, record: IdempotencyRecord) -> BodyEntry:
     return replace(entry, callers=(*others, caller), awaits_first_request=entry.awaits_first_request and not is_late)
 
 
-def refuse_entry(entry: BodyEntry) -> BodyEntry | None:
+def make_refusal(entry: BodyEntry) -> BodyEntry | None:
     """Turns the entry of a job that charged nothing into a refusal. The refusal records the first requests that have
     arrived.
 

@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from gateway.api.api_errors import ApiError
 from gateway.api.input_images import decode_base64, list_input_refs
-from gateway.api.json_prescan import (
+from gateway.api.json_limit_scan import (
     MAX_DEPTH,
     MAX_JSON_TOKENS,
     MAX_REST_BYTES,
@@ -27,7 +27,7 @@ from gateway.api.json_prescan import (
     scan_json,
 )
 from gateway.api.parameters import CreateJobRequest, GenerationRequest, InputImageRef
-from gateway.api.request_body import parse_json_object, to_struct
+from gateway.api.request_body_reader import parse_json_object, to_struct
 from gateway.api.request_parser_thread import MAX_INLINE_BYTES, run_off_loop
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB
 

@@ -8,7 +8,7 @@ from gateway.engine.job_documents import is_image_document_name
 MAX_JOBS = 1_024
 
 
-class RecentImages:
+class ImageDocumentCache:
     """The saved documents of the last jobs, by name. A document never changes once it is saved."""
 
     def __init__(self) -> None:
