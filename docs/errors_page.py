@@ -39,6 +39,7 @@ WHAT_TO_DO = {
     "image_expired": "Generate the image again; `kept_until` of a job says when its images are deleted.",
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",
+    "insufficient_scope": "Use a key with the scope that the message names.",
     "insufficient_quota": "Wait for the next day or month, or raise the team's budget in `teams.yaml`.",
     "internal_error": "Report the `x-request-id`; the log has the cause. With a job id, read the job.",
     "invalid_api_key": "Use a key of `teams.yaml`.",

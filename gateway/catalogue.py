@@ -102,10 +102,17 @@ class Offer(Struct, frozen=True, kw_only=True):
         return self.draining_since is not None
 
 
+class ConfiguredKey(Struct, frozen=True):
+    """An API key of the configuration. `id`: its reference. `team`: None for an admin key."""
+
+    id: str
+    team: str | None
+
+
 class Catalogue(Struct, frozen=True, kw_only=True):
     """Everything that plans need, and the hash of its files.
 
-    `fit_cache`: cached results of matching. `teams_by_key_hash`: team by the SHA-256 of its API key. `dalle_aliases`:
+    `fit_cache`: cached results of matching. `configured_keys`: by the SHA-256 of the API key. `dalle_aliases`:
     aliases whose clients send DALL-E's parameters and expect its response format.
     """
 
@@ -119,7 +126,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     teams: Mapping[str, TeamConfig]
     reload: ReloadConfig
     gateway: GatewayFile = GatewayFile()
-    teams_by_key_hash: Mapping[str, str] = {}
+    configured_keys: Mapping[str, ConfiguredKey] = {}
     dalle_aliases: frozenset[str] = frozenset()
     draining_offers: tuple[Offer, ...] = ()
     fit_cache: dict[object, object] = field(default_factory=dict)

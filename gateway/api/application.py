@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
+from gateway.api.access_control import authorize_request, require_declared_scopes
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.callbacks import receive_callback
@@ -96,10 +97,12 @@ def _build_response_error_event(error: BaseException, request_id: str) -> ErrorR
 
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming) -> Litestar:
+    require_declared_scopes(ROUTE_HANDLERS)
     return Application(
         emit,
         timing,
         route_handlers=ROUTE_HANDLERS,
+        guards=[authorize_request],
         state=State(state),
         lifespan=lifespan,
         exception_handlers={

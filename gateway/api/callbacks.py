@@ -2,6 +2,7 @@
 
 from litestar import Response, post
 
+from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.request_body_reader import read_body
@@ -10,7 +11,7 @@ from gateway.engine.callback_handler import RetryLater
 MAX_CALLBACK_BYTES = 1 << 20
 
 
-@post("/callbacks/{adapter:str}/{job_id:str}/{attempt:int}/{signature:str}", status_code=204)
+@post("/callbacks/{adapter:str}/{job_id:str}/{attempt:int}/{signature:str}", status_code=204, opt=PUBLIC)
 async def receive_callback(
     request: HttpRequest, adapter: str, job_id: str, attempt: int, signature: str
 ) -> Response[None]:

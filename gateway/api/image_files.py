@@ -3,6 +3,7 @@
 from litestar import HttpMethod, route
 from litestar.response import Stream
 
+from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.request_lifecycle import get_image_streams
@@ -10,7 +11,7 @@ from gateway.api.team_job_loader import get_media_type
 from gateway.assets.signed_urls import FILES_PATH
 
 
-@route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
+@route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200, opt=PUBLIC)
 async def get_image_file(request: HttpRequest, key: str) -> Stream:
     """Streams the image.
 

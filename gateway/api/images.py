@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Response, post
 
+from gateway.api.access_control import GENERATE
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import mark_answered
@@ -27,7 +28,7 @@ GENERATION_PATHS = [
 ]
 
 
-@post(GENERATION_PATHS, status_code=200)
+@post(GENERATION_PATHS, status_code=200, opt=GENERATE)
 async def create_generation(request: HttpRequest) -> Response[Any]:
     """Generates images from a prompt."""
     context, state = get_context(request), request.scope["state"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.authentication import authenticate_request
+from gateway.api.authentication import get_team
 from gateway.api.failed_job_responses import build_failure_error
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import wait_for_confirmation
@@ -21,7 +21,7 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 
 async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: float) -> Job:
     """Returns the team's job when it has ended, or after `timeout_seconds`."""
-    context, team = get_context(http_request), authenticate_request(http_request)
+    context, team = get_context(http_request), get_team(http_request)
     state = http_request.scope["state"]
     # Many requests may wait here for long, so the body's memory is released first.
     get_incoming_body(state).release()

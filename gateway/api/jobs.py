@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Response, get, post
 from msgspec.structs import replace
 
+from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.client_presence import mark_answered
 from gateway.api.incoming_body_limiter import get_incoming_body
@@ -22,7 +23,7 @@ from gateway.store.base import DAY_SECONDS
 JOBS_PATH = "/v1/jobs"
 
 
-@post(JOBS_PATH, status_code=202)
+@post(JOBS_PATH, status_code=202, opt=GENERATE)
 async def create_job(request: HttpRequest) -> Response[bytes]:
     """Creates a job. Responds at once, or after `Prefer: wait=N`."""
     context = get_context(request)
@@ -58,7 +59,7 @@ async def _submit_job(request: HttpRequest) -> SubmittedJob:
         return await submit_or_reuse_job(context, state, replace(job_request, input_images=input_images))
 
 
-@get(f"{JOBS_PATH}/{{job_id:str}}")
+@get(f"{JOBS_PATH}/{{job_id:str}}", opt=READ)
 async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     """Returns the job; with `?wait=N`, when it has ended or after N seconds."""
     context = get_context(request)

@@ -2,25 +2,26 @@
 
 from litestar import HttpMethod, Response, get, route
 
+from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest
 from gateway.api.json_responses import json_response
 
 READ_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
 
-@route("/livez", http_method=READ_METHODS, status_code=200, media_type="text/plain")
+@route("/livez", http_method=READ_METHODS, status_code=200, media_type="text/plain", opt=PUBLIC)
 async def livez() -> str:
     return "ok\n"
 
 
-@route("/readyz", http_method=READ_METHODS, status_code=200)
+@route("/readyz", http_method=READ_METHODS, status_code=200, opt=PUBLIC)
 async def readyz(request: HttpRequest) -> Response[bytes]:
     """Responds whether the gateway accepts jobs, with the reasons if it does not."""
     state = request.app.state["describe_readiness"]()
     return json_response(state, 200 if state["ready"] else 503, {})
 
 
-@get("/metrics")
+@get("/metrics", opt=PUBLIC)
 async def metrics(request: HttpRequest) -> Response[bytes]:
     content: bytes = request.app.state["render_metrics"]()
     return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,7 +5,6 @@ from typing import Any
 
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
-from gateway.api.authentication import authenticate_request
 from gateway.api.client_presence import ClientPresence
 from gateway.api.idempotency_keys import compute_fingerprint, make_idempotency_record
 from gateway.api.job_submission import JobRequest
@@ -21,11 +20,7 @@ from providers.orders import Operation
 async def parse_request(
     context: ApiContext, http_request: HttpRequest, body_type: type[ParamsT]
 ) -> JobRequest[ParamsT]:
-    """Authenticates the client, then reads and validates the body. Raises ApiError if any part is invalid.
-
-    The body of an unauthenticated client is never read.
-    """
-    authenticate_request(http_request)
+    """Reads and validates the body. Raises ApiError if any part is invalid."""
     headers, state = http_request.headers, http_request.scope["state"]
     if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
         message = "Content-Encoding is not supported: send the body uncompressed."

@@ -5,18 +5,17 @@ from typing import Any
 from litestar import Response, get
 from msgspec.structs import asdict
 
+from gateway.api.access_control import READ
 from gateway.api.api_context import HttpRequest, get_context
-from gateway.api.authentication import authenticate_request
 from gateway.api.json_responses import json_response
 from gateway.catalogue import Offer
 from gateway.routing.signals import CellSignals, get_signals
 from providers.orders import Cell
 
 
-@get("/v1/signals")
+@get("/v1/signals", opt=READ)
 async def list_signals(request: HttpRequest) -> Response[bytes]:
     """Lists every offered cell with its signals; any team may read it."""
-    authenticate_request(request)
     context = get_context(request)
     engine_context, catalogue = context.engine.context, context.catalogue()
     signals = engine_context.health.get_catalogue_signals(

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from gateway.catalogue import Catalogue, Offer, Seller, SellerAccount
+from gateway.catalogue import Catalogue, ConfiguredKey, Offer, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency
 from gateway.config.schema import TeamConfig
 from gateway.config.value_types import Secret, sha256_hex
@@ -32,7 +32,7 @@ def list_unsimulated_sellers(catalogue: Catalogue) -> list[str]:
 def use_sandbox_sellers(catalogue: Catalogue, url: str, callback_secret: str, is_fast: bool) -> Catalogue:
     """Returns the same offers and prices with simulated sellers; offers without one are removed.
 
-    The sandbox team may choose every policy.
+    The sandbox team may choose every policy. It has the only key.
     """
 
     def simulate_offers(offers: Iterable[Offer]) -> tuple[Offer, ...]:
@@ -47,7 +47,7 @@ def use_sandbox_sellers(catalogue: Catalogue, url: str, callback_secret: str, is
         sellers={offer.seller.name: offer.seller for offer in all_offers},
         offers=offers,
         teams={**catalogue.teams, SANDBOX_TEAM: TeamConfig(policies=tuple(catalogue.policies.policies))},
-        teams_by_key_hash={sha256_hex(SANDBOX_KEY): SANDBOX_TEAM},
+        configured_keys={sha256_hex(SANDBOX_KEY): ConfiguredKey(SANDBOX_TEAM, SANDBOX_TEAM)},
         draining_offers=simulate_offers(catalogue.draining_offers),
         fit_cache={},
     )

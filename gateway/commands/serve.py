@@ -17,6 +17,7 @@ from types import FrameType
 
 import click
 import uvicorn
+from msgspec.structs import replace
 
 from gateway.api.http_protocol import make_protocol_class
 from gateway.assets.storage import StorageError
@@ -28,7 +29,7 @@ from gateway.commands.sandbox_catalogue import (
     list_unsimulated_sellers,
     use_sandbox_sellers,
 )
-from gateway.config.catalogue_builder import placeholder_secrets, secrets_from_env
+from gateway.config.catalogue_builder import find_admin_keys, placeholder_secrets, secrets_from_env
 from gateway.config.default_config import DEFAULT_FOLDER, default_config_folder
 from gateway.config.reloader import ConfigError, ConfigReloader, ReloadResult
 from gateway.events import describe_exception
@@ -128,7 +129,10 @@ def _serve_configured(
             gateway.logs.log(
                 "warning", "seller skipped", seller=seller, reason="the sandbox does not simulate its adapter"
             )
-        return use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
+        sandboxed = use_sandbox_sellers(catalogue, sandbox_url, CALLBACK_SECRET, not realistic)
+        # Placeholders of secrets are public, so admin keys are never placeholders.
+        admin_keys = find_admin_keys(catalogue.gateway, secrets_from_env(os.environ))
+        return replace(sandboxed, configured_keys={**sandboxed.configured_keys, **admin_keys})
 
     early_reloads = _collect_early_sighups()
     gateway = Gateway(settings, make_reloader, transform_catalogue, timing=timing)

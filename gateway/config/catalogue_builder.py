@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.catalogue import Catalogue, ConfiguredKey, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.account_proxy import Proxy, ProxyRef
 from gateway.config.cross_checks import find_problems
 from gateway.config.loader import LoadedFiles, sort_problems
 from gateway.config.offer_schema import OfferConfig, PriceRow
 from gateway.config.rule_reachability import find_unreachable_rules
-from gateway.config.schema import AccountConfig, Config, ModelConfig
+from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile, ModelConfig
 from gateway.config.value_types import Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
@@ -39,6 +39,12 @@ def placeholder_secrets(reference: SecretRef) -> Secret:
     return reference.make_placeholder()
 
 
+def find_admin_keys(config: GatewayFile, find_secret: SecretLookup) -> dict[str, ConfiguredKey]:
+    """Finds the admin keys, by their hashes."""
+    secrets = ((reference, find_secret(reference)) for reference in config.admin.keys)
+    return {sha256_hex(secret.reveal()): ConfiguredKey(reference, None) for reference, secret in secrets if secret}
+
+
 def resolve_files(loaded: LoadedFiles, secrets: SecretLookup, adapters: Mapping[str, Adapter]) -> ResolvedConfig:
     if loaded.config is None:
         return ResolvedConfig(None, loaded.problems, ())
@@ -61,14 +67,14 @@ class _CatalogueBuilder:
         accounts = {
             name: self._resolve_account(name, account) for name, account in self.config.accounts.accounts.items()
         }
-        keys = self._resolve_team_keys()
+        keys = self._resolve_keys()
         if not any(account.api_key for account in accounts.values()):
             self._add_problem(NO_API_KEY, "accounts.yaml", "accounts")
         if self.problems:
             return ResolvedConfig(None, sort_problems(self.problems), tuple(self.warnings))
         return ResolvedConfig(self._build_catalogue(accounts, keys), (), tuple(self.warnings))
 
-    def _build_catalogue(self, accounts: Mapping[str, SellerAccount], keys: Mapping[str, str]) -> Catalogue:
+    def _build_catalogue(self, accounts: Mapping[str, SellerAccount], keys: Mapping[str, ConfiguredKey]) -> Catalogue:
         config = self.config
         models = config.models.models
         sellers = {
@@ -92,7 +98,7 @@ class _CatalogueBuilder:
             teams=config.teams.teams,
             reload=config.gateway.reload,
             gateway=config.gateway,
-            teams_by_key_hash=keys,
+            configured_keys=keys,
         )
 
     def _add_problem(self, message: str, file: str, *path: str | int) -> None:
@@ -101,20 +107,27 @@ class _CatalogueBuilder:
     def _add_warning(self, message: str, file: str, *path: str | int) -> None:
         self.warnings.append(self.loaded.make_problem(message, file, path))
 
-    # --- teams
+    # --- keys of teams and admins
 
-    def _resolve_team_keys(self) -> dict[str, str]:
-        """Maps key hashes to teams. A missing key is skipped with a warning."""
-        keys: dict[str, str] = {}
+    def _resolve_keys(self) -> dict[str, ConfiguredKey]:
+        """Maps key hashes to keys. A missing key is skipped with a warning, unless it is the default admin key."""
+        keys: dict[str, ConfiguredKey] = {}
         for name, team in self.config.teams.teams.items():
             for index, reference in enumerate(team.keys):
-                if (secret := self.find_secret(reference)) is None:
-                    message = f"{reference} {reference.describe_absence()}: requests with this key are rejected"
-                    self._add_warning(message, "teams.yaml", "teams", name, "keys", index)
-                elif (owner := keys.setdefault(sha256_hex(secret.reveal()), name)) != name:
-                    message = f"{reference} is also a key of team '{owner}'"
-                    self._add_problem(message, "teams.yaml", "teams", name, "keys", index)
+                self._resolve_key(keys, ConfiguredKey(reference, name), "teams.yaml", "teams", name, "keys", index)
+        admin_keys = self.config.gateway.admin.keys
+        for index, reference in enumerate(admin_keys):
+            if admin_keys != DEFAULT_ADMIN_KEYS or self.find_secret(reference):
+                self._resolve_key(keys, ConfiguredKey(reference, None), "gateway.yaml", "admin", "keys", index)
         return keys
+
+    def _resolve_key(self, keys: dict[str, ConfiguredKey], key: ConfiguredKey, file: str, *path: str | int) -> None:
+        reference = SecretRef(key.id)
+        if (secret := self.find_secret(reference)) is None:
+            message = f"{reference} {reference.describe_absence()}: requests with this key are rejected"
+            self._add_warning(message, file, *path)
+        elif (other := keys.setdefault(sha256_hex(secret.reveal()), key)).team != key.team:
+            self._add_problem(f"{reference} is also a key of team '{other.team}'", file, *path)
 
     # --- accounts
 

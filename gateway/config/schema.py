@@ -74,6 +74,20 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = 13
 
 
+DEFAULT_ADMIN_KEYS = (SecretRef("env:IGW_ADMIN_KEY"),)
+
+
+class AdminConfig(ConfigStruct, frozen=True, kw_only=True):
+    """Keys of the admin API, besides the API keys with the scope `admin`."""
+
+    keys: Annotated[
+        tuple[SecretRef, ...],
+        option_help(
+            "References to the admin keys: env:NAME or file:/path. Default env:IGW_ADMIN_KEY, which need not be set."
+        ),
+    ] = DEFAULT_ADMIN_KEYS
+
+
 class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     """The gateway's own options."""
 
@@ -82,6 +96,7 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
     store: Annotated[StoreConfig, option_help("Checks of the store.")] = StoreConfig()
     retention: Annotated[RetentionConfig, option_help("How long data is kept.")] = RetentionConfig()
     timing: Annotated[TimingConfig, option_help("Timeouts and intervals.")] = TimingConfig()
+    admin: Annotated[AdminConfig, option_help("Access to the admin API.")] = AdminConfig()
 
 
 # --- models.yaml

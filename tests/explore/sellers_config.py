@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.catalogue import Catalogue
 from gateway.config.catalogue_builder import resolve_files
 from gateway.config.loader import load
+from gateway.config.schema import DEFAULT_ADMIN_KEYS
 from gateway.config.value_types import Secret, SecretRef
 from gateway.timeouts_and_intervals import (
     FetchTiming,
@@ -80,8 +81,8 @@ def load_catalogue() -> Catalogue:
     return result.catalogue
 
 
-def _resolve_secret(reference: SecretRef) -> Secret:
-    return Secret(CALLBACK_SECRET)
+def _resolve_secret(reference: SecretRef) -> Secret | None:
+    return None if reference in DEFAULT_ADMIN_KEYS else Secret(CALLBACK_SECRET)
 
 
 def _add_reference(adapter: Adapter) -> Adapter:

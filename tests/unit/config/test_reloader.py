@@ -283,7 +283,10 @@ async def test_rotated_secret_file_is_applied(tmp_path: Path) -> None:
         (tmp_path / "next").write_text("new team")
         (tmp_path / "next").replace(tmp_path / "team")
         await wait_until_async(
-            lambda: reloader.current.teams_by_key_hash == {sha256_hex("new team"): "design"},
+            lambda: (
+                [(digest, key.team) for digest, key in reloader.current.configured_keys.items()]
+                == [(sha256_hex("new team"), "design")]
+            ),
             "the team's new key is in force",
         )
         assert reloader.current.hash == first_hash

@@ -1,0 +1,62 @@
+"""Checks each request's API key against the scope that its route declares, before the route's handler runs.
+
+Every route declares its scope: `@get(path, opt=READ)`. The application does not start with a route that declares none.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from gateway.access.caller import Caller
+from gateway.api.api_errors import ApiError
+from gateway.api.authentication import authenticate
+from gateway.store.api_keys import Scope
+
+_SCOPE = "scope"
+# Needs no API key: public data, or a route with signed URLs.
+PUBLIC: Mapping[str, Scope | None] = {_SCOPE: None}
+# Reads the team's jobs, images, files, batches and money.
+READ: Mapping[str, Scope | None] = {_SCOPE: Scope.READ}
+# Creates, cancels or deletes something of the team.
+GENERATE: Mapping[str, Scope | None] = {_SCOPE: Scope.GENERATE}
+ADMIN: Mapping[str, Scope | None] = {_SCOPE: Scope.ADMIN}
+
+
+def get_declared_scope(handler: BaseRouteHandler) -> Scope | None:
+    """Returns the scope that a route requires; None if it is public."""
+    scope: Scope | None = handler.opt[_SCOPE]
+    return scope
+
+
+def require_declared_scopes(handlers: Iterable[BaseRouteHandler]) -> None:
+    """Raises ValueError if a route declares no scope."""
+    undeclared = sorted(path for handler in handlers if _SCOPE not in handler.opt for path in handler.paths)
+    if undeclared:
+        names = "opt=PUBLIC, READ, GENERATE or ADMIN of gateway/api/access_control.py"
+        raise ValueError(f"Routes without a scope: {', '.join(undeclared)}. Declare {names}")
+
+
+async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Authenticates the request, and keeps its caller and team in the request's state.
+
+    Raises ApiError: 401 without a valid key, 403 if the key lacks the scope. The body is not read before.
+    """
+    scope = get_declared_scope(handler)
+    if scope is None:
+        return
+    caller = authenticate(connection.app.state["context"].catalogue(), connection.headers)
+    state = connection.scope["state"]
+    state["caller"], state["team"] = caller, caller.team
+    if scope not in caller.scopes:
+        raise _insufficient_scope_error(scope, caller)
+
+
+def _insufficient_scope_error(scope: Scope, caller: Caller) -> ApiError:
+    message = (
+        f"This API key lacks the scope '{scope}'; it has {', '.join(sorted(caller.scopes))}. "
+        f"Use a key with the scope '{scope}'."
+    )
+    headers = {"www-authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+    return ApiError(403, "insufficient_scope", message, headers=headers)
