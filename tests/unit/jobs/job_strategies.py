@@ -1,7 +1,7 @@
 """Hypothesis strategies for new jobs, updates and sellers' behaviour, both plausible and nonsensical."""
 
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -27,6 +27,8 @@ from gateway.jobs.next_actions import (
 )
 from providers.faults import FaultKind
 from tests.unit.jobs.job_scenario import FENCE, PRICE, make_new_job, make_route_entry
+
+UpdateT = TypeVar("UpdateT", bound=job_update_types.Fact | job_update_types.Decision)
 
 ROUTE_ENTRIES = st.builds(
     make_route_entry,
@@ -77,74 +79,54 @@ SELLER_RESPONSES = st.none() | st.builds(
     notes=TEXT_LISTS,
 )
 
-UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
-    st.builds(job_update_types.TicketReceived, attempt=ATTEMPT_NUMBERS, ticket=TEXTS),
-    st.builds(
-        job_update_types.ResponseLost, attempt=ATTEMPT_NUMBERS, fault=FAULT_KINDS, seller_response=SELLER_RESPONSES
-    ),
-    st.builds(job_update_types.CallbackReceived, attempt=ATTEMPT_NUMBERS),
-    st.builds(
-        job_update_types.ImagesReady,
-        attempt=ATTEMPT_NUMBERS,
-        cost=COSTS,
-        image_urls=TEXT_LISTS,
-        seller_response=SELLER_RESPONSES,
-    ),
-    st.builds(
-        job_update_types.ImagesStored,
-        attempt=ATTEMPT_NUMBERS,
-        images=IMAGE_NUMBERS,
-        made_count=st.sampled_from([None, None, 0, 1, 3, -7, 10**20]),
-        cost=COSTS,
-        missing_fault=FAULT_KINDS,
-        warnings=TEXT_LISTS,
-        seller_response=SELLER_RESPONSES,
-    ),
-    st.builds(
-        job_update_types.OrderFailed,
-        attempt=ATTEMPT_NUMBERS,
-        fault=FAULT_KINDS,
-        cost=COSTS,
-        retry_after=RETRY_AFTERS,
-        seller_response=SELLER_RESPONSES,
-    ),
-    st.builds(
-        job_update_types.OrderRejected,
-        fence=FENCES,
-        attempt=ATTEMPT_NUMBERS,
-        fault=FAULT_KINDS,
-        cost=COSTS,
-        retry_after=RETRY_AFTERS,
-        seller_response=SELLER_RESPONSES,
-    ),
-    st.builds(
-        job_update_types.AttemptStarted,
-        fence=FENCES,
-        route_index=st.integers(-1, 4) | st.just(2**63),
-        images=IMAGE_NUMBERS,
-    ),
-    st.builds(
-        job_update_types.AttemptAbandoned,
-        fence=FENCES,
-        attempt=ATTEMPT_NUMBERS,
-        fault=FAULT_KINDS,
-        seller_response=SELLER_RESPONSES,
-    ),
-    st.builds(job_update_types.JobConfirmed),
-    st.builds(
-        job_update_types.PartAbandoned,
-        fence=FENCES,
-        images=IMAGE_NUMBERS,
-        fault=st.none() | FAULT_KINDS,
-        retry_after=RETRY_AFTERS,
-    ),
+# The fields of updates by their names; a name means the same in each update.
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "attempt": ATTEMPT_NUMBERS,
+    "cost": COSTS,
+    "fault": FAULT_KINDS,
+    "fence": FENCES,
+    "image_urls": TEXT_LISTS,
+    "images": IMAGE_NUMBERS,
+    "made_count": st.sampled_from([None, None, 0, 1, 3, -7, 10**20]),
+    "missing_fault": FAULT_KINDS,
+    "retry_after": RETRY_AFTERS,
+    "route_index": st.integers(-1, 4) | st.just(2**63),
+    "seller_response": SELLER_RESPONSES,
+    "ticket": TEXTS,
+    "warnings": TEXT_LISTS,
+}
+
+
+def _build_updates(kind: type[UpdateT], *names: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[UpdateT]:
+    """Builds updates with these fields at random, and the others at their defaults."""
+    return st.builds(kind, **{name: FIELDS[name] for name in names}, **fields)
+
+
+ORDER_FAILURES = _build_updates(
+    job_update_types.OrderFailed, "attempt", "fault", "cost", "retry_after", "seller_response"
 )
-# Separate, so that a random job does not end after a few updates.
+UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
+    _build_updates(job_update_types.TicketReceived, "attempt", "ticket"),
+    _build_updates(job_update_types.ResponseLost, "attempt", "fault", "seller_response"),
+    _build_updates(job_update_types.CallbackReceived, "attempt"),
+    _build_updates(job_update_types.ImagesReady, "attempt", "cost", "image_urls", "seller_response"),
+    _build_updates(
+        job_update_types.ImagesStored,
+        *("attempt", "images", "made_count", "cost", "missing_fault", "warnings", "seller_response"),
+    ),
+    ORDER_FAILURES,
+    _build_updates(job_update_types.OrderRejected, "fence", failure=ORDER_FAILURES),
+    _build_updates(job_update_types.AttemptStarted, "fence", "route_index", "images"),
+    _build_updates(job_update_types.AttemptAbandoned, "fence", "attempt", "fault", "seller_response"),
+    _build_updates(job_update_types.JobConfirmed),
+    _build_updates(job_update_types.PartAbandoned, "fence", "images", "retry_after", fault=st.none() | FAULT_KINDS),
+)
+# Separate, so that a random job does not end after a few job_update_types.
 ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
-    st.builds(job_update_types.CancelRequested),
-    st.builds(job_update_types.JobExpired, fence=FENCES),
-    st.builds(job_update_types.JobWithdrawn, fence=FENCES),
-    st.builds(job_update_types.JobAbandoned, fence=FENCES),
+    _build_updates(job_update_types.CancelRequested),
+    _build_updates(job_update_types.JobExpired, "fence"),
+    _build_updates(job_update_types.JobWithdrawn, "fence"),
+    _build_updates(job_update_types.JobAbandoned, "fence"),
 )
 
 
