@@ -25,6 +25,9 @@ ERROR_FUNCTIONS = {"ApiError", "service_unavailable_error"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Advice for clients and operators. The generator fails if a code is missing here, or no longer exists.
 WHAT_TO_DO = {
+    "api_key_expired": "Use the key that replaced it, or ask operators for a new one (`image-gateway keys rotate`).",
+    "api_key_revoked": "Ask operators for a new key (`image-gateway keys new`).",
+    "team_not_configured": "Operators: add the team to `teams.yaml`, or revoke the key.",
     "body_timeout": "Send the whole body without pauses.",
     "body_too_large": "Send a smaller body; pass large images as URLs.",
     "call_again": "For sellers only: they send the callback again.",
@@ -42,7 +45,7 @@ WHAT_TO_DO = {
     "insufficient_scope": "Use a key with the scope that the message names.",
     "insufficient_quota": "Wait for the next day or month, or raise the team's budget in `teams.yaml`.",
     "internal_error": "Report the `x-request-id`; the log has the cause. With a job id, read the job.",
-    "invalid_api_key": "Use a key of `teams.yaml`.",
+    "invalid_api_key": "Use a key of `teams.yaml`, or one that `image-gateway keys new` made.",
     "invalid_idempotency_key": "Use for example a UUID.",
     "invalid_image": "Send a complete still PNG, JPEG or WebP.",
     "invalid_image_mode": "Send a PNG mask with an alpha channel.",

@@ -17,6 +17,8 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │       ├── StorageMisconfigured      the storage URL cannot be used
     │       ├── ObjectNotFound            no image has this key
     │       └── ForeignObject             the gateway did not store the object at this key
+    ├── ApiKeyNotFound                    no API key has this id
+    ├── ApiKeyInactive                    it has expired or was revoked
     ├── NoOfferAvailable                  no configured offer can fulfil the request
     ├── ClientDisconnected                before anything was ordered
     ├── RetryLater                        a callback cannot be checked now
@@ -45,6 +47,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │   └── MissingApiKey
     ├── InvalidImage                      bytes that are not a supported image
     ├── InvalidKey                        not a key of an image
+    ├── InvalidKeyOption                  an invalid option of a new API key, with its name
     └── SettingsError                     invalid environment variables
     OSError                               aiohttp wraps only these
     ├── LookupTimeout                     no name server answered in time

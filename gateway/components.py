@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gateway.access.key_administration import KeyAdministration
+from gateway.access.key_registry import Clocks, KeyRegistry
+from gateway.access.key_tokens import TokenDigester
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_first_requests import RefusedFirstRequests
@@ -59,6 +62,7 @@ def make_store(options: StoreOptions) -> Store:
         decisions=retention.decisions_days * DAY_SECONDS,
         ledger=retention.ledger_days * DAY_SECONDS,
         totals=retention.totals_months * MONTH_SECONDS,
+        admin_events=retention.admin_events_days * DAY_SECONDS,
     )
     if options.settings.redis_url:
         return RedisStore(
@@ -160,7 +164,9 @@ def _make_engine_context(environment: Environment) -> EngineContext:
 
 
 def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
-    factories = environment.factories
+    factories, api_keys = environment.factories, environment.store.api_keys
+    digester = TokenDigester(environment.signing_secrets)
+    clocks = Clocks(wall_clock=factories.system_clock, monotonic=factories.monotonic)
     return ApiContext(
         engine=engine,
         store=environment.store,
@@ -169,6 +175,10 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         base64_encoder=Base64Encoder(),
         refused=RefusedFirstRequests(factories.system_clock),
+        key_registry=KeyRegistry(api_keys, digester, clocks, factories.draw_bytes),
+        key_administration=KeyAdministration(
+            api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
+        ),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,

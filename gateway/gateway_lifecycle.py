@@ -27,7 +27,7 @@ from gateway.engine.engine import Engine
 from gateway.events import ConfigReloaded, Event, make_error_event
 from gateway.settings import Settings, load_signing_secrets
 from gateway.slewing_clock import SlewingClock
-from gateway.store.base import Store
+from gateway.store.base import DAY_SECONDS, Store
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.telemetry.gauges import collect_gauges
 from gateway.telemetry.logs import EventLogger
@@ -206,6 +206,7 @@ class Gateway:
         app.state["context"] = components.api_context
         app.state["callback_handler"] = components.callback_handler
         self.metrics.register_gauges(partial(collect_gauges, components.engine, self.catalogue, self.supervisor))
+        await self._start_access_tasks(components, exit_stack)
         components.engine.start(self.supervisor)
         exit_stack.push_async_callback(components.engine.drain, 0.0)
         exit_stack.push_async_callback(
@@ -216,6 +217,24 @@ class Gateway:
         exit_stack.push_async_callback(self.supervisor.run("config.watch", self._watch_config).stop)
         for warning in store.warnings:
             self.logs.log("warning", "store warning", warning=warning)
+
+    async def _start_access_tasks(self, components: Components, exit_stack: AsyncExitStack) -> None:
+        """Loads the API keys, and starts the tasks that keep them up to date."""
+        registry, maintenance = components.api_context.key_registry, self.timing.maintenance
+        await registry.refresh()
+
+        async def delete_old_keys() -> None:
+            retention_seconds = self.catalogue().gateway.retention.admin_events_days * DAY_SECONDS
+            await components.api_context.key_administration.delete_old_keys(retention_seconds)
+
+        tasks = {
+            "access.refresh_keys": (maintenance.key_refresh_interval_seconds, registry.refresh),
+            "access.save_uses": (maintenance.key_use_interval_seconds, registry.save_uses),
+            "access.delete_old_keys": (maintenance.cleanup_interval_seconds, delete_old_keys),
+        }
+        exit_stack.push_async_callback(registry.save_last_uses)
+        for name, (interval, function) in tasks.items():
+            exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
 
     async def _watch_config(self, task: SupervisedTask) -> None:
         await self.reloader.run(task.record_success)

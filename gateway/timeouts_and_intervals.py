@@ -143,6 +143,10 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     # A storage that failed is tested again within this time.
     storage_check_interval_seconds: float = 3.0
     log_check_interval_seconds: float = 1.0
+    # How soon a revoked or changed API key takes effect on all replicas. Each check is one cheap call of the store.
+    key_refresh_interval_seconds: float = 2.0
+    # How often the last uses of API keys are saved.
+    key_use_interval_seconds: float = 60.0
     # The engine writes to the store every second. After this time without a successful write, the store counts as
     # unavailable for new jobs.
     max_write_gap_seconds: float = 5.0

@@ -46,7 +46,7 @@ async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], hand
     scope = get_declared_scope(handler)
     if scope is None:
         return
-    caller = authenticate(connection.app.state["context"].catalogue(), connection.headers)
+    caller = await authenticate(connection.app.state["context"], connection.headers)
     state = connection.scope["state"]
     state["caller"], state["team"] = caller, caller.team
     if scope not in caller.scopes:

@@ -6,6 +6,8 @@ from typing import Any
 from litestar import Request
 from msgspec import Struct
 
+from gateway.access.key_administration import KeyAdministration
+from gateway.access.key_registry import KeyRegistry
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_first_requests import RefusedFirstRequests
 from gateway.assets.signed_urls import UrlSigner
@@ -29,6 +31,8 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     url_signer: UrlSigner
     base64_encoder: Base64Encoder
     refused: RefusedFirstRequests
+    key_registry: KeyRegistry
+    key_administration: KeyAdministration
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from gateway.access.caller import Caller, make_configured_caller
-from gateway.api.api_context import HttpRequest
+from gateway.access.caller import Caller, make_configured_caller, make_stored_caller
+from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
-from gateway.catalogue import Catalogue
 from gateway.config.value_types import sha256_hex
+from gateway.store.api_keys import ApiKey, format_time
 
 BEARER_PREFIX = "bearer "
 # Headers that Azure's clients and clients of other gateways use.
@@ -25,19 +25,39 @@ def get_team(http_request: HttpRequest) -> str:
     return team
 
 
-def authenticate(catalogue: Catalogue, headers: Mapping[str, str]) -> Caller:
+async def authenticate(context: ApiContext, headers: Mapping[str, str]) -> Caller:
     """Returns the caller with the request's key. Raises ApiError (401) if there is no valid key.
 
-    The key is looked up by its digest, so the time of the lookup reveals nothing about configured keys.
+    A key is looked up by its digest, so the time of the lookup reveals nothing about other keys.
     """
     key = find_api_key(headers)
     if key is None:
         message = "Missing API key. Send Authorization: Bearer <key>, or api-key: <key>."
         raise ApiError(401, "missing_api_key", message, is_retryable=False)
-    if (configured := catalogue.configured_keys.get(sha256_hex(key))) is None:
+    if (configured := context.catalogue().configured_keys.get(sha256_hex(key))) is not None:
+        return make_configured_caller(configured)
+    registry = context.key_registry
+    stored = registry.find_key(key) or await registry.find_recent_key(key)
+    if stored is None:
         message = "Invalid API key. Ask your platform team for one."
         raise ApiError(401, "invalid_api_key", message, is_retryable=False)
-    return make_configured_caller(configured)
+    _require_usable_key(context, stored)
+    registry.record_use(stored)
+    return make_stored_caller(stored)
+
+
+def _require_usable_key(context: ApiContext, key: ApiKey) -> None:
+    """Raises ApiError if the key cannot be used. Only a client that has the whole key learns why."""
+    status = key.get_status(context.wall_clock())
+    if status == "revoked":
+        message = f"API key {key.id} was revoked. Ask your platform team for a new one."
+        raise ApiError(401, "api_key_revoked", message, is_retryable=False)
+    if status == "expired":
+        message = f"API key {key.id} expired at {format_time(key.expires_at)}. Ask your platform team for a new one."
+        raise ApiError(401, "api_key_expired", message, is_retryable=False)
+    if key.team is not None and key.team not in context.catalogue().teams:
+        message = f"Team '{key.team}' of API key {key.id} is no longer configured. Ask your platform team."
+        raise ApiError(403, "team_not_configured", message, is_retryable=False)
 
 
 def find_api_key(headers: Mapping[str, str]) -> str | None:

@@ -72,6 +72,14 @@ class RetentionConfig(ConfigStruct, frozen=True, kw_only=True):
     totals_months: Annotated[
         int, Meta(ge=2, le=120, description="Months for which day totals and budgets are kept. Default 13.")
     ] = 13
+    admin_events_days: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3_650,
+            description="Days for which the actions of admins, and ended API keys, are kept. Default 400.",
+        ),
+    ] = 400.0
 
 
 DEFAULT_ADMIN_KEYS = (SecretRef("env:IGW_ADMIN_KEY"),)
@@ -298,6 +306,23 @@ class BudgetConfig(ConfigStruct, frozen=True, kw_only=True):
     month: Annotated[Usd | None, option_help("Maximum USD per month (UTC). Default no limit.")] = None
 
 
+Limit = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class RateLimits(ConfigStruct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of how much a team, or an API key, may request. They count new jobs; reading is not limited."""
+
+    requests_per_minute: Annotated[
+        Limit | None, option_help("Requests for images in any 60 seconds, at least 1. Default no limit.")
+    ] = None
+    images_per_minute: Annotated[
+        Limit | None, option_help("Requested images in any 60 seconds, at least 1. Default no limit.")
+    ] = None
+    concurrent_jobs: Annotated[Limit | None, option_help("Jobs that have not ended, at least 1. Default no limit.")] = (
+        None
+    )
+
+
 class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     """A team: API keys, budget, policies it may request, and limits in USD per image and per request."""
 
@@ -311,6 +336,7 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
     ] = ()
     max_price: Annotated[Usd | None, option_help("Maximum USD per image. Default no limit.")] = None
     max_cost: Annotated[Usd | None, option_help("Maximum USD per request. Default no limit.")] = None
+    limits: Annotated[RateLimits, option_help("How much all keys of the team together may request.")] = RateLimits()
 
 
 class TeamsFile(ConfigStruct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.events import ComponentError
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery
 from gateway.jobs.job import Job
+from gateway.store.api_keys import ApiKeyStore
 from gateway.store.audit import AuditReport
 from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch
@@ -78,6 +79,7 @@ class Retention(Struct, frozen=True, kw_only=True):
     decisions: float = 90 * DAY_SECONDS
     ledger: float = 90 * DAY_SECONDS
     totals: float = 396 * DAY_SECONDS
+    admin_events: float = 400 * DAY_SECONDS
 
 
 # --- outcomes of a commit
@@ -184,6 +186,10 @@ class Store(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]: ...
+
+    @property
+    def api_keys(self) -> ApiKeyStore:
+        """The API keys and admin events. Only for an open store."""
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Applies a commit if the job still has the expected version. This replica owns a new job: its fence is
@@ -296,4 +302,5 @@ class Store(Protocol):
         to repeat."""
 
     async def delete_expired(self) -> None:
-        """Deletes ledger entries, totals, budgets, decision records, keys and signals whose retention has ended."""
+        """Deletes ledger entries, totals, budgets, decision records, idempotency keys, signals and admin events whose
+        retention has ended."""

@@ -13,6 +13,11 @@ CLOSED_MARK_PREFIX = "igw:closed:"
 SIGNALS = "igw:signals"
 SERVER_RUNS = "igw:runs"
 AUDIT_CLAIM = "igw:audit_claim"
+# API keys and admin events change together, so they are on one server.
+API_KEYS = "igw:{api_keys}:entries"
+API_KEY_VERSION = "igw:{api_keys}:version"
+API_KEY_USES = "igw:{api_keys}:uses"
+ADMIN_EVENTS = "igw:{api_keys}:events"
 # Matches every job of every partition.
 JOB_PATTERN = "igw:{*}:job:*"
 

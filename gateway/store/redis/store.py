@@ -28,6 +28,7 @@ from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
 from gateway.store.redis import codec, decision_record_reader, idempotency_lookup, redis_client, scripts, server_checks
+from gateway.store.redis.api_key_table import RedisApiKeys
 from gateway.store.redis.change_listener import ChangeListener
 from gateway.store.redis.keys import AUDIT_CLAIM, CLOSED_MARK_PREFIX, SIGNALS, KeySpace, PartitionKeys
 from gateway.store.redis.lease_manager import RedisLeaseManager, gather_available
@@ -82,6 +83,7 @@ class RedisStore:
             await redis_client.connect(self._url), self._timing.command_timeout_seconds
         )
         self._cached_settings = self._encode_settings(None)
+        self.api_keys = RedisApiKeys(self._client)
         self._lease_manager = RedisLeaseManager(
             self._client, self._key_space, self._decoder, self.partitions, lambda: self._script_settings
         )
@@ -327,7 +329,8 @@ class RedisStore:
         )
 
     async def delete_expired(self) -> None:
-        """Does nothing: Redis deletes expired ledger entries, decision records, keys and signals."""
+        """Deletes admin events. All other data expires in Redis by itself."""
+        await self.api_keys.delete_events_before(self._current_time() - self._retention.admin_events)
 
     # --- helpers
 

@@ -82,8 +82,15 @@ CREATE TABLE decision_records (
     outcome BLOB, UNIQUE (day, job_id)
 );
 """
+_API_KEYS = """
+CREATE TABLE api_keys (id TEXT PRIMARY KEY, entry BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE api_key_version (number INTEGER PRIMARY KEY, version TEXT NOT NULL);
+CREATE TABLE api_key_uses (id TEXT PRIMARY KEY, used_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE admin_events (id TEXT PRIMARY KEY, at REAL NOT NULL, entry BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX admin_events_by_time ON admin_events (at);
+"""
 # Each script migrates from the schema before it. Only append to this.
-MIGRATIONS = (_SCHEMA, _DECISION_RECORDS)
+MIGRATIONS = (_SCHEMA, _DECISION_RECORDS, _API_KEYS)
 # All connections share a file of 32 kB next to the database. The first connection creates it.
 _SHARED_MEMORY_ERRORS = frozenset(
     (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -7,6 +7,7 @@ from sqlite3 import Connection
 
 from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
 from gateway.store.decision_records import first_kept_day
+from gateway.store.sqlite.api_key_rows import DELETE_OLD_EVENTS
 from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
 
 # The number of rows to delete in one transaction. That takes a few milliseconds, during which other writes wait.
@@ -56,6 +57,7 @@ def deletion_steps(retention: Retention, now: float) -> tuple[DeletionStep, ...]
         partial(_delete_rows, sql=_DELETE_EXPIRED_KEYS, before=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_BODIES, before=now),
         partial(_delete_rows, sql=_DELETE_EXPIRED_SIGNALS, before=now - SIGNAL_TTL_SECONDS),
+        partial(_delete_rows, sql=DELETE_OLD_EVENTS, before=now - retention.admin_events),
     )
 
 

@@ -35,6 +35,7 @@ from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRec
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite import decision_record_rows, outbox, read_queries, replica_signals, retention
+from gateway.store.sqlite.api_key_rows import SqliteApiKeys
 from gateway.store.sqlite.auditor import SqliteAuditor
 from gateway.store.sqlite.auditor import repair as repair_audited
 from gateway.store.sqlite.commit_writer import CommitWriter
@@ -84,6 +85,7 @@ class SqliteStore:
         self._lease_manager = SqliteLeaseManager(self.replica_id, lease, self._job_queries)
         self._audit_task: asyncio.Task[AuditReport] | None = None
         self._audited_at: float | None = None
+        self.api_keys = SqliteApiKeys(self._run_read, self._run_write)
         self._watchers = JobWatchers()
         self._supervisor = supervisor or TaskSupervisor()
         self._handles: _OpenHandles | None = None

@@ -87,6 +87,7 @@ def delete_expired(state: MemoryState, retention: Retention, now: float) -> None
     )
     state.decision_records.delete_expired(retention.decisions, now)
     state.request_keys.delete_expired(now)
+    state.api_keys.delete_events_before(now - retention.admin_events)
     state.signals = {name: signal for name, signal in state.signals.items() if signal[1] > now - SIGNAL_TTL_SECONDS}
 
 

@@ -29,6 +29,7 @@ from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import team_partition
 from gateway.store.sqlite.read_queries import MAX_LISTED_JOBS, encode_cursor
+from tests.harness.memory_store.memory_api_keys import MemoryApiKeyTable
 from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger, compute_balances
 from tests.harness.memory_store.request_keys import RequestKeys
@@ -117,6 +118,7 @@ class MemoryState:
         self._audited_at: float | None = None
         self.signals: dict[str, tuple[bytes, float]] = {}
         self.ledger = MemoryLedger()
+        self.api_keys = MemoryApiKeyTable()
         self.decision_records = MemoryDecisionRecords()
         self.request_keys = RequestKeys()
         self.history: list[AppliedCommit] = []

@@ -24,6 +24,7 @@ from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.sqlite.read_queries import decode_cursor
 from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
+from tests.harness.memory_store.memory_api_keys import MemoryApiKeys
 from tests.harness.memory_store.memory_state import LeaseOwner, MemoryState
 
 ResultT = TypeVar("ResultT")
@@ -55,6 +56,7 @@ class MemoryStore:
         self.interceptor = interceptor
         self._owner = LeaseOwner(self.replica_id, lease)
         self._retention, self._clock = retention, clock
+        self.api_keys = MemoryApiKeys(state.api_keys, self._run)
         self._watchers = JobWatchers()
         self._pending_calls: dict[StoreCall, asyncio.Task[None]] = {}
         self._is_open = self._is_killed = False

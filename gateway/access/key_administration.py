@@ -1,0 +1,270 @@
+"""Creates, rotates and revokes API keys. Each action is saved together with an event that names its admin."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.access.key_tokens import NewToken, TokenDigester, make_token
+from gateway.catalogue import Catalogue
+from gateway.config.schema import RateLimits
+from gateway.store.api_keys import (
+    AdminEvent,
+    AdminEventPage,
+    ApiKey,
+    ApiKeyChange,
+    ApiKeyStore,
+    ApiKeyTable,
+    Scope,
+    format_time,
+    make_event_id,
+    make_table_version,
+)
+from gateway.store.base import StoreUnavailable
+from gateway.suggestions import did_you_mean
+
+DEFAULT_SCOPES = (Scope.GENERATE, Scope.READ)
+MAX_NAME_LENGTH = 100
+# A change is tried again this often if another admin changes a key at the same moment.
+MAX_TRIES = 10
+
+
+class ApiKeyNotFound(Exception):
+    """No API key has this id."""
+
+
+class ApiKeyInactive(Exception):
+    """The API key has expired or was revoked."""
+
+
+class InvalidKeyOption(ValueError):
+    """An option of a new API key is invalid. `option`: its name."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Admin(Struct, frozen=True):
+    """Who acts, for the event. `source`: the address of the client, or the host of the command line."""
+
+    actor: str
+    source: str
+
+
+class KeyOptions(Struct, frozen=True, kw_only=True):
+    """The options of a new API key. `lifetime_seconds`: None if it does not expire."""
+
+    team: str | None = None
+    name: str = ""
+    scopes: tuple[Scope, ...] = DEFAULT_SCOPES
+    lifetime_seconds: float | None = None
+    policies: tuple[str, ...] | None = None
+    limits: RateLimits = RateLimits()
+
+
+class CreatedKey(Struct, frozen=True):
+    """A new API key. `token` is its secret form, which is returned once and stored nowhere."""
+
+    key: ApiKey
+    token: str
+
+    def __repr__(self) -> str:
+        return f"CreatedKey({self.key.id!r}, …)"
+
+
+class ListedKey(Struct, frozen=True):
+    """An API key and when it was last used, to within a minute or so."""
+
+    key: ApiKey
+    last_used_at: float | None
+
+
+class KeyAdministration:
+    """The actions of admins on API keys, with the configuration in force."""
+
+    def __init__(
+        self,
+        store: ApiKeyStore,
+        digester: TokenDigester,
+        catalogue: Callable[[], Catalogue],
+        wall_clock: Callable[[], float],
+        draw_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._store, self._digester, self._catalogue = store, digester, catalogue
+        self._wall_clock, self._draw_bytes = wall_clock, draw_bytes
+
+    # --- reading
+
+    async def list_keys(self, team: str | None = None) -> tuple[ListedKey, ...]:
+        """Lists the keys of a team, or all, the newest first."""
+        table, uses = await self._load_table(), await self._store.load_uses()
+        keys = sorted(table.keys, key=lambda key: (key.created_at, key.id), reverse=True)
+        return tuple(ListedKey(key, uses.get(key.id)) for key in keys if team in (None, key.team))
+
+    async def get_key(self, key_id: str) -> ListedKey:
+        """Raises ApiKeyNotFound."""
+        table, uses = await self._load_table(), await self._store.load_uses()
+        return ListedKey(_find_key(table, key_id), uses.get(key_id))
+
+    async def list_events(self, limit: int, cursor: str | None) -> AdminEventPage:
+        return await self._store.list_events(limit, cursor)
+
+    # --- changes
+
+    async def create_key(self, options: KeyOptions, admin: Admin) -> CreatedKey:
+        """Creates a key. Raises InvalidKeyOption."""
+        self._check_options(options)
+        token, now = make_token(self._draw_bytes), self._wall_clock()
+        expires_at = None if options.lifetime_seconds is None else now + options.lifetime_seconds
+        key = ApiKey(
+            id=token.id,
+            name=options.name,
+            team=options.team,
+            scopes=options.scopes,
+            digests=(self._digester.compute_digest(token.text),),
+            created_at=now,
+            expires_at=expires_at,
+            policies=options.policies,
+            limits=options.limits,
+        )
+        event = self._make_event("key_created", admin, key, _describe_key(key))
+        await self._change_table(lambda _: (key,), event)
+        return CreatedKey(key, token.text)
+
+    async def rotate_key(self, key_id: str, overlap_seconds: float, admin: Admin) -> CreatedKey:
+        """Creates a key that replaces another one, with the same options and lifetime. The other key still works for
+        `overlap_seconds`.
+
+        Raises ApiKeyNotFound, or ApiKeyInactive.
+        """
+        token, now = make_token(self._draw_bytes), self._wall_clock()
+        old = _require_active(_find_key(await self._load_table(), key_id), now)
+        new = self._make_successor(old, token, now)
+        old_expires_at = _first_time(old.expires_at, now + overlap_seconds)
+        details = {"new_key": new.id, "old_key_expires_at": format_time(old_expires_at)}
+        event = self._make_event("key_rotated", admin, old, details)
+
+        def replace_key(table: ApiKeyTable) -> tuple[ApiKey, ...]:
+            current = _require_active(_find_key(table, key_id), now)
+            return new, replace(current, expires_at=_first_time(current.expires_at, old_expires_at))
+
+        await self._change_table(replace_key, event)
+        return CreatedKey(new, token.text)
+
+    def _make_successor(self, old: ApiKey, token: NewToken, now: float) -> ApiKey:
+        return replace(
+            old,
+            id=token.id,
+            digests=(self._digester.compute_digest(token.text),),
+            created_at=now,
+            expires_at=None if old.expires_at is None else now + (old.expires_at - old.created_at),
+            replaces=old.id,
+        )
+
+    async def revoke_key(self, key_id: str, admin: Admin) -> ApiKey:
+        """Revokes a key, at once and for good. Does nothing if it was revoked before. Raises ApiKeyNotFound."""
+        key = _find_key(await self._load_table(), key_id)
+        if key.revoked_at is None:
+            now = self._wall_clock()
+            event = self._make_event("key_revoked", admin, key, {"name": key.name})
+            await self._change_table(lambda table: (replace(_find_key(table, key_id), revoked_at=now),), event)
+        return _find_key(await self._load_table(), key_id)
+
+    async def delete_old_keys(self, retention_seconds: float) -> None:
+        """Deletes the keys that ended more than `retention_seconds` ago."""
+        before = self._wall_clock() - retention_seconds
+        table = await self._load_table()
+        deleted_ids = tuple(key.id for key in table.keys if _get_ended_at(key) < before)
+        if deleted_ids:
+            version = make_table_version(self._draw_bytes)
+            # After a conflict, the next call deletes them.
+            await self._store.change_table(
+                ApiKeyChange(expected_version=table.version, version=version, deleted_ids=deleted_ids)
+            )
+
+    async def _change_table(self, change_keys: Callable[[ApiKeyTable], tuple[ApiKey, ...]], event: AdminEvent) -> None:
+        """Saves the changed keys with the event. Works them out again if another admin changed the table meanwhile."""
+        for _ in range(MAX_TRIES):
+            table = await self._load_table()
+            change = ApiKeyChange(
+                expected_version=table.version,
+                version=make_table_version(self._draw_bytes),
+                keys=change_keys(table),
+                event=event,
+            )
+            if await self._store.change_table(change):
+                return
+        raise StoreUnavailable("other admins change API keys at the same time. Nothing was changed.")
+
+    async def _load_table(self) -> ApiKeyTable:
+        table = await self._store.load_table()
+        if table is None:
+            raise StoreUnavailable("the API keys could not be loaded")
+        return table
+
+    # --- events and checks
+
+    def _make_event(self, action: str, admin: Admin, key: ApiKey, details: Mapping[str, Any]) -> AdminEvent:
+        now = self._wall_clock()
+        return AdminEvent(
+            id=make_event_id(now, self._draw_bytes(6).hex()),
+            at=now,
+            action=action,
+            actor=admin.actor,
+            source=admin.source,
+            key_id=key.id,
+            team=key.team,
+            details={name: value for name, value in details.items() if value not in (None, "", ())},
+        )
+
+    def _check_options(self, options: KeyOptions) -> None:
+        catalogue = self._catalogue()
+        if not options.scopes:
+            raise InvalidKeyOption("scopes", "a key needs at least one scope: generate, read or admin")
+        if not options.name.isprintable() or len(options.name) > MAX_NAME_LENGTH:
+            raise InvalidKeyOption("name", f"at most {MAX_NAME_LENGTH} printable characters")
+        if options.team is None and set(options.scopes) != {Scope.ADMIN}:
+            raise InvalidKeyOption("team", "a key with the scope generate or read needs a team")
+        if options.team is not None and options.team not in catalogue.teams:
+            suggestion = did_you_mean(options.team, catalogue.teams)
+            raise InvalidKeyOption("team", f"team '{options.team[:60]}' is not in teams.yaml{suggestion}")
+        allowed = catalogue.teams[options.team].policies if options.team is not None else ()
+        for policy in options.policies or ():
+            if policy not in allowed:
+                listed = ", ".join(allowed) or "none"
+                message = f"team '{options.team}' may not request policy '{policy[:60]}'; it may request: {listed}"
+                raise InvalidKeyOption("policies", message)
+
+
+def _find_key(table: ApiKeyTable, key_id: str) -> ApiKey:
+    key = next((key for key in table.keys if key.id == key_id), None)
+    if key is None:
+        raise ApiKeyNotFound(f"API key '{key_id[:60]}' not found")
+    return key
+
+
+def _require_active(key: ApiKey, now: float) -> ApiKey:
+    if (status := key.get_status(now)) != "active":
+        raise ApiKeyInactive(f"API key '{key.id}' is {status}")
+    return key
+
+
+def _first_time(time: float | None, other: float) -> float:
+    return other if time is None else min(time, other)
+
+
+def _get_ended_at(key: ApiKey) -> float:
+    """Returns when the key stopped to work; infinity if it still works."""
+    return min(time for time in (key.revoked_at, key.expires_at, float("inf")) if time is not None)
+
+
+def _describe_key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "scopes": [str(scope) for scope in key.scopes],
+        "policies": list(key.policies) if key.policies is not None else None,
+        "expires_at": format_time(key.expires_at),
+        "replaces": key.replaces,
+    }
