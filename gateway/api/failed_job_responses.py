@@ -101,7 +101,7 @@ _CODES_BY_FAULT: dict[FaultKind | None, str] = {
 # The causes as the client sees them, each in one sentence.
 _CAUSES_BY_FAULT: dict[FaultKind | None, str] = {
     FaultKind.CONTENT_REFUSED: "The seller's content filter rejected this request: change the prompt or the images.",
-    FaultKind.INPUT_MISSING: "An input image of this job is no longer stored, so no order could be sent.",
+    FaultKind.INPUT_MISSING: "An input image or the request of this job cannot be read, so no order could be sent.",
     FaultKind.INVALID_ORDER: "The seller rejected the order as invalid.",
     FaultKind.ORDER_CANCELLED: "The order was cancelled at the seller.",
     FaultKind.ORDER_TIMED_OUT: "The seller accepted the order and did not finish it in time.",

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.assets.storage import StorageUnavailable
 from gateway.engine.engine_context import EngineContext
-from gateway.engine.job_documents import REQUEST, TERMS, OrderDocuments, decode_order_documents
+from gateway.engine.job_documents import DECODE_ERRORS, REQUEST, TERMS, OrderDocuments, decode_order_documents
 from gateway.engine.mailbox import Mailbox
 from gateway.events import ErrorReported, describe_exception
 from gateway.jobs.job import Attempt, Job, RouteEntry
@@ -40,10 +40,15 @@ class JobContext:
         self.engine_context.job_watchers.notify(job.id)
 
     async def load_order_documents(self) -> OrderDocuments | None:
-        """Returns the documents that orders are made from; None if they are not stored any more."""
+        """Returns the documents that orders are made from; None if they are not stored any more, or cannot be decoded:
+        then no later try can help, so a missing request and an undecodable one have the same consequences."""
         if self.order_documents is None:
             saved = await self.engine_context.store.load_documents(self.job.id, REQUEST, TERMS)
-            self.order_documents = decode_order_documents(saved)
+            try:
+                self.order_documents = decode_order_documents(saved)
+            except DECODE_ERRORS as error:
+                message = f"The saved request cannot be decoded, so no order is sent: {describe_exception(error)}"
+                self.engine_context.emit(ErrorReported(component="engine", message=message, job=self.job.id))
         return self.order_documents
 
     def get_attempt(self, number: int) -> Attempt:

@@ -14,6 +14,7 @@ from providers.adapter import Call
 from providers.orders import Format, Quality, SizeSpec
 
 REQUEST, TERMS, WEBHOOK = "request", "order_terms", "webhook"
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class StoredInput(Struct, frozen=True, kw_only=True):
@@ -98,7 +99,8 @@ def encode_order_documents(documents: OrderDocuments) -> dict[str, bytes]:
 
 
 def decode_order_documents(saved: Mapping[str, bytes]) -> OrderDocuments | None:
-    """Decodes the documents; None if they are not stored any more."""
+    """Decodes the documents; None if they are not stored any more. Raises one of DECODE_ERRORS if they are damaged, or
+    were written by an incompatible version."""
     if not {REQUEST, TERMS} <= saved.keys():
         return None
     return OrderDocuments(decode_request(saved[REQUEST]), _terms_decoder.decode(saved[TERMS]))

@@ -241,7 +241,7 @@ class OrderSubmitter:
     async def _load_documents(self) -> OrderDocuments:
         if documents := await self._job_context.load_order_documents():
             return documents
-        raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the request is no longer stored"))
+        raise OrderNotSent(Fault(kind=FaultKind.INPUT_MISSING, message="the saved request is missing or undecodable"))
 
     async def _record_attempt(
         self, key: Hashable, offer: Offer, route_index: int, images: tuple[int, ...], spec: "_OrderSpec"

@@ -212,7 +212,7 @@ class ResultFetcher:
             order, self._job_context.load_order_documents
         )
         if documents is None:
-            raise KeyError(f"the request of {self._job_context.job.id} is no longer stored")
+            raise KeyError(f"the request of {self._job_context.job.id} is missing or undecodable")
         return documents.request, documents.terms[attempt.route_index]
 
     # --- one image

@@ -3,10 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
+from gateway.engine import job_creation
+from gateway.engine.job_documents import REQUEST, OrderDocuments, encode_order_documents
 from tests.explore.disturbances import Disturbance, DisturbancePlan, Trouble
 from tests.explore.explorer import explore
 from tests.explore.scenario import ClientPlan, Scenario
-from tests.explore.sellers_config import load_catalogue
+from tests.explore.sellers_config import LEASE_SECONDS, load_catalogue
 
 CALM = Scenario(
     clients=(
@@ -58,6 +60,22 @@ def test_submission_that_backs_off_does_not_keep_its_worker_busy() -> None:
     story = run_calmly("tasks", 2, replace(NO_TROUBLE, by_failpoint=troubles))
     assert story.count(f"{LOAD_REQUEST}: fails before the effect") == 2
     assert "is completed: 2 of 2 images" in story
+
+
+def test_job_with_undecodable_request_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica reclaims a job whose saved request it cannot decode. It tried to until the deadline of the job."""
+
+    def encode_damaged(documents: OrderDocuments) -> dict[str, bytes]:
+        return {**encode_order_documents(documents), REQUEST: b'{"prompt":1}'}
+
+    monkeypatch.setattr(job_creation, "encode_order_documents", encode_damaged)
+    troubles = {FIRST_COMMIT: (Disturbance(Trouble.KILL_AFTER),)}
+    client = replace(CALM.clients[0], policy=find_policy("runs"))
+    result = explore(1, replace(CALM, clients=(client,)), replace(NO_TROUBLE, by_failpoint=troubles))
+    assert "The saved request cannot be decoded, so no order is sent: ValidationError" in result.story
+    assert "is failed: 0 of 1 images" in result.story
+    assert "seller_client.send" not in result.story
+    assert result.virtual_seconds < LEASE_SECONDS + 10
 
 
 def test_late_images_are_booked_by_their_number() -> None:
