@@ -24,6 +24,7 @@ from tests.store import job_factory, redis_servers
 JOB_COUNT, AUDIT_COUNT = 20_000, 3
 MAX_STALL_MS = 50.0
 CONCURRENT_COMMITS = 200
+SCHEDULER_STATISTICS = Path("/proc/thread-self/schedstat")
 HEARTBEAT_SECONDS, LOAD_INTERVAL_SECONDS = 0.002, 0.01
 
 
@@ -40,14 +41,25 @@ async def fill_store(store: Store, job_count: int) -> str:
 async def measure_delays(
     probe: Callable[[], Coroutine[Any, Any, object]], interval_seconds: float, delays_ms: list[float]
 ) -> None:
-    """Calls the probe in intervals until it is cancelled, and records how long each call takes. A call during which
-    other programs used the processor counts with the CPU time of this process."""
+    """Calls the probe in intervals until it is cancelled, and records how long each call takes.
+
+    On a busy machine, a call counts without the time that this thread waited for a processor, and with at most the CPU
+    time of this process.
+    """
     while True:
-        started_at, cpu_before = time.perf_counter(), time.process_time()
+        started_at, cpu_before, wait_before = time.perf_counter(), time.process_time(), read_processor_wait()
         await probe()
         elapsed, cpu_used = time.perf_counter() - started_at, time.process_time() - cpu_before
-        delays_ms.append(min(elapsed, cpu_used) * 1000)
+        delays_ms.append(min(elapsed - (read_processor_wait() - wait_before), cpu_used) * 1000)
         await asyncio.sleep(interval_seconds)
+
+
+def read_processor_wait() -> float:
+    """Reads how many seconds this thread has been ready to run while other programs had the processors."""
+    try:
+        return int(SCHEDULER_STATISTICS.read_text().split()[1]) / 1e9
+    except FileNotFoundError:
+        return 0.0
 
 
 async def measure_audits(store: Store, job_count: int) -> str:

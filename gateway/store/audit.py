@@ -4,9 +4,11 @@ Pure: the stores read the snapshot, in pages, and write the repairs. Numbers are
 additions, too: so a repair stays right while jobs change.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +16,16 @@ from msgspec.structs import replace
 from gateway.jobs.commit import LedgerEntry, build_commit, list_budget_windows
 from gateway.jobs.job import Job
 from gateway.jobs.transition_tables import LedgerLine
-from gateway.store.ledger_totals import BudgetBalance, DayTotal, LedgerAccount, sum_entries
+from gateway.store.ledger_totals import BudgetBalance, DayTotal, EntryTotals, LedgerAccount, add_entry
+
+ItemT = TypeVar("ItemT")
+AttemptLine = tuple[int, LedgerLine]
+
+
+class Iterate(Protocol):
+    """Iterates over the items of a loop. May pause between two items."""
+
+    def __call__(self, items: Iterable[ItemT], /) -> Iterator[ItemT]: ...
 
 
 class AuditedJob(Struct, frozen=True, kw_only=True, gc=False):
@@ -51,11 +62,11 @@ class PartitionSnapshot(Struct, frozen=True, kw_only=True):
     these days and all others of the same months. `balances` covers the budget windows of these days and months.
     """
 
-    jobs: Mapping[str, AuditedJob]
-    open_jobs: frozenset[str]
-    due_jobs: frozenset[str]
+    jobs: dict[str, AuditedJob]
+    open_jobs: set[str]
+    due_jobs: set[str]
     days: tuple[str, ...]
-    ledger_entries: tuple[LedgerEntry, ...]
+    ledger_entries: Iterable[LedgerEntry]
     totals: tuple[DayTotal, ...]
     balances: Mapping[tuple[str, str], BudgetBalance]
 
@@ -127,36 +138,65 @@ def list_month_days(month: str) -> tuple[str, ...]:
     return tuple(month_day.isoformat() for month_day in days if month_day.isoformat().startswith(month))
 
 
-def find_discrepancies(snapshot: PartitionSnapshot, now: float) -> AuditReport:
-    """Returns every difference between the stored numbers and those that follow from jobs and ledger."""
-    missing_entries = tuple(_find_missing_entries(snapshot, now))
-    totals = sum_entries((*snapshot.ledger_entries, *missing_entries))
-    unsettled = {job_id for job_id, job in snapshot.jobs.items() if not job.is_settled}
+def find_discrepancies(snapshot: PartitionSnapshot, now: float, iterate: Iterate = iter) -> AuditReport:
+    """Returns every difference between the stored numbers and those that follow from jobs and ledger.
+
+    All loops over a large snapshot go through `iterate`. Operations on whole sets of jobs are avoided: other threads
+    cannot run meanwhile.
+    """
+    jobs, open_jobs, due_jobs = snapshot.jobs, snapshot.open_jobs, snapshot.due_jobs
+    totals: EntryTotals = {}
+    booked = _group_entries(iterate(snapshot.ledger_entries), jobs, totals)
+    missing_entries = tuple(_find_missing_entries(iterate(jobs.values()), snapshot.days, booked, now))
+    for entry in missing_entries:
+        add_entry(entry, totals)
+    settled = {job_id for job_id in iterate(chain(due_jobs, open_jobs)) if job_id in jobs and jobs[job_id].is_settled}
+    missing = {job_id for job_id in iterate(chain(due_jobs, open_jobs)) if job_id not in jobs}
     return AuditReport(
-        not_due=tuple(sorted(unsettled - snapshot.due_jobs)),
-        not_open=tuple(sorted(unsettled - snapshot.open_jobs)),
-        settled_but_listed=tuple(sorted((snapshot.due_jobs | snapshot.open_jobs) & (snapshot.jobs.keys() - unsettled))),
-        missing_jobs=tuple(sorted((snapshot.due_jobs | snapshot.open_jobs) - snapshot.jobs.keys())),
+        not_due=tuple(sorted(_list_unsettled(iterate(jobs.values()), due_jobs))),
+        not_open=tuple(sorted(_list_unsettled(iterate(jobs.values()), open_jobs))),
+        settled_but_listed=tuple(sorted(settled)),
+        missing_jobs=tuple(sorted(missing)),
         missing_entries=missing_entries,
         total_corrections=tuple(_find_total_drifts(snapshot, totals)),
-        budget_drifts=tuple(_find_balance_drifts(snapshot, totals)),
+        budget_drifts=tuple(_find_balance_drifts(snapshot, totals, iterate)),
     )
 
 
-def _find_missing_entries(snapshot: PartitionSnapshot, now: float) -> Iterator[LedgerEntry]:
+def _list_unsettled(jobs: Iterable[AuditedJob], listed_ids: Container[str]) -> Iterator[str]:
+    """Yields the open jobs that are missing from a list."""
+    return (job.id for job in jobs if not job.is_settled and job.id not in listed_ids)
+
+
+def _group_entries(
+    entries: Iterable[LedgerEntry], jobs: Container[str], totals: EntryTotals
+) -> dict[str, dict[AttemptLine, LedgerEntry]]:
+    """Adds the entries to `totals`. Returns those of the given jobs, summed by attempt and line."""
+    booked: dict[str, dict[AttemptLine, LedgerEntry]] = {}
+    for entry in entries:
+        add_entry(entry, totals)
+        if entry.job in jobs:
+            lines = booked.setdefault(entry.job, {})
+            previous = lines.get((entry.attempt, entry.line))
+            lines[entry.attempt, entry.line] = _add_amounts(entry, previous, 1) if previous else entry
+    return booked
+
+
+def _find_missing_entries(
+    jobs: Iterable[AuditedJob],
+    days: Container[str],
+    booked: Mapping[str, Mapping[AttemptLine, LedgerEntry]],
+    now: float,
+) -> Iterator[LedgerEntry]:
     """Yields the differences between the costs of jobs and the ledger, for the days of the snapshot."""
-    booked: defaultdict[str, dict[tuple[int, LedgerLine], LedgerEntry]] = defaultdict(dict)
-    for entry in snapshot.ledger_entries:
-        lines = booked[entry.job]
-        previous = lines.get((entry.attempt, entry.line))
-        lines[entry.attempt, entry.line] = _add_amounts(entry, previous, 1) if previous else entry
-    for job in snapshot.jobs.values():
-        if job.day not in snapshot.days or not (job.expected_entries or job.id in booked):
+    for job in jobs:
+        if job.day not in days or not (job.expected_entries or job.id in booked):
             continue
+        actual_entries = booked.get(job.id, {})
         expected_entries = {(derived.attempt, derived.line): derived for derived in job.expected_entries}
-        for key in sorted(expected_entries.keys() | booked[job.id].keys()):
-            actual = booked[job.id].get(key)
-            expected = expected_entries.get(key) or replace(booked[job.id][key], amount=0, images=0)
+        for key in sorted(expected_entries.keys() | actual_entries.keys()):
+            actual = actual_entries.get(key)
+            expected = expected_entries.get(key) or replace(actual_entries[key], amount=0, images=0)
             missing = _add_amounts(expected, actual, -1) if actual else expected
             if missing.amount or missing.images:
                 yield replace(missing, posted_at=now)
@@ -180,10 +220,10 @@ def _find_total_drifts(
 
 
 def _find_balance_drifts(
-    snapshot: PartitionSnapshot, expected_totals: Mapping[tuple[str, LedgerAccount], DayTotal]
+    snapshot: PartitionSnapshot, expected_totals: Mapping[tuple[str, LedgerAccount], DayTotal], iterate: Iterate
 ) -> Iterator[BudgetDrift]:
     held: Counter[tuple[str, str]] = Counter()
-    for job in snapshot.jobs.values():
+    for job in iterate(snapshot.jobs.values()):
         for window in (job.day, job.month):
             held[job.team, window] += job.hold
     spent: Counter[tuple[str, str]] = Counter()

@@ -39,22 +39,30 @@ class DayTotal(Struct, frozen=True, kw_only=True):
     images: int
 
 
+EntryTotals = dict[tuple[str, LedgerAccount], DayTotal]
+
+
 def ledger_account(entry: LedgerEntry) -> LedgerAccount:
     return LedgerAccount(team=entry.team, seller=entry.seller, model=entry.model, cell=entry.cell, line=entry.line)
 
 
-def sum_entries(entries: Iterable[LedgerEntry]) -> dict[tuple[str, LedgerAccount], DayTotal]:
+def add_entry(entry: LedgerEntry, totals: EntryTotals) -> None:
+    """Adds an entry to the total of its day and account. A total of 0 is kept."""
+    key = entry.day, ledger_account(entry)
+    previous = totals.get(key)
+    totals[key] = DayTotal(
+        day=entry.day,
+        account=key[1],
+        amount=entry.amount + (previous.amount if previous else 0),
+        images=entry.images + (previous.images if previous else 0),
+    )
+
+
+def sum_entries(entries: Iterable[LedgerEntry]) -> EntryTotals:
     """Sums entries by day and account. Accounts whose sum is 0 are included."""
-    totals: dict[tuple[str, LedgerAccount], DayTotal] = {}
+    totals: EntryTotals = {}
     for entry in entries:
-        key = entry.day, ledger_account(entry)
-        previous = totals.get(key)
-        totals[key] = DayTotal(
-            day=entry.day,
-            account=key[1],
-            amount=entry.amount + (previous.amount if previous else 0),
-            images=entry.images + (previous.images if previous else 0),
-        )
+        add_entry(entry, totals)
     return totals
 
 

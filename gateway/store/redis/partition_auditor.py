@@ -24,6 +24,7 @@ from gateway.store.audit import (
     list_month_days,
     summarize_job,
 )
+from gateway.store.audit_pacer import AuditPacer
 from gateway.store.base import Retention, StoreUnavailable
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.ledger_totals import BudgetBalance
@@ -48,6 +49,7 @@ class PartitionAuditor:
         self._retention = retention
         self._decoder = decoder
         self._token = f"token:{secrets.token_hex(8)}"
+        self._pacer = AuditPacer()
         self._jobs: dict[str, AuditedJob] = {}
         self._open_ids: set[str] = set()
         self._due_ids: set[str] = set()
@@ -58,9 +60,10 @@ class PartitionAuditor:
         """Audits the listed jobs and `extra_jobs`."""
         async with self._run_exclusively():
             snapshot = await self._take_snapshot(now, frozenset(extra_jobs))
-            report = await asyncio.to_thread(find_discrepancies, snapshot, now)
+            report = await asyncio.to_thread(find_discrepancies, snapshot, now, self._pacer.iterate)
             if repair and (report.discrepancy_count or extra_jobs):
                 await self._repair(report, snapshot, settings, extra_jobs)
+        await asyncio.to_thread(self._pacer.clear, self._jobs, self._open_ids, self._due_ids)
         return report
 
     @asynccontextmanager
@@ -111,8 +114,8 @@ class PartitionAuditor:
         self._merge_changed_jobs(changed_jobs, extra_jobs, now)
         return PartitionSnapshot(
             jobs=self._jobs,
-            open_jobs=frozenset(self._open_ids),
-            due_jobs=frozenset(self._due_ids),
+            open_jobs=self._open_ids,
+            due_jobs=self._due_ids,
             days=days,
             ledger_entries=(*entries, *(entry for lines in ledgers for entry in codec.decode_entries(lines))),
             totals=tuple(

@@ -1,33 +1,28 @@
-"""Audits the database on a connection and a thread of its own, page by page, so that neither the reader nor the event
-loop waits for it."""
+"""Audits the database on a connection and a thread of its own, in slices, so that neither the reader nor the event loop
+waits for it."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from sqlite3 import Connection
-from threading import Event
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from gateway.store.audit import (
-    AuditedJob,
     AuditReport,
     PartitionSnapshot,
     find_discrepancies,
     list_audit_days,
     summarize_job,
 )
-from gateway.store.base import StoreUnavailable
+from gateway.store.audit_pacer import AuditPacer
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite.database import open_reader
 from gateway.store.sqlite.database_threads import translate_error
 from gateway.store.sqlite.ledger_rows import ACCOUNT_DECODER, ENTRY_DECODER, add_totals, insert_entries, update_budgets
-
-# Decoding a page takes a few milliseconds. After it, the thread leaves the interpreter to the others for a moment.
-PAGE_ROWS, PAUSE_SECONDS = 200, 0.001
 
 _SELECT_LISTED_JOBS = """SELECT jobs.id, jobs.encoded_job, jobs.settled_at IS NULL, due.job_id IS NOT NULL
 FROM jobs LEFT JOIN due ON due.job_id = jobs.id WHERE jobs.settled_at IS NULL
@@ -48,10 +43,10 @@ _DELETE_MISSING_DUE = "DELETE FROM due WHERE job_id = ?1 AND NOT EXISTS (SELECT 
 
 
 class AuditResult(Struct, frozen=True):
-    """A report, and the jobs as they were audited."""
+    """A report, and the versions of the reported jobs when they were audited."""
 
     report: AuditReport
-    jobs: dict[str, AuditedJob]
+    versions: dict[str, int]
 
 
 class SqliteAuditor:
@@ -59,13 +54,13 @@ class SqliteAuditor:
 
     def __init__(self, path: Path, decoder: JobDecoder, clock: Callable[[], float]) -> None:
         self._path, self._decoder, self._clock = path, decoder, clock
-        self._stop_requested = Event()
+        self._pacer = AuditPacer()
 
     async def run(self) -> AuditResult:
         return await asyncio.to_thread(self._run_in_thread)
 
     def stop(self) -> None:
-        self._stop_requested.set()
+        self._pacer.stop()
 
     def _run_in_thread(self) -> AuditResult:
         try:
@@ -81,10 +76,14 @@ class SqliteAuditor:
     def audit(self, db: Connection) -> AuditResult:
         """Audits in an open transaction, which makes all reads consistent."""
         now = self._clock()
-        snapshot, jobs = self._take_snapshot(db, now)
-        return AuditResult(find_discrepancies(snapshot, now), jobs)
+        snapshot = self._take_snapshot(db, now)
+        report = find_discrepancies(snapshot, now, self._pacer.iterate)
+        inconsistent = (*report.not_due, *report.not_open, *report.settled_but_listed)
+        versions = {job_id: snapshot.jobs[job_id].version for job_id in inconsistent}
+        self._pacer.clear(snapshot.jobs, snapshot.open_jobs, snapshot.due_jobs)
+        return AuditResult(report, versions)
 
-    def _take_snapshot(self, db: Connection, now: float) -> tuple[PartitionSnapshot, dict[str, AuditedJob]]:
+    def _take_snapshot(self, db: Connection, now: float) -> PartitionSnapshot:
         """Reads the snapshot. Raises StoreError if a job cannot be read: without the job, its hold would look like a
         discrepancy."""
         jobs, open_ids, due_ids = {}, set(), set()
@@ -93,32 +92,27 @@ class SqliteAuditor:
                 jobs[job_id] = summarize_job(self._decoder.decode(job_id, encoded_job), now)
             open_ids |= {job_id} if is_open else set()
             due_ids |= {job_id} if is_due else set()
-        days = list_audit_days(now, jobs.values())
+        days = list_audit_days(now, self._pacer.iterate(jobs.values()))
         months = sorted({day[:7] for day in days})
         balances = self._read_rows(db, _SELECT_BALANCES, _to_json_array((*days, *months)))
-        snapshot = PartitionSnapshot(
+        return PartitionSnapshot(
             jobs=jobs,
-            open_jobs=frozenset(open_ids),
-            due_jobs=frozenset(due_ids),
+            open_jobs=open_ids,
+            due_jobs=due_ids,
             days=days,
-            ledger_entries=tuple(
+            ledger_entries=(
                 ENTRY_DECODER.decode(entry) for (entry,) in self._read_rows(db, _SELECT_ENTRIES, _to_json_array(days))
             ),
             totals=tuple(total for month in months for total in self._read_totals(db, month)),
             balances={(team, window): BudgetBalance(held=held, spent=spent) for team, window, held, spent in balances},
         )
-        return snapshot, jobs
 
     def _read_totals(self, db: Connection, month: str) -> Iterator[DayTotal]:
         for day, account, amount, images in self._read_rows(db, _SELECT_TOTALS, f"{month}-01", f"{month}-31"):
             yield DayTotal(day=day, account=ACCOUNT_DECODER.decode(account), amount=amount, images=images)
 
     def _read_rows(self, db: Connection, sql: str, *parameters: str) -> Iterator[Any]:
-        cursor = db.execute(sql, parameters)
-        while rows := cursor.fetchmany(PAGE_ROWS):
-            yield from rows
-            if self._stop_requested.wait(PAUSE_SECONDS):
-                raise StoreUnavailable("The store is closed.")
+        return self._pacer.iterate(db.execute(sql, parameters))
 
 
 def _to_json_array(names: Iterable[str]) -> str:
@@ -130,7 +124,7 @@ def repair(db: Connection, result: AuditResult, now: float) -> None:
     report = result.report
 
     def get_versions(job_ids: Iterable[str]) -> list[tuple[str, int]]:
-        return [(job_id, result.jobs[job_id].version) for job_id in job_ids]
+        return [(job_id, result.versions[job_id]) for job_id in job_ids]
 
     db.executemany(_INSERT_DUE, [(now, *row) for row in get_versions(report.not_due)])
     db.executemany(_REOPEN_JOB, get_versions(report.not_open))

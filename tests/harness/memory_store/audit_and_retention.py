@@ -16,10 +16,8 @@ def audit_partition(state: MemoryState, partition: int, repair: bool, now: float
 
 
 def _take_snapshot(state: MemoryState, partition: int, now: float) -> PartitionSnapshot:
-    due_ids = frozenset(job_id for job_id in state.due_times if _is_in_partition(state, job_id, partition))
-    open_ids = frozenset(
-        stored.job.id for stored in state.open_jobs if _is_in_partition(state, stored.job.id, partition)
-    )
+    due_ids = {job_id for job_id in state.due_times if _is_in_partition(state, job_id, partition)}
+    open_ids = {stored.job.id for stored in state.open_jobs if _is_in_partition(state, stored.job.id, partition)}
     jobs = {
         job_id: summarize_job(stored.job, now) for job_id, stored in state.jobs.items() if job_id in due_ids | open_ids
     }
