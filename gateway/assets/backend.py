@@ -60,7 +60,12 @@ class ObjectStream(Protocol):
 
 
 class StorageBackend(Protocol):
-    """Stores image bytes by key. The caller has validated the keys."""
+    """Stores image bytes by key. The caller has validated the keys.
+
+    `stream_buffer_bytes`: what a stream that is being read holds in memory, beside its current chunk.
+    """
+
+    stream_buffer_bytes: int
 
     async def put(self, key: str, data: bytes, media_type: str) -> None: ...
 

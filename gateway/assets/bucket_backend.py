@@ -19,11 +19,13 @@ from gateway.assets.backend import (
 )
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import Bytes, GetOptions, ObjectMeta
     from obstore.store import RetryConfig
 
 # Retries within one call. The gateway retries later with longer backoffs.
 RETRY_CONFIG: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+# A stream holds one range in memory.
+RANGE_BYTES = 4 * CHUNK_BYTES
 # The options that a storage URL may contain. Credentials come from the environment, which no log shows.
 _URL_OPTIONS = {
     "s3": {"endpoint": "endpoint", "region": "region"},
@@ -38,6 +40,8 @@ _KEYS_PER_CALL = 1000
 
 class BucketBackend:
     """A bucket, or a part of one."""
+
+    stream_buffer_bytes = RANGE_BYTES
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -56,7 +60,7 @@ class BucketBackend:
 
     async def open_stream(self, key: str) -> "BucketStream":
         with _translate_errors(self._name):
-            return BucketStream(await self._store.get_async(key), self._name)
+            return BucketStream(self._store, self._name, await self._store.head_async(key))
 
     async def delete_prefix(self, prefix: str) -> int:
         deleted = 0
@@ -74,30 +78,35 @@ class BucketBackend:
 
 
 class BucketStream:
-    """An ObjectStream that reads from an HTTP response."""
+    """An ObjectStream that requests the image in ranges, each when its first chunk is read.
 
-    def __init__(self, result: "GetResult", name: str) -> None:
-        self.size = result.meta["size"]
-        self._result: GetResult | None = result
-        self._name = name
+    The client library ends a request after 30 s, however much is read by then. So with one request for the whole image,
+    a slow client of the gateway would never get it.
+    """
+
+    def __init__(self, store: ObjectStore, name: str, meta: "ObjectMeta") -> None:
+        self.size = meta["size"]
+        self._store, self._name, self._meta = store, name, meta
+        self._is_closed = False
 
     def close(self) -> None:
-        """Drops the response, which closes its connection."""
-        self._result = None
+        """Lets the stream request no more ranges. Between ranges it holds no connection."""
+        self._is_closed = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._result is None:
+        for start in range(0, self.size, RANGE_BYTES):
+            view = memoryview(await self._read_range(start, min(start + RANGE_BYTES, self.size)))
+            for offset in range(0, len(view), CHUNK_BYTES):
+                yield bytes(view[offset : offset + CHUNK_BYTES])
+
+    async def _read_range(self, start: int, end: int) -> "Bytes":
+        """Reads a range, if the image is still the one that was opened."""
+        if self._is_closed:
             raise StorageUnavailable(f"{self._name}: this stream is closed")
-        chunks = aiter(self._result.stream(CHUNK_BYTES))
-        while True:
-            with _translate_errors(self._name):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            # Chunks may be larger: an object in memory comes in one chunk.
-            view = memoryview(chunk)
-            for start in range(0, len(view), CHUNK_BYTES):
-                yield bytes(view[start : start + CHUNK_BYTES])
+        with _translate_errors(self._name):
+            options: GetOptions = {"range": (start, end), "if_match": self._meta["e_tag"]}
+            result = await self._store.get_async(self._meta["path"], options=options)
+            return await result.bytes_async()
 
 
 @contextmanager

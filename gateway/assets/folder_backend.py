@@ -56,6 +56,8 @@ _NOT_A_FILE_ERRORS = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 class FolderBackend:
     """A folder on this machine. It does not use obstore, which follows links and does not sync files to the disk."""
 
+    stream_buffer_bytes = 0
+
     def __init__(self, path: Path) -> None:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

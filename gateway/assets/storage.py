@@ -56,6 +56,11 @@ class ImageStorage:
         # a storage that never worked.
         self._failing_since: float | None = -inf
 
+    @property
+    def stream_buffer_bytes(self) -> int:
+        """What a stream that is being read holds in memory, beside its current chunk."""
+        return self._backend.stream_buffer_bytes
+
     async def put(self, key: str, data: bytes, media_type: str) -> None:
         """Stores an image durably. Until this returns, readers find the previous image, or none."""
         try:

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +27,11 @@ class FinishedJob:
         self._body = json.dumps({"prompt": f"a lighthouse {uuid4()}", "n": n} | LARGE_IMAGES).encode()
         self.id = self.repeat_request().headers["x-igw-job-id"]
         images = gateway.http.get(f"{JOBS_PATH}/{self.id}").json()["images"]
-        self.files = [find_image_file(gateway, image["url"]) for image in images]
+        self.image_urls = [image["url"] for image in images]
+
+    @cached_property
+    def files(self) -> list[Path]:
+        return [find_image_file(self._gateway, url) for url in self.image_urls]
 
     def repeat_request(self, **headers: str) -> httpx.Response:
         headers = {"content-type": "application/json", **self._headers, **headers}

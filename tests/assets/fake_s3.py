@@ -2,9 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from urllib.parse import parse_qs, unquote, urlsplit
 
 BUCKET = "images"
@@ -52,6 +54,8 @@ class FakeS3:
                 await writer.drain()
                 if self.truncate_after is not None:
                     return
+        except ConnectionError:
+            """The client has closed the connection within the response."""
         finally:
             del self.connections[asyncio.current_task()]
             writer.close()
@@ -79,8 +83,18 @@ class FakeS3:
             return 200, ['etag: "1"'], b""
         if key not in self.objects:
             return 404, [], b"<Error><Code>NoSuchKey</Code></Error>"
-        body, content_type = self.objects[key]
-        return 200, ['etag: "1"', f"last-modified: {LAST_MODIFIED}", f"content-type: {content_type}"], body
+        return self._read_object(request, *self.objects[key])
+
+    def _read_object(self, request: S3Request, body: bytes, content_type: str) -> tuple[int, list[str], bytes]:
+        etag = f'"{sha256(body).hexdigest()}"'
+        headers = [f"etag: {etag}", f"last-modified: {LAST_MODIFIED}", f"content-type: {content_type}"]
+        if request.headers.get("if-match", etag) != etag:
+            return 412, [], b"<Error><Code>PreconditionFailed</Code></Error>"
+        if "range" not in request.headers:
+            return 200, headers, body
+        start, end = (int(position) for position in request.headers["range"].removeprefix("bytes=").split("-"))
+        content = body[start : end + 1]
+        return 206, [*headers, f"content-range: bytes {start}-{start + len(content) - 1}/{len(body)}"], content
 
     def _delete_objects(self, request: S3Request) -> bytes:
         keys = re.findall(r"<Key>([^<]*)</Key>", request.body.decode())
@@ -131,3 +145,25 @@ async def run_fake_s3() -> AsyncIterator[FakeS3]:
         for writer in s3.connections.values():
             writer.transport.abort()
         await asyncio.gather(*unfinished)
+
+
+@contextmanager
+def run_fake_s3_in_thread() -> Iterator[FakeS3]:
+    """Runs the server in a thread, for a gateway in a process of its own."""
+    started, stop_requested = threading.Event(), threading.Event()
+    servers: list[FakeS3] = []
+
+    async def serve() -> None:
+        async with run_fake_s3() as server:
+            servers.append(server)
+            started.set()
+            await asyncio.to_thread(stop_requested.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    started.wait()
+    try:
+        yield servers[0]
+    finally:
+        stop_requested.set()
+        thread.join()

@@ -1,10 +1,13 @@
 """S3 by its wire protocol: credentials and endpoint from the environment, and error messages."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from gateway.assets.backend import CHUNK_BYTES
+from gateway.assets.bucket_backend import RANGE_BYTES
 from gateway.assets.object_keys import make_job_prefix
 from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageUnavailable
 from tests.assets import fake_s3
@@ -122,11 +125,48 @@ def test_truncated_response_is_unavailable_not_short_image() -> None:
     async def scenario(server: fake_s3.FakeS3) -> None:
         storage = make_storage(server)
         await storage.put(KEY, bytes(2_000_000), "image/png")
-        server.truncate_after = 700_000
+        server.truncate_after = 1_000
         with pytest.raises(StorageUnavailable):
             await storage.get(KEY)
         stream = await storage.open_stream(KEY)
         with pytest.raises(StorageUnavailable):
             assert [chunk async for chunk in stream] == []
+
+    run_with_fake_s3(scenario)
+
+
+def test_stream_requests_one_range_after_the_other() -> None:
+    """The client library ends a request after 30 s. With one request, a slow reader would never get the image."""
+
+    async def scenario(server: fake_s3.FakeS3) -> None:
+        storage, image = make_storage(server), os.urandom(2 * RANGE_BYTES + 1)
+        await storage.put(KEY, image, "image/png")
+        server.requests.clear()
+        stream, received, request_counts = await storage.open_stream(KEY), b"", []
+        async for chunk in stream:
+            received += chunk
+            request_counts.append(len(server.requests))
+        assert received == image
+        assert request_counts == [2, 2, 2, 2, 3, 3, 3, 3, 4], "a range is requested when its first chunk is read"
+        ends = [RANGE_BYTES, 2 * RANGE_BYTES, len(image)]
+        assert [request.headers.get("range") for request in server.requests] == [
+            None,
+            *(f"bytes={start}-{end - 1}" for start, end in zip([0, *ends], ends, strict=False)),
+        ]
+
+    run_with_fake_s3(scenario)
+
+
+def test_stream_does_not_mix_two_images() -> None:
+    async def scenario(server: fake_s3.FakeS3) -> None:
+        storage = make_storage(server)
+        await storage.put(KEY, bytes(RANGE_BYTES + 1), "image/png")
+        stream = await storage.open_stream(KEY)
+        chunks = aiter(stream)
+        for _ in range(RANGE_BYTES // CHUNK_BYTES):
+            assert await anext(chunks)
+        server.objects[KEY] = bytes(RANGE_BYTES + 2), "image/png"
+        with pytest.raises(StorageUnavailable):
+            await anext(chunks)
 
     run_with_fake_s3(scenario)

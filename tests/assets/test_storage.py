@@ -9,7 +9,7 @@ import pytest
 
 from gateway.assets.backend import CHUNK_BYTES
 from gateway.assets.object_keys import InvalidKey, make_job_prefix, make_object_key
-from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageMisconfigured
+from gateway.assets.storage import ImageStorage, ObjectNotFound, StorageMisconfigured, StorageUnavailable
 from tests.assets import fake_s3
 from tests.assets.storage_scenarios import JOB, KEY, OTHER_JOB, has_image
 
@@ -122,7 +122,11 @@ def test_readers_never_see_partial_overwrite(run_scenario: ScenarioRunner) -> No
         async def read_repeatedly() -> None:
             for _ in range(12):
                 seen.append(await storage.get(KEY))
-                size, chunks = await read_stream(storage, KEY)
+                try:
+                    size, chunks = await read_stream(storage, KEY)
+                except StorageUnavailable:
+                    assert storage.stream_buffer_bytes, "only a bucket, which is read in ranges, forgets a former image"
+                    continue
                 seen.append(b"".join(chunks))
                 assert len(seen[-1]) == size
 

@@ -8,6 +8,8 @@ from gateway.assets.backend import CHUNK_BYTES, ObjectNotFound
 class MemoryBackend:
     """Implements the StorageBackend protocol. `objects`: the stored bytes by key."""
 
+    stream_buffer_bytes = 0
+
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
