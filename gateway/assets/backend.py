@@ -62,7 +62,7 @@ class ObjectStream(Protocol):
 class StorageBackend(Protocol):
     """Stores image bytes by key. The caller has validated the keys.
 
-    `stream_buffer_bytes`: what a stream that is being read holds in memory, beside its current chunk.
+    `stream_buffer_bytes`: the memory of a stream that is being read, beside its current chunk.
     """
 
     stream_buffer_bytes: int

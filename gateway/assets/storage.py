@@ -58,7 +58,7 @@ class ImageStorage:
 
     @property
     def stream_buffer_bytes(self) -> int:
-        """What a stream that is being read holds in memory, beside its current chunk."""
+        """The memory of a stream that is being read, beside its current chunk."""
         return self._backend.stream_buffer_bytes
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
