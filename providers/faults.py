@@ -137,7 +137,7 @@ FAULT_DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.FORBIDDEN: "403: the API key is not allowed to do this",
     FaultKind.RATE_LIMITED: "429: too many requests",
     FaultKind.UNAVAILABLE: "503 with the seller's own error: it did not accept the order",
-    FaultKind.INPUT_MISSING: "an input image or the saved request is missing from the gateway's storage, or undecodable",
+    FaultKind.INPUT_MISSING: "an input image or the saved request is missing from the gateway's storage or undecodable",
     FaultKind.CONTENT_REFUSED: "the seller refuses the content",
     FaultKind.ORDER_FAILED: "the seller accepted the order and reports that it failed; failed orders are not charged",
     FaultKind.RESPONSE_LOST: "the request was sent, but no complete response arrived: connection reset, timeout, 408",
