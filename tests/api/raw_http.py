@@ -1,6 +1,5 @@
 """Sends HTTP requests byte by byte over plain sockets."""
 
-import contextlib
 import json
 import socket
 from typing import Any
@@ -33,23 +32,6 @@ def connect(gateway: RunningGateway) -> socket.socket:
     """Opens a connection, which the caller closes, or uses as a context manager."""
     host, port = gateway.url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS)
-
-
-def read_until_closed(connection: socket.socket) -> bytes:
-    """Reads until the server closes the connection."""
-    received = b""
-    while chunk := connection.recv(65_536):
-        received += chunk
-    return received
-
-
-def read_until_closed_or_reset(connection: socket.socket) -> bytes:
-    """Reads until the connection ends. A byte that is sent after the server's close resets it."""
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while chunk := connection.recv(65_536):
-            received += chunk
-    return received
 
 
 def read_response(connection: socket.socket) -> RawResponse:

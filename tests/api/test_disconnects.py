@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
-from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, read_until_closed
+from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.raw_sockets import read_until_closed
 from tests.harness.wait import wait_for_value, wait_until
 
 PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -13,8 +13,9 @@ from gateway.assets.signed_urls import UrlSigner
 from gateway.settings import Settings, load_settings, load_signing_secrets
 from tests.api.error_responses import expect_final_error
 from tests.api.job_requests import create_finished_job
-from tests.api.raw_http import RawResponse, connect, read_until_closed
+from tests.api.raw_http import RawResponse, connect
 from tests.harness.gateway_runner import RunningGateway
+from tests.harness.raw_sockets import read_until_closed
 from tests.harness.wait import wait_for_value
 
 

@@ -12,9 +12,10 @@ import openai
 import pytest
 
 from tests.api.error_responses import IMAGES_PATH, expect_final_error, parse_error
-from tests.api.raw_http import RawResponse, read_until_closed, read_until_closed_or_reset
+from tests.api.raw_http import RawResponse
 from tests.api.stored_jobs import LARGE_IMAGES, FinishedJob, decode_contents
 from tests.harness.gateway_runner import API_KEY, RunningGateway, run_sandboxed_gateway
+from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
 from tests.harness.sample_images import decode_image
 from tests.harness.wait import wait_for_value, wait_until
 

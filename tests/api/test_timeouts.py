@@ -16,18 +16,11 @@ from gateway.timeouts_and_intervals import ApiTiming, Timing
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH, JSON_HEADERS, parse_error
 from tests.api.internal_error_injection import FAILING_PROMPT
 from tests.api.job_requests import create_finished_job
-from tests.api.raw_http import (
-    POST_IMAGE,
-    POST_JOB,
-    RawResponse,
-    connect,
-    read_response,
-    read_until_closed,
-    read_until_closed_or_reset,
-)
+from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, read_response
 from tests.api.stored_jobs import FinishedJob, decode_contents
 from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
+from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
 from tests.harness.wait import wait_for_value, wait_until
 
 MIB = 1 << 20

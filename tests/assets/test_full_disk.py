@@ -1,6 +1,5 @@
 """A full disk: the error says so, no partial file is left, and stored images stay."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,20 +19,14 @@ from tests.assets.storage_scenarios import (
     put_image,
     run_scenario,
 )
+from tests.harness.tmpfs import mount_tmpfs
 
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "images", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no disk can be mounted here")
-    try:
+    with mount_tmpfs(tmp_path / "disk", 1) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607
 
 
 def test_full_disk_raises_storage_full_until_space_is_free(tiny_disk: Path) -> None:

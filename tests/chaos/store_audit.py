@@ -91,6 +91,16 @@ def _budget_windows(job: Job) -> tuple[str, str]:
     return day, day[:7]
 
 
+def audit_store(
+    make_store: Callable[[], Store], sandbox: RunningSandbox, acknowledged_jobs: Iterable[str]
+) -> StoreSnapshot:
+    """Reads the store, and compares it with itself, the acknowledged jobs and the invoice."""
+    snapshot = read_snapshot(make_store)
+    assert_consistent(snapshot, acknowledged_jobs)
+    assert_matches_invoice(snapshot, sandbox)
+    return snapshot
+
+
 def assert_consistent(snapshot: StoreSnapshot, acknowledged_jobs: Iterable[str]) -> None:
     """No acknowledged job is lost, all jobs are settled, no budget is held, and the ledger is consistent."""
     assert set(acknowledged_jobs) - snapshot.jobs.keys() == set(), "acknowledged jobs are lost"

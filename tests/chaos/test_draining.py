@@ -102,9 +102,7 @@ def test_jobs_over_the_drain_time_are_handed_over_without_reordering(
         assert {job["status"] for job in final_jobs} == {"completed"}
         wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
-    snapshot = store_audit.read_snapshot(store_setup.make_store)
-    store_audit.assert_consistent(snapshot, job_ids)
-    store_audit.assert_matches_invoice(snapshot, sandbox)
+    snapshot = store_audit.audit_store(store_setup.make_store, sandbox, job_ids)
     assert len(sandbox.list_charges()) == len(job_ids)
     assert all(attempt.captured_amount for attempt in snapshot.attempts.values())
 

@@ -1,8 +1,6 @@
 """A gateway starts with a full disk: it serves existing images and accepts new jobs once there is space."""
 
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,26 +12,15 @@ from tests.chaos.persistent_clients import post_job
 from tests.chaos.store_setups import create_store_setup
 from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.tmpfs import mount_tmpfs
 from tests.harness.wait import wait_until
 
 DISK_MB = 32
 
 
-@contextmanager
-def mount_disk(disk: Path, *options: str) -> Iterator[Path]:
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", ",".join((f"size={DISK_MB}m,mode=700", *options)), "images", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine allows no mount of a tmpfs")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)  # noqa: S607
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    with mount_disk(tmp_path / "disk") as disk:
+    with mount_tmpfs(tmp_path / "disk", DISK_MB) as disk:
         yield disk
 
 
@@ -142,7 +129,7 @@ def test_running_gateway_with_a_full_disk_rejects_new_jobs(tmp_path: Path, disk:
 
 def test_gateway_does_not_start_with_a_read_only_folder(tmp_path: Path, sandbox: RunningSandbox) -> None:
     setup = create_store_setup(tmp_path, sandbox, None)
-    with mount_disk(tmp_path / "read-only", "ro") as disk:
+    with mount_tmpfs(tmp_path / "read-only", DISK_MB, "ro") as disk:
         gateway = GatewayProcess(setup.folder, setup.config, {"IGW_ASSETS": str(disk)})
         with pytest.raises(AssertionError, match="may not be used by this process"):
             gateway.start()

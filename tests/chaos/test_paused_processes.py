@@ -36,9 +36,7 @@ def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbo
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
         wait_until(gateway.is_idle, "all jobs are settled")
         gateway.stop()
-    snapshot = store_audit.read_snapshot(store_setup.make_store)
-    store_audit.assert_consistent(snapshot, jobs)
-    store_audit.assert_matches_invoice(snapshot, sandbox)
+    store_audit.audit_store(store_setup.make_store, sandbox, jobs)
     assert len(sandbox.list_charges()) == len(jobs)
 
 
@@ -64,9 +62,7 @@ def test_orders_and_responses_survive_a_paused_redis(
         assert [len(job["attempts"]) for job in final_jobs] == [1] * len(jobs)
         wait_until(lambda: gateway.stays_idle(LEASE_SECONDS + 1.5), "all jobs are settled")
         gateway.stop()
-    snapshot = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(snapshot, jobs)
-    store_audit.assert_matches_invoice(snapshot, sandbox)
+    snapshot = store_audit.audit_store(redis_setup.make_store, sandbox, jobs)
     assert not any(attempt.suspected_amount for attempt in snapshot.attempts.values())
     assert len(sandbox.list_charges()) == sum(job.captured_amount > 0 for job in snapshot.jobs.values())
 

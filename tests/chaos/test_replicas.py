@@ -80,9 +80,7 @@ def test_other_replica_finishes_all_jobs_of_a_killed_one(
     with second.make_client() as client:
         assert all(_has_image(client, job) for job in final_jobs)
     second.stop()
-    snapshot = store_audit.read_snapshot(redis_setup.make_store)
-    store_audit.assert_consistent(snapshot, [*recoverable_jobs, *unrecoverable_jobs])
-    store_audit.assert_matches_invoice(snapshot, sandbox)
+    store_audit.audit_store(redis_setup.make_store, sandbox, [*recoverable_jobs, *unrecoverable_jobs])
     assert len(sandbox.list_charges()) == 50
 
 

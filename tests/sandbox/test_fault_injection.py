@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.harness.raw_sockets import read_until_closed
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_for_value
 from tests.sandbox.openai_client import AUTH_HEADERS, ORDER_BODY, SUBMIT_PATH
@@ -50,14 +51,6 @@ def open_order_socket(sandbox: RunningSandbox, stream: bool = False) -> Iterator
         yield connection
 
 
-def read_to_end(connection: socket.socket) -> bytes:
-    """Reads all data until the connection is closed; raises ConnectionResetError if it is reset."""
-    data = b""
-    while chunk := connection.recv(65536):
-        data += chunk
-    return data
-
-
 def read_until_reset(connection: socket.socket) -> bytes:
     """Reads all data until the connection is reset."""
     data = b""
@@ -74,19 +67,12 @@ def read_until_reset(connection: socket.socket) -> bytes:
 
 
 @JSON_AND_STREAM
-def test_reset_before_charges_nothing(sandbox, stream):
-    sandbox.inject_fault("reset_before", vendor="openai")
+@pytest.mark.parametrize(("fault", "charges"), [("reset_before", 0), ("reset_after", 1)])
+def test_reset_sends_no_response_and_charges_only_after_the_order(sandbox, fault, charges, stream):
+    sandbox.inject_fault(fault, vendor="openai")
     with open_order_socket(sandbox, stream) as connection, pytest.raises(ConnectionResetError):
-        read_to_end(connection)
-    assert count_charges(sandbox) == 0
-
-
-@JSON_AND_STREAM
-def test_reset_after_charges_without_a_response(sandbox, stream):
-    sandbox.inject_fault("reset_after", vendor="openai")
-    with open_order_socket(sandbox, stream) as connection, pytest.raises(ConnectionResetError):
-        read_to_end(connection)
-    assert count_charges(sandbox) == 1
+        read_until_closed(connection)
+    assert count_charges(sandbox) == charges
 
 
 def test_reset_after_waits_until_the_order_is_finished(sandbox):
@@ -111,7 +97,7 @@ def test_hang_ends_with_a_reset_after_its_seconds(sandbox):
     sandbox.inject_fault("hang", vendor="openai", seconds=0.2)
     started_at = time.monotonic()
     with open_order_socket(sandbox) as connection, pytest.raises(ConnectionResetError):
-        read_to_end(connection)
+        read_until_closed(connection)
     assert 0.2 <= time.monotonic() - started_at < 5
 
 

@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, Offer
 from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
-from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
 from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import Format, Operation, Quality
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES
+from tests.unit.routing.catalogue_factory import make_request
 
 BY_SHAPE_FILE = "offers/by-shape.yaml"
 FILES_WITHOUT_BY_SHAPE = {
@@ -27,6 +26,14 @@ def make_reloader(folder: Path, reloads: list[ReloadResult] | None = None) -> Co
     return ConfigReloader(
         folder, secrets_from_env(SAMPLE_ENVIRON), ADAPTERS, (reloads if reloads is not None else []).append
     )
+
+
+def reload_and_get_offer(reloader: ConfigReloader) -> Offer:
+    """Reloads the configuration, and returns the offer of `by-shape` as its running orders see it."""
+    assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
+    offer = reloader.current.find_offer("by-shape", "image-2")
+    assert offer is not None
+    return offer
 
 
 def reload_now(reloader: ConfigReloader) -> ReloadResult:
@@ -45,14 +52,7 @@ async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) 
 
 
 def plan_sample_request(catalogue: Catalogue, model: str = "image-2") -> Plan:
-    request = RoutingRequest(
-        operation=Operation.GENERATE,
-        model=model,
-        n=1,
-        target=target_from_ratio("16:9", Resolution.ONE_K),
-        quality=Quality.HIGH,
-        output_format=Format.PNG,
-    )
+    request = make_request(model=model, target=target_from_ratio("16:9", Resolution.ONE_K))
     return make_plan(catalogue, RoutingQuery(request=request), {})
 
 

@@ -21,7 +21,7 @@ from gateway.config.loader import load
 from gateway.config.reloader import ConfigReloader
 from gateway.config.value_types import Secret
 from providers import ADAPTERS
-from tests.unit.config.reloader_helpers import BY_SHAPE_FILE, FILES_WITHOUT_BY_SHAPE, reload_now
+from tests.unit.config.reloader_helpers import BY_SHAPE_FILE, FILES_WITHOUT_BY_SHAPE, reload_and_get_offer, reload_now
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
 
 PASSWORD = "canary-word"
@@ -170,9 +170,7 @@ def test_reload_applies_changed_proxy_secret(tmp_path: Path) -> None:
     environ = SAMPLE_ENVIRON | {"PROXY": PROXY_URL}
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = "http://proxy.example:8080"
-    assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "image-2")
-    assert offer is not None
+    offer = reload_and_get_offer(reloader)
     assert offer.seller.account.proxy == Proxy("http://proxy.example:8080")
     write_with_proxy(tmp_path, "http://other.example:8080")
     assert reload_now(reloader).is_applied
@@ -193,9 +191,7 @@ def test_removed_offer_uses_current_proxy_of_its_account(tmp_path: Path) -> None
     _write_without_by_shape(tmp_path, "http://new.example:3128")
     assert reload_now(reloader).is_applied, reloader.last_result.resolved.problems
     _write_without_by_shape(tmp_path, "http://newer.example:3128")
-    assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "image-2")
-    assert offer is not None
+    offer = reload_and_get_offer(reloader)
     assert offer.is_draining
     assert offer.seller.account.proxy == Proxy("http://newer.example:3128")
 
@@ -204,9 +200,7 @@ def test_account_that_lost_its_proxy_keeps_old_proxy_for_its_orders(tmp_path: Pa
     environ = SAMPLE_ENVIRON | {"PROXY": PROXY_URL}
     reloader = _make_reloader(write_with_proxy(tmp_path, "env:PROXY"), environ)
     environ["PROXY"] = ""
-    assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "image-2")
-    assert offer is not None
+    offer = reload_and_get_offer(reloader)
     assert offer.is_draining
     assert offer.seller.account.api_key is not None
     assert offer.seller.account.proxy == EXPECTED_PROXY

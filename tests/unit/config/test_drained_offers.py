@@ -17,6 +17,7 @@ from tests.unit.config.reloader_helpers import (
     list_sellers,
     make_reloader,
     plan_sample_request,
+    reload_and_get_offer,
     reload_now,
     remove_file,
 )
@@ -84,9 +85,7 @@ def test_restored_offer_stops_draining(tmp_path: Path) -> None:
     remove_file(tmp_path, BY_SHAPE_FILE)
     reload_now(reloader)
     write_config(tmp_path)
-    assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "image-2")
-    assert offer is not None
+    offer = reload_and_get_offer(reloader)
     assert not offer.is_draining
     assert reloader.current.draining_offers == ()
     assert list_sellers(reloader.current) == {"by-pixel", "by-shape"}
@@ -186,9 +185,7 @@ def test_drained_offer_uses_new_key_of_account(tmp_path: Path) -> None:
     keys["RUNAPI_KEY"] = "sk-new"
     write_config(tmp_path, FILES_WITHOUT_BY_SHAPE)
     remove_file(tmp_path, BY_SHAPE_FILE)
-    assert reload_now(reloader).is_applied
-    offer = reloader.current.find_offer("by-shape", "image-2")
-    assert offer is not None
+    offer = reload_and_get_offer(reloader)
     assert offer.is_draining
     assert offer.seller.account.api_key == Secret("sk-new")
 

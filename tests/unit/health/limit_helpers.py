@@ -35,6 +35,12 @@ async def count_free_slots(limits: AccountLimiters, max_slots: int = 40) -> int:
     return max_slots
 
 
+async def hold_slot(limits: OrderLimits) -> None:
+    """Waits for a slot, and holds it until cancelled."""
+    async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
+        await asyncio.sleep(WAIT_TIMEOUT_SECONDS)
+
+
 @contextmanager
 def run_tasks(*awaitables: Awaitable[None]) -> Iterator[list["asyncio.Future[None]"]]:
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]

@@ -8,7 +8,7 @@ import pytest
 from gateway.config.schema import AccountLimits
 from gateway.health.concurrency_limiter import SlotTimeout
 from tests.harness.virtual_time_loop import run_in_virtual_time
-from tests.unit.health.limit_helpers import WAIT_TIMEOUT_SECONDS, count_free_slots, make_limits, run_tasks
+from tests.unit.health.limit_helpers import WAIT_TIMEOUT_SECONDS, count_free_slots, hold_slot, make_limits, run_tasks
 
 
 def test_concurrency_limit_holds() -> None:
@@ -60,13 +60,8 @@ def test_waiters_are_admitted_in_order() -> None:
 def test_newcomers_do_not_overtake_waiters() -> None:
     async def scenario() -> None:
         limits = make_limits(concurrency=1)
-
-        async def hold_slot() -> None:
-            async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
-                await asyncio.sleep(WAIT_TIMEOUT_SECONDS)
-
         async with limits.slot("a", 0):
-            with run_tasks(hold_slot()):
+            with run_tasks(hold_slot(limits)):
                 await asyncio.sleep(0)
                 limits.configure({"a": AccountLimits(concurrency=2)})
                 limits.configure({"a": AccountLimits(concurrency=3)})
@@ -142,12 +137,7 @@ def test_lowered_limit_waits_for_orders_in_flight() -> None:
 def test_raised_limit_admits_waiters() -> None:
     async def scenario() -> None:
         limits = make_limits(concurrency=1)
-
-        async def hold_slot() -> None:
-            async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
-                await asyncio.sleep(WAIT_TIMEOUT_SECONDS)
-
-        with run_tasks(*(hold_slot() for _ in range(3))):
+        with run_tasks(*(hold_slot(limits) for _ in range(3))):
             await asyncio.sleep(0)
             limits.configure({"a": AccountLimits(concurrency=3)})
             await asyncio.sleep(0)

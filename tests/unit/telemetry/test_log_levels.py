@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -25,47 +26,16 @@ from providers.image_sizes import Resolution
 from providers.orders import Cell, Operation, Quality
 
 CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
-ACCEPTED = JobAccepted(job="job_1", team="a", model="m", images=1, cell=CELL, policy="cheapest", config="c")
-RECORDED = AttemptRecorded(job="job_1", attempt=1, seller="s", cell=CELL, images=1, config="c")
-ATTEMPT_ENDED = AttemptEnded(
-    job="job_1",
-    attempt=1,
-    team="a",
-    seller="s",
-    model="m",
-    cell=CELL,
-    images=1,
-    delivered=1,
-    seconds=1.0,
-    fault=None,
-    config="c",
-)
-CAPTURE = LedgerEntryPosted(
-    job="job_1",
-    attempt=1,
-    team="a",
-    seller="s",
-    model="m",
-    cell=CELL,
-    line=LedgerLine.CAPTURE,
-    amount=50_000,
-    images=1,
-    day="2026-11-27",
-    config="c",
-)
+JOB: dict[str, Any] = {"job": "job_1", "cell": CELL, "images": 1, "config": "c"}
+TEAM_AND_MODEL: dict[str, Any] = {"team": "a", "model": "m"}
+ATTEMPT: dict[str, Any] = JOB | {"attempt": 1, "seller": "s"}
+DELIVERY: dict[str, Any] = {"delivered": 1, "seconds": 1.0, "fault": None}
+ACCEPTED = JobAccepted(**JOB, **TEAM_AND_MODEL, policy="cheapest")
+RECORDED = AttemptRecorded(**ATTEMPT)
+ATTEMPT_ENDED = AttemptEnded(**ATTEMPT, **TEAM_AND_MODEL, **DELIVERY)
+CAPTURE = LedgerEntryPosted(**ATTEMPT, **TEAM_AND_MODEL, line=LedgerLine.CAPTURE, amount=50_000, day="2026-11-27")
 JOB_ENDED = JobEnded(
-    job="job_1",
-    team="a",
-    model="m",
-    cell=CELL,
-    state=JobState.COMPLETED,
-    delivered=1,
-    images=1,
-    seconds=1.0,
-    sellers=("s",),
-    captured_amount=50_000,
-    fault=None,
-    config="c",
+    **JOB, **TEAM_AND_MODEL, **DELIVERY, state=JobState.COMPLETED, sellers=("s",), captured_amount=50_000
 )
 REQUEST = RequestCompleted(id="req_1", method="POST", route="/v1/images/generations", status=200, seconds=1.0)
 SUCCESS = (ACCEPTED, RECORDED, ATTEMPT_ENDED, CAPTURE, JOB_ENDED, REQUEST)
