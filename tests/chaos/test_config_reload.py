@@ -186,13 +186,22 @@ def test_removed_seller_finishes_its_orders_and_gets_no_new_ones(
     assert len(sandbox.list_charges("runapi")) == 8
 
 
+def use_secret_file(
+    gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox, text: str | None
+) -> Path:
+    """Lets RunAPI's account read its key from a file, which is missing without a text. Returns the file."""
+    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
+    if text is not None:
+        secret.write_text(text)
+    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
+    wait_for_reload(gateway, before)
+    return secret
+
+
 def test_account_with_a_deleted_secret_finishes_its_orders(
     gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
 ) -> None:
-    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
-    secret.write_text("sk-sandbox\n")
-    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
-    wait_for_reload(gateway, before)
+    secret = use_secret_file(gateway, tmp_path, config_folder, sandbox, "sk-sandbox\n")
     jobs = start_ticketed_and_unanswered_jobs(gateway, sandbox)
     secret.unlink()
     gateway.send_signal(signal.SIGHUP)
@@ -208,9 +217,7 @@ def test_account_with_a_deleted_secret_finishes_its_orders(
 def test_rotated_secret_file_is_used_without_a_restart(
     gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
 ) -> None:
-    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
-    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
-    wait_for_reload(gateway, before)
+    secret = use_secret_file(gateway, tmp_path, config_folder, sandbox, None)
     wait_until(lambda: _is_rejected(gateway), "the account without a key gets no orders", timeout_seconds=10)
     assert f"file:{secret} not found: the account is disabled" in gateway.read_log()
     secret.write_text("sk-sandbox\n")
@@ -222,10 +229,7 @@ def test_rotated_secret_file_is_used_without_a_restart(
 def test_rotated_key_closes_the_circuit_breaker_of_its_account(
     gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
 ) -> None:
-    secret, before = tmp_path / "runapi.key", get_config_state(gateway)["in_force"]
-    secret.write_text("sk-revoked\n")
-    chaos_config.write_config(config_folder, sandbox.url, runapi_key_ref=f"file:{secret}")
-    wait_for_reload(gateway, before)
+    secret = use_secret_file(gateway, tmp_path, config_folder, sandbox, "sk-revoked\n")
     with gateway.make_client() as client:
         assert post_job(client, "key", "runapi", 30).json()["status"] == "failed"
         assert not _is_healthy(client, "runapi")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
+from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, make_gateway_fixture
 from tests.flow.order_flow import OrderFlow
 from tests.harness import sandbox_runner
 from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
@@ -13,20 +13,8 @@ from tests.harness.node_sdk import node_program  # noqa: F401  a fixture
 CALLBACK_RETRY_PACE = 0.02
 
 
-@pytest.fixture(scope="session")
-def sqlite_gateway(
-    sandbox_process: sandbox_runner.RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("sqlite"), sandbox_process) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def redis_gateway(
-    sandbox_process: sandbox_runner.RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store("redis", tmp_path_factory.mktemp("redis"), sandbox_process) as running:
-        yield running
+sqlite_gateway = make_gateway_fixture(store="sqlite", scope="session")
+redis_gateway = make_gateway_fixture(store="redis", scope="session")
 
 
 @pytest.fixture(params=STORE_KINDS)

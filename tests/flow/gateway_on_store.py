@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -35,14 +36,16 @@ def run_gateway_on_store(
             yield gateway, raw
 
 
-def make_gateway_fixture(setup: GatewaySetup) -> Callable[..., Iterator[GatewayAndStore]]:
-    """Makes the fixture `gateway_and_store` of a module: its tests share one gateway with this setup, on SQLite."""
+def make_gateway_fixture(
+    setup: GatewaySetup = DEFAULT_SETUP, store: str = "sqlite", scope: Literal["module", "session"] = "module"
+) -> Callable[..., Iterator[GatewayAndStore]]:
+    """Makes the fixture of a gateway with this setup, which the tests of its scope share."""
 
-    @pytest.fixture(scope="module")
+    @pytest.fixture(scope=scope)
     def gateway_and_store(
         sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[GatewayAndStore]:
-        with run_gateway_on_store("sqlite", tmp_path_factory.mktemp("gateway"), sandbox_process, setup) as running:
+        with run_gateway_on_store(store, tmp_path_factory.mktemp(store), sandbox_process, setup) as running:
             yield running
 
     return gateway_and_store

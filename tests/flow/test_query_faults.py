@@ -110,6 +110,13 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
 # Downloads
 
 
+def order_with_download_fault(flow: OrderFlow, seller: str, **fault: Any) -> dict[str, Any]:
+    """Orders an image whose downloads fail. All sellers deliver by URL."""
+    with flow.sandbox.override_switches("openai", image_format="url"):
+        flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", **fault)
+        return flow.order_with_failover(seller)
+
+
 @pytest.mark.one_in(6)
 @EACH_SELLER_BY_URL
 @pytest.mark.parametrize(
@@ -124,9 +131,7 @@ def test_order_resent_with_its_key_survives_further_faults(flow: OrderFlow, firs
     ids=format_fault,
 )
 def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
-    with flow.sandbox.override_switches("openai", image_format="url"):
-        flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
-        job = flow.order_with_failover(seller)
+    job = order_with_download_fault(flow, seller, times=2, **fault)
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
     assert flow.count_orders(seller) == 1
     expect_capture_without_failover(flow, seller)
@@ -141,9 +146,7 @@ def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[s
 )
 def test_image_url_that_looks_dead_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     """The gateway polls for a new URL if the seller has polls; otherwise the failure may be temporary."""
-    with flow.sandbox.override_switches("openai", image_format="url"):
-        flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="download", times=2, **fault)
-        job = flow.order_with_failover(seller)
+    job = order_with_download_fault(flow, seller, times=2, **fault)
     assert job["status"] == "completed"
     expect_capture_without_failover(flow, seller)
 
@@ -168,9 +171,7 @@ def test_download_outage_longer_than_the_attempt_timeout_loses_no_image(flow: Or
 @pytest.mark.one_in(4)
 @EACH_SELLER_BY_URL
 def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, seller: str) -> None:
-    with flow.sandbox.override_switches("openai", image_format="url"):
-        flow.sandbox.inject_fault("html", vendor=VENDOR_BY_SELLER[seller], route="download", status=200)
-        job = flow.order_with_failover(seller)
+    job = order_with_download_fault(flow, seller, kind="html", status=200)
     assert job["status"] == "failed"
     assert job["images"] == []
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}
@@ -180,9 +181,7 @@ def test_html_page_instead_of_an_image_is_booked_as_orphan(flow: OrderFlow, sell
 @pytest.mark.one_in(4)
 @EACH_SELLER_BY_URL
 def test_dead_image_url_is_given_up_after_max_fetch_tries(flow: OrderFlow, seller: str) -> None:
-    with flow.sandbox.override_switches("openai", image_format="url"):
-        flow.sandbox.inject_fault("status", vendor=VENDOR_BY_SELLER[seller], route="download", status=404)
-        job = flow.order_with_failover(seller)
+    job = order_with_download_fault(flow, seller, kind="status", status=404)
     assert get_error_code(job) == "paid_not_delivered"
     assert len(flow.sandbox.list_requests(VENDOR_BY_SELLER[seller], "download")) == FetchTiming().max_tries
     assert flow.sum_ledger_by_line() == {(seller, "orphan"): PRICE_MICROS[seller]}

@@ -45,26 +45,17 @@ def make_status_fault(number: int, **options: Any) -> dict[str, Any]:
     return {"kind": "status", "status": number, "route": "submit", **options}
 
 
+def make_unknown_case(name: str, fault: dict[str, Any]) -> Case:
+    """A seller that charges for the order, and whose response does not say so."""
+    return Case(name=name, faults=(fault,), status=424, code="outcome_unknown", charges=1)
+
+
 FINAL_CASES = (
-    Case(
-        name="bare 500", faults=(make_status_fault(500, accepted=True),), status=424, code="outcome_unknown", charges=1
-    ),
-    Case(name="409", faults=(make_status_fault(409, accepted=True),), status=424, code="outcome_unknown", charges=1),
-    Case(name="response lost", faults=({"kind": "reset_after"},), status=424, code="outcome_unknown", charges=1),
-    Case(
-        name="bare 503",
-        faults=({"kind": "html", "status": 503, "accepted": True},),
-        status=424,
-        code="outcome_unknown",
-        charges=1,
-    ),
-    Case(
-        name="no JSON",
-        faults=({"kind": "html", "status": 200, "accepted": True},),
-        status=424,
-        code="outcome_unknown",
-        charges=1,
-    ),
+    make_unknown_case("bare 500", make_status_fault(500, accepted=True)),
+    make_unknown_case("409", make_status_fault(409, accepted=True)),
+    make_unknown_case("response lost", {"kind": "reset_after"}),
+    make_unknown_case("bare 503", {"kind": "html", "status": 503, "accepted": True}),
+    make_unknown_case("no JSON", {"kind": "html", "status": 200, "accepted": True}),
     Case(name="empty", faults=({"kind": "empty_outputs"},), status=424, code="paid_not_delivered", charges=1),
     Case(name="failed", faults=({"kind": "fail"},), status=424, code="sellers_failed", seller="runapi"),
     Case(name="refused", faults=(make_status_fault(400),), status=424, code="order_refused"),

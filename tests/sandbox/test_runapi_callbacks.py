@@ -69,12 +69,20 @@ def test_failed_callback_is_retried_with_the_same_bytes(
     runapi_client: RunapiClient, receiver: CallbackReceiver, status: int
 ) -> None:
     receiver.queue_statuses(status, status, 204)
-    runapi_client.create_task(callback_url=receiver.url)
-    first, second, third = receiver.wait_for_callbacks(3)
+    first, second, third = _expect_callbacks_of_one_task(runapi_client, receiver, 3)
     assert first.body == second.body == third.body
     assert first.headers["x-callback-id"] == second.headers["x-callback-id"] == third.headers["x-callback-id"]
     assert all(map(has_valid_signature, (first, second, third)))
-    _expect_last_callback(runapi_client, receiver, callback_count=4)
+
+
+def _expect_callbacks_of_one_task(
+    runapi_client: RunapiClient, receiver: CallbackReceiver, count: int
+) -> list[ReceivedCallback]:
+    """Creates a task, and returns its callbacks: as many, and no more."""
+    runapi_client.create_task(callback_url=receiver.url)
+    callbacks = receiver.wait_for_callbacks(count)
+    _expect_last_callback(runapi_client, receiver, callback_count=count + 1)
+    return callbacks
 
 
 def _expect_last_callback(runapi_client: RunapiClient, receiver: CallbackReceiver, callback_count: int) -> None:
@@ -87,9 +95,7 @@ def _expect_last_callback(runapi_client: RunapiClient, receiver: CallbackReceive
 @pytest.mark.usefixtures("immediate_retries")
 def test_callback_is_given_up_after_five_attempts(runapi_client: RunapiClient, receiver: CallbackReceiver) -> None:
     receiver.queue_statuses(*[500] * 5)
-    runapi_client.create_task(callback_url=receiver.url)
-    receiver.wait_for_callbacks(5)
-    _expect_last_callback(runapi_client, receiver, callback_count=6)
+    _expect_callbacks_of_one_task(runapi_client, receiver, 5)
 
 
 def test_no_callback_fault_sends_no_callback(
@@ -120,12 +126,10 @@ def test_duplicate_callbacks_share_their_id(
     sandbox: RunningSandbox, runapi_client: RunapiClient, receiver: CallbackReceiver
 ) -> None:
     sandbox.inject_fault("duplicate_callback", vendor="runapi", times=1, copies=3)
-    runapi_client.create_task(callback_url=receiver.url)
-    callbacks = receiver.wait_for_callbacks(3)
+    callbacks = _expect_callbacks_of_one_task(runapi_client, receiver, 3)
     assert len({callback.headers["x-callback-id"] for callback in callbacks}) == 1
     assert len({callback.body for callback in callbacks}) == 1
     assert all(map(has_valid_signature, callbacks))
-    _expect_last_callback(runapi_client, receiver, callback_count=4)
 
 
 @pytest.mark.parametrize(("outcome", "false_status"), [("completed", "failed"), ("failed", "completed")])
@@ -150,9 +154,7 @@ def test_rejected_forged_callback_is_not_retried(
 ) -> None:
     sandbox.inject_fault("forged_callback", vendor="runapi", times=1)
     receiver.queue_statuses(401)
-    runapi_client.create_task(callback_url=receiver.url)
-    receiver.wait_for_callbacks(2)
-    _expect_last_callback(runapi_client, receiver, callback_count=3)
+    _expect_callbacks_of_one_task(runapi_client, receiver, 2)
 
 
 def test_reset_cancels_pending_callbacks(

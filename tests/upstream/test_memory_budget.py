@@ -23,6 +23,18 @@ async def _completes_soon(waiting: Awaitable[None]) -> bool:
     return True
 
 
+def _start_body(reservation: MemoryReservation, size: int, name: str, served: list[str]) -> "asyncio.Task[None]":
+    """Starts a body that reserves its size, is listed as served, and releases it after 10 ms."""
+
+    async def reserve_and_release() -> None:
+        await reservation.grow_to(size)
+        served.append(name)
+        await asyncio.sleep(0.01)
+        reservation.release()
+
+    return asyncio.create_task(reserve_and_release())
+
+
 def test_small_bodies_never_wait() -> None:
     async def scenario() -> None:
         budget = MemoryBudget(MIB)
@@ -40,16 +52,9 @@ def test_waiters_are_served_in_order_even_if_a_later_one_fits() -> None:
         first = budget.make_incoming_reservation()
         await first.grow_to(8 * MIB)
         served: list[str] = []
-
-        async def reserve_and_release(name: str, size: int) -> None:
-            reservation = budget.make_incoming_reservation()
-            await reservation.grow_to(size)
-            served.append(name)
-            await asyncio.sleep(0.01)
-            reservation.release()
-
         tasks = [
-            asyncio.create_task(reserve_and_release(name, size)) for name, size in (("large", 9 * MIB), ("modest", MIB))
+            _start_body(budget.make_incoming_reservation(), size, name, served)
+            for name, size in (("large", 9 * MIB), ("modest", MIB))
         ]
         await asyncio.sleep(0.02)
         assert (served, budget.waiter_count) == ([], 2)
@@ -121,16 +126,9 @@ def test_incoming_bodies_are_served_before_outgoing_ones() -> None:
         first = budget.make_outgoing_reservation()
         await first.grow_to(6 * MIB)
         served: list[str] = []
-
-        async def reserve_and_release(name: str, reservation: MemoryReservation) -> None:
-            await reservation.grow_to(4 * MIB)
-            served.append(name)
-            await asyncio.sleep(0.01)
-            reservation.release()
-
-        tasks = [asyncio.create_task(reserve_and_release("out", budget.make_outgoing_reservation())) for _ in range(2)]
+        tasks = [_start_body(budget.make_outgoing_reservation(), 4 * MIB, "out", served) for _ in range(2)]
         await asyncio.sleep(0.02)
-        tasks += [asyncio.create_task(reserve_and_release("in", budget.make_incoming_reservation())) for _ in range(2)]
+        tasks += [_start_body(budget.make_incoming_reservation(), 4 * MIB, "in", served) for _ in range(2)]
         await asyncio.sleep(0.02)
         assert (served, budget.waiter_count) == ([], 4)
         first.release()

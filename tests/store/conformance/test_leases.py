@@ -51,11 +51,16 @@ async def test_claimed_job_cannot_be_claimed_until_its_lease_ends(harness: Store
     job = await harness.create_job()
     harness.advance_time(LEASE_SECONDS)
     assert await harness.claim_job_ids() == {job.id}
+    await expect_claimable_after(harness, job.id, LEASE_SECONDS)
+
+
+async def expect_claimable_after(harness: StoreHarness, job_id: str, seconds: float) -> None:
+    """Advances the time, and claims the job when exactly this time has passed."""
     assert await harness.claim_job_ids() == set()
-    harness.advance_time(LEASE_SECONDS - 0.01)
+    harness.advance_time(seconds - 0.01)
     assert await harness.claim_job_ids() == set()
     harness.advance_time(0.01)
-    assert await harness.claim_job_ids() == {job.id}
+    assert await harness.claim_job_ids() == {job_id}
 
 
 async def test_jobs_are_claimed_in_due_order_across_partitions(harness: StoreHarness) -> None:
@@ -162,11 +167,7 @@ async def test_update_by_the_owner_does_not_change_the_lease(harness: StoreHarne
     start_commit = job_factory.make_update_commit(job, job_factory.make_attempt_started(job), harness.now)
     assert start_commit.due_at == harness.now, "another replica would look at the job at once: the order may be lost"
     job = await harness.apply_commit(start_commit)
-    assert await harness.claim_job_ids() == set()
-    harness.advance_time(LEASE_SECONDS - 5.01)
-    assert await harness.claim_job_ids() == set()
-    harness.advance_time(0.01)
-    assert await harness.claim_job_ids() == {job.id}
+    await expect_claimable_after(harness, job.id, LEASE_SECONDS - 5.0)
 
 
 async def test_update_by_owner_with_expired_lease_does_not_renew_it(harness: StoreHarness) -> None:

@@ -36,17 +36,20 @@ async def test_delivery_can_be_claimed_again_after_its_lease(harness: StoreHarne
         assert await harness.store.claim_deliveries(lease=30.0) == (
             ClaimedDelivery(delivery=delivery, attempts=attempts),
         )
-        harness.advance_time(29.9)
-        assert await harness.store.claim_deliveries() == ()
-        harness.advance_time(0.1)
+        await advance_until_due(harness, 30.0)
+
+
+async def advance_until_due(harness: StoreHarness, seconds: float) -> None:
+    """Advances the time by as much, shortly before which no delivery may be claimed."""
+    harness.advance_time(seconds - 0.1)
+    assert await harness.store.claim_deliveries() == ()
+    harness.advance_time(0.1)
 
 
 async def test_default_delivery_lease_is_one_minute(harness: StoreHarness) -> None:
     await create_delivery(harness)
     await harness.store.claim_deliveries()
-    harness.advance_time(59.9)
-    assert await harness.store.claim_deliveries() == ()
-    harness.advance_time(0.1)
+    await advance_until_due(harness, 60.0)
     assert len(await harness.store.claim_deliveries()) == 1
 
 
@@ -62,9 +65,7 @@ async def test_retried_delivery_is_due_after_its_delay(harness: StoreHarness) ->
     delivery = await create_delivery(harness)
     await harness.store.claim_deliveries()
     await harness.store.retry_delivery(delivery.id, delivery.job, 300.0)
-    harness.advance_time(299.9)
-    assert await harness.store.claim_deliveries() == ()
-    harness.advance_time(0.1)
+    await advance_until_due(harness, 300.0)
     assert await harness.store.claim_deliveries() == (ClaimedDelivery(delivery=delivery, attempts=2),)
 
 

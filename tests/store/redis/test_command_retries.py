@@ -28,29 +28,19 @@ def make_job_commits() -> list[Commit]:
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_commit_with_lost_reply_is_resent_and_applied_once(single_server: RedisServer, times: int) -> None:
+@pytest.mark.parametrize("counter", ["replies_to_lose", "commands_to_lose"])
+def test_commit_with_lost_command_or_reply_is_resent_and_applied_once(
+    single_server: RedisServer, counter: str, times: int
+) -> None:
     async def scenario() -> None:
         async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
             for commit in make_job_commits():
-                proxy.replies_to_lose = times
+                setattr(proxy, counter, times)
                 assert await store.commit(commit) == Applied()
-                assert proxy.replies_to_lose == 0
+                assert getattr(proxy, counter) == 0
             assert await store.load_job(commit.job.id) == commit.job
             assert (await load_day_balance(store)).spent == job_factory.PRICE
             assert [milestone.number for milestone in await store.list_milestones(commit.job.id)] == [1, 2, 3, 4]
-            assert await count_discrepancies(store) == 0
-
-    run_async(scenario())
-
-
-@pytest.mark.parametrize("times", [1, 3])
-def test_lost_command_is_resent(single_server: RedisServer, times: int) -> None:
-    async def scenario() -> None:
-        async with FaultyProxy(single_server.port) as proxy, open_store(proxy.url) as store:
-            for commit in make_job_commits():
-                proxy.commands_to_lose = times
-                assert await store.commit(commit) == Applied()
-            assert (await load_day_balance(store)).spent == job_factory.PRICE
             assert await count_discrepancies(store) == 0
 
     run_async(scenario())

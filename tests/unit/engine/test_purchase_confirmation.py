@@ -34,18 +34,28 @@ def lose_lease(worker: JobWorker) -> None:
     worker.on_lease_lost()
 
 
-@pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
+EACH_END = pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
+
+
+async def confirm_while_worker_ends(
+    replica: EngineReplica, job: Job, end_worker: Callable[[JobWorker], None]
+) -> Job | None:
+    """Confirms the job, whose local worker ends meanwhile. Returns the job as the client is told it is."""
+    confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
+    await asyncio.sleep(0)
+    end_worker(replica.engine.workers[job.id])
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        return await confirming
+
+
+@EACH_END
 def test_confirmation_is_saved_even_if_local_worker_ends(
     tmp_path: Path, end_worker: Callable[[JobWorker], None]
 ) -> None:
     async def scenario() -> None:
         async with run_replica(tmp_path) as replica:
             job = await claim_unconfirmed_job(replica)
-            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
-            await asyncio.sleep(0)
-            end_worker(replica.engine.workers[job.id])
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                confirmed = await confirming
+            confirmed = await confirm_while_worker_ends(replica, job, end_worker)
             saved = await replica.store.load_job(job.id)
             assert confirmed == saved
             assert saved is not None
@@ -54,7 +64,7 @@ def test_confirmation_is_saved_even_if_local_worker_ends(
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
+@EACH_END
 def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
     tmp_path: Path, end_worker: Callable[[JobWorker], None]
 ) -> None:
@@ -65,11 +75,7 @@ def test_job_withdrawn_by_other_replica_is_shown_as_withdrawn(
             replica.clock.now += CONFIRMATION_TIMEOUT_SECONDS
             withdrawal = job_factory.make_update_commit(job, JobWithdrawn(fence=worker.fence), replica.clock.now)
             assert await replica.store.commit(withdrawal) == Applied()
-            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
-            await asyncio.sleep(0)
-            end_worker(worker)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                confirmed = await confirming
+            confirmed = await confirm_while_worker_ends(replica, job, end_worker)
             assert confirmed is not None
             assert confirmed.is_withdrawn
 

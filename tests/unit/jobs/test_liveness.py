@@ -46,11 +46,15 @@ def apply_unless_ignored(scenario: JobScenario, update: JobUpdate, seconds: floa
         scenario.apply(update, seconds)
 
 
-def run_steps(scenario: JobScenario, rng: Random, steps: int) -> None:
+def start_scenario(new_job: NewJob, rng: Random, steps: int, last_update: JobUpdate) -> JobScenario:
+    """Returns the job after some steps of its worker and this update."""
+    scenario = JobScenario(new_job)
     for _ in range(steps):
         for action in derive_actions(scenario.job, START)[:1]:
             if update := perform_action(scenario.job, action, rng):
                 apply_unless_ignored(scenario, update, 0.0)
+    apply_unless_ignored(scenario, last_update, 0.0)
+    return scenario
 
 
 def compute_max_seconds(new_job: NewJob) -> float:
@@ -73,9 +77,7 @@ def test_every_job_settles_in_time(new_job: NewJob, rng: Random, is_responsive: 
 @make_settings(50)
 @given(new_job=NEW_JOBS, rng=RANDOMS, steps=st.integers(0, 12))
 def test_cancelled_job_settles_in_time(new_job: NewJob, rng: Random, steps: int) -> None:
-    scenario = JobScenario(new_job)
-    run_steps(scenario, rng, steps)
-    apply_unless_ignored(scenario, CancelRequested(), 0.0)
+    scenario = start_scenario(new_job, rng, steps, CancelRequested())
     assert run_until_settled(scenario, rng, is_responsive=True) <= compute_max_seconds(new_job)
     assert scenario.job.is_cancel_requested or scenario.job.finished_at == START
 
@@ -83,9 +85,7 @@ def test_cancelled_job_settles_in_time(new_job: NewJob, rng: Random, steps: int)
 @make_settings(50)
 @given(new_job=NEW_JOBS, rng=RANDOMS, steps=st.integers(0, 12))
 def test_job_whose_workers_crash_starts_no_order_and_settles_in_time(new_job: NewJob, rng: Random, steps: int) -> None:
-    scenario = JobScenario(new_job)
-    run_steps(scenario, rng, steps)
-    apply_unless_ignored(scenario, JobConfirmed(), 0.0)
+    scenario = start_scenario(new_job, rng, steps, JobConfirmed())
     ordered = len(scenario.job.attempts)
     assert run_until_settled(
         scenario, rng, is_responsive=False, reclaims=MAX_RECLAIMS_WITHOUT_PROGRESS
