@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gateway.events import Event, get_event_name
+from gateway import events
+from gateway.events import get_event_name
 from gateway.settings import ENV_OPTIONS
 from gateway.telemetry.gauges import GAUGES
 from gateway.telemetry.metrics import Metrics
@@ -39,7 +40,8 @@ def build_log_event_rows() -> list[Row]:
     """Lists the log events with their fields. A log line omits fields that are None."""
     return [
         (f"`{get_event_name(kind)}`", ", ".join(kind.__struct_fields__), " ".join((kind.__doc__ or "").split()))
-        for kind in Event.__subclasses__()
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, events.Event) and not kind.__subclasses__()
     ]
 
 

@@ -17,25 +17,42 @@ class Event(Struct, frozen=True, kw_only=True):
     """Base of all events. Events contain no prompts, images, secrets or URLs."""
 
 
-class JobAccepted(Event, frozen=True, kw_only=True):
-    """A job was stored and will be processed, even if this process stops. Its line is at level debug."""
+class JobEvent(Event, frozen=True, kw_only=True):
+    """Base of the events of a job. `config`: the hash of the configuration with which it was accepted."""
 
     job: str
+    config: str
+
+
+class OfferEvent(JobEvent, frozen=True, kw_only=True):
+    """Base of the events of a job at one seller's offer."""
+
+    seller: str
+    cell: Cell
+
+
+class AttemptEvent(OfferEvent, frozen=True, kw_only=True):
+    """Base of the events of one attempt."""
+
+    attempt: int
+
+
+class JobAccepted(JobEvent, frozen=True, kw_only=True):
+    """A job was stored and will be processed, even if this process stops. Its line is at level debug."""
+
     team: str
     model: str
     images: int
     cell: Cell
     policy: str
-    config: str
 
 
-class JobEnded(Event, frozen=True, kw_only=True):
+class JobEnded(JobEvent, frozen=True, kw_only=True):
     """A job reached its final state for its team. `seconds` since it was accepted.
 
     `sellers`: those that delivered its images. `captured_amount`: the micro-USD that its team pays.
     """
 
-    job: str
     team: str
     model: str
     cell: Cell
@@ -46,21 +63,15 @@ class JobEnded(Event, frozen=True, kw_only=True):
     sellers: tuple[str, ...]
     captured_amount: int
     fault: FaultKind | None
-    config: str
 
 
-class AttemptRecorded(Event, frozen=True, kw_only=True):
+class AttemptRecorded(AttemptEvent, frozen=True, kw_only=True):
     """An attempt was stored; its order is about to be sent. Its line is at level debug."""
 
-    job: str
-    attempt: int
-    seller: str
-    cell: Cell
     images: int
-    config: str
 
 
-class AttemptEnded(Event, frozen=True, kw_only=True):
+class AttemptEnded(AttemptEvent, frozen=True, kw_only=True):
     """An attempt ended. `fault` is None if all images were delivered; then its line is at level debug, unless there are
     `seller_notes`.
 
@@ -68,76 +79,55 @@ class AttemptEnded(Event, frozen=True, kw_only=True):
     its answer that did not prevent delivery.
     """
 
-    job: str
-    attempt: int
     team: str
-    seller: str
     model: str
-    cell: Cell
     images: int
     delivered: int
     seconds: float
     fault: FaultKind | None
-    config: str
     seller_status: int | None = None
     seller_code: str | None = None
     seller_message: str | None = None
     seller_notes: tuple[str, ...] | None = None
 
 
-class OfferSkipped(Event, frozen=True, kw_only=True):
+class OfferSkipped(OfferEvent, frozen=True, kw_only=True):
     """No order was sent to this seller: its upload of the inputs failed, its account had no free slot, or it is no
     longer configured. The next seller is tried.
     """
 
-    job: str
-    seller: str
-    cell: Cell
     fault: FaultKind
-    config: str
     seller_status: int | None = None
     seller_code: str | None = None
     seller_message: str | None = None
 
 
-class FailoverStarted(Event, frozen=True, kw_only=True):
+class FailoverStarted(JobEvent, frozen=True, kw_only=True):
     """The next attempt for images that another seller did not deliver was started."""
 
-    job: str
     attempt: int
     from_seller: str
     to_seller: str
     reason: FaultKind | None
-    config: str
 
 
-class LedgerEntryPosted(Event, frozen=True, kw_only=True):
+class LedgerEntryPosted(AttemptEvent, frozen=True, kw_only=True):
     """A ledger entry was written for the job's `day`. `amount` in micro-USD; negative if it corrects an earlier
     entry. The line of a new capture is at level debug."""
 
-    job: str
-    attempt: int
     team: str
-    seller: str
     model: str
-    cell: Cell
     line: LedgerLine
     amount: int
     images: int
     day: str
-    config: str
 
 
-class PriceMismatch(Event, frozen=True, kw_only=True):
+class PriceMismatch(AttemptEvent, frozen=True, kw_only=True):
     """A seller charged a different price per image (micro-USD) than configured."""
 
-    job: str
-    attempt: int
-    seller: str
-    cell: Cell
     expected_price: int
     charged_price: int
-    config: str
 
 
 class LateImagesReceived(Event, frozen=True, kw_only=True):
@@ -149,12 +139,10 @@ class LateImagesReceived(Event, frozen=True, kw_only=True):
     images: int
 
 
-class JobReclaimed(Event, frozen=True, kw_only=True):
+class JobReclaimed(JobEvent, frozen=True, kw_only=True):
     """A job was reclaimed from a stopped replica. `reclaims`: claims since its last progress."""
 
-    job: str
     reclaims: int
-    config: str
 
 
 class ErrorReported(Event, frozen=True, kw_only=True):

@@ -1,12 +1,15 @@
 """Emits the events of a commit, and records its outcomes in health. Only the worker that committed does so, once."""
 
+from typing import TypedDict
+
 from msgspec.structs import replace
 
 from gateway.engine.engine_context import EngineContext
 from gateway.events import AttemptEnded, AttemptRecorded, FailoverStarted, JobEnded, LedgerEntryPosted, PriceMismatch
 from gateway.health.health_tracker import OrderOutcome
 from gateway.jobs.commit import Commit, LedgerEntry
-from gateway.jobs.job import Attempt, Job, SellerResponse
+from gateway.jobs.job import Attempt, Job, RouteEntry, SellerResponse
+from providers.orders import Cell
 
 
 def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> None:
@@ -23,17 +26,23 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
         context.emit(_make_job_ended_event(job))
 
 
+class OfferFields(TypedDict):
+    """The fields of an `OfferEvent`."""
+
+    job: str
+    seller: str
+    cell: Cell
+    config: str
+
+
+def identify_offer(job: Job, route_entry: RouteEntry) -> OfferFields:
+    return OfferFields(job=job.id, seller=route_entry.seller, cell=route_entry.cell, config=job.config_hash)
+
+
 def _emit_attempt_recorded(context: EngineContext, job: Job, attempt: Attempt) -> None:
     route_entry = job.route_entry(attempt)
     context.emit(
-        AttemptRecorded(
-            job=job.id,
-            attempt=attempt.number,
-            seller=route_entry.seller,
-            cell=route_entry.cell,
-            images=len(attempt.images),
-            config=job.config_hash,
-        )
+        AttemptRecorded(**identify_offer(job, route_entry), attempt=attempt.number, images=len(attempt.images))
     )
     if attempt.number == 1:
         return
@@ -60,17 +69,14 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     response = job.get_seller_response(attempt.number) or SellerResponse()
     context.emit(
         AttemptEnded(
-            job=job.id,
+            **identify_offer(job, route_entry),
             attempt=attempt.number,
             team=job.team,
-            seller=route_entry.seller,
             model=job.model,
-            cell=route_entry.cell,
             images=len(attempt.images),
             delivered=attempt.delivered_count,
             seconds=seconds,
             fault=attempt.fault,
-            config=job.config_hash,
             seller_status=response.status,
             seller_code=response.code,
             seller_message=response.message or None,
@@ -83,13 +89,10 @@ def _emit_attempt_ended(context: EngineContext, job: Job, attempt: Attempt) -> N
     if attempt.delivered_count and attempt.cost is not None and attempt.cost != expected_cost:
         context.emit(
             PriceMismatch(
-                job=job.id,
+                **identify_offer(job, route_entry),
                 attempt=attempt.number,
-                seller=route_entry.seller,
-                cell=route_entry.cell,
                 expected_price=expected_cost // attempt.delivered_count,
                 charged_price=attempt.cost // attempt.delivered_count,
-                config=job.config_hash,
             )
         )
 

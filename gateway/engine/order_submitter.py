@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from msgspec import Struct
 
 from gateway.catalogue import Offer
+from gateway.engine.commit_events import identify_offer
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
@@ -111,11 +112,8 @@ class OrderSubmitter:
         response = await describe_fault(self._job_context, fault, offer.seller.account if offer else None)
         self._context.emit(
             OfferSkipped(
-                job=job.id,
-                seller=route_entry.seller,
-                cell=route_entry.cell,
+                **identify_offer(job, route_entry),
                 fault=fault.kind,
-                config=job.config_hash,
                 seller_status=response.status,
                 seller_code=response.code,
                 seller_message=response.message or None,
