@@ -14,6 +14,7 @@ from gateway.config.config_file_reader import ConfigFiles, read_folder
 from gateway.config.loader import load_files
 from gateway.config.value_types import Secret, SecretRef
 from gateway.config.yaml_nodes import Problem, SourceLocation
+from gateway.event_wait import wait_and_clear
 from providers.adapter import Adapter
 
 # Files must be unchanged for this long, so that a change of several files is read as a whole.
@@ -64,19 +65,10 @@ class ConfigReloader:
     async def run(self, on_poll: Callable[[], None] = lambda: None) -> None:
         """Checks the files periodically until cancelled. Files that are still being written are read later."""
         while True:
-            is_requested = await self._wait_for_request(self.current.reload.every_seconds)
+            is_requested = await wait_and_clear(self._reload_requested, self.current.reload.every_seconds)
             if is_requested or self.current.reload.watch:
                 await self._poll_files(is_requested)
             on_poll()
-
-    async def _wait_for_request(self, timeout_seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._reload_requested.wait()
-        except TimeoutError:
-            return False
-        self._reload_requested.clear()
-        return True
 
     async def _poll_files(self, is_requested: bool) -> None:
         """Checks the files once. An error does not stop later checks."""

@@ -4,6 +4,8 @@ import asyncio
 from collections import defaultdict
 from typing import Self
 
+from gateway.event_wait import wait_and_clear
+
 
 class JobWatch:
     """Watches one job within a `with` block. No change that happens inside the block is missed."""
@@ -23,13 +25,7 @@ class JobWatch:
     async def wait_for_change(self, timeout_seconds: float) -> bool:
         """Waits for a change since the last call. Returns False after the timeout. It may return True without a
         change."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        self._event.clear()
-        return True
+        return await wait_and_clear(self._event, timeout_seconds)
 
 
 class JobWatchers:
