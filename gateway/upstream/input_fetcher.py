@@ -15,7 +15,7 @@ from gateway.timeouts_and_intervals import InputTiming
 from gateway.upstream.dns_lookup import TenantLookupLimitReached, TotalLookupLimitReached
 from gateway.upstream.download import DownloadError, DownloadLimits, DownloadRequest, download
 from gateway.upstream.fair_semaphore import FairSemaphore, SemaphoreFull
-from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportPoolProtocol
+from gateway.upstream.transport_pool import LOOKUP_LIMITS, HostSource, TransportOptions, TransportPoolProtocol
 
 # Concurrent downloads of all teams and of one team. These are enough for a single team. With many teams, each soon
 # gets its first download, since the team that holds least is served next.
@@ -48,7 +48,9 @@ class InputFetcher:
     ) -> None:
         self.timing = timing
         # Most hosts in clients' URLs are used once: idle connections to them would pile up.
-        self._transport = transport_pool.get(private=private, fresh_connection=True, source=HostSource.CLIENT)
+        self._transport = transport_pool.get(
+            TransportOptions(private=private, fresh_connection=True, source=HostSource.CLIENT)
+        )
         self._private = private
         self.downloads = FairSemaphore(MAX_DOWNLOADS, MAX_TEAM_DOWNLOADS)
         self.memory = FairSemaphore(MAX_BYTES, MAX_TEAM_BYTES)

@@ -18,7 +18,7 @@ from gateway.upstream.response_body_decoder import (
     read_response_body,
 )
 from gateway.upstream.transport import DEFAULT_CONNECT_TIMEOUT_SECONDS, SendProgress
-from gateway.upstream.transport_pool import HostSource, TransportPool, TransportPoolProtocol
+from gateway.upstream.transport_pool import HostSource, TransportOptions, TransportPool, TransportPoolProtocol
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
@@ -67,12 +67,13 @@ class SellerClient:
         except UnsendableRequest as error:
             return _build_no_answer(FaultKind.NOT_SENT, error)
         source = HostSource.SELLER if call.is_presigned else HostSource.OPERATOR
-        transport = self.transport_pool.get(
+        transport_options = TransportOptions(
             private=account.allows_private_addresses,
             fresh_connection=options.fresh_connection,
             proxy=account.proxy,
             source=source,
         )
+        transport = self.transport_pool.get(transport_options)
         memory_budget = self.url_memory_budget if call.is_presigned else self.memory_budget
         with memory_budget.make_outgoing_reservation() as reservation:
             body.on_written = reservation.release
@@ -89,9 +90,10 @@ class SellerClient:
         account: str = "",
     ) -> bytes:
         """Downloads an image from a seller's URL, through the account's proxy. Raises DownloadError."""
-        transport = self.transport_pool.get(
+        transport_options = TransportOptions(
             private=private, fresh_connection=False, proxy=proxy, source=HostSource.SELLER
         )
+        transport = self.transport_pool.get(transport_options)
         return await download(
             transport, DownloadRequest(url, private, account, limits), self.url_memory_budget.make_incoming_reservation
         )

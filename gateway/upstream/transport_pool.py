@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 import httpx
+from msgspec import Struct
 
 from gateway.config.account_proxy import Proxy
 from gateway.timeouts_and_intervals import ConnectionTiming
@@ -35,17 +36,19 @@ LOOKUP_LIMITS = {
 }
 
 
+class TransportOptions(Struct, frozen=True, kw_only=True):
+    """The transport that a request needs. `private`: its host may have a private address."""
+
+    private: bool
+    fresh_connection: bool
+    proxy: Proxy | None = None
+    source: HostSource = HostSource.OPERATOR
+
+
 class TransportPoolProtocol(Protocol):
     """The interface of `TransportPool`; tests substitute their own."""
 
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport: ...
+    def get(self, options: TransportOptions) -> httpx.AsyncBaseTransport: ...
 
     async def aclose(self) -> None: ...
 
@@ -115,21 +118,14 @@ class TransportPool:
             for source, source_lookup in self._lookups.items()
         }
 
-    def get(
-        self,
-        *,
-        private: bool,
-        fresh_connection: bool,
-        proxy: Proxy | None = None,
-        source: HostSource = HostSource.OPERATOR,
-    ) -> httpx.AsyncBaseTransport:
-        transports = self._transports[source]
-        if proxy is None:
-            return transports.direct[private, fresh_connection]
+    def get(self, options: TransportOptions) -> httpx.AsyncBaseTransport:
+        transports = self._transports[options.source]
+        if options.proxy is None:
+            return transports.direct[options.private, options.fresh_connection]
         return ProxyTransport(
-            transports.via_proxy[fresh_connection],
-            proxy,
-            address_guard.allow_all if private else address_guard.is_public_host,
+            transports.via_proxy[options.fresh_connection],
+            options.proxy,
+            address_guard.allow_all if options.private else address_guard.is_public_host,
         )
 
     async def aclose(self) -> None:

@@ -2,7 +2,7 @@
 
 import httpx
 
-from gateway.upstream.transport_pool import TransportPoolProtocol
+from gateway.upstream.transport_pool import TransportOptions, TransportPoolProtocol
 
 
 class FixedTransportPool:
@@ -14,7 +14,7 @@ class FixedTransportPool:
     def __init__(self, transport: httpx.AsyncBaseTransport, wrapped_pool: TransportPoolProtocol | None = None) -> None:
         self._transport, self._wrapped_pool = transport, wrapped_pool
 
-    def get(self, **_: object) -> httpx.AsyncBaseTransport:
+    def get(self, _: TransportOptions) -> httpx.AsyncBaseTransport:
         return self._transport
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ from gateway.timeouts_and_intervals import ConnectionTiming
 from gateway.upstream import address_guard
 from gateway.upstream.download import DownloadError
 from gateway.upstream.seller_client import SellerClient
-from gateway.upstream.transport_pool import TransportPool
+from gateway.upstream.transport_pool import TransportOptions, TransportPool
 from providers.adapter import Call
 from providers.faults import FaultKind
 from tests.upstream.fake_servers import (
@@ -131,7 +131,7 @@ def test_redirect_to_a_private_host_is_blocked(form: str) -> None:
     async def scenario() -> None:
         async with run_server(serve_requests) as canary, SellerClient() as client:
             transport_pool = client.transport_pool
-            real_transport = transport_pool.get(private=False, fresh_connection=False)
+            real_transport = transport_pool.get(TransportOptions(private=False, fresh_connection=False))
 
             async def redirect_or_pass_on(request: httpx.Request) -> httpx.Response:
                 if request.url.host == "first.example":
