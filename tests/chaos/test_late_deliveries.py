@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,15 @@ def start_ordered_job(gateway: GatewayProcess, sandbox: RunningSandbox) -> str:
         job: str = post_job(client, "key", "reorder").json()["id"]
     wait_until(lambda: sandbox.list_requests("openai", "submit"), "the order was sent")
     return job
+
+
+@contextmanager
+def pause_after_order(gateway: GatewayProcess, sandbox: RunningSandbox, order_seconds: float) -> Iterator[str]:
+    """Starts a job whose order takes this long, and pauses the replica, which alone can receive the response."""
+    sandbox.set_latency(order_seconds, 0.0, vendor="openai")
+    job = start_ordered_job(gateway, sandbox)
+    with pause_gateway(gateway):
+        yield job
 
 
 def send_callback(gateway: GatewayProcess, sandbox: RunningSandbox) -> int:
@@ -151,9 +161,7 @@ def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
 ) -> None:
     """The paused replica alone receives the order's response."""
     first, second = replicas
-    sandbox.set_latency(1.0, 0.0, vendor="openai")
-    job = start_ordered_job(first, sandbox)
-    with pause_gateway(first):
+    with pause_after_order(first, sandbox, 1.0) as job:
         wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica has reclaimed the job")
     (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
     assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
@@ -166,9 +174,7 @@ def test_late_image_does_not_replace_the_delivered_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     first, second = replicas
-    sandbox.set_latency(2.0, 0.0, vendor="openai")
-    job = start_ordered_job(first, sandbox)
-    with pause_gateway(first):
+    with pause_after_order(first, sandbox, 2.0) as job:
         wait_for_jobs(second, [job])
     wait_until(lambda: are_idle(first, second), "all jobs are settled")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)
@@ -181,9 +187,7 @@ def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     first, second = replicas
-    sandbox.set_latency(1.0, 0.0, vendor="openai")
     sandbox.set_latency(6.0, 0.0, vendor="runflow")
-    job = start_ordered_job(first, sandbox)
-    with pause_gateway(first):
+    with pause_after_order(first, sandbox, 1.0) as job:
         wait_until(lambda: sandbox.list_requests("runflow"), "the other replica has ordered from the next seller")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)

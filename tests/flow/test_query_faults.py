@@ -44,6 +44,11 @@ def expect_capture_without_failover(flow: OrderFlow, seller: str) -> None:
     assert flow.count_orders(BACKUP_BY_SELLER[seller]) == 0
 
 
+def expect_one_captured_order(flow: OrderFlow, seller: str) -> None:
+    assert flow.count_orders(seller) == 1
+    expect_capture_without_failover(flow, seller)
+
+
 @pytest.mark.one_in(6)
 @EACH_POLLED_SELLER
 @pytest.mark.parametrize("fault", TRANSIENT_FAULTS, ids=format_fault)
@@ -51,8 +56,7 @@ def test_failing_poll_is_retried(flow: OrderFlow, seller: str, fault: dict[str, 
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="poll", times=2, **fault)
     job = flow.order_with_failover(seller)
     assert job["status"] == "completed"
-    assert flow.count_orders(seller) == 1
-    expect_capture_without_failover(flow, seller)
+    expect_one_captured_order(flow, seller)
 
 
 @pytest.mark.one_in(4)
@@ -133,8 +137,7 @@ def order_with_download_fault(flow: OrderFlow, seller: str, **fault: Any) -> dic
 def test_failing_download_is_retried(flow: OrderFlow, seller: str, fault: dict[str, Any]) -> None:
     job = order_with_download_fault(flow, seller, times=2, **fault)
     assert [image.size for image in flow.fetch_images(job)] == [(1024, 1024)]
-    assert flow.count_orders(seller) == 1
-    expect_capture_without_failover(flow, seller)
+    expect_one_captured_order(flow, seller)
 
 
 @pytest.mark.one_in(6)

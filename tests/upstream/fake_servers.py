@@ -17,7 +17,7 @@ from gateway.config.value_types import Secret
 from gateway.upstream.seller_client import CallOptions, SellerClient
 from providers import ADAPTERS
 from providers.adapter import Answer, Call
-from providers.faults import FaultKind
+from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
 
 T = TypeVar("T")
@@ -182,9 +182,13 @@ async def send_call(
         return await client.send(call, make_seller(server.url), options)
 
 
-def get_fault_kind(outcome: Answer | NoAnswer) -> FaultKind:
+def get_fault(outcome: Answer | NoAnswer) -> Fault:
     assert isinstance(outcome, NoAnswer), outcome
-    return outcome.fault.kind
+    return outcome.fault
+
+
+def get_fault_kind(outcome: Answer | NoAnswer) -> FaultKind:
+    return get_fault(outcome).kind
 
 
 def count_open_files() -> int:

@@ -40,7 +40,7 @@ EACH_END = pytest.mark.parametrize("end_worker", [close_mailbox, lose_lease])
 async def confirm_while_worker_ends(
     replica: EngineReplica, job: Job, end_worker: Callable[[JobWorker], None]
 ) -> Job | None:
-    """Confirms the job, whose local worker ends meanwhile. Returns the job as the client is told it is."""
+    """Confirms the job, whose local worker ends meanwhile. Returns the job that the client receives."""
     confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
     await asyncio.sleep(0)
     end_worker(replica.engine.workers[job.id])

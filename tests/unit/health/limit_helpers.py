@@ -35,7 +35,7 @@ async def count_free_slots(limits: AccountLimiters, max_slots: int = 40) -> int:
     return max_slots
 
 
-async def hold_slot(limits: OrderLimits) -> None:
+async def hold_slot(limits: AccountLimiters) -> None:
     """Waits for a slot, and holds it until cancelled."""
     async with limits.slot("a", WAIT_TIMEOUT_SECONDS):
         await asyncio.sleep(WAIT_TIMEOUT_SECONDS)
