@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from gateway.assets.bucket_backend import RANGE_BYTES
-from tests.api.raw_http import RawResponse, read_until_closed, read_until_closed_or_reset
+from tests.api.raw_http import RawResponse
 from tests.api.stored_jobs import FinishedJob, decode_contents
 from tests.assets import fake_s3
 from tests.assets.fake_s3 import FakeS3
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
+from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
 from tests.harness.wait import wait_until
 
 MIB = 1 << 20
