@@ -27,6 +27,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 WHAT_TO_DO = {
     "api_key_expired": "Use the key that replaced it, or ask operators for a new one (`image-gateway keys rotate`).",
     "api_key_revoked": "Ask operators for a new key (`image-gateway keys new`).",
+    "api_key_inactive": "Operators: create a new key instead of rotating this one.",
+    "api_key_not_found": "Operators: use an id of `GET /v1/admin/keys`.",
     "team_not_configured": "Operators: add the team to `teams.yaml`, or revoke the key.",
     "body_timeout": "Send the whole body without pauses.",
     "body_too_large": "Send a smaller body; pass large images as URLs.",
@@ -142,7 +144,7 @@ Every error code of the API. The body on routes of OpenAI's API is `{{"error": {
 The message of a `POST` by a client ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if
 no job exists for the request, otherwise "{CHARGED_IF_DELIVERED}" `malformed_request`, `head_timeout` and
 `headers_too_large` end with "{NOT_CHARGED}" on any method. Other requests cannot order, and sellers' callbacks
-(`POST /callbacks/…`) neither: their errors have no such sentence.
+(`POST /callbacks/…`) and the admin API neither: their errors have no such sentence.
 
 {errors_table}
 The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what to do. Before a job exists:

@@ -9,6 +9,7 @@ if sys.argv[1:2] == ["serve"]:
 
 import click
 
+from gateway.commands.api_key_commands import keys
 from gateway.commands.audit import audit
 from gateway.commands.check import check
 from gateway.commands.explain import explain
@@ -30,7 +31,7 @@ def main(context: click.Context) -> None:
     context.ensure_object(Timing)
 
 
-for command in (serve, init, check, explain, audit, sandbox, schema):
+for command in (serve, init, check, explain, keys, audit, sandbox, schema):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from gateway.api.access_control import authorize_request, require_declared_scopes
+from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.callbacks import receive_callback
@@ -33,6 +34,7 @@ from gateway.timeouts_and_intervals import ApiTiming
 
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
+    *ADMIN_HANDLERS,
     create_generation,
     create_job,
     get_job,

@@ -10,6 +10,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
+from gateway.api.job_admission import require_allowed_policy
 from gateway.api.parameters import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
@@ -76,6 +77,8 @@ async def submit_or_reuse_job(
 ) -> SubmittedJob:
     """Returns the existing job of this request, or submits a new one. Later error responses to the request name that
     job."""
+    if existing is None:
+        require_allowed_policy(state["caller"], job_request.params.policy)
     with track_job_creation(state, job_request.is_idempotent):
         submitted = existing or await submit_job(context, job_request)
     record_created_job(state, submitted.job_id)

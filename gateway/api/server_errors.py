@@ -19,8 +19,8 @@ from gateway.store.partitions import is_job_id
 SHUTDOWN_RETRY_SECONDS = 1
 # The key of the request's state under which JobCreation is kept.
 _JOB_CREATION_KEY = "job_creation"
-# Sellers post callbacks, which order nothing.
-_CALLBACK_PREFIX = "/callbacks/"
+# Sellers post callbacks, and admins post keys: these order nothing.
+_PREFIXES_WITHOUT_ORDERS = ("/callbacks/", "/v1/admin/")
 
 
 class JobCreation(Struct, frozen=True):
@@ -84,7 +84,7 @@ def internal_error(scope: Mapping[str, Any]) -> ApiError:
 def select_charge_sentence(scope: Mapping[str, Any]) -> str:
     """Returns the sentence about the charge for an error of this request. It is empty if the request could not
     order."""
-    if scope["method"] != "POST" or scope["path"].startswith(_CALLBACK_PREFIX):
+    if scope["method"] != "POST" or scope["path"].startswith(_PREFIXES_WITHOUT_ORDERS):
         return ""
     return NOT_CHARGED if _get_job_creation(scope) is None else CHARGED_IF_DELIVERED
 

@@ -42,7 +42,7 @@ def placeholder_secrets(reference: SecretRef) -> Secret:
 def find_admin_keys(config: GatewayFile, find_secret: SecretLookup) -> dict[str, ConfiguredKey]:
     """Finds the admin keys, by their hashes."""
     secrets = ((reference, find_secret(reference)) for reference in config.admin.keys)
-    return {sha256_hex(secret.reveal()): ConfiguredKey(reference, None) for reference, secret in secrets if secret}
+    return {sha256_hex(secret.reveal()): ConfiguredKey(str(reference), None) for reference, secret in secrets if secret}
 
 
 def resolve_files(loaded: LoadedFiles, secrets: SecretLookup, adapters: Mapping[str, Adapter]) -> ResolvedConfig:
@@ -114,11 +114,11 @@ class _CatalogueBuilder:
         keys: dict[str, ConfiguredKey] = {}
         for name, team in self.config.teams.teams.items():
             for index, reference in enumerate(team.keys):
-                self._resolve_key(keys, ConfiguredKey(reference, name), "teams.yaml", "teams", name, "keys", index)
+                self._resolve_key(keys, ConfiguredKey(str(reference), name), "teams.yaml", "teams", name, "keys", index)
         admin_keys = self.config.gateway.admin.keys
         for index, reference in enumerate(admin_keys):
             if admin_keys != DEFAULT_ADMIN_KEYS or self.find_secret(reference):
-                self._resolve_key(keys, ConfiguredKey(reference, None), "gateway.yaml", "admin", "keys", index)
+                self._resolve_key(keys, ConfiguredKey(str(reference), None), "gateway.yaml", "admin", "keys", index)
         return keys
 
     def _resolve_key(self, keys: dict[str, ConfiguredKey], key: ConfiguredKey, file: str, *path: str | int) -> None:

@@ -16,6 +16,7 @@ __all__ = ["API_KEY", "CONFIG", "ROOT", "RunningGateway", "make_client", "run_sa
 
 # The tests' own configuration: edits of `config/` do not affect them.
 CONFIG = ROOT / "tests" / "config"
+ADMIN_KEY = "an admin key for tests"
 
 
 class RunningGateway(GatewayProcess):
@@ -32,7 +33,7 @@ class RunningGateway(GatewayProcess):
     ) -> None:
         super().__init__(folder, child=child, start_method=start_method)
         self._arguments = ["serve", "--sandbox", "--data", str(folder / "data"), *ports, *options]
-        self.environ = {"IGW_CONFIG": str(CONFIG), **(environ or {})}
+        self.environ = {"IGW_CONFIG": str(CONFIG), "IGW_ADMIN_KEY": ADMIN_KEY, **(environ or {})}
 
     def make_arguments(self) -> list[str]:
         return self._arguments

@@ -1,0 +1,191 @@
+"""The admin API: API keys, teams and the events of what admins did. For admin keys only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from litestar import Response, delete, get, post
+from msgspec import Struct, to_builtins
+
+from gateway.access.key_administration import (
+    Admin,
+    ApiKeyInactive,
+    ApiKeyNotFound,
+    CreatedKey,
+    InvalidKeyOption,
+    ListedKey,
+)
+from gateway.access.key_requests import (
+    CreateKeyRequest,
+    RotateKeyRequest,
+    parse_duration,
+    serialize_event,
+    serialize_key,
+)
+from gateway.api.access_control import ADMIN
+from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.api_errors import ApiError
+from gateway.api.authentication import get_caller
+from gateway.api.json_responses import json_response
+from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
+from gateway.config.schema import TeamConfig
+from gateway.jobs.commit import list_budget_windows
+from gateway.money import MICROS_PER_USD
+from gateway.store.ledger_totals import BudgetBalance
+
+KEYS_PATH, EVENTS_PATH, TEAMS_PATH = "/v1/admin/keys", "/v1/admin/events", "/v1/admin/teams"
+MAX_SOURCE_LENGTH = 200
+BodyT = TypeVar("BodyT", bound=Struct)
+
+
+@post(KEYS_PATH, status_code=201, opt=ADMIN)
+async def create_key(request: HttpRequest) -> Response[bytes]:
+    """Creates an API key. Only this response contains it."""
+    context = get_context(request)
+    body = await _parse_body(request, CreateKeyRequest)
+    with _translate_errors():
+        created = await context.key_administration.create_key(body.to_options(), _make_admin(request))
+    await context.key_registry.refresh()
+    return _created_response(context, created)
+
+
+@get(KEYS_PATH, opt=ADMIN)
+async def list_keys(request: HttpRequest) -> Response[bytes]:
+    """Lists API keys, the newest first; with `?team=`, those of a team."""
+    context = get_context(request)
+    listed = await context.key_administration.list_keys(request.query_params.get("team"))
+    return _list_response([serialize_key(key, context.wall_clock()) for key in listed])
+
+
+@get(f"{KEYS_PATH}/{{key_id:str}}", opt=ADMIN)
+async def get_key(request: HttpRequest, key_id: str) -> Response[bytes]:
+    context = get_context(request)
+    with _translate_errors():
+        listed = await context.key_administration.get_key(key_id)
+    return json_response(serialize_key(listed, context.wall_clock()), 200, {})
+
+
+@post(f"{KEYS_PATH}/{{key_id:str}}/rotate", status_code=201, opt=ADMIN)
+async def rotate_key(request: HttpRequest, key_id: str) -> Response[bytes]:
+    """Creates the successor of an API key. The old key still works for the `overlap`."""
+    context = get_context(request)
+    body = await _parse_body(request, RotateKeyRequest)
+    with _translate_errors():
+        overlap_seconds = parse_duration("overlap", body.overlap)
+        created = await context.key_administration.rotate_key(key_id, overlap_seconds, _make_admin(request))
+    await context.key_registry.refresh()
+    return _created_response(context, created)
+
+
+@post(f"{KEYS_PATH}/{{key_id:str}}/revoke", status_code=200, opt=ADMIN)
+async def revoke_key(request: HttpRequest, key_id: str) -> Response[bytes]:
+    """Revokes an API key at once, and for good."""
+    return await _revoke(request, key_id)
+
+
+@delete(f"{KEYS_PATH}/{{key_id:str}}", status_code=200, opt=ADMIN)
+async def delete_key(request: HttpRequest, key_id: str) -> Response[bytes]:
+    """Revokes an API key. It stays listed as revoked."""
+    return await _revoke(request, key_id)
+
+
+async def _revoke(request: HttpRequest, key_id: str) -> Response[bytes]:
+    context = get_context(request)
+    with _translate_errors():
+        key = await context.key_administration.revoke_key(key_id, _make_admin(request))
+    await context.key_registry.refresh()
+    return json_response(serialize_key(ListedKey(key, None), context.wall_clock()), 200, {})
+
+
+@get(EVENTS_PATH, opt=ADMIN)
+async def list_admin_events(request: HttpRequest) -> Response[bytes]:
+    """Lists what admins did, the newest first. `?limit=` and `?after=` select a page."""
+    limit = request.query_params.get("limit", "100")
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= 1_000):
+        raise ApiError(400, "invalid_value", "Invalid value for 'limit': 1 to 1000.", param="limit")
+    try:
+        page = await get_context(request).key_administration.list_events(int(limit), request.query_params.get("after"))
+    except ValueError:
+        message = "Invalid value for 'after': use 'last_id' of the previous page."
+        raise ApiError(400, "invalid_value", message, param="after") from None
+    return _list_response([serialize_event(event) for event in page.events], page.next_cursor is not None)
+
+
+@get(TEAMS_PATH, opt=ADMIN)
+async def list_teams(request: HttpRequest) -> Response[bytes]:
+    """Lists the configured teams with their limits and what they have spent."""
+    context = get_context(request)
+    keys = await context.key_administration.list_keys()
+    now, teams = context.wall_clock(), []
+    for name, config in context.catalogue().teams.items():
+        active = [key for key in keys if key.key.team == name and key.key.get_status(now) == "active"]
+        windows = list_budget_windows(now)
+        balances = await context.store.load_balances(name, *windows)
+        teams.append(_serialize_team(name, config, [balances[window] for window in windows], len(active)))
+    return _list_response(teams)
+
+
+def _serialize_team(name: str, config: TeamConfig, balances: list[BudgetBalance], key_count: int) -> dict[str, Any]:
+    limits = zip(("day", "month"), (config.budget.day, config.budget.month), balances, strict=True)
+    return {
+        "object": "team",
+        "name": name,
+        "policies": list(config.policies),
+        "limits": to_builtins(config.limits),
+        "max_price": _to_usd(config.max_price),
+        "max_cost": _to_usd(config.max_cost),
+        "budget": {
+            window: {"limit": _to_usd(limit), "spent": _to_usd(balance.spent), "held": _to_usd(balance.held)}
+            for window, limit, balance in limits
+        },
+        "keys": {"configured": len(config.keys), "active": key_count},
+    }
+
+
+def _to_usd(amount: int | None) -> float | None:
+    return None if amount is None else amount / MICROS_PER_USD
+
+
+async def _parse_body(request: HttpRequest, body_type: type[BodyT]) -> BodyT:
+    """Parses the JSON body. An empty body has no options."""
+    content_length = request.headers.get("content-length")
+    body = await read_body(request.stream(), content_length, MAX_BODY_BYTES_WITHOUT_IMAGES)
+    fields = parse_json_object(body, request.headers.get("content-type", "")) if body.strip() else {}
+    return to_struct(fields, body_type)
+
+
+def _make_admin(request: HttpRequest) -> Admin:
+    """Names the admin for the event: the key, and the address of the client, also as a proxy forwarded it."""
+    client = request.scope.get("client")
+    address = client[0] if client else "unknown"
+    forwarded = "".join(char for char in request.headers.get("x-forwarded-for", "") if char.isprintable())
+    source = f"{address} for {forwarded[:MAX_SOURCE_LENGTH]}" if forwarded else address
+    return Admin(get_caller(request).key_id, source)
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidKeyOption as error:
+        message = f"Invalid value for '{error.option}': {str(error).rstrip('.?')}."
+        raise ApiError(400, "invalid_value", message, param=error.option) from None
+    except ApiKeyNotFound:
+        raise ApiError(404, "api_key_not_found", "API key not found. List them with GET /v1/admin/keys.") from None
+    except ApiKeyInactive as error:
+        raise ApiError(409, "api_key_inactive", f"{error}. Create a new one.") from None
+
+
+def _created_response(context: ApiContext, created: CreatedKey) -> Response[bytes]:
+    body = serialize_key(ListedKey(created.key, None), context.wall_clock())
+    headers = {"location": f"{KEYS_PATH}/{created.key.id}"}
+    return json_response({**body, "key": created.token}, 201, headers)
+
+
+def _list_response(entries: list[dict[str, Any]], has_more: bool = False) -> Response[bytes]:
+    first_id, last_id = (entries[0].get("id"), entries[-1].get("id")) if entries else (None, None)
+    ids = {"first_id": first_id, "last_id": last_id, "has_more": has_more}
+    return json_response({"object": "list", "data": entries, **ids}, 200, {})
+
+
+ADMIN_HANDLERS = [create_key, list_keys, get_key, rotate_key, revoke_key, delete_key, list_admin_events, list_teams]

@@ -1,0 +1,26 @@
+"""Creates API keys through the admin API of a gateway."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
+
+KEYS_PATH = "/v1/admin/keys"
+
+
+@contextmanager
+def open_admin_client(url: str) -> Iterator[httpx.Client]:
+    with make_client(url, ADMIN_KEY) as client:
+        yield client
+
+
+def create_key(gateway: RunningGateway, team: str | None = "design", **options: Any) -> dict[str, Any]:
+    """Creates a key. Returns it with its secret, as `key`."""
+    with open_admin_client(gateway.url) as admin:
+        answer = admin.post(KEYS_PATH, json={"team": team, **options})
+    assert answer.status_code == 201, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
