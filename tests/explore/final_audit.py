@@ -8,6 +8,7 @@ from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.audit import AuditReport
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
+from tests.explore.decision_audit import list_record_violations
 from tests.explore.replica import World
 from tests.explore.seller_dialects import SellerOrder, read_image_url
 from tests.harness.memory_store.audit_and_retention import audit_partition
@@ -31,7 +32,7 @@ def list_violations(world: World) -> list[str]:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
         violations += _check_purchases(stored.job, orders)
-    return [*violations, *_check_history(world)]
+    return [*violations, *_check_history(world), *list_record_violations(world)]
 
 
 def _group_orders(world: World) -> dict[str, list[SellerOrder]]:
