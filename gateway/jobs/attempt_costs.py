@@ -16,11 +16,14 @@ MAX_COST_MICROS = 10**13
 
 
 def close_attempt(attempt: Attempt, fault: FaultKind | None, cost: int | None, now: float, booking: Booking) -> Attempt:
-    """Closes an attempt and books its cost as not delivered."""
+    """Closes an attempt and books its cost as not delivered.
+
+    It never ends before it began, although the clock of the replica that began it may be ahead.
+    """
     closed_attempt = replace(
         attempt,
         state=AttemptState.CLOSED,
-        closed_at=round_timestamp(now),
+        closed_at=max(attempt.started_at, round_timestamp(now)),
         response_lost_at=None,
         image_urls=(),
         cost=cost,

@@ -17,7 +17,12 @@ def complete_if_done(job: Job, now: float) -> Job:
         warnings = merge_warnings(warnings, (f"partial_delivery: {delivered_count} of {job.n} images",))
     fault = None if delivered_count == job.n else _choose_fault(job)
     return replace(
-        job, state=_select_final_state(job, delivered_count), finished_at=now, warnings=warnings, fault=fault
+        job,
+        state=_select_final_state(job, delivered_count),
+        # The clock of the replica that created the job may be ahead.
+        finished_at=max(job.created_at, now),
+        warnings=warnings,
+        fault=fault,
     )
 
 

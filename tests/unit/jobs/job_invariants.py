@@ -200,7 +200,7 @@ def _check_encoding(old: Job | None, commit: Commit) -> None:
     assert (commit.expected_version, job.version) == ((old.version, old.version + 1) if old else (0, 1))
     assert decode_job(commit.encoded_job) == job
     assert (
-        job.finished_at == commit.committed_at
+        job.finished_at == max(job.created_at, commit.committed_at)
         or not job.state.is_terminal
         or (old is not None and old.state.is_terminal)
     )

@@ -61,3 +61,12 @@ def test_later_evidence_corrects_the_outcome() -> None:
     assert read_outcome(scenario.fail_order(FaultKind.RESPONSE_LOST)).suspected == PRICE
     corrected = read_outcome(scenario.apply(OrderFailed(attempt=1, fault=FaultKind.ORDER_FAILED), 400.0))
     assert (corrected.suspected, corrected.orphan, corrected.attempts[0].cost) == (0, 0, 0)
+
+
+def test_clock_that_is_behind_gives_no_negative_durations() -> None:
+    """The replica that ends the order may have another clock than the one that sent it."""
+    scenario = JobScenario(make_new_job())
+    scenario.start_attempt(images=(0,), seconds=5.0)
+    outcome = read_outcome(scenario.store_images((0,), seconds=-3.0))
+    assert outcome.seconds == 0.0
+    assert [attempt.seconds for attempt in outcome.attempts] == [0.0]
