@@ -6,16 +6,17 @@ from typing import Any
 
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
-from gateway.api.input_images import InputImages
 from gateway.api.job_submission import JobRequest, find_existing_job, submit_job
 from gateway.api.parameters import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
-from gateway.engine.job_creation import CreateJobCommand
+from gateway.assets.storage import StorageError
+from gateway.engine.job_creation import CreateJobCommand, NoOfferAvailable
 from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord, build_update_commit
 from gateway.jobs.job_update_types import CancelRequested
 from gateway.jobs.transitions import Ignored
 from gateway.store.base import Applied, StoreUnavailable, VersionConflict
 from providers.orders import Operation
+from tests.explore.edit_inputs import make_input_images
 from tests.explore.replica import Replica, World
 from tests.explore.scenario import ClientPlan
 from tests.explore.sellers_config import TEAM
@@ -26,8 +27,22 @@ RETRY_SECONDS = 1.0
 WEBHOOK_URL = "https://client.test/webhook"
 
 
+class Connection:
+    """The connection of one request: it ends at this time of the clock."""
+
+    def __init__(self, clock: Callable[[], float], ends_at: float) -> None:
+        self._clock, self._ends_at = clock, ends_at
+
+    @property
+    def is_disconnected(self) -> bool:
+        return self._clock() >= self._ends_at
+
+    def promise_response(self) -> bool:
+        return not self.is_disconnected
+
+
 class ReplicaGone(Exception):
-    """The replica was killed while it served the request, or none is there."""
+    """The replica was killed while it served the request, or none is there, or the connection ended."""
 
 
 class Client:
@@ -38,16 +53,28 @@ class Client:
         self.name = f"client-{number}"
         self.job_id: str | None = None
         self.saw_end = False
+        self._connection_ends_after = plan.connection_ends_after
+        # The replica that waits for the job, and its record of this client.
+        self._waiting_replica: tuple[Replica, ClientPresence] | None = None
+        self._input_images = make_input_images(plan.input_count, plan.has_large_input, plan.has_mask)
         self._params = ImageParams(
             prompt=f"picture of {self.name}", n=plan.image_count, size="1024x1024", policy=plan.policy
         )
+
+    @property
+    def has_key(self) -> bool:
+        return self._plan.has_key and not self._plan.has_webhook
+
+    @property
+    def _operation(self) -> Operation:
+        return Operation.EDIT if self._plan.input_count else Operation.GENERATE
 
     async def run(self) -> None:
         await asyncio.sleep(self._plan.starts_at)
         for _ in range(self._plan.max_tries):
             try:
                 self.job_id = await self._call_replica(self._submit)
-            except (ApiError, StoreUnavailable, ReplicaGone, TimeoutError) as error:
+            except (ApiError, StoreUnavailable, StorageError, ReplicaGone, TimeoutError) as error:
                 self._tell(f"gets no job: {type(error).__name__} {getattr(error, 'code', '')}".strip())
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -64,9 +91,13 @@ class Client:
         if replica is None:
             raise ReplicaGone
         answer = asyncio.ensure_future(request(replica))
+        replica.requests.add(answer)
+        answer.add_done_callback(replica.requests.discard)
         killed = asyncio.create_task(replica.killed.wait())
         await asyncio.wait((answer, killed), timeout=REQUEST_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         killed.cancel()
+        if answer.cancelled():
+            raise ReplicaGone
         if answer.done():
             return answer.result()
         answer.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -79,11 +110,13 @@ class Client:
         context = replica.components.api_context
         if self._plan.has_webhook:
             return await self._create_job_with_webhook(replica)
-        presence = ClientPresence(replica.name, None)
+        presence = ClientPresence(replica.name, self._open_connection())
+        self._waiting_replica = replica, presence
         request = JobRequest(
             team=TEAM,
             params=self._params,
-            operation=Operation.GENERATE,
+            operation=self._operation,
+            input_images=self._input_images,
             idempotency=IdempotencyRecord(
                 key=self.name,
                 fingerprint=self.name,
@@ -93,15 +126,47 @@ class Client:
             ),
             presence=presence,
         )
-        submitted = await find_existing_job(context, request) or await submit_job(context, request)
+        try:
+            submitted = await find_existing_job(context, request) or await submit_job(context, request)
+        except ApiError:
+            presence.is_answered = True
+            raise
+        finally:
+            self._remove_if_departed()
+        if presence.is_disconnected:
+            raise ReplicaGone
         return submitted.job_id
+
+    def _open_connection(self) -> Any:
+        """Opens the connection of one try. Only the first one ends early."""
+        seconds, self._connection_ends_after = self._connection_ends_after, None
+        return None if seconds is None else Connection(self._world.clock, self._world.clock() + seconds)
+
+    def _remove_if_departed(self) -> None:
+        """Removes this client from its job if its connection has ended, as the application does."""
+        if self._waiting_replica is None:
+            return
+        replica, presence = self._waiting_replica
+        if presence.is_disconnected and presence.idempotency_record is not None:
+            replica.components.engine.caller_remover.add(TEAM, presence.idempotency_record)
 
     async def _create_job_with_webhook(self, replica: Replica) -> str:
         """No route offers webhooks yet, so this client calls the engine."""
         context = replica.components.api_context
-        query = to_routing_query(context.catalogue(), self._params, TEAM, Operation.GENERATE, InputImages())
-        command = CreateJobCommand(query=query, prompt=self._params.prompt, team=TEAM, webhook=WEBHOOK_URL)
-        result = await context.engine.create_job(command)
+        images = self._input_images
+        query = to_routing_query(context.catalogue(), self._params, TEAM, self._operation, images)
+        command = CreateJobCommand(
+            query=query,
+            prompt=self._params.prompt,
+            team=TEAM,
+            webhook=WEBHOOK_URL,
+            inputs=images.inputs,
+            mask=images.mask,
+        )
+        try:
+            result = await context.engine.create_job(command)
+        except NoOfferAvailable as error:
+            raise ApiError(400, "no_offer", str(error)) from None
         if not isinstance(result.outcome, Applied):
             raise ApiError(503, "refused", "The job was refused.")
         return result.commit.job.id
@@ -116,7 +181,15 @@ class Client:
         await asyncio.wait(tasks[:1], timeout=timeout)
         if timeout is not None and loop.time() - started_at >= timeout:
             self._tell("disconnects")
+            self._disconnect()
         await asyncio.wait(tasks)
+
+    def _disconnect(self) -> None:
+        """Ends the request, in which the client has waited until now."""
+        if self._waiting_replica is not None and self._waiting_replica[0].is_running:
+            replica, presence = self._waiting_replica
+            if presence.idempotency_record is not None:
+                replica.components.engine.caller_remover.add(TEAM, presence.idempotency_record)
 
     async def _poll_until_end(self) -> None:
         while not self.saw_end:
@@ -134,7 +207,7 @@ class Client:
     async def _cancel_job(self, seconds: float) -> None:
         """Cancels the job as a replica without its worker does: it commits a fact."""
         await asyncio.sleep(seconds)
-        store = await MemoryStore(self._world.state, replica_id=self.name, clock=self._world.clock).open()
+        store = await MemoryStore(self._world.state, replica_id=self.name, clock=self._world.read_store_clock).open()
         while True:
             job = await store.load_job(self.job_id)
             commit = build_update_commit(job, CancelRequested(), self._world.clock())

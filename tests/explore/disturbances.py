@@ -5,6 +5,8 @@ from random import Random
 
 from msgspec import Struct
 
+from tests.explore.failpoints import list_failpoints
+
 
 class Trouble(StrEnum):
     """What happens at a failpoint. Store and storage fail, every effect can be delayed, every replica killed."""
@@ -32,7 +34,7 @@ TROUBLES = {
 # Effects of the periodic tasks are numbered separately, since there are many of them.
 PERIODIC_EFFECTS = frozenset(
     {"store.claim_jobs", "store.renew_leases", "store.publish_signal", "store.read_signals", "store.audit"}
-    | {"store.claim_audit"}
+    | {"store.claim_audit", "store.list_deletable_jobs", "store.delete_expired"}
 )
 MAX_EFFECT_NUMBER, MAX_PERIODIC_NUMBER = 45, 60
 DELAYS_SECONDS = (0.2, 1.0, 3.0, 10.0, 25.0)
@@ -55,6 +57,13 @@ class DisturbancePlan(Struct, frozen=True, kw_only=True):
     by_periodic_number: dict[int, Disturbance]
     by_failpoint: dict[str, tuple[Disturbance, ...]] = {}
     outages: tuple[tuple[float, float, bool], ...] = ()
+
+
+def draw_failpoint_troubles(random: Random) -> dict[str, tuple[Disturbance, ...]]:
+    """Draws a trouble for the first time that one failpoint is reached, so that rare ones are disturbed, too."""
+    if random.random() >= 0.25:
+        return {}
+    return {random.choice(sorted(list_failpoints())): (_draw_disturbance(random),)}
 
 
 def draw_disturbances(random: Random) -> DisturbancePlan:

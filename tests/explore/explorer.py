@@ -4,14 +4,19 @@ import asyncio
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.api.callbacks import RetryLater
+from gateway.catalogue import Catalogue
+from gateway.store.base import DAY_SECONDS
 from tests.explore.clients import Client
-from tests.explore.disturbances import DisturbancePlan, draw_disturbances
-from tests.explore.final_audit import list_violations
-from tests.explore.replica import BASE_URL, Replica, World
-from tests.explore.scenario import Scenario, draw_scenario
+from tests.explore.disturbances import DisturbancePlan, draw_disturbances, draw_failpoint_troubles
+from tests.explore.final_audit import list_remains, list_violations
+from tests.explore.operations import AccountChange, AccountState, Drain
+from tests.explore.replica import BASE_URL, CLEANUP_INTERVAL_SECONDS, Replica, World
+from tests.explore.scenario import Scenario, add_variations, draw_scenario
 from tests.explore.scripted_sellers import ScriptedSellers
+from tests.explore.sellers_config import load_catalogue
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState
@@ -22,6 +27,8 @@ MAX_RUN_SECONDS = 400.0
 CHECK_SECONDS = 2.0
 # Late callbacks may still arrive after the last job has ended.
 QUIET_SECONDS = 1.0
+# Jobs are deleted a week after their end. Images that a paused replica stores late come before that.
+LATE_STORING_SECONDS, RETENTION_SECONDS, MAX_CLEANUPS = 30.0, 8 * DAY_SECONDS, 10
 
 
 class RunResult(Struct, frozen=True):
@@ -34,13 +41,19 @@ class RunResult(Struct, frozen=True):
     virtual_seconds: float
 
 
-def explore(seed: int, scenario: Scenario | None = None, plan: DisturbancePlan | None = None) -> RunResult:
+def explore(
+    seed: int, scenario: Scenario | None = None, plan: DisturbancePlan | None = None, *, has_variations: bool = True
+) -> RunResult:
     """Runs the seed. The same seed always gives the same result, story included.
 
-    `scenario` and `plan`: take the place of those that the seed draws.
+    `scenario` and `plan`: take the place of those that the seed draws. Without variations the scenario has no edits,
+    no lost connections and no operations.
     """
-    loop = VirtualTimeLoop()
-    exploration = Exploration(seed, loop, scenario, plan)
+    loop, random = VirtualTimeLoop(), Random(seed)
+    drawn = scenario or draw_scenario(random), plan or draw_disturbances(random)
+    if has_variations and scenario is None:
+        drawn = _add_variations(*drawn, Random(f"variations of {seed}"))
+    exploration = Exploration(seed, loop, random, *drawn)
     try:
         return loop.run_until_complete(exploration.run())
     except (Deadlock, Livelock) as error:
@@ -51,20 +64,24 @@ def explore(seed: int, scenario: Scenario | None = None, plan: DisturbancePlan |
         loop.close()
 
 
+def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
+    return add_variations(scenario, random), replace(plan, by_failpoint=draw_failpoint_troubles(random))
+
+
 class Exploration:
     """One run: its replicas, its clients and their end."""
 
     def __init__(
-        self, seed: int, loop: VirtualTimeLoop, scenario: Scenario | None, plan: DisturbancePlan | None
+        self, seed: int, loop: VirtualTimeLoop, random: Random, scenario: Scenario, plan: DisturbancePlan
     ) -> None:
-        self._seed, random = seed, Random(seed)
-        self._scenario, plan = scenario or draw_scenario(random), plan or draw_disturbances(random)
+        self._seed, self._scenario = seed, scenario
         story = Story(loop.time)
         self._world = World(
             random=random,
             clock=loop.time,
             story=story,
             plan=plan,
+            operations=scenario.operations,
             state=MemoryState(),
             images=MemoryBackend(),
             sellers=ScriptedSellers(random, story, self._scenario.is_calm),
@@ -79,17 +96,26 @@ class Exploration:
         for _ in range(self._scenario.replica_count):
             await self._start_replica()
         clients = [
-            Client(world, plan, number, self._pick_replica) for number, plan in enumerate(self._scenario.clients, 1)
+            Client(world, plan, 1 if plan.repeats_first else number, self._pick_replica)
+            for number, plan in enumerate(self._scenario.clients, 1)
         ]
         tasks = [asyncio.create_task(client.run()) for client in clients]
         helpers = [
             asyncio.create_task(helper)
-            for helper in (self._kill_at_times(), self._pause_at_times(), self._replace_killed_replicas())
+            for helper in (
+                *(self._kill_at_times(), self._pause_at_times(), self._replace_stopped_replicas()),
+                *(self._drain_at_time(drain) for drain in self._scenario.operations.drains),
+                *(self._change_account(change) for change in self._scenario.operations.account_changes),
+            )
         ]
         await self._wait_for_end(tasks)
+        violations = [*list_violations(world), *self._list_failed_tasks(tasks), *_compare_jobs(clients)]
+        if self._scenario.operations.has_cleanup and not violations:
+            await self._wait_for_cleanup()
+            violations += list_remains(world)
         for task in helpers:
             task.cancel()
-        return self._end_with([*list_violations(world), *self._list_failed_tasks(tasks)])
+        return self._end_with(violations)
 
     def fail(self, error: Exception) -> RunResult:
         return self._end_with([f"{type(error).__name__}: {error}"])
@@ -112,6 +138,16 @@ class Exploration:
                 await asyncio.sleep(QUIET_SECONDS)
                 return
 
+    async def _wait_for_cleanup(self) -> None:
+        """Lets so many days pass that all jobs are deleted."""
+        await asyncio.sleep(LATE_STORING_SECONDS)
+        world = self._world
+        world.skipped_seconds = RETENTION_SECONDS
+        for _ in range(MAX_CLEANUPS):
+            await asyncio.sleep(CLEANUP_INTERVAL_SECONDS)
+            if not world.state.jobs and not world.state.announced:
+                return
+
     def _list_failed_tasks(self, tasks: "list[asyncio.Task[None]]") -> list[str]:
         open_tasks = [f"client: number {number} still waits" for number, task in enumerate(tasks, 1) if not task.done()]
         errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
@@ -120,14 +156,15 @@ class Exploration:
     # --- replicas
 
     async def _start_replica(self) -> None:
-        replica = Replica(self._world, f"replica-{len(self._replicas) + 1}")
+        number = len(self._replicas) + 1
+        replica = Replica(self._world, number, self._get_catalogue(number))
         self._replicas.append(replica)
         await replica.start()
         self._world.story.tell(replica.name, "starts")
 
     @property
     def _running_replicas(self) -> list[Replica]:
-        return [replica for replica in self._replicas if not replica.is_killed]
+        return [replica for replica in self._replicas if replica.is_running]
 
     def _pick_replica(self) -> Replica | None:
         running = self._running_replicas
@@ -145,11 +182,36 @@ class Exploration:
             if replica := self._pick_replica():
                 replica.pause(seconds)
 
-    async def _replace_killed_replicas(self) -> None:
+    async def _replace_stopped_replicas(self) -> None:
         while True:
             await asyncio.sleep(self._scenario.restart_seconds)
             while len(self._running_replicas) < self._scenario.replica_count:
                 await self._start_replica()
+
+    # --- operations
+
+    async def _drain_at_time(self, drain: Drain) -> None:
+        await asyncio.sleep(drain.starts_at)
+        if replica := self._pick_replica():
+            replica.start_drain(drain)
+
+    async def _change_account(self, change: AccountChange) -> None:
+        for change_at in (change.starts_at, change.ends_at):
+            await asyncio.sleep(max(0.0, change_at - self._world.story.seconds))
+            for replica in self._running_replicas:
+                if replica.is_running and _concerns(change, replica.number):
+                    self._world.story.tell(replica.name, "reloads its configuration")
+                    replica.reload(self._get_catalogue(replica.number))
+                    await asyncio.sleep(change.reload_interval)
+
+    def _get_catalogue(self, number: int) -> Catalogue:
+        """Returns the configuration that the files of a replica contain now."""
+        seconds = self._world.story.seconds
+        for change in self._scenario.operations.account_changes:
+            if change.starts_at <= seconds < change.ends_at and _concerns(change, number):
+                is_moved = change.state is AccountState.MOVED
+                return load_catalogue(None if is_moved else change.account, change.account if is_moved else None)
+        return load_catalogue()
 
     # --- callbacks
 
@@ -167,6 +229,19 @@ class Exploration:
             return answer.done() and answer.result()
         except Exception as error:  # noqa: BLE001  the API answers 503, so that the seller repeats the callback
             return _is_temporary(error, self._world)
+
+
+def _concerns(change: AccountChange, number: int) -> bool:
+    return change.is_everywhere or number % 2 == 0
+
+
+def _compare_jobs(clients: list[Client]) -> list[str]:
+    """Clients that sent the same request with the same Idempotency-Key must get the same job."""
+    job_ids = {client.name: set[str]() for client in clients if client.has_key}
+    for client in clients:
+        if client.has_key and client.job_id is not None:
+            job_ids[client.name].add(client.job_id)
+    return [f"two jobs: {name} got {sorted(ids)}" for name, ids in job_ids.items() if len(ids) > 1]
 
 
 def _is_temporary(error: Exception, world: World) -> bool:

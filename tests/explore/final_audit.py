@@ -3,19 +3,23 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from gateway.engine.job_documents import decode_image, image_document_name
+from gateway.engine.job_documents import decode_image, decode_order_documents, image_document_name
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.store.audit import AuditReport
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 from tests.explore.decision_audit import list_record_violations
 from tests.explore.replica import World
+from tests.explore.scripted_uploads import compute_digest
 from tests.explore.seller_dialects import SellerOrder, read_image_url
 from tests.harness.memory_store.audit_and_retention import audit_partition
 from tests.harness.memory_store.memory_state import StoredJob
 
 # Errors that the world causes. Any other reported error is one of the engine itself.
-EXPECTED_ERRORS = ("StoreUnavailable", "StoreOutcomeUnknown", "StorageUnavailable", "DownloadError", "workers in a row")
+EXPECTED_ERRORS = (
+    *("StoreUnavailable", "StoreOutcomeUnknown", "StorageUnavailable", "DownloadError"),
+    *("workers in a row", "not configured in this replica"),
+)
 EXPECTED_COMPONENTS = {"store", "storage"}
 OTHER_MILESTONES = ("queued", "in_progress", "image")
 KNOWN_LINES = (LedgerLine.CAPTURE, LedgerLine.ORPHAN, LedgerLine.EXCESS)
@@ -24,15 +28,16 @@ KNOWN_LINES = (LedgerLine.CAPTURE, LedgerLine.ORPHAN, LedgerLine.EXCESS)
 def list_violations(world: World) -> list[str]:
     """Lists what is wrong at the end of a run, each beginning with the name of the check."""
     orders = _group_orders(world)
-    violations = [*_check_errors(world), *_check_known_orders(world, orders), *_check_store(world)]
+    violations = [*world.violations, *_check_errors(world), *_check_known_orders(world, orders), *_check_store(world)]
     for stored in world.state.jobs.values():
         violations += _check_end(stored)
         violations += _check_deliveries(world, stored)
         for attempt in stored.job.attempts:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
+            violations += _check_inputs(world, stored, attempt_orders)
         violations += _check_purchases(stored.job, orders)
-    return [*violations, *_check_history(world), *list_record_violations(world)]
+    return [*violations, *_check_history(world), *_check_objects(world), *list_record_violations(world)]
 
 
 def _group_orders(world: World) -> dict[str, list[SellerOrder]]:
@@ -119,6 +124,41 @@ def _check_deliveries(world: World, stored: StoredJob) -> Iterator[str]:
         order = world.sellers.orders[read_image_url(data).split("/")[3]]
         if order.call.reference != order_reference(job.id, number):
             yield f"image of another order: image {index} of {job.id} was made by {order.call.reference}"
+
+
+def _check_inputs(world: World, stored: StoredJob, orders: list[SellerOrder]) -> Iterator[str]:
+    """Each order was made from the input images of its request, in their order, and the seller could read them."""
+    request = decode_order_documents(stored.documents)
+    if request is None:
+        yield f"request lost: {stored.job.id} has no documents"
+        return
+    inputs = [*request.request.sources, *([request.request.mask] if request.request.mask else [])]
+    data = [world.images.objects.get(stored_input.key) for stored_input in inputs]
+    if None in data:
+        yield f"input lost: {stored.job.id} has inputs that are not stored"
+        return
+    digests = tuple(compute_digest(image) for image in data if image is not None)
+    for order in orders:
+        if order.input_digests != digests:
+            yield f"other inputs: {order.id} of {stored.job.id} was made from {order.input_digests}, not {digests}"
+
+
+def _check_objects(world: World) -> Iterator[str]:
+    """Each stored object belongs to a job, or is deleted as that of a job that was never created."""
+    known = world.state.jobs.keys() | world.state.announced.keys()
+    for key in world.images.objects:
+        if key.split("/")[1] not in known:
+            yield f"object without job: {key} is never deleted"
+
+
+def list_remains(world: World) -> Iterator[str]:
+    """Lists what is wrong after all jobs were deleted: what remains, and records that were deleted with them."""
+    remaining = (*world.state.jobs, *world.state.announced, *world.state.due_times, *world.images.objects)
+    if remaining:
+        yield f"cleanup: {', '.join(remaining)} should be deleted"
+    created = {applied.commit.job.id for applied in world.state.history}
+    if lost := created - world.state.decision_records.records.keys():
+        yield f"cleanup: the decision records of {', '.join(sorted(lost))} were deleted with their jobs"
 
 
 def _check_ledger(world: World, job: Job, attempt: Attempt, orders: list[SellerOrder]) -> Iterator[str]:

@@ -7,18 +7,21 @@ from random import Random
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.assets.backend import StorageUnavailable
 from gateway.assets.storage import ImageStorage
-from gateway.components import Components, Environment, Factories, build_components
+from gateway.catalogue import Catalogue, carry_over_draining
+from gateway.components import Components, Environment, Factories, build_components, configure_accounts
 from gateway.events import ErrorReported, Event
 from gateway.slewing_clock import SlewingClock
 from gateway.store.base import StoreOutcomeUnknown, StoreUnavailable
 from gateway.task_supervisor import TaskSupervisor
 from tests.explore.disturbances import PERIODIC_EFFECTS, Disturbance, DisturbancePlan, Trouble
 from tests.explore.failpoints import Interceptor
+from tests.explore.operations import Drain, OperationsPlan
 from tests.explore.scripted_sellers import ScriptedSellers
-from tests.explore.sellers_config import LEASE_SECONDS, TIMING, load_catalogue
+from tests.explore.sellers_config import LEASE_SECONDS, TIMING
 from tests.explore.story import Story
 from tests.harness.memory_storage import MemoryBackend
 from tests.harness.memory_store import MemoryState, MemoryStore
@@ -26,60 +29,85 @@ from tests.harness.memory_store import MemoryState, MemoryStore
 BASE_URL = "https://gateway.test"
 SIGNING_SECRETS = (b"the signing secret of all replicas",)
 MAX_STORE_SECONDS = 0.004
+CLEANUP_INTERVAL_SECONDS = 5.0
+# How long a claim takes during which a drain begins.
+SLOW_CLAIM_SECONDS = 0.5
+CLEANUP_TIMING = replace(
+    TIMING, maintenance=replace(TIMING.maintenance, cleanup_interval_seconds=CLEANUP_INTERVAL_SECONDS)
+)
+# The monotonic clocks of two processes have nothing in common.
+MONOTONIC_OFFSET_SECONDS = 500.0
 
 
 class World(Struct, kw_only=True):
-    """The parts that the replicas of one run share. `is_over`: the tasks that stand still are being cancelled."""
+    """The parts that the replicas of one run share. `is_over`: the tasks that stand still are being cancelled.
+
+    `skipped_seconds`: how far the clock of the store is ahead, since days have passed in which nothing happened.
+    `violations`: what the replicas and clients have found wrong during the run.
+    """
 
     random: Random
     clock: Callable[[], float]
     story: Story
     plan: DisturbancePlan
+    operations: OperationsPlan
     state: MemoryState
     images: MemoryBackend
     sellers: ScriptedSellers
     has_callbacks: bool
     is_over: bool = False
+    skipped_seconds: float = 0.0
+    trouble_count: int = 0
     effect_count: int = 0
     periodic_count: int = 0
     reached: Counter[str] = field(default_factory=Counter)
     standing_still: list["asyncio.Future[None]"] = field(default_factory=list)
     errors: list[ErrorReported] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    def read_store_clock(self) -> float:
+        return self.clock() + self.skipped_seconds
 
 
 class Replica:
     """A process of the gateway. After `kill`, none of its effects happens and none of its tasks continues."""
 
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name = world, name
+    def __init__(self, world: World, number: int, catalogue: Catalogue) -> None:
+        self.world, self.number, self.name = world, number, f"replica-{number}"
         self.killed = asyncio.Event()
+        self.is_draining = self.has_stopped = False
         self._paused_until = 0.0
-        self._store = MemoryStore(world.state, replica_id=name, lease=LEASE_SECONDS, clock=world.clock)
+        self._catalogue = catalogue
+        # The requests that are being served.
+        self.requests: set[asyncio.Future[Any]] = set()
+        self._claim_drain: Drain | None = None
+        self._drain_task: asyncio.Task[None] | None = None
+        self._store = MemoryStore(world.state, replica_id=self.name, lease=LEASE_SECONDS, clock=world.read_store_clock)
         self.components = self._build_components()
 
     def _build_components(self) -> Components:
         world = self.world
         factories = Factories(
-            system_clock=world.clock,
-            monotonic=world.clock,
+            system_clock=self._read_system_clock,
+            monotonic=self._read_monotonic_clock,
             draw_random=world.random.random,
             draw_bytes=world.random.randbytes,
         )
         return build_components(
             Environment(
                 factories=factories,
-                wall_clock=SlewingClock(world.clock, world.clock),
+                wall_clock=SlewingClock(self._read_system_clock, self._read_monotonic_clock),
                 store=Interceptor("store", self._store, self._run_effect),
                 storage=Interceptor("storage", ImageStorage(world.images), self._run_effect),
                 seller_client=Interceptor("seller_client", world.sellers, self._run_effect),
-                catalogue=load_catalogue,
+                catalogue=lambda: self._catalogue,
                 emit=self._on_event,
                 lease_seconds=LEASE_SECONDS,
                 base_url=BASE_URL,
                 has_callbacks=world.has_callbacks,
                 signing_secrets=SIGNING_SECRETS,
-                is_draining=lambda: False,
-                timing=TIMING,
+                is_draining=lambda: self.is_draining,
+                timing=CLEANUP_TIMING if world.operations.has_cleanup else TIMING,
             )
         )
 
@@ -87,9 +115,25 @@ class Replica:
         await self._store.open()
         self.components.engine.start(TaskSupervisor(self._on_event, self.world.clock))
 
+    def _read_system_clock(self) -> float:
+        offsets, steps = self.world.operations.clock_offsets, self.world.operations.clock_steps
+        seconds = self.world.story.seconds
+        return (
+            self.world.clock()
+            + offsets[self.number % len(offsets)]
+            + sum(step for set_at, step in steps if set_at <= seconds)
+        )
+
+    def _read_monotonic_clock(self) -> float:
+        return self.world.clock() + self.number * MONOTONIC_OFFSET_SECONDS
+
     @property
     def is_killed(self) -> bool:
         return self.killed.is_set()
+
+    @property
+    def is_running(self) -> bool:
+        return not self.is_killed and not self.has_stopped
 
     def kill(self) -> None:
         if not self.is_killed:
@@ -99,8 +143,53 @@ class Replica:
 
     def pause(self, seconds: float) -> None:
         """Stops the process for a while: none of its effects happens, and no answer reaches it."""
+        self.world.trouble_count += 1
         self.world.story.tell(self.name, f"is paused for {seconds:.0f} s")
         self._paused_until = self.world.clock() + seconds
+
+    def reload(self, catalogue: Catalogue) -> None:
+        """Applies another configuration, as the composition root does."""
+        self._catalogue = carry_over_draining(catalogue, self._catalogue, self._read_monotonic_clock())
+        configure_accounts(self.components, self._catalogue)
+
+    # --- graceful shutdown
+
+    def start_drain(self, drain: Drain) -> None:
+        """Starts the drain: at once, or while the replica claims jobs."""
+        if drain.awaits_claim and self._claim_drain is None:
+            self._claim_drain = drain
+        elif not self.is_draining:
+            self.is_draining = True
+            self._drain_task = asyncio.create_task(self._drain(drain))
+
+    async def _drain(self, drain: Drain) -> None:
+        engine = self.components.engine
+        self.world.story.tell(self.name, "drains")
+        if drain.hurries_after is not None:
+            asyncio.get_running_loop().call_later(drain.hurries_after, engine.hand_over_now)
+        handed_over = await engine.drain(drain.timeout)
+        await self._stand_still()
+        await self._finish_requests()
+        handed_over += await engine.drain(0.0)
+        await self._stand_still()
+        self.world.story.tell(self.name, f"has drained: {handed_over} handed over")
+        self._check_no_lease()
+        await self._store.close()
+        self.has_stopped = True
+
+    async def _finish_requests(self) -> None:
+        """Waits for responses to clients, as the server does after the drain, and then cancels their requests."""
+        if requests := set(self.requests):
+            _, unfinished = await asyncio.wait(requests, timeout=TIMING.api.shutdown_timeout_seconds)
+            for request in unfinished:
+                request.cancel()
+            await asyncio.wait(requests)
+
+    def _check_no_lease(self) -> None:
+        """Without troubles, a drained replica has handed over all of its jobs. Otherwise some leases may expire."""
+        for stored in self.world.state.open_jobs:
+            if stored.owner == self.name and not self.world.trouble_count:
+                self.world.violations.append(f"drain: {self.name} has stopped, but owns {stored.job.id}")
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, ErrorReported) and not self.is_killed:
@@ -116,6 +205,9 @@ class Replica:
             await self._disturb_before(disturbance, failpoint, effect)
             await self._stand_still()
             result = await self._perform(effect, perform)
+            if effect == "store.claim_jobs" and result and self._claim_drain is not None:
+                self.start_drain(self._claim_drain)
+                await asyncio.sleep(SLOW_CLAIM_SECONDS)
             await self._stand_still()
             await self._disturb_after(disturbance, failpoint, effect)
         except asyncio.CancelledError:
@@ -129,6 +221,7 @@ class Replica:
 
     async def _perform(self, effect: str, perform: Callable[[], Awaitable[Any]]) -> Any:
         if effect.startswith("store.") and (outage := self._find_outage()):
+            self.world.trouble_count += 1
             _, _, has_effect = outage
             if has_effect:
                 await perform()
@@ -158,6 +251,7 @@ class Replica:
     async def _disturb_before(self, disturbance: Disturbance | None, failpoint: str, effect: str) -> None:
         if disturbance is None:
             return
+        self.world.trouble_count += 1
         self.world.story.tell(self.name, f"{failpoint}: {disturbance.trouble}")
         match disturbance.trouble:
             case Trouble.KILL_BEFORE:

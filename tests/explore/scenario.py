@@ -3,7 +3,9 @@
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from tests.explore.operations import OperationsPlan, draw_operations
 from tests.explore.sellers_config import POLICY_COUNT
 
 # Some are longer than a lease: meanwhile another replica claims the jobs.
@@ -11,7 +13,11 @@ PAUSES_SECONDS = (1.0, 8.0, 12.0, 20.0)
 
 
 class ClientPlan(Struct, frozen=True, kw_only=True):
-    """One client and its request. Times are seconds from its start; None: it does not happen."""
+    """One client and its request. Times are seconds from its start; None: it does not happen.
+
+    `input_count`: the input images of an edit; 0 if it generates. `connection_ends_after`: its first connection ends so
+    long after it has sent the request. `repeats_first`: it sends the request of the first client.
+    """
 
     starts_at: float
     image_count: int
@@ -21,6 +27,11 @@ class ClientPlan(Struct, frozen=True, kw_only=True):
     max_tries: int
     cancels_after: float | None
     disconnects_after: float | None
+    input_count: int = 0
+    has_large_input: bool = False
+    has_mask: bool = False
+    connection_ends_after: float | None = None
+    repeats_first: bool = False
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -33,6 +44,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     restart_seconds: float
     has_callbacks: bool
     is_calm: bool
+    operations: OperationsPlan = OperationsPlan()
 
 
 def draw_scenario(random: Random) -> Scenario:
@@ -59,4 +71,25 @@ def _draw_client(random: Random) -> ClientPlan:
         max_tries=random.choice((1, 3, 5)),
         cancels_after=random.uniform(0.0, 6.0) if random.random() < 0.12 else None,
         disconnects_after=random.uniform(0.0, 5.0) if random.random() < 0.15 else None,
+    )
+
+
+def add_variations(scenario: Scenario, random: Random) -> Scenario:
+    """Adds edits, lost connections, repeated requests and operations. They have random numbers of their own."""
+    clients = [_vary_client(client, random) for client in scenario.clients]
+    if len(clients) > 1 and random.random() < 0.25:
+        clients[1] = replace(clients[0], starts_at=clients[1].starts_at, repeats_first=True)
+    return replace(scenario, clients=tuple(clients), operations=draw_operations(random))
+
+
+def _vary_client(client: ClientPlan, random: Random) -> ClientPlan:
+    connection_ends_after = random.choice((0.0, 0.002, 0.005, 0.02)) if random.random() < 0.15 else None
+    client = replace(client, connection_ends_after=connection_ends_after)
+    if random.random() >= 0.3:
+        return client
+    return replace(
+        client,
+        input_count=random.choice((1, 1, 2)),
+        has_large_input=random.random() < 0.3,
+        has_mask=random.random() < 0.25,
     )

@@ -17,6 +17,7 @@ from gateway.upstream.seller_client import CallOptions
 from providers.adapter import Answer, Call
 from providers.faults import Fault, FaultKind
 from providers.order_status import NoAnswer
+from tests.explore.scripted_uploads import ScriptedUploads
 from tests.explore.seller_dialects import DIALECTS, SellerDialect, SellerOrder, find_order_id, render_image, render_json
 from tests.explore.seller_scripts import (
     CallbackHabit,
@@ -48,6 +49,7 @@ class ScriptedSellers:
         self._random, self._story, self._is_calm = random, story, is_calm
         self._orders_by_key: dict[tuple[str, str], tuple[bytes, SellerOrder]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._uploads = ScriptedUploads(random, story, is_calm)
 
     async def aclose(self) -> None:
         """There are no connections."""
@@ -83,10 +85,13 @@ class ScriptedSellers:
 
     async def _handle(self, call: Call, seller: Seller) -> Answer | NoAnswer:
         dialect = DIALECTS[seller.adapter.name]
+        if seller.account.api_key is None and not call.is_presigned:
+            # The real client sends nothing.
+            return _build_no_answer(FaultKind.NOT_SENT)
         if dialect.order_path.fullmatch(call.location) and call.method == "POST":
             return await self._handle_order(call, seller, dialect)
         await asyncio.sleep(QUERY_SECONDS)
-        return self._answer_query(call, seller, dialect)
+        return self._uploads.handle(call, seller.account.name) or self._answer_query(call, seller, dialect)
 
     # --- orders
 
@@ -112,7 +117,7 @@ class ScriptedSellers:
         self, call: Call, seller: Seller, dialect: SellerDialect, script: OrderScript
     ) -> SellerOrder | None:
         """Only a trusted account recognizes an idempotency key. Returns None if the key was used with another body."""
-        key, digest = (seller.name, call.headers.get("idempotency-key", "")), hashlib.sha256(call.body).digest()
+        key, digest = (seller.name, call.headers.get("idempotency-key", "")), _digest_body(call)
         if seller.account.replay_trusted and key in self._orders_by_key:
             known_digest, order = self._orders_by_key[key]
             return order if known_digest == digest else None
@@ -123,12 +128,14 @@ class ScriptedSellers:
     def _create_order(self, call: Call, seller: Seller, dialect: SellerDialect, script: OrderScript) -> SellerOrder:
         is_early = script.callback is CallbackHabit.EARLY
         seconds = NEVER if script.outcome is ScriptedOutcome.STAY_IN_PROGRESS else 0.0 if is_early else script.seconds
+        account, order_call = seller.account.name, dialect.read_order(call)
         order = SellerOrder(
             id=f"order-{len(self.orders) + 1}",
-            account=seller.account.name,
-            call=dialect.read_order(call),
+            account=account,
+            call=order_call,
             price=dialect.price,
-            base_price=dialect.base_price,
+            base_price=dialect.base_price + dialect.input_price * len(order_call.sources),
+            input_digests=tuple(self._uploads.find_digest(account, source) for source in order_call.sources),
             script=script,
             ends_at=asyncio.get_running_loop().time() + seconds,
         )
@@ -225,6 +232,11 @@ class ScriptedSellers:
             if is_accepted:
                 return
             await asyncio.sleep(CALLBACK_RETRY_SECONDS)
+
+
+def _digest_body(call: Call) -> bytes:
+    body = call.body if isinstance(call.body, bytes) else b"".join(part.data for part in call.body)
+    return hashlib.sha256(body).digest()
 
 
 def _take(faults: tuple[QueryFault, ...], count: int) -> QueryFault:

@@ -15,24 +15,29 @@ from msgspec import Struct
 
 from gateway.money import format_usd
 from providers.adapter import Answer, Call
+from tests.explore.scripted_uploads import compute_digest
 from tests.explore.seller_scripts import OrderScript, ScriptedOutcome
 from tests.harness.signed_callbacks import sign_runapi_callback
 
 CALLBACK_SECRET = "d2hzZWNfZXhwbG9yZXI="  # base64, as RunAPI displays it
 WIDTH, HEIGHT = 1024, 1024
-INPUT_TOKENS, OUTPUT_TOKENS = 10, 195
+INPUT_TOKENS, INPUT_IMAGE_TOKENS, OUTPUT_TOKENS = 10, 100, 195
 
 
 class OrderCall(Struct, frozen=True):
-    """An order as it arrives."""
+    """An order as it arrives. `sources`: its input images, as URLs or as digests of their bytes; the mask last."""
 
     reference: str
     image_count: int
     callback_url: str | None
+    sources: tuple[str, ...] = ()
 
 
 class SellerOrder(Struct):
-    """An order that a seller has accepted. `price`: of each image, in micro-USD."""
+    """An order that a seller has accepted. `price`: of each image, in micro-USD.
+
+    `input_digests`: of the input images that it was made from; None: the seller could not read one.
+    """
 
     id: str
     account: str
@@ -41,6 +46,7 @@ class SellerOrder(Struct):
     base_price: int
     script: OrderScript
     ends_at: float
+    input_digests: tuple[str | None, ...] = ()
     query_count: int = 0
     download_count: int = 0
 
@@ -83,6 +89,7 @@ class SellerDialect(Struct, frozen=True, kw_only=True):
     search_path: "re.Pattern[str] | None" = None
     price: int
     base_price: int = 0
+    input_price: int = 0
     is_synchronous: bool = False
 
 
@@ -95,11 +102,18 @@ def render_json(status: int, body: Any, **headers: str) -> Answer:
 
 def _read_run(call: Call) -> OrderCall:
     body = msgspec.json.decode(call.body)
-    return OrderCall(body["client_ref"], body["input"]["num_images"], body.get("callback_url"))
+    sources = _list_sources(body["input"])
+    return OrderCall(body["client_ref"], body["input"]["num_images"], body.get("callback_url"), sources)
 
 
 def _read_synchronous_run(call: Call) -> OrderCall:
-    return OrderCall(call.headers["idempotency-key"], msgspec.json.decode(call.body)["num_images"], None)
+    body = msgspec.json.decode(call.body)
+    return OrderCall(call.headers["idempotency-key"], body["num_images"], None, _list_sources(body))
+
+
+def _list_sources(fields: dict[str, Any]) -> tuple[str, ...]:
+    mask = fields.get("mask_url")
+    return (*fields.get("image_urls", ()), *([mask] if mask else ()))
 
 
 def _render_new_run(order: SellerOrder) -> Any:
@@ -136,7 +150,9 @@ def _build_runflow_callback(order: SellerOrder, order_id: str, now: float) -> tu
 
 
 def _read_task(call: Call) -> OrderCall:
-    return OrderCall(call.headers["idempotency-key"], 1, msgspec.json.decode(call.body).get("callback_url"))
+    body = msgspec.json.decode(call.body)
+    sources = tuple(body.get("source_image_urls", ()))
+    return OrderCall(call.headers["idempotency-key"], 1, body.get("callback_url"), sources)
 
 
 def _render_task(order: SellerOrder, has_ended: bool) -> Any:
@@ -165,13 +181,23 @@ def _build_runapi_callback(order: SellerOrder, order_id: str, now: float) -> tup
 
 
 def _read_generation(call: Call) -> OrderCall:
-    return OrderCall(call.headers["x-client-request-id"], msgspec.json.decode(call.body)["n"], None)
+    reference = call.headers["x-client-request-id"]
+    if isinstance(call.body, bytes):
+        return OrderCall(reference, msgspec.json.decode(call.body)["n"], None)
+    image_count = next(int(part.data) for part in call.body if part.field == "n")
+    return OrderCall(
+        reference, image_count, None, tuple(compute_digest(part.data) for part in call.body if part.filename)
+    )
 
 
 def _render_generation(order: SellerOrder, has_ended: bool) -> Any:
     images = [{"b64_json": base64.b64encode(render_image(url)).decode()} for url in order.file_urls]
+    image_tokens = INPUT_IMAGE_TOKENS * len(order.call.sources)
     usage: dict[str, Any] = {
-        "input_tokens_details": {"text_tokens": INPUT_TOKENS, "image_tokens": 0},
+        "input_tokens_details": {
+            "text_tokens": INPUT_TOKENS,
+            "image_tokens": image_tokens,
+        },
         "output_tokens": OUTPUT_TOKENS * (order.image_count or order.call.image_count),
     }
     return {"data": images, "usage": usage | ({"cost": order.reported_cost} if order.script.reports_cost else {})}
@@ -205,8 +231,8 @@ DIALECTS = {
         is_synchronous=True,
     ),
     "runapi": SellerDialect(
-        order_path=re.compile(r"/api/v1/gpt_image_2/text_to_image"),
-        query_path=re.compile(r"/api/v1/gpt_image_2/text_to_image/([\w-]+)"),
+        order_path=re.compile(r"/api/v1/gpt_image_2/(?:text_to_image|edit_image)"),
+        query_path=re.compile(r"/api/v1/gpt_image_2/(?:text_to_image|edit_image)/([\w-]+)"),
         read_order=_read_task,
         render_accepted=lambda order: {"id": order.id, "status": "processing"},
         render_status=_render_task,
@@ -215,7 +241,7 @@ DIALECTS = {
         price=60_000,
     ),
     "openai": SellerDialect(
-        order_path=re.compile(r"/images/generations"),
+        order_path=re.compile(r"/images/(?:generations|edits)"),
         query_path=None,
         read_order=_read_generation,
         render_accepted=lambda order: {},
@@ -223,6 +249,7 @@ DIALECTS = {
         render_error=_render_openai_error,
         price=OUTPUT_TOKENS * 30,
         base_price=INPUT_TOKENS * 5,
+        input_price=INPUT_IMAGE_TOKENS * 8,
         is_synchronous=True,
     ),
 }

@@ -55,8 +55,8 @@ TIMING = Timing(
     maintenance=MaintenanceTiming(publish_interval_seconds=3.0, audit_interval_seconds=10.0),
     health=HealthTiming(refused=OpenDuration(8.0, 30.0), outage=OpenDuration(4.0, 20.0), probe_timeout_seconds=30.0),
 )
-PIXELS = {"generate": {"pixels": "exact"}}
-RATIOS = {"generate": {"ratios": ["1:1"], "resolutions": ["1k"]}}
+PIXELS = {"generate": {"pixels": "exact"}, "edit": {"pixels": "exact"}}
+RATIOS = {operation: {"ratios": ["1:1"], "resolutions": ["1k"]} for operation in ("generate", "edit")}
 # By seller: the adapter, the account, the images per order, and how sizes are ordered.
 SELLERS = {
     "runs": ("runflow_runs", "runflow", 4, PIXELS),
@@ -70,19 +70,26 @@ PRICES = {"runflow_runs": "0.009", "runflow_run": "0.009", "runapi": "0.06", "op
 TRUSTED_ACCOUNTS = {"runflow-trusted", "runapi"}
 
 
+ACCOUNTS = tuple(dict.fromkeys(account for _, account, *_ in SELLERS.values()))
+
+
 @cache
-def load_catalogue() -> Catalogue:
+def load_catalogue(account_without_key: str | None = None, moved_account: str | None = None) -> Catalogue:
+    """Loads the configuration. An account can have no key, or another base URL than usual."""
+
+    def find_secret(reference: SecretRef) -> Secret | None:
+        is_missing = reference in (*DEFAULT_ADMIN_KEYS, f"env:{_name_key(account_without_key or '')}")
+        return None if is_missing else Secret(CALLBACK_SECRET)
+
     with tempfile.TemporaryDirectory() as folder:
-        _write_config(Path(folder))
-        result = resolve_files(
-            load(Path(folder)), _resolve_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])}
-        )
+        _write_config(Path(folder), moved_account)
+        result = resolve_files(load(Path(folder)), find_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])})
     assert result.catalogue is not None, result.problems
     return result.catalogue
 
 
-def _resolve_secret(reference: SecretRef) -> Secret | None:
-    return None if reference in DEFAULT_ADMIN_KEYS else Secret(CALLBACK_SECRET)
+def _name_key(account: str) -> str:
+    return f"KEY_{account.upper().replace('-', '_')}"
 
 
 def _add_reference(adapter: Adapter) -> Adapter:
@@ -95,13 +102,13 @@ def _add_reference(adapter: Adapter) -> Adapter:
     return replace(adapter, submit=Endpoint(build_call=build_call, read_answer=adapter.submit.read_answer))
 
 
-def _write_config(folder: Path) -> None:
+def _write_config(folder: Path, moved_account: str | None) -> None:
     (folder / "offers").mkdir()
     for seller, (adapter, account, max_images, sizes) in SELLERS.items():
         offer = _build_offer(adapter, max_images, sizes)
         _write_json(folder / "offers" / f"{seller}.yaml", {"account": account, "adapter": adapter, "offers": offer})
     _write_json(folder / "models.yaml", {"models": {MODEL: {"defaults": {"quality": "low"}}}})
-    _write_json(folder / "accounts.yaml", {"accounts": _build_accounts()})
+    _write_json(folder / "accounts.yaml", {"accounts": _build_accounts(moved_account)})
     policies = _build_policies()
     _write_json(folder / "policies.yaml", {"policies": policies, "default": "policy-0"})
     team = {"keys": ["env:KEY"], "policies": list(policies), "budget": {"day": "1000.00"}}
@@ -116,12 +123,14 @@ def _write_json(path: Path, content: object) -> None:
 
 def _build_offer(adapter: str, max_images: int, sizes: dict[str, Any]) -> dict[str, Any]:
     is_runapi = adapter == "runapi"
-    prices = {"qualities": ["low"], "operations": ["generate"], "source": "script", "date": "2026-11-01"}
+    prices = {"qualities": ["low"], "operations": ["generate", "edit"], "source": "script", "date": "2026-11-01"}
     offer = {
         "model": "openai/gpt-image-2" if adapter.startswith("runflow") else "gpt-image-2",
         "images_per_order": max_images,
         "quality": {"assumes": "low"} if is_runapi else {"selectable": ["low"]},
         "formats": [] if is_runapi else ["png"],
+        "mask": not is_runapi,
+        "inputs": 16,
         "seconds": {"any": {"p50": 1, "p90": 4}},
         "prices": [{"price": PRICES[adapter], **prices}],
         **sizes,
@@ -131,11 +140,11 @@ def _build_offer(adapter: str, max_images: int, sizes: dict[str, Any]) -> dict[s
     return {MODEL: offer}
 
 
-def _build_accounts() -> dict[str, Any]:
+def _build_accounts(moved_account: str | None) -> dict[str, Any]:
     return {
         account: {
-            "base_url": f"https://{account}.test",
-            "key": "env:KEY",
+            "base_url": f"https://{account}{'.moved' * (account == moved_account)}.test",
+            "key": f"env:{_name_key(account)}",
             "callback_secrets": [] if account == "openai" else ["env:SECRET"],
             "replay": "trusted" if account in TRUSTED_ACCOUNTS else "untrusted",
         }
