@@ -68,8 +68,6 @@ SELLERS = {
 }
 PRICES = {"runflow_runs": "0.009", "runflow_run": "0.009", "runapi": "0.06", "openai": "0.00585"}
 TRUSTED_ACCOUNTS = {"runflow-trusted", "runapi"}
-
-
 ACCOUNTS = tuple(dict.fromkeys(account for _, account, *_ in SELLERS.values()))
 
 
@@ -82,10 +80,16 @@ def load_catalogue(account_without_key: str | None = None, moved_account: str | 
         return None if is_missing else Secret(CALLBACK_SECRET)
 
     with tempfile.TemporaryDirectory() as folder:
-        _write_config(Path(folder), moved_account)
-        result = resolve_files(load(Path(folder)), find_secret, ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])})
+        write_config(Path(folder), moved_account)
+        result = resolve_files(load(Path(folder)), find_secret, EXPLORED_ADAPTERS)
     assert result.catalogue is not None, result.problems
     return result.catalogue
+
+
+def find_policy(first_seller: str) -> str:
+    """Finds a policy whose route begins with this seller."""
+    policies = load_catalogue().policies.policies
+    return next(name for name, policy in policies.items() if (policy.sellers or ("",))[0] == first_seller)
 
 
 def _name_key(account: str) -> str:
@@ -102,7 +106,10 @@ def _add_reference(adapter: Adapter) -> Adapter:
     return replace(adapter, submit=Endpoint(build_call=build_call, read_answer=adapter.submit.read_answer))
 
 
-def _write_config(folder: Path, moved_account: str | None) -> None:
+EXPLORED_ADAPTERS = ADAPTERS | {"openai": _add_reference(ADAPTERS["openai"])}
+
+
+def write_config(folder: Path, moved_account: str | None = None) -> None:
     (folder / "offers").mkdir()
     for seller, (adapter, account, max_images, sizes) in SELLERS.items():
         offer = _build_offer(adapter, max_images, sizes)

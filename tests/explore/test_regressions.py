@@ -8,7 +8,7 @@ from gateway.engine.job_documents import REQUEST, OrderDocuments, encode_order_d
 from tests.explore.disturbances import Disturbance, DisturbancePlan, Trouble
 from tests.explore.explorer import explore
 from tests.explore.scenario import ClientPlan, Scenario
-from tests.explore.sellers_config import LEASE_SECONDS, load_catalogue
+from tests.explore.sellers_config import LEASE_SECONDS, find_policy
 
 CALM = Scenario(
     clients=(
@@ -32,12 +32,6 @@ CALM = Scenario(
 FIRST_COMMIT = "job_creation._save_job -> store.commit"
 LOAD_REQUEST = "job_context.JobContext.load_order_documents -> store.load_documents"
 NO_TROUBLE = DisturbancePlan(by_effect_number={}, by_periodic_number={})
-
-
-def find_policy(first_seller: str) -> str:
-    """Finds a policy whose route begins with this seller."""
-    policies = load_catalogue().policies.policies
-    return next(name for name, policy in policies.items() if (policy.sellers or ("",))[0] == first_seller)
 
 
 def run_calmly(first_seller: str, image_count: int, plan: DisturbancePlan = NO_TROUBLE) -> str:
