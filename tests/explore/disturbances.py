@@ -59,11 +59,15 @@ class DisturbancePlan(Struct, frozen=True, kw_only=True):
     outages: tuple[tuple[float, float, bool], ...] = ()
 
 
-def draw_failpoint_troubles(random: Random) -> dict[str, tuple[Disturbance, ...]]:
-    """Draws a trouble for the first time that one failpoint is reached, so that rare ones are disturbed, too."""
-    if random.random() >= 0.25:
+def draw_failpoint_troubles(random: Random, has_cleanup: bool) -> dict[str, tuple[Disturbance, ...]]:
+    """Draws a trouble for the first time that one failpoint is reached, so that rare ones are disturbed, too.
+
+    `has_cleanup`: jobs are deleted at the end of the run, so the trouble comes then.
+    """
+    if random.random() >= (0.7 if has_cleanup else 0.25):
         return {}
-    return {random.choice(sorted(list_failpoints())): (_draw_disturbance(random),)}
+    names = sorted(name for name in list_failpoints() if not has_cleanup or "_delete_expired" in name)
+    return {random.choice(names): (_draw_disturbance(random),)}
 
 
 def draw_disturbances(random: Random) -> DisturbancePlan:

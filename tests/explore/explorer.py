@@ -65,7 +65,9 @@ def explore(
 
 
 def _add_variations(scenario: Scenario, plan: DisturbancePlan, random: Random) -> tuple[Scenario, DisturbancePlan]:
-    return add_variations(scenario, random), replace(plan, by_failpoint=draw_failpoint_troubles(random))
+    scenario = add_variations(scenario, random)
+    troubles = draw_failpoint_troubles(random, scenario.operations.has_cleanup)
+    return scenario, replace(plan, by_failpoint=troubles)
 
 
 class Exploration:
@@ -109,7 +111,7 @@ class Exploration:
             )
         ]
         await self._wait_for_end(tasks)
-        violations = [*list_violations(world), *self._list_failed_tasks(tasks), *_compare_jobs(clients)]
+        violations = [*list_violations(world), *self._list_failed_tasks(tasks), *_compare_jobs(world, clients)]
         if self._scenario.operations.has_cleanup and not violations:
             await self._wait_for_cleanup()
             violations += list_remains(world)
@@ -235,11 +237,12 @@ def _concerns(change: AccountChange, number: int) -> bool:
     return change.is_everywhere or number % 2 == 0
 
 
-def _compare_jobs(clients: list[Client]) -> list[str]:
-    """Clients that sent the same request with the same Idempotency-Key must get the same job."""
+def _compare_jobs(world: World, clients: list[Client]) -> list[str]:
+    """Clients that sent the same request with the same Idempotency-Key must get the same job, unless it was
+    withdrawn."""
     job_ids = {client.name: set[str]() for client in clients if client.has_key}
     for client in clients:
-        if client.has_key and client.job_id is not None:
+        if client.has_key and client.job_id and not world.state.jobs[client.job_id].job.is_withdrawn:
             job_ids[client.name].add(client.job_id)
     return [f"two jobs: {name} got {sorted(ids)}" for name, ids in job_ids.items() if len(ids) > 1]
 

@@ -35,8 +35,8 @@ def list_violations(world: World) -> list[str]:
         for attempt in stored.job.attempts:
             attempt_orders = orders.get(order_reference(stored.job.id, attempt.number), [])
             violations += _check_ledger(world, stored.job, attempt, attempt_orders)
-            violations += _check_inputs(world, stored, attempt_orders)
         violations += _check_purchases(stored.job, orders)
+        violations += _check_inputs(world, stored, orders)
     return [*violations, *_check_history(world), *_check_objects(world), *list_record_violations(world)]
 
 
@@ -126,8 +126,8 @@ def _check_deliveries(world: World, stored: StoredJob) -> Iterator[str]:
             yield f"image of another order: image {index} of {job.id} was made by {order.call.reference}"
 
 
-def _check_inputs(world: World, stored: StoredJob, orders: list[SellerOrder]) -> Iterator[str]:
-    """Each order was made from the input images of its request, in their order, and the seller could read them."""
+def _check_inputs(world: World, stored: StoredJob, orders: dict[str, list[SellerOrder]]) -> Iterator[str]:
+    """The input images of the request are stored. Each order was made from them, and its seller could read them."""
     request = decode_order_documents(stored.documents)
     if request is None:
         yield f"request lost: {stored.job.id} has no documents"
@@ -138,7 +138,8 @@ def _check_inputs(world: World, stored: StoredJob, orders: list[SellerOrder]) ->
         yield f"input lost: {stored.job.id} has inputs that are not stored"
         return
     digests = tuple(compute_digest(image) for image in data if image is not None)
-    for order in orders:
+    references = [order_reference(stored.job.id, attempt.number) for attempt in stored.job.attempts]
+    for order in (order for reference in references for order in orders.get(reference, [])):
         if order.input_digests != digests:
             yield f"other inputs: {order.id} of {stored.job.id} was made from {order.input_digests}, not {digests}"
 

@@ -9,20 +9,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.engine import callback_handler, order_tracker
+from gateway.assets.object_keys import make_job_prefix
+from gateway.engine import callback_handler, job_creation, order_tracker
+from gateway.engine.engine import Engine
+from gateway.engine.input_uploader import InputUploader
 from gateway.engine.job_worker import JobWorker
 from gateway.engine.mailbox import Mailbox
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.result_fetcher import ResultFetcher
-from gateway.jobs import job_update_types, transitions
+from gateway.jobs import commit, job_update_types, transitions
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import AttemptStarted
+from gateway.store.base import StoreOutcomeUnknown
 from providers.faults import VERDICTS, FaultKind, PartConsequence
 from tests.explore.explorer import explore
 from tests.harness.memory_store import job_leases
@@ -172,6 +177,53 @@ def _end_without_waiting(is_settled: Any) -> Any:
     return property(lambda job: job.state.is_terminal)
 
 
+def _ignore_seller_of_upload(initialize: Any) -> Any:
+    """An input that was uploaded to one seller is never uploaded to another."""
+
+    def initialize_uploader(self: InputUploader, *args: Any) -> None:
+        initialize(self, *args)
+        self._uploaded_urls = _UrlsOfAllSellers()
+
+    return initialize_uploader
+
+
+class _UrlsOfAllSellers(dict[Any, Any]):
+    def get(self, key: Any, default: Any = None) -> Any:
+        return next((url for (_, input_key), url in self.items() if input_key == key[1]), default)
+
+
+def _discard_inputs_of_unknown_commit(save_job: Any) -> Any:
+    async def save(context: Any, command: Any, commit: Any) -> Any:
+        try:
+            return await save_job(context, command, commit)
+        except StoreOutcomeUnknown:
+            await job_creation.discard_inputs(context, commit.job.id)
+            raise
+
+    return save
+
+
+def _keep_leases(hand_over: Any) -> Any:
+    async def keep(*_: Any) -> None:
+        """The job waits until its lease expires."""
+
+    return keep
+
+
+def _delete_job_before_its_images(delete_expired: Any) -> Any:
+    async def delete(self: Engine) -> None:
+        store, storage = self.context.store, self.context.storage
+        swapped_store = SimpleNamespace(
+            list_deletable_jobs=store.list_deletable_jobs,
+            delete_job=lambda job_id: storage.delete_prefix(make_job_prefix(job_id)),
+            delete_expired=store.delete_expired,
+        )
+        swapped_storage = SimpleNamespace(delete_prefix=lambda prefix: store.delete_job(prefix.split("/")[1]))
+        await delete_expired(SimpleNamespace(context=SimpleNamespace(store=swapped_store, storage=swapped_storage)))
+
+    return delete
+
+
 MUTANTS = (
     Mutant("blind resubmit", (AttributePatch(OrderSubmitter, "send", _send_lost_order_again),)),
     Mutant("random idempotency key", (AttributePatch(order_tracker, "resend_order", _resend_with_other_key),)),
@@ -206,6 +258,16 @@ MUTANTS = (
         (AttributePatch(ResultFetcher, "_store_one", _record_image_before_storing),),
     ),
     Mutant("job settled with open orders", (AttributePatch(Job, "is_settled", _end_without_waiting),)),
+    Mutant("upload of another seller", (AttributePatch(InputUploader, "__init__", _ignore_seller_of_upload),)),
+    Mutant(
+        "inputs of a saved job discarded",
+        (AttributePatch(job_creation, "_save_job", _discard_inputs_of_unknown_commit),),
+    ),
+    Mutant("outcome not recorded", (AttributePatch(commit, "encode_job_outcome", lambda _: lambda outcome: None),)),
+    Mutant("drained replica keeps its leases", (AttributePatch(Engine, "_hand_over", _keep_leases),)),
+    Mutant(
+        "job deleted before its images", (AttributePatch(Engine, "_delete_expired", _delete_job_before_its_images),)
+    ),
 )
 
 

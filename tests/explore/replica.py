@@ -186,9 +186,12 @@ class Replica:
             await asyncio.wait(requests)
 
     def _check_no_lease(self) -> None:
-        """Without troubles, a drained replica has handed over all of its jobs. Otherwise some leases may expire."""
+        """A drained replica has handed over all of its jobs, unless there were troubles.
+
+        A job whose client left early has no worker: another replica claims and withdraws it when its lease ends.
+        """
         for stored in self.world.state.open_jobs:
-            if stored.owner == self.name and not self.world.trouble_count:
+            if stored.owner == self.name and stored.job.is_confirmed and not self.world.trouble_count:
                 self.world.violations.append(f"drain: {self.name} has stopped, but owns {stored.job.id}")
 
     def _on_event(self, event: Event) -> None:
