@@ -148,7 +148,9 @@ class Client:
             return
         replica, presence = self._waiting_replica
         if presence.is_disconnected and presence.idempotency_record is not None:
-            replica.components.engine.caller_remover.add(TEAM, presence.idempotency_record)
+            replica.components.engine.disconnected_client_remover.remove_in_background(
+                TEAM, presence.idempotency_record
+            )
 
     async def _create_job_with_webhook(self, replica: Replica) -> str:
         """No route offers webhooks yet, so this client calls the engine."""
@@ -189,7 +191,9 @@ class Client:
         if self._waiting_replica is not None and self._waiting_replica[0].is_running:
             replica, presence = self._waiting_replica
             if presence.idempotency_record is not None:
-                replica.components.engine.caller_remover.add(TEAM, presence.idempotency_record)
+                replica.components.engine.disconnected_client_remover.remove_in_background(
+                    TEAM, presence.idempotency_record
+                )
 
     async def _poll_until_end(self) -> None:
         while not self.saw_end:

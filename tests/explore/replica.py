@@ -161,12 +161,13 @@ class Replica:
         elif not self.is_draining:
             self.is_draining = True
             self._drain_task = asyncio.create_task(self._drain(drain))
+            self._drain_task.add_done_callback(self._on_drained)
 
     async def _drain(self, drain: Drain) -> None:
         engine = self.components.engine
         self.world.story.tell(self.name, "drains")
         if drain.hurries_after is not None:
-            asyncio.get_running_loop().call_later(drain.hurries_after, engine.hand_over_now)
+            asyncio.get_running_loop().call_later(drain.hurries_after, engine.hand_over_all_jobs)
         handed_over = await engine.drain(drain.timeout)
         await self._stand_still()
         await self._finish_requests()
@@ -176,6 +177,10 @@ class Replica:
         self._check_no_lease()
         await self._store.close()
         self.has_stopped = True
+
+    def _on_drained(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self.world.violations.append(f"drain: {self.name} failed with {error!r}")
 
     async def _finish_requests(self) -> None:
         """Waits for responses to clients, as the server does after the drain, and then cancels their requests."""
