@@ -43,6 +43,15 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._now = max(self._now, when)
         self.jump_count += 1
 
+    def pass_to_due_timer(self) -> None:
+        """Lets the little time pass until a timer that is due already.
+
+        Otherwise a task could sleep until a clock that runs slower has the right time, and always be too early.
+        """
+        when = self.find_next_timer()
+        if when is not None and when < self._now + self._clock_resolution:
+            self._now = max(self._now, when)
+
     def find_next_timer(self) -> float | None:
         """Returns the time of the next timer that is not cancelled."""
         while self._scheduled and self._scheduled[0]._cancelled:
@@ -85,6 +94,7 @@ class _TimeJumper:
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout == 0:
+            self._loop.pass_to_due_timer()
             self._turns_without_time += 1
             if self._turns_without_time > MAX_TURNS_WITHOUT_TIME:
                 self._turns_without_time = 0

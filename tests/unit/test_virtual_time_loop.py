@@ -74,3 +74,14 @@ def test_cancelled_timers_do_not_move_the_time() -> None:
         return loop.time() - started_at
 
     assert run_in_virtual_time(scenario()) == 0.25
+
+
+def test_task_can_wait_for_a_slower_clock() -> None:
+    async def wait_for_slower_clock() -> float:
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        while (remaining_seconds := 9.0 - 0.9 * (loop.time() - started_at)) > 0.0:
+            await asyncio.sleep(remaining_seconds)
+        return loop.time() - started_at
+
+    assert run_in_virtual_time(wait_for_slower_clock()) == pytest.approx(10.0)
