@@ -41,7 +41,7 @@ CallbackReceiver = Callable[[str, dict[str, str], bytes], Awaitable[bool]]
 class ScriptedSellers:
     """The sellers. `orders`: the accepted orders by id, which are the invoice."""
 
-    transport_pool: Any = SimpleNamespace(get=lambda **_: None)
+    transport_pool: Any = SimpleNamespace(get=lambda *_: None)
 
     def __init__(self, random: Random, story: Story, is_calm: bool) -> None:
         self.orders: dict[str, SellerOrder] = {}

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 ResultT = TypeVar("ResultT")
 # Timers due within this time of each other are due together.
 CLOCK_RESOLUTION_SECONDS = 1e-6
+# The time that a turn of the loop takes if a timer is due in less.
+TURN_SECONDS = 1e-9
 START_SECONDS = 1_000.0
 
 
@@ -49,8 +51,8 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         Otherwise a task could sleep until a clock that runs slower has the right time, and always be too early.
         """
         when = self.find_next_timer()
-        if when is not None and when < self._now + self._clock_resolution:
-            self._now = max(self._now, when)
+        if when is not None and self._now < when < self._now + self._clock_resolution:
+            self._now = max(self._now + TURN_SECONDS, when)
 
     def find_next_timer(self) -> float | None:
         """Returns the time of the next timer that is not cancelled."""
