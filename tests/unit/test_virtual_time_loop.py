@@ -83,7 +83,7 @@ def test_task_can_wait_for_a_slower_clock() -> None:
         loop = asyncio.get_running_loop()
         started_at, remaining_seconds = loop.time(), 9.0
         while remaining_seconds > 0.0:
-            await asyncio.sleep(remaining_seconds)  # noqa: ASYNC110  the clock has no event
+            await asyncio.sleep(remaining_seconds)
             remaining_seconds = 9.0 - 0.9 * (loop.time() - started_at)
         return loop.time() - started_at
 
