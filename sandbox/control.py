@@ -29,6 +29,10 @@ class LatencyChange(Struct, forbid_unknown_fields=True, kw_only=True):
     quality: str | None = None
 
 
+class OrderSelection(Struct, forbid_unknown_fields=True, kw_only=True):
+    vendor: Vendor | None = None
+
+
 class BalanceChange(Struct, forbid_unknown_fields=True, kw_only=True):
     vendor: Vendor
     usd: str | float
@@ -51,6 +55,7 @@ async def show_index() -> dict[str, Any]:
         "GET /_/faults": "the active fault rules",
         "DELETE /_/faults": "remove all fault rules",
         "POST /_/latency": "{vendor?, quality?, median, spread} in seconds",
+        "POST /_/finish": "{vendor?}: finish all orders now, and send responses that `slow` delays; stuck orders stay",
         "POST /_/balance": "{vendor, usd}: set the remaining credit",
         "GET /_/balance": "remaining, reserved and spent credit of each vendor",
         "POST /_/switches": "{vendor: {switch: value}}: how the sandbox interprets ambiguous pages of the vendors",
@@ -122,6 +127,15 @@ async def set_latency(request: ControlRequest, state: State) -> dict[str, Any]:
         else:
             simulator.latency[change.quality] = latency
     return {vendor: simulator.latency for vendor, simulator in state.sandbox.simulators.items()}
+
+
+@post("/finish", status_code=200)
+async def finish_orders(request: ControlRequest, state: State) -> dict[str, Any]:
+    selection: OrderSelection = _decode_body(await request.body(), OrderSelection)
+    for vendor, simulator in state.sandbox.simulators.items():
+        if selection.vendor in (None, vendor):
+            simulator.finish_orders()
+    return {}
 
 
 @get("/balance")
@@ -213,6 +227,7 @@ control_router = Router(
         add_fault,
         clear_faults,
         set_latency,
+        finish_orders,
         list_balances,
         set_balance,
         list_switches,

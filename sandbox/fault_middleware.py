@@ -11,6 +11,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from sandbox.delays import Delays
 from sandbox.fault_injection import WIRE_KINDS, FaultRule, InjectedFault
 from sandbox.order_simulator import wait_for_disconnect
 from sandbox.state import SandboxState
@@ -37,9 +38,8 @@ class FaultMiddleware(ASGIMiddleware):
         if rule is None:
             await next_app(scope, receive, send)
         else:
-            await FaultExecutor(rule, sandbox.vendor_states[vendor].build_error_body).apply(
-                scope, receive, send, next_app
-            )
+            build_error_body, delays = sandbox.vendor_states[vendor].build_error_body, sandbox.simulators[vendor].delays
+            await FaultExecutor(rule, build_error_body, delays).apply(scope, receive, send, next_app)
 
 
 def _identify_route(scope: Scope) -> tuple[Vendor | None, RouteKind | None]:
@@ -52,9 +52,12 @@ def _identify_route(scope: Scope) -> tuple[Vendor | None, RouteKind | None]:
 class FaultExecutor:
     """Applies one rule to one request."""
 
-    def __init__(self, rule: FaultRule, build_error_body: Callable[[int, str | None, str | None], object]) -> None:
+    def __init__(
+        self, rule: FaultRule, build_error_body: Callable[[int, str | None, str | None], object], delays: Delays
+    ) -> None:
         self.rule = rule
         self.build_error_body = build_error_body
+        self.delays = delays
 
     async def apply(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         rule = self.rule
@@ -113,7 +116,7 @@ class FaultExecutor:
 
         async def send_late(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await asyncio.sleep(seconds)
+                await self.delays.sleep(seconds)
             await send(message)
 
         async def send_in_chunks(message: Message) -> None:

@@ -15,6 +15,7 @@ from litestar.types import Receive
 from msgspec import Struct
 
 from sandbox.charges import Charge, Invoice, VendorBalance
+from sandbox.delays import Delays
 from sandbox.fault_injection import FaultRule, InjectedFault
 from sandbox.image_renderer import ImageRecipe
 from sandbox.vendors import Vendor
@@ -105,6 +106,7 @@ class OrderSimulator:
         self.invoice = invoice
         self.balance = VendorBalance(balance)
         self.latency: dict[str, Latency] = dict(FAST_LATENCY)
+        self.delays = Delays()
         self._random = random.Random(str(vendor))
         self._slots = [0.0] * slots
         self._running_orders: list[tuple[float, int, SimulatedOrder]] = []
@@ -150,6 +152,17 @@ class OrderSimulator:
         while self._running_orders and self._running_orders[0][0] <= now:
             self._settle_order(heapq.heappop(self._running_orders)[2])
 
+    def finish_orders(self) -> None:
+        """Finishes all orders now, queued ones too, and ends all delays. Stuck orders stay in progress."""
+        now = time.time()
+        for _, _, order in self._running_orders:
+            order.starts_at, order.ends_at = min(order.starts_at, now), min(order.ends_at, now)
+        self._running_orders = [(order.ends_at, number, order) for _, number, order in self._running_orders]
+        heapq.heapify(self._running_orders)
+        self._slots = [min(busy_until, now) for busy_until in self._slots]
+        self.settle_finished()
+        self.delays.end_all()
+
     def _settle_order(self, order: SimulatedOrder) -> None:
         if order.is_settled:
             return
@@ -191,8 +204,9 @@ class OrderSimulator:
         if math.isinf(order.ends_at):
             await (wait_for_disconnect(receive) if receive else asyncio.Event().wait())
             raise ClientDisconnectedError
-        while (remaining_seconds := order.ends_at - time.time()) > 0:  # noqa: ASYNC110 - a sleep may end slightly too early by this clock
-            await asyncio.sleep(remaining_seconds)
+        # A sleep may end early: slightly, by this clock, or because all orders are finished now.
+        while (remaining_seconds := order.ends_at - time.time()) > 0:
+            await self.delays.sleep(remaining_seconds)
         self.settle_finished()
 
 

@@ -55,6 +55,8 @@ class SandboxState:
         self.request_log.entries.clear()
         self.fault_injector.clear()
         self.callback_sender.cancel_all()
+        for simulator in self.simulators.values():
+            simulator.finish_orders()
         for vendor, create_vendor_state in self.vendor_factories.items():
             simulator = OrderSimulator(
                 vendor, self.invoice, INITIAL_BALANCE_MICROS, getattr(self.switches, vendor).concurrency

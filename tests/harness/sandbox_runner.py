@@ -10,6 +10,9 @@ from typing import Any
 
 import httpx
 
+# Longer than any test.
+HELD_SECONDS = 3_600.0
+
 
 class RunningSandbox:
     """A running sandbox and its control routes."""
@@ -40,6 +43,19 @@ class RunningSandbox:
 
     def set_latency(self, median: float, spread: float = 0.0, **scope: str) -> None:
         self.call_control_route("POST", "/latency", {"median": median, "spread": spread, **scope})
+
+    def hold_orders(self, **scope: str) -> None:
+        """Keeps new orders in progress until they are released."""
+        self.set_latency(HELD_SECONDS, **scope)
+
+    def hold_responses(self, vendor: str, route: str = "submit", times: int | None = None) -> None:
+        """Delays responses until they are released. The requests are processed at once."""
+        self.inject_fault("slow", vendor=vendor, route=route, seconds=HELD_SECONDS, times=times)
+
+    def release_orders(self, **scope: str) -> None:
+        """Finishes held orders and sends held responses now. New orders take no time."""
+        self.set_latency(0.0, **scope)
+        self.call_control_route("POST", "/finish", scope)
 
     def set_balance(self, vendor: str, usd: str) -> None:
         self.call_control_route("POST", "/balance", {"vendor": vendor, "usd": usd})

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -43,7 +44,7 @@ def test_unknown_route_is_not_found(sandbox, path):
     assert answer.json()["status"] == 404
 
 
-@pytest.mark.parametrize("path", ["/faults", "/latency", "/balance", "/switches"])
+@pytest.mark.parametrize("path", ["/faults", "/latency", "/balance", "/switches", "/finish"])
 @pytest.mark.parametrize(
     "body",
     [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"nonsense": 1}', b'{"kind":' + b"[" * 100_000],
@@ -176,6 +177,42 @@ def test_latency_can_be_set_per_quality_and_vendor(sandbox):
     assert measure_order_seconds(sandbox, quality="high") >= 0.8
 
 
+# Held orders
+
+
+def start_order(sandbox: RunningSandbox, orders: ThreadPoolExecutor) -> Future[httpx.Response]:
+    """Starts an order, and waits until its money is reserved: a logged request may not be an order yet."""
+    order = orders.submit(submit_order, sandbox)
+    wait_until(
+        lambda: float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]), "money is reserved"
+    )
+    return order
+
+
+def test_held_order_ends_when_it_is_released(sandbox):
+    sandbox.hold_orders(vendor="openai")
+    with ThreadPoolExecutor(1) as orders:
+        order = start_order(sandbox, orders)
+        sandbox.release_orders(vendor="runapi")
+        assert (order.done(), sandbox.list_charges()) == (False, [])
+        sandbox.release_orders(vendor="openai")
+        assert order.result().status_code == 200
+    assert len(sandbox.list_charges("openai")) == 1
+    assert submit_order(sandbox).status_code == 200, "later orders are not held"
+
+
+def test_held_response_is_sent_when_it_is_released(sandbox):
+    """The order itself is not held: it is charged at once."""
+    sandbox.set_latency(0.0)
+    sandbox.hold_responses("openai", times=1)
+    with ThreadPoolExecutor(1) as orders:
+        order = orders.submit(submit_order, sandbox)
+        wait_until(lambda: sandbox.list_charges("openai"), "the order is charged")
+        assert not order.done()
+        sandbox.release_orders()
+        assert order.result().status_code == 200
+
+
 # Switches
 
 
@@ -224,15 +261,12 @@ def test_reset_clears_everything_but_the_switches(sandbox):
 
 
 def test_order_from_before_a_reset_is_not_charged(sandbox):
-    sandbox.set_latency(0.4, vendor="openai")
-    thread = threading.Thread(target=submit_order, args=[sandbox])
-    thread.start()
-    # A logged request may not be an order yet: only reserved money proves it.
-    wait_until(
-        lambda: float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]), "money is reserved"
-    )
-    sandbox.reset()
-    thread.join()
+    """A reset ends it, so that no response from before the reset arrives long after it."""
+    sandbox.hold_orders(vendor="openai")
+    with ThreadPoolExecutor(1) as orders:
+        order = start_order(sandbox, orders)
+        sandbox.reset()
+        assert order.result().status_code == 200
     assert sandbox.list_charges() == []
     assert sandbox.call_control_route("GET", "/balance")["openai"]["spent_usd"] == "0.0"
 

@@ -196,6 +196,19 @@ def test_stuck_order_never_ends_and_takes_no_slot(clock):
     assert list_charges(simulator) == [("b", 100)]
 
 
+def test_orders_can_be_finished_at_once_but_not_a_stuck_one(clock):
+    """A queued order is finished, too, and its slot is free for the next order."""
+    simulator = make_simulator(concurrency=1)
+    running, queued = (simulator.place_order(build_order(name)) for name in ("a", "b"))
+    stuck = simulator.place_order(build_order("c", fault_rules=make_fault_rules(InjectedFault.STUCK)))
+    clock.now += 1
+    simulator.finish_orders()
+    assert list_charges(simulator) == [("a", 100), ("b", 100)]
+    assert [order.get_phase(clock.now) for order in (running, queued)] == [Phase.FINISHED] * 2
+    assert stuck.get_phase(clock.now) is not Phase.FINISHED
+    assert simulator.place_order(build_order("d")).starts_at == clock.now
+
+
 def test_order_takes_at_least_a_third_of_the_median(clock):
     simulator = make_simulator()
     simulator.latency = {"*": Latency(9, 100)}
@@ -226,9 +239,9 @@ def test_oldest_charges_are_dropped_and_counted(clock, monkeypatch):
 
 def test_awaited_order_is_settled(monkeypatch):
     """Any timer may end slightly too early: the order is settled all the same."""
-    sleep = asyncio.sleep
-    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds / 2))
     simulator = make_simulator(latency_seconds=0.05)
+    sleep = simulator.delays.sleep
+    monkeypatch.setattr(simulator.delays, "sleep", lambda seconds: sleep(seconds / 2))
     placed = simulator.place_order(build_order())
     asyncio.run(simulator.wait_for_order(placed))
     assert placed.is_settled

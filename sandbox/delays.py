@@ -1,0 +1,20 @@
+"""Delays of orders and responses, which a control route can end early."""
+
+import asyncio
+import contextlib
+
+
+class Delays:
+    """The delays of one vendor."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+
+    def end_all(self) -> None:
+        """Ends the current delays. Later ones are not affected."""
+        self._ended.set()
+        self._ended = asyncio.Event()
