@@ -34,7 +34,7 @@ from gateway.store.base import Store
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
 from tests.harness.gateway_environ import get_clean_environ, make_redis_environ
-from tests.harness.gateway_process import find_free_port
+from tests.harness.ports import reserve_port
 from tests.harness.wait import wait_until
 from tests.store.redis_servers import RedisServer, run_single_server
 
@@ -169,7 +169,7 @@ def measure_store(run: BenchRun, store: str, checkouts: Sequence[Path]) -> None:
 
 @contextmanager
 def run_measured_gateway(folder: Path, checkout: Path, redis: RedisServer | None) -> Iterator[MeasuredGateway]:
-    nginx_port, port = find_free_port(), find_free_port()
+    nginx_port, port = reserve_port(), reserve_port()
     nginx_command = [find_program("nginx"), "-e", str(folder / "error.log"), "-c"]
     nginx_command.append(str(write_nginx_config(folder, nginx_port)))
     environ = {"STUB_KEY": "sk-bench", "IGW_KEY_BENCH": API_KEY}

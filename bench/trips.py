@@ -35,7 +35,7 @@ from gateway.config.reloader import ConfigReloader
 from gateway.gateway_lifecycle import Gateway
 from gateway.settings import load_settings
 from providers import ADAPTERS
-from tests.harness.gateway_process import find_free_port
+from tests.harness.ports import reserve_port
 from tests.harness.sample_images import make_image
 from tests.harness.wait import wait_until_async
 
@@ -200,7 +200,7 @@ def _post_generation(client: httpx.Client, number: int) -> None:
 
 def trace_gateway() -> Sequence[Sequence[TracedCall]]:
     with tempfile.TemporaryDirectory() as folder, run_seller() as seller_url:
-        port, config = find_free_port(), write_config(Path(folder) / "config", seller_url)
+        port, config = reserve_port(), write_config(Path(folder) / "config", seller_url)
         secrets = secrets_from_env({"STUB_KEY": "sk-bench", "IGW_KEY_BENCH": API_KEY})
         settings = load_settings({}, config=config, data=Path(folder) / "data", host="127.0.0.1", port=port)
         gateway = Gateway(

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from tests.harness import gateway_child
 from tests.harness.child_spec import NO_CHANGES, ChildSpec
 from tests.harness.gateway_child import ChildFiles
 from tests.harness.gateway_environ import get_clean_environ
+from tests.harness.ports import reserve_port
 from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_for_value, wait_until
 
@@ -45,13 +45,6 @@ _forkserver.set_forkserver_preload(["pytest", "tests.harness.gateway_child", "te
 # Loaded before the fork, because the child may not import between fork and exec.
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 StartMethod = Literal["fork", "exec"]
-
-
-def find_free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
 
 
 class ForkedProcess:
@@ -106,7 +99,7 @@ class GatewayProcess:
         self.folder = self.log_folder = folder
         self.working_folder = ROOT
         self.child, self.start_method = child, start_method
-        self.port = find_free_port()
+        self.port = reserve_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {**SECRET_ENVIRON, "IGW_DRAIN_SECONDS": "30", **(environ or {})}
         self._config_arguments = ["--config", str(config)] if config else []

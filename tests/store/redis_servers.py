@@ -4,7 +4,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -15,10 +14,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.harness.ports import reserve_port
 from tests.harness.wait import wait_for_value, wait_until
 
 REPOSITORY = Path(__file__).parent.parent.parent
-READY_TIMEOUT_SECONDS = 20.0
+READY_TIMEOUT_SECONDS = 60.0
 SLOT_COUNT = 16_384
 PR_SET_PDEATHSIG = 1
 # Loaded before the fork: nothing may be loaded between fork and exec.
@@ -31,7 +31,7 @@ class RedisServer:
     def __init__(self, folder: Path, is_cluster: bool = False, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.is_cluster = is_cluster
-        self.port, self.bus_port = _find_free_ports(2)
+        self.port, self.bus_port = reserve_port(), reserve_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -139,17 +139,6 @@ def run_single_server(folder: Path, *options: str) -> AbstractContextManager[Red
 def run_cluster_server(folder: Path, *options: str) -> AbstractContextManager[RedisServer]:
     """Runs one node with all slots. It checks slots as strictly as a larger Cluster."""
     return run_server(folder, is_cluster=True, options=options)
-
-
-def _find_free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
-    finally:
-        for listener in sockets:
-            listener.close()
 
 
 def _set_parent_death_signal() -> None:
