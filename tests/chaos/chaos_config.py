@@ -39,7 +39,7 @@ offers:
     formats: {formats}
     generate: {sizing}
     {edit}
-    seconds: {{any: {{p50: {expected}, p90: 60}}}}
+    seconds: {{any: {{p50: {expected}, p90: {slow}}}}}
     prices:
       - {{price: "{price}", operations: {operations}, resolutions: [1k], source: the sandbox, date: 2026-07-23}}
 """
@@ -113,16 +113,25 @@ def write_config(
         "policies.yaml": POLICIES_YAML,
         "teams.yaml": TEAMS_YAML,
         **{
-            f"offers/{name}.yaml": OFFER_YAML.format(expected=expected_seconds, **offer)
+            f"offers/{name}.yaml": OFFER_YAML.format(
+                expected=expected_seconds, slow=max(60.0, expected_seconds), **offer
+            )
             for name, offer in OFFER_BY_SELLER.items()
         },
     }
     for name, text in files.items():
-        (folder / name).write_text(text)
+        _write_file(folder / name, text)
     return folder
 
 
 def replace_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    _write_file(path, text.replace(old, new))
+
+
+def _write_file(path: Path, text: str) -> None:
+    """Replaces the whole file at once, because a running gateway may read it at any moment."""
+    new_file = path.parents[1] / f"{path.name}.new"
+    new_file.write_text(text)
+    new_file.replace(path)

@@ -36,7 +36,6 @@ def wait_for_reload(gateway: GatewayProcess, before: str) -> Any:
     return wait_until(
         lambda: (state := get_config_state(gateway))["in_force"] != before and state,
         "the change is in force",
-        timeout_seconds=10,
     )
 
 
@@ -75,7 +74,6 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     config_state = wait_until(
         lambda: (state := get_config_state(gateway))["last_reload"] == "rejected" and state,
         "the configuration is rejected",
-        timeout_seconds=10,
     )
     assert config_state["in_force"] == before
     assert len(config_state["problems"]) == 1
@@ -93,7 +91,6 @@ def test_invalid_file_is_reported_and_the_old_configuration_stays(
     wait_until(
         lambda: get_config_state(gateway)["last_reload"] == "applied",
         "the repaired configuration is applied",
-        timeout_seconds=10,
     )
     assert get_config_state(gateway)["problems"] == []
 
@@ -128,7 +125,6 @@ def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProce
     wait_until(
         lambda: get_config_state(gateway)["last_reload"] == "rejected",
         "the configuration is rejected",
-        timeout_seconds=10,
     )
     with gateway.make_client() as client:
         assert post_job(client, "key", "any", 30).json()["status"] == "completed"
@@ -136,18 +132,17 @@ def test_missing_config_folder_keeps_the_old_configuration(gateway: GatewayProce
     wait_until(
         lambda: get_config_state(gateway)["last_reload"] == "applied",
         "the configuration is applied again",
-        timeout_seconds=10,
     )
     assert get_config_state(gateway)["in_force"] == before
 
 
 def start_ticketed_and_unanswered_jobs(gateway: GatewayProcess, sandbox: RunningSandbox) -> list[str]:
-    """Starts four jobs with tickets, and four whose orders have no response yet."""
-    sandbox.set_latency(2.0)
+    """Starts four jobs with tickets, and four whose orders have no response yet. They continue when released."""
+    sandbox.hold_orders(vendor="runapi")
     with gateway.make_client() as client:
         jobs = [post_job(client, f"ticketed-{number}", "runapi").json()["id"] for number in range(4)]
         wait_until(lambda: all(_has_ticket(client, job) for job in jobs), "all jobs have a ticket")
-        sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=2, times=4)
+        sandbox.hold_responses("runapi", times=4)
         jobs += [post_job(client, f"slow-{number}", "runapi").json()["id"] for number in range(4)]
         wait_until(lambda: len(sandbox.list_requests("runapi", "submit")) == 8, "all orders reached the seller")
         assert not any(_has_ticket(client, job) for job in jobs[4:])
@@ -181,6 +176,7 @@ def test_removed_seller_finishes_its_orders_and_gets_no_new_ones(
         assert post_job(client, "late", "runapi").status_code == 400
         later_job = post_job(client, "later", "any", 30).json()
     assert [image["seller"] for image in later_job["images"]] == ["runflow-runs"]
+    sandbox.release_orders()
     assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
     assert len(sandbox.list_requests("runapi", "submit")) == 8
     assert len(sandbox.list_charges("runapi")) == 8
@@ -205,12 +201,12 @@ def test_account_with_a_deleted_secret_finishes_its_orders(
     jobs = start_ticketed_and_unanswered_jobs(gateway, sandbox)
     secret.unlink()
     gateway.send_signal(signal.SIGHUP)
-    wait_until(lambda: _is_rejected(gateway), "the account gets no new orders", timeout_seconds=10)
+    wait_until(lambda: _is_rejected(gateway), "the account gets no new orders")
+    sandbox.release_orders()
     assert wait_for_jobs(gateway, jobs) == ["completed"] * 8
     wait_until(
         lambda: len(sandbox.list_charges("runapi")) == len(sandbox.list_requests("runapi", "submit")),
         "each order is charged once, those of jobs accepted before the reload included",
-        timeout_seconds=30,
     )
 
 
@@ -218,10 +214,11 @@ def test_rotated_secret_file_is_used_without_a_restart(
     gateway: GatewayProcess, tmp_path: Path, config_folder: Path, sandbox: RunningSandbox
 ) -> None:
     secret = use_secret_file(gateway, tmp_path, config_folder, sandbox, None)
-    wait_until(lambda: _is_rejected(gateway), "the account without a key gets no orders", timeout_seconds=10)
-    assert f"file:{secret} not found: the account is disabled" in gateway.read_log()
+    wait_until(lambda: _is_rejected(gateway), "the account without a key gets no orders")
+    message = f"file:{secret} not found: the account is disabled"
+    wait_until(lambda: message in gateway.read_log(), "the log reports the missing secret")
     secret.write_text("sk-sandbox\n")
-    wait_until(lambda: not _is_rejected(gateway), "the account gets orders", timeout_seconds=10)
+    wait_until(lambda: not _is_rejected(gateway), "the account gets orders")
     with gateway.make_client() as client:
         assert post_job(client, "key", "runapi", 30).json()["status"] == "completed"
 
@@ -234,7 +231,7 @@ def test_rotated_key_closes_the_circuit_breaker_of_its_account(
         assert post_job(client, "key", "runapi", 30).json()["status"] == "failed"
         assert not _is_healthy(client, "runapi")
         secret.write_text("sk-sandbox\n")
-        wait_until(lambda: _is_healthy(client, "runapi"), "the account is healthy again", timeout_seconds=10)
+        wait_until(lambda: _is_healthy(client, "runapi"), "the account is healthy again")
         assert post_job(client, "next-key", "runapi", 30).json()["status"] == "completed"
 
 

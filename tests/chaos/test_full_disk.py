@@ -54,7 +54,7 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
     ):
         finished_job = post_job(client, "done", "runapi", wait_seconds=20).json()
         assert gateway.get("/readyz").json()["storage"] == {"takes_images": True, "problem": None}
-        sandbox.set_latency(1.5)
+        sandbox.hold_orders()
         running = post_job(client, "running", "runflow-runs").json()["id"]
         wait_until(lambda: sandbox.list_requests("runflow", "submit"), "the order was sent")
         with fill_disk(disk):
@@ -71,7 +71,11 @@ def test_gateway_starts_with_a_full_image_disk(tmp_path: Path, disk: Path, sandb
             assert post_job(client, "done", "runapi", wait_seconds=20).json()["id"] == finished_job["id"], (
                 "a retry returns its job"
             )
-            wait_until(lambda: sandbox.list_requests("runflow", "poll"), "the running order is polled")
+            poll_count = len(sandbox.list_requests("runflow", "poll"))
+            sandbox.release_orders()
+            wait_until(
+                lambda: len(sandbox.list_requests("runflow", "poll")) > poll_count, "the finished order is polled"
+            )
             assert client.get(f"/v1/jobs/{running}").json()["status"] == "in_progress"
         wait_until(lambda: get_readiness(gateway, 200), "/readyz reports ready again")
         assert client.get(f"/v1/jobs/{running}", params={"wait": 20}).json()["status"] == "completed"

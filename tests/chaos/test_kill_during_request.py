@@ -1,7 +1,5 @@
 """A replica is killed while a client waits: the client's retry returns the same job, bought once."""
 
-import json
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,11 +10,11 @@ import pytest
 from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
 from tests.harness.gateway_process import API_KEY, GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.sent_request import SentRequest
 from tests.harness.wait import wait_until
 
 REQUEST_COUNT = 3
 BODY = {"prompt": "a killed replica", "quality": "low"}
-ORDER_SECONDS = 4.0
 
 
 def _post_generation(gateway: GatewayProcess) -> httpx.Response:
@@ -48,7 +46,7 @@ def _start_gateways(running: ExitStack, store_setup: StoreSetup) -> tuple[Gatewa
 def test_retries_without_key_after_a_kill_return_the_same_jobs(
     store_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
-    sandbox.set_latency(ORDER_SECONDS)
+    sandbox.hold_orders()
     with ExitStack() as running, ThreadPoolExecutor(REQUEST_COUNT) as pool:
         gateway, other_gateway = _start_gateways(running, store_setup)
         is_up = threading.Event()
@@ -58,6 +56,7 @@ def test_retries_without_key_after_a_kill_return_the_same_jobs(
         gateway.kill()
         if other_gateway is gateway:
             gateway.start()
+        sandbox.release_orders()
         is_up.set()
         delivered = {future.result() for future in futures}
         assert other_gateway.stays_idle(LEASE_SECONDS + 1.5)
@@ -72,11 +71,7 @@ def test_retry_after_a_kill_returns_the_job_whose_response_was_not_read(
     """A stopped replica still sends its responses before it exits, so an equal request afterwards is a new job."""
     with ExitStack() as running:
         gateway, other_gateway = _start_gateways(running, store_setup)
-        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
-            body = json.dumps(BODY, separators=(",", ":")).encode()
-            lines = ["POST /v1/images/generations HTTP/1.1", "host: x", f"authorization: Bearer {API_KEY}"]
-            lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
-            client.sendall("\r\n".join(lines).encode() + body)
+        with SentRequest(f"{gateway.url}/v1/images/generations", API_KEY, BODY):
             wait_until(lambda: len(sandbox.list_charges()) == 1 and gateway.is_idle(), "the job is finished")
             if is_killed:
                 gateway.kill()

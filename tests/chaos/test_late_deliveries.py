@@ -16,7 +16,7 @@ from tests.chaos.chaos_config import replace_text
 from tests.chaos.job_batches import wait_for_jobs
 from tests.chaos.persistent_clients import post_job
 from tests.chaos.process_pauses import pause_gateway
-from tests.chaos.store_setups import LEASE_SECONDS, StoreSetup
+from tests.chaos.store_setups import StoreSetup
 from tests.harness.gateway_process import GatewayProcess, run_replica
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.signed_callbacks import sign_runapi_callback
@@ -49,9 +49,9 @@ def start_ordered_job(gateway: GatewayProcess, sandbox: RunningSandbox) -> str:
 
 
 @contextmanager
-def pause_after_order(gateway: GatewayProcess, sandbox: RunningSandbox, order_seconds: float) -> Iterator[str]:
-    """Starts a job whose order takes this long, and pauses the replica, which alone can receive the response."""
-    sandbox.set_latency(order_seconds, 0.0, vendor="openai")
+def pause_after_order(gateway: GatewayProcess, sandbox: RunningSandbox) -> Iterator[str]:
+    """Starts a job whose order is held, and pauses the replica, which alone can receive the response."""
+    sandbox.hold_orders(vendor="openai")
     job = start_ordered_job(gateway, sandbox)
     with pause_gateway(gateway):
         yield job
@@ -161,9 +161,10 @@ def test_result_of_the_previous_worker_within_a_lease_is_not_reordered(
 ) -> None:
     """The paused replica alone receives the order's response."""
     first, second = replicas
-    with pause_after_order(first, sandbox, 1.0) as job:
+    with pause_after_order(first, sandbox) as job:
+        sandbox.release_orders()
         wait_until(lambda: second.read_metric("igw_jobs_reclaimed_total"), "the other replica has reclaimed the job")
-    (final_job,) = wait_for_jobs(second, [job], timeout_seconds=LEASE_SECONDS)
+    (final_job,) = wait_for_jobs(second, [job])
     assert (final_job["status"], len(final_job["attempts"])) == ("completed", 1), final_job
     wait_until(lambda: are_idle(first, second), "all jobs are settled")
     store_audit.audit_store(redis_setup.make_store, sandbox, [job])
@@ -174,11 +175,12 @@ def test_late_image_does_not_replace_the_delivered_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     first, second = replicas
-    with pause_after_order(first, sandbox, 2.0) as job:
+    with pause_after_order(first, sandbox) as job:
         wait_for_jobs(second, [job])
+        sandbox.release_orders()
     wait_until(lambda: are_idle(first, second), "all jobs are settled")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)
-    assert "late images received" in first.read_log()
+    wait_until(lambda: "late images received" in first.read_log(), "the late image is logged")
     assert first.read_metric("igw_internal_errors_total") == 0, "a late delivery is not an internal error"
 
 
@@ -187,7 +189,10 @@ def test_delivered_image_is_listed_instead_of_an_earlier_late_one(
     replicas: tuple[GatewayProcess, GatewayProcess], redis_setup: StoreSetup, sandbox: RunningSandbox
 ) -> None:
     first, second = replicas
-    sandbox.set_latency(6.0, 0.0, vendor="runflow")
-    with pause_after_order(first, sandbox, 1.0) as job:
+    sandbox.hold_orders(vendor="runflow")
+    with pause_after_order(first, sandbox) as job:
         wait_until(lambda: sandbox.list_requests("runflow"), "the other replica has ordered from the next seller")
+        sandbox.release_orders(vendor="openai")
+    wait_until(lambda: "late images received" in first.read_log(), "the late image is received")
+    sandbox.release_orders(vendor="runflow")
     assert_delivers_what_it_lists(second, job, redis_setup, sandbox)

@@ -21,14 +21,14 @@ JOB_COUNT = 80
 
 def test_paused_gateway_continues_its_own_orders(store_setup: StoreSetup, sandbox: RunningSandbox) -> None:
     """No replica reclaimed its jobs, and only its own connections receive the responses."""
-    sandbox.set_latency(LEASE_SECONDS + 3.0)
+    sandbox.hold_orders()
     with run_replica(store_setup.folder, store_setup.config, store_setup.environ) as gateway:
         jobs = [job for seller in SELLERS for job in post_jobs(gateway, seller, 2)]
         wait_until(
             lambda: gateway.read_metric("igw_account_orders_in_flight") == len(jobs), "all orders are in progress"
         )
         with pause_process(gateway.pid, LEASE_SECONDS + 1.5):
-            pass
+            sandbox.release_orders()
         final_jobs = wait_for_jobs(gateway, jobs)
         assert {job["status"] for job in final_jobs} == {"completed"}, [
             (job["error"], job["attempts"]) for job in final_jobs

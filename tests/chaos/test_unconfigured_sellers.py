@@ -17,7 +17,6 @@ from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.wait import wait_until
 
 RELEASE_MESSAGE = "The job was released for a replica that has them."
-ORDER_SECONDS = 3.0
 # The time in which only the replica without the seller runs, and its maximum number of claims per job.
 ALONE_SECONDS, MAX_CLAIMS = 5.0, 8
 
@@ -82,7 +81,7 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     redis_setup: StoreSetup,
     sandbox: RunningSandbox,
 ) -> None:
-    sandbox.set_latency(ORDER_SECONDS)
+    sandbox.hold_orders()
     jobs = start_ordered_and_queued_job(gateway_with_runapi)
     gateway_with_runapi.kill()
     gateway_without_runapi.start()
@@ -97,6 +96,7 @@ def test_jobs_wait_for_a_replica_that_configures_their_seller(
     assert gateway_without_runapi.read_metric("igw_jobs_reclaimed_total") <= len(jobs) * MAX_CLAIMS
     wait_until(gateway_without_runapi.is_idle, "the replica works on neither job")
     gateway_with_runapi.start()
+    sandbox.release_orders()
     final_jobs = get_jobs(gateway_with_runapi, jobs, wait_seconds=60)
     assert [(job["status"], len(job["attempts"])) for job in final_jobs] == [("completed", 1)] * 2
     wait_until(gateway_with_runapi.is_idle, "all jobs are settled")
@@ -119,7 +119,7 @@ def test_job_without_a_replica_for_its_seller_expires_at_its_deadline(
     wait_until(
         lambda: gateway_with_runapi.get("/readyz").json()["config"]["in_force"] != before, "the change is in force"
     )
-    sandbox.set_latency(60.0)
+    sandbox.hold_orders()
     began = time.monotonic()
     _, waiting = start_ordered_and_queued_job(gateway_with_runapi)
     gateway_with_runapi.kill()
