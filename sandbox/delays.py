@@ -12,7 +12,8 @@ class Delays:
 
     async def sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
 
     def end_all(self) -> None:
         """Ends the current delays. Later ones are not affected."""

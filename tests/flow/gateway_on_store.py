@@ -51,6 +51,20 @@ def make_gateway_fixture(
     return gateway_and_store
 
 
+def make_fixture_on_each_store(setup: GatewaySetup) -> Callable[..., Iterator[GatewayAndStore]]:
+    """Makes the fixture `gateway_and_store` of a module whose tests run with this setup on each kind of store."""
+
+    @pytest.fixture(scope="module", params=STORE_KINDS)
+    def gateway_and_store(
+        request: pytest.FixtureRequest, sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[GatewayAndStore]:
+        folder = tmp_path_factory.mktemp(request.param)
+        with run_gateway_on_store(request.param, folder, sandbox_process, setup) as running:
+            yield running
+
+    return gateway_and_store
+
+
 @contextmanager
 def run_replicas(
     count: int, folder: Path, sandbox: RunningSandbox, setup: GatewaySetup = DEFAULT_SETUP

@@ -100,8 +100,9 @@ def run_flow_gateway(
 class OrderFlow:
     """One test: an idle gateway, a sandbox without charges, and the ledger between them.
 
-    Waits until the circuit breakers of earlier tests have closed, because orders would go to other sellers. Tests whose
-    breakers stay open pass `wait_for_healthy_sellers=False`.
+    Waits until the jobs of earlier tests are settled, because their entries would count as this test's, and until the
+    circuit breakers of earlier tests have closed, because orders would go to other sellers. Tests whose breakers stay
+    open pass `wait_for_healthy_sellers=False`.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class OrderFlow:
         gateway.test_id = uuid4().hex
         self.sandbox = sandbox
         self._raw_store = raw_store
+        gateway.wait_until_idle()
         if wait_for_healthy_sellers:
             wait_until(gateway.has_only_healthy_sellers, "all sellers are healthy")
         self._earlier_jobs = {entry.job for entry in raw_store.read_ledger()}
@@ -133,6 +135,11 @@ class OrderFlow:
         answer = self.gateway.post_job({"prompt": PROMPT, "quality": "low", **params})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def start_job(self, **params: Any) -> str:
+        """Creates a job without waiting for it, and returns its id."""
+        answer = self.gateway.post_job({"prompt": PROMPT, "quality": "low", **params}, prefer="wait=0")
+        return str(answer.raise_for_status().json()["id"])
 
     def fetch_images(self, job: JobJson) -> list[Image.Image]:
         """Fetches the job's images by their URLs and decodes them completely."""

@@ -17,11 +17,7 @@ SETUP = GatewaySetup(
     account_limits={"runapi": {"concurrency": CONCURRENCY}, "openai": {"per_minute": PER_MINUTE}},
     timing=change_timing(
         FAST_TIMINGS,
-        orders={
-            "min_attempt_timeout_seconds": 60.0,
-            "submit_timeout_seconds": 60.0,
-            "slot_timeout_seconds": SLOT_TIMEOUT_SECONDS,
-        },
+        orders={"slot_timeout_seconds": SLOT_TIMEOUT_SECONDS},
         health={"rate_window_seconds": RATE_WINDOW_SECONDS},
     ),
 )
@@ -57,8 +53,11 @@ def test_orders_of_one_job_queue_within_the_concurrency_limit(flow: OrderFlow) -
 
 
 def test_order_queued_longer_than_slot_timeout_goes_to_next_seller(flow: OrderFlow) -> None:
-    flow.sandbox.set_latency(2.0, vendor="runapi")
-    job = flow.order_with_failover(RUNAPI, n=3)
+    flow.sandbox.hold_orders(vendor="runapi")
+    job_id = flow.start_job(policy=f"failover-{RUNAPI}", n=3)
+    wait_until(lambda: flow.count_orders(RUNFLOW_RUNS) == 1, "the third order went to the next seller")
+    flow.sandbox.release_orders(vendor="runapi")
+    job = flow.gateway.get_job(job_id)
     assert Counter(image["seller"] for image in job["images"]) == {RUNAPI: CONCURRENCY, RUNFLOW_RUNS: 1}
     [failover_time] = get_order_times(flow, RUNFLOW_RUNS)
     assert failover_time - min(get_order_times(flow, RUNAPI)) >= SLOT_TIMEOUT_SECONDS - CLOCK_TOLERANCE_SECONDS
@@ -66,12 +65,12 @@ def test_order_queued_longer_than_slot_timeout_goes_to_next_seller(flow: OrderFl
 
 
 def test_job_that_arrives_at_a_full_seller_goes_to_next_seller_at_once(flow: OrderFlow) -> None:
-    flow.sandbox.set_latency(2.0, vendor="runapi")
-    params = {"prompt": "x", "quality": "low", "n": CONCURRENCY, "policy": f"failover-{RUNAPI}"}
-    blocking_job = flow.gateway.post_job(params, prefer="wait=0").json()
+    flow.sandbox.hold_orders(vendor="runapi")
+    blocking_job_id = flow.start_job(policy=f"failover-{RUNAPI}", n=CONCURRENCY)
     wait_until(lambda: flow.count_orders(RUNAPI) == CONCURRENCY, "the seller has as many orders as its limit allows")
     assert get_attempted_sellers(flow.order_with_failover(RUNAPI)) == [RUNFLOW_RUNS]
-    assert get_attempted_sellers(flow.gateway.get_job(blocking_job["id"])) == [RUNAPI] * CONCURRENCY
+    flow.sandbox.release_orders(vendor="runapi")
+    assert get_attempted_sellers(flow.gateway.get_job(blocking_job_id)) == [RUNAPI] * CONCURRENCY
 
 
 def test_orders_per_minute_stay_within_the_rate_limit(flow: OrderFlow) -> None:

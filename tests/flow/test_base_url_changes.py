@@ -8,10 +8,10 @@ from tests.flow.account_edits import configure_proxy, move_account
 from tests.flow.flow_config import RUNAPI, RUNFLOW_RUN, RUNFLOW_RUNS, VENDOR_BY_SELLER, GatewaySetup
 from tests.flow.gateway_on_store import make_gateway_fixture
 from tests.flow.job_checks import get_attempted_sellers
-from tests.flow.order_flow import PROMPT, JobJson, OrderFlow
+from tests.flow.order_flow import JobJson, OrderFlow
 from tests.flow.recording_proxy import PROXIED_REQUEST, run_proxy
 from tests.harness import sandbox_runner
-from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.sandbox_runner import HELD_SECONDS, RunningSandbox
 from tests.harness.timings import FAST_TIMINGS, change_timing
 from tests.harness.wait import wait_until
 
@@ -19,7 +19,7 @@ SETUP = GatewaySetup(
     account_limits={"runapi": {"concurrency": 1}},
     timing=change_timing(
         FAST_TIMINGS,
-        orders={"min_attempt_timeout_seconds": 60.0, "submit_timeout_seconds": 2.0, "slot_timeout_seconds": 20.0},
+        orders={"submit_timeout_seconds": 2.0, "query_timeout_seconds": 0.4},
     ),
 )
 
@@ -40,12 +40,6 @@ def other_sandbox(other_sandbox_process: RunningSandbox) -> RunningSandbox:
     return other_sandbox_process
 
 
-def start_job(flow: OrderFlow, **params: object) -> str:
-    """Creates a job without waiting for it, and returns its id."""
-    answer = flow.gateway.post_job({"prompt": PROMPT, "quality": "low", **params}, prefer="wait=0")
-    return str(answer.raise_for_status().json()["id"])
-
-
 def has_ticket(flow: OrderFlow, job_id: str) -> bool:
     return [attempt["state"] for attempt in flow.gateway.get_job(job_id, wait_seconds=0)["attempts"]] == ["ticketed"]
 
@@ -61,17 +55,18 @@ def wait_for_job(flow: OrderFlow, job_id: str) -> JobJson:
     [
         pytest.param(RUNAPI, {"kind": "hang", "accepted": True}, id="resent with its key"),
         pytest.param(RUNFLOW_RUNS, {"kind": "hang", "accepted": True}, id="found by search"),
-        pytest.param(RUNFLOW_RUNS, {"kind": "slow", "seconds": 1.0}, id="answered late"),
-        pytest.param(RUNFLOW_RUN, {"kind": "slow", "seconds": 1.0}, id="answered late with its image"),
+        pytest.param(RUNFLOW_RUNS, {"kind": "slow", "seconds": HELD_SECONDS}, id="answered late"),
+        pytest.param(RUNFLOW_RUN, {"kind": "slow", "seconds": HELD_SECONDS}, id="answered late with its image"),
     ],
 )
 def test_unanswered_order_is_resolved_at_its_original_base_url(
     flow: OrderFlow, other_sandbox: RunningSandbox, seller: str, fault: dict[str, object]
 ) -> None:
     flow.sandbox.inject_fault(vendor=VENDOR_BY_SELLER[seller], route="submit", times=1, **fault)  # type: ignore[arg-type]
-    job_id = start_job(flow, provider={"only": [seller]})
+    job_id = flow.start_job(provider={"only": [seller]})
     wait_until(lambda: flow.count_orders(seller) == 1, "the order reached the seller")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
+        flow.sandbox.release_orders()
         job = wait_for_job(flow, job_id)
     assert (job["status"], get_attempted_sellers(job)) == ("completed", [seller])
     assert [len(sandbox.list_charges()) for sandbox in (flow.sandbox, other_sandbox)] == [1, 0]
@@ -82,18 +77,19 @@ def test_unanswered_order_is_resolved_at_its_original_base_url(
 def test_order_in_progress_is_polled_at_its_original_base_url(
     flow: OrderFlow, other_sandbox: RunningSandbox, seller: str
 ) -> None:
-    flow.sandbox.set_latency(1.5)
-    job_id = start_job(flow, provider={"only": [seller]})
+    flow.sandbox.hold_orders()
+    job_id = flow.start_job(provider={"only": [seller]})
     wait_until(lambda: has_ticket(flow, job_id), "the job has a ticket")
     with move_account(flow, VENDOR_BY_SELLER[seller], other_sandbox):
+        flow.sandbox.release_orders()
         assert wait_for_job(flow, job_id)["status"] == "completed"
     assert other_sandbox.list_requests(VENDOR_BY_SELLER[seller]) == []
 
 
 def start_job_with_queued_order(flow: OrderFlow) -> str:
-    """Starts a job with two orders at a seller that accepts one at a time, and waits for the first ticket."""
-    flow.sandbox.set_latency(1.5, vendor="runapi")
-    job_id = start_job(flow, policy=f"failover-{RUNAPI}", n=2)
+    """Starts a job with two orders at a seller that accepts one at a time. The first one has a ticket and is held."""
+    flow.sandbox.hold_orders(vendor="runapi")
+    job_id = flow.start_job(policy=f"failover-{RUNAPI}", n=2)
     wait_until(lambda: has_ticket(flow, job_id), "the first order has a ticket")
     return job_id
 
@@ -102,6 +98,7 @@ def test_queued_order_of_a_moved_account_goes_to_another_seller(flow: OrderFlow,
     """Its planned account no longer exists. No new order goes to the old base URL, and no old order to the new one."""
     job_id = start_job_with_queued_order(flow)
     with move_account(flow, "runapi", other_sandbox):
+        flow.sandbox.release_orders()
         assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNFLOW_RUNS]
     assert flow.count_orders(RUNAPI) == 1
     assert other_sandbox.list_requests("runapi") == []
@@ -110,6 +107,8 @@ def test_queued_order_of_a_moved_account_goes_to_another_seller(flow: OrderFlow,
 def test_queued_orders_and_polls_use_the_reloaded_proxy(flow: OrderFlow) -> None:
     job_id = start_job_with_queued_order(flow)
     with run_proxy() as (url, traffic), configure_proxy(flow, "runapi", url):
+        wait_until(lambda: b"GET " in traffic, "the first order is polled")
+        flow.sandbox.release_orders()
         assert get_attempted_sellers(wait_for_job(flow, job_id)) == [RUNAPI, RUNAPI]
     methods = [method.decode() for method in PROXIED_REQUEST.findall(bytes(traffic))]
     # The second order, and polls of the first before it.

@@ -19,7 +19,6 @@ OPEN_DURATION = OpenDuration(initial_seconds=OPEN_SECONDS, max_seconds=8 * OPEN_
 SETUP = GatewaySetup(
     timing=change_timing(
         FAST_TIMINGS,
-        orders={"min_attempt_timeout_seconds": 60.0},
         health={
             "refused": OPEN_DURATION,
             "outage": OPEN_DURATION,
@@ -69,30 +68,31 @@ def test_failed_probe_opens_the_breaker_for_longer(flow: OrderFlow) -> None:
 
 
 def make_half_open(flow: OrderFlow) -> None:
-    """Opens OpenAI's breaker and waits until it is half-open. Its next order is slower than other jobs."""
+    """Opens OpenAI's breaker and waits until it is half-open. Its next order is held."""
     flow.sandbox.inject_fault("status", vendor="openai", status=401, times=1)
     flow.order_with_failover(OPENAI)
     wait_until(flow.gateway.has_only_healthy_sellers, "the breaker is half-open")
-    flow.sandbox.set_latency(3.0, vendor="openai")
+    flow.sandbox.hold_orders(vendor="openai")
 
 
 def test_other_orders_go_elsewhere_while_a_probe_is_in_flight(flow: OrderFlow) -> None:
     make_half_open(flow)
-    probe = flow.gateway.post_job(
-        {"prompt": "x", "quality": "low", "policy": f"failover-{OPENAI}"}, prefer="wait=0"
-    ).json()
+    probe_id = flow.start_job(policy=f"failover-{OPENAI}")
     wait_until(lambda: flow.count_orders(OPENAI) == 2, "the probe order was sent")
     assert [get_attempted_sellers(job) for job in run_concurrently(5, lambda: flow.order_with_failover(OPENAI))] == [
         [RUNAPI]
     ] * 5
-    assert get_attempted_sellers(flow.gateway.get_job(probe["id"])) == [OPENAI]
-    flow.sandbox.set_latency(0.0)
+    flow.sandbox.release_orders()
+    assert get_attempted_sellers(flow.gateway.get_job(probe_id)) == [OPENAI]
     assert get_attempted_sellers(flow.order_with_failover(OPENAI)) == [OPENAI]
 
 
 def test_half_open_breaker_admits_one_of_many_concurrent_orders(flow: OrderFlow) -> None:
     make_half_open(flow)
-    jobs = run_concurrently(6, lambda: flow.order_with_failover(OPENAI))
+    job_ids = run_concurrently(6, lambda: flow.start_job(policy=f"failover-{OPENAI}"))
+    wait_until(lambda: len(flow.sandbox.list_charges("runapi")) == 1 + 5, "the other seller delivers the others")
+    flow.sandbox.release_orders()
+    jobs = [flow.gateway.get_job(job_id) for job_id in job_ids]
     assert Counter(tuple(get_attempted_sellers(job)) for job in jobs) == {(OPENAI,): 1, (RUNAPI,): 5}
 
 

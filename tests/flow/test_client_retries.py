@@ -2,9 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
-import pytest
-
 from tests.flow.flow_config import (
     API_KEY,
     EACH_SELLER,
@@ -15,6 +12,8 @@ from tests.flow.flow_config import (
     RUNFLOW_RUNS,
 )
 from tests.flow.order_flow import PROMPT, OrderFlow
+from tests.harness.sent_request import SentRequest
+from tests.harness.wait import wait_until
 
 
 def make_params(seller: str, **extra_params: object) -> dict[str, object]:
@@ -100,20 +99,18 @@ def test_each_request_without_key_creates_its_own_job(flow: OrderFlow) -> None:
 # Disconnects and retries
 
 
-def disconnect_early(flow: OrderFlow, body: dict[str, object]) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        flow.gateway.http.post(
-            "/v1/images/generations",
-            json=flow.gateway.add_test_id(body),
-            headers={"authorization": f"Bearer {API_KEY}"},
-            timeout=0.2,
-        )
+def disconnect_early(flow: OrderFlow, seller: str, body: dict[str, object]) -> None:
+    """Sends a request, and disconnects while its order is held."""
+    flow.sandbox.hold_orders()
+    url = f"{flow.gateway.url}/v1/images/generations"
+    with SentRequest(url, API_KEY, flow.gateway.add_test_id(body)):
+        wait_until(lambda: flow.count_orders(seller), "the order was sent")
 
 
 @EACH_SELLER
 def test_job_continues_after_its_client_disconnects(flow: OrderFlow, seller: str) -> None:
-    flow.sandbox.set_latency(0.6)
-    disconnect_early(flow, make_params(seller, n=2))
+    disconnect_early(flow, seller, make_params(seller, n=2))
+    flow.sandbox.release_orders()
     [job] = {entry.job for entry in flow.read_ledger_entries()}
     assert flow.gateway.get_job(job)["status"] == "completed"
     assert len(flow.fetch_images(flow.gateway.get_job(job))) == 2
@@ -121,13 +118,15 @@ def test_job_continues_after_its_client_disconnects(flow: OrderFlow, seller: str
 
 @EACH_SELLER
 def test_sdk_retry_attaches_to_the_running_job(flow: OrderFlow, seller: str) -> None:
-    flow.sandbox.set_latency(0.6)
     body = make_params(seller, prompt=f"{PROMPT}, of {seller}")
-    disconnect_early(flow, body)
-    retry = flow.gateway.post_generation(body, x_stainless_retry_count="1")
-    assert retry.status_code == 200
-    assert retry.headers["idempotent-replayed"] == "true"
-    assert {entry.job for entry in flow.read_ledger_entries()} == {retry.headers["x-igw-job-id"]}
+    disconnect_early(flow, seller, body)
+    url, headers = f"{flow.gateway.url}/v1/images/generations", {"x-stainless-retry-count": "1"}
+    with SentRequest(url, API_KEY, flow.gateway.add_test_id(body), headers) as retry:
+        flow.sandbox.release_orders()
+        answer = retry.read_response()
+    assert answer.status_code == 200
+    assert answer.headers["idempotent-replayed"] == "true"
+    assert {entry.job for entry in flow.read_ledger_entries()} == {answer.headers["x-igw-job-id"]}
     assert flow.count_orders(seller) == 1
 
 

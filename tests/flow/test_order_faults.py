@@ -17,9 +17,14 @@ from tests.flow.flow_config import (
     UNREACHABLE_MODEL,
     UNREACHABLE_SELLER,
     VENDOR_BY_SELLER,
+    GatewaySetup,
 )
+from tests.flow.gateway_on_store import make_fixture_on_each_store
 from tests.flow.job_checks import format_fault, get_error_code
 from tests.flow.order_flow import PROMPT, OrderFlow
+from tests.harness.timings import IMPATIENT_TIMINGS
+
+gateway_and_store = make_fixture_on_each_store(GatewaySetup(timing=IMPATIENT_TIMINGS))
 
 
 class Outcome(Enum):

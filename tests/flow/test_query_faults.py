@@ -1,12 +1,15 @@
 """Faults of polls, searches, uploads and downloads: the order itself is never repeated."""
 
+import hmac
 import json
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.timeouts_and_intervals import FetchTiming
+from tests.flow.callback_url_edits import get_callback_url
 from tests.flow.flow_config import (
     BACKUP_BY_SELLER,
     OPENAI,
@@ -15,12 +18,16 @@ from tests.flow.flow_config import (
     RUNFLOW_RUN,
     RUNFLOW_RUNS,
     VENDOR_BY_SELLER,
+    GatewaySetup,
 )
+from tests.flow.gateway_on_store import make_fixture_on_each_store
 from tests.flow.job_checks import format_fault, get_error_code
 from tests.flow.order_flow import PROMPT, OrderFlow
 from tests.harness.sample_images import encode_b64_json
+from tests.harness.timings import IMPATIENT_TIMINGS
 from tests.harness.wait import wait_until
 
+gateway_and_store = make_fixture_on_each_store(GatewaySetup(timing=IMPATIENT_TIMINGS))
 EACH_POLLED_SELLER = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNAPI])
 EACH_SELLER_BY_URL = pytest.mark.parametrize("seller", [RUNFLOW_RUNS, RUNFLOW_RUN, RUNAPI, OPENAI])
 TRANSIENT_FAULTS = [
@@ -91,6 +98,29 @@ def test_order_with_permanently_failing_search_is_suspected(flow: OrderFlow) -> 
     job = flow.order_with_failover(RUNFLOW_RUNS)
     assert get_error_code(job) == "outcome_unknown"
     assert flow.sum_ledger_by_line() == {(RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS]}
+
+
+def test_callback_about_another_order_does_not_resolve_a_lost_response(flow: OrderFlow) -> None:
+    """A genuine callback at the right URL, about a run with another order's reference."""
+    flow.enable_callback_signatures()
+    flow.order_images(RUNFLOW_RUNS)
+    body = json.dumps({"run_id": flow.sandbox.list_charges("runflow")[0]["id"]}).encode()
+    flow.sandbox.inject_fault("no_callback", vendor="runflow")
+    flow.sandbox.inject_fault("reset_after", vendor="runflow", times=1)
+    flow.sandbox.inject_fault("status", vendor="runflow", route="search", status=500)
+    job_id = flow.start_job(provider={"only": [RUNFLOW_RUNS]})
+    wait_until(lambda: job_id in get_callback_url(flow, RUNFLOW_RUNS), "the order was sent")
+    secret = flow.gateway.callback_secret_path.read_text().encode()
+    headers = {"runflow-signature": hmac.new(secret, body, "sha256").hexdigest()}
+    assert (
+        httpx.post(get_callback_url(flow, RUNFLOW_RUNS), content=body, headers=headers, trust_env=False).status_code
+        == 204
+    )
+    assert flow.gateway.get_job(job_id)["error"]["code"] == "outcome_unknown"
+    assert flow.sum_ledger_by_line() == {
+        (RUNFLOW_RUNS, "capture"): PRICE_MICROS[RUNFLOW_RUNS],
+        (RUNFLOW_RUNS, "suspected"): PRICE_MICROS[RUNFLOW_RUNS],
+    }
 
 
 @pytest.mark.one_in(4)

@@ -23,7 +23,7 @@ SETUP = GatewaySetup(
     timing=change_timing(FAST_TIMINGS, health={"refused": Timing().health.refused, "outage": Timing().health.outage})
 )
 # For the exchange between replicas, which takes about one second.
-SYNC_TIMEOUT_SECONDS = 10.0
+SYNC_TIMEOUT_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -112,12 +112,12 @@ def test_request_without_key_gets_its_job_id_in_a_store_outage(
 
 
 def test_request_returns_the_image_that_was_just_saved_in_a_store_outage(
-    proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer], sandbox_process: RunningSandbox, tmp_path: Path
+    proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer], sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     proxy, _ = proxy_and_redis
     environ = make_redis_environ(proxy.url, tmp_path / "images")
     with (
-        run_flow_gateway(tmp_path, sandbox_process, environ, SETUP) as gateway,
+        run_flow_gateway(tmp_path, sandbox, environ, SETUP) as gateway,
         proxy.block_commands(*IMAGE_DOCUMENT_COMMAND),
     ):
         answer = gateway.post_generation({"prompt": "a lighthouse", **RUNAPI_PARAMS})
@@ -129,11 +129,12 @@ def test_partly_delivered_job_is_readable_after_a_store_outage(
     flow: OrderFlow, proxy_and_redis: tuple[FilteringProxy, redis_servers.RedisServer]
 ) -> None:
     """The job is in memory, but its image's record is only in the store."""
-    flow.sandbox.inject_fault("slow", vendor="runapi", route="submit", seconds=1.5, times=1)
+    flow.sandbox.hold_responses("runapi", times=1)
     job = flow.gateway.post_job({"prompt": "a lighthouse", "n": 2, **RUNAPI_PARAMS}, prefer="wait=0").json()["id"]
     wait_until(lambda: len(get_job_response(flow.gateway, job).json()["images"]) == 1, "one image is delivered")
     with proxy_and_redis[0].block_commands(*IMAGE_DOCUMENT_COMMAND):
         expect_store_unavailable(get_job_response(flow.gateway, job), 503)
+    flow.sandbox.release_orders()
     assert len(flow.gateway.get_job(job)["images"]) == 2
 
 

@@ -1,18 +1,14 @@
 """Successful orders: every seller delivers what was requested, at its price."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from gateway.timeouts_and_intervals import ConnectionTiming
-from tests.flow.flow_config import EACH_SELLER, VENDOR_BY_SELLER, GatewaySetup
-from tests.flow.gateway_on_store import STORE_KINDS, GatewayAndStore, run_gateway_on_store
+from tests.flow.flow_config import EACH_SELLER, VENDOR_BY_SELLER
 from tests.flow.order_flow import OrderFlow
 from tests.harness.sample_images import encode_b64_json, encode_data_uri, make_image
-from tests.harness.sandbox_runner import RunningSandbox
-from tests.harness.timings import FAST_TIMINGS, change_timing
 
 EACH_SELLER_WITH_MASKS = pytest.mark.parametrize("seller", ["runflow-runs", "runflow-run", "openai"])
 # A larger request is split into several orders.
@@ -27,20 +23,6 @@ PRICES = {
 }
 TIERS = {"1k": (1024, 1024), "2k": (2048, 2048), "4k": (3840, 2160)}
 FORMATS = ["png", "jpeg", "webp"]
-
-
-# The sandbox draws ten images or a large one in less than a second, but on a busy machine in several.
-SETUP = GatewaySetup(
-    timing=change_timing(FAST_TIMINGS, orders={"min_attempt_timeout_seconds": 60.0, "submit_timeout_seconds": 60.0})
-)
-
-
-@pytest.fixture(scope="module", params=STORE_KINDS)
-def gateway_and_store(
-    request: pytest.FixtureRequest, sandbox_process: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayAndStore]:
-    with run_gateway_on_store(request.param, tmp_path_factory.mktemp("patient"), sandbox_process, SETUP) as running:
-        yield running
 
 
 def is_near_size(size: tuple[int, int], wanted: tuple[int, int]) -> bool:

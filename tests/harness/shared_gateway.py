@@ -20,6 +20,6 @@ def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
 def gateway(gateway_process: RunningGateway) -> RunningGateway:
     """The shared gateway, idle, with a sandbox without faults and latency."""
     gateway_process.sandbox.call_control_route("DELETE", "/faults")
-    gateway_process.sandbox.set_latency(0.0)
+    gateway_process.sandbox.release_orders()
     gateway_process.wait_until_idle()
     return gateway_process

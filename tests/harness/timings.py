@@ -13,9 +13,10 @@ from gateway.timeouts_and_intervals import (
     Timing,
 )
 
-# The minimum time for an order, and the time for finding an order whose response was lost.
-ATTEMPT_TIMEOUT_SECONDS = 2.0
+# The time for finding an order whose response was lost.
 RECONCILE_TIMEOUT_SECONDS = 2.0
+# The minimum time for an order, in tests that wait for its end.
+SHORT_ATTEMPT_TIMEOUT_SECONDS = 3.0
 CLOSE_AT_ONCE = OpenDuration(initial_seconds=0.0, max_seconds=0.0)
 
 
@@ -24,17 +25,12 @@ def change_timing(base: Timing, **changes: dict[str, object]) -> Timing:
     return replace(base, **{part: replace(getattr(base, part), **fields) for part, fields in changes.items()})
 
 
-# Times short enough for tests. A failure in one test must not affect the next.
+# Short times for all that tests wait for. An order that succeeds may take as long as with the product's times, because
+# a busy machine is slow. A failure in one test must not affect the next.
 FAST_TIMINGS = Timing(
     jobs=JobTiming(reconcile_timeout_seconds=RECONCILE_TIMEOUT_SECONDS, search_interval_seconds=0.1),
-    orders=OrderTiming(
-        min_attempt_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
-        # Equal to the attempt timeout: an order without a response is searched for when its time is over.
-        submit_timeout_seconds=ATTEMPT_TIMEOUT_SECONDS,
-        query_timeout_seconds=0.4,
-        min_resend_backoff_seconds=0.1,
-    ),
-    polls=PollTiming(min_interval_seconds=0.05, missing_order_grace_seconds=0.5),
+    orders=OrderTiming(min_resend_backoff_seconds=0.1),
+    polls=PollTiming(min_interval_seconds=0.05, max_interval_seconds=60.0, missing_order_grace_seconds=0.5),
     fetches=FetchTiming(min_backoff_seconds=0.02, max_backoff_seconds=0.5),
     # Failures of one test neither block a seller nor slow down orders in the next one.
     health=HealthTiming(
@@ -46,6 +42,16 @@ FAST_TIMINGS = Timing(
         recovery_interval_seconds=0.05,
         min_retries=10_000,
     ),
+)
+# For tests in which orders and other requests to sellers get no answer.
+IMPATIENT_TIMINGS = change_timing(
+    FAST_TIMINGS,
+    orders={
+        "min_attempt_timeout_seconds": SHORT_ATTEMPT_TIMEOUT_SECONDS,
+        # Equal to the attempt timeout: an order without a response is searched for when its time is over.
+        "submit_timeout_seconds": SHORT_ATTEMPT_TIMEOUT_SECONDS,
+        "query_timeout_seconds": 0.4,
+    },
 )
 # For gateways that are killed and paused: deletions are frequent, and lost orders are given up soon.
 CHAOS_TIMINGS = Timing(

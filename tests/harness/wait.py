@@ -7,6 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.01
+# Guards a test against hanging. It is much longer than anything takes on a busy machine.
+GUARD_SECONDS = 60.0
 MAX_SHOWN_CHARS = 2_000
 
 
@@ -15,7 +17,7 @@ def wait_for_value(
     is_awaited: Callable[[T], object],
     description: str,
     on_poll: Callable[[], object] = lambda: None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = GUARD_SECONDS,
 ) -> T:
     """Returns the first awaited value. Calls `on_poll` after each other value."""
     deadline = time.monotonic() + timeout_seconds
@@ -30,7 +32,7 @@ def wait_until(
     condition: Callable[[], T],
     description: str,
     on_poll: Callable[[], object] = lambda: None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = GUARD_SECONDS,
 ) -> T:
     """Returns the first result of `condition` that is true. Calls `on_poll` after each that is not."""
     return wait_for_value(condition, bool, description, on_poll, timeout_seconds)
@@ -40,7 +42,7 @@ async def wait_for_value_async(
     read_value: Callable[[], Awaitable[T]],
     is_awaited: Callable[[T], object],
     description: str,
-    timeout_seconds: float = 15.0,
+    timeout_seconds: float = GUARD_SECONDS,
 ) -> T:
     """Like `wait_for_value`, for code in an event loop."""
     deadline = time.monotonic() + timeout_seconds
@@ -50,7 +52,7 @@ async def wait_for_value_async(
     return value
 
 
-async def wait_until_async(condition: Callable[[], T], description: str, timeout_seconds: float = 15.0) -> T:
+async def wait_until_async(condition: Callable[[], T], description: str, timeout_seconds: float = GUARD_SECONDS) -> T:
     """Like `wait_until`, for code in an event loop."""
 
     async def read_result() -> T:
