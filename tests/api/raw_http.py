@@ -9,7 +9,7 @@ from tests.harness.gateway_runner import RunningGateway
 AUTHORIZATION_HEADER = b"Authorization: Bearer igw_sandbox\r\n"
 POST_JOB = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n" + AUTHORIZATION_HEADER + b"Content-Type: application/json\r\n"
 POST_IMAGE = POST_JOB.replace(b"/v1/jobs", b"/v1/images/generations")
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
 
 class RawResponse:

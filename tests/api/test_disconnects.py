@@ -8,7 +8,6 @@ import sqlite3
 import struct
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
@@ -16,8 +15,9 @@ import pytest
 
 from tests.api.error_responses import IMAGES_PATH, JOBS_PATH
 from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect
-from tests.harness.gateway_runner import RunningGateway
+from tests.harness.gateway_runner import API_KEY, RunningGateway
 from tests.harness.raw_sockets import read_until_closed
+from tests.harness.sent_request import SentRequest
 from tests.harness.wait import wait_for_value, wait_until
 
 PROBE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -65,9 +65,7 @@ def count_running_jobs(gateway: RunningGateway) -> int:
 
 
 def wait_for_running_jobs(gateway: RunningGateway, count: int) -> None:
-    wait_for_value(
-        lambda: count_running_jobs(gateway), lambda value: value == count, f"{count} jobs run", timeout_seconds=10
-    )
+    wait_for_value(lambda: count_running_jobs(gateway), lambda value: value == count, f"{count} jobs run")
 
 
 def wait_for_disconnects(gateway: RunningGateway, count: int) -> None:
@@ -79,54 +77,65 @@ def wait_for_disconnects(gateway: RunningGateway, count: int) -> None:
 
 
 @pytest.fixture
-def slow_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
-    gateway.sandbox.set_latency(4.0)
+def holding_gateway(gateway: RunningGateway) -> Iterator[RunningGateway]:
+    """A gateway whose orders are held."""
+    gateway.sandbox.hold_orders()
     yield gateway
-    gateway.sandbox.set_latency(0.0)
+    gateway.sandbox.release_orders()
     gateway.wait_until_idle()
 
 
-@contextlib.contextmanager
-def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) -> Iterator[None]:
-    """Sends `count` requests, disconnects while their jobs run, and waits until the gateway has noticed."""
+def send_and_release(gateway: RunningGateway, prompt: str, count: int = 1, **headers: str) -> list[httpx.Response]:
+    """Sends equal requests, releases all held orders, and returns the responses."""
+    with contextlib.ExitStack() as open_requests:
+        requests = [
+            open_requests.enter_context(
+                SentRequest(f"{gateway.url}{IMAGES_PATH}", API_KEY, encode_body(prompt), headers)
+            )
+            for _ in range(count)
+        ]
+        gateway.sandbox.release_orders()
+        return [request.read_response() for request in requests]
+
+
+def disconnect_requests(gateway: RunningGateway, prompt: str, times: int = 1) -> None:
+    """Sends `times` requests, disconnects while their jobs run, and waits until the gateway has noticed."""
     before, disconnects = count_running_jobs(gateway), count_disconnects(gateway)
     with contextlib.ExitStack() as open_ones:
         for _ in range(times):
             open_ones.enter_context(connect(gateway)).sendall(encode_request(prompt))
         wait_for_running_jobs(gateway, before + times)
     wait_for_disconnects(gateway, disconnects + times)
-    yield
 
 
 # --- retries
 
 
-def test_ten_identical_disconnected_requests_are_ten_jobs_for_ten_retries(slow_gateway: RunningGateway) -> None:
-    before, prompt = count_orders(slow_gateway), make_prompt()
-    with disconnect_requests(slow_gateway, prompt, DISCONNECT_COUNT), ThreadPoolExecutor(DISCONNECT_COUNT) as threads:
-        answers = list(threads.map(lambda _: post_generation(slow_gateway, prompt, retry=1), range(DISCONNECT_COUNT)))
+def test_ten_identical_disconnected_requests_are_ten_jobs_for_ten_retries(holding_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(holding_gateway), make_prompt()
+    disconnect_requests(holding_gateway, prompt, DISCONNECT_COUNT)
+    answers = send_and_release(holding_gateway, prompt, DISCONNECT_COUNT, **{"x-stainless-retry-count": "1"})
     assert len(set(get_job_ids(*answers))) == DISCONNECT_COUNT
-    assert count_orders(slow_gateway) - before == DISCONNECT_COUNT
+    assert count_orders(holding_gateway) - before == DISCONNECT_COUNT
 
 
-def test_identical_request_returns_the_job_of_a_disconnected_client(slow_gateway: RunningGateway) -> None:
-    before, prompt = count_orders(slow_gateway), make_prompt()
-    with disconnect_requests(slow_gateway, prompt):
-        retry = post_generation(slow_gateway, prompt)
+def test_identical_request_returns_the_job_of_a_disconnected_client(holding_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(holding_gateway), make_prompt()
+    disconnect_requests(holding_gateway, prompt)
+    [retry] = send_and_release(holding_gateway, prompt)
     assert retry.headers["idempotent-replayed"] == "true"
-    assert count_orders(slow_gateway) - before == 1
-    later_request = post_generation(slow_gateway, prompt)
+    assert count_orders(holding_gateway) - before == 1
+    later_request = post_generation(holding_gateway, prompt)
     assert len(set(get_job_ids(retry, later_request))) == 2, "the first client was answered: this is a new request"
 
 
-def test_new_idempotency_key_creates_a_new_job(slow_gateway: RunningGateway) -> None:
-    before, prompt = count_orders(slow_gateway), make_prompt()
-    with disconnect_requests(slow_gateway, prompt):
-        assert (
-            "idempotent-replayed"
-            not in post_generation(slow_gateway, prompt, **{"idempotency-key": str(uuid4())}).headers
-        )
-    assert count_orders(slow_gateway) - before == 2
+def test_new_idempotency_key_creates_a_new_job(holding_gateway: RunningGateway) -> None:
+    before, prompt = count_orders(holding_gateway), make_prompt()
+    disconnect_requests(holding_gateway, prompt)
+    [answer] = send_and_release(holding_gateway, prompt, **{"idempotency-key": str(uuid4())})
+    assert "idempotent-replayed" not in answer.headers
+    holding_gateway.wait_until_idle()
+    assert count_orders(holding_gateway) - before == 2
 
 
 def test_retry_after_an_unknown_outcome_gets_the_same_response(gateway: RunningGateway) -> None:
@@ -146,17 +155,28 @@ def test_retry_after_an_unknown_outcome_gets_the_same_response(gateway: RunningG
 # --- half-closed connections
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3, 1.0])
-def test_half_closed_connection_is_answered_or_nothing_is_ordered(gateway: RunningGateway, pause: float) -> None:
-    gateway.sandbox.set_latency(2.0)
-    before = count_orders(gateway)
+def receive_half_closed(gateway: RunningGateway, request: bytes, is_running: bool = True) -> bytes:
+    """Sends the request, closes the sending half of the connection, and returns what the gateway sends.
+
+    `is_running`: the half is closed while the job runs, otherwise at once.
+    """
+    if is_running:
+        gateway.sandbox.hold_orders()
     with connect(gateway) as connection:
-        connection.sendall(encode_request(make_prompt()))
-        time.sleep(pause)
+        connection.sendall(request)
+        if is_running:
+            wait_for_running_jobs(gateway, 1)
         connection.shutdown(socket.SHUT_WR)
-        received = read_until_closed(connection)
+        gateway.sandbox.release_orders()
+        return read_until_closed(connection)
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["at once", "while its job runs"])
+def test_half_closed_connection_is_answered_or_nothing_is_ordered(gateway: RunningGateway, is_running: bool) -> None:
+    before = count_orders(gateway)
+    received = receive_half_closed(gateway, encode_request(make_prompt()), is_running)
     gateway.wait_until_idle()
-    if not pause and not received:
+    if not is_running and not received:
         assert count_orders(gateway) == before
         return
     assert received.startswith(PROBE_RESPONSE)
@@ -166,15 +186,10 @@ def test_half_closed_connection_is_answered_or_nothing_is_ordered(gateway: Runni
     assert count_orders(gateway) == before + 1
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.5])
-def test_half_closed_connection_with_a_key_is_answered(gateway: RunningGateway, pause: float) -> None:
-    gateway.sandbox.set_latency(1.5)
+@pytest.mark.parametrize("is_running", [False, True], ids=["at once", "while its job runs"])
+def test_half_closed_connection_with_a_key_is_answered(gateway: RunningGateway, is_running: bool) -> None:
     before = count_orders(gateway)
-    with connect(gateway) as connection:
-        connection.sendall(encode_request(make_prompt(), idempotency_key=str(uuid4())))
-        time.sleep(pause)
-        connection.shutdown(socket.SHUT_WR)
-        received = read_until_closed(connection)
+    received = receive_half_closed(gateway, encode_request(make_prompt(), idempotency_key=str(uuid4())), is_running)
     assert RawResponse(received[received.rindex(b"HTTP/1.1 ") :]).status == 200
     assert count_orders(gateway) == before + 1
 
@@ -204,40 +219,29 @@ def test_request_disconnected_during_its_commit_is_not_ordered(gateway: RunningG
 
 
 def test_half_closed_http_1_0_connection_gets_no_100_continue(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(1.0)
-    with connect(gateway) as connection:
-        connection.sendall(
-            encode_request(make_prompt(), POST_IMAGE.replace(b"HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0\r\n"))
-        )
-        time.sleep(0.3)
-        connection.shutdown(socket.SHUT_WR)
-        assert RawResponse(read_until_closed(connection)).status == 200
+    head = POST_IMAGE.replace(b"HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0\r\n")
+    assert RawResponse(receive_half_closed(gateway, encode_request(make_prompt(), head))).status == 200
 
 
 @pytest.mark.parametrize("linger", [None, 0], ids=["closed", "reset"])
 def test_closed_connections_are_released_and_their_jobs_continue(
-    slow_gateway: RunningGateway, linger: int | None
+    holding_gateway: RunningGateway, linger: int | None
 ) -> None:
-    disconnects, prompt = count_disconnects(slow_gateway), make_prompt()
+    disconnects, prompt = count_disconnects(holding_gateway), make_prompt()
     with contextlib.ExitStack() as clients:
         for _ in range(20):
-            client = clients.enter_context(connect(slow_gateway))
+            client = clients.enter_context(connect(holding_gateway))
             if linger is not None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
             client.sendall(encode_request(prompt))
-        wait_for_running_jobs(slow_gateway, 20)
-    wait_for_disconnects(slow_gateway, disconnects + 20)
-    assert count_running_jobs(slow_gateway) == 20, "their jobs continue"
+        wait_for_running_jobs(holding_gateway, 20)
+    wait_for_disconnects(holding_gateway, disconnects + 20)
+    assert count_running_jobs(holding_gateway) == 20, "their jobs continue"
 
 
 def test_pipelined_request_on_a_half_closed_connection_is_not_started(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(1.0)
     before = count_orders(gateway)
-    with connect(gateway) as connection:
-        connection.sendall(encode_request(make_prompt()) + encode_request(make_prompt()))
-        time.sleep(0.3)
-        connection.shutdown(socket.SHUT_WR)
-        received = read_until_closed(connection)
+    received = receive_half_closed(gateway, encode_request(make_prompt()) + encode_request(make_prompt()))
     gateway.wait_until_idle()
     assert received.count(b"HTTP/1.1 200 ") == 1
     assert count_orders(gateway) == before + 1

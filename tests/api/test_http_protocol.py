@@ -121,11 +121,12 @@ def test_malformed_http_on_an_openai_route_gets_an_openai_error(gateway: Running
 
 
 def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(1.0)
+    gateway.sandbox.hold_orders()
     with raw_http.connect(gateway) as connection:
         connection.sendall(raw_http.POST_IMAGE + LENGTH_HEADER + b"\r\n" + BODY)
-        time.sleep(0.3)
+        wait_until(lambda: gateway.http.get("/readyz").json()["jobs"], "the job runs")
         connection.sendall(b"\x00\x01garbage\r\n\r\n")
+        gateway.sandbox.release_orders()
         answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
     assert answer.status == 200
     assert json.loads(answer.body)["data"]
@@ -247,7 +248,6 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
             lambda: running.http.get("/readyz").json()["config"],
             lambda state: state["last_reload"] == "rejected",
             "the configuration is rejected",
-            timeout_seconds=20,
         )
         problems = config_state["problems"]
         assert [problem for problem in problems if problem.startswith("policies.yaml:1: ")], problems
@@ -260,7 +260,6 @@ def test_readiness_names_config_files_without_their_folder(tmp_path: Path) -> No
             lambda: running.http.get("/readyz").json()["config"]["problems"],
             lambda problems: "Folder not found" in json.dumps(problems),
             "the missing folder is reported",
-            timeout_seconds=20,
         )
         text = httpx.get(f"{running.url}/readyz", trust_env=False).text
     assert "canary-folder" not in text

@@ -56,9 +56,7 @@ def list_open_image_files(gateway: RunningGateway) -> list[str]:
 
 
 def expect_all_files_closed(gateway: RunningGateway) -> None:
-    wait_for_value(
-        lambda: list_open_image_files(gateway), lambda files: not files, "all files are closed", timeout_seconds=10
-    )
+    wait_for_value(lambda: list_open_image_files(gateway), lambda files: not files, "all files are closed")
 
 
 def test_openai_sdk_reads_large_images(openai_client: openai.OpenAI) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.api.error_responses import JOBS_PATH, expect_final_error
 from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import API_KEY, CONFIG, RunningGateway, run_sandboxed_gateway
 
+DELIVERY_COUNT = 12
 CELL = ("gpt-image-2", "generate", "1k", "high")
 SIGNAL_FIELDS = {
     *("seller", "model", "operation", "resolution", "quality"),
@@ -21,13 +23,13 @@ SIGNAL_FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def measured_gateway(gateway_process: RunningGateway) -> RunningGateway:
-    """A gateway that has measured one cell: much quicker than its offer says."""
-    gateway_process.sandbox.call_control_route("DELETE", "/faults")
-    gateway_process.sandbox.set_latency(0.0)
-    for _ in range(12):
-        create_finished_job(gateway_process, provider={"only": ["runapi"]})
-    return gateway_process
+def measured_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that has measured one cell: much quicker than its offer says. No other test has used its sellers."""
+    with run_sandboxed_gateway(tmp_path_factory.mktemp("measured")) as running:
+        running.sandbox.set_latency(0.0)
+        for _ in range(DELIVERY_COUNT):
+            create_finished_job(running, provider={"only": ["runapi"]})
+        yield running
 
 
 def run_explain(gateway: RunningGateway, *options: str, **environ: str) -> Result:
@@ -50,7 +52,7 @@ def test_signals_list_every_known_cell_with_all_fields(measured_gateway: Running
     cell = get_cell_signals(measured_gateway, "runapi")
     assert (cell["healthy"], cell["conformance"], cell["measured"], cell["has_key"]) == (True, 1.0, True, True)
     assert cell["faithful"]
-    assert cell["deliveries"] >= 12, "deliveries of other tests count, too"
+    assert cell["deliveries"] == DELIVERY_COUNT
     assert 0 < cell["p50"] <= cell["p90"] < 10
 
 

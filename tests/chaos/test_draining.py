@@ -65,9 +65,9 @@ def test_draining_answers_retries_of_accepted_requests_with_their_job(
     headers = {"idempotency-key": "waits", "prefer": "wait=30"}
     with SentRequest(f"{gateway.url}/v1/jobs", API_KEY, make_job_body("waits", "runapi"), headers) as retry:
         sandbox.release_orders()
-        answer, content = retry.read_response()
+        answer = retry.read_response()
     assert answer.headers["idempotent-replayed"] == "true"
-    assert (content["id"], content["status"]) == (job, "completed")
+    assert (answer.json()["id"], answer.json()["status"]) == (job, "completed")
     assert gateway.wait_for_exit() == 0, gateway.read_log()[-4_000:]
     assert len(sandbox.list_charges()) == 1
 

@@ -101,7 +101,7 @@ def test_gateway_listens_on_ipv6_addresses(tmp_path: Path, host: str) -> None:
         assert gateway.http.get("/readyz").status_code == 200
         port = int(gateway.url.rpartition(":")[2])
         if host == "::":
-            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")

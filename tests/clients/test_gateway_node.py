@@ -19,10 +19,10 @@ def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNa
     """All results of the client, from one run, because node takes a while to start."""
     vendors = gateway_process.sandbox
     vendors.call_control_route("DELETE", "/faults")
-    vendors.set_latency(1.2)
+    vendors.set_latency(1.5)
     before = len(vendors.list_charges())
     command = [node_program, str(PROGRAM_FOLDER / "gateway.mjs"), f"{gateway_process.url}/v1", RETRIED_PROMPT]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     vendors.set_latency(0.0)
     assert completed.returncode == 0, completed.stderr
     results = json.loads(completed.stdout)

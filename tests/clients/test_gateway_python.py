@@ -147,20 +147,21 @@ def test_failure_of_all_sellers_is_a_final_424(
 
 
 def test_client_with_short_timeout_retries_into_one_purchase(gateway: RunningGateway) -> None:
-    """It times out after 0.3 s and retries twice: both retries attach to the job of the first request."""
-    gateway.sandbox.set_latency(1.2)
+    """It times out after a second and retries: each retry attaches to the job of the first request."""
+    gateway.sandbox.set_latency(1.5)
     before = len(gateway.sandbox.list_charges())
-    with make_gateway_client(gateway, timeout=0.3) as client:
+    with make_gateway_client(gateway, timeout=1.0, max_retries=5) as client:
         answer = client.images.generate(prompt=f"a lighthouse {uuid4()}")
     assert decode_image(answer.data[0].b64_json).size == (1024, 1024)  # type: ignore[index]
     assert len(gateway.sandbox.list_charges()) - before == 1
 
 
 def test_client_retrying_after_a_timeout_gets_the_finished_job(gateway: RunningGateway) -> None:
-    gateway.sandbox.set_latency(0.6)
+    gateway.sandbox.hold_orders()
     before, prompt = len(gateway.sandbox.list_charges()), f"a lighthouse {uuid4()}"
-    with make_gateway_client(gateway, timeout=0.2, max_retries=0) as client, pytest.raises(openai.APITimeoutError):
+    with make_gateway_client(gateway, timeout=1.0, max_retries=0) as client, pytest.raises(openai.APITimeoutError):
         client.images.generate(prompt=prompt)
+    gateway.sandbox.release_orders()
     gateway.wait_until_idle()
     assert len(gateway.sandbox.list_charges()) - before == 1
     with make_gateway_client(gateway) as retrying_client:

@@ -38,7 +38,7 @@ def test_streamed_edit_delivers_partial_and_completed_images(sandbox, openai_cli
 
 
 def test_partial_images_arrive_while_the_order_is_in_progress(sandbox, openai_client):
-    sandbox.set_latency(0.6, vendor="openai")
+    sandbox.set_latency(1.5, vendor="openai")
     began = time.monotonic()
     with openai_client.images.generate(model=MODEL, prompt="a", quality="low", stream=True, partial_images=1) as stream:
         event_seconds = [time.monotonic() - began for _ in stream]

@@ -87,11 +87,12 @@ def test_edit_has_the_ordered_ratio_and_tier(
 
 
 def test_task_is_processing_before_it_is_completed(sandbox: RunningSandbox, runapi_client: GptImage2Client) -> None:
-    sandbox.set_latency(0.4, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     task = runapi_client.text_to_image.create(**ORDER_PARAMS)
     assert (task.status, task.usage, task.images) == ("processing", None, None)
     assert runapi_client.text_to_image.get(task.id).to_dict() == {"id": task.id, "status": "processing"}
-    polling = PollingOptions(poll_interval=0.05, max_wait=5)
+    sandbox.release_orders()
+    polling = PollingOptions(poll_interval=0.05, max_wait=60)
     finished = runapi_client.text_to_image._poll_until_complete(
         lambda: runapi_client.text_to_image.get(task.id), polling
     )
@@ -162,12 +163,13 @@ def test_empty_success_is_accepted_by_the_sdk(sandbox: RunningSandbox, runapi_cl
 
 def test_balance_in_cents_follows_every_order(sandbox: RunningSandbox, runapi_client: GptImage2Client) -> None:
     sandbox.set_balance("runapi", "10")
-    sandbox.set_latency(0.3, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     assert runapi_client.account.info().account.name
     task = runapi_client.text_to_image.create(**ORDER_PARAMS, aspect_ratio="3:2", output_resolution="4k")
     reserved = runapi_client.account.balance()
     assert (reserved.balance_cents, reserved.spent_cents_total) == (984, 0)
-    polling = PollingOptions(poll_interval=0.05, max_wait=5)
+    sandbox.release_orders()
+    polling = PollingOptions(poll_interval=0.05, max_wait=60)
     runapi_client.text_to_image._poll_until_complete(lambda: runapi_client.text_to_image.get(task.id), polling)
     settled = runapi_client.account.balance()
     assert settled.to_dict() == {

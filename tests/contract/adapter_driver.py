@@ -25,7 +25,7 @@ from providers.orders import ImageBytes, ImageSource, ImageUrl, Operation, Order
 from tests.contract import fixture_cases
 from tests.harness.sandbox_runner import RunningSandbox
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 60.0
 MAX_UNANSWERED_POLLS = 3
 
 

@@ -45,7 +45,6 @@ class RunapiClient:
             lambda: dict(self.poll_task(task_id, action).json()),
             lambda task: task["status"] in ("completed", "failed"),
             "the task has finished",
-            timeout_seconds=10,
         )
 
 

@@ -143,6 +143,10 @@ def test_order_over_the_balance_is_rejected(sandbox):
     assert submit_order(sandbox).status_code == 200
 
 
+def get_reserved_usd(sandbox: RunningSandbox) -> str:
+    return str(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"])
+
+
 def test_money_of_running_orders_is_shown_as_reserved(sandbox):
     sandbox.inject_fault("stuck", vendor="openai")
     with pytest.raises(httpx.ReadTimeout):
@@ -153,7 +157,7 @@ def test_money_of_running_orders_is_shown_as_reserved(sandbox):
             timeout=0.2,
             trust_env=False,
         )
-    assert sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"] == "0.005865"
+    wait_until(lambda: get_reserved_usd(sandbox) == "0.005865", "the order's money is reserved")
 
 
 # Latency
@@ -171,10 +175,12 @@ def test_latency_delays_orders(sandbox):
 
 
 def test_latency_can_be_set_per_quality_and_vendor(sandbox):
-    sandbox.set_latency(0.8, vendor="openai", quality="high")
-    sandbox.set_latency(9, vendor="runapi")
-    assert measure_order_seconds(sandbox, quality="low") < 0.7
-    assert measure_order_seconds(sandbox, quality="high") >= 0.8
+    """Orders of other qualities and vendors are not held."""
+    sandbox.hold_orders(vendor="openai", quality="medium")
+    sandbox.hold_orders(vendor="runapi")
+    sandbox.set_latency(0.3, vendor="openai", quality="high")
+    assert measure_order_seconds(sandbox, quality="low") > 0
+    assert measure_order_seconds(sandbox, quality="high") >= 0.3
 
 
 # Held orders
@@ -183,9 +189,7 @@ def test_latency_can_be_set_per_quality_and_vendor(sandbox):
 def start_order(sandbox: RunningSandbox, orders: ThreadPoolExecutor) -> Future[httpx.Response]:
     """Starts an order, and waits until its money is reserved: a logged request may not be an order yet."""
     order = orders.submit(submit_order, sandbox)
-    wait_until(
-        lambda: float(sandbox.call_control_route("GET", "/balance")["openai"]["reserved_usd"]), "money is reserved"
-    )
+    wait_until(lambda: float(get_reserved_usd(sandbox)), "money is reserved")
     return order
 
 

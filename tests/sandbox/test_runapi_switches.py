@@ -124,10 +124,11 @@ def test_replay_returns_a_ticket_or_the_whole_task(sandbox: RunningSandbox, runa
 
 
 def test_polls_of_running_tasks_have_retry_after(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    sandbox.set_latency(0.3, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     with sandbox.override_switches("runapi", poll_retry_after=1.5):
         created = runapi_client.create_task()
         assert runapi_client.poll_task(created.json()["id"]).headers["retry-after"] == "1.5"
+        sandbox.release_orders()
         runapi_client.wait_until_finished(created)
         assert "retry-after" not in runapi_client.poll_task(created.json()["id"]).headers
     assert "retry-after" not in runapi_client.poll_task(runapi_client.create_task().json()["id"]).headers
@@ -136,9 +137,12 @@ def test_polls_of_running_tasks_have_retry_after(sandbox: RunningSandbox, runapi
 def test_tasks_wait_for_a_free_slot(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
     sandbox.set_latency(0.2, vendor="runapi")
     with sandbox.override_switches("runapi", concurrency=1):
-        first, second = runapi_client.create_task(), runapi_client.create_task()
+        first = runapi_client.create_task()
+        sandbox.hold_orders(vendor="runapi")
+        second = runapi_client.create_task()
         runapi_client.wait_until_finished(first)
         assert runapi_client.poll_task(second.json()["id"]).json()["status"] == "processing"
+        sandbox.release_orders()
         assert runapi_client.wait_until_finished(second)["status"] == "completed"
 
 

@@ -112,13 +112,16 @@ def test_status_never_goes_back(sandbox: RunningSandbox, runapi_client: RunapiCl
     sandbox.set_latency(0.3, vendor="runapi")
     with sandbox.override_switches("runapi", create_status="pending", concurrency=1):
         runapi_client.create_task()
+        sandbox.hold_orders(vendor="runapi")
         waiting = runapi_client.create_task().json()
         seen = [waiting["status"]]
-        wait_until(
-            lambda: seen[-1] == "completed",
-            "the task has completed",
-            lambda: seen.append(runapi_client.poll_task(waiting["id"]).json()["status"]),
-        )
+
+        def poll() -> None:
+            seen.append(runapi_client.poll_task(waiting["id"]).json()["status"])
+
+        wait_until(lambda: seen[-1] == "processing", "the task is processed", poll)
+        sandbox.release_orders()
+        wait_until(lambda: seen[-1] == "completed", "the task has completed", poll)
     assert set(seen) == set(order)
     assert seen == sorted(seen, key=order.index)
 
@@ -147,9 +150,10 @@ def _build_sample_source(sandbox: RunningSandbox) -> dict[str, object]:
 
 
 def test_replay_has_the_current_status_and_no_result(sandbox: RunningSandbox, runapi_client: RunapiClient) -> None:
-    sandbox.set_latency(0.2, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     first = runapi_client.create_task(key="order-1")
     assert runapi_client.create_task(key="order-1").json() == {**first.json(), "task_replayed": True}
+    sandbox.release_orders()
     runapi_client.wait_until_finished(first)
     replay = runapi_client.create_task(key="order-1")
     assert replay.json() == {"id": first.json()["id"], "status": "completed", "task_replayed": True}
@@ -204,10 +208,11 @@ def test_running_order_reserves_money_and_failed_order_releases_it(
     sandbox: RunningSandbox, runapi_client: RunapiClient
 ) -> None:
     sandbox.set_balance("runapi", "0.10")
-    sandbox.set_latency(0.4, vendor="runapi")
+    sandbox.hold_orders(vendor="runapi")
     sandbox.inject_fault("fail", vendor="runapi", times=1)
     running = runapi_client.create_task()
     assert runapi_client.create_task().status_code == 402
+    sandbox.release_orders()
     runapi_client.wait_until_finished(running)
     assert runapi_client.run_generation()["status"] == "completed"
     assert runapi_client.create_task().status_code == 402

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.harness.sandbox_runner import RunningSandbox
+from tests.harness.wait import wait_until
 from tests.sandbox.runflow_client import MODEL_PATH, RunflowClient, build_order
 
 
@@ -72,11 +73,16 @@ def test_replay_of_a_synchronous_order_waits_for_the_running_order(
     sandbox: RunningSandbox, runflow_client: RunflowClient
 ) -> None:
     """The first client times out; a repeat with the same key gets the result of the first order."""
-    sandbox.set_latency(1.0)
+    sandbox.hold_orders()
     headers = runflow_client.headers | {"idempotency-key": "k"}
     body = {"prompt": "x", "quality": "low"}
     with httpx.Client(base_url=sandbox.url, trust_env=False, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=headers)
-    again = sandbox.http.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=headers)
+    wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == 1, "the order has arrived")
+    with ThreadPoolExecutor(1) as repeats:
+        repeat = repeats.submit(sandbox.http.post, "/runflow/v1/run/openai/gpt-image-2", json=body, headers=headers)
+        wait_until(lambda: len(sandbox.list_requests("runflow", "submit")) == 2, "the repeat has arrived")
+        sandbox.release_orders()
+        again = repeat.result()
     assert again.status_code == 200
     assert len(again.json()["images"]) == len(sandbox.list_charges()) == 1

@@ -60,12 +60,14 @@ def test_new_run_is_queued_with_all_fields(runflow_client: RunflowClient) -> Non
 
 
 def test_run_goes_through_its_states_in_order(sandbox: RunningSandbox, runflow_client: RunflowClient) -> None:
-    sandbox.set_latency(0.3)
+    sandbox.hold_orders()
     run_id = runflow_client.create_run().json()["id"]
     seen = []
     while not seen or seen[-1] != "succeeded":
         status = runflow_client.get_run(run_id)["status_code"]
         seen += [status] if status not in seen[-1:] else []
+        if status == "running":
+            sandbox.release_orders()
     assert [status_code for status_code in seen if status_code != "dispatching"] in (
         ["running", "succeeded"],
         ["queued", "running", "succeeded"],
@@ -104,9 +106,10 @@ def test_expired_url_fault_returns_a_dead_url(sandbox: RunningSandbox, runflow_c
 
 def test_runs_beyond_the_concurrency_limit_are_queued(sandbox: RunningSandbox, runflow_client: RunflowClient) -> None:
     with sandbox.override_switches("runflow", concurrency=1):
-        sandbox.set_latency(0.4)
+        sandbox.hold_orders()
         first, second = (runflow_client.create_run().json()["id"] for _ in range(2))
         assert runflow_client.get_run(second)["status_code"] == "queued"
+        sandbox.release_orders()
         runflow_client.wait_until_finished(first)
         assert runflow_client.wait_until_finished(second)["status_code"] == "succeeded"
 
@@ -185,11 +188,12 @@ def test_synchronous_route_returns_images_in_both_fields(runflow_client: Runflow
 def test_synchronous_order_continues_after_the_client_disconnects(
     sandbox: RunningSandbox, runflow_client: RunflowClient
 ) -> None:
-    sandbox.set_latency(1.0)
+    sandbox.hold_orders()
     body = {"prompt": "x", "quality": "low"}
     with httpx.Client(base_url=sandbox.url, trust_env=False, timeout=0.1) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/runflow/v1/run/openai/gpt-image-2", json=body, headers=runflow_client.headers)
     assert sandbox.list_charges() == []
+    sandbox.release_orders()
     charges = wait_until(sandbox.list_charges, "the order is charged")
     assert len(charges) == 1
 

@@ -37,7 +37,7 @@ def parse_port(url: str) -> int:
 
 def is_answering(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/_/charges", trust_env=False, timeout=2).is_success
+        return httpx.get(f"{url}/_/charges", trust_env=False, timeout=CLIENT_TIMEOUT_SECONDS).is_success
     except httpx.TransportError:
         return False
 
@@ -69,7 +69,11 @@ def test_requested_port_in_use_is_reported(half):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1] - half
         result = subprocess.run(
-            [*SANDBOX_COMMAND, "--port", str(port)], capture_output=True, text=True, timeout=20, check=False
+            [*SANDBOX_COMMAND, "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_TIMEOUT_SECONDS,
+            check=False,
         )
     assert result.returncode == 1
     assert result.stdout == ""
@@ -84,7 +88,7 @@ def test_foreign_address_is_not_reported_as_port_in_use():
         [*SANDBOX_COMMAND, "--host", "192.0.2.1", "--port", "18090"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=CLIENT_TIMEOUT_SECONDS,
         check=False,
     )
     assert result.returncode == 1

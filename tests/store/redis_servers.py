@@ -77,7 +77,7 @@ class RedisServer:
 
     def make_client(self) -> "redis.Redis[bytes]":
         """Makes a client that never retries."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=60.0, retry=Retry(NoBackoff(), 0))
 
     def _build_command(self) -> list[str]:
         path = f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"

@@ -17,5 +17,5 @@ def test_random_job_histories_on_redis(kind: str, request: pytest.FixtureRequest
     server: RedisServer = request.getfixturevalue(f"{kind}_server")
     with closing(server.make_client()) as client, client.pubsub() as other:
         other.subscribe(f"{REPLICA_CHANNEL_PREFIX}two")
-        assert other.get_message(timeout=5.0)
+        assert other.get_message(timeout=60.0)
         run_state_machine(lambda: make_redis_harness(server))

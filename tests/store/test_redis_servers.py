@@ -57,7 +57,7 @@ def test_server_ends_with_its_parent_process(tmp_path: Path) -> None:
         pid = int(process.stdout.readline())
         assert is_alive(pid)
         process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid), "the server has ended", timeout_seconds=10)
+    wait_until(lambda: not is_alive(pid), "the server has ended")
 
 
 def is_alive(pid: int) -> bool:

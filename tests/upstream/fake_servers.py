@@ -25,7 +25,7 @@ ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Await
 API_KEY = "canary-key-5b1f"
 GET_CALL = Call(method="GET", location="/things/1")
 ORDER_CALL = Call(method="POST", location="/things", headers={"content-type": "application/json"}, body=b'{"n":1}')
-QUICK_OPTIONS = CallOptions(timeout_seconds=5.0)
+QUICK_OPTIONS = CallOptions(timeout_seconds=30.0)
 EVENT_LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 

@@ -87,9 +87,9 @@ async def _check_for_leaks() -> None:
             )
             assert all(isinstance(outcome, Answer) for outcome in outcomes), outcomes
         gc.collect()
-        await wait_until_async(lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=5.0)
-        await wait_until_async(lambda: len(asyncio.all_tasks()) == tasks, "all tasks have ended", timeout_seconds=5.0)
-        await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
+        await wait_until_async(lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=10.0)
+        await wait_until_async(lambda: len(asyncio.all_tasks()) <= tasks, "all tasks have ended", timeout_seconds=10.0)
+        await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=10.0)
 
 
 @pytest.mark.thorough
@@ -115,7 +115,7 @@ def test_cancelling_an_unread_large_order_closes_its_connection(loop: str, fresh
             assert sending.cancelled()
             # The server's end stays open, since it neither reads nor writes.
             await wait_until_async(
-                lambda: count_open_files() == before + 1, "only the server keeps its socket", timeout_seconds=5.0
+                lambda: count_open_files() <= before + 1, "only the server keeps its socket", timeout_seconds=10.0
             )
             assert client.memory_budget.reserved_bytes == 0
 
@@ -140,7 +140,7 @@ def test_early_response_to_a_large_order_closes_its_connection(loop: str) -> Non
             assert isinstance(outcome, Answer)
             assert outcome.status == 413
             await wait_until_async(
-                lambda: count_open_files() == before + 1, "only the server keeps its socket", timeout_seconds=5.0
+                lambda: count_open_files() <= before + 1, "only the server keeps its socket", timeout_seconds=10.0
             )
 
     EVENT_LOOPS[loop](scenario())

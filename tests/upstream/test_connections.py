@@ -59,10 +59,10 @@ async def _send_twice(
     pool = TransportPool(timing=ConnectionTiming(fresh_connection_seconds=0.05))
     async with run_server(handle) as server, SellerClient(pool) as client:
         seller = make_seller(server.url)
-        first = await client.send(call, seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection))
+        first = await client.send(call, seller, CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection))
         assert isinstance(first, Answer)
         await asyncio.sleep(pause)
-        second = await client.send(call, seller, CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection))
+        second = await client.send(call, seller, CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection))
         return second, server.connection_count
 
 
@@ -123,7 +123,7 @@ def test_order_on_a_connection_that_closed_meanwhile_is_sent_again(
     outcomes: list[Answer | NoAnswer] = []
 
     async def send_orders(url: str, server: ClosingServer) -> None:
-        options = CallOptions(timeout_seconds=5.0, fresh_connection=True)
+        options = CallOptions(timeout_seconds=30.0, fresh_connection=True)
         async with SellerClient() as client:
             for _ in range(20):
                 outcomes.append(await client.send(ORDER_CALL, make_seller(url), options))
@@ -154,7 +154,7 @@ def test_order_is_not_sent_again_if_the_system_does_not_count(
     monkeypatch.setattr(transport, "read_acknowledged_bytes", lambda _: count)
 
     async def send_orders() -> tuple[Answer | NoAnswer, int]:
-        options = CallOptions(timeout_seconds=5.0, fresh_connection=True)
+        options = CallOptions(timeout_seconds=30.0, fresh_connection=True)
         async with run_server(handle) as server, SellerClient() as client:
             await client.send(ORDER_CALL, make_seller(server.url), options)
             outcome = await client.send(ORDER_CALL, make_seller(server.url), options)
@@ -199,7 +199,7 @@ def test_connection_with_surplus_data_is_not_reused(fresh_connection: bool, surp
             await writer.drain()
 
     async def send_orders() -> tuple[Answer | NoAnswer, int]:
-        options = CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+        options = CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
         async with run_server(respond_twice) as server, SellerClient() as client:
             await client.send(ORDER_CALL, make_seller(server.url), options)
             await asyncio.sleep(0.1)

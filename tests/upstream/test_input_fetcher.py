@@ -134,7 +134,7 @@ def test_images_of_one_request_that_are_too_large_together_are_rejected() -> Non
 
 
 def test_request_timeout_covers_all_its_urls() -> None:
-    timing = InputTiming(request_timeout_seconds=0.5, download_timeout_seconds=1.0)
+    timing = InputTiming(request_timeout_seconds=0.5, download_timeout_seconds=20.0)
 
     async def scenario() -> None:
         async with run_fetcher(drip_body, timing) as (fetcher, url):
@@ -144,7 +144,7 @@ def test_request_timeout_covers_all_its_urls() -> None:
                     with pytest.raises(DownloadError) as late:
                         await inputs.fetch(url)
                     assert late.value.public_reason == "it did not arrive in time"
-            assert time.monotonic() - started_at < 1.5
+            assert time.monotonic() - started_at < 15
 
     run_async(scenario())
 

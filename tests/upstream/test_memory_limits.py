@@ -64,7 +64,7 @@ def test_sent_order_holds_no_memory_while_the_seller_works(call: Call) -> None:
                 lambda: slow_seller.read_count == 5, "the seller has read five orders", timeout_seconds=30.0
             )
             await wait_until_async(
-                lambda: not client.memory_budget.reserved_bytes, "all memory is released", timeout_seconds=5.0
+                lambda: not client.memory_budget.reserved_bytes, "all memory is released", timeout_seconds=10.0
             )
             assert not any(task.done() for task in tasks)
             slow_seller.may_answer.set()

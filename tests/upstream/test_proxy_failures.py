@@ -77,9 +77,9 @@ def test_failed_tunnel_is_not_sent(name: str, call: Call, tunnel_environment: Pr
     async def scenario() -> Answer | NoAnswer:
         async with tunnel_environment.start_servers(handle_proxy=handle) as setup:
             before = count_open_files()
-            outcome = await setup.send_order(call, CallOptions(timeout_seconds=5.0, fresh_connection=True))
+            outcome = await setup.send_order(call, CallOptions(timeout_seconds=30.0, fresh_connection=True))
             assert setup.seller.request_heads == []
-            await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
+            await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=10.0)
             return outcome
 
     outcome = run_async(scenario())
@@ -100,7 +100,7 @@ SLOW_PROXIES = {
 
 
 @pytest.mark.parametrize(
-    "options", [CallOptions(5.0, connect_timeout_seconds=0.3), CallOptions(0.3)], ids=["connect", "whole"]
+    "options", [CallOptions(30.0, connect_timeout_seconds=0.3), CallOptions(0.3)], ids=["connect", "whole"]
 )
 @pytest.mark.parametrize("name", SLOW_PROXIES)
 def test_slow_tunnel_times_out_and_is_not_sent(
@@ -156,7 +156,7 @@ def test_order_on_a_failing_proxy_is_response_lost_and_not_resent(
 
         async with proxy_environment.start_servers(read_and_hang, make_forwarder(stop_event=was_received)) as setup:
             outcome = await setup.send_order(
-                options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+                options=CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
             )
             assert get_fault_kind(outcome) is FaultKind.RESPONSE_LOST
             assert len(setup.seller.request_heads) == 1
@@ -176,7 +176,7 @@ def test_timeout_and_size_limit_apply_behind_a_proxy(proxy_environment: ProxyEnv
         async with proxy_environment.start_servers(
             make_responder(b"HTTP/1.1 200 OK\r\n\r\n", *[b"0" * 65536] * 200)
         ) as setup:
-            options = CallOptions(timeout_seconds=5.0, max_response_bytes=100_000)
+            options = CallOptions(timeout_seconds=30.0, max_response_bytes=100_000)
             assert get_fault_kind(await setup.send_order(options=options)) is FaultKind.UNREADABLE
             proxy = make_proxy(setup.proxy.url)
             with pytest.raises(DownloadError) as raised:
@@ -219,7 +219,7 @@ def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: Pro
 
             async def send_and_cancel(seconds: float) -> None:
                 sending = asyncio.create_task(
-                    setup.send_order(options=CallOptions(5.0, fresh_connection=chance.random() < 0.5))
+                    setup.send_order(options=CallOptions(30.0, fresh_connection=chance.random() < 0.5))
                 )
                 await asyncio.wait([sending], timeout=seconds)
                 sending.cancel()
@@ -235,12 +235,12 @@ def test_cancelled_proxy_requests_leak_nothing(loop: str, proxy_environment: Pro
             await wait_until_async(
                 lambda: setup.proxy.open_connections == setup.seller.open_connections == 0,
                 "all connections are closed",
-                timeout_seconds=5.0,
+                timeout_seconds=10.0,
             )
             await wait_until_async(
-                lambda: len(asyncio.all_tasks()) <= tasks, "all tasks have ended", timeout_seconds=5.0
+                lambda: len(asyncio.all_tasks()) <= tasks, "all tasks have ended", timeout_seconds=10.0
             )
-            await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=5.0)
+            await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=10.0)
 
     EVENT_LOOPS[loop](scenario())
 
@@ -260,9 +260,9 @@ def test_cancelling_an_unread_large_order_behind_a_proxy_closes_connections(
             assert sending.cancelled()
             # The proxy has not noticed and keeps its two connections; the seller keeps its one.
             await wait_until_async(
-                lambda: count_open_files() == before + 3,
+                lambda: count_open_files() <= before + 3,
                 "only the servers keep their three sockets",
-                timeout_seconds=5.0,
+                timeout_seconds=10.0,
             )
 
     EVENT_LOOPS[loop](scenario())
@@ -281,7 +281,7 @@ def test_closing_the_client_while_connecting_leaks_nothing(loop: str, tunnel_env
             gc.collect()
             # The proxy's end stays open, since it does not read.
             await wait_until_async(
-                lambda: count_open_files() <= before + 1, "only the server keeps its socket", timeout_seconds=5.0
+                lambda: count_open_files() <= before + 1, "only the server keeps its socket", timeout_seconds=10.0
             )
 
     EVENT_LOOPS[loop](scenario())

@@ -129,7 +129,9 @@ def test_fresh_orders_use_no_connection_that_was_idle_for_long(
         async with proxy_environment.start_servers(timing=timing) as setup:
             for _ in range(2):
                 assert isinstance(
-                    await setup.send_order(options=CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)),
+                    await setup.send_order(
+                        options=CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
+                    ),
                     Answer,
                 )
             return setup.proxy.connection_count, setup.seller.connection_count
@@ -156,7 +158,7 @@ def test_changed_proxy_or_credentials_open_a_new_connection(proxy_environment: P
             )
             assert (setup.proxy.connection_count, other.connection_count) == (2, 1)
             await wait_until_async(
-                lambda: setup.proxy.open_connections == 0, "all connections are closed", timeout_seconds=5.0
+                lambda: setup.proxy.open_connections == 0, "all connections are closed", timeout_seconds=10.0
             )
 
     run_async(scenario())

@@ -83,7 +83,7 @@ def test_request_line_and_headers() -> None:
         async with run_server(serve_requests) as server, SellerClient() as client:
             url = f"{server.url}/base"
             await client.send(GET_CALL, make_seller(url), QUICK_OPTIONS)
-            await client.send(ORDER_CALL, make_seller(url), CallOptions(timeout_seconds=5.0, fresh_connection=True))
+            await client.send(ORDER_CALL, make_seller(url), CallOptions(timeout_seconds=30.0, fresh_connection=True))
             return [head.replace(str(server.port).encode(), b"PORT") for head in server.request_heads]
 
     get_request, order_request = run_async(send_call())

@@ -37,7 +37,7 @@ def test_response_that_cannot_be_read_is_unreadable(name: str) -> None:
 
 
 def test_response_larger_than_the_limit_is_unreadable() -> None:
-    options = CallOptions(timeout_seconds=5.0, max_response_bytes=100_000)
+    options = CallOptions(timeout_seconds=30.0, max_response_bytes=100_000)
     outcome = run_async(send_call(make_responder(build_response(b"0" * 100_000)), options=options))
     assert isinstance(outcome, Answer)
     assert len(outcome.body) == 100_000

@@ -148,7 +148,7 @@ def test_bodies_of_every_size_arrive_complete(size: int) -> None:
             call = Call(method="POST", location=ORDER_CALL.location, body=body)
             for fresh_connection in (True, False):
                 outcome = await client.send(
-                    call, make_seller(server.url), CallOptions(timeout_seconds=5.0, fresh_connection=fresh_connection)
+                    call, make_seller(server.url), CallOptions(timeout_seconds=30.0, fresh_connection=fresh_connection)
                 )
                 assert isinstance(outcome, Answer)
                 assert outcome.body == body

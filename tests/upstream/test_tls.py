@@ -82,7 +82,7 @@ def test_hanging_tls_handshake_is_not_sent() -> None:
             return await client.send(ORDER_CALL, make_seller(f"https://127.0.0.1:{server.port}"), options)
 
     assert (
-        get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=5.0, connect_timeout_seconds=0.3))))
+        get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=30.0, connect_timeout_seconds=0.3))))
         is FaultKind.NOT_SENT
     )
     assert get_fault_kind(run_async(send_order(CallOptions(timeout_seconds=0.3)))) is FaultKind.NOT_SENT
@@ -136,8 +136,8 @@ def test_cancelling_during_the_handshake_leaks_nothing(certificate: Path, loop: 
                 assert all(isinstance(outcome, Answer) for outcome in outcomes)
             gc.collect()
             await wait_until_async(
-                lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=5.0
+                lambda: server.open_connections == 0, "all connections are closed", timeout_seconds=10.0
             )
-            await wait_until_async(lambda: count_open_files() == before, "all sockets are closed", timeout_seconds=5.0)
+            await wait_until_async(lambda: count_open_files() <= before, "all sockets are closed", timeout_seconds=10.0)
 
     EVENT_LOOPS[loop](scenario())

@@ -26,7 +26,7 @@ const results = {
   wrong_model: await catchError(() => client.images.generate({ ...order, model: "no/such" })),
   wrong_key: await catchError(() => client.withOptions({ apiKey: "other" }).images.generate(order)),
   too_cheap: await catchError(() => client.images.generate({ ...order, max_price: "0.001" })),
-  // A tenth of the order's latency: the SDK times out and retries.
-  hasty: await client.withOptions({ timeout: 300 }).images.generate({ ...order, prompt: process.argv[3] }),
+  // Less than the order's latency: the SDK times out and retries. On a busy machine a retry may time out, too.
+  hasty: await client.withOptions({ timeout: 1000, maxRetries: 5 }).images.generate({ ...order, prompt: process.argv[3] }),
 };
 console.log(JSON.stringify(results));

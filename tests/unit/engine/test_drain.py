@@ -13,7 +13,7 @@ from gateway.timeouts_and_intervals import ClaimTiming, Timing
 from tests.harness.wait import wait_until_async
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 60.0
 
 
 def delay_claim(

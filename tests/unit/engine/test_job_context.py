@@ -12,7 +12,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.timeouts_and_intervals import Timing, WorkerTiming
 from tests.harness.virtual_time_loop import run_in_virtual_time
 
-RECEIVE_TIMEOUT_SECONDS = 5.0
+RECEIVE_TIMEOUT_SECONDS = 60.0
 
 
 def make_job_context(events: list[Any], **timing: float) -> JobContext:

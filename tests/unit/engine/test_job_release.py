@@ -71,7 +71,7 @@ class FakeReplica:
             releaser = JobReleaser(JobContext(self.make_context(), scenario.job, FENCE), lease_lost.set)
             is_released = releaser.release_if_unservable(derive_actions(scenario.job, self.now, is_created_here=True))
             if is_released:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     await lease_lost.wait()
             return is_released
 

@@ -14,7 +14,7 @@ from gateway.timeouts_and_intervals import JobTiming
 from tests.store import job_factory
 from tests.unit.engine.engine_replica import LEASE_SECONDS, EngineReplica, run_replica
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 60.0
 CONFIRMATION_TIMEOUT_SECONDS = JobTiming().confirmation_timeout_seconds
 
 

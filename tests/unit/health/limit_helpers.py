@@ -11,7 +11,7 @@ from gateway.timeouts_and_intervals import HealthTiming
 from providers.faults import Fault, FaultKind
 from tests.harness.manual_clock import ManualClock
 
-WAIT_TIMEOUT_SECONDS = 5.0
+WAIT_TIMEOUT_SECONDS = 60.0
 
 
 def make_limits(
