@@ -1,6 +1,5 @@
 """Recent outcomes of one account or one cell, and the circuit breakers that they drive."""
 
-from collections.abc import Hashable
 from math import inf
 
 from gateway.health.circuit_breaker import CircuitBreaker, clamp_retry_after
@@ -29,16 +28,17 @@ class AccountHealth:
         self._timing = timing
         self.breaker = CircuitBreaker(timing.probe_timeout_seconds)
         self._consecutive_failures = 0
-        self._access: Hashable = None
+        # A digest of how the account is reached; empty while it is not configured.
+        self.access_digest = ""
         self._access_changed_at = -inf
 
-    def set_access(self, access: Hashable, now: float) -> None:
-        """Sets how the account is reached. A change counts as a success, also at the other replicas: the failures of
-        the former access prove nothing about the new one."""
-        if self._access not in (None, access):
+    def set_access(self, access_digest: str, now: float) -> None:
+        """Sets how the account is reached. A change counts as a success: the failures of the former access prove
+        nothing about the new one."""
+        if self.access_digest not in ("", access_digest):
             self._access_changed_at = now
             self.record_success(now)
-        self._access = access
+        self.access_digest = access_digest
 
     def record_success(self, sent_at: float) -> None:
         self._consecutive_failures = 0

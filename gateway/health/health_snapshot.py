@@ -14,7 +14,10 @@ MAX_SNAPSHOT_BYTES = 4 << 20
 
 
 class AccountSnapshot(Struct, frozen=True, array_like=True):
+    """`access_digest`: of the key, base URL and proxy with which the replica made its observations."""
+
     account: str
+    access_digest: str
     breaker: BreakerSnapshot
 
 
@@ -39,7 +42,7 @@ class CellSnapshot(Struct, frozen=True, array_like=True):
 class HealthSnapshot(Struct, frozen=True, array_like=True):
     """Observations of one replica, made at `wall_time`. All times are of its slewed wall clock."""
 
-    version: Literal[2]
+    version: Literal[3]
     wall_time: Moment
     accounts: tuple[AccountSnapshot, ...]
     cells: tuple[CellSnapshot, ...]

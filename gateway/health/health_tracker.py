@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.catalogue import Catalogue, SellerAccount
+from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.account_and_cell_health import AccountHealth, CellHealth
 from gateway.health.circuit_breaker import EMPTY_BREAKER_SNAPSHOT, CircuitBreaker
 from gateway.health.health_snapshot import (
@@ -37,6 +38,7 @@ from providers.orders import Cell
 REPLICA_TTL_SECONDS = 60.0
 # Far more entries than any catalogue has. The least recently used entry is dropped first.
 MAX_CELLS, MAX_ACCOUNTS = 10_000, 1_000
+ACCESS_DIGEST_DIGITS = 8
 
 # Faults that prove that the seller accepted the order, so the account works.
 ACCEPTED_FAULTS = frozenset(
@@ -99,7 +101,7 @@ class HealthTracker:
         proxy has changed. An account without a key keeps its health until it has one again."""
         for name, account in accounts.items():
             if account.api_key is not None:
-                self._get_account(name).set_access((account.api_key, account.base_url, account.proxy), now)
+                self._get_account(name).set_access(_compute_access_digest(account, account.api_key), now)
 
     # --- outcomes
 
@@ -213,7 +215,7 @@ class HealthTracker:
     def make_snapshot(self, now: float) -> bytes:
         """Encodes what this process observed itself, for the other replicas."""
         accounts = (
-            AccountSnapshot(name, account_health.breaker.to_snapshot(now))
+            AccountSnapshot(name, account_health.access_digest, account_health.breaker.to_snapshot(now))
             for name, account_health in self._accounts.items()
         )
         cells = (
@@ -228,7 +230,7 @@ class HealthTracker:
         )
         return encode_snapshot(
             HealthSnapshot(
-                version=2,
+                version=3,
                 wall_time=max(0.0, now),
                 accounts=tuple(entry for entry in accounts if entry.breaker != EMPTY_BREAKER_SNAPSHOT),
                 cells=tuple(entry for entry in cells if entry.has_data),
@@ -257,8 +259,11 @@ class HealthTracker:
 
     def _merge_breakers(self, snapshot: HealthSnapshot, now: float) -> None:
         clock_lead = max(0.0, snapshot.wall_time - now)
-        for account in snapshot.accounts:
-            self._get_account(account.account).breaker.merge_snapshot(account.breaker, now, clock_lead)
+        for entry in snapshot.accounts:
+            account = self._get_account(entry.account)
+            # A replica that still has a former key proves nothing about the new one, and the other way round.
+            if entry.access_digest == account.access_digest:
+                account.breaker.merge_snapshot(entry.breaker, now, clock_lead)
         for cell in snapshot.cells:
             cell_health = self._get_cell(cell.cell_key)
             cell_health.breaker.merge_snapshot(cell.breaker, now, clock_lead)
@@ -273,6 +278,14 @@ class HealthTracker:
 
     def _get_cell(self, cell_key: CellKey) -> CellHealth:
         return _get_or_create(self._cells, cell_key, lambda: CellHealth(self._timing), MAX_CELLS)
+
+
+def _compute_access_digest(account: SellerAccount, api_key: Secret) -> str:
+    """Computes a digest of how the account is reached. It is too short to find the key with it."""
+    proxy = account.proxy
+    credentials = proxy.credentials.reveal() if proxy and proxy.credentials else ""
+    access = (api_key.reveal(), account.base_url, proxy.address if proxy else "", credentials)
+    return sha256_hex("\n".join(access))[:ACCESS_DIGEST_DIGITS]
 
 
 def _allows_request(account: AccountHealth | None, cell: CellHealth | None, now: float) -> bool:

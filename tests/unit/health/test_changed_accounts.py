@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from gateway.catalogue import SellerAccount
 from gateway.config.account_proxy import Proxy
-from gateway.config.value_types import Secret
+from gateway.config.value_types import Secret, sha256_hex
 from gateway.health.health_tracker import HealthTracker
 from providers.faults import FaultKind
 from tests.unit.health.health_samples import (
@@ -16,6 +16,7 @@ from tests.unit.health.health_samples import (
     is_healthy,
     make_account,
     make_failure,
+    make_success,
     send_snapshot,
 )
 
@@ -88,16 +89,39 @@ def test_refused_new_key_opens_the_breaker_for_a_minute() -> None:
     assert is_healthy(health, RUN_HIGH, START + 67)
 
 
-def test_new_key_closes_the_breakers_of_other_replicas() -> None:
-    """Each replica notices the new key by itself; one that still had the former key may have opened the breaker again
-    meanwhile."""
+def test_former_key_of_another_replica_opens_nothing() -> None:
+    """Each replica notices the new key by itself. One that still has the former key opens its own breaker only."""
     first, second = make_tripped_tracker("a"), make_tripped_tracker("b")
     configure(first, CHANGES["key"], START + 5)
-    send_snapshot(second, first, 6, name="b")
-    assert is_healthy(first, RUN_HIGH, START + 6), "the trip is older than the new key"
     second.record(RUNS_HIGH, make_failure(FaultKind.INVALID_KEY), START + 60)
     send_snapshot(second, first, 61, name="b")
-    assert not is_healthy(first, RUN_HIGH, START + 61)
-    configure(second, CHANGES["key"], START + 62)
-    send_snapshot(second, first, 63, name="b")
-    assert is_healthy(first, RUN_HIGH, START + 63)
+    assert is_healthy(first, RUN_HIGH, START + 61)
+    first.record(RUNS_HIGH, make_success(), START + 63)
+    send_snapshot(first, second, 64, name="a")
+    assert not is_healthy(second, RUN_HIGH, START + 64), (
+        "a success with the new key proves nothing about the former one"
+    )
+    configure(second, CHANGES["key"], START + 65)
+    assert is_healthy(second, RUN_HIGH, START + 65)
+
+
+def test_replicas_with_the_new_key_share_its_breaker() -> None:
+    first, second = make_tripped_tracker("a"), make_tripped_tracker("b")
+    for health in (first, second):
+        configure(health, CHANGES["key"], START + 5)
+    second.record(RUNS_HIGH, make_failure(FaultKind.NO_CREDIT), START + 10)
+    send_snapshot(second, first, 11, name="b")
+    assert not is_healthy(first, RUN_HIGH, START + 11)
+    first.record(RUNS_HIGH, make_success(), START + 14)
+    send_snapshot(first, second, 15, name="a")
+    assert is_healthy(second, RUN_HIGH, START + 15)
+
+
+def test_snapshot_does_not_contain_the_key() -> None:
+    health = HealthTracker("a")
+    configure(health, CHANGES["key"], START)
+    health.record(RUNS_HIGH, make_failure(FaultKind.INVALID_KEY), START)
+    snapshot = health.make_snapshot(START)
+    assert b"runflow" in snapshot
+    assert b"new" not in snapshot
+    assert sha256_hex("new").encode() not in snapshot
