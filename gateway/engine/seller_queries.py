@@ -37,8 +37,11 @@ async def verify_ticket(context: EngineContext, job: Job, attempt: Attempt, offe
     """Returns whether the ticket in a signed callback belongs to this attempt; None if the seller does not answer.
 
     If the seller's status contains order references, it must contain the reference of this attempt. For other sellers
-    the callback URL is proof enough: only the order of this attempt contained it.
+    the callback URL is proof enough: only the order of this attempt contained it. A ticket that another attempt of the
+    job has already belongs to that one.
     """
+    if any(other.ticket == ticket and other.number != attempt.number for other in job.attempts):
+        return False
     progress = await poll_order(context, job, replace(attempt, ticket=ticket), offer)
     if isinstance(progress, NoAnswer):
         return None
