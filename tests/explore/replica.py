@@ -170,13 +170,14 @@ class Replica:
             asyncio.get_running_loop().call_later(drain.hurries_after, engine.hand_over_all_jobs)
         handed_over = await engine.drain(drain.timeout)
         await self._stand_still()
+        # The server accepts no more connections.
+        self.has_stopped = True
         await self._finish_requests()
         handed_over += await engine.drain(0.0)
         await self._stand_still()
         self.world.story.tell(self.name, f"has drained: {handed_over} handed over")
         self._check_no_lease(worker_ids)
         await self._store.close()
-        self.has_stopped = True
 
     def _on_drained(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()):
