@@ -7,12 +7,12 @@ from random import Random
 
 import httpx
 import pytest
-from gateway.app import Gateway
-from gateway.config.values import Secret
 
 from gateway.assets.storage import ImageStorage
 from gateway.components import Factories
 from gateway.config.reloader import ConfigReloader
+from gateway.config.value_types import Secret
+from gateway.gateway_lifecycle import Gateway
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.settings import load_settings
 from tests.explore.scripted_sellers import ScriptedSellers
