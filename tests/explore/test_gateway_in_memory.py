@@ -11,7 +11,8 @@ import pytest
 from gateway.assets.storage import ImageStorage
 from gateway.components import Factories
 from gateway.config.reloader import ConfigReloader
-from gateway.config.value_types import Secret
+from gateway.config.schema import DEFAULT_ADMIN_KEYS
+from gateway.config.value_types import Secret, SecretRef
 from gateway.gateway_lifecycle import Gateway
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.settings import load_settings
@@ -28,12 +29,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDep
 ENVIRON = {"IGW_SECRET": "a secret for signing URLs"}
 
 
+def find_secret(reference: SecretRef) -> Secret | None:
+    return None if reference in DEFAULT_ADMIN_KEYS else Secret(CALLBACK_SECRET)
+
+
 async def order_image(folder: Path) -> tuple[httpx.Response, MemoryState, ScriptedSellers]:
     loop, state = asyncio.get_running_loop(), MemoryState()
     sellers, images = ScriptedSellers(Random(1), Story(loop.time), is_calm=True), MemoryBackend()
     gateway = Gateway(
         load_settings(ENVIRON, config=folder, data=folder / "data"),
-        lambda on_reload: ConfigReloader(folder, lambda _: Secret(CALLBACK_SECRET), EXPLORED_ADAPTERS, on_reload),
+        lambda on_reload: ConfigReloader(folder, find_secret, EXPLORED_ADAPTERS, on_reload),
         lambda catalogue: catalogue,
         Factories(
             make_store=lambda options: MemoryStore(state, clock=options.wall_clock),
