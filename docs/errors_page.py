@@ -63,6 +63,7 @@ WHAT_TO_DO = {
     "missing_required_parameter": "Add the parameter that `param` names.",
     "model_not_found": "Use a model or alias that the message lists.",
     "no_offer": "Relax the limit that the message names, or ask operators for another offer.",
+    "rate_limit_exceeded": "Retry after the seconds of `Retry-After`; OpenAI's SDKs do so by themselves.",
     "route_not_found": "Use a route that the message lists.",
     "still_running": "Poll `GET /v1/jobs/{id}`.",
     "storage_unavailable": "Retry; operators: check the image storage.",

@@ -19,6 +19,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │       └── ForeignObject             the gateway did not store the object at this key
     ├── ApiKeyNotFound                    no API key has this id
     ├── ApiKeyInactive                    it has expired or was revoked
+    ├── RateLimitReached                  a request exceeds a limit of its team or API key
     ├── NoOfferAvailable                  no configured offer can fulfil the request
     ├── ClientDisconnected                before anything was ordered
     ├── RetryLater                        a callback cannot be checked now

@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import Clocks, KeyRegistry
 from gateway.access.key_tokens import TokenDigester
+from gateway.access.rate_limiter import RateLimiter
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_first_requests import RefusedFirstRequests
@@ -179,6 +180,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         key_administration=KeyAdministration(
             api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes
         ),
+        rate_limiter=RateLimiter(engine.context.open_jobs.count, environment.wall_clock),
         catalogue=environment.catalogue,
         wall_clock=factories.system_clock,
         draw_random=factories.draw_random,

@@ -145,6 +145,30 @@ class JobReclaimed(JobEvent, frozen=True, kw_only=True):
     reclaims: int
 
 
+class RateLimitExceeded(Event, frozen=True, kw_only=True):
+    """A request was refused because of a rate limit. Its line is at level debug.
+
+    `owner`: whose limit, `team` or `key`; `limit`: `requests`, `images` or `jobs`.
+    """
+
+    team: str
+    owner: str
+    limit: str
+
+
+class ApiKeyChanged(Event, frozen=True, kw_only=True):
+    """An admin created, rotated or revoked an API key through the admin API.
+
+    `key`: its id, never its secret; `actor`: the id of the admin's key; `source`: the admin's address.
+    """
+
+    action: str
+    key: str
+    team: str | None
+    actor: str
+    source: str
+
+
 class ErrorReported(Event, frozen=True, kw_only=True):
     """An internal error; the previous state stays active where possible.
 

@@ -1,6 +1,6 @@
 """The composition root: constructs all components and connects them; startup, readiness, graceful shutdown."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Litestar
 from msgspec.structs import replace
 
+from gateway.access.rate_limiter import SIGNAL_PREFIX, has_limits
 from gateway.api.application import create_application
 from gateway.assets.storage import ImageStorage, StorageAccessDenied, StorageUnavailable, describe_problem
 from gateway.catalogue import Catalogue
@@ -227,14 +228,24 @@ class Gateway:
             retention_seconds = self.catalogue().gateway.retention.admin_events_days * DAY_SECONDS
             await components.api_context.key_administration.delete_old_keys(retention_seconds)
 
-        tasks = {
+        tasks: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
             "access.refresh_keys": (maintenance.key_refresh_interval_seconds, registry.refresh),
             "access.save_uses": (maintenance.key_use_interval_seconds, registry.save_uses),
+            "access.share_counts": (maintenance.limit_share_interval_seconds, partial(self._share_counts, components)),
             "access.delete_old_keys": (maintenance.cleanup_interval_seconds, delete_old_keys),
         }
         exit_stack.push_async_callback(registry.save_last_uses)
         for name, (interval, function) in tasks.items():
             exit_stack.push_async_callback(self.supervisor.run_every(name, interval, function).stop)
+
+    async def _share_counts(self, components: Components) -> None:
+        """Exchanges with the other replicas what was admitted, if there are any rate limits."""
+        context, store = components.api_context, components.engine.context.store
+        has_team_limits = any(has_limits(team.limits) for team in self.catalogue().teams.values())
+        if has_team_limits or context.key_registry.has_limits:
+            name = f"{SIGNAL_PREFIX}{store.replica_id}"
+            await store.publish_signal(name, context.rate_limiter.make_snapshot())
+            context.rate_limiter.merge_snapshots(await store.read_signals(), name)
 
     async def _watch_config(self, task: SupervisedTask) -> None:
         await self.reloader.run(task.record_success)

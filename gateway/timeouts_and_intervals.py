@@ -147,6 +147,8 @@ class MaintenanceTiming(Struct, frozen=True, kw_only=True):
     key_refresh_interval_seconds: float = 2.0
     # How often the last uses of API keys are saved.
     key_use_interval_seconds: float = 60.0
+    # How soon a replica counts what other replicas admitted within their rate limits.
+    limit_share_interval_seconds: float = 1.0
     # The engine writes to the store every second. After this time without a successful write, the store counts as
     # unavailable for new jobs.
     max_write_gap_seconds: float = 5.0

@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from gateway.catalogue import ConfiguredKey
+from gateway.access.rate_limiter import LimitedOwner, has_limits
+from gateway.catalogue import Catalogue, ConfiguredKey
 from gateway.config.schema import RateLimits
 from gateway.store.api_keys import ApiKey, Scope
 
@@ -32,3 +33,13 @@ def make_configured_caller(key: ConfiguredKey) -> Caller:
 def make_stored_caller(key: ApiKey) -> Caller:
     """Returns the caller with a key of the store."""
     return Caller(key_id=key.id, team=key.team, scopes=frozenset(key.scopes), policies=key.policies, limits=key.limits)
+
+
+def list_limited_owners(caller: Caller, catalogue: Catalogue) -> tuple[LimitedOwner, ...]:
+    """Lists the caller's team and API key, those that have rate limits."""
+    owners = []
+    if caller.team is not None and has_limits(limits := catalogue.teams[caller.team].limits):
+        owners.append(LimitedOwner(f"team:{caller.team}", limits))
+    if has_limits(caller.limits):
+        owners.append(LimitedOwner(f"key:{caller.key_id}", caller.limits))
+    return tuple(owners)

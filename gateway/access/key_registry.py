@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.access.key_tokens import TokenDigester, is_token
+from gateway.access.rate_limiter import has_limits
 from gateway.store.api_keys import ApiKey, ApiKeyChange, ApiKeyStore, make_table_version
 from gateway.store.base import StoreUnavailable
 
@@ -41,6 +42,7 @@ class KeyRegistry:
         self._store, self._digester, self._clocks, self._draw_bytes = store, digester, clocks, draw_bytes
         self._version: str | None = None
         self._keys_by_digest: Mapping[str, ApiKey] = {}
+        self.has_limits = False
         self._uses: dict[str, float] = {}
         self._next_digests: dict[str, str] = {}
         # Tables are applied in the order in which they are loaded.
@@ -104,6 +106,7 @@ class KeyRegistry:
         if table := await self._store.load_table(self._version):
             self._version = table.version
             self._keys_by_digest = {digest: key for key in table.keys for digest in key.digests}
+            self.has_limits = any(has_limits(key.limits) for key in table.keys)
 
     # --- uses
 

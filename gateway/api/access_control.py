@@ -4,12 +4,14 @@ Every route declares its scope: `@get(path, opt=READ)`. The application does not
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from gateway.access.caller import Caller
+from gateway.access.caller import Caller, list_limited_owners
+from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import authenticate
 from gateway.store.api_keys import Scope
@@ -46,9 +48,13 @@ async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], hand
     scope = get_declared_scope(handler)
     if scope is None:
         return
-    caller = await authenticate(connection.app.state["context"], connection.headers)
+    context: ApiContext = connection.app.state["context"]
+    caller = await authenticate(context, connection.headers)
     state = connection.scope["state"]
     state["caller"], state["team"] = caller, caller.team
+    state["limited_owners"] = owners = list_limited_owners(caller, context.catalogue())
+    if owners:
+        state["describe_limits"] = partial(context.rate_limiter.describe, owners)
     if scope not in caller.scopes:
         raise _insufficient_scope_error(scope, caller)
 

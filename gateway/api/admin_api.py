@@ -29,8 +29,10 @@ from gateway.api.authentication import get_caller
 from gateway.api.json_responses import json_response
 from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
 from gateway.config.schema import TeamConfig
+from gateway.events import ApiKeyChanged
 from gateway.jobs.commit import list_budget_windows
 from gateway.money import MICROS_PER_USD
+from gateway.store.api_keys import ApiKey
 from gateway.store.ledger_totals import BudgetBalance
 
 KEYS_PATH, EVENTS_PATH, TEAMS_PATH = "/v1/admin/keys", "/v1/admin/events", "/v1/admin/teams"
@@ -45,7 +47,7 @@ async def create_key(request: HttpRequest) -> Response[bytes]:
     body = await _parse_body(request, CreateKeyRequest)
     with _translate_errors():
         created = await context.key_administration.create_key(body.to_options(), _make_admin(request))
-    await context.key_registry.refresh()
+    await _publish_change(request, "key_created", created.key)
     return _created_response(context, created)
 
 
@@ -73,7 +75,7 @@ async def rotate_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     with _translate_errors():
         overlap_seconds = parse_duration("overlap", body.overlap)
         created = await context.key_administration.rotate_key(key_id, overlap_seconds, _make_admin(request))
-    await context.key_registry.refresh()
+    await _publish_change(request, "key_rotated", created.key)
     return _created_response(context, created)
 
 
@@ -93,7 +95,7 @@ async def _revoke(request: HttpRequest, key_id: str) -> Response[bytes]:
     context = get_context(request)
     with _translate_errors():
         key = await context.key_administration.revoke_key(key_id, _make_admin(request))
-    await context.key_registry.refresh()
+    await _publish_change(request, "key_revoked", key)
     return json_response(serialize_key(ListedKey(key, None), context.wall_clock()), 200, {})
 
 
@@ -152,6 +154,14 @@ async def _parse_body(request: HttpRequest, body_type: type[BodyT]) -> BodyT:
     body = await read_body(request.stream(), content_length, MAX_BODY_BYTES_WITHOUT_IMAGES)
     fields = parse_json_object(body, request.headers.get("content-type", "")) if body.strip() else {}
     return to_struct(fields, body_type)
+
+
+async def _publish_change(request: HttpRequest, action: str, key: ApiKey) -> None:
+    """Applies the change in this process at once, and logs it."""
+    context, admin = get_context(request), _make_admin(request)
+    event = ApiKeyChanged(action=action, key=key.id, team=key.team, actor=admin.actor, source=admin.source)
+    context.engine.context.emit(event)
+    await context.key_registry.refresh()
 
 
 def _make_admin(request: HttpRequest) -> Admin:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import KeyRegistry
+from gateway.access.rate_limiter import RateLimiter
 from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_first_requests import RefusedFirstRequests
 from gateway.assets.signed_urls import UrlSigner
@@ -33,6 +34,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     refused: RefusedFirstRequests
     key_registry: KeyRegistry
     key_administration: KeyAdministration
+    rate_limiter: RateLimiter
     catalogue: Callable[[], Catalogue]
     wall_clock: Callable[[], float]
     draw_random: Callable[[], float]

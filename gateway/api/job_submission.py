@@ -10,7 +10,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
-from gateway.api.job_admission import require_allowed_policy
+from gateway.api.job_admission import admit_job
 from gateway.api.parameters import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
@@ -55,6 +55,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     input_images: InputImages = InputImages()
     requested_params: RequestedParams = RequestedParams()
+    key_id: str = ""
 
     @property
     def is_idempotent(self) -> bool:
@@ -77,12 +78,15 @@ async def submit_or_reuse_job(
 ) -> SubmittedJob:
     """Returns the existing job of this request, or submits a new one. Later error responses to the request name that
     job."""
-    if existing is None:
-        require_allowed_policy(state["caller"], job_request.params.policy)
     with track_job_creation(state, job_request.is_idempotent):
-        submitted = existing or await submit_job(context, job_request)
+        submitted = existing or await _submit_admitted_job(context, state, job_request)
     record_created_job(state, submitted.job_id)
     return submitted
+
+
+async def _submit_admitted_job(context: ApiContext, state: dict[str, Any], job_request: AnyJobRequest) -> SubmittedJob:
+    with admit_job(context, state, job_request.params.policy, job_request.params.n):
+        return await submit_job(context, job_request)
 
 
 async def find_existing_job(context: ApiContext, request: AnyJobRequest) -> SubmittedJob | None:
@@ -143,6 +147,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         is_client_connected=None if has_key else presence.promise_response,
         has_client_disconnected=None if has_key else lambda: presence.is_disconnected,
         requested_params=request.requested_params,
+        key_id=request.key_id,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

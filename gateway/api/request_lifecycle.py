@@ -8,6 +8,7 @@ from litestar.types import HTTPScope, Message, Send
 
 from gateway.api.client_presence import get_presence
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
+from gateway.api.rate_limit_headers import build_rate_limit_headers
 from gateway.api.request_ids import REQUEST_ID_HEADER, get_or_create_request_id
 from gateway.api.server_errors import SHUTDOWN_RETRY_SECONDS, select_charge_sentence, service_unavailable_error
 from gateway.assets.storage import ObjectStream
@@ -59,6 +60,7 @@ class RequestLifecycle:
             gateway_headers = [
                 (REQUEST_ID_HEADER, self.request_id.encode()),
                 *self._build_overhead_header(),
+                *self._build_limit_headers(),
                 *self._build_close_header(),
             ]
             message["headers"] = [*message["headers"], *gateway_headers]
@@ -122,6 +124,11 @@ class RequestLifecycle:
             return []
         seconds = perf_counter() - self._started_at - self._state["waited_seconds"]
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
+
+    def _build_limit_headers(self) -> list[tuple[bytes, bytes]]:
+        """Builds the headers with the rate limits of an authenticated caller that has any."""
+        describe_limits = self._state.get("describe_limits")
+        return build_rate_limit_headers(describe_limits()) if describe_limits is not None else []
 
     def _build_close_header(self) -> list[tuple[bytes, bytes]]:
         """Builds the header that closes the connection of a client that waits for `100 Continue` in vain: it will not

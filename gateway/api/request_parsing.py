@@ -45,6 +45,7 @@ def _parse_body(
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     return JobRequest(
         team=state["team"],
+        key_id=state["caller"].key_id,
         params=params,
         operation=getattr(params, "operation", Operation.GENERATE),
         idempotency=make_idempotency_record(

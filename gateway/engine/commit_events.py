@@ -23,6 +23,7 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
     for entry in commit.ledger_entries:
         context.emit(_make_ledger_event(job, entry))
     if job.state.is_terminal and not before.state.is_terminal:
+        context.open_jobs.remove(job.id)
         context.emit(_make_job_ended_event(job))
 
 

@@ -160,6 +160,7 @@ class Engine:
     def _start_worker(self, job: Job, fence: int, reclaims: int = 0, previous_worker_until: float = 0.0) -> JobWorker:
         worker = JobWorker(self.context, job, fence, reclaims, previous_worker_until)
         self.workers[job.id] = worker
+        self.context.open_jobs.add(job)
         task = asyncio.create_task(worker.run())
         self._worker_tasks.add(task)
         task.add_done_callback(lambda task: self._on_worker_done(worker, task))
@@ -168,6 +169,7 @@ class Engine:
     def _on_worker_done(self, worker: JobWorker, task: "asyncio.Task[None]") -> None:
         if self.workers.get(worker.job.id) is worker:
             del self.workers[worker.job.id]
+            self.context.open_jobs.remove(worker.job.id)
         self._worker_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             # The next worker that claims the job continues it.

@@ -66,7 +66,8 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     `requested_params`: the image parameters as the team sent them. `warnings`: warnings about these parameters. Both
     are returned to the team before anything is bought. `draw`: the random number that breaks ties of the ranking.
     `is_client_connected` is called right before the job is saved; if it is None, the job is created even if its request
-    ends early. `has_client_disconnected` is called after the job is saved, since saving may take long.
+    ends early. `has_client_disconnected` is called after the job is saved, since saving may take long. `key_id`: of the
+    request's API key.
     """
 
     query: RoutingQuery
@@ -81,6 +82,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     is_client_connected: Callable[[], Awaitable[bool]] | None = None
     has_client_disconnected: Callable[[], bool] | None = None
     requested_params: RequestedParams = RequestedParams()
+    key_id: str = ""
 
 
 class CreateJobResult(Struct, frozen=True):
@@ -198,6 +200,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         budget_limits=BudgetLimits(day=_to_micros(budget.day), month=_to_micros(budget.month)),
         idempotency=command.idempotency,
         timing=context.timing.jobs,
+        key_id=command.key_id,
     )
 
 

@@ -37,6 +37,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     documents: Mapping[str, bytes] = {}
     decision_record: bytes | None = None
     timing: JobTiming = DEFAULT_JOB_TIMING
+    key_id: str = ""
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -64,6 +65,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         parts=(Part(images=tuple(range(new_job.n))),),
         warnings=new_job.warnings,
         timing=new_job.timing,
+        key_id=new_job.key_id,
     )
     commit = build_commit(None, replace(job, version=1), now)
     return replace(

@@ -176,6 +176,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     for the few attempts that have any. `is_abandoned`: its workers crashed repeatedly, so nothing more is ordered.
     `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
     succeeded with anomalies. `timing`: as configured when the job was created.
+    `key_id`: of the API key that created it.
     """
 
     id: str
@@ -213,6 +214,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_times: tuple[RetryTime, ...] = ()
     seller_responses: tuple[AttemptResponse, ...] = ()
     timing: JobTiming = DEFAULT_JOB_TIMING
+    key_id: str = ""
 
     @property
     def is_settled(self) -> bool:

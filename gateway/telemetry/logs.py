@@ -31,6 +31,7 @@ from gateway.events import (
     Event,
     JobAccepted,
     LedgerEntryPosted,
+    RateLimitExceeded,
     RequestCompleted,
     TaskRecovered,
     describe_exception,
@@ -191,6 +192,8 @@ def get_event_level(event: Event) -> str:
     match event:
         case ErrorReported() | CallbackHandled():
             return "warning"
+        case RateLimitExceeded():
+            return "debug"
         case JobAccepted() | AttemptRecorded() | AttemptEnded(fault=None, seller_notes=None | ()):
             return "debug"
         case LedgerEntryPosted(line=LedgerLine.CAPTURE, amount=amount) if amount >= 0:

@@ -88,6 +88,11 @@ class Metrics:
         )
 
     def _create_operation_metrics(self) -> None:
+        self._rate_limited = self._create_counter(
+            "igw_rate_limited",
+            "Requests refused because of a rate limit of the team or of the API key.",
+            ("team", "owner", "limit"),
+        )
         self._errors = self._create_counter("igw_internal_errors", "Internal errors by component.", ("component",))
         self._task_failures = self._create_counter("igw_task_failures", "Failures of supervised tasks.", ("task",))
         self._callbacks = self._create_counter(
@@ -146,6 +151,9 @@ class Metrics:
     def _on_price_mismatch(self, event: events.PriceMismatch) -> None:
         self._price_mismatches.labels(event.seller, *_cell_label_values(event.cell)).inc()
 
+    def _on_rate_limit_exceeded(self, event: events.RateLimitExceeded) -> None:
+        self._rate_limited.labels(event.team, event.owner, event.limit).inc()
+
     def _on_job_reclaimed(self, event: events.JobReclaimed) -> None:
         self._reclaims.inc()
 
@@ -170,6 +178,7 @@ _HANDLERS: dict[type[events.Event], Callable[[Metrics, Any], None]] = {
     events.FailoverStarted: Metrics._on_failover_started,
     events.PriceMismatch: Metrics._on_price_mismatch,
     events.JobReclaimed: Metrics._on_job_reclaimed,
+    events.RateLimitExceeded: Metrics._on_rate_limit_exceeded,
     events.ErrorReported: Metrics._on_error_reported,
     events.CallbackHandled: Metrics._on_callback_handled,
     events.ConfigReloaded: Metrics._on_config_reloaded,

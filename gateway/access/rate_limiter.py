@@ -1,0 +1,260 @@
+"""Rate limits of teams and API keys: requests and images a minute, and concurrent jobs.
+
+Each replica counts what it admits, and publishes its counts every second. Between two reads of the others' counts, a
+replica admits at most its share of what is left. So no call of the store is on a request's way.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, floor
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.config.schema import RateLimits
+
+WINDOW_SECONDS, BUCKET_SECONDS = 60.0, 5
+# A replica that published nothing for this long gets no share. Its requests still count within the minute.
+REPLICA_TTL_SECONDS = 5.0
+# The wait for the counts of other replicas, and for the end of a job.
+SHARE_RETRY_SECONDS, JOB_RETRY_SECONDS = 2, 5
+MAX_RETRY_SECONDS = 120
+SIGNAL_PREFIX = "limits:"
+
+Dimension = Literal["requests", "images", "jobs"]
+DIMENSIONS: tuple[Dimension, ...] = ("requests", "images", "jobs")
+
+
+class LimitedOwner(Struct, frozen=True):
+    """A team or an API key, as in `team:design`, with its limits."""
+
+    name: str
+    limits: RateLimits
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+    def get_limit(self, dimension: Dimension) -> int | None:
+        match dimension:
+            case "requests":
+                return self.limits.requests_per_minute
+            case "images":
+                return self.limits.images_per_minute
+            case "jobs":
+                return self.limits.concurrent_jobs
+
+
+def has_limits(limits: RateLimits) -> bool:
+    return bool(limits.requests_per_minute or limits.images_per_minute or limits.concurrent_jobs)
+
+
+class LimitStatus(Struct, frozen=True, kw_only=True):
+    """One limit and what is left of it.
+
+    `reset_seconds`: until all of it is left again. `more_seconds`: until more is left than now. Both are 0 for jobs,
+    whose end is unknown.
+    """
+
+    owner: str
+    dimension: Dimension
+    limit: int
+    remaining: int
+    reset_seconds: float = 0.0
+    more_seconds: float = 0.0
+
+
+class RateLimitReached(Exception):
+    """A request exceeds a limit. `can_succeed`: whether the same request fits later."""
+
+    def __init__(self, status: LimitStatus, retry_after: int, can_succeed: bool) -> None:
+        super().__init__(f"{status.dimension} of {status.owner}")
+        self.status, self.retry_after, self.can_succeed = status, retry_after, can_succeed
+
+
+class SlidingCounts(Struct, array_like=True):
+    """The amounts admitted within the last 60 seconds, in buckets of five. A bucket counts until its end is 60 seconds
+    old, so no 60 seconds contain more than the limit."""
+
+    buckets: dict[int, int] = {}
+
+    def add(self, amount: int, now: float) -> None:
+        bucket = floor(now / BUCKET_SECONDS)
+        if bucket not in self.buckets:
+            self.buckets = {index: count for index, count in self.buckets.items() if _expires_at(index) > now}
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + amount
+
+
+def _expires_at(bucket: int) -> float:
+    return (bucket + 1) * BUCKET_SECONDS + WINDOW_SECONDS
+
+
+class OwnerCounts(Struct, array_like=True):
+    """The amounts that one replica admitted for an owner, and its jobs that have not ended."""
+
+    requests: SlidingCounts = field(default_factory=SlidingCounts)
+    images: SlidingCounts = field(default_factory=SlidingCounts)
+    jobs: int = 0
+
+    def is_idle(self, now: float) -> bool:
+        return not self.jobs and all(_expires_at(bucket) <= now for bucket in self.requests.buckets)
+
+
+class CountsSnapshot(Struct, array_like=True):
+    """The counts of one replica when it published them."""
+
+    published_at: float
+    owners: dict[str, OwnerCounts]
+
+
+_decoder = msgspec.msgpack.Decoder(CountsSnapshot)
+
+
+class RateLimiter:
+    """Admits or refuses requests by the counts of all replicas.
+
+    `count_open_jobs`: the jobs of an owner in this process that have not ended. `wall_clock` is that of jobs.
+    """
+
+    def __init__(self, count_open_jobs: Callable[[str], int], wall_clock: Callable[[], float]) -> None:
+        self._count_open_jobs, self._wall_clock = count_open_jobs, wall_clock
+        self._own: dict[str, OwnerCounts] = {}
+        self._admitted_since_merge: dict[tuple[str, Dimension], int] = {}
+        self._others: list[CountsSnapshot] = []
+        self._replica_count = 1
+
+    def admit(self, owners: Sequence[LimitedOwner], images: int) -> None:
+        """Counts a request. Raises RateLimitReached, and counts nothing, if it exceeds a limit of an owner."""
+        now = self._wall_clock()
+        amounts: dict[Dimension, int] = {"requests": 1, "images": images, "jobs": 1}
+        for owner in owners:
+            for dimension in DIMENSIONS:
+                if (limit := owner.get_limit(dimension)) is not None:
+                    self._check(owner.name, dimension, limit, amounts[dimension], now)
+        for owner in owners:
+            self._count(owner.name, amounts, now)
+
+    def _check(self, name: str, dimension: Dimension, limit: int, amount: int, now: float) -> None:
+        remaining = limit - self._count_used(name, dimension, now)
+        if amount <= remaining and self._is_within_share(name, dimension, amount, remaining):
+            return
+        if amount <= remaining:
+            seconds: float = SHARE_RETRY_SECONDS
+        elif dimension == "jobs":
+            seconds = JOB_RETRY_SECONDS
+        else:
+            seconds = seconds_until_room(max(0, limit - amount), self._merge_buckets(name, dimension, now), now)
+        retry_after = max(1, min(MAX_RETRY_SECONDS, ceil(seconds)))
+        status = self._make_status(name, dimension, limit, now)
+        raise RateLimitReached(status, retry_after, can_succeed=amount <= limit)
+
+    def _is_within_share(self, name: str, dimension: Dimension, amount: int, remaining: int) -> bool:
+        """Returns whether this replica may admit the amount before it reads the counts of the others again. It may
+        always admit one request."""
+        admitted = self._admitted_since_merge.get((name, dimension), 0)
+        return admitted == 0 or admitted + amount <= ceil((remaining + admitted) / self._replica_count)
+
+    def _count(self, name: str, amounts: Mapping[Dimension, int], now: float) -> None:
+        counts = self._own.setdefault(name, OwnerCounts())
+        counts.requests.add(amounts["requests"], now)
+        counts.images.add(amounts["images"], now)
+        counts.jobs += 1
+        for dimension in DIMENSIONS:
+            key = (name, dimension)
+            self._admitted_since_merge[key] = self._admitted_since_merge.get(key, 0) + amounts[dimension]
+
+    def release(self, owners: Sequence[LimitedOwner]) -> None:
+        """Ends the reservation of a job. Its worker runs by now, or it was not created."""
+        for owner in owners:
+            self._own[owner.name].jobs -= 1
+
+    def _count_used(self, name: str, dimension: Dimension, now: float) -> int:
+        if dimension == "jobs":
+            return self._count_jobs(name, now)
+        return sum(self._merge_buckets(name, dimension, now).values())
+
+    def _count_jobs(self, name: str, now: float) -> int:
+        reserved = self._own[name].jobs if name in self._own else 0
+        others = sum(
+            snapshot.owners[name].jobs
+            for snapshot in self._others
+            if name in snapshot.owners and now - snapshot.published_at <= REPLICA_TTL_SECONDS
+        )
+        return reserved + others + self._count_open_jobs(name)
+
+    def _merge_buckets(self, name: str, dimension: Dimension, now: float) -> Counter[int]:
+        """Adds the buckets of all replicas."""
+        merged = Counter[int]()
+        for owners in (self._own, *(snapshot.owners for snapshot in self._others)):
+            if name in owners:
+                counts: SlidingCounts = getattr(owners[name], dimension)
+                merged.update({index: count for index, count in counts.buckets.items() if _expires_at(index) > now})
+        return merged
+
+    # --- status
+
+    def describe(self, owners: Sequence[LimitedOwner]) -> list[LimitStatus]:
+        """Describes every limit of these owners."""
+        now = self._wall_clock()
+        return [
+            self._make_status(owner.name, dimension, limit, now)
+            for owner in owners
+            for dimension in DIMENSIONS
+            if (limit := owner.get_limit(dimension)) is not None
+        ]
+
+    def _make_status(self, name: str, dimension: Dimension, limit: int, now: float) -> LimitStatus:
+        remaining = max(0, limit - self._count_used(name, dimension, now))
+        if dimension == "jobs":
+            return LimitStatus(owner=name, dimension=dimension, limit=limit, remaining=remaining)
+        buckets = self._merge_buckets(name, dimension, now)
+        return LimitStatus(
+            owner=name,
+            dimension=dimension,
+            limit=limit,
+            remaining=remaining,
+            reset_seconds=seconds_until_room(0, buckets, now),
+            more_seconds=seconds_until_room(max(0, buckets.total() - 1), buckets, now),
+        )
+
+    # --- other replicas
+
+    def make_snapshot(self) -> bytes:
+        """Encodes the counts of this replica, for the others. Forgets owners without recent requests."""
+        now = self._wall_clock()
+        self._own = {
+            name: counts for name, counts in self._own.items() if not counts.is_idle(now) or self._count_open_jobs(name)
+        }
+        owners = {
+            name: OwnerCounts(counts.requests, counts.images, counts.jobs + self._count_open_jobs(name))
+            for name, counts in self._own.items()
+        }
+        return msgspec.msgpack.encode(CountsSnapshot(now, owners))
+
+    def merge_snapshots(self, snapshots: Mapping[str, bytes], own_name: str) -> None:
+        """Takes the last snapshots of all replicas, by the names of their signals."""
+        now = self._wall_clock()
+        encoded = [data for name, data in snapshots.items() if name.startswith(SIGNAL_PREFIX) and name != own_name]
+        self._others = [snapshot for data in encoded if (snapshot := _decode_snapshot(data)) is not None]
+        fresh = [other for other in self._others if now - other.published_at <= REPLICA_TTL_SECONDS]
+        self._replica_count = 1 + len(fresh)
+        self._admitted_since_merge = {}
+
+
+def _decode_snapshot(data: bytes) -> CountsSnapshot | None:
+    """Decodes a snapshot. Returns None for that of another version of the gateway."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError:
+        return None
+
+
+def seconds_until_room(allowed: int, buckets: Mapping[int, int], now: float) -> float:
+    """Returns the seconds until at most `allowed` of these counts lie within the last 60 seconds."""
+    used, seconds = sum(buckets.values()), 0.0
+    for bucket, count in sorted(buckets.items()):
+        if used <= allowed:
+            break
+        used, seconds = used - count, _expires_at(bucket) - now
+    return seconds
