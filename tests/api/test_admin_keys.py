@@ -10,9 +10,9 @@ import pytest
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import BODY
 from tests.harness.cli_runner import run_command
-from tests.harness.gateway_process import find_free_port
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
 from tests.harness.key_admin import KEYS_PATH, create_key, open_admin_client
+from tests.harness.ports import reserve_port
 
 EVENTS_PATH, TEAMS_PATH = "/v1/admin/events", "/v1/admin/teams"
 KEY_FIELDS = {
@@ -187,7 +187,7 @@ def test_admin_key_of_the_configuration_cannot_order(gateway: RunningGateway, ad
 
 def test_last_use_is_saved_when_the_gateway_stops(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("gateway")
-    with RunningGateway(folder, ports=("--port", str(find_free_port()))) as gateway:
+    with RunningGateway(folder, ports=("--port", str(reserve_port()))) as gateway:
         gateway.start()
         created = create_key(gateway)
         with make_client(gateway.url, created["key"]) as client:
