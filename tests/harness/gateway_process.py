@@ -105,6 +105,7 @@ class GatewayProcess:
         self._config_arguments = ["--config", str(config)] if config else []
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._earlier_output_length = 0
+        self._earlier_log_length = 0
 
     # --- life cycle
 
@@ -240,10 +241,16 @@ class GatewayProcess:
 
     def read_log_lines(self) -> list[dict[str, Any]]:
         """Returns the parsed log, without a line that is still being written."""
-        return [json.loads(line) for line in self.stderr.rpartition("\n")[0].splitlines()]
+        return _parse_log(self.stderr)
 
     def read_problem_lines(self) -> list[dict[str, Any]]:
-        return [line for line in self.read_log_lines() if line["level"] not in ("info", "debug")]
+        """Returns the warnings and errors of this test."""
+        lines = _parse_log(self.stderr[self._earlier_log_length :])
+        return [line for line in lines if line["level"] not in ("info", "debug")]
+
+    def forget_earlier_problems(self) -> None:
+        """Hides problems of earlier tests, which shared this gateway, from `read_problem_lines`."""
+        self._earlier_log_length = len(self.stderr.rpartition("\n")[0])
 
     # --- requests and metrics
 
@@ -306,6 +313,10 @@ class GatewayProcess:
         match = re.search(rf"{field}:\s+(\d+) kB", status)
         assert match is not None
         return int(match[1]) / 1024
+
+
+def _parse_log(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines() if line]
 
 
 @contextmanager

@@ -22,4 +22,5 @@ def gateway(gateway_process: RunningGateway) -> RunningGateway:
     gateway_process.sandbox.call_control_route("DELETE", "/faults")
     gateway_process.sandbox.release_orders()
     gateway_process.wait_until_idle()
+    gateway_process.forget_earlier_problems()
     return gateway_process

@@ -25,7 +25,7 @@ from tests.store.job_factory import NOON
 from tests.store.redis.redis_stores import count_discrepancies, open_store
 from tests.store.redis_servers import RedisServer
 
-PROGRESS_SECONDS = 10.0
+PROGRESS_SECONDS = 60.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -132,7 +132,7 @@ async def receives_changes(store: RedisStore, other: RedisStore) -> bool:
     with store.watch(commit.job.id) as watch:
         changed = job_factory.make_update_commit(commit.job, job_factory.make_attempt_started(commit.job), NOON)
         assert await other.commit(changed) == Applied()
-        return await watch.wait_for_change(2)
+        return await watch.wait_for_change(30)
 
 
 def test_replicas_receive_changes_after_repeated_connection_resets(
@@ -141,12 +141,13 @@ def test_replicas_receive_changes_after_repeated_connection_resets(
     async def scenario(proxy: ResettingProxy) -> None:
         async with open_store(proxy.url) as store, open_store(proxy.url, replica_id="other") as other:
             async with keep_committing(store, other) as commits:
-                for _ in range(4):
+                for number in range(1, 5):
                     proxy.is_resetting = True
-                    await asyncio.sleep(0.6)
+                    await wait_until_async(
+                        lambda number=number: proxy.reset_count > 5 * number, "connections were reset"
+                    )
                     proxy.is_resetting = False
                     await wait_for_progress(single_server, commits)
-            assert proxy.reset_count > 20
             assert await receives_changes(store, other)
             assert await receives_changes(other, store)
             assert await count_discrepancies(store) == 0

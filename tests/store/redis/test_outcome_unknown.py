@@ -7,6 +7,7 @@ import pytest
 
 from gateway.store.base import Applied, StoreFull, StoreOutcomeUnknown, StoreUnavailable
 from gateway.timeouts_and_intervals import StoreTiming
+from tests.harness.wait import wait_for_value_async
 from tests.store import job_factory
 from tests.store.job_factory import NOON
 from tests.store.redis.faulty_proxy import SCRIPT_COMMANDS, FaultyProxy, ReplyRule, make_error_rule
@@ -122,9 +123,10 @@ def test_silent_server_leaves_the_outcome_unknown(single_server: RedisServer) ->
             with pytest.raises(StoreOutcomeUnknown):
                 await store.commit(commit)
             proxy.is_flowing.set()
-            # Behind the delayed command, on the same connection or a later one.
-            await asyncio.sleep(1.0)
-            assert await store.load_job(commit.job.id) == commit.job
+            # The command was delayed, not lost.
+            await wait_for_value_async(
+                lambda: store.load_job(commit.job.id), lambda job: job == commit.job, "the job is committed"
+            )
             assert await store.commit(commit) == Applied()
 
     run_async(scenario())

@@ -167,7 +167,7 @@ def test_commits_and_watches_survive_a_server_restart(tmp_path: Path) -> None:
                     earlier.job, job_factory.make_attempt_started(earlier.job), NOON
                 )
                 assert await store.commit(changed) == Applied()
-                assert await watch.wait_for_change(5)
+                assert await watch.wait_for_change(30)
             assert await other.load_job(earlier.job.id) == changed.job
             assert all([await other.load_job(commit.job.id) == commit.job for commit in commits])
             assert await count_discrepancies(store) == 0
