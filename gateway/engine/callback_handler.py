@@ -114,7 +114,7 @@ class CallbackHandler:
     def _find_offer(self, job: Job, attempt: Attempt) -> Offer | None:
         """Returns the attempt's offer. Raises RetryLater if only another replica can check the callback."""
         offer = self._context.find_offer(job.route_entry(attempt), job.model)
-        if offer is None and attempt.is_open:
+        if offer is None and attempt.state.is_open:
             raise RetryLater
         return offer
 
@@ -158,4 +158,4 @@ class CallbackHandler:
 
 
 def _is_missing_ticket(attempt: Attempt) -> bool:
-    return attempt.is_open and attempt.ticket is None
+    return attempt.state.is_open and attempt.ticket is None

@@ -18,7 +18,7 @@ def emit_commit_events(context: EngineContext, before: Job, commit: Commit) -> N
         previous = before.get_attempt(attempt.number)
         if previous is None:
             _emit_attempt_recorded(context, job, attempt)
-        if not attempt.is_open and (previous is None or previous.is_open):
+        if not attempt.state.is_open and (previous is None or previous.state.is_open):
             _emit_attempt_ended(context, job, attempt)
     for entry in commit.ledger_entries:
         context.emit(_make_ledger_event(job, entry))

@@ -58,7 +58,7 @@ class OrderTracker:
     def on_callback(self, attempt_number: int, ticket: str | None) -> None:
         """Polls the order at once. A ticket that the callback names is kept until it is verified."""
         attempt = self._job_context.job.get_attempt(attempt_number)
-        if attempt is None or not attempt.is_open:
+        if attempt is None or not attempt.state.is_open:
             return
         if attempt.ticket is None and ticket is not None:
             self._callback_tickets[attempt_number] = ticket
@@ -118,7 +118,7 @@ class OrderTracker:
         """Marks all open orders for one poll before any is abandoned, since the job may have been without a worker for
         a while."""
         job = self._job_context.job
-        self.pending_polls = {attempt.number for attempt in job.attempts if attempt.is_open and job.can_poll(attempt)}
+        self.pending_polls = {attempt.number for attempt in job.attempts if attempt.state.is_open and job.can_poll(attempt)}
         for attempt_number in self.pending_polls:
             self.wake(attempt_number)
 
@@ -126,7 +126,7 @@ class OrderTracker:
         attempt = self._job_context.get_attempt(attempt_number)
         offer = self._find_offer(attempt)
         try:
-            if offer is not None and attempt.is_open:
+            if offer is not None and attempt.state.is_open:
                 await self._handle_final(attempt, offer, await self._poll_until_answered(attempt, offer))
         finally:
             self._mark_polled(attempt_number)
@@ -199,7 +199,7 @@ class OrderTracker:
             seller_response=await describe_fault(self._job_context, progress.fault, offer.seller.account),
         )
         # If the images are known to exist, a failure does not count and polling continues.
-        return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).is_open
+        return await self._post_update(update) or not self._job_context.get_attempt(attempt.number).state.is_open
 
     # --- orders whose response was lost
 

@@ -97,7 +97,7 @@ class ResultFetcher:
                 await self._record_stored(order, results, is_missing)
                 return True
             await self._record_ready(order)
-            if not self._job_context.get_attempt(attempt_number).is_open:
+            if not self._job_context.get_attempt(attempt_number).state.is_open:
                 return True
             await asyncio.sleep(next(self._backoffs[attempt_number]))
             if self._job_context.job.can_poll(attempt):

@@ -34,10 +34,11 @@ def close_attempt(attempt: Attempt, fault: FaultKind | None, cost: int | None, n
 
 def set_booking(attempt: Attempt, booking: Booking) -> Attempt:
     line, amount = booking
-    orphaned_amount, suspected_amount = (
-        amount if line is candidate else 0 for candidate in (LedgerLine.ORPHAN, LedgerLine.SUSPECTED)
+    return replace(
+        attempt,
+        orphaned_amount=amount if line is LedgerLine.ORPHAN else 0,
+        suspected_amount=amount if line is LedgerLine.SUSPECTED else 0,
     )
-    return replace(attempt, orphaned_amount=orphaned_amount, suspected_amount=suspected_amount)
 
 
 def compute_booking(job: Job, attempt: Attempt, fault: FaultKind, cost: int | None) -> Booking:
@@ -54,5 +55,6 @@ def attempt_cost(job: Job, attempt: Attempt, cost: int | None, made_count: int |
     """Returns the cost that the seller reported, otherwise the price of the images it made, or was ordered."""
     if cost is not None:
         return min(max(cost, 0), MAX_COST_MICROS)
-    entry, image_count = job.route_entry(attempt), len(attempt.images) if made_count is None else max(made_count, 0)
-    return entry.price * image_count + (job.get_order_price(attempt.route_index) if image_count else 0)
+    image_count = len(attempt.images) if made_count is None else max(made_count, 0)
+    order_price = job.get_order_price(attempt.route_index) if image_count else 0
+    return job.route[attempt.route_index].price * image_count + order_price

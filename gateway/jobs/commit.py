@@ -30,6 +30,9 @@ class BudgetLimits(Struct, frozen=True, kw_only=True):
     month: int | None = None
 
 
+NO_BUDGET_LIMITS = BudgetLimits()
+
+
 class BudgetChange(Struct, frozen=True, kw_only=True):
     """Change of one budget window. With a `limit`, the commit is rejected if the limit would be exceeded."""
 
@@ -144,9 +147,11 @@ def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ign
     return build_commit(job, changed, now, fence)
 
 
-def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None) -> Commit:
-    """Builds the commit between two states of a job; `old` is None for a new one."""
-    milestones = tuple(_make_milestones(old, new, now))
+def build_commit(
+    old: Job | None, new: Job, now: float, fence: int | None = None, limits: BudgetLimits = NO_BUDGET_LIMITS
+) -> Commit:
+    """Builds the commit between two states of a job; `old` is None for a new one, whose hold must be within `limits`."""
+    milestones = _make_milestones(old, new, now)
     new = msgspec.structs.replace(new, milestone_count=new.milestone_count + len(milestones))
     encoded_job = _ENCODER.encode(new)
     becomes_terminal = new.state.is_terminal and not (old and old.state.is_terminal)
@@ -158,13 +163,13 @@ def build_commit(old: Job | None, new: Job, now: float, fence: int | None = None
         encoded_job=encoded_job,
         fence=fence,
         due_at=next_due(new, now),
-        budget_changes=tuple(_budget_changes(old, new)),
+        budget_changes=_make_budget_changes(old, new, limits),
         idempotency_ttl=_idempotency_ttl(new) if becomes_terminal else None,
         may_be_charged=becomes_terminal and may_have_been_charged(new),
         is_refused=becomes_terminal and is_safe_to_retry(new),
-        webhook_deliveries=tuple(_webhook_deliveries(new, now)) if becomes_terminal else (),
+        webhook_deliveries=_make_webhook_deliveries(new, now) if becomes_terminal else (),
         milestones=milestones,
-        ledger_entries=tuple(_ledger_entries(old, new, now)),
+        ledger_entries=tuple(_make_ledger_entries(old, new, now)),
         job_outcome=encode_job_outcome(make_job_outcome(new)) if new.is_settled else None,
     )
 
@@ -194,17 +199,23 @@ def _day_windows(day_number: int) -> tuple[str, str]:
     return day, day[:7]
 
 
-def _budget_changes(old: Job | None, new: Job) -> Iterator[BudgetChange]:
+def _make_budget_changes(old: Job | None, new: Job, limits: BudgetLimits) -> tuple[BudgetChange, ...]:
     hold = new.hold - (old.hold if old else 0)
     spend = new.captured_amount - (old.captured_amount if old else 0)
-    if hold or spend:
-        yield from (
-            BudgetChange(window=window, hold=hold, spend=spend) for window in list_budget_windows(new.created_at)
-        )
+    if not hold and not spend:
+        return ()
+    day, month = list_budget_windows(new.created_at)
+    return (
+        BudgetChange(window=day, hold=hold, spend=spend, limit=limits.day),
+        BudgetChange(window=month, hold=hold, spend=spend, limit=limits.month),
+    )
 
 
-def _ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEntry]:
+def _make_ledger_entries(old: Job | None, new: Job, now: float) -> Iterator[LedgerEntry]:
     for attempt in new.attempts:
+        if attempt.state.is_open:
+            # Its cost is not booked before it is known.
+            continue
         before = old.get_attempt(attempt.number) if old else None
         for line, amount, images in _list_line_changes(attempt, before, new.get_excess(attempt.number)):
             entry = new.route_entry(attempt)
@@ -234,7 +245,7 @@ def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) ->
         (LedgerLine.ORPHAN, attempt.orphaned_amount, before.orphaned_amount if before else 0),
         (LedgerLine.SUSPECTED, attempt.suspected_amount, before.suspected_amount if before else 0),
         # Known when the attempt closes with its images; never corrected.
-        (LedgerLine.EXCESS, excess, excess if before and not before.is_open else 0),
+        (LedgerLine.EXCESS, excess, excess if before and not before.state.is_open else 0),
     )
     for line, amount, previous in amounts:
         images = (
@@ -248,28 +259,30 @@ def _list_line_changes(attempt: Attempt, before: Attempt | None, excess: int) ->
             yield line, amount - previous, images
 
 
-def _make_milestones(old: Job | None, new: Job, now: float) -> Iterator[Milestone]:
-    number = new.milestone_count
-    for name, image in _new_milestones(old, new):
-        number += 1
-        yield Milestone(number=number, reached_at=now, name=name, image=image)
-
-
-def _new_milestones(old: Job | None, new: Job) -> Iterator[tuple[str, int | None]]:
+def _make_milestones(old: Job | None, new: Job, now: float) -> tuple[Milestone, ...]:
+    reached: list[tuple[str, int | None]] = []
     if old is None:
-        yield JobState.QUEUED, None
+        reached.append((JobState.QUEUED, None))
     if new.attempts and not (old and old.attempts):
-        yield JobState.IN_PROGRESS, None
+        reached.append((JobState.IN_PROGRESS, None))
     if not (old and old.state.is_terminal):
-        yield from (("image", image) for image in new.delivered_images if not old or image not in old.delivered_images)
+        delivered_before = old.delivered_images if old else ()
+        reached += [("image", image) for image in new.delivered_images if image not in delivered_before]
         if new.state.is_terminal:
-            yield new.state, None
+            reached.append((new.state, None))
+    return tuple(
+        [
+            Milestone(number=number, reached_at=now, name=name, image=image)
+            for number, (name, image) in enumerate(reached, new.milestone_count + 1)
+        ]
+    )
 
 
-def _webhook_deliveries(new: Job, now: float) -> Iterator[WebhookDelivery]:
-    if new.has_webhook:
-        delivery_id = _make_delivery_id(new.id, new.state)
-        yield WebhookDelivery(id=delivery_id, job=new.id, event_name=f"job.{new.state}", created_at=now)
+def _make_webhook_deliveries(new: Job, now: float) -> tuple[WebhookDelivery, ...]:
+    if not new.has_webhook:
+        return ()
+    delivery_id = _make_delivery_id(new.id, new.state)
+    return (WebhookDelivery(id=delivery_id, job=new.id, event_name=f"job.{new.state}", created_at=now),)
 
 
 def list_delivery_ids(job_id: str) -> tuple[str, ...]:

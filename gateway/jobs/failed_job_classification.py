@@ -60,9 +60,9 @@ def may_have_been_charged(job: Job) -> bool:
 
 def _attempt_charge_status(attempt: Attempt) -> ChargeStatus:
     """Returns whether the attempt was charged, as far as it is known now. Open attempts may change it later."""
-    if attempt.orphaned_amount or attempt.delivered_count or (attempt.is_open and attempt.images_ready):
+    if attempt.orphaned_amount or attempt.delivered_count or (attempt.state.is_open and attempt.images_ready):
         return ChargeStatus.CHARGED
-    if attempt.is_open or attempt.fault is None:
+    if attempt.state.is_open or attempt.fault is None:
         return ChargeStatus.UNKNOWN
     return get_charge_status(attempt.fault, attempt.cost)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.commit import BudgetChange, BudgetLimits, Commit, IdempotencyRecord, build_commit, list_budget_windows
+from gateway.jobs.commit import NO_BUDGET_LIMITS, BudgetLimits, Commit, IdempotencyRecord, build_commit
 from gateway.jobs.job import Job, Part, RouteEntry
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, JobTiming
 
@@ -32,7 +32,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     config_hash: str = ""
     has_webhook: bool = False
     warnings: tuple[str, ...] = ()
-    budget_limits: BudgetLimits = BudgetLimits()
+    budget_limits: BudgetLimits = NO_BUDGET_LIMITS
     idempotency: IdempotencyRecord | None = None
     documents: Mapping[str, bytes] = {}
     decision_record: bytes | None = None
@@ -53,13 +53,14 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         deadline=now + new_job.deadline_seconds,
         n=new_job.n,
         route=new_job.route,
-        hold_per_image=max(entry.ceiling for entry in new_job.route),
-        hold_per_order=max((cost.ceiling for cost in new_job.order_costs), default=0),
-        order_prices=_omit_if_all_zero(tuple(cost.price for cost in new_job.order_costs)),
+        hold_per_image=max([entry.ceiling for entry in new_job.route]),
+        hold_per_order=max([cost.ceiling for cost in new_job.order_costs], default=0),
+        order_prices=_omit_if_all_zero(tuple([cost.price for cost in new_job.order_costs])),
         max_attempts=new_job.max_attempts,
         reorder_on_unknown=new_job.reorder_on_unknown,
         config_hash=new_job.config_hash,
         has_webhook=new_job.has_webhook,
+        version=1,
         body_key=record.key if record and record.is_body_key else None,
         client_key=record.key if record and not record.is_body_key else None,
         parts=(Part(images=tuple(range(new_job.n))),),
@@ -67,10 +68,9 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         timing=new_job.timing,
         key_id=new_job.key_id,
     )
-    commit = build_commit(None, replace(job, version=1), now)
+    commit = build_commit(None, job, now, limits=new_job.budget_limits)
     return replace(
         commit,
-        budget_changes=tuple(_set_limit(change, new_job.budget_limits, now) for change in commit.budget_changes),
         idempotency=new_job.idempotency,
         documents=new_job.documents,
         decision_record=new_job.decision_record,
@@ -79,8 +79,3 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
 
 def _omit_if_all_zero(prices: tuple[int, ...]) -> tuple[int, ...]:
     return prices if any(prices) else ()
-
-
-def _set_limit(change: BudgetChange, limits: BudgetLimits, now: float) -> BudgetChange:
-    day, _ = list_budget_windows(now)
-    return replace(change, limit=limits.day if change.window == day else limits.month)

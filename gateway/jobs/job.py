@@ -46,11 +46,14 @@ class PartState(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """State of an order: stored, accepted by the seller with a ticket, or ended."""
+    """State of an order: stored, accepted by the seller with a ticket, or ended. `is_open`: it has not ended."""
 
     OPENED = "opened"
     TICKETED = "ticketed"
     CLOSED = "closed"
+
+    def __init__(self, value: str) -> None:
+        self.is_open = value != "closed"
 
 
 class RecoveryMethod(StrEnum):
@@ -118,10 +121,6 @@ class Attempt(Struct, frozen=True, kw_only=True, array_like=True):
     captured_amount: int = 0
     orphaned_amount: int = 0
     suspected_amount: int = 0
-
-    @property
-    def is_open(self) -> bool:
-        return self.state is not AttemptState.CLOSED
 
 
 class TokenCount(Struct, frozen=True, array_like=True):
@@ -219,7 +218,7 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_settled(self) -> bool:
         """Whether all of its costs are final."""
-        return self.state.is_terminal and not any(attempt.is_open for attempt in self.attempts)
+        return self.state.is_terminal and not any(attempt.state.is_open for attempt in self.attempts)
 
     @property
     def is_confirmed(self) -> bool:

@@ -38,23 +38,27 @@ _decoder = msgspec.json.Decoder(JobOutcome)
 
 def make_job_outcome(job: Job) -> JobOutcome:
     """Makes the outcome of a settled job. A later correction of its cost makes a new one."""
+    orphan = suspected = 0
+    for attempt in job.attempts:
+        orphan += attempt.orphaned_amount
+        suspected += attempt.suspected_amount
     return JobOutcome(
         state=job.state,
         seconds=round((job.finished_at or job.created_at) - job.created_at, 3),
         delivered=len(job.delivered_images),
         fault=job.fault,
         captured=job.captured_amount,
-        orphan=sum(attempt.orphaned_amount for attempt in job.attempts),
-        suspected=sum(attempt.suspected_amount for attempt in job.attempts),
-        excess=sum(excess.amount for excess in job.excesses),
-        attempts=tuple(_make_attempt_outcome(job, attempt) for attempt in job.attempts),
+        orphan=orphan,
+        suspected=suspected,
+        excess=sum([excess.amount for excess in job.excesses]),
+        attempts=tuple([_make_attempt_outcome(job, attempt) for attempt in job.attempts]),
     )
 
 
 def _make_attempt_outcome(job: Job, attempt: Attempt) -> AttemptOutcome:
     booked = attempt.captured_amount + attempt.orphaned_amount + attempt.suspected_amount
     return AttemptOutcome(
-        seller=job.route_entry(attempt).seller,
+        seller=job.route[attempt.route_index].seller,
         images=len(attempt.images),
         delivered=attempt.delivered_count,
         fault=attempt.fault,

@@ -142,7 +142,7 @@ def _derive_job_actions(job: Job, now: float, previous_worker: PreviousWorker) -
         yield ExpireJob()
         return
     for attempt in job.attempts:
-        if attempt.is_open:
+        if attempt.state.is_open:
             action = _derive_attempt_action(job, attempt, now)
             yield (
                 AwaitPreviousWorker(attempt=attempt.number, until=previous_worker.until)
@@ -226,9 +226,8 @@ def attempt_deadline(job: Job, attempt: Attempt) -> float:
 
 def next_due(job: Job, now: float) -> float | None:
     """Returns when a worker must look at the job next; None only if it is settled."""
-    if job.is_settled:
-        return None
-    return min((_action_due_time(job, action, now) for action in derive_actions(job, now)), default=now)
+    due_times = [_action_due_time(job, action, now) for action in derive_actions(job, now)]
+    return min(due_times, default=None if job.is_settled else now)
 
 
 def _action_due_time(job: Job, action: JobAction, now: float) -> float:

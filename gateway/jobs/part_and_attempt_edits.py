@@ -1,5 +1,7 @@
 """Edits of a job's parts and attempts that all transitions use."""
 
+from operator import attrgetter
+
 from msgspec.structs import replace
 
 from gateway.jobs.job import Attempt, Job, Part, PartState
@@ -12,7 +14,7 @@ def find_waiting_part(job: Job, images: tuple[int, ...]) -> Part | None:
 
 
 def remove_images(part: Part, images: tuple[int, ...]) -> Part:
-    return replace(part, images=tuple(image for image in part.images if image not in images))
+    return replace(part, images=tuple([image for image in part.images if image not in images]))
 
 
 def drop_waiting_parts(job: Job) -> Job:
@@ -28,11 +30,12 @@ def replace_attempt(job: Job, attempt: Attempt) -> Job:
 def replace_parts(job: Job, old: Part, *new: Part) -> Job:
     """Replaces a part. Parts are sorted by image, empty parts are dropped, and parts that ended alike are merged."""
     parts: dict[object, Part] = {}
-    for part in (*(other for other in job.parts if other is not old), *new):
+    for part in (*job.parts, *new):
+        if part is old or not part.images:
+            continue
         if not part.state.is_open:
             part = Part(images=part.images, state=part.state, fault=part.fault)
         merge_key = part.images if part.state.is_open else (part.state, part.fault)
         existing = parts.get(merge_key)
         parts[merge_key] = replace(part, images=tuple(sorted((*existing.images, *part.images)))) if existing else part
-    non_empty = (part for part in parts.values() if part.images)
-    return replace(job, parts=tuple(sorted(non_empty, key=lambda part: part.images)))
+    return replace(job, parts=tuple(sorted(parts.values(), key=attrgetter("images"))))

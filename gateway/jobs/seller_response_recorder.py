@@ -17,6 +17,8 @@ def record_seller_response(job: Job, attempt_number: int, response: SellerRespon
 
     An attempt that delivered keeps only notes: a lost response, or another earlier one, was overtaken.
     """
+    if response is None and not job.seller_responses:
+        return job
     others = tuple(entry for entry in job.seller_responses if entry.attempt != attempt_number)
     response = _cut_response(response, others) if response else job.get_seller_response(attempt_number)
     attempt = job.attempts[attempt_number - 1]

@@ -38,7 +38,7 @@ def list_retries(job: Job, part: Part) -> tuple[tuple[int, float], ...]:
     last_attempts = {
         candidate.route_index: candidate.number
         for candidate in job.attempts
-        if not candidate.is_open and set(candidate.images) & set(part.images)
+        if not candidate.state.is_open and set(candidate.images) & set(part.images)
     }
     retries = (
         (route_index, retry_times[last_attempts[route_index]])

@@ -63,13 +63,13 @@ def _apply_ticket_received(job: Job, fact: job_update_types.TicketReceived, now:
         return Ignored("no such attempt")
     if attempt.ticket is not None:
         return Ignored("nothing new" if attempt.ticket == fact.ticket else "this attempt has another ticket")
-    state = AttemptState.TICKETED if attempt.is_open else attempt.state
+    state = AttemptState.TICKETED if attempt.state.is_open else attempt.state
     return replace_attempt(job, replace(attempt, ticket=fact.ticket, state=state, response_lost_at=None))
 
 
 def _apply_response_lost(job: Job, fact: job_update_types.ResponseLost, now: float) -> TransitionResult:
     attempt = job.get_attempt(fact.attempt)
-    if not attempt or not attempt.is_open or attempt.images_ready or job.can_poll(attempt):
+    if not attempt or not attempt.state.is_open or attempt.images_ready or job.can_poll(attempt):
         return Ignored("the attempt does not wait for a response")
     if attempt.response_lost_at is not None:
         return Ignored("nothing new")
@@ -82,7 +82,7 @@ def _apply_response_lost(job: Job, fact: job_update_types.ResponseLost, now: flo
 def _apply_callback_received(job: Job, fact: job_update_types.CallbackReceived, now: float) -> TransitionResult:
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
-    if attempt.callback_at is not None or not attempt.is_open:
+    if attempt.callback_at is not None or not attempt.state.is_open:
         return Ignored("nothing new")
     return replace_attempt(job, replace(attempt, callback_at=round_timestamp(now)))
 
@@ -91,7 +91,7 @@ def _apply_images_ready(job: Job, fact: job_update_types.ImagesReady, now: float
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     cost = _get_ready_cost(job, attempt, fact)
-    if not attempt.is_open:
+    if not attempt.state.is_open:
         return _correct_cost(job, attempt, (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost)))
     if not job.find_part(attempt.number):
         return _close_late(job, attempt, cost, None, now)
@@ -124,7 +124,7 @@ def _apply_images_stored(job: Job, fact: job_update_types.ImagesStored, now: flo
     if not (attempt := job.get_attempt(fact.attempt)):
         return Ignored("no such attempt")
     cost = attempt.cost if fact.cost is None else fact.cost
-    if not attempt.is_open:
+    if not attempt.state.is_open:
         return _correct_cost(job, attempt, (LedgerLine.ORPHAN, attempt_cost(job, attempt, cost, fact.made_count)))
     if not (part := job.find_part(attempt.number)):
         return _close_late(job, attempt, cost, fact.made_count, now)
@@ -157,9 +157,9 @@ def _apply_order_failed(job: Job, fact: job_update_types.OrderFailed, now: float
     if fact.is_rejection and attempt.ticket is not None:
         return Ignored("another sending of this order was accepted")
     charge_status = get_charge_status(fact.fault, fact.cost)
-    if attempt.is_open and attempt.images_ready and charge_status is not ChargeStatus.CHARGED:
+    if attempt.state.is_open and attempt.images_ready and charge_status is not ChargeStatus.CHARGED:
         return _IMAGES_EXIST
-    if attempt.is_open:
+    if attempt.state.is_open:
         job = add_retry_time(job, attempt.number, fact.fault, fact.retry_after, now)
         job = _close_without_images(job, attempt, fact.fault, fact.cost, now)
         return record_seller_response(job, attempt.number, fact.seller_response)
@@ -220,7 +220,7 @@ def _find_order_refusal(job: Job, part: Part, route_index: int, images: tuple[in
 
 def _apply_attempt_abandoned(job: Job, decision: job_update_types.AttemptAbandoned, now: float) -> TransitionResult:
     attempt = job.get_attempt(decision.attempt)
-    if not attempt or not attempt.is_open:
+    if not attempt or not attempt.state.is_open:
         return Ignored("no such open attempt")
     if VERDICTS[decision.fault].charge_status is ChargeStatus.NOT_CHARGED:
         return Ignored("abandoning an attempt does not prove that nothing was charged")

@@ -102,7 +102,7 @@ def _check_history(world: World) -> Iterator[str]:
         if len(job.attempts) > attempt_counts[job.id] and applied.commit.fence is None:
             yield f"decision without lease: {applied.replica_id} began attempt {len(job.attempts)} of {job.id}"
         attempt_counts[job.id] = len(job.attempts)
-        price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.is_open)
+        price = sum(_get_price(job, attempt) for attempt in job.attempts if attempt.state.is_open)
         if not job.state.is_terminal and not job.is_overdue and held[job.id] < price:
             yield f"hold too small: {job.id} holds {held[job.id]} while orders of {price} are open"
 

@@ -271,7 +271,7 @@ def test_images_of_expired_job_are_not_retried() -> None:
     fakes.job_context.job = replace(fakes.job_context.job, is_overdue=True, parts=(replace(part, attempt=None),))
     fakes.answer_download = lambda url: DownloadError("status 503")
     assert fakes.fetch_and_store(make_image_url(0))
-    assert not fakes.job_context.get_attempt(1).is_open
+    assert not fakes.job_context.get_attempt(1).state.is_open
     assert fakes.job_context.get_attempt(1).orphaned_amount == 7
 
 

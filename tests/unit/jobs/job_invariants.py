@@ -121,7 +121,7 @@ class CommitTotals:
             assert attempt.delivered_count or not attempt.captured_amount + job.get_excess(attempt.number), (
                 "paid for what was not delivered"
             )
-            assert not (attempt.is_open and any(booked.values())), "booked before it was closed"
+            assert not (attempt.state.is_open and any(booked.values())), "booked before it was closed"
         for entry in commit.ledger_entries:
             entry_attempt = job.attempts[entry.attempt - 1]
             route_entry = job.route_entry(entry_attempt)
@@ -235,21 +235,21 @@ def _check_images_and_attempts(job: Job, max_attempts: int) -> None:
     assert job.state.is_terminal == (not any(part.state.is_open for part in job.parts))
     tries_by_image = Counter(image for attempt in job.attempts for image in attempt.images)
     assert max(tries_by_image.values(), default=0) <= max_attempts
-    open_orders_by_image = Counter(image for attempt in job.attempts if attempt.is_open for image in attempt.images)
+    open_orders_by_image = Counter(image for attempt in job.attempts if attempt.state.is_open for image in attempt.images)
     assert max(open_orders_by_image.values(), default=0) <= 1, "one image, two orders"
     for part in job.parts:
         part_attempt = job.get_attempt(part.attempt or 0)
         assert (part.state is PartState.BUYING) == (part_attempt is not None)
         assert part_attempt is None or _is_ordering(part_attempt, part.images)
     for attempt in job.attempts:
-        assert not attempt.is_open or job.find_part(attempt.number) or job.is_overdue, (
+        assert not attempt.state.is_open or job.find_part(attempt.number) or job.is_overdue, (
             "an open attempt without images that are awaited"
         )
-        assert (attempt.closed_at is None) == attempt.is_open
+        assert (attempt.closed_at is None) == attempt.state.is_open
 
 
 def _is_ordering(attempt: Attempt, images: tuple[int, ...]) -> bool:
-    return attempt.is_open and attempt.images == images
+    return attempt.state.is_open and attempt.images == images
 
 
 def _check_seller_responses(job: Job) -> None:
@@ -264,7 +264,7 @@ def _check_seller_responses(job: Job) -> None:
         assert response is not None
         assert response != SellerResponse()
         assert len(response.code or "") <= MAX_CODE_CHARACTERS
-        assert attempt.is_open or attempt.fault is not None or response == SellerResponse(notes=response.notes)
+        assert attempt.state.is_open or attempt.fault is not None or response == SellerResponse(notes=response.notes)
 
 
 def _check_only_ledger_changed(old: Job, commit: Commit) -> None:

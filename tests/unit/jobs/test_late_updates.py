@@ -238,4 +238,4 @@ def test_rejection_without_ticket_closes_attempt_as_not_charged() -> None:
     scenario.start_attempt()
     scenario.apply(OrderRejected(fence=FENCE, failure=OrderFailed(attempt=1, fault=FaultKind.NOT_SENT)))
     [attempt] = scenario.job.attempts
-    assert (attempt.is_open, attempt.fault, attempt.suspected_amount) == (False, FaultKind.NOT_SENT, 0)
+    assert (attempt.state.is_open, attempt.fault, attempt.suspected_amount) == (False, FaultKind.NOT_SENT, 0)
