@@ -183,17 +183,17 @@ class Engine:
     async def wait_for_job(self, job_id: str, timeout_seconds: float) -> Job | None:
         """Waits until the job is terminal, for at most `timeout_seconds`, or until this process is stopped."""
         give_up_at = self.context.monotonic() + timeout_seconds
-        with (
-            JobWatch(self.context.job_watchers, job_id) as local_watch,
-            self.context.store.watch(job_id) as store_watch,
-        ):
-            while True:
-                job = await self.get_job(job_id)
-                remaining_seconds = give_up_at - self.context.monotonic()
-                if job is None or job.state.is_terminal or remaining_seconds <= 0 or self._is_stopped:
-                    return job
-                watch = local_watch if job_id in self.workers else store_watch
-                await watch.wait_for_change(min(remaining_seconds, self.context.timing.clients.job_poll_seconds))
+        while True:
+            # The worker in this process changes the job earlier than the store reports it.
+            is_local = job_id in self.workers
+            watch = JobWatch(self.context.job_watchers, job_id) if is_local else self.context.store.watch(job_id)
+            with watch:
+                while is_local == (job_id in self.workers):
+                    job = await self.get_job(job_id)
+                    remaining_seconds = give_up_at - self.context.monotonic()
+                    if job is None or job.state.is_terminal or remaining_seconds <= 0 or self._is_stopped:
+                        return job
+                    await watch.wait_for_change(min(remaining_seconds, self.context.timing.clients.job_poll_seconds))
 
     def on_callback(self, job_id: str, attempt_number: int, ticket: str | None) -> int | None:
         """Passes a seller's callback to the job's worker in this process, which polls the order at once.

@@ -30,6 +30,7 @@ from gateway.jobs.job_update_types import (
     ImagesStored,
     JobAbandoned,
     JobExpired,
+    JobUpdate,
     JobWithdrawn,
 )
 from gateway.jobs.next_actions import (
@@ -46,7 +47,7 @@ from gateway.jobs.next_actions import (
     WithdrawJob,
     derive_actions,
 )
-from gateway.jobs.transitions import Ignored, apply_update
+from gateway.jobs.transitions import apply_update
 from gateway.store.base import Applied, CommitOutcome, LeaseLost, StoreError, StoreUnavailable, VersionConflict
 
 ResultT = TypeVar("ResultT")
@@ -252,13 +253,11 @@ class JobWorker:
         """
         job, effects = self.job_context.job, []
         for message in messages:
-            before = job
-            for update in message.updates:
-                if isinstance(update, Decision) and update.fence != self.fence:
-                    continue
-                result = apply_update(job, update, now)
-                job = job if isinstance(result, Ignored) else result
-            effects.append(job is not before)
+            update = message.update
+            is_outdated = isinstance(update, Decision) and update.fence != self.job_context.fence
+            result = None if is_outdated else apply_update(job, update, now)
+            effects.append(isinstance(result, Job))
+            job = result if isinstance(result, Job) else job
         return job, effects
 
     def _build_commit(self, job: Job, messages: list[Message], now: float) -> Commit:
@@ -267,9 +266,9 @@ class JobWorker:
         removed_documents: list[str] = []
         job = replace(job, version=before.version + 1)
         for message in messages:
-            has_decision = has_decision or _has_decision(message)
+            has_decision = has_decision or isinstance(message.update, Decision)
             removed_documents += message.removed_documents
-            if message.documents and not _is_late_delivery(message, job):
+            if message.documents and not _is_late_delivery(message.update, job):
                 documents |= message.documents
         commit = build_commit(before, job, now, self.job_context.fence if has_decision else None)
         return replace(commit, documents=documents, removed_documents=tuple(removed_documents))
@@ -304,22 +303,18 @@ class JobWorker:
             raise StoreError(f"job {self.job.id} was deleted while its worker ran")
         if self._has_lease:
             return messages
-        with_decisions = [message for message in messages if _has_decision(message)]
+        with_decisions = [message for message in messages if isinstance(message.update, Decision)]
         _resolve_messages(with_decisions, [False] * len(with_decisions))
         return [message for message in messages if message not in with_decisions]
 
 
-def _has_decision(message: Message) -> bool:
-    return any(isinstance(update, Decision) for update in message.updates)
-
-
-def _is_late_delivery(message: Message, job: Job) -> bool:
+def _is_late_delivery(update: JobUpdate, job: Job) -> bool:
     """Returns whether the images are only booked. Such images are not listed by the job, so no documents are saved for
     them."""
-    deliveries = (update for update in message.updates if isinstance(update, ImagesStored))
-    return any(
-        (attempt := job.get_attempt(update.attempt)) is None or not attempt.delivered_count for update in deliveries
-    )
+    if not isinstance(update, ImagesStored):
+        return False
+    attempt = job.get_attempt(update.attempt)
+    return attempt is None or not attempt.delivered_count
 
 
 def _resolve_messages(messages: list[Message], effects: list[bool]) -> None:

@@ -9,9 +9,9 @@ from gateway.jobs.job_update_types import JobUpdate
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """Updates that are saved together, the documents to save with them, and the future that the sender awaits."""
+    """An update, the documents to save with it, and the future that the sender awaits."""
 
-    updates: tuple[JobUpdate, ...]
+    update: JobUpdate
     documents: Mapping[str, bytes]
     removed_documents: tuple[str, ...]
     saved_future: "asyncio.Future[bool]"
@@ -27,14 +27,15 @@ class Mailbox:
 
     async def post(
         self,
-        *updates: JobUpdate,
+        update: JobUpdate,
+        *,
         documents: Mapping[str, bytes] | None = None,
         removed_documents: tuple[str, ...] = (),
         on_saved: Callable[[], None] | None = None,
     ) -> bool:
-        """Posts updates and waits until they are saved. Returns False if they were not allowed or changed nothing.
+        """Posts an update and waits until it is saved. Returns False if it was not allowed or changed nothing.
 
-        `on_saved` is called if they are saved, even if that commit ends the job and cancels the waiting task.
+        `on_saved` is called if it is saved, even if that commit ends the job and cancels the waiting task.
         """
         if self._is_closed:
             return False
@@ -43,7 +44,7 @@ class Mailbox:
             saved_future.add_done_callback(lambda future: on_saved() if future.result() else None)
         self._messages.append(
             Message(
-                updates=updates,
+                update=update,
                 documents=documents or {},
                 removed_documents=removed_documents,
                 saved_future=saved_future,

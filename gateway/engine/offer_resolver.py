@@ -5,6 +5,7 @@ from msgspec import Struct
 from gateway.catalogue import Catalogue, Offer
 from gateway.health.health_tracker import HealthKey
 from gateway.jobs.job import RouteEntry
+from providers.orders import Cell
 
 # More entries than a catalogue has cells. Jobs of earlier catalogues have other entries.
 MAX_RESOLVED_ENTRIES = 4_096
@@ -41,6 +42,10 @@ def _resolve_entry(catalogue: Catalogue, route_entry: RouteEntry, model: str) ->
     current = catalogue.find_offer(route_entry.seller, model)
     return ResolvedEntry(
         offer=offer,
-        health_key=HealthKey(route_entry.seller, offer.seller.account.name, model, route_entry.cell) if offer else None,
+        health_key=make_health_key(offer, route_entry.cell) if offer else None,
         is_configured=current is not None and current.seller.account.api_key is not None,
     )
+
+
+def make_health_key(offer: Offer, cell: Cell) -> HealthKey:
+    return HealthKey(offer.seller.name, offer.seller.account.name, offer.model, cell)

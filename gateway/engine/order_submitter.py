@@ -13,6 +13,7 @@ from gateway.engine.commit_events import identify_offer
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
+from gateway.engine.offer_resolver import make_health_key
 from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_queries import get_max_response_bytes
@@ -177,13 +178,13 @@ class OrderSubmitter:
         part = self._job_context.job.find_part_with_images(images)
         try_count = len(part.tried_indexes) if part else 0
         timing = self._context.timing.orders
+        if not try_count and try_count not in self._counted_tries:
+            self._context.retry_budget.record_first_order(self._context.monotonic())
+            self._counted_tries.add(try_count)
         give_up_at = self._context.monotonic() + timing.retry_budget_timeout_seconds
         while try_count not in self._counted_tries and not self._is_leaving_unhealthy_seller(part, route_indexes):
             now = self._context.monotonic()
-            if not try_count:
-                self._context.retry_budget.record_first_order(now)
-                self._counted_tries.add(try_count)
-            elif self._context.retry_budget.can_retry(now):
+            if self._context.retry_budget.can_retry(now):
                 self._context.retry_budget.record_retry(now)
                 self._counted_tries.add(try_count)
             elif now >= give_up_at:
@@ -212,10 +213,10 @@ class OrderSubmitter:
             # The configuration, and the API key, may have changed while this task waited.
             offer = self._require_offer(route_entry)
             inputs = await self._uploader.upload_all(offer.seller, documents.request)
-            health_key = self._context.get_health_key(route_entry, self._job_context.job.model)
+            health_key = make_health_key(offer, route_entry.cell)
             # If a probe is due, this order becomes the probe. Later orders go to other entries.
-            permit = self._context.health.acquire_permit(health_key, self._context.wall_clock()) if health_key else None
-            if health_key and permit is None and not is_last:
+            permit = self._context.health.acquire_permit(health_key, self._context.wall_clock())
+            if permit is None and not is_last:
                 return False
             recorded = None
             try:

@@ -118,7 +118,9 @@ class OrderTracker:
         """Marks all open orders for one poll before any is abandoned, since the job may have been without a worker for
         a while."""
         job = self._job_context.job
-        self.pending_polls = {attempt.number for attempt in job.attempts if attempt.state.is_open and job.can_poll(attempt)}
+        self.pending_polls = {
+            attempt.number for attempt in job.attempts if attempt.state.is_open and job.can_poll(attempt)
+        }
         for attempt_number in self.pending_polls:
             self.wake(attempt_number)
 

@@ -150,7 +150,7 @@ def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ign
 def build_commit(
     old: Job | None, new: Job, now: float, fence: int | None = None, limits: BudgetLimits = NO_BUDGET_LIMITS
 ) -> Commit:
-    """Builds the commit between two states of a job; `old` is None for a new one, whose hold must be within `limits`."""
+    """Builds the commit between two states of a job; `old` is None for a new one. Its hold must be within `limits`."""
     milestones = _make_milestones(old, new, now)
     new = msgspec.structs.replace(new, milestone_count=new.milestone_count + len(milestones))
     encoded_job = _ENCODER.encode(new)

@@ -23,7 +23,8 @@ from tests.unit.jobs.job_scenario import DEADLINE_SECONDS, FENCE, START, JobScen
 
 
 def make_offer(api_key: str | None) -> Any:
-    return SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(name="account", api_key=api_key)))
+    account = SimpleNamespace(name="account", api_key=api_key)
+    return SimpleNamespace(model="image", seller=SimpleNamespace(name="seller", account=account))
 
 
 ENABLED_OFFER, DISABLED_OFFER = make_offer("known"), make_offer(None)
