@@ -86,10 +86,8 @@ def from_order(answer: Answer) -> Progress:
     body = parsing.parse_json_object(answer.body)
     if not isinstance(body.get("data"), list):
         raise ParseError(FaultKind.UNREADABLE, message="the answer has no list of images")
-    images = [_parse_image(entry) for entry in body["data"]]
-    return parsing.status_from_images(
-        images, (get_object(body, "usage").get("cost"),), usage=_parse_usage(get_object(body, "usage"))
-    )
+    images, usage = [_parse_image(entry) for entry in body["data"]], get_object(body, "usage")
+    return parsing.status_from_images(images, (usage.get("cost"),), usage=_parse_usage(usage) if usage else None)
 
 
 def _parse_image(entry: object) -> ImageSource | None:

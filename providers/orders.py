@@ -160,21 +160,21 @@ _SIZE_FEATURES = {
     PresetSize: Feature.PRESET_SIZE,
     RatioSize: Feature.RATIO_SIZE,
 }
+_INPUT_FEATURES: dict[type, Feature] = {ImageBytes: Feature.INPUT_BYTES, ImageUrl: Feature.INPUT_URLS}
 
 
 def get_used_features(order: Order) -> frozenset[Feature]:
     """Returns the features that this order uses."""
+    optional = (
+        (Feature.MULTIPLE_IMAGES, order.image_count > 1),
+        (Feature.QUALITY, order.quality is not None),
+        (Feature.OUTPUT_FORMAT, order.output_format is not None),
+        (Feature.MASK, order.mask is not None),
+        (Feature.CALLBACK, order.callback_url is not None),
+    )
     images = (*order.input_images, *((order.mask,) if order.mask else ()))
-    used = {
-        Feature.MULTIPLE_IMAGES: order.image_count > 1,
-        Feature.QUALITY: order.quality is not None,
-        Feature.OUTPUT_FORMAT: order.output_format is not None,
-        Feature.INPUT_BYTES: any(isinstance(image, ImageBytes) for image in images),
-        Feature.INPUT_URLS: any(isinstance(image, ImageUrl) for image in images),
-        Feature.MASK: order.mask is not None,
-        Feature.CALLBACK: order.callback_url is not None,
-    }
-    return frozenset({_SIZE_FEATURES[type(order.size)], *(feature for feature, is_used in used.items() if is_used)})
+    used = {_SIZE_FEATURES[type(order.size)], *[_INPUT_FEATURES[type(image)] for image in images]}
+    return frozenset(used.union([feature for feature, is_used in optional if is_used]))
 
 
 _REFERENCE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)

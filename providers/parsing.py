@@ -237,6 +237,8 @@ def _decode_leniently(payload: bytes) -> bytes | None:
 
 def _decode_strictly(payload: bytes) -> bytes:
     """Decodes slice by slice, since decoding holds the interpreter lock."""
+    if len(payload) <= _SLICE_CHARACTERS:
+        return binascii.a2b_base64(payload, strict_mode=True)
     view = memoryview(payload)
     slices = [view[start : start + _SLICE_CHARACTERS] for start in range(0, len(view), _SLICE_CHARACTERS)]
     pieces = [binascii.a2b_base64(chunk, strict_mode=True) for chunk in slices]

@@ -142,11 +142,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_headers = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers are ignored: neither this gateway nor a proxy in front of it has validated them.
-        if self._is_in_headers:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             # The request is parsed again without its upgrade; CONNECT has no response at all.
@@ -154,6 +149,9 @@ class HttpProtocol(HttpToolsProtocol):
                 raise ValueError("CONNECT is not supported")
             return
         super().on_headers_complete()
+        # From now on the parser adds trailers. They must not reach the request's handler: neither this gateway nor a
+        # proxy in front of it has validated them.
+        self.headers = self.headers.copy()
         self.scope["state"]["client_connection"] = ClientConnection(self, self.cycle)
         self._is_in_headers, self._pending_header_bytes = False, 0
         self._cancel_header_timer()
@@ -166,7 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._pending_header_bytes = 0
-        if any(name == b"idempotency-key" for name, _ in self.headers):
+        if b"idempotency-key" in dict(self.scope["headers"]):
             # A request with an idempotency key is ordered even if its client disconnects. So it gets a response, too.
             self.promised_cycle = self.cycle
         # The remainder of a rejected body is complete; the next request gets its own timeout.

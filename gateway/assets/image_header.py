@@ -121,13 +121,12 @@ def is_complete(data: bytes, header: ImageHeader) -> bool:
     )
     try:
         # Searches from the end, in blocks, so that other threads can run in between.
-        block_starts = reversed(range(find_pixels(data), len(data), _SEARCH_BLOCK_BYTES))
-        return any(
-            data.rfind(end_marker, start, start + _SEARCH_BLOCK_BYTES + len(end_marker) - 1) >= 0
-            for start in block_starts
-        )
+        for start in reversed(range(find_pixels(data), len(data), _SEARCH_BLOCK_BYTES)):
+            if data.rfind(end_marker, start, start + _SEARCH_BLOCK_BYTES + len(end_marker) - 1) >= 0:
+                return True
     except InvalidImage:
         return False
+    return False
 
 
 class _HeaderFields(Struct, frozen=True):

@@ -55,7 +55,7 @@ class JobContext:
         return self.job.attempts[number - 1]
 
     def get_route_entry(self, attempt: Attempt) -> RouteEntry:
-        return self.job.route_entry(attempt)
+        return self.job.route[attempt.route_index]
 
     def start_task(self, key: Hashable, task_function: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Starts a task, unless one with this key runs or is backing off. Returns whether it was started."""

@@ -28,7 +28,7 @@ from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.completion import merge_warnings
 from gateway.jobs.first_commit import NewJob, OrderCost, build_first_commit
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
-from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan
+from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.partitions import new_job_id
@@ -113,6 +113,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     decision_record = encode_decision_record(make_decision_record(catalogue, planned, context.wall_clock()))
     job_id = new_job_id(command.team, context.draw_bytes, context.wall_clock)
     request = await _build_saved_request(context, job_id, command)
+    quotes = [offer.candidate.quote for offer in ranked_offers]
     entries = context.route_entry_maker.make_entries(
         context, [offer.candidate.fit for offer in ranked_offers], request.routing.output_format
     )
@@ -124,7 +125,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
         _make_new_job(context, catalogue, command, plan),
         id=job_id,
         route=tuple([entry.entry for entry in entries]),
-        order_costs=_list_order_costs(ranked_offers),
+        order_costs=tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes]),
         documents=documents,
         decision_record=decision_record,
     )
@@ -174,11 +175,6 @@ async def discard_inputs(context: EngineContext, job_id: str) -> None:
         await context.storage.delete_prefix(make_job_prefix(job_id))
     except StorageError as error:
         context.emit(ErrorReported(component="input_uploads", message=type(error).__name__, job=job_id))
-
-
-def _list_order_costs(ranked_offers: Sequence[RankedOffer]) -> tuple[OrderCost, ...]:
-    quotes = [offer.candidate.quote for offer in ranked_offers]
-    return tuple([OrderCost(quote.order_price, quote.order_ceiling) for quote in quotes])
 
 
 def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJobCommand, plan: Plan) -> NewJob:

@@ -5,6 +5,7 @@ For each order it picks a route entry, records the attempt, sends the order, and
 
 import asyncio
 from collections.abc import Hashable
+from functools import partial
 
 from msgspec import Struct
 
@@ -60,7 +61,7 @@ class OrderSubmitter:
 
     def submit(self, images: tuple[int, ...], action: SubmitOrder) -> None:
         """Starts a task for all images that are not yet handled by a task."""
-        if unassigned := tuple(image for image in images if not self._is_handled(image)):
+        if unassigned := tuple([image for image in images if not self._is_handled(image)]):
             self._start_submission(unassigned, action)
 
     def _is_handled(self, image: int) -> bool:
@@ -68,11 +69,12 @@ class OrderSubmitter:
 
         If a task for more images could take it, these would be split again and again until the backoff ends.
         """
-        return image in self._assigned or self._job_context.is_backing_off(self._failed_keys.get(image))
+        failed_key = self._failed_keys.get(image)
+        return image in self._assigned or (failed_key is not None and self._job_context.is_backing_off(failed_key))
 
     def _start_submission(self, images: tuple[int, ...], action: SubmitOrder) -> None:
         key = ("submit", images)
-        if self._job_context.start_task(key, lambda: self._run_submission(key, images, action)):
+        if self._job_context.start_task(key, partial(self._run_submission, key, images, action)):
             self._assigned |= dict.fromkeys(images, key)
 
     async def _run_submission(self, key: Hashable, images: tuple[int, ...], action: SubmitOrder) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.assets.image_conversion import convert_image
 from gateway.assets.image_header import ImageHeader, InvalidImage, is_complete, read_header
 from gateway.assets.object_keys import make_object_key
-from gateway.assets.output_check import ExpectedOutput, OutputCheck, check_output
+from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
 from gateway.engine.commit_events import record_health
@@ -51,10 +51,11 @@ class FetchedImage(Struct, frozen=True):
 
 
 class StoredResult(Struct, frozen=True):
-    """A stored image, and whether it matches the order."""
+    """A stored image, whether it matches the order, and the warnings for the team."""
 
     image: StoredImage
-    output_check: OutputCheck
+    matches_order: bool
+    warnings: tuple[str, ...]
 
 
 class ImageGone(Exception):
@@ -163,15 +164,16 @@ class ResultFetcher:
     async def _record_stored(self, order: FinishedOrder, results: list[StoredResult], is_missing: bool) -> None:
         attempt = self._job_context.get_attempt(order.attempt_number)
         route_entry = self._job_context.get_route_entry(attempt)
-        matches_order = all(result.output_check.matches_order for result in results)
-        warnings = await self._collect_warnings(order, attempt, results) if results else ()
+        warnings: dict[str, None] = {}
+        for result in results:
+            warnings |= dict.fromkeys(result.warnings)
         update = ImagesStored(
             attempt=attempt.number,
-            images=tuple(result.image.index for result in results),
+            images=tuple([result.image.index for result in results]),
             made_count=_count_made_images(attempt, order.ready),
             cost=compute_cost(order.ready, order.offer),
             missing_fault=FaultKind.IMAGES_EXPIRED if is_missing else FaultKind.NO_IMAGES,
-            warnings=warnings,
+            warnings=tuple(warnings),
             usage=order.ready.usage,
             seller_response=describe_success(order.ready),
         )
@@ -179,7 +181,8 @@ class ResultFetcher:
             image_document_name(attempt.number, result.image.index): encode_document(result.image) for result in results
         }
         outcome = OrderOutcome(
-            elapsed_seconds=self._context.wall_clock() - attempt.started_at, is_as_ordered=matches_order
+            elapsed_seconds=self._context.wall_clock() - attempt.started_at,
+            is_as_ordered=all([result.matches_order for result in results]),
         )
         on_saved = (
             partial(record_health, self._context, self._job_context.job, attempt, outcome)
@@ -199,13 +202,6 @@ class ResultFetcher:
                     images=len(results),
                 )
             )
-
-    async def _collect_warnings(
-        self, order: FinishedOrder, attempt: Attempt, results: list[StoredResult]
-    ) -> tuple[str, ...]:
-        _, terms = await self._load_order_spec(order, attempt)
-        output_warnings = (warning for result in results for warning in result.output_check.warnings)
-        return tuple(dict.fromkeys((*terms.substitutions, *output_warnings)))
 
     async def _load_order_spec(self, order: FinishedOrder, attempt: Attempt) -> tuple[SavedRequest, OrderTerms]:
         documents = self._job_context.order_documents or await self._retry_until_available(
@@ -301,7 +297,8 @@ class ResultFetcher:
             is_opaque=not header.has_alpha,
         )
         expected = ExpectedOutput(request.routing.target, terms.size)
-        return StoredResult(image, check_output(fetched_image.header, expected, request.routing.output_format))
+        check = check_output(fetched_image.header, expected, request.routing.output_format)
+        return StoredResult(image, check.matches_order, (*terms.substitutions, *check.warnings))
 
 
 def _count_made_images(attempt: Attempt, ready: Ready) -> int:

@@ -55,7 +55,7 @@ class AccountHealth:
             self._record_outage(sent_at, now)
 
     def _record_outage(self, sent_at: float, now: float) -> None:
-        if not self.breaker.is_tripped(now):
+        if not self.breaker.get_trip(now):
             self._consecutive_failures += 1
         if self.breaker.is_half_open(now) or self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
             self._consecutive_failures = 0
@@ -81,7 +81,7 @@ class CellHealth:
 
     def record_success(self, sent_at: float, now: float) -> None:
         self._consecutive_failures = 0
-        if not self.breaker.is_tripped(now):
+        if not self.breaker.get_trip(now):
             self._outcomes.add(now)
         self.breaker.record_success(sent_at)
 
@@ -97,7 +97,7 @@ class CellHealth:
         """
         self.conformance.add(False, sent_at)
         merged_rate = merge_conformance((self.get_conformance_rate(now), replica_rate))
-        if self.fidelity_breaker.is_tripped(now) or is_below_conformance(merged_rate.count, merged_rate.share):
+        if self.fidelity_breaker.get_trip(now) or is_below_conformance(merged_rate.count, merged_rate.share):
             self.fidelity_breaker.record_failure(self._timing.unfaithful, sent_at, now)
 
     def get_conformance_rate(self, now: float) -> ConformanceRate:
@@ -105,7 +105,7 @@ class CellHealth:
         return self.conformance.get_rate(now, since=self.fidelity_breaker.recovery_sent_at)
 
     def record_failure(self, sent_at: float, now: float) -> None:
-        if not self.breaker.is_tripped(now):
+        if not self.breaker.get_trip(now):
             self._consecutive_failures += 1
             self._outcomes.add(now)
             self._failures.add(now)

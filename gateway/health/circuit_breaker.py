@@ -80,23 +80,21 @@ class CircuitBreaker:
 
     # --- state
 
-    def is_tripped(self, now: float) -> bool:
-        """Returns whether the breaker is open or half-open. Closes it first if its time is up and it needs no probe."""
-        return self._get_trip(now) is not None
-
-    def _get_trip(self, now: float) -> Trip | None:
+    def get_trip(self, now: float) -> Trip | None:
+        """Returns the trip while the breaker is open or half-open. Closes it first if its time is up and it needs no
+        probe."""
         if self._trip is not None and not self._trip.max_open_seconds and now >= self._trip.open_until:
             self._close()
         return self._trip
 
     def is_half_open(self, now: float) -> bool:
         """Returns whether the open time is over. Then the next probe, or the one in flight, decides."""
-        trip = self._get_trip(now)
+        trip = self.get_trip(now)
         return trip is not None and now >= trip.open_until
 
     def allows_request(self, now: float) -> bool:
         """Returns whether one more order may be sent: any order if closed, one probe at a time if half-open."""
-        if (trip := self._get_trip(now)) is None:
+        if (trip := self.get_trip(now)) is None:
             return True
         has_free_probe = self._probe is None or now >= self._probe.started_at + self._probe_timeout_seconds
         return now >= trip.open_until and has_free_probe
@@ -110,7 +108,7 @@ class CircuitBreaker:
     def start_probe(self, permit: object, now: float) -> None:
         """Records that an order is about to be sent, after `allows_request` permitted it. Unless the breaker is closed,
         this order is the probe."""
-        if self.is_tripped(now):
+        if self.get_trip(now):
             self._probe = _Probe(now, permit)
 
     def cancel_probe(self, permit: object) -> None:
@@ -126,7 +124,7 @@ class CircuitBreaker:
 
     def record_failure(self, duration: OpenDuration, sent_at: float, now: float) -> None:
         """Opens a closed breaker; after a failed probe, opens it for twice as long."""
-        trip = self._get_trip(now)
+        trip = self.get_trip(now)
         if trip is None or (sent_at >= trip.tripped_at and duration.max_seconds > trip.max_open_seconds):
             self._open(now, duration.initial_seconds, duration.max_seconds)
         elif sent_at >= trip.tripped_at and now >= trip.open_until:
@@ -138,7 +136,7 @@ class CircuitBreaker:
 
         A breaker that is open for a worse reason keeps that reason.
         """
-        trip = self._get_trip(now)
+        trip = self.get_trip(now)
         if trip is None:
             self._open(now, seconds, 0.0)
         elif now + seconds > trip.open_until:
@@ -161,7 +159,7 @@ class CircuitBreaker:
 
     def to_snapshot(self, now: float) -> BreakerSnapshot:
         """Returns what this replica observed itself. Other replicas publish their own observations."""
-        trip = None if self._is_remote_trip else self._get_trip(now)
+        trip = None if self._is_remote_trip else self.get_trip(now)
         is_recent = now - self._success_sent_at <= MAX_OPEN_SECONDS
         return BreakerSnapshot(trip, max(0.0, self._success_sent_at) if is_recent else None)
 

@@ -130,14 +130,11 @@ class AccountLimiter:
     def _get_earliest_start(self, now: float) -> float:
         """Returns the time from which the pause and the rate limit allow the next order: at most `now` if they allow it
         already."""
-        self._drop_old_starts(now)
+        while self._start_times and self._start_times[0] + self._rate_window_seconds <= now:
+            self._start_times.popleft()
         is_rate_exhausted = self._limits.per_minute is not None and len(self._start_times) >= self._limits.per_minute
         rate_allows_at = self._start_times[0] + self._rate_window_seconds if is_rate_exhausted else -inf
         return max(self._paused_until, rate_allows_at)
-
-    def _drop_old_starts(self, now: float) -> None:
-        while self._start_times and self._start_times[0] + self._rate_window_seconds <= now:
-            self._start_times.popleft()
 
     # --- slots
 

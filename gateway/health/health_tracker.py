@@ -150,7 +150,7 @@ class HealthTracker:
         If a breaker is half-open, the permit is for its probe, and no other permit is given until the probe's outcome
         is known or the permit is released. An open fidelity breaker blocks orders only while its probe is in flight.
         """
-        permit, tripped = OrderPermit(key), [breaker for breaker in self._get_breakers(key) if breaker.is_tripped(now)]
+        permit, tripped = OrderPermit(key), [breaker for breaker in self._get_breakers(key) if breaker.get_trip(now)]
         if tripped:
             cell = self._cells.get(key.cell_key)
             account = self._accounts.get(key.account)

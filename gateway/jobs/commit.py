@@ -266,8 +266,9 @@ def _make_milestones(old: Job | None, new: Job, now: float) -> tuple[Milestone, 
     if new.attempts and not (old and old.attempts):
         reached.append((JobState.IN_PROGRESS, None))
     if not (old and old.state.is_terminal):
-        delivered_before = old.delivered_images if old else ()
-        reached += [("image", image) for image in new.delivered_images if image not in delivered_before]
+        if delivered := new.delivered_images:
+            delivered_before = old.delivered_images if old else ()
+            reached += [("image", image) for image in delivered if image not in delivered_before]
         if new.state.is_terminal:
             reached.append((new.state, None))
     return tuple(

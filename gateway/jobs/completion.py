@@ -45,6 +45,5 @@ def _fault_priority(fault: FaultKind) -> tuple[bool, bool]:
 
 
 def merge_warnings(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return (*known, *(warning[:MAX_WARNING_LENGTH] for warning in dict.fromkeys(more) if warning not in known))[
-        :MAX_WARNINGS
-    ]
+    added = [warning[:MAX_WARNING_LENGTH] for warning in dict.fromkeys(more) if warning not in known]
+    return (*known, *added)[:MAX_WARNINGS]

@@ -93,7 +93,7 @@ def make_decision_record(catalogue: Catalogue, planned: PlannedRequest, decided_
         largest_input_edge=planned.largest_input_edge,
         ranked=tuple(map(_make_ranked_seller, plan.ranked)),
         excluded=tuple(
-            _make_excluded_seller(offer, planned.signals, (offer.seller, model, cell)) for offer in plan.excluded
+            [_make_excluded_seller(offer, planned.signals, (offer.seller, model, cell)) for offer in plan.excluded]
         ),
     )
 
@@ -111,7 +111,7 @@ def _make_ranked_seller(ranked: RankedOffer) -> RankedSeller:
         quote=candidate.quote.total,
         ceiling=candidate.quote.ceiling,
         seconds=candidate.expected_seconds,
-        substitutions=tuple(substitution.name for substitution in candidate.fit.substitutions),
+        substitutions=tuple([substitution.name for substitution in candidate.fit.substitutions]),
         signals=candidate.signals,
     )
 

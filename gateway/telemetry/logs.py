@@ -78,10 +78,8 @@ class EventLogger:
             raise self._error or RuntimeError("the log writer thread has ended")
 
     def __call__(self, event: Event) -> None:
-        if _is_unlogged(event):
-            return
         level = get_event_level(event)
-        if level == "debug" and not self._has_debug_lines:
+        if level is None or (level == "debug" and not self._has_debug_lines):
             return
         fields = msgspec.to_builtins(event)
         event_text = get_event_name(type(event))
@@ -186,10 +184,16 @@ class _LibraryLogHandler(logging.Handler):
         self._logger.log_limited((level, *fields.values()), DEFAULT_BURST, level, "library", **fields)
 
 
-def get_event_level(event: Event) -> str:
-    """Returns the level of an event's line. Steps of a job that need no attention are at debug: its last line, `job
-    ended`, names the sellers and the amount. What failed, or cost more than it delivered, is at info."""
+def get_event_level(event: Event) -> str | None:
+    """Returns the level of an event's line; None if it has no line. Steps of a job that need no attention are at debug:
+    its last line, `job ended`, names the sellers and the amount. What failed, or cost more than it delivered, is at
+    info."""
     match event:
+        case RequestCompleted(route=route, status=status):
+            is_quiet = route in QUIET_ROUTES or (route.startswith(CALLBACK_ROUTES) and status < 500)
+            return None if is_quiet else "info"
+        case CallbackHandled(outcome=outcome) if outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN):
+            return None
         case ErrorReported() | CallbackHandled():
             return "warning"
         case RateLimitExceeded():
@@ -199,14 +203,6 @@ def get_event_level(event: Event) -> str:
         case LedgerEntryPosted(line=LedgerLine.CAPTURE, amount=amount) if amount >= 0:
             return "debug"
     return "info"
-
-
-def _is_unlogged(event: Event) -> bool:
-    if isinstance(event, CallbackHandled):
-        return event.outcome not in (CallbackOutcome.FORGED, CallbackOutcome.UNKNOWN)
-    if not isinstance(event, RequestCompleted):
-        return False
-    return event.route in QUIET_ROUTES or (event.route.startswith(CALLBACK_ROUTES) and event.status < 500)
 
 
 def _render_json(line: dict[str, Any]) -> str:

@@ -57,8 +57,9 @@ def build_request(
     url = resolve_url(call, seller.account)
     content_type, body = _encode_body(call)
     credentials = {} if call.is_presigned else _make_credentials(seller)
-    headers = _DEFAULT_HEADERS | _validate_headers(call.headers, url, body) | _lowercase_names(credentials)
-    headers |= {"host": url.netloc.decode("ascii"), "accept-encoding": "identity"}
+    host = url.netloc.decode("ascii")
+    headers = _DEFAULT_HEADERS | _validate_headers(call.headers, host, body) | _lowercase_names(credentials)
+    headers |= {"host": host, "accept-encoding": "identity"}
     if content_type:
         headers["content-type"] = content_type
     if body.size or call.method.upper() in _METHODS_WITH_BODY:
@@ -138,12 +139,10 @@ def _make_credentials(seller: Seller) -> Mapping[str, str]:
     return seller.adapter.build_auth_headers(seller.account.api_key.reveal())
 
 
-def _validate_headers(requested: Mapping[str, str], url: httpx.URL, body: RequestBody) -> dict[str, str]:
-    headers = _lowercase_names(requested)
-    expected = {"host": url.netloc.decode("ascii"), "content-length": str(body.size)}
-    if headers.keys() & _RESERVED_HEADERS or any(
-        headers.get(name, value).lower() != value for name, value in expected.items()
-    ):
+def _validate_headers(requested: Mapping[str, str], host: str, body: RequestBody) -> dict[str, str]:
+    headers, length = _lowercase_names(requested), str(body.size)
+    is_for_host = headers.get("host", host).lower() == host
+    if headers.keys() & _RESERVED_HEADERS or not is_for_host or headers.get("content-length", length) != length:
         raise BadHeader
     return headers
 
@@ -153,7 +152,9 @@ def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    encoded = []
     for name, value in headers.items():
         if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
             raise BadHeader
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        encoded.append((name.encode("ascii"), value.encode("ascii")))
+    return encoded

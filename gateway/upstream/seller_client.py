@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gateway.catalogue import Seller
 from gateway.config.account_proxy import Proxy
-from gateway.memory_budget import MemoryBudget, MemoryReservation
+from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
 from gateway.upstream.download import DEFAULT_LIMITS, DownloadLimits, DownloadRequest, download
 from gateway.upstream.request_builder import UnsendableRequest, build_request
 from gateway.upstream.response_body_decoder import (
@@ -77,7 +77,8 @@ class SellerClient:
         memory_budget = self.url_memory_budget if call.is_presigned else self.memory_budget
         with memory_budget.make_outgoing_reservation() as reservation:
             body.on_written = reservation.release
-            if not await _reserve_memory(reservation, body.size, options.memory_timeout_seconds):
+            is_small = body.size <= SMALL_BODY_BYTES
+            if not is_small and not await _reserve_memory(reservation, body.size, options.memory_timeout_seconds):
                 return NoAnswer(fault=Fault(kind=FaultKind.GATEWAY_BUSY))
             return await _send_request(transport, request, reservation, options)
 

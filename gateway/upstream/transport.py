@@ -4,7 +4,7 @@ It stores no cookies, follows no redirects, decodes nothing, and ignores proxies
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, Self, cast
@@ -210,7 +210,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             # The URL is used unchanged: quoting a signed URL again would invalidate it.
             _to_yarl_url(str(request.url)),
             headers=headers,
-            data=await _get_payload(request, {name.lower(): value for name, value in headers}),
+            data=await _get_payload(request),
             allow_redirects=False,
             timeout=_make_timeout(connect_timeout_seconds),
             **request.extensions.get("aiohttp_options", {}),
@@ -232,14 +232,14 @@ def _make_timeout(connect_timeout_seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=connect_timeout_seconds, ceil_threshold=connect_timeout_seconds)
 
 
-async def _get_payload(request: httpx.Request, headers: Mapping[str, str]) -> bytes | httpx.AsyncByteStream | None:
+async def _get_payload(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:
     """Returns the body to send. A small body is returned whole, so that it is sent together with the headers."""
-    length = headers.get("content-length")
-    if length is None and "transfer-encoding" not in headers:
-        return None
     stream = request.stream
     if isinstance(stream, RequestBody) and stream.size <= SMALL_BODY_BYTES:
         return stream.read_all() or None
+    length = request.headers.get("content-length")
+    if length is None and "transfer-encoding" not in request.headers:
+        return None
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("request body must be an AsyncByteStream")
     if length is None or int(length) > SMALL_BODY_BYTES:

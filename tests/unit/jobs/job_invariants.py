@@ -235,7 +235,9 @@ def _check_images_and_attempts(job: Job, max_attempts: int) -> None:
     assert job.state.is_terminal == (not any(part.state.is_open for part in job.parts))
     tries_by_image = Counter(image for attempt in job.attempts for image in attempt.images)
     assert max(tries_by_image.values(), default=0) <= max_attempts
-    open_orders_by_image = Counter(image for attempt in job.attempts if attempt.state.is_open for image in attempt.images)
+    open_orders_by_image = Counter(
+        image for attempt in job.attempts if attempt.state.is_open for image in attempt.images
+    )
     assert max(open_orders_by_image.values(), default=0) <= 1, "one image, two orders"
     for part in job.parts:
         part_attempt = job.get_attempt(part.attempt or 0)
