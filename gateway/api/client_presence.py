@@ -1,7 +1,7 @@
 """Tracks whether the client of a request is still connected, and whether it received a response."""
 
 import asyncio
-import secrets
+from itertools import count
 from typing import Any
 
 from gateway.api.http_protocol import ClientConnection
@@ -9,6 +9,8 @@ from gateway.jobs.commit import IdempotencyRecord
 
 # After a pause, a process needs some turns of its event loop before it notices a disconnect.
 EVENT_LOOP_TURNS = 2
+# Numbers the clients of this process, whose replica id no other process has.
+_CLIENT_NUMBERS = count(1)
 
 
 class ClientPresence:
@@ -18,7 +20,7 @@ class ClientPresence:
     """
 
     def __init__(self, replica: str, connection: ClientConnection | None) -> None:
-        self.client_id = f"{replica}:{secrets.token_hex(6)}"
+        self.client_id = f"{replica}:{next(_CLIENT_NUMBERS)}"
         self.idempotency_record: IdempotencyRecord | None = None
         self.is_answered = False
         self._connection = connection

@@ -261,16 +261,15 @@ class JobWorker:
         return job, effects
 
     def _build_commit(self, job: Job, messages: list[Message], now: float) -> Commit:
-        before, has_decision = self.job_context.job, False
+        has_decision = False
         documents: dict[str, bytes] = {}
         removed_documents: list[str] = []
-        job = replace(job, version=before.version + 1)
         for message in messages:
             has_decision = has_decision or isinstance(message.update, Decision)
             removed_documents += message.removed_documents
             if message.documents and not _is_late_delivery(message.update, job):
                 documents |= message.documents
-        commit = build_commit(before, job, now, self.job_context.fence if has_decision else None)
+        commit = build_commit(self.job_context.job, job, now, self.job_context.fence if has_decision else None)
         return replace(commit, documents=documents, removed_documents=tuple(removed_documents))
 
     def _on_commit_applied(self, commit: Commit, messages: list[Message], effects: list[bool]) -> None:

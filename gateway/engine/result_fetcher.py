@@ -130,14 +130,14 @@ class ResultFetcher:
         waiting for images that are paid for.
         """
         attempt = self._job_context.get_attempt(order.attempt_number)
-        return bool(self._list_urls_to_save(order)) or self._is_near_deadline(attempt)
+        return bool(self._list_urls_to_save(order, attempt)) or self._is_near_deadline(attempt)
 
     async def _record_ready(self, order: FinishedOrder) -> None:
         """Records once that the images are ready. After that, the attempt ends without images only when they expire."""
         attempt, ready = self._job_context.get_attempt(order.attempt_number), order.ready
         if attempt.images_ready:
             return
-        cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order)
+        cost, links = compute_cost(ready, order.offer), self._list_urls_to_save(order, attempt)
         await self._job_context.mailbox.post(
             ImagesReady(
                 attempt=order.attempt_number,
@@ -149,9 +149,9 @@ class ResultFetcher:
             )
         )
 
-    def _list_urls_to_save(self, order: FinishedOrder) -> tuple[str, ...]:
+    def _list_urls_to_save(self, order: FinishedOrder, attempt: Attempt) -> tuple[str, ...]:
         """Returns the image URLs of an order that cannot be polled again. Other orders need no saved URLs."""
-        if self._job_context.job.can_poll(self._job_context.get_attempt(order.attempt_number)):
+        if self._job_context.job.can_poll(attempt):
             return ()
         return tuple(source.url for source in order.ready.images if isinstance(source, ImageUrl))
 
@@ -163,7 +163,6 @@ class ResultFetcher:
 
     async def _record_stored(self, order: FinishedOrder, results: list[StoredResult], is_missing: bool) -> None:
         attempt = self._job_context.get_attempt(order.attempt_number)
-        route_entry = self._job_context.get_route_entry(attempt)
         warnings: dict[str, None] = {}
         for result in results:
             warnings |= dict.fromkeys(result.warnings)
@@ -198,7 +197,7 @@ class ResultFetcher:
                 LateImagesReceived(
                     job=self._job_context.job.id,
                     attempt=order.attempt_number,
-                    seller=route_entry.seller,
+                    seller=order.offer.seller.name,
                     images=len(results),
                 )
             )
@@ -282,7 +281,9 @@ class ResultFetcher:
         key = make_object_key(
             self._job_context.job.id, f"image-{order.attempt_number}-{index}-{digest[:16]}.{header.format}"
         )
-        await self._retry_until_available(order, lambda: self._context.storage.put(key, data, header.format.media_type))
+        await self._retry_until_available(
+            order, partial(self._context.storage.put, key, data, header.format.media_type)
+        )
         image = StoredImage(
             index=index,
             key=key,
@@ -291,7 +292,7 @@ class ResultFetcher:
             height=header.height,
             bytes=len(data),
             sha256=digest,
-            seller=self._job_context.get_route_entry(attempt).seller,
+            seller=order.offer.seller.name,
             attempt=attempt.number,
             quality=terms.quality,
             is_opaque=not header.has_alpha,

@@ -150,14 +150,18 @@ def build_update_commit(job: Job, update: JobUpdate, now: float) -> Commit | Ign
 def build_commit(
     old: Job | None, new: Job, now: float, fence: int | None = None, limits: BudgetLimits = NO_BUDGET_LIMITS
 ) -> Commit:
-    """Builds the commit between two states of a job; `old` is None for a new one. Its hold must be within `limits`."""
-    milestones = _make_milestones(old, new, now)
-    new = msgspec.structs.replace(new, milestone_count=new.milestone_count + len(milestones))
+    """Builds the commit between two states of a job; `old` is None for a new one. Its hold must be within `limits`.
+
+    The commit sets the job's version: however many updates led to the new state, the next one is the next version.
+    """
+    expected_version, milestones = old.version if old else 0, _make_milestones(old, new, now)
+    milestone_count = new.milestone_count + len(milestones)
+    new = msgspec.structs.replace(new, version=expected_version + 1, milestone_count=milestone_count)
     encoded_job = _ENCODER.encode(new)
     becomes_terminal = new.state.is_terminal and not (old and old.state.is_terminal)
     return Commit(
         job=new,
-        expected_version=old.version if old else 0,
+        expected_version=expected_version,
         commit_id=hashlib.blake2b(encoded_job, digest_size=8, key=str(fence).encode()).hexdigest(),
         committed_at=now,
         encoded_job=encoded_job,

@@ -60,7 +60,6 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         reorder_on_unknown=new_job.reorder_on_unknown,
         config_hash=new_job.config_hash,
         has_webhook=new_job.has_webhook,
-        version=1,
         body_key=record.key if record and record.is_body_key else None,
         client_key=record.key if record and not record.is_body_key else None,
         parts=(Part(images=tuple(range(new_job.n))),),

@@ -46,13 +46,13 @@ _IMAGES_EXIST = Ignored("the images exist, so only their expiry ends this attemp
 
 
 def apply_update(job: Job, update: job_update_types.JobUpdate, now: float) -> TransitionResult:
-    """Returns the job after the update, with its version incremented."""
+    """Returns the job after the update."""
     changed = _TRANSITIONS[type(update)](job, update, now)
     if isinstance(changed, Ignored):
         return changed
     if changed == job:
         return Ignored("nothing new")
-    return replace(complete_if_done(changed, now), version=job.version + 1)
+    return complete_if_done(changed, now)
 
 
 # --- facts

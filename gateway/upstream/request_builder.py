@@ -58,7 +58,7 @@ def build_request(
     content_type, body = _encode_body(call)
     credentials = {} if call.is_presigned else _make_credentials(seller)
     host = url.netloc.decode("ascii")
-    headers = _DEFAULT_HEADERS | _validate_headers(call.headers, host, body) | _lowercase_names(credentials)
+    headers = {**_DEFAULT_HEADERS, **_validate_headers(call.headers, host, body), **credentials}
     headers |= {"host": host, "accept-encoding": "identity"}
     if content_type:
         headers["content-type"] = content_type
@@ -140,15 +140,11 @@ def _make_credentials(seller: Seller) -> Mapping[str, str]:
 
 
 def _validate_headers(requested: Mapping[str, str], host: str, body: RequestBody) -> dict[str, str]:
-    headers, length = _lowercase_names(requested), str(body.size)
+    headers, length = {name.lower(): value for name, value in requested.items()}, str(body.size)
     is_for_host = headers.get("host", host).lower() == host
     if headers.keys() & _RESERVED_HEADERS or not is_for_host or headers.get("content-length", length) != length:
         raise BadHeader
     return headers
-
-
-def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

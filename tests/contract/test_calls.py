@@ -108,6 +108,7 @@ def test_any_prompt_is_sent_unchanged(adapter: Adapter, operation: Operation, pr
 def test_secret_is_sent_in_headers_only(adapter: Adapter) -> None:
     headers = adapter.build_auth_headers("s3cret")
     assert any("s3cret" in value for value in headers.values())
+    assert all(name == name.lower() for name in headers)
     for call in list_every_call(adapter):
         assert "authorization" not in call.headers
         assert call.is_presigned == call.location.startswith("http")
