@@ -12,15 +12,15 @@ ENTRY = make_route_entry()
 
 
 class FakeCatalogue:
-    """A catalogue in which every seller has this account. It counts the searches."""
+    """A catalogue in which every seller has this account and offers every model. It counts the searches."""
 
     def __init__(self, account: str, api_key: str | None = "key") -> None:
-        self.offer = SimpleNamespace(seller=SimpleNamespace(account=SimpleNamespace(name=account, api_key=api_key)))
+        self.account = SimpleNamespace(name=account, api_key=api_key)
         self.search_count = 0
 
-    def find_offer(self, *_: object) -> Any:
+    def find_offer(self, seller: str, model: str, *_: object) -> Any:
         self.search_count += 1
-        return self.offer
+        return SimpleNamespace(model=model, seller=SimpleNamespace(name=seller, account=self.account))
 
 
 def test_entry_is_searched_once_for_each_catalogue() -> None:
@@ -30,12 +30,14 @@ def test_entry_is_searched_once_for_each_catalogue() -> None:
     assert resolver.resolve(first, ENTRY, MODEL) is resolver.resolve(first, make_route_entry(), MODEL)
     search_count = first.search_count
     resolved = resolver.resolve(first, ENTRY, MODEL)
-    assert (resolved.offer, resolved.is_configured) == (first.offer, True)
+    assert resolved.offer is not None
+    assert (resolved.offer.seller.account, resolved.is_configured) == (first.account, True)
     assert resolved.health_key == HealthKey(ENTRY.seller, "first", MODEL, ENTRY.cell)
     assert first.search_count == search_count
     replaced = resolver.resolve(second, ENTRY, MODEL)
-    assert (replaced.offer, replaced.is_configured) == (second.offer, False)
-    assert resolver.resolve(first, ENTRY, MODEL).offer is first.offer
+    assert replaced.offer is not None
+    assert (replaced.offer.seller.account, replaced.is_configured) == (second.account, False)
+    assert resolver.resolve(first, ENTRY, MODEL).health_key == resolved.health_key
 
 
 def test_another_entry_or_model_is_resolved_separately() -> None:

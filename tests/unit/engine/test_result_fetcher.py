@@ -41,9 +41,10 @@ REQUEST = SavedRequest(
 )
 ORDER_TERMS = (OrderTerms(size=PixelSize(WIDTH, HEIGHT), quality=None, output_format=None),)
 OFFER: Any = SimpleNamespace(
-    seller=SimpleNamespace(account=SimpleNamespace(name="an account", allows_private_addresses=False, proxy=None)),
+    seller=SimpleNamespace(
+        name="runapi", account=SimpleNamespace(name="an account", allows_private_addresses=False, proxy=None)
+    ),
     token_prices=None,
-    name="a seller",
 )
 TIMING = Timing(fetches=FetchTiming(min_backoff_seconds=0.001, max_backoff_seconds=0.005))
 MAX_FETCH_TRIES = TIMING.fetches.max_tries
