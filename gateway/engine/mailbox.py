@@ -59,11 +59,11 @@ class Mailbox:
 
     async def receive(self, timeout_seconds: float) -> list[Message]:
         """Returns all waiting messages. If there are none, waits for the first one for at most `timeout_seconds`."""
+        timer = asyncio.get_running_loop().call_later(max(0.0, timeout_seconds), self._wake_event.set)
         try:
-            async with asyncio.timeout(max(0.0, timeout_seconds)):
-                await self._wake_event.wait()
-        except TimeoutError:
-            return []
+            await self._wake_event.wait()
+        finally:
+            timer.cancel()
         self._wake_event.clear()
         messages, self._messages = self._messages, []
         return messages
