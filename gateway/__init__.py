@@ -47,6 +47,9 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     │   ├── BadBody
     │   └── MissingApiKey
     ├── InvalidImage                      bytes that are not a supported image
+    │   ├── EmptyImage
+    │   ├── UnsupportedFormat
+    │   └── TooManyPixels
     ├── InvalidKey                        not a key of an image
     ├── InvalidKeyOption                  an invalid option of a new API key, with its name
     └── SettingsError                     invalid environment variables

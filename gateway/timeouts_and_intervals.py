@@ -209,6 +209,8 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     memory_timeout_seconds: float = 10.0
     # For all bodies whose jobs do not exist yet. Parsing a body briefly takes several times its size.
     max_total_body_bytes: int = 256 << 20
+    # For all uploaded files on the disk whose jobs do not exist yet.
+    max_total_upload_bytes: int = 2 << 30
     # Longer than the deadline of most jobs: when it passes, completed images may still be downloading.
     job_wait_timeout_seconds: float = 3_600.0
     # For confirming an existing job, and between attempts to confirm a new one.

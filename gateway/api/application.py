@@ -14,7 +14,7 @@ from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.callbacks import receive_callback
 from gateway.api.image_files import get_image_file
-from gateway.api.images import create_generation
+from gateway.api.images import create_edit, create_generation, create_variation
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
@@ -36,6 +36,8 @@ ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 ROUTE_HANDLERS = [
     *ADMIN_HANDLERS,
     create_generation,
+    create_edit,
+    create_variation,
     create_job,
     get_job,
     list_signals,
@@ -54,6 +56,7 @@ class Application(Litestar):
         super().__init__(**options)
         self._emit, self._timing = emit, timing
         self._body_budget = MemoryBudget(timing.max_total_body_bytes)
+        self._disk_budget = MemoryBudget(timing.max_total_upload_bytes)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -61,7 +64,7 @@ class Application(Litestar):
         lifecycle = RequestLifecycle(
             scope,
             send,
-            IncomingBodyLimiter(receive, self._body_budget, self._timing),
+            IncomingBodyLimiter(receive, self._body_budget, self._disk_budget, self._timing),
             self._body_budget.make_outgoing_reservation(),
         )
         try:

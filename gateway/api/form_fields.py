@@ -1,4 +1,4 @@
-"""Turns the text fields of a form into the same values as those of a JSON body.
+"""Turns the fields of a form into the same values as those of a JSON body.
 
 Clients write lists and objects with brackets: `provider[only][]=a` (repeated), `provider[only][0]=a`, `metadata[a]=b`.
 """
@@ -13,6 +13,8 @@ from gateway.api.validation_errors import MAX_NAME_LENGTH
 MAX_NAME_DEPTH = 4
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _KEY = re.compile(r"\[([^\[\]]*)\]")
+# These may be repeated without brackets.
+_LIST_FIELDS = ("image", "images")
 
 
 def parse_form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def parse_form_fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, text in pairs:
         if text:
-            _add_value(fields, name, text)
+            _add_value(fields, f"{name}[]" if name in _LIST_FIELDS else name, text)
     return {name: _convert_lists(value) for name, value in fields.items()}
 
 
@@ -59,8 +61,9 @@ def _contradiction_error(name: str) -> ApiError:
 
 
 def _convert_lists(value: Any) -> Any:
-    """Converts objects whose keys are 0, 1, 2, … to lists."""
+    """Converts objects whose keys are 0, 1, 2, …, in any order, to lists."""
     if not isinstance(value, dict):
         return value
     values = {key: _convert_lists(inner) for key, inner in value.items()}
-    return list(values.values()) if list(values) == [str(index) for index in range(len(values))] else values
+    indices = [str(index) for index in range(len(values))]
+    return [values[index] for index in indices] if values.keys() == set(indices) else values

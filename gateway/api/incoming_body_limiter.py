@@ -1,4 +1,4 @@
-"""Limits how long a request body may take to arrive, and how much memory all bodies take together."""
+"""Limits how long a request body may take to arrive, and how much memory and disk all bodies take together."""
 
 import asyncio
 from time import monotonic
@@ -7,7 +7,7 @@ from typing import Any
 from litestar.types import Receive
 
 from gateway.api.api_errors import ApiError
-from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget
+from gateway.memory_budget import SMALL_BODY_BYTES, MemoryBudget, MemoryReservation
 from gateway.timeouts_and_intervals import ApiTiming
 
 MEMORY_RETRY_SECONDS = 2
@@ -15,12 +15,15 @@ GROWTH_FACTOR = 2
 
 
 class IncomingBodyLimiter:
-    """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory becomes free in time."""
+    """The `receive` callable of a request. Raises ApiError if the body stalls, or if no memory or disk becomes free in
+    time."""
 
-    def __init__(self, receive: Receive, budget: MemoryBudget, timing: ApiTiming) -> None:
+    def __init__(self, receive: Receive, budget: MemoryBudget, disk_budget: MemoryBudget, timing: ApiTiming) -> None:
         self._timing = timing
         self._receive, self._reservation = receive, budget.make_incoming_reservation()
-        self._received_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
+        self._disk_reservation = disk_budget.make_incoming_reservation()
+        self._held_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
+        self._disk_bytes = 0
         self.is_started = self._is_finished = False
 
     async def __call__(self) -> Any:
@@ -30,22 +33,29 @@ class IncomingBodyLimiter:
         self.is_started = True
         message = await self._receive_with_timeout()
         self._is_finished = not message.get("more_body", False)
-        self._received_bytes += len(message.get("body", b""))
-        if self._received_bytes > self._reserved_bytes:
+        self._held_bytes += len(message.get("body", b""))
+        if self._held_bytes > self._reserved_bytes:
             # Counts received bytes, not Content-Length: a client could declare any length at no cost.
-            self._reserved_bytes = max(self._received_bytes, self._reserved_bytes * GROWTH_FACTOR)
-            await self._reserve_more()
+            self._reserved_bytes = max(self._held_bytes, self._reserved_bytes * GROWTH_FACTOR)
+            await self._grow(self._reservation, self._reserved_bytes)
         return message
 
     async def reserve(self, extra_bytes: int) -> None:
         """Reserves memory in addition to the body, for instance for decoded images."""
-        if self._received_bytes + extra_bytes > self._reserved_bytes:
-            self._reserved_bytes = self._received_bytes + extra_bytes
-            await self._reserve_more()
+        if self._held_bytes + extra_bytes > self._reserved_bytes:
+            self._reserved_bytes = self._held_bytes + extra_bytes
+            await self._grow(self._reservation, self._reserved_bytes)
+
+    async def move_to_disk(self, size: int) -> None:
+        """Reserves disk for `size` bytes of the body, which then no longer count as held in memory."""
+        self._disk_bytes += size
+        await self._grow(self._disk_reservation, self._disk_bytes)
+        self._held_bytes -= size
 
     def release(self) -> None:
-        """Releases all memory that was reserved for the body."""
+        """Releases all memory and disk that were reserved for the body."""
         self._reservation.release()
+        self._disk_reservation.release()
 
     async def _receive_with_timeout(self) -> Any:
         """Receives one message. The timeouts count only the time that the gateway waits for the client."""
@@ -60,10 +70,10 @@ class IncomingBodyLimiter:
         finally:
             self._elapsed_seconds += monotonic() - started_at
 
-    async def _reserve_more(self) -> None:
+    async def _grow(self, reservation: MemoryReservation, size: int) -> None:
         try:
             async with asyncio.timeout(self._timing.memory_timeout_seconds):
-                await self._reservation.grow_to(self._reserved_bytes)
+                await reservation.grow_to(size)
         except TimeoutError:
             message = f"Too many large request bodies at once. Retry in {MEMORY_RETRY_SECONDS} seconds."
             raise ApiError(503, "too_many_bodies", message, retry_after=MEMORY_RETRY_SECONDS) from None

@@ -11,11 +11,20 @@ from gateway.api.api_errors import ApiError
 from gateway.api.json_limit_scan import LongText
 from gateway.api.parameters import InputImageParams, InputImageRef
 from gateway.api.request_parser_thread import run_off_loop
-from gateway.assets.image_header import InvalidImage, is_complete, read_header
+from gateway.api.uploaded_files import UploadedFile
+from gateway.assets.backend import ImageData
+from gateway.assets.image_header import (
+    EmptyImage,
+    InvalidImage,
+    TooManyPixels,
+    UnsupportedFormat,
+    is_complete,
+    read_header,
+)
 from gateway.engine.job_creation import InputImage
 from gateway.upstream.download import DownloadError
 from gateway.upstream.input_fetcher import FetchLimitReached, InputsTooLarge, RequestInputs
-from providers.orders import Format, ImageBytes
+from providers.orders import Format
 
 MAX_INPUT_IMAGES = 16
 # For each request: its URLs often point to the same host.
@@ -68,12 +77,14 @@ async def load_input_images(
 async def _load_image(
     fetcher: RequestInputs, download_slots: asyncio.Semaphore, param: str, ref: InputImageRef
 ) -> InputImage:
+    if isinstance(file := ref.image_url, UploadedFile):
+        return await run_off_loop(len(file.data), _parse_image, file.data, param, fetcher.max_image_bytes)
     if (base64_text := ref.inline_base64) is not None:
         return await run_off_loop(len(base64_text), _decode_inline_image, base64_text, param, fetcher.max_image_bytes)
     if not ref.is_url:
         message = (
-            f"Invalid image in '{param}': send an https:// URL, a data URI (data:image/png;base64,…), or base64 as "
-            f'{{"b64_json": …}}.'
+            f"Invalid image in '{param}': send a file of a form, an https:// URL, a data URI "
+            f'(data:image/png;base64,…), or base64 as {{"b64_json": …}}.'
         )
         raise ApiError(400, "invalid_image", message, param=param)
     async with download_slots:
@@ -103,7 +114,7 @@ async def _fetch_image(fetcher: RequestInputs, url: str, param: str) -> bytes:
         raise ApiError(status, "too_many_downloads", message, param=param, retry_after=DOWNLOAD_RETRY_SECONDS) from None
 
 
-def _parse_image(data: bytes, param: str, max_bytes: int) -> InputImage:
+def _parse_image(data: ImageData, param: str, max_bytes: int) -> InputImage:
     """Validates the image. Only its bytes count: the media type that the client sent is ignored."""
     if len(data) > max_bytes:
         message = f"The image in '{param}' is larger than {max_bytes >> 20} MiB. Scale or compress it."
@@ -115,8 +126,13 @@ def _parse_image(data: bytes, param: str, max_bytes: int) -> InputImage:
         if header.frames > 1:
             raise InvalidImage(f"an animated {header.format} with {header.frames:,} frames; send a still image")
     except InvalidImage as error:
-        raise ApiError(400, "invalid_image", f"Invalid image in '{param}': {error}.", param=param) from None
-    return InputImage(ImageBytes(data, header.format.media_type, param), header)
+        code = {
+            EmptyImage: "empty_image_file",
+            UnsupportedFormat: "unsupported_image_media_type",
+            TooManyPixels: "image_too_large",
+        }.get(type(error), "invalid_image")
+        raise ApiError(400, code, f"Invalid image in '{param}': {error}.", param=param) from None
+    return InputImage(data, header)
 
 
 def _validate_mask(input_images: InputImages) -> None:
@@ -141,7 +157,7 @@ def _decode_inline_image(text: str, param: str, max_bytes: int) -> InputImage:
     try:
         data = decode_base64(_strip_data_uri_prefix(pieces))
     except ValueError:
-        raise ApiError(400, "invalid_image", f"'{param}' is not valid base64.", param=param) from None
+        raise ApiError(400, "invalid_base64_image", f"'{param}' is not valid base64.", param=param) from None
     return _parse_image(data, param, max_bytes)
 
 

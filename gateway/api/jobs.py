@@ -3,17 +3,15 @@
 from typing import Any
 
 from litestar import Response, get, post
-from msgspec.structs import replace
 
 from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.client_presence import mark_answered
-from gateway.api.incoming_body_limiter import get_incoming_body
-from gateway.api.input_images import list_input_refs, load_input_images
-from gateway.api.job_submission import SubmittedJob, find_existing_job, submit_or_reuse_job
+from gateway.api.image_request_submission import submit_image_request
+from gateway.api.job_submission import SubmittedJob
 from gateway.api.job_wait import confirm_purchase, parse_prefer_wait, parse_wait_param, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
-from gateway.api.parameters import CreateJobRequest, InputImageRef
+from gateway.api.parameters import CreateJobRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.serializers import JobView, serialize_job
 from gateway.api.team_job_loader import load_job_documents
@@ -42,21 +40,7 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
 
 async def _submit_job(request: HttpRequest) -> SubmittedJob:
     """Submits the job. A separate function, so that the body is freed before the request waits."""
-    context, state = get_context(request), request.scope["state"]
-    job_request = await parse_request(context, request, CreateJobRequest)
-    params = job_request.params
-    if existing := await find_existing_job(context, job_request):
-        return await submit_or_reuse_job(context, state, job_request, existing)
-    mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
-    image_refs = list_input_refs(params)
-    with context.input_fetcher.open_request(job_request.team) as fetcher:
-        input_images = await load_input_images(fetcher, image_refs, mask)
-        inline_images = [
-            input_image for (_, ref), input_image in zip(image_refs, input_images.inputs, strict=True) if not ref.is_url
-        ]
-        inline_bytes = sum(len(input_image.content.data) for input_image in inline_images)
-        await get_incoming_body(state).reserve(inline_bytes)
-        return await submit_or_reuse_job(context, state, replace(job_request, input_images=input_images))
+    return await submit_image_request(request, await parse_request(get_context(request), request, CreateJobRequest))
 
 
 @get(f"{JOBS_PATH}/{{job_id:str}}", opt=READ)

@@ -70,6 +70,7 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The parameters of every route that makes images."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES_WITHOUT_IMAGES
+    accepts_forms: ClassVar[bool] = False
 
     prompt: Annotated[
         str,
@@ -294,6 +295,7 @@ class InputImageParams(ImageParams, frozen=True, kw_only=True, forbid_unknown_fi
     """The parameters of routes that accept input images."""
 
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
+    accepts_forms: ClassVar[bool] = True
 
     image: Annotated[
         str | InputImageRef | tuple[str | InputImageRef, ...],

@@ -25,7 +25,18 @@ _LONE_SURROGATE = re.compile(
 
 
 async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Reads the whole body. Raises ApiError if it is larger than `max_bytes`, or if the client disconnects.
+    """Reads the whole body. Raises the errors of `limit_body`."""
+    # BytesIO returns its content without a copy; bytearray does not.
+    body = io.BytesIO()
+    async for chunk in limit_body(chunks, content_length, max_bytes):
+        body.write(chunk)
+    return body.getvalue()
+
+
+async def limit_body(
+    chunks: AsyncIterator[bytes], content_length: str | None, max_bytes: int = MAX_BODY_BYTES
+) -> AsyncIterator[bytes]:
+    """Yields the chunks. Raises ApiError if the body is larger than `max_bytes`, or if the client disconnects.
 
     `content_length` is the text of the header, perhaps with blanks around it (RFC 9110, 5.5). The server has checked
     that it is a number and that so many bytes arrive. Each ApiError is created in its `raise` statement: a local
@@ -34,18 +45,17 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, ma
     declared = (content_length or "").strip(" \t")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
         raise _body_too_large_error(max_bytes)
-    # BytesIO returns its content without a copy; bytearray does not.
-    body = io.BytesIO()
+    received_bytes = 0
     try:
         async for chunk in chunks:
-            if body.tell() + len(chunk) > max_bytes:
+            received_bytes += len(chunk)
+            if received_bytes > max_bytes:
                 raise _body_too_large_error(max_bytes)
-            body.write(chunk)
+            yield chunk
     except InternalServerException:
         # Litestar raises this when the client disconnects within the body. It is not an internal error, and nothing
         # reads the response.
         raise ApiError(499, "caller_gone", "The client disconnected before the body was complete.") from None
-    return body.getvalue()
 
 
 def _body_too_large_error(max_bytes: int) -> ApiError:
@@ -55,10 +65,13 @@ def _body_too_large_error(max_bytes: int) -> ApiError:
     return ApiError(413, "body_too_large", message)
 
 
-def parse_json_object(body: bytes, content_type: str) -> dict[str, Any]:
-    """Parses a body that must be a JSON object. Raises ApiError if it is not."""
+def parse_json_object(body: bytes, content_type: str, accepts_forms: bool = False) -> dict[str, Any]:
+    """Parses a body that must be a JSON object. Raises ApiError if it is not. `accepts_forms`: the route accepts forms,
+    too."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "unsupported_media_type", "Unsupported Content-Type: send JSON as application/json.")
+        form = ", or a form as multipart/form-data" if accepts_forms else ""
+        message = f"Unsupported Content-Type: send JSON as application/json{form}."
+        raise ApiError(415, "unsupported_media_type", message)
     scanned = scan_json(body)
     rest = scanned.rest
     if not rest.strip():

@@ -6,12 +6,15 @@ from typing import Any
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
+from gateway.api.form_fields import parse_form_fields
+from gateway.api.form_reader import encode_parts, is_form, read_form
 from gateway.api.idempotency_keys import compute_fingerprint, make_idempotency_record
+from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import JobRequest
 from gateway.api.param_normalization import has_dalle_model, normalize_fields
 from gateway.api.parameter_rows import get_parameters
 from gateway.api.parameters import AUTO, ParamsT
-from gateway.api.request_body_reader import parse_json_object, read_body, to_struct
+from gateway.api.request_body_reader import limit_body, parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.routing.routing_request import RequestedParams
 from providers.orders import Operation
@@ -25,17 +28,36 @@ async def parse_request(
     if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
         message = "Content-Encoding is not supported: send the body uncompressed."
         raise ApiError(415, "unsupported_encoding", message)
-    body = await read_body(http_request.stream(), headers.get("content-length"), body_type.max_body_bytes)
-    request = await run_off_loop(len(body), _parse_body, context, http_request, body, body_type)
+    if body_type.accepts_forms and is_form(headers.get("content-type", "")):
+        request = await _parse_form(context, http_request, body_type)
+    else:
+        body = await read_body(http_request.stream(), headers.get("content-length"), body_type.max_body_bytes)
+        request = await run_off_loop(len(body), _parse_json, context, http_request, body, body_type)
     state["presence"] = request.presence
     return request
 
 
-def _parse_body(
+async def _parse_form(context: ApiContext, http_request: HttpRequest, body_type: type[ParamsT]) -> JobRequest[ParamsT]:
+    headers, incoming_body = http_request.headers, get_incoming_body(http_request.scope["state"])
+    chunks = limit_body(http_request.stream(), headers.get("content-length"), body_type.max_body_bytes)
+    parts = await read_form(chunks, headers["content-type"], incoming_body)
+    fields = parse_form_fields((part.name, part.value) for part in parts)
+    fingerprint = compute_fingerprint(http_request.scope["path"], encode_parts(parts))
+    return _make_job_request(context, http_request, body_type, fields, fingerprint)
+
+
+def _parse_json(
     context: ApiContext, http_request: HttpRequest, body: bytes, body_type: type[ParamsT]
 ) -> JobRequest[ParamsT]:
+    fields = parse_json_object(body, http_request.headers.get("content-type", ""), body_type.accepts_forms)
+    fingerprint = compute_fingerprint(http_request.scope["path"], body)
+    return _make_job_request(context, http_request, body_type, fields, fingerprint)
+
+
+def _make_job_request(
+    context: ApiContext, http_request: HttpRequest, body_type: type[ParamsT], fields: dict[str, Any], fingerprint: str
+) -> JobRequest[ParamsT]:
     catalogue, headers, state = context.catalogue(), http_request.headers, http_request.scope["state"]
-    fields = parse_json_object(body, headers.get("content-type", ""))
     if deployment := http_request.path_params.get("deployment"):
         # Azure names the model in the path; its clients may send an empty `model` in the body.
         fields["model"] = deployment
@@ -49,10 +71,7 @@ def _parse_body(
         params=params,
         operation=getattr(params, "operation", Operation.GENERATE),
         idempotency=make_idempotency_record(
-            headers,
-            compute_fingerprint(http_request.scope["path"], body),
-            presence.client_id,
-            catalogue.gateway.jobs.deadline_seconds,
+            headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds
         ),
         presence=presence,
         is_dalle_client=is_dalle_client,

@@ -1,6 +1,7 @@
 """The storage backend protocol, and the errors that every backend raises."""
 
 from collections.abc import AsyncIterator
+from mmap import mmap
 from typing import Protocol
 
 from gateway.events import ComponentError
@@ -8,6 +9,8 @@ from gateway.events import ComponentError
 # Large enough that reading a chunk costs little compared with sending it, and small enough that the chunks of a
 # thousand readers fit into memory. A multiple of 3, so that its base64 has no padding.
 CHUNK_BYTES = 192 * 1024
+# An image in memory, or a map of a file.
+ImageData = bytes | mmap
 
 
 class StorageError(ComponentError):
@@ -67,7 +70,7 @@ class StorageBackend(Protocol):
 
     stream_buffer_bytes: int
 
-    async def put(self, key: str, data: bytes, media_type: str) -> None: ...
+    async def put(self, key: str, data: ImageData, media_type: str) -> None: ...
 
     async def open_stream(self, key: str) -> ObjectStream: ...
 

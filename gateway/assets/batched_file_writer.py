@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 
 from msgspec import Struct
 
+from gateway.assets.backend import ImageData
+
 # While one group waits for the disk, the next one is written.
 MAX_THREADS, MAX_GROUP_SIZE = 2, 32
 # Keys begin with a letter or digit, so no key can name a file that is still being written.
@@ -28,7 +30,7 @@ class _PendingWrite(Struct, eq=False):
 
     folder: FolderPath
     name: str
-    data: bytes
+    data: ImageData
     future: "asyncio.Future[None]"
     error: Exception | None = None
     descriptor: int = -1
@@ -51,7 +53,7 @@ class BatchedFileWriter:
         self._thread_count = 0
         self._lock = threading.Lock()
 
-    async def write(self, folder: FolderPath, name: str, data: bytes) -> None:
+    async def write(self, folder: FolderPath, name: str, data: ImageData) -> None:
         """Returns when the file and its name are durable. The file is written even if this call is cancelled."""
         write = _PendingWrite(folder, name, data, asyncio.get_running_loop().create_future())
         with self._lock:

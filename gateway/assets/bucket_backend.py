@@ -12,6 +12,7 @@ from obstore.store import MemoryStore, ObjectStore, from_url
 
 from gateway.assets.backend import (
     CHUNK_BYTES,
+    ImageData,
     ObjectNotFound,
     StorageAccessDenied,
     StorageMisconfigured,
@@ -48,7 +49,7 @@ class BucketBackend:
         self._name = f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
         self._store = _make_object_store(self._name, parts.scheme, parts.query)
 
-    async def put(self, key: str, data: bytes, media_type: str) -> None:
+    async def put(self, key: str, data: ImageData, media_type: str) -> None:
         # Sends an image of any size in one request: a cancelled multipart upload would leave its parts in the bucket.
         with _translate_errors(self._name, not_found_message=f"{self._name} does not exist"):
             await self._store.put_async(key, data, attributes={"Content-Type": media_type}, use_multipart=False)

@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 from gateway.assets.backend import (
     CHUNK_BYTES,
     ForeignObject,
+    ImageData,
     ObjectNotFound,
     StorageAccessDenied,
     StorageError,
@@ -71,7 +72,7 @@ class FolderBackend:
         # Folders whose own names were made durable.
         self._durable_folders: set[tuple[str, ...]] = set()
 
-    async def put(self, key: str, data: bytes, media_type: str) -> None:
+    async def put(self, key: str, data: ImageData, media_type: str) -> None:
         folder, name = locate_file(key)
         await self._writer.write(folder, name, data)
 

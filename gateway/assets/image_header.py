@@ -10,6 +10,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
+from gateway.assets.backend import ImageData
 from providers.orders import Format
 
 MAX_PIXELS = 40_000_000
@@ -75,6 +76,18 @@ class InvalidImage(ValueError):
     """The bytes are not a supported image. The message says what they are instead."""
 
 
+class EmptyImage(InvalidImage):
+    """The file has no bytes."""
+
+
+class UnsupportedFormat(InvalidImage):
+    """The file has another format than PNG, JPEG and WebP."""
+
+
+class TooManyPixels(InvalidImage):
+    """The image has more pixels than the gateway stores or converts."""
+
+
 class ImageHeader(Struct, frozen=True):
     """The header of an image. Width and height are those of the displayed image.
 
@@ -95,7 +108,7 @@ class ImageHeader(Struct, frozen=True):
         return (self.height, self.width) if is_rotated else (self.width, self.height)
 
 
-def read_header(data: bytes) -> ImageHeader:
+def read_header(data: ImageData) -> ImageHeader:
     """Parses the header. Raises InvalidImage for anything that the gateway does not store, convert or serve."""
     image_format, read_fields = _detect_format(data)
     fields = read_fields(data)
@@ -103,7 +116,7 @@ def read_header(data: bytes) -> ImageHeader:
     if not width or not height:
         raise InvalidImage(f"a {image_format} without any pixels: {width}x{height}")
     if width * height > MAX_PIXELS or max(width, height) > MAX_EDGE_PIXELS:
-        raise InvalidImage(
+        raise TooManyPixels(
             f"{width}x{height} is too large: the limits are {MAX_PIXELS:,} pixels and {MAX_EDGE_PIXELS:,} on an edge"
         )
     if fields.orientation >= MIN_ROTATED_ORIENTATION:
@@ -111,7 +124,7 @@ def read_header(data: bytes) -> ImageHeader:
     return ImageHeader(image_format, width, height, fields.orientation, fields.has_alpha, fields.frames)
 
 
-def is_complete(data: bytes, header: ImageHeader) -> bool:
+def is_complete(data: ImageData, header: ImageHeader) -> bool:
     """Returns whether the file contains its end. Whether everything before it is valid shows only during decoding."""
     if header.format is Format.WEBP:
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
@@ -139,23 +152,23 @@ class _HeaderFields(Struct, frozen=True):
     frames: int = 1
 
 
-_HeaderReader = Callable[[bytes], _HeaderFields]
+_HeaderReader = Callable[[ImageData], _HeaderFields]
 
 
-def _detect_format(data: bytes) -> tuple[Format, _HeaderReader]:
-    if data.startswith(_PNG_SIGNATURE):
+def _detect_format(data: ImageData) -> tuple[Format, _HeaderReader]:
+    if data[: len(_PNG_SIGNATURE)] == _PNG_SIGNATURE:
         return Format.PNG, _read_png
-    if data.startswith(_JPEG_START):
+    if data[: len(_JPEG_START)] == _JPEG_START:
         return Format.JPEG, _read_jpeg
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return Format.WEBP, _read_webp
-    raise InvalidImage(_describe_other_format(data))
-
-
-def _describe_other_format(data: bytes) -> str:
     if not data:
-        return "an empty file (0 bytes)"
-    head = bytes(data[:_SNIFF_BYTES]).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        raise EmptyImage("an empty file (0 bytes)")
+    raise UnsupportedFormat(_describe_other_format(data))
+
+
+def _describe_other_format(data: ImageData) -> str:
+    head = data[:_SNIFF_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for contained, prefix, description in _OTHER_FORMATS:
         if head.startswith(prefix) and contained in head:
             return f"{description}, not a PNG, JPEG or WebP"
@@ -165,7 +178,7 @@ def _describe_other_format(data: bytes) -> str:
 # --- PNG: https://www.w3.org/TR/png-3/
 
 
-def _read_png(data: bytes) -> _HeaderFields:
+def _read_png(data: ImageData) -> _HeaderFields:
     if len(data) < 33:
         raise InvalidImage("a PNG that is truncated within its header")
     length, width, height = int.from_bytes(data[8:12]), int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
@@ -182,11 +195,11 @@ def _read_png(data: bytes) -> _HeaderFields:
     return _HeaderFields(width, height, orientation or UPRIGHT, has_alpha, frames)
 
 
-def _find_png_pixels(data: bytes) -> int:
+def _find_png_pixels(data: ImageData) -> int:
     return max((end for _, _, end in _iterate_png_chunks(data)), default=33)
 
 
-def _iterate_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_png_chunks(data: ImageData) -> Iterator[tuple[bytes, int, int]]:
     """Yields kind, start and end of each chunk before the first pixels. Raises InvalidImage if there are no pixels."""
     position = 33
     for _ in range(MAX_CHUNKS):
@@ -205,7 +218,7 @@ def _iterate_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 # --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B
 
 
-def _read_jpeg(data: bytes) -> _HeaderFields:
+def _read_jpeg(data: ImageData) -> _HeaderFields:
     """Reads the first image of the file. Phones append thumbnails or brightness maps, which are not displayed."""
     size: tuple[int, int] | None = None
     orientation: int | None = None
@@ -221,7 +234,7 @@ def _read_jpeg(data: bytes) -> _HeaderFields:
     return _HeaderFields(*size, orientation or UPRIGHT)
 
 
-def _read_jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
+def _read_jpeg_size(data: ImageData, start: int, end: int) -> tuple[int, int]:
     if end - start < 6:
         raise InvalidImage("a JPEG with a damaged header")
     precision, height, width = _JPEG_FRAME.unpack_from(data, start)
@@ -230,11 +243,11 @@ def _read_jpeg_size(data: bytes, start: int, end: int) -> tuple[int, int]:
     return width, height
 
 
-def _find_jpeg_pixels(data: bytes) -> int:
+def _find_jpeg_pixels(data: ImageData) -> int:
     return max((end for _, _, end in _iterate_jpeg_segments(data)), default=2)
 
 
-def _iterate_jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _iterate_jpeg_segments(data: ImageData) -> Iterator[tuple[int, int, int]]:
     """Yields marker, start and end of each segment before the first scan. Raises InvalidImage if there is no scan."""
     position, size = 2, len(data)
     for _ in range(MAX_CHUNKS):
@@ -257,7 +270,7 @@ def _iterate_jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     raise InvalidImage("a JPEG that is truncated before its pixels")
 
 
-def _read_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
+def _read_jpeg_marker(data: ImageData, position: int) -> tuple[int, int]:
     """Returns the end of the marker at this position, and the marker. Any number of 0xFF bytes may precede it."""
     fill = _JPEG_FILL.match(data, position)
     position = fill.end() if fill else position
@@ -271,14 +284,14 @@ def _read_jpeg_marker(data: bytes, position: int) -> tuple[int, int]:
 # --- WebP: https://developers.google.com/speed/webp/docs/riff_container
 
 
-def _read_webp(data: bytes) -> _HeaderFields:
+def _read_webp(data: ImageData) -> _HeaderFields:
     kind = data[12:16]
     if kind not in _WEBP_FIRST_CHUNKS or len(data) < 30:
         raise InvalidImage("a WebP that is truncated or damaged within its header")
     return _read_extended_webp(data) if kind == b"VP8X" else _read_webp_pixel_header(data, kind, 20)
 
 
-def _read_webp_pixel_header(data: bytes, kind: bytes, start: int) -> _HeaderFields:
+def _read_webp_pixel_header(data: ImageData, kind: bytes, start: int) -> _HeaderFields:
     """Reads the header of the pixel data: lossy, which has no transparency, or lossless."""
     if kind == b"VP8L":
         if data[start : start + 1] != b"\x2f":
@@ -291,7 +304,7 @@ def _read_webp_pixel_header(data: bytes, kind: bytes, start: int) -> _HeaderFiel
     return _HeaderFields(width, height)
 
 
-def _read_extended_webp(data: bytes) -> _HeaderFields:
+def _read_extended_webp(data: ImageData) -> _HeaderFields:
     flags = data[20]
     if flags & _WEBP_IS_ANIMATED:
         raise InvalidImage("an animated WebP; only still images are supported")
@@ -300,7 +313,7 @@ def _read_extended_webp(data: bytes) -> _HeaderFields:
     for kind, start, end in _iterate_webp_chunks(data):
         if kind == b"EXIF" and orientation is None:
             # Some writers add the Exif prefix of JPEG here, too.
-            orientation = _read_orientation(data, start + len(_EXIF) * data.startswith(_EXIF, start), end)
+            orientation = _read_orientation(data, start + len(_EXIF) * (data[start : start + len(_EXIF)] == _EXIF), end)
         elif kind in _WEBP_PIXEL_CHUNKS and len(data) >= start + 10:
             _check_canvas_size(_read_webp_pixel_header(data, kind, start), width, height)
     return _HeaderFields(width, height, orientation or UPRIGHT, bool(flags & _WEBP_HAS_ALPHA))
@@ -312,7 +325,7 @@ def _check_canvas_size(pixels: _HeaderFields, width: int, height: int) -> None:
         raise InvalidImage(f"a WebP with contradicting sizes: {width}x{height} and {pixels.width}x{pixels.height}")
 
 
-def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_webp_chunks(data: ImageData) -> Iterator[tuple[bytes, int, int]]:
     """Yields kind, start and end of each chunk. Metadata may follow the pixels."""
     position = 12
     for _ in range(MAX_CHUNKS):
@@ -326,7 +339,7 @@ def _iterate_webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 # --- Exif: a TIFF structure without an image
 
 
-def _read_orientation(data: bytes, start: int, end: int) -> int:
+def _read_orientation(data: ImageData, start: int, end: int) -> int:
     """Reads the orientation. Returns upright if the entry is invalid, since many cameras write malformed Exif."""
     exif = data[start : min(end, start + _MAX_EXIF_BYTES)]
     is_little_endian = exif.startswith(b"II*\0")

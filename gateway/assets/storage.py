@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.assets.backend import (
     ForeignObject,
+    ImageData,
     ObjectNotFound,
     ObjectStream,
     StorageAccessDenied,
@@ -61,7 +62,7 @@ class ImageStorage:
         """The memory of a stream that is being read, beside its current chunk."""
         return self._backend.stream_buffer_bytes
 
-    async def put(self, key: str, data: bytes, media_type: str) -> None:
+    async def put(self, key: str, data: ImageData, media_type: str) -> None:
         """Stores an image durably. Until this returns, readers find the previous image, or none."""
         try:
             await self._backend.put(validate_key(key), data, media_type)

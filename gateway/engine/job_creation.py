@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.assets.backend import ImageData
 from gateway.assets.image_header import ImageHeader
 from gateway.assets.object_keys import make_job_prefix, make_object_key
 from gateway.assets.storage import StorageError
@@ -32,7 +33,6 @@ from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams
 from gateway.store.base import Applied, CommitOutcome, StoreOutcomeUnknown, StoreUnavailable
 from gateway.store.partitions import new_job_id
-from providers.orders import ImageBytes
 
 # How many route entries a job keeps: the best of its plan.
 MAX_ROUTE_LENGTH = 8
@@ -56,7 +56,7 @@ class ClientDisconnected(Exception):
 class InputImage(Struct, frozen=True):
     """An input image as received, with its header parsed from the bytes."""
 
-    content: ImageBytes
+    data: ImageData
     header: ImageHeader
 
 
@@ -227,13 +227,13 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
 async def _store_input(context: EngineContext, job_id: str, name: str, input_image: InputImage) -> StoredInput:
     """Stores one input under a generated name. The file name of the client never becomes part of a key and is never
     sent to a seller."""
-    extension = input_image.header.format
-    key = make_object_key(job_id, f"{name}.{extension}")
-    await context.storage.put(key, input_image.content.data, input_image.content.media_type)
+    image_format = input_image.header.format
+    key = make_object_key(job_id, f"{name}.{image_format}")
+    await context.storage.put(key, input_image.data, image_format.media_type)
     return StoredInput(
         key=key,
-        media_type=input_image.content.media_type,
-        name=f"{name}.{extension}",
+        media_type=image_format.media_type,
+        name=f"{name}.{image_format}",
         width=input_image.header.width,
         height=input_image.header.height,
     )

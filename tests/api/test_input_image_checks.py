@@ -189,7 +189,8 @@ def test_decompression_bombs_are_rejected_from_their_headers(
 ) -> None:
     bomb, words = BOMBS[kind]
     body = make_edit_body(bomb) if param == "image" else make_edit_body(make_image(), bomb)
-    error = expect_final_error(gateway.http.post(JOBS_PATH, json=body), 400, "invalid_image")
+    code = "image_too_large" if words == "too large" else "invalid_image"
+    error = expect_final_error(gateway.http.post(JOBS_PATH, json=body), 400, code)
     assert error["param"] == param
     assert words in error["message"]
 

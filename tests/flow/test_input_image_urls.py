@@ -201,8 +201,8 @@ def add_invalid_pages(web: PublicSite, flow: OrderFlow) -> dict[str, str]:
 
 
 ERROR_CODES = {
-    "page": "invalid_image",
-    "empty": "invalid_image",
+    "page": "unsupported_image_media_type",
+    "empty": "empty_image_file",
     "cut-off": "invalid_image",
 }
 # The message gives no reason for a URL that was not requested.

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from gateway.assets.backend import CHUNK_BYTES, ObjectNotFound
+from gateway.assets.backend import CHUNK_BYTES, ImageData, ObjectNotFound
 
 
 class MemoryBackend:
@@ -13,8 +13,8 @@ class MemoryBackend:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    async def put(self, key: str, data: bytes, media_type: str) -> None:
-        self.objects[key] = data
+    async def put(self, key: str, data: ImageData, media_type: str) -> None:
+        self.objects[key] = bytes(data)
 
     async def get(self, key: str) -> bytes:
         if key not in self.objects:

@@ -13,7 +13,7 @@ from gateway.catalogue import Catalogue
 from gateway.engine.job_creation import InputImage
 from gateway.routing.decision_record import PlannedRequest, encode_decision_record, make_decision_record
 from gateway.routing.plan import make_plan
-from providers.orders import Format, ImageBytes, Operation
+from providers.orders import Format, Operation
 from tests.unit.routing.decision_generator import load_catalogue_from_files, make_large_catalogue
 
 ALPHABETS = (string.ascii_letters, "äöüßéñ", "灯台の夕暮れ", "🦊🌊🗼")
@@ -49,8 +49,7 @@ class PrivateRequest:
         self.record = make_decision_record(catalogue, planned, 1_795_000_000.0)
 
     def _make_image(self) -> InputImage:
-        content = ImageBytes(self._make_word().encode(), "image/png", f"{self._make_word()}.png")
-        return InputImage(content, ImageHeader(format=Format.PNG, width=1_024, height=768))
+        return InputImage(self._make_word().encode(), ImageHeader(format=Format.PNG, width=1_024, height=768))
 
     def _make_word(self) -> str:
         """Makes a word that is long enough not to be in a record by chance."""
