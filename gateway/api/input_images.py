@@ -41,8 +41,8 @@ class InputImages(Struct, frozen=True):
 
 def list_input_refs(params: InputImageParams) -> list[tuple[str, InputImageRef]]:
     """Lists the input images with their parameter's name, without the mask."""
-    images = params.image if isinstance(params.image, tuple) else (params.image,)
-    values = [("image", ref) for ref in images] + [("images", ref) for ref in params.images]
+    given = (("image", params.image), ("images", params.images))
+    values = [(name, ref) for name, refs in given for ref in (refs if isinstance(refs, tuple) else (refs,))]
     if len(values) > MAX_INPUT_IMAGES:
         message = f"Too many input images: {len(values)}. Send at most {MAX_INPUT_IMAGES}."
         raise ApiError(400, "invalid_value", message, param="image")

@@ -50,6 +50,15 @@ class InputImageRef(Struct, frozen=True, forbid_unknown_fields=True):
 
     image_url: str | None = None
     b64_json: str | None = None
+    file_id: Annotated[
+        None,
+        Parameter(
+            REFUSED,
+            "The id of an uploaded file.",
+            "file-1",
+            refusal="this gateway stores no files. Send image_url or b64_json, or the image as a file of a form",
+        ),
+    ] = None
 
     @property
     def inline_base64(self) -> str | None:
@@ -306,7 +315,7 @@ class InputImageParams(ImageParams, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = ()
     images: Annotated[
-        tuple[str | InputImageRef, ...],
+        str | InputImageRef | tuple[str | InputImageRef, ...],
         Parameter(
             APPLIED, "More input images, in the form of OpenAI's JSON.", [{"image_url": "https://example.com/cat.png"}]
         ),

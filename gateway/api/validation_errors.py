@@ -1,6 +1,7 @@
 """Turns msgspec's validation errors into ApiErrors that name the parameter and say what is allowed."""
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 from msgspec import Struct, inspect
@@ -10,6 +11,7 @@ from gateway.api.parameter_rows import Treatment, get_parameters
 from gateway.suggestions import did_you_mean
 
 MAX_NAME_LENGTH = 60
+_NAME = re.compile(r"[a-z_]\w*", re.IGNORECASE)
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]*)`")
 _EXPECTED_TYPE = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`| (.+))?")
@@ -47,8 +49,28 @@ def to_api_error(error: msgspec.ValidationError, struct_type: type[Struct]) -> A
 
 def _find_refusal(path: str, struct_type: type[Struct]) -> str:
     """Returns why the parameter is refused by name, and what to do instead; empty if it is not."""
-    parameter = get_parameters(struct_type).get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    name, *inner_names = _NAME.findall(path)[:2] or [""]
+    parameter = get_parameters(struct_type).get(name)
+    if inner_names and parameter is not None and not parameter.refusal:
+        rows = (get_parameters(inner_type) for inner_type in _list_inner_structs(name, struct_type))
+        parameter = next((row[inner_names[0]] for row in rows if inner_names[0] in row), None)
     return parameter.refusal if parameter else ""
+
+
+def _list_inner_structs(name: str, struct_type: type[Struct]) -> list[type[Struct]]:
+    """Returns the structs that the values of a field may be, or may contain."""
+    field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]  # a struct
+    return [inner.cls for inner in _iterate_types(field_types[name]) if isinstance(inner, inspect.StructType)]
+
+
+def _iterate_types(field_type: inspect.Type) -> Iterator[inspect.Type]:
+    yield field_type
+    match field_type:
+        case inspect.UnionType(types=types):
+            for member_type in types:
+                yield from _iterate_types(member_type)
+        case inspect.VarTupleType(item_type=item_type):
+            yield from _iterate_types(item_type)
 
 
 def _unknown_param_error(path: str, name: str, struct_type: type[Struct]) -> ApiError:
