@@ -149,7 +149,7 @@ BROKEN_FORMS = {
     "headers that are not UTF-8": make_form(b'Content-Disposition: form-data; name="\xff"\r\n\r\na\r\n'),
     "a text that is not UTF-8": make_form(make_part("prompt", b"\xff")),
     "a length that is wrong": make_form(make_part("n", "1", "Content-Length: 5")),
-    "a length that is no number": make_form(make_part("n", "1", "Content-Length: x")),
+    "a length without digits": make_form(make_part("n", "1", "Content-Length: x")),
     "base64": make_form(make_part("image", "iVBORw0KGgo=", "Content-Transfer-Encoding: base64", filename="a.png")),
     "too many parts": make_form(*[make_part("n", "1")] * (MAX_PARTS + 1)),
     "too many headers": make_form(make_part("n", "1", *["X-A: b"] * MAX_HEADERS)),
@@ -164,7 +164,7 @@ def test_broken_forms_are_rejected(kind: str) -> None:
     expect_error(BROKEN_FORMS[kind], "invalid_form")
 
 
-def test_nested_form_is_no_image_but_its_bytes() -> None:
+def test_nested_form_is_kept_as_bytes() -> None:
     inner = make_form(make_part("prompt", "inner"), boundary="inner")
     form = make_form(make_part("image", inner, "Content-Type: multipart/mixed; boundary=inner", filename="a"))
     assert read_values(form) == [("image", inner)]
