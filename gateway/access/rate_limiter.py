@@ -4,9 +4,9 @@ Each replica counts what it admits, and publishes its counts every second. Betwe
 replica admits at most its share of what is left. So no call of the store is on a request's way.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor
+from math import ceil, floor, inf
 from typing import Literal
 
 import msgspec
@@ -111,6 +111,13 @@ class CountsSnapshot(Struct, array_like=True):
 _decoder = msgspec.msgpack.Decoder(CountsSnapshot)
 
 
+class UsedShare(Struct):
+    """The amount that this replica admitted of its share. `started_at`: when it admitted the first of it."""
+
+    started_at: float
+    admitted: int = 0
+
+
 class RateLimiter:
     """Admits or refuses requests by the counts of all replicas.
 
@@ -120,9 +127,10 @@ class RateLimiter:
     def __init__(self, count_open_jobs: Callable[[str], int], wall_clock: Callable[[], float]) -> None:
         self._count_open_jobs, self._wall_clock = count_open_jobs, wall_clock
         self._own: dict[str, OwnerCounts] = {}
-        self._admitted_since_merge: dict[tuple[str, Dimension], int] = {}
-        self._others: list[CountsSnapshot] = []
+        # The sums of the other replicas.
+        self._others: dict[str, OwnerCounts] = {}
         self._replica_count = 1
+        self._shares: dict[tuple[str, Dimension], UsedShare] = {}
 
     def admit(self, owners: Sequence[LimitedOwner], images: int) -> None:
         """Counts a request. Raises RateLimitReached, and counts nothing, if it exceeds a limit of an owner."""
@@ -135,25 +143,32 @@ class RateLimiter:
         for owner in owners:
             self._count(owner.name, amounts, now)
 
+    def release(self, owners: Sequence[LimitedOwner]) -> None:
+        """Ends the reservation of a job. Its worker runs by now, or it was not created."""
+        for owner in owners:
+            self._own[owner.name].jobs -= 1
+
     def _check(self, name: str, dimension: Dimension, limit: int, amount: int, now: float) -> None:
-        remaining = limit - self._count_used(name, dimension, now)
+        is_job = dimension == "jobs"
+        buckets = {} if is_job else self._merge_buckets(name, dimension, now)
+        remaining = limit - (self._count_jobs(name) if is_job else sum(buckets.values()))
         if amount <= remaining and self._is_within_share(name, dimension, amount, remaining):
             return
         if amount <= remaining:
             seconds: float = SHARE_RETRY_SECONDS
-        elif dimension == "jobs":
-            seconds = JOB_RETRY_SECONDS
         else:
-            seconds = seconds_until_room(max(0, limit - amount), self._merge_buckets(name, dimension, now), now)
+            seconds = JOB_RETRY_SECONDS if is_job else seconds_until_room(max(0, limit - amount), buckets, now)
         retry_after = max(1, min(MAX_RETRY_SECONDS, ceil(seconds)))
         status = self._make_status(name, dimension, limit, now)
         raise RateLimitReached(status, retry_after, can_succeed=amount <= limit)
 
     def _is_within_share(self, name: str, dimension: Dimension, amount: int, remaining: int) -> bool:
-        """Returns whether this replica may admit the amount before it reads the counts of the others again. It may
-        always admit one request."""
-        admitted = self._admitted_since_merge.get((name, dimension), 0)
-        return admitted == 0 or admitted + amount <= ceil((remaining + admitted) / self._replica_count)
+        """Returns whether this replica may admit the amount before the other replicas have its counts. It may always
+        admit one request."""
+        share = self._shares.get((name, dimension))
+        if self._replica_count == 1 or share is None:
+            return True
+        return share.admitted + amount <= ceil((remaining + share.admitted) / self._replica_count)
 
     def _count(self, name: str, amounts: Mapping[Dimension, int], now: float) -> None:
         counts = self._own.setdefault(name, OwnerCounts())
@@ -161,36 +176,19 @@ class RateLimiter:
         counts.images.add(amounts["images"], now)
         counts.jobs += 1
         for dimension in DIMENSIONS:
-            key = (name, dimension)
-            self._admitted_since_merge[key] = self._admitted_since_merge.get(key, 0) + amounts[dimension]
+            self._shares.setdefault((name, dimension), UsedShare(now)).admitted += amounts[dimension]
 
-    def release(self, owners: Sequence[LimitedOwner]) -> None:
-        """Ends the reservation of a job. Its worker runs by now, or it was not created."""
-        for owner in owners:
-            self._own[owner.name].jobs -= 1
+    def _count_jobs(self, name: str) -> int:
+        known = (owners[name].jobs for owners in (self._own, self._others) if name in owners)
+        return sum(known) + self._count_open_jobs(name)
 
-    def _count_used(self, name: str, dimension: Dimension, now: float) -> int:
-        if dimension == "jobs":
-            return self._count_jobs(name, now)
-        return sum(self._merge_buckets(name, dimension, now).values())
-
-    def _count_jobs(self, name: str, now: float) -> int:
-        reserved = self._own[name].jobs if name in self._own else 0
-        others = sum(
-            snapshot.owners[name].jobs
-            for snapshot in self._others
-            if name in snapshot.owners and now - snapshot.published_at <= REPLICA_TTL_SECONDS
-        )
-        return reserved + others + self._count_open_jobs(name)
-
-    def _merge_buckets(self, name: str, dimension: Dimension, now: float) -> Counter[int]:
-        """Adds the buckets of all replicas."""
-        merged = Counter[int]()
-        for owners in (self._own, *(snapshot.owners for snapshot in self._others)):
-            if name in owners:
-                counts: SlidingCounts = getattr(owners[name], dimension)
-                merged.update({index: count for index, count in counts.buckets.items() if _expires_at(index) > now})
-        return merged
+    def _merge_buckets(self, name: str, dimension: Dimension, now: float) -> dict[int, int]:
+        """Adds the buckets of all replicas that still count."""
+        merged: dict[int, int] = {}
+        for owners in (self._own, self._others):
+            if (counts := owners.get(name)) is not None:
+                _add_buckets(merged, getattr(counts, dimension))
+        return {bucket: count for bucket, count in merged.items() if _expires_at(bucket) > now}
 
     # --- status
 
@@ -205,17 +203,17 @@ class RateLimiter:
         ]
 
     def _make_status(self, name: str, dimension: Dimension, limit: int, now: float) -> LimitStatus:
-        remaining = max(0, limit - self._count_used(name, dimension, now))
         if dimension == "jobs":
+            remaining = max(0, limit - self._count_jobs(name))
             return LimitStatus(owner=name, dimension=dimension, limit=limit, remaining=remaining)
         buckets = self._merge_buckets(name, dimension, now)
         return LimitStatus(
             owner=name,
             dimension=dimension,
             limit=limit,
-            remaining=remaining,
-            reset_seconds=seconds_until_room(0, buckets, now),
-            more_seconds=seconds_until_room(max(0, buckets.total() - 1), buckets, now),
+            remaining=max(0, limit - sum(buckets.values())),
+            reset_seconds=_expires_at(max(buckets)) - now if buckets else 0.0,
+            more_seconds=_expires_at(min(buckets)) - now if buckets else 0.0,
         )
 
     # --- other replicas
@@ -233,13 +231,35 @@ class RateLimiter:
         return msgspec.msgpack.encode(CountsSnapshot(now, owners))
 
     def merge_snapshots(self, snapshots: Mapping[str, bytes], own_name: str) -> None:
-        """Takes the last snapshots of all replicas, by the names of their signals."""
+        """Takes the last snapshots of all replicas, by the names of their signals.
+
+        A new share begins once every other replica published its counts after the first request of the former share:
+        it has published what it admitted at the same time.
+        """
         now = self._wall_clock()
         encoded = [data for name, data in snapshots.items() if name.startswith(SIGNAL_PREFIX) and name != own_name]
-        self._others = [snapshot for data in encoded if (snapshot := _decode_snapshot(data)) is not None]
-        fresh = [other for other in self._others if now - other.published_at <= REPLICA_TTL_SECONDS]
+        others = [snapshot for data in encoded if (snapshot := _decode_snapshot(data)) is not None]
+        fresh = [other for other in others if now - other.published_at <= REPLICA_TTL_SECONDS]
+        self._others = _sum_snapshots(others, fresh)
         self._replica_count = 1 + len(fresh)
-        self._admitted_since_merge = {}
+        known_until = min((other.published_at for other in fresh), default=inf)
+        self._shares = {key: share for key, share in self._shares.items() if share.started_at >= known_until}
+
+
+def _sum_snapshots(snapshots: Sequence[CountsSnapshot], fresh: Sequence[CountsSnapshot]) -> dict[str, OwnerCounts]:
+    """Adds the counts of several replicas. Only fresh snapshots say which jobs have not ended."""
+    sums: defaultdict[str, OwnerCounts] = defaultdict(OwnerCounts)
+    for snapshot in snapshots:
+        for name, counts in snapshot.owners.items():
+            _add_buckets(sums[name].requests.buckets, counts.requests)
+            _add_buckets(sums[name].images.buckets, counts.images)
+            sums[name].jobs += counts.jobs if snapshot in fresh else 0
+    return dict(sums)
+
+
+def _add_buckets(buckets: dict[int, int], counts: SlidingCounts) -> None:
+    for bucket, count in counts.buckets.items():
+        buckets[bucket] = buckets.get(bucket, 0) + count
 
 
 def _decode_snapshot(data: bytes) -> CountsSnapshot | None:

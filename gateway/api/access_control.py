@@ -10,7 +10,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from gateway.access.caller import Caller, list_limited_owners
+from gateway.access.principal import Principal, list_limited_owners
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
 from gateway.api.authentication import authenticate
@@ -41,7 +41,7 @@ def require_declared_scopes(handlers: Iterable[BaseRouteHandler]) -> None:
 
 
 async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Authenticates the request, and keeps its caller and team in the request's state.
+    """Authenticates the request, and keeps its principal and team in the request's state.
 
     Raises ApiError: 401 without a valid key, 403 if the key lacks the scope. The body is not read before.
     """
@@ -49,19 +49,19 @@ async def authorize_request(connection: ASGIConnection[Any, Any, Any, Any], hand
     if scope is None:
         return
     context: ApiContext = connection.app.state["context"]
-    caller = await authenticate(context, connection.headers)
+    principal = await authenticate(context, connection.headers)
     state = connection.scope["state"]
-    state["caller"], state["team"] = caller, caller.team
-    state["limited_owners"] = owners = list_limited_owners(caller, context.catalogue())
+    state["principal"], state["team"] = principal, principal.team
+    state["limited_owners"] = owners = list_limited_owners(principal, context.catalogue())
     if owners:
         state["describe_limits"] = partial(context.rate_limiter.describe, owners)
-    if scope not in caller.scopes:
-        raise _insufficient_scope_error(scope, caller)
+    if scope not in principal.scopes:
+        raise _insufficient_scope_error(scope, principal)
 
 
-def _insufficient_scope_error(scope: Scope, caller: Caller) -> ApiError:
+def _insufficient_scope_error(scope: Scope, principal: Principal) -> ApiError:
     message = (
-        f"This API key lacks the scope '{scope}'; it has {', '.join(sorted(caller.scopes))}. "
+        f"This API key lacks the scope '{scope}'; it has {', '.join(sorted(principal.scopes))}. "
         f"Use a key with the scope '{scope}'."
     )
     headers = {"www-authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}

@@ -25,7 +25,7 @@ from gateway.access.key_requests import (
 from gateway.api.access_control import ADMIN
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.authentication import get_caller
+from gateway.api.authentication import get_principal
 from gateway.api.json_responses import json_response
 from gateway.api.request_body_reader import MAX_BODY_BYTES_WITHOUT_IMAGES, parse_json_object, read_body, to_struct
 from gateway.config.schema import TeamConfig
@@ -170,7 +170,7 @@ def _make_admin(request: HttpRequest) -> Admin:
     address = client[0] if client else "unknown"
     forwarded = "".join(char for char in request.headers.get("x-forwarded-for", "") if char.isprintable())
     source = f"{address} for {forwarded[:MAX_SOURCE_LENGTH]}" if forwarded else address
-    return Admin(get_caller(request).key_id, source)
+    return Admin(get_principal(request).key_id, source)
 
 
 @contextmanager

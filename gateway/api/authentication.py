@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.access.caller import Caller, make_configured_caller, make_stored_caller
+from gateway.access.principal import Principal, make_configured_principal, make_stored_principal
 from gateway.api.api_context import ApiContext, HttpRequest
 from gateway.api.api_errors import ApiError
 from gateway.config.value_types import sha256_hex
@@ -13,20 +13,20 @@ BEARER_PREFIX = "bearer "
 API_KEY_HEADERS = ("api-key", "x-api-key")
 
 
-def get_caller(http_request: HttpRequest) -> Caller:
-    """Returns the authenticated caller. Only for routes that declare a scope."""
-    caller: Caller = http_request.scope["state"]["caller"]
-    return caller
+def get_principal(http_request: HttpRequest) -> Principal:
+    """Returns the authenticated principal. Only for routes that declare a scope."""
+    principal: Principal = http_request.scope["state"]["principal"]
+    return principal
 
 
 def get_team(http_request: HttpRequest) -> str:
-    """Returns the team of the authenticated caller. Only for routes that require the scope `generate` or `read`."""
+    """Returns the team of the authenticated principal. Only for routes that require the scope `generate` or `read`."""
     team: str = http_request.scope["state"]["team"]
     return team
 
 
-async def authenticate(context: ApiContext, headers: Mapping[str, str]) -> Caller:
-    """Returns the caller with the request's key. Raises ApiError (401) if there is no valid key.
+async def authenticate(context: ApiContext, headers: Mapping[str, str]) -> Principal:
+    """Returns the principal with the request's key. Raises ApiError (401) if there is no valid key.
 
     A key is looked up by its digest, so the time of the lookup reveals nothing about other keys.
     """
@@ -35,7 +35,7 @@ async def authenticate(context: ApiContext, headers: Mapping[str, str]) -> Calle
         message = "Missing API key. Send Authorization: Bearer <key>, or api-key: <key>."
         raise ApiError(401, "missing_api_key", message, is_retryable=False)
     if (configured := context.catalogue().configured_keys.get(sha256_hex(key))) is not None:
-        return make_configured_caller(configured)
+        return make_configured_principal(configured)
     registry = context.key_registry
     stored = registry.find_key(key) or await registry.find_recent_key(key)
     if stored is None:
@@ -43,7 +43,7 @@ async def authenticate(context: ApiContext, headers: Mapping[str, str]) -> Calle
         raise ApiError(401, "invalid_api_key", message, is_retryable=False)
     _require_usable_key(context, stored)
     registry.record_use(stored)
-    return make_stored_caller(stored)
+    return make_stored_principal(stored)
 
 
 def _require_usable_key(context: ApiContext, key: ApiKey) -> None:

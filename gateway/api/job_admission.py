@@ -1,10 +1,10 @@
-"""Decides whether a caller may create a job now: by the policies of its API key, and by the rate limits."""
+"""Decides whether a principal may create a job now: by the policies of its API key, and by the rate limits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.access.caller import Caller
+from gateway.access.principal import Principal
 from gateway.access.rate_limiter import Dimension, LimitedOwner, LimitStatus, RateLimitReached
 from gateway.api.api_context import ApiContext
 from gateway.api.api_errors import ApiError
@@ -21,9 +21,9 @@ LIMIT_NAMES: dict[Dimension, str] = {
 def admit_job(context: ApiContext, state: dict[str, Any], policy: str | None, images: int) -> Iterator[None]:
     """Counts a new job against the rate limits, and reserves its place among the concurrent jobs while it is created.
 
-    Raises ApiError if the caller may not request the policy (400), or exceeds a limit (429).
+    Raises ApiError if the principal may not request the policy (400), or exceeds a limit (429).
     """
-    require_allowed_policy(state["caller"], policy)
+    require_allowed_policy(state["principal"], policy)
     owners: tuple[LimitedOwner, ...] = state["limited_owners"]
     if not owners:
         yield
@@ -43,11 +43,11 @@ def admit_job(context: ApiContext, state: dict[str, Any], policy: str | None, im
         context.rate_limiter.release(owners)
 
 
-def require_allowed_policy(caller: Caller, policy: str | None) -> None:
+def require_allowed_policy(principal: Principal, policy: str | None) -> None:
     """Raises ApiError if the API key may not request the policy. Its team may be allowed more."""
-    if policy is None or caller.policies is None or policy in caller.policies:
+    if policy is None or principal.policies is None or policy in principal.policies:
         return
-    allowed = ", ".join(caller.policies) or "none"
+    allowed = ", ".join(principal.policies) or "none"
     message = f"This API key may not request policy '{policy[:60]}'; it may request: {allowed}."
     raise ApiError(400, "invalid_value", message, param="policy")
 

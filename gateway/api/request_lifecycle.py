@@ -126,7 +126,7 @@ class RequestLifecycle:
         return [(b"x-igw-overhead-ms", str(max(0, round(seconds * 1000))).encode())]
 
     def _build_limit_headers(self) -> list[tuple[bytes, bytes]]:
-        """Builds the headers with the rate limits of an authenticated caller that has any."""
+        """Builds the headers with the rate limits of an authenticated principal that has any."""
         describe_limits = self._state.get("describe_limits")
         return build_rate_limit_headers(describe_limits()) if describe_limits is not None else []
 

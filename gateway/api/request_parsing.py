@@ -67,7 +67,7 @@ def _make_job_request(
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     return JobRequest(
         team=state["team"],
-        key_id=state["caller"].key_id,
+        key_id=state["principal"].key_id,
         params=params,
         operation=getattr(params, "operation", Operation.GENERATE),
         idempotency=make_idempotency_record(

@@ -1,6 +1,7 @@
 """Rate limits count what all replicas admitted within the last 60 seconds, and jobs that have not ended."""
 
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -150,6 +151,25 @@ def test_replicas_together_exceed_a_limit_by_at_most_one_each(replica_count: int
         replicas.share_counts()
         replicas.clock.now += 1.0
     assert 60 <= admitted <= 60 + replica_count
+
+
+@pytest.mark.parametrize(("replica_count", "seed"), [(2, 1), (3, 2), (5, 3)])
+def test_replicas_that_exchange_at_different_moments_exceed_a_limit_by_a_quarter(replica_count: int, seed: int) -> None:
+    """A client that sends ten times the limit to all of them: more than any well-behaved one."""
+    random_source, replicas = Random(seed), Replicas(replica_count)  # noqa: S311
+    owner, signals = limit_team(requests_per_minute=60), dict[str, bytes]()
+    offsets = [random_source.random() for _ in range(replica_count)]
+    admitted: list[float] = []
+    for step in range(70 * 20):
+        replicas.clock.now = MINUTE_START + step / 20
+        for replica, limiter in enumerate(replicas.limiters):
+            if int((step - 1) / 20 + offsets[replica]) != int(step / 20 + offsets[replica]) or step == 0:
+                signals[f"{SIGNAL_PREFIX}{replica}"] = limiter.make_snapshot()
+                limiter.merge_snapshots(signals, f"{SIGNAL_PREFIX}{replica}")
+            if step > 40 and step % 2 == 0 and replicas.try_to_admit(owner, replica=replica) is None:
+                admitted.append(replicas.clock.now)
+    busiest = max(sum(1 for other in admitted if start <= other < start + 60.0) for start in admitted)
+    assert 60 <= busiest <= 75
 
 
 def test_client_of_one_replica_gets_the_whole_limit() -> None:

@@ -1,0 +1,47 @@
+"""The sender of an authenticated request."""
+
+from msgspec import Struct
+
+from gateway.access.rate_limiter import LimitedOwner, has_limits
+from gateway.catalogue import Catalogue, ConfiguredKey
+from gateway.config.schema import RateLimits
+from gateway.store.api_keys import ApiKey, Scope
+
+TEAM_SCOPES = frozenset((Scope.GENERATE, Scope.READ))
+ADMIN_SCOPES = frozenset((Scope.ADMIN,))
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """The API key of a request, and what it permits. `team`: None for an admin key, which has no other scope.
+
+    `policies`: the policies that the key may request, of those of its team; None for all of them.
+    `limits`: those of the key alone, besides its team's.
+    """
+
+    key_id: str
+    team: str | None
+    scopes: frozenset[Scope]
+    policies: tuple[str, ...] | None = None
+    limits: RateLimits = RateLimits()
+
+
+def make_configured_principal(key: ConfiguredKey) -> Principal:
+    """Returns the principal with a key of the configuration."""
+    return Principal(key_id=key.id, team=key.team, scopes=TEAM_SCOPES if key.team is not None else ADMIN_SCOPES)
+
+
+def make_stored_principal(key: ApiKey) -> Principal:
+    """Returns the principal with a key of the store."""
+    return Principal(
+        key_id=key.id, team=key.team, scopes=frozenset(key.scopes), policies=key.policies, limits=key.limits
+    )
+
+
+def list_limited_owners(principal: Principal, catalogue: Catalogue) -> tuple[LimitedOwner, ...]:
+    """Lists the principal's team and API key, those that have rate limits."""
+    owners = []
+    if principal.team is not None and has_limits(limits := catalogue.teams[principal.team].limits):
+        owners.append(LimitedOwner(f"team:{principal.team}", limits))
+    if has_limits(principal.limits):
+        owners.append(LimitedOwner(f"key:{principal.key_id}", principal.limits))
+    return tuple(owners)
