@@ -202,7 +202,10 @@ def test_request_disconnected_during_its_commit_is_not_ordered(gateway: RunningG
     database.execute("BEGIN IMMEDIATE")
     try:
         with connect(gateway) as connection:
-            connection.sendall(encode_request(prompt))
+            head, _, body = encode_request(prompt, Expect="100-continue").partition(b"\r\n\r\n")
+            connection.sendall(head + b"\r\n\r\n")
+            assert connection.recv(1_000) == PROBE_RESPONSE, "the gateway reads the body"
+            connection.sendall(body)
             time.sleep(0.5)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         time.sleep(0.5)
