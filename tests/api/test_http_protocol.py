@@ -12,6 +12,7 @@ from tests.api import raw_http
 from tests.api.error_responses import JOBS_PATH, expect_final_error, parse_error
 from tests.api.job_requests import create_finished_job
 from tests.harness.gateway_runner import CONFIG, RunningGateway, run_sandboxed_gateway
+from tests.harness.raw_sockets import read_until_closed
 from tests.harness.wait import wait_for_value, wait_until
 
 BODY = json.dumps({"prompt": "a lighthouse"}).encode()
@@ -39,7 +40,7 @@ def test_head_of_an_image_has_its_content_length(gateway: RunningGateway) -> Non
             b"HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n" % path
             + LIVEZ_REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         )
-        received = raw_http.read_until_closed(connection)
+        received = read_until_closed(connection)
     head = raw_http.RawResponse(received)
     assert head.status == 200
     assert head.headers["content-length"] == str(image_entry["bytes"])
@@ -103,7 +104,7 @@ def test_unknown_route_answers_in_the_error_format_of_its_prefix(gateway: Runnin
 def test_malformed_http_gets_a_problem_body_and_a_logged_id(gateway: RunningGateway, garbage: bytes) -> None:
     with raw_http.connect(gateway) as connection:
         connection.sendall(garbage)
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
     assert answer.headers["connection"] == "close"
     problem = json.loads(answer.body)
@@ -115,7 +116,7 @@ def test_malformed_http_gets_a_problem_body_and_a_logged_id(gateway: RunningGate
 def test_malformed_http_on_an_openai_route_gets_an_openai_error(gateway: RunningGateway) -> None:
     with raw_http.connect(gateway) as connection:
         connection.sendall(raw_http.POST_IMAGE + b"Content-Length: many\r\n\r\n")
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
     assert json.loads(answer.body).keys() == {"error"}
 
@@ -127,7 +128,7 @@ def test_garbage_after_a_request_does_not_change_its_response(gateway: RunningGa
         wait_until(lambda: gateway.http.get("/readyz").json()["jobs"], "the job runs")
         connection.sendall(b"\x00\x01garbage\r\n\r\n")
         gateway.sandbox.release_orders()
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert answer.status == 200
     assert json.loads(answer.body)["data"]
 
@@ -141,7 +142,7 @@ def test_too_large_headers_are_rejected_with_431(gateway: RunningGateway, header
         except OSError:
             pytest.skip("hung up on before it was said")
         try:
-            answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+            answer = raw_http.RawResponse(read_until_closed(connection))
         except ConnectionError:
             answer = None
     if answer is not None:
@@ -184,7 +185,7 @@ def test_rejected_request_gets_no_100_continue(gateway: RunningGateway, head: by
     """The client's next bytes are not read as the body, which it does not send."""
     with raw_http.connect(gateway) as connection:
         connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert (answer.status, answer.headers["connection"]) == (status, "close")
 
 
@@ -196,7 +197,7 @@ def test_http_1_0_request_is_served(gateway: RunningGateway, head: bytes) -> Non
     old = head.replace(b"HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.0\r\n")
     with raw_http.connect(gateway) as connection:
         connection.sendall(old + LENGTH_HEADER + b"\r\n" + BODY)
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert answer.status in (200, 202)
     assert "transfer-encoding" not in answer.headers
     assert json.loads(answer.body)
@@ -206,7 +207,7 @@ def test_image_is_served_over_http_1_0(gateway: RunningGateway) -> None:
     image_entry = create_finished_job(gateway)["images"][0]
     with raw_http.connect(gateway) as connection:
         connection.sendall(b"GET %s HTTP/1.0\r\n\r\n" % image_entry["url"].removeprefix(gateway.url).encode())
-        answer = raw_http.RawResponse(raw_http.read_until_closed(connection))
+        answer = raw_http.RawResponse(read_until_closed(connection))
     assert "transfer-encoding" not in answer.headers
     assert len(answer.body) == image_entry["bytes"]
 
