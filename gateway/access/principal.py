@@ -40,8 +40,9 @@ def make_stored_principal(key: ApiKey) -> Principal:
 def list_limited_owners(principal: Principal, catalogue: Catalogue) -> tuple[LimitedOwner, ...]:
     """Lists the principal's team and API key, those that have rate limits."""
     owners = []
-    if principal.team is not None and has_limits(limits := catalogue.teams[principal.team].limits):
-        owners.append(LimitedOwner(f"team:{principal.team}", limits))
+    team = catalogue.teams.get(principal.team or "")
+    if team is not None and has_limits(team.limits):
+        owners.append(LimitedOwner(f"team:{principal.team}", team.limits))
     if has_limits(principal.limits):
         owners.append(LimitedOwner(f"key:{principal.key_id}", principal.limits))
     return tuple(owners)

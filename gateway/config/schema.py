@@ -328,7 +328,10 @@ class TeamConfig(ConfigStruct, frozen=True, kw_only=True):
 
     keys: Annotated[
         tuple[SecretRef, ...],
-        option_help("References to the team's API keys: env:NAME or file:/path. Default none: no client can call."),
+        option_help(
+            "References to API keys of the team: env:NAME or file:/path. Default none: it has only those of "
+            "`image-gateway keys`."
+        ),
     ] = ()
     budget: Annotated[BudgetConfig, option_help("Maximum USD per day and month. Default no limit.")] = BudgetConfig()
     policies: Annotated[
