@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.catalogue import Catalogue, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, TeamConfig
 from gateway.config.value_types import Percent, Secret, Usd
@@ -17,8 +17,8 @@ from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals, Signals
 from providers import ADAPTERS
-from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Format, Operation, Quality
+from providers.orders import Format, Operation
+from tests.harness.image_model import ALL_CELLS, FORMATS, QUALITIES, make_model, target_from_ratio
 
 OFFERS = 20
 ROUNDS = 9
@@ -43,7 +43,7 @@ def build_catalogue() -> Catalogue:
     }
     return Catalogue(
         hash="0123456789ab",
-        models={MODEL: Model(MODEL, 1024, 1024, Quality.HIGH, Format.PNG, 10)},
+        models={MODEL: make_model(MODEL)},
         aliases={},
         accounts={"a": account},
         sellers={offer.seller.name: offer.seller for offer in offers},
@@ -61,15 +61,15 @@ def _build_offer(account: SellerAccount, position: int) -> Offer:
         model=MODEL,
         remote_model="seller/model",
         images_per_order=4,
-        selectable_qualities=frozenset(Quality),
+        selectable_qualities=frozenset(QUALITIES),
         assumed_quality=None,
         size_options=dict.fromkeys(Operation, SizeOptions(pixels="exact")),
-        formats=frozenset(Format),
+        formats=frozenset(FORMATS),
         unverified_note=None,
         supports_mask=True,
         max_inputs=16,
         prices={cell: Price(price, price, "bench", "2026-01-01") for cell in ALL_CELLS},
-        expected_latency=dict.fromkeys(Quality, ExpectedLatency(p50=10.0 + position, p90=60.0)),
+        expected_latency=dict.fromkeys(QUALITIES, ExpectedLatency(p50=10.0 + position, p90=60.0)),
         position=position,
     )
 
@@ -79,8 +79,8 @@ def build_query(policy: str, n: int = 3) -> RoutingQuery:
         operation=Operation.GENERATE,
         model=MODEL,
         n=n,
-        target=target_from_ratio("16:9", Resolution.TWO_K),
-        quality=Quality.HIGH,
+        target=target_from_ratio("16:9", "2k"),
+        quality="high",
         output_format=Format.PNG,
     )
     return RoutingQuery(request=request, team="everyone", policy=policy)

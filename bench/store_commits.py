@@ -24,14 +24,13 @@ from gateway.store.base import Applied, Store
 from gateway.store.partitions import new_job_id
 from gateway.store.redis import RedisStore
 from gateway.store.sqlite import SqliteStore
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 from tests.store import redis_servers
 
 SECONDS = 4.0
 CONCURRENCY_LEVELS = (1, 16, 64)
 MIN_COMMITS_PER_SECOND = {("redis", 64): 3_000, ("sqlite", 64): 1_500}
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
+CELL = Cell(Operation.GENERATE, "1k", "high")
 ROUTE = (
     RouteEntry("runapi", "runapi", "gpt-image-2", CELL, 1, 50_000, 60_000, 420.0, True, RecoveryMethod.REPLAY),
     RouteEntry(

@@ -12,7 +12,8 @@ from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrice
 from gateway.config.schema import AccountLimits, GatewayFile, PoliciesFile, ReloadConfig, TeamConfig
 from gateway.config.value_types import Secret
 from providers.adapter import Adapter
-from providers.orders import Cell, Format, Operation, Quality
+from providers.image_sizes import SizeLaw
+from providers.orders import Cell, Format, Operation, list_cells
 
 # Longer than a job can be open: its deadline, the order's timeout, and a day in which its images are fetched.
 DRAINING_TTL_SECONDS = 3 * 86_400.0
@@ -28,15 +29,36 @@ class Price(Struct, frozen=True):
     date: str
 
 
-class Model(Struct, frozen=True):
-    """A model that clients can request, with its defaults."""
+class InputLimits(Struct, frozen=True, kw_only=True):
+    """The limits of an edit's input images. `max_bytes`: of one image."""
+
+    max_images: int
+    max_bytes: int
+    has_mask: bool
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model that clients can request: its words, its sizes, its limits, and its defaults.
+
+    `width`, `height`, `quality`, `output_format` and `background` are the defaults. `qualities`: in ascending order.
+    """
 
     name: str
     width: int
     height: int
-    quality: Quality
+    quality: str
     output_format: Format
+    background: str
+    qualities: tuple[str, ...]
+    formats: tuple[Format, ...]
+    backgrounds: tuple[str, ...]
+    size_law: SizeLaw
+    inputs: InputLimits
     max_images: int
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return list_cells(self.size_law.resolutions, self.qualities)
 
 
 class SellerAccount(Struct, frozen=True):
@@ -83,15 +105,18 @@ class Offer(Struct, frozen=True, kw_only=True):
     model: str
     remote_model: str
     images_per_order: int
-    selectable_qualities: frozenset[Quality]
-    assumed_quality: Quality | None
+    selectable_qualities: frozenset[str]
+    assumed_quality: str | None
     size_options: Mapping[Operation, SizeOptions]
     formats: frozenset[Format]
     unverified_note: str | None
     supports_mask: bool
     max_inputs: int
     prices: Mapping[Cell, Price]
-    expected_latency: Mapping[Quality, ExpectedLatency]
+    expected_latency: Mapping[str, ExpectedLatency]
+    backgrounds: frozenset[str] = frozenset()
+    # The seller's own words for qualities, where they differ.
+    quality_words: Mapping[str, str] = {}
     token_prices: TokenPrices | None = None
     position: int = 0
     # Monotonic time when the offer was removed from the configuration. It accepts no new orders.

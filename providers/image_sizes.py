@@ -1,42 +1,19 @@
-"""Sizes of GPT Image 2: pixels, named ratios, resolutions, and the conversions between them. Pure arithmetic."""
+"""Sizes of images: the law of a model, named ratios, resolution tiers, and the conversions between them.
+
+Pure arithmetic. Each model has its own law, which is configuration.
+"""
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 
 from msgspec import Struct
 
-EDGE_STEP = 16
-MAX_EDGE = 3840
-MAX_RATIO = 3
-MIN_PIXELS = 655_360
-MAX_PIXELS = 8_294_400
 # The relative difference up to which two ratios count as equal.
 RATIO_TOLERANCE = 0.02
 
-
-class Resolution(StrEnum):
-    ONE_K = "1k"
-    TWO_K = "2k"
-    FOUR_K = "4k"
-
-
-# The maximum number of pixels of each resolution, in ascending order.
-MAX_PIXELS_BY_RESOLUTION = {Resolution.ONE_K: 1_572_864, Resolution.TWO_K: 4_194_304, Resolution.FOUR_K: MAX_PIXELS}
-# The preferred number of pixels of each resolution: that of its best-known square or screen size.
-_PREFERRED_PIXELS = {Resolution.ONE_K: 1_048_576, Resolution.TWO_K: 4_194_304, Resolution.FOUR_K: MAX_PIXELS}
-
 RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16", "2:1", "1:2", "3:1", "1:3", "21:9", "9:21")
-
-# Common sizes; the pixel count alone would select a neighbouring size.
-_STANDARD_SIZES = {
-    ("3:2", Resolution.ONE_K): (1536, 1024),
-    ("2:3", Resolution.ONE_K): (1024, 1536),
-    ("16:9", Resolution.TWO_K): (2048, 1152),
-    ("9:16", Resolution.TWO_K): (1152, 2048),
-}
 
 
 class SizeError(ValueError):
@@ -49,7 +26,83 @@ class TargetSize(Struct, frozen=True):
     width: int
     height: int
     ratio: str
-    resolution: Resolution
+    resolution: str
+
+
+class ResolutionTier(Struct, frozen=True):
+    """A resolution: the maximum number of its pixels, and the number that a ratio without pixels gets."""
+
+    name: str
+    max_pixels: int
+    usual_pixels: int
+
+
+class SizeLaw(Struct, frozen=True, kw_only=True, cache_hash=True):
+    """The sizes that a model makes. The defaults are those of GPT Image 2.
+
+    `tiers`: in ascending order. `usual_sizes`: common sizes; the pixel count alone would select a neighbouring one.
+    """
+
+    edge_step: int = 16
+    max_edge: int = 3840
+    max_ratio: float = 3
+    min_pixels: int = 655_360
+    tiers: tuple[ResolutionTier, ...] = (
+        ResolutionTier("1k", 1_572_864, 1_048_576),
+        ResolutionTier("2k", 4_194_304, 4_194_304),
+        ResolutionTier("4k", 8_294_400, 8_294_400),
+    )
+    usual_sizes: tuple[tuple[int, int], ...] = ((1536, 1024), (1024, 1536), (2048, 1152), (1152, 2048))
+
+    @property
+    def max_pixels(self) -> int:
+        return self.tiers[-1].max_pixels
+
+    @property
+    def resolutions(self) -> tuple[str, ...]:
+        return tuple(tier.name for tier in self.tiers)
+
+    def find_size_error(self, width: int, height: int) -> str | None:
+        """Returns an error for the first rule that these pixels violate, or None."""
+        longest, shortest = max(width, height), min(width, height)
+        if shortest < 1:
+            return "width and height must be positive"
+        if width % self.edge_step or height % self.edge_step:
+            return f"width and height must be multiples of {self.edge_step}"
+        if longest > self.max_edge:
+            return f"the longest edge must not exceed {self.max_edge} pixels"
+        if longest > self.max_ratio * shortest:
+            return f"the aspect ratio must lie between 1:{self.max_ratio:g} and {self.max_ratio:g}:1"
+        if width * height < self.min_pixels:
+            return f"width x height must be at least {self.min_pixels:,} pixels"
+        if width * height > self.max_pixels:
+            return f"width x height must not exceed {self.max_pixels:,} pixels"
+        return None
+
+    def resolution_from_pixels(self, width: int, height: int) -> str:
+        """Returns the resolution of this many pixels; the largest one if there are too many."""
+        pixels = width * height
+        return next((tier for tier in self.tiers if pixels <= tier.max_pixels), self.tiers[-1]).name
+
+    def target_from_pixels(self, width: int, height: int) -> TargetSize:
+        """Returns the target of exactly these pixels; SizeError if the model does not support them."""
+        return _target_from_pixels(self, width, height)
+
+    def target_from_ratio(self, ratio: str, resolution: str) -> TargetSize:
+        """Returns the best valid pixels for a ratio: exactly this ratio if possible, else within tolerance."""
+        return _target_from_ratio(self, ratio, resolution)
+
+    def find_nearest_ratio(self, width: int, height: int) -> str:
+        """Returns the named ratio of this law that is closest to these pixels."""
+        return find_nearest_ratio(width, height, _list_ratio_names(self))[0]
+
+    def find_nearest_size(self, width: int, height: int) -> TargetSize:
+        """Returns the usual size of about this ratio in the resolution whose usual pixels are closest."""
+        tier = min(self.tiers, key=lambda tier: abs(tier.usual_pixels - width * height))
+        return self.target_from_ratio(self.find_nearest_ratio(width, height), tier.name)
+
+
+DEFAULT_SIZE_LAW = SizeLaw()
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -59,41 +112,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def find_size_error(width: int, height: int) -> str | None:
-    """Returns an error for the first size rule of the model that these pixels violate, or None."""
-    longest, shortest = max(width, height), min(width, height)
-    if shortest < 1:
-        return "width and height must be positive"
-    if width % EDGE_STEP or height % EDGE_STEP:
-        return f"width and height must be multiples of {EDGE_STEP}"
-    if longest > MAX_EDGE:
-        return f"the longest edge must not exceed {MAX_EDGE} pixels"
-    if longest > MAX_RATIO * shortest:
-        return "the aspect ratio must lie between 1:3 and 3:1"
-    if width * height < MIN_PIXELS:
-        return f"width x height must be at least {MIN_PIXELS:,} pixels"
-    if width * height > MAX_PIXELS:
-        return f"width x height must not exceed {MAX_PIXELS:,} pixels"
-    return None
-
-
-def resolution_from_pixels(width: int, height: int) -> Resolution:
-    """Returns the resolution of this many pixels; the largest one if there are too many."""
-    return next(
-        (tier for tier, max_pixels in MAX_PIXELS_BY_RESOLUTION.items() if width * height <= max_pixels),
-        Resolution.FOUR_K,
-    )
-
-
 @lru_cache(maxsize=1024)
 def parse_ratio(text: str) -> Fraction:
-    """Parses '16:9' as 16/9. Raises SizeError for ratios that no size of the model has."""
+    """Parses '16:9' as 16/9. Does not check whether the model supports the ratio."""
     if not (match := re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", text, re.ASCII)):
         raise SizeError(f"aspect_ratio must look like 16:9, not {text[:40]!r}")
-    ratio = Fraction(int(match[1]), int(match[2]))
-    if not Fraction(1, MAX_RATIO) <= ratio <= MAX_RATIO:
-        raise SizeError(f"aspect_ratio {text} is outside 1:3 to 3:1")
-    return ratio
+    return Fraction(int(match[1]), int(match[2]))
 
 
 _RATIO_NAMES = {parse_ratio(name): name for name in RATIOS}
@@ -124,35 +148,46 @@ def ratio_from_pixels(width: int, height: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def target_from_pixels(width: int, height: int) -> TargetSize:
-    """Returns the target of exactly these pixels; SizeError if the model does not support them."""
-    if problem := find_size_error(width, height):
+def _target_from_pixels(law: SizeLaw, width: int, height: int) -> TargetSize:
+    if problem := law.find_size_error(width, height):
         raise SizeError(f"size {width}x{height} is not possible: {problem}")
-    return TargetSize(width, height, ratio_from_pixels(width, height), resolution_from_pixels(width, height))
+    return TargetSize(width, height, ratio_from_pixels(width, height), law.resolution_from_pixels(width, height))
 
 
 @lru_cache(maxsize=1024)
-def target_from_ratio(ratio: str, resolution: Resolution) -> TargetSize:
-    """Returns the best valid pixels for a ratio: exactly this ratio if possible, else within tolerance."""
+def _target_from_ratio(law: SizeLaw, ratio: str, resolution: str) -> TargetSize:
     exact_ratio = parse_ratio(ratio)
+    if not _allows_ratio(law, exact_ratio):
+        raise SizeError(f"aspect_ratio {ratio} is outside 1:{law.max_ratio:g} to {law.max_ratio:g}:1")
     name = _RATIO_NAMES.get(exact_ratio) or _format_ratio(exact_ratio)
-    if standard_size := _STANDARD_SIZES.get((name, resolution)):
-        return TargetSize(*standard_size, name, resolution)
-    candidates = _list_valid_sizes(exact_ratio, resolution)
+    for width, height in law.usual_sizes:
+        if (ratio_from_pixels(width, height), law.resolution_from_pixels(width, height)) == (name, resolution):
+            return TargetSize(width, height, name, resolution)
+    candidates = _list_valid_sizes(law, exact_ratio, resolution)
     if not candidates:
         raise SizeError(f"no size of ratio {ratio} exists at {resolution}")
-    preferred_pixels = _PREFERRED_PIXELS[resolution]
-    _, _, width, height = min((error, abs(w * h - preferred_pixels), w, h) for error, w, h in candidates)
+    usual_pixels = next(tier.usual_pixels for tier in law.tiers if tier.name == resolution)
+    _, _, width, height = min((error, abs(w * h - usual_pixels), w, h) for error, w, h in candidates)
     return TargetSize(width, height, name, resolution)
 
 
-def _list_valid_sizes(ratio: Fraction, resolution: Resolution) -> list[tuple[float, int, int]]:
+def _allows_ratio(law: SizeLaw, ratio: Fraction) -> bool:
+    return max(ratio, 1 / ratio) <= law.max_ratio
+
+
+@lru_cache(maxsize=64)
+def _list_ratio_names(law: SizeLaw) -> tuple[str, ...]:
+    return tuple(name for name in RATIOS if _allows_ratio(law, parse_ratio(name)))
+
+
+def _list_valid_sizes(law: SizeLaw, ratio: Fraction, resolution: str) -> list[tuple[float, int, int]]:
     """Lists all valid pixels of about this ratio in this resolution, each with its ratio error."""
     valid_sizes = []
-    for height in range(EDGE_STEP, MAX_EDGE + 1, EDGE_STEP):
-        floor = int(ratio * height) // EDGE_STEP * EDGE_STEP
-        for width in (floor, floor + EDGE_STEP):
-            if find_size_error(width, height) is None and resolution_from_pixels(width, height) is resolution:
+    for height in range(law.edge_step, law.max_edge + 1, law.edge_step):
+        floor = int(ratio * height) // law.edge_step * law.edge_step
+        for width in (floor, floor + law.edge_step):
+            is_valid = law.find_size_error(width, height) is None
+            if is_valid and law.resolution_from_pixels(width, height) == resolution:
                 error = compute_ratio_error(ratio, Fraction(width, height))
                 if error <= RATIO_TOLERANCE:
                     valid_sizes.append((error, width, height))

@@ -36,7 +36,15 @@ FAULTS_BY_CODE = {
     "upstream_unavailable": FaultKind.UNAVAILABLE,
 }
 
-_COMMON_FEATURES = frozenset({Feature.MULTIPLE_IMAGES, Feature.PIXEL_SIZE, Feature.QUALITY, Feature.OUTPUT_FORMAT})
+_COMMON_FEATURES = frozenset(
+    {
+        Feature.MULTIPLE_IMAGES,
+        Feature.PIXEL_SIZE,
+        Feature.QUALITY,
+        Feature.OUTPUT_FORMAT,
+        Feature.BACKGROUND,
+    }
+)
 CAPABILITIES = Capabilities(
     generate_features=_COMMON_FEATURES,
     edit_features=_COMMON_FEATURES | {Feature.INPUT_BYTES, Feature.MASK},
@@ -58,6 +66,7 @@ def to_order(order: Order) -> Call:
         "size": _to_size(order.size),
         "quality": order.quality,
         "output_format": order.output_format,
+        "background": order.background,
     }
     if order.operation is Operation.GENERATE:
         return build_json_call("POST", "/images/generations", fields)

@@ -1,11 +1,10 @@
 """An order for one seller, and what it consists of."""
 
 import re
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
-
-from providers.image_sizes import Resolution
 
 
 class Operation(StrEnum):
@@ -13,33 +12,45 @@ class Operation(StrEnum):
     EDIT = "edit"
 
 
-class Quality(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-
-
 class Cell(Struct, frozen=True, order=True, array_like=True):
     """Operation, resolution tier and quality of an order: the unit of price, health and latency."""
 
     operation: Operation
-    resolution: Resolution
-    quality: Quality
+    resolution: str
+    quality: str
 
 
-ALL_CELLS = tuple(
-    Cell(operation, resolution, quality) for operation in Operation for resolution in Resolution for quality in Quality
-)
+def list_cells(resolutions: Iterable[str], qualities: Sequence[str]) -> tuple[Cell, ...]:
+    """Lists the cells of a model with these resolutions and qualities."""
+    return tuple(
+        Cell(operation, resolution, quality)
+        for operation in Operation
+        for resolution in resolutions
+        for quality in qualities
+    )
 
 
 class Format(StrEnum):
+    """A file format that the gateway can read. Each model configures which of them it has."""
+
     PNG = "png"
     JPEG = "jpeg"
     WEBP = "webp"
+    GIF = "gif"
+    SVG = "svg"
 
     @property
     def media_type(self) -> str:
-        return f"image/{self}"
+        return "image/svg+xml" if self is Format.SVG else f"image/{self}"
+
+    @property
+    def is_convertible(self) -> bool:
+        """Whether the gateway can make this format from another one."""
+        return self in (Format.PNG, Format.JPEG, Format.WEBP)
+
+    @property
+    def has_alpha(self) -> bool:
+        return self is not Format.JPEG
 
 
 class ImageBytes(Struct, frozen=True, tag=True):
@@ -76,14 +87,15 @@ class RatioSize(Struct, frozen=True, tag=True):
     """A size given as ratio and resolution; the seller chooses the pixels."""
 
     ratio: str
-    resolution: Resolution
+    resolution: str
 
 
 SizeSpec = PixelSize | PresetSize | RatioSize
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One order at one seller. `model` is the seller's id; `reference` is the gateway's id of the attempt."""
+    """One order at one seller. `model` and `quality` are the seller's own words; `reference` is the gateway's id of the
+    attempt."""
 
     reference: str
     operation: Operation
@@ -91,10 +103,11 @@ class Order(Struct, frozen=True, kw_only=True):
     prompt: str
     size: SizeSpec
     output_format: Format | None = None
-    quality: Quality | None = None
+    quality: str | None = None
     image_count: int = 1
     input_images: tuple[ImageSource, ...] = ()
     mask: ImageSource | None = None
+    background: str | None = None
     callback_url: str | None = None
 
 
@@ -122,6 +135,7 @@ class Feature(StrEnum):
     RATIO_SIZE = "ratio and resolution"
     QUALITY = "quality"
     OUTPUT_FORMAT = "output format"
+    BACKGROUND = "background"
     INPUT_BYTES = "input bytes"
     INPUT_URLS = "input URLs"
     MASK = "mask"
@@ -132,13 +146,16 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The features of orders that an adapter supports. Each offer configures which of them are sold, and at which
     price.
 
-    An operation without features cannot be ordered at all.
+    An operation without features cannot be ordered at all. `qualities`, `resolutions`: the only words that the seller
+    accepts; None if it defines them per model.
     """
 
     generate_features: frozenset[Feature] = frozenset()
     edit_features: frozenset[Feature] = frozenset()
     max_images: int
     max_input_images: int = 0
+    qualities: frozenset[str] | None = None
+    resolutions: frozenset[str] | None = None
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -169,6 +186,7 @@ def get_used_features(order: Order) -> frozenset[Feature]:
         (Feature.MULTIPLE_IMAGES, order.image_count > 1),
         (Feature.QUALITY, order.quality is not None),
         (Feature.OUTPUT_FORMAT, order.output_format is not None),
+        (Feature.BACKGROUND, order.background is not None),
         (Feature.MASK, order.mask is not None),
         (Feature.CALLBACK, order.callback_url is not None),
     )
@@ -193,11 +211,24 @@ def _check_characters(order: Order) -> None:
         raise UnsupportedOrder("Invalid prompt: it contains a lone surrogate, which UTF-8 cannot encode") from None
 
 
+def _check_words(order: Order, capabilities: Capabilities) -> None:
+    """Checks that the seller accepts the words of this order."""
+    resolution = order.size.resolution if isinstance(order.size, RatioSize) else None
+    for kind, word, known_words in (
+        ("quality", order.quality, capabilities.qualities),
+        ("resolution", resolution, capabilities.resolutions),
+    ):
+        if word is not None and known_words is not None and word not in known_words:
+            known_names = ", ".join(sorted(known_words))
+            raise UnsupportedOrder(f"the adapter does not support {kind} {word[:40]!r}; supported: {known_names}")
+
+
 def check_supported(order: Order, capabilities: Capabilities) -> None:
     """Raises UnsupportedOrder if the adapter cannot express everything in this order."""
     _check_characters(order)
     if missing := get_used_features(order) - capabilities.get_features(order.operation):
         raise UnsupportedOrder(f"the adapter does not support: {', '.join(sorted(missing))}")
+    _check_words(order, capabilities)
     if not 1 <= order.image_count <= capabilities.max_images:
         raise UnsupportedOrder(
             f"{order.image_count} images in one order; the adapter supports 1 to {capabilities.max_images}"

@@ -53,6 +53,9 @@ async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
 
 
 async def _load_serialized_job(context: ApiContext, job: Job) -> dict[str, Any]:
-    retention_seconds = context.catalogue().gateway.retention.jobs_days * DAY_SECONDS
-    view = JobView(job, await load_job_documents(context, job), context.wall_clock(), retention_seconds)
+    catalogue = context.catalogue()
+    retention_seconds = catalogue.gateway.retention.jobs_days * DAY_SECONDS
+    model = catalogue.models.get(job.model)
+    size_law = model.size_law if model else None
+    view = JobView(job, await load_job_documents(context, job), context.wall_clock(), retention_seconds, size_law)
     return serialize_job(view, context.url_signer)

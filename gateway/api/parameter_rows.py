@@ -10,6 +10,8 @@ from typing import Any, get_type_hints
 
 from msgspec import Struct
 
+from gateway.catalogue import Model
+
 
 class Treatment(StrEnum):
     """What becomes of a parameter."""
@@ -35,8 +37,8 @@ class Parameter(Struct, frozen=True):
     """A row of the table.
 
     `fix_spelling`: reads the other spellings of a value, such as the text of a form. `replace`: returns what replaces a
-    value, or None. `note`: what becomes of which values. `refusal`: what to do instead of a refused value; by default
-    the error says which values are allowed.
+    value for a model, or None. `note`: what becomes of which values. `refusal`: why a value is refused, and what to do
+    instead; by default the error says which values are allowed.
     """
 
     treatment: Treatment
@@ -45,7 +47,7 @@ class Parameter(Struct, frozen=True):
     note: str = ""
     refusal: str = ""
     fix_spelling: Callable[[Any], Any] | None = None
-    replace: Callable[[Any], Replacement | None] | None = None
+    replace: Callable[[Any, Model | None], Replacement | None] | None = None
 
 
 APPLIED, MAPPED, WARNED, REFUSED = Treatment

@@ -22,7 +22,7 @@ from gateway.api.parameter_spelling import (
     read_word,
 )
 from gateway.api.request_body_reader import MAX_BODY_BYTES, MAX_BODY_BYTES_WITHOUT_IMAGES
-from providers.orders import Format, Operation
+from providers.orders import Operation
 
 MAX_PROMPT_LENGTH = 32_000
 AUTO = "auto"
@@ -101,8 +101,8 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             MAPPED,
             "Width and height in pixels. `auto`: the model's default; for edits the first image's ratio.",
             "1536x1024",
-            note="`256x256` and `512x512` become the nearest usual size; other sizes outside the model's rules are "
-            "refused.",
+            note="OpenAI's sizes that the model does not have, like `256x256`, become the nearest usual one; other "
+            "sizes outside the model's rules are refused.",
             fix_spelling=read_size,
             replace=map_size,
         ),
@@ -116,21 +116,22 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Parameter(APPLIED, "Width to height, instead of `size`.", "16:9", fix_spelling=read_word),
     ] = None
     quality: Annotated[
-        Literal["auto", "low", "medium", "high"],
+        ShortText,
         Parameter(
             MAPPED,
             "A quality of the model. `auto`: the model's default.",
             "high",
-            note="DALL-E's `standard` becomes `medium`, `hd` becomes `high`.",
+            note="DALL-E's `standard` becomes `medium` or the default, `hd` becomes `high` or the best quality, unless "
+            "the model has such a quality.",
             fix_spelling=read_word,
             replace=map_quality,
         ),
-    ] = "auto"
+    ] = AUTO
     output_format: Annotated[
-        Format | None,
+        ShortText | None,
         Parameter(
             APPLIED,
-            "File format. Default: the model's. The gateway converts what sellers cannot deliver.",
+            "A file format of the model. Default: the model's. The gateway converts what sellers cannot deliver.",
             "webp",
             fix_spelling=read_format,
         ),
@@ -140,9 +141,9 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         Parameter(APPLIED, "Quality of a JPEG or WebP.", 100, fix_spelling=read_integer),
     ] = 100
     background: Annotated[
-        Literal["auto", "opaque"],
-        Parameter(APPLIED, "Background of the image.", "opaque", fix_spelling=read_word),
-    ] = "auto"
+        ShortText,
+        Parameter(APPLIED, "A background of the model. `auto`: the model's default.", "opaque", fix_spelling=read_word),
+    ] = AUTO
     moderation: Annotated[
         Literal["auto", "low"],
         Parameter(

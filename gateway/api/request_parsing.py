@@ -61,8 +61,7 @@ def _make_job_request(
     if deployment := http_request.path_params.get("deployment"):
         # Azure names the model in the path; its clients may send an empty `model` in the body.
         fields["model"] = deployment
-    is_dalle_client = has_dalle_model(fields, catalogue)
-    values, warnings = normalize_fields(fields, get_parameters(body_type), is_dalle_client)
+    values, warnings = normalize_fields(fields, get_parameters(body_type), catalogue)
     params = to_struct(values, body_type)
     presence = ClientPresence(context.store.replica_id, state.get("client_connection"))
     return JobRequest(
@@ -74,7 +73,7 @@ def _make_job_request(
             headers, fingerprint, presence.client_id, catalogue.gateway.jobs.deadline_seconds
         ),
         presence=presence,
-        is_dalle_client=is_dalle_client,
+        is_dalle_client=has_dalle_model(fields, catalogue),
         warnings=(*warnings, *params.warnings),
         requested_params=_collect_requested_params(fields),
     )

@@ -9,7 +9,9 @@ from gateway.routing.plan import RoutingError, RoutingLimits, RoutingQuery
 from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.routing.routing_request import RoutingRequest
 from gateway.suggestions import did_you_mean
-from providers.orders import Operation, Quality
+from providers.orders import Format, Operation
+
+TRANSPARENT = "transparent"
 
 
 def to_routing_query(
@@ -23,9 +25,7 @@ def to_routing_query(
         message = 'Only edits accept input images. Set operation to "edit".'
         raise ApiError(400, "invalid_value", message, param="image")
     model = resolve_model(catalogue, params.model)
-    if params.n > model.max_images:
-        message = f"Invalid value for 'n': at most {model.max_images} images per request with '{model.name}'."
-        raise ApiError(400, "invalid_value", message, param="n")
+    _require_within_limits(model, params, input_images)
     first_size = (inputs[0].header.width, inputs[0].header.height) if inputs else None
     size = SizeRequest(
         size=params.size, resolution=params.resolution, aspect_ratio=params.aspect_ratio, first_input_size=first_size
@@ -34,23 +34,56 @@ def to_routing_query(
         target, has_explicit_size = resolve_target(model, operation, size)
     except RoutingError as error:
         raise to_invalid_value_error(error) from error
-    quality = model.quality if params.quality == AUTO else Quality(params.quality)
+    output_format = _choose_word("output_format", params.output_format, model.output_format, model)
+    background = _choose_word("background", params.background, model.background, model)
+    if background == TRANSPARENT and not Format(output_format).has_alpha:
+        message = f"Invalid value for 'background': {output_format} has no transparency. Use png or webp."
+        raise ApiError(400, "invalid_value", message, param="background")
     request = RoutingRequest(
         operation=operation,
         model=model.name,
         n=params.n,
         target=target,
-        quality=quality,
-        output_format=params.output_format or model.output_format,
+        quality=_choose_word("quality", params.quality, model.quality, model),
+        output_format=Format(output_format),
         has_explicit_size=has_explicit_size,
         has_explicit_quality=params.quality != AUTO,
         prompt_bytes=_count_prompt_bytes(params.prompt),
         input_count=len(inputs),
         has_mask=mask is not None,
+        background=None if background == model.background else background,
         metadata=params.metadata,
     )
     _require_known_sellers(catalogue, params.provider)
     return RoutingQuery(request=request, team=team, policy=params.policy, limits=_to_routing_limits(params))
+
+
+def _choose_word(param: str, value: str | None, default: str, model: Model) -> str:
+    """Returns the value, or the model's default for `auto` and None. Raises ApiError unless the model has it."""
+    known_values = {"quality": model.qualities, "output_format": model.formats, "background": model.backgrounds}[param]
+    if value in (AUTO, None):
+        return default
+    if (word := str(value)) not in known_values:
+        choices = ", ".join((AUTO, *known_values))
+        message = f"Invalid value for '{param}': must be one of {choices} with '{model.name}'."
+        raise ApiError(400, "invalid_value", message, param=param)
+    return word
+
+
+def _require_within_limits(model: Model, params: ImageParams, input_images: InputImages) -> None:
+    limits, inputs = model.inputs, input_images.inputs
+    if params.n > model.max_images:
+        message = f"Invalid value for 'n': at most {model.max_images} images per request with '{model.name}'."
+        raise ApiError(400, "invalid_value", message, param="n")
+    if len(inputs) > limits.max_images:
+        message = f"Too many input images: {len(inputs)}. '{model.name}' accepts at most {limits.max_images}."
+        raise ApiError(400, "invalid_value", message, param="image")
+    if input_images.mask is not None and not limits.has_mask:
+        message = f"'{model.name}' accepts no mask. Omit it, or describe the area in the prompt."
+        raise ApiError(400, "invalid_value", message, param="mask")
+    if any(len(given.content.data) > limits.max_bytes for given in inputs):
+        message = f"An input image is larger than the {limits.max_bytes >> 20} MiB of '{model.name}'. Compress it."
+        raise ApiError(413, "image_too_large", message, param="image")
 
 
 def resolve_model(catalogue: Catalogue, name: str | None) -> Model:

@@ -15,8 +15,7 @@ from gateway.engine.job_documents import StoredImage
 from gateway.jobs.job import Attempt, Job, SellerResponse
 from gateway.money import format_usd
 from gateway.routing.decision_record import DecisionRecord
-from providers.image_sizes import ratio_from_pixels, resolution_from_pixels
-from providers.orders import Quality
+from providers.image_sizes import SizeLaw, ratio_from_pixels
 
 URL_TTL_SECONDS = 3_600
 # Clients in Rust or C# parse token counts as 32-bit integers.
@@ -24,12 +23,17 @@ MAX_TOKENS = 2**31 - 1
 
 
 class JobView(Struct, frozen=True):
-    """A job with its documents at one moment. `retention_seconds`: how long settled jobs and their images are kept."""
+    """A job with its documents at one moment.
+
+    `retention_seconds`: how long settled jobs and their images are kept. `size_law`: that of the job's model, None if
+    the model is no longer configured.
+    """
 
     job: Job
     documents: JobDocuments
     now: float
     retention_seconds: float
+    size_law: SizeLaw | None
 
     @property
     def kept_until(self) -> float | None:
@@ -62,7 +66,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
         "kept_until": None if view.kept_until is None else int(view.kept_until),
         "n": job.n,
         "requested": msgspec.structs.asdict(documents.request.requested_params),
-        "effective": _serialize_effective_params(documents.images) if documents.images else None,
+        "effective": _serialize_effective_params(view) if documents.images else None,
         "images": [_serialize_job_image(image, url_signer, view.urls_expire_at) for image in documents.images],
         "usage": serialize_usage(job),
         "warnings": list(job.warnings),
@@ -74,13 +78,14 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
     }
 
 
-def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]:
+def _serialize_effective_params(view: JobView) -> dict[str, Any]:
     """Serializes the parameters of the delivered images: never `auto`, and no quality where the seller offers no choice
     of it."""
+    images, law = view.documents.images, view.size_law
     first_image = images[0]
     return {
         "size": f"{first_image.width}x{first_image.height}",
-        "resolution": resolution_from_pixels(first_image.width, first_image.height),
+        "resolution": law.resolution_from_pixels(first_image.width, first_image.height) if law else None,
         "aspect_ratio": ratio_from_pixels(first_image.width, first_image.height),
         "quality": _get_common_quality(images),
         "output_format": first_image.format,
@@ -88,7 +93,7 @@ def _serialize_effective_params(images: Sequence[StoredImage]) -> dict[str, Any]
     }
 
 
-def _get_common_quality(images: Sequence[StoredImage]) -> Quality | None:
+def _get_common_quality(images: Sequence[StoredImage]) -> str | None:
     """Returns the quality of all images. None if the seller offers no choice of it, or if the images differ."""
     qualities = {image.quality for image in images}
     return qualities.pop() if len(qualities) == 1 else None

@@ -7,23 +7,22 @@ from msgspec import Struct
 
 from gateway.assets.image_header import ImageHeader
 from providers.image_sizes import (
-    MIN_PIXELS,
     RATIO_TOLERANCE,
-    Resolution,
+    SizeLaw,
     TargetSize,
     compute_ratio_error,
     parse_ratio,
     ratio_from_pixels,
-    resolution_from_pixels,
 )
 from providers.orders import Format, PixelSize, PresetSize, RatioSize, SizeSpec
 
 
 class ExpectedOutput(Struct, frozen=True):
-    """The size to deliver, and the form in which the order stated it."""
+    """The size to deliver, the form in which the order stated it, and the law of the model."""
 
     target: TargetSize
     size: SizeSpec
+    size_law: SizeLaw
 
 
 class OutputCheck(Struct, frozen=True):
@@ -49,7 +48,7 @@ def _find_size_warnings(header: ImageHeader, expected: ExpectedOutput) -> Iterat
         case PresetSize():
             yield from _find_pixel_warnings(header, expected.target.width, expected.target.height)
         case RatioSize(ratio, resolution):
-            yield from _find_ratio_warnings(header, ratio, resolution)
+            yield from _find_ratio_warnings(header, ratio, resolution, expected.size_law)
 
 
 def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterator[str]:
@@ -57,21 +56,21 @@ def _find_pixel_warnings(header: ImageHeader, width: int, height: int) -> Iterat
         yield f"delivered {header.width}x{header.height}, requested {width}x{height}"
 
 
-def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: Resolution) -> Iterator[str]:
+def _find_ratio_warnings(header: ImageHeader, ratio: str, resolution: str, law: SizeLaw) -> Iterator[str]:
     pixels = f"{header.width}x{header.height}"
     if compute_ratio_error(parse_ratio(ratio), Fraction(header.width, header.height)) > RATIO_TOLERANCE:
         yield f"delivered {ratio_from_pixels(header.width, header.height)} ({pixels}), requested {ratio}"
-    delivered_resolution = _name_resolution(header)
+    delivered_resolution = _name_resolution(header, law)
     if delivered_resolution != resolution:
         yield f"delivered {delivered_resolution} ({pixels}), requested {resolution}"
 
 
-def _name_resolution(header: ImageHeader) -> str:
+def _name_resolution(header: ImageHeader, law: SizeLaw) -> str:
     """Names the delivered resolution. With fewer pixels than the model makes at any resolution, the image was shrunk
     and has none."""
-    if header.width * header.height < MIN_PIXELS:
-        return f"less than {Resolution.ONE_K}"
-    return resolution_from_pixels(header.width, header.height)
+    if header.width * header.height < law.min_pixels:
+        return f"less than {law.tiers[0].name}"
+    return law.resolution_from_pixels(header.width, header.height)
 
 
 def _find_format_warnings(header: ImageHeader, output_format: Format) -> Iterator[str]:

@@ -24,8 +24,7 @@ from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import Signals
 from gateway.suggestions import did_you_mean
-from providers.image_sizes import Resolution
-from providers.orders import Format, Operation, Quality
+from providers.orders import Format, Operation
 
 
 def list_enum_values(enum_type: type[StrEnum]) -> list[str]:
@@ -65,11 +64,9 @@ def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
 @click.option("--operation", type=click.Choice(list_enum_values(Operation)), default="generate", show_default=True)
 @click.option("--model", help="A model or one of its aliases.  [default: the first]")
 @click.option("--size", help="Exact pixels, like 1536x1024.")
-@click.option(
-    "--resolution", type=click.Choice(list_enum_values(Resolution), case_sensitive=False), help="Instead of --size."
-)
+@click.option("--resolution", help="A resolution of the model, like 2k, instead of --size.")
 @click.option("--aspect-ratio", help="Like 16:9; with --resolution.")
-@click.option("--quality", type=click.Choice([*list_enum_values(Quality), "auto"]), default="auto", show_default=True)
+@click.option("--quality", default="auto", show_default=True, help="A quality of the model, like high.")
 @click.option("--format", "output_format", type=click.Choice(list_enum_values(Format)), help="[default: the model's]")
 @click.option("-n", "images", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
 @click.option(
@@ -208,13 +205,15 @@ def build_routing_request(catalogue: Catalogue, options: dict[str, Any]) -> Rout
         raise RoutingError("operation", "only edits take input images and a mask: add --operation edit")
     if options["images"] > model.max_images:
         raise RoutingError("n", f"{model.name} makes {model.max_images} images at most")
+    require_known("quality", [options["quality"]], ["auto", *model.qualities])
+    require_known("format", [options["output_format"]] if options["output_format"] else [], model.formats)
     return RoutingRequest(
         operation=operation,
         model=model.name,
         n=options["images"],
         target=target,
         has_explicit_size=has_explicit_size,
-        quality=model.quality if options["quality"] == "auto" else Quality(options["quality"]),
+        quality=model.quality if options["quality"] == "auto" else options["quality"],
         has_explicit_quality=options["quality"] != "auto",
         output_format=Format(options["output_format"]) if options["output_format"] else model.output_format,
         prompt_bytes=len(options["prompt"].encode(errors="surrogateescape")),

@@ -12,8 +12,7 @@ from gateway.commands.gateway_api_client import fetch_from_gateway
 from gateway.config.offer_schema import ExpectedLatency
 from gateway.config.value_types import Secret
 from gateway.routing.signals import CellSignals, Signals
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
 # Stands for the keys: a plan calls no seller and only checks that a key is set.
@@ -29,8 +28,8 @@ class CellSignalsEntry(Struct, frozen=True, kw_only=True):
     seller: str
     model: str
     operation: Operation
-    resolution: Resolution
-    quality: Quality
+    resolution: str
+    quality: str
     healthy: bool = True
     p50: NonNegativeFloat | None = None
     p90: NonNegativeFloat | None = None

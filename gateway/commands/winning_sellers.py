@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.catalogue import Catalogue, Offer
+from gateway.catalogue import Catalogue, Model, Offer
 from gateway.config.schema import RuleConfig
 from gateway.routing.fit import Fit, fit_requirements, match_offer, match_offers
 from gateway.routing.plan import Plan, RankedOffer, RoutingQuery, make_plan_with_policy
 from gateway.routing.routing_request import RoutingRequest
-from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
-from providers.orders import ALL_CELLS, Cell, Format, Operation, Quality
+from providers.image_sizes import RATIOS, SizeError, TargetSize
+from providers.orders import Cell, Operation
 
 # Checked in this order: most sellers offer the first in every resolution, and most clients request it.
 LIKELY_RATIOS = ("16:9", "1:1", *RATIOS)
@@ -40,18 +40,27 @@ class CellWinners(Struct, frozen=True):
 def find_cell_winners(catalogue: Catalogue) -> list[CellWinners]:
     """Plans every cell by the default policy, and the cells of each rule by the policy of that rule."""
     policies = catalogue.policies
-    all_winners = _find_all_winners(catalogue, ALL_CELLS, list(catalogue.models), (policies.default, 0))
+    all_winners = _find_all_winners(catalogue, list(catalogue.models), (policies.default, 0))
     for number, rule in enumerate(policies.rules, 1):
         if rule.use != policies.default:
             models = [model for model in catalogue.models if rule.when.admits("model", model)]
-            all_winners += _find_all_winners(catalogue, _select_cells(rule), models, (rule.use, number))
+            all_winners += _find_all_winners(catalogue, models, (rule.use, number), rule)
     return all_winners
 
 
 def _find_all_winners(
-    catalogue: Catalogue, cells: Sequence[Cell], models: Sequence[str], policy_choice: tuple[str, int | None]
+    catalogue: Catalogue,
+    models: Sequence[str],
+    policy_choice: tuple[str, int | None],
+    rule: RuleConfig | None = None,
 ) -> list[CellWinners]:
-    return [_find_winners(catalogue, model, cell, policy_choice) for model in models for cell in cells]
+    """Plans every cell of the models, or only those that the rule matches."""
+    return [
+        _find_winners(catalogue, model, cell, policy_choice)
+        for model in models
+        for cell in catalogue.models[model].cells
+        if rule is None or _matches_cell(rule, cell)
+    ]
 
 
 def _find_winners(catalogue: Catalogue, model: str, cell: Cell, policy_choice: tuple[str, int | None]) -> CellWinners:
@@ -73,9 +82,9 @@ def _iterate_plans(
     catalogue: Catalogue, model: str, cell: Cell, target: TargetSize, policy_choice: tuple[str, int | None]
 ) -> Iterator[Plan]:
     """Yields two plans: of a request that names the quality, and of one that uses the default of the model."""
-    request = _make_request(model, cell, target)
+    request = _make_request(catalogue.models[model], cell, target)
     yield make_plan_with_policy(catalogue, RoutingQuery(request=request), policy_choice, {})
-    if cell.quality is catalogue.models[model].quality:
+    if cell.quality == catalogue.models[model].quality:
         yield make_plan_with_policy(
             catalogue, RoutingQuery(request=replace(request, has_explicit_quality=False)), policy_choice, {}
         )
@@ -87,11 +96,12 @@ def _list_targets(catalogue: Catalogue, model: str, cell: Cell) -> list[TargetSi
         size_option for offer in catalogue.offers.get(model, ()) for size_option in offer.size_options.values()
     ]
     presets = (text.pixels for size_option in size_options for text in size_option.presets.values())
+    law, ratios = catalogue.models[model].size_law, _sort_ratios(catalogue, model)
     targets = [
-        *(_make_target_or_none(target_from_ratio, ratio, cell.resolution) for ratio in _sort_ratios(catalogue, model)),
-        *(_make_target_or_none(target_from_pixels, *pixels) for pixels in presets),
+        *(_make_target_or_none(law.target_from_ratio, ratio, cell.resolution) for ratio in ratios),
+        *(_make_target_or_none(law.target_from_pixels, *pixels) for pixels in presets),
     ]
-    return [target for target in dict.fromkeys(targets) if target and target.resolution is cell.resolution]
+    return [target for target in dict.fromkeys(targets) if target and target.resolution == cell.resolution]
 
 
 def _make_target_or_none(make: Callable[..., TargetSize], *arguments: object) -> TargetSize | None:
@@ -108,31 +118,35 @@ def _sort_ratios(catalogue: Catalogue, model: str) -> tuple[str, ...]:
 
 
 def _is_sold_anywhere(catalogue: Catalogue, model: str, ratio: str) -> bool:
-    return any(_is_sold(catalogue, model, cell, target_from_ratio(ratio, cell.resolution)) for cell in ALL_CELLS)
+    law = catalogue.models[model].size_law
+    return any(
+        target is not None and _is_sold(catalogue, model, cell, target)
+        for cell in catalogue.models[model].cells
+        for target in [_make_target_or_none(law.target_from_ratio, ratio, cell.resolution)]
+    )
 
 
 def _format_shape(target: TargetSize) -> str:
     return target.ratio if target.ratio in RATIOS else f"{target.width}x{target.height}"
 
 
-def _select_cells(rule: RuleConfig) -> list[Cell]:
-    names = ("operation", "resolution", "quality")
-    return [cell for cell in ALL_CELLS if all(rule.when.admits(name, getattr(cell, name)) for name in names)]
+def _matches_cell(rule: RuleConfig, cell: Cell) -> bool:
+    return all(rule.when.admits(name, getattr(cell, name)) for name in ("operation", "resolution", "quality"))
 
 
 def _is_sold(catalogue: Catalogue, model: str, cell: Cell, target: TargetSize) -> bool:
-    requirements = fit_requirements(_make_request(model, cell, target))
+    requirements = fit_requirements(_make_request(catalogue.models[model], cell, target))
     return any(isinstance(result, Fit) for result in match_offers(catalogue, model, requirements))
 
 
-def _make_request(model: str, cell: Cell, target: TargetSize) -> RoutingRequest:
+def _make_request(model: Model, cell: Cell, target: TargetSize) -> RoutingRequest:
     return RoutingRequest(
         operation=cell.operation,
-        model=model,
+        model=model.name,
         n=1,
         target=target,
         quality=cell.quality,
-        output_format=Format.PNG,
+        output_format=model.output_format,
         has_explicit_quality=True,
         input_count=1 if cell.operation is Operation.EDIT else 0,
     )
@@ -140,16 +154,20 @@ def _make_request(model: str, cell: Cell, target: TargetSize) -> RoutingRequest:
 
 def list_winner_warnings(catalogue: Catalogue, all_winners: Sequence[CellWinners]) -> list[str]:
     """Lists the warnings: one line for each finding, with the cells that it concerns."""
-    cells_by_message: dict[str, list[Cell]] = {}
+    cells_by_message: dict[tuple[str, str], list[Cell]] = {}
     for cell_winners in all_winners:
         policy_suffix = (
             "" if cell_winners.plan.policy == catalogue.policies.default else f", by policy {cell_winners.plan.policy}"
         )
         for message in _list_cell_warnings(catalogue, cell_winners):
-            cells_by_message.setdefault(f"{cell_winners.model}{policy_suffix}: {message}", []).append(cell_winners.cell)
+            key = cell_winners.model, f"{cell_winners.model}{policy_suffix}: {message}"
+            cells_by_message.setdefault(key, []).append(cell_winners.cell)
     return [
         *_list_unreachable(catalogue),
-        *(f"{message} ({summarize_cells(cells)})" for message, cells in cells_by_message.items()),
+        *(
+            f"{message} ({summarize_cells(catalogue.models[model], cells)})"
+            for (model, message), cells in cells_by_message.items()
+        ),
     ]
 
 
@@ -203,7 +221,7 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
     plans = [
         cell_winners.plan
         for name in used
-        for cell_winners in _find_all_winners(catalogue, ALL_CELLS, list(catalogue.models), (name, None))
+        for cell_winners in _find_all_winners(catalogue, list(catalogue.models), (name, None))
     ]
     reached = {(_get_seller_name(ranked), ranked.fit.offer.model) for plan in plans for ranked in plan.ranked}
     for offer in catalogue.iter_offers():
@@ -215,11 +233,12 @@ def _list_unreachable(catalogue: Catalogue) -> Iterator[str]:
 
 def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -> bool:
     """Returns whether any policy ranks the offer in any cell and shape."""
+    model = catalogue.models[offer.model]
     sold = [
         (cell, target)
         for cell in offer.prices
         for target in _list_targets(catalogue, offer.model, cell)
-        if isinstance(match_offer(offer, fit_requirements(_make_request(offer.model, cell, target))), Fit)
+        if isinstance(match_offer(offer, fit_requirements(_make_request(model, cell, target))), Fit)
     ]
     plans = (
         plan
@@ -230,36 +249,35 @@ def _is_reachable(catalogue: Catalogue, offer: Offer, policies: Iterable[str]) -
     return any(ranked.fit.offer == offer for plan in plans for ranked in plan.ranked)
 
 
-def summarize_cells(cells: Sequence[Cell]) -> str:
-    """Describes the cells by operation, as short as possible: 'generate: all but 1k high; edit: 4k'."""
-    summaries = {operation: _summarize_operation(operation, cells) for operation in Operation}
+def summarize_cells(model: Model, cells: Sequence[Cell]) -> str:
+    """Describes cells of a model by operation, as short as possible: 'generate: all but 1k high; edit: 4k'."""
+    summaries = {operation: _summarize_operation(model, operation, cells) for operation in Operation}
     if len(set(summaries.values())) == 1:
         summary = summaries[Operation.GENERATE]
         return "everywhere" if summary == ALL_LABEL else f"generate and edit: {summary}"
     return "; ".join(f"{operation}: {summary}" for operation, summary in summaries.items() if summary)
 
 
-def _summarize_operation(operation: Operation, cells: Sequence[Cell]) -> str:
-    all_pairs = [(resolution, quality) for resolution in Resolution for quality in Quality]
+def _summarize_operation(model: Model, operation: Operation, cells: Sequence[Cell]) -> str:
+    all_pairs = [(tier, quality) for tier in model.size_law.resolutions for quality in model.qualities]
     included = [(cell.resolution, cell.quality) for cell in cells if cell.operation is operation]
     if len(included) == len(all_pairs):
         return ALL_LABEL
     excluded = [pair for pair in all_pairs if pair not in included]
-    inclusive, exclusive = _summarize_pairs(included), f"{ALL_LABEL} but {_summarize_pairs(excluded)}"
+    inclusive, exclusive = _summarize_pairs(model, included), f"{ALL_LABEL} but {_summarize_pairs(model, excluded)}"
     return exclusive if len(exclusive) < len(inclusive) else inclusive
 
 
-def _summarize_pairs(pairs: Sequence[tuple[Resolution, Quality]]) -> str:
+def _summarize_pairs(model: Model, pairs: Sequence[tuple[str, str]]) -> str:
     """Groups resolutions with the same qualities: '1k/2k high, 4k'. Omits the qualities if all are included."""
-    qualities = {tier: tuple(quality for quality in Quality if (tier, quality) in pairs) for tier in Resolution}
-    tiers: dict[tuple[Quality, ...], list[str]] = {}
-    for tier, tier_qualities in qualities.items():
-        if tier_qualities:
-            tiers.setdefault(tier_qualities, []).append(tier.value)
-    return ", ".join(_format_group(tier_names, tier_qualities) for tier_qualities, tier_names in tiers.items())
+    tiers: dict[tuple[str, ...], list[str]] = {}
+    for tier in model.size_law.resolutions:
+        if tier_qualities := tuple(quality for quality in model.qualities if (tier, quality) in pairs):
+            tiers.setdefault(tier_qualities, []).append(tier)
+    return ", ".join(_format_group(model, tier_names, qualities) for qualities, tier_names in tiers.items())
 
 
-def _format_group(tiers: list[str], qualities: tuple[Quality, ...]) -> str:
-    if len(qualities) == len(Quality):
+def _format_group(model: Model, tiers: list[str], qualities: tuple[str, ...]) -> str:
+    if len(qualities) == len(model.qualities):
         return "/".join(tiers)
-    return ("" if len(tiers) == len(Resolution) else f"{'/'.join(tiers)} ") + "/".join(qualities)
+    return ("" if len(tiers) == len(model.size_law.tiers) else f"{'/'.join(tiers)} ") + "/".join(qualities)

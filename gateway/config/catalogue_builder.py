@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gateway.catalogue import Catalogue, ConfiguredKey, Model, Offer, Price, Seller, SellerAccount
+from gateway.catalogue import Catalogue, ConfiguredKey, InputLimits, Model, Offer, Price, Seller, SellerAccount
 from gateway.config.account_proxy import Proxy, ProxyRef
 from gateway.config.cross_checks import find_problems
 from gateway.config.loader import LoadedFiles, sort_problems
-from gateway.config.offer_schema import OfferConfig, PriceRow
+from gateway.config.model_schema import ModelConfig
+from gateway.config.offer_schema import ANY_QUALITY, OfferConfig, PriceRow
 from gateway.config.rule_reachability import find_unreachable_rules
-from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile, ModelConfig
+from gateway.config.schema import DEFAULT_ADMIN_KEYS, AccountConfig, Config, GatewayFile
 from gateway.config.value_types import Secret, SecretRef, sha256_hex
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
-from providers.orders import Operation, Quality
+from providers.orders import Operation
 
 
 class ResolvedConfig(Struct, frozen=True):
@@ -82,7 +83,7 @@ class _CatalogueBuilder:
             for name, file in config.offers.items()
         }
         offers = [
-            _build_offer(sellers[name], position, model, offer)
+            _build_offer(sellers[name], position, (model, models[model]), offer)
             for position, (name, file) in enumerate(config.offers.items())
             for model, offer in file.offers.items()
         ]
@@ -173,14 +174,29 @@ class _CatalogueBuilder:
 
 
 def _build_model(name: str, config: ModelConfig) -> Model:
-    width, height = config.defaults.size.pixels
-    return Model(name, width, height, config.defaults.quality, config.defaults.output_format, config.max_images)
+    width, height = config.resolve_default_size()
+    defaults, inputs = config.defaults, config.inputs
+    return Model(
+        name=name,
+        width=width,
+        height=height,
+        quality=config.default_quality,
+        output_format=defaults.output_format or config.formats[0],
+        background=str(defaults.background or config.backgrounds[0]),
+        qualities=tuple(map(str, config.qualities)),
+        formats=config.formats,
+        backgrounds=tuple(map(str, config.backgrounds)),
+        size_law=config.sizes.build_law(),
+        inputs=InputLimits(max_images=inputs.max_images, max_bytes=inputs.max_mib << 20, has_mask=inputs.mask),
+        max_images=config.max_images,
+    )
 
 
-def _build_offer(seller: Seller, position: int, model: str, config: OfferConfig) -> Offer:
+def _build_offer(seller: Seller, position: int, model: tuple[str, ModelConfig], config: OfferConfig) -> Offer:
+    name, model_config = model
     return Offer(
         seller=seller,
-        model=model,
+        model=name,
         remote_model=config.model,
         images_per_order=config.images_per_order,
         selectable_qualities=frozenset(config.quality.selectable),
@@ -194,9 +210,12 @@ def _build_offer(seller: Seller, position: int, model: str, config: OfferConfig)
         unverified_note=config.unverified,
         supports_mask=config.mask,
         max_inputs=config.inputs,
-        prices={cell: _build_price(row) for row in config.prices for cell in row.cells},
+        backgrounds=frozenset(config.backgrounds),
+        quality_words=config.quality.words,
+        prices={cell: _build_price(row) for row in config.prices for cell in row.list_cells(model_config)},
         expected_latency={
-            quality: config.seconds[quality.value if quality.value in config.seconds else "any"] for quality in Quality
+            str(quality): config.seconds[quality if quality in config.seconds else ANY_QUALITY]
+            for quality in model_config.qualities
         },
         token_prices=config.tokens,
         position=position,

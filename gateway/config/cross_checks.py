@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.config.findings import Finding, check_name
 from gateway.config.loader import LoadedFiles, sort_problems
+from gateway.config.model_checks import check_models
 from gateway.config.offer_checks import check_offers
-from gateway.config.schema import Config, PolicyConfig
+from gateway.config.schema import Config, PolicyConfig, RuleConditions
 from gateway.config.yaml_nodes import Problem
 from providers.adapter import Adapter
-from providers.image_sizes import SizeError, target_from_pixels
 
 
 def find_problems(loaded: LoadedFiles, config: Config, adapters: Mapping[str, Adapter]) -> tuple[Problem, ...]:
     findings_by_file = {
         "gateway.yaml": _check_gateway(config),
-        "models.yaml": _check_models(config),
+        "models.yaml": check_models(config),
         "policies.yaml": _check_policies(config),
         "teams.yaml": _check_teams(config),
         **{f"offers/{seller}.yaml": check_offers(config, file, adapters) for seller, file in config.offers.items()},
@@ -33,21 +33,6 @@ def _check_gateway(config: Config) -> Iterator[Finding]:
         yield Finding(f"{days}, but jobs show their plan from their decision records", ("retention",))
 
 
-def _check_models(config: Config) -> Iterator[Finding]:
-    owners = dict.fromkeys(config.models.models, "a model")
-    for name, model in config.models.models.items():
-        try:
-            target_from_pixels(*model.defaults.size.pixels)
-        except SizeError as error:
-            yield Finding(str(error), ("models", name, "defaults", "size"))
-        for option in ("aliases", "dalle_aliases"):
-            for index, alias in enumerate(getattr(model, option)):
-                if alias in owners:
-                    message = f"'{alias}' is already the name of {owners[alias]}"
-                    yield Finding(message, ("models", name, option, index))
-                owners.setdefault(alias, f"an alias of {name}")
-
-
 def _check_policies(config: Config) -> Iterator[Finding]:
     policies = config.policies.policies
     for name, policy in policies.items():
@@ -58,7 +43,22 @@ def _check_policies(config: Config) -> Iterator[Finding]:
         for kind, known in (("team", config.teams.teams), ("model", config.models.models)):
             for value in rule.when.get_values(kind) or ():
                 yield from check_name(kind, value, known, "rules", index, "when", kind)
+        for finding in _check_words(config, rule.when):
+            yield Finding(finding.message, ("rules", index, "when", *finding.path))
     yield from check_name("policy", config.policies.default, policies, "default")
+
+
+def _check_words(config: Config, when: RuleConditions) -> Iterator[Finding]:
+    """Checks that a model of the rule has the qualities and resolutions of its conditions."""
+    names = when.get_values("model")
+    models = [model for name, model in config.models.models.items() if names is None or name in names]
+    qualities = dict.fromkeys(str(quality) for model in models for quality in model.qualities)
+    resolutions = dict.fromkeys(str(tier) for model in models for tier in model.sizes.tiers)
+    for kind, known in (("quality", qualities), ("resolution", resolutions)):
+        # An unknown model is reported by itself.
+        for index, value in enumerate((when.get_values(kind) or ()) if models else ()):
+            path = (kind, index) if isinstance(getattr(when, kind), tuple) else (kind,)
+            yield from check_name(kind, value, known, *path)
 
 
 def _check_policy(policy: PolicyConfig, sellers: Sequence[str]) -> Iterator[Finding]:

@@ -107,6 +107,8 @@ def to_plain(value: Any) -> Any:
         return {name: to_plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, dict):
+        return {str(name): to_plain(item) for name, item in value.items()}
     if isinstance(value, tuple):
         return [to_plain(item) for item in value]
     return str(value) if hasattr(value, "SCHEMA") else value

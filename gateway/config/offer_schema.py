@@ -4,13 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from gateway.config.model_schema import ModelConfig
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, PositiveSeconds, option_help
 from gateway.config.value_types import Day, Ratio, SizeValue, Usd
-from providers.image_sizes import Resolution
 from providers.order_status import TokenUsage
-from providers.orders import Cell, Format, Operation, Quality
+from providers.orders import Cell, Format, Operation
 
-QualityOrAny = Literal["any", "low", "medium", "high"]
+ANY_QUALITY = "any"
 TokenCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -24,16 +24,25 @@ class QualityOptions(ConfigStruct, frozen=True, kw_only=True):
         ]
     }
 
-    selectable: Annotated[tuple[Quality, ...], option_help("Qualities that can be ordered. Excludes 'assumes'.")] = ()
+    selectable: Annotated[
+        tuple[NonEmptyText, ...], option_help("Qualities that can be ordered. Excludes 'assumes'.")
+    ] = ()
     assumes: Annotated[
-        Quality | None,
+        NonEmptyText | None,
         option_help(
             "The assumed quality of images, if none can be ordered; excludes 'selectable'. "
             "A request for an explicit quality is then a substitution."
         ),
     ] = None
 
+    words: Annotated[
+        dict[NonEmptyText, NonEmptyText],
+        option_help("The seller's own words for qualities, where they differ. Default none."),
+    ] = {}  # noqa: RUF012  a struct copies it
+
     def check_consistency(self) -> str | None:
+        if unselectable := [quality for quality in self.words if quality not in self.selectable]:
+            return f"Invalid words: '{unselectable[0]}' is not in 'selectable'"
         if bool(self.selectable) == (self.assumes is not None):
             return "must have either 'selectable' with at least one quality, or 'assumes'"
         return None
@@ -53,8 +62,8 @@ class SizeOptions(ConfigStruct, frozen=True, kw_only=True):
         tuple[Ratio, ...], option_help("Aspect ratios that can be ordered, like 16:9. Default none.")
     ] = ()
     resolutions: Annotated[
-        tuple[Resolution, ...], option_help("Resolution tiers that can be ordered. Default all.")
-    ] = tuple(Resolution)
+        tuple[NonEmptyText, ...] | None, option_help("Resolution tiers that can be ordered. Default all.")
+    ] = None
     unsold: Annotated[
         tuple[NonEmptyText, ...],
         option_help("Combinations of ratio and tier that cannot be ordered, like 1:1@4k. Default none."),
@@ -85,18 +94,22 @@ class PriceRow(ConfigStruct, frozen=True, kw_only=True):
     operations: Annotated[tuple[Operation, ...], option_help("Operations at this price. Default both.")] = tuple(
         Operation
     )
-    resolutions: Annotated[tuple[Resolution, ...], option_help("Tiers at this price. Default all.")] = tuple(Resolution)
-    qualities: Annotated[tuple[Quality, ...], option_help("Qualities at this price. Default all.")] = tuple(Quality)
+    resolutions: Annotated[
+        tuple[NonEmptyText, ...] | None, option_help("Tiers at this price. Default all of the model.")
+    ] = None
+    qualities: Annotated[
+        tuple[NonEmptyText, ...] | None, option_help("Qualities at this price. Default all of the model.")
+    ] = None
     source: Annotated[NonEmptyText, option_help("Where the price is published.")]
     date: Annotated[Day, option_help("The day when the price was read at its source, like 2026-07-23.")]
 
-    @property
-    def cells(self) -> list[Cell]:
+    def list_cells(self, model: ModelConfig) -> list[Cell]:
+        """Lists the cells of the model at this price."""
         return [
-            Cell(operation, resolution, quality)
+            Cell(operation, str(resolution), str(quality))
             for operation in self.operations
-            for resolution in self.resolutions
-            for quality in self.qualities
+            for resolution in (model.sizes.tiers if self.resolutions is None else self.resolutions)
+            for quality in (model.qualities if self.qualities is None else self.qualities)
         ]
 
     def check_consistency(self) -> str | None:
@@ -145,6 +158,10 @@ class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
         tuple[Format, ...],
         option_help("File formats that can be ordered. Default none: the gateway converts images."),
     ] = ()
+    backgrounds: Annotated[
+        tuple[NonEmptyText, ...],
+        option_help("Backgrounds that can be ordered. Default none: images have the model's default."),
+    ] = ()
     unverified: Annotated[
         NonEmptyText | None, option_help("Note on unverified aspects of this offer. Default nothing.")
     ] = None
@@ -154,7 +171,7 @@ class OfferConfig(ConfigStruct, frozen=True, kw_only=True):
         option_help("Maximum input images of an edit, 0 to 16. Default 0; edits need 1."),
     ] = 0
     seconds: Annotated[
-        dict[QualityOrAny, ExpectedLatency], option_help("Expected seconds by quality, or 'any' for all.")
+        dict[NonEmptyText, ExpectedLatency], option_help("Expected seconds by quality, or 'any' for all.")
     ]
     prices: Annotated[tuple[PriceRow, ...], option_help("Prices. A cell without a price is not sold.")]
     tokens: Annotated[

@@ -1,6 +1,6 @@
 """Schema of the YAML files: one strict struct per block. `catalogue.py` holds what they resolve to.
 
-`offer_schema.py` holds the blocks of `offers/<seller>.yaml`.
+`model_schema.py` holds the blocks of models, `offer_schema.py` those of `offers/<seller>.yaml`.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from gateway.config.account_proxy import ProxyRef
+from gateway.config.model_schema import ModelConfig
 from gateway.config.offer_schema import OfferFile
 from gateway.config.schema_base import ConfigStruct, Count, NonEmptyText, OneOrMore, PositiveSeconds, option_help
 from gateway.config.timing_options import TimingConfig
-from gateway.config.value_types import BaseUrl, Percent, SecretRef, SizeValue, Usd
-from providers.image_sizes import Resolution
-from providers.orders import Format, Operation, Quality
+from gateway.config.value_types import BaseUrl, Percent, SecretRef, Usd
+from providers.orders import Operation
 
 # --- gateway.yaml
 
@@ -108,26 +108,6 @@ class GatewayFile(ConfigStruct, frozen=True, kw_only=True):
 
 
 # --- models.yaml
-
-
-class ModelDefaults(ConfigStruct, frozen=True, kw_only=True):
-    """Defaults of a model, used where a request sends `auto` or nothing."""
-
-    size: Annotated[SizeValue, option_help("Size in pixels. Default 1024x1024.")] = SizeValue("1024x1024")
-    quality: Annotated[Quality, option_help("Default high.")] = Quality.HIGH
-    output_format: Annotated[Format, option_help("File format. Default png.")] = Format.PNG
-
-
-class ModelConfig(ConfigStruct, frozen=True, kw_only=True):
-    """A model name that clients request: its aliases, its defaults and the maximum number of images per request."""
-
-    defaults: Annotated[ModelDefaults, option_help("Used where a request sends `auto` or nothing.")] = ModelDefaults()
-    aliases: Annotated[tuple[NonEmptyText, ...], option_help("Other names of the model. Default none.")] = ()
-    dalle_aliases: Annotated[
-        tuple[NonEmptyText, ...],
-        option_help("Other names, whose clients send DALL-E's parameters. Default none."),
-    ] = ()
-    max_images: Annotated[int, Meta(ge=1, le=10, description="Maximum images per request, 1 to 10. Default 10.")] = 10
 
 
 class ModelsFile(ConfigStruct, frozen=True, kw_only=True):
@@ -251,9 +231,9 @@ class RuleConditions(ConfigStruct, frozen=True, kw_only=True):
     )
     operation: Annotated[OneOrMore[Operation] | None, option_help("Requested operation. Default either.")] = None
     resolution: Annotated[
-        OneOrMore[Resolution] | None, option_help("Resolution tier of the requested size. Default any.")
+        OneOrMore[NonEmptyText] | None, option_help("Resolution tier of the requested size. Default any.")
     ] = None
-    quality: Annotated[OneOrMore[Quality] | None, option_help("Requested quality. Default any.")] = None
+    quality: Annotated[OneOrMore[NonEmptyText] | None, option_help("Requested quality. Default any.")] = None
     n: Annotated[OneOrMore[Count] | None, option_help("Number of images of the request. Default any.")] = None
     metadata: Annotated[
         dict[NonEmptyText, NonEmptyText], option_help("Entries that the request's metadata must contain. Default none.")

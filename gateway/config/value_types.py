@@ -85,6 +85,22 @@ class Ratio(str):
         return cls(text)
 
 
+class Word(str):
+    """The name of a quality, a resolution or a background: clients send it, and metrics have it as a label."""
+
+    __slots__ = ()
+    EXAMPLE: ClassVar[str] = "high"
+    SCHEMA: ClassVar[Schema] = {"type": "string", "pattern": r"^(?!(auto|any)$)[a-z0-9][a-z0-9._-]{0,31}$"}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,31}", text, re.ASCII):
+            raise ValueError(f"Invalid name {text[:40]!r}. Use 1 to 32 lower-case letters, digits or ._-")
+        if text in ("auto", "any"):
+            raise ValueError(f"Invalid name '{text}': it has a meaning of its own. Use another name")
+        return cls(text)
+
+
 class Day(str):
     """A calendar day, written like 2026-07-23."""
 
@@ -197,4 +213,16 @@ def sha256_hex(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
-__all__ = ["BaseUrl", "Day", "Percent", "Ratio", "Secret", "SecretRef", "SizeError", "SizeValue", "Usd", "sha256_hex"]
+__all__ = [
+    "BaseUrl",
+    "Day",
+    "Percent",
+    "Ratio",
+    "Secret",
+    "SecretRef",
+    "SizeError",
+    "SizeValue",
+    "Usd",
+    "Word",
+    "sha256_hex",
+]

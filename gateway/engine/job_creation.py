@@ -115,7 +115,7 @@ async def create_job(context: EngineContext, command: CreateJobCommand) -> Creat
     request = await _build_saved_request(context, job_id, command)
     quotes = [offer.candidate.quote for offer in ranked_offers]
     entries = context.route_entry_maker.make_entries(
-        context, [offer.candidate.fit for offer in ranked_offers], request.routing.output_format
+        context, [offer.candidate.fit for offer in ranked_offers], request.routing
     )
     order_documents = OrderDocuments(request, tuple([entry.terms for entry in entries]))
     documents = encode_order_documents(order_documents)

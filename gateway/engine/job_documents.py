@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from providers.adapter import Call
-from providers.orders import Format, Quality, SizeSpec
+from providers.orders import Format, SizeSpec
 
 REQUEST, TERMS, WEBHOOK = "request", "order_terms", "webhook"
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -37,12 +37,17 @@ class SavedRequest(Struct, frozen=True, kw_only=True):
     requested_params: RequestedParams = RequestedParams()
 
 
-class OrderTerms(Struct, frozen=True, kw_only=True):
-    """Size, quality and format, as stated in an order to one route entry."""
+class OrderTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Size, quality, format and background, as stated in an order to one route entry.
+
+    `quality_word`: the seller's own word for the quality, if it differs.
+    """
 
     size: SizeSpec
-    quality: Quality | None
+    quality: str | None
     output_format: Format | None
+    background: str | None = None
+    quality_word: str | None = None
     substitutions: tuple[str, ...] = ()
 
 
@@ -68,7 +73,7 @@ class StoredImage(Struct, frozen=True, kw_only=True):
     sha256: str
     seller: str
     attempt: int
-    quality: Quality | None = None
+    quality: str | None = None
     is_opaque: bool = False
 
 

@@ -36,6 +36,7 @@ from gateway.jobs.next_actions import attempt_deadline
 from gateway.store.base import StoreUnavailable
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
+from providers.image_sizes import DEFAULT_SIZE_LAW, SizeLaw
 from providers.order_status import Ready
 from providers.orders import ImageBytes, ImageSource, ImageUrl
 
@@ -297,9 +298,14 @@ class ResultFetcher:
             quality=terms.quality,
             is_opaque=not header.has_alpha,
         )
-        expected = ExpectedOutput(request.routing.target, terms.size)
+        expected = ExpectedOutput(request.routing.target, terms.size, self._find_size_law(request.routing.model))
         check = check_output(fetched_image.header, expected, request.routing.output_format)
         return StoredResult(image, check.matches_order, (*terms.substitutions, *check.warnings))
+
+    def _find_size_law(self, model_name: str) -> SizeLaw:
+        """Returns the law of the job's model; the default one if the model was removed from the configuration."""
+        model = self._context.catalogue().models.get(model_name)
+        return model.size_law if model else DEFAULT_SIZE_LAW
 
 
 def _count_made_images(attempt: Attempt, ready: Ready) -> int:

@@ -10,8 +10,8 @@ from gateway.engine.callback_urls import CallbackUrls
 from gateway.engine.job_documents import OrderTerms
 from gateway.jobs.job import RecoveryMethod, RouteEntry
 from gateway.routing.fit import Fit
+from gateway.routing.routing_request import RoutingRequest
 from gateway.timeouts_and_intervals import OrderTiming, Timing
-from providers.orders import Format
 
 # As many as the catalogue caches fits.
 MAX_KEPT_ENTRIES = 4_096
@@ -47,9 +47,9 @@ class RouteEntryBuilder:
         self._entries: dict[int, tuple[Fit, OrderableEntry]] = {}
 
     def make_entries(
-        self, settings: EntrySettings, fits: Sequence[Fit], output_format: Format
+        self, settings: EntrySettings, fits: Sequence[Fit], request: RoutingRequest
     ) -> tuple[OrderableEntry, ...]:
-        """`output_format`: that of the request which was matched to the fits."""
+        """`request`: the one that was matched to the fits."""
         catalogue, timing = settings.catalogue(), settings.timing.orders
         is_current = catalogue is self._catalogue and timing is self._timing
         if not is_current or len(self._entries) >= MAX_KEPT_ENTRIES:
@@ -57,7 +57,7 @@ class RouteEntryBuilder:
         made = []
         for fit in fits:
             if (kept := self._entries.get(id(fit))) is None:
-                entry = OrderableEntry(_make_route_entry(settings, fit), _make_order_terms(fit, output_format))
+                entry = OrderableEntry(_make_route_entry(settings, fit), _make_order_terms(fit, request))
                 kept = self._entries[id(fit)] = fit, entry
             made.append(kept[1])
         return tuple(made)
@@ -92,11 +92,14 @@ def _choose_recovery_method(offer: Offer, has_callback_urls: bool) -> RecoveryMe
     return RecoveryMethod.CALLBACK if has_callbacks else RecoveryMethod.NONE
 
 
-def _make_order_terms(fit: Fit, output_format: Format) -> OrderTerms:
+def _make_order_terms(fit: Fit, request: RoutingRequest) -> OrderTerms:
     offer, cell = fit.offer, fit.cell
+    is_selectable = cell.quality in offer.selectable_qualities
     return OrderTerms(
         size=fit.size,
-        quality=cell.quality if cell.quality in offer.selectable_qualities else None,
-        output_format=output_format if output_format in offer.formats else None,
+        quality=cell.quality if is_selectable else None,
+        quality_word=offer.quality_words.get(cell.quality) if is_selectable else None,
+        output_format=request.output_format if request.output_format in offer.formats else None,
+        background=request.background,
         substitutions=tuple(f"{substitution.name}: {substitution.detail}" for substitution in fit.substitutions),
     )

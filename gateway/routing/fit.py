@@ -9,7 +9,7 @@ from gateway.catalogue import Catalogue, Offer
 from gateway.config.offer_schema import SizeOptions
 from gateway.routing.routing_request import RoutingRequest
 from providers.image_sizes import RATIO_TOLERANCE, TargetSize, compute_ratio_error, find_nearest_ratio, parse_ratio
-from providers.orders import Cell, Format, Operation, PixelSize, PresetSize, Quality, RatioSize, SizeSpec
+from providers.orders import Cell, Format, Operation, PixelSize, PresetSize, RatioSize, SizeSpec
 
 MAX_CACHED_FITS = 4_096
 # Sizes are multiples of 16 pixels, so that they may miss a ratio by a fraction.
@@ -22,11 +22,12 @@ class FitRequirements(Struct, frozen=True, kw_only=True):
     operation: Operation
     target: TargetSize
     has_explicit_size: bool
-    quality: Quality
+    quality: str
     has_explicit_quality: bool
     output_format: Format
     has_mask: bool
     input_count: int
+    background: str | None = None
 
 
 class Substitution(Struct, frozen=True):
@@ -67,6 +68,7 @@ def fit_requirements(request: RoutingRequest) -> FitRequirements:
         output_format=request.output_format,
         has_mask=request.has_mask,
         input_count=request.input_count,
+        background=request.background,
     )
 
 
@@ -106,13 +108,23 @@ def _mismatch_reasons(offer: Offer, requirements: FitRequirements, cell: Cell, h
         )
     if cell not in offer.prices:
         reasons.append(f"no price for {cell.operation} {cell.resolution} {cell.quality}")
+    return [*reasons, *_word_reasons(offer, requirements), *_input_reasons(offer, requirements)]
+
+
+def _word_reasons(offer: Offer, requirements: FitRequirements) -> Iterator[str]:
     if offer.assumed_quality is None and requirements.quality not in offer.selectable_qualities:
-        reasons.append(f"quality {requirements.quality} cannot be ordered")
+        yield f"quality {requirements.quality} cannot be ordered"
+    if requirements.output_format not in offer.formats and not requirements.output_format.is_convertible:
+        yield f"format {requirements.output_format} cannot be ordered"
+    if requirements.background is not None and requirements.background not in offer.backgrounds:
+        yield f"background {requirements.background} cannot be ordered"
+
+
+def _input_reasons(offer: Offer, requirements: FitRequirements) -> Iterator[str]:
     if requirements.has_mask and not offer.supports_mask:
-        reasons.append("does not support a mask")
+        yield "does not support a mask"
     if requirements.input_count > offer.max_inputs:
-        reasons.append(f"supports at most {offer.max_inputs} input images")
-    return reasons
+        yield f"supports at most {offer.max_inputs} input images"
 
 
 def _choose_size(
@@ -141,9 +153,8 @@ def _choose_ratio(
     ratio, error = (
         (exact_ratio, 0.0) if exact_ratio else find_nearest_ratio(target.width, target.height, size_options.ratios)
     )
-    is_sold = (
-        target.resolution in size_options.resolutions and f"{ratio}@{target.resolution}" not in size_options.unsold
-    )
+    is_offered = size_options.resolutions is None or target.resolution in size_options.resolutions
+    is_sold = is_offered and f"{ratio}@{target.resolution}" not in size_options.unsold
     if not is_sold or error > RATIO_TOLERANCE:
         return None
     return RatioSize(ratio, target.resolution), list(_ratio_substitutions(ratio, requirements))

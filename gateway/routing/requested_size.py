@@ -8,15 +8,12 @@ from gateway.catalogue import Model
 from gateway.routing.plan import RoutingError
 from providers.image_sizes import (
     RATIO_TOLERANCE,
-    Resolution,
     SizeError,
+    SizeLaw,
     TargetSize,
     compute_ratio_error,
-    find_nearest_ratio,
     parse_ratio,
     parse_size,
-    target_from_pixels,
-    target_from_ratio,
 )
 from providers.orders import Operation
 
@@ -35,14 +32,15 @@ class SizeRequest(Struct, frozen=True, kw_only=True):
 def resolve_target(model: Model, operation: Operation, size_request: SizeRequest) -> tuple[TargetSize, bool]:
     """Returns the target size, and whether the client requested exact pixels."""
     size, ratio = _explicit_value(size_request.size), _explicit_value(size_request.aspect_ratio)
-    resolution = _parse_resolution(size_request.resolution)
+    law = model.size_law
+    resolution = _parse_resolution(law, size_request.resolution)
     if size is not None:
-        return _target_from_size(size, ratio, resolution), True
+        return _target_from_size(law, size, ratio, resolution), True
     if ratio is None and resolution is None and not (operation is Operation.EDIT and size_request.first_input_size):
-        return target_from_pixels(model.width, model.height), False
+        return law.target_from_pixels(model.width, model.height), False
     width, height = size_request.first_input_size or (model.width, model.height)
     try:
-        target = target_from_ratio(ratio or find_nearest_ratio(width, height)[0], resolution or Resolution.ONE_K)
+        target = law.target_from_ratio(ratio or law.find_nearest_ratio(width, height), resolution or law.tiers[0].name)
     except SizeError as error:
         raise RoutingError("aspect_ratio", str(error)) from error
     return target, False
@@ -52,19 +50,18 @@ def _explicit_value(text: str | None) -> str | None:
     return None if text is None or text.lower() == AUTO else text
 
 
-def _parse_resolution(text: str | None) -> Resolution | None:
+def _parse_resolution(law: SizeLaw, text: str | None) -> str | None:
     if (explicit := _explicit_value(text)) is None:
         return None
-    try:
-        return Resolution(explicit.lower())
-    except ValueError:
-        tiers = ", ".join(Resolution)
-        raise RoutingError("resolution", f"Invalid resolution {explicit[:40]!r}. Use one of {tiers}") from None
+    if (resolution := explicit.lower()) not in law.resolutions:
+        tiers = ", ".join(law.resolutions)
+        raise RoutingError("resolution", f"Invalid resolution {explicit[:40]!r}. Use one of {tiers}")
+    return resolution
 
 
-def _target_from_size(size: str, ratio: str | None, resolution: Resolution | None) -> TargetSize:
+def _target_from_size(law: SizeLaw, size: str, ratio: str | None, resolution: str | None) -> TargetSize:
     try:
-        target = target_from_pixels(*parse_size(size))
+        target = law.target_from_pixels(*parse_size(size))
     except SizeError as error:
         raise RoutingError("size", str(error)) from error
     if resolution not in (None, target.resolution):

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from providers.image_sizes import TargetSize
-from providers.orders import Format, Operation, Quality
+from providers.orders import Format, Operation
 
 
 class RoutingRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A validated request, before a seller is chosen.
 
     `has_explicit_size` and `has_explicit_quality`: the client named them, so a deviation is worth a warning.
+    `background`: None if it is the model's default.
     `prompt_bytes`: length of the prompt in UTF-8, which sellers that bill by tokens charge for.
     """
 
@@ -19,13 +20,14 @@ class RoutingRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     n: int
     target: TargetSize
-    quality: Quality
+    quality: str
     output_format: Format
     has_explicit_size: bool = False
     has_explicit_quality: bool = False
     prompt_bytes: int = 0
     input_count: int = 0
     has_mask: bool = False
+    background: str | None = None
     metadata: Mapping[str, str] = {}
 
 

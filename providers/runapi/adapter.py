@@ -12,7 +12,7 @@ from providers import parsing
 from providers.adapter import Adapter, Answer, Call, CallbackSpec, Endpoint
 from providers.call_builders import build_bearer_headers, build_json_call
 from providers.callback_signatures import verify_runapi_signature
-from providers.image_sizes import RATIOS, Resolution
+from providers.image_sizes import RATIOS
 from providers.order_status import Accepted, InProgress, NoAnswer, Progress
 from providers.orders import (
     Capabilities,
@@ -34,7 +34,7 @@ ACTIONS = {Operation.GENERATE: "text_to_image", Operation.EDIT: "edit_image"}
 # The service in the path, by model; the default is the model's own name.
 SERVICES = {"gpt-image-2.5-flare": "gpt_image_2_5", "gpt-image-2.5-sunburst": "gpt_image_2_5"}
 # The seller offers every named ratio at every resolution, except these.
-UNSUPPORTED_SIZES = {("1:1", Resolution.FOUR_K)}
+UNSUPPORTED_SIZES = {("1:1", "4k")}
 
 _COMMON_FEATURES = frozenset({Feature.RATIO_SIZE, Feature.CALLBACK})
 CAPABILITIES = Capabilities(
@@ -42,6 +42,7 @@ CAPABILITIES = Capabilities(
     edit_features=_COMMON_FEATURES | {Feature.INPUT_URLS},
     max_images=1,
     max_input_images=16,
+    resolutions=frozenset({"1k", "2k", "4k"}),
 )
 
 

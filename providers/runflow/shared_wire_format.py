@@ -63,6 +63,7 @@ def build_capabilities(*extra_features: Feature) -> Capabilities:
         edit_features=frozenset({*_COMMON_FEATURES, *_EDIT_FEATURES, *extra_features}),
         max_images=MAX_IMAGES,
         max_input_images=MAX_INPUT_IMAGES,
+        qualities=frozenset({"low", "medium", "high"}),
     )
 
 

@@ -26,6 +26,7 @@ from tests.harness.image_bytes import (
     make_quadrant_image,
     read_corners,
 )
+from tests.harness.image_model import FORMATS
 
 WHITE, BLUE = (255, 255, 255), (0, 0, 255)
 TRANSPARENT_IMAGES = ["png, palette with a hole", "webp, alpha", "webp, lossless alpha"]
@@ -35,7 +36,7 @@ def convert_to(data: bytes, target_format: Format, header: ImageHeader | None = 
     return asyncio.run(convert_image(data, header or read_header(data), target_format))
 
 
-@pytest.mark.parametrize("target_format", Format)
+@pytest.mark.parametrize("target_format", FORMATS)
 @pytest.mark.parametrize("kind", [kind for kind in SAMPLE_IMAGES if kind not in TRANSPARENT_IMAGES])
 def test_every_format_converts_to_every_other_and_looks_the_same(kind: str, target_format: Format) -> None:
     data = SAMPLE_IMAGES[kind][1]
@@ -50,7 +51,7 @@ def test_every_format_converts_to_every_other_and_looks_the_same(kind: str, targ
     assert are_colours_close(read_corners(image), read_corners(decode_image(expected)))
 
 
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("format", FORMATS)
 def test_image_in_requested_format_is_unchanged(format: Format) -> None:
     data = encode_image(make_quadrant_image(), format, exif=make_exif(6))
     assert convert_to(data, format) is data
@@ -81,13 +82,13 @@ def test_half_transparent_grey_is_blended_with_white() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("format", FORMATS)
 def test_exif_orientation_is_applied(format: Format, orientation: int) -> None:
     data = encode_image(
         make_quadrant_image(), format, exif=make_exif(orientation), **({"quality": 95} if format is Format.JPEG else {})
     )
     expected = ImageOps.exif_transpose(decode_image(data))
-    for target_format in set(Format) - {format}:
+    for target_format in set(FORMATS) - {format}:
         result = convert_to(data, target_format)
         image = decode_image(result)
         assert image.size == expected.size
@@ -105,8 +106,8 @@ def test_no_orientation_metadata_is_left(note: str) -> None:
         assert image.size == ((HEIGHT, WIDTH) if note == "exif" else (WIDTH, HEIGHT))
 
 
-@pytest.mark.parametrize("target_format", Format)
-@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("target_format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS)
 def test_colour_profile_is_kept(format: Format, target_format: Format) -> None:
     data = encode_image(make_quadrant_image(), format, icc_profile=SRGB_PROFILE)
     assert decode_image(convert_to(data, target_format)).info["icc_profile"] == SRGB_PROFILE

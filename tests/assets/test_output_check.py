@@ -4,15 +4,16 @@ import pytest
 
 from gateway.assets.image_header import ImageHeader
 from gateway.assets.output_check import ExpectedOutput, OutputCheck, check_output
-from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
+from providers.image_sizes import RATIOS, SizeError, TargetSize
 from providers.orders import Format, PixelSize, PresetSize, RatioSize, SizeSpec
+from tests.harness.image_model import RESOLUTIONS, SIZE_LAW, target_from_pixels, target_from_ratio
 
 LANDSCAPE = target_from_pixels(1536, 1024)
-BY_RATIO = RatioSize("3:2", Resolution.ONE_K)
+BY_RATIO = RatioSize("3:2", "1k")
 
 
 def check_size(size: tuple[int, int], ordered_size: SizeSpec, target: TargetSize = LANDSCAPE) -> OutputCheck:
-    return check_output(ImageHeader(Format.PNG, *size), ExpectedOutput(target, ordered_size), Format.PNG)
+    return check_output(ImageHeader(Format.PNG, *size), ExpectedOutput(target, ordered_size, SIZE_LAW), Format.PNG)
 
 
 @pytest.mark.parametrize("ordered_size", [PixelSize(1536, 1024), PresetSize("landscape")])
@@ -54,12 +55,12 @@ def test_ratio_may_deviate_by_two_percent() -> None:
 def test_ordered_ratio_is_checked_instead_of_requested_one() -> None:
     """If only the nearest ratio could be ordered, the plan says so: the image is compared with the order."""
     target = target_from_pixels(1536, 1040)
-    assert check_size((1536, 1024), RatioSize("3:2", Resolution.ONE_K), target) == OutputCheck(True)
+    assert check_size((1536, 1024), RatioSize("3:2", "1k"), target) == OutputCheck(True)
 
 
-@pytest.mark.parametrize("resolution", Resolution)
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_standard_size_of_every_ratio_passes(ratio: str, resolution: Resolution) -> None:
+def test_standard_size_of_every_ratio_passes(ratio: str, resolution: str) -> None:
     try:
         target = target_from_ratio(ratio, resolution)
     except SizeError:
@@ -68,7 +69,7 @@ def test_standard_size_of_every_ratio_passes(ratio: str, resolution: Resolution)
 
 
 def test_other_format_gives_warning_but_passes() -> None:
-    expected = ExpectedOutput(LANDSCAPE, PixelSize(1536, 1024))
+    expected = ExpectedOutput(LANDSCAPE, PixelSize(1536, 1024), SIZE_LAW)
     warnings = ("delivered as png, converted to webp",)
     assert check_output(ImageHeader(Format.PNG, 1536, 1024), expected, Format.WEBP) == OutputCheck(True, warnings)
     both = check_output(ImageHeader(Format.PNG, 1024, 1024), expected, Format.JPEG)
@@ -79,4 +80,6 @@ def test_other_format_gives_warning_but_passes() -> None:
 
 def test_rotated_image_is_checked_by_displayed_size() -> None:
     rotated = ImageHeader(Format.JPEG, 1536, 1024, orientation=6)
-    assert check_output(rotated, ExpectedOutput(LANDSCAPE, PixelSize(1536, 1024)), Format.JPEG) == OutputCheck(True)
+    assert check_output(
+        rotated, ExpectedOutput(LANDSCAPE, PixelSize(1536, 1024), SIZE_LAW), Format.JPEG
+    ) == OutputCheck(True)

@@ -3,7 +3,6 @@
 from msgspec import structs
 
 from providers.adapter import Adapter
-from providers.image_sizes import Resolution
 from providers.orders import (
     Feature,
     Format,
@@ -14,7 +13,6 @@ from providers.orders import (
     Order,
     PixelSize,
     PresetSize,
-    Quality,
     RatioSize,
 )
 from tests.contract import fixture_cases
@@ -24,12 +22,12 @@ IMAGE_URL = ImageUrl("https://files.example.net/in.png")
 SIZES_BY_FEATURE = {
     Feature.PIXEL_SIZE: PixelSize(1024, 768),
     Feature.PRESET_SIZE: PresetSize("square_hd"),
-    Feature.RATIO_SIZE: RatioSize("16:9", Resolution.TWO_K),
+    Feature.RATIO_SIZE: RatioSize("16:9", "2k"),
 }
 OTHER_SIZES_BY_FEATURE = {
     Feature.PIXEL_SIZE: PixelSize(1536, 1024),
     Feature.PRESET_SIZE: PresetSize("portrait_4_3"),
-    Feature.RATIO_SIZE: RatioSize("1:1", Resolution.ONE_K),
+    Feature.RATIO_SIZE: RatioSize("1:1", "1k"),
 }
 
 
@@ -56,8 +54,9 @@ def add_feature(order: Order, feature: Feature) -> Order:
     has_image_urls = any(isinstance(image, ImageUrl) for image in order.input_images)
     changes: dict[Feature, dict[str, object]] = {
         Feature.MULTIPLE_IMAGES: {"image_count": 2},
-        Feature.QUALITY: {"quality": Quality.LOW},
+        Feature.QUALITY: {"quality": "low"},
         Feature.OUTPUT_FORMAT: {"output_format": Format.WEBP},
+        Feature.BACKGROUND: {"background": "transparent"},
         Feature.INPUT_BYTES: {"input_images": (INLINE_IMAGE, INLINE_IMAGE)},
         Feature.INPUT_URLS: {"input_images": (IMAGE_URL, IMAGE_URL)},
         Feature.MASK: {"mask": IMAGE_URL if has_image_urls else INLINE_IMAGE},

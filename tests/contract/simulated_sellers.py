@@ -9,8 +9,7 @@ from PIL import Image
 
 from providers import ADAPTERS
 from providers.adapter import Adapter
-from providers.image_sizes import Resolution
-from providers.orders import Feature, ImageBytes, Operation, Order, PixelSize, Quality, RatioSize, SizeSpec
+from providers.orders import Feature, ImageBytes, Operation, Order, PixelSize, RatioSize, SizeSpec
 from tests.contract import fixture_cases
 from tests.contract.adapter_driver import AdapterDriver
 from tests.harness.sandbox_runner import RunningSandbox
@@ -49,8 +48,8 @@ def make_order(adapter: Adapter, number: int = 1, **changes: Any) -> Order:
         operation=Operation.GENERATE,
         model=fixture_cases.get_model(adapter),
         prompt="a lighthouse at dawn",
-        size=RatioSize("16:9", Resolution.ONE_K) if uses_ratio else PixelSize(1280, 720),
-        quality=None if uses_ratio else Quality.LOW,
+        size=RatioSize("16:9", "1k") if uses_ratio else PixelSize(1280, 720),
+        quality=None if uses_ratio else "low",
     )
     return structs.replace(base_order, **changes)
 
@@ -58,7 +57,7 @@ def make_order(adapter: Adapter, number: int = 1, **changes: Any) -> Order:
 def make_wide_size(adapter: Adapter) -> SizeSpec:
     """Returns a size of ratio 2:1 that the adapter supports."""
     uses_ratio = Feature.RATIO_SIZE in adapter.capabilities.edit_features
-    return RatioSize("2:1", Resolution.ONE_K) if uses_ratio else PixelSize(1440, 720)
+    return RatioSize("2:1", "1k") if uses_ratio else PixelSize(1440, 720)
 
 
 def make_mask(width: int, height: int) -> ImageBytes:

@@ -12,6 +12,7 @@ from providers import ADAPTERS
 from providers.adapter import Adapter, Call, DataUri, Multipart, Upload, UploadGrant, UploadRequest
 from providers.orders import Feature, Operation, Order, OrderReference, Ticket, UnsupportedOrder
 from tests.contract import fixture_cases, order_factory
+from tests.harness.image_model import RESOLUTIONS
 
 EACH_OPERATION = pytest.mark.parametrize(
     ("adapter", "operation"),
@@ -73,7 +74,7 @@ def test_call_contains_every_field_of_order(adapter: Adapter, operation: Operati
     sent_text = format_call(adapter.submit.build_call(order))
     assert order.prompt in sent_text
     assert order.model in sent_text or order.model.replace("-", "_") in sent_text
-    for value in (order.quality, order.output_format, order.callback_url):
+    for value in (order.quality, order.output_format, order.background, order.callback_url):
         assert value is None or value in sent_text
 
 
@@ -192,18 +193,18 @@ def test_reference_cannot_inject_search_filter() -> None:
 
 
 def test_runapi_rejects_unsupported_ratio_or_resolution() -> None:
-    from providers.image_sizes import RATIOS, Resolution
+    from providers.image_sizes import RATIOS
     from providers.orders import RatioSize
 
     adapter = ADAPTERS["runapi"]
     minimal = order_factory.make_minimal_order(adapter, Operation.GENERATE)
 
-    def build_call(ratio: str, resolution: Resolution) -> Call:
+    def build_call(ratio: str, resolution: str) -> Call:
         return adapter.submit.build_call(structs.replace(minimal, size=RatioSize(ratio, resolution)))
 
     for ratio in RATIOS:
-        for resolution in Resolution:
-            if (ratio, resolution) == ("1:1", Resolution.FOUR_K):
+        for resolution in RESOLUTIONS:
+            if (ratio, resolution) == ("1:1", "4k"):
                 with pytest.raises(UnsupportedOrder):
                     build_call(ratio, resolution)
             else:
@@ -211,7 +212,7 @@ def test_runapi_rejects_unsupported_ratio_or_resolution() -> None:
                 assert (body["aspect_ratio"], body["output_resolution"]) == (ratio, resolution)
     for ratio in ("auto", "7:5", "", "16/9"):
         with pytest.raises(UnsupportedOrder):
-            build_call(ratio, Resolution.TWO_K)
+            build_call(ratio, "2k")
 
 
 DOCUMENTED_CALLS: list[tuple[str, Operation, str, dict[str, Any]]] = [
@@ -269,6 +270,7 @@ DOCUMENTED_CALLS: list[tuple[str, Operation, str, dict[str, Any]]] = [
             "size": "1024x768",
             "quality": "low",
             "output_format": "webp",
+            "background": "transparent",
         },
     ),
 ]

@@ -13,8 +13,7 @@ from gateway.jobs.first_commit import NewJob, build_first_commit
 from gateway.jobs.job import Job, RecoveryMethod, RouteEntry
 from gateway.jobs.job_update_types import AttemptStarted, ImagesStored, JobUpdate, TicketReceived
 from gateway.store.partitions import new_job_id, team_partition
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 
 T = TypeVar("T")
 _caller_numbers = count()
@@ -22,7 +21,7 @@ _caller_numbers = count()
 NOON = datetime(2040, 5, 10, 12, tzinfo=UTC).timestamp()
 DAY, MONTH = list_budget_windows(NOON)
 PRICE, CEILING = 40_000, 50_000
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.LOW)
+CELL = Cell(Operation.GENERATE, "1k", "low")
 ROUTE_ENTRY = RouteEntry(
     seller="runapi",
     adapter="runapi",

@@ -10,6 +10,7 @@ from gateway.api.param_normalization import normalize_fields
 from gateway.api.parameter_rows import get_parameters
 from gateway.api.parameters import EditRequest, SellerFilter
 from gateway.api.request_body_reader import to_struct
+from tests.unit.routing.catalogue_factory import make_catalogue
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_form_gives_the_same_parameters_as_json() -> None:
         ("provider[ignore][]", "runapi"),
         ("metadata[campaign]", "spring"),
     ]
-    values, warnings = normalize_fields(parse_form_fields(pairs), get_parameters(EditRequest), is_dalle_client=False)
+    values, warnings = normalize_fields(parse_form_fields(pairs), get_parameters(EditRequest), make_catalogue(()))
     assert to_struct(values, EditRequest) == EditRequest(
         prompt=" 5 ",
         n=2,

@@ -9,14 +9,14 @@ from gateway.api.param_normalization import has_dalle_model, normalize_fields
 from gateway.api.parameter_rows import get_parameters
 from gateway.api.parameter_spelling import MAX_WORD_LENGTH
 from gateway.api.parameters import GenerationRequest
-from tests.unit.routing.catalogue_factory import make_catalogue
+from tests.unit.routing.catalogue_factory import MODEL, make_catalogue
 
-CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}))
+CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}), aliases={"dall-e-3": MODEL})
 
 
 def normalize_params(**fields: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns the normalized values, and the names of the warnings."""
-    values, warnings = normalize_fields(fields, get_parameters(GenerationRequest), has_dalle_model(fields, CATALOGUE))
+    values, warnings = normalize_fields(fields, get_parameters(GenerationRequest), CATALOGUE)
     return values, [warning.partition(":")[0] for warning in warnings]
 
 

@@ -11,7 +11,9 @@ from gateway.api.parameter_rows import REFUSED, get_parameters
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, build_body_schema, build_body_schemas, build_example
 from gateway.api.parameters import BODY_TYPES, ImageParams
 from gateway.api.request_body_reader import to_struct
+from tests.unit.routing.catalogue_factory import make_catalogue
 
+CATALOGUE = make_catalogue(())
 # Every parameter of OpenAI's generations and edits (SDK 3.54).
 OPENAI_PARAMS = {
     *("prompt", "model", "n", "size", "quality", "background", "output_format", "output_compression", "moderation"),
@@ -27,7 +29,7 @@ body_types = pytest.mark.parametrize("body_type", BODY_TYPES.values())
 
 
 def parse_body(body_type: type[ImageParams], fields: dict[str, Any]) -> ImageParams:
-    values, _ = normalize_fields({"prompt": "a"} | fields, get_parameters(body_type), is_dalle_client=False)
+    values, _ = normalize_fields({"prompt": "a"} | fields, get_parameters(body_type), CATALOGUE)
     return to_struct(values, body_type)
 
 

@@ -9,10 +9,12 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.commands.winning_sellers import summarize_cells
-from providers.image_sizes import Resolution
-from providers.orders import ALL_CELLS, Cell, Operation, Quality
+from providers.orders import Cell, Operation
 from tests.harness.cli_runner import run_installed_program
+from tests.harness.image_model import ALL_CELLS, RESOLUTIONS, make_model
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
+
+MODEL = make_model()
 
 
 def run_check(folder: Path, *arguments: str, environ: dict[str, str] = SAMPLE_ENVIRON) -> Result:
@@ -24,7 +26,7 @@ def test_valid_configuration_exits_0_and_shows_every_cell(tmp_path: Path) -> Non
     result = run_check(write_config(tmp_path))
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines()]
-    cells = [row for row in rows if row[:1] and row[0] in list(Resolution)]
+    cells = [row for row in rows if row[:1] and row[0] in RESOLUTIONS]
     # All cells by the default policy, then the 4k cells and the edits by the policies of their rules.
     assert len(cells) == len(ALL_CELLS) + len(ALL_CELLS) // 3 + len(ALL_CELLS) // 2
     assert cells[2] == ["1k", "high", "by-shape", "~", "$0.06", "by-pixel", "$0.133"]
@@ -38,7 +40,7 @@ def test_output_fits_80_columns(tmp_path: Path) -> None:
     table, _, _ = run_check(write_config(tmp_path)).stdout.partition("warning")
     assert max(map(len, table.splitlines())) <= 80
     assert "…" not in table
-    rows = [line for line in table.splitlines() if line[:2] in list(Resolution)]
+    rows = [line for line in table.splitlines() if line[:2] in RESOLUTIONS]
     assert rows
     assert not [row for row in rows if row != row.rstrip()]
 
@@ -180,7 +182,7 @@ def select_cells(*selections: str) -> list[Cell]:
     ]
 
 
-def _list_values(cell: Cell) -> tuple[Operation, Resolution, Quality]:
+def _list_values(cell: Cell) -> tuple[Operation, str, str]:
     return cell.operation, cell.resolution, cell.quality
 
 
@@ -198,13 +200,13 @@ SUMMARIES = {
 
 @pytest.mark.parametrize("text", SUMMARIES)
 def test_cells_are_summarized_briefly(text: str) -> None:
-    assert summarize_cells(select_cells(*SUMMARIES[text])) == text
+    assert summarize_cells(MODEL, select_cells(*SUMMARIES[text])) == text
 
 
 def test_different_cell_sets_have_different_summaries() -> None:
-    small_cells = [cell for cell in ALL_CELLS if cell.resolution is not Resolution.TWO_K]
+    small_cells = [cell for cell in ALL_CELLS if cell.resolution != "2k"]
     sets = [subset for size in (1, 2, 3) for subset in itertools.combinations(small_cells, size)]
-    assert len({summarize_cells(subset) for subset in sets}) == len(sets)
+    assert len({summarize_cells(MODEL, subset) for subset in sets}) == len(sets)
 
 
 @pytest.mark.thorough

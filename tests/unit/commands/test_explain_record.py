@@ -11,8 +11,8 @@ from gateway.routing.decision_record import PlannedRequest, encode_decision_reco
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals
-from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Format, Operation, Quality
+from providers.orders import Format, Operation
+from tests.harness.image_model import ALL_CELLS, target_from_ratio
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, resolve_config, write_config
 
 OUTCOME = b'{"state":"completed","seconds":3.5}'
@@ -34,8 +34,8 @@ def make_sample_record(folder: Path) -> bytes:
         operation=Operation.GENERATE,
         model="image-2",
         n=1,
-        target=target_from_ratio("16:9", Resolution.ONE_K),
-        quality=Quality.HIGH,
+        target=target_from_ratio("16:9", "1k"),
+        quality="high",
         output_format=Format.PNG,
     )
     query = RoutingQuery(request=request)

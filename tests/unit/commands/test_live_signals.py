@@ -3,8 +3,7 @@
 from gateway.catalogue import Catalogue
 from gateway.commands.live_signals import CellSignalsEntry, SignalsResponse
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     make_account,
@@ -14,8 +13,8 @@ from tests.unit.routing.catalogue_factory import (
     make_uniform_prices,
 )
 
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
-QUERY = RoutingQuery(request=make_request(quality=Quality.HIGH))
+CELL = Cell(Operation.GENERATE, "1k", "high")
+QUERY = RoutingQuery(request=make_request(quality="high"))
 
 
 def make_signals_entry(seller: str, **changes: object) -> CellSignalsEntry:

@@ -59,8 +59,10 @@ def test_defaults_are_written_as_in_a_file() -> None:
     policy = definitions["policies"]["PolicyConfig"]["properties"]
     assert policy["within"]["default"] == "0%"
     assert policy["failover"]["default"] == {"attempts": 3, "on_unknown": "fail"}
-    size = {"size": "1024x1024", "quality": "high", "output_format": "png"}
-    assert definitions["models"]["ModelConfig"]["properties"]["defaults"]["default"] == size
+    model = definitions["models"]["ModelConfig"]["properties"]
+    assert model["qualities"]["default"] == ["low", "medium", "high"]
+    assert model["defaults"]["default"] == dict.fromkeys(("size", "quality", "output_format", "background"))
+    assert model["sizes"]["default"]["tiers"]["2k"] == {"max_pixels": 4_194_304, "usual_pixels": 4_194_304}
     assert definitions["offers"]["PriceRow"]["properties"]["operations"]["default"] == ["generate", "edit"]
     assert to_plain(Percent.parse("12.5%")) == "12.5%"
     assert to_plain(Percent.parse("10%")) == "10%"

@@ -10,7 +10,7 @@ from gateway.config.catalogue_builder import secrets_from_env
 from gateway.config.reloader import ConfigReloader, ReloadResult
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers import ADAPTERS
-from providers.image_sizes import Resolution, target_from_ratio
+from tests.harness.image_model import target_from_ratio
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES
 from tests.unit.routing.catalogue_factory import make_request
 
@@ -52,7 +52,7 @@ async def run_reloader(folder: Path, reloads: list[ReloadResult] | None = None) 
 
 
 def plan_sample_request(catalogue: Catalogue, model: str = "image-2") -> Plan:
-    request = make_request(model=model, target=target_from_ratio("16:9", Resolution.ONE_K))
+    request = make_request(model=model, target=target_from_ratio("16:9", "1k"))
     return make_plan(catalogue, RoutingQuery(request=request), {})
 
 

@@ -16,8 +16,8 @@ from gateway.config.value_types import Secret, SecretRef
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
-from providers.image_sizes import target_from_pixels
-from providers.orders import Format, Operation, Quality
+from providers.orders import Format, Operation
+from tests.harness.image_model import target_from_pixels
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, resolve_config, write_config
 
 CANARY = "sk-live-4f9a8c7b6d5e4f3a2b1c0d9e"
@@ -57,7 +57,7 @@ def test_account_without_key_is_disabled_with_warning(environ: dict[str, str], t
         model="image-2",
         n=1,
         target=target_from_pixels(1024, 1024),
-        quality=Quality.HIGH,
+        quality="high",
         output_format=Format.PNG,
     )
     plan_result = make_plan(config.catalogue, RoutingQuery(request=request), {})

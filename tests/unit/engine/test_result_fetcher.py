@@ -21,11 +21,12 @@ from gateway.store.base import StoreUnavailable
 from gateway.timeouts_and_intervals import DEFAULT_JOB_TIMING, FetchTiming, Timing
 from gateway.upstream.download import DownloadError
 from providers.faults import FaultKind
-from providers.image_sizes import Resolution, TargetSize
+from providers.image_sizes import TargetSize
 from providers.order_status import Ready
-from providers.orders import Format, ImageBytes, ImageUrl, Operation, PixelSize, Quality
+from providers.orders import Format, ImageBytes, ImageUrl, Operation, PixelSize
 from tests.harness.image_bytes import HEIGHT, WIDTH, encode_image, make_quadrant_image
 from tests.unit.jobs.job_scenario import START, JobScenario, make_new_job, make_route_entry
+from tests.unit.routing.catalogue_factory import make_catalogue
 
 IMAGE_BYTES = encode_image(make_quadrant_image(), "PNG")
 REQUEST = SavedRequest(
@@ -33,8 +34,8 @@ REQUEST = SavedRequest(
         operation=Operation.GENERATE,
         model="gpt-image-2",
         n=1,
-        target=TargetSize(WIDTH, HEIGHT, "3:2", Resolution.ONE_K),
-        quality=Quality.LOW,
+        target=TargetSize(WIDTH, HEIGHT, "3:2", "1k"),
+        quality="low",
         output_format=Format.PNG,
     ),
     prompt="a lighthouse",
@@ -87,6 +88,7 @@ class FetcherFakes:
             emit=self.events.append,
             wall_clock=lambda: self.now,
             timing=TIMING,
+            catalogue=lambda: make_catalogue(()),
         )
         self.job_context = JobContext(context, job, 1)
         self.job_context.mailbox = FakeMailbox(self)  # type: ignore[assignment]

@@ -14,9 +14,9 @@ from gateway.jobs.job import SellerResponse
 from gateway.routing.routing_request import RoutingRequest
 from gateway.store.base import StoreUnavailable
 from providers.faults import Fault, FaultKind
-from providers.image_sizes import Resolution, TargetSize
+from providers.image_sizes import TargetSize
 from providers.order_status import Ready, StatusNote
-from providers.orders import Format, Operation, Quality
+from providers.orders import Format, Operation
 
 PROMPT = "a lighthouse at dawn"
 DOCUMENTS = OrderDocuments(
@@ -25,8 +25,8 @@ DOCUMENTS = OrderDocuments(
             operation=Operation.GENERATE,
             model="gpt-image-2",
             n=1,
-            target=TargetSize(1024, 1024, "1:1", Resolution.ONE_K),
-            quality=Quality.LOW,
+            target=TargetSize(1024, 1024, "1:1", "1k"),
+            quality="low",
             output_format=Format.PNG,
         ),
         prompt=PROMPT,

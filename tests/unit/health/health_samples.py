@@ -5,7 +5,7 @@ from gateway.config.value_types import Secret
 from gateway.health.health_tracker import HealthKey, HealthTracker, OrderOutcome
 from gateway.routing.signals import CellSignals
 from providers.faults import FaultKind
-from providers.orders import ALL_CELLS
+from tests.harness.image_model import ALL_CELLS
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_offer, make_uniform_prices
 
 START = 1_700_000_000.0

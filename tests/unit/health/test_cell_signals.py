@@ -7,7 +7,7 @@ from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.signals import UNKNOWN_SIGNALS, CellSignals
 from providers.faults import FaultKind
-from providers.orders import ALL_CELLS
+from tests.harness.image_model import ALL_CELLS
 from tests.unit.health.health_samples import (
     CATALOGUE,
     HIGH_CELL,

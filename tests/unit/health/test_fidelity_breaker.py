@@ -6,13 +6,12 @@ from gateway.config.schema import PolicyConfig
 from gateway.health.health_tracker import HealthKey, HealthTracker
 from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from providers.faults import FaultKind
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 from tests.unit.health.health_samples import CATALOGUE, START, make_failure, make_success, send_snapshot
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue, make_request
 
 # The cell of a plain request, and the two sellers that rank after the first.
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
+CELL = Cell(Operation.GENERATE, "1k", "high")
 RUNS = HealthKey("runs", "runflow", MODEL, CELL)
 RUN = HealthKey("run", "runflow", MODEL, CELL)
 OPEN_TIMES = [300, 600, 1_200, 2_400, 4_800, 9_600, 19_200, 21_600, 21_600]

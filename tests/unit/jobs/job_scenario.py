@@ -18,11 +18,10 @@ from gateway.jobs.job_update_types import (
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.jobs.transitions import Ignored
 from providers.faults import FaultKind
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 from tests.unit.jobs.job_invariants import CommitTotals
 
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
+CELL = Cell(Operation.GENERATE, "1k", "high")
 START = datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp()
 PRICE = 100_000
 CEILING = 150_000

@@ -99,7 +99,7 @@ def _count_size_shortcomings(sizing: Any, request: RoutingRequest) -> int | None
         ratio_width, ratio_height = ratio.split(":")
         ratio_value, requested = Fraction(int(ratio_width), int(ratio_height)), Fraction(width, height)
         is_near = max(ratio_value / requested, requested / ratio_value) <= 1 + Fraction(2, 100)
-        is_sold = request.target.resolution in sizing.resolutions
+        is_sold = sizing.resolutions is None or request.target.resolution in sizing.resolutions
         is_sold = is_sold and f"{ratio}@{request.target.resolution}" not in sizing.unsold
         if is_near and is_sold:
             is_inexact = abs(ratio_value / requested - 1) > Fraction(1, 1_000)

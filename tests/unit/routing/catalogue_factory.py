@@ -6,21 +6,22 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.catalogue import Catalogue, Model, Offer, Price, Seller, SellerAccount
+from gateway.catalogue import Catalogue, Offer, Price, Seller, SellerAccount
 from gateway.config.offer_schema import ExpectedLatency, SizeOptions, TokenPrices
 from gateway.config.schema import PoliciesFile, PolicyConfig, ReloadConfig, RuleConfig, TeamConfig
 from gateway.config.value_types import Ratio, Secret, SizeValue, Usd
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
-from providers.image_sizes import RATIOS, Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Cell, Format, Operation, Quality
+from providers.image_sizes import RATIOS
+from providers.orders import Cell, Format, Operation
+from tests.harness.image_model import ALL_CELLS, FORMATS, QUALITIES, make_model, target_from_ratio
 
 MODEL = "gpt-image-2"
 OTHER_MODEL = "another"
 EXACT_SIZES = SizeOptions(pixels="exact")
 UNVERIFIED_SIZES = SizeOptions(pixels="unverified", presets={"square_hd": SizeValue("1024x1024")})
 RATIO_SIZES = SizeOptions(ratios=tuple(Ratio(ratio) for ratio in RATIOS), unsold=("1:1@4k",))
-FEW_RATIO_SIZES = SizeOptions(ratios=(Ratio("1:1"), Ratio("16:9")), resolutions=(Resolution.ONE_K, Resolution.TWO_K))
+FEW_RATIO_SIZES = SizeOptions(ratios=(Ratio("1:1"), Ratio("16:9")), resolutions=("1k", "2k"))
 
 
 def make_account(secret: str | None = "s") -> SellerAccount:  # noqa: S107  not a real secret
@@ -30,16 +31,16 @@ def make_account(secret: str | None = "s") -> SellerAccount:  # noqa: S107  not 
 def make_offer(name: str, prices: Mapping[Cell, int], **changes: Any) -> Offer:
     """Returns an offer that can fulfil every request exactly, with changes."""
     sizing = changes.pop("sizing", EXACT_SIZES)
-    seconds = changes.pop("by_quality", None) or dict.fromkeys(Quality, changes.pop("seconds", (10.0, 20.0)))
+    seconds = changes.pop("by_quality", None) or dict.fromkeys(QUALITIES, changes.pop("seconds", (10.0, 20.0)))
     defaults: dict[str, Any] = {
         "seller": Seller(name, changes.pop("account", make_account()), ADAPTERS["runflow_runs"]),
         "model": MODEL,
         "remote_model": "their/model",
         "images_per_order": 4,
-        "selectable_qualities": frozenset(Quality),
+        "selectable_qualities": frozenset(QUALITIES),
         "assumed_quality": None,
         "size_options": dict.fromkeys(Operation, sizing),
-        "formats": frozenset(Format),
+        "formats": frozenset(FORMATS),
         "unverified_note": None,
         "supports_mask": True,
         "max_inputs": 16,
@@ -62,7 +63,7 @@ def make_catalogue(
     policies = dict(policies or {"cheapest": PolicyConfig(rank="cost")})
     return Catalogue(
         hash="0123456789ab",
-        models={name: Model(name, 1024, 1024, Quality.HIGH, Format.PNG, 10) for name in (MODEL, OTHER_MODEL)},
+        models={name: make_model(name) for name in (MODEL, OTHER_MODEL)},
         aliases={"old-name": MODEL},
         accounts={offer.seller.account.name: offer.seller.account for offer in offers},
         sellers={offer.seller.name: offer.seller for offer in offers},
@@ -86,7 +87,7 @@ def offer_strategy(draw: st.DrawFn, position: int) -> Offer:
     unsold_cells = draw(st.sets(st.sampled_from(ALL_CELLS), max_size=3))
     prices = draw(st.lists(PRICES, min_size=len(ALL_CELLS), max_size=len(ALL_CELLS)))
     latencies = draw(st.lists(LATENCIES, min_size=3, max_size=3))
-    assumes = draw(st.sampled_from([None, None, *Quality]))
+    assumes = draw(st.sampled_from([None, None, *QUALITIES]))
     return make_offer(
         f"seller-{position}",
         {cell: price for cell, price in zip(ALL_CELLS, prices, strict=True) if cell not in unsold_cells},
@@ -95,11 +96,11 @@ def offer_strategy(draw: st.DrawFn, position: int) -> Offer:
         images_per_order=draw(st.integers(1, 10)),
         selectable_qualities=frozenset()
         if assumes
-        else frozenset(Quality) - draw(st.sets(st.sampled_from(Quality), max_size=1)),
+        else frozenset(QUALITIES) - draw(st.sets(st.sampled_from(QUALITIES), max_size=1)),
         assumed_quality=assumes,
         unverified_note=draw(st.sampled_from([None, None, "a belief"])),
         token_prices=draw(st.sampled_from([None, None, TOKEN_PRICES])),
-        by_quality=dict(zip(Quality, latencies, strict=True)),
+        by_quality=dict(zip(QUALITIES, latencies, strict=True)),
         **{name: draw(st.sampled_from(values)) for name, values in COMMON_VALUES.items() if name != "account"},
         account=make_account(draw(st.sampled_from(COMMON_VALUES["account"]))),
     )
@@ -115,8 +116,8 @@ def make_request(**changes: Any) -> RoutingRequest:
         operation=Operation.GENERATE,
         model=MODEL,
         n=1,
-        target=target_from_ratio("1:1", Resolution.ONE_K),
-        quality=Quality.HIGH,
+        target=target_from_ratio("1:1", "1k"),
+        quality="high",
         output_format=Format.PNG,
     )
     return structs.replace(default_request, **changes)

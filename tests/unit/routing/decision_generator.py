@@ -17,8 +17,9 @@ from gateway.routing.plan import RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from gateway.routing.signals import UNKNOWN_SIGNALS, CellSignals
 from providers import ADAPTERS
-from providers.image_sizes import RATIOS, Resolution, SizeError, TargetSize, target_from_pixels, target_from_ratio
-from providers.orders import ALL_CELLS, Format, Operation, Quality
+from providers.image_sizes import RATIOS, SizeError, TargetSize
+from providers.orders import Operation
+from tests.harness.image_model import ALL_CELLS, FORMATS, QUALITIES, RESOLUTIONS, target_from_pixels, target_from_ratio
 from tests.unit.routing.catalogue_factory import (
     EXACT_SIZES,
     FEW_RATIO_SIZES,
@@ -61,8 +62,8 @@ def make_large_catalogue(seed: int) -> Catalogue:
     rules = [
         RuleConfig(when=RuleConditions(metadata={"tier": "gold"}), use="fast"),
         RuleConfig(when=RuleConditions(metadata={"tier": "silver", "project": "ads"}), use="split"),
-        RuleConfig(when=RuleConditions(team=("marketing",), resolution=(Resolution.FOUR_K,)), use="steady"),
-        RuleConfig(when=RuleConditions(operation=(Operation.EDIT,), quality=(Quality.LOW,), n=(1,)), use="narrow"),
+        RuleConfig(when=RuleConditions(team=("marketing",), resolution=("4k",)), use="steady"),
+        RuleConfig(when=RuleConditions(operation=(Operation.EDIT,), quality=("low",), n=(1,)), use="narrow"),
     ]
     teams = {
         "design": TeamConfig(policies=tuple(policies)),
@@ -84,7 +85,7 @@ def make_policies(source: random.Random, names: list[str]) -> dict[str, PolicyCo
 
 
 def make_random_offer(source: random.Random, position: int) -> Offer:
-    assumed = source.choice([None, None, *Quality])
+    assumed = source.choice([None, None, *QUALITIES])
     return make_offer(
         f"seller-{position}",
         {cell: source.randrange(20_000, 120_000) for cell in ALL_CELLS if source.random() < 0.9},
@@ -92,7 +93,7 @@ def make_random_offer(source: random.Random, position: int) -> Offer:
         position=position,
         sizing=source.choice([EXACT_SIZES, EXACT_SIZES, UNVERIFIED_SIZES, RATIO_SIZES, FEW_RATIO_SIZES]),
         images_per_order=source.randint(1, 10),
-        selectable_qualities=frozenset() if assumed else frozenset(source.sample(list(Quality), source.randint(2, 3))),
+        selectable_qualities=frozenset() if assumed else frozenset(source.sample(QUALITIES, source.randint(2, 3))),
         assumed_quality=assumed,
         unverified_note=source.choice([None, "a belief"]),
         token_prices=source.choice([None, TOKEN_PRICES]),
@@ -146,8 +147,8 @@ def make_random_request(source: random.Random, catalogue: Catalogue) -> RoutingR
         model=source.choice([*catalogue.models, MODEL, MODEL]),
         n=source.randint(1, 10),
         target=make_random_target(source),
-        quality=source.choice(list(Quality)),
-        output_format=source.choice(list(Format)),
+        quality=source.choice(QUALITIES),
+        output_format=source.choice(FORMATS),
         has_explicit_size=source.random() < 0.5,
         has_explicit_quality=source.random() < 0.5,
         prompt_bytes=source.randrange(96_000),
@@ -162,7 +163,7 @@ def make_random_target(source: random.Random) -> TargetSize:
         return target_from_pixels(16 * source.randint(52, 90), 16 * source.randint(52, 90))
     while True:
         try:
-            return target_from_ratio(source.choice(RATIOS), source.choice(list(Resolution)))
+            return target_from_ratio(source.choice(RATIOS), source.choice(RESOLUTIONS))
         except SizeError:
             continue
 

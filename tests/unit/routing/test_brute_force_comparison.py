@@ -15,8 +15,9 @@ from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
 from gateway.routing.signals import CellSignals
-from providers.image_sizes import RATIOS, target_from_ratio
-from providers.orders import ALL_CELLS, Cell, Format, Operation
+from providers.image_sizes import RATIOS
+from providers.orders import Cell, Format, Operation
+from tests.harness.image_model import ALL_CELLS, target_from_ratio
 from tests.unit.routing import brute_force_router
 from tests.unit.routing.catalogue_factory import MODEL, OTHER_MODEL, make_catalogue, offer_lists
 

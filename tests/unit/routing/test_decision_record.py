@@ -16,7 +16,8 @@ from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.plan_json import plan_to_json
 from gateway.routing.routing_request import RequestedParams
 from gateway.routing.signals import UNKNOWN_SIGNALS, CellSignals
-from providers.orders import ALL_CELLS, Cell
+from providers.orders import Cell
+from tests.harness.image_model import ALL_CELLS
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     make_account,

@@ -9,8 +9,8 @@ from gateway.config.value_types import Ratio
 from gateway.routing.fit import MAX_CACHED_FITS, fit_requirements, match_offers
 from gateway.routing.plan import RoutingQuery, make_plan
 from gateway.routing.routing_request import RoutingRequest
-from providers.image_sizes import Resolution, target_from_pixels, target_from_ratio
-from providers.orders import Format, Operation, PixelSize, PresetSize, Quality, RatioSize
+from providers.orders import Format, Operation, PixelSize, PresetSize, RatioSize
+from tests.harness.image_model import QUALITIES, target_from_pixels, target_from_ratio
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     OTHER_MODEL,
@@ -44,7 +44,7 @@ def test_most_faithful_size_spec_is_chosen() -> None:
     assert [
         substitution.name for substitution in match_single_offer(wide_request, sizing=UNVERIFIED_SIZES).substitutions
     ] == ["size_unverified"]
-    assert match_single_offer(wide_request, sizing=RATIO_SIZES).size == RatioSize("16:9", Resolution.ONE_K)
+    assert match_single_offer(wide_request, sizing=RATIO_SIZES).size == RatioSize("16:9", "1k")
     assert [
         substitution.name for substitution in match_single_offer(wide_request, sizing=RATIO_SIZES).substitutions
     ] == ["size_by_ratio"]
@@ -55,25 +55,23 @@ def test_unoffered_ratio_is_excluded_with_reason() -> None:
     unusual_request = make_request(target=target_from_pixels(1360, 800))
     assert match_single_offer(unusual_request, sizing=RATIO_SIZES).reasons == ("cannot order 1360x800 (17:10)",)
     near_fit = match_single_offer(make_request(target=target_from_pixels(1536, 1040)), sizing=RATIO_SIZES)
-    assert near_fit.size == RatioSize("3:2", Resolution.TWO_K)
+    assert near_fit.size == RatioSize("3:2", "2k")
     assert [substitution.name for substitution in near_fit.substitutions] == ["ratio_nearest"]
-    seven_to_four = match_single_offer(
-        make_request(target=target_from_ratio("7:4", Resolution.ONE_K)), sizing=RATIO_SIZES
-    )
-    assert (seven_to_four.size, seven_to_four.is_exact) == (RatioSize("16:9", Resolution.ONE_K), False)
+    seven_to_four = match_single_offer(make_request(target=target_from_ratio("7:4", "1k")), sizing=RATIO_SIZES)
+    assert (seven_to_four.size, seven_to_four.is_exact) == (RatioSize("16:9", "1k"), False)
     one_ratio = SizeOptions(ratios=(Ratio("16:9"),))
     assert match_single_offer(make_request(), sizing=one_ratio).reasons == ("cannot order 1024x1024 (1:1)",)
-    square_4k = make_request(target=target_from_ratio("1:1", Resolution.FOUR_K))
+    square_4k = make_request(target=target_from_ratio("1:1", "4k"))
     assert match_single_offer(square_4k, sizing=RATIO_SIZES).reasons == ("cannot order 2880x2880 (1:1)",)
 
 
 def test_assumed_quality_is_substitution_if_quality_was_requested() -> None:
-    assumed_high = {"selectable_qualities": frozenset(), "assumed_quality": Quality.HIGH}
+    assumed_high = {"selectable_qualities": frozenset(), "assumed_quality": "high"}
     assert match_single_offer(make_request(), **assumed_high).is_exact
-    for quality in Quality:
+    for quality in QUALITIES:
         result = match_single_offer(make_request(quality=quality, has_explicit_quality=True), **assumed_high)
         assert [substitution.name for substitution in result.substitutions] == ["quality_not_selectable"]
-    assert not match_single_offer(make_request(quality=Quality.LOW), **assumed_high).is_exact
+    assert not match_single_offer(make_request(quality="low"), **assumed_high).is_exact
 
 
 def test_all_mismatch_reasons_are_listed() -> None:
@@ -81,14 +79,14 @@ def test_all_mismatch_reasons_are_listed() -> None:
         operation=Operation.EDIT,
         input_count=3,
         has_mask=True,
-        quality=Quality.LOW,
+        quality="low",
     )
     misfit = match_single_offer(
         edit,
         account=make_account(None),
         supports_mask=False,
         max_inputs=2,
-        selectable_qualities=frozenset({Quality.HIGH}),
+        selectable_qualities=frozenset({"high"}),
         prices={},
     )
     assert misfit.reasons == (

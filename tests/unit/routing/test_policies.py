@@ -9,8 +9,7 @@ from gateway.config.schema import PolicyConfig, Rank, RuleConditions, RuleConfig
 from gateway.config.value_types import Percent, Usd
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan
 from gateway.routing.signals import CellSignals
-from providers.image_sizes import Resolution, target_from_ratio
-from providers.orders import ALL_CELLS, Quality
+from tests.harness.image_model import ALL_CELLS, target_from_ratio
 from tests.unit.routing.catalogue_factory import (
     MODEL,
     make_catalogue,
@@ -171,7 +170,7 @@ def test_narrowest_of_policy_team_and_request_wins() -> None:
 
 def test_first_matching_rule_decides() -> None:
     rules = [
-        RuleConfig(when=RuleConditions(team="ads", resolution=(Resolution.TWO_K, Resolution.FOUR_K)), use="fast"),
+        RuleConfig(when=RuleConditions(team="ads", resolution=("2k", "4k")), use="fast"),
         RuleConfig(when=RuleConditions(n=(2, 3)), use="steady"),
         RuleConfig(when=RuleConditions(metadata={"campaign": "x"}), use="fast"),
     ]
@@ -187,7 +186,7 @@ def test_first_matching_rule_decides() -> None:
         plan_result = make_plan(catalogue, RoutingQuery(request=make_request(**changes), team=team), {})
         return plan_result.policy, plan_result.rule_number
 
-    two_k = target_from_ratio("1:1", Resolution.TWO_K)
+    two_k = target_from_ratio("1:1", "2k")
     assert choose_policy("ads", target=two_k) == ("fast", 1)
     assert choose_policy("ads", target=two_k, n=2) == ("fast", 1)
     assert choose_policy("others", target=two_k) == ("cheapest", 0)
@@ -244,9 +243,9 @@ def test_unhealthy_seller_does_not_affect_ties_of_others() -> None:
 
 
 def test_health_is_tracked_per_cell() -> None:
-    signals = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in ALL_CELLS if cell.quality is Quality.LOW}
+    signals = {("cheap", MODEL, cell): CellSignals(healthy=False) for cell in ALL_CELLS if cell.quality == "low"}
     catalogue = make_catalogue(ALL_OFFERS)
-    assert list_ranked(make_plan(catalogue, RoutingQuery(request=make_request(quality=Quality.LOW)), signals)) == [
+    assert list_ranked(make_plan(catalogue, RoutingQuery(request=make_request(quality="low")), signals)) == [
         "middle",
         "fast",
         "cheap",

@@ -12,7 +12,7 @@ from gateway.routing.plan import Plan, RoutingQuery, make_plan
 from gateway.routing.requested_size import SizeRequest, resolve_target
 from gateway.routing.routing_request import RoutingRequest
 from providers import ADAPTERS
-from providers.orders import Format, Operation, Quality
+from providers.orders import Format, Operation
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -32,7 +32,7 @@ def plan_request(catalogue: Catalogue, quality: str, resolution: str, n: int = 1
         model=model.name,
         n=n,
         target=target,
-        quality=Quality(quality),
+        quality=quality,
         has_explicit_quality=True,
         output_format=Format.PNG,
         input_count=1 if operation == "edit" else 0,

@@ -22,10 +22,9 @@ from gateway.jobs.job import JobState
 from gateway.jobs.transition_tables import LedgerLine
 from gateway.telemetry.logs import EventLogger
 from providers.faults import FaultKind
-from providers.image_sizes import Resolution
-from providers.orders import Cell, Operation, Quality
+from providers.orders import Cell, Operation
 
-CELL = Cell(Operation.GENERATE, Resolution.ONE_K, Quality.HIGH)
+CELL = Cell(Operation.GENERATE, "1k", "high")
 JOB: dict[str, Any] = {"job": "job_1", "cell": CELL, "images": 1, "config": "c"}
 TEAM_AND_MODEL: dict[str, Any] = {"team": "a", "model": "m"}
 ATTEMPT: dict[str, Any] = JOB | {"attempt": 1, "seller": "s"}
