@@ -81,7 +81,7 @@ def _require_within_limits(model: Model, params: ImageParams, input_images: Inpu
     if input_images.mask is not None and not limits.has_mask:
         message = f"'{model.name}' accepts no mask. Omit it, or describe the area in the prompt."
         raise ApiError(400, "invalid_value", message, param="mask")
-    if any(len(given.content.data) > limits.max_bytes for given in inputs):
+    if any(len(given.data) > limits.max_bytes for given in inputs):
         message = f"An input image is larger than the {limits.max_bytes >> 20} MiB of '{model.name}'. Compress it."
         raise ApiError(413, "image_too_large", message, param="image")
 

@@ -72,7 +72,8 @@ COMMON_CHECKS: Mapping[str, FieldCheck] = {
     "model": make_text_check(),
     "n": make_integer_check(1, 10),
     "size": make_text_check(),
-    "quality": make_choice_check("auto", "low", "medium", "high"),
+    # The qualities depend on the model.
+    "quality": make_text_check(),
     "background": make_choice_check("auto", "opaque", "transparent"),
     "output_format": make_choice_check("png", "webp", "jpeg"),
     "output_compression": make_integer_check(0, 100),

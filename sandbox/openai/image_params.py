@@ -15,15 +15,10 @@ from sandbox.openai.prices import (
     BilledTokens,
     OpenaiModel,
     Size,
+    SizeRules,
     count_image_tokens,
     estimate_text_tokens,
 )
-
-EDGE_STEP = 16
-MAX_EDGE = 3840
-MAX_RATIO = 3
-PIXEL_RANGE = 655_360, 8_294_400
-DEFAULT_QUALITY = "high"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +86,13 @@ def parse_image_params(
         raise invalid_param_error("prompt", "Missing required parameter: 'prompt'.", "missing_required_parameter")
     _check_format(fields)
     _check_stream(fields)
-    quality = fields.get("quality", "auto")
     return OpenaiImageParams(
         operation=operation,
         model=model,
         prompt=fields["prompt"],
         n=fields.get("n", 1),
         size=_parse_size(fields.get("size", "auto"), model, sources),
-        quality=DEFAULT_QUALITY if quality == "auto" else quality,
+        quality=_parse_quality(fields.get("quality", "auto"), model),
         background="transparent" if fields.get("background") == "transparent" else "opaque",
         output_format=fields.get("output_format", "png"),
         compression=fields.get("output_compression"),
@@ -138,32 +132,39 @@ def _check_stream(fields: Mapping[str, Any]) -> None:
         raise invalid_param_error("partial_images", "Partial images are only supported with stream=true.")
 
 
+def _parse_quality(word: str, model: OpenaiModel) -> str:
+    if word not in ("auto", *model.qualities):
+        supported = ", ".join(f"'{quality}'" for quality in ("auto", *model.qualities))
+        raise invalid_param_error("quality", f"Invalid value: '{word}'. Supported values are: {supported}.")
+    return model.qualities[-1] if word == "auto" else word
+
+
 def _parse_size(text: str, model: OpenaiModel, sources: Sequence[SourceImage]) -> Size:
     if text == "auto":
         return _nearest_standard_size(sources[0]) if sources else STANDARD_SIZES[0]
     match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text)
     size = (int(match[1]), int(match[2])) if match else None
-    if size in STANDARD_SIZES:
+    if size in STANDARD_SIZES and _find_size_problem(model.size_rules, *size) is None:
         return size
     if not model.has_free_sizes:
         supported = ", ".join(f"'{width}x{height}'" for width, height in STANDARD_SIZES)
         raise invalid_param_error("size", f"Invalid value: '{text}'. Supported values are: {supported}, and 'auto'.")
     if size is None:
         raise invalid_param_error("size", f"Invalid size '{text}'. Expected WIDTHxHEIGHT or 'auto'.")
-    if problem := _find_size_problem(*size):
+    if problem := _find_size_problem(model.size_rules, *size):
         raise invalid_param_error("size", f"Invalid size '{text}'. {problem}")
     return size
 
 
-def _find_size_problem(width: int, height: int) -> str | None:
-    if width % EDGE_STEP or height % EDGE_STEP:
-        return f"Width and height must both be divisible by {EDGE_STEP}."
-    if max(width, height) > MAX_EDGE:
-        return f"The longest edge must not exceed {MAX_EDGE} pixels."
-    if max(width, height) > MAX_RATIO * min(width, height):
-        return "The aspect ratio must be between 1:3 and 3:1."
-    if not PIXEL_RANGE[0] <= width * height <= PIXEL_RANGE[1]:
-        return f"The number of pixels must be between {PIXEL_RANGE[0]} and {PIXEL_RANGE[1]}."
+def _find_size_problem(rules: SizeRules, width: int, height: int) -> str | None:
+    if width % rules.edge_step or height % rules.edge_step:
+        return f"Width and height must both be divisible by {rules.edge_step}."
+    if max(width, height) > rules.max_edge:
+        return f"The longest edge must not exceed {rules.max_edge} pixels."
+    if max(width, height) > rules.max_ratio * min(width, height):
+        return f"The aspect ratio must be between 1:{rules.max_ratio} and {rules.max_ratio}:1."
+    if not rules.min_pixels <= width * height <= rules.max_pixels:
+        return f"The number of pixels must be between {rules.min_pixels} and {rules.max_pixels}."
     return None
 
 

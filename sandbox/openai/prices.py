@@ -27,6 +27,11 @@ GPT_IMAGE_1_TOKENS: Mapping[Size, Mapping[str, int]] = {
     (1536, 1024): {"low": 400, "medium": 1568, "high": 6208},
     (1024, 1536): {"low": 408, "medium": 1584, "high": 6240},
 }
+# A model that no vendor sells, of other qualities and sizes: for tests, and to try a model of one's own.
+SANDBOX_MODEL_TOKENS: Mapping[Size, Mapping[str, int]] = {
+    (512, 512): {"draft": 100, "fine": 400, "ultra": 1600},
+    (1024, 1024): {"draft": 200, "fine": 800, "ultra": 3200},
+}
 PARTIAL_IMAGE_TOKENS = 100
 TEXT_BYTES_PER_TOKEN = 4
 TILE_EDGE, TILE_TOKENS, MAX_SCALED_EDGE = 512, 256, 1024
@@ -42,6 +47,17 @@ class ModelPrices:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeRules:
+    """The sizes that a model makes. The defaults are those of GPT Image 2."""
+
+    edge_step: int = 16
+    max_edge: int = 3840
+    max_ratio: int = 3
+    min_pixels: int = 655_360
+    max_pixels: int = 8_294_400
+
+
+@dataclass(frozen=True, slots=True)
 class OpenaiModel:
     id: str
     created: int
@@ -49,6 +65,12 @@ class OpenaiModel:
     prices: ModelPrices
     has_free_sizes: bool = False
     input_fidelity: tuple[str, ...] = ()
+    size_rules: SizeRules = SizeRules()
+
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """The qualities in ascending order."""
+        return tuple(next(iter(self.tokens.values())))
 
     def count_output_tokens(self, size: Size, quality: str) -> int:
         """Returns the tokens of the table row with the nearest size: they do not grow linearly with pixels."""
@@ -77,6 +99,14 @@ MODELS = {
             GPT_IMAGE_1_TOKENS,
             ModelPrices(parse_usd("2"), parse_usd("2.50"), parse_usd("8")),
             input_fidelity=("low",),
+        ),
+        OpenaiModel(
+            "sandbox-image-1",
+            1_795_737_600,
+            SANDBOX_MODEL_TOKENS,
+            STANDARD_PRICES,
+            has_free_sizes=True,
+            size_rules=SizeRules(edge_step=8, max_edge=2048, max_ratio=2, min_pixels=65_536, max_pixels=2_097_152),
         ),
     )
 }

@@ -7,7 +7,7 @@ from functools import cache
 from gateway.api.input_images import InputImages
 from gateway.assets.image_header import ImageHeader
 from gateway.engine.job_creation import InputImage
-from providers.orders import Format, ImageBytes
+from providers.orders import Format
 from tests.explore.seller_dialects import HEIGHT, WIDTH, render_image
 
 # More than a seller takes inside an order.
@@ -26,7 +26,7 @@ def _make_input(number: int, is_large: bool, has_alpha: bool = False) -> InputIm
     if is_large:
         data = _add_padding(data)
     header = ImageHeader(Format.PNG, WIDTH, HEIGHT, has_alpha=has_alpha)
-    return InputImage(ImageBytes(data, "image/png", "image"), header)
+    return InputImage(data, header)
 
 
 def _add_padding(image: bytes) -> bytes:
