@@ -65,13 +65,22 @@ async def load_input_images(
     try:
         images = await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        # Wait until the cancelled tasks have released their memory.
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancel_tasks(tasks)
     input_images = InputImages(tuple(images[: len(image_refs)]), images[-1] if mask else None)
     _validate_mask(input_images)
     return input_images
+
+
+async def _cancel_tasks(tasks: list[asyncio.Task[InputImage]]) -> None:
+    """Cancels the tasks, and waits until they have released their memory.
+
+    Clears the list: the traceback of an error refers to it, and a task that refers to the error would keep the images
+    in memory until the next garbage collection.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
 
 
 async def _load_image(

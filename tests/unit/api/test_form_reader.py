@@ -22,10 +22,9 @@ from gateway.api.form_reader import (
     read_form,
 )
 from gateway.api.uploaded_files import MAX_FILE_BYTES_IN_MEMORY, PIECE_BYTES, UploadedFile
+from tests.harness.form_bodies import BOUNDARY, FORM_CONTENT_TYPE, make_form, make_part
 from tests.harness.sample_images import make_image
 
-BOUNDARY = "the-boundary"
-CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 PNG = make_image(8, 8)
 CHUNK_BYTES = 64 << 10
 MIB = 1 << 20
@@ -41,25 +40,13 @@ class RecordingLimiter:
         self.moved_bytes += size
 
 
-def make_part(name: str, content: bytes | str, *headers: str, filename: str | None = None) -> bytes:
-    data = content.encode() if isinstance(content, str) else content
-    file = "" if filename is None else f'; filename="{filename}"'
-    head = "\r\n".join((f'Content-Disposition: form-data; name="{name}"{file}', *headers))
-    return b"%b\r\n\r\n%b\r\n" % (head.encode(), data)
-
-
-def make_form(*parts: bytes, boundary: str = BOUNDARY) -> bytes:
-    delimiter = f"--{boundary}".encode()
-    return b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
-
-
 async def iterate_chunks(body: bytes, size: int) -> AsyncIterator[bytes]:
     for start in range(0, len(body), size):
         yield body[start : start + size]
 
 
 def read(
-    body: bytes, content_type: str = CONTENT_TYPE, size: int = CHUNK_BYTES, limiter: RecordingLimiter | None = None
+    body: bytes, content_type: str = FORM_CONTENT_TYPE, size: int = CHUNK_BYTES, limiter: RecordingLimiter | None = None
 ) -> list[FormField]:
     return asyncio.run(read_form(iterate_chunks(body, size), content_type, limiter or RecordingLimiter()))
 
@@ -72,7 +59,7 @@ def read_values(body: bytes, size: int = CHUNK_BYTES) -> list[tuple[str, str | b
     ]
 
 
-def expect_error(body: bytes, code: str, status: int = 400, content_type: str = CONTENT_TYPE) -> str:
+def expect_error(body: bytes, code: str, status: int = 400, content_type: str = FORM_CONTENT_TYPE) -> str:
     with pytest.raises(ApiError) as raised:
         read(body, content_type)
     assert (raised.value.status, raised.value.code) == (status, code), raised.value.message
@@ -229,7 +216,7 @@ def test_large_form_needs_little_memory() -> None:
 
     tracemalloc.start()
     try:
-        fields = asyncio.run(read_form(generate(), CONTENT_TYPE, RecordingLimiter()))
+        fields = asyncio.run(read_form(generate(), FORM_CONTENT_TYPE, RecordingLimiter()))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -1,9 +1,8 @@
 """Builds forms (multipart/form-data) byte by byte."""
 
-from collections.abc import Iterable
-
 BOUNDARY = "the-boundary"
-FORM_HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+FORM_CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+FORM_HEADERS = {"content-type": FORM_CONTENT_TYPE}
 
 
 def make_part(name: str, content: bytes | str, *headers: str, filename: str | None = None) -> bytes:
@@ -17,7 +16,3 @@ def make_part(name: str, content: bytes | str, *headers: str, filename: str | No
 def make_form(*parts: bytes, boundary: str = BOUNDARY) -> bytes:
     delimiter = f"--{boundary}".encode()
     return b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
-
-
-def make_text_parts(fields: Iterable[tuple[str, str]]) -> list[bytes]:
-    return [make_part(name, text) for name, text in fields]
