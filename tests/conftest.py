@@ -9,11 +9,16 @@ from zlib import crc32
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 # pytest explains failed assertions of these modules as it does in tests. This must precede their import.
 pytest.register_assert_rewrite("tests.harness", "tests.chaos", "tests.flow")
 
 from tests.harness import sandbox_runner  # noqa: E402
+
+# Hypothesis would fail tests on a busy machine, because an example or its generation takes long.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 # Each of httpx's clients would load all certificates, which takes it 17 ms. Tests create thousands of clients.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)

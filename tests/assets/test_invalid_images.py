@@ -162,13 +162,13 @@ def read_or_reject(data: bytes) -> None:
     assert is_complete(data, header) in (True, False)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MAGIC_BYTES, st.binary(max_size=200))
 def test_arbitrary_bytes_are_read_or_rejected(head: bytes, rest: bytes) -> None:
     read_or_reject(head + rest)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.sampled_from(sorted(SAMPLE_IMAGES)), st.data())
 def test_arbitrary_damage_is_read_or_rejected(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(SAMPLE_IMAGES[kind][1][:3_000])
@@ -177,7 +177,7 @@ def test_arbitrary_damage_is_read_or_rejected(kind: str, data: st.DataObject) ->
     read_or_reject(bytes(damaged))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=8))
 def test_arbitrary_jpeg_segments_are_read_or_rejected(segments: list[tuple[int, bytes]]) -> None:
     read_or_reject(

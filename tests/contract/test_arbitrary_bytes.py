@@ -158,7 +158,7 @@ def read_with_every_endpoint(adapter: Adapter, answer: Answer) -> None:
 @EACH_EXAMPLE_COUNT
 @fixture_cases.EACH_ADAPTER
 def test_arbitrary_bytes_become_order_status(adapter: Adapter, example_count: int) -> None:
-    @settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=example_count, suppress_health_check=list(HealthCheck), database=None)
     @given(
         body=response_bodies(adapter),
         status=st.sampled_from(STATUSES),

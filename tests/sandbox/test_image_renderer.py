@@ -44,7 +44,7 @@ def test_image_has_the_exact_size_and_format(size, kind):
     assert (image.size, image.format) == (size, kind.upper())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(caption=st.text(max_size=80), note=st.text(max_size=20), width=st.integers(1, 300), height=st.integers(1, 300))
 def test_any_caption_can_be_rendered(caption, note, width, height):
     assert open_image(image_renderer.render_image(ImageRecipe(width, height, "png", caption, note))).size == (
@@ -153,7 +153,7 @@ def test_data_that_is_not_an_image_is_rejected(data):
         image_renderer.read_image(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     kind=st.sampled_from(["PNG", "JPEG", "WEBP"]),
     cut=st.floats(0, 1),

@@ -99,7 +99,7 @@ JSON_VALUES = st.recursive(
 FIELD_NAMES = st.sampled_from(sorted({*field_checks.EDIT_JSON_CHECKS, "images", "mask"}))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fields=st.dictionaries(FIELD_NAMES | st.text(max_size=6), JSON_VALUES, max_size=6),
     route=st.sampled_from(["generations", "edits"]),

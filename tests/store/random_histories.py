@@ -14,7 +14,6 @@ MAX_ROUNDS = 12
 SETTINGS = settings(
     max_examples=15,
     stateful_step_count=50,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

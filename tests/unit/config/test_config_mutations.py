@@ -50,7 +50,7 @@ def check_resolves(files: ConfigFiles) -> ResolvedConfig:
     return config
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(OPTION_LINES),
     st.sampled_from(["cut", "twice", "indent", "dedent", "value", "key"]),
@@ -71,7 +71,7 @@ def test_changed_line_gives_catalogue_or_problems(line: tuple[str, int], how: st
     check_resolves(replace_lines(name, lines[:number] + changed[how] + lines[number + 1 :]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(VALID_FILES.contents)), st.floats(0, 1), st.binary(max_size=3), st.integers(0, 40))
 def test_changed_bytes_give_catalogue_or_problems(name: str, where: float, inserted: bytes, cut: int) -> None:
     data = VALID_FILES.contents[name]

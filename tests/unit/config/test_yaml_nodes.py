@@ -117,7 +117,7 @@ YAML_LIKE_TEXT = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text(max_size=200) | YAML_LIKE_TEXT)
 @example('"\\UFFFFFFFF"')
 @example('"\\U00110000"')
@@ -131,13 +131,13 @@ def test_arbitrary_text_is_parsed_or_rejected(text: str) -> None:
     "".join(map(str, problems)).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_parsed_or_rejected(data: bytes) -> None:
     assert all(problem.location.file == "f" for problem in collect_problems(lambda: parse_bytes(data, "f")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.text(string.ascii_letters, min_size=1) | st.integers(-(10**17), 10**17) | st.booleans() | st.none(),

@@ -36,7 +36,7 @@ TIME_STEPS = st.one_of(st.floats(0, 5), st.floats(0, 400), st.floats(-100, 2_000
 OPERATIONS = st.sampled_from(["record", "record", "record", "acquire", "release", "accept", "exchange", "read"])
 EVENTS = st.lists(st.tuples(OPERATIONS, TIME_STEPS, HEALTH_KEYS, OUTCOMES), max_size=50)
 
-property_settings = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+property_settings = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 
 
 class ReplicaPair:

@@ -74,7 +74,7 @@ ACCOUNT_LIMITS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1_000_000), ACCOUNT_LIMITS)
 def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> None:
     async def scenario() -> None:
@@ -94,7 +94,7 @@ def test_no_slot_is_lost_or_given_twice(seed: int, allowed: AccountLimits) -> No
     run_in_virtual_time(scenario())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 8), st.lists(st.floats(0, 40), max_size=60))
 def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> None:
     async def scenario() -> None:
@@ -114,7 +114,7 @@ def test_no_minute_exceeds_rate_limit(per_minute: int, steps: list[float]) -> No
     run_in_virtual_time(scenario())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 30)), max_size=200))
 def test_retries_never_exceed_their_share_of_last_minute(events: list[tuple[bool, float]]) -> None:
     budget, now = RetryBudget(), 0.0

@@ -125,9 +125,7 @@ class JobStateMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("job_count", [60, pytest.param(450, marks=pytest.mark.thorough)])
 def test_arbitrary_updates_keep_invariants(job_count: int) -> None:
-    machine_settings = settings(
-        max_examples=job_count, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    machine_settings = settings(max_examples=job_count, stateful_step_count=50, suppress_health_check=list(HealthCheck))
     COUNTED_STEPS.clear()
     run_state_machine_as_test(JobStateMachine, settings=machine_settings)
     assert len(COUNTED_STEPS) >= MIN_STEPS_BY_JOB_COUNT[job_count]

@@ -64,7 +64,7 @@ def compute_max_seconds(new_job: NewJob) -> float:
 
 
 def make_settings(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
 
 
 @make_settings(600)

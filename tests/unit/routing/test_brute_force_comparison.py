@@ -131,10 +131,10 @@ def check_winner_and_price(offers_and_signals: Any, team: TeamConfig, params: An
 def test_router_and_brute_force_agree_on_winner_and_price(example_count: int) -> None:
     # hypothesis takes settings only once for each decorated function.
     check = given_offers_and_params(check_winner_and_price)
-    settings(max_examples=example_count, deadline=None, suppress_health_check=list(HealthCheck))(check)()
+    settings(max_examples=example_count, suppress_health_check=list(HealthCheck))(check)()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     offers_and_signals=offers_and_signals_sets(),
     n=st.sampled_from(IMAGE_COUNTS),
