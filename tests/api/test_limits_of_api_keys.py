@@ -115,6 +115,18 @@ def test_openai_sdk_reports_the_limit(gateway: RunningGateway) -> None:
         assert error.value.code == "rate_limit_exceeded"
 
 
+def test_openai_sdk_waits_and_repeats_the_request(gateway: RunningGateway) -> None:
+    """It waits for the five seconds of Retry-After while another job of the key runs."""
+    gateway.sandbox.set_latency(2.0)
+    created = create_key(gateway, limits={"concurrent_jobs": 1})
+    with make_client(gateway.url, created["key"]) as client:
+        assert client.post(JOBS_PATH, json=BODY).status_code == 202
+    gateway.sandbox.set_latency(0.0)
+    with openai.OpenAI(api_key=created["key"], base_url=f"{gateway.url}/v1", max_retries=1) as sdk:
+        response = sdk.images.with_raw_response.generate(prompt="a second lighthouse", model="gpt-image-2")
+        assert (response.status_code, response.retries_taken) == (200, 1)
+
+
 def test_refusals_are_counted_in_metrics(gateway: RunningGateway) -> None:
     with open_limited_client(gateway, requests_per_minute=1) as client:
         before = gateway.read_metric("igw_rate_limited_total", team="design", owner="key", limit="requests")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit
+from gateway.store.api_keys import ApiKey, ApiKeyChange, Scope
 from gateway.store.base import Applied, DuplicateRequest, StoreFull, StoreUnavailable
 from gateway.timeouts_and_intervals import StoreTiming
 from tests.harness.wait import wait_for_value
@@ -251,3 +253,22 @@ def _wait_for_loading(server: RedisServer) -> None:
         lambda answer: isinstance(answer, redis.exceptions.BusyLoadingError),
         "the server loads its data",
     )
+
+
+def test_full_memory_still_lets_admins_revoke_keys(empty_redis: None, single_server: RedisServer) -> None:
+    async def scenario() -> None:
+        async with open_store(single_server.url) as store:
+            single_server.execute("CONFIG", "SET", "maxmemory", "1mb")
+            try:
+                key = ApiKey(id="a", name="", team="acme", scopes=(Scope.READ,), digests=("d",), created_at=NOON)
+                for expected, version, changed in (("", "v1", key), ("v1", "v2", replace(key, revoked_at=NOON))):
+                    change = ApiKeyChange(expected_version=expected, version=version, keys=(changed,))
+                    assert await store.api_keys.change_table(change)
+                await store.api_keys.record_uses({"a": NOON})
+                table = await store.api_keys.load_table()
+                assert table is not None
+                assert [stored.revoked_at for stored in table.keys] == [NOON]
+            finally:
+                single_server.execute("CONFIG", "SET", "maxmemory", "0")
+
+    run_async(scenario())
