@@ -123,7 +123,10 @@ ENV_OPTIONS: dict[str, EnvOption] = {
         "REDIS_URL", None, _parse_redis_url, "Redis, needed for several replicas; without it SQLite"
     ),
     "secrets": EnvOption(
-        "IGW_SECRET", None, _parse_secrets, "signs image and callback URLs; required with Redis, else generated"
+        "IGW_SECRET",
+        None,
+        _parse_secrets,
+        "signs image and callback URLs and digests of API keys; required with Redis, else generated",
     ),
     "public_url": EnvOption(
         "IGW_PUBLIC_URL", None, _parse_base_url, "URL at which clients and sellers reach this gateway"
@@ -197,7 +200,7 @@ def load_signing_secrets(settings: Settings) -> tuple[bytes, ...]:
     if len(secret.strip()) < MIN_SECRET_LENGTH:
         raise SettingsError(
             f"{path} contains no secret of at least {MIN_SECRET_LENGTH} characters. Restore the file, or delete it to "
-            "generate a new secret (existing image URLs become invalid)."
+            "generate a new secret (existing image URLs, and API keys of the store, become invalid)."
         )
     return (secret,)
 
