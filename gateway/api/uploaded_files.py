@@ -84,7 +84,7 @@ class FileReceiver:
             self._file.flush()
         except OSError as error:
             folder = tempfile.tempdir or "the temporary folder"
-            message = f"{folder} has no room for an uploaded file: {error.strerror}. Set TMPDIR to another folder"
+            message = f"{folder} cannot store an uploaded file: {error.strerror}. Set TMPDIR to another folder"
             raise StorageError(message) from error
         self._pieces, self._held_bytes = [], 0
 

@@ -19,6 +19,7 @@ from tests.api.job_requests import create_finished_job
 from tests.api.raw_http import POST_IMAGE, POST_JOB, RawResponse, connect, read_response
 from tests.api.stored_jobs import FinishedJob, decode_contents
 from tests.harness.child_spec import ChildSpec, Hook
+from tests.harness.form_bodies import FORM_CONTENT_TYPE, FORM_HEADERS, make_form, make_part
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
 from tests.harness.wait import wait_for_value, wait_until
@@ -30,6 +31,7 @@ TIMING = Timing(
         body_timeout_seconds=3.0,
         memory_timeout_seconds=0.5,
         max_total_body_bytes=8 * MIB,
+        max_total_upload_bytes=8 * MIB,
         header_timeout_seconds=2.0,
         write_timeout_seconds=1.0,
     )
@@ -160,6 +162,26 @@ def test_bodies_beyond_the_memory_budget_are_503_with_retry_after(hasty_gateway:
     # Their memory is free again.
     large = b'{"prompt": "' + b"a" * 5 * MIB + b'"}'
     assert hasty_gateway.http.post(JOBS_PATH, content=large, headers=JSON_HEADERS).status_code == 400
+
+
+def test_uploads_beyond_the_disk_budget_are_503_with_retry_after(hasty_gateway: RunningGateway) -> None:
+    """Three unfinished uploads of 5 MiB with a budget of 8 MiB."""
+    form = make_form(make_part("image", bytes(6 * MIB), filename="a.png"), make_part("prompt", "a"))
+    head = POST_JOB.replace(b"application/json", FORM_CONTENT_TYPE.encode()) + b"Content-Length: %d\r\n\r\n" % len(form)
+    with connect(hasty_gateway) as first, connect(hasty_gateway) as second, connect(hasty_gateway) as third:
+        connections = (first, second, third)
+        for connection in connections:
+            connection.sendall(head + form[: 5 * MIB])
+        answers = [read_response(connection) for connection in connections]
+    rejected = [answer for answer in answers if answer.status == 503]
+    assert rejected, [answer.raw for answer in answers]
+    for answer in rejected:
+        assert answer.error["code"] == "too_many_bodies"
+        assert 1 <= int(answer.headers["retry-after"]) <= 120
+    assert {answer.status for answer in answers} <= {408, 503}
+    # Their room on the disk is free again.
+    answer = hasty_gateway.http.post(JOBS_PATH, content=form, headers=FORM_HEADERS)
+    assert parse_error(answer)["code"] == "unsupported_image_media_type"
 
 
 def test_input_image_urls_use_no_body_memory(hasty_gateway: RunningGateway) -> None:

@@ -1,5 +1,6 @@
 """OpenAI's node SDK against the gateway: the same API, parsed by another client."""
 
+import base64
 import json
 import subprocess
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.node_sdk import PROGRAM_FOLDER
-from tests.harness.sample_images import decode_image
+from tests.harness.sample_images import decode_image, make_image
 
 RETRIED_PROMPT = "a lighthouse in a hurry"
 
@@ -21,7 +22,8 @@ def node_results(node_program: str, gateway_process: RunningGateway) -> SimpleNa
     vendors.call_control_route("DELETE", "/faults")
     vendors.set_latency(1.5)
     before = len(vendors.list_charges())
-    command = [node_program, str(PROGRAM_FOLDER / "gateway.mjs"), f"{gateway_process.url}/v1", RETRIED_PROMPT]
+    images = [base64.b64encode(make_image(96, 64, mode=mode)).decode() for mode in ("RGB", "RGBA")]
+    command = [node_program, str(PROGRAM_FOLDER / "gateway.mjs"), f"{gateway_process.url}/v1", RETRIED_PROMPT, *images]
     completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     vendors.set_latency(0.0)
     assert completed.returncode == 0, completed.stderr
@@ -39,7 +41,15 @@ def test_generated_images_have_the_reported_size(node_results: Any) -> None:
 
 def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
     assert decode_image(node_results.hasty["data"][0]["b64_json"]).size == (1024, 1024)
-    assert node_results.charges == 3, "two images, and one that was retried several times"
+    assert decode_image(node_results.hasty_edit["data"][0]["b64_json"]).width
+    assert node_results.charges == 7, "two images and three of edits, and two that were retried several times"
+
+
+def test_edits_with_one_and_many_images_are_delivered(node_results: Any) -> None:
+    for edited, count in ((node_results.edited, 1), (node_results.edited_list, 2)):
+        sizes = [decode_image(image["b64_json"]).size for image in edited["data"]]
+        assert [f"{width}x{height}" for width, height in sizes] == [edited["size"]] * count
+        assert abs(sizes[0][0] / sizes[0][1] - 3 / 2) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -49,6 +59,7 @@ def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
         ("wrong_field", "BadRequestError", "unknown_parameter", "did you mean 'prompt'"),
         ("wrong_model", "NotFoundError", "model_not_found", "gpt-image-2"),
         ("wrong_key", "AuthenticationError", "invalid_api_key", "Invalid API key"),
+        ("edited_nothing", "BadRequestError", "empty_image_file", "an empty file"),
         ("too_cheap", "BadRequestError", "no_offer", "above $0.001"),
     ],
 )

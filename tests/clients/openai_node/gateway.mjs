@@ -1,6 +1,7 @@
 // Orders from the gateway at the URL in argv with OpenAI's own node SDK, and prints what it parsed from each response as
 // one JSON object.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
+import { Blob, Buffer } from "node:buffer";
 
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: "igw_sandbox" });
 const order = { model: "gpt-image-2", prompt: "a lighthouse" };
@@ -18,7 +19,14 @@ async function catchError(call) {
 // Parameters that the SDK's types do not have are passed through.
 const wide = { ...order, n: 2, resolution: "2k", aspect_ratio: "16:9", max_price: "0.15", provider: { only: ["runapi"] } };
 const { data: generated, response } = await client.images.generate(wide).withResponse();
+const [image, mask] = process.argv.slice(4).map((text) => Buffer.from(text, "base64"));
 const results = {
+  edited: await client.images.edit({ ...order, image: await toFile(image, "cat.png"), mask: await toFile(mask, "mask.png") }),
+  edited_list: await client.images.edit({ ...order, image: [new File([new Blob([image])], "blob"), await toFile(image)], n: 2 }),
+  edited_nothing: await catchError(async () => client.images.edit({ ...order, image: await toFile(Buffer.alloc(0), "a.png") })),
+  hasty_edit: await client
+    .withOptions({ timeout: 1000, maxRetries: 5 })
+    .images.edit({ ...order, prompt: process.argv[3], image: await toFile(image, "cat.png") }),
   generated,
   headers: Object.fromEntries([...response.headers].filter(([name]) => name.startsWith("x-igw-"))),
   wrong_size: await catchError(() => client.images.generate({ ...order, size: "17x17" })),

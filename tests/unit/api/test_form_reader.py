@@ -22,6 +22,7 @@ from gateway.api.form_reader import (
     read_form,
 )
 from gateway.api.uploaded_files import MAX_FILE_BYTES_IN_MEMORY, PIECE_BYTES, UploadedFile
+from gateway.assets.backend import StorageError
 from tests.harness.form_bodies import BOUNDARY, FORM_CONTENT_TYPE, make_form, make_part
 from tests.harness.sample_images import make_image
 
@@ -201,6 +202,14 @@ def test_large_files_are_on_the_disk(size: int, is_on_disk: bool) -> None:
     assert isinstance(field.value.data, mmap) is is_on_disk
     assert limiter.moved_bytes == (size if is_on_disk else 0)
     assert bytes(field.value.data) == content
+
+
+def test_upload_that_the_disk_refuses_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
+    small = make_form(make_part("image", PNG, filename="a"))
+    assert len(read(small)) == 1
+    with pytest.raises(StorageError, match="/no/such/folder cannot store an uploaded file: No such file"):
+        read(make_form(make_part("image", bytes(2 * MIB), filename="a")))
 
 
 def test_large_form_needs_little_memory() -> None:
