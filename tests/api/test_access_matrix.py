@@ -21,8 +21,9 @@ from tests.harness.key_admin import create_key
 
 Route = tuple[HTTPRouteHandler, str, str]
 # Parameters that name nothing of a team.
-SHARED_PARAMETERS = {"deployment", "model_id", "key_id"}
+SHARED_PARAMETERS = {"deployment", "model_id", "key_id", "index"}
 UNKNOWN_IDS = {"job_id": "job_" + "0" * 28}
+FIRST_INDEX = {"index": "0"}
 # What differs between two responses to the same request.
 VOLATILE_HEADERS = {"date", "x-request-id", "x-igw-overhead-ms"}
 SCOPES_BY_ROLE: dict[str, frozenset[Scope] | None] = {
@@ -51,7 +52,8 @@ def list_path_parameters(path: str) -> list[str]:
 
 
 def fill_path(path: str, ids: dict[str, str]) -> str:
-    return re.sub(r"\{(\w+):(\w+)\}", lambda match: ids.get(match[1], "1" if match[2] == "int" else "unknown"), path)
+    values = FIRST_INDEX | ids
+    return re.sub(r"\{(\w+):(\w+)\}", lambda match: values.get(match[1], "1" if match[2] == "int" else "unknown"), path)
 
 
 ROUTES = list_routes()

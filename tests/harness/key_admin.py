@@ -9,6 +9,8 @@ import httpx
 from tests.harness.gateway_runner import ADMIN_KEY, RunningGateway, make_client
 
 KEYS_PATH = "/v1/admin/keys"
+# A route that requires the scope `read`. With it, the response is a 404.
+READ_PATH = "/v1/jobs/unknown"
 
 
 @contextmanager
@@ -24,3 +26,8 @@ def create_key(gateway: RunningGateway, team: str | None = "design", **options: 
     assert answer.status_code == 201, answer.text
     created: dict[str, Any] = answer.json()
     return created
+
+
+def is_accepted(client: httpx.Client) -> bool:
+    """Returns whether the client's key is accepted for reading."""
+    return client.get(READ_PATH).status_code == 404
