@@ -213,6 +213,8 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     max_total_upload_bytes: int = 2 << 30
     # Longer than the deadline of most jobs: when it passes, completed images may still be downloading.
     job_wait_timeout_seconds: float = 3_600.0
+    # Between two heartbeats of an event stream. Proxies close connections that are silent for 30 seconds or more.
+    heartbeat_interval_seconds: float = 10.0
     # For confirming an existing job, and between attempts to confirm a new one.
     confirmation_timeout_seconds: float = 6.0
     confirmation_retry_seconds: float = 0.5

@@ -5,19 +5,28 @@ A message says in at most two sentences what happened and what to do. It never c
 prompt. `render` appends the sentence about the charge.
 """
 
+import re
 from typing import Any
 
 import msgspec
 
-OPENAI_ROUTE_PREFIXES = ("/v1/images", "/v1/models", "/openai/", "/images/")
+# Also of routes that this gateway does not have.
+OPENAI_ROUTE_PREFIXES = (
+    *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
+    *("/openai/", "/images/", "/models"),
+)
+# The framework ignores them.
+_REPEATED_SLASHES = re.compile("//+")
+MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1, 120
 
 
 class ApiError(Exception):
     """An error response.
 
     `is_retryable=False` sends `x-should-retry: false`: the same request would fail again, or cost again. By default an
-    error is retryable if it has a `retry_after`; with a Retry-After among its `headers` it always is.
-    `charge_sentence`: given for a failed job; otherwise it follows from the request.
+    error is retryable if it has a `retry_after`; with a Retry-After among its `headers` it always is. A retryable error
+    always has a Retry-After, within what OpenAI's SDKs obey. `charge_sentence`: given for a failed job; otherwise it
+    follows from the request.
     """
 
     def __init__(  # noqa: PLR0913  all but three are optional keywords
@@ -37,10 +46,11 @@ class ApiError(Exception):
         self.status, self.code, self.message, self.param = status, code, message, param
         default_type = "server_error" if status >= 500 else "invalid_request_error"
         self.error_type = error_type or _ERROR_TYPES.get(status, default_type)
-        self.retry_after, self.charge_sentence = retry_after, charge_sentence
-        self.headers = headers or {}
-        is_retryable = retry_after is not None if is_retryable is None else is_retryable
-        self.is_retryable = is_retryable or "retry-after" in self.headers
+        self.charge_sentence, self.headers = charge_sentence, headers or {}
+        if retry_after is None and "retry-after" in self.headers:
+            retry_after, is_retryable = int(self.headers["retry-after"]), True
+        self.is_retryable = retry_after is not None if is_retryable is None else is_retryable
+        self.retry_after = _limit_retry_after(retry_after or 0) if self.is_retryable else None
 
     def build_response_headers(self) -> dict[str, str]:
         headers = dict(self.headers)
@@ -48,8 +58,7 @@ class ApiError(Exception):
             headers["www-authenticate"] = "Bearer"
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
-        if not self.is_retryable:
-            headers["x-should-retry"] = "false"
+        headers["x-should-retry"] = "true" if self.is_retryable else "false"
         return headers
 
     def render(self, path: str, request_id: str | None, charge_sentence: str) -> tuple[bytes, str]:
@@ -57,25 +66,31 @@ class ApiError(Exception):
 
         `charge_sentence`: that of the request, for errors that have none; empty if the request could not order.
         """
-        message = f"{self.message} {self.charge_sentence or charge_sentence}".rstrip()
-        if path.startswith(OPENAI_ROUTE_PREFIXES):
-            return msgspec.json.encode(self._build_openai_body(message)), "application/json"
-        return msgspec.json.encode(self._build_problem_body(message, request_id)), "application/problem+json"
+        body = self.build_openai_body(charge_sentence)
+        if _REPEATED_SLASHES.sub("/", path).startswith(OPENAI_ROUTE_PREFIXES):
+            return msgspec.json.encode(body), "application/json"
+        return msgspec.json.encode(self._build_problem_body(body, request_id)), "application/problem+json"
 
-    def _build_openai_body(self, message: str) -> dict[str, Any]:
+    def build_openai_body(self, charge_sentence: str) -> dict[str, Any]:
         """Builds the body that OpenAI's clients parse."""
+        message = f"{self.message} {self.charge_sentence or charge_sentence}".rstrip()
         return {"error": {"message": message, "type": self.error_type, "param": self.param, "code": self.code}}
 
-    def _build_problem_body(self, message: str, request_id: str | None) -> dict[str, Any]:
+    def _build_problem_body(self, openai_body: dict[str, Any], request_id: str | None) -> dict[str, Any]:
         """Builds an RFC 9457 problem that also contains OpenAI's error."""
         return {
             "type": f"urn:image-gateway:problem:{self.code}",
             "title": self.code.replace("_", " "),
             "status": self.status,
-            "detail": message,
+            "detail": openai_body["error"]["message"],
             "request_id": request_id,
-            **self._build_openai_body(message),
+            **openai_body,
         }
+
+
+def _limit_retry_after(seconds: int) -> int:
+    """Limits the seconds: OpenAI's node SDK retries at once after 0, its Python SDK not at all after more than 120."""
+    return min(max(seconds, MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
 
 
 _ERROR_TYPES = {

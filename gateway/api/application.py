@@ -6,30 +6,23 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 
 from gateway.api.access_control import authorize_request, require_declared_scopes
 from gateway.api.admin_api import ADMIN_HANDLERS
 from gateway.api.api_context import ApiContext
-from gateway.api.api_errors import ApiError
 from gateway.api.callbacks import receive_callback
+from gateway.api.error_translator import ErrorTranslator
 from gateway.api.image_files import get_image_file
 from gateway.api.images import create_edit, create_generation, create_variation
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.request_lifecycle import RequestLifecycle
-from gateway.api.server_errors import (
-    internal_error,
-    select_charge_sentence,
-    service_unavailable_error,
-)
+from gateway.api.server_errors import select_charge_sentence
 from gateway.api.signals_endpoint import list_signals
-from gateway.api.unknown_routes import describe_unknown_route
-from gateway.assets.storage import ObjectNotFound, StorageError, StorageUnavailable
+from gateway.assets.storage import StorageError
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
-from gateway.store.base import StoreError, StoreUnavailable
 from gateway.timeouts_and_intervals import ApiTiming
 
 ErrorHandler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
@@ -103,21 +96,15 @@ def _build_response_error_event(error: BaseException, request_id: str) -> ErrorR
 
 def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[Any], timing: ApiTiming) -> Litestar:
     require_declared_scopes(ROUTE_HANDLERS)
+    translator = ErrorTranslator(emit, timing)
     return Application(
         emit,
         timing,
         route_handlers=ROUTE_HANDLERS,
         guards=[authorize_request],
-        state=State(state),
+        state=State({**state, "error_translator": translator}),
         lifespan=lifespan,
-        exception_handlers={
-            ApiError: _handle_api_error,
-            HTTPException: _handle_http_exception,
-            StoreError: _make_store_error_handler(emit, timing),
-            StorageError: _make_storage_error_handler(emit, timing),
-            ObjectNotFound: _handle_missing_image,
-            Exception: _make_unexpected_error_handler(emit),
-        },
+        exception_handlers={Exception: _make_error_handler(translator)},
         # `request_body.py` reads bodies and limits their size.
         request_max_body_size=None,
         openapi_config=None,
@@ -126,73 +113,15 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
     )
 
 
-def _handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
-    request_id = request.scope["state"].get("request_id")
-    content, media_type = error.render(request.scope["path"], request_id, select_charge_sentence(request.scope))
-    return Response(content, media_type=media_type, status_code=error.status, headers=error.build_response_headers())
+def _make_error_handler(translator: ErrorTranslator) -> ErrorHandler:
+    """Makes the handler of every exception of a route handler."""
 
-
-def _handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    if error.status_code == 404:
-        routes = [route.path_format for route in request.app.routes]
-        api_error = ApiError(404, "route_not_found", describe_unknown_route(request.scope["path"], routes))
-    elif error.status_code == 405:
-        message = f"This route does not support {request.method}. Use a method of the Allow header."
-        api_error = ApiError(405, "method_not_allowed", message, headers=_build_allow_header(error))
-    else:
-        api_error = ApiError(error.status_code, "invalid_request", "Invalid request. Check its path and headers.")
-    return _handle_api_error(request, api_error)
-
-
-def _build_allow_header(error: HTTPException) -> dict[str, str]:
-    """Lists the route's methods in `Allow`."""
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    # Litestar would list OPTIONS, which is not supported here.
-    methods = [name for name in headers.get("allow", "").split(", ") if name not in ("", "OPTIONS")]
-    return {"allow": ", ".join(sorted(methods))} if methods else {}
-
-
-def _make_store_error_handler(emit: EventSink, timing: ApiTiming) -> ErrorHandler:
-    """Makes the handler of store errors. The client may retry after such an error, since it did not cause it."""
-
-    def handle(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
-        if not isinstance(error, StoreUnavailable):
-            emit(ErrorReported(component="store", message=str(error), request=request.scope["state"].get("request_id")))
-        cause = "The job store is unavailable."
-        return _handle_api_error(
-            request,
-            service_unavailable_error(request.scope, "store_unavailable", cause, timing.store_retry_after_seconds),
-        )
-
-    return handle
-
-
-def _make_storage_error_handler(emit: EventSink, timing: ApiTiming) -> ErrorHandler:
-    def handle(request: Request[Any, Any, Any], error: StorageError) -> Response[bytes]:
-        if not isinstance(error, StorageUnavailable):
-            emit(
-                ErrorReported(component="storage", message=str(error), request=request.scope["state"].get("request_id"))
-            )
-        cause = "The image storage is unavailable."
-        return _handle_api_error(
-            request,
-            service_unavailable_error(request.scope, "images_unavailable", cause, timing.store_retry_after_seconds),
-        )
-
-    return handle
-
-
-def _handle_missing_image(request: Request[Any, Any, Any], error: ObjectNotFound) -> Response[bytes]:
-    return _handle_api_error(request, ApiError(410, "image_expired", "The image has expired and was deleted."))
-
-
-def _make_unexpected_error_handler(emit: EventSink) -> ErrorHandler:
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        emit(
-            ErrorReported(
-                component="api", message=describe_exception(error), request=request.scope["state"].get("request_id")
-            )
-        )
-        return _handle_api_error(request, internal_error(request.scope))
+        api_error = translator.translate(request, error)
+        request_id = request.scope["state"].get("request_id")
+        charge_sentence = select_charge_sentence(request.scope)
+        content, media_type = api_error.render(request.scope["path"], request_id, charge_sentence)
+        headers = api_error.build_response_headers()
+        return Response(content, media_type=media_type, status_code=api_error.status, headers=headers)
 
     return handle

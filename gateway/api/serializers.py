@@ -167,40 +167,91 @@ def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def serialize_images(
-    job: Job, images: Sequence[StoredImage], contents: Mapping[int, bytes], url_signer: UrlSigner | None, now: float
-) -> Any:
-    """Serializes OpenAI's response to a generation: base64 where `contents` has bytes, URLs if a signer is given."""
-    first_image = images[0]
-    effective = {"quality": _get_common_quality(images), "background": _get_common_background(images)}
+class ImagesView(Struct, frozen=True, kw_only=True):
+    """Delivered images of a job for a response of OpenAI's API.
+
+    `contents`: of the images that are sent as base64, by index. `url_signer`: given if URLs are sent.
+    """
+
+    job: Job
+    images: Sequence[StoredImage]
+    contents: Mapping[int, bytes]
+    url_signer: UrlSigner | None
+    now: float
+    safety_identifier: str | None = None
+
+    @property
+    def optional_fields(self) -> dict[str, Any]:
+        """The fields that a response has only where there is something to say."""
+        warnings = {"warnings": list(self.job.warnings)} if self.job.warnings else {}
+        return warnings | ({"safety_identifier": self.safety_identifier} if self.safety_identifier else {})
+
+
+def serialize_images(view: ImagesView) -> dict[str, Any]:
+    """Serializes OpenAI's response to a generation or an edit."""
+    first_image = view.images[0]
+    effective = {"quality": _get_common_quality(view.images), "background": _get_common_background(view.images)}
     return {
-        "created": int(job.created_at),
-        "data": [_serialize_openai_image(image, contents.get(image.index), url_signer, now) for image in images],
+        "created": int(view.job.created_at),
+        "data": [_serialize_openai_image(view, image) for image in view.images],
         "size": f"{first_image.width}x{first_image.height}",
         "output_format": first_image.format,
         **{name: value for name, value in effective.items() if value is not None},
-        "usage": serialize_usage(job),
-        **({"warnings": list(job.warnings)} if job.warnings else {}),
+        "usage": serialize_usage(view.job),
+        **view.optional_fields,
     }
 
 
-def _serialize_openai_image(
-    image: StoredImage, content: bytes | None, url_signer: UrlSigner | None, now: float
-) -> dict[str, str]:
+def serialize_image_events(view: ImagesView, event_type: str) -> list[dict[str, Any]]:
+    """Serializes one of OpenAI's `completed` events for each image. Its usage is its share: the sum is the job's.
+
+    All fields of OpenAI's type are present, as strict clients require. `auto` stands for what the seller chose unseen.
+    """
+    count = len(view.images)
+    return [
+        {
+            "type": event_type,
+            **_serialize_openai_image(view, image),
+            "created_at": int(view.job.created_at),
+            "size": f"{image.width}x{image.height}",
+            "quality": image.quality or "auto",
+            "background": _get_common_background([image]) or "auto",
+            "output_format": image.format,
+            "usage": _serialize_usage_share(view.job, position, count),
+            **view.optional_fields,
+        }
+        for position, image in enumerate(view.images)
+    ]
+
+
+def _serialize_openai_image(view: ImagesView, image: StoredImage) -> dict[str, str]:
+    content = view.contents.get(image.index)
     fields = {} if content is None else {"b64_json": base64.b64encode(content).decode()}
-    return fields if url_signer is None else fields | {"url": url_signer.sign(image.key, int(now) + URL_TTL_SECONDS)}
+    if view.url_signer is None:
+        return fields
+    return fields | {"url": view.url_signer.sign(image.key, int(view.now) + URL_TTL_SECONDS)}
 
 
 def serialize_usage(job: Job) -> dict[str, Any]:
     """Serializes the usage with all fields of OpenAI's type, as strict clients require. Unknown numbers are 0."""
+    return _serialize_usage_share(job, 0, 1)
+
+
+def _serialize_usage_share(job: Job, position: int, count: int) -> dict[str, Any]:
+    """Serializes the usage of one of `count` images, which share that of the job evenly."""
+
+    def take_share(amount: int) -> int:
+        return amount * (position + 1) // count - amount * position // count
+
     usage = job.usage
-    text, image, output = (min(tokens, MAX_TOKENS) for tokens in (usage.input_text, usage.input_image, usage.output))
+    amounts = (usage.input_text, usage.input_image, usage.output)
+    text, image, output = (min(take_share(tokens), MAX_TOKENS) for tokens in amounts)
     return {
         "input_tokens": min(text + image, MAX_TOKENS),
         "input_tokens_details": {"text_tokens": text, "image_tokens": image},
         "output_tokens": output,
         "total_tokens": min(text + image + output, MAX_TOKENS),
-        "cost": encode_usd(job.captured_amount),
+        "cost": encode_usd(take_share(job.captured_amount)),
     }
 
 

@@ -48,7 +48,7 @@ class Engine:
         self._handover_requested = asyncio.Event()
         # Held until each claimed job has a worker or is released.
         self._claim_lock = asyncio.Lock()
-        self._is_stopped = False
+        self.is_stopped = False
         self._partitions_to_audit: list[int] = []
         # The time of the last successful write, by `context.monotonic`. Health is published every second.
         self.last_write_at = context.monotonic()
@@ -82,7 +82,7 @@ class Engine:
         await asyncio.wait(tasks)
         await asyncio.gather(*(periodic_task.stop() for periodic_task in self._periodic_tasks))
         await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
-        self._is_stopped = True
+        self.is_stopped = True
         self.context.job_watchers.notify_all()
         await self.disconnected_client_remover.close()
         return len(remaining_workers)
@@ -191,7 +191,7 @@ class Engine:
                 while is_local == (job_id in self.workers):
                     job = await self.get_job(job_id)
                     remaining_seconds = give_up_at - self.context.monotonic()
-                    if job is None or job.state.is_terminal or remaining_seconds <= 0 or self._is_stopped:
+                    if job is None or job.state.is_terminal or remaining_seconds <= 0 or self.is_stopped:
                         return job
                     await watch.wait_for_change(min(remaining_seconds, self.context.timing.clients.job_poll_seconds))
 

@@ -22,9 +22,10 @@ LARGE_IMAGES = {"size": "3840x2160"}
 class FinishedJob:
     """A finished job, the body and headers of its request, and the files of its images."""
 
-    def __init__(self, gateway: RunningGateway, n: int, **headers: str) -> None:
+    def __init__(self, gateway: RunningGateway, n: int, *, stream: bool = False, **headers: str) -> None:
         self._gateway, self._headers = gateway, headers
-        self._body = json.dumps({"prompt": f"a lighthouse {uuid4()}", "n": n} | LARGE_IMAGES).encode()
+        fields = {"prompt": f"a lighthouse {uuid4()}", "n": n, "stream": stream}
+        self._body = json.dumps(fields | LARGE_IMAGES).encode()
         self.id = self.repeat_request().headers["x-igw-job-id"]
         images = gateway.http.get(f"{JOBS_PATH}/{self.id}").json()["images"]
         self.image_urls = [image["url"] for image in images]

@@ -83,7 +83,6 @@ INVALID_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "time between frames": ({"frame_duration_ms": 200}, "frame_duration_ms", "Omit it"),
     "complexity": ({"complexity": "high"}, "complexity", "choose a quality"),
     "options of an SVG": ({"svg": {"model": "gpt-5", "reasoning": {"effort": "low"}}}, "svg", "use png, jpeg or webp"),
-    "a stream": ({"stream": True}, "stream", "'stream' is not supported"),
     "an unknown policy": ({"policy": "cheap"}, "policy", "cheapest"),
     "an unknown seller": ({"provider": {"only": ["runapj"]}}, "provider.only", "did you mean 'runapi'"),
     "an unknown seller to ignore": ({"provider": {"ignore": ["x"]}}, "provider.ignore", "Seller 'x' not found"),

@@ -29,7 +29,7 @@ def post_generation(gateway: RunningGateway, prompt: str, retry: int = 0) -> htt
 def expect_sellers_unavailable(answer: httpx.Response) -> None:
     assert answer.status_code == 503, answer.text
     assert answer.headers["retry-after"] == "60"
-    assert "x-should-retry" not in answer.headers
+    assert answer.headers["x-should-retry"] == "true"
     error = parse_error(answer)
     assert (error["code"], error["type"]) == ("sellers_unavailable", "server_error")
     assert "You were not charged" in error["message"]

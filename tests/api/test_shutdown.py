@@ -36,7 +36,7 @@ def test_draining_rejects_new_jobs_and_finishes_running_ones(tmp_path: Path) -> 
             assert rejected.status_code == 503
             assert parse_error(rejected)["code"] == "draining"
             assert 1 <= int(rejected.headers["retry-after"]) <= 120
-            assert "x-should-retry" not in rejected.headers, "another replica accepts it, or this one later"
+            assert rejected.headers["x-should-retry"] == "true", "another replica accepts it, or this one later"
         gateway.sandbox.release_orders()
         assert running.result().status_code == 200
         assert gateway.wait_for_exit() == 0

@@ -16,6 +16,7 @@ from gateway.api.server_errors import (
 from gateway.store.base import StoreFull, StoreUnavailable
 
 CAUSE = "The job store is unavailable."
+RETRYABLE_HEADERS = {"x-igw-job-id": "job_1", "retry-after": "5", "x-should-retry": "true"}
 
 
 def make_scope(method: str = "POST") -> dict[str, Any]:
@@ -36,7 +37,7 @@ def make_error(scope: dict[str, Any]) -> ApiError:
 
 def test_error_before_job_creation_suggests_retry() -> None:
     error = make_error(make_scope())
-    assert (error.status, error.build_response_headers()) == (503, {"retry-after": "5"})
+    assert (error.status, error.build_response_headers()) == (503, {"retry-after": "5", "x-should-retry": "true"})
     assert error.message == f"{CAUSE} Retry the request."
 
 
@@ -50,12 +51,12 @@ def test_error_of_read_request_mentions_no_order(method: str) -> None:
 def test_error_of_read_request_names_its_job() -> None:
     scope = make_scope("GET")
     scope["state"]["job_id"] = "job_1"
-    assert make_error(scope).build_response_headers() == {"x-igw-job-id": "job_1", "retry-after": "5"}
+    assert make_error(scope).build_response_headers() == RETRYABLE_HEADERS
 
 
 def test_idempotent_request_with_job_suggests_retry() -> None:
     error = make_error(make_scope_with_job(is_idempotent=True))
-    assert (error.status, error.build_response_headers()) == (503, {"x-igw-job-id": "job_1", "retry-after": "5"})
+    assert (error.status, error.build_response_headers()) == (503, RETRYABLE_HEADERS)
     assert "GET /v1/jobs/job_1" in error.message
 
 
