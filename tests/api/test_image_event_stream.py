@@ -46,7 +46,7 @@ def gateway(lively_gateway: RunningGateway) -> Iterator[RunningGateway]:
 
 
 def parse_events(text: str) -> list[dict[str, Any]]:
-    """Parses the frames, which end with an empty line each. Comments are no events."""
+    """Parses the frames, which end with an empty line each, and skips comments."""
     frames = [frame for frame in text.split("\n\n") if frame and frame != ": ping"]
     events = []
     for frame in frames:
@@ -88,7 +88,7 @@ def test_stream_has_one_completed_event_for_each_image(gateway: RunningGateway) 
 
 
 def test_unknown_values_of_an_event_are_words_of_openai(gateway: RunningGateway) -> None:
-    """The seller offers no choice of the quality, and tells no tokens."""
+    """The seller offers no choice of the quality, and reports no tokens."""
     [event] = parse_events(gateway.http.post(IMAGES_PATH, json=BODY | ONE_SELLER).text)
     assert event["quality"] == "auto"
     assert event["usage"]["total_tokens"] == 0

@@ -1,9 +1,10 @@
-"""Makes OpenAI's Python SDK client, and computes the expected charges."""
+"""Makes clients with OpenAI's Python SDK, and computes the expected charges."""
 
 from typing import Any
 
 import openai
 
+from tests.harness.gateway_runner import API_KEY, RunningGateway
 from tests.harness.sandbox_runner import RunningSandbox
 
 MODEL = "gpt-image-2"
@@ -16,6 +17,14 @@ def make_openai_client(sandbox: RunningSandbox, path: str = "/openai/v1", **opti
         max_retries=options.pop("max_retries", 0),
         http_client=openai.DefaultHttpxClient(trust_env=False),
         **options,
+    )
+
+
+def make_gateway_client(gateway: RunningGateway, **options: Any) -> openai.OpenAI:
+    """Makes the SDK with its defaults, including retries."""
+    http = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(
+        base_url=f"{gateway.url}/v1", api_key=options.pop("api_key", API_KEY), http_client=http, **options
     )
 
 

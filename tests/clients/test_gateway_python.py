@@ -7,17 +7,10 @@ from uuid import uuid4
 import openai
 import pytest
 
-from tests.clients.openai_sdk import MODEL
-from tests.harness.gateway_runner import API_KEY, RunningGateway
+from tests.clients.openai_sdk import MODEL, make_gateway_client
+from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image
 from tests.harness.wait import wait_until
-
-
-def make_gateway_client(gateway: RunningGateway, **options: Any) -> openai.OpenAI:
-    http = openai.DefaultHttpxClient(trust_env=False)
-    return openai.OpenAI(
-        base_url=f"{gateway.url}/v1", api_key=options.pop("api_key", API_KEY), http_client=http, **options
-    )
 
 
 @pytest.fixture
