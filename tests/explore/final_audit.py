@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+import msgspec
+
 from gateway.engine.job_documents import decode_image, decode_order_documents, image_document_name
 from gateway.jobs.job import Attempt, Job, order_reference
 from gateway.jobs.transition_tables import LedgerLine
@@ -128,9 +130,12 @@ def _check_deliveries(world: World, stored: StoredJob) -> Iterator[str]:
 
 def _check_inputs(world: World, stored: StoredJob, orders: dict[str, list[SellerOrder]]) -> Iterator[str]:
     """The input images of the request are stored. Each order was made from them, and its seller could read them."""
-    request = decode_order_documents(stored.documents)
+    try:
+        request = decode_order_documents(stored.documents)
+    except msgspec.DecodeError:
+        request = None
     if request is None:
-        yield f"request lost: {stored.job.id} has no documents"
+        yield f"request lost: {stored.job.id} has no request that can be decoded"
         return
     inputs = [*request.request.sources, *([request.request.mask] if request.request.mask else [])]
     data = [world.images.objects.get(stored_input.key) for stored_input in inputs]

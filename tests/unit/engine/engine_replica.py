@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.engine.engine import Engine
+from gateway.engine.open_jobs import OpenJobs
 from gateway.jobs.job import Job
 from gateway.store.base import Applied
 from gateway.store.job_watch import JobWatchers
@@ -49,6 +50,7 @@ async def run_replica(folder: Path, timing: Timing = Timing()) -> AsyncIterator[
     context: Any = SimpleNamespace(
         store=store,
         job_watchers=JobWatchers(),
+        open_jobs=OpenJobs(),
         emit=events.append,
         wall_clock=clock,
         monotonic=asyncio.get_running_loop().time,
