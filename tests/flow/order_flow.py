@@ -3,7 +3,7 @@
 import io
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,11 @@ class FlowGateway(GatewayProcess):
         )
         return dict(answer.raise_for_status().json())
 
-    def has_only_healthy_sellers(self) -> bool:
+    def has_only_healthy_sellers(self, sellers: Collection[str] | None = None) -> bool:
+        """Whether all sellers, or all of these, get orders."""
         answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
-        return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in answer.json()["data"])
+        entries = [entry for entry in answer.json()["data"] if sellers is None or entry["seller"] in sellers]
+        return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in entries)
 
     def reload_config(self) -> None:
         """Reloads the configuration and its secrets."""
