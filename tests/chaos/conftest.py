@@ -19,6 +19,7 @@ def chaos_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_serv
 @pytest.fixture
 def redis_server(chaos_redis: redis_servers.RedisServer) -> redis_servers.RedisServer:
     chaos_redis.execute("FLUSHALL")
+    chaos_redis.execute("SCRIPT", "FLUSH")
     return chaos_redis
 
 
