@@ -17,6 +17,7 @@ from gateway.config.schema import CONFIG_FILES
 from gateway.settings import ENV_OPTIONS
 from tests.harness.cli_runner import run_command
 from tests.harness.gateway_runner import CONFIG, ROOT, RunningGateway, run_sandboxed_gateway
+from tests.harness.sample_images import make_image
 
 README = (ROOT / "README.md").read_text()
 README_URL = "http://127.0.0.1:8080"
@@ -73,13 +74,16 @@ def test_second_curl_shows_job_and_headers(gateway: RunningGateway, tmp_path: Pa
     assert "x-igw-cost-usd: " in head
 
 
-def test_openai_client_snippet_runs(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_client_snippet_runs(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.png").write_bytes(make_image(96, 64))
     (snippet,) = find_code_blocks("python")
     namespace: dict[str, Any] = {}
     exec(snippet.replace(README_URL, gateway.url), namespace)  # noqa: S102  the test checks that it runs
     namespace["client"].close()
-    assert namespace["image"].data[0].b64_json.startswith("iVBOR")
+    for answer in (namespace["image"], namespace["edited"]):
+        assert answer.data[0].b64_json.startswith("iVBOR")
 
 
 def test_yaml_example_is_valid_configuration(tmp_path: Path) -> None:

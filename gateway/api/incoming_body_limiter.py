@@ -21,7 +21,8 @@ class IncomingBodyLimiter:
     def __init__(self, receive: Receive, budget: MemoryBudget, disk_budget: MemoryBudget, timing: ApiTiming) -> None:
         self._timing = timing
         self._receive, self._reservation = receive, budget.make_incoming_reservation()
-        self._disk_reservation = disk_budget.make_incoming_reservation()
+        self._disk_budget = disk_budget
+        self._disk_reservation: MemoryReservation | None = None
         self._held_bytes, self._reserved_bytes, self._elapsed_seconds = 0, SMALL_BODY_BYTES, 0.0
         self._disk_bytes = 0
         self.is_started = self._is_finished = False
@@ -48,6 +49,8 @@ class IncomingBodyLimiter:
 
     async def move_to_disk(self, size: int) -> None:
         """Reserves disk for `size` bytes of the body, which then no longer count as held in memory."""
+        if self._disk_reservation is None:
+            self._disk_reservation = self._disk_budget.make_incoming_reservation()
         self._disk_bytes += size
         await self._grow(self._disk_reservation, self._disk_bytes)
         self._held_bytes -= size
@@ -55,7 +58,8 @@ class IncomingBodyLimiter:
     def release(self) -> None:
         """Releases all memory and disk that were reserved for the body."""
         self._reservation.release()
-        self._disk_reservation.release()
+        if self._disk_reservation is not None:
+            self._disk_reservation.release()
 
     async def _receive_with_timeout(self) -> Any:
         """Receives one message. The timeouts count only the time that the gateway waits for the client."""

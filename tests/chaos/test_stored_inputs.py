@@ -15,10 +15,14 @@ from tests.chaos.store_setups import StoreSetup
 from tests.harness.child_spec import ChildSpec
 from tests.harness.crashes import make_crash_hook
 from tests.harness.gateway_process import CHAOS_CHILD, OTHER_TEAM_KEY, GatewayProcess, run_replica
+from tests.harness.sample_images import make_image
 from tests.harness.sandbox_runner import RunningSandbox
 from tests.harness.timings import CHAOS_TIMINGS
 from tests.harness.wait import wait_until
 
+# Larger than what is received in memory.
+LARGE_IMAGE = make_image(512, 512) + bytes(2 << 20)
+PostEdit = Callable[[GatewayProcess], httpx.Response]
 REQUEST_HEADERS = {"authorization": f"Bearer {OTHER_TEAM_KEY}", "idempotency-key": "one-edit"}
 
 
@@ -61,22 +65,47 @@ def post_edit(gateway: GatewayProcess) -> httpx.Response:
     return httpx.post(f"{gateway.url}/v1/jobs", json=params, headers=REQUEST_HEADERS, trust_env=False)
 
 
-def post_edit_until_crash(gateway: GatewayProcess) -> None:
+def post_large_form(gateway: GatewayProcess) -> httpx.Response:
+    """Sends the same edit as a form, whose image is received on the disk. Its boundary is another one each time."""
+    files = {"image": ("a.png", LARGE_IMAGE)}
+    params = {"prompt": "a lighthouse", "quality": "low", "provider[only][]": "runflow-runs"}
+    return httpx.post(
+        f"{gateway.url}/v1/images/edits",
+        data=params,
+        files=files,
+        headers=REQUEST_HEADERS,
+        timeout=60.0,
+        trust_env=False,
+    )
+
+
+def post_edit_until_crash(gateway: GatewayProcess, post: PostEdit = post_edit) -> None:
     with contextlib.suppress(httpx.TransportError):
-        post_edit(gateway)
+        post(gateway)
     gateway.wait_for_exit()
 
 
 @contextlib.contextmanager
-def crash_before_ordering(redis_setup: StoreSetup) -> Iterator[tuple[GatewayProcess, Path]]:
+def crash_before_ordering(redis_setup: StoreSetup, post: PostEdit = post_edit) -> Iterator[tuple[GatewayProcess, Path]]:
     """Yields a gateway that crashed before its first order, and the path of its job's input."""
     with run_replica(
         redis_setup.folder, redis_setup.config, redis_setup.environ, make_crashing_child("submit")
     ) as gateway:
-        post_edit_until_crash(gateway)
+        post_edit_until_crash(gateway, post)
         (input_path,) = list_image_files(redis_setup)
         gateway.child = CHAOS_CHILD
         yield gateway, input_path
+
+
+def test_form_edit_survives_a_crash_before_its_order(redis_setup: StoreSetup, sandbox: RunningSandbox) -> None:
+    """The input is in the storage before the job is accepted. A retry gets the job, and pays once."""
+    with crash_before_ordering(redis_setup, post_large_form) as (gateway, input_path):
+        assert input_path.read_bytes() == LARGE_IMAGE
+        gateway.start()
+        answer = post_large_form(gateway)
+        assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true"), answer.text[:500]
+        assert input_path.read_bytes() == LARGE_IMAGE
+    assert len(sandbox.list_charges()) == 1
 
 
 def wait_for_edit(gateway: GatewayProcess) -> dict[str, Any]:
