@@ -133,6 +133,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         message = f"No new jobs are accepted: {reason}. Retry in {STORAGE_RETRY_SECONDS} seconds."
         raise ApiError(503, "storage_unavailable", message, retry_after=STORAGE_RETRY_SECONDS)
     presence, has_key = request.presence, not record.is_body_key
+    compression = request.params.output_compression
     command = CreateJobCommand(
         query=to_routing_query(
             context.catalogue(), request.params, request.team, request.operation, request.input_images
@@ -147,6 +148,7 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         is_client_connected=None if has_key else presence.promise_response,
         has_client_disconnected=None if has_key else lambda: presence.is_disconnected,
         requested_params=request.requested_params,
+        output_compression=None if compression == 100 else compression,
         key_id=request.key_id,
     )
     result = await _create_job(context, request, command)

@@ -137,8 +137,14 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ] = None
     output_compression: Annotated[
-        Literal[100],
-        Parameter(APPLIED, "Quality of a JPEG or WebP.", 100, fix_spelling=read_integer),
+        int,
+        Meta(ge=0, le=100),
+        Parameter(
+            APPLIED,
+            "Quality of a JPEG or WebP. Below 100 the gateway encodes the image again; 100: as the seller did.",
+            80,
+            fix_spelling=read_integer,
+        ),
     ] = 100
     background: Annotated[
         ShortText,

@@ -36,6 +36,9 @@ def to_routing_query(
         raise to_invalid_value_error(error) from error
     output_format = _choose_word("output_format", params.output_format, model.output_format, model)
     background = _choose_word("background", params.background, model.background, model)
+    if params.output_compression != 100 and output_format not in (Format.JPEG, Format.WEBP):
+        message = f"Invalid value for 'output_compression': {output_format} has none. Omit it, or use jpeg or webp."
+        raise ApiError(400, "invalid_value", message, param="output_compression")
     if background == TRANSPARENT and not Format(output_format).has_alpha:
         message = f"Invalid value for 'background': {output_format} has no transparency. Use png or webp."
         raise ApiError(400, "invalid_value", message, param="background")

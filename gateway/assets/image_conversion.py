@@ -4,6 +4,7 @@ import asyncio
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,22 +55,29 @@ _PNG_CHUNK = struct.Struct(">I4s")
 _executor = ThreadPoolExecutor(MAX_CONCURRENT_CONVERSIONS, thread_name_prefix="image-conversion")
 
 
-async def convert_image(data: bytes, header: ImageHeader, output_format: Format) -> bytes:
-    """Returns the image in the output format, upright and with its colour profile; unchanged if it has that format."""
-    if header.format is output_format:
+async def convert_image(data: bytes, header: ImageHeader, output_format: Format, quality: int | None = None) -> bytes:
+    """Returns the image in the output format, upright and with its colour profile.
+
+    It is returned unchanged if it has that format, or if the gateway cannot make that format.
+
+    `quality`: of a JPEG or WebP, 0 to 100; an image of that format is then encoded again.
+    """
+    if not output_format.is_convertible or (header.format is output_format and quality is None):
         return data
-    return await asyncio.get_running_loop().run_in_executor(_executor, _convert_in_thread, data, header, output_format)
+    return await asyncio.get_running_loop().run_in_executor(
+        _executor, _convert_in_thread, data, header, output_format, quality
+    )
 
 
-def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format) -> bytes:
+def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format, quality: int | None) -> bytes:
     try:
         readable = _strip_text_chunks(data) if header.format is Format.PNG else data
         with Image.open(io.BytesIO(readable), formats=[header.format.upper()]) as image:
             _check_size(image, header)
             profile = image.info.get("icc_profile")
-            return _encode_image(
-                _apply_orientation(_convert_mode(output_format, image), header.orientation), output_format, profile
-            )
+            upright = _apply_orientation(_convert_mode(output_format, image), header.orientation)
+            options = {} if quality is None else {"quality": quality}
+            return _encode_image(upright, output_format, profile, ENCODER_OPTIONS[output_format] | options)
     except _DECODE_ERRORS as error:
         # Omits the text of the error, which may quote the content of the image.
         raise InvalidImage(f"a broken {header.format}, which cannot be decoded ({type(error).__name__})") from None
@@ -141,12 +149,12 @@ def _apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image if orientation == UPRIGHT else image.transpose(_TRANSPOSITIONS[orientation])
 
 
-def _encode_image(image: Image.Image, output_format: Format, profile: bytes | None) -> bytes:
+def _encode_image(
+    image: Image.Image, output_format: Format, profile: bytes | None, options: Mapping[str, Any]
+) -> bytes:
     # No other metadata is kept: an orientation in Exif or XMP would rotate the image a second time.
     image.info.clear()
     is_profile_usable = profile is not None and profile[16:20] == _COLOUR_SPACES.get(image.mode)
     buffer = io.BytesIO()
-    image.save(
-        buffer, output_format, icc_profile=profile if is_profile_usable else None, **ENCODER_OPTIONS[output_format]
-    )
+    image.save(buffer, output_format, icc_profile=profile if is_profile_usable else None, **options)
     return buffer.getvalue()

@@ -75,4 +75,5 @@ def _name_resolution(header: ImageHeader, law: SizeLaw) -> str:
 
 def _find_format_warnings(header: ImageHeader, output_format: Format) -> Iterator[str]:
     if header.format is not output_format:
-        yield f"delivered as {header.format}, converted to {output_format}"
+        consequence = "converted to" if output_format.is_convertible else "requested"
+        yield f"delivered as {header.format}, {consequence} {output_format}"

@@ -82,6 +82,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     is_client_connected: Callable[[], Awaitable[bool]] | None = None
     has_client_disconnected: Callable[[], bool] | None = None
     requested_params: RequestedParams = RequestedParams()
+    output_compression: int | None = None
     key_id: str = ""
 
 
@@ -221,6 +222,7 @@ async def _build_saved_request(context: EngineContext, job_id: str, command: Cre
         sources=tuple(sources),
         mask=await _store_input(context, job_id, "mask", command.mask) if command.mask else None,
         requested_params=command.requested_params,
+        output_compression=command.output_compression,
     )
 
 

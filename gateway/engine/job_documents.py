@@ -27,14 +27,18 @@ class StoredInput(Struct, frozen=True, kw_only=True):
     height: int
 
 
-class SavedRequest(Struct, frozen=True, kw_only=True):
-    """The request as it was accepted: what routing depended on, the prompt, and the input images in the storage."""
+class SavedRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The request as it was accepted: what routing depended on, the prompt, and the input images in the storage.
+
+    `output_compression`: the quality of the delivered JPEG or WebP, None for the seller's own.
+    """
 
     routing: RoutingRequest
     prompt: str
     sources: tuple[StoredInput, ...] = ()
     mask: StoredInput | None = None
     requested_params: RequestedParams = RequestedParams()
+    output_compression: int | None = None
 
 
 class OrderTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,8 +10,9 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.assets.delivered_image_header import read_delivered_header
 from gateway.assets.image_conversion import convert_image
-from gateway.assets.image_header import ImageHeader, InvalidImage, is_complete, read_header
+from gateway.assets.image_header import InvalidImage, read_header
 from gateway.assets.object_keys import make_object_key
 from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
@@ -42,13 +43,6 @@ from providers.orders import ImageBytes, ImageSource, ImageUrl
 
 BACKOFF_FACTOR = 3.0
 ResultT = TypeVar("ResultT")
-
-
-class FetchedImage(Struct, frozen=True):
-    """A downloaded image with its parsed header."""
-
-    data: bytes
-    header: ImageHeader
 
 
 class StoredResult(Struct, frozen=True):
@@ -217,8 +211,8 @@ class ResultFetcher:
         """Fetches and stores one image, or counts a failed try."""
         image_key = order.attempt_number, index
         try:
-            fetched_image = await self._download_image(source, order.offer.seller.account)
-            self._stored_results[image_key] = await self._store_one(order, index, fetched_image)
+            data = await self._download_image(source, order.offer.seller.account)
+            self._stored_results[image_key] = await self._store_one(order, index, data)
         except DownloadError as error:
             self._report_error(type(error).__name__)
         except (ImageGone, InvalidImage):
@@ -251,32 +245,27 @@ class ResultFetcher:
             yield delay
             delay = min(delay * BACKOFF_FACTOR, self._context.timing.fetches.max_backoff_seconds)
 
-    async def _download_image(self, source: ImageSource, account: SellerAccount) -> FetchedImage:
-        """Downloads an image, or takes its inline bytes.
-
-        Raises InvalidImage, ImageGone, or a DownloadError that may be transient.
-        """
+    async def _download_image(self, source: ImageSource, account: SellerAccount) -> bytes:
+        """Downloads an image, or takes its inline bytes. Raises ImageGone, or a DownloadError that may be transient."""
         if isinstance(source, ImageBytes):
-            data = source.data
-        else:
-            try:
-                data = await self._context.seller_client.download(
-                    source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
-                )
-            except DownloadError as error:
-                if error.is_permanent:
-                    raise ImageGone from error
-                raise
-        header = read_header(data)
-        if not is_complete(data, header):
-            raise InvalidImage("the image is truncated")
-        return FetchedImage(data, header)
+            return source.data
+        try:
+            return await self._context.seller_client.download(
+                source.url, account.allows_private_addresses, proxy=account.proxy, account=account.name
+            )
+        except DownloadError as error:
+            if error.is_permanent:
+                raise ImageGone from error
+            raise
 
-    async def _store_one(self, order: FinishedOrder, index: int, fetched_image: FetchedImage) -> StoredResult:
+    async def _store_one(self, order: FinishedOrder, index: int, delivered_data: bytes) -> StoredResult:
+        """Checks, converts and stores one image. Raises InvalidImage."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         request, terms = await self._load_order_spec(order, attempt)
-        data = await convert_image(fetched_image.data, fetched_image.header, request.routing.output_format)
-        header = fetched_image.header if data is fetched_image.data else read_header(data)
+        output_format = request.routing.output_format
+        delivered_header = read_delivered_header(delivered_data, output_format)
+        data = await convert_image(delivered_data, delivered_header, output_format, request.output_compression)
+        header = delivered_header if data is delivered_data else read_header(data)
         digest = sha256(data).hexdigest()
         # The key contains the digest, since another replica that fetches the same order may receive other images.
         key = make_object_key(
@@ -299,7 +288,7 @@ class ResultFetcher:
             is_opaque=not header.has_alpha,
         )
         expected = ExpectedOutput(request.routing.target, terms.size, self._find_size_law(request.routing.model))
-        check = check_output(fetched_image.header, expected, request.routing.output_format)
+        check = check_output(delivered_header, expected, output_format)
         return StoredResult(image, check.matches_order, (*terms.substitutions, *check.warnings))
 
     def _find_size_law(self, model_name: str) -> SizeLaw:

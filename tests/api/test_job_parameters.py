@@ -165,3 +165,16 @@ def test_prompt_is_in_no_response_and_no_log(gateway: RunningGateway) -> None:
     assert prompt not in answer.text
     assert prompt not in gateway.http.get(f"{JOBS_PATH}/{answer.json()['id']}").text
     assert prompt not in gateway.stderr
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_output_compression_makes_smaller_images_of_the_same_size(gateway: RunningGateway, output_format: str) -> None:
+    params = {"output_format": output_format, "provider": {"only": ["runflow-runs"]}}
+    images = [
+        create_and_get_job(gateway, **params, **compression)["images"][0]
+        for compression in ({}, {"output_compression": 100}, {"output_compression": 20}, {"output_compression": 0})
+    ]
+    assert {(image["output_format"], image["size"]) for image in images} == {(output_format, "1024x1024")}
+    default, full, strong, strongest = (image["bytes"] for image in images)
+    assert default == full
+    assert strongest < strong < full

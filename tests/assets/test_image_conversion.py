@@ -198,7 +198,7 @@ def test_broken_image_is_rejected_with_clear_message(name: str) -> None:
 def test_at_most_two_conversions_run_and_event_loop_stays_free(monkeypatch: pytest.MonkeyPatch) -> None:
     running, max_running, lock = 0, 0, threading.Lock()
 
-    def convert_slowly(data: bytes, header: ImageHeader, target_format: Format) -> bytes:
+    def convert_slowly(data: bytes, header: ImageHeader, target_format: Format, quality: int | None) -> bytes:
         nonlocal running, max_running
         with lock:
             running += 1
