@@ -131,6 +131,18 @@ def build_failure_rows() -> list[Row]:
     ]
 
 
+def build_error_table() -> dict[str, dict[str, object]]:
+    """Builds what the OpenAPI document says about each code; a code can be of a request and of a failed job."""
+    errors, failures = _collect_request_errors(), _collect_job_failures()
+    return {
+        code: {
+            "statuses": sorted(errors[code].statuses | failures[code].statuses),
+            "advice": (WHAT_TO_DO | WHAT_TO_DO_ABOUT_FAILURES)[code],
+        }
+        for code in sorted({*errors, *failures})
+    }
+
+
 def render_errors_body(errors_table: str, failures_table: str) -> str:
     return f"""
 # Errors

@@ -1,10 +1,18 @@
 """Generates the pages, and the sections of pages, that document the code; `--check` only compares."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from errors_page import ERRORS_HEAD, FAILURES_HEAD, build_error_rows, build_failure_rows, render_errors_body
+from errors_page import (
+    ERRORS_HEAD,
+    FAILURES_HEAD,
+    build_error_rows,
+    build_error_table,
+    build_failure_rows,
+    render_errors_body,
+)
 from operations_tables import (
     LOG_EVENTS_HEAD,
     METRICS_HEAD,
@@ -156,6 +164,11 @@ def render_errors_page() -> str:
     )
 
 
+def render_error_table() -> str:
+    lines = (f"{json.dumps(code)}: {json.dumps(entry)}" for code, entry in build_error_table().items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def render_parameters_page() -> str:
     return GENERATED_NOTICE + render_parameters_body(render_table(PARAMETERS_HEAD, build_parameter_rows()))
 
@@ -167,6 +180,8 @@ PAGES = {
     "providers.md": render_providers_page,
     "states.md": render_states_page,
     "operations.md": render_operations_page,
+    # The running gateway reads it for its OpenAPI document.
+    "../gateway/api/reference/error_table.json": render_error_table,
 }
 
 

@@ -17,6 +17,7 @@ from gateway.api.images import create_edit, create_generation, create_variation
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.jobs import create_job, get_job
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
+from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
 from gateway.api.request_lifecycle import RequestLifecycle
 from gateway.api.server_errors import select_charge_sentence
 from gateway.api.signals_endpoint import list_signals
@@ -39,6 +40,7 @@ ROUTE_HANDLERS = [
     livez,
     readyz,
     metrics,
+    *DOCUMENTATION_HANDLERS,
 ]
 
 
@@ -102,7 +104,7 @@ def create_application(state: dict[str, Any], emit: EventSink, lifespan: list[An
         timing,
         route_handlers=ROUTE_HANDLERS,
         guards=[authorize_request],
-        state=State({**state, "error_translator": translator}),
+        state=State({**state, "error_translator": translator, "documents": DocumentCache(ROUTE_HANDLERS)}),
         lifespan=lifespan,
         exception_handlers={Exception: _make_error_handler(translator)},
         # `request_body.py` reads bodies and limits their size.

@@ -6,7 +6,8 @@ from litestar import get
 from gateway.api.access_control import PUBLIC, get_declared_scope, require_declared_scopes
 from gateway.api.application import ROUTE_HANDLERS
 
-PUBLIC_PREFIXES = ("/livez", "/readyz", "/metrics", "/files/", "/callbacks/")
+DOCUMENTATION = ("/openapi.json", "/docs", "/llms.txt")
+PUBLIC_PREFIXES = ("/livez", "/readyz", "/metrics", "/files/", "/callbacks/", *DOCUMENTATION)
 
 
 def test_every_route_declares_a_scope() -> None:

@@ -1,0 +1,282 @@
+"""The documentation of every route, by the name of its handler. A test fails if a route has none."""
+
+from gateway.access.key_requests import CreateKeyRequest, RotateKeyRequest
+from gateway.api.job_wait import MAX_WAIT_SECONDS
+from gateway.api.parameter_schema import build_example
+from gateway.api.parameters import CreateJobRequest, EditRequest, GenerationRequest
+from gateway.api.reference.route_documentation import (
+    ExampleRequest,
+    ResponseDocumentation,
+    RouteDocumentation,
+    make_header,
+    make_query_parameter,
+)
+from gateway.api.response_types import (
+    AdminEventListBody,
+    ApiKeyBody,
+    ApiKeyListBody,
+    CreatedKeyBody,
+    ImagesResponseBody,
+    JobBody,
+    ReadinessBody,
+    SignalsListBody,
+    TeamListBody,
+)
+
+TAGS = {
+    "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
+    "Jobs": "A job is accepted at once, and continues without its client.",
+    "Routing": "What the gateway measures of the sellers.",
+    "Administration": "For admin keys: API keys, teams, and what admins did.",
+    "Monitoring": "For operators. Without an API key.",
+    "Documentation": "This documentation, in several forms. Without an API key.",
+}
+# A PNG of 64x64 pixels, so that examples of edits can be run as they are.
+EXAMPLE_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQAAAACCEkxzAAAAEklEQVR42mP4DwUMo4xRBukMAOPT/hAC2mzjAAAAAElF"
+    "TkSuQmCC"
+)
+MAX_WAIT = {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS}
+IDEMPOTENCY_KEY = make_header(
+    "idempotency-key", "Requests with the same key share one job. The response is the first one's.", "5f9c1a02-order-17"
+)
+PREFER_WAIT = make_header(
+    "prefer", f"`wait=N`: waits for the job up to N seconds, at most {MAX_WAIT_SECONDS:.0f}.", "wait=30"
+)
+JOB_HEADERS = ("x-igw-job-id", "x-igw-attempts", "x-igw-seller", "x-igw-cost-usd", "x-igw-warnings")
+POLL_HEADERS = ("retry-after", "openai-poll-after-ms")
+INPUT_IMAGE_ERRORS = (
+    *("empty_image_file", "image_too_large", "invalid_base64_image", "invalid_form", "invalid_image"),
+    *("invalid_image_mode", "invalid_image_url", "too_many_downloads", "unsupported_image_media_type"),
+)
+ORDER_ERRORS = (
+    *("idempotency_key_reused", "invalid_idempotency_key", "insufficient_quota", "model_not_found", "no_offer"),
+    "rate_limit_exceeded",
+)
+FAILED_JOB_ERRORS = (
+    *("cancelled", "deadline_exceeded", "images_unavailable", "input_missing", "moderation_blocked", "order_refused"),
+    *("outcome_unknown", "paid_not_delivered", "sellers_failed", "sellers_unavailable", "still_running", "withdrawn"),
+    "image_expired",
+)
+KEY_ERRORS = ("api_key_not_found",)
+
+PATH_PARAMETERS = {
+    "job_id": "The id of the job.",
+    "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
+    "key": "The image's key, as its URL has it.",
+}
+RESPONSE_HEADERS = {
+    "etag": "Send it as `If-None-Match`, to get 304 while nothing has changed.",
+    "location": "The path of what was created.",
+    "openai-poll-after-ms": "When to poll again, in milliseconds.",
+    "retry-after": "When to poll again, in seconds.",
+    "x-igw-attempts": "Number of orders at sellers.",
+    "x-igw-cost-usd": "Cost of the delivered images.",
+    "x-igw-job-id": "The id of the job.",
+    "x-igw-seller": "The sellers that delivered.",
+    "x-igw-warnings": "The warnings of the body, joined by `; `.",
+}
+AUTHENTICATION_ERRORS = (
+    *("api_key_expired", "api_key_revoked", "insufficient_scope", "invalid_api_key", "missing_api_key"),
+    "team_not_configured",
+)
+BODY_ERRORS = (
+    *("body_timeout", "body_too_large", "duplicate_parameter", "invalid_json", "invalid_value"),
+    *("missing_required_parameter", "too_many_bodies", "unknown_parameter", "unsupported_encoding"),
+    *("unsupported_media_type", "unsupported_parameter"),
+)
+
+ROUTE_DOCUMENTATION = {
+    "create_generation": RouteDocumentation(
+        tag="Images",
+        summary="Generate images",
+        description="Responds when the images are complete. If its client disconnects, the job continues; the same "
+        "request again, or a retry of OpenAI's SDK, gets the same job.",
+        body=GenerationRequest,
+        parameters=(IDEMPOTENCY_KEY,),
+        responses={200: ResponseDocumentation("The images.", ImagesResponseBody, JOB_HEADERS)},
+        errors=(*ORDER_ERRORS, *FAILED_JOB_ERRORS),
+        examples={
+            "default": ExampleRequest(
+                body={"model": "gpt-image-2", "prompt": "a lighthouse at dawn", "size": "1536x1024", "quality": "low"},
+                sdk_call="images.generate",
+            ),
+            "url": ExampleRequest(
+                body={"prompt": "a lighthouse at dawn", "quality": "low", "response_format": "url"},
+            ),
+            "more": ExampleRequest(body=build_example(GenerationRequest)),
+        },
+    ),
+    "create_edit": RouteDocumentation(
+        tag="Images",
+        summary="Edit images",
+        description="Edits up to 16 images as the prompt says. The body is a form with files (`image`, `image[]`, "
+        "`mask`), as OpenAI's SDKs send it, or JSON with URLs, data URIs or base64.",
+        body=EditRequest,
+        accepts_forms=True,
+        parameters=(IDEMPOTENCY_KEY,),
+        responses={200: ResponseDocumentation("The images.", ImagesResponseBody, JOB_HEADERS)},
+        errors=(*ORDER_ERRORS, *INPUT_IMAGE_ERRORS, *FAILED_JOB_ERRORS),
+        examples={
+            "form": ExampleRequest(
+                body={"prompt": "add a red boat", "quality": "low"}, files={"image": "cat.png"}, sdk_call="images.edit"
+            ),
+            "default": ExampleRequest(body={"prompt": "add a red boat", "quality": "low", "image": EXAMPLE_IMAGE}),
+        },
+    ),
+    "create_variation": RouteDocumentation(
+        tag="Images",
+        summary="Variations (retired)",
+        description="Always responds 410, as OpenAI's API does: send the image with a prompt to the edits.",
+        errors=("endpoint_retired",),
+        examples={},
+    ),
+    "create_job": RouteDocumentation(
+        tag="Jobs",
+        summary="Create a job",
+        description="Accepts a job that generates or edits images. Responds at once, or after `Prefer: wait=N`.",
+        body=CreateJobRequest,
+        accepts_forms=True,
+        parameters=(IDEMPOTENCY_KEY, PREFER_WAIT),
+        responses={
+            200: ResponseDocumentation("The job has ended.", JobBody, (*JOB_HEADERS, "location")),
+            202: ResponseDocumentation("The job is accepted.", JobBody, (*JOB_HEADERS, "location", *POLL_HEADERS)),
+        },
+        errors=(*ORDER_ERRORS, *INPUT_IMAGE_ERRORS, "withdrawn"),
+        examples={
+            "default": ExampleRequest(
+                body={"prompt": "a lighthouse at dawn", "resolution": "1k", "aspect_ratio": "16:9", "quality": "low"},
+                headers={"prefer": "wait=30"},
+            ),
+            "edit": ExampleRequest(
+                body={"operation": "edit", "prompt": "add a red boat", "quality": "low", "image": EXAMPLE_IMAGE}
+            ),
+        },
+    ),
+    "get_job": RouteDocumentation(
+        tag="Jobs",
+        summary="Get a job",
+        description="Returns the job at once, or when it has ended, or after `wait` seconds.",
+        parameters=(make_query_parameter("wait", "Seconds to wait for the end of the job.", MAX_WAIT),),
+        responses={200: ResponseDocumentation("The job.", JobBody, (*JOB_HEADERS, *POLL_HEADERS))},
+        errors=("job_not_found", "invalid_value"),
+        examples={"default": ExampleRequest(query="wait=30")},
+    ),
+    "list_signals": RouteDocumentation(
+        tag="Routing",
+        summary="List the signals of all cells",
+        description="Health, latency and load of every operation, resolution and quality that a seller sells.",
+        responses={200: ResponseDocumentation("The signals.", SignalsListBody)},
+    ),
+    "get_image_file": RouteDocumentation(
+        tag="Jobs",
+        summary="Download an image",
+        description="Use the URLs of jobs and responses as they are: they are signed, and need no API key.",
+        parameters=(
+            make_query_parameter("exp", "When the URL expires."),
+            make_query_parameter("sig", "The signature."),
+        ),
+        responses={200: ResponseDocumentation("The image.", "image/*")},
+        errors=("link_invalid", "image_expired", "images_unavailable"),
+        examples={},
+    ),
+    "receive_callback": RouteDocumentation(hidden_because="Sellers call it, by URLs that the gateway makes."),
+    "create_key": RouteDocumentation(
+        tag="Administration",
+        summary="Create an API key",
+        description="Only this response contains the key.",
+        body=CreateKeyRequest,
+        responses={201: ResponseDocumentation("The key.", CreatedKeyBody, ("location",))},
+        examples={"default": ExampleRequest(body={"team": "design", "name": "nightly build", "expires_in": "90d"})},
+    ),
+    "list_keys": RouteDocumentation(
+        tag="Administration",
+        summary="List API keys",
+        parameters=(make_query_parameter("team", "Only keys of this team."),),
+        responses={200: ResponseDocumentation("The keys, the newest first.", ApiKeyListBody)},
+    ),
+    "get_key": RouteDocumentation(
+        tag="Administration",
+        summary="Get an API key",
+        responses={200: ResponseDocumentation("The key.", ApiKeyBody)},
+        errors=KEY_ERRORS,
+    ),
+    "rotate_key": RouteDocumentation(
+        tag="Administration",
+        summary="Rotate an API key",
+        description="Creates a successor with the same options. The old key still works for the `overlap`.",
+        body=RotateKeyRequest,
+        responses={201: ResponseDocumentation("The new key.", CreatedKeyBody, ("location",))},
+        errors=(*KEY_ERRORS, "api_key_inactive"),
+        examples={"default": ExampleRequest(body={"overlap": "24h"})},
+    ),
+    "revoke_key": RouteDocumentation(
+        tag="Administration",
+        summary="Revoke an API key",
+        description="Ends the key at once, and for good. Its jobs continue.",
+        responses={200: ResponseDocumentation("The revoked key.", ApiKeyBody)},
+        errors=KEY_ERRORS,
+    ),
+    "delete_key": RouteDocumentation(
+        tag="Administration",
+        summary="Delete an API key",
+        description="Does the same as revoking it. The key stays listed as revoked.",
+        responses={200: ResponseDocumentation("The revoked key.", ApiKeyBody)},
+        errors=KEY_ERRORS,
+    ),
+    "list_admin_events": RouteDocumentation(
+        tag="Administration",
+        summary="List what admins did",
+        parameters=(
+            make_query_parameter("limit", "Events of a page.", {"type": "integer", "minimum": 1, "maximum": 1_000}),
+            make_query_parameter("after", "`last_id` of the previous page."),
+        ),
+        responses={200: ResponseDocumentation("The events, the newest first.", AdminEventListBody)},
+        errors=("invalid_value",),
+        examples={"default": ExampleRequest(query="limit=20")},
+    ),
+    "list_teams": RouteDocumentation(
+        tag="Administration",
+        summary="List teams",
+        description="The configured teams with their limits, budgets and what they have spent.",
+        responses={200: ResponseDocumentation("The teams.", TeamListBody)},
+    ),
+    "livez": RouteDocumentation(
+        tag="Monitoring",
+        summary="Liveness",
+        responses={200: ResponseDocumentation("The process runs.", "text/plain")},
+    ),
+    "readyz": RouteDocumentation(
+        tag="Monitoring",
+        summary="Readiness",
+        responses={
+            200: ResponseDocumentation("The gateway accepts jobs.", ReadinessBody),
+            503: ResponseDocumentation("It accepts no jobs; the body has the reasons.", ReadinessBody),
+        },
+    ),
+    "metrics": RouteDocumentation(
+        tag="Monitoring",
+        summary="Metrics for Prometheus",
+        responses={200: ResponseDocumentation("The metrics.", "text/plain")},
+    ),
+    "get_openapi": RouteDocumentation(
+        tag="Documentation",
+        summary="OpenAPI 3.1 document",
+        responses={200: ResponseDocumentation("The document.", "application/json", ("etag",))},
+    ),
+    "get_reference_page": RouteDocumentation(
+        tag="Documentation",
+        summary="This page",
+        responses={200: ResponseDocumentation("The page.", "text/html", ("etag",))},
+    ),
+    "get_reference_markdown": RouteDocumentation(
+        tag="Documentation",
+        summary="This page in Markdown",
+        responses={200: ResponseDocumentation("The page.", "text/markdown", ("etag",))},
+    ),
+    "get_llms_txt": RouteDocumentation(
+        tag="Documentation",
+        summary="Overview for language models",
+        responses={200: ResponseDocumentation("The overview.", "text/plain", ("etag",))},
+    ),
+}

@@ -1,0 +1,335 @@
+"""The types of the JSON bodies that the serializers return. The OpenAPI document has their schemas and descriptions.
+
+A type's name is that of its schema, with `Body` appended.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from gateway.jobs.job import AttemptState, JobState
+from gateway.store.api_keys import Scope
+from providers.orders import Operation
+
+# USD as a JSON number, written without rounding.
+UsdNumber = Annotated[msgspec.Raw, Meta(description="USD.", extra_json_schema={"type": "number"})]
+UnixTime = Annotated[int, Meta(description="Seconds since 1970, UTC.")]
+OptionalUnixTime = Annotated[int | None, Meta(description="Seconds since 1970, UTC; null if it has not happened.")]
+PixelSize = Annotated[str, Meta(description="Width and height in pixels.", examples=["1536x1024"])]
+Warnings = Annotated[list[str], Meta(description="Each begins with a code: what differs from the request, and why.")]
+OptionalText = str | None
+
+
+class OpenaiErrorBody(TypedDict):
+    """An error in the form that OpenAI's clients read."""
+
+    message: Annotated[str, Meta(description="What happened, what to do, and whether money was charged.")]
+    type: str
+    param: Annotated[str | None, Meta(description="The parameter that is wrong.")]
+    code: Annotated[str, Meta(description="A code of the table of errors.")]
+
+
+class ErrorResponseBody(TypedDict):
+    """The error response of OpenAI's routes."""
+
+    error: OpenaiErrorBody
+
+
+class ProblemBody(TypedDict):
+    """The error response of all other routes: a problem (RFC 9457) that also contains OpenAI's error."""
+
+    type: Annotated[str, Meta(description="`urn:image-gateway:problem:` and the code.")]
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+    error: OpenaiErrorBody
+
+
+class InputTokensBody(TypedDict):
+    """The input tokens by kind."""
+
+    text_tokens: int
+    image_tokens: int
+
+
+class UsageBody(TypedDict):
+    """The tokens that the seller reported, and the cost of the delivered images. Unknown numbers are 0."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensBody
+    output_tokens: int
+    total_tokens: int
+    cost: UsdNumber
+
+
+class ImageBody(TypedDict):
+    """An image, as base64 or as a URL."""
+
+    b64_json: NotRequired[str]
+    url: NotRequired[Annotated[str, Meta(description="A signed URL, valid for an hour.")]]
+
+
+class ImagesResponseBody(TypedDict):
+    """OpenAI's response with the images. Size, quality and format are those of the delivered images, never `auto`."""
+
+    created: UnixTime
+    data: list[ImageBody]
+    size: PixelSize
+    output_format: str
+    quality: NotRequired[str]
+    background: NotRequired[str]
+    usage: UsageBody
+    warnings: NotRequired[Warnings]
+
+
+class RequestedBody(TypedDict):
+    """The image parameters as the client sent them; null: not sent, or `auto`."""
+
+    size: OptionalText
+    resolution: OptionalText
+    aspect_ratio: OptionalText
+    quality: OptionalText
+    output_format: OptionalText
+    background: OptionalText
+
+
+class EffectiveBody(TypedDict):
+    """The parameters of the delivered images, as measured."""
+
+    size: PixelSize
+    resolution: OptionalText
+    aspect_ratio: OptionalText
+    quality: Annotated[str | None, Meta(description="null if the seller offers no choice of it.")]
+    output_format: str
+    background: Annotated[str | None, Meta(description="null if an image has an alpha channel.")]
+
+
+class JobImageBody(TypedDict):
+    """A delivered image of a job."""
+
+    index: int
+    url: Annotated[str, Meta(description="A signed URL, valid until the job's `expires_at`.")]
+    output_format: str
+    size: PixelSize
+    quality: OptionalText
+    bytes: int
+    sha256: str
+    seller: str
+
+
+class JobErrorBody(TypedDict):
+    """Why a job ended without images."""
+
+    code: str
+    message: str
+
+
+class PlannedSellerBody(TypedDict):
+    """A seller of the plan. `quote`: the expected price of the job. `seconds`: the expected time."""
+
+    seller: str
+    quote: UsdNumber
+    seconds: float
+    fidelity: Annotated[Literal["exact", "near"], Meta(description="`near`: with substitutions.")]
+    substitutions: Annotated[list[str], Meta(description="What the seller would deliver instead.")]
+
+
+class PlanBody(TypedDict):
+    """The planned parameters, and the sellers in the order in which they are tried."""
+
+    rule: Annotated[str | None, Meta(description="The rule that selected the policy; null if the client named it.")]
+    size: PixelSize
+    resolution: str
+    aspect_ratio: str
+    quality: str
+    output_format: str
+    sellers: list[PlannedSellerBody]
+
+
+class AttemptBody(TypedDict):
+    """An order at a seller, with what the seller said."""
+
+    seller: str
+    images: Annotated[list[int], Meta(description="The indexes of the ordered images.")]
+    state: AttemptState
+    fault: Annotated[str | None, Meta(description="What went wrong.")]
+    seller_status: Annotated[int | None, Meta(description="The seller's HTTP status.")]
+    seller_code: Annotated[str | None, Meta(description="The seller's error code.")]
+    seller_message: OptionalText
+    seller_notes: list[str]
+    delivered: int
+    cost: UsdNumber
+    seconds: float | None
+
+
+class JobBody(TypedDict):
+    """A job. The prompt is not part of it."""
+
+    id: str
+    object: Literal["job"]
+    operation: Operation
+    status: JobState
+    model: str
+    created_at: UnixTime
+    finished_at: OptionalUnixTime
+    deadline_at: UnixTime
+    expires_at: Annotated[int | None, Meta(description="When the URLs expire. Read the job again for new ones.")]
+    kept_until: Annotated[int | None, Meta(description="When the images are deleted.")]
+    n: Annotated[int, Meta(description="Number of requested images.")]
+    requested: RequestedBody
+    effective: EffectiveBody | None
+    images: list[JobImageBody]
+    usage: UsageBody
+    warnings: Warnings
+    error: JobErrorBody | None
+    policy: OptionalText
+    plan: PlanBody | None
+    attempts: list[AttemptBody]
+    metadata: dict[str, str]
+
+
+class SignalsEntryBody(TypedDict):
+    """The signals of one cell: an operation, resolution and quality that a seller sells."""
+
+    seller: str
+    model: str
+    operation: Operation
+    resolution: str
+    quality: str
+    healthy: bool
+    p50: Annotated[float, Meta(description="Seconds that half of the images need.")]
+    p90: Annotated[float, Meta(description="Seconds that nine in ten images need.")]
+    measured: Annotated[bool, Meta(description="Whether the seconds are measured. Otherwise the offer states them.")]
+    load: float
+    conformance: float | None
+    faithful: bool
+    deliveries: int
+    has_key: bool
+
+
+class SignalsListBody(TypedDict):
+    """The signals of all cells."""
+
+    object: Literal["list"]
+    config: str
+    data: list[SignalsEntryBody]
+
+
+class LimitsBody(TypedDict):
+    """Rate limits; absent: no limit."""
+
+    requests_per_minute: NotRequired[int | None]
+    images_per_minute: NotRequired[int | None]
+    concurrent_jobs: NotRequired[int | None]
+
+
+class ApiKeyBody(TypedDict):
+    """An API key, without its secret."""
+
+    object: Literal["api_key"]
+    id: str
+    name: str
+    team: OptionalText
+    status: Literal["active", "expired", "revoked"]
+    scopes: list[Scope]
+    policies: Annotated[list[str] | None, Meta(description="The policies that it may request; null: all of its team.")]
+    limits: LimitsBody
+    created_at: UnixTime
+    expires_at: Annotated[int | None, Meta(description="When it stops to work; null: it does not expire.")]
+    revoked_at: OptionalUnixTime
+    last_used_at: OptionalUnixTime
+    replaces: Annotated[str | None, Meta(description="The id of the key that it replaces.")]
+
+
+class CreatedKeyBody(ApiKeyBody):
+    """A new API key. Only this response contains the key itself."""
+
+    key: str
+
+
+class AdminEventBody(TypedDict):
+    """One action of an admin."""
+
+    object: Literal["admin_event"]
+    id: str
+    created_at: UnixTime
+    action: str
+    actor: Annotated[str, Meta(description="The id of the admin's key, or the user of the command line.")]
+    source: Annotated[str, Meta(description="The address of the client, or the host of the command line.")]
+    key_id: OptionalText
+    team: OptionalText
+    details: dict[str, Any]
+
+
+class BudgetWindowBody(TypedDict):
+    """USD of a day or month. `held`: what running jobs may still cost."""
+
+    limit: float | None
+    spent: float
+    held: float
+
+
+class BudgetBody(TypedDict):
+    """The budget of a team."""
+
+    day: BudgetWindowBody
+    month: BudgetWindowBody
+
+
+class KeyCountBody(TypedDict):
+    """The number of API keys: in the configuration, and active ones of the store."""
+
+    configured: int
+    active: int
+
+
+class TeamBody(TypedDict):
+    """A team with its limits and what it has spent."""
+
+    object: Literal["team"]
+    name: str
+    policies: list[str]
+    limits: LimitsBody
+    max_price: float | None
+    max_cost: float | None
+    budget: BudgetBody
+    keys: KeyCountBody
+
+
+class _PageBody(TypedDict):
+    object: Literal["list"]
+    first_id: OptionalText
+    last_id: Annotated[str | None, Meta(description="Send it as `after` to get the next page.")]
+    has_more: bool
+
+
+class ApiKeyListBody(_PageBody):
+    """API keys, the newest first."""
+
+    data: list[ApiKeyBody]
+
+
+class AdminEventListBody(_PageBody):
+    """Actions of admins, the newest first."""
+
+    data: list[AdminEventBody]
+
+
+class TeamListBody(_PageBody):
+    """The configured teams."""
+
+    data: list[TeamBody]
+
+
+class ReadinessBody(TypedDict):
+    """Whether the gateway accepts jobs, and the state of its parts."""
+
+    ready: bool
+    draining: bool
+    jobs: Annotated[int, Meta(description="Jobs that this process works on.")]
+    config: dict[str, Any]
+    store: dict[str, Any]
+    storage: dict[str, Any]
+    tasks: dict[str, Any]
