@@ -133,7 +133,7 @@ class PlannedSellerBody(TypedDict):
     quote: UsdNumber
     seconds: float
     fidelity: Annotated[Literal["exact", "near"], Meta(description="`near`: with substitutions.")]
-    substitutions: Annotated[list[str], Meta(description="What the seller would deliver instead.")]
+    substitutions: Annotated[list[str], Meta(description="Differences between the request and the delivery.")]
 
 
 class PlanBody(TypedDict):
@@ -154,7 +154,7 @@ class AttemptBody(TypedDict):
     seller: str
     images: Annotated[list[int], Meta(description="The indexes of the ordered images.")]
     state: AttemptState
-    fault: Annotated[str | None, Meta(description="What went wrong.")]
+    fault: Annotated[str | None, Meta(description="The kind of failure.")]
     seller_status: Annotated[int | None, Meta(description="The seller's HTTP status.")]
     seller_code: Annotated[str | None, Meta(description="The seller's error code.")]
     seller_message: OptionalText

@@ -12,7 +12,7 @@ from gateway.api.reference.route_documentation import ExampleRequest
 from gateway.store.api_keys import Scope
 
 API_PREFIX = "/v1"
-# What the examples need: a test runs it before them.
+# A test runs it before the examples, as a reader does.
 SHELL_SETUP = "export IGW_URL=http://127.0.0.1:8080 IGW_KEY=igw_sandbox"
 PYTHON_SETUP = """import os
 from pathlib import Path

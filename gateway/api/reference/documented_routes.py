@@ -26,7 +26,7 @@ from gateway.api.response_types import (
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
     "Jobs": "A job is accepted at once, and continues without its client.",
-    "Routing": "What the gateway measures of the sellers.",
+    "Routing": "The measured health and speed of the sellers.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",

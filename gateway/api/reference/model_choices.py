@@ -1,43 +1,63 @@
-"""Adds the configured models to the schemas of the bodies: their names, qualities and resolutions as choices."""
+"""Adds the configured models to the schemas of the bodies: their names, qualities, tiers, formats and backgrounds."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from gateway.api.parameter_schema import Schema
+from gateway.api.parameters import AUTO
 from gateway.catalogue import Catalogue, Model
+
+# DALL-E's qualities, which any model accepts.
+MAPPED_QUALITIES = ("standard", "hd")
 
 
 def add_model_choices(schemas: Schema, catalogue: Catalogue) -> Schema:
-    """Returns the schemas with choices that depend on the configuration."""
-    names = [*catalogue.models, *catalogue.aliases]
-    models = " ".join(_describe_model(catalogue, model) for model in catalogue.models.values())
+    """Returns the schemas of the bodies with the choices of all models. One model may have fewer."""
+    models = catalogue.models.values()
+    choices = {
+        "model": [*catalogue.models, *catalogue.aliases],
+        "quality": [AUTO, *_join(model.qualities for model in models), *MAPPED_QUALITIES],
+        "resolution": _join(model.size_law.resolutions for model in models),
+        "output_format": _join(model.formats for model in models),
+        "background": [AUTO, *_join(model.backgrounds for model in models)],
+    }
+    descriptions = " ".join(map(_describe_model, models))
+    sizes = " ".join(map(_describe_sizes, models))
     for schema in schemas.values():
-        if "model" in schema.get("properties", {}):
-            properties = schema["properties"]
-            _set_choices(properties["model"], names)
-            properties["model"]["description"] += f" {models}"
-            _set_choices(properties["resolution"], _list_cell_words(catalogue, "resolution"))
+        properties = schema.get("properties", {})
+        if "model" in properties:
+            for name, values in choices.items():
+                _set_choices(properties[name], values)
+            properties["model"]["description"] += f" {descriptions}"
+            properties["size"]["description"] += f" {sizes}"
     return schemas
 
 
-def _describe_model(catalogue: Catalogue, model: Model) -> str:
-    qualities = ", ".join(_list_cell_words(catalogue, "quality", model.name)) or "none"
-    resolutions = ", ".join(_list_cell_words(catalogue, "resolution", model.name)) or "none"
+def _join(lists: Iterable[Iterable[str]]) -> list[str]:
+    """Joins lists without repetitions. The order is that of the first list that has an entry."""
+    return list(dict.fromkeys(str(entry) for entries in lists for entry in entries))
+
+
+def _describe_model(model: Model) -> str:
     return (
-        f"`{model.name}`: qualities {qualities}; resolutions {resolutions}; by default {model.width}x{model.height}, "
-        f"{model.quality}, {model.output_format}; up to {model.max_images} images."
+        f"`{model.name}`: qualities {', '.join(model.qualities)}; resolutions {', '.join(model.size_law.resolutions)}; "
+        f"by default {model.width}x{model.height}, {model.quality}, {model.output_format}; up to {model.max_images} "
+        f"images, and {model.inputs.max_images} input images."
     )
 
 
-def _list_cell_words(catalogue: Catalogue, name: str, model: str | None = None) -> list[str]:
-    """Lists the qualities or resolutions that are sold, of one model or of all."""
-    offers = (offer for offer in catalogue.iter_offers() if model in (None, offer.model))
-    return sorted({str(getattr(cell, name)) for offer in offers for cell in offer.prices})
+def _describe_sizes(model: Model) -> str:
+    law = model.size_law
+    usual = ", ".join(f"{width}x{height}" for width, height in ((model.width, model.height), *law.usual_sizes))
+    return (
+        f"`{model.name}`: {usual}, or any size of {law.min_pixels:,} to {law.max_pixels:,} pixels whose edges are "
+        f"multiples of {law.edge_step}, at most {law.max_edge}, and at most {law.max_ratio:g} to 1."
+    )
 
 
-def _set_choices(schema: Any, choices: Iterable[str]) -> None:
+def _set_choices(schema: Any, choices: list[str]) -> None:
     """Replaces the text of a schema by the choices."""
     for variant in schema.get("anyOf", [schema]):
-        if variant.get("type") == "string" or "enum" in variant:
+        if variant.get("type") == "string":
             variant.clear()
-            variant.update({"type": "string", "enum": list(dict.fromkeys(choices))})
+            variant.update({"type": "string", "enum": choices})

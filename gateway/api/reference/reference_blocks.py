@@ -77,13 +77,17 @@ def _inline_choices(value: Any, choices: Mapping[str, Schema]) -> Any:
 
 
 def _split_text(text: str) -> Iterator[Block]:
-    """Splits text at blank lines. A part in a fence is code."""
-    for part in text.strip().split("\n\n"):
-        if part.startswith("```"):
-            language, _, source = part.strip("`\n").partition("\n")
-            yield Code(language, source)
-        else:
-            yield Paragraph(part)
+    """Splits text at blank lines and fences. A part in a fence is code."""
+    position = 0
+    for fence in re.finditer(r"```(\w+)\n(.*?)\n```", text, re.DOTALL):
+        yield from _split_paragraphs(text[position : fence.start()])
+        yield Code(fence[1], fence[2])
+        position = fence.end()
+    yield from _split_paragraphs(text[position:])
+
+
+def _split_paragraphs(text: str) -> Iterator[Block]:
+    yield from (Paragraph(part) for part in text.strip().split("\n\n") if part)
 
 
 def _build_operation_blocks(

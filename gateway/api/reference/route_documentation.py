@@ -1,4 +1,4 @@
-"""What the documentation says about a route besides what the code says: its rows are in `documented_routes.py`."""
+"""The parts of a route's documentation that the code does not say. `documented_routes.py` has them for every route."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -7,22 +7,26 @@ from typing import Any
 import msgspec
 import pytest
 from litestar import get
+from msgspec.structs import replace
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.api.access_control import PUBLIC
 from gateway.api.application import ROUTE_HANDLERS
 from gateway.api.parameters import BODY_TYPES
+from gateway.api.reference.code_examples import PYTHON_SETUP, SHELL_SETUP
 from gateway.api.reference.documented_routes import ROUTE_DOCUMENTATION
 from gateway.api.reference.openapi_document import (
     build_openapi_document,
     list_undocumented_routes,
     load_error_table,
 )
-from gateway.api.reference.reference_blocks import Heading, build_blocks
+from gateway.api.reference.reference_blocks import Code, Heading, build_blocks
 from gateway.api.reference.reference_markdown import render_llms_txt, render_markdown
 from gateway.api.reference.reference_page import render_page
 from gateway.catalogue import Catalogue
 from gateway.commands.config_helpers import load_config
+from providers.image_sizes import ResolutionTier, SizeLaw
+from providers.orders import Format
 from tests.harness.gateway_runner import CONFIG
 
 
@@ -36,7 +40,9 @@ def catalogue() -> Catalogue:
 @pytest.fixture(scope="module")
 def document(catalogue: Catalogue) -> dict[str, Any]:
     """The document as a client reads it."""
-    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(build_openapi_document(ROUTE_HANDLERS, catalogue)))
+    document: dict[str, Any] = msgspec.json.decode(
+        msgspec.json.encode(build_openapi_document(ROUTE_HANDLERS, catalogue))
+    )
     return document
 
 
@@ -98,13 +104,27 @@ def test_errors_are_listed_by_status(document: dict[str, Any]) -> None:
     assert set(document["x-error-codes"]) == set(load_error_table())
 
 
-def test_configured_models_are_choices(document: dict[str, Any], catalogue: Catalogue) -> None:
+def test_configured_models_are_choices(catalogue: Catalogue) -> None:
+    """A model that an operator adds appears with its own words and sizes."""
+    added = replace(
+        catalogue.models["gpt-image-2"],
+        name="made-up",
+        qualities=("draft", "max"),
+        formats=(Format.WEBP,),
+        size_law=SizeLaw(edge_step=64, max_ratio=2, tiers=(ResolutionTier("8k", 33_177_600, 33_177_600),)),
+    )
+    models = {**catalogue.models, "made-up": added}
+    document = build_openapi_document(ROUTE_HANDLERS, replace(catalogue, models=models))
     for name in ("GenerationRequest", "EditRequest", "CreateJobRequest"):
-        model = document["components"]["schemas"][name]["properties"]["model"]
-        assert model["anyOf"][0]["enum"] == [*catalogue.models, *catalogue.aliases]
-        assert "`gpt-image-2`: qualities" in model["description"]
-        resolution = document["components"]["schemas"][name]["properties"]["resolution"]
-        assert resolution["anyOf"][0]["enum"] == ["1k", "2k", "4k"]
+        properties = document["components"]["schemas"][name]["properties"]
+        choices = {field: properties[field]["anyOf"][0]["enum"] for field in ("model", "quality", "resolution")}
+        assert choices == {
+            "model": ["gpt-image-2", "made-up", *catalogue.aliases],
+            "quality": ["auto", "low", "medium", "high", "draft", "max", "standard", "hd"],
+            "resolution": ["1k", "2k", "4k", "8k"],
+        }
+        assert "`made-up`: qualities draft, max; resolutions 8k" in properties["model"]["description"]
+        assert "multiples of 64" in properties["size"]["description"]
 
 
 def test_page_needs_no_other_host_and_no_script(document: dict[str, Any]) -> None:
@@ -140,3 +160,9 @@ def test_llms_txt_has_title_summary_and_links_for_every_route(document: dict[str
     links = [line for line in lines if re.fullmatch(r"- \[[^\]]+\]\(/[^)]+\): .+", line)]
     assert len(links) == 2 + sum(1 for _ in iterate_operations(document))
     assert sum(line.startswith("# ") for line in lines) == 1
+
+
+def test_code_with_blank_lines_stays_one_block(document: dict[str, Any]) -> None:
+    sources = [block.source for block in build_blocks(document) if isinstance(block, Code)]
+    assert PYTHON_SETUP in sources
+    assert SHELL_SETUP in sources
