@@ -82,6 +82,21 @@ class ImagesResponseBody(TypedDict):
     background: NotRequired[str]
     usage: UsageBody
     warnings: NotRequired[Warnings]
+    safety_identifier: NotRequired[Annotated[str, Meta(description="As the request sent it.")]]
+
+
+class ImageEventBody(ImageBody):
+    """The data of an event of a stream: one `completed` event for each image. Its usage is the image's share."""
+
+    type: Literal["image_generation.completed", "image_edit.completed"]
+    created_at: UnixTime
+    size: PixelSize
+    quality: Annotated[str, Meta(description="`auto` if the seller chose it unseen.")]
+    background: Annotated[str, Meta(description="`auto` if the image has an alpha channel.")]
+    output_format: str
+    usage: UsageBody
+    warnings: NotRequired[Warnings]
+    safety_identifier: NotRequired[str]
 
 
 class RequestedBody(TypedDict):

@@ -16,6 +16,7 @@ from gateway.api.response_types import (
     ApiKeyBody,
     ApiKeyListBody,
     CreatedKeyBody,
+    ImageEventBody,
     ImagesResponseBody,
     JobBody,
     ReadinessBody,
@@ -45,6 +46,9 @@ PREFER_WAIT = make_header(
 )
 JOB_HEADERS = ("x-igw-job-id", "x-igw-attempts", "x-igw-seller", "x-igw-cost-usd", "x-igw-warnings")
 POLL_HEADERS = ("retry-after", "openai-poll-after-ms")
+IMAGES_RESPONSE = ResponseDocumentation(
+    "The images; with `stream`, as server-sent events.", ImagesResponseBody, JOB_HEADERS, ImageEventBody
+)
 INPUT_IMAGE_ERRORS = (
     *("empty_image_file", "image_too_large", "invalid_base64_image", "invalid_form", "invalid_image"),
     *("invalid_image_mode", "invalid_image_url", "too_many_downloads", "unsupported_image_media_type"),
@@ -94,7 +98,7 @@ ROUTE_DOCUMENTATION = {
         "request again, or a retry of OpenAI's SDK, gets the same job.",
         body=GenerationRequest,
         parameters=(IDEMPOTENCY_KEY,),
-        responses={200: ResponseDocumentation("The images.", ImagesResponseBody, JOB_HEADERS)},
+        responses={200: IMAGES_RESPONSE},
         errors=(*ORDER_ERRORS, *FAILED_JOB_ERRORS),
         examples={
             "default": ExampleRequest(
@@ -104,6 +108,7 @@ ROUTE_DOCUMENTATION = {
             "url": ExampleRequest(
                 body={"prompt": "a lighthouse at dawn", "quality": "low", "response_format": "url"},
             ),
+            "stream": ExampleRequest(body={"prompt": "a lighthouse at dawn", "quality": "low", "stream": True}),
             "more": ExampleRequest(body=build_example(GenerationRequest)),
         },
     ),
@@ -115,7 +120,7 @@ ROUTE_DOCUMENTATION = {
         body=EditRequest,
         accepts_forms=True,
         parameters=(IDEMPOTENCY_KEY,),
-        responses={200: ResponseDocumentation("The images.", ImagesResponseBody, JOB_HEADERS)},
+        responses={200: IMAGES_RESPONSE},
         errors=(*ORDER_ERRORS, *INPUT_IMAGE_ERRORS, *FAILED_JOB_ERRORS),
         examples={
             "form": ExampleRequest(

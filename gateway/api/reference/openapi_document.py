@@ -205,6 +205,10 @@ def _build_response(response: ResponseDocumentation) -> dict[str, Any]:
     elif response.content is not None:
         name = response.content.__name__.removesuffix(TYPE_SUFFIX)
         result["content"] = {"application/json": {"schema": {"$ref": COMPONENTS_PREFIX + name}}}
+    if response.events is not None:
+        event = response.events.__name__.removesuffix(TYPE_SUFFIX)
+        text = f"The `data` of each event is JSON: `{event}`. An `error` event has the `error` of `ErrorResponse`."
+        result["content"]["text/event-stream"] = {"schema": {"type": "string", "description": text}}
     if response.headers:
         result["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in response.headers}
     return result
@@ -250,11 +254,10 @@ def _list_documented_types() -> Iterator[Any]:
     for documentation in ROUTE_DOCUMENTATION.values():
         if documentation.body is not None and documentation.body not in BODY_TYPES.values():
             yield documentation.body
-        yield from (
-            response.content
-            for response in documentation.responses.values()
-            if response.content is not None and not isinstance(response.content, str)
+        contents = (
+            content for response in documentation.responses.values() for content in (response.content, response.events)
         )
+        yield from (content for content in contents if content is not None and not isinstance(content, str))
 
 
 def _remove_type_suffix(schema: Any) -> Any:

@@ -17,11 +17,15 @@ class RequestParameter(Struct, frozen=True, kw_only=True):
 
 
 class ResponseDocumentation(Struct, frozen=True):
-    """A successful response. `content`: the type of its JSON, or a media type; None if it has no body."""
+    """A successful response. `content`: the type of its JSON, or a media type; None if it has no body.
+
+    `events`: the type of the JSON in each event, if the response can be a stream of server-sent events, too.
+    """
 
     description: str
     content: Any = None
     headers: tuple[str, ...] = ()
+    events: Any = None
 
 
 class ExampleRequest(Struct, frozen=True, kw_only=True):
