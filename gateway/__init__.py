@@ -35,6 +35,7 @@ All errors of `gateway` and `providers`. `tests/test_layers.py` checks that the 
     ├── ParseError                        a seller's response contains no reliable information
     ├── YamlSyntaxError                   a file is not YAML
     ├── ConfigError                       the first configuration is invalid
+    ├── UnreadableImage                   an image cannot be drawn in a terminal
     ├── FolderNotEmpty                    `init` writes into empty folders only
     └── StartError                        the gateway cannot start
     ValueError

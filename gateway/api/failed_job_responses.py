@@ -22,6 +22,7 @@ class FailureResponse(Struct, frozen=True, kw_only=True):
     code: str
     explanation: str
     charge_sentence: str
+    charge_status: ChargeStatus
     error_type: str | None = None
     retry_after: int | None = None
 
@@ -50,6 +51,7 @@ def respond_to_failure(failure: JobFailure) -> FailureResponse:
         code=code,
         explanation=f"{_describe_cause(failure)} {advice}".rstrip(),
         charge_sentence=SENTENCES_OF_FAILED_JOBS[failure.charge_status],
+        charge_status=failure.charge_status,
         error_type="image_generation_user_error" if status == 400 else None,
         retry_after=retry_after,
     )

@@ -146,7 +146,7 @@ def _serialize_error(job: Job) -> dict[str, Any] | None:
     if not job.state.is_terminal or job.delivered_images:
         return None
     failure = build_failure_response(job)
-    return {"code": failure.code, "message": failure.message}
+    return {"code": failure.code, "message": failure.message, "charge": failure.charge_status}
 
 
 def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gateway.catalogue import Catalogue, Model
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.job_report import explain_job
 from gateway.commands.live_signals import fetch_signals
+from gateway.commands.option_types import parse_pairs
 from gateway.commands.plan_tables import print_plan
 from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
@@ -51,12 +52,6 @@ class SecondsType(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
         return seconds if seconds == seconds else self.fail(f"{value!r} is not a number of seconds", param, ctx)
-
-
-def parse_pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    if invalid := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{invalid[0]!r} is not name=value")
-    return dict(value.split("=", 1) for value in values)
 
 
 @click.command()

@@ -46,13 +46,19 @@ class AttemptReport(Struct, frozen=True, kw_only=True):
 
 
 class JobError(Struct, frozen=True):
+    """Why a job delivered no image. `charge`: whether a seller was paid: `not charged`, `unknown` or `charged`."""
+
     code: str
     message: str
+    charge: str = "unknown"
 
 
 class PlannedSeller(Struct, frozen=True):
+    """`seconds`: the expected time of half of the orders."""
+
     seller: str
     quote: float
+    seconds: float | None = None
 
 
 class PlanReport(Struct, frozen=True, kw_only=True):
@@ -62,8 +68,23 @@ class PlanReport(Struct, frozen=True, kw_only=True):
     sellers: tuple[PlannedSeller, ...]
 
 
+class JobImage(Struct, frozen=True, kw_only=True):
+    """One delivered image. `url`: signed."""
+
+    index: int
+    url: str
+    sha256: str
+    output_format: str
+    size: str
+    seller: str = ""
+
+
+class JobUsage(Struct, frozen=True):
+    cost: float = 0.0
+
+
 class JobReport(Struct, frozen=True, kw_only=True):
-    """The response of `GET /v1/jobs/{id}`, as far as it explains the job."""
+    """The response of `GET /v1/jobs/{id}`, as far as commands use it."""
 
     id: str
     status: str
@@ -74,6 +95,13 @@ class JobReport(Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptReport, ...]
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
+    images: tuple[JobImage, ...] = ()
+    usage: JobUsage = JobUsage()
+    max_remaining_cost: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in ("queued", "in_progress")
 
 
 def explain_job(job_id: str, url: str | None, key: str | None, wants_json: bool) -> None:

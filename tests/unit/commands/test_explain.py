@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from gateway.cli import main
+from gateway.cli import load_command, main
 from gateway.commands.job_report import AttemptReport, JobError, JobReport, print_job
 from tests.harness.cli_runner import run_installed_program
 from tests.unit.config.sample_config import SAMPLE_ENVIRON, SAMPLE_FILES, write_config
@@ -112,7 +112,7 @@ def test_every_option_changes_the_result(option: str) -> None:
 
 
 def test_every_option_has_a_case() -> None:
-    options = {option for param in main.commands["explain"].params for option in param.opts}
+    options = {option for param in load_command("explain").params for option in param.opts}
     assert options - OPTION_CASES.keys() == {*("--config", "--json", "--draw", "--live", "--key", "--job", "--record")}
 
 
