@@ -16,6 +16,7 @@ from gateway.api.image_files import get_image_file
 from gateway.api.images import create_edit, create_generation, create_variation
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
 from gateway.api.jobs import create_job, get_job
+from gateway.api.models import get_model, list_models
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
 from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
 from gateway.api.request_lifecycle import RequestLifecycle
@@ -32,6 +33,8 @@ ROUTE_HANDLERS = [
     create_generation,
     create_edit,
     create_variation,
+    list_models,
+    get_model,
     create_job,
     get_job,
     list_signals,

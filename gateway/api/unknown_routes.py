@@ -6,6 +6,8 @@ from gateway.suggestions import did_you_mean
 
 # Routes of URLs that the gateway generates: clients do not build them.
 UNLISTED_PREFIXES = ("/callbacks/", "/files/")
+# Other paths of listed routes, for other clients.
+ALIAS_PREFIXES = ("/openai/", "/images/", "/models")
 # No route is suggested for longer paths.
 MAX_PATH_LENGTH = 200
 
@@ -18,7 +20,8 @@ def describe_unknown_route(path: str, routes: Iterable[str]) -> str:
         suggestion = did_you_mean(path, [_insert_path_id(route, path) for route in listed])
         if suggestion.endswith("?"):
             return f"Route not found{suggestion}"
-    return f"Route not found. Routes: {', '.join(sorted(listed))}."
+    main_routes = sorted(route for route in listed if not route.startswith(ALIAS_PREFIXES))
+    return f"Route not found. Routes: {', '.join(main_routes)}."
 
 
 def _insert_path_id(route: str, path: str) -> str:

@@ -116,7 +116,7 @@ def make_plan_with_policy(
     """Makes the plan for a policy that is already chosen, given with the number of its rule."""
     request, (name, rule_number) = query.request, chosen_policy
     policy = catalogue.policies.policies[name]
-    limits = _combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
+    limits = combine_limits(policy, catalogue.teams.get(query.team or ""), query.limits)
     can_exclude = _can_exclude(policy, limits)
     candidates: list[Candidate] = []
     excluded: list[ExcludedOffer] = []
@@ -176,7 +176,7 @@ def rule_matches(rule: RuleConfig, query: RoutingQuery) -> bool:
     return has_metadata and all(rule.when.admits(name, actual) for name, actual in actual_values)
 
 
-def _combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:
+def combine_limits(policy: PolicyConfig, team: TeamConfig | None, requested: RoutingLimits) -> RoutingLimits:
     """Returns the narrowest limits of policy, team and client."""
     team_price, team_cost = (team.max_price, team.max_cost) if team else (None, None)
     only = [set(names) for names in (policy.only, requested.only) if names is not None]
@@ -211,7 +211,7 @@ def _make_candidate(fit: Fit, request: RoutingRequest, signals: Signals) -> Cand
 
 def _exclusion_reasons(candidate: Candidate, policy: PolicyConfig, limits: RoutingLimits) -> tuple[str, ...]:
     """Returns why an offer that fits is excluded."""
-    seller_reasons = _seller_exclusion_reasons(candidate.fit.offer.seller.name, policy, limits)
+    seller_reasons = seller_exclusion_reasons(candidate.fit.offer.seller.name, policy, limits)
     return (*seller_reasons, *_limit_exclusion_reasons(candidate, policy, limits))
 
 
@@ -225,7 +225,7 @@ def _can_exclude(policy: PolicyConfig, limits: RoutingLimits) -> bool:
     )
 
 
-def _seller_exclusion_reasons(seller: str, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
+def seller_exclusion_reasons(seller: str, policy: PolicyConfig, limits: RoutingLimits) -> Iterator[str]:
     if policy.sellers is not None and seller not in policy.sellers:
         yield "not listed in the policy's 'sellers'"
     if policy.weights is not None and not policy.weights.get(seller):
