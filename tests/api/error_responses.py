@@ -1,5 +1,6 @@
 """Checks that an error response has the form of its route."""
 
+import re
 from typing import Any
 
 import httpx
@@ -8,6 +9,10 @@ from gateway.api.charge_sentences import CHARGE_SENTENCES
 
 JOBS_PATH, IMAGES_PATH = "/v1/jobs", "/v1/images/generations"
 JSON_HEADERS = {"content-type": "application/json"}
+OPENAI_PREFIXES = (
+    *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
+    *("/openai/", "/images/", "/models"),
+)
 INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
 
 
@@ -35,7 +40,7 @@ def parse_error(answer: httpx.Response) -> dict[str, Any]:
     if answer.request.method == "POST" and not answer.request.url.path.startswith(("/callbacks/", "/v1/admin/")):
         assert count_charge_sentences(error["message"]) == 1, error["message"]
     assert not [trace for trace in INTERNAL_TRACES if trace in answer.text], answer.text
-    if answer.request.url.path.startswith(("/v1/images", "/v1/models", "/openai/", "/images/")):
+    if re.sub("//+", "/", answer.request.url.path).startswith(OPENAI_PREFIXES):
         assert answer.headers["content-type"] == "application/json"
         assert set(body) == {"error"}
     else:

@@ -82,7 +82,7 @@ def test_invalid_request_id_is_replaced(gateway: RunningGateway, names: list[byt
     assert json.loads(answer.body)["request_id"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1/images/nowhere", "/v1/models/nowhere", "/livez/x"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/images/nowhere", "//v1//images/nowhere", "/openai/x", "/livez/x"])
 def test_unknown_route_answers_in_the_error_format_of_its_prefix(gateway: RunningGateway, path: str) -> None:
     assert parse_error(gateway.http.get(path))["code"] == "route_not_found"
 

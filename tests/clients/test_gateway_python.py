@@ -165,6 +165,34 @@ def test_client_retrying_after_a_timeout_gets_the_finished_job(gateway: RunningG
     assert len(gateway.sandbox.list_charges()) - before == 1
 
 
+def test_models_are_listed_and_retrieved(openai_client: openai.OpenAI) -> None:
+    assert [model.id for model in openai_client.models.list()] == [MODEL]
+    model: Any = openai_client.models.retrieve(MODEL)
+    assert (model.object, model.owned_by, model.capabilities["edit"]) == ("model", "image-gateway", True)
+    assert {price["min"] for price in model.prices if price["quality"] == "low"} == {"0.009"}
+
+
+def test_alias_of_a_model_is_retrieved_with_a_warning(openai_client: openai.OpenAI) -> None:
+    raw = openai_client.models.with_raw_response.retrieve("dall-e-3")
+    assert raw.parse().id == MODEL
+    assert "is an alias" in raw.headers["x-igw-warnings"]
+
+
+@pytest.mark.parametrize("name", ["fal-ai/flux/dev", "no such", "sora-2"])
+def test_unknown_model_raises_not_found_once(openai_client: openai.OpenAI, name: str) -> None:
+    """The SDK sends the slashes of a name encoded."""
+    with pytest.raises(openai.NotFoundError) as raised:
+        openai_client.models.retrieve(name)
+    assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+    assert f"'{name}'" in raised.value.message
+
+
+def test_models_cannot_be_deleted(openai_client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as raised:
+        openai_client.models.delete(MODEL)
+    assert (raised.value.status_code, raised.value.code) == (405, "method_not_allowed")
+
+
 def test_plain_sdk_requests_to_jobs_raise_the_gateways_errors(openai_client: openai.OpenAI) -> None:
     job: Any = openai_client.post("/jobs", body={"prompt": "a lighthouse"}, cast_to=object)
     assert job["object"] == "job"
