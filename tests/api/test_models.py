@@ -91,7 +91,7 @@ def test_unknown_model_is_404_that_lists_the_others(gateway: RunningGateway, pre
 
 def test_models_need_a_key(gateway: RunningGateway) -> None:
     for path in ("/v1/models", f"/v1/models/{MODEL}", "/v1/models/none"):
-        expect_final_error(get(gateway, path, authorization="Bearer nobody"), 401, "invalid_api_key")
+        expect_final_error(get(gateway, path, authorization="Bearer other"), 401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"])
