@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.api.error_responses import JOBS_PATH, expect_final_error
-from tests.harness.form_bodies import BOUNDARY, FORM_HEADERS, make_form, make_part
+from tests.api.raw_http import POST_IMAGE, connect
+from tests.harness.form_bodies import BOUNDARY, FORM_CONTENT_TYPE, FORM_HEADERS, make_form, make_part
 from tests.harness.gateway_runner import RunningGateway
 from tests.harness.sample_images import decode_image, encode_data_uri, make_image
 from tests.harness.wait import wait_for_value
@@ -317,6 +318,16 @@ def test_large_images_are_stored_from_the_disk(gateway: RunningGateway) -> None:
     assert read_inputs(gateway, answer) == {f"input-{index}.png": image for index, image in enumerate(large)}
     assert gateway.get_resident_bytes() - before < 120 * MIB
     wait_until_uploads_are_closed(gateway)
+
+
+def test_upload_of_a_client_that_disconnects_is_closed(gateway: RunningGateway) -> None:
+    form = make_form(make_part("image", bytes(4 * MIB), filename="a.png"), PROMPT)
+    head = POST_IMAGE.replace(b"generations", b"edits").replace(b"application/json", FORM_CONTENT_TYPE.encode())
+    for _ in range(3):
+        with connect(gateway) as connection:
+            connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(form) + form[: 3 * MIB])
+    wait_until_uploads_are_closed(gateway)
+    assert gateway.read_problem_lines() == []
 
 
 def test_rejected_uploads_are_closed(gateway: RunningGateway) -> None:

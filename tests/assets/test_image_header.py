@@ -1,5 +1,8 @@
 """Headers of real images: parsed as Pillow parses them, and truncated files are detected."""
 
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -29,6 +32,17 @@ def test_format_and_size_are_read(kind: str) -> None:
     assert header.has_alpha is decode_image(data).has_transparency_data
     assert header.stored_size == decode_image(data).size
     assert is_complete(data, header)
+
+
+@pytest.mark.parametrize("kind", SAMPLE_IMAGES)
+def test_map_of_a_file_has_the_header_of_its_bytes(kind: str, tmp_path: Path) -> None:
+    data = SAMPLE_IMAGES[kind][1]
+    path = tmp_path / "upload"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        mapped_data = mmap(file.fileno(), 0, access=ACCESS_READ)
+    assert read_header(mapped_data) == read_header(data)
+    assert is_complete(mapped_data, read_header(data))
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_stored_bytes_are_read_back(run_scenario: ScenarioRunner, data: bytes) -
         assert b"".join(chunks) == data
         assert all(type(chunk) is bytes for chunk in chunks)
         assert max(map(len, chunks), default=0) <= CHUNK_BYTES
+
+    run_scenario(scenario)
+
+
+def test_map_of_a_file_is_stored_like_its_bytes(run_scenario: ScenarioRunner, tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(LARGE_DATA)
+
+    async def scenario(storage: ImageStorage) -> None:
+        with path.open("rb") as file:
+            data = mmap(file.fileno(), 0, access=ACCESS_READ)
+        for key in (KEY, make_object_key(OTHER_JOB, "input-0.png")):
+            await storage.put(key, data, "image/png")
+            assert await storage.get(key) == LARGE_DATA
 
     run_scenario(scenario)
 
