@@ -120,7 +120,8 @@ def test_sandbox_switch_omits_usage(sandbox, openai_client):
 
 def test_models_are_listed_and_retrieved(openai_client):
     listed = {model.id for model in openai_client.models.list()}
-    assert listed == {"gpt-image-2", "gpt-image-2-2026-04-21", "gpt-image-1.5", "gpt-image-1-mini"}
+    models = {"gpt-image-2", "gpt-image-2-2026-04-21", "gpt-image-1.5", "gpt-image-1-mini"}
+    assert listed == models | {"sandbox-image-1"}
     assert openai_client.models.retrieve("gpt-image-1.5").object == "model"
 
 
