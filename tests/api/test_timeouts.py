@@ -22,6 +22,7 @@ from tests.harness.child_spec import ChildSpec, Hook
 from tests.harness.form_bodies import FORM_CONTENT_TYPE, FORM_HEADERS, make_form, make_part
 from tests.harness.gateway_runner import RunningGateway, run_sandboxed_gateway
 from tests.harness.raw_sockets import read_until_closed, read_until_closed_or_reset
+from tests.harness.timings import change_timing
 from tests.harness.wait import wait_for_value, wait_until
 
 MIB = 1 << 20
@@ -262,9 +263,18 @@ def test_internal_error_reveals_no_details(hasty_gateway: RunningGateway) -> Non
     assert "canary" not in hasty_gateway.stderr
 
 
-def test_large_responses_beyond_the_memory_budget_are_503(hasty_gateway: RunningGateway) -> None:
-    """Three quarters of the budget are for responses. Clients that read nothing hold all of it until their timeout."""
-    job = FinishedJob(hasty_gateway, 2, **{"idempotency-key": "beyond-the-budget"})
+@pytest.fixture
+def patient_gateway(tmp_path: Path) -> Iterator[RunningGateway]:
+    """A gateway that waits for clients which do not read their response for longer than a test takes."""
+    child = ChildSpec(change_timing(TIMING, api={"write_timeout_seconds": 600.0}))
+    with run_sandboxed_gateway(tmp_path, child=child) as running:
+        running.sandbox.set_latency(0.0)
+        yield running
+
+
+def test_large_responses_beyond_the_memory_budget_are_503(patient_gateway: RunningGateway) -> None:
+    """Three quarters of the budget are for responses. Clients that read nothing hold all of it."""
+    job = FinishedJob(patient_gateway, 2, **{"idempotency-key": "beyond-the-budget"})
     contents = job.replace_images(8 * MIB, 8 * MIB)
     max_responses = 6 * MIB // STREAM_MEMORY_BYTES
     with contextlib.ExitStack() as connections:
