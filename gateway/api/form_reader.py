@@ -84,8 +84,11 @@ def _parse_boundary(content_type: str) -> str:
 
 
 def _invalid_form_error(error: MultipartError) -> ApiError:
-    reason = str(error)[:200]
-    if isinstance(error, ParserLimitReached):
+    # Some errors have their cause as a second argument.
+    reason = str(error.args[0])[:200]
+    if reason.startswith("Unexpected end"):
+        reason = "it ends before its last boundary"
+    elif isinstance(error, ParserLimitReached):
         reason = (
             f"at most {MAX_PARTS} parts, {MAX_HEADERS} headers in a part and {MAX_HEADER_BYTES:,} bytes in a header "
             "are allowed"
