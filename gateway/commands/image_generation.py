@@ -33,9 +33,13 @@ PARAMETERS = (
 
 @click.command(epilog=describe_exit_codes())
 @click.argument("prompt")
-@click.argument("more_images", nargs=-1, metavar="[IMAGE]...")
-@click.option("--edit", "images", multiple=True, metavar="IMAGE...", help="Edit these files or URLs.")
-@click.option("--mask", metavar="IMAGE", help="PNG, transparent where the edit may change the first image.")
+@click.argument("more_images", nargs=-1, type=click.Path(), metavar="[IMAGE]...")
+@click.option(
+    "--edit", "images", type=click.Path(), multiple=True, metavar="IMAGE...", help="Edit these files or URLs."
+)
+@click.option(
+    "--mask", type=click.Path(), metavar="IMAGE", help="PNG, transparent where the edit may change the first image."
+)
 @click.option("--model", help="A model or one of its aliases.  [default: the first]")
 @click.option("-n", "n", type=click.IntRange(1, 10), default=1, show_default=True, help="Images.")
 @click.option("--size", help="Exact pixels, like 1536x1024.")

@@ -50,6 +50,7 @@ output_options = add_options(
     click.option(
         "-o",
         "--output",
+        type=click.Path(),
         metavar="PATH",
         help="File, folder/, or - for standard output; several images are numbered.  [default: ./JOB.png]",
     ),

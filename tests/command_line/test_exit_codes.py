@@ -1,0 +1,143 @@
+"""Each exit code of commands that use a gateway, with the situation that it stands for."""
+
+import re
+import shlex
+import signal
+
+import pytest
+
+from gateway.api import request_body_reader
+from gateway.commands.exit_codes import EXIT_CODE_MEANINGS, ExitCode
+from gateway.commands.job_client import MAX_BODY_BYTES, SANDBOX_KEY
+from gateway.commands.sandbox_catalogue import SANDBOX_KEY as CATALOGUE_KEY
+from tests.command_line.client_commands import ClientCommands
+from tests.harness.cli_runner import run_command
+from tests.harness.gateway_runner import ROOT, RunningGateway
+from tests.harness.ports import reserve_port
+
+PAGE = (ROOT / "docs" / "command-line.md").read_text()
+LOW = ("--quality", "low")
+
+
+def test_constants_equal_those_of_the_gateway() -> None:
+    assert MAX_BODY_BYTES == request_body_reader.MAX_BODY_BYTES
+    assert SANDBOX_KEY == CATALOGUE_KEY
+
+
+def test_every_code_is_documented_in_page_and_help() -> None:
+    rows = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| (.+?) \|", PAGE, re.MULTILINE)}
+    assert rows == {code.value: meaning for code, meaning in EXIT_CODE_MEANINGS.items()}
+    help_text = run_command("generate", "--help").stdout
+    assert [code for code in ExitCode if not re.search(rf"^ +{code}  ", help_text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", "17x17"), "You were not charged."),
+        (("--key", "wrong"), "Invalid API key"),
+        (("--max-cost", "a lot"), "max_cost"),
+        (("--policy", "unknown"), "policy"),
+    ],
+)
+def test_request_that_the_gateway_refuses(commands: ClientCommands, arguments: tuple[str, ...], message: str) -> None:
+    result = commands.run("generate", "a lighthouse", *LOW, *arguments)
+    assert (result.returncode, result.stdout) == (ExitCode.REFUSED, "")
+    assert message in result.stderr
+    assert commands.list_files() == []
+
+
+def test_content_filter(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("refuse_content", vendor="runflow")
+    result = commands.run("generate", "a lighthouse", *LOW, "--only", "runflow-runs")
+    assert result.returncode in (ExitCode.REFUSED, ExitCode.PERHAPS_CHARGED)
+    assert "content filter rejected" in result.stderr
+    is_free = "You were not charged." in result.stderr
+    assert (result.returncode == ExitCode.REFUSED) == is_free
+
+
+def test_failure_that_was_not_charged(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("refuse", vendor="runflow", route="submit")
+    result = commands.run("generate", "a lighthouse", *LOW, "--only", "runflow-runs")
+    assert result.returncode == ExitCode.NOT_CHARGED, result.stderr
+    assert "You were not charged. (order_refused, job_" in result.stderr
+
+
+def test_failure_that_a_seller_was_paid_for(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("empty_outputs", vendor="runflow")
+    result = commands.run("generate", "a lighthouse", *LOW, "--only", "runflow-runs")
+    assert result.returncode == ExitCode.PERHAPS_CHARGED, result.stderr
+    assert "The seller was paid; you were not charged. (paid_not_delivered, job_" in result.stderr
+
+
+def test_incomplete_delivery_writes_what_there_is(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.inject_fault("partial", vendor="runflow", missing=1)
+    arguments = ("generate", "a lighthouse", *LOW, "-n", "3", "--only", "runflow-runs", "-o", "cat.png")
+    result = commands.run(*arguments)
+    assert result.returncode == ExitCode.INCOMPLETE, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert commands.list_files() == result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", [("generate", "a lighthouse"), ("wait", "job_1"), ("job", "job_1")])
+def test_unreachable_gateway(commands: ClientCommands, command: tuple[str, ...]) -> None:
+    url = f"http://127.0.0.1:{reserve_port()}"
+    result = commands.run(*command, "--url", url, "--retry-seconds", "0")
+    assert result.returncode == ExitCode.UNREACHABLE
+    assert f"{url} is unreachable (ConnectError). Is the gateway running?" in result.stderr
+
+
+def test_server_of_another_kind(commands: ClientCommands, gateway: RunningGateway) -> None:
+    result = commands.run("job", "job_1", "--url", f"{gateway.sandbox.url}/_")
+    assert result.returncode in (ExitCode.REFUSED, ExitCode.ERROR)
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_job(commands: ClientCommands) -> None:
+    result = commands.run("wait", "job_unknown")
+    assert result.returncode == ExitCode.REFUSED
+    assert "Job not found" in result.stderr
+
+
+def test_timeout_leaves_the_job_running(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.hold_orders()
+    charges = len(gateway.sandbox.list_charges())
+    result = commands.run("generate", "a lighthouse", *LOW, "--timeout", "0.8", "-o", "cat.png")
+    assert result.returncode == ExitCode.TIMED_OUT, result.stderr
+    gateway.sandbox.release_orders()
+    assert commands.run_successfully(*find_resume_command(result.stderr)) == ["cat.png"]
+    assert commands.open_image("cat.png").format == "PNG"
+    assert len(gateway.sandbox.list_charges()) == charges + 1
+
+
+def test_interrupt_leaves_the_job_running(commands: ClientCommands, gateway: RunningGateway) -> None:
+    gateway.sandbox.hold_orders()
+    charges = len(gateway.sandbox.list_charges())
+    with commands.start("generate", "a lighthouse", *LOW, "-o", "cat.png") as running:
+        running.wait_for_stderr(": in progress at ")
+        running.process.send_signal(signal.SIGINT)
+        assert running.wait() == ExitCode.INTERRUPTED, running.stderr
+    assert "Interrupted; the job continues." in running.stderr
+    assert "Traceback" not in running.stderr
+    gateway.sandbox.release_orders()
+    assert commands.run_successfully(*find_resume_command(running.stderr)) == ["cat.png"]
+    assert len(gateway.sandbox.list_charges()) == charges + 1
+
+
+def test_unwritable_file_keeps_the_image_at_the_gateway(commands: ClientCommands, gateway: RunningGateway) -> None:
+    """The file appears while the job runs."""
+    gateway.sandbox.hold_orders()
+    with commands.start("generate", "a lighthouse", *LOW, "-o", "cat.png") as running:
+        running.wait_for_stderr(": in progress at ")
+        (commands.folder / "cat.png").write_text("mine")
+        gateway.sandbox.release_orders()
+        assert running.wait() == ExitCode.ERROR, running.stderr
+    assert (commands.folder / "cat.png").read_text() == "mine"
+    commands.run_successfully(*find_resume_command(running.stderr), "--force")
+    assert commands.open_image("cat.png").format == "PNG"
+
+
+def find_resume_command(stderr: str) -> list[str]:
+    match = re.search(r"Get its images with: image-gateway (.+)", stderr)
+    assert match is not None, stderr
+    return shlex.split(match[1])
