@@ -42,7 +42,21 @@ def test_generated_images_have_the_reported_size(node_results: Any) -> None:
 def test_sdk_retries_attach_to_the_running_job(node_results: Any) -> None:
     assert decode_image(node_results.hasty["data"][0]["b64_json"]).size == (1024, 1024)
     assert decode_image(node_results.hasty_edit["data"][0]["b64_json"]).width
-    assert node_results.charges == 7, "two images and three of edits, and two that were retried several times"
+    message = "two images, three of edits, two that were retried several times, and two streams"
+    assert node_results.charges == 9, message
+
+
+def test_streams_have_one_event_for_each_image(node_results: Any) -> None:
+    assert [event["type"] for event in node_results.streamed] == ["image_generation.completed"] * 2
+    assert {decode_image(event["b64_json"]).size for event in node_results.streamed} == {(1024, 1024)}
+    assert all(event["usage"]["cost"] > 0 for event in node_results.streamed)
+    assert [event["type"] for event in node_results.streamed_edit] == ["image_edit.completed"]
+
+
+def test_models_are_listed_and_retrieved(node_results: Any) -> None:
+    assert [model["id"] for model in node_results.models] == ["gpt-image-2"]
+    assert node_results.aliased_model["id"] == "gpt-image-2"
+    assert node_results.aliased_model["prices"]
 
 
 def test_edits_with_one_and_many_images_are_delivered(node_results: Any) -> None:
@@ -56,6 +70,8 @@ def test_edits_with_one_and_many_images_are_delivered(node_results: Any) -> None
     ("name", "kind", "code", "words"),
     [
         ("wrong_size", "BadRequestError", "invalid_value", "multiples of 16"),
+        ("wrong_stream", "BadRequestError", "invalid_value", "multiples of 16"),
+        ("unknown_model", "NotFoundError", "model_not_found", "gpt-image-2"),
         ("wrong_field", "BadRequestError", "unknown_parameter", "did you mean 'prompt'"),
         ("wrong_model", "NotFoundError", "model_not_found", "gpt-image-2"),
         ("wrong_key", "AuthenticationError", "invalid_api_key", "Invalid API key"),

@@ -16,6 +16,12 @@ async function catchError(call) {
   return null;
 }
 
+async function readStream(call) {
+  const events = [];
+  for await (const event of await call()) events.push(event);
+  return events;
+}
+
 // Parameters that the SDK's types do not have are passed through.
 const wide = { ...order, n: 2, resolution: "2k", aspect_ratio: "16:9", max_price: "0.15", provider: { only: ["runapi"] } };
 const { data: generated, response } = await client.images.generate(wide).withResponse();
@@ -27,6 +33,14 @@ const results = {
   hasty_edit: await client
     .withOptions({ timeout: 1000, maxRetries: 5 })
     .images.edit({ ...order, prompt: process.argv[3], image: await toFile(image, "cat.png") }),
+  streamed: await readStream(() => client.images.generate({ ...order, n: 2, quality: "low", stream: true })),
+  streamed_edit: await readStream(async () =>
+    client.images.edit({ ...order, image: await toFile(image, "cat.png"), stream: true }),
+  ),
+  models: (await client.models.list()).data,
+  aliased_model: await client.models.retrieve("gpt-image-1"),
+  unknown_model: await catchError(() => client.models.retrieve("fal-ai/flux/dev")),
+  wrong_stream: await catchError(() => client.images.generate({ ...order, size: "17x17", stream: true })),
   generated,
   headers: Object.fromEntries([...response.headers].filter(([name]) => name.startsWith("x-igw-"))),
   wrong_size: await catchError(() => client.images.generate({ ...order, size: "17x17" })),
