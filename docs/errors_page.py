@@ -151,9 +151,9 @@ Every error code of the API. The body on routes of OpenAI's API is `{{"error": {
 "code"}}}}`, elsewhere an RFC 9457 problem that contains the same `error`. Every response has an `x-request-id`.
 
 - *Message*: `…` stands for a value of the request or the configuration.
-- *Retry?*: whether the same request may succeed. *yes*: retry automatically, after the seconds of `Retry-After` if the
-  response has it. *no*: the response has `x-should-retry: false`. *both*: depends on the status or on whether a job was
-  created ([why](operations.md#status-codes-of-requests-that-fail-in-the-gateway)).
+- *Retry?*: whether the same request may succeed. *yes*: the response has `x-should-retry: true`; retry after the
+  seconds of `Retry-After`, 1 to 120. *no*: the response has `x-should-retry: false`. *both*: depends on the status
+  or on whether a job was created ([why](operations.md#status-codes-of-requests-that-fail-in-the-gateway)).
 - *Charged?*: whether a seller may have charged the operator for an order of the job. Teams are only charged for
   delivered images.
 
@@ -173,6 +173,9 @@ the same request again may be a new purchase."
 An `internal_error` has status 500 before a job exists. Afterwards it has 424, and its message is "Internal error. The
 job continues at GET /v1/jobs/…." In all these messages, "If a job was created for this request, it continues" replaces
 "The job continues at GET /v1/jobs/…" while the store has not confirmed whether it saved the job.
+
+After the first byte of a stream of events (`"stream": true`), an error is an event: `event: error`, and as data
+`{{"type": "error", "error": …}}` with the same `error`.
 
 ## Jobs that ended without images
 
