@@ -154,8 +154,9 @@ def test_job_that_fails_later_is_an_error_event(gateway: RunningGateway) -> None
 
 
 def test_job_that_takes_too_long_is_an_error_event_that_names_the_job(gateway: RunningGateway) -> None:
+    """Its prompt is its own: an equal request would get the job, which no client has received."""
     gateway.sandbox.hold_orders()
-    answer = gateway.http.post(IMAGES_PATH, json=BODY)
+    answer = gateway.http.post(IMAGES_PATH, json=BODY | {"prompt": f"a lighthouse {uuid4()}"})
     [event] = parse_events(answer.text)
     assert event["error"]["code"] == "still_running"
     assert "The job continues" in event["error"]["message"]
