@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.api.charge_sentences import CHARGED_IF_DELIVERED, NOT_CHARGED
 from gateway.api.failed_job_responses import respond_to_failure
-from gateway.jobs.failed_job_classification import JobFailure
+from gateway.jobs.failed_job_retry_safety import JobFailure
 from gateway.jobs.job import JobState
 from providers.faults import VERDICTS, ChargeStatus, FaultKind
 

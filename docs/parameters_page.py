@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.parameter_rows import Parameter, Treatment, get_parameters
+from gateway.api.parameter_definition import Parameter, Treatment, get_parameters
 from gateway.api.parameter_schema import describe_treatment
-from gateway.api.parameters import BODY_TYPES
+from gateway.api.parameter_table import BODY_TYPES
 
 Row = tuple[str, ...]
 PARAMETERS_HEAD: Row = ("Parameter", "Routes", "Meaning", "Values", "What becomes of it", "Example")
@@ -90,7 +90,7 @@ def render_parameters_body(table: str) -> str:
 # Parameters
 
 Every parameter of the three routes that make images: `POST /v1/images/generations`, `POST /v1/images/edits` and
-`POST /v1/jobs`. The table is the code itself (`gateway/api/parameters.py`).
+`POST /v1/jobs`. The table is the code itself (`gateway/api/parameter_table.py`).
 
 - *applied*: the images are made as the parameter says, or the request fails with an error that names it.
 - *mapped*: some values of other clients are replaced. *warned*: accepted, but without effect. Both add an entry to

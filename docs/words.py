@@ -84,7 +84,7 @@ USUAL_WORDS = {
     "lease": "gateway/store/redis/lease_manager.py",
     "fence": "gateway/store/base.py",
     "idempotency": "gateway/api/idempotency_keys.py",
-    "deduplication": "gateway/store/request_body_deduplication.py",
+    "deduplication": "gateway/store/repeated_request_matching.py",
     "redact": "gateway/config/redaction.py",
     "signed url": "gateway/assets/signed_urls.py",
     "request parsing": "gateway/api/request_parsing.py",

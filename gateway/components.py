@@ -17,7 +17,7 @@ from gateway.access.key_tokens import TokenDigester
 from gateway.access.rate_limiter import RateLimiter
 from gateway.api.api_context import ApiContext
 from gateway.api.base64_encoder import Base64Encoder
-from gateway.api.refused_first_requests import RefusedFirstRequests
+from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
@@ -175,7 +175,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         input_fetcher=InputFetcher(environment.seller_client.transport_pool, environment.timing.inputs),
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         base64_encoder=Base64Encoder(),
-        refused=RefusedFirstRequests(factories.system_clock),
+        refused=RefusedRequestsAwaitingRetry(factories.system_clock),
         key_registry=KeyRegistry(api_keys, digester, clocks, factories.draw_bytes),
         key_administration=KeyAdministration(
             api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes

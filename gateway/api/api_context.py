@@ -10,7 +10,7 @@ from gateway.access.key_administration import KeyAdministration
 from gateway.access.key_registry import KeyRegistry
 from gateway.access.rate_limiter import RateLimiter
 from gateway.api.base64_encoder import Base64Encoder
-from gateway.api.refused_first_requests import RefusedFirstRequests
+from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
 from gateway.catalogue import Catalogue
@@ -31,7 +31,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     input_fetcher: InputFetcher
     url_signer: UrlSigner
     base64_encoder: Base64Encoder
-    refused: RefusedFirstRequests
+    refused: RefusedRequestsAwaitingRetry
     key_registry: KeyRegistry
     key_administration: KeyAdministration
     rate_limiter: RateLimiter

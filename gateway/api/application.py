@@ -85,7 +85,7 @@ class Application(Litestar):
         record, team = lifecycle.find_abandoned_record(), lifecycle.team
         if record is not None and team is not None:
             context: ApiContext = self.state["context"]
-            context.engine.disconnected_client_remover.remove_in_background(team, record)
+            context.engine.job_caller_remover.remove_in_background(team, record)
 
 
 def _build_response_error_event(error: BaseException, request_id: str) -> ErrorReported:

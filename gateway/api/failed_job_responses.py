@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
 from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
-from gateway.jobs.failed_job_classification import JobFailure, classify_failure
+from gateway.jobs.failed_job_retry_safety import JobFailure, classify_failure
 from gateway.jobs.job import Job, JobState
 from providers.faults import ChargeStatus, FaultKind
 

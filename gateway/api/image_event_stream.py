@@ -15,7 +15,7 @@ from gateway.api.authentication import get_team
 from gateway.api.error_translator import get_error_translator
 from gateway.api.image_responses import fill_template, open_images
 from gateway.api.image_results import SubmittedImages, load_images_of_ended_job
-from gateway.api.job_wait import confirm_purchase, wait_for_job
+from gateway.api.job_wait import confirm_job, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
 from gateway.api.serializers import serialize_image_events
 from gateway.api.server_errors import select_charge_sentence
@@ -39,7 +39,7 @@ async def stream_image_events(request: HttpRequest, submitted: SubmittedImages) 
     if job.state.is_terminal or context.engine.is_stopped:
         chunks = await _prepare_events(request, job, submitted)
     else:
-        job = await confirm_purchase(request, job)
+        job = await confirm_job(request, job)
         chunks = _generate_stream(request, job, submitted)
     headers = STREAM_HEADERS | _build_headers(job, submitted)
     return Stream(chunks, media_type="text/event-stream", headers=headers)

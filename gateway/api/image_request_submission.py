@@ -8,7 +8,7 @@ from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.input_images import list_input_refs, load_input_images
 from gateway.api.job_submission import JobRequest, SubmittedJob, find_existing_job, submit_or_reuse_job
-from gateway.api.parameters import InputImageParams, InputImageRef
+from gateway.api.parameter_table import InputImageParams, InputImageRef
 
 
 async def submit_image_request(http_request: HttpRequest, job_request: JobRequest[Any]) -> SubmittedJob:

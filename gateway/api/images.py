@@ -16,7 +16,7 @@ from gateway.api.image_responses import build_images_response
 from gateway.api.image_results import SubmittedImages, load_images_of_ended_job
 from gateway.api.job_wait import wait_for_job
 from gateway.api.json_responses import build_job_headers, build_replay_headers
-from gateway.api.parameters import EditRequest, GenerationRequest
+from gateway.api.parameter_table import EditRequest, GenerationRequest
 from gateway.api.request_parsing import parse_request
 
 _PATH_PREFIXES = ("/v1/images", "/openai/deployments/{deployment:str}/images", "/openai/v1/images", "/images")

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.api.api_errors import ApiError
 from gateway.api.json_limit_scan import LongText
-from gateway.api.parameters import InputImageParams, InputImageRef
+from gateway.api.parameter_table import InputImageParams, InputImageRef
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.api.uploaded_files import UploadedFile
 from gateway.assets.backend import ImageData

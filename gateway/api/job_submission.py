@@ -11,7 +11,7 @@ from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.input_images import InputImages
 from gateway.api.job_admission import admit_job
-from gateway.api.parameters import ParamsT
+from gateway.api.parameter_table import ParamsT
 from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
 from gateway.api.server_errors import record_created_job, track_job_creation
 from gateway.api.team_job_loader import make_job_not_found_error
@@ -181,7 +181,7 @@ async def _confirm_existing_job(context: ApiContext, job_id: str) -> bool:
     """Confirms the job of a repeated request, so that it is ordered. Returns False if the job was withdrawn before."""
     try:
         async with asyncio.timeout(context.timing.api.confirmation_timeout_seconds):
-            job = await context.engine.confirm_purchase(job_id)
+            job = await context.engine.confirm_job(job_id)
     except TimeoutError:
         raise StoreUnavailable(f"the confirmation of {job_id} was not saved in time") from None
     return job is None or not job.is_withdrawn
@@ -191,7 +191,7 @@ async def wait_for_confirmation(context: ApiContext, job_id: str) -> Job:
     """Returns the job once its confirmation is saved. Retries for as long as the store is unavailable."""
     while True:
         with contextlib.suppress(StoreUnavailable):
-            if (job := await context.engine.confirm_purchase(job_id)) is None:
+            if (job := await context.engine.confirm_job(job_id)) is None:
                 raise make_job_not_found_error()
             return job
         await asyncio.sleep(context.timing.api.confirmation_retry_seconds)

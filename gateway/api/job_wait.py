@@ -34,7 +34,7 @@ async def wait_for_job(http_request: HttpRequest, job_id: str, timeout_seconds: 
     return job
 
 
-async def confirm_purchase(http_request: HttpRequest, job: Job) -> Job:
+async def confirm_job(http_request: HttpRequest, job: Job) -> Job:
     """Makes sure that the job is ordered even if this process ends. A response may promise the job only after that.
 
     Raises ApiError if another replica has withdrawn the job.

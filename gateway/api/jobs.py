@@ -9,9 +9,9 @@ from gateway.api.api_context import ApiContext, HttpRequest, get_context
 from gateway.api.client_presence import mark_answered
 from gateway.api.image_request_submission import submit_image_request
 from gateway.api.job_submission import SubmittedJob
-from gateway.api.job_wait import confirm_purchase, parse_prefer_wait, parse_wait_param, wait_for_job
+from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_param, wait_for_job
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
-from gateway.api.parameters import CreateJobRequest
+from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.serializers import JobView, serialize_job
 from gateway.api.team_job_loader import load_job_documents
@@ -27,7 +27,7 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
     context = get_context(request)
     submitted = await _submit_job(request)
     wait_seconds = parse_prefer_wait(request.headers.get("prefer"))
-    job = await confirm_purchase(request, await wait_for_job(request, submitted.job_id, wait_seconds or 0.0))
+    job = await confirm_job(request, await wait_for_job(request, submitted.job_id, wait_seconds or 0.0))
     headers = build_job_headers(job) | build_replay_headers(submitted.is_replayed)
     headers |= {"location": f"{JOBS_PATH}/{job.id}", "vary": "Prefer"}
     if wait_seconds is not None:

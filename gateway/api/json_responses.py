@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response
 
 from gateway.api.failed_job_responses import build_failure_response
-from gateway.jobs.failed_job_classification import is_safe_to_retry
+from gateway.jobs.failed_job_retry_safety import is_safe_to_retry
 from gateway.jobs.job import Job
 from gateway.money import format_usd
 

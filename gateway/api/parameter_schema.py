@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.parameter_rows import Parameter, Treatment, get_parameters
-from gateway.api.parameters import BODY_TYPES, ImageParams
+from gateway.api.parameter_definition import Parameter, Treatment, get_parameters
+from gateway.api.parameter_table import BODY_TYPES, ImageParams
 
 Schema = dict[str, Any]
 COMPONENTS_PREFIX = "#/components/schemas/"

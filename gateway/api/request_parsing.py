@@ -11,9 +11,9 @@ from gateway.api.form_reader import encode_parts, is_form, read_form
 from gateway.api.idempotency_keys import compute_fingerprint, make_idempotency_record
 from gateway.api.incoming_body_limiter import get_incoming_body
 from gateway.api.job_submission import JobRequest
-from gateway.api.param_normalization import has_dalle_model, normalize_fields
-from gateway.api.parameter_rows import get_parameters
-from gateway.api.parameters import AUTO, ParamsT
+from gateway.api.parameter_definition import get_parameters
+from gateway.api.parameter_normalization import has_dalle_model, normalize_fields
+from gateway.api.parameter_table import AUTO, ParamsT
 from gateway.api.request_body_reader import limit_body, parse_json_object, read_body, to_struct
 from gateway.api.request_parser_thread import run_off_loop
 from gateway.routing.routing_request import RequestedParams

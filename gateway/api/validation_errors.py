@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from gateway.api.api_errors import ApiError
-from gateway.api.parameter_rows import Treatment, get_parameters
+from gateway.api.parameter_definition import Treatment, get_parameters
 from gateway.suggestions import did_you_mean
 
 MAX_NAME_LENGTH = 60
@@ -42,7 +42,9 @@ def to_api_error(error: msgspec.ValidationError, struct_type: type[Struct]) -> A
     if refusal := _find_refusal(path, struct_type):
         return ApiError(400, "unsupported_parameter", f"'{path}' is not supported: {refusal}.", param=path)
     rule = (
-        _format_choices(path, struct_type) if message.startswith("Invalid enum value") else _format_type_error(message)
+        _format_allowed_values(path, struct_type)
+        if message.startswith("Invalid enum value")
+        else _format_type_error(message)
     )
     return ApiError(400, "invalid_value", f"Invalid value for '{path}': {rule}.", param=path or None)
 
@@ -81,7 +83,7 @@ def _unknown_param_error(path: str, name: str, struct_type: type[Struct]) -> Api
     return ApiError(400, "unknown_parameter", message if message.endswith("?") else f"{message}.", param=param)
 
 
-def _format_choices(path: str, struct_type: type[Struct]) -> str:
+def _format_allowed_values(path: str, struct_type: type[Struct]) -> str:
     field_types = {field.name: field.type for field in inspect.type_info(struct_type).fields}  # type: ignore[attr-defined]  # a struct
     choices = _list_choices(field_types[path]) if path in field_types else []
     return f"must be {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}" if choices else "unknown value"

@@ -8,8 +8,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.assets.object_keys import make_job_prefix
-from gateway.engine.disconnected_client_remover import DisconnectedClientRemover
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_caller_remover import JobCallerRemover
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
 from gateway.engine.job_worker import JobWorker
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
@@ -42,7 +42,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self.workers: dict[str, JobWorker] = {}
         self._worker_tasks: set[asyncio.Task[None]] = set()
-        self.disconnected_client_remover = DisconnectedClientRemover(context.store, context.timing.clients)
+        self.job_caller_remover = JobCallerRemover(context.store, context.timing.clients)
         self._periodic_tasks: list[SupervisedTask] = []
         self._draining = asyncio.Event()
         self._handover_requested = asyncio.Event()
@@ -84,7 +84,7 @@ class Engine:
         await asyncio.gather(*(self._hand_over(worker) for worker in remaining_workers))
         self.is_stopped = True
         self.context.job_watchers.notify_all()
-        await self.disconnected_client_remover.close()
+        await self.job_caller_remover.close()
         return len(remaining_workers)
 
     def hand_over_all_jobs(self) -> None:
@@ -117,7 +117,7 @@ class Engine:
             self._start_new_job(result)
         return result
 
-    async def confirm_purchase(self, job_id: str) -> Job | None:
+    async def confirm_job(self, job_id: str) -> Job | None:
         """Saves that a job is to be bought even if this process crashes. Returns the job as saved.
 
         A job that was already withdrawn stays withdrawn.

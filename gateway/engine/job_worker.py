@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from gateway.engine.commit_events import emit_commit_events
 from gateway.engine.engine_context import EngineContext
+from gateway.engine.job_confirmation import JobConfirmer
 from gateway.engine.job_context import JobContext
 from gateway.engine.mailbox import Message
 from gateway.engine.order_submitter import OrderSubmitter
 from gateway.engine.order_tracker import OrderTracker
-from gateway.engine.purchase_confirmation import PurchaseConfirmer
 from gateway.engine.unconfigured_job_release import JobReleaser
 from gateway.events import ErrorReported
 from gateway.jobs.commit import Commit, build_commit
@@ -69,7 +69,7 @@ class JobWorker:
         self._previous_worker = PreviousWorker(until=previous_worker_until, attempt_count=len(job.attempts))
         self._remote_job: Job | None = None
         self.is_created_here = reclaims == 0
-        self.confirmer = PurchaseConfirmer(self.job_context)
+        self.confirmer = JobConfirmer(self.job_context)
         self._has_lease = True
         self.tracker = OrderTracker(self.job_context)
         self.submitter = OrderSubmitter(self.job_context, self.tracker)

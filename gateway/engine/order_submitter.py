@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from gateway.catalogue import Offer
 from gateway.engine.commit_events import identify_offer
+from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.input_uploader import InputUploader, OrderNotSent, UploadedInputs
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import OrderDocuments, OrderTerms, SavedRequest, call_document_name, encode_call
 from gateway.engine.offer_resolver import make_health_key
-from gateway.engine.order_costs import compute_cost
 from gateway.engine.order_tracker import OrderTracker
 from gateway.engine.seller_queries import get_max_response_bytes
 from gateway.engine.seller_response_builder import describe_fault

@@ -9,9 +9,9 @@ from math import inf
 from msgspec.structs import replace
 
 from gateway.catalogue import Offer
+from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import call_document_name, decode_call
-from gateway.engine.order_costs import compute_cost
 from gateway.engine.poll_schedule import MAX_UNANSWERED_POLLS, PollSchedule, UnansweredPolls, get_retry_after
 from gateway.engine.result_fetcher import ResultFetcher
 from gateway.engine.seller_queries import poll_order, query_seller, resend_order, verify_ticket

@@ -18,6 +18,7 @@ from gateway.assets.output_check import ExpectedOutput, check_output
 from gateway.assets.storage import StorageError
 from gateway.catalogue import Offer, SellerAccount
 from gateway.engine.commit_events import record_health
+from gateway.engine.finished_order_cost import compute_cost
 from gateway.engine.job_context import JobContext
 from gateway.engine.job_documents import (
     OrderTerms,
@@ -27,7 +28,6 @@ from gateway.engine.job_documents import (
     encode_document,
     image_document_name,
 )
-from gateway.engine.order_costs import compute_cost
 from gateway.engine.seller_response_builder import describe_success
 from gateway.events import ErrorReported, LateImagesReceived, describe_exception
 from gateway.health.health_tracker import OrderOutcome
@@ -89,7 +89,7 @@ class ResultFetcher:
             await asyncio.gather(*(self._fetch_one(order, index, sources[index]) for index in missing))
             results = [result for index in sources if (result := self._stored_results.get((attempt_number, index)))]
             is_missing = len(results) < len(sources)
-            if not (is_missing and self._should_retry(order)):
+            if not (is_missing and self._should_retry_fetch(order)):
                 await self._record_stored(order, results, is_missing)
                 return True
             await self._record_ready(order)
@@ -99,7 +99,7 @@ class ResultFetcher:
             if self._job_context.job.can_poll(attempt):
                 return False
 
-    def _should_retry(self, order: FinishedOrder) -> bool:
+    def _should_retry_fetch(self, order: FinishedOrder) -> bool:
         """Returns whether to try again: an image is neither stored nor lost, and there is enough time."""
         attempt = self._job_context.get_attempt(order.attempt_number)
         timing = self._context.timing.fetches

@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
+from gateway.jobs.failed_job_retry_safety import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import Attempt, Job, JobState
 from gateway.jobs.job_outcome import encode_job_outcome, make_job_outcome
 from gateway.jobs.job_update_types import Decision, JobUpdate

@@ -13,7 +13,7 @@ from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Mileston
 from gateway.jobs.job import Job
 from gateway.store.api_keys import ApiKeyStore
 from gateway.store.audit import AuditReport
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 
@@ -198,7 +198,7 @@ class Store(Protocol):
         An owned job is due when its lease ends, any other job at the time in the commit. If a Redis is full, it refuses
         only new jobs (StoreFull). SQLite refuses everything until its disk has room.
 
-        If the request belongs to an existing job (`request_body_deduplication.py`), no job is created and the request
+        If the request belongs to an existing job (`repeated_request_matching.py`), no job is created and the request
         becomes a caller of that job. A first request clears `awaits_first_request` of the entry that awaited it. A job
         that ended and charged nothing is not given to any request: its entry only records, for one retry, that a first
         request has arrived.

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.api.api_errors import ApiError
 from gateway.api.client_presence import ClientPresence
 from gateway.api.job_submission import JobRequest, find_existing_job, submit_job
-from gateway.api.parameters import ImageParams
+from gateway.api.parameter_table import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.assets.storage import StorageError
 from gateway.engine.job_creation import CreateJobCommand, NoOfferAvailable
@@ -148,9 +148,7 @@ class Client:
             return
         replica, presence = self._waiting_replica
         if presence.is_disconnected and presence.idempotency_record is not None:
-            replica.components.engine.disconnected_client_remover.remove_in_background(
-                TEAM, presence.idempotency_record
-            )
+            replica.components.engine.job_caller_remover.remove_in_background(TEAM, presence.idempotency_record)
 
     async def _create_job_with_webhook(self, replica: Replica) -> str:
         """No route offers webhooks yet, so this client calls the engine."""
@@ -191,9 +189,7 @@ class Client:
         if self._waiting_replica is not None and self._waiting_replica[0].is_running:
             replica, presence = self._waiting_replica
             if presence.idempotency_record is not None:
-                replica.components.engine.disconnected_client_remover.remove_in_background(
-                    TEAM, presence.idempotency_record
-                )
+                replica.components.engine.job_caller_remover.remove_in_background(TEAM, presence.idempotency_record)
 
     async def _poll_until_end(self) -> None:
         while not self.saw_end:

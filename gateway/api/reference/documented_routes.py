@@ -3,7 +3,7 @@
 from gateway.access.key_requests import CreateKeyRequest, RotateKeyRequest
 from gateway.api.job_wait import MAX_WAIT_SECONDS
 from gateway.api.parameter_schema import build_example
-from gateway.api.parameters import CreateJobRequest, EditRequest, GenerationRequest
+from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
 from gateway.api.reference.route_documentation import (
     ExampleRequest,
     ResponseDocumentation,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.api.parameter_schema import Schema
-from gateway.api.parameters import AUTO
+from gateway.api.parameter_table import AUTO
 from gateway.catalogue import Catalogue, Model
 
 # DALL-E's qualities, which any model accepts.

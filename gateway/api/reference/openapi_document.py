@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from gateway.api.access_control import get_declared_scope
 from gateway.api.api_errors import OPENAI_ROUTE_PREFIXES
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, Schema, build_body_schemas
-from gateway.api.parameters import BODY_TYPES
+from gateway.api.parameter_table import BODY_TYPES
 from gateway.api.reference.code_examples import PATH_PARAMETER, PYTHON_SETUP, SHELL_SETUP, build_code_examples
 from gateway.api.reference.documented_routes import (
     AUTHENTICATION_ERRORS,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, LedgerEntry, Milestone, WebhookDelivery, list_budget_windows
-from gateway.store import decision_records
+from gateway.store import decision_record_pages
 from gateway.store.base import (
     MAX_EARLY_CRASHES,
     MAX_LEASE_SECONDS,
@@ -151,7 +151,7 @@ def _encode_new_job(commit: Commit, retention: Retention) -> dict[str, Any]:
         message["idempotency"] = encode_record(commit.idempotency)
     if commit.decision_record is not None:
         message["decision_record"] = commit.decision_record.decode()
-        message["decisions_expire_at"] = decision_records.compute_expiry(get_job_day(job.id), retention.decisions)
+        message["decisions_expire_at"] = decision_record_pages.compute_expiry(get_job_day(job.id), retention.decisions)
     return message
 
 

@@ -6,7 +6,7 @@ A field holds one line of JSON for the record, and one for the outcome once the 
 import re
 from collections.abc import Sequence
 
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord, clamp_page_size, read_team
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord, clamp_page_size, read_team
 from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import KeySpace, PartitionKeys
 from gateway.store.redis.redis_client import RedisClient

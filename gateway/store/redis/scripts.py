@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 _LUA_FOLDER = Path(__file__).parent / "lua"
-_INCLUDES = ("clock", "request_body_deduplication", "derived_totals")
+_INCLUDES = ("clock", "repeated_request_matching", "derived_totals")
 
 
 class Script(Struct, frozen=True):

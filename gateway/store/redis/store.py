@@ -22,7 +22,7 @@ from gateway.store.base import (
     Retention,
     StoreUnavailable,
 )
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_decoder import JobDecoder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days

@@ -25,7 +25,7 @@ from gateway.store.sqlite import read_queries
 from gateway.store.sqlite.decision_record_rows import write_decision_record
 from gateway.store.sqlite.due_time_rows import delete_due, set_due
 from gateway.store.sqlite.ledger_rows import JSON_ENCODER, add_totals, insert_entries, update_budgets
-from gateway.store.sqlite.request_body_deduplication_rows import BodyKey, add_entry, attach_caller, end_entry
+from gateway.store.sqlite.repeated_request_rows import BodyKey, add_entry, attach_caller, end_entry
 
 _COMMIT_IDS_DECODER = msgspec.json.Decoder(list[str])
 

@@ -3,7 +3,7 @@
 from sqlite3 import Connection
 
 from gateway.jobs.commit import Commit
-from gateway.store.decision_records import (
+from gateway.store.decision_record_pages import (
     DecisionRecordPage,
     StoredDecisionRecord,
     clamp_page_size,

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gateway.store.base import MAX_EARLY_CRASHES, RENEWALS_PER_LEASE, ClaimedJob, initial_lease_seconds
 from gateway.store.sqlite.due_time_rows import set_due
 from gateway.store.sqlite.read_queries import JobQueries
-from gateway.store.sqlite.request_body_deduplication_rows import remove_owner_callers
+from gateway.store.sqlite.repeated_request_rows import remove_owner_callers
 
 # CROSS makes SQLite start with the left table, and + excludes an index. Otherwise SQLite would scan all open jobs.
 _SELECT_CLAIMABLE = """SELECT jobs.number, jobs.id, owner, fence, reclaims, max_owned_seconds,

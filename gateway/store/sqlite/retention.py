@@ -6,7 +6,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from gateway.store.base import SIGNAL_TTL_SECONDS, Retention
-from gateway.store.decision_records import first_kept_day
+from gateway.store.decision_record_pages import first_kept_day
 from gateway.store.sqlite.api_key_rows import DELETE_OLD_EVENTS
 from gateway.store.sqlite.decision_record_rows import DELETE_OLD_RECORDS
 

@@ -31,10 +31,10 @@ from gateway.store.base import (
     StoreUnavailable,
     needs_lookup,
 )
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
-from gateway.store.sqlite import decision_record_rows, outbox, read_queries, replica_signals, retention
+from gateway.store.sqlite import decision_record_rows, read_queries, replica_signals, retention, webhook_outbox
 from gateway.store.sqlite.api_key_rows import SqliteApiKeys
 from gateway.store.sqlite.auditor import SqliteAuditor
 from gateway.store.sqlite.auditor import repair as repair_audited
@@ -42,7 +42,7 @@ from gateway.store.sqlite.commit_writer import CommitWriter
 from gateway.store.sqlite.database import DatabaseLock, acquire_lock, is_exclusive, open_reader, open_writer
 from gateway.store.sqlite.database_threads import ReaderThread, WriterThread
 from gateway.store.sqlite.leases import SqliteLeaseManager
-from gateway.store.sqlite.request_body_deduplication_rows import (
+from gateway.store.sqlite.repeated_request_rows import (
     BodyKey,
     attach_caller,
     mark_replica_closed,
@@ -235,15 +235,15 @@ class SqliteStore:
     async def claim_deliveries(self, limit: int = 20, lease: float = 60.0) -> tuple[ClaimedDelivery, ...]:
         def claim_batch(db: Connection) -> tuple[ClaimedDelivery, ...]:
             now = self._clock()
-            return outbox.claim_deliveries(db, limit, now, now + lease)
+            return webhook_outbox.claim_deliveries(db, limit, now, now + lease)
 
         return await self._run_write(claim_batch)
 
     async def ack_delivery(self, delivery_id: str, job_id: str) -> None:
-        await self._run_write(lambda db: outbox.ack_delivery(db, delivery_id, job_id))
+        await self._run_write(lambda db: webhook_outbox.ack_delivery(db, delivery_id, job_id))
 
     async def retry_delivery(self, delivery_id: str, job_id: str, delay: float) -> None:
-        await self._run_write(lambda db: outbox.retry_delivery(db, delivery_id, job_id, self._clock() + delay))
+        await self._run_write(lambda db: webhook_outbox.retry_delivery(db, delivery_id, job_id, self._clock() + delay))
 
     async def publish_signal(self, name: str, value: bytes) -> None:
         await self._run_write(lambda db: replica_signals.publish_signal(db, name, value, self._clock()))

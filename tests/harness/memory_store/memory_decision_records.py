@@ -4,7 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jobs.commit import Commit
-from gateway.store.decision_records import (
+from gateway.store.decision_record_pages import (
     DecisionRecordPage,
     StoredDecisionRecord,
     clamp_page_size,

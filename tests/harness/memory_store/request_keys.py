@@ -1,6 +1,6 @@
 """The keys by which a repeated request finds its job: the keys of clients, and the hashes of bodies.
 
-Independent of `gateway/store/request_body_deduplication.py`, so random histories compare two versions of the rules.
+Independent of `gateway/store/repeated_request_matching.py`, so random histories compare two versions of the rules.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from math import inf
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.store.base import DuplicateRequest, IdempotencyMatch, match_fingerprint
-from gateway.store.request_body_deduplication import MAX_CALLERS, MAX_ENTRIES, MAX_REFUSALS
+from gateway.store.repeated_request_matching import MAX_CALLERS, MAX_ENTRIES, MAX_REFUSALS
 
 
 @dataclass

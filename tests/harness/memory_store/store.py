@@ -18,7 +18,7 @@ from gateway.store.base import (
     StoreUnavailable,
     needs_lookup,
 )
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.sqlite.read_queries import decode_cursor

@@ -7,7 +7,7 @@ import pytest
 from gateway.jobs.job_outcome import decode_job_outcome
 from gateway.jobs.job_update_types import CancelRequested, OrderFailed
 from gateway.store.base import DAY_SECONDS, BudgetExceeded, DuplicateRequest, Retention
-from gateway.store.decision_records import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.partitions import new_job_id
 from providers.faults import FaultKind
 from tests.store import job_factory

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.api.api_errors import ApiError
 from gateway.api.form_fields import parse_form_fields
-from gateway.api.param_normalization import normalize_fields
-from gateway.api.parameter_rows import get_parameters
-from gateway.api.parameters import EditRequest, SellerFilter
+from gateway.api.parameter_definition import get_parameters
+from gateway.api.parameter_normalization import normalize_fields
+from gateway.api.parameter_table import EditRequest, SellerFilter
 from gateway.api.request_body_reader import to_struct
 from tests.unit.routing.catalogue_factory import make_catalogue
 

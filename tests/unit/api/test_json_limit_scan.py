@@ -26,7 +26,7 @@ from gateway.api.json_limit_scan import (
     LongText,
     scan_json,
 )
-from gateway.api.parameters import CreateJobRequest, GenerationRequest, InputImageRef
+from gateway.api.parameter_table import CreateJobRequest, GenerationRequest, InputImageRef
 from gateway.api.request_body_reader import parse_json_object, to_struct
 from gateway.api.request_parser_thread import MAX_INLINE_BYTES, run_off_loop
 from tests.api.hostile_bodies import HOSTILE_BODIES, MIB

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.api.access_control import PUBLIC
 from gateway.api.application import ROUTE_HANDLERS
-from gateway.api.parameters import BODY_TYPES
+from gateway.api.parameter_table import BODY_TYPES
 from gateway.api.reference.code_examples import PYTHON_SETUP, SHELL_SETUP
 from gateway.api.reference.documented_routes import ROUTE_DOCUMENTATION
 from gateway.api.reference.openapi_document import (

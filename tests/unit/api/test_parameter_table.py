@@ -6,10 +6,10 @@ import jsonschema
 import pytest
 
 from gateway.api.api_errors import ApiError
-from gateway.api.param_normalization import normalize_fields
-from gateway.api.parameter_rows import REFUSED, get_parameters
+from gateway.api.parameter_definition import REFUSED, get_parameters
+from gateway.api.parameter_normalization import normalize_fields
 from gateway.api.parameter_schema import COMPONENTS_PREFIX, build_body_schema, build_body_schemas, build_example
-from gateway.api.parameters import BODY_TYPES, ImageParams
+from gateway.api.parameter_table import BODY_TYPES, ImageParams
 from gateway.api.request_body_reader import to_struct
 from tests.unit.routing.catalogue_factory import make_catalogue
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
-from gateway.jobs.failed_job_classification import is_safe_to_retry, may_have_been_charged
+from gateway.jobs.failed_job_retry_safety import is_safe_to_retry, may_have_been_charged
 from gateway.jobs.job import JobState
 from gateway.jobs.job_update_types import (
     AttemptStarted,

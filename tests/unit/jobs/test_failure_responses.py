@@ -9,7 +9,7 @@ import pytest
 from gateway.api.charge_sentences import SENTENCES_OF_FAILED_JOBS
 from gateway.api.failed_job_responses import build_failure_response
 from gateway.jobs.commit import IdempotencyRecord
-from gateway.jobs.failed_job_classification import classify_failure, is_safe_to_retry
+from gateway.jobs.failed_job_retry_safety import classify_failure, is_safe_to_retry
 from gateway.jobs.job import Job, JobState
 from gateway.jobs.job_update_types import (
     AttemptAbandoned,

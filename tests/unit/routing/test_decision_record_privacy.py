@@ -6,7 +6,7 @@ import string
 import pytest
 
 from gateway.api.input_images import InputImages
-from gateway.api.parameters import CreateJobRequest, InputImageRef, SellerFilter
+from gateway.api.parameter_table import CreateJobRequest, InputImageRef, SellerFilter
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.assets.image_header import ImageHeader
 from gateway.catalogue import Catalogue

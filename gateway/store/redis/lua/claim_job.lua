@@ -1,7 +1,7 @@
 -- Claims a due job. A claim that is sent again recognises itself by its token.
 local settings = cmsgpack.unpack(ARGV[1])
 --include clock
---include request_body_deduplication
+--include repeated_request_matching
 local job, due, record_key, job_id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3]
 local due_at = redis.call('ZSCORE', due, job_id)
 local fields = redis.call('HMGET', job, 'claim_token', 'encoded_job', 'owner', 'owned_seconds', 'max_owned_seconds')

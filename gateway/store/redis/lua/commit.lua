@@ -3,7 +3,7 @@
 -- The job is written first and derived numbers last: the auditor can repair those, but not a job.
 local settings = cmsgpack.unpack(ARGV[2])
 --include clock
---include request_body_deduplication
+--include repeated_request_matching
 --include derived_totals
 local commit = cmsgpack.unpack(ARGV[1])
 local job, due, open_jobs, team_jobs, milestones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]

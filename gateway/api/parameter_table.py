@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from gateway.api.json_limit_scan import LongText
-from gateway.api.parameter_mapping import map_quality, map_size, warn_about
-from gateway.api.parameter_rows import APPLIED, MAPPED, REFUSED, WARNED, Parameter
-from gateway.api.parameter_spelling import (
+from gateway.api.legacy_parameter_values import map_quality, map_size, warn_about
+from gateway.api.parameter_definition import APPLIED, MAPPED, REFUSED, WARNED, Parameter
+from gateway.api.parameter_value_coercion import (
     read_boolean,
     read_format,
     read_integer,

@@ -9,7 +9,7 @@ from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, UNCOUNTED, IdempotencyReco
 from gateway.jobs.job import Job
 from gateway.jobs.job_update_types import CancelRequested, OrderFailed
 from gateway.store.base import Applied, BudgetExceeded, DuplicateRequest
-from gateway.store.request_body_deduplication import MAX_ENTRIES, MAX_REFUSALS
+from gateway.store.repeated_request_matching import MAX_ENTRIES, MAX_REFUSALS
 from providers.faults import FaultKind
 from tests.store import job_factory
 from tests.store.store_harness import LEASE_SECONDS, StoreHarness

@@ -1,6 +1,6 @@
 -- All live jobs of one request body, oldest first: one packed list, read and written whole.
 -- An entry: job_id, expires_at, callers (caller_id, retry_count), awaits_first_request, has_ended, may_be_charged,
--- is_refused. The same rules in Python: gateway/store/request_body_deduplication.py
+-- is_refused. The same rules in Python: gateway/store/repeated_request_matching.py
 local MAX_ENTRIES, MAX_CALLERS, MAX_REFUSALS, IRREPLACEABLE = 512, 16, 32, 1000000
 
 local function read_entries(record_key)

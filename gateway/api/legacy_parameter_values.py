@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.api.parameter_rows import Replacement
+from gateway.api.parameter_definition import Replacement
 from gateway.catalogue import Model
 from providers.image_sizes import SizeError, parse_size
 

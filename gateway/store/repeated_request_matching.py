@@ -1,6 +1,6 @@
 """Deduplicates requests without an idempotency key: decides by their body to which existing job they belong.
 
-`redis/lua/request_body_deduplication.lua` implements the same rules.
+`redis/lua/repeated_request_matching.lua` implements the same rules.
 """
 
 from collections.abc import Iterable

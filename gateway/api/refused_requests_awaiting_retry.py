@@ -14,7 +14,7 @@ from gateway.jobs.commit import BODY_KEY_TTL_SECONDS, IdempotencyRecord
 MAX_BODIES, MAX_REQUESTS = 1_000, 32
 
 
-class RefusedFirstRequests:
+class RefusedRequestsAwaitingRetry:
     """The refused requests. Each is kept until a retry follows it, or for two minutes."""
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -6,7 +6,7 @@ Every change of meaning adds a warning; mere spelling (`HIGH`, `jpg`, `1024X1024
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.api.parameter_rows import Parameter
+from gateway.api.parameter_definition import Parameter
 from gateway.catalogue import Catalogue, Model
 
 

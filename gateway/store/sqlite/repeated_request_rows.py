@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.jobs.commit import Commit, IdempotencyRecord
 from gateway.jobs.job import Job
 from gateway.store.base import CLOSED_MARK_TTL_SECONDS, DuplicateRequest
-from gateway.store.request_body_deduplication import (
+from gateway.store.repeated_request_matching import (
     BodyEntry,
     JobCaller,
     add_caller,

@@ -13,7 +13,7 @@ from gateway.timeouts_and_intervals import ClientTiming
 MAX_PENDING = 10_000
 
 
-class DisconnectedClientRemover:
+class JobCallerRemover:
     """The removals that are not saved yet."""
 
     def __init__(self, store: Store, timing: ClientTiming) -> None:

@@ -41,7 +41,7 @@ async def confirm_while_worker_ends(
     replica: EngineReplica, job: Job, end_worker: Callable[[JobWorker], None]
 ) -> Job | None:
     """Confirms the job, whose local worker ends meanwhile. Returns the job that the client receives."""
-    confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
+    confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
     await asyncio.sleep(0)
     end_worker(replica.engine.workers[job.id])
     async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -95,7 +95,7 @@ def test_confirmation_returns_when_worker_is_cancelled_while_saving(
                 await asyncio.Event().wait()
 
             monkeypatch.setattr(replica.store, "commit", hang)
-            confirming = asyncio.create_task(replica.engine.confirm_purchase(job.id))
+            confirming = asyncio.create_task(replica.engine.confirm_job(job.id))
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await saving.wait()
                 monkeypatch.setattr(replica.store, "commit", commit)

@@ -1,6 +1,6 @@
 """The rows of the parameter table: what becomes of a parameter, its description and an example.
 
-`parameters.py` holds the rows: each is the annotation of a struct's field.
+`parameter_table.py` holds the rows: each is the annotation of a struct's field.
 """
 
 from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from gateway.store.base import StoreUnavailable
 from gateway.store.job_watch import JobWatch
 
 
-class PurchaseConfirmer:
+class JobConfirmer:
     """Confirms one job."""
 
     def __init__(self, job_context: JobContext) -> None:

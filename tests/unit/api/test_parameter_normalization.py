@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from gateway.api.param_normalization import has_dalle_model, normalize_fields
-from gateway.api.parameter_rows import get_parameters
-from gateway.api.parameter_spelling import MAX_WORD_LENGTH
-from gateway.api.parameters import GenerationRequest
+from gateway.api.parameter_definition import get_parameters
+from gateway.api.parameter_normalization import has_dalle_model, normalize_fields
+from gateway.api.parameter_table import GenerationRequest
+from gateway.api.parameter_value_coercion import MAX_WORD_LENGTH
 from tests.unit.routing.catalogue_factory import MODEL, make_catalogue
 
 CATALOGUE = replace(make_catalogue(()), dalle_aliases=frozenset({"dall-e-3"}), aliases={"dall-e-3": MODEL})
