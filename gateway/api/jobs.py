@@ -1,7 +1,5 @@
 """The jobs API: create a job, and poll or wait for it."""
 
-from typing import Any
-
 from litestar import Response, get, post
 
 from gateway.api.access_control import GENERATE, READ
@@ -13,6 +11,7 @@ from gateway.api.job_wait import confirm_job, parse_prefer_wait, parse_wait_para
 from gateway.api.json_responses import build_job_headers, build_poll_headers, build_replay_headers, json_response
 from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
+from gateway.api.response_types import JobBody
 from gateway.api.serializers import JobView, serialize_job
 from gateway.api.team_job_loader import load_job_documents
 from gateway.jobs.job import Job
@@ -52,7 +51,7 @@ async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     return json_response(await _load_serialized_job(context, job), 200, headers)
 
 
-async def _load_serialized_job(context: ApiContext, job: Job) -> dict[str, Any]:
+async def _load_serialized_job(context: ApiContext, job: Job) -> JobBody:
     catalogue = context.catalogue()
     retention_seconds = catalogue.gateway.retention.jobs_days * DAY_SECONDS
     model = catalogue.models.get(job.model)

@@ -1,14 +1,24 @@
-"""Serializes jobs and images for API responses."""
+"""Serializes jobs and images for API responses, in the types of `response_types.py`."""
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
 
 from gateway.api.failed_job_responses import build_failure_response
+from gateway.api.response_types import (
+    AttemptBody,
+    EffectiveBody,
+    JobBody,
+    JobErrorBody,
+    JobImageBody,
+    PlanBody,
+    RequestedBody,
+    UsageBody,
+)
 from gateway.api.team_job_loader import JobDocuments
 from gateway.assets.signed_urls import UrlSigner
 from gateway.engine.job_documents import StoredImage
@@ -50,7 +60,7 @@ class JobView(Struct, frozen=True):
         return int(min(self.now + URL_TTL_SECONDS, self.kept_until or math.inf))
 
 
-def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
+def serialize_job(view: JobView, url_signer: UrlSigner) -> JobBody:
     """Serializes the job for `GET /v1/jobs/{id}`, without the prompt: proxies and clients log such responses."""
     job, documents = view.job, view.documents
     return {
@@ -65,7 +75,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
         "expires_at": view.urls_expire_at if documents.images else None,
         "kept_until": None if view.kept_until is None else int(view.kept_until),
         "n": job.n,
-        "requested": msgspec.structs.asdict(documents.request.requested_params),
+        "requested": cast(RequestedBody, msgspec.structs.asdict(documents.request.requested_params)),
         "effective": _serialize_effective_params(view) if documents.images else None,
         "images": [_serialize_job_image(image, url_signer, view.urls_expire_at) for image in documents.images],
         "usage": serialize_usage(job),
@@ -78,7 +88,7 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> dict[str, Any]:
     }
 
 
-def _serialize_effective_params(view: JobView) -> dict[str, Any]:
+def _serialize_effective_params(view: JobView) -> EffectiveBody:
     """Serializes the parameters of the delivered images: never `auto`, and no quality where the seller offers no choice
     of it."""
     images, law = view.documents.images, view.size_law
@@ -105,7 +115,7 @@ def _get_common_background(images: Sequence[StoredImage]) -> str | None:
     return "opaque" if all(image.is_opaque for image in images) else None
 
 
-def _serialize_plan(decision: DecisionRecord) -> dict[str, Any]:
+def _serialize_plan(decision: DecisionRecord) -> PlanBody:
     """Serializes the planned parameters and the ranked sellers, best first."""
     request = decision.query.request
     target = request.target
@@ -129,7 +139,7 @@ def _serialize_plan(decision: DecisionRecord) -> dict[str, Any]:
     }
 
 
-def _serialize_job_image(image: StoredImage, url_signer: UrlSigner, expires_at: int) -> dict[str, Any]:
+def _serialize_job_image(image: StoredImage, url_signer: UrlSigner, expires_at: int) -> JobImageBody:
     return {
         "index": image.index,
         "url": url_signer.sign(image.key, expires_at),
@@ -142,14 +152,14 @@ def _serialize_job_image(image: StoredImage, url_signer: UrlSigner, expires_at: 
     }
 
 
-def _serialize_error(job: Job) -> dict[str, Any] | None:
+def _serialize_error(job: Job) -> JobErrorBody | None:
     if not job.state.is_terminal or job.delivered_images:
         return None
     failure = build_failure_response(job)
     return {"code": failure.code, "message": failure.message, "charge": failure.charge_status}
 
 
-def _serialize_attempt(job: Job, attempt: Attempt) -> dict[str, Any]:
+def _serialize_attempt(job: Job, attempt: Attempt) -> AttemptBody:
     route_entry = job.route_entry(attempt)
     response = job.get_seller_response(attempt.number) or SellerResponse()
     return {
@@ -232,12 +242,12 @@ def _serialize_openai_image(view: ImagesView, image: StoredImage) -> dict[str, s
     return fields | {"url": view.url_signer.sign(image.key, int(view.now) + URL_TTL_SECONDS)}
 
 
-def serialize_usage(job: Job) -> dict[str, Any]:
+def serialize_usage(job: Job) -> UsageBody:
     """Serializes the usage with all fields of OpenAI's type, as strict clients require. Unknown numbers are 0."""
     return _serialize_usage_share(job, 0, 1)
 
 
-def _serialize_usage_share(job: Job, position: int, count: int) -> dict[str, Any]:
+def _serialize_usage_share(job: Job, position: int, count: int) -> UsageBody:
     """Serializes the usage of one of `count` images, which share that of the job evenly."""
 
     def take_share(amount: int) -> int:

@@ -5,6 +5,7 @@ everything that the plan depended on.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -33,7 +34,7 @@ class RankedSeller(Struct, frozen=True, kw_only=True, omit_defaults=True):
     signals: CellSignals = UNKNOWN_SIGNALS
 
     @property
-    def fidelity(self) -> str:
+    def fidelity(self) -> Literal["exact", "near"]:
         return "near" if self.substitutions else "exact"
 
 
