@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from gateway.jobs.job import AttemptState, JobState
 from gateway.store.api_keys import Scope
+from providers.faults import ChargeStatus
 from providers.orders import Operation
 
 # USD as a JSON number, written without rounding.
@@ -139,6 +140,7 @@ class JobErrorBody(TypedDict):
 
     code: str
     message: str
+    charge: Annotated[ChargeStatus, Meta(description="Whether a seller may have charged the operator.")]
 
 
 class PlannedSellerBody(TypedDict):
@@ -203,6 +205,100 @@ class JobBody(TypedDict):
     plan: PlanBody | None
     attempts: list[AttemptBody]
     metadata: dict[str, str]
+
+
+class ModelCapabilitiesBody(TypedDict):
+    """The features of a model."""
+
+    generate: bool
+    edit: bool
+    mask: bool
+    transparent_background: bool
+    stream: bool
+    partial_images: Annotated[bool, Meta(description="Whether a stream has previews.")]
+
+
+class ModalitiesBody(TypedDict):
+    """The kinds of content that a model accepts and makes."""
+
+    input: list[Literal["text", "image"]]
+    output: list[Literal["image"]]
+
+
+class ResolutionTierBody(TypedDict):
+    """A resolution tier that is sold."""
+
+    resolution: str
+    max_pixels: int
+    usual_pixels: int
+
+
+class ModelSizesBody(TypedDict):
+    """The rules for sizes."""
+
+    multiple_of: int
+    max_edge: int
+    max_ratio: float
+    min_pixels: int
+    max_pixels: int
+    usual: list[PixelSize]
+    resolutions: list[ResolutionTierBody]
+
+
+class ModelInputsBody(TypedDict):
+    """The limits of the input images of an edit."""
+
+    max_images: int
+    max_bytes: int
+
+
+class ModelDefaultsBody(TypedDict):
+    """The values that `auto`, or no value, stands for."""
+
+    size: PixelSize
+    quality: str
+    output_format: str
+    background: str
+
+
+class CellPriceBody(TypedDict):
+    """USD per image of one operation, resolution and quality: the lowest and highest price of the sellers."""
+
+    operation: Operation
+    resolution: str
+    quality: str
+    min: str
+    max: str
+    currency: Literal["USD"]
+    sellers: list[str]
+
+
+class ModelBody(TypedDict):
+    """A model that your team can use: OpenAI's fields, and more."""
+
+    id: str
+    object: Literal["model"]
+    created: Annotated[int, Meta(description="Always 0: it is unknown.")]
+    owned_by: str
+    aliases: list[str]
+    capabilities: ModelCapabilitiesBody
+    modalities: ModalitiesBody
+    operations: list[Operation]
+    qualities: Annotated[list[str], Meta(description="In ascending order.")]
+    output_formats: list[str]
+    backgrounds: list[str]
+    sizes: ModelSizesBody
+    inputs: ModelInputsBody
+    max_images: int
+    defaults: ModelDefaultsBody
+    prices: list[CellPriceBody]
+
+
+class ModelListBody(TypedDict):
+    """The models that your team can use."""
+
+    object: Literal["list"]
+    data: list[ModelBody]
 
 
 class SignalsEntryBody(TypedDict):

@@ -90,7 +90,7 @@ def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_environ(gateway: RunningGateway) -> dict[str, str]:
     job_id, key_id = create_finished_job(gateway)["id"], create_key(gateway)["id"]
     keys = {"IGW_KEY": API_KEY, "IGW_ADMIN_KEY": ADMIN_KEY, "NO_PROXY": "*"}
-    return {"IGW_URL": gateway.url, **keys, "JOB_ID": job_id, "KEY_ID": key_id}
+    return {"IGW_URL": gateway.url, **keys, "JOB_ID": job_id, "KEY_ID": key_id, "MODEL_ID": "gpt-image-2"}
 
 
 @pytest.mark.usefixtures("example_folder")
@@ -113,7 +113,7 @@ def test_python_examples_run_as_printed(gateway: RunningGateway, document: dict[
     assert len(samples) >= 10
     for _, source in samples:
         environ = make_environ(gateway)
-        variables: dict[str, Any] = {"job_id": environ["JOB_ID"], "key_id": environ["KEY_ID"]}
+        variables: dict[str, Any] = {name: environ[name.upper()] for name in ("job_id", "key_id", "model_id")}
         with patch.dict(os.environ, environ):
             exec(f"{PYTHON_SETUP}\n{source}", variables)  # noqa: S102  the examples are the gateway's own
         assert variables["response"], source

@@ -19,6 +19,8 @@ from gateway.api.response_types import (
     ImageEventBody,
     ImagesResponseBody,
     JobBody,
+    ModelBody,
+    ModelListBody,
     ReadinessBody,
     SignalsListBody,
     TeamListBody,
@@ -26,6 +28,7 @@ from gateway.api.response_types import (
 
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
+    "Models": "The configured models. OpenAI's SDKs list them.",
     "Jobs": "A job is accepted at once, and continues without its client.",
     "Routing": "The measured health and speed of the sellers.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
@@ -66,6 +69,7 @@ KEY_ERRORS = ("api_key_not_found",)
 
 PATH_PARAMETERS = {
     "job_id": "The id of the job.",
+    "model_id": "A model or an alias. It may contain slashes.",
     "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
     "key": "The image's key, as its URL has it.",
 }
@@ -135,6 +139,21 @@ ROUTE_DOCUMENTATION = {
         description="Always responds 410, as OpenAI's API does: send the image with a prompt to the edits.",
         errors=("endpoint_retired",),
         examples={},
+    ),
+    "list_models": RouteDocumentation(
+        tag="Models",
+        summary="List models",
+        description="The models that your team can use, with their sizes, qualities and prices.",
+        responses={200: ResponseDocumentation("The models.", ModelListBody)},
+        examples={"default": ExampleRequest(sdk_call="models.list")},
+    ),
+    "get_model": RouteDocumentation(
+        tag="Models",
+        summary="Get a model",
+        description="By its name, or by an alias, with a warning in `x-igw-warnings`.",
+        responses={200: ResponseDocumentation("The model.", ModelBody, ("x-igw-warnings",))},
+        errors=("model_not_found",),
+        examples={"default": ExampleRequest()},
     ),
     "create_job": RouteDocumentation(
         tag="Jobs",

@@ -206,12 +206,23 @@ def _build_response(response: ResponseDocumentation) -> dict[str, Any]:
         name = response.content.__name__.removesuffix(TYPE_SUFFIX)
         result["content"] = {"application/json": {"schema": {"$ref": COMPONENTS_PREFIX + name}}}
     if response.events is not None:
-        event = response.events.__name__.removesuffix(TYPE_SUFFIX)
-        text = f"The `data` of each event is JSON: `{event}`. An `error` event has the `error` of `ErrorResponse`."
-        result["content"]["text/event-stream"] = {"schema": {"type": "string", "description": text}}
+        result["content"]["text/event-stream"] = {"schema": _build_event_schema(response.events)}
     if response.headers:
         result["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in response.headers}
     return result
+
+
+def _build_event_schema(data_type: Any) -> Schema:
+    """Builds the schema of one event: before OpenAPI 3.2, tools take the schema of a stream as that of each event."""
+    data = {"$ref": COMPONENTS_PREFIX + data_type.__name__.removesuffix(TYPE_SUFFIX)}
+    error = {"$ref": f"{COMPONENTS_PREFIX}ErrorResponse"}
+    content = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [data, error]}}
+    return {
+        "type": "object",
+        "description": "One event. After an event `error` no other follows.",
+        "properties": {"event": {"type": "string"}, "data": content},
+        "required": ["event", "data"],
+    }
 
 
 def _group_errors(documentation: RouteDocumentation, is_public: bool) -> dict[int, list[str]]:

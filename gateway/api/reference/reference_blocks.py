@@ -170,6 +170,8 @@ def _describe_type(schema: Schema) -> str:
             return " or ".join(dict.fromkeys(_describe_type(variant) for variant in variants))
         case {"enum": [*values]}:
             return ", ".join(f"`{value}`" for value in values)
+        case {"properties": {"data": {"contentSchema": content}}}:
+            return f"events of {_describe_type(content)}"
         case {"type": "array", "items": items}:
             return f"list of {_describe_type(items)}"
         case _:
