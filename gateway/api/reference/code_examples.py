@@ -75,7 +75,7 @@ def _build_sdk_call(example: ExampleRequest) -> str:
     arguments = [f"{name}={value!r}" for name, value in (example.body or {}).items()]
     arguments += [f'{name}=Path("{file}")' for name, file in example.files.items()]
     lines = "".join(f"    {_use_double_quotes(argument)},\n" for argument in arguments)
-    return f"response = client.{example.sdk_call}(\n{lines})"
+    return f"response = client.{example.sdk_call}(" + (f"\n{lines})" if lines else ")")
 
 
 def _build_generic_call(method: str, path: str, scope: Scope | None, example: ExampleRequest) -> str:
