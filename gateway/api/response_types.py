@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from gateway.jobs.job import AttemptState, JobState
-from gateway.store.api_keys import Scope
 from providers.faults import ChargeStatus
 from providers.orders import Operation
 
@@ -207,100 +206,6 @@ class JobBody(TypedDict):
     metadata: dict[str, str]
 
 
-class ModelCapabilitiesBody(TypedDict):
-    """The features of a model."""
-
-    generate: bool
-    edit: bool
-    mask: bool
-    transparent_background: bool
-    stream: bool
-    partial_images: Annotated[bool, Meta(description="Whether a stream has previews.")]
-
-
-class ModalitiesBody(TypedDict):
-    """The kinds of content that a model accepts and makes."""
-
-    input: list[Literal["text", "image"]]
-    output: list[Literal["image"]]
-
-
-class ResolutionTierBody(TypedDict):
-    """A resolution tier that is sold."""
-
-    resolution: str
-    max_pixels: int
-    usual_pixels: int
-
-
-class ModelSizesBody(TypedDict):
-    """The rules for sizes."""
-
-    multiple_of: int
-    max_edge: int
-    max_ratio: float
-    min_pixels: int
-    max_pixels: int
-    usual: list[PixelSize]
-    resolutions: list[ResolutionTierBody]
-
-
-class ModelInputsBody(TypedDict):
-    """The limits of the input images of an edit."""
-
-    max_images: int
-    max_bytes: int
-
-
-class ModelDefaultsBody(TypedDict):
-    """The values that `auto`, or no value, stands for."""
-
-    size: PixelSize
-    quality: str
-    output_format: str
-    background: str
-
-
-class CellPriceBody(TypedDict):
-    """USD per image of one operation, resolution and quality: the lowest and highest price of the sellers."""
-
-    operation: Operation
-    resolution: str
-    quality: str
-    min: str
-    max: str
-    currency: Literal["USD"]
-    sellers: list[str]
-
-
-class ModelBody(TypedDict):
-    """A model that your team can use: OpenAI's fields, and more."""
-
-    id: str
-    object: Literal["model"]
-    created: Annotated[int, Meta(description="Always 0: it is unknown.")]
-    owned_by: str
-    aliases: list[str]
-    capabilities: ModelCapabilitiesBody
-    modalities: ModalitiesBody
-    operations: list[Operation]
-    qualities: Annotated[list[str], Meta(description="In ascending order.")]
-    output_formats: list[str]
-    backgrounds: list[str]
-    sizes: ModelSizesBody
-    inputs: ModelInputsBody
-    max_images: int
-    defaults: ModelDefaultsBody
-    prices: list[CellPriceBody]
-
-
-class ModelListBody(TypedDict):
-    """The models that your team can use."""
-
-    object: Literal["list"]
-    data: list[ModelBody]
-
-
 class SignalsEntryBody(TypedDict):
     """The signals of one cell: an operation, resolution and quality that a seller sells."""
 
@@ -328,110 +233,13 @@ class SignalsListBody(TypedDict):
     data: list[SignalsEntryBody]
 
 
-class LimitsBody(TypedDict):
-    """Rate limits; absent: no limit."""
+class PageBody(TypedDict):
+    """The fields of every page of a list."""
 
-    requests_per_minute: NotRequired[int | None]
-    images_per_minute: NotRequired[int | None]
-    concurrent_jobs: NotRequired[int | None]
-
-
-class ApiKeyBody(TypedDict):
-    """An API key, without its secret."""
-
-    object: Literal["api_key"]
-    id: str
-    name: str
-    team: OptionalText
-    status: Literal["active", "expired", "revoked"]
-    scopes: list[Scope]
-    policies: Annotated[list[str] | None, Meta(description="The policies that it may request; null: all of its team.")]
-    limits: LimitsBody
-    created_at: UnixTime
-    expires_at: Annotated[int | None, Meta(description="When it stops to work; null: it does not expire.")]
-    revoked_at: OptionalUnixTime
-    last_used_at: OptionalUnixTime
-    replaces: Annotated[str | None, Meta(description="The id of the key that it replaces.")]
-
-
-class CreatedKeyBody(ApiKeyBody):
-    """A new API key. Only this response contains the key itself."""
-
-    key: str
-
-
-class AdminEventBody(TypedDict):
-    """One action of an admin."""
-
-    object: Literal["admin_event"]
-    id: str
-    created_at: UnixTime
-    action: str
-    actor: Annotated[str, Meta(description="The id of the admin's key, or the user of the command line.")]
-    source: Annotated[str, Meta(description="The address of the client, or the host of the command line.")]
-    key_id: OptionalText
-    team: OptionalText
-    details: dict[str, Any]
-
-
-class BudgetWindowBody(TypedDict):
-    """USD of a day or month. `held`: what running jobs may still cost."""
-
-    limit: float | None
-    spent: float
-    held: float
-
-
-class BudgetBody(TypedDict):
-    """The budget of a team."""
-
-    day: BudgetWindowBody
-    month: BudgetWindowBody
-
-
-class KeyCountBody(TypedDict):
-    """The number of API keys: in the configuration, and active ones of the store."""
-
-    configured: int
-    active: int
-
-
-class TeamBody(TypedDict):
-    """A team with its limits and what it has spent."""
-
-    object: Literal["team"]
-    name: str
-    policies: list[str]
-    limits: LimitsBody
-    max_price: float | None
-    max_cost: float | None
-    budget: BudgetBody
-    keys: KeyCountBody
-
-
-class _PageBody(TypedDict):
     object: Literal["list"]
     first_id: OptionalText
     last_id: Annotated[str | None, Meta(description="Send it as `after` to get the next page.")]
     has_more: bool
-
-
-class ApiKeyListBody(_PageBody):
-    """API keys, the newest first."""
-
-    data: list[ApiKeyBody]
-
-
-class AdminEventListBody(_PageBody):
-    """Actions of admins, the newest first."""
-
-    data: list[AdminEventBody]
-
-
-class TeamListBody(_PageBody):
-    """The configured teams."""
-
-    data: list[TeamBody]
 
 
 class ReadinessBody(TypedDict):

@@ -1,7 +1,15 @@
 """The documentation of every route, by the name of its handler. A test fails if a route has none."""
 
 from gateway.access.key_requests import CreateKeyRequest, RotateKeyRequest
+from gateway.api.admin_response_types import (
+    AdminEventListBody,
+    ApiKeyBody,
+    ApiKeyListBody,
+    CreatedKeyBody,
+    TeamListBody,
+)
 from gateway.api.job_wait import MAX_WAIT_SECONDS
+from gateway.api.model_response_types import ModelBody, ModelListBody
 from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
 from gateway.api.reference.route_documentation import (
@@ -12,18 +20,11 @@ from gateway.api.reference.route_documentation import (
     make_query_parameter,
 )
 from gateway.api.response_types import (
-    AdminEventListBody,
-    ApiKeyBody,
-    ApiKeyListBody,
-    CreatedKeyBody,
     ImageEventBody,
     ImagesResponseBody,
     JobBody,
-    ModelBody,
-    ModelListBody,
     ReadinessBody,
     SignalsListBody,
-    TeamListBody,
 )
 
 TAGS = {
