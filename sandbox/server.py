@@ -69,6 +69,8 @@ def run_server(options: SandboxOptions, on_ready: Callable[[SandboxState], None]
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Longer than clients keep idle connections, so that no request meets a connection that is closing.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
     server = _SandboxServer(
