@@ -24,4 +24,5 @@ async def readyz(request: HttpRequest) -> Response[bytes]:
 @get("/metrics", opt=PUBLIC)
 async def metrics(request: HttpRequest) -> Response[bytes]:
     content: bytes = request.app.state["render_metrics"]()
-    return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+    # Litestar adds the charset.
+    return Response(content, media_type="text/plain; version=0.0.4")

@@ -210,3 +210,8 @@ def test_metric_labels_stay_bounded_for_any_request(canary_gateway: RunningGatew
         canary_gateway.http.post(IMAGES_PATH, json={"prompt": "a", "model": f"another-{number}"})
         canary_gateway.http.get(f"/another/{number}")
     assert len(get_label_sets()) == label_set_count
+
+
+def test_metrics_name_their_format_and_charset_once(gateway: RunningGateway) -> None:
+    answer = gateway.http.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
