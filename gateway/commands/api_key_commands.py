@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -12,6 +12,7 @@ import click
 from gateway.access.key_requests import DEFAULT_OVERLAP, CreateKeyRequest
 from gateway.commands.config_helpers import CONFIG_HELP
 from gateway.commands.key_admins import Json, KeyAdmin, open_key_admin
+from gateway.commands.text_tables import print_table
 from gateway.config.schema import RateLimits
 from gateway.store.api_keys import Scope
 
@@ -192,15 +193,6 @@ def print_created(created: Json, wants_json: bool) -> None:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], err: bool = False) -> None:
-    """Prints aligned columns, without those that are empty, in full width: scripts cut them as they need."""
-    used = [index for index in range(len(columns)) if any(row[index] for row in rows)]
-    lines = [[columns[index].upper() for index in used], *([row[index] or "-" for index in used] for row in rows)]
-    widths = [max(len(line[position]) for line in lines) for position in range(len(used))]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip(), err=err)
 
 
 def _format_key(key: Json) -> tuple[str, ...]:

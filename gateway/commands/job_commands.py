@@ -6,8 +6,6 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from gateway.commands.exit_codes import describe_exit_codes
 from gateway.commands.job_client import FetchedJob, JobClient, Json
@@ -15,6 +13,7 @@ from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliv
 from gateway.commands.job_progress import describe_state, print_line, report_progress
 from gateway.commands.job_report import print_job
 from gateway.commands.option_types import connection_options, output_options, to_connection, to_output_files
+from gateway.commands.text_tables import print_table
 
 JOB_COLUMNS = ("job", "created", "status", "images", "cost", "model", "error")
 STATUSES = ("queued", "in_progress", "completed", "failed", "cancelled", "expired")
@@ -66,7 +65,7 @@ def jobs(limit: int, wants_json: bool, **options: Any) -> None:
         return click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode())
     if not listed:
         return click.echo("no jobs", err=True)
-    _print_jobs(listed)
+    print_table(JOB_COLUMNS, [_format_job(entry) for entry in listed])
 
 
 def list_jobs(client: JobClient, limit: int, options: dict[str, Any]) -> list[Json]:
@@ -120,13 +119,6 @@ def _print_job(fetched: FetchedJob, wants_json: bool) -> None:
     if wants_json:
         return click.echo(msgspec.json.format(fetched.content, indent=2).decode())
     print_job(Console(), fetched.report)
-
-
-def _print_jobs(listed: list[Json]) -> None:
-    table = Table(*JOB_COLUMNS, box=None, pad_edge=False, header_style="bold")
-    for entry in listed:
-        table.add_row(*(Text(str(value)) for value in _format_job(entry)))
-    Console().print(table)
 
 
 def _format_job(entry: Json) -> tuple[str, ...]:
