@@ -44,6 +44,7 @@ WHAT_TO_DO = {
     "headers_too_large": "Send fewer or shorter headers.",
     "idempotency_key_reused": "Use a new key for each new request.",
     "image_expired": "Generate the image again; `kept_until` of a job says when its images are deleted.",
+    "image_not_found": "Use an index of the job's `images`.",
     "image_too_large": "Scale or compress the image.",
     "images_unavailable": "Retry; operators: check the image storage.",
     "insufficient_scope": "Use a key with the scope that the message names.",
@@ -59,7 +60,9 @@ WHAT_TO_DO = {
     "invalid_json": "Send a valid JSON object.",
     "invalid_request": "Correct the request.",
     "invalid_value": "Correct the parameter that `param` names.",
+    "job_ended": "Nothing: read the job, which is final.",
     "job_not_found": "Use the id of one of your team's jobs.",
+    "job_running": "Cancel the job, or wait until it is settled; then delete it.",
     "link_invalid": "Read the job again: its response has new URLs.",
     "malformed_request": "Use an HTTP client library.",
     "method_not_allowed": "Use a method of the `Allow` header.",
@@ -68,6 +71,7 @@ WHAT_TO_DO = {
     "model_not_found": "Use a model or alias that the message lists.",
     "no_offer": "Relax the limit that the message names, or ask operators for another offer.",
     "rate_limit_exceeded": "Retry after the seconds of `Retry-After`; OpenAI's SDKs do so by themselves.",
+    "range_not_satisfiable": "Use a range within the bytes that `Content-Range` names.",
     "route_not_found": "Use a route that the message lists.",
     "still_running": "Poll `GET /v1/jobs/{id}`.",
     "storage_unavailable": "Retry; operators: check the image storage.",
@@ -161,8 +165,9 @@ Every error code of the API. The body on routes of OpenAI's API is `{{"error": {
 
 The message of a `POST` by a client ends with one sentence about the charge, which the table omits: "{NOT_CHARGED}" if
 no job exists for the request, otherwise "{CHARGED_IF_DELIVERED}" `malformed_request`, `head_timeout` and
-`headers_too_large` end with "{NOT_CHARGED}" on any method. Other requests cannot order, and sellers' callbacks
-(`POST /callbacks/…`) and the admin API neither: their errors have no such sentence.
+`headers_too_large` end with "{NOT_CHARGED}" on any method. Other requests cannot order: sellers' callbacks
+(`POST /callbacks/…`), the admin API, quotes and what is done with an existing job. Their errors have no such
+sentence.
 
 {errors_table}
 The messages of `draining`, `images_unavailable` and `store_unavailable` continue with what to do. Before a job exists:

@@ -20,6 +20,7 @@ from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
+from gateway.assets.thumbnails import ThumbnailMaker
 from gateway.catalogue import Catalogue
 from gateway.config.schema import GatewayFile
 from gateway.engine.callback_handler import CallbackHandler
@@ -176,6 +177,7 @@ def _make_api_context(environment: Environment, engine: Engine) -> ApiContext:
         url_signer=UrlSigner(environment.signing_secrets, environment.base_url),
         base64_encoder=Base64Encoder(),
         refused=RefusedRequestsAwaitingRetry(factories.system_clock),
+        thumbnail_maker=ThumbnailMaker(environment.storage),
         key_registry=KeyRegistry(api_keys, digester, clocks, factories.draw_bytes),
         key_administration=KeyAdministration(
             api_keys, digester, environment.catalogue, factories.system_clock, factories.draw_bytes

@@ -218,6 +218,10 @@ class ApiTiming(Struct, frozen=True, kw_only=True):
     # For confirming an existing job, and between attempts to confirm a new one.
     confirmation_timeout_seconds: float = 6.0
     confirmation_retry_seconds: float = 0.5
+    # Proxies close connections that are silent for longer, usually after 30 or 60 s.
+    event_heartbeat_seconds: float = 10.0
+    # How soon a client connects again whose stream of events was interrupted.
+    event_retry_seconds: int = 2
     # The Retry-After while the store is unavailable.
     store_retry_after_seconds: int = 5
     # For sending responses to waiting clients after the drain.

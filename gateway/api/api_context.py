@@ -13,6 +13,7 @@ from gateway.api.base64_encoder import Base64Encoder
 from gateway.api.refused_requests_awaiting_retry import RefusedRequestsAwaitingRetry
 from gateway.assets.signed_urls import UrlSigner
 from gateway.assets.storage import ImageStorage
+from gateway.assets.thumbnails import ThumbnailMaker
 from gateway.catalogue import Catalogue
 from gateway.engine.engine import Engine
 from gateway.store.base import Store
@@ -32,6 +33,7 @@ class ApiContext(Struct, frozen=True, kw_only=True):
     url_signer: UrlSigner
     base64_encoder: Base64Encoder
     refused: RefusedRequestsAwaitingRetry
+    thumbnail_maker: ThumbnailMaker
     key_registry: KeyRegistry
     key_administration: KeyAdministration
     rate_limiter: RateLimiter

@@ -15,13 +15,17 @@ from gateway.api.error_translator import ErrorTranslator
 from gateway.api.image_files import get_image_file
 from gateway.api.images import create_edit, create_generation, create_variation
 from gateway.api.incoming_body_limiter import IncomingBodyLimiter
-from gateway.api.jobs import create_job, get_job
+from gateway.api.job_deletion import delete_job
+from gateway.api.job_events import stream_job_events
+from gateway.api.job_images import get_job_image
+from gateway.api.job_listing import list_jobs
+from gateway.api.jobs import cancel_job, create_job, get_job
 from gateway.api.models import get_model, list_models
 from gateway.api.monitoring_endpoints import livez, metrics, readyz
+from gateway.api.quotes import create_quote
 from gateway.api.reference.documentation_endpoints import DOCUMENTATION_HANDLERS, DocumentCache
 from gateway.api.request_lifecycle import RequestLifecycle
 from gateway.api.server_errors import select_charge_sentence
-from gateway.api.signals_endpoint import list_signals
 from gateway.assets.storage import StorageError
 from gateway.events import ErrorReported, EventSink, describe_exception
 from gateway.memory_budget import MemoryBudget
@@ -37,7 +41,12 @@ ROUTE_HANDLERS = [
     get_model,
     create_job,
     get_job,
-    list_signals,
+    list_jobs,
+    cancel_job,
+    delete_job,
+    stream_job_events,
+    get_job_image,
+    create_quote,
     get_image_file,
     receive_callback,
     livez,

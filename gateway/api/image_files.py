@@ -1,18 +1,18 @@
 """Serves stored images by signed URL."""
 
-from litestar import HttpMethod, route
-from litestar.response import Stream
+from typing import Any
+
+from litestar import HttpMethod, Response, route
 
 from gateway.api.access_control import PUBLIC
 from gateway.api.api_context import HttpRequest, get_context
 from gateway.api.api_errors import ApiError
-from gateway.api.request_lifecycle import get_image_streams
-from gateway.api.team_job_loader import get_media_type
+from gateway.api.stored_image_responses import build_stored_image_response
 from gateway.assets.signed_urls import FILES_PATH
 
 
 @route("/files/{key:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200, opt=PUBLIC)
-async def get_image_file(request: HttpRequest, key: str) -> Stream:
+async def get_image_file(request: HttpRequest, key: str) -> Response[Any]:
     """Streams the image.
 
     The signature covers the raw path, since the `key` of Litestar is the same for `//`, `%2F` and a trailing `/`.
@@ -21,15 +21,7 @@ async def get_image_file(request: HttpRequest, key: str) -> Stream:
     if not context.url_signer.verify(signed_key, request.scope["query_string"].decode("latin-1"), context.wall_clock()):
         message = "Invalid or expired image URL. Get a new one with GET /v1/jobs/{id}."
         raise ApiError(403, "link_invalid", message)
-    stream = await context.storage.open_stream(signed_key)
-    get_image_streams(request.scope["state"]).append(stream)
-    headers = {
-        "content-length": str(stream.size),
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "sandbox; default-src 'none'",
-        "cache-control": "private, max-age=3600, immutable",
-    }
-    return Stream(stream, media_type=get_media_type(signed_key), headers=headers)
+    return await build_stored_image_response(request, signed_key)
 
 
 def _parse_signed_key(request: HttpRequest) -> str:

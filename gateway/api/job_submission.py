@@ -56,6 +56,7 @@ class JobRequest(Struct, Generic[ParamsT], frozen=True, kw_only=True):
     input_images: InputImages = InputImages()
     requested_params: RequestedParams = RequestedParams()
     key_id: str = ""
+    webhook: str | None = None
 
     @property
     def is_idempotent(self) -> bool:
@@ -150,6 +151,8 @@ async def _submit_new_job(context: ApiContext, request: AnyJobRequest, record: I
         requested_params=request.requested_params,
         output_compression=None if compression == 100 else compression,
         key_id=request.key_id,
+        labels=tuple(dict.fromkeys(request.params.labels)),
+        webhook=request.webhook,
     )
     result = await _create_job(context, request, command)
     outcome = result.outcome

@@ -1,9 +1,12 @@
-"""The jobs API: create a job, and poll or wait for it."""
+"""The jobs API: create a job, poll or wait for it, cancel it."""
 
 from litestar import Response, get, post
+from msgspec.structs import replace
 
 from gateway.api.access_control import GENERATE, READ
 from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.api_errors import ApiError
+from gateway.api.authentication import get_team
 from gateway.api.client_presence import mark_answered
 from gateway.api.image_request_submission import submit_image_request
 from gateway.api.job_submission import SubmittedJob
@@ -12,9 +15,11 @@ from gateway.api.json_responses import build_job_headers, build_poll_headers, bu
 from gateway.api.parameter_table import CreateJobRequest
 from gateway.api.request_parsing import parse_request
 from gateway.api.response_types import JobBody
-from gateway.api.serializers import JobView, serialize_job
-from gateway.api.team_job_loader import load_job_documents
-from gateway.jobs.job import Job
+from gateway.api.serializers import URL_TTL_SECONDS, JobView, serialize_job
+from gateway.api.stored_image_responses import has_matching_etag
+from gateway.api.team_job_loader import get_team_job, load_job_documents, make_job_not_found_error
+from gateway.api.webhook_urls import require_valid_webhook
+from gateway.jobs.job import Job, JobState
 from gateway.store.base import DAY_SECONDS
 
 JOBS_PATH = "/v1/jobs"
@@ -32,14 +37,16 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
     if wait_seconds is not None:
         headers["preference-applied"] = f"wait={wait_seconds:.0f}"
     headers |= build_poll_headers(job, context.wall_clock())
-    body = await _load_serialized_job(context, job)
+    body = await load_serialized_job(context, job)
     mark_answered(request.scope["state"])
     return json_response(body, 200 if job.state.is_terminal else 202, headers)
 
 
 async def _submit_job(request: HttpRequest) -> SubmittedJob:
     """Submits the job. A separate function, so that the body is freed before the request waits."""
-    return await submit_image_request(request, await parse_request(get_context(request), request, CreateJobRequest))
+    job_request = await parse_request(get_context(request), request, CreateJobRequest)
+    require_valid_webhook(job_request.params.webhook)
+    return await submit_image_request(request, replace(job_request, webhook=job_request.params.webhook))
 
 
 @get(f"{JOBS_PATH}/{{job_id:str}}", opt=READ)
@@ -48,10 +55,36 @@ async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
     context = get_context(request)
     job = await wait_for_job(request, job_id, parse_wait_param(request.query_params.get("wait")))
     headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock())
-    return json_response(await _load_serialized_job(context, job), 200, headers)
+    headers["etag"] = _build_etag(job, context.wall_clock())
+    if has_matching_etag(request, headers["etag"]):
+        return Response(b"", status_code=304, headers=headers)
+    return json_response(await load_serialized_job(context, job), 200, headers)
 
 
-async def _load_serialized_job(context: ApiContext, job: Job) -> JobBody:
+def _build_etag(job: Job, now: float) -> str:
+    """Builds a weak tag: it changes with the job, and before the URLs of its images expire."""
+    return f'W/"{job.version}-{int(now // (URL_TTL_SECONDS / 2))}"'
+
+
+@post(f"{JOBS_PATH}/{{job_id:str}}/cancel", status_code=200, opt=GENERATE)
+async def cancel_job(request: HttpRequest, job_id: str) -> Response[bytes]:
+    """Cancels the job. Images that are not ordered yet are dropped. Running orders cannot be cancelled: the job ends
+    with what they deliver. `max_remaining_cost` says how much that may be."""
+    context = get_context(request)
+    await get_team_job(context, get_team(request), job_id)
+    job = await context.engine.cancel_job(job_id)
+    if job is None:
+        raise make_job_not_found_error()
+    request.scope["state"]["job_id"] = job.id
+    if job.state.is_terminal and job.state is not JobState.CANCELLED:
+        message = f"The job cannot be cancelled: it has ended with the status '{job.state}'."
+        raise ApiError(409, "job_ended", message, headers=build_job_headers(job))
+    headers = build_job_headers(job) | build_poll_headers(job, context.wall_clock())
+    headers["location"] = f"{JOBS_PATH}/{job.id}"
+    return json_response(await load_serialized_job(context, job), 200 if job.state.is_terminal else 202, headers)
+
+
+async def load_serialized_job(context: ApiContext, job: Job) -> JobBody:
     catalogue = context.catalogue()
     retention_seconds = catalogue.gateway.retention.jobs_days * DAY_SECONDS
     model = catalogue.models.get(job.model)

@@ -29,6 +29,7 @@ AUTO = "auto"
 ShortText = Annotated[str, Meta(max_length=200)]
 # USD as text or as a number. A float is read as its shortest decimal form.
 UsdAmount = ShortText | int | float
+Label = Annotated[str, Meta(min_length=1, max_length=64)]
 ParamsT = TypeVar("ParamsT", bound="ImageParams")
 # How a PNG, a JPEG and a WebP start in base64.
 BASE64_IMAGE_PREFIXES = ("iVBORw0KGgo", "/9j/", "UklGR")
@@ -252,6 +253,11 @@ class ImageParams(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             APPLIED, "Your own names and values. The job shows them, and rules can match them.", {"campaign": "spring"}
         ),
     ] = {}
+    labels: Annotated[
+        tuple[Label, ...],
+        Meta(max_length=8),
+        Parameter(APPLIED, "Words by which you find the job in the list of your jobs.", ["spring", "homepage"]),
+    ] = ()
     markup: Annotated[
         None,
         Parameter(
@@ -365,6 +371,15 @@ class CreateJobRequest(InputImageParams, frozen=True, kw_only=True, forbid_unkno
             fix_spelling=read_boolean,
         ),
     ] = False
+    webhook: Annotated[
+        Annotated[str, Meta(max_length=2_000)] | None,
+        Parameter(
+            APPLIED,
+            "An https URL to call when the job has ended.",
+            "https://example.com/images",
+            note="It is checked and stored; this version does not call it yet: poll the job, or read its events.",
+        ),
+    ] = None
     response_format: Annotated[
         Literal["b64_json", "url"],
         Parameter(WARNED, "A job's images are URLs.", "url", note="`b64_json` has no effect.", fix_spelling=read_word),

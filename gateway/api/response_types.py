@@ -198,39 +198,69 @@ class JobBody(TypedDict):
     effective: EffectiveBody | None
     images: list[JobImageBody]
     usage: UsageBody
+    cancel_requested: bool
+    max_remaining_cost: Annotated[
+        msgspec.Raw,
+        Meta(description="The most that the job may still cost, USD.", extra_json_schema={"type": "number"}),
+    ]
     warnings: Warnings
     error: JobErrorBody | None
     policy: OptionalText
     plan: PlanBody | None
     attempts: list[AttemptBody]
     metadata: dict[str, str]
+    key: Annotated[str | None, Meta(description="The id of the API key that created the job.")]
+    labels: list[str]
+    webhook: Annotated[bool, Meta(description="Whether the job has a webhook.")]
 
 
-class SignalsEntryBody(TypedDict):
-    """The signals of one cell: an operation, resolution and quality that a seller sells."""
+class JobSummaryBody(TypedDict):
+    """A job in a list, or in an event."""
 
-    seller: str
-    model: str
+    id: str
+    object: Literal["job"]
     operation: Operation
-    resolution: str
-    quality: str
-    healthy: bool
-    p50: Annotated[float, Meta(description="Seconds that half of the images need.")]
-    p90: Annotated[float, Meta(description="Seconds that nine in ten images need.")]
-    measured: Annotated[bool, Meta(description="Whether the seconds are measured. Otherwise the offer states them.")]
-    load: float
-    conformance: float | None
-    faithful: bool
-    deliveries: int
-    has_key: bool
+    status: JobState
+    model: str
+    created_at: UnixTime
+    finished_at: OptionalUnixTime
+    n: Annotated[int, Meta(description="Number of requested images.")]
+    delivered: Annotated[int, Meta(description="Number of delivered images.")]
+    cost: UsdNumber
+    warnings: Warnings
+    error: JobErrorBody | None
+    key: Annotated[str | None, Meta(description="The id of the API key that created the job.")]
+    labels: list[str]
 
 
-class SignalsListBody(TypedDict):
-    """The signals of all cells."""
+class JobListBody(TypedDict):
+    """A page of jobs, the newest first."""
 
     object: Literal["list"]
-    config: str
-    data: list[SignalsEntryBody]
+    data: list[JobSummaryBody]
+    has_more: bool
+    first_id: OptionalText
+    last_id: Annotated[
+        str | None, Meta(description="The `after` of the next page. It may be a job that is not listed.")
+    ]
+
+
+class DeletedJobBody(TypedDict):
+    """A deleted job."""
+
+    id: str
+    object: Literal["job.deleted"]
+    deleted: bool
+
+
+class JobEventBody(TypedDict):
+    """The data of a job's event."""
+
+    type: Annotated[str, Meta(description="`job.` and `queued`, `in_progress`, `image`, or the final status.")]
+    number: Annotated[int, Meta(description="The event's `id`, from 1.")]
+    created_at: Annotated[float, Meta(description="Seconds since 1970, UTC.")]
+    image: NotRequired[Annotated[int, Meta(description="The index of the image.")]]
+    job: Annotated[JobSummaryBody, Meta(description="The job when the event was sent.")]
 
 
 class PageBody(TypedDict):

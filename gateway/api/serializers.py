@@ -79,12 +79,37 @@ def serialize_job(view: JobView, url_signer: UrlSigner) -> JobBody:
         "effective": _serialize_effective_params(view) if documents.images else None,
         "images": [_serialize_job_image(image, url_signer, view.urls_expire_at) for image in documents.images],
         "usage": serialize_usage(job),
+        "cancel_requested": job.is_cancel_requested,
+        "max_remaining_cost": encode_usd(job.hold),
         "warnings": list(job.warnings),
         "error": _serialize_error(job),
         "policy": documents.decision.policy if documents.decision else None,
         "plan": _serialize_plan(documents.decision) if documents.decision else None,
         "attempts": [_serialize_attempt(job, attempt) for attempt in job.attempts],
         "metadata": dict(documents.request.routing.metadata),
+        "key": job.key_id or None,
+        "labels": list(job.labels),
+        "webhook": job.has_webhook,
+    }
+
+
+def serialize_job_summary(job: Job) -> dict[str, Any]:
+    """Serializes the job for the list of jobs: what is stored in the job itself."""
+    return {
+        "id": job.id,
+        "object": "job",
+        "operation": job.route[0].cell.operation,
+        "status": job.state,
+        "model": job.model,
+        "created_at": int(job.created_at),
+        "finished_at": int(job.finished_at) if job.finished_at else None,
+        "n": job.n,
+        "delivered": len(job.delivered_images),
+        "cost": encode_usd(job.captured_amount),
+        "warnings": list(job.warnings),
+        "error": _serialize_error(job),
+        "key": job.key_id or None,
+        "labels": list(job.labels),
     }
 
 

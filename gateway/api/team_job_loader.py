@@ -40,7 +40,7 @@ async def get_team_job(context: ApiContext, team: str, job_id: str, timeout_seco
     job = await context.engine.get_job(job_id)
     if timeout_seconds > 0 and job is not None and job.team == team:
         job = await context.engine.wait_for_job(job_id, timeout_seconds)
-    if job is None or job.team != team:
+    if job is None or job.team != team or job.is_deleted:
         raise make_job_not_found_error()
     return job
 

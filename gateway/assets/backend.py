@@ -57,6 +57,10 @@ class ObjectStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    def read_range(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """Reads from `start` to before `end`."""
+        ...
+
     def close(self) -> None:
         """Closes the stream and ends a read in progress. It may be called again."""
         ...

@@ -94,13 +94,16 @@ class BucketStream:
         """Lets the stream request no more ranges. Between ranges it holds no connection."""
         self._is_closed = True
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, self.size, RANGE_BYTES):
-            view = memoryview(await self._read_range(start, min(start + RANGE_BYTES, self.size)))
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.read_range(0, self.size)
+
+    async def read_range(self, start: int, end: int) -> AsyncIterator[bytes]:
+        for position in range(start, end, RANGE_BYTES):
+            view = memoryview(await self._request_range(position, min(position + RANGE_BYTES, end)))
             for offset in range(0, len(view), CHUNK_BYTES):
                 yield bytes(view[offset : offset + CHUNK_BYTES])
 
-    async def _read_range(self, start: int, end: int) -> "Bytes":
+    async def _request_range(self, start: int, end: int) -> "Bytes":
         """Reads a range, if the image is still the one that was opened."""
         if self._is_closed:
             raise StorageUnavailable(f"{self._name}: this stream is closed")

@@ -229,10 +229,13 @@ class FileStream:
     def close(self) -> None:
         self._file.close()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        position = 0
-        while chunk := await self._read_chunk(self._file, position):
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.read_range(0, self.size)
+
+    async def read_range(self, start: int, end: int) -> AsyncIterator[bytes]:
+        position = start
+        while position < end and (chunk := await self._read_chunk(self._file, position)):
+            yield chunk[: end - position]
             position += len(chunk)
 
 

@@ -69,13 +69,24 @@ async def convert_image(data: bytes, header: ImageHeader, output_format: Format,
     )
 
 
-def _convert_in_thread(data: bytes, header: ImageHeader, output_format: Format, quality: int | None) -> bytes:
+async def shrink_image(data: bytes, header: ImageHeader, width: int, output_format: Format) -> bytes:
+    """Returns the image in the output format, upright, and not wider than `width`."""
+    return await asyncio.get_running_loop().run_in_executor(
+        _executor, _convert_in_thread, data, header, output_format, None, width
+    )
+
+
+def _convert_in_thread(
+    data: bytes, header: ImageHeader, output_format: Format, quality: int | None, width: int | None = None
+) -> bytes:
     try:
         readable = _strip_text_chunks(data) if header.format is Format.PNG else data
         with Image.open(io.BytesIO(readable), formats=[header.format.upper()]) as image:
             _check_size(image, header)
             profile = image.info.get("icc_profile")
             upright = _apply_orientation(_convert_mode(output_format, image), header.orientation)
+            if width is not None:
+                upright = _scale_to_width(upright, width)
             options = {} if quality is None else {"quality": quality}
             return _encode_image(upright, output_format, profile, ENCODER_OPTIONS[output_format] | options)
     except _DECODE_ERRORS as error:
@@ -147,6 +158,11 @@ def _flatten_alpha(image: Image.Image) -> Image.Image:
 
 def _apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image if orientation == UPRIGHT else image.transpose(_TRANSPOSITIONS[orientation])
+
+
+def _scale_to_width(image: Image.Image, width: int) -> Image.Image:
+    size = min(width, image.width), max(1, round(image.height * min(width, image.width) / image.width))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _encode_image(

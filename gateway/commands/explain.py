@@ -14,9 +14,9 @@ from rich.console import Console
 from gateway.catalogue import Catalogue, Model
 from gateway.commands.config_helpers import config_option, load_catalogue_for_planning, print_messages
 from gateway.commands.job_report import explain_job
-from gateway.commands.live_signals import fetch_signals
 from gateway.commands.option_types import parse_pairs
 from gateway.commands.plan_tables import print_plan
+from gateway.commands.quote_report import explain_live
 from gateway.config.value_types import Usd
 from gateway.routing.decision_record import decode_decision_record, replay_plan
 from gateway.routing.plan import Plan, RoutingError, RoutingLimits, RoutingQuery, make_plan, make_plan_with_policy
@@ -86,7 +86,7 @@ class SecondsType(click.FloatRange):
 @click.option(
     "--record", type=click.File("rb"), help="Plan the request of this decision record instead; -: standard input."
 )
-@click.option("--live", metavar="URL", help="Use the signals of the gateway at URL.")
+@click.option("--live", metavar="URL", help="Ask the gateway at URL for its quote, instead of reading files.")
 @click.option(
     "--job", metavar="ID", help="Instead of a plan: the attempts of this job, and what their sellers said. With --live."
 )
@@ -109,29 +109,19 @@ def explain(folder: Path, wants_json: bool, **options: Any) -> None:
     """
     if options["job"] is not None:
         return explain_job(options["job"], options["live"], options["key"], wants_json)
+    if options["live"] is not None:
+        return explain_live(options, wants_json)
     errors = Console(stderr=True)
     catalogue = load_catalogue_for_planning(folder, errors)
     try:
         if options["record"]:
             plan = plan_record(catalogue, options["record"].read(), errors)
         else:
-            catalogue, signals = apply_live_signals(catalogue, options, errors)
-            plan = plan_query(catalogue, build_query(catalogue, options), signals, options["draw"])
+            plan = plan_query(catalogue, build_query(catalogue, options), {}, options["draw"])
     except RoutingError as error:
         raise click.UsageError(f"{error.param}: {error}") from error
     print_result(catalogue, plan, wants_json)
     raise SystemExit(0 if plan.ranked else 3)
-
-
-def apply_live_signals(catalogue: Catalogue, options: dict[str, Any], errors: Console) -> tuple[Catalogue, Signals]:
-    """Returns the catalogue and signals of the gateway at --live; without it, the files' catalogue and no signals."""
-    if options["live"] is None:
-        return catalogue, {}
-    response = fetch_signals(options["live"], options["key"])
-    if response.config != catalogue.hash:
-        warning = f"the gateway runs configuration {response.config}; this plan uses configuration {catalogue.hash}"
-        print_messages(errors, "warning", "yellow", [warning])
-    return response.apply_to(catalogue), response.signals
 
 
 def plan_record(catalogue: Catalogue, data: bytes, errors: Console) -> Plan:

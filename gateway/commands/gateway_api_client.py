@@ -1,13 +1,23 @@
 """Requests to a running gateway's API, with errors that say what to do."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 import httpx
 
 TIMEOUT_SECONDS = 10.0
 
 
-def fetch_from_gateway(url: str, key: str | None, path: str, not_found_message: str | None = None) -> httpx.Response:
-    """Returns a successful response of the gateway at `url`, which may end with /v1. `path` is below /v1.
+def fetch_from_gateway(
+    url: str,
+    key: str | None,
+    path: str,
+    not_found_message: str | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> httpx.Response:
+    """Returns a successful response of the gateway at `url`, which may end with /v1. `path` is below /v1. Posts the
+    body if there is one.
 
     Raises a ClickException that says what failed and what to do.
     """
@@ -15,7 +25,9 @@ def fetch_from_gateway(url: str, key: str | None, path: str, not_found_message: 
         raise click.UsageError("--live requires a team's key: set --key or IGW_KEY")
     base = url.rstrip("/").removesuffix("/v1")
     try:
-        response = httpx.get(f"{base}/v1{path}", headers={"authorization": f"Bearer {key}"}, timeout=TIMEOUT_SECONDS)
+        headers = {"authorization": f"Bearer {key}"}
+        method = "GET" if body is None else "POST"
+        response = httpx.request(method, f"{base}/v1{path}", json=body, headers=headers, timeout=TIMEOUT_SECONDS)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeEncodeError):
         raise click.UsageError(f"Invalid gateway URL '{url}': use a form like http://127.0.0.1:8080") from None
     except httpx.HTTPError as error:
@@ -25,6 +37,8 @@ def fetch_from_gateway(url: str, key: str | None, path: str, not_found_message: 
         raise click.ClickException(f"{base} rejected the key. Use another with --key or IGW_KEY.")
     if response.status_code == 404 and not_found_message:
         raise click.ClickException(not_found_message)
+    if response.status_code in (400, 403) and response.headers.get("content-type") == "application/problem+json":
+        raise click.UsageError(str(response.json().get("detail")))
     if response.status_code != 200:
         message = f"{base} responded {response.status_code} to /v1{path}. Is it an image-gateway?"
         raise click.ClickException(message)

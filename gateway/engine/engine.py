@@ -5,17 +5,21 @@ It creates jobs, claims those of other replicas, renews leases, and hands its jo
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+from msgspec.structs import replace
 
 from gateway.assets.object_keys import make_job_prefix
+from gateway.engine.commit_events import emit_commit_events
 from gateway.engine.engine_context import EngineContext
 from gateway.engine.job_caller_remover import JobCallerRemover
 from gateway.engine.job_creation import CreateJobCommand, CreateJobResult, create_job
+from gateway.engine.job_documents import list_document_names
 from gateway.engine.job_worker import JobWorker
 from gateway.events import ErrorReported, JobAccepted, JobReclaimed, describe_exception, make_error_event
 from gateway.jobs.commit import build_update_commit
 from gateway.jobs.job import Job
-from gateway.jobs.job_update_types import JobConfirmed
+from gateway.jobs.job_update_types import CancelRequested, Fact, JobConfirmed, JobContentDeleted
 from gateway.jobs.next_actions import MAX_RECLAIMS_WITHOUT_PROGRESS
 from gateway.jobs.transitions import Ignored
 from gateway.store.base import (
@@ -105,7 +109,7 @@ class Engine:
         with contextlib.suppress(StoreUnavailable):
             if worker.is_created_here and not worker.job.is_confirmed:
                 # The response to its clients says that another replica continues the job.
-                await self._save_confirmation(worker.job.id)
+                await self._save_fact(worker.job.id, JobConfirmed())
             await self.context.store.release_job(worker.job.id, worker.fence, 0.0)
 
     # --- jobs
@@ -127,14 +131,44 @@ class Engine:
             if worker.job.is_confirmed:
                 return worker.job
         # This process does not hold the lease, or lost it: another replica may hold it, and withdraw the job.
-        return await self._save_confirmation(job_id)
+        return await self._save_fact(job_id, JobConfirmed())
 
-    async def _save_confirmation(self, job_id: str) -> Job | None:
+    async def cancel_job(self, job_id: str) -> Job | None:
+        """Saves that the team cancels the job. Returns the job as saved; it is unchanged if it has ended before.
+
+        Images that are not ordered are dropped. Running orders are tracked to their end, since no seller cancels them.
+        """
+        return await self._record_fact(job_id, CancelRequested())
+
+    async def delete_job_content(self, job_id: str) -> Job | None:
+        """Deletes the images and documents of a settled job, and all text in the job itself. Returns the job as saved;
+        it is unchanged if it is not settled.
+
+        The costs stay: a seller may still report a charge. After a failure, repeat the call.
+        """
+        job = await self.get_job(job_id)
+        if job is None or not job.is_settled:
+            return job
+        await self.context.storage.delete_prefix(make_job_prefix(job_id))
+        return await self._record_fact(job_id, JobContentDeleted(), list_document_names(job))
+
+    async def _record_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
+        """Saves a fact through the worker of the job in this process, or directly. Returns the job as saved."""
+        worker = self.workers.get(job_id)
+        if worker and await worker.job_context.mailbox.post(fact, removed_documents=removed_documents):
+            return worker.job
+        # This process has no worker of the job, or the worker could not change it any more.
+        return await self._save_fact(job_id, fact, removed_documents)
+
+    async def _save_fact(self, job_id: str, fact: Fact, removed_documents: tuple[str, ...] = ()) -> Job | None:
+        """Saves a fact about a job whose worker may run in another replica. Returns the job as saved."""
         while job := await self.context.store.load_job(job_id):
-            commit = build_update_commit(job, JobConfirmed(), self.context.wall_clock())
+            commit = build_update_commit(job, fact, self.context.wall_clock())
             if isinstance(commit, Ignored):
                 return job
+            commit = replace(commit, removed_documents=removed_documents)
             if isinstance(await self.context.store.commit(commit), Applied):
+                emit_commit_events(self.context, job, commit)
                 return commit.job
         return None
 
@@ -194,6 +228,16 @@ class Engine:
                     if job is None or job.state.is_terminal or remaining_seconds <= 0 or self.is_stopped:
                         return job
                     await watch.wait_for_change(min(remaining_seconds, self.context.timing.clients.job_poll_seconds))
+
+    @contextlib.contextmanager
+    def watch_job(self, job_id: str) -> Iterator[JobWatch]:
+        """Watches for changes of the job by any replica, and for the stop of this process."""
+        with self.context.store.watch(job_id) as watch:
+            self.context.job_watchers.add(job_id, watch)
+            try:
+                yield watch
+            finally:
+                self.context.job_watchers.remove(job_id, watch)
 
     def on_callback(self, job_id: str, attempt_number: int, ticket: str | None) -> int | None:
         """Passes a seller's callback to the job's worker in this process, which polls the order at once.

@@ -84,6 +84,7 @@ class CreateJobCommand(Struct, frozen=True, kw_only=True):
     requested_params: RequestedParams = RequestedParams()
     output_compression: int | None = None
     key_id: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class CreateJobResult(Struct, frozen=True):
@@ -198,6 +199,7 @@ def _make_new_job(context: EngineContext, catalogue: Catalogue, command: CreateJ
         idempotency=command.idempotency,
         timing=context.timing.jobs,
         key_id=command.key_id,
+        labels=command.labels,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from gateway.jobs.job import Job
 from gateway.routing.routing_request import RequestedParams, RoutingRequest
 from providers.adapter import Call
 from providers.orders import Format, SizeSpec
@@ -135,6 +136,13 @@ def image_document_name(attempt_number: int, index: int) -> str:
     """Makes the name of an image document. It contains the attempt: two attempts may fetch the same image of a job, and
     only one of them is delivered."""
     return f"image.{attempt_number}.{index}"
+
+
+def list_document_names(job: Job) -> tuple[str, ...]:
+    """Lists the names of all documents that the job may have."""
+    calls = [call_document_name(attempt.number) for attempt in job.attempts]
+    images = [image_document_name(attempt.number, index) for attempt in job.attempts for index in attempt.images]
+    return (REQUEST, TERMS, WEBHOOK, *calls, *images)
 
 
 def call_document_name(attempt_number: int) -> str:

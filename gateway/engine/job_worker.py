@@ -142,7 +142,8 @@ class JobWorker:
         )
         if self._releaser.release_if_unservable(actions):
             return
-        if self.context.callback_urls is not None or self._previous_worker.until:
+        context = self.context
+        if context.store.is_shared or context.callback_urls is not None or self._previous_worker.until:
             self.job_context.start_task("remote changes", self._watch_remote_changes)
         for attempt_number in self.tracker.pending_polls:
             self.job_context.start_task(("attempt", attempt_number), partial(self.tracker.poll_once, attempt_number))
@@ -188,12 +189,14 @@ class JobWorker:
             await self.job_context.mailbox.post(JobWithdrawn(fence=self.fence))
 
     async def _watch_remote_changes(self) -> None:
-        """Watches for changes that other replicas save: callbacks that they received, and results of the previous
-        worker."""
+        """Watches for changes that other replicas save: cancellations, callbacks that they received, and results of
+        the previous worker."""
         with self.context.store.watch(self.job.id) as watch:
             while True:
-                await watch.wait_for_change(self.context.timing.workers.max_receive_seconds)
+                is_announced = await watch.wait_for_change(self.context.timing.workers.max_receive_seconds)
                 await asyncio.sleep(self.context.timing.workers.settle_seconds)
+                if is_announced and not watch.has_newer_version(self.job.version):
+                    continue
                 with contextlib.suppress(StoreUnavailable):
                     saved_job = await self.context.store.load_job(self.job.id)
                     if saved_job and saved_job.version > self.job.version:

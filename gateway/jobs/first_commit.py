@@ -38,6 +38,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     decision_record: bytes | None = None
     timing: JobTiming = DEFAULT_JOB_TIMING
     key_id: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def build_first_commit(new_job: NewJob, now: float) -> Commit:
@@ -66,6 +67,7 @@ def build_first_commit(new_job: NewJob, now: float) -> Commit:
         warnings=new_job.warnings,
         timing=new_job.timing,
         key_id=new_job.key_id,
+        labels=new_job.labels,
     )
     commit = build_commit(None, job, now, limits=new_job.budget_limits)
     return replace(

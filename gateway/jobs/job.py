@@ -174,8 +174,9 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `order_prices`: cost of an order at each route entry besides its images, empty if zero. `token_counts`, `excesses`:
     for the few attempts that have any. `is_abandoned`: its workers crashed repeatedly, so nothing more is ordered.
     `retry_times`: of sellers that rejected an order temporarily. `seller_responses`: for the attempts that failed, or
-    succeeded with anomalies. `timing`: as configured when the job was created.
-    `key_id`: of the API key that created it.
+    succeeded with anomalies. `timing`: as configured when the job was created. `key_id`: of the API key that created
+    it. `labels`: by which the team finds the job in its list. `is_deleted`: the team deleted it, so only its costs are
+    left.
     """
 
     id: str
@@ -214,6 +215,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seller_responses: tuple[AttemptResponse, ...] = ()
     timing: JobTiming = DEFAULT_JOB_TIMING
     key_id: str = ""
+    labels: tuple[str, ...] = ()
+    is_deleted: bool = False
 
     @property
     def is_settled(self) -> bool:

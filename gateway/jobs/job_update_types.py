@@ -87,6 +87,10 @@ class CancelRequested(Fact, frozen=True, kw_only=True):
     """The team cancelled the job. Images that are not ordered yet are dropped; running orders are awaited."""
 
 
+class JobContentDeleted(Fact, frozen=True, kw_only=True):
+    """The team deleted the settled job: its request, its images and what sellers said. Its costs are kept."""
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """A decision of the job worker. Its fence proves that the worker holds the lease."""
 

@@ -13,11 +13,12 @@ MAX_NOTES = 4
 
 
 def record_seller_response(job: Job, attempt_number: int, response: SellerResponse | None) -> Job:
-    """Records the response for its attempt, cut to what is left for messages of this job. None changes nothing.
+    """Records the response for its attempt, cut to what is left for messages of this job. None changes nothing, and a
+    deleted job keeps none.
 
     An attempt that delivered keeps only notes: a lost response, or another earlier one, was overtaken.
     """
-    if response is None and not job.seller_responses:
+    if job.is_deleted or (response is None and not job.seller_responses):
         return job
     others = tuple(entry for entry in job.seller_responses if entry.attempt != attempt_number)
     response = _cut_response(response, others) if response else job.get_seller_response(attempt_number)

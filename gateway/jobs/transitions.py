@@ -184,6 +184,14 @@ def _apply_cancel_requested(job: Job, fact: job_update_types.CancelRequested, no
     return replace(drop_waiting_parts(job), is_cancel_requested=True)
 
 
+def _apply_job_content_deleted(job: Job, fact: job_update_types.JobContentDeleted, now: float) -> TransitionResult:
+    """Removes all text and addresses of the job. Its costs can still be corrected by later facts."""
+    if not job.is_settled:
+        return Ignored("its orders are not settled")
+    attempts = tuple(replace(attempt, image_urls=()) for attempt in job.attempts)
+    return replace(job, is_deleted=True, labels=(), warnings=(), seller_responses=(), attempts=attempts)
+
+
 # --- decisions
 
 
@@ -339,6 +347,7 @@ _TRANSITIONS: dict[type[job_update_types.JobUpdate], Callable[[Job, Any, float],
     job_update_types.OrderFailed: _apply_order_failed,
     job_update_types.JobConfirmed: _apply_job_confirmed,
     job_update_types.CancelRequested: _apply_cancel_requested,
+    job_update_types.JobContentDeleted: _apply_job_content_deleted,
     job_update_types.OrderRejected: _apply_order_rejected,
     job_update_types.AttemptStarted: _apply_attempt_started,
     job_update_types.AttemptAbandoned: _apply_attempt_abandoned,

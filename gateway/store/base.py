@@ -14,6 +14,7 @@ from gateway.jobs.job import Job
 from gateway.store.api_keys import ApiKeyStore
 from gateway.store.audit import AuditReport
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 
@@ -154,13 +155,6 @@ class ClaimedJob(Struct, frozen=True, kw_only=True):
         return self.reclaims > MAX_EARLY_CRASHES
 
 
-class JobPage(Struct, frozen=True):
-    """A page of jobs, newest first. `next_cursor` is None on the last page."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None
-
-
 class ClaimedDelivery(Struct, frozen=True, kw_only=True):
     """A webhook that this replica sends until the lease ends. `attempts` includes this one."""
 
@@ -172,10 +166,12 @@ class Store(Protocol):
     """Stores jobs. A commit is applied completely or not at all, and only once, however often it is sent.
 
     If the task that awaits a call is cancelled, the call is still executed. Every call may raise StoreUnavailable.
+    `is_shared`: other replicas may change jobs, too.
     """
 
     replica_id: str
     partitions: Sequence[int]
+    is_shared: bool
 
     async def open(self) -> Self:
         """Connects and checks the server or file. Raises StoreMisconfigured if jobs could be lost; `warnings` lists
@@ -253,8 +249,12 @@ class Store(Protocol):
         """Releases a job: due again after `delay` seconds, for any replica. The claim is not counted. Returns False if
         this replica did not own it."""
 
-    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """Lists the jobs of a team, newest first. Raises ValueError if the cursor is invalid."""
+    async def list_jobs(
+        self, team: str, limit: int = 20, after: JobPosition | None = None, job_filter: JobFilter = ALL_JOBS
+    ) -> JobPage:
+        """Lists the jobs of a team that the filter selects, newest first, behind the position `after`.
+
+        A page may have fewer jobs than `limit`, even none, and a next page: it examines MAX_SCANNED_JOBS at most."""
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
         """Lists the job's milestones with a number above `after_number`, in order."""

@@ -13,6 +13,7 @@ OPENAI_PREFIXES = (
     *("/v1/images", "/v1/models", "/v1/files", "/v1/batches", "/v1/responses"),
     *("/openai/", "/images/", "/models"),
 )
+PREFIXES_WITHOUT_ORDERS = ("/callbacks/", "/v1/admin/", "/v1/jobs/job_", "/v1/quotes")
 INTERNAL_TRACES = ("Traceback", "msgspec", "litestar", 'File "', ".py", "`")
 
 
@@ -37,7 +38,7 @@ def parse_error(answer: httpx.Response) -> dict[str, Any]:
     error = body["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"], "the message is empty"
-    if answer.request.method == "POST" and not answer.request.url.path.startswith(("/callbacks/", "/v1/admin/")):
+    if answer.request.method == "POST" and not answer.request.url.path.startswith(PREFIXES_WITHOUT_ORDERS):
         assert count_charge_sentences(error["message"]) == 1, error["message"]
     assert not [trace for trace in INTERNAL_TRACES if trace in answer.text], answer.text
     if re.sub("//+", "/", answer.request.url.path).startswith(OPENAI_PREFIXES):

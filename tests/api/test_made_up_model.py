@@ -1,6 +1,7 @@
 """A made-up model of other qualities, tiers, sizes, formats and limits works end to end: it is only configuration."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,18 +134,17 @@ def test_each_cell_is_ordered_at_its_price(
     assert job["plan"]["rule"] == rule
 
 
-def test_metrics_and_signals_have_the_words_of_the_model(fable_gateway: RunningGateway) -> None:
+def test_metrics_and_quotes_have_the_words_of_the_model(fable_gateway: RunningGateway) -> None:
     order_job(fable_gateway, quality="ultra")
     metrics = fable_gateway.http.get("/metrics").text
     labels = 'model="fable",operation="generate",quality="ultra",resolution="small"'
     delivered = [line for line in metrics.splitlines() if line.startswith("igw_images_delivered_total{")]
     assert any(labels in line for line in delivered), delivered
-    cells = {
-        (entry["resolution"], entry["quality"])
-        for entry in fable_gateway.http.get("/v1/signals").json()["data"]
-        if entry["model"] == MODEL
-    }
+    health = [line for line in metrics.splitlines() if line.startswith("igw_cell_healthy{") and MODEL in line]
+    cells = {tuple(re.findall(r'(?:resolution|quality)="(\w+)"', line))[::-1] for line in health}
     assert cells == set(DIRECT_PRICES)
+    quote = fable_gateway.http.post("/v1/quotes", json={"prompt": "a fox", "model": MODEL, "quality": "ultra"}).json()
+    assert (quote["quality"], quote["resolution"]) == ("ultra", "small")
 
 
 def test_transparent_background_is_ordered_and_delivered(fable_gateway: RunningGateway) -> None:

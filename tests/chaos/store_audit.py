@@ -80,8 +80,8 @@ async def _read_async(make_store: Callable[[], Store]) -> StoreSnapshot:
 async def _list_jobs(store: Store) -> list[Job]:
     page = await store.list_jobs(TEAM, 100)
     jobs = list(page.jobs)
-    while page.next_cursor:
-        page = await store.list_jobs(TEAM, 100, page.next_cursor)
+    while page.next_position:
+        page = await store.list_jobs(TEAM, 100, page.next_position)
         jobs += page.jobs
     return jobs
 

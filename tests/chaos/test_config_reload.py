@@ -229,16 +229,14 @@ def test_rotated_key_closes_the_circuit_breaker_of_its_account(
     secret = use_secret_file(gateway, tmp_path, config_folder, sandbox, "sk-revoked\n")
     with gateway.make_client() as client:
         assert post_job(client, "key", "runapi", 30).json()["status"] == "failed"
-        assert not _is_healthy(client, "runapi")
+        assert not _is_healthy(gateway, "runapi")
         secret.write_text("sk-sandbox\n")
-        wait_until(lambda: _is_healthy(client, "runapi"), "the account is healthy again")
+        wait_until(lambda: _is_healthy(gateway, "runapi"), "the account is healthy again")
         assert post_job(client, "next-key", "runapi", 30).json()["status"] == "completed"
 
 
-def _is_healthy(client: httpx.Client, seller: str) -> bool:
-    cells = [cell for cell in client.get("/v1/signals").json()["data"] if cell["seller"] == seller]
-    assert cells
-    return all(cell["healthy"] for cell in cells)
+def _is_healthy(gateway: GatewayProcess, seller: str) -> bool:
+    return gateway.read_metric("igw_cell_healthy", seller=seller) > 0
 
 
 def _is_rejected(gateway: GatewayProcess) -> bool:

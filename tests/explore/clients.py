@@ -11,16 +11,13 @@ from gateway.api.parameter_table import ImageParams
 from gateway.api.routing_query_builder import to_routing_query
 from gateway.assets.storage import StorageError
 from gateway.engine.job_creation import CreateJobCommand, NoOfferAvailable
-from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord, build_update_commit
-from gateway.jobs.job_update_types import CancelRequested
-from gateway.jobs.transitions import Ignored
-from gateway.store.base import Applied, StoreUnavailable, VersionConflict
+from gateway.jobs.commit import UNCOUNTED, IdempotencyRecord
+from gateway.store.base import Applied, StoreUnavailable
 from providers.orders import Operation
 from tests.explore.edit_inputs import make_input_images
 from tests.explore.replica import Replica, World
 from tests.explore.scenario import ClientPlan
 from tests.explore.sellers_config import TEAM
-from tests.harness.memory_store import MemoryStore
 
 REQUEST_TIMEOUT_SECONDS = 40.0
 RETRY_SECONDS = 1.0
@@ -205,15 +202,14 @@ class Client:
                 self._tell(f"sees that {job.id} is {job.state}: {len(job.delivered_images)} of {job.n} images")
 
     async def _cancel_job(self, seconds: float) -> None:
-        """Cancels the job as a replica without its worker does: it commits a fact."""
+        """Cancels the job at any replica: at the one that works on it, or at another one."""
         await asyncio.sleep(seconds)
-        store = await MemoryStore(self._world.state, replica_id=self.name, clock=self._world.read_store_clock).open()
         while True:
-            job = await store.load_job(self.job_id)
-            commit = build_update_commit(job, CancelRequested(), self._world.clock())
-            if isinstance(commit, Ignored):
-                break
-            if not isinstance(await store.commit(commit), VersionConflict):
+            try:
+                job = await self._call_replica(lambda replica: replica.components.engine.cancel_job(self.job_id))
+            except (StoreUnavailable, ReplicaGone, TimeoutError):
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if job is not None and job.is_cancel_requested:
                 self._tell("cancels the job")
-                break
-        await store.close()
+            return

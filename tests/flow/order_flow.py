@@ -1,6 +1,7 @@
 """A gateway process that orders from the sandbox, and the checks that compare its ledger with the invoice."""
 
 import io
+import re
 import signal
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -22,6 +23,7 @@ from tests.harness.wait import wait_until
 from tests.store.raw_store import RawStore
 
 PROMPT = "a lighthouse at dawn"
+CELL_LABELS = ("seller", "model", "operation", "resolution", "quality")
 JobJson = dict[str, Any]
 
 
@@ -68,10 +70,28 @@ class FlowGateway(GatewayProcess):
         return dict(answer.raise_for_status().json())
 
     def has_only_healthy_sellers(self, sellers: Collection[str] | None = None) -> bool:
-        """Whether all sellers, or all of these, get orders."""
-        answer = self.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
-        entries = [entry for entry in answer.json()["data"] if sellers is None or entry["seller"] in sellers]
-        return all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in entries)
+        """Whether all sellers, or all of these, get orders: each cell has a closed circuit breaker, and the cells of
+        most tests are ranked normally."""
+        ranked = self.request_quote(quality="low")["ranked"]
+        signals = [entry["signals"] for entry in ranked if sellers is None or entry["seller"] in sellers]
+        is_ranked_normally = all(entry["healthy"] and entry["faithful"] and entry["load"] < 1 for entry in signals)
+        health = self.read_cell_health()
+        return is_ranked_normally and all(health[cell] for cell in health if sellers is None or cell[0] in sellers)
+
+    def request_quote(self, **params: Any) -> dict[str, Any]:
+        headers = {"authorization": f"Bearer {API_KEY}"}
+        answer = self.http.post("/v1/quotes", json={"prompt": PROMPT, **params}, headers=headers)
+        return dict(answer.raise_for_status().json())
+
+    def read_cell_health(self, **labels: str) -> dict[tuple[str, ...], bool]:
+        """Returns the health of all cells with these labels, by seller, model, operation, resolution and quality."""
+        samples = re.findall(r"^igw_cell_healthy\{(.*)\} (\S+)$", self.get("/metrics").text, re.MULTILINE)
+        cells = [(dict(re.findall(r'(\w+)="([^"]*)"', text)), float(value)) for text, value in samples]
+        return {
+            tuple(cell[name] for name in CELL_LABELS): bool(value)
+            for cell, value in cells
+            if labels.items() <= cell.items()
+        }
 
     def reload_config(self) -> None:
         """Reloads the configuration and its secrets."""
@@ -169,7 +189,11 @@ class OrderFlow:
             status=str(status),
         )
 
-    # --- the ledger
+    # --- the store and its ledger
+
+    def dump_store(self) -> str:
+        """Returns everything that is stored, as text."""
+        return str(self._raw_store.dump_everything())
 
     def read_ledger_entries(self) -> list[LedgerEntry]:
         """Waits until all jobs are settled, then returns this test's entries."""

@@ -4,12 +4,11 @@ Open durations are the product's, so a breaker stays open until the end: each te
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from gateway.timeouts_and_intervals import Timing
-from tests.flow.flow_config import API_KEY, OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
+from tests.flow.flow_config import OPENAI, RUNAPI, RUNFLOW_RUNS, GatewaySetup
 from tests.flow.gateway_on_store import run_replicas
 from tests.flow.job_checks import get_attempted_sellers
 from tests.flow.order_flow import FlowGateway, OrderFlow
@@ -45,15 +44,10 @@ def replica_flows(
     here.check_ledger_matches_invoice()
 
 
-def get_cell_health(gateway: FlowGateway, seller: str) -> dict[tuple[str, str, str], bool]:
-    """Returns the health of each of the seller's cells with signals."""
-    answer = gateway.http.get("/v1/signals", headers={"authorization": f"Bearer {API_KEY}"}).raise_for_status()
-    cell_signals: list[dict[str, Any]] = [signal for signal in answer.json()["data"] if signal["seller"] == seller]
-    return {
-        (signal["operation"], signal["resolution"], signal["quality"]): signal["healthy"]
-        for signal in cell_signals
-        if signal["model"] == CELL["model"]
-    }
+def get_cell_health(gateway: FlowGateway, seller: str) -> dict[tuple[str, ...], bool]:
+    """Returns the health of each of the seller's cells, by operation, resolution and quality."""
+    cell_health = gateway.read_cell_health(seller=seller, model=CELL["model"])
+    return {cell[2:]: is_healthy for cell, is_healthy in cell_health.items()}
 
 
 def is_unhealthy(gateway: FlowGateway, seller: str) -> bool:

@@ -42,9 +42,12 @@ class MemoryStream:
         self._data = data
         self.size = len(data)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._data), CHUNK_BYTES):
-            yield self._data[start : start + CHUNK_BYTES]
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.read_range(0, self.size)
+
+    async def read_range(self, start: int, end: int) -> AsyncIterator[bytes]:
+        for position in range(start, end, CHUNK_BYTES):
+            yield self._data[position : min(end, position + CHUNK_BYTES)]
 
     def close(self) -> None:
         """Nothing is open."""

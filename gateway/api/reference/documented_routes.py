@@ -12,6 +12,7 @@ from gateway.api.job_wait import MAX_WAIT_SECONDS
 from gateway.api.model_response_types import ModelBody, ModelListBody
 from gateway.api.parameter_schema import build_example
 from gateway.api.parameter_table import CreateJobRequest, EditRequest, GenerationRequest
+from gateway.api.quote_response_types import QuoteBody
 from gateway.api.reference.route_documentation import (
     ExampleRequest,
     ResponseDocumentation,
@@ -20,18 +21,19 @@ from gateway.api.reference.route_documentation import (
     make_query_parameter,
 )
 from gateway.api.response_types import (
+    DeletedJobBody,
     ImageEventBody,
     ImagesResponseBody,
     JobBody,
+    JobEventBody,
+    JobListBody,
     ReadinessBody,
-    SignalsListBody,
 )
 
 TAGS = {
     "Images": "OpenAI's Images API. A response has the images. OpenAI's and Azure's clients work unchanged.",
     "Models": "The configured models. OpenAI's SDKs list them.",
     "Jobs": "A job is accepted at once, and continues without its client.",
-    "Routing": "The measured health and speed of the sellers.",
     "Administration": "For admin keys: API keys, teams, and what admins did.",
     "Monitoring": "For operators. Without an API key.",
     "Documentation": "This documentation, in several forms. Without an API key.",
@@ -69,6 +71,7 @@ FAILED_JOB_ERRORS = (
 KEY_ERRORS = ("api_key_not_found",)
 
 PATH_PARAMETERS = {
+    "index": "The index of the image in the job.",
     "job_id": "The id of the job.",
     "model_id": "A model or an alias. It may contain slashes.",
     "key_id": "The id of the API key: `igw_<id>_<secret>` contains it.",
@@ -183,15 +186,93 @@ ROUTE_DOCUMENTATION = {
         summary="Get a job",
         description="Returns the job at once, or when it has ended, or after `wait` seconds.",
         parameters=(make_query_parameter("wait", "Seconds to wait for the end of the job.", MAX_WAIT),),
-        responses={200: ResponseDocumentation("The job.", JobBody, (*JOB_HEADERS, *POLL_HEADERS))},
+        responses={
+            200: ResponseDocumentation("The job.", JobBody, (*JOB_HEADERS, "etag", *POLL_HEADERS)),
+            304: ResponseDocumentation("The job has not changed.", None, ("etag",)),
+        },
         errors=("job_not_found", "invalid_value"),
         examples={"default": ExampleRequest(query="wait=30")},
     ),
-    "list_signals": RouteDocumentation(
-        tag="Routing",
-        summary="List the signals of all cells",
-        description="Health, latency and load of every operation, resolution and quality that a seller sells.",
-        responses={200: ResponseDocumentation("The signals.", SignalsListBody)},
+    "list_jobs": RouteDocumentation(
+        tag="Jobs",
+        summary="List jobs",
+        description="The team's jobs, the newest first. While `has_more`, `last_id` is the `after` of the next page. "
+        "With filters a page may have few entries, since each examines 500 jobs at most.",
+        parameters=(
+            make_query_parameter("limit", "Jobs of a page.", {"type": "integer", "minimum": 1, "maximum": 100}),
+            make_query_parameter("after", "`last_id` of the previous page."),
+            make_query_parameter("status", "One or more of the statuses, with commas."),
+            make_query_parameter("model", "Only jobs of this model."),
+            make_query_parameter("key", "Only jobs that the API key with this id created."),
+            make_query_parameter("since", "Only jobs created since: a date, or seconds since 1970."),
+            make_query_parameter("label", "Only jobs with this label; may be repeated."),
+        ),
+        responses={200: ResponseDocumentation("The jobs.", JobListBody)},
+        errors=("invalid_value", "unknown_parameter"),
+        examples={"default": ExampleRequest(query="status=completed,failed&limit=10")},
+    ),
+    "cancel_job": RouteDocumentation(
+        tag="Jobs",
+        summary="Cancel a job",
+        description="Images that are not ordered yet are dropped. Running orders cannot be cancelled: the job ends "
+        "with what they deliver. `max_remaining_cost` is what they may still cost. It may be repeated.",
+        responses={
+            200: ResponseDocumentation("The job is cancelled.", JobBody, (*JOB_HEADERS, "location")),
+            202: ResponseDocumentation("Orders still run.", JobBody, (*JOB_HEADERS, "location", *POLL_HEADERS)),
+        },
+        errors=("job_not_found", "job_ended"),
+        examples={},
+    ),
+    "delete_job": RouteDocumentation(
+        tag="Jobs",
+        summary="Delete a job",
+        description="Its images, its prompt and all other text go at once. Its costs stay in the ledger. A running job "
+        "must be cancelled first. It may be repeated.",
+        responses={200: ResponseDocumentation("The job is deleted.", DeletedJobBody)},
+        errors=("job_not_found", "job_running", "images_unavailable"),
+        examples={},
+    ),
+    "stream_job_events": RouteDocumentation(
+        tag="Jobs",
+        summary="Follow a job",
+        description="Server-sent events until the job ends. Connect again with `Last-Event-ID` if the stream ends "
+        "without a final status.",
+        parameters=(
+            make_query_parameter("starting_after", "The number of the last event that you have.", {"type": "integer"}),
+            make_header("last-event-id", "The same, as browsers send it.", "2"),
+        ),
+        responses={200: ResponseDocumentation("The events.", "text/event-stream", ("x-igw-job-id",), JobEventBody)},
+        errors=("job_not_found", "invalid_value", "unknown_parameter"),
+        examples={},
+    ),
+    "get_job_image": RouteDocumentation(
+        tag="Jobs",
+        summary="Download an image of a job",
+        description="The bytes of the image, or a part of them with `Range`.",
+        parameters=(
+            make_query_parameter("w", "A thumbnail of this width.", {"type": "integer", "enum": [160, 320, 640]}),
+            make_query_parameter("download", "`1`: browsers save the image as a file."),
+        ),
+        responses={
+            200: ResponseDocumentation("The image.", "image/*", ("etag", "x-igw-job-id")),
+            206: ResponseDocumentation("A part of the image.", "image/*", ("etag", "x-igw-job-id")),
+            304: ResponseDocumentation("The client has the image.", None, ("etag",)),
+        },
+        errors=(
+            *("job_not_found", "image_not_found", "image_expired", "images_unavailable", "range_not_satisfiable"),
+            *("invalid_value", "unknown_parameter"),
+        ),
+        examples={},
+    ),
+    "create_quote": RouteDocumentation(
+        tag="Jobs",
+        summary="Get a quote",
+        description="The plan of a job without an order: sellers, prices and times, and why others are excluded.",
+        body=CreateJobRequest,
+        accepts_forms=True,
+        responses={200: ResponseDocumentation("The quote.", QuoteBody)},
+        errors=("model_not_found", *INPUT_IMAGE_ERRORS),
+        examples={"default": ExampleRequest(body={"prompt": "a lighthouse at dawn", "n": 2, "quality": "high"})},
     ),
     "get_image_file": RouteDocumentation(
         tag="Jobs",

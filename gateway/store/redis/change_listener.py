@@ -57,7 +57,8 @@ class ChangeListener:
                     if await subscription.get_message(timeout=self._idle_seconds) is None:
                         raise ConnectionError("The subscription does not answer a ping.")
                 elif message["type"] == "message":
-                    self._watchers.notify(message["data"].decode())
+                    job_id, _, version = message["data"].decode().partition(" ")
+                    self._watchers.notify(job_id, int(version))
 
     async def close(self) -> None:
         if self._task:

@@ -24,6 +24,7 @@ from gateway.store.base import (
     VersionConflict,
     match_fingerprint,
 )
+from gateway.store.job_pages import JobPosition
 from gateway.store.ledger_totals import DayTotal, LedgerAccount, ledger_account
 from gateway.store.partitions import get_job_day
 from gateway.store.redis.keys import CHANGES_CHANNEL, CLOSED_MARK_PREFIX, REPLICA_CHANNEL_PREFIX, PartitionKeys
@@ -181,6 +182,11 @@ def compute_expiry(day: str, retention_seconds: float) -> float:
 def format_list_member(created_at: float, job_id: str) -> str:
     """Returns the member for a job in its team's list, which sorts by time and then by id."""
     return f"{created_at:017.6f}:{job_id}"
+
+
+def parse_list_member(member: bytes) -> JobPosition:
+    created_at, _, job_id = member.decode().partition(":")
+    return JobPosition(float(created_at), job_id)
 
 
 def decode_outcome(reply: list[bytes]) -> CommitOutcome:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from time import time
@@ -18,12 +17,12 @@ from gateway.store.base import (
     ClaimedJob,
     CommitOutcome,
     IdempotencyMatch,
-    JobPage,
     Retention,
     StoreUnavailable,
 )
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
 from gateway.store.job_decoder import JobDecoder
+from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition, PageBuilder
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
 from gateway.store.partitions import PARTITIONS, team_partition
@@ -37,7 +36,6 @@ from gateway.store.redis.server_monitor import ServerMonitor
 from gateway.task_supervisor import SupervisedTask, TaskSupervisor
 from gateway.timeouts_and_intervals import StoreTiming
 
-_CURSOR = re.compile(r"\d{10}\.\d{6}:job_[0-9a-z]{28}", re.ASCII)
 _ID_LENGTH = len("job_00") + 26
 
 
@@ -49,6 +47,7 @@ class RedisStore:
     """
 
     partitions: Sequence[int] = range(PARTITIONS)
+    is_shared = True
 
     def __init__(  # noqa: PLR0913 - all but the address have a default
         self,
@@ -221,25 +220,20 @@ class RedisStore:
 
     # --- reading
 
-    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        if cursor is not None and not _CURSOR.fullmatch(cursor):
-            raise ValueError("Invalid cursor. Use the one from the previous page.")
-        jobs: list[Job] = []
-        limit, upper_bound = max(1, min(limit, 100)), f"({cursor}" if cursor else "+"
-        keys = self._key_space[team_partition(team)]
-        while len(jobs) <= limit:
-            members = await self._client.execute(
-                "ZREVRANGEBYLEX", keys.team_jobs(team), upper_bound, "-", "LIMIT", 0, limit + 1
-            )
-            loads = [self._load_listed_job(member.decode().partition(":")[2], keys) for member in members]
-            jobs += [job for job in await asyncio.gather(*loads) if job]
-            if len(members) <= limit:
-                break
-            upper_bound = f"({members[-1].decode()}"
-        next_cursor = (
-            codec.format_list_member(jobs[limit - 1].created_at, jobs[limit - 1].id) if len(jobs) > limit else None
-        )
-        return JobPage(tuple(jobs[:limit]), next_cursor)
+    async def list_jobs(
+        self, team: str, limit: int = 20, after: JobPosition | None = None, job_filter: JobFilter = ALL_JOBS
+    ) -> JobPage:
+        builder, keys = PageBuilder(limit, after, job_filter), self._key_space[team_partition(team)]
+        lower_bound = f"[{codec.format_list_member(job_filter.created_since, '')}"
+        while builder.page is None:
+            position = builder.position
+            upper_bound = f"({codec.format_list_member(position.created_at, position.job_id)}" if position else "+"
+            bounds = (upper_bound, lower_bound, "LIMIT", 0, builder.batch_size)
+            members = await self._client.execute("ZREVRANGEBYLEX", keys.team_jobs(team), *bounds)
+            positions = [codec.parse_list_member(member) for member in members]
+            jobs = await asyncio.gather(*(self._load_listed_job(position.job_id, keys) for position in positions))
+            builder.add_batch(list(zip(positions, jobs, strict=True)))
+        return builder.page
 
     async def _load_listed_job(self, job_id: str, keys: PartitionKeys) -> Job | None:
         encoded_job = await self._client.execute("HGET", keys.job(job_id), "encoded_job")

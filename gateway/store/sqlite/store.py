@@ -24,7 +24,6 @@ from gateway.store.base import (
     ClaimedJob,
     CommitOutcome,
     IdempotencyMatch,
-    JobPage,
     Retention,
     StoreError,
     StoreFull,
@@ -32,6 +31,7 @@ from gateway.store.base import (
     needs_lookup,
 )
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal
 from gateway.store.sqlite import decision_record_rows, read_queries, replica_signals, retention, webhook_outbox
@@ -66,6 +66,7 @@ class SqliteStore:
     """Stores jobs in an SQLite file, as one partition."""
 
     partitions: Sequence[int] = (0,)
+    is_shared = False
 
     def __init__(  # noqa: PLR0913 - all but the path have a default
         self,
@@ -162,12 +163,12 @@ class SqliteStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         return await self._run_write(
-            lambda db: self._commit_writer(db, commit), partial(self._notify_watchers, commit.job.id)
+            lambda db: self._commit_writer(db, commit), partial(self._notify_watchers, commit.job)
         )
 
-    def _notify_watchers(self, job_id: str, outcome: CommitOutcome) -> None:
+    def _notify_watchers(self, job: Job, outcome: CommitOutcome) -> None:
         if isinstance(outcome, Applied):
-            self._watchers.notify(job_id)
+            self._watchers.notify(job.id, job.version)
 
     async def announce_job(self, job_id: str, timeout_seconds: float) -> None:
         await self._run_write(lambda db: retention.announce_job(db, job_id, self._clock() + timeout_seconds))
@@ -212,9 +213,10 @@ class SqliteStore:
             lambda db: self._lease_manager.release_job(db, job_id, fence, self._clock() + delay)
         )
 
-    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        position = None if cursor is None else read_queries.decode_cursor(cursor)
-        return await self._run_read(lambda db: self._job_queries.list_jobs(db, team, limit, position))
+    async def list_jobs(
+        self, team: str, limit: int = 20, after: JobPosition | None = None, job_filter: JobFilter = ALL_JOBS
+    ) -> JobPage:
+        return await self._run_read(lambda db: self._job_queries.list_jobs(db, team, limit, after, job_filter))
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:
         return await self._run_read(lambda db: read_queries.list_milestones(db, job_id, after_number))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from gateway.jobs.commit import Commit, IdempotencyRecord, Milestone, WebhookDelivery
 from gateway.jobs.job import Job
@@ -20,15 +21,14 @@ from gateway.store.base import (
     ClaimedDelivery,
     CommitOutcome,
     IdempotencyMatch,
-    JobPage,
     LeaseLost,
     VersionConflict,
     needs_lookup,
 )
+from gateway.store.job_pages import JobFilter, JobPage, JobPosition, PageBuilder
 from gateway.store.job_watch import JobWatchers
 from gateway.store.ledger_totals import BudgetBalance
 from gateway.store.partitions import team_partition
-from gateway.store.sqlite.read_queries import MAX_LISTED_JOBS, encode_cursor
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeyTable
 from tests.harness.memory_store.memory_decision_records import MemoryDecisionRecords
 from tests.harness.memory_store.memory_ledger import MemoryLedger, compute_balances
@@ -154,9 +154,9 @@ class MemoryState:
     def kill_replica(self, replica_id: str) -> None:
         self.replicas.pop(replica_id, None)
 
-    def notify_watchers(self, job_id: str) -> None:
+    def notify_watchers(self, job: Job) -> None:
         for watchers in self.replicas.values():
-            watchers.notify(job_id)
+            watchers.notify(job.id, job.version)
 
     # --- commits
 
@@ -220,17 +220,19 @@ class MemoryState:
         milestones = self.jobs[job_id].milestones if job_id in self.jobs else []
         return tuple(milestone for milestone in milestones if milestone.number > after_number)
 
-    def list_jobs(self, team: str, limit: int, position: tuple[float, str] | None) -> JobPage:
-        """Lists a page of jobs, newest first. `position`: creation time and id of the last job of the page before."""
-        page_size = max(1, min(MAX_LISTED_JOBS, limit))
-        older = [
-            (stored.job.created_at, job_id)
-            for job_id, stored in self.jobs.items()
-            if stored.job.team == team and (position is None or (stored.job.created_at, job_id) < position)
-        ]
-        page = sorted(older, reverse=True)[:page_size]
-        next_cursor = encode_cursor(*page[-1]) if len(older) > page_size else None
-        return JobPage(tuple(self.jobs[job_id].job for _, job_id in page), next_cursor)
+    def list_jobs(self, team: str, limit: int, after: JobPosition | None, job_filter: JobFilter) -> JobPage:
+        builder = PageBuilder(limit, after, job_filter)
+        jobs = sorted(
+            (stored.job for stored in self.jobs.values() if stored.job.team == team),
+            key=lambda job: (job.created_at, job.id),
+            reverse=True,
+        )
+        entries = [(JobPosition(job.created_at, job.id), job) for job in jobs]
+        while builder.page is None:
+            position = builder.position
+            older = [entry for entry in entries if position is None or astuple(entry[0]) < astuple(position)]
+            builder.add_batch(older[: builder.batch_size])
+        return builder.page
 
     # --- repeated requests
 

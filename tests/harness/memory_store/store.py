@@ -13,15 +13,14 @@ from gateway.store.base import (
     ClaimedJob,
     CommitOutcome,
     IdempotencyMatch,
-    JobPage,
     Retention,
     StoreUnavailable,
     needs_lookup,
 )
 from gateway.store.decision_record_pages import DecisionRecordPage, StoredDecisionRecord
+from gateway.store.job_pages import ALL_JOBS, JobFilter, JobPage, JobPosition
 from gateway.store.job_watch import JobWatch, JobWatchers
 from gateway.store.ledger_totals import BudgetBalance, DayTotal, list_days
-from gateway.store.sqlite.read_queries import decode_cursor
 from tests.harness.memory_store import audit_and_retention, job_leases
 from tests.harness.memory_store.call_interceptor import CallInterceptor, StoreCall
 from tests.harness.memory_store.memory_api_keys import MemoryApiKeys
@@ -39,6 +38,8 @@ class MemoryStore:
 
     `kill` is the crash of the process: the data stays in `state`, as it is, for other replicas.
     """
+
+    is_shared = True
 
     def __init__(  # noqa: PLR0913 - all but the state and the clock have a default
         self,
@@ -137,7 +138,7 @@ class MemoryStore:
         def apply_commit(now: float) -> CommitOutcome:
             outcome = self.state.commit(commit, self._owner, now)
             if isinstance(outcome, Applied):
-                self.state.notify_watchers(commit.job.id)
+                self.state.notify_watchers(commit.job)
             return outcome
 
         return await self._run("commit", (commit,), apply_commit)
@@ -195,10 +196,13 @@ class MemoryStore:
             lambda now: job_leases.release_job(self.state, job_id, fence, self._owner, now + delay),
         )
 
-    async def list_jobs(self, team: str, limit: int = 20, cursor: str | None = None) -> JobPage:
-        position = None if cursor is None else decode_cursor(cursor)
+    async def list_jobs(
+        self, team: str, limit: int = 20, after: JobPosition | None = None, job_filter: JobFilter = ALL_JOBS
+    ) -> JobPage:
         return await self._run(
-            "list_jobs", (team, limit, cursor), lambda _: self.state.list_jobs(team, limit, position)
+            "list_jobs",
+            (team, limit, after, job_filter),
+            lambda _: self.state.list_jobs(team, limit, after, job_filter),
         )
 
     async def list_milestones(self, job_id: str, after_number: int = 0) -> tuple[Milestone, ...]:

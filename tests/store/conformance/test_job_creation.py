@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from gateway.jobs.commit import Milestone
 from gateway.jobs.job import JobState
 from gateway.jobs.job_update_types import CancelRequested
-from gateway.store.base import FIRST_FENCE, Applied, ClaimedJob, JobPage
+from gateway.store.base import FIRST_FENCE, Applied, ClaimedJob
+from gateway.store.job_pages import JobPage
 from gateway.store.ledger_totals import BudgetBalance
 from tests.store import job_factory
 from tests.store.job_factory import CEILING, DAY, MONTH

@@ -1,7 +1,10 @@
 """Retention of a job starts when it is settled, that of a ledger entry on its day. Open jobs are never deleted."""
 
-from gateway.jobs.job_update_types import CancelRequested
-from gateway.store.base import DAY_SECONDS, JobPage, Retention
+from msgspec.structs import replace
+
+from gateway.jobs.job_update_types import CancelRequested, JobContentDeleted
+from gateway.store.base import DAY_SECONDS, Retention
+from gateway.store.job_pages import JobPage
 from gateway.store.ledger_totals import BudgetBalance
 from tests.store.job_factory import (
     CEILING,
@@ -11,6 +14,7 @@ from tests.store.job_factory import (
     make_attempt_started,
     make_images_stored,
     make_ticket_received,
+    make_update_commit,
     parse_utc_time,
 )
 from tests.store.store_harness import StoreHarness
@@ -114,9 +118,9 @@ async def test_pages_skip_deleted_jobs(harness: StoreHarness) -> None:
     harness.advance_time(4 * DAY_SECONDS)
     await delete_old_data(harness)
     page = await harness.store.list_jobs("acme", 1)
-    rest = await harness.store.list_jobs("acme", 5, page.next_cursor)
+    rest = await harness.store.list_jobs("acme", 5, page.next_position)
     assert [*page.jobs, *rest.jobs] == kept_jobs
-    assert rest.next_cursor is None
+    assert rest.next_position is None
 
 
 async def test_ledger_is_kept_for_a_quarter_and_totals_for_a_year(harness: StoreHarness) -> None:
@@ -203,3 +207,23 @@ async def test_days_of_the_current_month_are_kept_despite_short_retention(harnes
         assert (await store.audit(partition)).discrepancy_count == 0
     assert (await store.load_balances("acme", "2040-05"))["2040-05"] == BudgetBalance(spent=PRICE)
     assert [total.amount for total in await store.list_day_totals("2040-05-01", "2040-05-31")] == [PRICE]
+
+
+async def test_job_deleted_by_its_team_leaves_what_books_late_facts(harness: StoreHarness) -> None:
+    documents = {"request": b'{"prompt": "secret"}', "image.1.0": b"{}"}
+    job = await harness.create_job(documents=documents, labels=("secret",))
+    job = await harness.apply_updates(job, make_attempt_started(job), make_images_stored(job))
+    commit = make_update_commit(job, JobContentDeleted(), harness.now)
+    deleted = await harness.apply_commit(replace(commit, removed_documents=tuple(documents)))
+    assert await harness.store.load_job(job.id) == deleted
+    assert await harness.store.load_documents(job.id, *documents) == {}
+    assert await harness.store.list_jobs("acme") == JobPage((), None)
+    if harness.store_kind != "memory":
+        # The store of tests keeps all commits.
+        assert "secret" not in str(harness.raw_store.dump_everything())
+    assert (await harness.store.load_balances("acme", DAY))[DAY].spent == PRICE
+    assert (await harness.store.audit(harness.store.partitions[0], repair=False)).discrepancy_count == 0
+    await harness.apply_updates(deleted, make_ticket_received())
+    harness.advance_time(7 * DAY_SECONDS + 1)
+    assert await delete_old_data(harness) == 1
+    assert await harness.store.load_job(job.id) is None

@@ -80,11 +80,11 @@ def create_jobs_until_killed(path: Path, concurrency: int, line_count: int) -> d
 
 async def list_all_jobs(store: SqliteStore) -> list[Job]:
     jobs: list[Job] = []
-    cursor = None
+    position = None
     while True:
-        page = await store.list_jobs(TEAM, 100, cursor)
+        page = await store.list_jobs(TEAM, 100, position)
         jobs += page.jobs
-        if (cursor := page.next_cursor) is None:
+        if (position := page.next_position) is None:
             return jobs
 
 

@@ -49,7 +49,7 @@ async def run_ordinary_operations(store: SqliteStore) -> None:
     await store.retry_delivery(claimed.delivery.id, claimed.delivery.job, 1.0)
     await store.ack_delivery(claimed.delivery.id, claimed.delivery.job)
     page = await store.list_jobs(TEAM, 1)
-    await store.list_jobs(TEAM, 1, page.next_cursor)
+    await store.list_jobs(TEAM, 1, page.next_position)
     await store.load_documents(other.job.id, "request")
     await store.list_milestones(other.job.id)
     assert await store.load_decision_record(other.job.id)

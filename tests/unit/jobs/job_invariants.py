@@ -277,13 +277,14 @@ def _check_only_ledger_changed(old: Job, commit: Commit) -> None:
         "parts",
         "finished_at",
         "fault",
-        "warnings",
         "milestone_count",
         "delivered_images",
         "captured_amount",
         "is_overdue",
     )
     assert [getattr(new, name) for name in frozen_fields] == [getattr(old, name) for name in frozen_fields]
+    assert new.warnings == (() if new.is_deleted else old.warnings)
+    assert new.is_deleted or not old.is_deleted
     assert (commit.budget_changes, commit.milestones, commit.webhook_deliveries, commit.idempotency_ttl) == (
         (),
         (),

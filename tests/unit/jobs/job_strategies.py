@@ -124,6 +124,7 @@ UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
 # Separate, so that a random job does not end after a few job_update_types.
 ENDING_UPDATES: st.SearchStrategy[JobUpdate] = st.one_of(
     _build_updates(job_update_types.CancelRequested),
+    _build_updates(job_update_types.JobContentDeleted),
     _build_updates(job_update_types.JobExpired, "fence"),
     _build_updates(job_update_types.JobWithdrawn, "fence"),
     _build_updates(job_update_types.JobAbandoned, "fence"),

@@ -126,5 +126,5 @@ end
 if not commit.due_in_seconds then
   redis.call('ZADD', retention, 'NX', format_score(now + settings.keep_jobs), commit.job_id)
 end
-redis.call('PUBLISH', settings.changes_channel, commit.job_id)
+redis.call('PUBLISH', settings.changes_channel, commit.job_id .. ' ' .. format_integer(commit.expected_version + 1))
 return {'applied'}

@@ -1,0 +1,23 @@
+"""Reads the query parameters of a request strictly: an unknown one is an error, since it would be ignored silently."""
+
+from gateway.api.api_context import HttpRequest
+from gateway.api.api_errors import ApiError
+from gateway.suggestions import did_you_mean
+
+MAX_NAME_LENGTH, MAX_VALUE_LENGTH = 60, 500
+
+
+def read_query_params(request: HttpRequest, *known_names: str) -> dict[str, list[str]]:
+    """Returns the values of each known parameter, in their order; none for a parameter that is absent or empty."""
+    values: dict[str, list[str]] = {name: [] for name in known_names}
+    for name, value in request.query_params.multi_items():
+        if name not in values:
+            shown_name = name[:MAX_NAME_LENGTH]
+            message = f"Unknown parameter: '{shown_name}'{did_you_mean(shown_name, known_names)}"
+            raise ApiError(400, "unknown_parameter", message.rstrip(".?") + ".", param=shown_name)
+        if len(value) > MAX_VALUE_LENGTH:
+            message = f"Invalid value for '{name}': must have at most {MAX_VALUE_LENGTH} characters."
+            raise ApiError(400, "invalid_value", message, param=name)
+        if value:
+            values[name].append(value)
+    return values

@@ -1,0 +1,107 @@
+"""`POST /v1/quotes`: the plan of a request, without a job and without an order."""
+
+from typing import Any
+
+from litestar import Response, post
+from msgspec.structs import asdict
+
+from gateway.api.access_control import READ
+from gateway.api.api_context import ApiContext, HttpRequest, get_context
+from gateway.api.authentication import get_principal
+from gateway.api.input_images import InputImages, list_input_refs, load_input_images
+from gateway.api.job_admission import require_allowed_policy
+from gateway.api.job_submission import JobRequest
+from gateway.api.json_responses import json_response
+from gateway.api.parameter_table import CreateJobRequest, InputImageRef
+from gateway.api.request_parsing import parse_request
+from gateway.api.routing_query_builder import to_invalid_value_error, to_routing_query
+from gateway.api.serializers import encode_usd
+from gateway.catalogue import Catalogue
+from gateway.routing.plan import ExcludedOffer, Plan, RankedOffer, RoutingError, RoutingQuery, make_plan
+from gateway.routing.plan_json import format_rule
+
+
+@post("/v1/quotes", status_code=200, opt=READ)
+async def create_quote(request: HttpRequest) -> Response[bytes]:
+    """Plans the request that the body of `POST /v1/jobs` would create, with the signals of this moment.
+
+    It orders nothing, holds no budget and promises no price: the same request a moment later may go elsewhere.
+    """
+    context = get_context(request)
+    job_request = await parse_request(context, request, CreateJobRequest)
+    require_allowed_policy(get_principal(request), job_request.params.policy)
+    catalogue = context.catalogue()
+    input_images = await _load_inputs(context, job_request)
+    query = to_routing_query(catalogue, job_request.params, job_request.team, job_request.operation, input_images)
+    return json_response(_serialize_quote(catalogue, query, _make_plan(context, query), job_request.warnings), 200, {})
+
+
+async def _load_inputs(context: ApiContext, job_request: JobRequest[CreateJobRequest]) -> InputImages:
+    params = job_request.params
+    mask = InputImageRef(image_url=params.mask) if isinstance(params.mask, str) else params.mask
+    with context.input_fetcher.open_request(job_request.team) as fetcher:
+        return await load_input_images(fetcher, list_input_refs(params), mask)
+
+
+def _make_plan(context: ApiContext, query: RoutingQuery) -> Plan:
+    engine, catalogue = context.engine.context, context.catalogue()
+    signals = engine.health.get_catalogue_signals(catalogue, engine.wall_clock(), engine.limits.get_load)
+    try:
+        return make_plan(catalogue, query, signals, context.draw_random())
+    except RoutingError as error:
+        raise to_invalid_value_error(error) from error
+
+
+def _serialize_quote(
+    catalogue: Catalogue, query: RoutingQuery, plan: Plan, warnings: tuple[str, ...]
+) -> dict[str, Any]:
+    request, target = query.request, query.request.target
+    ranked = [_serialize_ranked_offer(offer) for offer in plan.ranked]
+    substitutions = plan.ranked[0].fit.substitutions if plan.ranked else ()
+    return {
+        "object": "quote",
+        "operation": request.operation,
+        "model": request.model,
+        "n": request.n,
+        "size": f"{target.width}x{target.height}",
+        "resolution": target.resolution,
+        "aspect_ratio": target.ratio,
+        "quality": request.quality,
+        "output_format": request.output_format,
+        "policy": plan.policy,
+        "rule": format_rule(catalogue, plan),
+        "config": plan.config_hash,
+        "winner": ranked[0] if ranked else None,
+        "runner_up": ranked[1] if len(ranked) > 1 else None,
+        "ranked": ranked,
+        "excluded": [_serialize_excluded_offer(offer) for offer in plan.excluded],
+        "warnings": [*warnings, *(f"{entry.name}: {entry.detail}" for entry in substitutions)],
+    }
+
+
+def _serialize_ranked_offer(ranked: RankedOffer) -> dict[str, Any]:
+    quote, signals = ranked.quote, ranked.signals
+    return {
+        "seller": ranked.candidate.seller,
+        "price": encode_usd(quote.total),
+        "price_per_image": encode_usd(quote.per_image),
+        "ceiling": encode_usd(quote.ceiling),
+        "orders": quote.orders,
+        "p50": ranked.expected_seconds,
+        "p90": ranked.candidate.p90_seconds,
+        "measured": signals.p50 is not None,
+        "fidelity": ranked.fidelity,
+        "substitutions": [entry.name for entry in ranked.fit.substitutions],
+        "reasons": [*ranked.reasons, *(f"{entry.name}: {entry.detail}" for entry in ranked.fit.substitutions)],
+        "signals": asdict(signals),
+    }
+
+
+def _serialize_excluded_offer(offer: ExcludedOffer) -> dict[str, Any]:
+    """Serializes why the seller cannot be used, and what it would cost if it can express the request."""
+    candidate = offer.candidate
+    return {
+        "seller": offer.seller,
+        "reasons": list(offer.reasons),
+        "price": encode_usd(candidate.quote.total) if candidate else None,
+    }

@@ -1,0 +1,18 @@
+"""Checks the webhook URLs of jobs. Where a name leads is checked again at each connection."""
+
+from gateway.api.api_errors import ApiError
+from gateway.upstream.address_guard import is_public_host
+from gateway.upstream.request_builder import BadUrl, validate_external_url
+
+
+def require_valid_webhook(url: str | None) -> None:
+    """Raises ApiError unless this is None, or an https URL of a public host."""
+    if url is None:
+        return
+    try:
+        is_valid = is_public_host(validate_external_url(url, private=False).host)
+    except BadUrl:
+        is_valid = False
+    if not is_valid:
+        message = "Invalid webhook: must be an https URL of a public host, on port 443, without a user name."
+        raise ApiError(400, "invalid_value", message, param="webhook")
