@@ -85,8 +85,10 @@ def test_sandbox_serves_image_from_empty_folder(program: Path, tmp_path: Path) -
         params = {"prompt": "a lighthouse", "quality": "low"}
         with gateway.make_client(timeout_seconds=30, api_key="igw_sandbox") as client:
             response = client.post("/v1/images/generations", json=params)
+            document = client.get("/openapi.json")
         assert response.status_code == 200, response.text
         assert response.json()["data"][0]["b64_json"]
+        assert document.status_code == 200, "the table of errors is shipped"
         gateway.stop()
     assert "image-gateway init" in gateway.stderr
 
