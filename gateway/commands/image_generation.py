@@ -13,7 +13,7 @@ import click
 from gateway.commands.exit_codes import describe_exit_codes
 from gateway.commands.job_client import JobClient, Json
 from gateway.commands.job_delivery import ResumeAdvice, add_resume_advice, deliver_job
-from gateway.commands.job_progress import report_progress
+from gateway.commands.job_progress import print_line, report_progress
 from gateway.commands.option_types import (
     connection_options,
     output_options,
@@ -21,6 +21,7 @@ from gateway.commands.option_types import (
     to_connection,
     to_output_files,
 )
+from gateway.commands.quote_report import print_quote_response
 
 STDIN = "-"
 _URL = re.compile(r"(https?://|data:)", re.IGNORECASE)
@@ -54,8 +55,10 @@ PARAMETERS = (
 @click.option("--max-seconds", type=click.FloatRange(0, 86_400, min_open=True), help="Limit for the expected p90.")
 @click.option("--only", multiple=True, metavar="SELLER", help="Use only this seller; may be repeated.")
 @click.option("--ignore", multiple=True, metavar="SELLER", help="Do not use this seller; may be repeated.")
+@click.option("--label", "labels", multiple=True, help="Find the job by it: `jobs --label`; may be repeated.")
 @click.option("--metadata", multiple=True, callback=parse_pairs, help="name=value; may be repeated.")
 @click.option("--idempotency-key", metavar="KEY", help="Repeated commands with one key share one job.  [default: new]")
+@click.option("--quote", "wants_quote", is_flag=True, help="Order nothing: print sellers, prices and expected times.")
 @click.option("--no-wait", is_flag=True, help="Print the job's id and end; `image-gateway wait ID` gets the images.")
 @output_options
 @connection_options
@@ -71,11 +74,15 @@ def generate(prompt: str, more_images: tuple[str, ...], **options: Any) -> None:
       image-gateway generate "a lighthouse at dawn" -n 3 --resolution 2k --aspect-ratio 16:9 -o out/
       image-gateway generate "make it winter" --edit cat.png --mask mask.png -o winter.png
       image-gateway generate "both in one room" --edit cat.png dog.png --policy cheapest --max-cost 0.20 --show
+      image-gateway generate "a lighthouse" --resolution 4k --quote
       image-gateway generate - --json < prompt.txt | jq -r '.files[]'
       image-gateway wait "$(image-gateway generate "a lighthouse" --no-wait)" -o cat.png
     """
     output_files = to_output_files(options)
     body = build_request(_read_prompt(prompt), _list_inputs(more_images, options), options, output_files.output_format)
+    if options["wants_quote"]:
+        client = JobClient(to_connection(options), print_line)
+        return print_quote_response(client.fetch_quote(body), options["wants_json"])
     if not options["no_wait"]:
         output_files.require_writable(options["n"])
     idempotency_key = options["idempotency_key"] or f"cli-{uuid.uuid4()}"
@@ -99,6 +106,7 @@ def build_request(prompt: str, images: Sequence[str], options: dict[str, Any], d
     sellers = {name: list(options[name]) for name in ("only", "ignore") if options[name]}
     body |= {"provider": sellers} if sellers else {}
     body |= {"metadata": options["metadata"]} if options["metadata"] else {}
+    body |= {"labels": list(options["labels"])} if options["labels"] else {}
     if images:
         body |= {"operation": "edit", "image": [_read_input(image, "--edit") for image in images]}
         body |= {"mask": _read_input(options["mask"], "--mask")} if options["mask"] else {}

@@ -84,6 +84,11 @@ class JobClient:
         headers = {"idempotency-key": idempotency_key, "content-type": "application/json"}
         return _parse_job(self._send("POST", "/jobs", content=content, headers=headers))
 
+    def fetch_quote(self, body: Json) -> httpx.Response:
+        """Returns the response of `POST /v1/quotes`, which plans the request and orders nothing."""
+        headers = {"content-type": "application/json"}
+        return self._send("POST", "/quotes", content=encode_body(body), headers=headers)
+
     def fetch_job(self, job_id: str, wait_seconds: int = 0) -> FetchedJob:
         """Returns the job when it has ended, or after the wait."""
         params = {"wait": str(wait_seconds)} if wait_seconds else {}

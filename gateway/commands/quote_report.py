@@ -58,7 +58,12 @@ def explain_live(options: dict[str, Any], wants_json: bool) -> None:
     for name, reason in LOCAL_OPTIONS.items():
         if options[name] is not None:
             raise click.UsageError(f"--live cannot be combined with {reason}")
-    response = fetch_from_gateway(options["live"], options["key"], "/quotes", body=build_quote_body(options))
+    body = build_quote_body(options)
+    print_quote_response(fetch_from_gateway(options["live"], options["key"], "/quotes", body=body), wants_json)
+
+
+def print_quote_response(response: httpx.Response, wants_json: bool) -> None:
+    """Prints the quote. Exits with 3 if no seller can fulfil the request."""
     report = _parse_report(response)
     if wants_json:
         click.echo(msgspec.json.format(response.content, indent=2).decode())
