@@ -39,12 +39,16 @@ def test_redis_node_and_openssl_are_installed(tmp_path: Path) -> None:
 
 
 def _send_request(socket_path: Path, request: bytes) -> bytes:
-    wait_until(socket_path.exists, "the server has made its socket")
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(60)
-        connection.connect(str(socket_path))
+        wait_until(lambda: _is_connected(connection, socket_path), "the server listens at its socket")
         connection.sendall(request)
         return connection.recv(100)
+
+
+def _is_connected(connection: socket.socket, path: Path) -> bool:
+    """Returns whether the connection succeeds. A server makes its socket a moment before it listens there."""
+    return connection.connect_ex(str(path)) == 0
 
 
 @pytest.mark.parametrize("lock", LOCK_FILES, ids=lambda path: path.name)
