@@ -1,6 +1,7 @@
 """Runs commands that use a gateway, in a folder of their own."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,11 @@ class ClientCommands:
         return sorted(path.name for path in self.folder.iterdir() if path.name not in ("stdout", "stderr"))
 
 
+def accept_interrupts() -> None:
+    """Lets the command of this child process be interrupted, also if the tests run in the background of a script."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class RunningCommand:
     """The installed program, with its output in files."""
 
@@ -60,6 +66,7 @@ class RunningCommand:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                preexec_fn=accept_interrupts,
             )
 
     def __enter__(self) -> "RunningCommand":

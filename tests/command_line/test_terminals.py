@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.command_line.client_commands import PROGRAM, ClientCommands
+from tests.command_line.client_commands import PROGRAM, ClientCommands, accept_interrupts
 from tests.harness.gateway_environ import get_clean_environ
 from tests.harness.gateway_runner import RunningGateway
 
@@ -79,6 +79,7 @@ def run_in_terminal(commands: ClientCommands, *arguments: str, **environ: str) -
 
 def make_controlling_terminal() -> None:
     """Runs in the child: opening a terminal makes it the one of the new session."""
+    accept_interrupts()
     os.close(os.open(os.ttyname(0), os.O_RDWR))
 
 
